@@ -1,0 +1,1 @@
+"""To whom requests are sent."""

@@ -1,0 +1,93 @@
+"""The one seam: a backend is opened, serves a dispatch, and says what it really was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llmbench.caveats import Caveat
+from llmbench.clock import Clock
+from llmbench.dispatch import Dispatch
+from llmbench.record import Record
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+
+__all__ = ["Account", "Backend", "Demand", "OpenContext", "Server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the load will ask, known before it starts, so that caches and warm-up fit it.
+
+    Lengths are in tokens; ``prompt_lengths`` are the distinct ones, ascending.
+    """
+
+    prompt_lengths: tuple[int, ...]
+    longest_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenContext:
+    """Everything that a backend is opened with.
+
+    ``on_stage`` is told what goes on ("loading", "compiling", "warming up") for people who wait.
+    """
+
+    model: ModelOptions
+    engine: EngineOptions
+    sampling: SamplingOptions
+    demand: Demand
+    seed: int = 0
+    stop_at_eos: bool = False
+    keep_outputs: bool = False
+    on_stage: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a backend says of itself when the load is over.
+
+    ``requested`` and ``effective`` have the same keys; a difference becomes a caveat.
+    ``cold_start`` holds seconds by stage (``load``, ``compile``, ``first_token``), ``memory``
+    bytes by kind, ``counters`` whatever was counted (``compiles_in_window``, ``gc_collections``);
+    None stands for "not measured", with the reason under the same key in ``reasons``.
+    ``warmup_steps`` is the kept series of warm-up step times in seconds.
+    """
+
+    requested: dict[str, Any] = field(default_factory=dict)
+    effective: dict[str, Any] = field(default_factory=dict)
+    cold_start: dict[str, float | None] = field(default_factory=dict)
+    memory: dict[str, int | None] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    warmup_steps: tuple[float, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
+
+
+class Server(Protocol):
+    """An opened backend, warm and ready."""
+
+    def new_clock(self) -> Clock:
+        """Start the clock that the load will run by; it reads 0 now."""
+
+    def serve(
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+    ) -> list[Record]:
+        """Serve until the dispatch is finished.
+
+        ``on_progress`` is called with the number of finished requests now and then.
+        """
+
+    def account(self) -> Account:
+        """Say what was requested, what was effective and what it cost."""
+
+
+class Backend(Protocol):
+    """A part that requests can be sent to."""
+
+    def open(self, context: OpenContext) -> AbstractContextManager[Server]:
+        """Load, compile and warm up; yields a server and frees everything afterwards.
+
+        Raises InputError for what the user can mend, such as a prompt longer than the context.
+        """

@@ -1,0 +1,6 @@
+from llmbench import plugins
+
+
+class Compiled:
+    class Options(plugins.Options):
+        pass

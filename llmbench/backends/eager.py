@@ -1,0 +1,6 @@
+from llmbench import plugins
+
+
+class Eager:
+    class Options(plugins.Options):
+        pass

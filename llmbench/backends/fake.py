@@ -1,0 +1,116 @@
+"""A simulated server with known times: the fake that ships beside the real backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from llmbench import plugins
+from llmbench.backends.base import Account, OpenContext
+from llmbench.clock import Clock, MonotonicClock, VirtualClock
+from llmbench.dispatch import Dispatch
+from llmbench.engine.engine import Engine
+from llmbench.record import Record
+from llmbench.units import Seconds
+
+__all__ = ["Fake"]
+
+
+class Stall(plugins.Options):
+    """A moment at which the simulated server freezes, and for how long."""
+
+    at: Seconds = Field(ge=0)
+    lasting: Seconds = Field(gt=0)
+
+
+class FakeOptions(plugins.Options):
+    """``{kind: fake, prefill: 20 ms, per_token: 5 ms}``."""
+
+    prefill: Seconds = Field(default=0.02, ge=0, description="time of a prefill step")
+    prefill_per_token: Seconds = Field(default=0.0, ge=0, description="more for each prompt token")
+    per_token: Seconds = Field(default=0.005, ge=0, description="time of a decode step")
+    per_row: Seconds = Field(default=0.0, ge=0, description="more for each sequence in a decode")
+    load: Seconds = Field(default=0.0, ge=0, description="time to load, on the same clock")
+    stalls: tuple[Stall, ...] = Field(default=(), description="freezes, in ascending order")
+    clock: Literal["virtual", "real"] = "virtual"
+
+
+@dataclass(slots=True)
+class _SimulatedRunner:
+    """A model runner that only lets time pass; its tokens count up from the last one given."""
+
+    options: FakeOptions
+    clock: Clock
+    given: int = 0
+
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (slots are alike)
+        self._pass(self.options.prefill + self.options.prefill_per_token * len(prompt))
+        return self._token()
+
+    def decode(self, slots: Sequence[int]) -> list[int]:
+        self._pass(self.options.per_token + self.options.per_row * len(slots))
+        return [self._token() for _ in slots]
+
+    def _token(self) -> int:
+        self.given += 1
+        return self.given
+
+    def _pass(self, seconds: float) -> None:
+        """Work for so long, and sit through every stall that begins before the work is done."""
+        end = self.clock.now() + seconds
+        for stall in self.options.stalls:
+            if self.clock.now() <= stall.at < end:
+                end += stall.lasting
+        self.clock.sleep_until(end)
+
+
+class Fake:
+    """A simulated server with given prefill and per-token times, on a virtual or the real clock.
+
+    On the virtual clock a run takes no time and every metric has its exact known value.
+    """
+
+    Options = FakeOptions
+
+    def __init__(self, options: FakeOptions) -> None:
+        self.options = options
+
+    @contextmanager
+    def open(self, context: OpenContext) -> Iterator[_FakeServer]:
+        """Load nothing."""
+        context.on_stage("simulating a load")
+        server = _FakeServer(self.options, context)
+        server.new_clock().sleep_until(self.options.load)
+        yield server
+
+
+@dataclass(frozen=True, slots=True)
+class _FakeServer:
+    options: FakeOptions
+    context: OpenContext
+
+    def new_clock(self) -> Clock:
+        return VirtualClock() if self.options.clock == "virtual" else MonotonicClock()
+
+    def serve(
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+    ) -> list[Record]:
+        engine = Engine(
+            _SimulatedRunner(self.options, clock),
+            clock,
+            slots=self.context.engine.slots,
+            batching=self.context.engine.batching,
+            keep_outputs=self.context.keep_outputs,
+            on_progress=on_progress,
+        )
+        return engine.serve(dispatch)
+
+    def account(self) -> Account:
+        settings = {"clock": self.options.clock}
+        return Account(
+            requested=settings, effective=settings, cold_start={"load": self.options.load}
+        )

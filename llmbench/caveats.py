@@ -1,0 +1,94 @@
+"""Stored reasons to doubt a run, each ending with what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmbench.units import format_duration
+
+__all__ = [
+    "Caveat",
+    "few_repeats",
+    "late_load",
+    "not_effective",
+    "recompiled",
+    "requests_failed",
+    "unsteady_warmup",
+    "unsupported_percentile",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Caveat:
+    """A reason to doubt a run: ``kind`` for machines, ``message`` and ``remedy`` for people."""
+
+    kind: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}"
+
+
+def late_load(p99_seconds: float) -> Caveat:
+    """Say that the harness itself sent requests late."""
+    return Caveat(
+        "late-load",
+        f"One request in a hundred was sent {format_duration(p99_seconds)} or more after its due"
+        " time.",
+        "Latencies count from the due time and so include it; lower the load or free the machine.",
+    )
+
+
+def recompiled(count: int) -> Caveat:
+    """Say that the backend compiled something inside the measured window."""
+    return Caveat(
+        "recompiled",
+        f"The backend compiled {count} more graph(s) inside the measured window.",
+        "Their time is in the latencies; raise `warmup` or set `dynamic: true` on the backend.",
+    )
+
+
+def not_effective(setting: str, requested: object, effective: object) -> Caveat:
+    """Say that a setting is not what was asked for."""
+    return Caveat(
+        "not-effective",
+        f"`{setting}` was requested as {requested!r} but was {effective!r}.",
+        "Compare this run only with runs whose effective setting is the same.",
+    )
+
+
+def unsteady_warmup(rounds: int) -> Caveat:
+    """Say that step times had not settled when the warm-up's bound was reached."""
+    return Caveat(
+        "unsteady-warmup",
+        f"Step times were not steady after {rounds} warm-up rounds.",
+        "Other programs may be using the machine; make it quiet and run again.",
+    )
+
+
+def requests_failed(failed: int, total: int) -> Caveat:
+    """Say that some requests did not get their answer."""
+    return Caveat(
+        "requests-failed",
+        f"{failed} of {total} measured requests failed or were not finished.",
+        "Latency figures cover the good ones only; see the errors by kind and lower the load.",
+    )
+
+
+def few_repeats(count: int) -> Caveat:
+    """Say that there are too few processes for an interval."""
+    return Caveat(
+        "few-repeats",
+        f"Only {count} process(es) of this case finished, so there is no interval.",
+        "Set `repeats` to 3 or more.",
+    )
+
+
+def unsupported_percentile(percentile: str, n: int, floor: int) -> Caveat:
+    """Say that a percentile rests on fewer samples than it needs."""
+    return Caveat(
+        "unsupported-percentile",
+        f"The {percentile} rests on {n} samples; 99 % confidence in it needs {floor}.",
+        "Raise `requests`, or read it as an indication only.",
+    )

@@ -1,0 +1,55 @@
+"""The one clock of a run, and a virtual one that makes tests exact."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["Clock", "MonotonicClock", "VirtualClock"]
+
+
+class Clock(Protocol):
+    """Seconds since an origin, never going back."""
+
+    def now(self) -> float:
+        """Read the clock, in seconds."""
+
+    def sleep_until(self, moment: float) -> None:
+        """Wait until the clock reads ``moment`` (at once where that is past)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MonotonicClock:
+    """CLOCK_MONOTONIC less an origin: one clock for all processes of one Linux machine."""
+
+    origin: float = field(default_factory=time.monotonic)
+
+    def now(self) -> float:
+        """Read the clock, in seconds since the origin."""
+        return time.monotonic() - self.origin
+
+    def sleep_until(self, moment: float) -> None:
+        """Wait until the clock reads ``moment``, giving the processor away meanwhile."""
+        remaining = moment - self.now()
+        if remaining > 0:
+            time.sleep(remaining)
+
+
+@dataclass(slots=True)
+class VirtualClock:
+    """A clock that moves only when told to."""
+
+    seconds: float = 0.0
+
+    def now(self) -> float:
+        """Read the clock, in virtual seconds."""
+        return self.seconds
+
+    def sleep_until(self, moment: float) -> None:
+        """Jump to ``moment`` where that lies ahead."""
+        self.seconds = max(self.seconds, moment)
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.seconds += seconds

@@ -1,0 +1,6 @@
+from llmbench import plugins
+
+
+class Cpu:
+    class Options(plugins.Options):
+        pass

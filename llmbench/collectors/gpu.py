@@ -1,0 +1,6 @@
+from llmbench import plugins
+
+
+class Gpu:
+    class Options(plugins.Options):
+        pass

@@ -1,0 +1,111 @@
+"""The synchronous loop that serves a dispatch on a model runner.
+
+Admit what is due, schedule, run one step, stamp every token of that step with one reading of the
+clock, hand finished requests back. The engine knows token ids only: no text and no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from typing import Protocol
+
+from llmbench.clock import Clock
+from llmbench.dispatch import Dispatch
+from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
+from llmbench.engine.sequence import Sequence
+from llmbench.record import Record
+
+__all__ = ["SCHEDULERS", "Engine", "ModelRunner"]
+
+SCHEDULERS = {"continuous": ContinuousScheduler, "static": StaticScheduler}
+
+
+class ModelRunner(Protocol):
+    """What a local backend implements: two steps over a KV cache of ``slots`` rows.
+
+    Both return token ids that are on the host, so a stamp taken after them is a stamp of tokens.
+    """
+
+    def prefill(self, slot: int, prompt: SequenceOf[int]) -> int:
+        """Fill a slot's cache from a prompt and return the first new token."""
+
+    def decode(self, slots: SequenceOf[int]) -> SequenceOf[int]:
+        """Return the next token of each of these slots, in their order."""
+
+
+class Engine:
+    """Serves requests on a runner, one step at a time.
+
+    ``stop_ids`` end a sequence early (none by default, so lengths are forced). ``on_progress`` is
+    called with the number of finished requests after each step that finished one.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        clock: Clock,
+        *,
+        slots: int,
+        batching: str = "continuous",
+        stop_ids: frozenset[int] = frozenset(),
+        keep_outputs: bool = False,
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._runner = runner
+        self._clock = clock
+        self._scheduler = SCHEDULERS[batching](slots)
+        self._stop_ids = stop_ids
+        self._keep_outputs = keep_outputs
+        self._on_progress = on_progress
+
+    def serve(self, dispatch: Dispatch) -> list[Record]:
+        """Serve until the dispatch is finished; records come in the order of finishing."""
+        records: list[Record] = []
+        while not dispatch.finished:
+            self._admit(dispatch)
+            if self._scheduler.is_idle:
+                self._wait(dispatch)
+            elif finished := self.step():
+                records += [self._hand_back(sequence, dispatch) for sequence in finished]
+                self._on_progress(dispatch.completed)
+        return records
+
+    def step(self) -> list[Sequence]:
+        """Run one prefill or one decode step and return the sequences that it finished."""
+        joining = self._scheduler.next_to_prefill()
+        return self._prefill(joining) if joining else self._decode()
+
+    def _admit(self, dispatch: Dispatch) -> None:
+        now = self._clock.now()
+        for request, due in dispatch.take_due(now):
+            self._scheduler.add(Sequence(request, due, sent=now, stop_ids=self._stop_ids))
+
+    def _wait(self, dispatch: Dispatch) -> None:
+        due = dispatch.next_due()
+        if due is not None:
+            self._clock.sleep_until(due)
+
+    def _prefill(self, sequence: Sequence) -> list[Sequence]:
+        assert sequence.slot is not None  # noqa: S101 (the scheduler has just given it one)
+        sequence.started = self._clock.now()
+        token = self._runner.prefill(sequence.slot, sequence.request.prompt)
+        return self._stamp([sequence], [token])
+
+    def _decode(self) -> list[Sequence]:
+        running = self._scheduler.running
+        slots = sorted(running)
+        return self._stamp([running[slot] for slot in slots], self._runner.decode(slots))
+
+    def _stamp(self, sequences: list[Sequence], tokens: SequenceOf[int]) -> list[Sequence]:
+        now = self._clock.now()
+        for sequence, token in zip(sequences, tokens, strict=True):
+            sequence.append(token, now)
+        finished = [sequence for sequence in sequences if sequence.is_finished]
+        for sequence in finished:
+            self._scheduler.retire(sequence)
+        return finished
+
+    def _hand_back(self, sequence: Sequence, dispatch: Dispatch) -> Record:
+        dispatch.finish(sequence.request.id, sequence.token_times[-1])
+        return sequence.record(keep_outputs=self._keep_outputs)

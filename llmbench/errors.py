@@ -1,0 +1,37 @@
+"""What can go wrong, as one small tree.
+
+* LlmbenchError
+  x InputError            something the user gave is wrong: exit code 2
+    + ScenarioError       in a scenario file or an override of one
+    + MissingExtraError   an optional package is needed and not installed
+  x MeasurementError      a run could not be measured: the run fails, the others go on
+
+Every message says what is wrong, where, what was found and what to do.
+"""
+
+from __future__ import annotations
+
+
+class LlmbenchError(Exception):
+    """Anything that llmbench reports as a message and not as a traceback."""
+
+
+class InputError(LlmbenchError):
+    """Something the user gave is wrong."""
+
+
+class ScenarioError(InputError):
+    """A scenario file, or an override of one of its keys, is wrong."""
+
+
+class MissingExtraError(InputError):
+    """A part needs a package that is not installed."""
+
+    def __init__(self, part: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{part} needs {package}; install it with: pip install 'llmbench[{extra}]'"
+        )
+
+
+class MeasurementError(LlmbenchError):
+    """A run could not be measured."""

@@ -1,0 +1,33 @@
+"""Arrivals at equal distances."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from llmbench import plugins
+from llmbench.dispatch import Stop
+from llmbench.loads.schedule import Scheduled
+from llmbench.units import PerSecond
+
+__all__ = ["Constant"]
+
+
+class Constant:
+    """An open loop with one request every 1/rate seconds, the first at once."""
+
+    class Options(plugins.Options):
+        """``{kind: constant, rate: 4/s}``."""
+
+        rate: PerSecond = Field(gt=0, description="requests per second")
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def arrivals(self, stop: Stop, draws: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
+        """Place request i at i/rate, with no error adding up."""
+        rate = self.options.rate
+        if stop.duration is None:
+            return Scheduled(np.arange(stop.total or 0) / rate)
+        within = stop.warmup + int(np.ceil(round(stop.duration * rate, 9)))
+        return Scheduled(np.arange(min(within, stop.total or within)) / rate)

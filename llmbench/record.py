@@ -1,0 +1,82 @@
+"""What happened to a request, and what the machine did meanwhile.
+
+Times are seconds on the run's clock, which reads 0 when the load starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from llmbench.request import Phase
+
+__all__ = ["Finish", "Record", "Series"]
+
+Finish = Literal["length", "eos", "error", "unfinished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One request from its due time to its last token.
+
+    ``due`` is when the schedule wanted it sent, ``sent`` when it reached the backend, ``started``
+    when the backend first worked on it. ``token_times`` has one stamp per chunk and
+    ``token_counts`` how many tokens came with it, so a chunk of k tokens is one gap and k tokens.
+    ``output_ids`` are kept only when the scenario asks for them.
+    """
+
+    request_id: int
+    phase: Phase
+    due: float
+    sent: float
+    started: float | None
+    token_times: tuple[float, ...]
+    token_counts: tuple[int, ...]
+    prompt_tokens: int
+    max_new_tokens: int
+    finish: Finish
+    error_kind: str | None = None
+    error_message: str | None = None
+    prompt_id: str | None = None
+    tokenise_seconds: float | None = None
+    output_ids: tuple[int, ...] | None = None
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that came back."""
+        return sum(self.token_counts)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the backend answered in full."""
+        return self.finish in ("length", "eos")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One quantity watched over time.
+
+    ``source`` is ``measured``, ``estimated:<model>`` or ``unavailable:<why>``; an unavailable
+    series has no values, never zeros.
+    """
+
+    name: str
+    unit: str
+    source: str
+    times: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+
+    @classmethod
+    def unavailable(cls, name: str, unit: str, why: str) -> Series:
+        """Say that a quantity could not be watched, and why."""
+        return cls(name, unit, f"unavailable:{why}")
+
+    @property
+    def available(self) -> bool:
+        """Whether it holds values."""
+        return not self.source.startswith("unavailable:")
+
+    @property
+    def why_unavailable(self) -> str | None:
+        """The reason for having no values, or None."""
+        return None if self.available else self.source.removeprefix("unavailable:")

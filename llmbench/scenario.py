@@ -1,0 +1,229 @@
+"""What a scenario may say, and how it expands into cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    create_model,
+    model_validator,
+)
+
+from llmbench import plugins
+from llmbench.units import Seconds
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
+__all__ = [
+    "Case",
+    "EngineOptions",
+    "ModelOptions",
+    "SamplingOptions",
+    "Scenario",
+    "expand",
+    "set_key",
+]
+
+SLO_KEY = re.compile(r"(ttft|service_ttft|tpot|itl|e2e|queue_time)(_p(50|90|95|99))?")
+
+
+@dataclass(frozen=True)
+class _AnyPart:
+    """A validated choice of one part: the union of every found part's options, told by ``kind``.
+
+    Built when the first scenario is validated, so importing this module imports no part.
+    """
+
+    kind: plugins.Kind
+
+    def __get_pydantic_core_schema__(
+        self,
+        _source: Any,
+        handler: GetCoreSchemaHandler,
+    ) -> CoreSchema:
+        models = tuple(self._model(name) for name in plugins.names(self.kind))
+        union: Any = Annotated[reduce(or_, models), Field(discriminator="kind")]
+        return handler.generate_schema(Annotated[union, BeforeValidator(_from_shorthand)])
+
+    def _model(self, name: str) -> type[plugins.Options]:
+        base: type[plugins.Options] = plugins.find(self.kind, name).Options
+        fields: dict[str, Any] = {"kind": (Literal[name], Field(default=name))}
+        if self.kind == "backend":
+            fields["name"] = (
+                str,
+                Field(default=name, min_length=1, description="name of the case"),
+            )
+        return create_model(f"{name}-{self.kind}", __base__=base, **fields)
+
+
+def _from_shorthand(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class ModelOptions(plugins.Options):
+    """The model under test and how it is held."""
+
+    source: str = Field(
+        min_length=1,
+        description="hub id, local folder, GGUF file, random:<shape> or builtin:tiny",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    seed: int = Field(default=0, ge=0, description="of the weights of random:<shape>")
+    trust_remote_code: bool = Field(default=False, description="run code from the model repository")
+
+
+class EngineOptions(plugins.Options):
+    """How a local backend serves many requests at once."""
+
+    slots: int = Field(default=8, ge=1, description="sequences in a running batch at the most")
+    queue: Literal["fifo"] = "fifo"
+    batching: Literal["continuous", "static"] = "continuous"
+    threads: int | None = Field(
+        default=None, ge=1, description="torch threads; torch decides if unset"
+    )
+
+
+class SamplingOptions(plugins.Options):
+    """How the next token is chosen; greedy at temperature 0."""
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+def _model_from_shorthand(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+def _known_slo(slo: dict[str, float]) -> dict[str, float]:
+    for key, seconds in slo.items():
+        if not SLO_KEY.fullmatch(key):
+            raise ValueError(f"no such objective {key!r}; expected e.g. ttft, tpot_p99, e2e_p95")
+        if seconds <= 0:
+            raise ValueError(f"{key} must be greater than 0")
+    return slo
+
+
+def _not_empty(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    for key, values in sweep.items():
+        if not values:
+            raise ValueError(f"{key} has no values; give a list of at least one, or remove it")
+        if key.partition(".")[0] in ("sweep", "backends", "repeats", "name"):
+            raise ValueError(
+                f"{key} cannot be swept; sweep keys of model, workload, load or engine"
+            )
+    return sweep
+
+
+class Scenario(plugins.Options):
+    """One experiment: a load of a workload on one or more backends, repeated."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    name: str = Field(
+        min_length=1, pattern=r"^[\w][\w .-]*$", description="letters, digits, - and _"
+    )
+    description: str = ""
+    model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
+    workload: Annotated[Any, _AnyPart("workload")]
+    load: Annotated[Any, _AnyPart("load")]
+    backends: list[Annotated[Any, _AnyPart("backend")]] = Field(min_length=1)
+    requests: int | None = Field(default=None, gt=0, description="measured requests")
+    duration: Seconds | None = Field(default=None, gt=0, description="measured time of arrivals")
+    warmup: int = Field(
+        default=0, ge=0, description="requests sent first and cut from every metric"
+    )
+    repeats: int = Field(default=1, ge=1, description="fresh processes for each case")
+    engine: EngineOptions = EngineOptions()
+    sampling: SamplingOptions = SamplingOptions()
+    stop_at_eos: bool = Field(default=False, description="let answers end early; forced if false")
+    keep_outputs: bool = Field(default=False, description="store the ids of the answers' tokens")
+    collect: list[Annotated[Any, _AnyPart("collector")]] = Field(
+        default_factory=lambda: ["cpu", "gpu"], validate_default=True
+    )
+    slo: Annotated[dict[str, Seconds], AfterValidator(_known_slo)] = Field(default_factory=dict)
+    price_per_hour: float | None = Field(
+        default=None, gt=0, description="of the machine, any currency"
+    )
+    seed: int = Field(default=0, ge=0)
+    timeout: Seconds = Field(default=1800.0, gt=0, description="for one run, loading included")
+    sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _stops(self) -> Scenario:
+        if self.requests is None and self.duration is None:
+            raise ValueError("expected `requests` or `duration`, so that the load ends")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One backend at one point of the sweep: what a run measures.
+
+    ``spec`` is the scenario as plain data with this backend alone and the point filled in; a
+    worker process rebuilds ``scenario`` from it.
+    """
+
+    name: str
+    point: dict[str, Any]
+    spec: dict[str, Any]
+    scenario: Scenario
+
+    @property
+    def backend(self) -> Any:
+        """The options of the one backend, with its ``kind`` and ``name``."""
+        return self.scenario.backends[0]
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder can bear it."""
+        return re.sub(r"[^A-Za-z0-9._]+", "-", self.name).strip("-.") or "case"
+
+
+def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in plain data, opening shorthand (``load: closed``) where needed.
+
+    Raises ValueError when the key leads through something that has no keys.
+    """
+    *parents, last = key.split(".")
+    reduce(_descend, parents, spec)[last] = value
+
+
+def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:
+    inner = spec.setdefault(key, {})
+    if isinstance(inner, str):
+        inner = spec[key] = {"source" if key == "model" else "kind": inner}
+    if not isinstance(inner, dict):
+        raise ValueError(f"{key!r} has no keys to set")  # noqa: TRY004 (the user's mistake, not a type error)
+    return inner
+
+
+def expand(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Give every (point, spec) of a scenario as plain data: one backend, one point of the sweep."""
+    sweep: dict[str, list[Any]] = spec.get("sweep") or {}
+    for values in product(*sweep.values()):
+        point = dict(zip(sweep, values, strict=True))
+        for backend in spec["backends"]:
+            case = deepcopy({**spec, "backends": [backend]})
+            case.pop("sweep", None)
+            for key, value in point.items():
+                set_key(case, key, value)
+            yield point, case
+
+
+def case_name(backend: str, point: dict[str, Any]) -> str:
+    """Name a case after its backend and its point: ``eager, load.rate=4``."""
+    return ", ".join([backend, *(f"{key}={value}" for key, value in point.items())])

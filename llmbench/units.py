@@ -1,0 +1,104 @@
+"""Durations, sizes and rates: read from what people write, shown as people read them.
+
+Everything inside is SI: seconds, bytes, events per second. Units exist only at the edges.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+__all__ = [
+    "Bytes",
+    "PerSecond",
+    "Seconds",
+    "format_bytes",
+    "format_duration",
+    "format_number",
+    "parse_bytes",
+    "parse_rate",
+    "parse_seconds",
+]
+
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_BYTES = {
+    "B": 1,
+    "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
+
+
+def _parse(value: object, units: dict[str, float], example: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"expected a number or a text such as '{example}'")  # noqa: TRY004 (pydantic reports ValueError)
+    if not isinstance(value, str):
+        return float(value)
+    match = _QUANTITY.fullmatch(value)
+    if not match:
+        raise ValueError(f"expected a number or a text such as '{example}'")
+    number, unit = match.groups()
+    if unit and unit not in units:
+        raise ValueError(f"unknown unit '{unit}'; known are {', '.join(units)}")
+    return float(number) * units.get(unit, 1.0)
+
+
+def parse_seconds(value: object) -> float:
+    """Read a duration: ``0.5``, ``"500 ms"`` and ``"2 min"`` give seconds.
+
+    Raises ValueError for anything else.
+    """
+    return _parse(value, _SECONDS, "500 ms")
+
+
+def parse_bytes(value: object) -> int:
+    """Read a size: ``4096``, ``"2 GiB"`` and ``"64 MB"`` give bytes.
+
+    Raises ValueError for anything else.
+    """
+    return round(_parse(value, {k: float(v) for k, v in _BYTES.items()}, "2 GiB"))
+
+
+def parse_rate(value: object) -> float:
+    """Read a rate: ``4``, ``"4/s"`` and ``"240/min"`` give events per second.
+
+    Raises ValueError for anything else.
+    """
+    return _parse(value, {f"/{unit}": 1 / seconds for unit, seconds in _SECONDS.items()}, "4/s")
+
+
+def _quantity_schema(example: str) -> Any:
+    return Field(json_schema_extra={"type": ["number", "string"], "examples": [example]})
+
+
+Seconds = Annotated[float, BeforeValidator(parse_seconds), _quantity_schema("500 ms")]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), _quantity_schema("2 GiB")]
+PerSecond = Annotated[float, BeforeValidator(parse_rate), _quantity_schema("4/s")]
+
+
+def format_number(value: float, digits: int = 3) -> str:
+    """Write a number with so many significant digits and no exponent: ``1234.5`` is ``1,234``."""
+    if value == 0:
+        return "0"
+    from math import floor, log10  # noqa: PLC0415
+
+    decimals = max(0, digits - 1 - floor(log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration in the unit that fits: ``0.0213`` is ``21.3 ms``."""
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if abs(seconds) >= size * (2 if size >= 60 else 1):  # noqa: PLR2004 (90 s reads better than 1.5 min)
+            return f"{format_number(seconds / size)} {unit}"
+    return f"{format_number(seconds / 1e-9)} ns" if seconds else "0 s"
+
+
+def format_bytes(size: float) -> str:
+    """Write a size in binary units: ``1536`` is ``1.50 KiB``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if abs(size) >= _BYTES[unit]:
+            return f"{format_number(size / _BYTES[unit])} {unit}"
+    return f"{size:,.0f} B"

@@ -1,0 +1,31 @@
+"""What every workload is: an endless, seeded stream of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from llmbench.request import Request
+
+__all__ = ["Tokenizer", "Workload"]
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back."""
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are; every id is below it."""
+
+    def encode(self, text: str) -> list[int]:
+        """Turn text into token ids, special tokens included."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turn token ids into text, special tokens left out."""
+
+
+class Workload(Protocol):
+    """A part that says what is sent."""
+
+    def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
+        """Yield requests without end, numbered from 0; the same seed gives the same ones."""

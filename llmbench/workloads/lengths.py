@@ -1,0 +1,82 @@
+"""Token-length distributions, drawn from a seeded stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+
+from llmbench import plugins
+
+__all__ = ["Length", "Lengths"]
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Normal(plugins.Options):
+    mean: float = Field(gt=0)
+    sd: float = Field(ge=0)
+
+
+class _Lognormal(plugins.Options):
+    median: float = Field(gt=0)
+    sigma: float = Field(ge=0, description="standard deviation of the logarithm")
+
+
+class Length(plugins.Options):
+    """A distribution of token counts; a bare number is a fixed one.
+
+    ``64`` · ``{uniform: [16, 64]}`` · ``{normal: {mean: 64, sd: 8}}`` ·
+    ``{lognormal: {median: 64, sigma: 0.5}}`` · ``{empirical: [12, 80, 80, 256]}``;
+    ``min`` and ``max`` bound any of them.
+    """
+
+    fixed: Positive | None = None
+    uniform: tuple[Positive, Positive] | None = Field(default=None, description="both included")
+    normal: _Normal | None = None
+    lognormal: _Lognormal | None = None
+    empirical: Annotated[list[Positive], Field(min_length=1)] | None = None
+    min: Positive = 1
+    max: Positive | None = None
+
+    @model_validator(mode="after")
+    def _is_one_distribution(self) -> Length:
+        kinds = ("fixed", "uniform", "normal", "lognormal", "empirical")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(kinds)}, got {given or 'none'}")
+        if self.uniform and self.uniform[0] > self.uniform[1]:
+            raise ValueError("uniform needs its lower bound first")
+        if self.max is not None and self.max < self.min:
+            raise ValueError("max is below min")
+        return self
+
+    def draw(self, draws: np.random.Generator) -> int:
+        """Draw one length in tokens, bounded by ``min`` and ``max``."""
+        length = max(self.min, round(self._draw(draws)))
+        return length if self.max is None else min(length, self.max)
+
+    def _draw(self, draws: np.random.Generator) -> float:
+        if self.uniform:
+            return int(draws.integers(self.uniform[0], self.uniform[1] + 1))
+        if self.normal:
+            return float(draws.normal(self.normal.mean, self.normal.sd))
+        if self.lognormal:
+            return float(self.lognormal.median * np.exp(draws.normal(0, self.lognormal.sigma)))
+        if self.empirical:
+            return self.empirical[int(draws.integers(len(self.empirical)))]
+        return self.fixed or 1
+
+    def stream(self, draws: np.random.Generator) -> Iterator[int]:
+        """Draw lengths without end."""
+        while True:
+            yield self.draw(draws)
+
+
+def _from_shorthand(value: Any) -> Any:
+    return {"fixed": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Lengths = Annotated[Length, BeforeValidator(_from_shorthand)]

@@ -1,0 +1,101 @@
+"""The bundled prompt sets, one for each task."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import count
+from typing import Literal
+
+from pydantic import Field
+
+from llmbench import plugins
+from llmbench.errors import InputError
+from llmbench.request import Request
+from llmbench.streams import stream
+from llmbench.workloads.base import Tokenizer
+from llmbench.workloads.lengths import Length, Lengths
+
+__all__ = ["Prompt", "Prompts", "Task", "read_prompts"]
+
+Task = Literal[
+    "text-generation",
+    "translation",
+    "question-answering",
+    "summarization",
+    "summarization-several",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt of a bundled set; ``language`` is an ISO 639-1 code."""
+
+    id: str
+    language: str
+    prompt: str
+
+
+def read_prompts(task: Task) -> list[Prompt]:
+    """Read the bundled prompts of a task, in the order of the file."""
+    text = (files("llmbench.workloads") / "prompt_sets" / f"{task}.jsonl").read_text("utf-8")
+    return [Prompt(**json.loads(line)) for line in text.splitlines()]
+
+
+class Prompts:
+    """Real prompts written for this project, for one of five tasks, in English and Chinese.
+
+    Prompts come in a seeded order; when all have been used they come again in another order.
+    """
+
+    class Options(plugins.Options):
+        """``{kind: prompts, task: question-answering, output_tokens: {uniform: [16, 64]}}``."""
+
+        task: Task = "text-generation"
+        language: Literal["en", "zh"] | None = Field(default=None, description="only this language")
+        output_tokens: Lengths = Length(fixed=32)
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
+        """Yield the tokenised prompts, without end."""
+        lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
+        prompts = [_tokenise(prompt, tokenizer) for prompt in self._chosen()]
+        for number, prompt, length in zip(count(), _shuffled(prompts, seed), lengths, strict=False):
+            yield Request(
+                number,
+                prompt.ids,
+                length,
+                prompt_id=prompt.id,
+                tokenise_seconds=prompt.tokenise_seconds,
+            )
+
+    def _chosen(self) -> list[Prompt]:
+        language = self.options.language
+        chosen = [p for p in read_prompts(self.options.task) if language in (None, p.language)]
+        if not chosen:
+            raise InputError(f"task {self.options.task!r} has no prompts in {language!r}")
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokenised:
+    id: str
+    ids: tuple[int, ...]
+    tokenise_seconds: float
+
+
+def _tokenise(prompt: Prompt, tokenizer: Tokenizer) -> _Tokenised:
+    began = time.monotonic()
+    ids = tuple(tokenizer.encode(prompt.prompt))
+    return _Tokenised(prompt.id, ids, time.monotonic() - began)
+
+
+def _shuffled(prompts: Sequence[_Tokenised], seed: int) -> Iterator[_Tokenised]:
+    draws = stream(seed, "order of prompts")
+    while True:
+        yield from (prompts[index] for index in draws.permutation(len(prompts)))
