@@ -1,0 +1,96 @@
+"""A run set as pandas frames."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from llmbench import store
+from llmbench.metrics import METRICS, across, summarise
+from llmbench.run import Run
+
+__all__ = ["RunSet"]
+
+
+class RunSet:
+    """Stored results as frames: ``records``, ``series``, ``runs`` and ``summary``.
+
+    Times are in seconds on each run's clock, units stand in the columns' names.
+    """
+
+    def __init__(self, stored: store.RunSet) -> None:
+        self.stored = stored
+
+    @classmethod
+    def read(cls, folder: str | Path) -> RunSet:
+        """Read a results folder; raises InputError when it is not one of llmbench's."""
+        return cls(store.read(folder))
+
+    def __repr__(self) -> str:
+        done = len(self.stored.runs) - len(self.stored.failed)
+        return f"<llmbench.RunSet {self.stored.name!r}: {done} of {len(self.stored.plan)} runs>"
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """One row a request, of every run that was measured."""
+        return _stacked([(run, run.records.to_pandas()) for run in self._measured])
+
+    @cached_property
+    def series(self) -> pd.DataFrame:
+        """One row a reading: ``name``, ``unit``, ``source``, ``time`` and ``value``."""
+        return _stacked([(run, _series_frame(run)) for run in self._measured])
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row a run and metric: ``value``, ``unit``, ``n`` samples, the ``reason`` for none."""
+        return _stacked([(run, _metrics_frame(run)) for run in self.stored.runs])
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a case and metric: the mean over processes with its 95 % interval."""
+        rows = [
+            {
+                "case": case,
+                "metric": name,
+                "value": e.value,
+                "low": e.low,
+                "high": e.high,
+                "unit": METRICS[name].unit,
+                "processes": e.n,
+                "reason": e.reason,
+            }
+            for case, runs in self.stored.by_case().items()
+            for name, e in across(runs).items()
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def _measured(self) -> list[Run]:
+        return [run for run in self.stored.runs if not run.failure]
+
+
+def _stacked(parts: list[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
+    for run, frame in parts:
+        frame.insert(0, "case", run.case)
+        frame.insert(1, "repeat", run.repeat)
+    return pd.concat([frame for _, frame in parts], ignore_index=True) if parts else pd.DataFrame()
+
+
+def _series_frame(run: Run) -> pd.DataFrame:
+    frames = [
+        pd.DataFrame({"time": s.times, "value": s.values}).assign(  # noqa: PD011 (a field of Series)
+            name=s.name, unit=s.unit, source=s.source
+        )
+        for s in run.series
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _metrics_frame(run: Run) -> pd.DataFrame:
+    rows = [
+        {"metric": name, "value": v.value, "unit": METRICS[name].unit, "n": v.n, "reason": v.reason}
+        for name, v in summarise(run).items()
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,383 @@
+"""What a run's records and series amount to: pure functions of what is stored.
+
+Formulas stand in docs/metrics.md. A value that cannot be had is None with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llmbench.record import Series
+from llmbench.run import Run
+from llmbench.stats import Estimate, estimate, percentile
+
+__all__ = [
+    "LATENCIES",
+    "METRICS",
+    "Metric",
+    "Observed",
+    "Value",
+    "across",
+    "errors_by_kind",
+    "summarise",
+]
+
+Floats = NDArray[np.float64]
+PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a number is called, its unit, and which way is better."""
+
+    name: str
+    label: str
+    unit: str
+    better: Literal["lower", "higher", "neither"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One metric of one run: the number and the samples behind it, or why there is none."""
+
+    value: float | None
+    n: int = 0
+    reason: str | None = None
+
+
+LATENCIES = {
+    "ttft": "TTFT",
+    "service_ttft": "service TTFT",
+    "queue_time": "queue time",
+    "itl": "ITL",
+    "tpot": "TPOT",
+    "e2e": "E2E",
+    "send_lag": "send lag",
+}
+
+
+def _latency_metrics() -> list[Metric]:
+    statistics = [*((f"p{p}", f"p{p}") for p in PERCENTILES), ("mean", "mean")]
+    return [
+        Metric(f"{key}_seconds_{suffix}", f"{label} {text}", "s", "lower")
+        for key, label in LATENCIES.items()
+        for suffix, text in statistics
+    ]
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in [
+        Metric("output_tokens_per_second", "output tokens/s", "tokens/s", "higher"),
+        Metric("total_tokens_per_second", "total tokens/s", "tokens/s", "higher"),
+        Metric("requests_per_second", "requests/s", "requests/s", "higher"),
+        Metric("goodput_requests_per_second", "goodput", "requests/s", "higher"),
+        Metric("slo_attainment", "SLO attainment", "share", "higher"),
+        *_latency_metrics(),
+        Metric("failed_requests", "failed requests", "requests", "lower"),
+        Metric("steady_window_seconds", "steady window", "s", "neither"),
+        Metric("makespan_seconds", "first due to last token", "s", "neither"),
+        Metric("drain_seconds", "drain", "s", "neither"),
+        Metric("cold_start_load_seconds", "load", "s", "lower"),
+        Metric("cold_start_compile_seconds", "compile", "s", "lower"),
+        Metric("cold_start_first_token_seconds", "first token", "s", "lower"),
+        Metric("memory_weights_bytes", "weights", "B", "lower"),
+        Metric("memory_kv_cache_bytes", "KV cache", "B", "lower"),
+        Metric("memory_allocator_peak_bytes", "GPU allocator peak", "B", "lower"),
+        Metric("cost_per_million_output_tokens", "cost per 1M output tokens", "currency", "lower"),
+    ]
+}
+
+
+class Observed:
+    """The records of a run as arrays; latencies cover the measured requests that succeeded.
+
+    All times in seconds. ``itl`` pools every gap between chunks; each other latency has one
+    entry a request.
+    """
+
+    def __init__(self, records: pa.Table) -> None:
+        self.all = records.combine_chunks()
+        self.measured = self.all.filter(pc.equal(self.all["phase"], "measured"))
+        good = pc.is_in(self.measured["finish"], pa.array(["length", "eos"]))
+        self.good = self.measured.filter(good)
+
+    @cached_property
+    def _first(self) -> Floats:
+        return _floats(pc.list_element(self.good["token_times"], 0))
+
+    @cached_property
+    def _last(self) -> Floats:
+        flat, ends = _flat_times(self.good)
+        return flat[ends - 1] if len(ends) else flat
+
+    @cached_property
+    def ttft(self) -> Floats:
+        """First token less due time."""
+        return self._first - _floats(self.good["due"])
+
+    @cached_property
+    def service_ttft(self) -> Floats:
+        """First token less the time it was sent."""
+        return self._first - _floats(self.good["sent"])
+
+    @cached_property
+    def queue_time(self) -> Floats:
+        """Start of work less due time; NaN where the backend does not tell."""
+        return _floats(self.good["started"]) - _floats(self.good["due"])
+
+    @cached_property
+    def e2e(self) -> Floats:
+        """Last token less due time."""
+        return self._last - _floats(self.good["due"])
+
+    @cached_property
+    def send_lag(self) -> Floats:
+        """Time sent less due time, of every measured request."""
+        return _floats(self.measured["sent"]) - _floats(self.measured["due"])
+
+    @cached_property
+    def tpot(self) -> Floats:
+        """Mean time per output token after the first; NaN where there is one token only."""
+        tokens = _floats(self.good["output_tokens"])
+        several = tokens > 1
+        tpot = np.full(len(tokens), np.nan)
+        tpot[several] = (self._last - self._first)[several] / (tokens[several] - 1)
+        return tpot
+
+    @cached_property
+    def itl(self) -> Floats:
+        """Every gap between a chunk and the one before it, requests pooled."""
+        flat, ends = _flat_times(self.good)
+        gaps = np.diff(flat)
+        return np.delete(gaps, ends[:-1] - 1)
+
+    @cached_property
+    def window(self) -> tuple[float, float] | None:
+        """The steady window: from the first to the last due time of the measured requests.
+
+        None where they were all due at one moment.
+        """
+        due = _floats(self.measured["due"])
+        if not len(due) or due.min() == due.max():
+            return None
+        return float(due.min()), float(due.max())
+
+    @cached_property
+    def makespan(self) -> tuple[float, float] | None:
+        """From the first due time to the last token of the measured requests."""
+        flat, _ = _flat_times(self.measured)
+        return (
+            (float(_floats(self.measured["due"]).min()), float(flat.max())) if len(flat) else None
+        )
+
+    @cached_property
+    def longest_gap(self) -> Floats:
+        """Longest gap between two chunks; NaN where a request has one chunk only."""
+        flat, ends = _flat_times(self.good)
+        if not len(ends):
+            return flat
+        starts = np.r_[0, ends[:-1]]
+        gaps = np.diff(flat, prepend=np.nan)
+        gaps[starts] = -np.inf
+        longest = np.maximum.reduceat(gaps, starts)
+        return np.where(np.isinf(longest), np.nan, longest)
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _flat_times(table: pa.Table) -> tuple[Floats, NDArray[np.int64]]:
+    """Give all token times in one array, and where each request's part ends."""
+    times = table["token_times"]
+    ends = np.cumsum(_floats(pc.list_value_length(times))).astype(np.int64)
+    return _floats(pc.list_flatten(times)), ends
+
+
+# -- one run ---------------------------------------------------------------------------------------
+
+
+def summarise(run: Run) -> dict[str, Value]:
+    """Compute every metric of a run; the same keys for every run, failed ones included."""
+    if run.failure:
+        return dict.fromkeys(METRICS, Value(None, 0, f"the run failed: {run.failure.message}"))
+    observed = Observed(run.records)
+    found = {
+        **_latencies(observed),
+        **_rates(observed),
+        **_objectives(observed, run.spec.get("slo") or {}),
+        **_spans(observed),
+        **_costs_of_start(run.account),
+    }
+    found["cost_per_million_output_tokens"] = _cost(found, run.spec.get("price_per_hour"))
+    return {name: found[name] for name in METRICS}
+
+
+def _latencies(observed: Observed) -> dict[str, Value]:
+    values = {}
+    for key in LATENCIES:
+        sample = _known(getattr(observed, key))
+        for p in PERCENTILES:
+            values[f"{key}_seconds_p{p}"] = _of(sample, partial(percentile, percent=p))
+        values[f"{key}_seconds_mean"] = _of(sample, lambda s: float(np.mean(s)))
+    return values
+
+
+def _known(sample: Floats) -> Floats:
+    known: Floats = sample[~np.isnan(sample)]
+    return known
+
+
+def _of(sample: Floats, statistic: Callable[[Floats], float]) -> Value:
+    if not len(sample):
+        return Value(None, 0, "no measured request has it")
+    return Value(statistic(sample), len(sample))
+
+
+def _rates(observed: Observed) -> dict[str, Value]:
+    names = ("output_tokens_per_second", "total_tokens_per_second", "requests_per_second")
+    if observed.window is None:
+        why = "no steady window: the measured requests were all due at one moment"
+        return dict.fromkeys(names, Value(None, 0, why))
+    counts = _counts_within(observed, *observed.window)
+    seconds = observed.window[1] - observed.window[0]
+    return {name: Value(n / seconds, n) for name, n in zip(names, counts, strict=True)}
+
+
+def _counts_within(observed: Observed, begin: float, end: float) -> tuple[int, int, int]:
+    """Count output tokens, all tokens and finished requests inside a window.
+
+    A prompt's tokens count when its first output token comes. Requests of the warm-up that are
+    still in flight count as well: the backend worked for them inside the window.
+    """
+    times, ends = _flat_times(observed.all)
+    tokens = _floats(pc.list_flatten(observed.all["token_counts"]))
+    outputs = int(tokens[_within(times, begin, end)].sum())
+    answered = pc.greater(pc.list_value_length(observed.all["token_times"]), 0)
+    first = _floats(pc.list_element(observed.all.filter(answered)["token_times"], 0))
+    prompts = _floats(observed.all.filter(answered)["prompt_tokens"])
+    last = times[ends[ends > 0] - 1]
+    finished = int(_within(last, begin, end).sum())
+    return outputs, outputs + int(prompts[_within(first, begin, end)].sum()), finished
+
+
+def _within(times: Floats, begin: float, end: float) -> NDArray[np.bool_]:
+    return (times >= begin) & (times < end)
+
+
+def _objectives(observed: Observed, slo: dict[str, Any]) -> dict[str, Value]:
+    names = ("goodput_requests_per_second", "slo_attainment")
+    if not slo:
+        return dict.fromkeys(names, Value(None, 0, "the scenario sets no `slo`"))
+    met = meets_objectives(observed, slo)
+    asked = observed.measured.num_rows
+    attainment = Value(float(met.sum()) / asked, asked) if asked else Value(None, 0, "no requests")
+    return {names[0]: _goodput(observed, met), names[1]: attainment}
+
+
+def meets_objectives(observed: Observed, slo: dict[str, Any]) -> NDArray[np.bool_]:
+    """Tell of each good request whether it meets every objective (``{"ttft": 0.5, ...}``).
+
+    A percentile in a key (``ttft_p99``) is for the run as a whole; each request is held to the
+    same bound. An ITL objective is met when no gap is longer. A request without the quantity
+    (one token has no TPOT) meets it.
+    """
+    met = np.ones(observed.good.num_rows, dtype=bool)
+    for key, bound in slo.items():
+        quantity = key.split("_p")[0]
+        met &= ~(getattr(observed, "longest_gap" if quantity == "itl" else quantity) > bound)
+    return met
+
+
+def _goodput(observed: Observed, met: NDArray[np.bool_]) -> Value:
+    if observed.window is None:
+        return Value(None, 0, "no steady window: the measured requests were all due at one moment")
+    begin, end = observed.window
+    count = int((met & _within(observed.e2e + _floats(observed.good["due"]), begin, end)).sum())
+    return Value(count / (end - begin), count)
+
+
+def _spans(observed: Observed) -> dict[str, Value]:
+    window, makespan = observed.window, observed.makespan
+    failed = observed.measured.num_rows - observed.good.num_rows
+    nothing = Value(None, 0, "no measured request was answered")
+    return {
+        "failed_requests": Value(failed, observed.measured.num_rows),
+        "steady_window_seconds": _span(window, "the measured requests were all due at one moment"),
+        "makespan_seconds": _span(makespan, "no measured request was answered"),
+        "drain_seconds": Value(max(0.0, makespan[1] - window[1]), 1)
+        if window and makespan
+        else nothing,
+    }
+
+
+def _span(span: tuple[float, float] | None, reason: str) -> Value:
+    return Value(span[1] - span[0], 1) if span else Value(None, 0, reason)
+
+
+def _costs_of_start(account: dict[str, Any]) -> dict[str, Value]:
+    reasons = account.get("reasons", {})
+    wanted = {
+        **{
+            f"cold_start_{k}_seconds": ("cold_start", k) for k in ("load", "compile", "first_token")
+        },
+        **{f"memory_{k}_bytes": ("memory", k) for k in ("weights", "kv_cache", "allocator_peak")},
+    }
+    values = {}
+    for name, (group, key) in wanted.items():
+        value = account.get(group, {}).get(key)
+        why = reasons.get(key, "this backend does not report it")
+        values[name] = Value(None, 0, why) if value is None else Value(float(value), 1)
+    return values
+
+
+def _cost(found: dict[str, Value], price_per_hour: float | None) -> Value:
+    rate = found["output_tokens_per_second"]
+    if price_per_hour is None:
+        return Value(None, 0, "the scenario sets no `price_per_hour`")
+    if not rate.value:
+        return Value(None, 0, rate.reason or "no output tokens in the steady window")
+    return Value(price_per_hour / 3600 / rate.value * 1e6, rate.n)
+
+
+def errors_by_kind(run: Run) -> dict[str, int]:
+    """Count the failed measured requests of a run by kind of error."""
+    measured = Observed(run.records).measured
+    kinds = pc.fill_null(measured["error_kind"], measured["finish"])
+    failed = measured.append_column("kind", kinds).filter(
+        pc.invert(pc.is_in(measured["finish"], pa.array(["length", "eos"])))
+    )
+    counts = failed.group_by("kind").aggregate([("request_id", "count")]).to_pylist()
+    return {row["kind"]: row["request_id_count"] for row in counts}
+
+
+def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
+    """Average a series over a window (equal weights: samplers tick at a steady pace)."""
+    if not series.available:
+        return Value(None, 0, series.why_unavailable)
+    times, values = np.asarray(series.times), np.asarray(series.values)
+    inside = values[_within(times, *window)] if window else values
+    return _of(inside, lambda sample: float(np.mean(sample)))
+
+
+# -- runs of a case --------------------------------------------------------------------------------
+
+
+def across(runs: list[Run]) -> dict[str, Estimate]:
+    """Estimate every metric over the processes of one case."""
+    summaries = [summarise(run) for run in runs]
+    return {name: _estimate([summary[name] for summary in summaries]) for name in METRICS}
+
+
+def _estimate(values: list[Value]) -> Estimate:
+    reasons = [value.reason for value in values if value.reason]
+    return estimate([value.value for value in values], reasons[0] if reasons else None)

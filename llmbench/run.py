@@ -1,0 +1,93 @@
+"""What is kept of one run: everything that was seen, and nothing that was computed from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from llmbench.caveats import Caveat
+from llmbench.record import Record, Series
+
+__all__ = ["RECORD_SCHEMA", "Failure", "Run", "records_table"]
+
+RECORD_SCHEMA = pa.schema(
+    [
+        ("request_id", pa.int64()),
+        ("phase", pa.string()),
+        ("due", pa.float64()),
+        ("sent", pa.float64()),
+        ("started", pa.float64()),
+        ("token_times", pa.list_(pa.float64())),
+        ("token_counts", pa.list_(pa.int32())),
+        ("prompt_tokens", pa.int64()),
+        ("max_new_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("finish", pa.string()),
+        ("error_kind", pa.string()),
+        ("error_message", pa.string()),
+        ("prompt_id", pa.string()),
+        ("tokenise_seconds", pa.float64()),
+        ("output_ids", pa.list_(pa.int32())),
+    ]
+)
+
+
+def records_table(records: list[Record]) -> pa.Table:
+    """Lay records out as columns, one row a request, ordered by due time."""
+    ordered = sorted(records, key=lambda record: (record.due, record.request_id))
+    columns = {
+        name: pa.array(
+            [getattr(record, name) for record in ordered], RECORD_SCHEMA.field(name).type
+        )
+        for name in RECORD_SCHEMA.names
+    }
+    return pa.table(columns, schema=RECORD_SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run has no measurements, with the end of what its process wrote to stderr.
+
+    ``kind`` is one of ``bad-input``, ``error``, ``killed``, ``timeout``.
+    """
+
+    kind: str
+    message: str
+    stderr_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One case measured once, in a process of its own.
+
+    ``began_at`` is the wall-clock time (ISO 8601, UTC) and serves as a label only; every other time
+    is in seconds on the run's clock. ``account`` is what the backend said of itself, ``facts``
+    what the collectors found out once. A failed run has a ``failure`` and no records.
+    """
+
+    case: str
+    slug: str
+    backend: str
+    repeat: int
+    point: dict[str, Any]
+    spec: dict[str, Any]
+    began_at: str
+    records: pa.Table = field(default_factory=RECORD_SCHEMA.empty_table)
+    series: tuple[Series, ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)
+    account: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    caveats: tuple[Caveat, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def status(self) -> Literal["done", "failed"]:
+        """Whether it was measured."""
+        return "failed" if self.failure else "done"
+
+    @property
+    def name(self) -> str:
+        """Its folder's name: the case and which repeat."""
+        return f"{self.slug}-r{self.repeat}"
