@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from llmbench import store
 from llmbench.metrics import METRICS, across, summarise
 from llmbench.run import Run
 
-__all__ = ["RunSet"]
+__all__ = ["RunSet", "summary_rows"]
 
 
 class RunSet:
@@ -50,25 +51,29 @@ class RunSet:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row a case and metric: the mean over processes with its 95 % interval."""
-        rows = [
-            {
-                "case": case,
-                "metric": name,
-                "value": e.value,
-                "low": e.low,
-                "high": e.high,
-                "unit": METRICS[name].unit,
-                "processes": e.n,
-                "reason": e.reason,
-            }
-            for case, runs in self.stored.by_case().items()
-            for name, e in across(runs).items()
-        ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(summary_rows(self.stored))
 
     @property
     def _measured(self) -> list[Run]:
         return [run for run in self.stored.runs if not run.failure]
+
+
+def summary_rows(stored: store.RunSet) -> list[dict[str, Any]]:
+    """Give the summary as plain rows, where what is missing is None and has its reason."""
+    return [
+        {
+            "case": case,
+            "metric": name,
+            "value": e.value,
+            "low": e.low,
+            "high": e.high,
+            "unit": METRICS[name].unit,
+            "processes": e.n,
+            "reason": e.reason,
+        }
+        for case, runs in stored.by_case().items()
+        for name, e in across(runs).items()
+    ]
 
 
 def _stacked(parts: list[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmbench.errors import InputError
 
-__all__ = ["KINDS", "Options", "Part", "find", "names", "summary"]
+__all__ = ["KINDS", "Kind", "Options", "Part", "find", "names", "summary"]
 
 Kind = Literal["backend", "load", "workload", "collector"]
 KINDS: tuple[Kind, ...] = ("backend", "load", "workload", "collector")

@@ -27,7 +27,17 @@ from llmbench.errors import InputError
 from llmbench.record import Series
 from llmbench.run import Failure, Run
 
-__all__ = ["PlannedRun", "RunSet", "atomic_write", "check_space", "create", "read", "write_run"]
+__all__ = [
+    "PlannedRun",
+    "RunSet",
+    "atomic_write",
+    "check_space",
+    "create",
+    "read",
+    "read_run",
+    "sweep_partials",
+    "write_run",
+]
 
 FORMAT = "llmbench run set"
 SCHEMA_VERSION = 1  # 1: the first layout
@@ -166,6 +176,12 @@ def _series_table(series: tuple[Series, ...]) -> pa.Table:
     return pa.table(columns, names=["name", "time", "value"])
 
 
+def sweep_partials(run_set_folder: Path) -> None:
+    """Remove what workers that were killed had begun to write."""
+    for partial in (run_set_folder / "runs").glob(".*.partial-*"):
+        shutil.rmtree(partial)
+
+
 def atomic_write(path: Path, text: str) -> None:
     """Write a text file so that it is never seen half written."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
@@ -212,7 +228,7 @@ def read(folder: str | Path) -> RunSet:
     folder = Path(folder)
     manifest = _manifest(folder)
     plan = tuple(PlannedRun(**planned) for planned in manifest["plan"])
-    runs = [_read_run(folder / "runs" / p.name) for p in plan if _is_whole(folder, p)]
+    runs = [read_run(folder, planned) for planned in plan if _is_whole(folder, planned)]
     return RunSet(
         folder=folder,
         name=manifest["name"],
@@ -264,7 +280,9 @@ def _check_version(told: dict[str, Any], path: Path) -> None:
         )
 
 
-def _read_run(folder: Path) -> Run:
+def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
+    """Read one run back; raises InputError when its files cannot be read."""
+    folder = run_set_folder / "runs" / planned.name
     told = _json(folder / "run.json")
     _check_version(told, folder / "run.json")
     return Run(

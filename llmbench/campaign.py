@@ -1,0 +1,213 @@
+"""All runs of a scenario, each in a fresh process, in a seeded and interleaved order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TextIO, cast
+
+from llmbench import models, store
+from llmbench.run import Failure, Run
+from llmbench.scenario import Case
+from llmbench.scenario_file import Source, load_case
+from llmbench.secrets import redact
+from llmbench.store import PlannedRun, RunSet
+from llmbench.streams import stream
+from llmbench.worker import Job
+
+__all__ = ["Observer", "begin", "plan", "run_all"]
+
+STDERR_LINES = 40
+
+
+class Observer(Protocol):
+    """Somebody who watches a campaign go on."""
+
+    def began(self, planned: PlannedRun, index: int, total: int) -> None:
+        """A run begins, the index-th (from 1) of all that are still to be done."""
+
+    def stage(self, text: str) -> None:
+        """The run does something else now."""
+
+    def progress(self, completed: int, total: int | None) -> None:
+        """So many requests are finished, of a total where that is known."""
+
+    def ended(self, run: Run) -> None:
+        """A run has been stored, measured or failed."""
+
+
+def plan(source: Source) -> tuple[PlannedRun, ...]:
+    """Order the runs: each repeat goes through all cases once, shuffled anew by the seed."""
+    draws = stream(source.scenario.seed, "order of runs")
+    return tuple(
+        PlannedRun(case.name, case.slug, repeat, case.point, case.spec)
+        for repeat in range(1, source.scenario.repeats + 1)
+        for case in (source.cases[index] for index in draws.permutation(len(source.cases)))
+    )
+
+
+def begin(source: Source, folder: Path) -> RunSet:
+    """Make the results folder for a scenario.
+
+    Raises InputError when a model cannot be there or the folder cannot be used.
+    """
+    for case in source.cases:
+        models.check_source(case.scenario.model)
+    run_set = RunSet(
+        folder=folder,
+        name=source.scenario.name,
+        description=source.scenario.description,
+        began_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        scenario_text=source.text,
+        overrides=source.overrides,
+        origins={".".join(map(str, at)): origin for at, origin in source.origins.items() if at},
+        plan=plan(source),
+    )
+    store.create(run_set)
+    return run_set
+
+
+def run_all(run_set: RunSet, observer: Observer) -> RunSet:
+    """Run whatever the plan still lacks and return the run set with it.
+
+    A run that fails is stored as failed and the rest go on. KeyboardInterrupt ends the run in
+    progress and is passed on; finished runs are stored already.
+    """
+    missing = run_set.missing
+    store.sweep_partials(run_set.folder)
+    for index, planned in enumerate(missing, start=1):
+        observer.began(planned, index, len(missing))
+        observer.ended(_run_one(run_set.folder, planned, observer))
+    return store.read(run_set.folder)
+
+
+def _run_one(folder: Path, planned: PlannedRun, observer: Observer) -> Run:
+    """Measure one planned run in a worker; store it as failed when the worker does not."""
+    case = load_case(planned.spec, planned.case, planned.point)
+    began_at = datetime.now(UTC).isoformat(timespec="seconds")
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+        job = Job(str(folder), planned.case, planned.point, planned.spec, planned.repeat)
+        failure = _Worker(job, case.scenario.timeout, stderr).follow(observer)
+        if failure is None:
+            return store.read_run(folder, planned)
+        failed = _failed(case, planned.repeat, began_at, _with_stderr(failure, stderr))
+    store.write_run(folder, failed)
+    return failed
+
+
+def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
+    stderr.seek(0)
+    tail = [redact(line) for line in deque(stderr, maxlen=STDERR_LINES)]
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "it wrote nothing")
+    message = redact(failure.message).replace("{last line}", last)
+    return Failure(failure.kind, message, "".join(tail))
+
+
+def _failed(case: Case, repeat: int, began_at: str, failure: Failure) -> Run:
+    return Run(
+        case=case.name,
+        slug=case.slug,
+        backend=case.backend.kind,
+        repeat=repeat,
+        point=case.point,
+        spec=case.spec,
+        began_at=began_at,
+        failure=failure,
+    )
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A worker process while it is followed."""
+
+    job: Job
+    timeout: float
+    stderr: TextIO
+    told: Failure | None = None
+    timed_out: threading.Event = field(default_factory=threading.Event)
+
+    def follow(self, observer: Observer) -> Failure | None:
+        """Start the worker, pass its events on, and say how it failed, or None."""
+        with self._process() as process, self._deadline(process):
+            stdin, stdout = cast("TextIO", process.stdin), cast("TextIO", process.stdout)
+            with stdin:
+                json.dump(asdict(self.job), stdin)
+            self._pass_on(stdout, observer)
+            code = process.wait()
+        return self._judge(code)
+
+    @contextmanager
+    def _process(self) -> Iterator[subprocess.Popen[str]]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llmbench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _kill(process)
+
+    @contextmanager
+    def _deadline(self, process: subprocess.Popen[str]) -> Iterator[None]:
+        def end() -> None:
+            self.timed_out.set()
+            _kill(process)
+
+        timer = threading.Timer(self.timeout, end)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _pass_on(self, lines: Iterable[str], observer: Observer) -> None:
+        for line in lines:
+            event = json.loads(line)
+            if "stage" in event:
+                observer.stage(event["stage"])
+            elif "failure" in event:
+                self.told = Failure(event["failure"], event["message"])
+            else:
+                observer.progress(event["completed"], event["total"])
+
+    def _judge(self, code: int) -> Failure | None:
+        if self.timed_out.is_set():
+            return Failure("timeout", f"did not finish within {self.timeout:g} s; raise `timeout`")
+        if code == 0 or self.told:
+            return self.told
+        if code < 0:
+            return Failure("killed", _killed_by(-code))
+        return Failure("error", f"the worker ended with exit code {code}: {{last line}}")
+
+
+def _killed_by(number: int) -> str:
+    name = signal.Signals(number).name
+    hint = (
+        "; the kernel does this when memory runs out: use a smaller model, fewer slots or a "
+        "narrower dtype"
+        if number == signal.SIGKILL
+        else ""
+    )
+    return f"the worker was killed by {name}{hint}"
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the worker and whatever it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

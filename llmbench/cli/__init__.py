@@ -1,0 +1,59 @@
+"""The command line: one file a subcommand.
+
+Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted with finished runs kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from llmbench import __version__
+from llmbench.cli import doctor, export, listing, report, run, schema
+from llmbench.errors import LlmbenchError
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+
+EXAMPLES = """\
+examples:
+  llmbench run scenarios/default.yaml              measure, print a table, write report.html
+  llmbench run scenarios/default.yaml --set load.rate=8
+  llmbench run --resume results/default-20260101-120000
+  llmbench report results/default-20260101-120000  make the report again from what is stored
+  llmbench doctor                                  what this machine is and what it lacks
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except LlmbenchError as error:
+        print(f"llmbench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader of a pipe, such as `head`, has seen enough; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llmbench",
+        description="Benchmark LLM inference: one scenario, any backend, realistic load.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"llmbench {__version__}")
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in (run, report, listing, doctor, schema, export):
+        command.add_parser(subparsers)
+    return parser

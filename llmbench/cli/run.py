@@ -1,0 +1,147 @@
+"""``llmbench run``: measure a scenario."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmbench.campaign import Observer
+    from llmbench.scenario_file import Source
+    from llmbench.store import RunSet
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+examples:
+  llmbench run scenarios/default.yaml
+  llmbench run scenarios/default.yaml --set load.rate=8 --set repeats=5
+  llmbench run scenarios/default.yaml --out results/tonight --json > tonight.json
+  llmbench run --resume results/tonight            go on after Ctrl-C, a crash or a failed run
+
+exit codes:
+  0 every run was measured   1 some run failed   2 bad input   130 interrupted, finished runs kept
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "run",
+        help="measure a scenario",
+        description="Measure every case of a scenario, print a table and write report.html.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file (YAML)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, repeatable"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="new results folder (results/NAME-DATE)"
+    )
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="do what a folder still lacks")
+    parser.add_argument("--dry-run", action="store_true", help="only check and list the runs")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, report, and say by the exit code how it went."""
+    from llmbench import campaign, store
+
+    if arguments.dry_run:
+        return _show_plan(arguments)
+    run_set = _begin(arguments)
+    try:
+        with _observer(arguments) as observer:
+            run_set = campaign.run_all(run_set, observer)
+    except KeyboardInterrupt:
+        _say_interrupted(store.read(run_set.folder))
+        raise
+    _show(run_set, arguments)
+    return _exit_code(run_set)
+
+
+def _begin(arguments: argparse.Namespace) -> RunSet:
+    from llmbench import campaign, store
+    from llmbench.errors import InputError
+
+    if arguments.resume and (arguments.scenario or arguments.out or arguments.set):
+        raise InputError("--resume takes the scenario from its folder; leave the rest out")
+    if arguments.resume:
+        return store.read(arguments.resume)
+    source = _source(arguments)
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    folder = arguments.out or Path("results") / f"{source.scenario.name}-{stamp}".replace(" ", "-")
+    return campaign.begin(source, folder)
+
+
+def _source(arguments: argparse.Namespace) -> Source:
+    from llmbench import scenario_file
+    from llmbench.errors import InputError
+
+    if arguments.scenario is None:
+        raise InputError("give a scenario file, e.g. llmbench run scenarios/default.yaml")
+    return scenario_file.load(arguments.scenario, arguments.set)
+
+
+def _show_plan(arguments: argparse.Namespace) -> int:
+    from llmbench import campaign
+
+    for planned in campaign.plan(_source(arguments)):
+        print(planned.name)
+    return 0
+
+
+def _observer(arguments: argparse.Namespace) -> AbstractContextManager[Observer]:
+    from llmbench.cli.progress import Bars, Silence
+
+    return Silence() if arguments.quiet or not sys.stderr.isatty() else Bars()
+
+
+def _show(run_set: RunSet, arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from llmbench import report
+    from llmbench.frames import summary_rows
+    from llmbench.report.terminal import print_summary
+
+    page = run_set.folder / "report.html"
+    report.write(run_set, page)
+    if arguments.json:
+        told = {"folder": str(run_set.folder), "report": str(page), "failed": _failures(run_set)}
+        print(json.dumps({**told, "summary": summary_rows(run_set)}, indent=1))
+    elif not arguments.quiet:
+        print_summary(run_set, Console())
+        print(f"\nresults  {run_set.folder}\nreport   {page}")
+
+
+def _say_interrupted(run_set: RunSet) -> None:
+    done = len(run_set.plan) - len(run_set.missing)
+    print(
+        f"\ninterrupted: {done} of {len(run_set.plan)} runs are kept; go on with\n"
+        f"  llmbench run --resume {run_set.folder}",
+        file=sys.stderr,
+    )
+
+
+def _exit_code(run_set: RunSet) -> int:
+    failures = _failures(run_set)
+    for failure in failures:
+        print(f"llmbench: {failure['run']} failed: {failure['message']}", file=sys.stderr)
+    return 2 if any(f["kind"] == "bad-input" for f in failures) else int(bool(failures))
+
+
+def _failures(run_set: RunSet) -> list[dict[str, str]]:
+    return [
+        {"run": run.name, "kind": run.failure.kind, "message": run.failure.message}
+        for run in run_set.runs
+        if run.failure
+    ]

@@ -1,0 +1,39 @@
+"""``llmbench schema``: the JSON Schema of scenario files, for editors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+example:
+  llmbench schema > scenario.schema.json
+  # then, as the first line of a scenario file:
+  # yaml-language-server: $schema=scenario.schema.json
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "schema",
+        help="print the JSON Schema of scenario files",
+        description="Print the JSON Schema of scenario files, with every part that is installed.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+
+
+def run(_: argparse.Namespace) -> int:
+    """Print the schema."""
+    from llmbench.scenario import Scenario
+
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Scenario.model_json_schema(),
+    }
+    print(json.dumps(schema, indent=2, ensure_ascii=False))
+    return 0

@@ -1,0 +1,194 @@
+"""One run in a process of its own: ``python -m llmbench.worker``, a job on stdin, events on stdout.
+
+Exit codes: 0 the run is stored, 1 it failed, 2 the user can mend what is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from llmbench import environment, models, plugins, scenario_file, store
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.collectors.sampler import watch
+from llmbench.dispatch import Dispatch, Stop
+from llmbench.errors import InputError, MeasurementError
+from llmbench.request import Phase, Request
+from llmbench.run import Run, records_table
+from llmbench.scenario import Case
+from llmbench.streams import stream
+
+__all__ = ["Events", "Job", "main", "measure"]
+
+POOL = 4096
+PROGRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is told to measure and where to store it."""
+
+    folder: str
+    case: str
+    point: dict[str, Any]
+    spec: dict[str, Any]
+    repeat: int
+
+
+@dataclass(slots=True)
+class Events:
+    """Tells the parent, in JSON lines, what goes on."""
+
+    out: TextIO
+    _last_progress: float = field(default=0.0)
+
+    def stage(self, text: str) -> None:
+        """Say what the worker does now."""
+        self._say({"stage": text})
+
+    def progress(self, completed: int, total: int | None) -> None:
+        """Say how many requests are finished, a few times a second at the most."""
+        now = time.monotonic()
+        if now - self._last_progress >= PROGRESS_SECONDS or completed == total:
+            self._last_progress = now
+            self._say({"completed": completed, "total": total})
+
+    def failed(self, kind: str, message: str) -> None:
+        """Say why the run cannot be measured."""
+        self._say({"failure": kind, "message": message})
+
+    def _say(self, event: dict[str, Any]) -> None:
+        self.out.write(json.dumps(event) + "\n")
+        self.out.flush()
+
+
+def main() -> int:
+    """Measure the job on stdin and store the run."""
+    events = Events(_own_stdout())
+    job = Job(**json.load(sys.stdin))
+    case = scenario_file.load_case(job.spec, job.case, job.point)
+    try:
+        store.write_run(Path(job.folder), measure(case, job.repeat, events))
+    except InputError as error:
+        events.failed("bad-input", str(error))
+        return 2
+    except MeasurementError as error:
+        events.failed("error", str(error))
+        return 1
+    return 0
+
+
+def _own_stdout() -> TextIO:
+    """Keep stdout for events; whatever libraries print goes to stderr instead."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
+
+
+def measure(case: Case, repeat: int, events: Events) -> Run:
+    """Run a case once in this process and return all that was seen."""
+    began_at = datetime.now(UTC).isoformat(timespec="seconds")
+    surroundings = environment.capture(Path.cwd())
+    events.stage("reading the workload")
+    load = _Load.of(case)
+    choice = case.backend
+    backend = plugins.find("backend", choice.kind)(choice)
+    with backend.open(_context(case, load, events)) as server:
+        events.stage("measuring")
+        with watch(case.scenario.collect, pid=os.getpid()) as watched:
+            clock, origin = server.new_clock(), time.monotonic()
+            total = load.dispatch.total
+            records = server.serve(load.dispatch, clock, lambda n: events.progress(n, total))
+        account = server.account()
+    events.stage("storing")
+    return Run(
+        case=case.name,
+        slug=case.slug,
+        backend=choice.kind,
+        repeat=repeat,
+        point=case.point,
+        spec=case.spec,
+        began_at=began_at,
+        records=records_table(records),
+        series=tuple(watched.series(origin)),
+        environment=surroundings,
+        account=asdict(replace(account, caveats=())),
+        facts={**watched.facts, "schedule_sha256": load.digest},
+        caveats=(*account.caveats, *watched.caveats),
+    )
+
+
+def _context(case: Case, load: _Load, events: Events) -> OpenContext:
+    scenario = case.scenario
+    return OpenContext(
+        model=scenario.model,
+        engine=scenario.engine,
+        sampling=scenario.sampling,
+        demand=load.demand,
+        seed=scenario.seed,
+        stop_at_eos=scenario.stop_at_eos,
+        keep_outputs=scenario.keep_outputs,
+        on_stage=events.stage,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """All that is decided before the clock starts: the requests, their due times, their hash."""
+
+    dispatch: Dispatch
+    demand: Demand
+    digest: str
+
+    @classmethod
+    def of(cls, case: Case) -> _Load:
+        scenario = case.scenario
+        stop = Stop(scenario.warmup, scenario.requests, scenario.duration)
+        part = plugins.find("load", scenario.load.kind)(scenario.load)
+        arrivals = part.arrivals(stop, stream(scenario.seed, "arrivals"))
+        offsets = np.asarray(arrivals.at_start(), dtype=np.float64)
+        pool = _draw(case, stop.total or max(len(offsets), POOL))
+        requests = _endless(pool, scenario.warmup)
+        return cls(Dispatch(requests, arrivals, stop), _demand(pool), _digest(offsets, pool))
+
+
+def _draw(case: Case, wanted: int) -> list[Request]:
+    scenario = case.scenario
+    workload = plugins.find("workload", scenario.workload.kind)(scenario.workload)
+    tokenizer = models.load_tokenizer(scenario.model)
+    return list(islice(workload.requests(tokenizer, scenario.seed), wanted))
+
+
+def _endless(pool: Sequence[Request], warmup: int) -> Iterator[Request]:
+    """Number the requests and mark the warm-up; begin again where a long run uses all of them."""
+    for number in count():
+        phase: Phase = "warmup" if number < warmup else "measured"
+        yield replace(pool[number % len(pool)], id=number, phase=phase)
+
+
+def _demand(pool: Sequence[Request]) -> Demand:
+    return Demand(
+        prompt_lengths=tuple(sorted({len(request.prompt) for request in pool})),
+        longest_sequence=max(len(r.prompt) + r.max_new_tokens for r in pool),
+    )
+
+
+def _digest(offsets: np.ndarray, pool: Sequence[Request]) -> str:
+    """Hash what will be sent and when, so that equal loads can be told."""
+    lengths = np.array([(len(r.prompt), r.max_new_tokens) for r in pool], dtype=np.int64)
+    return hashlib.sha256(offsets.tobytes() + lengths.tobytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
