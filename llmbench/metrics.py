@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from llmbench.record import Series
 from llmbench.run import Run
 from llmbench.stats import Estimate, estimate, percentile
+from llmbench.units import parse_seconds
 
 __all__ = [
     "LATENCIES",
@@ -26,6 +27,7 @@ __all__ = [
     "Observed",
     "Value",
     "across",
+    "across_summaries",
     "errors_by_kind",
     "summarise",
 ]
@@ -285,7 +287,7 @@ def _objectives(observed: Observed, slo: dict[str, Any]) -> dict[str, Value]:
 
 
 def meets_objectives(observed: Observed, slo: dict[str, Any]) -> NDArray[np.bool_]:
-    """Tell of each good request whether it meets every objective (``{"ttft": 0.5, ...}``).
+    """Tell of each good request whether it meets every objective (``{"ttft": "500 ms"}``).
 
     A percentile in a key (``ttft_p99``) is for the run as a whole; each request is held to the
     same bound. An ITL objective is met when no gap is longer. A request without the quantity
@@ -294,7 +296,8 @@ def meets_objectives(observed: Observed, slo: dict[str, Any]) -> NDArray[np.bool
     met = np.ones(observed.good.num_rows, dtype=bool)
     for key, bound in slo.items():
         quantity = key.split("_p")[0]
-        met &= ~(getattr(observed, "longest_gap" if quantity == "itl" else quantity) > bound)
+        seen = getattr(observed, "longest_gap" if quantity == "itl" else quantity)
+        met &= ~(seen > parse_seconds(bound))
     return met
 
 
@@ -374,7 +377,11 @@ def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
 
 def across(runs: list[Run]) -> dict[str, Estimate]:
     """Estimate every metric over the processes of one case."""
-    summaries = [summarise(run) for run in runs]
+    return across_summaries([summarise(run) for run in runs])
+
+
+def across_summaries(summaries: list[dict[str, Value]]) -> dict[str, Estimate]:
+    """Estimate every metric over processes that are summarised already."""
     return {name: _estimate([summary[name] for summary in summaries]) for name in METRICS}
 
 
