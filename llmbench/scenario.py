@@ -37,6 +37,7 @@ __all__ = [
     "set_key",
 ]
 
+SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
 SLO_KEY = re.compile(r"(ttft|service_ttft|tpot|itl|e2e|queue_time)(_p(50|90|95|99))?")
 
 
@@ -204,8 +205,8 @@ def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
 
 def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:
     inner = spec.setdefault(key, {})
-    if isinstance(inner, str):
-        inner = spec[key] = {"source" if key == "model" else "kind": inner}
+    if isinstance(inner, str) and key in SHORTHAND:
+        inner = spec[key] = {SHORTHAND[key]: inner}
     if not isinstance(inner, dict):
         raise ValueError(f"{key!r} has no keys to set")  # noqa: TRY004 (the user's mistake, not a type error)
     return inner

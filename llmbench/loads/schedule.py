@@ -41,11 +41,13 @@ def offsets_until(stop: Stop, gaps: Callable[[int], NDArray[np.float64]]) -> NDA
 
     ``gaps(k)`` draws the next k gaps in seconds. Returns ascending offsets in seconds.
     """
-    offsets = np.cumsum(gaps(stop.total if stop.total is not None else stop.warmup + 1))
+    drawn = gaps(stop.total if stop.total is not None else stop.warmup + 1)
+    offsets = np.cumsum(drawn)
     if stop.duration is None or stop.warmup >= len(offsets):
         return offsets
     end = offsets[stop.warmup] + stop.duration
     while stop.requests is None and offsets[-1] < end:
-        offsets = np.concatenate([offsets, offsets[-1] + np.cumsum(gaps(len(offsets) + 64))])
+        drawn = np.append(drawn, gaps(len(drawn) + 64))
+        offsets = np.cumsum(drawn)
     within: NDArray[np.float64] = offsets[offsets < end]
     return within

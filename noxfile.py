@@ -1,0 +1,69 @@
+"""What to do with this repository: ``nox --list`` shows the sessions.
+
+``nox -s bench`` measures the default scenario and leaves a report; ``nox -s tests`` tests all.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+PINNED = ("-c", "constraints.txt")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure scenarios/default.yaml and write its report; arguments go to `llmbench run`."""
+    session.install(*PINNED, "-e", ".")
+    session.run("llmbench", "run", *(session.posargs or ["scenarios/default.yaml"]))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the whole test suite; arguments go to pytest."""
+    session.install(*PINNED, "-e", ".[test]")
+    _need_browser(session)
+    session.run("pytest", *session.posargs)
+
+
+def _need_browser(session: nox.Session) -> None:
+    """Install Debian's Chromium where it is missing and can be installed; else its tests skip."""
+    if shutil.which("chromium") and shutil.which("chromedriver"):
+        return
+    if not shutil.which("apt-get"):
+        session.warn("no chromium and no apt-get: the browser tests will be skipped")
+        return
+    session.run("apt-get", "update", "-q", external=True, success_codes=range(256), silent=True)
+    session.run(
+        *("apt-get", "install", "-y", "-q", "chromium", "chromium-driver"),
+        external=True,
+        success_codes=range(256),
+        silent=True,
+    )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with ruff."""
+    session.install(*PINNED, "ruff")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strictly."""
+    session.install(*PINNED, "-e", ".[test,types]", "nox")
+    session.run("mypy")
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """Run the test suite on the oldest supported versions."""
+    session.install("-c", "constraints-minimum.txt", "-e", ".[test]")
+    session.run("pytest", *session.posargs)

@@ -1,0 +1,141 @@
+"""Which request is due when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.dispatch import Dispatch, Stop
+from llmbench.loads.closed import Closed
+from llmbench.loads.schedule import Scheduled
+from llmbench.request import Request
+
+
+def endless() -> Iterator[Request]:
+    return (Request(number, (1, 2, 3), 4) for number in count())
+
+
+def open_loop(*offsets: float, stop: Stop | None = None) -> Dispatch:
+    return Dispatch(endless(), Scheduled(np.array(offsets)), stop or Stop(requests=len(offsets)))
+
+
+def closed_loop(concurrency: int, stop: Stop, think_time: float = 0.0) -> Dispatch:
+    load = Closed(Closed.Options(concurrency=concurrency, think_time=think_time))
+    return Dispatch(endless(), load.arrivals(stop, np.random.default_rng(0)), stop)
+
+
+def ids(taken: list[tuple[Request, float]]) -> list[int]:
+    return [request.id for request, _ in taken]
+
+
+def test_nothing_is_handed_out_before_it_is_due() -> None:
+    assert open_loop(1.0, 2.0).take_due(0.999) == []
+
+
+def test_all_that_is_due_is_handed_out_with_its_due_time() -> None:
+    taken = open_loop(1.0, 2.0, 3.0).take_due(2.5)
+    assert [(request.id, due) for request, due in taken] == [(0, 1.0), (1, 2.0)]
+
+
+def test_a_late_taker_gets_the_due_time_and_not_the_present() -> None:
+    ((_, due),) = open_loop(1.0).take_due(60.0)
+    assert due == 1.0
+
+
+def test_it_tells_when_the_next_request_is_due() -> None:
+    dispatch = open_loop(1.0, 2.0)
+    dispatch.take_due(1.0)
+    assert dispatch.next_due() == 2.0
+
+
+def test_it_is_finished_only_when_everything_has_come_back() -> None:
+    dispatch = open_loop(0.0)
+    dispatch.take_due(0.0)
+    assert (dispatch.finished, dispatch.in_flight) == (False, 1)
+    dispatch.finish(0, 1.0)
+    assert (dispatch.finished, dispatch.completed) == (True, 1)
+
+
+def test_a_request_that_is_not_in_flight_cannot_finish() -> None:
+    with pytest.raises(KeyError):
+        open_loop(0.0).finish(7, 1.0)
+
+
+def test_a_closed_loop_sends_one_request_a_user_at_once() -> None:
+    assert ids(closed_loop(3, Stop(requests=10)).take_due(0.0)) == [0, 1, 2]
+
+
+def test_in_a_closed_loop_an_answer_brings_about_the_next_request() -> None:
+    dispatch = closed_loop(1, Stop(requests=2))
+    dispatch.take_due(0.0)
+    assert dispatch.next_due() is None
+    dispatch.finish(0, 5.0)
+    ((request, due),) = dispatch.take_due(5.0)
+    assert (request.id, due) == (1, 5.0)
+
+
+def test_a_user_thinks_before_asking_again() -> None:
+    dispatch = closed_loop(1, Stop(requests=2), think_time=2.0)
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 5.0)
+    due = dispatch.next_due()
+    assert due is not None
+    assert due > 5.0
+
+
+def test_a_closed_loop_stops_after_the_requests_asked_for() -> None:
+    dispatch = closed_loop(2, Stop(requests=3))
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 1.0)
+    dispatch.take_due(1.0)
+    dispatch.finish(1, 2.0)
+    assert dispatch.take_due(2.0) == []
+    assert not dispatch.finished
+    dispatch.finish(2, 3.0)
+    assert dispatch.finished
+
+
+def test_warm_up_requests_are_sent_besides_the_measured_ones() -> None:
+    dispatch = closed_loop(100, Stop(warmup=2, requests=3))
+    assert len(dispatch.take_due(0.0)) == 5
+
+
+def test_a_duration_counts_from_the_first_measured_request() -> None:
+    dispatch = open_loop(0.0, 10.0, 14.9, 15.0, stop=Stop(warmup=1, duration=5.0))
+    assert ids(dispatch.take_due(100.0)) == [0, 1, 2]
+    assert dispatch.exhausted
+
+
+def test_a_closed_loop_sends_nothing_after_its_duration() -> None:
+    dispatch = closed_loop(1, Stop(duration=5.0))
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 4.0)
+    assert ids(dispatch.take_due(4.0)) == [1]
+    dispatch.finish(1, 5.0)
+    assert dispatch.finished
+
+
+@given(
+    concurrency=st.integers(1, 8),
+    requests=st.integers(1, 40),
+    services=st.lists(st.floats(0, 10), min_size=50, max_size=50),
+)
+def test_a_closed_loop_never_exceeds_its_concurrency_and_sends_each_request_once(
+    concurrency: int, requests: int, services: list[float]
+) -> None:
+    dispatch = closed_loop(concurrency, Stop(requests=requests))
+    now, seen, flying = 0.0, [], []
+    while not dispatch.finished:
+        taken = ids(dispatch.take_due(now))
+        seen += taken
+        flying += taken
+        assert dispatch.in_flight == len(flying) <= concurrency
+        done = flying.pop(0)
+        now += services[done % 50]
+        dispatch.finish(done, now)
+    assert seen == list(range(requests))

@@ -1,0 +1,77 @@
+"""Percentiles, how much data they need, and intervals over processes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.stats import bootstrap_interval, ecdf, estimate, percentile, percentile_floor
+
+samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
+
+
+@given(samples, st.floats(0, 100))
+def test_a_percentile_is_numpys(values: list[float], percent: float) -> None:
+    assert percentile(values, percent) == np.percentile(values, percent)
+
+
+def test_an_empty_sample_has_no_percentile() -> None:
+    with pytest.raises(ValueError, match="empty sample"):
+        percentile([], 50)
+
+
+@pytest.mark.parametrize(("percent", "floor"), [(50, 11), (90, 64), (95, 130), (99, 662)])
+def test_a_percentile_needs_as_many_samples_as_mlperf_asks(percent: float, floor: int) -> None:
+    assert percentile_floor(percent) == floor
+
+
+def test_p999_needs_as_many_samples_as_mlperf_asks() -> None:
+    assert percentile_floor(99.9) == pytest.approx(6_636, abs=2)
+
+
+@given(samples)
+def test_an_ecdf_rises_from_above_zero_to_one(values: list[float]) -> None:
+    ordered, share = ecdf(values)
+    assert ordered.tolist() == sorted(values)
+    assert share[-1] == 1
+    assert (np.diff(share) > 0).all()
+
+
+def test_an_interval_is_the_same_each_time() -> None:
+    assert bootstrap_interval([1.0, 2.0, 4.0]) == bootstrap_interval([1.0, 2.0, 4.0])
+
+
+def test_equal_values_have_an_interval_of_no_width() -> None:
+    assert bootstrap_interval([5.0] * 4) == (5.0, 5.0)
+
+
+def test_two_processes_give_no_interval() -> None:
+    with pytest.raises(ValueError, match="needs 3 processes, got 2"):
+        bootstrap_interval([1.0, 2.0])
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=3, max_size=8))
+def test_an_interval_holds_the_mean(values: list[float]) -> None:
+    low, high = bootstrap_interval(values)
+    mean = float(np.mean(values))
+    assert low <= mean + 1e-9
+    assert high >= mean - 1e-9
+
+
+def test_ninety_five_percent_intervals_of_ten_processes_cover_the_truth_most_of_the_time() -> None:
+    draws = np.random.default_rng(1)
+    intervals = [bootstrap_interval(draws.normal(10, 1, 10).tolist()) for _ in range(300)]
+    covered = sum(low <= 10 <= high for low, high in intervals) / 300
+    assert 0.89 < covered <= 1.0
+
+
+def test_a_value_that_nobody_measured_is_none_with_the_reason() -> None:
+    missing = estimate([None, None], "no GPU")
+    assert (missing.value, missing.n, missing.reason) == (None, 0, "no GPU")
+
+
+def test_an_estimate_of_few_processes_says_why_it_has_no_interval() -> None:
+    few = estimate([1.0, 3.0])
+    assert (few.value, few.low, few.reason) == (2.0, None, "an interval needs 3 processes, got 2")

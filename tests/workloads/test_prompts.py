@@ -1,0 +1,65 @@
+"""The bundled prompt sets."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, get_args
+
+import pytest
+
+from llmbench.request import Request
+from llmbench.workloads.prompts import Prompts, Task, read_prompts
+
+TASKS = get_args(Task)
+
+
+class Letters:
+    """A tokenizer with one id for each letter."""
+
+    vocab_size = 0x110000
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+    def decode(self, ids: Any) -> str:
+        return "".join(map(chr, ids))
+
+
+def draw(count: int, seed: int = 0, **options: Any) -> list[Request]:
+    workload = Prompts(Prompts.Options.model_validate(options))
+    return list(islice(workload.requests(Letters(), seed), count))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_has_at_least_32_different_prompts_in_english_and_chinese(task: Task) -> None:
+    prompts = read_prompts(task)
+    assert len({p.prompt for p in prompts}) == len({p.id for p in prompts}) == len(prompts) >= 32
+    assert {p.language for p in prompts} == {"en", "zh"}
+
+
+def test_a_request_holds_the_tokens_of_its_prompt() -> None:
+    texts = {p.id: p.prompt for p in read_prompts("translation")}
+    for request in draw(40, task="translation"):
+        assert request.prompt_id is not None
+        assert Letters().decode(request.prompt) == texts[request.prompt_id]
+
+
+def test_each_prompt_comes_once_before_any_comes_again() -> None:
+    count = len(read_prompts("text-generation"))
+    first, second = draw(2 * count)[:count], draw(2 * count)[count:]
+    assert {r.prompt_id for r in first} == {r.prompt_id for r in second}
+    assert [r.prompt_id for r in first] != [r.prompt_id for r in second]
+
+
+def test_equal_seeds_give_the_same_order() -> None:
+    assert [r.prompt for r in draw(30, seed=1)] == [r.prompt for r in draw(30, seed=1)]
+    assert [r.prompt for r in draw(30, seed=1)] != [r.prompt for r in draw(30, seed=2)]
+
+
+def test_one_language_can_be_chosen() -> None:
+    chinese = {p.id for p in read_prompts("summarization") if p.language == "zh"}
+    assert {r.prompt_id for r in draw(40, task="summarization", language="zh")} == chinese
+
+
+def test_the_time_to_tokenise_is_kept_apart() -> None:
+    assert all(r.tokenise_seconds is not None and r.tokenise_seconds >= 0 for r in draw(5))

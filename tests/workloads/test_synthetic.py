@@ -1,0 +1,114 @@
+"""Random tokens of given lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from llmbench.request import Request
+from llmbench.workloads.lengths import Length, Lengths
+from llmbench.workloads.synthetic import Synthetic
+
+LENGTHS: TypeAdapter[Length] = TypeAdapter(Lengths)
+
+
+class Ten:
+    """A tokenizer of ten ids."""
+
+    vocab_size = 10
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) % 10 for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(str, ids))
+
+
+def draw(count: int, seed: int = 0, **options: Any) -> list[Request]:
+    workload = Synthetic(Synthetic.Options.model_validate(options))
+    return list(islice(workload.requests(Ten(), seed), count))
+
+
+def lengths(spec: object, count: int = 2_000) -> np.ndarray:
+    length = LENGTHS.validate_python(spec)
+    return np.array(list(islice(length.stream(np.random.default_rng(0)), count)))
+
+
+def test_prompts_have_the_lengths_asked_for() -> None:
+    assert {len(r.prompt) for r in draw(200, prompt_tokens={"uniform": [3, 5]})} == {3, 4, 5}
+
+
+def test_equal_seeds_give_equal_requests() -> None:
+    assert draw(20, seed=4) == draw(20, seed=4)
+
+
+def test_different_seeds_give_different_contents() -> None:
+    assert draw(20, seed=4) != draw(20, seed=5)
+
+
+def test_changing_the_output_lengths_leaves_the_prompts_as_they_were() -> None:
+    uniform = {"uniform": [5, 9]}
+    one = [r.prompt for r in draw(20, prompt_tokens=uniform, output_tokens=4)]
+    other = [r.prompt for r in draw(20, prompt_tokens=uniform, output_tokens=uniform)]
+    assert one == other
+
+
+def test_a_shared_prefix_is_the_same_for_all_and_the_rest_is_not() -> None:
+    prompts = [r.prompt for r in draw(50, prompt_tokens=20, shared_prefix=0.5)]
+    assert len({prompt[:10] for prompt in prompts}) == 1
+    assert len({prompt[10:] for prompt in prompts}) == 50
+
+
+def test_every_id_is_one_of_the_vocabulary() -> None:
+    ids = {token for request in draw(50) for token in request.prompt}
+    assert ids == set(range(10))
+
+
+def test_a_fixed_length_is_a_bare_number() -> None:
+    assert set(lengths(64)) == {64}
+
+
+def test_a_uniform_length_reaches_both_bounds_evenly() -> None:
+    _, counts = np.unique(lengths({"uniform": [1, 4]}, 8_000), return_counts=True)
+    assert len(counts) == 4
+    assert counts == pytest.approx([2_000] * 4, rel=0.1)
+
+
+def test_a_normal_length_has_its_mean_and_deviation() -> None:
+    drawn = lengths({"normal": {"mean": 64, "sd": 8}}, 20_000)
+    assert (drawn.mean(), drawn.std()) == (pytest.approx(64, rel=0.01), pytest.approx(8, rel=0.03))
+
+
+def test_a_lognormal_length_has_its_median() -> None:
+    drawn = lengths({"lognormal": {"median": 100, "sigma": 0.5}}, 20_000)
+    assert np.median(drawn) == pytest.approx(100, rel=0.02)
+
+
+def test_an_empirical_length_draws_from_the_list() -> None:
+    assert set(lengths({"empirical": [12, 80, 256]})) == {12, 80, 256}
+
+
+@given(st.floats(0.1, 200), st.floats(0, 3), st.integers(1, 50), st.integers(0, 50))
+def test_bounds_hold_for_any_distribution(
+    median: float, sigma: float, low: int, width: int
+) -> None:
+    spec = {"lognormal": {"median": median, "sigma": sigma}, "min": low, "max": low + width}
+    drawn = lengths(spec, 50)
+    assert drawn.min() >= low
+    assert drawn.max() <= low + width
+
+
+@pytest.mark.parametrize(
+    "spec", [0, -3, "long", True, {}, {"uniform": [4]}, {"empirical": []}, {"fixed": 1, "uniform": [1, 2]},
+             {"fixed": 5, "min": 4, "max": 3}]
+)  # fmt: skip
+def test_what_is_no_distribution_is_refused(spec: object) -> None:
+    with pytest.raises(ValidationError):
+        LENGTHS.validate_python(spec)
