@@ -1,0 +1,86 @@
+"""``llmbench export``: stored results for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmbench.frames import RunSet
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+examples:
+  llmbench export results/tonight --format csv > summary.csv
+  llmbench export results/tonight --format markdown          the headline table, for a pull request
+  llmbench export results/tonight --what records --format json | jq '.[0]'
+  llmbench export results/tonight --what records --format parquet --out records.parquet
+
+what:
+  summary  one row a case and metric: the mean over processes with its interval
+  runs     one row a run and metric
+  records  one row a request
+  series   one row a reading of the machine
+"""
+WHAT = ("summary", "runs", "records", "series")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write stored results as CSV, JSON, Parquet or Markdown",
+        description="Write stored results in a format that other programs read, to stdout.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
+    parser.add_argument("--format", required=True, choices=["csv", "json", "parquet", "markdown"])
+    parser.add_argument("--what", choices=WHAT, default="summary", help="default: summary")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="instead of stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write what was asked for."""
+    from llmbench.errors import InputError
+    from llmbench.frames import RunSet
+
+    if arguments.format == "parquet" and not arguments.out:
+        raise InputError("Parquet is not for a terminal; name a file with --out")
+    run_set = RunSet.read(arguments.folder)
+    if getattr(run_set, arguments.what).empty:
+        raise InputError(f"{arguments.folder}: holds no {arguments.what} yet; nothing was measured")
+    try:
+        _export(run_set, arguments)
+    except OSError as error:
+        if error.filename is None:
+            raise  # a pipe that its reader has closed
+        raise InputError(f"{arguments.out}: cannot be written: {error.strerror}") from error
+    return 0
+
+
+def _export(run_set: RunSet, arguments: argparse.Namespace) -> None:
+    if arguments.format == "parquet":
+        getattr(run_set, arguments.what).to_parquet(arguments.out, index=False)
+    elif arguments.out:
+        arguments.out.write_text(_text(run_set, arguments), encoding="utf-8")
+    else:
+        sys.stdout.write(_text(run_set, arguments))
+
+
+def _text(run_set: RunSet, arguments: argparse.Namespace) -> str:
+    from llmbench.report import plain, tables
+    from llmbench.report.results import Results
+
+    if (arguments.format, arguments.what) == ("markdown", "summary"):
+        return plain.as_markdown(tables.headline(Results(run_set.stored)))
+    writers = {
+        "csv": plain.as_csv,
+        "json": plain.as_json,
+        "markdown": plain.frame_as_markdown,
+    }
+    return writers[arguments.format](getattr(run_set, arguments.what))

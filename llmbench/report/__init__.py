@@ -1,0 +1,25 @@
+"""What a run set is shown as: tables in the terminal, one self-contained HTML page, plain text.
+
+Everything here is a pure function of what is stored, so a report can be made again at any time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmbench.store import RunSet
+
+__all__ = ["write"]
+
+
+def write(run_set: RunSet, path: Path) -> None:
+    """Write the HTML report of a run set, whole or not at all.
+
+    Raises InputError when the file cannot be written.
+    """
+    from llmbench.report.page import write_page  # noqa: PLC0415 (plotly and jinja2 would slow `--help`)
+
+    write_page(run_set, path)

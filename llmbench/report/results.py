@@ -1,0 +1,101 @@
+"""A run set with its metrics computed once, for every table and chart to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench.metrics import Observed, Value, across_summaries, summarise
+from llmbench.run import Run
+from llmbench.stats import Estimate
+from llmbench.store import PlannedRun, RunSet
+
+__all__ = ["CaseResults", "Results"]
+
+
+@dataclass(frozen=True)
+class CaseResults:
+    """One case: the runs of it that were measured, and their metrics.
+
+    ``index`` is its place in the scenario and decides its colour and line everywhere.
+    """
+
+    index: int
+    planned: PlannedRun
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """What the scenario calls it."""
+        return self.planned.case
+
+    @property
+    def point(self) -> dict[str, Any]:
+        """Its point of the sweep; empty where nothing is swept."""
+        return self.planned.point
+
+    @cached_property
+    def observed(self) -> list[Observed]:
+        """The records of each process, as arrays."""
+        return [Observed(run.records) for run in self.runs]
+
+    @cached_property
+    def summaries(self) -> list[dict[str, Value]]:
+        """Every metric of each process."""
+        return [summarise(run) for run in self.runs]
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """Every metric over the processes."""
+        return across_summaries(self.summaries)
+
+    def pooled(self, latency: str) -> NDArray[np.float64]:
+        """Give a latency of all processes together, in seconds; what has none is left out."""
+        samples = [getattr(observed, latency) for observed in self.observed]
+        pooled = np.concatenate(samples) if samples else np.empty(0)
+        known: NDArray[np.float64] = pooled[~np.isnan(pooled)]
+        return known
+
+    def fewest(self, metric: str) -> int:
+        """Tell the smallest sample that any process has behind a metric."""
+        return min((summary[metric].n for summary in self.summaries), default=0)
+
+    @property
+    def requests(self) -> int:
+        """Count the measured requests of all processes."""
+        return sum(summary["failed_requests"].n for summary in self.summaries)
+
+    @property
+    def failed_requests(self) -> int:
+        """Count the measured requests that failed or were not finished."""
+        return sum(int(summary["failed_requests"].value or 0) for summary in self.summaries)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run set and the results of its cases, in the order of the scenario."""
+
+    run_set: RunSet
+
+    @cached_property
+    def cases(self) -> list[CaseResults]:
+        """Every case that was planned, measured or not."""
+        planned = {p.case: p for p in reversed(self.run_set.plan)}
+        return [
+            CaseResults(index, planned[case], tuple(runs))
+            for index, (case, runs) in enumerate(self.run_set.by_case().items())
+        ]
+
+    @cached_property
+    def measured(self) -> list[CaseResults]:
+        """The cases with at least one measured run."""
+        return [case for case in self.cases if case.runs]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The scenario of the first planned run as plain data; empty for an empty plan."""
+        return self.run_set.plan[0].spec if self.run_set.plan else {}

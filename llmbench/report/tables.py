@@ -1,0 +1,301 @@
+"""The tables of a report: pure data, for the terminal, the page and Markdown alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from llmbench.metrics import LATENCIES, METRICS, errors_by_kind
+from llmbench.report import findings
+from llmbench.report.cells import (
+    MISSING,
+    UNSUPPORTED,
+    Cell,
+    Column,
+    Table,
+    count,
+    estimated,
+    missing,
+    percentile,
+    show,
+)
+from llmbench.report.results import CaseResults, Results
+from llmbench.run import Run
+
+__all__ = [
+    "brief",
+    "cold_start",
+    "environment",
+    "failed_runs",
+    "headline",
+    "ladder",
+    "memory",
+    "series_sources",
+    "settings",
+]
+
+CASE = Column("case", numeric=False)
+INTERVALS = (
+    "A figure is the mean over processes, with its 95 % bootstrap interval beneath where there are"
+    " 3 processes or more."
+)
+DAGGER = f"{UNSUPPORTED} the sample is too small for 99 % confidence in this percentile."
+
+CellOf = Callable[[CaseResults], Cell]
+
+
+def _name(case: CaseResults) -> Cell:
+    return Cell(case.name)
+
+
+def _metric(name: str, label: str | None = None) -> tuple[Column, CellOf]:
+    metric = METRICS[name]
+    meaning = f"{metric.label} ({metric.unit}); better: {metric.better}"
+    return Column(label or metric.label, meaning), partial(estimated, metric=name)
+
+
+def _percentile(latency: str, percent: int) -> tuple[Column, CellOf]:
+    label = f"{LATENCIES[latency]} p{percent}"
+    return Column(label, f"{label} in seconds; better: lower"), partial(
+        percentile, latency=latency, percent=percent
+    )
+
+
+def _failed(case: CaseResults) -> Cell:
+    if not case.runs:
+        return missing("no run of this case finished")
+    kinds: dict[str, int] = {}
+    for run in case.runs:
+        for kind, number in errors_by_kind(run).items():
+            kinds[kind] = kinds.get(kind, 0) + number
+    return count(case.failed_requests, ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+
+
+def headline(results: Results) -> Table:
+    """One row a case with what matters most; a column that no case has is left out and named."""
+    doubts = findings.find(results)
+    columns: list[tuple[Column, CellOf]] = [
+        (Column("processes", "runs that were measured"), lambda case: count(len(case.runs))),
+        (Column("requests", "measured, in all processes"), lambda case: count(case.requests)),
+        _metric("output_tokens_per_second", "output tokens/s"),
+        _metric("requests_per_second"),
+        *(_percentile(*it) for it in (("ttft", 50), ("ttft", 99), ("itl", 50), ("itl", 99))),
+        *(_percentile(*it) for it in (("e2e", 50), ("e2e", 99))),
+        (Column("failed", "measured requests that failed or were not finished"), _failed),
+        _metric("goodput_requests_per_second", "goodput/s"),
+        _metric("slo_attainment"),
+        (Column("cold start", "load, compile and first token together"), _cold_start_total),
+        _metric("memory_weights_bytes"),
+        _metric("memory_allocator_peak_bytes"),
+        _metric("cost_per_million_output_tokens", "cost per 1M tokens"),
+        (
+            Column("caveats", "reasons to doubt this case"),
+            lambda case: count(sum(case.name in doubt.cases for doubt in doubts)),
+        ),
+    ]
+    return _by_case("Results", results.cases, columns, (INTERVALS, DAGGER))
+
+
+def brief(results: Results) -> Table:
+    """The headline as narrow as a terminal: medians with the p99 beneath."""
+    columns = (
+        CASE,
+        _metric("output_tokens_per_second", "output tokens/s")[0],
+        _metric("requests_per_second")[0],
+        *(Column(f"{LATENCIES[latency]} p50") for latency in ("ttft", "itl", "e2e")),
+        Column("failed"),
+    )
+    return Table("Results", columns, tuple(map(_brief_row, results.cases)))
+
+
+def _brief_row(case: CaseResults) -> tuple[Cell, ...]:
+    return (
+        Cell(case.name, detail=_sample_of(case)),
+        estimated(case, "output_tokens_per_second"),
+        replace(estimated(case, "requests_per_second"), detail=""),
+        *(_median_over_p99(case, latency) for latency in ("ttft", "itl", "e2e")),
+        _failed(case),
+    )
+
+
+def _sample_of(case: CaseResults) -> str:
+    if not case.runs:
+        return "not measured"
+    each, rest = divmod(case.requests, len(case.runs))
+    runs = "1 run" if len(case.runs) == 1 else f"{len(case.runs)} runs"
+    return f"{runs}, {case.requests:,} requests" if rest else f"{runs} × {each:,} requests"
+
+
+def _median_over_p99(case: CaseResults, latency: str) -> Cell:
+    median, p99 = (percentile(case, latency, p) for p in (50, 99))
+    return replace(median, detail=f"p99 {p99.text}" if p99.value is not None else "")
+
+
+def _by_case(
+    title: str,
+    cases: Iterable[CaseResults],
+    columns: Iterable[tuple[Column, CellOf]],
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """Lay out one row a case, leaving out the columns that hold nothing but one reason."""
+    cases = tuple(cases)
+    kept: list[tuple[Column, CellOf]] = [(CASE, _name)]
+    left_out = []
+    for column, cell_of in columns:
+        reason = _why_empty([cell_of(case) for case in cases])
+        if reason:
+            left_out.append(f"{column.label} ({reason})")
+        else:
+            kept.append((column, cell_of))
+    told = (*notes, f"Left out: {'; '.join(left_out)}.") if left_out else notes
+    return Table(
+        title,
+        tuple(column for column, _ in kept),
+        tuple(tuple(cell_of(case) for _, cell_of in kept) for case in cases),
+        " ".join(told),
+    )
+
+
+def _why_empty(cells: list[Cell]) -> str:
+    """Give the one reason why a column is empty, or nothing where it says something."""
+    reasons = {cell.note for cell in cells}
+    empty = all(cell.text == MISSING for cell in cells)
+    return reasons.pop() if cells and empty and len(reasons) == 1 else ""
+
+
+def ladder(results: Results, latency: str) -> Table:
+    """One latency, a row a case: percentiles, mean and the samples behind them."""
+    columns: list[tuple[Column, CellOf]] = [
+        (
+            Column("samples", "of all processes"),
+            lambda case: count(len(case.pooled(latency))),
+        ),
+        *(
+            (Column(f"p{p}"), partial(percentile, latency=latency, percent=p))
+            for p in (50, 90, 95, 99)
+        ),
+        (Column("mean"), partial(estimated, metric=f"{latency}_seconds_mean")),
+    ]
+    return _by_case(LATENCIES[latency], results.measured, columns, (INTERVALS, DAGGER))
+
+
+# -- the costs of starting -------------------------------------------------------------------------
+
+STAGES = ("load", "compile", "first_token")
+MEMORY = ("weights", "kv_cache", "allocator_peak")
+
+
+def _cold_start_total(case: CaseResults) -> Cell:
+    stages = [estimated(case, f"cold_start_{stage}_seconds") for stage in STAGES]
+    known = [cell.value for cell in stages if cell.value is not None]
+    return Cell(show(sum(known), "s"), sum(known)) if known else stages[0]
+
+
+def cold_start(results: Results) -> Table:
+    """What a case costs before its first answer: seconds by stage."""
+    columns = [_metric(f"cold_start_{stage}_seconds") for stage in STAGES]
+    return _by_case("Cold start", results.measured, columns, (INTERVALS,))
+
+
+def memory(results: Results) -> Table:
+    """What a case holds in memory: bytes by kind, never one kind as another."""
+    columns = [_metric(f"memory_{kind}_bytes") for kind in MEMORY]
+    return _by_case("Memory", results.measured, columns, (INTERVALS,))
+
+
+# -- what was there --------------------------------------------------------------------------------
+
+
+def settings(results: Results) -> Table:
+    """What each backend was asked to be and what it said it was; one row where repeats agree."""
+    rows = [row for case in results.measured for row in _settings_of(case)]
+    columns = (CASE, *(_text(label) for label in ("setting", "requested", "effective", "")))
+    return Table("Settings", columns, tuple(dict.fromkeys(rows)))
+
+
+def _settings_of(case: CaseResults) -> Iterable[tuple[Cell, ...]]:
+    for account in (run.account for run in case.runs):
+        requested, effective = account.get("requested", {}), account.get("effective", {})
+        for key in {**requested, **effective}:
+            asked, was = _plain(requested.get(key)), _plain(effective.get(key))
+            verdict = "as requested" if asked == was else "≠ differs"
+            yield _name(case), Cell(key), Cell(asked), Cell(was), Cell(verdict)
+
+
+def environment(results: Results) -> Table:
+    """The machine and the software, a row a fact; where runs differ, all values are given."""
+    facts: dict[str, dict[str, list[str]]] = {}
+    for run in results.run_set.runs:
+        for key, value in _flat(run.environment, ""):
+            facts.setdefault(key, {}).setdefault(value, []).append(run.name)
+    rows = tuple((Cell(key), _fact(values)) for key, values in facts.items())
+    return Table("Environment", (_text("fact"), _text("value")), rows)
+
+
+def _fact(values: dict[str, list[str]]) -> Cell:
+    if len(values) == 1:
+        return Cell(next(iter(values)))
+    told = [f"{value} ({len(runs)} runs)" for value, runs in values.items()]
+    return Cell(" / ".join(told), detail="differs between runs")
+
+
+def _flat(node: Any, at: str) -> Iterable[tuple[str, str]]:
+    """Walk nested facts and give each with its dotted key."""
+    if isinstance(node, dict) and node:
+        for key, inner in node.items():
+            yield from _flat(inner, f"{at}.{key}" if at else str(key))
+    elif isinstance(node, list) and any(isinstance(item, dict) for item in node):
+        for index, inner in enumerate(node):
+            yield from _flat(inner, f"{at}[{index}]")
+    elif at:
+        yield at, _plain(node)
+
+
+def _plain(value: Any) -> str:
+    """Write a setting as a scenario would."""
+    match value:
+        case None:
+            return MISSING
+        case bool():
+            return "true" if value else "false"
+        case list() | tuple():
+            return ", ".join(_plain(item) for item in value) or MISSING
+        case dict():
+            return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items()) or MISSING
+    return str(value)
+
+
+def series_sources(results: Results) -> Table:
+    """Each watched quantity: where it came from, or why it could not be had."""
+    seen: dict[tuple[str, str, str], int] = {}
+    for series in (s for run in results.run_set.runs for s in run.series):
+        key = series.name, series.unit, series.source
+        seen[key] = seen.get(key, 0) + len(series.times)
+    rows = [
+        (Cell(name), Cell(unit), _source(source), count(n))
+        for (name, unit, source), n in seen.items()
+    ]
+    columns = (_text("quantity"), _text("unit"), _text("source"), Column("readings"))
+    return Table("Machine series", columns, tuple(rows))
+
+
+def _source(source: str) -> Cell:
+    kind, _, why = source.partition(":")
+    return Cell(f"{kind}: {why}" if why else kind)
+
+
+def failed_runs(results: Results) -> Table:
+    """The runs that could not be measured, and why."""
+    columns = tuple(_text(label) for label in ("run", "kind", "message"))
+    return Table("Failed runs", columns, tuple(map(_failure, results.run_set.failed)))
+
+
+def _failure(run: Run) -> tuple[Cell, ...]:
+    kind, message = (run.failure.kind, run.failure.message) if run.failure else ("", "")
+    return Cell(run.name), Cell(kind), Cell(message)
+
+
+def _text(label: str) -> Column:
+    return Column(label, numeric=False)

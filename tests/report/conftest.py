@@ -1,0 +1,195 @@
+"""Run sets made in-process by the simulated server on a virtual clock, stored and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmbench import store
+from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.fake import Fake
+from llmbench.caveats import not_effective
+from llmbench.dispatch import Dispatch, Stop
+from llmbench.loads.poisson import Poisson
+from llmbench.record import Record, Series
+from llmbench.run import Failure, Run, records_table
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.store import PlannedRun, RunSet
+from llmbench.streams import stream
+from llmbench.workloads.synthetic import Synthetic
+
+HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
+WARMUP = 5
+REQUESTS = 60
+SCENARIO_TEXT = """\
+# a scenario with a comment
+name: sample
+model: builtin:tiny
+workload: {kind: synthetic, prompt_tokens: 32, output_tokens: {uniform: [8, 40]}}
+load: {kind: poisson, rate: 8/s}
+"""
+
+
+class Vocabulary:
+    """As much of a tokenizer as random ids need."""
+
+    vocab_size = 500
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) % self.vocab_size for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(map(str, ids))
+
+
+def spec_of(backend: str, rate: float = 8.0, **more: Any) -> dict[str, Any]:
+    return {
+        "name": "sample",
+        "model": "builtin:tiny",
+        "workload": {
+            "kind": "synthetic", "prompt_tokens": 32, "output_tokens": {"uniform": [8, 40]},
+        },
+        "load": {"kind": "poisson", "rate": f"{rate:g}/s"},
+        "requests": REQUESTS,
+        "warmup": WARMUP,
+        "repeats": 3,
+        "backends": [{"kind": "fake", "name": backend}],
+        "engine": {"slots": 8, "batching": "continuous"},
+        "slo": {"ttft_p99": "500 ms", "tpot_p99": "20 ms"},
+        **more,
+    }  # fmt: skip
+
+
+def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any) -> list[Record]:
+    """Let the simulated server answer random prompts that come as a Poisson stream."""
+    stop = Stop(WARMUP, requests)
+    arrivals = Poisson(Poisson.Options(rate=rate)).arrivals(stop, stream(seed, "arrivals"))
+    workload = Synthetic(
+        Synthetic.Options.model_validate(
+            {"prompt_tokens": 32, "output_tokens": {"uniform": [8, 40]}}
+        )
+    )
+    pool = workload.requests(Vocabulary(), seed)
+    numbered = (
+        replace(next(pool), id=i, phase="warmup" if i < WARMUP else "measured")
+        for i in range(WARMUP + requests)
+    )
+    context = OpenContext(
+        ModelOptions(source="builtin:tiny"), EngineOptions(), SamplingOptions(), Demand((32,), 72)
+    )
+    with Fake(Fake.Options.model_validate(options)).open(context) as server:
+        return server.serve(Dispatch(numbered, arrivals, stop), server.new_clock(), lambda _: None)
+
+
+def failing(records: list[Record], every: int, message: str) -> list[Record]:
+    """Turn every so many-th measured request into one that broke off."""
+    return [
+        replace(r, finish="error", error_kind="timeout", error_message=message)
+        if r.phase == "measured" and r.request_id % every == 0
+        else r
+        for r in records
+    ]
+
+
+def cpu_series(seconds: float) -> tuple[Series, ...]:
+    times = np.arange(0.0, seconds, 0.1)
+    return (
+        Series("cpu_busy_share", "%", "measured", tuple(times), tuple(50 + 30 * np.sin(times))),
+        Series("memory_resident_bytes", "B", "measured", tuple(times), tuple(2**28 + 1e6 * times)),
+        Series.unavailable("gpu0_power_watts", "W", "no NVIDIA driver (NVML) on this machine"),
+    )
+
+
+def run_of(planned: PlannedRun, served: list[Record], **more: Any) -> Run:
+    last = max(r.token_times[-1] for r in served if r.token_times)
+    plain: dict[str, Any] = {
+        "backend": "fake",
+        "records": records_table(served),
+        "series": cpu_series(last),
+        "environment": {
+            "cpu": {"model": "Simulated CPU", "cores": 2},
+            "libraries": {"torch": "2.13.0", "numpy": "2.3.0"},
+            "hostname": HOSTILE,
+        },
+        "account": account_of(planned.repeat),
+        **more,
+    }
+    return Run(
+        case=planned.case, slug=planned.slug, repeat=planned.repeat, point=planned.point,
+        spec=planned.spec, began_at="2026-01-01T00:00:00+00:00", **plain,
+    )  # fmt: skip
+
+
+def account_of(repeat: int) -> dict[str, Any]:
+    return asdict(
+        Account(
+            requested={"dtype": "auto", "attention": "sdpa"},
+            effective={"dtype": "float32", "attention": "sdpa"},
+            cold_start={"load": 0.5 + repeat / 10, "compile": 2.5, "first_token": 0.05},
+            memory={"weights": 12 * 2**20, "kv_cache": 3 * 2**20, "allocator_peak": None},
+            reasons={"allocator_peak": "needs a GPU"},
+        )
+    )
+
+
+def planned(case: str, repeat: int, point: dict[str, Any] | None = None, **spec: Any) -> PlannedRun:
+    slug = "".join(letter if letter.isalnum() else "-" for letter in case).strip("-")
+    return PlannedRun(case, slug, repeat, point or {}, spec_of(case, **spec))
+
+
+def store_run_set(
+    folder: Path, plan: Sequence[PlannedRun], runs: Sequence[Run], **more: Any
+) -> RunSet:
+    """Store a run set as a campaign does, and read it back."""
+    texts: dict[str, Any] = {
+        "name": "sample",
+        "description": "Two simulated servers under a Poisson load.",
+        "overrides": ("load.rate=8",),
+        "origins": {"name": "scenarios/sample.yaml:2", "load.rate": "--set load.rate=8"},
+        "scenario_text": SCENARIO_TEXT,
+        **more,
+    }
+    store.create(
+        RunSet(folder=folder, began_at="2026-01-01T00:00:00+00:00", plan=tuple(plan), **texts)
+    )
+    for run in runs:
+        store.write_run(folder, run)
+    return store.read(folder)
+
+
+SERVERS = {
+    "swift": {"prefill": 0.02, "per_token": 0.005},
+    "steady": {"prefill": 0.03, "per_token": 0.012},
+    "stalling": {"prefill": 0.02, "per_token": 0.006, "stalls": [{"at": 3.0, "lasting": 0.8}]},
+}
+
+
+def sample_runs(plan: Sequence[PlannedRun]) -> list[Run]:
+    return [
+        run_of(p, failing(serve(p.repeat, **SERVERS[p.case]), 20, HOSTILE) if p.case == "stalling"
+               else serve(p.repeat, **SERVERS[p.case]),
+               caveats=(not_effective("dtype", "auto", "float32"),) if p.case == "steady" else ())
+        for p in plan
+        if p.case in SERVERS
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> RunSet:
+    """Three simulated servers, three processes each, and a fourth that never came up."""
+    cases = [*SERVERS, "broken"]
+    plan = [planned(case, repeat) for repeat in (1, 2, 3) for case in cases]
+    failure = Failure("killed", "the worker was killed by SIGKILL", f"Traceback ...\n{HOSTILE}\n")
+    failed = [
+        run_of(p, serve(1), records=records_table([]), series=(), environment={}, account={},
+               failure=failure)
+        for p in plan
+        if p.case == "broken"
+    ]  # fmt: skip
+    folder = tmp_path_factory.mktemp("results") / "sample"
+    return store_run_set(folder, plan, [*sample_runs(plan), *failed])
