@@ -1,0 +1,117 @@
+"""A KV cache of ``slots × max length`` rows, in which sequences of any length stand side by side.
+
+transformers' own static cache keeps one length for all rows, so its sequences cannot be ragged.
+Here a step says where each of its tokens goes (a flat index) and how much of the cache it reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel
+
+from llmbench.errors import InputError
+
+__all__ = ["DecodeView", "KvCache", "PrefillView"]
+
+
+@dataclass(frozen=True, slots=True)
+class KvCache:
+    """The keys and values of every layer, each of shape [slots * max_length, heads, head size]."""
+
+    slots: int
+    max_length: int
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+    @classmethod
+    def allocate(cls, model: PreTrainedModel, slots: int, max_length: int) -> KvCache:
+        """Allocate a cache of zeros for a model.
+
+        Heads and head sizes are read off the model's own cache after one token, so any
+        architecture will do whose layers keep plain keys and values. Raises InputError for others.
+        """
+        shapes = _shapes(model)
+        options: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
+        rows = slots * max_length
+        return cls(
+            slots,
+            max_length,
+            tuple(torch.zeros(rows, *key, **options) for key, _ in shapes),
+            tuple(torch.zeros(rows, *value, **options) for _, value in shapes),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
+
+
+def _shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    probe = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    cache = model(probe, past_key_values=DynamicCache(), use_cache=True).past_key_values
+    shapes = []
+    for layer in cache.layers:
+        if not isinstance(getattr(layer, "keys", None), Tensor):
+            raise InputError(
+                f"model: {type(model).__name__} has layers ({type(layer).__name__}) without plain "
+                "keys and values, which the local engine cannot serve; use an endpoint for it"
+            )
+        shapes.append(
+            tuple((states.shape[1], states.shape[3]) for states in (layer.keys, layer.values))
+        )
+    return shapes  # type: ignore[return-value]
+
+
+class _View(Cache):
+    """What a model sees as its cache during one step.
+
+    ``index`` has the flat row of each new token, in the order of the step's [batch, length].
+    """
+
+    def __init__(self, cache: KvCache, index: Tensor) -> None:
+        # the base class would build layers of its own
+        self.layers = []
+        self.cache = cache
+        self.index = index
+
+    def update(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        layer_idx: int,
+        *_: Any,  # noqa: ANN401 (what transformers passes and we do not need)
+        **__: Any,  # noqa: ANN401
+    ) -> tuple[Tensor, Tensor]:
+        """Write the new keys and values ([batch, heads, length, size]) and return all to attend."""
+        return (
+            self.through(self.cache.keys[layer_idx], key_states),
+            self.through(self.cache.values[layer_idx], value_states),
+        )
+
+    def through(self, stored: Tensor, new: Tensor) -> Tensor:
+        """Write new states to their rows; what is attended to is up to the kind of step."""
+        stored.index_copy_(0, self.index, new.transpose(1, 2).flatten(0, 1))
+        return new
+
+
+class PrefillView(_View):
+    """A prefill attends to the prompt alone, which is what it brings."""
+
+
+class DecodeView(_View):
+    """A decode step attends to the first ``length`` positions of the first ``rows`` slots."""
+
+    def __init__(self, cache: KvCache, index: Tensor, rows: int, length: int) -> None:
+        super().__init__(cache, index)
+        self.rows = rows
+        self.length = length
+
+    def through(self, stored: Tensor, new: Tensor) -> Tensor:
+        """Write new states to their rows and return a view of the cache, without a copy."""
+        super().through(stored, new)
+        by_slot = stored.view(self.cache.slots, self.cache.max_length, *stored.shape[1:])
+        return by_slot[: self.rows, : self.length].transpose(1, 2)

@@ -1,0 +1,140 @@
+"""Prefill and decode steps of a transformers model over the slot-based KV cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from llmbench.engine.buckets import Buckets
+from llmbench.engine.kv_cache import DecodeView, KvCache, PrefillView
+from llmbench.engine.sampling import Sampler
+
+__all__ = ["TorchRunner"]
+
+Step = Callable[..., Tensor]
+
+
+class TorchRunner:
+    """A model runner: two steps, compiled or not, with all state on the device.
+
+    Token ids and positions of every slot live in persistent tensors that steps update in place.
+    A decode step works on slots 0 to the highest in use; idle ones among them write to rows that
+    nobody reads. ``compile_step`` wraps each step once.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        cache: KvCache,
+        sampler: Sampler,
+        buckets: Buckets,
+        compile_step: Callable[[Step], Step] = lambda step: step,
+    ) -> None:
+        self._model = model
+        self._cache = cache
+        self._sampler = sampler
+        self._buckets = buckets
+        self._masks = _Masks(model)
+        self._prefill_step = compile_step(self._prefill)
+        self._decode_step = compile_step(self._decode)
+        device = model.device
+        self._prompt = torch.zeros(1, cache.max_length, dtype=torch.long, device=device)
+        self._columns = torch.arange(cache.max_length, device=device)
+        self._first_rows = torch.arange(cache.slots, device=device) * cache.max_length
+        self._tokens = torch.zeros(cache.slots, dtype=torch.long, device=device)
+        self._positions = torch.zeros(cache.slots, dtype=torch.long, device=device)
+        self._slot_ids = torch.arange(cache.slots, device=device).split(1)
+        self._by_rows = {n: (self._tokens[:n], self._positions[:n]) for n in buckets.rows}
+        self._lengths = [0] * cache.slots
+
+    @property
+    def fixed_tensors(self) -> list[Tensor]:
+        """Tensors whose address never changes, which a CUDA graph may refer to."""
+        views = [view for pair in self._by_rows.values() for view in pair]
+        cached = [*self._cache.keys, *self._cache.values]
+        return [self._tokens, self._positions, self._prompt, *views, *cached]
+
+    @torch.inference_mode()
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        """Fill a slot from a prompt and return the first new token, which is on the host."""
+        length = len(prompt)
+        self._prompt[0, :length] = torch.tensor(prompt)
+        self._lengths[slot] = length
+        self._sampler.draw()
+        padded = self._prompt[:, : self._buckets.prompt(length)]
+        last = self._columns[length - 1 : length]
+        return int(self._prefill_step(padded, self._slot_ids[slot], last).item())
+
+    def _prefill(self, prompt: Tensor, slot: Tensor, last: Tensor) -> Tensor:
+        columns = self._columns[: prompt.shape[1]]
+        logits = self._model(
+            input_ids=prompt,
+            position_ids=columns[None],
+            attention_mask=self._masks.of(columns[None], columns),
+            past_key_values=PrefillView(self._cache, slot * self._cache.max_length + columns),
+            use_cache=True,
+            logits_to_keep=last,
+        ).logits[:, -1]
+        token = self._sampler.choose(logits)
+        self._tokens.index_copy_(0, slot, token)
+        self._positions.index_copy_(0, slot, last + 1)
+        return token
+
+    @torch.inference_mode()
+    def decode(self, slots: Sequence[int]) -> list[int]:
+        """Return the next token of each of these slots (ascending), all on the host."""
+        rows = self._buckets.batch(slots[-1] + 1)
+        for slot in slots:
+            self._lengths[slot] += 1
+        length = self._buckets.length(max(self._lengths[slot] for slot in slots))
+        self._sampler.draw()
+        ids: list[int] = self._decode_step(*self._by_rows[rows], length).tolist()
+        return [ids[slot] for slot in slots]
+
+    def _decode(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
+        rows = tokens.shape[0]
+        index = self._first_rows[:rows] + positions
+        logits = self._model(
+            input_ids=tokens[:, None],
+            position_ids=positions[:, None],
+            attention_mask=self._masks.of(positions[:, None], self._columns[:length]),
+            past_key_values=DecodeView(self._cache, index, rows, length),
+            use_cache=True,
+        ).logits[:, -1]
+        chosen = self._sampler.choose(logits)
+        tokens.copy_(chosen)
+        # an idle slot goes on counting; its row must stay inside the cache
+        positions.add_(1).clamp_(max=self._cache.max_length - 1)
+        return chosen
+
+
+class _Masks:
+    """Builds the explicit masks a model wants: one, or one for each kind of its layers."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        config = model.config.get_text_config()
+        self._window: int | None = getattr(config, "sliding_window", None)
+        self._kinds: set[str] | None = set(getattr(config, "layer_types", None) or ()) or None
+        # transformers' eager attention adds its mask to the scores
+        self._added = model.config._attn_implementation == "eager"  # noqa: SLF001 (no public name)
+        self._dtype = model.dtype
+
+    def of(self, queries: Tensor, keys: Tensor) -> Any:
+        """Mask [batch, 1, queries, keys] from positions: queries [batch, length], keys [length]."""
+        distance = queries[:, None, :, None] - keys
+        full = distance >= 0
+        near = full if self._window is None else full & (distance < self._window)
+        if self._kinds is None:
+            return self._finished(near)
+        by_kind = {"full_attention": full, "sliding_attention": near}
+        return {kind: self._finished(by_kind[kind]) for kind in self._kinds}
+
+    def _finished(self, mask: Tensor) -> Tensor:
+        if not self._added:
+            return mask
+        least = torch.finfo(self._dtype).min
+        return torch.zeros_like(mask, dtype=self._dtype).masked_fill_(~mask, least)

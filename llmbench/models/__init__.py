@@ -1,0 +1,37 @@
+"""Where a model comes from: a hub id, a folder, a GGUF file, a shape or what ships with llmbench.
+
+Importing this package is cheap; torch and transformers come in when a model is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmbench.models.origin import bundled, check_source, describe
+
+if TYPE_CHECKING:
+    from llmbench.models.loading import LoadedModel
+    from llmbench.models.tokenizing import Tokenizer
+    from llmbench.scenario import ModelOptions
+
+__all__ = ["bundled", "check_source", "describe", "load_model", "load_tokenizer"]
+
+
+def load_tokenizer(options: ModelOptions) -> Tokenizer:
+    """Load the tokenizer of a model; a random shape has one that maps bytes to ids.
+
+    Raises InputError when it cannot be had, with what to do.
+    """
+    from llmbench.models import tokenizing  # noqa: PLC0415 (transformers takes a second to import)
+
+    return tokenizing.load(options)
+
+
+def load_model(options: ModelOptions, attention: str = "sdpa") -> LoadedModel:
+    """Load a model, ready to infer, on its device and in its dtype.
+
+    Raises InputError when it cannot be had, with what to do.
+    """
+    from llmbench.models import loading  # noqa: PLC0415 (torch takes seconds to import)
+
+    return loading.load(options, attention)

@@ -1,0 +1,130 @@
+"""Load weights onto a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from llmbench.errors import InputError
+from llmbench.models.failures import explained
+from llmbench.models.origin import Origin, locate
+from llmbench.models.shapes import SHAPES
+from llmbench.scenario import ModelOptions
+
+__all__ = ["LoadedModel", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in eval mode with what is to be known of it.
+
+    ``context_length`` is in tokens; ``eos_ids`` are the ids that end an answer.
+    """
+
+    module: PreTrainedModel
+    context_length: int
+    eos_ids: frozenset[int]
+    requested: dict[str, Any]
+    effective: dict[str, Any]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that its parameters and buffers really hold; tied ones count once."""
+        tensors = {t.data_ptr(): t for t in (*self.module.parameters(), *self.module.buffers())}
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def load(options: ModelOptions, attention: str) -> LoadedModel:
+    """Load a model; raises InputError when it or its device cannot be had."""
+    device = _device(options.device)
+    dtype = _dtype(options.dtype, device)
+    with explained(options.source):
+        module = _module(locate(options.source), options, device, dtype, attention)
+    module.eval()
+    config = module.config.get_text_config()
+    return LoadedModel(
+        module=module,
+        context_length=int(config.max_position_embeddings),
+        eos_ids=_eos_ids(module),
+        requested={"dtype": options.dtype, "device": options.device, "attention": attention},
+        effective={
+            "dtype": str(module.dtype).removeprefix("torch."),
+            "device": str(module.device),
+            "attention": module.config._attn_implementation,  # noqa: SLF001 (no public name for it)
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "architecture": type(module).__name__,
+        },
+    )
+
+
+def _device(requested: str) -> torch.device:
+    if requested == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if requested.startswith("cuda"):
+        _require_gpu(requested)
+    return torch.device(requested)
+
+
+def _require_gpu(requested: str) -> None:
+    count = torch.cuda.device_count()
+    if int(requested.partition(":")[2] or 0) >= count:
+        raise InputError(
+            f"model.device: {requested!r} was asked for and torch {torch.__version__} sees {count} "
+            "GPU(s); use `device: auto` or `cpu`, or see `llmbench doctor`"
+        )
+
+
+def _dtype(requested: str, device: torch.device) -> torch.dtype:
+    if requested == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype: torch.dtype = getattr(torch, requested)
+    return dtype
+
+
+def _module(
+    origin: Origin, options: ModelOptions, device: torch.device, dtype: torch.dtype, attention: str
+) -> PreTrainedModel:
+    if origin.kind == "random":
+        return _random(origin.where, options.seed, device, dtype, attention)
+    if origin.kind == "gguf":
+        return _gguf(Path(origin.where), device, dtype, attention)
+    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        origin.where,
+        dtype=dtype,
+        attn_implementation=attention,
+        trust_remote_code=options.trust_remote_code,
+        use_safetensors=True,
+    )
+    return module.to(device)  # type: ignore[arg-type]
+
+
+def _random(
+    shape: str, seed: int, device: torch.device, dtype: torch.dtype, attention: str
+) -> PreTrainedModel:
+    config = AutoConfig.for_model(SHAPES[shape].model_type, **SHAPES[shape].config)
+    torch.manual_seed(seed)
+    with device:
+        module: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=attention
+        )
+    return module
+
+
+def _gguf(
+    path: Path, device: torch.device, dtype: torch.dtype, attention: str
+) -> PreTrainedModel:
+    """Load a GGUF file, its weights expanded to ``dtype``; they are no longer quantized."""
+    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        str(path.parent), gguf_file=path.name, dtype=dtype, attn_implementation=attention
+    )
+    return module.to(device)  # type: ignore[arg-type]
+
+
+def _eos_ids(module: PreTrainedModel) -> frozenset[int]:
+    ids = module.generation_config.eos_token_id if module.generation_config else None
+    ids = module.config.get_text_config().eos_token_id if ids is None else ids
+    return frozenset() if ids is None else frozenset(ids if isinstance(ids, list) else [ids])

@@ -1,0 +1,92 @@
+"""Tell from a source's text where the model is, without loading anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from llmbench.errors import InputError
+from llmbench.models.shapes import SHAPES
+from llmbench.scenario import ModelOptions
+
+__all__ = ["BUILTIN", "Origin", "bundled", "check_source", "describe", "locate"]
+
+BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The kind of a source and where it leads: a path, a hub id or the name of a shape."""
+
+    kind: Literal["folder", "gguf", "hub", "random"]
+    where: str
+
+
+def locate(source: str) -> Origin:
+    """Read a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
+
+    Raises InputError when it names a shape or a file that is not there.
+    """
+    kind, colon, name = source.partition(":")
+    if colon and kind == "builtin":
+        return Origin("folder", str(BUILTIN[_known(name, list(BUILTIN), "built-in model")]))
+    if colon and kind == "random":
+        return Origin("random", _known(name, list(SHAPES), "random shape"))
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        return Origin("gguf", _file(path))
+    if path.is_dir() or source.startswith((".", "/", "~")) or path.is_file():
+        return Origin("folder", _folder(path))
+    return Origin("hub", _hub_id(source))
+
+
+def _known(name: str, known: list[str], what: str) -> str:
+    if name in known:
+        return name
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"model: no {what} named {name!r}; {hint}known are {', '.join(known)}")
+
+
+def _file(path: Path) -> str:
+    if not path.is_file():
+        raise InputError(f"model: {path}: no such GGUF file; check the path")
+    return str(path)
+
+
+def _folder(path: Path) -> str:
+    if not path.exists():
+        raise InputError(f"model: {path}: no such folder; check the path")
+    if not path.is_dir():
+        raise InputError(f"model: {path}: is a file; expected a model folder or a .gguf file")
+    if not (path / "config.json").is_file():
+        raise InputError(f"model: {path}: has no config.json; expected a transformers model folder")
+    return str(path)
+
+
+def _hub_id(source: str) -> str:
+    if source.count("/") > 1 or any(letter.isspace() for letter in source):
+        raise InputError(
+            f"model: {source}: neither a folder that is there nor a hub id (owner/name)"
+        )
+    return source
+
+
+def check_source(options: ModelOptions) -> None:
+    """Raise InputError when a model cannot be where its source says; loads nothing."""
+    locate(options.source)
+
+
+def bundled() -> list[str]:
+    """List the sources that need neither files nor a network."""
+    return [f"builtin:{name}" for name in BUILTIN] + [f"random:{shape}" for shape in SHAPES]
+
+
+def describe(source: str) -> str:
+    """Say in a few words what a bundled source is."""
+    kind, _, name = source.partition(":")
+    if kind == "builtin":
+        return "trained, 3M parameters, writes English"
+    return f"random weights in the shape of {SHAPES[name].title}"

@@ -1,0 +1,82 @@
+"""Text to token ids and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from llmbench.models.failures import explained
+from llmbench.models.origin import locate
+from llmbench.models.shapes import SHAPES
+from llmbench.scenario import ModelOptions
+
+__all__ = ["ByteTokenizer", "Tokenizer", "load"]
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back."""
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are; every id is below it."""
+
+    def encode(self, text: str) -> list[int]:
+        """Turn text into token ids, special tokens included."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turn token ids into text, special tokens left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteTokenizer:
+    """One id for each byte of the text's UTF-8, for models that were never trained."""
+
+    vocab_size: int
+
+    def encode(self, text: str) -> list[int]:
+        """Give the bytes."""
+        return list(text.encode())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Give the text of those ids that are bytes."""
+        return bytes(i for i in ids if i < 256).decode(errors="replace")  # noqa: PLR2004 (a byte)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    tokenizer: Any
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        # a prompt longer than the context is refused later, with the numbers
+        ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def load(options: ModelOptions) -> Tokenizer:
+    """Load the tokenizer of a model; raises InputError when it cannot be had."""
+    origin = locate(options.source)
+    if origin.kind == "random":
+        return ByteTokenizer(SHAPES[origin.where].config["vocab_size"])
+    from transformers import AutoTokenizer  # noqa: PLC0415 (not needed for random shapes)
+
+    with explained(options.source):
+        return _Trained(
+            AutoTokenizer.from_pretrained(
+                *_pretrained(origin.kind, origin.where),
+                trust_remote_code=options.trust_remote_code,
+                **({"gguf_file": Path(origin.where).name} if origin.kind == "gguf" else {}),
+            )
+        )
+
+
+def _pretrained(kind: str, where: str) -> tuple[str]:
+    return (str(Path(where).parent),) if kind == "gguf" else (where,)
