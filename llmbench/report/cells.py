@@ -12,6 +12,7 @@ from llmbench.units import format_bytes, format_duration, format_number
 
 __all__ = [
     "MISSING",
+    "SHOWN",
     "UNSUPPORTED",
     "Cell",
     "Column",

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from llmbench import __version__
 from llmbench.errors import InputError
-from llmbench.report import findings, tables
+from llmbench.metrics import LATENCIES
+from llmbench.report import asked, charts, embed, findings, palette, tables
 from llmbench.report.answer import answer, completeness
+from llmbench.report.charts import Chart
 from llmbench.report.results import Results
+from llmbench.report.timeline import timeline
 from llmbench.store import RunSet, atomic_write
 
 __all__ = ["render", "write_page"]
+
+CHARTED = ("ttft", "itl", "tpot", "e2e")
+RATES = ("output_tokens_per_second", "requests_per_second")
 
 
 def write_page(run_set: RunSet, path: Path) -> None:
@@ -29,21 +39,7 @@ def write_page(run_set: RunSet, path: Path) -> None:
 def render(run_set: RunSet) -> str:
     """Make the page's text."""
     results = Results(run_set)
-    return (
-        _templates()
-        .get_template("page.html.j2")
-        .render(
-            run_set=run_set,
-            answer=answer(results),
-            completeness=completeness(results),
-            findings=findings.find(results),
-            tables=[
-                tables.headline(results),
-                tables.settings(results),
-                tables.environment(results),
-            ],
-        )
-    )
+    return _templates().get_template("page.html.j2").render(_content(results), **_embedded(run_set))
 
 
 def _templates() -> Environment:
@@ -54,3 +50,52 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _content(results: Results) -> dict[str, Any]:
+    """Gather what the page says, in its order."""
+    found = findings.find(results)
+    return {
+        "run_set": results.run_set,
+        "cases": results.measured,
+        "answer": answer(results),
+        "completeness": completeness(results),
+        "asked": asked.asked(results),
+        "is_open_loop": asked.is_open_loop(results),
+        "commands": asked.commands(results.run_set),
+        "findings": [(finding, findings.place(finding, results)) for finding in found],
+        "headline": tables.headline(results),
+        "latencies": [
+            (charts.latency_ecdf(results, key), tables.ladder(results, key)) for key in CHARTED
+        ],
+        "ladders": [tables.ladder(results, key) for key in LATENCIES if key not in CHARTED],
+        "rates": _rates(results),
+        "timelines": [timeline(case) for case in results.measured],
+        "machine": tables.machine(results),
+        "cold_start": (charts.cold_start(results), tables.cold_start(results)),
+        "memory": tables.memory(results),
+        "settings": tables.settings(results),
+        "environment": tables.environment(results),
+        "failed": results.run_set.failed,
+    }
+
+
+def _rates(results: Results) -> list[Chart]:
+    rates = [*RATES, "goodput_requests_per_second"] if results.spec.get("slo") else RATES
+    return [charts.throughput(results, metric) for metric in rates]
+
+
+def _embedded(run_set: RunSet) -> dict[str, Any]:
+    """Gather what the page carries: the nonce lets no script run but the page's own."""
+    return {
+        "nonce": secrets.token_urlsafe(16),
+        "plotly_bundle": embed.plotly_bundle(),
+        "plotly_version": embed.plotly_version(),
+        "raw": embed.raw_data(run_set),
+        "swap": embed.inert_json(json.dumps(palette.SWAP)),
+        "json_of": lambda chart: embed.inert_json(chart.figure.to_json()),
+        "case_colour": palette.case_colour,
+        "case_dash": palette.case_dash,
+        "dark_of": palette.SWAP.__getitem__,
+        "version": __version__,
+    }

@@ -15,7 +15,7 @@ __all__ = ["as_csv", "as_json", "as_markdown", "frame_as_markdown"]
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Write a frame as CSV; floats keep every digit, lists become JSON, what is missing is empty."""
+    """Write a frame as CSV: every digit of a float, lists as JSON, nothing for what is missing."""
     flat = frame.apply(lambda column: column.map(_flat) if column.dtype == object else column)
     text: str = flat.to_csv(index=False, lineterminator="\n")
     return text

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from llmbench.metrics import LATENCIES, METRICS, errors_by_kind
+from llmbench.metrics import LATENCIES, METRICS, Value, errors_by_kind, series_mean
 from llmbench.report import findings
 from llmbench.report.cells import (
     MISSING,
+    SHOWN,
     UNSUPPORTED,
     Cell,
     Column,
@@ -31,8 +32,8 @@ __all__ = [
     "failed_runs",
     "headline",
     "ladder",
+    "machine",
     "memory",
-    "series_sources",
     "settings",
 ]
 
@@ -135,26 +136,26 @@ def _median_over_p99(case: CaseResults, latency: str) -> Cell:
 
 def _by_case(
     title: str,
-    cases: Iterable[CaseResults],
+    cases: Sequence[CaseResults],
     columns: Iterable[tuple[Column, CellOf]],
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Lay out one row a case, leaving out the columns that hold nothing but one reason."""
-    cases = tuple(cases)
+    """Lay out one row a case, without the columns that are empty for one reason."""
+    measured = [case for case in cases if case.runs]
     kept: list[tuple[Column, CellOf]] = [(CASE, _name)]
-    left_out = []
+    left_out: dict[str, list[str]] = {}
     for column, cell_of in columns:
-        reason = _why_empty([cell_of(case) for case in cases])
+        reason = _why_empty([cell_of(case) for case in measured])
         if reason:
-            left_out.append(f"{column.label} ({reason})")
+            left_out.setdefault(reason, []).append(column.label)
         else:
             kept.append((column, cell_of))
-    told = (*notes, f"Left out: {'; '.join(left_out)}.") if left_out else notes
+    told = [f"Without {', '.join(labels)}: {reason}." for reason, labels in left_out.items()]
     return Table(
         title,
         tuple(column for column, _ in kept),
         tuple(tuple(cell_of(case) for _, cell_of in kept) for case in cases),
-        " ".join(told),
+        " ".join((*notes, *told)),
     )
 
 
@@ -162,7 +163,7 @@ def _why_empty(cells: list[Cell]) -> str:
     """Give the one reason why a column is empty, or nothing where it says something."""
     reasons = {cell.note for cell in cells}
     empty = all(cell.text == MISSING for cell in cells)
-    return reasons.pop() if cells and empty and len(reasons) == 1 else ""
+    return reasons.pop() if empty and len(reasons) == 1 else ""
 
 
 def ladder(results: Results, latency: str) -> Table:
@@ -267,18 +268,32 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def series_sources(results: Results) -> Table:
-    """Each watched quantity: where it came from, or why it could not be had."""
-    seen: dict[tuple[str, str, str], int] = {}
-    for series in (s for run in results.run_set.runs for s in run.series):
-        key = series.name, series.unit, series.source
-        seen[key] = seen.get(key, 0) + len(series.times)
-    rows = [
-        (Cell(name), Cell(unit), _source(source), count(n))
-        for (name, unit, source), n in seen.items()
-    ]
-    columns = (_text("quantity"), _text("unit"), _text("source"), Column("readings"))
-    return Table("Machine series", columns, tuple(rows))
+def machine(results: Results) -> Table:
+    """Each watched quantity of each case: its mean in the steady window, or why there is none."""
+    columns = (CASE, _text("quantity"), Column("mean"), Column("runs"), _text("source"))
+    rows = [row for case in results.measured for row in _watched(case)]
+    note = "Means are over the steady windows of the processes." if rows else ""
+    return Table("Machine", columns, tuple(rows), note)
+
+
+def _watched(case: CaseResults) -> Iterable[tuple[Cell, ...]]:
+    """Give a row for each quantity and source."""
+    means: dict[tuple[str, str, str], list[Value]] = {}
+    for run, observed in zip(case.runs, case.observed, strict=True):
+        for series in run.series:
+            key = series.name, series.unit, series.source
+            means.setdefault(key, []).append(series_mean(series, observed.window))
+    for (name, unit, source), values in means.items():
+        yield _name(case), Cell(name), _mean(values, unit), count(len(values)), _source(source)
+
+
+def _mean(values: list[Value], unit: str) -> Cell:
+    known = [value.value for value in values if value.value is not None]
+    if not known:
+        return missing(values[0].reason)
+    mean = sum(known) / len(known)
+    text = show(mean, unit)
+    return Cell(text if unit in SHOWN else f"{text} {unit}", mean)
 
 
 def _source(source: str) -> Cell:

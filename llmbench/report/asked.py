@@ -1,0 +1,102 @@
+"""What was asked: the scenario in words, and the commands that ask it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from llmbench.report.results import Results
+from llmbench.store import RunSet
+
+__all__ = ["asked", "commands", "is_open_loop", "wording"]
+
+
+def asked(results: Results) -> list[tuple[str, str]]:
+    """Describe the scenario, a heading and its wording at a time; empty for an empty plan."""
+    return [(label, text) for label, text in _described(results) if text]
+
+
+def _described(results: Results) -> Iterator[tuple[str, str]]:
+    spec = results.spec
+    if not spec:
+        return
+    yield "Model", wording(spec.get("model"), "source")
+    yield "Workload", wording(spec.get("workload"))
+    yield "Load", wording(spec.get("load"))
+    yield "Sweep", wording(_sweep(results))
+    yield "Requests", _amount(spec)
+    yield "Repeats", _repeats(results)
+    yield "Backends", "; ".join(dict.fromkeys(_backends(results)))
+    yield "Engine", wording(spec.get("engine"))
+    yield "Objectives", _objectives(spec.get("slo") or {})
+
+
+def wording(part: Any, leading: str = "kind") -> str:
+    """Write a part as ``kind, key value, key value``; nested options go in brackets."""
+    if isinstance(part, list):
+        return ", ".join(wording(item) for item in part)
+    if not isinstance(part, dict):
+        return "" if part is None else str(part)
+    head = [wording(part[leading])] if leading in part else []
+    rest = (f"{key} {_inner(value)}" for key, value in part.items() if key != leading)
+    return ", ".join([*head, *rest])
+
+
+def _inner(value: Any) -> str:
+    return f"({wording(value)})" if isinstance(value, dict) else wording(value)
+
+
+def _sweep(results: Results) -> dict[str, list[str]]:
+    """List the values of each swept key, in the order of the scenario."""
+    values: dict[str, list[str]] = {}
+    for case in results.cases:
+        for key, value in case.point.items():
+            if str(value) not in values.setdefault(key, []):
+                values[key].append(str(value))
+    return values
+
+
+def _amount(spec: dict[str, Any]) -> str:
+    parts = []
+    if spec.get("requests"):
+        parts.append(f"{spec['requests']} measured")
+    if spec.get("duration"):
+        parts.append(f"for {spec['duration']}{'' if isinstance(spec['duration'], str) else ' s'}")
+    if spec.get("warmup"):
+        parts.append(f"after {spec['warmup']} of warm-up")
+    return " ".join(parts)
+
+
+def _repeats(results: Results) -> str:
+    repeats = len({planned.repeat for planned in results.run_set.plan})
+    return f"{repeats}, each in a fresh process, cases interleaved in a seeded order"
+
+
+def _backends(results: Results) -> Iterator[str]:
+    for case in results.cases:
+        for backend in case.planned.spec.get("backends") or []:
+            yield wording(backend)
+
+
+def _objectives(slo: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} ≤ {bound}{'' if isinstance(bound, str) else ' s'}" for key, bound in slo.items()
+    )
+
+
+def is_open_loop(results: Results) -> bool:
+    """Tell whether requests come at a pace of their own, whatever the answers do."""
+    load = results.spec.get("load")
+    return bool(load) and (load.get("kind") if isinstance(load, dict) else load) != "closed"
+
+
+def commands(run_set: RunSet) -> list[str]:
+    """Give the commands that measure the same again and make this report again."""
+    written = [origin for origin in run_set.origins.values() if not origin.startswith("--set")]
+    path = written[0].rpartition(":")[0] if written else "scenario.yaml"
+    overrides = [f"--set {shlex.quote(override)}" for override in run_set.overrides]
+    return [
+        " ".join(["llmbench run", shlex.quote(path), *overrides]),
+        f"llmbench report {shlex.quote(run_set.folder.name)}",
+    ]

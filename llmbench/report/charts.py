@@ -1,0 +1,230 @@
+"""The charts of a report, as plotly figures: pure functions of results.
+
+Numbers are computed on all the data; only what is drawn is thinned out, and ``thinned`` says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from llmbench.metrics import LATENCIES, METRICS
+from llmbench.report import palette
+from llmbench.report.cells import show
+from llmbench.report.results import CaseResults, Results
+from llmbench.stats import Estimate, ecdf
+
+__all__ = ["Chart", "cold_start", "latency_ecdf", "layout", "safe", "thin", "throughput"]
+
+ECDF_POINTS = 1000
+LONG_SECONDS = 10.0
+BAR_HEIGHT = 46
+MARGIN_HEIGHT = 76
+STAGES = {"load": "load", "compile": "compile", "first_token": "first token"}
+PATTERNS = ("", "/", ".")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with the words that go with it.
+
+    ``says`` tells what it shows, for those who see it and those who hear it; ``thinned`` what was
+    left out of the drawing, or nothing.
+    """
+
+    key: str
+    title: str
+    figure: go.Figure
+    says: str
+    thinned: str = ""
+
+
+def safe(text: str) -> str:
+    """Keep a name from being read as markup, which plotly's texts are."""
+    return escape(text, quote=False)
+
+
+def thin(length: int, most: int) -> NDArray[np.int64]:
+    """Choose at most so many places of a sequence, evenly, the first and the last among them."""
+    return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(np.int64))
+
+
+def layout(**more: Any) -> dict[str, Any]:
+    """Lay out every chart alike: transparent, in the page's font, with quiet grids."""
+    axis = {
+        "gridcolor": palette.GRID,
+        "linecolor": palette.GRID,
+        "zeroline": False,
+        "automargin": True,
+        "title": {"font": {"size": 12}, "standoff": 8},
+    }
+    return {
+        "template": go.layout.Template(layout={"xaxis": axis, "yaxis": axis}),
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": palette.MUTED},
+        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "showlegend": False,
+        "hoverlabel": {"align": "left"},
+        **more,
+    }
+
+
+# -- latency ---------------------------------------------------------------------------------------
+
+
+def latency_ecdf(results: Results, latency: str) -> Chart:
+    """Draw the share of requests (of gaps, for ITL) that are as fast as each latency or faster."""
+    samples = {case.index: case.pooled(latency) for case in results.measured}
+    longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
+    unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
+    label = LATENCIES[latency]
+    figure = go.Figure(
+        [
+            _ecdf_line(case, samples[case.index] / size, f"{label} %{{x:.4~g}} {unit}")
+            for case in results.measured
+            if len(samples[case.index])
+        ],
+        layout(
+            height=300,
+            xaxis={"title": {"text": f"{label} ({unit})"}, "rangemode": "tozero"},
+            yaxis={"range": [0, 1.01], "tickformat": ".0%", "dtick": 0.25},
+        ),
+    )
+    largest = max(map(len, samples.values()), default=0)
+    return Chart(f"ecdf-{latency}", label, figure, _ecdf_says(latency), _ecdf_thinned(largest))
+
+
+def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go.Scatter:
+    values, shares = ecdf(sample)
+    drawn = thin(len(values), ECDF_POINTS)
+    return go.Scatter(
+        x=values[drawn],
+        y=shares[drawn],
+        name=safe(case.name),
+        meta={"case": case.index},
+        mode="lines",
+        line={
+            "shape": "hv",
+            "width": 2,
+            "color": palette.case_colour(case.index),
+            "dash": palette.case_dash(case.index),
+        },
+        hovertemplate=f"{hover}<br>%{{y:.1%}} are as fast or faster",
+    )
+
+
+def _ecdf_says(latency: str) -> str:
+    what = "gaps between chunks of tokens" if latency == "itl" else "requests"
+    return f"The share of {what} at or below each {LATENCIES[latency]}; further left is faster."
+
+
+def _ecdf_thinned(largest: int) -> str:
+    if largest <= ECDF_POINTS:
+        return ""
+    return f"Drawn with {ECDF_POINTS:,} of up to {largest:,} points a line; figures use all."
+
+
+# -- bars ------------------------------------------------------------------------------------------
+
+
+def throughput(results: Results, metric: str) -> Chart:
+    """Draw a rate of each case as a bar, with its interval and a dot for each process."""
+    known = [case for case in results.measured if case.estimates[metric].value is not None]
+    label, unit = METRICS[metric].label, METRICS[metric].unit
+    figure = go.Figure(
+        [_bars(known, metric), *(_dots(case, metric) for case in known)],
+        layout(
+            height=MARGIN_HEIGHT + BAR_HEIGHT * max(1, len(known)),
+            xaxis={"title": {"text": unit}, "rangemode": "tozero"},
+            yaxis=_names_axis(),
+            bargap=0.4,
+        ),
+    )
+    says = f"{label.capitalize()} of each case; further right is more. Whiskers are 95 % intervals"
+    return Chart(f"bars-{metric}", label, figure, f"{says}, dots single processes.")
+
+
+def _names_axis() -> dict[str, Any]:
+    return {"autorange": "reversed", "showgrid": False, "type": "category"}
+
+
+def _bars(cases: list[CaseResults], metric: str) -> go.Bar:
+    estimates = [case.estimates[metric] for case in cases]
+    return go.Bar(
+        orientation="h",
+        x=[estimate.value for estimate in estimates],
+        y=[safe(case.name) for case in cases],
+        marker={"color": [palette.case_colour(case.index) for case in cases], "opacity": 0.75},
+        text=[show(estimate.value or 0.0, METRICS[metric].unit) for estimate in estimates],
+        textposition="inside",
+        insidetextanchor="start",
+        textfont={"color": "#ffffff", "size": 12},
+        error_x=_whiskers(estimates),
+        hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",
+    )
+
+
+def _whiskers(estimates: list[Estimate]) -> dict[str, Any]:
+    """Give the intervals as distances from the bar's end; none where there is no interval."""
+    pairs = [
+        (e.value - e.low, e.high - e.value)
+        if e.value is not None and e.low is not None and e.high is not None
+        else (0.0, 0.0)
+        for e in estimates
+    ]
+    below, above = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return {
+        "type": "data", "symmetric": False, "arrayminus": below, "array": above,
+        "color": palette.INK, "thickness": 1.5, "width": 5,
+    }  # fmt: skip
+
+
+def _dots(case: CaseResults, metric: str) -> go.Scatter:
+    values = case.estimates[metric].values
+    return go.Scatter(
+        x=values,
+        y=[safe(case.name)] * len(values),
+        mode="markers",
+        name=safe(case.name),
+        meta={"case": case.index},
+        marker={"color": palette.INK, "size": 6, "symbol": "circle-open", "line": {"width": 1.5}},
+        hovertemplate="one process: %{x:,.4~g}<extra></extra>",
+    )
+
+
+def cold_start(results: Results) -> Chart:
+    """Draw what each case costs before its first answer, stage upon stage."""
+    names = [safe(case.name) for case in results.measured]
+    colours = (palette.QUEUE, palette.PREFILL, palette.DECODE)
+    figure = go.Figure(
+        [
+            go.Bar(
+                orientation="h",
+                name=label,
+                x=[c.estimates[f"cold_start_{stage}_seconds"].value for c in results.measured],
+                y=names,
+                marker={"color": colour, "pattern": {"shape": pattern, "size": 6}},
+                hovertemplate=f"%{{y}}: {label} %{{x:.3~g}} s<extra></extra>",
+            )
+            for (stage, label), colour, pattern in zip(
+                STAGES.items(), colours, PATTERNS, strict=True
+            )
+        ],
+        layout(
+            barmode="stack",
+            bargap=0.4,
+            height=MARGIN_HEIGHT + 24 + BAR_HEIGHT * max(1, len(names)),
+            xaxis={"title": {"text": "seconds"}, "rangemode": "tozero"},
+            yaxis=_names_axis(),
+            showlegend=True,
+            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
+        ),
+    )
+    says = "Seconds to load, to compile and to the first token, averaged over processes."
+    return Chart("cold-start", "cold start", figure, says)

@@ -1,0 +1,31 @@
+"""The colours of charts, told apart by colour-blind people too, for light and dark pages.
+
+Figures are made in the light colours; a dark page swaps each for its counterpart. No chart relies
+on colour alone: lines have dashes, bars have patterns and names.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DASHES", "DECODE", "FAILED", "GRID", "INK", "MUTED", "PREFILL", "QUEUE", "SWAP"]
+__all__ += ["WAITING", "case_colour", "case_dash"]
+
+INK, MUTED, GRID = "#1c2330", "#5a6475", "#dfe3ea"
+QUEUE, PREFILL, DECODE, WAITING, FAILED = "#a9b2c0", "#d98f1f", "#3d78b4", "#8d7fb0", "#c0392b"
+CASES = ("#2a6cb0", "#c4570c", "#0c8470", "#8549a5", "#bd3560", "#6f6f07", "#1f8bb1", "#7d5435")
+DASHES = ("solid", "dash", "dot", "dashdot")
+SWAP = {
+    INK: "#e8ecf3", MUTED: "#9aa5b8", GRID: "#2c3442",
+    QUEUE: "#5d6778", PREFILL: "#eeb14e", DECODE: "#6aa7e6", WAITING: "#a99bd0", FAILED: "#ff7b6b",
+    "#2a6cb0": "#71b0f2", "#c4570c": "#f39a55", "#0c8470": "#3cc9ad", "#8549a5": "#c796e2",
+    "#bd3560": "#f285a4", "#6f6f07": "#cbc64c", "#1f8bb1": "#63cbec", "#7d5435": "#c99e7c",
+}  # fmt: skip
+
+
+def case_colour(index: int) -> str:
+    """Give a case its colour; they come round after eight."""
+    return CASES[index % len(CASES)]
+
+
+def case_dash(index: int) -> str:
+    """Give a case its dash, so that no two of 32 share both colour and dash."""
+    return DASHES[(index + index // len(CASES)) % len(DASHES)]

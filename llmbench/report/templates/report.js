@@ -1,0 +1,80 @@
+"use strict";
+const all = (selector) => [...document.querySelectorAll(selector)];
+const one = (selector) => document.querySelector(selector);
+const swap = JSON.parse(one("#swap").textContent);
+const system = matchMedia("(prefers-color-scheme: dark)");
+const state = { dark: system.matches, log: false };
+
+function unpacked(selector) {
+  const bytes = Uint8Array.from(atob(one(selector).textContent), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+}
+
+async function loadPlotly() {
+  const script = document.createElement("script");
+  script.nonce = document.currentScript?.nonce ?? one("script[nonce]").nonce;
+  script.textContent = await unpacked("#plotly").text();
+  document.head.append(script);
+}
+
+/* Figures are stored in light colours; a dark page swaps each for its counterpart. */
+function figureOf(plot) {
+  const text = one(`script[data-for="${plot.id}"]`).textContent;
+  const figure = JSON.parse(text, (_, value) => (state.dark && swap[value]) || value);
+  const hidden = new Set(all("[data-case]:not(:checked)").map((box) => Number(box.dataset.case)));
+  for (const trace of figure.data) trace.visible = !hidden.has(trace.meta?.case);
+  if (plot.id.startsWith("ecdf-") && state.log) {
+    Object.assign(figure.layout.xaxis, { type: "log", rangemode: "normal", dtick: "D2" });
+  }
+  if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
+  return figure;
+}
+
+function draw(plot) {
+  const { data, layout } = figureOf(plot);
+  return Plotly.react(plot, data, layout, { responsive: true, displayModeBar: false });
+}
+
+function redraw() {
+  return Promise.all(all(".plot").filter((plot) => !plot.closest("[hidden]")).map(draw));
+}
+
+function showTheme(dark) {
+  state.dark = dark;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  one("#theme").setAttribute("aria-pressed", String(dark));
+  one("#theme").textContent = dark ? "Light" : "Dark";
+  if (window.Plotly) return redraw();
+}
+
+function showPicked() {
+  for (const box of all(".picked")) box.hidden = box.dataset.key !== one("#pick").value;
+  redraw();
+}
+
+function offerDownload() {
+  const text = one("#raw-data");
+  if (!text) return;
+  const bytes = Uint8Array.from(atob(text.textContent), (letter) => letter.charCodeAt(0));
+  one("#download").href = URL.createObjectURL(new Blob([bytes], { type: "application/gzip" }));
+}
+
+async function drawCharts() {
+  if (!one("#plotly")) return;
+  await loadPlotly();
+  await redraw();
+  one(".controls").hidden = false;
+  one("#log").addEventListener("change", (event) => { state.log = event.target.checked; redraw(); });
+  for (const box of all("[data-case]")) box.addEventListener("change", redraw);
+  one("#pick").addEventListener("change", showPicked);
+  let before;
+  addEventListener("beforeprint", () => { before = state.dark; showTheme(false); });
+  addEventListener("afterprint", () => showTheme(before));
+}
+
+one("#theme").hidden = false;
+one("#theme").addEventListener("click", () => showTheme(!state.dark));
+system.addEventListener("change", (event) => showTheme(event.matches));
+showTheme(state.dark);
+offerDownload();
+drawCharts().then(() => { document.documentElement.dataset.ready = "yes"; });

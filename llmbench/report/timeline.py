@@ -1,0 +1,221 @@
+"""The timeline of a run: its requests as bars, and the machine on the same axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from llmbench.metrics import Observed
+from llmbench.record import Series
+from llmbench.report import palette
+from llmbench.report.charts import Chart, layout, safe, thin
+from llmbench.report.results import CaseResults
+from llmbench.run import Run
+
+__all__ = ["timeline"]
+
+REQUESTS = 400
+POINTS = 1000
+GANTT_HEIGHT = 330
+STRIP_HEIGHT = 82
+EDGE_HEIGHT = 90
+SEGMENTS = {
+    "queue": ("in the queue", palette.QUEUE, ""),
+    "prefill": ("prefill", palette.PREFILL, "/"),
+    "waiting": ("until the first token", palette.WAITING, "."),
+    "decode": ("decode", palette.DECODE, ""),
+}
+WARMUP_OPACITY = 0.4
+
+Row = dict[str, Any]
+
+
+def timeline(case: CaseResults) -> Chart:
+    """Draw the first measured run of a case: a bar a request, a strip a watched quantity."""
+    run = case.runs[0]
+    rows = _drawn_requests(run)
+    strips = [series for series in run.series if series.available and series.times]
+    figure = _subplots(len(strips))
+    for trace in (*_bars(rows), *_broken_off(rows)):
+        figure.add_trace(trace, row=1, col=1)
+    for number, series in enumerate(strips, start=2):
+        figure.add_trace(_strip(series), row=number, col=1)
+    figure.update_layout(_looks(case.observed[0], rows, strips))
+    return Chart(
+        f"timeline-{case.index}",
+        f"{case.name}, run {run.repeat}",
+        figure,
+        "Each row is a request, the earliest at the top: waiting, prefill and decode from its due"
+        " time to its last token. Warm-up is pale; dashed lines bound the steady window.",
+        _thinned(run, rows, strips),
+    )
+
+
+def _subplots(strips: int) -> go.Figure:
+    """Stack the requests and the strips over one time axis."""
+    total = GANTT_HEIGHT + strips * STRIP_HEIGHT
+    return make_subplots(
+        rows=1 + strips,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=28 / total if strips else 0,
+        row_heights=[GANTT_HEIGHT, *[STRIP_HEIGHT] * strips],
+    )
+
+
+def _thinned(run: Run, rows: list[Row], strips: list[Series]) -> str:
+    parts = []
+    if len(rows) < run.records.num_rows:
+        parts.append(f"{len(rows):,} of {run.records.num_rows:,} requests are drawn.")
+    if any(len(series.times) > POINTS for series in strips):
+        parts.append(f"Series are drawn with {POINTS:,} readings at the most.")
+    return " ".join(parts)
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+def _drawn_requests(run: Run) -> list[Row]:
+    """Take evenly spaced requests in the order of their due times."""
+    rows: list[Row] = run.records.take(thin(run.records.num_rows, REQUESTS)).to_pylist()
+    return [{**row, "row": number, **_spans(row)} for number, row in enumerate(rows)]
+
+
+def _spans(row: Row) -> Row:
+    """Split a request's time into (begin, seconds) spans; a span that it lacks is None."""
+    times, started = row["token_times"], row["started"]
+    first = times[0] if times else None
+    return {
+        "queue": None if started is None else (row["due"], started - row["due"]),
+        "prefill": None if first is None or started is None else (started, first - started),
+        "waiting": (row["due"], first - row["due"]) if first and started is None else None,
+        "decode": None if first is None else (first, times[-1] - first),
+    }
+
+
+def _bars(rows: list[Row]) -> list[go.Bar]:
+    return [
+        _segment(rows, key, *looks)
+        for key, looks in SEGMENTS.items()
+        if any(row[key] for row in rows)
+    ]
+
+
+def _segment(rows: list[Row], key: str, label: str, colour: str, pattern: str) -> go.Bar:
+    there = [row for row in rows if row[key]]
+    return go.Bar(
+        orientation="h",
+        name=label,
+        base=[row[key][0] for row in there],
+        x=[row[key][1] for row in there],
+        y=[row["row"] for row in there],
+        marker={
+            "color": colour,
+            "opacity": [WARMUP_OPACITY if row["phase"] == "warmup" else 1.0 for row in there],
+            "pattern": {"shape": pattern, "size": 4, "solidity": 0.25},
+            "line": {"width": 0},
+        },
+        customdata=[_told(row) for row in there],
+        hovertemplate=f"%{{customdata}}<br>{label}: %{{x:.4~g}} s<extra></extra>",
+    )
+
+
+def _told(row: Row) -> str:
+    return safe(
+        f"request {row['request_id']} ({row['phase']}), {row['prompt_tokens']} prompt tokens, "
+        f"{row['output_tokens']} output tokens, {row['finish']}"
+    )
+
+
+def _broken_off(rows: list[Row]) -> list[go.Scatter]:
+    """Mark where requests failed."""
+    bad = [row for row in rows if row["finish"] not in ("length", "eos")]
+    if not bad:
+        return []
+    return [
+        go.Scatter(
+            mode="markers",
+            name="failed or not finished",
+            x=[row["token_times"][-1] if row["token_times"] else row["due"] for row in bad],
+            y=[row["row"] for row in bad],
+            marker={"symbol": "x", "size": 8, "color": palette.FAILED},
+            customdata=[safe(f"{_told(row)}: {row['error_kind'] or ''}") for row in bad],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    ]
+
+
+# -- the machine -----------------------------------------------------------------------------------
+
+
+def _strip(series: Series) -> go.Scatter:
+    drawn = thin(len(series.times), POINTS)
+    return go.Scatter(
+        mode="lines",
+        name=safe(series.name),
+        x=np.asarray(series.times)[drawn],
+        y=np.asarray(series.values)[drawn],
+        line={"width": 1.5, "color": palette.DECODE},
+        showlegend=False,
+        hovertemplate=f"%{{x:.3f}} s: %{{y:,.4~g}} {safe(series.unit)}<extra></extra>",
+    )
+
+
+# -- looks -----------------------------------------------------------------------------------------
+
+
+def _looks(observed: Observed, rows: list[Row], strips: list[Series]) -> dict[str, Any]:
+    last = f"xaxis{len(strips) + 1}" if strips else "xaxis"
+    axes: dict[str, Any] = {
+        f"yaxis{number}": {"nticks": 3, "rangemode": "tozero"}
+        for number in range(2, len(strips) + 2)
+    }
+    axes["yaxis"] = {"range": [len(rows) - 0.5, -0.5], "showgrid": False, "showticklabels": False}
+    axes[last] = {"title": {"text": "seconds since the load began"}, "showticklabels": True}
+    return layout(
+        barmode="overlay",
+        bargap=0.15 if len(rows) < REQUESTS / 4 else 0,
+        height=GANTT_HEIGHT + STRIP_HEIGHT * len(strips) + EDGE_HEIGHT,
+        margin={"l": 8, "r": 12, "t": 56, "b": 8},
+        showlegend=True,
+        legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "yref": "container"},
+        shapes=_window_lines(observed),
+        annotations=[*_window_labels(observed), *_strip_titles(strips)],
+        **axes,
+    )
+
+
+def _window_lines(observed: Observed) -> list[dict[str, Any]]:
+    line = {"color": palette.MUTED, "width": 1, "dash": "dash"}
+    return [
+        {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+        for at in observed.window or ()
+    ]
+
+
+def _window_labels(observed: Observed) -> list[dict[str, Any]]:
+    if observed.window is None:
+        return []
+    begin, end = observed.window
+    return [_label((begin + end) / 2, "steady window", "center"), _label(end, " drain", "left")]
+
+
+def _label(x: float, text: str, anchor: str) -> dict[str, Any]:
+    return {
+        "x": x, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": anchor, "text": text,
+        "showarrow": False, "font": {"size": 11},
+    }  # fmt: skip
+
+
+def _strip_titles(strips: list[Series]) -> list[dict[str, Any]]:
+    return [
+        {
+            "xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False,
+            "yref": f"y{number} domain", "y": 1, "font": {"size": 11, "color": palette.INK},
+            "text": safe(f"{series.name} ({series.unit})"),
+        }
+        for number, series in enumerate(strips, start=2)
+    ]  # fmt: skip
