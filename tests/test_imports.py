@@ -78,7 +78,9 @@ def test_help_imports_nothing_heavy() -> None:
         "except SystemExit: pass\n"
         f"print([m for m in {[*HEAVY, 'pandas', 'numpy', 'pyarrow']} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
 
 

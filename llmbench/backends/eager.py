@@ -1,6 +1,46 @@
+"""PyTorch as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
 from llmbench import plugins
+from llmbench.backends.base import Demand
+from llmbench.backends.local import LENGTH_MULTIPLE, LocalBackend
+from llmbench.engine.buckets import Buckets
+
+if TYPE_CHECKING:
+    from llmbench.engine.runner import Step
+
+__all__ = ["Eager"]
+
+REHEARSED = 8
 
 
-class Eager:
+class Eager(LocalBackend):
+    """PyTorch, one kernel after another: prompts and batches in their exact sizes."""
+
     class Options(plugins.Options):
-        pass
+        """``{kind: eager, attention: sdpa}``."""
+
+        attention: Literal["sdpa", "eager"] = Field(
+            default="sdpa", description="transformers' implementation of attention"
+        )
+
+    def __init__(self, options: Options) -> None:
+        self.attention = options.attention
+
+    def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
+        """Take every size as it comes, and read the cache in pieces of 64 tokens."""
+        lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
+        return Buckets(demand.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length))
+
+    def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:  # noqa: ARG002 (all are alike)
+        """Run a few of each kind."""
+        return buckets.thinned(REHEARSED)
+
+    def compile_step(self, step: Step) -> Step:
+        """Leave it as it is."""
+        return step

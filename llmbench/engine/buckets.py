@@ -47,6 +47,15 @@ class Buckets:
         """Round up how much of the cache a decode step reads."""
         return _at_least(self.lengths, length)
 
+    def thinned(self, most: int) -> Buckets:
+        """Keep at most so many sizes of each kind, evenly spaced, the largest always."""
+        return Buckets(*(_thinned(kind, most) for kind in (self.prompts, self.rows, self.lengths)))
+
+
+def _thinned(sizes: Sequence[int], most: int) -> tuple[int, ...]:
+    every = -(-len(sizes) // most)
+    return tuple(reversed(sizes[::-1][::every]))
+
 
 def _at_least(sizes: Sequence[int], wanted: int) -> int:
     return sizes[bisect_left(sizes, wanted)]

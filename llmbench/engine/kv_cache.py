@@ -83,8 +83,8 @@ class _View(Cache):
         key_states: Tensor,
         value_states: Tensor,
         layer_idx: int,
-        *_: Any,  # noqa: ANN401 (what transformers passes and we do not need)
-        **__: Any,  # noqa: ANN401
+        *_: Any,
+        **__: Any,
     ) -> tuple[Tensor, Tensor]:
         """Write the new keys and values ([batch, heads, length, size]) and return all to attend."""
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -110,6 +111,21 @@ class TorchRunner:
         # an idle slot goes on counting; its row must stay inside the cache
         positions.add_(1).clamp_(max=self._cache.max_length - 1)
         return chosen
+
+    def rehearsals(self, shapes: Buckets) -> dict[str, Callable[[], object]]:
+        """Name a step for each shape to warm up: every prompt, then every batch and length."""
+        prefills = {f"prefill {n}": partial(self.prefill, 0, [1] * n) for n in shapes.prompts}
+        decodes = {
+            f"decode {rows} x {length}": partial(self._rehearse_decode, rows, length)
+            for rows in shapes.rows
+            for length in shapes.lengths
+        }
+        return {**prefills, **decodes}
+
+    def _rehearse_decode(self, rows: int, length: int) -> None:
+        self._lengths[:rows] = [length - 1] * rows
+        self._positions[:rows] = length - 1
+        self.decode(range(rows))
 
 
 class _Masks:

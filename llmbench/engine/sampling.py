@@ -40,12 +40,19 @@ class TopP:
     """
 
     def __init__(
-        self, temperature: float, top_p: float, *, rows: int, vocabulary: int, model: _Placed
+        self,
+        temperature: float,
+        top_p: float,
+        *,
+        rows: int,
+        vocabulary: int,
+        device: torch.device,
+        seed: int,
     ) -> None:
         self._temperature = temperature
         self._top_p = top_p
-        self._noise = torch.ones(rows, vocabulary, device=model.device, dtype=torch.float32)
-        self._generator = torch.Generator(model.device).manual_seed(model.seed)
+        self._noise = torch.ones(rows, vocabulary, device=device, dtype=torch.float32)
+        self._generator = torch.Generator(device).manual_seed(seed)
 
     def draw(self) -> None:
         """Fill the noise for the next step."""
@@ -59,12 +66,3 @@ class TopP:
         kept = torch.where(before < self._top_p, ordered, 0.0)
         drawn = (kept / self._noise[: len(logits)]).argmax(dim=-1, keepdim=True)
         return order.gather(-1, drawn).squeeze(-1)
-
-
-class _Placed(Protocol):
-    """Where noise is drawn and from which seed."""
-
-    @property
-    def device(self) -> torch.device: ...
-    @property
-    def seed(self) -> int: ...

@@ -99,7 +99,8 @@ def _module(
         trust_remote_code=options.trust_remote_code,
         use_safetensors=True,
     )
-    return module.to(device)  # type: ignore[arg-type]
+    module.to(device)  # type: ignore[arg-type]
+    return module
 
 
 def _random(
@@ -114,17 +115,16 @@ def _random(
     return module
 
 
-def _gguf(
-    path: Path, device: torch.device, dtype: torch.dtype, attention: str
-) -> PreTrainedModel:
+def _gguf(path: Path, device: torch.device, dtype: torch.dtype, attention: str) -> PreTrainedModel:
     """Load a GGUF file, its weights expanded to ``dtype``; they are no longer quantized."""
     module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path.parent), gguf_file=path.name, dtype=dtype, attn_implementation=attention
     )
-    return module.to(device)  # type: ignore[arg-type]
+    module.to(device)  # type: ignore[arg-type]
+    return module
 
 
 def _eos_ids(module: PreTrainedModel) -> frozenset[int]:
-    ids = module.generation_config.eos_token_id if module.generation_config else None
+    ids = module.generation_config.eos_token_id
     ids = module.config.get_text_config().eos_token_id if ids is None else ids
     return frozenset() if ids is None else frozenset(ids if isinstance(ids, list) else [ids])

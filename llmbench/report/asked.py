@@ -76,7 +76,15 @@ def _repeats(results: Results) -> str:
 def _backends(results: Results) -> Iterator[str]:
     for case in results.cases:
         for backend in case.planned.spec.get("backends") or []:
-            yield wording(backend)
+            yield _backend(backend)
+
+
+def _backend(backend: Any) -> str:
+    """Name a backend as the report does, its options in brackets."""
+    if not isinstance(backend, dict) or "name" not in backend:
+        return wording(backend)
+    options = wording({key: value for key, value in backend.items() if key != "name"})
+    return f"{backend['name']} ({options})"
 
 
 def _objectives(slo: dict[str, Any]) -> str:

@@ -96,6 +96,8 @@ def estimated(case: CaseResults, metric: str) -> Cell:
 def _interval(estimate: Estimate, unit: str) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
+    if estimate.low == estimate.high:
+        return "all alike"
     low, high = show(estimate.low, unit), show(estimate.high, unit)
     number, _, its_unit = low.partition(" ")
     return f"{number if its_unit and high.endswith(f' {its_unit}') else low} – {high}"

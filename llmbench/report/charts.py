@@ -61,6 +61,7 @@ def layout(**more: Any) -> dict[str, Any]:
         "linecolor": palette.GRID,
         "zeroline": False,
         "automargin": True,
+        "ticklabelstandoff": 4,
         "title": {"font": {"size": 12}, "standoff": 8},
     }
     return {
@@ -146,8 +147,11 @@ def throughput(results: Results, metric: str) -> Chart:
             bargap=0.4,
         ),
     )
-    says = f"{label.capitalize()} of each case; further right is more. Whiskers are 95 % intervals"
-    return Chart(f"bars-{metric}", label, figure, f"{says}, dots single processes.")
+    says = (
+        "Further right is more. Bars are means over processes, whiskers their 95 % intervals, "
+        "circles single processes."
+    )
+    return Chart(f"bars-{metric}", label, figure, says)
 
 
 def _names_axis() -> dict[str, Any]:
@@ -160,11 +164,14 @@ def _bars(cases: list[CaseResults], metric: str) -> go.Bar:
         orientation="h",
         x=[estimate.value for estimate in estimates],
         y=[safe(case.name) for case in cases],
-        marker={"color": [palette.case_colour(case.index) for case in cases], "opacity": 0.75},
+        marker={
+            "color": [f"{palette.case_colour(case.index)}{palette.PALE}" for case in cases],
+            "line": {"color": [palette.case_colour(case.index) for case in cases], "width": 1.5},
+        },
         text=[show(estimate.value or 0.0, METRICS[metric].unit) for estimate in estimates],
         textposition="inside",
         insidetextanchor="start",
-        textfont={"color": "#ffffff", "size": 12},
+        textfont={"color": palette.INK, "size": 12},
         error_x=_whiskers(estimates),
         hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",
     )
@@ -226,5 +233,5 @@ def cold_start(results: Results) -> Chart:
             legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         ),
     )
-    says = "Seconds to load, to compile and to the first token, averaged over processes."
-    return Chart("cold-start", "cold start", figure, says)
+    says = "Load, compile and first token one after the other, averaged over processes."
+    return Chart("cold-start", "Seconds before the first answer", figure, says)

@@ -9,9 +9,11 @@ from llmbench import caveats
 from llmbench.caveats import Caveat
 from llmbench.metrics import LATENCIES
 from llmbench.report.results import CaseResults, Results
+from llmbench.run import Failure
 from llmbench.stats import MIN_PROCESSES, percentile_floor
+from llmbench.store import RunSet
 
-__all__ = ["Finding", "find", "place"]
+__all__ = ["Finding", "failures", "find", "place"]
 
 LATE_SECONDS = 0.5e-3
 JUDGED = ("ttft", "itl", "tpot", "e2e")
@@ -49,6 +51,15 @@ def place(finding: Finding, results: Results) -> str:
     if len(finding.cases) > FEW:
         return f"{len(finding.cases)} cases"
     return ", ".join(finding.cases)
+
+
+def failures(run_set: RunSet) -> dict[Failure, list[str]]:
+    """Gather the names of the runs that failed in the same way."""
+    names: dict[Failure, list[str]] = {}
+    for run in run_set.failed:
+        if run.failure:
+            names.setdefault(run.failure, []).append(run.name)
+    return names
 
 
 def _of_case(case: CaseResults) -> Iterator[tuple[Caveat, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def _content(results: Results) -> dict[str, Any]:
         "run_set": results.run_set,
         "cases": results.measured,
         "answer": answer(results),
+        "began": _moment(results.run_set.began_at),
         "completeness": completeness(results),
         "asked": asked.asked(results),
         "is_open_loop": asked.is_open_loop(results),
@@ -76,8 +78,12 @@ def _content(results: Results) -> dict[str, Any]:
         "memory": tables.memory(results),
         "settings": tables.settings(results),
         "environment": tables.environment(results),
-        "failed": results.run_set.failed,
+        "failed": findings.failures(results.run_set),
     }
+
+
+def _moment(stored: str) -> str:
+    return datetime.fromisoformat(stored).strftime("%Y-%m-%d %H:%M %Z")
 
 
 def _rates(results: Results) -> list[Chart]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -94,6 +95,12 @@ class Results:
     def measured(self) -> list[CaseResults]:
         """The cases with at least one measured run."""
         return [case for case in self.cases if case.runs]
+
+    def processes(self) -> Iterator[tuple[CaseResults, Run, Observed]]:
+        """Go through every measured run with its case and its records as arrays."""
+        for case in self.measured:
+            for run, observed in zip(case.runs, case.observed, strict=True):
+                yield case, run, observed
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from llmbench.metrics import LATENCIES, METRICS, Value, errors_by_kind, series_mean
+from llmbench.record import Series
 from llmbench.report import findings
 from llmbench.report.cells import (
     MISSING,
@@ -23,13 +24,11 @@ from llmbench.report.cells import (
     show,
 )
 from llmbench.report.results import CaseResults, Results
-from llmbench.run import Run
 
 __all__ = [
     "brief",
     "cold_start",
     "environment",
-    "failed_runs",
     "headline",
     "ladder",
     "machine",
@@ -37,6 +36,7 @@ __all__ = [
     "settings",
 ]
 
+DIFFERS = "≠"
 CASE = Column("case", numeric=False)
 INTERVALS = (
     "A figure is the mean over processes, with its 95 % bootstrap interval beneath where there are"
@@ -78,18 +78,18 @@ def headline(results: Results) -> Table:
     """One row a case with what matters most; a column that no case has is left out and named."""
     doubts = findings.find(results)
     columns: list[tuple[Column, CellOf]] = [
-        (Column("processes", "runs that were measured"), lambda case: count(len(case.runs))),
-        (Column("requests", "measured, in all processes"), lambda case: count(case.requests)),
+        (Column("runs", "processes that were measured"), lambda case: count(len(case.runs))),
+        (Column("requests", "measured, in all runs"), lambda case: count(case.requests)),
         _metric("output_tokens_per_second", "output tokens/s"),
         _metric("requests_per_second"),
         *(_percentile(*it) for it in (("ttft", 50), ("ttft", 99), ("itl", 50), ("itl", 99))),
         *(_percentile(*it) for it in (("e2e", 50), ("e2e", 99))),
         (Column("failed", "measured requests that failed or were not finished"), _failed),
         _metric("goodput_requests_per_second", "goodput/s"),
-        _metric("slo_attainment"),
+        _metric("slo_attainment", "SLO met"),
         (Column("cold start", "load, compile and first token together"), _cold_start_total),
         _metric("memory_weights_bytes"),
-        _metric("memory_allocator_peak_bytes"),
+        _metric("memory_allocator_peak_bytes", "GPU peak"),
         _metric("cost_per_million_output_tokens", "cost per 1M tokens"),
         (
             Column("caveats", "reasons to doubt this case"),
@@ -150,13 +150,24 @@ def _by_case(
             left_out.setdefault(reason, []).append(column.label)
         else:
             kept.append((column, cell_of))
-    told = [f"Without {', '.join(labels)}: {reason}." for reason, labels in left_out.items()]
+    rows = tuple(tuple(cell_of(case) for _, cell_of in kept) for case in cases)
+    told = [f"No {', '.join(labels)}: {reason}." for reason, labels in left_out.items()]
     return Table(
         title,
         tuple(column for column, _ in kept),
-        tuple(tuple(cell_of(case) for _, cell_of in kept) for case in cases),
-        " ".join((*notes, *told)),
+        rows,
+        " ".join((*notes, *told, *_why_missing(rows))),
     )
+
+
+def _why_missing(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
+    """Say below the table why an entry is missing, for those who cannot hover over it."""
+    reasons: dict[str, dict[str, None]] = {}
+    for name, *cells in rows:
+        for cell in cells:
+            if cell.text == MISSING:
+                reasons.setdefault(cell.note, {})[name.text] = None
+    return [f"{MISSING} {reason} ({', '.join(names)})." for reason, names in reasons.items()]
 
 
 def _why_empty(cells: list[Cell]) -> str:
@@ -210,19 +221,29 @@ def memory(results: Results) -> Table:
 
 
 def settings(results: Results) -> Table:
-    """What each backend was asked to be and what it said it was; one row where repeats agree."""
-    rows = [row for case in results.measured for row in _settings_of(case)]
-    columns = (CASE, *(_text(label) for label in ("setting", "requested", "effective", "")))
-    return Table("Settings", columns, tuple(dict.fromkeys(rows)))
+    """What each backend said it was, case by case, and what was requested where that differs."""
+    cells = [_settings_of(case) for case in results.measured]
+    names = dict.fromkeys(name for case in cells for name in case)
+    rows = tuple((Cell(name), *(case.get(name, Cell(MISSING)) for case in cells)) for name in names)
+    columns = (_text("setting"), *(_text(case.name) for case in results.measured))
+    return Table("Settings", columns, rows, f"{DIFFERS} marks what is not as it was requested.")
 
 
-def _settings_of(case: CaseResults) -> Iterable[tuple[Cell, ...]]:
+def _settings_of(case: CaseResults) -> dict[str, Cell]:
+    """Give each setting's effective value; where processes differ, every value."""
+    seen: dict[str, dict[tuple[str, str], None]] = {}
     for account in (run.account for run in case.runs):
         requested, effective = account.get("requested", {}), account.get("effective", {})
-        for key in {**requested, **effective}:
-            asked, was = _plain(requested.get(key)), _plain(effective.get(key))
-            verdict = "as requested" if asked == was else "≠ differs"
-            yield _name(case), Cell(key), Cell(asked), Cell(was), Cell(verdict)
+        for name in {**requested, **effective}:
+            pair = _plain(requested.get(name)), _plain(effective.get(name))
+            seen.setdefault(name, {})[pair] = None
+    return {name: _setting(list(pairs)) for name, pairs in seen.items()}
+
+
+def _setting(pairs: list[tuple[str, str]]) -> Cell:
+    text = " / ".join(dict.fromkeys(effective for _, effective in pairs))
+    others = dict.fromkeys(asked for asked, effective in pairs if asked != effective)
+    return Cell(text, detail=f"{DIFFERS} requested {' / '.join(others)}" if others else "")
 
 
 def environment(results: Results) -> Table:
@@ -269,47 +290,39 @@ def _plain(value: Any) -> str:
 
 
 def machine(results: Results) -> Table:
-    """Each watched quantity of each case: its mean in the steady window, or why there is none."""
-    columns = (CASE, _text("quantity"), Column("mean"), Column("runs"), _text("source"))
-    rows = [row for case in results.measured for row in _watched(case)]
-    note = "Means are over the steady windows of the processes." if rows else ""
-    return Table("Machine", columns, tuple(rows), note)
-
-
-def _watched(case: CaseResults) -> Iterable[tuple[Cell, ...]]:
-    """Give a row for each quantity and source."""
-    means: dict[tuple[str, str, str], list[Value]] = {}
-    for run, observed in zip(case.runs, case.observed, strict=True):
+    """Each watched quantity: its mean in the steady window, case by case, or why there is none."""
+    watched: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
+    for case, run, observed in results.processes():
         for series in run.series:
-            key = series.name, series.unit, series.source
-            means.setdefault(key, []).append(series_mean(series, observed.window))
-    for (name, unit, source), values in means.items():
-        yield _name(case), Cell(name), _mean(values, unit), count(len(values)), _source(source)
+            seen = series, series_mean(series, observed.window)
+            watched.setdefault(series.name, {}).setdefault(case.index, []).append(seen)
+    columns = (
+        _text("quantity"),
+        *(Column(case.name) for case in results.measured),
+        _text("source"),
+    )
+    rows = tuple(_watched(name, by_case, results) for name, by_case in watched.items())
+    return Table("Machine", columns, rows, "Means over the steady windows of all processes.")
 
 
-def _mean(values: list[Value], unit: str) -> Cell:
-    known = [value.value for value in values if value.value is not None]
+def _watched(
+    name: str, by_case: dict[int, list[tuple[Series, Value]]], results: Results
+) -> tuple[Cell, ...]:
+    sources = dict.fromkeys(s.source for seen in by_case.values() for s, _ in seen)
+    return (
+        Cell(name),
+        *(_mean(by_case.get(case.index, [])) for case in results.measured),
+        Cell("; ".join(source.replace(":", ": ", 1) for source in sources)),
+    )
+
+
+def _mean(seen: list[tuple[Series, Value]]) -> Cell:
+    """Average over the processes that have the quantity."""
+    known = [value.value for _, value in seen if value.value is not None]
     if not known:
-        return missing(values[0].reason)
-    mean = sum(known) / len(known)
-    text = show(mean, unit)
-    return Cell(text if unit in SHOWN else f"{text} {unit}", mean)
-
-
-def _source(source: str) -> Cell:
-    kind, _, why = source.partition(":")
-    return Cell(f"{kind}: {why}" if why else kind)
-
-
-def failed_runs(results: Results) -> Table:
-    """The runs that could not be measured, and why."""
-    columns = tuple(_text(label) for label in ("run", "kind", "message"))
-    return Table("Failed runs", columns, tuple(map(_failure, results.run_set.failed)))
-
-
-def _failure(run: Run) -> tuple[Cell, ...]:
-    kind, message = (run.failure.kind, run.failure.message) if run.failure else ("", "")
-    return Cell(run.name), Cell(kind), Cell(message)
+        return missing(seen[0][1].reason if seen else "not watched")
+    mean, unit = sum(known) / len(known), seen[0][0].unit
+    return Cell(show(mean, unit) if unit in SHOWN else f"{show(mean, unit)} {unit}", mean)
 
 
 def _text(label: str) -> Column:

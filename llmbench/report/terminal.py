@@ -13,7 +13,6 @@ from llmbench.report import findings, tables
 from llmbench.report.answer import answer, completeness
 from llmbench.report.cells import UNSUPPORTED, Cell, Column, Table
 from llmbench.report.results import Results
-from llmbench.run import Run
 from llmbench.store import RunSet
 
 __all__ = ["print_summary"]
@@ -59,8 +58,9 @@ def _cell(cell: Cell) -> Text:
 def _remarks(results: Results) -> RichTable:
     """List what failed and what to doubt, each with a label on its left."""
     shown = RichTable.grid(padding=(0, 2))
-    for message, names in _failures(results.run_set.failed).items():
-        shown.add_row(Text("failed", "bold red"), Text.assemble((names, "bold"), "  ", message))
+    for failure, names in findings.failures(results.run_set).items():
+        told = Text.assemble((", ".join(names), "bold"), "  ", failure.message)
+        shown.add_row(Text("failed", "bold red"), told)
     found = findings.find(results)
     for finding in found[:MAX_CAVEATS]:
         where = findings.place(finding, results)
@@ -71,11 +71,3 @@ def _remarks(results: Results) -> RichTable:
     if any(finding.caveat.kind == "unsupported-percentile" for finding in found):
         shown.add_row(Text(UNSUPPORTED), Text("marks a percentile with too few samples", "dim"))
     return shown
-
-
-def _failures(failed: list[Run]) -> dict[str, str]:
-    """Gather the runs that failed for the same reason."""
-    names: dict[str, list[str]] = {}
-    for run in failed:
-        names.setdefault(run.failure.message if run.failure else "", []).append(run.name)
-    return {message: ", ".join(runs) for message, runs in names.items()}

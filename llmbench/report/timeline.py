@@ -21,13 +21,15 @@ REQUESTS = 400
 POINTS = 1000
 GANTT_HEIGHT = 330
 STRIP_HEIGHT = 82
-EDGE_HEIGHT = 90
+EDGE_HEIGHT = 100
+LEGEND_LIFT = 20
 SEGMENTS = {
     "queue": ("in the queue", palette.QUEUE, ""),
     "prefill": ("prefill", palette.PREFILL, "/"),
     "waiting": ("until the first token", palette.WAITING, "."),
     "decode": ("decode", palette.DECODE, ""),
 }
+UNITS = {"B": ("MiB", 2.0**20)}
 WARMUP_OPACITY = 0.4
 
 Row = dict[str, Any]
@@ -153,14 +155,15 @@ def _broken_off(rows: list[Row]) -> list[go.Scatter]:
 
 def _strip(series: Series) -> go.Scatter:
     drawn = thin(len(series.times), POINTS)
+    unit, size = UNITS.get(series.unit, (series.unit, 1.0))
     return go.Scatter(
         mode="lines",
         name=safe(series.name),
         x=np.asarray(series.times)[drawn],
-        y=np.asarray(series.values)[drawn],
+        y=np.asarray(series.values)[drawn] / size,
         line={"width": 1.5, "color": palette.DECODE},
         showlegend=False,
-        hovertemplate=f"%{{x:.3f}} s: %{{y:,.4~g}} {safe(series.unit)}<extra></extra>",
+        hovertemplate=f"%{{x:.3f}} s: %{{y:,.4~g}} {safe(unit)}<extra></extra>",
     )
 
 
@@ -168,6 +171,7 @@ def _strip(series: Series) -> go.Scatter:
 
 
 def _looks(observed: Observed, rows: list[Row], strips: list[Series]) -> dict[str, Any]:
+    height = GANTT_HEIGHT + STRIP_HEIGHT * len(strips)
     last = f"xaxis{len(strips) + 1}" if strips else "xaxis"
     axes: dict[str, Any] = {
         f"yaxis{number}": {"nticks": 3, "rangemode": "tozero"}
@@ -178,10 +182,10 @@ def _looks(observed: Observed, rows: list[Row], strips: list[Series]) -> dict[st
     return layout(
         barmode="overlay",
         bargap=0.15 if len(rows) < REQUESTS / 4 else 0,
-        height=GANTT_HEIGHT + STRIP_HEIGHT * len(strips) + EDGE_HEIGHT,
+        height=height + EDGE_HEIGHT,
         margin={"l": 8, "r": 12, "t": 56, "b": 8},
         showlegend=True,
-        legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "yref": "container"},
+        legend={"orientation": "h", "x": 0, "y": 1 + LEGEND_LIFT / height, "yanchor": "bottom"},
         shapes=_window_lines(observed),
         annotations=[*_window_labels(observed), *_strip_titles(strips)],
         **axes,
@@ -215,7 +219,7 @@ def _strip_titles(strips: list[Series]) -> list[dict[str, Any]]:
         {
             "xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False,
             "yref": f"y{number} domain", "y": 1, "font": {"size": 11, "color": palette.INK},
-            "text": safe(f"{series.name} ({series.unit})"),
+            "text": safe(f"{series.name} ({UNITS.get(series.unit, (series.unit,))[0]})"),
         }
         for number, series in enumerate(strips, start=2)
     ]  # fmt: skip

@@ -3,7 +3,7 @@ const all = (selector) => [...document.querySelectorAll(selector)];
 const one = (selector) => document.querySelector(selector);
 const swap = JSON.parse(one("#swap").textContent);
 const system = matchMedia("(prefers-color-scheme: dark)");
-const state = { dark: system.matches, log: false };
+const state = { dark: system.matches, log: true };
 
 function unpacked(selector) {
   const bytes = Uint8Array.from(atob(one(selector).textContent), (letter) => letter.charCodeAt(0));
@@ -67,10 +67,19 @@ async function drawCharts() {
   one("#log").addEventListener("change", (event) => { state.log = event.target.checked; redraw(); });
   for (const box of all("[data-case]")) box.addEventListener("change", redraw);
   one("#pick").addEventListener("change", showPicked);
-  let before;
-  addEventListener("beforeprint", () => { before = state.dark; showTheme(false); });
-  addEventListener("afterprint", () => showTheme(before));
 }
+
+/* Paper is light, and a fold cannot be opened on it. */
+const onScreen = {};
+addEventListener("beforeprint", () => {
+  Object.assign(onScreen, { dark: state.dark, closed: all("details:not([open])") });
+  for (const fold of onScreen.closed) fold.open = true;
+  showTheme(false);
+});
+addEventListener("afterprint", () => {
+  for (const fold of onScreen.closed) fold.open = false;
+  showTheme(onScreen.dark);
+});
 
 one("#theme").hidden = false;
 one("#theme").addEventListener("click", () => showTheme(!state.dark));

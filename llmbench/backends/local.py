@@ -1,0 +1,242 @@
+"""What all backends share that run a model in this process."""
+
+from __future__ import annotations
+
+import gc
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmbench import caveats, models
+from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.caveats import Caveat
+from llmbench.clock import Clock, MonotonicClock
+from llmbench.dispatch import Dispatch
+from llmbench.engine.buckets import Buckets, round_up
+from llmbench.engine.engine import Engine
+from llmbench.errors import InputError
+from llmbench.record import Record
+
+if TYPE_CHECKING:
+    import torch
+
+    from llmbench.engine.runner import Step, TorchRunner
+    from llmbench.engine.sampling import Sampler
+    from llmbench.engine.warmup import Warmup
+    from llmbench.models.loading import LoadedModel
+
+__all__ = ["LENGTH_MULTIPLE", "LocalBackend", "LocalServer"]
+
+LENGTH_MULTIPLE = 64
+
+
+class LocalBackend(ABC):
+    """Loads a model with torch, warms it up and serves it with the engine.
+
+    A kind of backend says which shapes its steps come in and how a step is compiled.
+    """
+
+    attention: str = "sdpa"
+
+    @abstractmethod
+    def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
+        """Say which sizes steps are rounded up to."""
+
+    @abstractmethod
+    def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:
+        """Say which of them are run in the warm-up."""
+
+    @abstractmethod
+    def compile_step(self, step: Step) -> Step:
+        """Compile a step, or leave it as it is."""
+
+    def settings(self) -> dict[str, Any]:
+        """Name the backend's own settings, for requested and effective alike."""
+        return {}
+
+    def prepared(self, runner: TorchRunner) -> None:  # noqa: B027 (most kinds need nothing)
+        """Do what must be done once before the first step."""
+
+    @contextmanager
+    def open(self, context: OpenContext) -> Iterator[LocalServer]:
+        """Load, compile and warm up.
+
+        Raises InputError when the model cannot be had or its context is too short.
+        """
+        import torch  # noqa: PLC0415 (validating a scenario must not import torch)
+
+        if context.engine.threads:
+            torch.set_num_threads(context.engine.threads)
+        context.on_stage("loading the model")
+        began = time.monotonic()
+        model = models.load_model(context.model, self.attention)
+        loaded = time.monotonic() - began
+        _check_context(context.demand, model.context_length)
+        with torch.inference_mode():
+            yield self._warm_server(context, model, loaded)
+
+    def _warm_server(self, context: OpenContext, model: LoadedModel, loaded: float) -> LocalServer:
+        from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.runner import TorchRunner  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.warmup import warm_up  # noqa: PLC0415 (kept beside its neighbours)
+
+        slots, demand = context.engine.slots, context.demand
+        longest = round_up(demand.longest_sequence, LENGTH_MULTIPLE)
+        max_length = min(longest, model.context_length)
+        cache = KvCache.allocate(model.module, slots, max_length)
+        buckets = self.buckets(demand, slots, max_length)
+        sampler = _sampler(context, model)
+        runner = TorchRunner(model.module, cache, sampler, buckets, self.compile_step)
+        self.prepared(runner)
+        context.on_stage("warming up")
+        warmup = warm_up(runner.rehearsals(self.rehearsed(buckets, demand)), graphs_compiled)
+        return LocalServer(context, model, runner, warmup, loaded, cache.nbytes, self.settings())
+
+
+def _check_context(demand: Demand, context_length: int) -> None:
+    if demand.longest_sequence > context_length:
+        raise InputError(
+            f"workload: the longest request has {demand.longest_sequence} tokens (prompt and "
+            f"answer) and the model's context holds {context_length}; give shorter prompts or "
+            "output_tokens, or a model with a longer context"
+        )
+
+
+def _sampler(context: OpenContext, model: LoadedModel) -> Sampler:
+    from llmbench.engine.sampling import Greedy, TopP  # noqa: PLC0415 (imports torch)
+
+    if context.sampling.temperature == 0:
+        return Greedy()
+    return TopP(
+        context.sampling.temperature,
+        context.sampling.top_p,
+        rows=context.engine.slots,
+        vocabulary=model.module.config.get_text_config().vocab_size,
+        device=model.module.device,
+        seed=context.seed,
+    )
+
+
+def graphs_compiled() -> int:
+    """Count the graphs that torch.compile has made in this process."""
+    from torch._dynamo.utils import counters  # noqa: PLC0415 (imports torch)
+
+    return int(counters["stats"]["unique_graphs"])
+
+
+def graph_breaks() -> int:
+    """Count the places where torch.compile had to split a step."""
+    from torch._dynamo.utils import counters  # noqa: PLC0415 (imports torch)
+
+    return sum(counters["graph_break"].values())
+
+
+@dataclass(slots=True)
+class LocalServer:
+    """A warm model that serves one load."""
+
+    context: OpenContext
+    model: LoadedModel
+    runner: TorchRunner
+    warmup: Warmup
+    load_seconds: float
+    cache_bytes: int
+    settings: dict[str, Any]
+    counters: dict[str, int] = field(default_factory=dict)
+
+    def new_clock(self) -> Clock:
+        """Start the clock that the load will run by."""
+        return MonotonicClock()
+
+    def serve(
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+    ) -> list[Record]:
+        """Serve the load with garbage frozen, and count what should not happen meanwhile."""
+        engine = Engine(
+            self.runner,
+            clock,
+            slots=self.context.engine.slots,
+            batching=self.context.engine.batching,
+            stop_ids=self.model.eos_ids if self.context.stop_at_eos else frozenset(),
+            keep_outputs=self.context.keep_outputs,
+            on_progress=on_progress,
+        )
+        graphs = graphs_compiled()
+        with frozen_garbage() as collections:
+            records = engine.serve(dispatch)
+        self.counters = {
+            "compiles_in_window": graphs_compiled() - graphs,
+            "graph_breaks": graph_breaks(),
+            "gc_collections": len(collections),
+        }
+        return records
+
+    def account(self) -> Account:
+        """Say what was requested, what was effective and what it cost."""
+        compiles = self.warmup.compile_seconds if graphs_compiled() else None
+        memory, reasons = _memory(self.model, self.cache_bytes)
+        if compiles is None:
+            reasons["compile"] = "this backend compiles nothing"
+        return Account(
+            requested={**self.model.requested, "threads": self.context.engine.threads},
+            effective={**self.model.effective, "threads": _threads(), **self.settings},
+            cold_start={
+                "load": self.load_seconds,
+                "compile": compiles,
+                "first_token": self.warmup.first_token_seconds,
+            },
+            memory=memory,
+            counters=self.counters,
+            reasons=reasons,
+            warmup_steps=self.warmup.steps,
+            caveats=tuple(self._caveats()),
+        )
+
+    def _caveats(self) -> Iterator[Caveat]:
+        for setting, asked in self.model.requested.items():
+            got = self.model.effective[setting]
+            if asked not in ("auto", got) and not str(got).startswith(f"{asked}:"):
+                yield caveats.not_effective(setting, asked, got)
+        if not self.warmup.steady:
+            yield caveats.unsteady_warmup(len(self.warmup.rounds))
+        if self.counters["compiles_in_window"]:
+            yield caveats.recompiled(self.counters["compiles_in_window"])
+
+
+@contextmanager
+def frozen_garbage() -> Iterator[list[str]]:
+    """Collect and freeze garbage, and list every collection that happens meanwhile."""
+    collections: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            collections.append(phase)
+
+    gc.collect()
+    gc.freeze()
+    gc.callbacks.append(note)
+    try:
+        yield collections
+    finally:
+        gc.callbacks.remove(note)
+        gc.unfreeze()
+
+
+def _threads() -> int:
+    import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
+
+    return torch.get_num_threads()
+
+
+def _memory(model: LoadedModel, cache_bytes: int) -> tuple[dict[str, int | None], dict[str, str]]:
+    held: dict[str, int | None] = {"weights": model.weight_bytes, "kv_cache": cache_bytes}
+    device: torch.device = model.module.device
+    if device.type != "cuda":
+        reason = f"torch keeps no allocator statistics on {device.type}"
+        return {**held, "allocator_peak": None}, {"allocator_peak": reason}
+    import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
+
+    return {**held, "allocator_peak": torch.cuda.max_memory_allocated(device)}, {}

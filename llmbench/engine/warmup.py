@@ -1,0 +1,71 @@
+"""Run the shapes that will be measured until nothing compiles and step times are steady."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Warmup", "warm_up"]
+
+STEADY_WITHIN = 1.10  # two rounds in a row may differ by this factor
+LEAST_ROUNDS = 3
+MOST_ROUNDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """How the warm-up went.
+
+    ``rounds`` has the seconds of each step by round. The first call of a step holds its
+    compilation, so ``compile_seconds`` is what first calls took beyond last ones.
+    """
+
+    rounds: tuple[dict[str, float], ...]
+    steady: bool
+
+    @property
+    def first_token_seconds(self) -> float:
+        """Time of the very first step, a prefill with everything still cold."""
+        return next(iter(self.rounds[0].values()))
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time that first calls took beyond last ones, over all steps."""
+        first, last = self.rounds[0], self.rounds[-1]
+        return sum(max(0.0, first[step] - last[step]) for step in first)
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Seconds of every step, in the order in which they ran."""
+        return tuple(seconds for each in self.rounds for seconds in each.values())
+
+
+def warm_up(
+    steps: Mapping[str, Callable[[], object]],
+    compiled: Callable[[], int],
+    now: Callable[[], float] = time.monotonic,
+) -> Warmup:
+    """Run every step once a round, the first of them a prefill, until all is steady.
+
+    ``compiled`` counts the graphs compiled so far. Ends when a round has compiled nothing and took
+    about as long as the one before, or after 12 rounds.
+    """
+    rounds: list[dict[str, float]] = []
+    while len(rounds) < MOST_ROUNDS:
+        graphs = compiled()
+        rounds.append({name: _timed(step, now) for name, step in steps.items()})
+        if compiled() == graphs and len(rounds) >= LEAST_ROUNDS and _is_steady(rounds[-2:]):
+            return Warmup(tuple(rounds), steady=True)
+    return Warmup(tuple(rounds), steady=False)
+
+
+def _timed(step: Callable[[], object], now: Callable[[], float]) -> float:
+    began = now()
+    step()
+    return now() - began
+
+
+def _is_steady(rounds: Sequence[dict[str, float]]) -> bool:
+    before, after = (sum(each.values()) for each in rounds)
+    return max(before, after) <= STEADY_WITHIN * min(before, after)
