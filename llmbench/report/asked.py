@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from llmbench.report.results import Results
+from llmbench.scenario import set_key
 from llmbench.store import RunSet
 
 __all__ = ["asked", "commands", "is_open_loop", "wording"]
@@ -18,9 +20,11 @@ def asked(results: Results) -> list[tuple[str, str]]:
 
 
 def _described(results: Results) -> Iterator[tuple[str, str]]:
-    spec = results.spec
-    if not spec:
+    if not results.spec:
         return
+    spec = deepcopy(results.spec)
+    for key in _sweep(results):
+        set_key(spec, key, "(swept)")
     yield "Model", wording(spec.get("model"), "source")
     yield "Workload", wording(spec.get("workload"))
     yield "Load", wording(spec.get("load"))

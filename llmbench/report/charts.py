@@ -34,7 +34,7 @@ class Chart:
     """A figure with the words that go with it.
 
     ``says`` tells what it shows, for those who see it and those who hear it; ``thinned`` what was
-    left out of the drawing, or nothing.
+    left out of the drawing, or nothing; ``empty`` why there is nothing to draw, or nothing.
     """
 
     key: str
@@ -42,6 +42,7 @@ class Chart:
     figure: go.Figure
     says: str
     thinned: str = ""
+    empty: str = ""
 
 
 def safe(text: str) -> str:
@@ -98,15 +99,24 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         ),
     )
     largest = max(map(len, samples.values()), default=0)
-    return Chart(f"ecdf-{latency}", label, figure, _ecdf_says(latency), _ecdf_thinned(largest))
+    return Chart(
+        f"ecdf-{latency}",
+        label,
+        figure,
+        _ecdf_says(latency),
+        _ecdf_thinned(largest),
+        "" if largest else "No measured request has it.",
+    )
 
 
 def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go.Scatter:
+    """Draw a line that rises from 0 at the smallest value."""
     values, shares = ecdf(sample)
     drawn = thin(len(values), ECDF_POINTS)
     return go.Scatter(
-        x=values[drawn],
-        y=shares[drawn],
+        x=np.r_[values[0], values[drawn]],
+        y=np.r_[0.0, shares[drawn]],
+        cliponaxis=False,
         name=safe(case.name),
         meta={"case": case.index},
         mode="lines",
@@ -139,8 +149,9 @@ def throughput(results: Results, metric: str) -> Chart:
     known = [case for case in results.measured if case.estimates[metric].value is not None]
     label, unit = METRICS[metric].label, METRICS[metric].unit
     figure = go.Figure(
-        [_bars(known, metric), *(_dots(case, metric) for case in known)],
+        [*(_bar(case, metric) for case in known), *(_dots(case, metric) for case in known)],
         layout(
+            barmode="overlay",
             height=MARGIN_HEIGHT + BAR_HEIGHT * max(1, len(known)),
             xaxis={"title": {"text": unit}, "rangemode": "tozero"},
             yaxis=_names_axis(),
@@ -151,45 +162,50 @@ def throughput(results: Results, metric: str) -> Chart:
         "Further right is more. Bars are means over processes, whiskers their 95 % intervals, "
         "circles single processes."
     )
-    return Chart(f"bars-{metric}", label, figure, says)
+    empty = "" if known else _why(results, metric)
+    return Chart(f"bars-{metric}", label, figure, says, empty=empty)
+
+
+def _why(results: Results, metric: str) -> str:
+    reasons = {case.estimates[metric].reason or "" for case in results.measured}
+    return f"Not known: {'; '.join(sorted(reasons))}."
 
 
 def _names_axis() -> dict[str, Any]:
     return {"autorange": "reversed", "showgrid": False, "type": "category"}
 
 
-def _bars(cases: list[CaseResults], metric: str) -> go.Bar:
-    estimates = [case.estimates[metric] for case in cases]
+def _bar(case: CaseResults, metric: str) -> go.Bar:
+    estimate, colour = case.estimates[metric], palette.case_colour(case.index)
     return go.Bar(
         orientation="h",
-        x=[estimate.value for estimate in estimates],
-        y=[safe(case.name) for case in cases],
-        marker={
-            "color": [f"{palette.case_colour(case.index)}{palette.PALE}" for case in cases],
-            "line": {"color": [palette.case_colour(case.index) for case in cases], "width": 1.5},
-        },
-        text=[show(estimate.value or 0.0, METRICS[metric].unit) for estimate in estimates],
+        x=[estimate.value],
+        y=[safe(case.name)],
+        name=safe(case.name),
+        meta={"case": case.index},
+        marker={"color": f"{colour}{palette.PALE}", "line": {"color": colour, "width": 1.5}},
+        text=[show(estimate.value or 0.0, METRICS[metric].unit)],
         textposition="inside",
         insidetextanchor="start",
         textfont={"color": palette.INK, "size": 12},
-        error_x=_whiskers(estimates),
+        error_x=_whiskers(estimate),
         hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",
     )
 
 
-def _whiskers(estimates: list[Estimate]) -> dict[str, Any]:
-    """Give the intervals as distances from the bar's end; none where there is no interval."""
-    pairs = [
-        (e.value - e.low, e.high - e.value)
-        if e.value is not None and e.low is not None and e.high is not None
-        else (0.0, 0.0)
-        for e in estimates
-    ]
-    below, above = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+def _whiskers(estimate: Estimate) -> dict[str, Any] | None:
+    """Give the interval as distances from the bar's end; nothing where there is no interval."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return None
     return {
-        "type": "data", "symmetric": False, "arrayminus": below, "array": above,
-        "color": palette.INK, "thickness": 1.5, "width": 5,
-    }  # fmt: skip
+        "type": "data",
+        "symmetric": False,
+        "arrayminus": [estimate.value - estimate.low],
+        "array": [estimate.high - estimate.value],
+        "color": palette.INK,
+        "thickness": 1.5,
+        "width": 5,
+    }
 
 
 def _dots(case: CaseResults, metric: str) -> go.Scatter:
