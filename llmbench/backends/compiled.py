@@ -91,7 +91,7 @@ class Compiled(LocalBackend):
 
 
 def _stepwise(compiled: Step) -> Step:
-    """Mark where a CUDA graph's step begins and copy its output before the next one overwrites it."""
+    """Mark where a CUDA graph's step begins, and copy its output before the next overwrites it."""
     import torch  # noqa: PLC0415 (the same)
 
     def step(*inputs: Any) -> torch.Tensor:

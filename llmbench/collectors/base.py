@@ -1,17 +1,31 @@
-"""What a collector is: probes that a process of its own reads at a steady pace."""
+"""What a collector is: a probe that a process of its own reads at a steady pace."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-__all__ = ["Collector", "Probe", "Quantity"]
+from pydantic import Field
+
+from llmbench import plugins
+from llmbench.caveats import Caveat
+from llmbench.units import Seconds
+
+__all__ = ["Collector", "CollectorOptions", "Conclusion", "Probe", "Quantity"]
+
+
+class CollectorOptions(plugins.Options):
+    """What every collector can be told."""
+
+    interval: Seconds = Field(
+        default=0.1, ge=0.01, description="between readings; the shortest asked for holds for all"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A name and unit under which a probe's readings are stored, e.g. ``gpu0_power_watts``, ``W``.
+    """A name and unit under which readings are stored, e.g. ``gpu0_power_watts`` in ``W``.
 
     ``unavailable`` is the reason why it cannot be read here, or None.
     """
@@ -21,6 +35,14 @@ class Quantity:
     unavailable: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What a probe found out once, at the end: JSON-able facts, and reasons to doubt the run."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    caveats: tuple[Caveat, ...] = ()
+
+
 class Probe(Protocol):
     """Something that can be read again and again, inside the sampler's process."""
 
@@ -28,11 +50,14 @@ class Probe(Protocol):
         """List what each reading holds, in order."""
 
     def read(self) -> Sequence[float | None]:
-        """Read every quantity once; None where a reading failed or is not available."""
+        """Read every quantity once; None where this reading is not to be had."""
+
+    def conclude(self) -> Conclusion:
+        """Sum up after the last reading."""
 
 
 class Collector(Protocol):
     """A part that watches the machine while a load runs."""
 
     def probe(self, pid: int) -> Probe:
-        """Open the probe; ``pid`` is the process under test. Called in the sampler's process."""
+        """Open the probe on the process under test; called in the sampler's process."""
