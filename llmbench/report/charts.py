@@ -187,6 +187,8 @@ def _bar(case: CaseResults, metric: str) -> go.Bar:
         text=[show(estimate.value or 0.0, METRICS[metric].unit)],
         textposition="inside",
         insidetextanchor="start",
+        textangle=0,
+        constraintext="none",
         textfont={"color": palette.INK, "size": 12},
         error_x=_whiskers(estimate),
         hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",

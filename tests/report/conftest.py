@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from llmbench.caveats import not_effective
 from llmbench.dispatch import Dispatch, Stop
 from llmbench.loads.poisson import Poisson
 from llmbench.record import Record, Series
+from llmbench.report.results import Results
 from llmbench.run import Failure, Run, records_table
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
 from llmbench.store import PlannedRun, RunSet
@@ -162,7 +164,7 @@ def store_run_set(
     return store.read(folder)
 
 
-SERVERS = {
+SERVERS: dict[str, dict[str, Any]] = {
     "swift": {"prefill": 0.02, "per_token": 0.005},
     "steady": {"prefill": 0.03, "per_token": 0.012},
     "stalling": {"prefill": 0.02, "per_token": 0.006, "stalls": [{"at": 3.0, "lasting": 0.8}]},
@@ -180,6 +182,19 @@ def sample_runs(plan: Sequence[PlannedRun]) -> list[Run]:
 
 
 @pytest.fixture(scope="session")
+def make() -> SimpleNamespace:
+    """Whatever a test needs to store a run set of its own."""
+    return SimpleNamespace(
+        planned=planned,
+        run_of=run_of,
+        sample_runs=sample_runs,
+        serve=serve,
+        spec_of=spec_of,
+        store_run_set=store_run_set,
+    )
+
+
+@pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> RunSet:
     """Three simulated servers, three processes each, and a fourth that never came up."""
     cases = [*SERVERS, "broken"]
@@ -193,3 +208,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> RunSet:
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("results") / "sample"
     return store_run_set(folder, plan, [*sample_runs(plan), *failed])
+
+
+@pytest.fixture(scope="session")
+def results(sample: RunSet) -> Results:
+    """The sample with its metrics computed once."""
+    return Results(sample)

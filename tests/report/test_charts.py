@@ -1,0 +1,173 @@
+"""Figures hold exactly what they are to draw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmbench.record import Record, Series
+from llmbench.report import charts, palette
+from llmbench.report.charts import thin
+from llmbench.report.results import Results
+from llmbench.report.timeline import POINTS, REQUESTS, timeline
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def record(number: int, due: float, started: float | None, *times: float, **more: Any) -> Record:
+    plain: dict[str, Any] = {"phase": "measured", "finish": "length"}
+    return Record(
+        request_id=number, due=due, sent=due, started=started, token_times=times,
+        token_counts=(1,) * len(times), prompt_tokens=4, max_new_tokens=9, **{**plain, **more},
+    )  # fmt: skip
+
+
+RECORDS = [
+    record(0, 0.0, 0.25, 0.5, 1.0, phase="warmup"),
+    record(1, 1.0, 1.5, 2.0, 4.0),
+    record(2, 2.0, 2.25, 3.0, finish="error", error_kind="timeout", error_message=HOSTILE),
+    record(3, 3.0, None, 5.0, 6.0),
+]
+
+
+def results_of(
+    make: Any, folder: Path, records: list[Record], name: str = "only", **more: Any
+) -> Results:
+    plan = make.planned(name, 1)
+    run = make.run_of(plan, records, **{"series": (), **more})
+    return Results(make.store_run_set(folder / "set", [plan], [run]))
+
+
+def traces(results: Results) -> dict[str, Any]:
+    return {trace.name: trace for trace in timeline(results.measured[0]).figure.data}
+
+
+@pytest.mark.parametrize(
+    ("segment", "begins", "seconds"),
+    [
+        ("in the queue", [0.0, 1.0, 2.0], [0.25, 0.5, 0.25]),
+        ("prefill", [0.25, 1.5, 2.25], [0.25, 0.5, 0.75]),
+        ("decode", [0.5, 2.0, 3.0, 5.0], [0.5, 2.0, 0.0, 1.0]),
+        ("until the first token", [3.0], [2.0]),
+    ],
+)
+def test_a_request_is_split_into_its_spans(
+    make: Any, tmp_path: Path, segment: str, begins: list[float], seconds: list[float]
+) -> None:
+    bar = traces(results_of(make, tmp_path, RECORDS))[segment]
+    assert (list(bar.base), list(bar.x)) == (begins, seconds)
+
+
+def test_warm_up_is_pale_and_failures_are_marked(make: Any, tmp_path: Path) -> None:
+    drawn = traces(results_of(make, tmp_path, RECORDS))
+    assert list(drawn["decode"].marker.opacity) == [0.4, 1.0, 1.0, 1.0]
+    assert (list(drawn["failed or not finished"].x), drawn["failed or not finished"].y) == (
+        [3.0],
+        (2,),
+    )
+
+
+def test_the_steady_window_is_bounded_by_lines(make: Any, tmp_path: Path) -> None:
+    figure = timeline(results_of(make, tmp_path, RECORDS).measured[0]).figure
+    assert [shape.x0 for shape in figure.layout.shapes] == [1.0, 3.0]
+
+
+def test_a_request_that_got_no_token_is_drawn_as_queued_and_failed(
+    make: Any, tmp_path: Path
+) -> None:
+    drawn = traces(results_of(make, tmp_path, [*RECORDS, record(4, 4.0, 4.5, finish="unfinished")]))
+    assert list(drawn["in the queue"].base)[-1] == 4.0
+    assert list(drawn["failed or not finished"].x) == [3.0, 4.0]
+
+
+def test_a_long_run_is_thinned_and_says_so(make: Any, tmp_path: Path) -> None:
+    records = [record(i, i / 10, i / 10, i / 10 + 1, i / 10 + 2) for i in range(1000)]
+    times = tuple(np.arange(5000) / 50)
+    series = Series("cpu", "%", "measured", times, times)
+    chart = timeline(results_of(make, tmp_path, records, series=(series,)).measured[0])
+    decode, strip = chart.figure.data[2], chart.figure.data[3]
+    assert (len(decode.x), len(strip.x)) == (REQUESTS, POINTS)
+    assert chart.thinned == (
+        "400 of 1,000 requests are drawn. Series are drawn with 1,000 readings at the most."
+    )
+
+
+def test_strips_share_the_time_axis_of_the_requests(results: Results) -> None:
+    figure = timeline(results.measured[0]).figure
+    assert figure.layout.xaxis.matches == figure.layout.xaxis2.matches == "x3"
+    texts = [note.text for note in figure.layout.annotations]
+    assert texts[-2:] == ["cpu_busy_share (%)", "memory_resident_bytes (MiB)"]
+
+
+def test_bytes_are_drawn_in_mebibytes(results: Results) -> None:
+    strip = timeline(results.measured[0]).figure.data[-1]
+    assert strip.y[0] == 256.0
+
+
+def test_whiskers_reach_to_the_ends_of_the_interval(results: Results) -> None:
+    case = results.measured[0]
+    estimate = case.estimates["requests_per_second"]
+    bar = charts.throughput(results, "requests_per_second").figure.data[0]
+    assert bar.x[0] - bar.error_x.arrayminus[0] == pytest.approx(estimate.low)
+    assert bar.x[0] + bar.error_x.array[0] == pytest.approx(estimate.high)
+
+
+def test_cold_start_is_stacked_by_stage(results: Results) -> None:
+    figure = charts.cold_start(results).figure
+    assert figure.layout.barmode == "stack"
+    assert {bar.name: bar.x[0] for bar in figure.data} == pytest.approx(
+        {"load": 0.7, "compile": 2.5, "first token": 0.05}
+    )
+
+
+def test_a_chart_with_nothing_to_draw_says_why(make: Any, tmp_path: Path) -> None:
+    results = results_of(make, tmp_path, [record(0, 0.0, 0.0, 1.0)])
+    assert charts.latency_ecdf(results, "tpot").empty == "No measured request has it."
+    rate = charts.throughput(results, "requests_per_second")
+    assert rate.empty.startswith("Not known: no steady window")
+
+
+def test_long_latencies_are_drawn_in_seconds(make: Any, tmp_path: Path) -> None:
+    chart = charts.latency_ecdf(
+        results_of(make, tmp_path, [record(0, 0.0, 0.0, 20.0, 40.0)]), "e2e"
+    )
+    assert list(chart.figure.data[0].x) == [40.0, 40.0]
+    assert chart.figure.layout.xaxis.title.text == "E2E (s)"
+
+
+@pytest.mark.parametrize(("length", "most"), [(1, 10), (10, 10), (11, 10), (1_000_000, 1000)])
+def test_thinning_keeps_the_ends_and_never_more_than_asked(length: int, most: int) -> None:
+    kept = thin(length, most)
+    assert (kept[0], kept[-1]) == (0, length - 1)
+    assert len(kept) == min(length, most)
+
+
+def test_no_two_of_32_cases_look_alike() -> None:
+    looks = {(palette.case_colour(i), palette.case_dash(i)) for i in range(32)}
+    assert len(looks) == 32
+
+
+def test_every_colour_has_a_counterpart_in_the_dark() -> None:
+    used = [palette.case_colour(i) for i in range(8)]
+    assert all(colour in palette.SWAP for colour in used)
+    assert all(f"{colour}{palette.PALE}" in palette.SWAP for colour in used)
+
+
+def test_names_in_charts_are_no_markup(make: Any, tmp_path: Path) -> None:
+    results = results_of(make, tmp_path, RECORDS, name=HOSTILE)
+    figures = [
+        charts.latency_ecdf(results, "ttft").figure,
+        charts.throughput(results, "requests_per_second").figure,
+        timeline(replace_names(results).measured[0]).figure,
+    ]
+    assert not any("<img" in figure.to_json().replace("\\u003c", "<") for figure in figures)
+
+
+def replace_names(results: Results) -> Results:
+    run = results.run_set.runs[0]
+    series = Series(HOSTILE, HOSTILE, "measured", (0.0, 1.0), (1.0, 2.0))
+    return Results(replace(results.run_set, runs=(replace(run, series=(series,)),)))
