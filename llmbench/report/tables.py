@@ -125,8 +125,9 @@ def _sample_of(case: CaseResults) -> str:
     if not case.runs:
         return "not measured"
     each, rest = divmod(case.requests, len(case.runs))
-    runs = "1 run" if len(case.runs) == 1 else f"{len(case.runs)} runs"
-    return f"{runs}, {case.requests:,} requests" if rest else f"{runs} × {each:,} requests"
+    if rest:
+        return f"{case.requests:,} requests / {len(case.runs)}"
+    return f"{len(case.runs)} × {each:,} requests"
 
 
 def _median_over_p99(case: CaseResults, latency: str) -> Cell:

@@ -1,0 +1,136 @@
+"""``llmbench export`` writes stored results for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from llmbench import store
+from llmbench.cli import main
+from llmbench.metrics import METRICS
+from llmbench.record import Record, Series
+from llmbench.run import Run, records_table
+from llmbench.store import PlannedRun, RunSet
+
+BEGAN = "2026-01-01T00:00:00+00:00"
+PLAN = PlannedRun("a|b", "a-b", 1, {}, {"model": "builtin:tiny", "load": "closed"})
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A run set of which nothing is measured yet."""
+    folder = tmp_path / "results"
+    store.create(RunSet(folder, "small", "", BEGAN, "name: small\n", (), {}, (PLAN,)))
+    return folder
+
+
+@pytest.fixture
+def folder(empty: Path) -> Path:
+    """A run set of one run with three requests and a series."""
+    records = [
+        Record(i, "measured", i / 3, i / 3, None, (i + 0.25, i + 0.5), (1, 1), 4, 2, "length")
+        for i in range(3)
+    ]
+    series = (Series("cpu", "%", "measured", (0.0, 1.0), (10.0, 20.0)),)
+    run = Run("a|b", "a-b", "fake", 1, {}, PLAN.spec, BEGAN, records_table(records), series)
+    store.write_run(empty, run)
+    return empty
+
+
+def exported(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main(["export", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_is_the_summary_by_default(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {row["metric"]: row for row in rows(exported(capsys, folder, "--format", "csv"))}
+    assert float(found["ttft_seconds_p50"]["value"]) == 0.25 + 1 - 1 / 3
+    assert found["memory_weights_bytes"]["value"] == ""
+
+
+def test_csv_keeps_every_digit_and_writes_lists_as_json(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = rows(exported(capsys, folder, "--format", "csv", "--what", "records"))
+    assert [float(row["due"]) for row in found] == [0.0, 1 / 3, 2 / 3]
+    assert json.loads(found[1]["token_times"]) == [1.25, 1.5]
+    assert found[0]["started"] == ""
+
+
+@pytest.mark.parametrize(("what", "count"), [("runs", len(METRICS)), ("records", 3), ("series", 2)])
+def test_json_has_a_row_for_each_of_what_is_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str], what: str, count: int
+) -> None:
+    found: list[dict[str, Any]] = json.loads(
+        exported(capsys, folder, "--format", "json", "--what", what)
+    )
+    assert len(found) == count
+    assert {row["case"] for row in found} == {"a|b"}
+
+
+def test_json_has_null_for_what_is_missing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first, *_) = json.loads(exported(capsys, folder, "--format", "json", "--what", "records"))
+    assert first["started"] is None
+    assert first["token_times"] == [0.25, 0.5]
+
+
+def test_parquet_is_read_back_the_same(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "records.parquet"
+    assert main(["export", str(folder), "--format", "parquet", "--what", "records",
+                 "--out", str(path)]) == 0  # fmt: skip
+    found = pd.read_parquet(path)
+    assert found["due"].tolist() == [0.0, 1 / 3, 2 / 3]
+    assert found["token_times"][2].tolist() == [2.25, 2.5]
+
+
+def test_parquet_needs_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(folder), "--format", "parquet"]) == 2
+    assert "name a file with --out" in capsys.readouterr().err
+
+
+def test_markdown_of_the_summary_is_the_headline(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = exported(capsys, folder, "--format", "markdown").splitlines()
+    assert lines[0].startswith("| case | runs | requests | output tokens/s |")
+    assert lines[1].startswith("| --- | ---: |")
+    assert lines[2].startswith("| a\\|b | 1 | 3 |")
+
+
+def test_markdown_of_records_is_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = exported(capsys, folder, "--format", "markdown", "--what", "records")
+    assert len(text.splitlines()) == 2 + 3
+
+
+def test_out_writes_a_file_and_prints_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exported(capsys, folder, "--format", "csv", "--out", tmp_path / "x.csv") == ""
+    assert (tmp_path / "x.csv").read_text("utf-8").startswith("case,metric,value")
+
+
+def test_a_run_set_without_runs_has_no_records(
+    empty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(empty), "--format", "csv", "--what", "records"]) == 2
+    assert "holds no records yet" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_bad_input(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = tmp_path / "no" / "x.csv"
+    assert main(["export", str(folder), "--format", "csv", "--out", str(where)]) == 2
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err

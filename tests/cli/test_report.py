@@ -1,0 +1,86 @@
+"""``llmbench report`` makes reports again from what is stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmbench import store
+from llmbench.cli import main
+from llmbench.record import Record
+from llmbench.run import Run, records_table
+from llmbench.store import PlannedRun, RunSet
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run set of one run with three requests."""
+    return stored(tmp_path / "results")
+
+
+def stored(folder: Path) -> Path:
+    plan = PlannedRun("eager", "eager", 1, {}, {"model": "builtin:tiny", "load": "closed"})
+    began = "2026-01-01T00:00:00+00:00"
+    store.create(RunSet(folder, "small", "", began, "name: small\n", (), {}, (plan,)))
+    records = [
+        Record(i, "measured", float(i), float(i), float(i), (i + 0.25, i + 0.5), (1, 1), 4, 2,
+               "length")
+        for i in range(3)
+    ]  # fmt: skip
+    run = Run("eager", "eager", "fake", 1, {}, plan.spec, began, records_table(records))
+    store.write_run(folder, run)
+    return folder
+
+
+def test_it_writes_the_page_beside_the_runs_and_prints_the_table(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert (folder / "report.html").read_text("utf-8").startswith("<!doctype html>")
+    assert "1 of 1 run measured" in told
+    assert f"report   {folder / 'report.html'}" in told
+
+
+def test_it_writes_where_it_is_told(folder: Path, tmp_path: Path) -> None:
+    assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").exists()
+    assert not (folder / "report.html").exists()
+
+
+def test_several_folders_get_a_report_each(folder: Path, tmp_path: Path) -> None:
+    other = stored(tmp_path / "other")
+    assert main(["report", str(folder), str(other)]) == 0
+    assert (folder / "report.html").exists()
+    assert (other / "report.html").exists()
+
+
+def test_json_is_the_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(folder), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    rows = {row["metric"]: row for row in told["summary"]}
+    assert rows["ttft_seconds_p50"]["value"] == 0.25
+    assert rows["memory_weights_bytes"]["value"] is None
+
+
+def test_one_file_for_several_folders_is_bad_input(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(folder), str(folder), "--out", "x.html"]) == 2
+    assert "--out names one file" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_ours_is_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "not a results folder of llmbench" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_bad_input(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(folder), "--out", str(tmp_path / "no" / "page.html")]) == 2
+    assert "choose another file with --out" in capsys.readouterr().err

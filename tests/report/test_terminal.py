@@ -1,0 +1,58 @@
+"""The terminal shows the headline and the caveats within 100 columns."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from llmbench.report.terminal import print_summary
+from llmbench.store import RunSet
+
+
+def shown(run_set: RunSet, width: int = 100) -> str:
+    told = io.StringIO()
+    print_summary(run_set, Console(width=width, file=told))
+    return told.getvalue()
+
+
+@pytest.fixture(scope="module")
+def text(sample: RunSet) -> str:
+    return shown(sample)
+
+
+def test_it_fits_a_hundred_columns(text: str) -> None:
+    assert max(map(len, text.splitlines())) <= 100
+    assert "…" not in text
+
+
+def test_it_shows_each_case_with_its_sample_and_interval(text: str) -> None:
+    assert "3 × 60 requests" in text
+    assert "164 – 214" in text
+    assert "p99 46.8 ms †" in text
+
+
+def test_failed_runs_are_shown_with_their_reason(text: str) -> None:
+    assert "broken-r1, broken-r2, broken-r3  the worker was killed by SIGKILL" in text
+
+
+def test_caveats_end_with_what_to_do(text: str) -> None:
+    assert "Raise `requests`, or read it as an indication only." in " ".join(text.split())
+
+
+def test_markup_in_names_is_text(make: Any, tmp_path: Path) -> None:
+    plan = make.planned("[bold]eager[/bold]", 1)
+    run_set = make.store_run_set(
+        tmp_path / "set", [plan], [make.run_of(plan, make.serve(1))], name="[red]x[/red]"
+    )
+    assert "[bold]eager[/bold]" in shown(run_set, 120)
+    assert "[red]x[/red]" in shown(run_set)
+
+
+def test_nothing_measured_is_said(make: Any, tmp_path: Path) -> None:
+    text = shown(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
+    assert "There are no results yet." in text
+    assert "not measured" in text
