@@ -108,16 +108,15 @@ def visible_devices(nvml: Any, visible: str | None) -> list[Any]:
     by_name |= {nvml.nvmlDeviceGetUUID(handle): handle for handle in handles}
     chosen = []
     for entry in visible.split(","):
-        found = by_name.get(entry.strip()) or _by_beginning(by_name, entry.strip())
-        if found is None:
+        matches = [name for name in by_name if _names(entry.strip(), name)]
+        if len(matches) != 1:
             break
-        chosen.append(found)
+        chosen.append(by_name[matches[0]])
     return chosen
 
 
-def _by_beginning(by_name: dict[str, Any], entry: str) -> Any:
-    matches = [handle for name, handle in by_name.items() if name.startswith(entry)]
-    return matches[0] if entry.startswith("GPU-") and len(matches) == 1 else None
+def _names(entry: str, name: str) -> bool:
+    return entry == name or (entry.startswith("GPU-") and name.startswith(entry))
 
 
 class NoGpuProbe:

@@ -1,0 +1,57 @@
+"""Small models of three families, with weights that make varied text."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
+
+VOCABULARY = 256
+WINDOW = 16
+
+# A random model with tied embeddings repeats one token, and equality would prove nothing.
+SHARED = {"vocab_size": VOCABULARY, "tie_word_embeddings": False, "initializer_range": 0.08}
+GROUPED = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+
+def llama() -> PreTrainedModel:
+    return LlamaForCausalLM(LlamaConfig(**SHARED, **GROUPED, num_hidden_layers=2))
+
+
+def gpt2() -> PreTrainedModel:
+    return GPT2LMHeadModel(GPT2Config(**SHARED, n_embd=64, n_layer=2, n_head=4, n_positions=256))
+
+
+def gemma3() -> PreTrainedModel:
+    kinds = ["sliding_attention", "full_attention"] * 2
+    config = Gemma3TextConfig(
+        **SHARED, **GROUPED, num_hidden_layers=4, head_dim=16, sliding_window=WINDOW,
+        layer_types=kinds,
+    )  # fmt: skip
+    return Gemma3ForCausalLM(config)
+
+
+FAMILIES = {"llama": llama, "gpt2": gpt2, "gemma3": gemma3}
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """One model of each family."""
+    torch.manual_seed(7)
+    model = FAMILIES[request.param]().eval()
+    model.generation_config.eos_token_id = None
+    return model

@@ -1,0 +1,58 @@
+"""The warm-up ends when nothing compiles and step times are steady, or at its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from llmbench.clock import VirtualClock
+from llmbench.engine.warmup import MOST_ROUNDS, Warmup, warm_up
+
+
+def taking(clock: VirtualClock, seconds: list[float]) -> Callable[[], None]:
+    """Make a step that takes these seconds call by call, and the last of them ever after."""
+
+    def durations() -> Iterator[float]:
+        yield from seconds
+        while True:
+            yield seconds[-1]
+
+    calls = durations()
+    return lambda: clock.advance(next(calls))
+
+
+def warmed(*seconds: list[float], graphs: list[int] | None = None) -> Warmup:
+    clock = VirtualClock()
+    counts = iter(graphs or [])
+    steps = {f"step {i}": taking(clock, each) for i, each in enumerate(seconds)}
+    return warm_up(steps, lambda: next(counts, 0), clock.now)
+
+
+def test_steady_steps_need_three_rounds() -> None:
+    warmup = warmed([0.1])
+    assert (len(warmup.rounds), warmup.steady) == (3, True)
+
+
+def test_it_goes_on_until_step_times_settle() -> None:
+    assert len(warmed([8.0, 4.0, 2.0, 1.0, 0.5]).rounds) == 6
+
+
+def test_it_goes_on_while_graphs_are_compiled() -> None:
+    counts = [0, 1, 1, 1, 1, 2, 2, 2]
+    assert len(warmed([0.1], graphs=counts).rounds) == 4
+
+
+def test_times_that_never_settle_end_at_the_bound_and_are_not_steady() -> None:
+    warmup = warmed([float(2**n) for n in range(20, 0, -1)])
+    assert (len(warmup.rounds), warmup.steady) == (MOST_ROUNDS, False)
+
+
+def test_compiling_took_what_first_calls_took_beyond_last_ones() -> None:
+    warmup = warmed([5.0, 1.0], [3.0, 0.5])
+    assert warmup.compile_seconds == pytest.approx(6.5)
+    assert warmup.first_token_seconds == pytest.approx(5.0)
+
+
+def test_every_step_time_is_kept() -> None:
+    assert warmed([2.0, 1.0]).steps == pytest.approx((2.0, 1.0, 1.0))

@@ -1,0 +1,141 @@
+"""Models are loaded in the dtype and on the device asked for, and failures say what to do."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from llmbench import models
+from llmbench.errors import InputError
+from llmbench.models.origin import BUILTIN
+from llmbench.models.shapes import SHAPES
+from llmbench.scenario import ModelOptions
+
+
+def options(source: str, **more: object) -> ModelOptions:
+    return ModelOptions.model_validate({"source": source, **more})
+
+
+@pytest.mark.parametrize(
+    ("shape", "millions"),
+    [("gpt2", 124.4), ("smollm2-135m", 134.5), ("llama-3.2-1b", 1235.8), ("llama-3.1-8b", 8030.3)],
+)
+def test_a_shape_has_as_many_parameters_as_the_model_it_is_named_for(
+    shape: str, millions: float
+) -> None:
+    config = AutoConfig.for_model(SHAPES[shape].model_type, **SHAPES[shape].config)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    count = sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
+    assert count / 1e6 == pytest.approx(millions, rel=1e-3)
+
+
+def test_equal_seeds_give_equal_random_weights() -> None:
+    first, same, other = (
+        models.load_model(options("random:tiny", seed=seed)).module for seed in (1, 1, 2)
+    )
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(first.state_dict()[name], same.state_dict()[name])
+    assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
+
+
+def test_requested_and_effective_settings_are_both_told() -> None:
+    loaded = models.load_model(options("random:tiny", dtype="bfloat16", device="cpu"))
+    assert loaded.requested == {"dtype": "bfloat16", "device": "cpu", "attention": "sdpa"}
+    assert loaded.effective["dtype"] == "bfloat16"
+    assert loaded.effective["device"] == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_auto_is_the_processor_in_float32_where_there_is_no_gpu() -> None:
+    loaded = models.load_model(options("random:tiny"))
+    assert (loaded.effective["device"], loaded.effective["dtype"]) == ("cpu", "float32")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'cuda' was asked for and torch .* sees 0 GPU"):
+        models.load_model(options("random:tiny", device="cuda"))
+
+
+def test_tied_weights_count_once() -> None:
+    tied = LlamaForCausalLM(LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+        num_attention_heads=2, tie_word_embeddings=True,
+    ))  # fmt: skip
+    loaded = models.load_model(options("random:tiny"))
+    untied = loaded.module.get_input_embeddings().weight
+    assert tied.lm_head.weight.data_ptr() == tied.get_input_embeddings().weight.data_ptr()
+    assert loaded.weight_bytes >= 2 * untied.numel() * 4
+
+
+def test_a_model_saved_to_a_folder_comes_back(tmp_path: Path) -> None:
+    saved = models.load_model(options("random:tiny")).module
+    saved.save_pretrained(tmp_path)
+    found = models.load_model(options(str(tmp_path))).module
+    assert all(
+        torch.equal(a, b) for a, b in zip(saved.parameters(), found.parameters(), strict=True)
+    )
+
+
+def test_a_folder_that_holds_no_weights_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    LlamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"cannot be loaded: .*check the name"):
+        models.load_model(options(str(tmp_path)))
+
+
+def test_a_damaged_config_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{damaged")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        models.load_model(options(str(tmp_path)))
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    model = models.load_model(options("random:tiny")).module
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        models.load_model(options(str(tmp_path)))
+
+
+def test_a_random_shape_reads_text_as_bytes() -> None:
+    tokenizer = models.load_tokenizer(options("random:tiny"))
+    assert tokenizer.encode("né") == [110, 195, 169]
+    assert tokenizer.decode([110, 195, 169, 400]) == "né"
+
+
+@pytest.mark.parametrize(
+    "text", ["The people of this country", "你好，世界", "tabs\tand\nlines 🙂"]
+)
+def test_the_built_in_tokenizer_gives_any_text_back(text: str) -> None:
+    tokenizer = models.load_tokenizer(options("builtin:tiny"))
+    ids = tokenizer.encode(text)
+    assert ids[0] == 0
+    assert max(ids) < tokenizer.vocab_size == 4096
+    assert tokenizer.decode(ids) == text
+
+
+def held_out_nats(model: torch.nn.Module, ids: torch.Tensor) -> float:
+    with torch.no_grad():
+        logits = model(ids[:, :-1]).logits
+    return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()))
+
+
+def test_the_built_in_model_knows_far_more_than_how_often_tokens_come() -> None:
+    text = (BUILTIN["tiny"] / "heldout.txt").read_text("utf-8")
+    tokenizer = models.load_tokenizer(options("builtin:tiny"))
+    ids = torch.tensor(tokenizer.encode(text)[: 16 * 256 + 1])
+    rows = torch.stack([ids[i * 256 : i * 256 + 257] for i in range(16)])
+    model = models.load_model(options("builtin:tiny", dtype="float32", device="cpu")).module
+    counts = torch.bincount(ids, minlength=4096) + 1
+    # the unigram model is even allowed to have counted the very text that it is tested on
+    unigram = float(-(counts / counts.sum()).log()[rows[:, 1:]].mean())
+    assert math.exp(held_out_nats(model, rows)) < 0.4 * math.exp(unigram)
+
+
+def test_the_built_in_model_fits_into_eight_megabytes() -> None:
+    assert sum(path.stat().st_size for path in BUILTIN["tiny"].iterdir()) <= 8_000_000
