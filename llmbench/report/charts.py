@@ -154,7 +154,7 @@ def throughput(results: Results, metric: str) -> Chart:
             barmode="overlay",
             height=MARGIN_HEIGHT + BAR_HEIGHT * max(1, len(known)),
             xaxis={"title": {"text": unit}, "rangemode": "tozero"},
-            yaxis=_names_axis(),
+            yaxis=_names_axis() | _names_with_values(known, metric),
             bargap=0.4,
         ),
     )
@@ -175,6 +175,14 @@ def _names_axis() -> dict[str, Any]:
     return {"autorange": "reversed", "showgrid": False, "type": "category"}
 
 
+def _names_with_values(cases: list[CaseResults], metric: str) -> dict[str, Any]:
+    """Write each figure below its case's name, where no whisker can cover it."""
+    values = [show(case.estimates[metric].value or 0.0, METRICS[metric].unit) for case in cases]
+    names = [safe(case.name) for case in cases]
+    texts = [f"{name}<br><b>{text}</b>" for name, text in zip(names, values, strict=True)]
+    return {"tickmode": "array", "tickvals": names, "ticktext": texts}
+
+
 def _bar(case: CaseResults, metric: str) -> go.Bar:
     estimate, colour = case.estimates[metric], palette.case_colour(case.index)
     return go.Bar(
@@ -184,12 +192,6 @@ def _bar(case: CaseResults, metric: str) -> go.Bar:
         name=safe(case.name),
         meta={"case": case.index},
         marker={"color": f"{colour}{palette.PALE}", "line": {"color": colour, "width": 1.5}},
-        text=[show(estimate.value or 0.0, METRICS[metric].unit)],
-        textposition="inside",
-        insidetextanchor="start",
-        textangle=0,
-        constraintext="none",
-        textfont={"color": palette.INK, "size": 12},
         error_x=_whiskers(estimate),
         hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,27 +20,40 @@ LATE_SECONDS = 0.5e-3
 JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99
 FEW = 3
+FIGURES = re.compile(r"\d[\d.,]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A caveat, the cases that it concerns and the runs among them (none: the case as a whole)."""
+    """A caveat, the cases that it concerns and the runs among them (none: the case as a whole).
+
+    ``variants`` are the same caveat with other figures, from other runs of the case.
+    """
 
     caveat: Caveat
     cases: tuple[str, ...]
     runs: tuple[str, ...] = ()
+    variants: tuple[Caveat, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """What is the matter, and whether other runs say the same with other figures."""
+        if not self.variants:
+            return self.caveat.message
+        return f"{self.caveat.message} (So in {len(self.runs)} runs, the figures vary.)"
 
 
 def find(results: Results) -> list[Finding]:
     """List every caveat once, with all that it concerns, the most concerned first."""
-    concerned: dict[Caveat, dict[str, list[str]]] = {}
+    concerned: dict[tuple[Caveat, ...], dict[str, list[str]]] = {}
     for case in results.cases:
-        for caveat, run in _of_case(case):
-            runs = concerned.setdefault(caveat, {}).setdefault(case.name, [])
-            runs += [run] if run else []
+        for alike, runs in _of_case(case).items():
+            concerned.setdefault(alike, {})[case.name] = runs
     found = [
-        Finding(caveat, tuple(cases), tuple(run for runs in cases.values() for run in runs))
-        for caveat, cases in concerned.items()
+        Finding(
+            alike[0], tuple(cases), tuple(run for runs in cases.values() for run in runs), alike[1:]
+        )
+        for alike, cases in concerned.items()
     ]
     return sorted(found, key=lambda finding: -len(finding.cases))
 
@@ -62,14 +76,25 @@ def failures(run_set: RunSet) -> dict[Failure, list[str]]:
     return names
 
 
-def _of_case(case: CaseResults) -> Iterator[tuple[Caveat, str]]:
-    """Give each caveat of a case with the run it came from, or with "" for the case itself."""
+def _of_case(case: CaseResults) -> dict[tuple[Caveat, ...], list[str]]:
+    """Give the caveats of a case, those alike but for their figures together, with their runs."""
+    alike: dict[tuple[str, str], dict[Caveat, list[str]]] = {}
     for run in case.runs:
         for caveat in run.caveats:
-            yield caveat, run.name
+            shape = caveat.kind, FIGURES.sub("#", caveat.message)
+            alike.setdefault(shape, {}).setdefault(caveat, []).append(run.name)
+    of_runs = {
+        tuple(told): [run for runs in told.values() for run in runs] for told in alike.values()
+    }
+    return of_runs | {(caveat,): [] for caveat in _of_numbers(case) if (caveat,) not in of_runs}
+
+
+def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
+    """Give the caveats that the numbers of a case show."""
     if case.runs:
-        for caveat in (*_failures(case), *_lateness(case), *_sample_sizes(case)):
-            yield caveat, ""
+        yield from _failures(case)
+        yield from _lateness(case)
+        yield from _sample_sizes(case)
 
 
 def _failures(case: CaseResults) -> Iterator[Caveat]:

@@ -141,7 +141,7 @@ def _by_case(
     columns: Iterable[tuple[Column, CellOf]],
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Lay out one row a case, without the columns that are empty for one reason."""
+    """Lay out one row a case, without the columns that are empty, whose reasons are noted."""
     measured = [case for case in cases if case.runs]
     kept: list[tuple[Column, CellOf]] = [(CASE, _name)]
     left_out: dict[str, list[str]] = {}
@@ -172,10 +172,9 @@ def _why_missing(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
 
 
 def _why_empty(cells: list[Cell]) -> str:
-    """Give the one reason why a column is empty, or nothing where it says something."""
-    reasons = {cell.note for cell in cells}
-    empty = all(cell.text == MISSING for cell in cells)
-    return reasons.pop() if empty and len(reasons) == 1 else ""
+    """Give the reasons why a column is empty, or nothing where it says something."""
+    is_empty = all(cell.text == MISSING for cell in cells)
+    return "; ".join(dict.fromkeys(cell.note for cell in cells)) if is_empty else ""
 
 
 def ladder(results: Results, latency: str) -> Table:
@@ -227,7 +226,10 @@ def settings(results: Results) -> Table:
     names = dict.fromkeys(name for case in cells for name in case)
     rows = tuple((Cell(name), *(case.get(name, Cell(MISSING)) for case in cells)) for name in names)
     columns = (_text("setting"), *(_text(case.name) for case in results.measured))
-    return Table("Settings", columns, rows, f"{DIFFERS} marks what is not as it was requested.")
+    note = (
+        f"{DIFFERS} marks what is not as it was requested; auto leaves the choice to the backend."
+    )
+    return Table("Settings", columns, rows, note)
 
 
 def _settings_of(case: CaseResults) -> dict[str, Cell]:
@@ -243,8 +245,11 @@ def _settings_of(case: CaseResults) -> dict[str, Cell]:
 
 def _setting(pairs: list[tuple[str, str]]) -> Cell:
     text = " / ".join(dict.fromkeys(effective for _, effective in pairs))
-    others = dict.fromkeys(asked for asked, effective in pairs if asked != effective)
-    return Cell(text, detail=f"{DIFFERS} requested {' / '.join(others)}" if others else "")
+    others = dict.fromkeys(asked for asked, effective in pairs if asked not in (effective, MISSING))
+    if not others:
+        return Cell(text)
+    mark = "" if set(others) == {"auto"} else f"{DIFFERS} "
+    return Cell(text, detail=f"{mark}requested {' / '.join(others)}")
 
 
 def environment(results: Results) -> Table:
@@ -291,7 +296,10 @@ def _plain(value: Any) -> str:
 
 
 def machine(results: Results) -> Table:
-    """Each watched quantity: its mean in the steady window, case by case, or why there is none."""
+    """Each watched quantity, case by case: its mean in the steady window.
+
+    The note names what was not to be had, and why.
+    """
     watched: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
     for case, run, observed in results.processes():
         for series in run.series:
@@ -302,8 +310,19 @@ def machine(results: Results) -> Table:
         *(Column(case.name) for case in results.measured),
         _text("source"),
     )
-    rows = tuple(_watched(name, by_case, results) for name, by_case in watched.items())
-    return Table("Machine", columns, rows, "Means over the steady windows of all processes.")
+    rows = [_watched(name, by_case, results) for name, by_case in watched.items()]
+    known = tuple(row for row in rows if any(cell.value is not None for cell in row))
+    note = "Means over the steady windows of all processes."
+    return Table("Machine", columns, known, " ".join((note, *_unavailable(rows))))
+
+
+def _unavailable(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
+    """Name the quantities that no case has, by reason."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if all(cell.value is None for cell in row):
+            names.setdefault(row[-1].text, []).append(row[0].text)
+    return [f"{', '.join(quantities)}: {source}." for source, quantities in names.items()]
 
 
 def _watched(

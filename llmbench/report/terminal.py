@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -18,6 +18,9 @@ from llmbench.store import RunSet
 __all__ = ["print_summary"]
 
 MAX_CAVEATS = 6
+NAME_WIDTH = 15
+ROOMY = 1000  # columns to measure a table in that is not squeezed
+SPARED = ("requests/s", "ITL p50", "E2E p50")  # in this order
 
 
 def print_summary(run_set: RunSet, console: Console) -> None:
@@ -29,23 +32,46 @@ def print_summary(run_set: RunSet, console: Console) -> None:
         console.print(Text(sentence))
     if results.cases:
         console.print()
-        console.print(_table(tables.brief(results)))
+        console.print(_fitting(tables.brief(results), console))
     console.print(_remarks(results))
 
 
 def _table(table: Table) -> RichTable:
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        _add_column(shown, column)
+    for column, *cells in zip(table.columns, *table.rows, strict=True):
+        _add_column(shown, column, cells)
     for row in table.rows:
         shown.add_row(*map(_cell, row))
     return shown
 
 
-def _add_column(shown: RichTable, column: Column) -> None:
-    label = column.label.replace(" ", "\n", 1) if column.numeric else column.label
-    justify: Literal["left", "right"] = "right" if column.numeric else "left"
-    shown.add_column(Text(label), justify=justify, vertical="top", no_wrap=column.numeric)
+def _fitting(table: Table, console: Console) -> RichTable:
+    """Lay the table out, without the columns that a narrow terminal has no room for."""
+    shown, room = _table(table), console.options.update(max_width=ROOMY)
+    for label in SPARED:
+        if console.measure(shown, options=room).minimum > console.width:
+            table = _without(table, label)
+            shown = _table(table)
+    return shown
+
+
+def _without(table: Table, label: str) -> Table:
+    place = [column.label for column in table.columns].index(label)
+    return replace(
+        table,
+        columns=table.columns[:place] + table.columns[place + 1 :],
+        rows=tuple(row[:place] + row[place + 1 :] for row in table.rows),
+    )
+
+
+def _add_column(shown: RichTable, column: Column, cells: list[Cell]) -> None:
+    """Add a column: names may be folded, numbers may not."""
+    if not column.numeric:
+        shown.add_column(Text(column.label), min_width=NAME_WIDTH, overflow="fold")
+        return
+    label = column.label.replace(" ", "\n", 1)
+    lines = [*label.split("\n"), *(text for cell in cells for text in (cell.text, cell.detail))]
+    shown.add_column(Text(label), justify="right", min_width=max(map(len, lines)))
 
 
 def _cell(cell: Cell) -> Text:
@@ -64,7 +90,7 @@ def _remarks(results: Results) -> RichTable:
     found = findings.find(results)
     for finding in found[:MAX_CAVEATS]:
         where = findings.place(finding, results)
-        told = Text.assemble((where, "bold"), "  ", finding.caveat.message, " ")
+        told = Text.assemble((where, "bold"), "  ", finding.message, " ")
         shown.add_row(Text("caveat", "bold yellow"), told.append(finding.caveat.remedy, "dim"))
     if len(found) > MAX_CAVEATS:
         shown.add_row("", Text(f"{len(found) - MAX_CAVEATS} more caveats are in the report", "dim"))

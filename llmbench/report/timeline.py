@@ -25,7 +25,7 @@ EDGE_HEIGHT = 100
 LEGEND_LIFT = 20
 SEGMENTS = {
     "queue": ("in the queue", palette.QUEUE, ""),
-    "prefill": ("prefill", palette.PREFILL, "/"),
+    "prefill": ("prefill", palette.PREFILL, ""),
     "waiting": ("until the first token", palette.WAITING, "."),
     "decode": ("decode", palette.DECODE, ""),
 }

@@ -130,8 +130,8 @@ def run_of(planned: PlannedRun, served: list[Record], **more: Any) -> Run:
 def account_of(repeat: int) -> dict[str, Any]:
     return asdict(
         Account(
-            requested={"dtype": "auto", "attention": "sdpa"},
-            effective={"dtype": "float32", "attention": "sdpa"},
+            requested={"dtype": "auto", "attention": "sdpa", "threads": None},
+            effective={"dtype": "float32", "attention": "eager", "threads": 2},
             cold_start={"load": 0.5 + repeat / 10, "compile": 2.5, "first_token": 0.05},
             memory={"weights": 12 * 2**20, "kv_cache": 3 * 2**20, "allocator_peak": None},
             reasons={"allocator_peak": "needs a GPU"},

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llmbench.caveats import not_effective, recompiled
 from llmbench.record import Record
 from llmbench.report import findings
 from llmbench.report.findings import Finding
@@ -26,6 +27,24 @@ def test_a_stored_caveat_of_many_runs_is_one_finding(results: Results) -> None:
     assert [(f.cases, f.runs) for f in found] == [
         (("steady",), ("steady-r1", "steady-r2", "steady-r3"))
     ]
+
+
+def test_caveats_that_differ_in_figures_only_are_one_finding(make: Any, tmp_path: Path) -> None:
+    plan = [make.planned("swift", repeat) for repeat in (1, 2)]
+    runs = [replace(run, caveats=(recompiled(run.repeat),)) for run in make.sample_runs(plan)]
+    found = findings.find(Results(make.store_run_set(tmp_path / "set", plan, runs)))
+    doubt = next(f for f in found if f.caveat.kind == "recompiled")
+    assert doubt.runs == ("swift-r1", "swift-r2")
+    assert [doubt.caveat, *doubt.variants] == [recompiled(1), recompiled(2)]
+    assert "(So in 2 runs, the figures vary.)" in doubt.message
+
+
+def test_caveats_that_differ_in_words_stay_apart(make: Any, tmp_path: Path) -> None:
+    plan = make.planned("swift", 1)
+    caveats = (not_effective("dtype", "a", "b"), not_effective("kernel", "a", "b"))
+    run = replace(make.sample_runs([plan])[0], caveats=caveats)
+    found = findings.find(Results(make.store_run_set(tmp_path / "set", [plan], [run])))
+    assert sum(f.caveat.kind == "not-effective" for f in found) == 2
 
 
 def test_failed_requests_are_a_finding(results: Results) -> None:

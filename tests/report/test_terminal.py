@@ -29,6 +29,14 @@ def test_it_fits_a_hundred_columns(text: str) -> None:
     assert "…" not in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 90])
+def test_a_narrow_terminal_loses_columns_and_no_names(sample: RunSet, width: int) -> None:
+    text = shown(sample, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "stalling" in text.split("───")[-1]
+    assert "p99 46.8 ms †" in text
+
+
 def test_it_shows_each_case_with_its_sample_and_interval(text: str) -> None:
     assert "3 × 60 requests" in text
     assert "164 – 214" in text
