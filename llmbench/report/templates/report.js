@@ -5,15 +5,15 @@ const swap = JSON.parse(one("#swap").textContent);
 const system = matchMedia("(prefers-color-scheme: dark)");
 const state = { dark: system.matches, log: true };
 
-function unpacked(selector) {
-  const bytes = Uint8Array.from(atob(one(selector).textContent), (letter) => letter.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+function bytesOf(script) {
+  return new Blob([Uint8Array.from(atob(script.textContent), (letter) => letter.charCodeAt(0))]);
 }
 
 async function loadPlotly() {
+  const packed = bytesOf(one("#plotly")).stream().pipeThrough(new DecompressionStream("gzip"));
   const script = document.createElement("script");
-  script.nonce = document.currentScript?.nonce ?? one("script[nonce]").nonce;
-  script.textContent = await unpacked("#plotly").text();
+  script.nonce = one("script[nonce]").nonce;
+  script.textContent = await new Response(packed).text();
   document.head.append(script);
 }
 
@@ -53,10 +53,8 @@ function showPicked() {
 }
 
 function offerDownload() {
-  const text = one("#raw-data");
-  if (!text) return;
-  const bytes = Uint8Array.from(atob(text.textContent), (letter) => letter.charCodeAt(0));
-  one("#download").href = URL.createObjectURL(new Blob([bytes], { type: "application/gzip" }));
+  const packed = one("#raw-data");
+  if (packed) one("#download").href = URL.createObjectURL(bytesOf(packed));
 }
 
 async function drawCharts() {
