@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -91,7 +93,7 @@ def test_a_run_that_cannot_be_written_leaves_no_trace(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store.pq, "write_table", full)
+    monkeypatch.setattr(pq, "write_table", full)
     with pytest.raises(InputError, match=r"No space left on device; free some space and go on"):
         store.write_run(empty.folder, run(1))
     assert list((empty.folder / "runs").iterdir()) == []
@@ -123,9 +125,7 @@ def test_a_file_is_no_place_for_results(empty: RunSet, tmp_path: Path) -> None:
 def test_a_nearly_full_disk_is_refused_before_anything_is_measured(
     empty: RunSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        store.shutil, "disk_usage", lambda _: store.shutil._ntuple_diskusage(9, 8, 1)
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
     with pytest.raises(InputError, match="only 0 MiB free"):
         store.check_space(empty.folder)
 

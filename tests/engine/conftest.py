@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import (
@@ -18,8 +20,12 @@ VOCABULARY = 256
 WINDOW = 16
 
 # A random model with tied embeddings repeats one token, and equality would prove nothing.
-SHARED = {"vocab_size": VOCABULARY, "tie_word_embeddings": False, "initializer_range": 0.08}
-GROUPED = {
+SHARED: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "tie_word_embeddings": False,
+    "initializer_range": 0.08,
+}
+GROUPED: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_attention_heads": 4,
@@ -52,6 +58,7 @@ FAMILIES = {"llama": llama, "gpt2": gpt2, "gemma3": gemma3}
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     """One model of each family."""
     torch.manual_seed(7)
-    model = FAMILIES[request.param]().eval()
+    model = FAMILIES[request.param]()
+    model.eval()
     model.generation_config.eos_token_id = None
     return model

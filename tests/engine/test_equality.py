@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -54,11 +54,11 @@ class Ticking:
         self.runner = runner
         self.clock = clock
 
-    def prefill(self, slot: int, prompt: tuple[int, ...]) -> int:
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
         self.clock.advance(1.0)
         return self.runner.prefill(slot, prompt)
 
-    def decode(self, slots: list[int]) -> list[int]:
+    def decode(self, slots: Sequence[int]) -> list[int]:
         self.clock.advance(1.0)
         return self.runner.decode(slots)
 
@@ -76,14 +76,14 @@ def served(
     engine = Engine(
         Ticking(runner, clock), clock, slots=SLOTS, batching=batching, keep_outputs=True
     )
-    staggered = Scheduled(np.arange(len(requests)) * 7.0)
+    staggered = Scheduled(np.arange(0.0, 7.0 * len(requests), 7.0))
     records = engine.serve(Dispatch(requests, staggered, Stop(requests=len(requests))))
     return {record.request_id: list(record.output_ids or ()) for record in records}
 
 
 def generated(model: PreTrainedModel, request: Request) -> list[int]:
     prompt = torch.tensor([request.prompt])
-    tokens = model.generate(
+    tokens = model.generate(  # type: ignore[operator]  # transformers types it loosely
         prompt,
         attention_mask=torch.ones_like(prompt),
         max_new_tokens=request.max_new_tokens,
@@ -114,6 +114,7 @@ def test_greedy_tokens_equal_generate_while_requests_join_and_leave(
 
 
 def test_joining_requests_compile_nothing_new(model: PreTrainedModel) -> None:
+    _dynamo.reset()
     requests = ragged_requests()
     before = _dynamo.utils.counters["stats"]["unique_graphs"]
     cache = KvCache.allocate(model, SLOTS, MAX_LENGTH)
@@ -123,7 +124,7 @@ def test_joining_requests_compile_nothing_new(model: PreTrainedModel) -> None:
     rehearsed = _dynamo.utils.counters["stats"]["unique_graphs"]
     clock = VirtualClock()
     engine = Engine(Ticking(runner, clock), clock, slots=SLOTS)
-    staggered = Scheduled(np.arange(len(requests)) * 7.0)
+    staggered = Scheduled(np.arange(0.0, 7.0 * len(requests), 7.0))
     engine.serve(Dispatch(requests, staggered, Stop(requests=len(requests))))
     assert rehearsed > before
     assert _dynamo.utils.counters["stats"]["unique_graphs"] == rehearsed

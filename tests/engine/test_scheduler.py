@@ -38,11 +38,12 @@ def test_a_freed_slot_goes_to_the_next_in_the_queue() -> None:
 
 def test_a_scheduler_without_work_is_idle() -> None:
     scheduler = ContinuousScheduler(1)
-    assert scheduler.is_idle
+    idle = [scheduler.is_idle]
     (only,) = filled(scheduler, 1)
-    assert not scheduler.is_idle
+    idle.append(scheduler.is_idle)
     scheduler.retire(only)
-    assert scheduler.is_idle
+    idle.append(scheduler.is_idle)
+    assert idle == [True, False, True]
 
 
 def test_a_static_batch_is_closed_once_the_queue_has_run_out() -> None:

@@ -14,7 +14,8 @@ from llmbench.streams import stream
 
 def offsets(rate: object, stop: Stop) -> list[float]:
     load = Constant(Constant.Options.model_validate({"rate": rate}))
-    return load.arrivals(stop, stream(0, "arrivals")).at_start().tolist()
+    due: list[float] = load.arrivals(stop, stream(0, "arrivals")).at_start().tolist()
+    return due
 
 
 def test_requests_are_due_at_multiples_of_the_period() -> None:

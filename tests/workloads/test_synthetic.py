@@ -105,10 +105,20 @@ def test_bounds_hold_for_any_distribution(
     assert drawn.max() <= low + width
 
 
-@pytest.mark.parametrize(
-    "spec", [0, -3, "long", True, {}, {"uniform": [4]}, {"empirical": []}, {"fixed": 1, "uniform": [1, 2]},
-             {"fixed": 5, "min": 4, "max": 3}]
-)  # fmt: skip
+NO_DISTRIBUTIONS: list[Any] = [
+    0,
+    -3,
+    "long",
+    True,
+    {},
+    {"uniform": [4]},
+    {"empirical": []},
+    {"fixed": 1, "uniform": [1, 2]},
+    {"fixed": 5, "min": 4, "max": 3},
+]
+
+
+@pytest.mark.parametrize("spec", NO_DISTRIBUTIONS)
 def test_what_is_no_distribution_is_refused(spec: object) -> None:
     with pytest.raises(ValidationError):
         LENGTHS.validate_python(spec)

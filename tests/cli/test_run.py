@@ -1,0 +1,204 @@
+"""The command line: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmbench.cli import main
+
+SCENARIO = """\
+name: simulated
+description: A simulated server.
+model: random:tiny
+workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
+load: {kind: poisson, rate: 4/s}
+requests: 10
+collect: []
+backends: [fake]
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "simulated.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> str:
+    return str(tmp_path / "out")
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_a_good_run_ends_with_0_and_leaves_a_report(path: Path, out: str, capsys: Capture) -> None:
+    assert main(["run", str(path), "--out", out]) == 0
+    assert Path(out, "report.html").is_file()
+    printed = capsys.readouterr()
+    assert f"report   {out}/report.html" in printed.out
+    assert printed.err == ""
+
+
+def test_json_is_the_only_thing_on_stdout(path: Path, out: str, capsys: Capture) -> None:
+    assert main(["run", str(path), "--out", out, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["folder"] == out
+    assert told["failed"] == []
+    metrics = {row["metric"]: row["value"] for row in told["summary"]}
+    assert metrics["ttft_seconds_p50"] > 0
+    assert metrics["memory_weights_bytes"] is None
+
+
+def test_a_failed_run_ends_with_1(path: Path, out: str, capsys: Capture) -> None:
+    slow = "backends=[{kind: fake, clock: real, prefill: 60 s}]"
+    assert main(["run", str(path), "--out", out, "--set", slow, "--set", "timeout=5 s"]) == 1
+    assert "fake-r1 failed: did not finish within 5 s" in capsys.readouterr().err
+    assert Path(out, "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "give a scenario file"),
+        (["run", "nowhere.yaml"], "no such scenario file"),
+        (["run", "{path}", "--set", "load.rate=-1"], "load.rate: must be greater than 0"),
+        (["run", "{path}", "--out", "{path}"], "is a file"),
+        (["run", "{path}", "--set", "model=./nowhere"], "no such folder"),
+        (["run", "--resume", "{folder}"], "not a results folder of llmbench"),
+        (["run", "{path}", "--resume", "{folder}"], "leave the rest out"),
+        (["report", "{folder}"], "not a results folder of llmbench"),
+        (["export", "{folder}", "--format", "csv"], "not a results folder of llmbench"),
+    ],
+)
+def test_bad_input_ends_with_2_and_one_message(
+    path: Path, arguments: list[str], message: str, capsys: Capture
+) -> None:
+    filled = [a.format(path=path, folder=path.parent) for a in arguments]
+    assert main(filled) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+def test_input_that_only_the_worker_can_judge_ends_with_2(path: Path, out: str) -> None:
+    longer = ["--set", "backends=[eager]", "--set", "workload.prompt_tokens=4000"]
+    assert main(["run", str(path), "--out", out, *longer]) == 2
+
+
+def test_a_second_run_into_the_same_folder_is_refused(
+    path: Path, out: str, capsys: Capture
+) -> None:
+    assert main(["run", str(path), "--out", out, "-q"]) == 0
+    before = Path(out, "runset.json").read_bytes()
+    assert main(["run", str(path), "--out", out, "-q"]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert Path(out, "runset.json").read_bytes() == before
+
+
+def test_a_dry_run_lists_the_runs_and_measures_nothing(
+    path: Path, out: str, capsys: Capture
+) -> None:
+    overrides = ["--set", "repeats=2", "--dry-run", "--out", out]
+    assert main(["run", str(path), *overrides]) == 0
+    assert capsys.readouterr().out.split() == ["fake-r1", "fake-r2"]
+    assert not Path(out).exists()
+
+
+def test_quiet_prints_nothing(path: Path, out: str, capsys: Capture) -> None:
+    assert main(["run", str(path), "--out", out, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_interrupt_keeps_finished_runs_and_says_how_to_go_on(path: Path, out: str) -> None:
+    both = "backends=[fake, {kind: fake, name: endless, clock: real, prefill: 60 s}]"
+    command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out, "--set", both]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(600):
+            if Path(out, "runs", "fake-r1").exists() or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"1 of 2 runs are kept; go on with\n  llmbench run --resume {out}" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_terminal_sees_progress(path: Path, out: str) -> None:
+    reader, writer = pty.openpty()
+    command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
+    with subprocess.Popen(command, stderr=writer, stdout=subprocess.DEVNULL):
+        pass
+    os.close(writer)
+    shown = os.read(reader, 1_000_000).decode()
+    os.close(reader)
+    assert "all runs" in shown
+    assert "fake, repeat 1" in shown
+
+
+def test_the_schema_is_json_and_knows_every_backend(capsys: Capture) -> None:
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    kinds = schema["properties"]["backends"]["items"]["discriminator"]["mapping"]
+    assert {"eager", "compiled", "fake"} <= kinds.keys()
+
+
+def test_a_list_names_parts_with_a_sentence_each(capsys: Capture) -> None:
+    assert main(["list", "backends", "--json"]) == 0
+    backends = json.loads(capsys.readouterr().out)["backends"]
+    assert backends["fake"].startswith("A simulated server")
+
+
+def test_everything_can_be_listed(
+    path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert "scenarios" in printed
+    assert "builtin:tiny" in printed
+
+
+def test_results_and_scenarios_of_a_folder_are_listed(
+    path: Path, out: str, capsys: Capture
+) -> None:
+    main(["run", str(path), "--out", out, "-q"])
+    assert main(["list", "results", "--folder", str(path.parent), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"] == {out: "1 of 1 runs, simulated"}
+    (path.parent / "broken.yaml").write_text("name: x")
+    assert main(["list", "scenarios", "--folder", str(path.parent), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["scenarios"]
+    assert listed[str(path)] == "A simulated server."
+    assert listed[str(path.parent / "broken.yaml")].startswith("not valid:")
+
+
+def test_the_doctor_tells_the_machine_as_json(capsys: Capture) -> None:
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["cpu"]["logical_cores"] > 0
+    assert isinstance(told["advice"], list)
+
+
+def test_the_doctor_says_what_is_missing_and_how_to_get_it(capsys: Capture) -> None:
+    assert main(["doctor"]) == 0
+    assert "pip install 'llmbench[" in capsys.readouterr().out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("command", ["run", "report", "list", "doctor", "schema", "export"])
+def test_help_shows_examples(command: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"llmbench {command}" in capsys.readouterr().out.partition("example")[2]
