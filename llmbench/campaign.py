@@ -149,18 +149,18 @@ class _Worker:
 
     @contextmanager
     def _process(self) -> Iterator[subprocess.Popen[str]]:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "llmbench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
             text=True,
             start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            _kill(process)
+        ) as process:
+            try:
+                yield process
+            finally:
+                _kill(process)
 
     @contextmanager
     def _deadline(self, process: subprocess.Popen[str]) -> Iterator[None]:

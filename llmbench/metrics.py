@@ -6,7 +6,7 @@ Formulas stand in docs/metrics.md. A value that cannot be had is None with its r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -382,9 +382,15 @@ def across(runs: list[Run]) -> dict[str, Estimate]:
 
 def across_summaries(summaries: list[dict[str, Value]]) -> dict[str, Estimate]:
     """Estimate every metric over processes that are summarised already."""
-    return {name: _estimate([summary[name] for summary in summaries]) for name in METRICS}
+    return {
+        name: _estimate(metric, [summary[name] for summary in summaries])
+        for name, metric in METRICS.items()
+    }
 
 
-def _estimate(values: list[Value]) -> Estimate:
+def _estimate(metric: Metric, values: list[Value]) -> Estimate:
     reasons = [value.reason for value in values if value.reason]
-    return estimate([value.value for value in values], reasons[0] if reasons else None)
+    found = estimate([value.value for value in values], reasons[0] if reasons else None)
+    if metric.unit == "share" and found.high is not None:
+        return replace(found, high=min(found.high, 1.0))
+    return found

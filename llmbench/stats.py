@@ -48,20 +48,23 @@ def ecdf(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def bootstrap_interval(
     values: Sequence[float], confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Give the bootstrap interval of the mean over processes (one value a process).
+    """Give the bootstrap interval of the mean over processes (one value a process, none negative).
 
-    Percentile bootstrap of 10,000 seeded resamples; deviations from the mean are widened by
-    sqrt(n / (n - 1)), since a resample of n values is too narrow by that factor (Efron and
-    Tibshirani 1993, 13.3). Raises ValueError below three processes.
+    Percentile bootstrap of 10,000 seeded resamples. What a resample's mean differs by, as a ratio,
+    is widened by the power sqrt(n / (n - 1)), since a resample of n values is too narrow by that
+    factor (Efron and Tibshirani 1993, 13.3); on ratios an interval stays positive. Raises
+    ValueError below three processes.
     """
     sample = np.asarray(values, dtype=np.float64)
-    n = len(sample)
+    n, mean = len(sample), float(sample.mean())
     if n < MIN_PROCESSES:
         raise ValueError(f"an interval needs {MIN_PROCESSES} processes, got {n}")
+    if mean == 0:
+        return 0.0, 0.0
     draws = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
-    deviations = (sample[draws].mean(axis=1) - sample.mean()) * np.sqrt(n / (n - 1))
-    low, high = np.percentile(deviations, [50 * (1 - confidence), 50 * (1 + confidence)])
-    return float(sample.mean() + low), float(sample.mean() + high)
+    ratios = (sample[draws].mean(axis=1) / mean) ** np.sqrt(n / (n - 1))
+    low, high = np.percentile(ratios, [50 * (1 - confidence), 50 * (1 + confidence)])
+    return mean * float(low), mean * float(high)
 
 
 @dataclass(frozen=True, slots=True)
