@@ -1,0 +1,158 @@
+"""Tokens per second of the engine against transformers' own generate, in one run, interleaved.
+
+    python benchmarks/against_generate.py                         # random:smollm2-135m
+    python benchmarks/against_generate.py --model builtin:tiny --json
+
+1. One request at a time: the engine with one slot against generate.
+2. Many requests: the engine with continuous batching against generate, one after the other.
+Outputs are compared token for token first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from llmbench import models
+from llmbench.backends.base import Demand
+from llmbench.backends.compiled import Compiled
+from llmbench.backends.eager import Eager
+from llmbench.backends.local import LocalBackend, frozen_garbage
+from llmbench.clock import MonotonicClock
+from llmbench.dispatch import Dispatch, Stop
+from llmbench.engine.engine import Engine
+from llmbench.engine.kv_cache import KvCache
+from llmbench.engine.runner import TorchRunner
+from llmbench.engine.sampling import Greedy
+from llmbench.loads.schedule import Scheduled
+from llmbench.models.loading import LoadedModel
+from llmbench.request import Request
+from llmbench.scenario import ModelOptions
+
+MAX_LENGTH = 256
+BACKENDS: dict[str, LocalBackend] = {
+    "eager": Eager(Eager.Options()),
+    "compiled": Compiled(Compiled.Options()),
+}
+
+
+def requests(number: int, vocabulary: int, tokens: int) -> list[Request]:
+    """Ragged prompts of 16 to 96 tokens, answers of the given length."""
+    draws = np.random.default_rng(0)
+    lengths = draws.integers(16, 97, number)
+    return [
+        Request(index, tuple(draws.integers(0, vocabulary, length).tolist()), tokens)
+        for index, length in enumerate(lengths)
+    ]
+
+
+class Served:
+    """A backend's engine on a loaded model, warm."""
+
+    def __init__(
+        self, backend: LocalBackend, model: LoadedModel, asked: Sequence[Request], slots: int
+    ) -> None:
+        demand = Demand(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
+        buckets = backend.buckets(demand, slots, MAX_LENGTH)
+        cache = KvCache.allocate(model.module, slots, MAX_LENGTH)
+        self.runner = TorchRunner(model.module, cache, Greedy(), buckets, backend.compile_step)
+        self.slots = slots
+        for rehearsal in self.runner.rehearsals(backend.rehearsed(buckets, demand)).values():
+            rehearsal()
+
+    def run(self, asked: Sequence[Request]) -> tuple[float, list[list[int]]]:
+        """Serve all requests at once; give the seconds and the answers."""
+        engine = Engine(self.runner, MonotonicClock(), slots=self.slots, keep_outputs=True)
+        stop = Stop(requests=len(asked))
+        with frozen_garbage():
+            began = time.perf_counter()
+            records = engine.serve(Dispatch(asked, Scheduled(np.zeros(len(asked))), stop))
+            seconds = time.perf_counter() - began
+        ordered = sorted(records, key=lambda record: record.request_id)
+        return seconds, [list(record.output_ids or ()) for record in ordered]
+
+
+def generated(model: Any, asked: Sequence[Request]) -> tuple[float, list[list[int]]]:
+    """Answer one request after the other with generate."""
+    answers = []
+    began = time.perf_counter()
+    for request in asked:
+        prompt = torch.tensor([request.prompt], device=model.device)
+        tokens = model.generate(  # type: ignore[no-untyped-call]  # transformers types it loosely
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=request.max_new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        answers.append(tokens[0, prompt.shape[1] :].tolist())
+    return time.perf_counter() - began, answers
+
+
+def compare(
+    kind: str, model: LoadedModel, asked: Sequence[Request], slots: int, pairs: int
+) -> dict[str, Any]:
+    served = Served(BACKENDS[kind], model, asked, slots)
+    tokens = sum(request.max_new_tokens for request in asked)
+    ours, theirs, equal = [], [], True
+    for pair in range(pairs):
+        turns = [served.run, lambda batch: generated(model.module, batch)]
+        results = [turn(asked) for turn in (turns if pair % 2 else turns[::-1])]
+        (our_seconds, our_ids), (their_seconds, their_ids) = results if pair % 2 else results[::-1]
+        ours.append(tokens / our_seconds)
+        theirs.append(tokens / their_seconds)
+        equal = equal and our_ids == their_ids
+    return {
+        "backend": kind,
+        "slots": slots,
+        "requests": len(asked),
+        "engine_tokens_per_second": statistics.median(ours),
+        "generate_tokens_per_second": statistics.median(theirs),
+        "ratio": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        "tokens_equal": equal,
+    }
+
+
+def show(rows: list[dict[str, Any]], title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "))
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="random:smollm2-135m")
+    parser.add_argument("--tokens", type=int, default=48, help="tokens an answer")
+    parser.add_argument("--requests", type=int, default=16, help="for the comparison of batches")
+    parser.add_argument("--pairs", type=int, default=4, help="interleaved pairs for each ratio")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with torch.inference_mode():
+        model = models.load_model(ModelOptions(source=arguments.model))
+        model.module.generation_config.eos_token_id = None
+        vocabulary = model.module.config.get_text_config().vocab_size
+        many = requests(arguments.requests, vocabulary, arguments.tokens)
+        rows = [
+            compare(kind, model, asked, slots, arguments.pairs)
+            for kind in BACKENDS
+            for asked, slots in ((many[:2], 1), (many, 8))
+        ]
+    print(json.dumps(rows, indent=1)) if arguments.json else show(rows, arguments.model)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""What the engine and the collectors cost, beside the steps that they serve.
+
+    python benchmarks/engine_overhead.py                 # random:smollm2-135m, about three minutes
+    python benchmarks/engine_overhead.py --model random:tiny --json
+
+1. The engine's loop against a bare decode loop on the same runner, interleaved.
+2. The engine alone, on a runner that does nothing, at 1, 16 and 64 slots.
+3. The bare loop with the collectors' process beside it against without, interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from llmbench import models
+from llmbench.backends.base import Demand
+from llmbench.backends.eager import Eager
+from llmbench.backends.local import frozen_garbage
+from llmbench.clock import MonotonicClock
+from llmbench.collectors.sampler import watch
+from llmbench.dispatch import Dispatch, Stop
+from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.engine.kv_cache import KvCache
+from llmbench.engine.runner import TorchRunner
+from llmbench.engine.sampling import Greedy
+from llmbench.loads.schedule import Scheduled
+from llmbench.request import Request
+from llmbench.scenario import ModelOptions, Scenario
+
+PROMPT = 16
+MAX_LENGTH = 256
+
+
+class Nothing:
+    """A runner whose steps take no time."""
+
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (nothing is done)
+        return 1
+
+    def decode(self, slots: Sequence[int]) -> list[int]:
+        return [1] * len(slots)
+
+
+class Timed:
+    """Adds up the time inside another runner's steps."""
+
+    def __init__(self, runner: ModelRunner) -> None:
+        self.runner = runner
+        self.seconds = 0.0
+        self.steps = 0
+
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        began = time.perf_counter()
+        token = self.runner.prefill(slot, prompt)
+        self._note(began)
+        return token
+
+    def decode(self, slots: Sequence[int]) -> Sequence[int]:
+        began = time.perf_counter()
+        tokens = self.runner.decode(slots)
+        self._note(began)
+        return tokens
+
+    def _note(self, began: float) -> None:
+        self.seconds += time.perf_counter() - began
+        self.steps += 1
+
+
+def real_runner(source: str, slots: int) -> TorchRunner:
+    model = models.load_model(ModelOptions(source=source)).module
+    demand = Demand((PROMPT,), MAX_LENGTH)
+    buckets = Eager(Eager.Options()).buckets(demand, slots, MAX_LENGTH)
+    return TorchRunner(model, KvCache.allocate(model, slots, MAX_LENGTH), Greedy(), buckets)
+
+
+def all_at_once(requests: int, tokens: int) -> Dispatch:
+    asked = (Request(number, (1,) * PROMPT, tokens) for number in count())
+    return Dispatch(asked, Scheduled(np.zeros(requests)), Stop(requests=requests))
+
+
+def engine_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
+    """Serve one request a slot and return the seconds."""
+    engine = Engine(runner, MonotonicClock(), slots=slots)
+    dispatch = all_at_once(slots, tokens)
+    with frozen_garbage():
+        began = time.perf_counter()
+        engine.serve(dispatch)
+        return time.perf_counter() - began
+
+
+def bare_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
+    """Take the same steps with nothing around them."""
+    with frozen_garbage():
+        began = time.perf_counter()
+        for slot in range(slots):
+            runner.prefill(slot, (1,) * PROMPT)
+        for _ in range(tokens - 1):
+            runner.decode(range(slots))
+        return time.perf_counter() - began
+
+
+def alternated(first: Callable[[], float], second: Callable[[], float], pairs: int) -> list[float]:
+    """Give second's time over first's, pair by pair, the order turning (ABBA)."""
+    ratios = []
+    for pair in range(pairs):
+        if pair % 2:
+            after, before = second(), first()
+        else:
+            before, after = first(), second()
+        ratios.append(after / before)
+    return ratios
+
+
+def engine_against_bare(source: str, slots: int, tokens: int, pairs: int) -> dict[str, Any]:
+    with torch.inference_mode():
+        runner = real_runner(source, slots)
+        bare_loop(runner, slots, tokens)
+        timed = Timed(runner)
+        wall = engine_loop(timed, slots, tokens)
+        ratios = alternated(
+            lambda: bare_loop(runner, slots, tokens),
+            lambda: engine_loop(runner, slots, tokens),
+            pairs,
+        )
+    outside = wall - timed.seconds
+    return {
+        "slots": slots,
+        "step_ms": 1e3 * timed.seconds / timed.steps,
+        "outside_steps_us_per_step": 1e6 * outside / timed.steps,
+        "outside_steps_percent": 100 * outside / timed.seconds,
+        "engine_over_bare_median": statistics.median(ratios),
+        "engine_over_bare": ratios,
+    }
+
+
+def engine_alone(slots: int, tokens: int = 2_000) -> dict[str, Any]:
+    seconds = min(engine_loop(Nothing(), slots, tokens) for _ in range(5))
+    return {"slots": slots, "us_per_step": 1e6 * seconds / (tokens - 1 + slots)}
+
+
+def collectors() -> list[Any]:
+    spec = {
+        "name": "overhead", "model": "random:tiny", "workload": "synthetic", "load": "closed",
+        "backends": ["fake"], "requests": 1,
+    }  # fmt: skip
+    chosen: list[Any] = Scenario.model_validate(spec).collect
+    return chosen
+
+
+def with_collectors_against_without(source: str, tokens: int, pairs: int) -> dict[str, Any]:
+    chosen = collectors()
+    with torch.inference_mode():
+        runner = real_runner(source, 1)
+        bare_loop(runner, 1, tokens)
+
+        def loop(around: AbstractContextManager[Any]) -> float:
+            with around:
+                return bare_loop(runner, 1, tokens)
+
+        ratios = alternated(
+            lambda: loop(nullcontext()), lambda: loop(watch(chosen, os.getpid())), pairs
+        )
+    return {"on_over_off_median": statistics.median(ratios), "on_over_off": ratios}
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    for title, rows in found.items():
+        table = Table(title=title, title_justify="left")
+        for name in rows[0]:
+            table.add_column(name.replace("_", " "))
+        for row in rows:
+            table.add_row(*(_shown(value) for value in row.values()))
+        console.print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(f"{item:.3f}" for item in value)
+    return f"{value:.4g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="random:smollm2-135m")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens a request")
+    parser.add_argument("--pairs", type=int, default=6, help="interleaved pairs for each ratio")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    shape = (arguments.tokens, arguments.pairs)
+    found = {
+        f"engine against bare loop, {arguments.model}": [
+            engine_against_bare(arguments.model, slots, *shape) for slots in (1, 4)
+        ],
+        "engine against bare loop, random:tiny": [
+            engine_against_bare("random:tiny", slots, *shape) for slots in (1, 16, 64)
+        ],
+        "engine alone": [engine_alone(slots) for slots in (1, 16, 64)],
+        "collectors on against off": [with_collectors_against_without(arguments.model, *shape)],
+    }
+    print(json.dumps(found, indent=1)) if arguments.json else show(found)
+
+
+if __name__ == "__main__":
+    main()
