@@ -18,9 +18,7 @@ __all__ = ["Collector", "CollectorOptions", "Conclusion", "Probe", "Quantity"]
 class CollectorOptions(plugins.Options):
     """What every collector can be told."""
 
-    interval: Seconds = Field(
-        default=0.1, ge=0.01, description="between readings; the shortest asked for holds for all"
-    )
+    interval: Seconds = Field(default=0.1, ge=0.01, description="between readings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +42,17 @@ class Conclusion:
 
 
 class Probe(Protocol):
-    """Something that can be read again and again, inside the sampler's process."""
+    """Something that can be read again and again, inside the sampler's process.
+
+    An exception from any method ends this probe only: its series keep what they have, and the
+    reason is stored as a caveat.
+    """
 
     def quantities(self) -> Sequence[Quantity]:
-        """List what each reading holds, in order."""
+        """List what each reading holds, in order; asked once, before the first reading."""
+
+    def begin(self) -> None:
+        """Note where counters stand, as the window begins; every probe is open by then."""
 
     def read(self) -> Sequence[float | None]:
         """Read every quantity once; None where this reading is not to be had."""

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from llmbench.caveats import Caveat
+from llmbench.collectors import proc
 from llmbench.collectors.base import CollectorOptions, Conclusion, Quantity
+from llmbench.environment.reading import Missing, read_text
 
-__all__ = ["Cpu", "CpuProbe"]
+__all__ = ["Clocked", "Cpu", "CpuProbe", "Shares"]
 
-OTHER_LOAD_SHARE = 0.10
-
-QUANTITIES = (
-    Quantity("process_cpu_percent", "% of a core"),
-    Quantity("system_cpu_percent", "% of all cores"),
-    Quantity("other_cpu_percent", "% of all cores"),
-    Quantity("process_rss_bytes", "B"),
-)
+OTHER_LOAD_PERCENT = 10.0
+STOLEN_PERCENT = 5.0
+HELD_PERCENT = 1.0
 
 
 class Cpu:
-    """Processor time and memory of the process under test, and what else used the machine."""
+    """Processor time and memory of the process under test, and what else used the machine.
+
+    Readings of processor time cover the time since the one before. The kernel counts it in ticks
+    of 10 ms, so one reading is a rough figure and their average a good one. The process counts
+    with all its descendants but the sampler.
+    """
 
     class Options(CollectorOptions):
         """``{kind: cpu, interval: 100 ms}``."""
@@ -39,73 +42,157 @@ class Cpu:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clocked:
-    """Seconds since some origin: real time, and processor time of whom."""
+class Shares:
+    """Percentages of a stretch of time: the process of one core, the rest of all cores."""
+
+    process: float
+    system: float
+    other: float
+    stolen: float
+    pressure: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Clocked:
+    """Seconds since some origin: real time, and processor time of whom.
+
+    ``busy`` is all processor time that this machine spent; ``stolen`` is what a virtual machine
+    wanted and its host gave to others; ``waited`` is when some task waited for a core.
+    """
 
     now: float
     process: float
     sampler: float
     busy: float
+    stolen: float
+    waited: float | None
 
-    def shares(self, before: _Clocked, cores: int) -> tuple[float, float, float]:
-        """Percentages since an earlier reading: process of a core, system and others of all."""
+    def shares_since(self, before: Clocked, cores: int) -> Shares:
+        """Give percentages of the time since an earlier reading."""
         elapsed = self.now - before.now
         process, busy = self.process - before.process, self.busy - before.busy
-        others = max(0.0, busy - process - (self.sampler - before.sampler))
+        other = busy - process - (self.sampler - before.sampler)
         whole = elapsed * cores
-        return 100 * process / elapsed, 100 * busy / whole, 100 * others / whole
+        return Shares(
+            process=100 * process / elapsed,
+            system=100 * busy / whole,
+            other=max(0.0, 100 * other / whole),
+            stolen=100 * (self.stolen - before.stolen) / whole,
+            pressure=_percent(self.waited, before.waited, elapsed),
+        )
+
+
+def _percent(end: float | None, begin: float | None, elapsed: float) -> float | None:
+    return None if end is None or begin is None else 100 * (end - begin) / elapsed
 
 
 class CpuProbe:
-    """Reads /proc through psutil; each reading covers the time since the one before."""
+    """Reads /proc and /sys, in part through psutil; the folders are where these two lie."""
 
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
+    def __init__(
+        self,
+        pid: int,
+        proc_folder: Path = Path("/proc"),
+        sys_folder: Path = Path("/sys"),
+    ) -> None:
+        self._process = proc_folder / str(pid)
+        self._psutil = psutil.Process(pid)
+        self._tree = proc.Tree(pid)
         self._cores = psutil.cpu_count() or 1
-        self._peak_since = _reset_peak(pid)
-        self._first = self._before = self._clocked()
+        self._groups = sys_folder / "fs/cgroup"
+        self._pressure = proc_folder / "pressure/cpu"
+        self._frequencies = proc.frequency_files(sys_folder / "devices/system/cpu/cpufreq")
+        self._why_no_pressure = _why_unreadable(self._pressure)
 
     def quantities(self) -> Sequence[Quantity]:
         """List what each reading holds."""
-        return QUANTITIES
+        no_clocks = None if self._frequencies else "the kernel shows no cpufreq here"
+        return (
+            Quantity("process_cpu_percent", "% of a core"),
+            Quantity("system_cpu_percent", "% of all cores"),
+            Quantity("other_cpu_percent", "% of all cores"),
+            Quantity("stolen_cpu_percent", "% of all cores"),
+            Quantity("cpu_pressure_percent", "% of time", self._why_no_pressure),
+            Quantity("cpu_frequency_hertz", "Hz", no_clocks),
+            Quantity("process_rss_bytes", "B"),
+        )
+
+    def begin(self) -> None:
+        """Forget the memory peak so far and note where the counters stand."""
+        self._peak_since = _reset_peak(self._process)
+        self._switches = proc.involuntary_switches(self._process)
+        self._held = self._held_seconds()
+        self._first = self._before = self._clocked()
 
     def read(self) -> Sequence[float | None]:
-        """Read the shares since the last reading and the memory now."""
-        try:
-            after, rss = self._clocked(), self._process.memory_info().rss
-        except psutil.NoSuchProcess:
-            return [None] * len(QUANTITIES)
-        if after.now == self._before.now:
-            return [None, None, None, rss]
-        shares = after.shares(self._before, self._cores)
+        """Read the shares since the last reading, and clocks and memory now."""
+        after = self._clocked()
+        shares = after.shares_since(self._before, self._cores)
         self._before = after
-        return [*shares, rss]
+        return (
+            shares.process,
+            shares.system,
+            shares.other,
+            shares.stolen,
+            shares.pressure,
+            proc.mean_frequency(self._frequencies) if self._frequencies else None,
+            self._psutil.memory_info().rss,
+        )
 
     def conclude(self) -> Conclusion:
-        """Give the memory peak and the load that others put on the machine."""
-        _, _, others = self._before.shares(self._first, self._cores) if self._elapsed else (0, 0, 0)
-        facts = {
-            "rss_peak_bytes": _peak(self._process.pid),
+        """Give the memory peak, and what others did to the process over the whole window."""
+        last = self._clocked()
+        shares = last.shares_since(self._first, self._cores)
+        held = _percent(self._held_seconds(), self._held, last.now - self._first.now)
+        facts: dict[str, Any] = {
+            "rss_peak_bytes": _peak(self._process),
             "rss_peak_since": self._peak_since,
-            "other_load_percent": others if self._elapsed else None,
+            "process_cpu_seconds": last.process - self._first.process,
+            "other_load_percent": shares.other,
+            "stolen_percent": shares.stolen,
+            "quota_held_percent": held,
+            "involuntary_switches": proc.involuntary_switches(self._process) - self._switches,
         }
-        contaminated = others > 100 * OTHER_LOAD_SHARE
-        return Conclusion(facts, (_other_load(others),) if contaminated else ())
+        return Conclusion(facts, tuple(_doubts(shares, held)))
 
-    @property
-    def _elapsed(self) -> float:
-        return self._before.now - self._first.now
-
-    def _clocked(self) -> _Clocked:
-        times, system = self._process.cpu_times(), psutil.cpu_times()
+    def _clocked(self) -> Clocked:
+        system, now = psutil.cpu_times(), time.monotonic()
         idle = system.idle + system.iowait
         guest = system.guest + system.guest_nice  # counted in user as well
-        return _Clocked(
-            now=time.monotonic(),
-            process=times.user + times.system,
+        return Clocked(
+            now=now,
+            process=self._tree.cpu_seconds(now),
             sampler=time.process_time(),
             busy=sum(system) - idle - guest - system.steal,
+            stolen=system.steal,
+            waited=self._waited(),
         )
+
+    def _waited(self) -> float | None:
+        if self._why_no_pressure:
+            return None
+        return proc.pressure_seconds(self._pressure.read_text())
+
+    def _held_seconds(self) -> float | None:
+        membership = (self._process / "cgroup").read_text()
+        return proc.quota_held_seconds(membership, self._groups)
+
+
+def _why_unreadable(path: Path) -> str | None:
+    try:
+        read_text(path)
+    except Missing as why:
+        return str(why)
+    return None
+
+
+def _doubts(shares: Shares, held: float | None) -> Iterator[Caveat]:
+    if shares.other > OTHER_LOAD_PERCENT:
+        yield _other_load(shares.other)
+    if shares.stolen > STOLEN_PERCENT:
+        yield _stolen(shares.stolen)
+    if held is not None and held > HELD_PERCENT:
+        yield _held_back(held)
 
 
 def _other_load(percent: float) -> Caveat:
@@ -116,20 +203,32 @@ def _other_load(percent: float) -> Caveat:
     )
 
 
-def _reset_peak(pid: int) -> str:
+def _stolen(percent: float) -> Caveat:
+    return Caveat(
+        "cpu-stolen",
+        f"The host of this virtual machine kept back {percent:.0f} % of its processors.",
+        "Its times may be too long; measure on a machine that is not shared.",
+    )
+
+
+def _held_back(percent: float) -> Caveat:
+    return Caveat(
+        "cpu-quota",
+        f"The container's processor quota held this run back for {percent:.0f} % of its time.",
+        "Raise the quota, or set `engine: {threads: N}` to no more cores than it allows.",
+    )
+
+
+def _reset_peak(process: Path) -> str:
     """Make the kernel forget the memory peak so far; say since when the peak counts."""
     try:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
+        (process / "clear_refs").write_text("5")
     except OSError:
         return "start of the process"
     return "start of the load"
 
 
-def _peak(pid: int) -> int | None:
+def _peak(process: Path) -> int | None:
     """Read the peak resident memory in bytes (VmHWM, which the kernel gives in KiB)."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return None
-    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    return int(fields["VmHWM"].split()[0]) * 1024 if "VmHWM" in fields else None
+    kibibytes = proc.field_number(read_text(process / "status"), "VmHWM")
+    return None if kibibytes is None else kibibytes * 1024

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llmbench.caveats import Caveat
-from llmbench.collectors.base import CollectorOptions, Conclusion, Probe, Quantity
+import psutil
 
-__all__ = ["Gpu", "GpuProbe", "NoGpuProbe", "visible_devices"]
+from llmbench.caveats import Caveat
+from llmbench.collectors import gpu_readings
+from llmbench.collectors.base import CollectorOptions, Conclusion, Probe, Quantity
+from llmbench.collectors.gpu_devices import Device, order_is_sure, visible_devices
+from llmbench.collectors.gpu_readings import READINGS, Reading
+from llmbench.collectors.proc import Tree
+from llmbench.environment.nvml import open_nvml
+from llmbench.environment.reading import Missing
+
+__all__ = ["Gpu", "GpuProbe", "NoGpuProbe"]
+
+OF_CARD = "it belongs to the whole card, and this is one MIG instance of it"
 
 
 class Gpu:
     """NVIDIA GPUs through NVML; quantities that a machine does not have are null with the reason.
 
-    ``busy`` is the share of time with some kernel running: it is 100 % with one multiprocessor at
-    work, and so is no utilization.
+    Busy time is the share of time with some kernel running: it is 100 % with one multiprocessor
+    at work, and so is no utilization. Devices are those that CUDA shows the process, numbered as
+    CUDA does. Memory is what the driver gave to all processes, contexts included.
     """
 
     class Options(CollectorOptions):
@@ -28,95 +40,18 @@ class Gpu:
 
     def probe(self, pid: int) -> Probe:
         """Open the probe, or one that says why there is none."""
-        import pynvml  # noqa: PLC0415 (looks for the driver; needed only where GPUs are watched)
-
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         try:
-            pynvml.nvmlInit()
-        except pynvml.NVMLError as error:
-            return NoGpuProbe(f"NVML is not available: {error}")
-        handles = visible_devices(pynvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        if not handles:
-            return NoGpuProbe("CUDA_VISIBLE_DEVICES names no GPU")
-        return GpuProbe(pynvml, handles, pid)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """One quantity of a GPU: its name and unit, and how NVML is asked for it."""
-
-    name: str
-    unit: str
-    ask: Callable[[Any, Any], float]
-
-
-READINGS = (
-    _Reading("busy_percent", "%", lambda n, h: n.nvmlDeviceGetUtilizationRates(h).gpu),
-    _Reading("memory_used_bytes", "B", lambda n, h: n.nvmlDeviceGetMemoryInfo(h).used),
-    _Reading("power_watts", "W", lambda n, h: n.nvmlDeviceGetPowerUsage(h) / 1e3),
-    _Reading(
-        "power_instant_watts", "W", lambda n, h: _field(n, h, n.NVML_FI_DEV_POWER_INSTANT) / 1e3
-    ),
-    _Reading(
-        "sm_clock_hertz", "Hz", lambda n, h: n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_SM) * 1e6
-    ),
-    _Reading(
-        "memory_clock_hertz", "Hz", lambda n, h: n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_MEM) * 1e6
-    ),
-    _Reading(
-        "temperature_celsius",
-        "°C",
-        lambda n, h: n.nvmlDeviceGetTemperature(h, n.NVML_TEMPERATURE_GPU),
-    ),
-    _Reading(
-        "throttle_reasons",
-        "bits",
-        lambda n, h: n.nvmlDeviceGetCurrentClocksEventReasons(h),
-    ),
-)
-
-# Cumulative nanoseconds for which a limit held the clocks down.
-LIMITS = {"power": "NVML_FI_DEV_PERF_POLICY_POWER", "thermal": "NVML_FI_DEV_PERF_POLICY_THERMAL"}
-
-
-def _field(nvml: Any, handle: Any, field: int) -> float:
-    """Ask for one field value; each has a return code of its own. Raises NVMLError."""
-    (found,) = nvml.nvmlDeviceGetFieldValues(handle, [field])
-    if found.nvmlReturn != nvml.NVML_SUCCESS:
-        raise nvml.NVMLError(found.nvmlReturn)
-    by_type = {
-        nvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
-        nvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
-        nvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
-        nvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
-        nvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
-        nvml.NVML_VALUE_TYPE_SIGNED_INT: "siVal",
-    }
-    return float(getattr(found.value, by_type[found.valueType]))
-
-
-def visible_devices(nvml: Any, visible: str | None) -> list[Any]:
-    """Give NVML's handles of the GPUs that CUDA shows a process, in CUDA's order.
-
-    ``visible`` is CUDA_VISIBLE_DEVICES: indices, UUIDs or beginnings of UUIDs; like CUDA, it ends
-    at the first entry that names no GPU. Indices follow NVML's order, which is CUDA's where
-    CUDA_DEVICE_ORDER is PCI_BUS_ID or all cards are alike.
-    """
-    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    if visible is None:
-        return handles
-    by_name = {str(index): handle for index, handle in enumerate(handles)}
-    by_name |= {nvml.nvmlDeviceGetUUID(handle): handle for handle in handles}
-    chosen = []
-    for entry in visible.split(","):
-        matches = [name for name in by_name if _names(entry.strip(), name)]
-        if len(matches) != 1:
-            break
-        chosen.append(by_name[matches[0]])
-    return chosen
-
-
-def _names(entry: str, name: str) -> bool:
-    return entry == name or (entry.startswith("GPU-") and name.startswith(entry))
+            nvml = open_nvml()
+        except Missing as why:
+            return NoGpuProbe(str(why))
+        devices = visible_devices(nvml, visible)
+        if not devices:
+            return NoGpuProbe(f"CUDA_VISIBLE_DEVICES={visible!r} names no GPU of this machine")
+        sure = order_is_sure(nvml, visible, os.environ.get("CUDA_DEVICE_ORDER"))
+        tree = Tree(pid)
+        probe = GpuProbe(nvml, devices, lambda: tree.pids(time.monotonic()))
+        return probe if sure else UnsureOrder(probe)
 
 
 class NoGpuProbe:
@@ -129,6 +64,9 @@ class NoGpuProbe:
         """List what would be read, each with the reason why it is not."""
         return [Quantity(f"gpu0_{r.name}", r.unit, self._why) for r in READINGS]
 
+    def begin(self) -> None:
+        """Note nothing."""
+
     def read(self) -> Sequence[float | None]:
         """Read nothing."""
         return [None] * len(READINGS)
@@ -139,111 +77,154 @@ class NoGpuProbe:
 
 
 class GpuProbe:
-    """Reads every visible GPU; what fails at the start is unavailable with NVML's own words."""
+    """Reads devices; what one does not tell at the start is unavailable with NVML's own words.
 
-    def __init__(self, nvml: Any, handles: Sequence[Any], pid: int) -> None:
+    ``own_pids`` gives the ids of the process under test and its descendants.
+    """
+
+    def __init__(
+        self,
+        nvml: Any,
+        devices: Sequence[Device],
+        own_pids: Callable[[], frozenset[int]],
+        is_here: Callable[[int], bool] = psutil.pid_exists,
+    ) -> None:
+        self._own_pids = own_pids
+        self._devices = [_Watched(nvml, device, is_here) for device in devices]
+
+    def quantities(self) -> Sequence[Quantity]:
+        """List what each reading holds."""
+        return [quantity for each in self._devices for quantity in each.quantities()]
+
+    def begin(self) -> None:
+        """Note the throttle counters, and who else is on the devices."""
+        own = self._own_pids()
+        for each in self._devices:
+            each.begin(own)
+
+    def read(self) -> Sequence[float | None]:
+        """Read every quantity of every device."""
+        return [value for each in self._devices for value in each.read()]
+
+    def conclude(self) -> Conclusion:
+        """Give devices and limits over the window, and doubts about throttling and neighbours."""
+        own = self._own_pids()
+        facts = [each.facts(own) for each in self._devices]
+        return Conclusion({"gpus": facts}, tuple(_doubts(facts)))
+
+
+class UnsureOrder:
+    """A probe whose devices may not be numbered as CUDA does."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self.quantities, self.begin, self.read = probe.quantities, probe.begin, probe.read
+
+    def conclude(self) -> Conclusion:
+        """Sum up, and say that the numbers may be wrong."""
+        concluded = self._probe.conclude()
+        return Conclusion(concluded.facts, (*concluded.caveats, _unsure_order()))
+
+
+class _Watched:
+    """One device, and what has been seen of it."""
+
+    def __init__(self, nvml: Any, device: Device, is_here: Callable[[int], bool]) -> None:
         self._nvml = nvml
-        self._handles = handles
-        self._pid = pid
-        self._failed = {
-            (gpu, reading.name): self._why_not(reading, handle)
-            for gpu, handle in enumerate(handles)
-            for reading in READINGS
-        }
-        self._limited = self._limit_seconds()
-        self._foreign = self._foreign_processes()
+        self._device = device
+        self._is_here = is_here
+        self._unavailable = {reading.name: self._why_not(reading) for reading in READINGS}
+        self._failed: Counter[tuple[str, str]] = Counter()
+        self._masks: Counter[int] = Counter()
 
-    def _why_not(self, reading: _Reading, handle: Any) -> str | None:
+    def _why_not(self, reading: Reading) -> str | None:
+        if reading.of_card and self._device.is_instance:
+            return OF_CARD
         try:
-            reading.ask(self._nvml, handle)
+            reading.ask(self._nvml, self._device.handle)
         except self._nvml.NVMLError as error:
             return f"NVML: {error}"
         return None
 
-    def quantities(self) -> Sequence[Quantity]:
-        """List what each reading holds."""
-        return [
-            Quantity(f"gpu{gpu}_{reading.name}", reading.unit, self._failed[gpu, reading.name])
-            for gpu in range(len(self._handles))
-            for reading in READINGS
-        ]
+    def quantities(self) -> Iterator[Quantity]:
+        for reading in READINGS:
+            name = f"gpu{self._device.index}_{reading.name}"
+            yield Quantity(name, reading.unit, self._unavailable[reading.name])
 
-    def read(self) -> Sequence[float | None]:
-        """Read every quantity of every GPU."""
-        return [
-            None if self._failed[gpu, reading.name] else self._ask(reading, handle)
-            for gpu, handle in enumerate(self._handles)
-            for reading in READINGS
-        ]
+    def begin(self, own: frozenset[int]) -> None:
+        self._limited = gpu_readings.limit_seconds(self._nvml, self._device.handle)
+        self._others = self._count_others(own)
 
-    def _ask(self, reading: _Reading, handle: Any) -> float | None:
+    def read(self) -> Iterator[float | None]:
+        for reading in READINGS:
+            value = None if self._unavailable[reading.name] else self._ask(reading)
+            if reading.name == "throttle_reasons" and value is not None:
+                self._masks[int(value)] += 1
+            yield value
+
+    def _ask(self, reading: Reading) -> float | None:
         try:
-            return float(reading.ask(self._nvml, handle))
-        except self._nvml.NVMLError:
+            return float(reading.ask(self._nvml, self._device.handle))
+        except self._nvml.NVMLError as error:
+            self._failed[reading.name, f"NVML: {error}"] += 1
             return None
 
-    def conclude(self) -> Conclusion:
-        """Give devices and limits over the window, and doubts about throttling and neighbours."""
-        limited = self._difference(self._limit_seconds())
-        foreign = self._foreign | self._foreign_processes()
-        devices = [
-            {
-                "uuid": self._nvml.nvmlDeviceGetUUID(handle),
-                "name": self._nvml.nvmlDeviceGetName(handle),
-                "limited_seconds": limited[gpu],
-            }
-            for gpu, handle in enumerate(self._handles)
-        ]
-        doubts = [
-            *(_throttled(gpu, held) for gpu, held in enumerate(limited) if any(held.values())),
-            *([_shared(foreign)] if foreign else []),
-        ]
-        return Conclusion({"gpus": devices}, tuple(doubts))
-
-    def _limit_seconds(self) -> list[dict[str, float | None]]:
-        return [
-            {limit: self._field_seconds(handle, name) for limit, name in LIMITS.items()}
-            for handle in self._handles
-        ]
-
-    def _field_seconds(self, handle: Any, name: str) -> float | None:
+    def _count_others(self, own: frozenset[int]) -> int | None:
         try:
-            return _field(self._nvml, handle, getattr(self._nvml, name)) / 1e9
+            running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._device.handle)
         except self._nvml.NVMLError:
             return None
+        listed = frozenset(process.pid for process in running)
+        return gpu_readings.others(listed, own, self._is_here)
 
-    def _difference(self, after: list[dict[str, float | None]]) -> list[dict[str, float | None]]:
-        return [
-            {
-                limit: None if end is None or (begin := early[limit]) is None else end - begin
-                for limit, end in late.items()
-            }
-            for early, late in zip(self._limited, after, strict=True)
-        ]
-
-    def _foreign_processes(self) -> frozenset[int]:
-        found: set[int] = set()
-        for handle in self._handles:
-            try:
-                running = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-            except self._nvml.NVMLError:
-                continue
-            found |= {process.pid for process in running}
-        return frozenset(found - {self._pid})
+    def facts(self, own: frozenset[int]) -> dict[str, Any]:
+        limited = gpu_readings.limit_seconds(self._nvml, self._device.handle)
+        edges = [self._others, self._count_others(own)]
+        return {
+            "index": self._device.index,
+            "uuid": self._device.uuid,
+            "name": self._device.name,
+            "limited_seconds": gpu_readings.differences(self._limited, limited),
+            "throttle_reasons": gpu_readings.reason_shares(self._masks),
+            "other_processes": max((n for n in edges if n is not None), default=None),
+            "failed_readings": [
+                {"quantity": name, "why": why, "count": count}
+                for (name, why), count in self._failed.items()
+            ],
+        }
 
 
-def _throttled(gpu: int, held: dict[str, float | None]) -> Caveat:
-    limits = " and ".join(f"{limit} for {s:.2f} s" for limit, s in held.items() if s)
+def _doubts(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
+    for each in facts:
+        held = {limit: seconds for limit, seconds in each["limited_seconds"].items() if seconds}
+        if held or each["throttle_reasons"]:
+            yield _throttled(each["index"], held, each["throttle_reasons"])
+        if each["other_processes"]:
+            yield _shared(each["index"], each["other_processes"])
+
+
+def _throttled(gpu: int, held: dict[str, float], shares: dict[str, float]) -> Caveat:
+    """Tell of counted seconds; where a driver counts none, of the readings that had the reason."""
+    counted = [f"{limit} for {seconds:.2f} s" for limit, seconds in held.items()]
+    sampled = [f"{name} in {100 * share:.0f} % of readings" for name, share in shares.items()]
     return Caveat(
         "gpu-throttled",
-        f"GPU {gpu} was held back by its limits during this run: {limits}.",
+        f"GPU {gpu} was held below its clocks by a limit: {', '.join(counted or sampled)}.",
         "Cool it or lower its load; compare only with runs that were held back alike.",
     )
 
 
-def _shared(pids: frozenset[int]) -> Caveat:
+def _shared(gpu: int, count: int) -> Caveat:
     return Caveat(
         "gpu-shared",
-        f"{len(pids)} other process(es) used the GPU at the beginning or end of this run.",
-        "Stop them and measure again; inside a container a process may be seen under another id.",
+        f"{count} other process(es) used GPU {gpu} at the beginning or end of this run.",
+        "Stop them and measure again; `nvidia-smi` lists them.",
+    )
+
+
+def _unsure_order() -> Caveat:
+    return Caveat(
+        "gpu-order",
+        "This machine has GPUs of several models, and CUDA may number them differently from NVML.",
+        "Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name GPUs by UUID in CUDA_VISIBLE_DEVICES.",
     )

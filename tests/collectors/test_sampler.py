@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from llmbench.collectors.cpu import Cpu
-from llmbench.collectors.sampler import Watched, watch
+from llmbench.collectors.sampler import NICENESS, Watched, watch
+from llmbench.errors import MeasurementError
 from llmbench.plugins import Options
 from llmbench.record import Series
 from llmbench.scenario import Scenario
@@ -58,8 +60,12 @@ def test_its_times_are_on_the_clock_of_the_load() -> None:
 
 def test_it_counts_its_own_cost() -> None:
     watched, _ = watched_while_busy(0.3, "cpu")
-    assert watched.facts["sampler"]["samples"] > 0
-    assert watched.facts["sampler"]["cpu_seconds"] > 0
+    cost = watched.facts["sampler"]
+    assert cost["samples"]["cpu"] > 0
+    assert cost["window_seconds"] >= 0.3
+    assert cost["cpu_seconds"] > 0
+    assert cost["cpu_percent_of_a_core"] == 100 * cost["cpu_seconds"] / cost["window_seconds"]
+    assert cost["startup_cpu_seconds"] > 0
 
 
 def test_the_memory_peak_sees_what_was_given_back_before_the_end() -> None:
@@ -83,7 +89,7 @@ def test_without_a_gpu_every_gpu_series_says_why_it_has_no_values() -> None:
     power = by_name(watched.series(origin))["gpu0_power_watts"]
     assert (power.values, power.available) == ((), False)
     assert power.why_unavailable is not None
-    assert power.why_unavailable.startswith("NVML is not available")
+    assert power.why_unavailable.startswith("no NVIDIA driver")
 
 
 def test_nobody_to_watch_with_is_no_error() -> None:
@@ -97,15 +103,84 @@ def test_a_watch_ends_with_the_error_of_what_it_watched() -> None:
         raise RuntimeError("the load broke")
 
 
-def test_the_sampler_ends_when_its_parent_is_killed() -> None:
+def test_a_collector_that_is_not_there_is_a_caveat_and_the_others_go_on() -> None:
+    unknown = SimpleNamespace(
+        model_dump=lambda mode: {"kind": "unknown", "interval": 0.02, "mode": mode}
+    )
+    with watch([unknown, *collectors("cpu")], os.getpid()) as watched:
+        time.sleep(0.1)
+    assert [caveat.kind for caveat in watched.caveats if caveat.kind == "collector-failed"]
+    assert "no collector named 'unknown'" in watched.facts["sampler"]["failures"]["unknown"]
+    assert by_name(watched.series(0.0))["process_rss_bytes"].values
+
+
+def only_child() -> psutil.Process:
+    (child,) = psutil.Process().children()
+    return child
+
+
+def test_when_the_sampler_is_killed_the_run_goes_on_and_series_say_why() -> None:
+    with watch(collectors("cpu", "gpu"), os.getpid()) as watched:
+        only_child().kill()
+    series = by_name(watched.series(0.0))
+    assert series["process_cpu_percent"].why_unavailable == (
+        "the sampler was killed by signal 9 during the run"
+    )
+    assert "gpu0_power_watts" in series
+    assert [caveat.kind for caveat in watched.caveats] == ["sampler-died"]
+
+
+def test_the_sampler_steps_aside_for_what_is_measured() -> None:
+    with watch(collectors("cpu"), os.getpid()):
+        assert only_child().nice() == psutil.Process().nice() + NICENESS
+
+
+def test_an_interrupt_from_the_terminal_is_left_to_the_parent() -> None:
+    with watch(collectors("cpu"), os.getpid()) as watched:
+        only_child().send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert watched.facts["sampler"]["samples"]["cpu"] > 0
+
+
+def test_it_stops_although_a_child_of_the_load_kept_its_pipe_open() -> None:
+    with watch(collectors("cpu"), os.getpid()) as watched:
+        pipes = [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if is_pipe(fd)]
+        keeper = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=pipes
+        )
+    with keeper:
+        assert keeper.poll() is None
+    assert watched.facts["sampler"]["samples"]
+
+
+def is_pipe(descriptor: Path) -> bool:
+    try:
+        return str(descriptor.readlink()).startswith("pipe:")
+    except FileNotFoundError:  # that of the listing itself
+        return False
+
+
+def test_a_sampler_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        pytest.raises(MeasurementError, match="the sampler ended with exit code 1"),
+        watch(collectors("cpu"), os.getpid()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kept_by", ["nobody", "a grandchild"])
+def test_the_sampler_ends_when_its_parent_is_killed(kept_by: str) -> None:
     options = Cpu.Options().model_dump(mode="json") | {"kind": "cpu"}
     script = (
         "import subprocess, sys, json, os, time\n"
+        f"keep = {kept_by == 'a grandchild'}\n"
         "child = subprocess.Popen([sys.executable, '-m', 'llmbench.collectors.sampler'],"
         " stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n"
-        f"job = {{'pid': os.getpid(), 'collectors': [{json.dumps(options)}]}}\n"
+        f"job = {{'pid': os.getpid(), 'parent': os.getpid(), 'collectors': [{options}]}}\n"
         "child.stdin.write(json.dumps(job) + '\\n'); child.stdin.flush()\n"
-        "assert child.stdout.readline() == 'ready\\n'\n"
+        "assert json.loads(child.stdout.readline())\n"
+        "if keep: subprocess.Popen(['sleep', '15'], pass_fds=[child.stdin.fileno()])\n"
         "print(child.pid, flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen(

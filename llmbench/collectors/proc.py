@@ -1,0 +1,138 @@
+"""What the kernel says of processes and of pressure, from the texts of /proc and control groups.
+
+Formats: proc(5), and the kernel's Documentation/accounting/psi.rst and cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+from llmbench.environment import limits
+
+__all__ = [
+    "Tree",
+    "field_number",
+    "frequency_files",
+    "involuntary_switches",
+    "mean_frequency",
+    "pressure_seconds",
+    "quota_held_seconds",
+]
+
+TREE_SECONDS = 1.0
+FREQUENCY_FILES = 16
+
+
+class Tree:
+    """A process and its descendants, less the sampler itself.
+
+    Listing them walks all of /proc, so it is done anew only once a second. Processor time of
+    descendants that ended is in that of who waited for them, so nothing is lost in between.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self._members: list[psutil.Process] = []
+        self._listed = float("-inf")
+
+    def cpu_seconds(self, now: float) -> float:
+        """Sum up user and system time. Raises psutil.NoSuchProcess when the root is gone."""
+        self._list(now)
+        return _cpu_seconds(self._root) + sum(map(_cpu_seconds_so_far, self._members))
+
+    def pids(self, now: float) -> frozenset[int]:
+        """Give the ids of all members."""
+        self._list(now)
+        return frozenset({self._root.pid, *(member.pid for member in self._members)})
+
+    def _list(self, now: float) -> None:
+        if now - self._listed < TREE_SECONDS:
+            return
+        descendants = self._root.children(recursive=True)
+        self._members = [each for each in descendants if each.pid != os.getpid()]
+        self._listed = now
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    return float(sum(process.cpu_times()[:4]))
+
+
+def _cpu_seconds_so_far(process: psutil.Process) -> float:
+    try:
+        return _cpu_seconds(process)
+    except psutil.NoSuchProcess:  # its parent waited for it and has its time
+        return 0.0
+
+
+def field_number(text: str, name: str) -> int | None:
+    """Read a number from lines such as ``VmHWM:  1024 kB`` or ``nr_throttled 3``."""
+    for line in text.splitlines():
+        words = line.replace(":", " ").split()
+        if len(words) > 1 and words[0] == name:
+            return int(words[1])
+    return None
+
+
+def pressure_seconds(text: str) -> float:
+    """Read ``/proc/pressure/cpu``: seconds, since boot, in which some task waited for a core.
+
+    Raises ValueError where the text has no such line.
+    """
+    for line in text.splitlines():
+        kind, _, fields = line.partition(" ")
+        if kind == "some":
+            return int(fields.rpartition("total=")[2]) / 1e6
+    raise ValueError(f"expected a line 'some ... total=...', got {text!r}")
+
+
+def involuntary_switches(process: Path) -> int:
+    """Sum up, over the threads of ``/proc/<pid>``, how often one had to give its core away.
+
+    A thread that ended takes its count with it.
+    """
+    return sum(map(_switches, process.glob("task/*/status")))
+
+
+def _switches(status: Path) -> int:
+    try:
+        text = status.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+        return 0
+    return field_number(text, "nonvoluntary_ctxt_switches") or 0
+
+
+def frequency_files(cpufreq: Path) -> list[Path]:
+    """List where current clocks can be read: a few are enough, and each read costs time."""
+    files = sorted(cpufreq.glob("policy*/scaling_cur_freq"))
+    step = max(1, len(files) // FREQUENCY_FILES)
+    return files[::step][:FREQUENCY_FILES]
+
+
+def mean_frequency(files: list[Path]) -> float:
+    """Average the clocks (the kernel gives kHz) in Hz."""
+    return sum(int(file.read_text()) for file in files) / len(files) * 1e3
+
+
+def quota_held_seconds(membership: str, root: Path) -> float | None:
+    """Give for how long control groups have held a process back since they were made.
+
+    ``membership`` is the text of ``/proc/<pid>/cgroup``, ``root`` where control groups are mounted.
+    Version 2 counts microseconds, version 1
+    nanoseconds; None where no group around the process counts.
+    """
+    held = [_held_seconds(folder / "cpu.stat") for folder in limits.groups("cpu", root, membership)]
+    return max((seconds for seconds in held if seconds is not None), default=None)
+
+
+def _held_seconds(stat: Path) -> float | None:
+    if not stat.exists():
+        return None
+    text = stat.read_text(encoding="utf-8")
+    for name, unit in (("throttled_usec", 1e-6), ("throttled_time", 1e-9)):
+        count = field_number(text, name)
+        if count is not None:
+            return count * unit
+    return None

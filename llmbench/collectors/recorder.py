@@ -1,0 +1,157 @@
+"""When a probe is read, and what its readings become."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from llmbench.caveats import Caveat
+from llmbench.collectors.base import Conclusion, Probe, Quantity
+from llmbench.record import Series
+
+__all__ = ["Recorder", "Ticks"]
+
+MISSED_SHARE = 0.05
+
+
+@dataclass(slots=True)
+class Ticks:
+    """Moments at whole multiples of an interval after the beginning, so that no delay adds up."""
+
+    began: float
+    interval: float
+    number: int = 1
+    missed: int = 0
+
+    @property
+    def due(self) -> float:
+        """The next moment, on the clock of ``began``."""
+        return self.began + self.number * self.interval
+
+    def go_on(self, now: float) -> None:
+        """Go on to the first moment after ``now``; those passed over count as missed."""
+        following = max(self.number, int((now - self.began) / self.interval)) + 1
+        self.missed += following - self.number - 1
+        self.number = following
+
+
+class Recorder:
+    """One collector at work: its probe, its pace, and what it has read so far.
+
+    A probe that cannot be opened, or fails later, is not read again; the reason is kept.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        interval: float,
+        open_probe: Callable[[], Probe],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.kind = kind
+        self._now = now
+        self.failure: str | None = None
+        self._probe: Probe = _Nothing()
+        self.quantities: tuple[Quantity, ...] = ()
+        self._guard(lambda: self._open(open_probe))
+        self._columns = [(array("d"), array("d")) for _ in self.quantities]
+        self.readings = 0
+        self.ticks = Ticks(now(), interval)
+
+    def begin(self) -> None:
+        """Let the window begin now."""
+        self._guard(self._probe.begin)
+        self.ticks = Ticks(self._now(), self.ticks.interval)
+
+    def _open(self, open_probe: Callable[[], Probe]) -> None:
+        self._probe = open_probe()
+        self.quantities = tuple(self._probe.quantities())
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        if self.failure:
+            return
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 (a probe may be anybody's; the others must go on)
+            self.failure = f"{type(error).__name__}: {error}"
+
+    @property
+    def due(self) -> float:
+        """When to read next; never again after a failure."""
+        return float("inf") if self.failure else self.ticks.due
+
+    def read(self) -> None:
+        """Read once, stamped when the reading is complete, and go on to the next moment."""
+        self._guard(self._read)
+        self.ticks.go_on(self._now())
+
+    def _read(self) -> None:
+        values, moment = self._probe.read(), self._now()
+        self.readings += 1
+        for (times, found), value in zip(self._columns, values, strict=True):
+            if value is not None:
+                times.append(moment)
+                found.append(value)
+
+    def series(self) -> Iterator[Series]:
+        """Give every quantity as a series, with times of the monotonic clock."""
+        for quantity, (times, values) in zip(self.quantities, self._columns, strict=True):
+            why = quantity.unavailable or self._why_empty()
+            if quantity.unavailable or not values:
+                yield Series.unavailable(quantity.name, quantity.unit, why)
+            else:
+                yield Series(quantity.name, quantity.unit, "measured", tuple(times), tuple(values))
+
+    def _why_empty(self) -> str:
+        if self.failure:
+            return f"the {self.kind} collector failed: {self.failure}"
+        if not self.readings:
+            return f"the run was shorter than the interval of {self.ticks.interval:g} s"
+        return "no reading succeeded during this run"
+
+    def conclude(self) -> Conclusion:
+        """Sum up: the probe's own facts and doubts, and doubts about the sampling itself."""
+        found = [Conclusion()]
+        self._guard(lambda: found.append(self._probe.conclude()))
+        return Conclusion(found[-1].facts, (*found[-1].caveats, *self._doubts()))
+
+    def _doubts(self) -> Iterator[Caveat]:
+        if self.failure:
+            yield _failed(self.kind, self.failure, self.readings)
+        due = self.readings + self.ticks.missed
+        if self.ticks.missed > MISSED_SHARE * due:
+            yield _late(self.kind, self.ticks.missed, due)
+
+
+class _Nothing:
+    """Stands in for a probe that could not be opened."""
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return ()
+
+    def begin(self) -> None:
+        pass
+
+    def read(self) -> tuple[float | None, ...]:
+        return ()
+
+    def conclude(self) -> Conclusion:
+        return Conclusion()
+
+
+def _failed(kind: str, why: str, readings: int) -> Caveat:
+    return Caveat(
+        "collector-failed",
+        f"The {kind} collector failed after {readings} reading(s): {why}.",
+        "Its series end there; `llmbench doctor` shows what this machine lets be read.",
+    )
+
+
+def _late(kind: str, missed: int, due: int) -> Caveat:
+    return Caveat(
+        "sampler-late",
+        f"The {kind} collector missed {missed} of {due} readings.",
+        "The processors were all busy; leave one free, or set a longer `interval`.",
+    )

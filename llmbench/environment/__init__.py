@@ -1,0 +1,100 @@
+"""What machine and software a run was measured on.
+
+A value that cannot be read is None, and ``reasons`` has under its name why. Nothing secret is
+read: of the environment's variables only a short list is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from llmbench import __version__
+from llmbench.environment import hardware, limits, nvml, software
+from llmbench.environment.reading import Missing, Reader, read_text
+
+__all__ = ["Missing", "capture", "fingerprint", "flat"]
+
+FINGERPRINT_LENGTH = 12
+
+# What must be alike for the speed of two machines to be compared; the GPUs' part is below.
+COMPARABLE = (
+    "cpu.model", "cpu.sockets", "cpu.physical_cores", "cpu.logical_cores", "cpu.usable_cores",
+    "cpu.numa_nodes", "cpu.governor", "cpu.turbo", "cpu.smt", "memory.total_bytes",
+    "system.machine", "system.virtual_machine", "container.cpu_limit_cores",
+)  # fmt: skip
+COMPARABLE_OF_GPU = ("name", "memory_bytes", "power_limit_watts", "ecc", "mig")
+
+
+def capture(folder: Path, root: Path = Path("/")) -> dict[str, Any]:
+    """Read the hardware, the system, library versions, settings, and git of a folder.
+
+    Takes a fraction of a second and imports no library that is asked about. ``root`` is where
+    /proc and /sys lie.
+    """
+    reader = Reader()
+    membership = reader.read("container.group", lambda: read_text(root / "proc/self/cgroup")) or ""
+    return {
+        "llmbench": __version__,
+        "cpu": reader.read_all("cpu", hardware.cpu_questions(root)),
+        "memory": reader.read_all("memory", hardware.memory_questions(root)),
+        "gpus": reader.read("gpus", lambda: nvml.describe_gpus(nvml.open_nvml(), reader)),
+        "system": _system(reader, root),
+        "container": _container(reader, root, membership),
+        "packages": reader.read_all("packages", software.package_questions()),
+        "threads": reader.read_all("threads", software.thread_questions()),
+        "variables": {name: os.environ.get(name) for name in software.VARIABLES},
+        "git": reader.read_all("git", software.git_questions(folder)),
+        "reasons": reader.reasons,
+    }
+
+
+def _system(reader: Reader, root: Path) -> dict[str, Any]:
+    return {
+        "os": platform.platform(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0],
+        "virtual_machine": reader.read("system.virtual_machine", lambda: hardware.is_virtual(root)),
+    }
+
+
+def _container(reader: Reader, root: Path, membership: str) -> dict[str, Any]:
+    asked = limits.questions(root / limits.ROOT.relative_to("/"), membership)
+    kind = {"kind": lambda: hardware.container_kind(root, membership)}
+    return reader.read_all("container", kind | asked)
+
+
+def flat(environment: dict[str, Any]) -> dict[str, Any]:
+    """Flatten to dotted names (``cpu.model``, ``gpus.0.name``); ``reasons`` are left out."""
+    parts = {name: value for name, value in environment.items() if name != "reasons"}
+    return dict(_leaves("", parts))
+
+
+def _leaves(prefix: str, value: Any) -> list[tuple[str, Any]]:
+    inner = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(inner, dict) or not inner:
+        return [(prefix, value)]
+    dot = "." if prefix else ""
+    return [leaf for key, each in inner.items() for leaf in _leaves(f"{prefix}{dot}{key}", each)]
+
+
+def fingerprint(environment: dict[str, Any]) -> str:
+    """Give a short hash that is alike for runs whose hardware may be compared.
+
+    Kinds, numbers, limits and clock settings of processors, memory and GPUs are in it; single
+    cards' ids, software and what changes by the minute are not. Memory counts in whole GiB, since
+    kernels keep back a little more or less.
+    """
+    found = flat(environment)
+    told = {name: found.get(name) for name in COMPARABLE}
+    told["memory.total_bytes"] = round((told["memory.total_bytes"] or 0) / 2**30)
+    gpus = environment.get("gpus") or []
+    told["gpus"] = [{name: gpu.get(name) for name in COMPARABLE_OF_GPU} for gpu in gpus]
+    text = json.dumps(told, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]

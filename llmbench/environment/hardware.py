@@ -1,0 +1,109 @@
+"""Processors and memory as /proc and /sys tell of them, and what holds this process in."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from llmbench.environment.reading import Missing, read_text
+
+__all__ = ["container_kind", "cpu_questions", "cpu_range", "is_virtual", "memory_questions"]
+
+# Where container engines leave their mark.
+MARKS = {".dockerenv": "docker", "run/.containerenv": "podman"}
+
+
+def cpu_questions(root: Path) -> dict[str, Callable[[], Any]]:
+    """List what can be asked of the processors; ``root`` is that of /proc and /sys."""
+    cpu = root / "sys/devices/system/cpu"
+    return {
+        "model": lambda: _cpu_model(read_text(root / "proc/cpuinfo")),
+        "sockets": lambda: _sockets(read_text(root / "proc/cpuinfo")),
+        "physical_cores": lambda: psutil.cpu_count(logical=False),
+        "logical_cores": psutil.cpu_count,
+        "usable_cores": lambda: len(os.sched_getaffinity(0)),
+        "numa_nodes": lambda: cpu_range(read_text(root / "sys/devices/system/node/online")),
+        "governor": lambda: _governors(cpu),
+        "turbo": lambda: _turbo(cpu),
+        "smt": lambda: read_text(cpu / "smt/active") == "1",
+    }
+
+
+def memory_questions(root: Path) -> dict[str, Callable[[], Any]]:
+    """List what can be asked of the memory."""
+    pages = root / "sys/kernel/mm/transparent_hugepage/enabled"
+    return {
+        "total_bytes": lambda: psutil.virtual_memory().total,
+        "transparent_hugepages": lambda: _chosen(read_text(pages)),
+    }
+
+
+def _cpu_model(cpuinfo: str) -> str:
+    for line in cpuinfo.splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    raise Missing("/proc/cpuinfo names no model")
+
+
+def _sockets(cpuinfo: str) -> int:
+    packages = set(re.findall(r"^physical id\s*:\s*(\d+)", cpuinfo, re.MULTILINE))
+    if not packages:
+        raise Missing("/proc/cpuinfo names no sockets")
+    return len(packages)
+
+
+def cpu_range(text: str) -> int:
+    """Count what a kernel list such as ``0-3,8,10-11`` names."""
+    ends = [part.partition("-") for part in text.split(",")]
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
+
+
+def _governors(cpu: Path) -> str:
+    """Name the clock governors in use, most often one."""
+    files = sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_governor"))
+    if not files:
+        raise Missing("the kernel shows no cpufreq here; a virtual machine hides it")
+    return ", ".join(sorted({read_text(file) for file in files}))
+
+
+def _turbo(cpu: Path) -> bool:
+    """Tell whether clocks above the nominal one are allowed."""
+    intel, generic = cpu / "intel_pstate/no_turbo", cpu / "cpufreq/boost"
+    if intel.exists():
+        return read_text(intel) == "0"
+    if generic.exists():
+        return read_text(generic) == "1"
+    raise Missing("the kernel shows no turbo switch here; a virtual machine hides it")
+
+
+def _chosen(text: str) -> str:
+    """Give the word in brackets of ``always [madvise] never``."""
+    found = re.search(r"\[(\w+)\]", text)
+    if not found:
+        raise Missing(f"expected a choice in brackets, got {text!r}")
+    return found.group(1)
+
+
+def is_virtual(root: Path) -> bool:
+    """Tell whether the processor says that it is a virtual machine's (x86 only)."""
+    cpuinfo = read_text(root / "proc/cpuinfo")
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
+    if not flags:
+        raise Missing("/proc/cpuinfo lists no flags")
+    return "hypervisor" in flags.group(1).split()
+
+
+def container_kind(root: Path, membership: str) -> str:
+    """Name what contains this process. Raises Missing where there is no sign of a container."""
+    for mark, kind in MARKS.items():
+        if (root / mark).exists():
+            return kind
+    for kind in ("kubepods", "docker", "lxc", "libpod"):
+        if kind in membership:
+            return kind
+    raise Missing("no sign of a container")

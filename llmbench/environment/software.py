@@ -1,0 +1,104 @@
+"""Libraries, settings and the state of the working folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from llmbench.environment.reading import Missing
+
+__all__ = ["PACKAGES", "VARIABLES", "git_questions", "package_questions", "thread_questions"]
+
+PACKAGES = (
+    "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "safetensors",
+    "accelerate", "gguf", "triton", "nvidia-ml-py", "onnxruntime", "onnxruntime-gpu", "torchao",
+    "ray",
+)  # fmt: skip
+
+# The only variables that are kept; none can hold a secret.
+VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF",
+    "TORCHINDUCTOR_CACHE_DIR", "HF_HUB_OFFLINE",
+)  # fmt: skip
+
+GIT_SECONDS = 10
+
+
+def package_questions() -> dict[str, Callable[[], str]]:
+    """List the libraries whose versions can be asked; none is imported."""
+    return {name: _version_of(name) for name in PACKAGES}
+
+
+def _version_of(package: str) -> Callable[[], str]:
+    def read() -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            raise Missing("not installed") from None
+
+    return read
+
+
+def thread_questions() -> dict[str, Callable[[], Any]]:
+    """List how many threads torch takes when it is not told."""
+    return {"torch": lambda: _loaded_torch().get_num_threads()}
+
+
+def _loaded_torch() -> Any:
+    """Give torch where this process has it already: importing it takes seconds."""
+    if "torch" not in sys.modules:
+        raise Missing("torch is not loaded in this process")
+    return sys.modules["torch"]
+
+
+def git_questions(folder: Path) -> dict[str, Callable[[], Any]]:
+    """List what can be asked of the repository that a folder is in."""
+    return {
+        "commit": lambda: _git(folder, ["rev-parse", "--verify", "HEAD"]),
+        "branch": lambda: _branch(_git(folder, ["branch", "--show-current"])),
+        "dirty": lambda: bool(_git(folder, ["status", "--porcelain"])),
+    }
+
+
+def _branch(name: str) -> str:
+    if not name:
+        raise Missing("no branch is checked out")
+    return name
+
+
+def _git(folder: Path, words: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *words],  # noqa: S607 (git is wherever the user has it)
+            cwd=folder,
+            # messages in English; and `status` must not lock a repository that others work in
+            env={**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=GIT_SECONDS,
+        )
+    except FileNotFoundError:
+        raise Missing("git is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise Missing(f"git took longer than {GIT_SECONDS} s") from None
+    if done.returncode:
+        raise Missing(_why_git_failed(folder, done.stderr))
+    return done.stdout.strip()
+
+
+def _why_git_failed(folder: Path, stderr: str) -> str:
+    if "not a git repository" in stderr:
+        return f"{folder.name or folder} is not in a git repository"
+    if "Needed a single revision" in stderr:
+        return "the repository has no commit yet"
+    if "dubious ownership" in stderr:
+        return "the repository belongs to another user; see git's setting safe.directory"
+    return f"git failed: {stderr.strip().partition(chr(10))[0]}"

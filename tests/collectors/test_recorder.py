@@ -1,0 +1,180 @@
+"""When a probe is read, and what its readings become, on a virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.caveats import Caveat
+from llmbench.clock import VirtualClock
+from llmbench.collectors.base import Conclusion, Quantity
+from llmbench.collectors.recorder import Recorder, Ticks
+
+SEEN = Conclusion({"seen": True}, (Caveat("seen", "Something was seen.", "Look."),))
+
+
+class Scripted:
+    """Gives known readings; an exception among them is raised."""
+
+    def __init__(
+        self, readings: Sequence[Sequence[float | None] | Exception], clock: VirtualClock
+    ) -> None:
+        self.script, self.clock = iter(readings), clock
+
+    def quantities(self) -> Sequence[Quantity]:
+        return Quantity("a", "A"), Quantity("b", "B"), Quantity("c", "C", "not on this machine")
+
+    def begin(self) -> None:
+        pass
+
+    def read(self) -> Sequence[float | None]:
+        self.clock.advance(0.25)
+        found = next(self.script)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def conclude(self) -> Conclusion:
+        return SEEN
+
+
+def recorder(*readings: Sequence[float | None] | Exception) -> tuple[Recorder, VirtualClock]:
+    clock = VirtualClock()
+    made = Recorder("scripted", 1.0, lambda: Scripted(readings, clock), clock.now)
+    made.begin()
+    return made, clock
+
+
+def record(made: Recorder, clock: VirtualClock, times: int) -> None:
+    for _ in range(times):
+        clock.sleep_until(made.due)
+        made.read()
+
+
+def test_readings_are_stamped_when_they_are_complete() -> None:
+    made, clock = recorder((1, 10, None), (2, 20, None))
+    record(made, clock, 2)
+    first, second, third = made.series()
+    assert (first.times, first.values) == ((1.25, 2.25), (1.0, 2.0))
+    assert (second.times, second.values) == ((1.25, 2.25), (10.0, 20.0))
+    assert third.why_unavailable == "not on this machine"
+
+
+def test_a_reading_that_is_not_to_be_had_leaves_a_gap_and_no_zero() -> None:
+    made, clock = recorder((1, 10, None), (None, 20, None), (3, 30, None))
+    record(made, clock, 3)
+    first, _, _ = made.series()
+    assert (first.times, first.values) == ((1.25, 3.25), (1.0, 3.0))
+
+
+def test_quantities_that_never_could_be_read_say_so() -> None:
+    made, clock = recorder((None, 1, None))
+    record(made, clock, 1)
+    first, _, _ = made.series()
+    assert first.why_unavailable == "no reading succeeded during this run"
+
+
+def test_a_run_shorter_than_the_interval_says_so() -> None:
+    made, _ = recorder()
+    first, _, _ = made.series()
+    assert first.why_unavailable == "the run was shorter than the interval of 1 s"
+
+
+def test_a_probe_that_fails_in_the_middle_keeps_what_it_has_with_the_reason() -> None:
+    made, clock = recorder((1, 10, None), OSError("the card fell off the bus"))
+    record(made, clock, 2)
+    first, _, _ = made.series()
+    assert first.values == (1.0,)
+    assert made.due == float("inf")
+    conclusion = made.conclude()
+    assert conclusion.facts == {}
+    assert [caveat.message for caveat in conclusion.caveats] == [
+        "The scripted collector failed after 1 reading(s): OSError: the card fell off the bus."
+    ]
+
+
+def test_a_probe_that_fails_at_its_first_reading_gives_series_with_the_reason() -> None:
+    made, clock = recorder(OSError("no"))
+    record(made, clock, 1)
+    first, _, _ = made.series()
+    assert first.why_unavailable == "the scripted collector failed: OSError: no"
+
+
+def test_a_probe_with_too_few_values_fails() -> None:
+    made, clock = recorder((1, 10))
+    record(made, clock, 1)
+    assert made.failure is not None
+    assert made.failure.startswith("ValueError")
+
+
+def test_a_probe_that_cannot_be_opened_is_a_caveat() -> None:
+    def broken() -> Scripted:
+        raise PermissionError("not allowed")
+
+    made = Recorder("broken", 1.0, broken)
+    made.begin()
+    assert made.due == float("inf")
+    assert list(made.series()) == []
+    assert [caveat.kind for caveat in made.conclude().caveats] == ["collector-failed"]
+
+
+def test_what_the_probe_concluded_is_handed_on() -> None:
+    made, _ = recorder()
+    assert made.conclude() == SEEN
+
+
+def test_a_probe_that_fails_at_the_end_keeps_its_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: Scripted) -> Conclusion:
+        raise OSError("gone")
+
+    monkeypatch.setattr(Scripted, "conclude", failing)
+    made, clock = recorder((1, 10, None))
+    record(made, clock, 1)
+    assert [caveat.kind for caveat in made.conclude().caveats] == ["collector-failed"]
+    assert next(iter(made.series())).values == (1.0,)
+
+
+def test_missing_more_than_one_reading_in_twenty_is_a_caveat() -> None:
+    made, clock = recorder(*[(1, 1, None)] * 3)
+    record(made, clock, 2)
+    clock.advance(2)
+    record(made, clock, 1)
+    assert made.ticks.missed == 1
+    caveat = made.conclude().caveats[-1]
+    assert (caveat.kind, caveat.message) == (
+        "sampler-late",
+        "The scripted collector missed 1 of 4 readings.",
+    )
+
+
+def test_a_reading_that_comes_late_does_not_move_those_after_it() -> None:
+    ticks = Ticks(began=100.0, interval=0.5)
+    dues = []
+    for late in (0.0, 0.3, 0.1):
+        dues.append(ticks.due)
+        ticks.go_on(ticks.due + late)
+    assert dues == [100.5, 101.0, 101.5]
+    assert ticks.missed == 0
+
+
+def test_readings_that_were_passed_over_are_counted() -> None:
+    ticks = Ticks(began=0.0, interval=1.0)
+    ticks.go_on(4.5)
+    assert (ticks.due, ticks.missed) == (5.0, 3)
+
+
+@given(
+    interval=st.floats(0.01, 10),
+    delays=st.lists(st.floats(0, 100), min_size=1, max_size=50),
+)
+def test_every_moment_is_read_or_missed(interval: float, delays: list[float]) -> None:
+    ticks = Ticks(began=0.0, interval=interval)
+    for delay in delays:
+        now = ticks.due + delay
+        ticks.go_on(now)
+        assert ticks.due == pytest.approx(ticks.number * interval)
+        assert ticks.due > now - 1e-6
+    assert len(delays) + ticks.missed == ticks.number - 1
