@@ -1,0 +1,91 @@
+"""Libraries, threads and the repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llmbench.environment import software
+
+Asked = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
+
+
+def test_a_library_that_is_not_installed_has_the_reason(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(software, "version", version)
+    found, reasons = asked(software.package_questions())
+    assert found["ray"] is None
+    assert reasons["it.ray"] == "not installed"
+
+
+def test_torchs_threads_are_known_only_where_it_is_loaded(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 6))
+    assert asked(software.thread_questions())[0] == {"torch": 6}
+    monkeypatch.delitem(sys.modules, "torch")
+    assert asked(software.thread_questions())[1] == {
+        "it.torch": "torch is not loaded in this process"
+    }
+
+
+def test_outside_a_repository_there_is_no_commit(captured: dict[str, Any]) -> None:
+    assert captured["git"] == {"commit": None, "branch": None, "dirty": None}
+    assert "is not in a git repository" in captured["reasons"]["git.commit"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    subprocess.run(["git", "-C", tmp_path, "init", "-q", "-b", "trunk"], check=True)
+    return tmp_path
+
+
+def commit(repository: Path) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    words = ["commit", "-q", "--allow-empty", "-m", "first"]
+    subprocess.run(["git", "-C", repository, *who, *words], check=True)
+
+
+def test_the_commit_of_the_folder_is_kept_and_whether_it_was_changed(
+    asked: Asked, repository: Path
+) -> None:
+    commit(repository)
+    found, reasons = asked(software.git_questions(repository))
+    assert reasons == {}
+    assert len(found["commit"]) == 40
+    assert (found["branch"], found["dirty"]) == ("trunk", False)
+    (repository / "new").write_text("")
+    assert asked(software.git_questions(repository))[0]["dirty"] is True
+
+
+def test_a_repository_without_a_commit_says_so(asked: Asked, repository: Path) -> None:
+    assert asked(software.git_questions(repository))[1] == {
+        "it.commit": "the repository has no commit yet"
+    }
+
+
+def test_a_detached_head_is_on_no_branch(asked: Asked, repository: Path) -> None:
+    commit(repository)
+    subprocess.run(["git", "-C", repository, "checkout", "-q", "--detach"], check=True)
+    assert asked(software.git_questions(repository))[1] == {"it.branch": "no branch is checked out"}
+
+
+def test_a_machine_without_git_says_so(
+    asked: Asked,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("empty")))
+    assert set(asked(software.git_questions(repository))[1].values()) == {"git is not installed"}
