@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["add_parser", "run"]
+if TYPE_CHECKING:  # rich is loaded only where something is printed
+    from rich.console import Console
+    from rich.table import Table
+
+__all__ = ["Advice", "add_parser", "advise", "run"]
 
 EXAMPLES = """\
 examples:
-  llmbench doctor
-  llmbench doctor --json > machine.json
+  llmbench doctor                        a table, and advice
+  llmbench doctor --json > machine.json  the same for machines
+  llmbench doctor --json | jq -r .fingerprint
 """
 
-EXTRAS = {"onnxruntime": "onnx", "onnxruntime-gpu": "onnx-gpu", "torchao": "quant", "ray": "ray"}
-BUSY_LOAD = 0.5
+BUSY_PERCENT = 10.0
+BUSY_SECONDS = 0.5
+
+# Optional parts: the extra, what it is for, and the packages of which one is enough.
+EXTRAS = (
+    ("onnx", "the onnx backend", ("onnxruntime", "onnxruntime-gpu")),
+    ("quant", "quantized models", ("torchao",)),
+    ("ray", "runs on several machines", ("ray",)),
+)
+
+TITLES = {"missing": "Not here", "disturbs": "Would disturb a measurement"}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Something that is missing or would disturb: about what, and what to do."""
+
+    group: Literal["missing", "disturbs"]
+    about: str
+    message: str
+    remedy: str
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,66 +60,196 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the environment and the advice."""
+    import psutil
+
     from llmbench import environment
 
     found = environment.capture(Path.cwd())
-    advice = list(_advice(found))
+    busy = psutil.cpu_percent(interval=BUSY_SECONDS)
+    advice = list(advise(found, busy))
+    told = {
+        **found,
+        "fingerprint": environment.fingerprint(found),
+        "busy_percent": busy,
+        "advice": [asdict(each) for each in advice],
+    }
     if arguments.json:
-        print(json.dumps({**found, "advice": advice}, indent=1))
+        print(json.dumps(told, indent=1))
     else:
-        _print(found, advice)
+        _print(told, advice)
     return 0
 
 
-def _print(found: dict[str, Any], advice: list[str]) -> None:
+# -- what to say -----------------------------------------------------------------------------------
+
+
+def advise(found: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
+    """Say what an environment lacks and what in it would disturb; nothing where all is well."""
+    yield from _missing(found)
+    yield from _clocks(found["cpu"])
+    yield from _neighbours(found, busy_percent)
+    yield from _limits(found)
+    for index, gpu in enumerate(found["gpus"] or []):
+        yield from _gpu(index, gpu)
+
+
+def _missing(found: Mapping[str, Any]) -> Iterator[Advice]:
+    packages = found["packages"]
+    if not found["gpus"]:
+        why = found["reasons"].get("gpus", "NVML lists no GPU")
+        yield Advice(
+            "missing",
+            "gpu",
+            f"No GPU can be used ({why}).",
+            "Install NVIDIA's driver if there is a card (Debian, Ubuntu: sudo apt install "
+            "nvidia-driver); without one `device: auto` takes the CPU.",
+        )
+    elif "+cpu" in (packages["torch"] or ""):
+        yield Advice(
+            "missing",
+            "torch",
+            f"torch {packages['torch']} is built for the CPU, so the GPU stays idle.",
+            "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
+        )
+    for extra, purpose, choices in EXTRAS:
+        if not any(packages[name] for name in choices):
+            name = "onnx-gpu" if extra == "onnx" and found["gpus"] else extra
+            yield Advice(
+                "missing",
+                extra,
+                f"{choices[0]} is not installed; it is for {purpose}.",
+                f"pip install 'llmbench[{name}]'",
+            )
+
+
+def _clocks(cpu: Mapping[str, Any]) -> Iterator[Advice]:
+    if cpu["governor"] not in (None, "performance"):
+        yield Advice(
+            "disturbs",
+            "governor",
+            f"The CPU governor is {cpu['governor']}, so clocks follow the load.",
+            "sudo cpupower frequency-set -g performance",
+        )
+    if cpu["turbo"]:
+        yield Advice(
+            "disturbs",
+            "turbo",
+            "Turbo is on, so clocks fall as the processor warms up.",
+            "For steadier figures: echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo "
+            "(not Intel's: echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost)",
+        )
+
+
+def _neighbours(found: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
+    if busy_percent > BUSY_PERCENT:
+        yield Advice(
+            "disturbs",
+            "load",
+            f"Other programs use {busy_percent:.0f} % of the processors just now"
+            f" (load average {found['system']['load_average']:.1f}).",
+            "Stop them before you measure; `top` lists them.",
+        )
+    if found["system"]["virtual_machine"]:
+        yield Advice(
+            "disturbs",
+            "virtual-machine",
+            "This is a virtual machine; its host may give its processors to others.",
+            "Compare runs of the same day, and watch for the caveat cpu-stolen.",
+        )
+
+
+def _limits(found: Mapping[str, Any]) -> Iterator[Advice]:
+    limit, cores = found["container"]["cpu_limit_cores"], found["cpu"]["usable_cores"]
+    if limit and limit < (cores or 0):
+        yield Advice(
+            "disturbs",
+            "cpu-quota",
+            f"A quota allows {limit:g} cores, and {cores} are shown.",
+            f"Set `engine: {{threads: {max(1, int(limit))}}}` in scenarios, or raise the quota.",
+        )
+    if found["memory"]["transparent_hugepages"] == "always":
+        yield Advice(
+            "disturbs",
+            "huge-pages",
+            "Transparent huge pages are always on, so the kernel may stop a program to make them.",
+            "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled",
+        )
+
+
+def _gpu(index: int, gpu: Mapping[str, Any]) -> Iterator[Advice]:
+    if gpu["persistence"] is False:
+        yield Advice(
+            "disturbs",
+            f"gpu{index}-persistence",
+            f"GPU {index} forgets its state when idle, so the next start is slow.",
+            f"sudo nvidia-smi -i {index} -pm 1",
+        )
+    if gpu["mig"]:
+        yield Advice(
+            "disturbs",
+            f"gpu{index}-mig",
+            f"GPU {index} is split into MIG instances, so power and energy cannot be told apart.",
+            f"sudo nvidia-smi -i {index} -mig 0",
+        )
+
+
+# -- how to say it ---------------------------------------------------------------------------------
+
+
+def _print(told: Mapping[str, Any], advice: list[Advice]) -> None:
     from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(_table(told))
+    for group, title in TITLES.items():
+        _print_advice(console, title, [each for each in advice if each.group == group])
+
+
+def _table(told: Mapping[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, shown, why in _rows(told):
+        is_part = not name.startswith(" ")
+        label = f"[bold]{escape(name)}[/]" if is_part else escape(name)
+        table.add_row(label, f"[dim]— {escape(why)}[/]" if why else escape(shown))
+    return table
+
+
+def _rows(told: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """Give (name, value, why there is none); names within a part are indented under its title."""
     from llmbench.environment import flat
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in flat(found).items():
-        why = found["reasons"].get(name)
-        shown = f"[dim]— {escape(why)}[/]" if why else escape(_shown(name, value))
-        table.add_row(f"[bold]{name}[/]", shown)
-    console = Console(highlight=False)
-    console.print(table)
-    for line in advice:
-        console.print(f"[yellow]![/] {escape(line)}")
-    if not advice:
-        console.print("[green]nothing found that would disturb a measurement[/]")
+    facts = {key: value for key, value in told.items() if key not in ("advice", "busy_percent")}
+    last = ""
+    for path, value in flat(facts).items():
+        part, _, name = path.partition(".")
+        if part == "variables" and value is None:  # not set, which needs no row
+            continue
+        if name and part != last:
+            yield part, "", None
+        yield f"  {name}" if name else part, _shown(path, value), told["reasons"].get(path)
+        last = part
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(path: str, value: Any) -> str:
     from llmbench.units import format_bytes
 
-    if name.endswith("_bytes") and isinstance(value, int):
+    if path.endswith("_bytes") and isinstance(value, int):
         return format_bytes(value)
-    return "—" if value is None else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _advice(found: dict[str, Any]) -> Iterator[str]:
-    """Say what is missing or would disturb, each with what to do."""
-    cpu, load = found["cpu"], found["system"]["load_average"]
-    if not found["gpus"]:
-        yield (
-            f"no GPU: {found['reasons'].get('gpus', 'none is visible')}; install the NVIDIA driver "
-            "if there is one, else `device: auto` takes the CPU"
-        )
-    if cpu["governor"] not in (None, "performance"):
-        yield (
-            f"the CPU governor is {cpu['governor']!r}, so clocks wander; set it with: "
-            "sudo cpupower frequency-set -g performance"
-        )
-    if load > BUSY_LOAD * (cpu["logical_cores"] or 1):
-        yield f"the load average is {load:.1f}; stop what else is running before you measure"
-    limit = found["container"]["cpu_limit_cores"]
-    if limit and limit < (cpu["usable_cores"] or 0):
-        yield (
-            f"this container may use {limit:g} cores of {cpu['usable_cores']}; set "
-            f"`engine: {{threads: {max(1, int(limit))}}}` in scenarios"
-        )
-    for package, extra in EXTRAS.items():
-        if not found["packages"][package]:
-            yield f"{package} is not installed; to use it: pip install 'llmbench[{extra}]'"
+def _print_advice(console: Console, title: str, advice: list[Advice]) -> None:
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console.print(f"\n[bold]{title}[/]" + ("" if advice else ": nothing"))
+    for each in advice:
+        console.print(f"[yellow]![/] {escape(each.message)}")
+        console.print(Padding(escape(each.remedy), (0, 0, 0, 2)))

@@ -1,0 +1,150 @@
+"""``llmbench doctor``: what it prints, and which advice it gives for which machine."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbench import environment
+from llmbench.cli import main
+from llmbench.cli.doctor import advise
+
+Capture = pytest.CaptureFixture[str]
+
+GPU = {"name": "H100", "uuid": "GPU-1", "persistence": True, "mig": False}
+
+FINE: dict[str, Any] = {
+    "cpu": {"governor": "performance", "turbo": False, "usable_cores": 8, "logical_cores": 8},
+    "memory": {"transparent_hugepages": "madvise"},
+    "gpus": [GPU],
+    "system": {"load_average": 3.2, "virtual_machine": False},
+    "container": {"cpu_limit_cores": None},
+    "packages": {
+        "torch": "2.13.0",
+        "onnxruntime": None,
+        "onnxruntime-gpu": "1.30",
+        "torchao": "0.16",
+        "ray": "2.40",
+    },
+    "reasons": {},
+}
+
+
+def about(found: dict[str, Any], busy_percent: float = 0.0) -> list[str]:
+    return [advice.about for advice in advise(found, busy_percent)]
+
+
+def told(found: dict[str, Any], busy_percent: float = 0.0) -> str:
+    (advice,) = advise(found, busy_percent)
+    return f"{advice.message} {advice.remedy}"
+
+
+def but(part: str, name: str, value: Any) -> dict[str, Any]:
+    """Give a fine machine with one thing changed."""
+    found = deepcopy(FINE)
+    found[part][name] = value
+    return found
+
+
+def test_a_machine_where_all_is_well_needs_no_advice() -> None:
+    assert about(FINE, busy_percent=10.0) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "command"),
+    [
+        ("cpu", "governor", "powersave", "sudo cpupower frequency-set -g performance"),
+        ("cpu", "turbo", True, "sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo"),
+        ("container", "cpu_limit_cores", 2.5, "engine: {threads: 2}"),
+        ("container", "cpu_limit_cores", 0.5, "engine: {threads: 1}"),
+        ("memory", "transparent_hugepages", "always", "echo madvise | sudo tee"),
+        ("system", "virtual_machine", True, "cpu-stolen"),
+        ("packages", "torch", "2.13.0+cpu", "pip install --force-reinstall torch"),
+        ("packages", "torchao", None, "pip install 'llmbench[quant]'"),
+        ("packages", "ray", None, "pip install 'llmbench[ray]'"),
+        ("packages", "onnxruntime-gpu", None, "pip install 'llmbench[onnx-gpu]'"),
+    ],
+)
+def test_each_thing_that_is_wrong_has_one_piece_of_advice_with_what_to_type(
+    part: str, name: str, value: Any, command: str
+) -> None:
+    assert command in told(but(part, name, value))
+
+
+def test_a_quota_of_all_cores_is_no_limit() -> None:
+    assert about(but("container", "cpu_limit_cores", 8.0)) == []
+
+
+def test_what_cannot_be_read_is_not_advised_on() -> None:
+    assert about(but("cpu", "governor", None)) == []
+    assert about(but("cpu", "turbo", None)) == []
+    assert about(but("memory", "transparent_hugepages", None)) == []
+    assert about(but("system", "virtual_machine", None)) == []
+
+
+def test_programs_that_run_just_now_are_told_of() -> None:
+    assert told(FINE, busy_percent=42.0).startswith(
+        "Other programs use 42 % of the processors just now (load average 3.2)."
+    )
+
+
+def test_without_a_gpu_the_reason_is_given_and_onnx_is_that_for_cpus() -> None:
+    found = {**but("packages", "onnxruntime-gpu", None), "gpus": None}
+    found["reasons"] = {"gpus": "no NVIDIA driver: NVML Shared Library Not Found"}
+    gpu, onnx = advise(found, 0.0)
+    assert gpu.message == ("No GPU can be used (no NVIDIA driver: NVML Shared Library Not Found).")
+    assert onnx.remedy == "pip install 'llmbench[onnx]'"
+
+
+def test_a_torch_for_cpus_is_right_where_there_is_no_gpu() -> None:
+    assert about({**but("packages", "torch", "2.13.0+cpu"), "gpus": None}) == ["gpu"]
+
+
+def test_each_card_has_its_own_advice() -> None:
+    cards = [GPU, {**GPU, "persistence": False}, {**GPU, "mig": True}, {**GPU, "mig": None}]
+    assert about({**FINE, "gpus": cards}) == ["gpu1-persistence", "gpu2-mig"]
+
+
+def test_it_prints_the_machine_and_ends_well(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    found = environment.capture(Path.cwd())
+    assert str(found["cpu"]["model"]) in text
+    assert environment.fingerprint(found) in text
+    assert "Would disturb a measurement" in text
+    if found["gpus"] is None:
+        assert f"— {found['reasons']['gpus']}" in text
+
+
+def test_it_shows_no_brackets_of_markup(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "[red]0")
+    main(["doctor"])
+    assert "[red]0" in capsys.readouterr().out
+
+
+def test_variables_that_are_not_set_are_left_out_of_the_table(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    main(["doctor"])
+    text = capsys.readouterr().out
+    assert "OMP_NUM_THREADS" in text
+    assert "OMP_WAIT_POLICY" not in text
+
+
+def test_for_machines_it_prints_json(capsys: Capture) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["fingerprint"] == environment.fingerprint(environment.capture(Path.cwd()))
+    assert 0 <= found["busy_percent"] <= 100
+    for advice in found["advice"]:
+        assert advice.keys() == {"group", "about", "message", "remedy"}
