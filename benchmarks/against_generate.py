@@ -64,7 +64,14 @@ class Served:
         demand = Demand(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
         buckets = backend.buckets(demand, slots, MAX_LENGTH)
         cache = KvCache.allocate(model.module, slots, MAX_LENGTH)
-        self.runner = TorchRunner(model.module, cache, Greedy(), buckets, backend.compile_step)
+        self.runner = TorchRunner(
+            model.module,
+            cache,
+            Greedy(),
+            buckets,
+            compile_prefill=backend.compile_prefill,
+            compile_decode=backend.compile_decode,
+        )
         self.slots = slots
         for rehearsal in self.runner.rehearsals(backend.rehearsed(buckets, demand)).values():
             rehearsal()

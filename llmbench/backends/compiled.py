@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from llmbench import plugins
 from llmbench.backends.base import Demand
+from llmbench.backends.eager import REHEARSED
 from llmbench.backends.local import LocalBackend
 from llmbench.engine.buckets import Buckets, doublings
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Compiled"]
 
 LEAST_PROMPT = 32
-ROWS_FACTOR = 4
+ROWS_FACTOR = 8
 MOST_SHAPES = 256
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
@@ -25,31 +27,35 @@ CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 class Compiled(LocalBackend):
     """torch.compile: whole steps in one graph, in few shapes that are compiled before the load.
 
-    On a GPU ``mode: reduce-overhead`` replays steps as CUDA graphs. ``dynamic: true`` compiles one
-    graph for all sizes, which starts sooner and runs slower.
+    On a GPU ``mode: reduce-overhead`` replays steps as CUDA graphs. Each shape of a step is a graph
+    to compile, so by default prefills are not compiled: they are bound by arithmetic, not by
+    overhead, and come in many lengths. ``dynamic: true`` compiles one graph for all sizes.
     """
 
     class Options(plugins.Options):
-        """``{kind: compiled, mode: reduce-overhead, fullgraph: true, dynamic: false}``."""
+        """``{kind: compiled, mode: reduce-overhead, prefill: compiled, row_buckets: [1, 8]}``."""
 
         mode: Literal[
             "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
         ] = "default"
         fullgraph: bool = Field(default=True, description="fail where a step would be split")
         dynamic: bool = Field(default=False, description="one graph for all sizes")
+        prefill: Literal["eager", "compiled"] = Field(
+            default="eager", description="compile prefills too, one graph a bucket of lengths"
+        )
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
             min_length=1,
-            description="sizes of a decode batch (default: 1, 4, 16, ... up to the slots)",
+            description="sizes of a decode batch (default: 1, 8, 64, ... up to the slots)",
         )
 
     def __init__(self, options: Options) -> None:
         self.options = options
 
     def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
-        """Round prompts up to doublings of 32, batches to a few sizes, and read the whole cache."""
-        longest_prompt = min(max_length, max(demand.prompt_lengths))
-        prompts = doublings(min(LEAST_PROMPT, longest_prompt), longest_prompt)
+        """Round what is compiled up to few sizes, and read the whole cache."""
+        eager = self.options.prefill == "eager"
+        prompts = demand.prompt_lengths if eager else _padded(demand)
         return Buckets(prompts, self._rows(slots), (max_length,))
 
     def _rows(self, slots: int) -> tuple[int, ...]:
@@ -59,12 +65,22 @@ class Compiled(LocalBackend):
         return tuple(sorted({min(size, slots) for size in asked} | {slots}))
 
     def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:
-        """Run every shape that the load will bring."""
-        prompts = sorted({buckets.prompt(length) for length in demand.prompt_lengths})
-        return Buckets(tuple(prompts), buckets.rows, buckets.lengths)
+        """Run every shape that is compiled, and a few prompts where they are not."""
+        if self.options.prefill == "eager":
+            prompts = buckets.thinned(REHEARSED).prompts
+        else:
+            prompts = tuple(sorted({buckets.prompt(n) for n in demand.prompt_lengths}))
+        return replace(buckets, prompts=prompts)
 
-    def compile_step(self, step: Step) -> Step:
-        """Compile a step."""
+    def compile_prefill(self, step: Step) -> Step:
+        """Compile it where that was asked for."""
+        return step if self.options.prefill == "eager" else self._compiled(step)
+
+    def compile_decode(self, step: Step) -> Step:
+        """Compile it."""
+        return self._compiled(step)
+
+    def _compiled(self, step: Step) -> Step:
         import torch  # noqa: PLC0415 (validating a scenario must not import torch)
         from torch import _dynamo  # noqa: PLC0415 (the same)
 
@@ -87,15 +103,20 @@ class Compiled(LocalBackend):
 
     def settings(self) -> dict[str, Any]:
         """Name the mode and how shapes are treated."""
-        return self.options.model_dump(include={"mode", "fullgraph", "dynamic"})
+        return self.options.model_dump(include={"mode", "fullgraph", "dynamic", "prefill"})
+
+
+def _padded(demand: Demand) -> tuple[int, ...]:
+    longest = max(demand.prompt_lengths)
+    return doublings(min(LEAST_PROMPT, longest), longest)
 
 
 def _stepwise(compiled: Step) -> Step:
-    """Mark where a CUDA graph's step begins, and copy its output before the next overwrites it."""
+    """Mark where a step begins: the last ids are on the host, so graphs may overwrite them."""
     import torch  # noqa: PLC0415 (the same)
 
     def step(*inputs: Any) -> torch.Tensor:
         torch.compiler.cudagraph_mark_step_begin()
-        return compiled(*inputs).clone()
+        return compiled(*inputs)
 
     return step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,9 +10,6 @@ from llmbench import plugins
 from llmbench.backends.base import Demand
 from llmbench.backends.local import LENGTH_MULTIPLE, LocalBackend
 from llmbench.engine.buckets import Buckets
-
-if TYPE_CHECKING:
-    from llmbench.engine.runner import Step
 
 __all__ = ["Eager"]
 
@@ -40,7 +37,3 @@ class Eager(LocalBackend):
     def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:  # noqa: ARG002 (all are alike)
         """Run a few of each kind."""
         return buckets.thinned(REHEARSED)
-
-    def compile_step(self, step: Step) -> Step:
-        """Leave it as it is."""
-        return step

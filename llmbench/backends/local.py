@@ -36,7 +36,7 @@ LENGTH_MULTIPLE = 64
 class LocalBackend(ABC):
     """Loads a model with torch, warms it up and serves it with the engine.
 
-    A kind of backend says which shapes its steps come in and how a step is compiled.
+    A kind of backend says which shapes its steps come in and how steps are compiled, if at all.
     """
 
     attention: str = "sdpa"
@@ -49,12 +49,16 @@ class LocalBackend(ABC):
     def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:
         """Say which of them are run in the warm-up."""
 
-    @abstractmethod
-    def compile_step(self, step: Step) -> Step:
-        """Compile a step, or leave it as it is."""
+    def compile_prefill(self, step: Step) -> Step:
+        """Compile the prefill step, or leave it as it is."""
+        return step
+
+    def compile_decode(self, step: Step) -> Step:
+        """Compile the decode step, or leave it as it is."""
+        return step
 
     def settings(self) -> dict[str, Any]:
-        """Name the backend's own settings, for requested and effective alike."""
+        """Name the backend's own settings, which take effect as they are requested."""
         return {}
 
     def prepared(self, runner: TorchRunner) -> None:  # noqa: B027 (most kinds need nothing)
@@ -86,14 +90,27 @@ class LocalBackend(ABC):
         slots, demand = context.engine.slots, context.demand
         longest = round_up(demand.longest_sequence, LENGTH_MULTIPLE)
         max_length = min(longest, model.context_length)
+        began = time.monotonic()
         cache = KvCache.allocate(model.module, slots, max_length)
         buckets = self.buckets(demand, slots, max_length)
         sampler = _sampler(context, model)
-        runner = TorchRunner(model.module, cache, sampler, buckets, self.compile_step)
+        runner = TorchRunner(
+            model.module,
+            cache,
+            sampler,
+            buckets,
+            compile_prefill=self.compile_prefill,
+            compile_decode=self.compile_decode,
+        )
         self.prepared(runner)
+        prepared = time.monotonic() - began
         context.on_stage("warming up")
         warmup = warm_up(runner.rehearsals(self.rehearsed(buckets, demand)), graphs_compiled)
-        return LocalServer(context, model, runner, warmup, loaded, cache.nbytes, self.settings())
+        sampler.restart()
+        cold_start = {"load": loaded, "first_token": prepared + warmup.first_token_seconds}
+        return LocalServer(
+            context, model, runner, warmup, cold_start, cache.nbytes, self.settings()
+        )
 
 
 def _check_context(demand: Demand, context_length: int) -> None:
@@ -106,18 +123,20 @@ def _check_context(demand: Demand, context_length: int) -> None:
 
 
 def _sampler(context: OpenContext, model: LoadedModel) -> Sampler:
-    from llmbench.engine.sampling import Greedy, TopP  # noqa: PLC0415 (imports torch)
+    from llmbench.engine.sampling import Greedy, Temperature, TopP  # noqa: PLC0415 (imports torch)
 
-    if context.sampling.temperature == 0:
+    asked = context.sampling
+    noise: dict[str, Any] = {
+        "rows": context.engine.slots,
+        "vocabulary": model.module.config.get_text_config().vocab_size,
+        "device": model.module.device,
+        "seed": context.seed,
+    }
+    if asked.temperature == 0:
         return Greedy()
-    return TopP(
-        context.sampling.temperature,
-        context.sampling.top_p,
-        rows=context.engine.slots,
-        vocabulary=model.module.config.get_text_config().vocab_size,
-        device=model.module.device,
-        seed=context.seed,
-    )
+    if asked.top_p == 1:
+        return Temperature(asked.temperature, **noise)
+    return TopP(asked.temperature, asked.top_p, **noise)
 
 
 def graphs_compiled() -> int:
@@ -136,13 +155,17 @@ def graph_breaks() -> int:
 
 @dataclass(slots=True)
 class LocalServer:
-    """A warm model that serves one load."""
+    """A warm model that serves one load.
+
+    ``cold_start`` holds seconds: ``load`` until the weights are on the device, ``first_token`` from
+    there until the first id is on the host, the cache and any compiling of that step included.
+    """
 
     context: OpenContext
     model: LoadedModel
     runner: TorchRunner
     warmup: Warmup
-    load_seconds: float
+    cold_start: dict[str, float]
     cache_bytes: int
     settings: dict[str, Any]
     counters: dict[str, int] = field(default_factory=dict)
@@ -165,6 +188,7 @@ class LocalServer:
             on_progress=on_progress,
         )
         graphs = graphs_compiled()
+        _reset_peak(self.model.module.device)
         with frozen_garbage() as collections:
             records = engine.serve(dispatch)
         self.counters = {
@@ -181,13 +205,9 @@ class LocalServer:
         if compiles is None:
             reasons["compile"] = "this backend compiles nothing"
         return Account(
-            requested={**self.model.requested, "threads": self.context.engine.threads},
-            effective={**self.model.effective, "threads": _threads(), **self.settings},
-            cold_start={
-                "load": self.load_seconds,
-                "compile": compiles,
-                "first_token": self.warmup.first_token_seconds,
-            },
+            requested=self._requested(),
+            effective=self._effective(),
+            cold_start={**self.cold_start, "compile": compiles},
             memory=memory,
             counters=self.counters,
             reasons=reasons,
@@ -195,10 +215,18 @@ class LocalServer:
             caveats=tuple(self._caveats()),
         )
 
+    def _requested(self) -> dict[str, Any]:
+        threads = self.context.engine.threads
+        return {**self.model.requested, "threads": threads, **self.settings}
+
+    def _effective(self) -> dict[str, Any]:
+        return {**self.model.effective, "threads": _threads(), **self.settings}
+
     def _caveats(self) -> Iterator[Caveat]:
-        for setting, asked in self.model.requested.items():
-            got = self.model.effective[setting]
-            if asked not in ("auto", got) and not str(got).startswith(f"{asked}:"):
+        effective = self._effective()
+        for setting, asked in self._requested().items():
+            got = effective[setting]
+            if asked not in (None, "auto", got) and not str(got).startswith(f"{asked}:"):
                 yield caveats.not_effective(setting, asked, got)
         if not self.warmup.steady:
             yield caveats.unsteady_warmup(len(self.warmup.rounds))
@@ -229,6 +257,14 @@ def _threads() -> int:
     import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
 
     return torch.get_num_threads()
+
+
+def _reset_peak(device: torch.device) -> None:
+    """Forget the peak of loading and warming up, which is not that of serving."""
+    import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _memory(model: LoadedModel, cache_bytes: int) -> tuple[dict[str, int | None], dict[str, str]]:

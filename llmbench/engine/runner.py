@@ -13,10 +13,18 @@ from transformers import PreTrainedModel
 from llmbench.engine.buckets import Buckets
 from llmbench.engine.kv_cache import DecodeView, KvCache, PrefillView
 from llmbench.engine.sampling import Sampler
+from llmbench.errors import InputError
 
-__all__ = ["TorchRunner"]
+__all__ = ["Step", "TorchRunner"]
 
 Step = Callable[..., Tensor]
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+def as_it_is(step: Step) -> Step:
+    """Compile nothing."""
+    return step
 
 
 class TorchRunner:
@@ -24,7 +32,7 @@ class TorchRunner:
 
     Token ids and positions of every slot live in persistent tensors that steps update in place.
     A decode step works on slots 0 to the highest in use; idle ones among them write to rows that
-    nobody reads. ``compile_step`` wraps each step once.
+    nobody reads. ``compile_prefill`` and ``compile_decode`` wrap their step once.
     """
 
     def __init__(
@@ -33,16 +41,19 @@ class TorchRunner:
         cache: KvCache,
         sampler: Sampler,
         buckets: Buckets,
-        compile_step: Callable[[Step], Step] = lambda step: step,
+        *,
+        compile_prefill: Callable[[Step], Step] = as_it_is,
+        compile_decode: Callable[[Step], Step] = as_it_is,
     ) -> None:
         self._model = model
         self._cache = cache
         self._sampler = sampler
         self._buckets = buckets
         self._masks = _Masks(model)
-        self._prefill_step = compile_step(self._prefill)
-        self._decode_step = compile_step(self._decode)
+        self._prefill_step = compile_prefill(self._prefill)
+        self._decode_step = compile_decode(self._decode)
         device = model.device
+        self._read = _reader(device, cache.slots)
         self._prompt = torch.zeros(1, cache.max_length, dtype=torch.long, device=device)
         self._columns = torch.arange(cache.max_length, device=device)
         self._first_rows = torch.arange(cache.slots, device=device) * cache.max_length
@@ -68,7 +79,7 @@ class TorchRunner:
         self._sampler.draw()
         padded = self._prompt[:, : self._buckets.prompt(length)]
         last = self._columns[length - 1 : length]
-        return int(self._prefill_step(padded, self._slot_ids[slot], last).item())
+        return self._read(self._prefill_step(padded, self._slot_ids[slot], last))[0]
 
     def _prefill(self, prompt: Tensor, slot: Tensor, last: Tensor) -> Tensor:
         columns = self._columns[: prompt.shape[1]]
@@ -93,7 +104,7 @@ class TorchRunner:
             self._lengths[slot] += 1
         length = self._buckets.length(max(self._lengths[slot] for slot in slots))
         self._sampler.draw()
-        ids: list[int] = self._decode_step(*self._by_rows[rows], length).tolist()
+        ids = self._read(self._decode_step(*self._by_rows[rows], length))
         return [ids[slot] for slot in slots]
 
     def _decode(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
@@ -128,13 +139,29 @@ class TorchRunner:
         self.decode(range(rows))
 
 
+def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:
+    """Give what brings a step's ids to the host, waiting for the device explicitly."""
+    if device.type != "cuda":
+        return Tensor.tolist
+    pinned = torch.zeros(slots, dtype=torch.long, pin_memory=True)
+
+    def read(ids: Tensor) -> list[int]:
+        host = pinned[: len(ids)]
+        host.copy_(ids, non_blocking=True)
+        torch.cuda.current_stream(device).synchronize()
+        return host.tolist()
+
+    return read
+
+
 class _Masks:
     """Builds the explicit masks a model wants: one, or one for each kind of its layers."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
-        self._window: int | None = getattr(config, "sliding_window", None)
-        self._kinds: set[str] | None = set(getattr(config, "layer_types", None) or ()) or None
+        self._kinds = _kinds_of_layers(model)
+        slides = not self._kinds or SLIDING in self._kinds
+        self._window: int | None = getattr(config, "sliding_window", None) if slides else None
         # transformers' eager attention adds its mask to the scores
         self._added = model.config._attn_implementation == "eager"  # noqa: SLF001 (no public name)
         self._dtype = model.dtype
@@ -144,9 +171,9 @@ class _Masks:
         distance = queries[:, None, :, None] - keys
         full = distance >= 0
         near = full if self._window is None else full & (distance < self._window)
-        if self._kinds is None:
+        if len(self._kinds) < 2:  # noqa: PLR2004 (a mixture takes two)
             return self._finished(near)
-        by_kind = {"full_attention": full, "sliding_attention": near}
+        by_kind = {FULL: full, SLIDING: near}
         return {kind: self._finished(by_kind[kind]) for kind in self._kinds}
 
     def _finished(self, mask: Tensor) -> Tensor:
@@ -154,3 +181,13 @@ class _Masks:
             return mask
         least = torch.finfo(self._dtype).min
         return torch.zeros_like(mask, dtype=self._dtype).masked_fill_(~mask, least)
+
+
+def _kinds_of_layers(model: PreTrainedModel) -> set[str]:
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    if other := kinds - {FULL, SLIDING}:
+        raise InputError(
+            f"model: {type(model).__name__} has layers of kind {', '.join(sorted(other))}; the "
+            f"local engine serves {FULL} and {SLIDING}; use an endpoint for it"
+        )
+    return kinds

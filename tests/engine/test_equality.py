@@ -72,7 +72,14 @@ def served(
 ) -> dict[int, list[int]]:
     clock = VirtualClock()
     cache = KvCache.allocate(model, SLOTS, MAX_LENGTH)
-    runner = TorchRunner(model, cache, Greedy(), buckets, compile_step)
+    runner = TorchRunner(
+        model,
+        cache,
+        Greedy(),
+        buckets,
+        compile_prefill=compile_step,
+        compile_decode=compile_step,
+    )
     engine = Engine(
         Ticking(runner, clock), clock, slots=SLOTS, batching=batching, keep_outputs=True
     )
@@ -118,7 +125,14 @@ def test_joining_requests_compile_nothing_new(model: PreTrainedModel) -> None:
     requests = ragged_requests()
     before = _dynamo.utils.counters["stats"]["unique_graphs"]
     cache = KvCache.allocate(model, SLOTS, MAX_LENGTH)
-    runner = TorchRunner(model, cache, Greedy(), FEW, in_one_graph)
+    runner = TorchRunner(
+        model,
+        cache,
+        Greedy(),
+        FEW,
+        compile_prefill=in_one_graph,
+        compile_decode=in_one_graph,
+    )
     for rehearsal in runner.rehearsals(FEW).values():
         rehearsal()
     rehearsed = _dynamo.utils.counters["stats"]["unique_graphs"]
