@@ -44,7 +44,7 @@ def recompiled(count: int) -> Caveat:
     """Say that the backend compiled something inside the measured window."""
     return Caveat(
         "recompiled",
-        f"The backend compiled {count} more graph(s) inside the measured window.",
+        f"The backend compiled inside the measured window; graphs made there: {count}.",
         "Their time is in the latencies; raise `warmup` or set `dynamic: true` on the backend.",
     )
 
@@ -80,7 +80,7 @@ def few_repeats(count: int) -> Caveat:
     """Say that there are too few processes for an interval."""
     return Caveat(
         "few-repeats",
-        f"Only {count} process(es) of this case finished, so there is no interval.",
+        f"Too few processes of this case finished for an interval: {count}.",
         "Set `repeats` to 3 or more.",
     )
 
