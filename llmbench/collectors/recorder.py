@@ -60,10 +60,10 @@ class Recorder:
         self.readings = 0
         self.ticks = Ticks(now(), interval)
 
-    def begin(self) -> None:
-        """Let the window begin now."""
+    def begin(self, now: float) -> None:
+        """Let the window begin; those that begin together and have one pace are read together."""
         self._guard(self._probe.begin)
-        self.ticks = Ticks(self._now(), self.ticks.interval)
+        self.ticks = Ticks(now, self.ticks.interval)
 
     def _open(self, open_probe: Callable[[], Probe]) -> None:
         self._probe = open_probe()
@@ -79,8 +79,9 @@ class Recorder:
 
     @property
     def due(self) -> float:
-        """When to read next; never again after a failure."""
-        return float("inf") if self.failure else self.ticks.due
+        """When to read next; never after a failure, or where there is nothing to be read."""
+        idle = all(quantity.unavailable for quantity in self.quantities)
+        return float("inf") if self.failure or idle else self.ticks.due
 
     def read(self) -> None:
         """Read once, stamped when the reading is complete, and go on to the next moment."""

@@ -149,9 +149,9 @@ def main() -> int:
     _end_with(job["parent"])
     os.nice(NICENESS)
     recorders = [_recorder(told, job["pid"]) for told in job["collectors"]]
-    for recorder in recorders:
-        recorder.begin()
     cost = _Cost()
+    for recorder in recorders:
+        recorder.begin(cost.began)
     _say(out, [asdict(quantity) for recorder in recorders for quantity in recorder.quantities])
     if _sample(recorders):
         _say(out, _told(recorders, cost))

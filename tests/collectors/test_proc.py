@@ -114,13 +114,25 @@ def test_a_tree_leaves_out_who_asks() -> None:
     assert os.getpid() not in parent.pids(time.monotonic())
 
 
-def test_a_tree_is_listed_anew_once_a_second() -> None:
+def test_a_tree_is_listed_anew_once_a_second_at_the_most() -> None:
     tree = Tree(os.getpid())
     now = time.monotonic()
     assert tree.pids(now) == {os.getpid()}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert child.pid not in tree.pids(now + 0.9)
-        assert child.pid in tree.pids(now + 1.1)
+        assert child.pid in tree.pids(now + 60)
+
+
+def test_a_tree_that_takes_long_to_list_is_listed_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = iter([0.0, 0.05, 1.0, 1.0])  # fifty milliseconds, of which one in two hundred is 10 s
+    monkeypatch.setattr(time, "thread_time", lambda: next(slow))
+    tree = Tree(os.getpid())
+    tree.pids(0.0)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert child.pid not in tree.pids(9.9)
+        assert child.pid in tree.pids(10.1)
 
 
 def test_a_tree_without_its_root_is_an_error() -> None:

@@ -44,7 +44,7 @@ class Scripted:
 def recorder(*readings: Sequence[float | None] | Exception) -> tuple[Recorder, VirtualClock]:
     clock = VirtualClock()
     made = Recorder("scripted", 1.0, lambda: Scripted(readings, clock), clock.now)
-    made.begin()
+    made.begin(clock.now())
     return made, clock
 
 
@@ -115,10 +115,22 @@ def test_a_probe_that_cannot_be_opened_is_a_caveat() -> None:
         raise PermissionError("not allowed")
 
     made = Recorder("broken", 1.0, broken)
-    made.begin()
+    made.begin(0.0)
     assert made.due == float("inf")
     assert list(made.series()) == []
     assert [caveat.kind for caveat in made.conclude().caveats] == ["collector-failed"]
+
+
+def test_a_probe_with_nothing_to_read_is_never_read_and_still_concludes() -> None:
+    class Idle(Scripted):
+        def quantities(self) -> Sequence[Quantity]:
+            return (Quantity("c", "C", "not on this machine"),)
+
+    made = Recorder("idle", 1.0, lambda: Idle((), VirtualClock()))
+    made.begin(0.0)
+    assert made.due == float("inf")
+    assert [series.why_unavailable for series in made.series()] == ["not on this machine"]
+    assert made.conclude() == SEEN
 
 
 def test_what_the_probe_concluded_is_handed_on() -> None:
