@@ -14,7 +14,8 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from llmbench.request import Request
 from llmbench.scenario import ModelOptions
 
 MAX_LENGTH = 256
+Answered = tuple[float, list[list[int]]]  # seconds, and the ids of each answer
 BACKENDS: dict[str, LocalBackend] = {
     "eager": Eager(Eager.Options()),
     "compiled": Compiled(Compiled.Options()),
@@ -76,7 +78,7 @@ class Served:
         for rehearsal in self.runner.rehearsals(backend.rehearsed(buckets, demand)).values():
             rehearsal()
 
-    def run(self, asked: Sequence[Request]) -> tuple[float, list[list[int]]]:
+    def run(self, asked: Sequence[Request]) -> Answered:
         """Serve all requests at once; give the seconds and the answers."""
         engine = Engine(self.runner, MonotonicClock(), slots=self.slots, keep_outputs=True)
         stop = Stop(requests=len(asked))
@@ -88,13 +90,13 @@ class Served:
         return seconds, [list(record.output_ids or ()) for record in ordered]
 
 
-def generated(model: Any, asked: Sequence[Request]) -> tuple[float, list[list[int]]]:
+def generated(model: Any, asked: Sequence[Request]) -> Answered:
     """Answer one request after the other with generate."""
     answers = []
     began = time.perf_counter()
     for request in asked:
         prompt = torch.tensor([request.prompt], device=model.device)
-        tokens = model.generate(  # type: ignore[no-untyped-call]  # transformers types it loosely
+        tokens = model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
             max_new_tokens=request.max_new_tokens,
@@ -109,22 +111,26 @@ def compare(
     kind: str, model: LoadedModel, asked: Sequence[Request], slots: int, pairs: int
 ) -> dict[str, Any]:
     served = Served(BACKENDS[kind], model, asked, slots)
+    turns: dict[str, Callable[[Sequence[Request]], Answered]] = {
+        "engine": served.run,
+        "generate": partial(generated, model.module),
+    }
     tokens = sum(request.max_new_tokens for request in asked)
-    ours, theirs, equal = [], [], True
+    speeds: dict[str, list[float]] = {name: [] for name in turns}
+    equal = True
     for pair in range(pairs):
-        turns = [served.run, lambda batch: generated(model.module, batch)]
-        results = [turn(asked) for turn in (turns if pair % 2 else turns[::-1])]
-        (our_seconds, our_ids), (their_seconds, their_ids) = results if pair % 2 else results[::-1]
-        ours.append(tokens / our_seconds)
-        theirs.append(tokens / their_seconds)
-        equal = equal and our_ids == their_ids
+        answered = {name: turns[name](asked) for name in sorted(turns, reverse=bool(pair % 2))}
+        for name, (seconds, _) in answered.items():
+            speeds[name].append(tokens / seconds)
+        equal = equal and answered["engine"][1] == answered["generate"][1]
+    ratios = [a / b for a, b in zip(speeds["engine"], speeds["generate"], strict=True)]
     return {
         "backend": kind,
         "slots": slots,
         "requests": len(asked),
-        "engine_tokens_per_second": statistics.median(ours),
-        "generate_tokens_per_second": statistics.median(theirs),
-        "ratio": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        "engine_tokens_per_second": statistics.median(speeds["engine"]),
+        "generate_tokens_per_second": statistics.median(speeds["generate"]),
+        "ratio": statistics.median(ratios),
         "tokens_equal": equal,
     }
 

@@ -5,7 +5,8 @@
 
 1. The engine's loop against a bare decode loop on the same runner, interleaved.
 2. The engine alone, on a runner that does nothing, at 1, 16 and 64 slots.
-3. The bare loop with the collectors' process beside it against without, interleaved.
+3. The bare loop with the collectors' process beside it against without, interleaved, and the
+   processor time that this process takes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any
 
@@ -161,19 +161,23 @@ def collectors() -> list[Any]:
 
 
 def with_collectors_against_without(source: str, tokens: int, pairs: int) -> dict[str, Any]:
-    chosen = collectors()
+    chosen, spent = collectors(), []
     with torch.inference_mode():
         runner = real_runner(source, 1)
         bare_loop(runner, 1, tokens)
 
-        def loop(around: AbstractContextManager[Any]) -> float:
-            with around:
-                return bare_loop(runner, 1, tokens)
+        def watched_loop() -> float:
+            with watch(chosen, os.getpid()) as watched:
+                seconds = bare_loop(runner, 1, tokens)
+            spent.append(watched.facts["sampler"]["cpu_percent_of_a_core"])
+            return seconds
 
-        ratios = alternated(
-            lambda: loop(nullcontext()), lambda: loop(watch(chosen, os.getpid())), pairs
-        )
-    return {"on_over_off_median": statistics.median(ratios), "on_over_off": ratios}
+        ratios = alternated(lambda: bare_loop(runner, 1, tokens), watched_loop, pairs)
+    return {
+        "sampler_cpu_percent_of_a_core": statistics.median(spent),
+        "on_over_off_median": statistics.median(ratios),
+        "on_over_off": ratios,
+    }
 
 
 def show(found: dict[str, Any]) -> None:
