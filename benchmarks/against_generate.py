@@ -27,7 +27,7 @@ from llmbench import models
 from llmbench.backends.base import Demand
 from llmbench.backends.compiled import Compiled
 from llmbench.backends.eager import Eager
-from llmbench.backends.local import LocalBackend, frozen_garbage
+from llmbench.backends.local import Attention, LocalBackend, frozen_garbage
 from llmbench.clock import MonotonicClock
 from llmbench.dispatch import Dispatch, Stop
 from llmbench.engine.engine import Engine
@@ -57,12 +57,19 @@ def requests(number: int, vocabulary: int, tokens: int) -> list[Request]:
     ]
 
 
+def loaded(source: str, attention: Attention = "sdpa") -> LoadedModel:
+    model = models.load_model(ModelOptions(source=source), attention)
+    model.module.generation_config.eos_token_id = None
+    return model
+
+
 class Served:
-    """A backend's engine on a loaded model, warm."""
+    """A backend's engine on its model, warm."""
 
     def __init__(
-        self, backend: LocalBackend, model: LoadedModel, asked: Sequence[Request], slots: int
+        self, backend: LocalBackend, source: str, asked: Sequence[Request], slots: int
     ) -> None:
+        model = loaded(source, backend.attention)
         demand = Demand(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
         buckets = backend.buckets(demand, slots, MAX_LENGTH)
         cache = KvCache.allocate(model.module, slots, MAX_LENGTH)
@@ -108,12 +115,13 @@ def generated(model: Any, asked: Sequence[Request]) -> Answered:
 
 
 def compare(
-    kind: str, model: LoadedModel, asked: Sequence[Request], slots: int, pairs: int
+    kind: str, source: str, asked: Sequence[Request], slots: int, pairs: int
 ) -> dict[str, Any]:
-    served = Served(BACKENDS[kind], model, asked, slots)
+    served = Served(BACKENDS[kind], source, asked, slots)
+    reference = loaded(source)
     turns: dict[str, Callable[[Sequence[Request]], Answered]] = {
         "engine": served.run,
-        "generate": partial(generated, model.module),
+        "generate": partial(generated, reference.module),
     }
     tokens = sum(request.max_new_tokens for request in asked)
     speeds: dict[str, list[float]] = {name: [] for name in turns}
@@ -155,12 +163,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with torch.inference_mode():
-        model = models.load_model(ModelOptions(source=arguments.model))
-        model.module.generation_config.eos_token_id = None
-        vocabulary = model.module.config.get_text_config().vocab_size
+        vocabulary = loaded(arguments.model).module.config.get_text_config().vocab_size
         many = requests(arguments.requests, vocabulary, arguments.tokens)
         rows = [
-            compare(kind, model, asked, slots, arguments.pairs)
+            compare(kind, arguments.model, asked, slots, arguments.pairs)
             for kind in BACKENDS
             for asked, slots in ((many[:2], 1), (many, 8))
         ]

@@ -10,7 +10,7 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.backends.base import Demand
 from llmbench.backends.eager import REHEARSED
-from llmbench.backends.local import LocalBackend
+from llmbench.backends.local import Attention, LocalBackend
 from llmbench.engine.buckets import Buckets, doublings
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ class Compiled(LocalBackend):
         prefill: Literal["eager", "compiled"] = Field(
             default="eager", description="compile prefills too, one graph a bucket of lengths"
         )
+        attention: Attention = Field(
+            default="sdpa-grouped",
+            description="sdpa, compiled, repeats keys and values for heads that share them",
+        )
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
             min_length=1,
@@ -51,6 +55,7 @@ class Compiled(LocalBackend):
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.attention = options.attention
 
     def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
         """Round what is compiled up to few sizes, and read the whole cache."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from llmbench import plugins
 from llmbench.backends.base import Demand
-from llmbench.backends.local import LENGTH_MULTIPLE, LocalBackend
+from llmbench.backends.local import LENGTH_MULTIPLE, Attention, LocalBackend
 from llmbench.engine.buckets import Buckets
 
 __all__ = ["Eager"]
@@ -22,8 +20,8 @@ class Eager(LocalBackend):
     class Options(plugins.Options):
         """``{kind: eager, attention: sdpa}``."""
 
-        attention: Literal["sdpa", "eager"] = Field(
-            default="sdpa", description="transformers' implementation of attention"
+        attention: Attention = Field(
+            default="sdpa", description="the implementation of attention in transformers"
         )
 
     def __init__(self, options: Options) -> None:

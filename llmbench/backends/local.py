@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmbench import caveats, models
 from llmbench.backends.base import Account, Demand, OpenContext
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from llmbench.engine.warmup import Warmup
     from llmbench.models.loading import LoadedModel
 
-__all__ = ["LENGTH_MULTIPLE", "LocalBackend", "LocalServer"]
+__all__ = ["LENGTH_MULTIPLE", "Attention", "LocalBackend", "LocalServer"]
 
 LENGTH_MULTIPLE = 64
+Attention = Literal["sdpa", "sdpa-grouped", "eager"]
 
 
 class LocalBackend(ABC):
@@ -39,7 +40,7 @@ class LocalBackend(ABC):
     A kind of backend says which shapes its steps come in and how steps are compiled, if at all.
     """
 
-    attention: str = "sdpa"
+    attention: Attention
 
     @abstractmethod
     def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from llmbench.errors import InputError
+from llmbench.models import attention as attentions
 from llmbench.models.failures import explained
 from llmbench.models.origin import Origin, locate
 from llmbench.models.shapes import SHAPES
@@ -40,6 +41,7 @@ class LoadedModel:
 
 def load(options: ModelOptions, attention: str) -> LoadedModel:
     """Load a model; raises InputError when it or its device cannot be had."""
+    attentions.register()
     device = _device(options.device)
     dtype = _dtype(options.dtype, device)
     with explained(options.source):

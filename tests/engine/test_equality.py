@@ -18,11 +18,13 @@ from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
 from llmbench.loads.schedule import Scheduled
+from llmbench.models import attention as attentions
 from llmbench.request import Request
 
 SLOTS = 3
 MAX_LENGTH = 128
 EXACT = Buckets(tuple(range(1, 65)), (1, 2, 3), doublings(32, MAX_LENGTH))
+attentions.register()
 FEW = Buckets((16, 64), (1, SLOTS), (MAX_LENGTH,))
 
 
@@ -103,19 +105,26 @@ def generated(model: PreTrainedModel, request: Request) -> list[int]:
 
 @pytest.mark.parametrize("batching", ["continuous", "static"])
 @pytest.mark.parametrize(
-    ("buckets", "compile_step"),
-    [(EXACT, as_it_is), (FEW, as_it_is), (FEW, in_one_graph)],
-    ids=["eager", "padded", "compiled"],
+    ("attention", "buckets", "compile_step"),
+    [
+        ("sdpa", EXACT, as_it_is),
+        ("sdpa-grouped", FEW, as_it_is),
+        ("sdpa", FEW, in_one_graph),
+        ("sdpa-grouped", FEW, in_one_graph),
+    ],
+    ids=["eager", "padded", "compiled", "compiled-grouped"],
 )
 def test_greedy_tokens_equal_generate_while_requests_join_and_leave(
     model: PreTrainedModel,
     batching: str,
+    attention: str,
     buckets: Buckets,
     compile_step: Callable[[Step], Step],
 ) -> None:
     requests = ragged_requests()
-    answers = served(model, requests, batching, buckets, compile_step)
     expected = {request.id: generated(model, request) for request in requests}
+    model.set_attn_implementation(attention)
+    answers = served(model, requests, batching, buckets, compile_step)
     assert answers == expected
     assert len({token for answer in expected.values() for token in answer}) >= 24
 

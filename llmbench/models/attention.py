@@ -1,0 +1,39 @@
+"""Attention that transformers lacks: its SDPA with grouped query heads, also in compiled steps."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+__all__ = ["register", "sdpa_grouped"]
+
+UNGROUPED: Any = SimpleNamespace(is_causal=False)
+
+
+def register() -> None:
+    """Make ``sdpa-grouped`` known to transformers."""
+    AttentionInterface.register("sdpa-grouped", sdpa_grouped)
+    AttentionMaskInterface.register("sdpa-grouped", sdpa_mask)
+
+
+def sdpa_grouped(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+) -> tuple[Tensor, None]:
+    """Attend with the query heads that share a key head as one head's rows, where a step decodes.
+
+    ``query`` is [batch, heads, queries, size], ``key`` and ``value`` [batch, shared heads, keys,
+    size], the result [batch, queries, heads, size]. transformers does so eagerly; when compiled it
+    repeats all keys and values instead, which takes longer than attending to them.
+    """
+    batch, heads, queries, size = query.shape
+    shared = key.shape[1]
+    if queries > 1 or heads == shared:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    rows = query.reshape(batch, shared, heads // shared, size)
+    attended, _ = sdpa_attention_forward(UNGROUPED, rows, key, value, attention_mask, **options)
+    return attended.transpose(1, 2).reshape(batch, 1, heads, -1), None
