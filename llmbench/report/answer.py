@@ -16,6 +16,7 @@ __all__ = ["answer", "completeness"]
 CLAIMS = {
     "output_tokens_per_second": ("the highest output throughput", "Output throughput"),
     "ttft_seconds_p50": ("the lowest TTFT p50", "TTFT p50"),
+    "tpot_seconds_p50": ("the lowest TPOT p50", "TPOT p50"),
 }
 
 
