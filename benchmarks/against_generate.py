@@ -27,24 +27,27 @@ from llmbench import models
 from llmbench.backends.base import Demand
 from llmbench.backends.compiled import Compiled
 from llmbench.backends.eager import Eager
-from llmbench.backends.local import Attention, LocalBackend, frozen_garbage
+from llmbench.backends.local import frozen_garbage
+from llmbench.backends.pytorch import Attention, PyTorchBackend
 from llmbench.clock import MonotonicClock
 from llmbench.dispatch import Dispatch, Stop
 from llmbench.engine.engine import Engine
 from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.runner import TorchRunner
 from llmbench.engine.sampling import Greedy
+from llmbench.engine.warmup import rehearsals
 from llmbench.loads.schedule import Scheduled
-from llmbench.models.loading import LoadedModel
+from llmbench.models.loading import TorchModel
 from llmbench.request import Request
 from llmbench.scenario import ModelOptions
 
 MAX_LENGTH = 256
 Answered = tuple[float, list[list[int]]]  # seconds, and the ids of each answer
-BACKENDS: dict[str, LocalBackend] = {
-    "eager": Eager(Eager.Options()),
-    "compiled": Compiled(Compiled.Options()),
-}
+
+
+def backends(attention: str) -> dict[str, PyTorchBackend]:
+    compiled = Compiled.Options.model_validate({"attention": attention})
+    return {"eager": Eager(Eager.Options()), "compiled": Compiled(compiled)}
 
 
 def requests(number: int, vocabulary: int, tokens: int) -> list[Request]:
@@ -57,7 +60,7 @@ def requests(number: int, vocabulary: int, tokens: int) -> list[Request]:
     ]
 
 
-def loaded(source: str, attention: Attention = "sdpa") -> LoadedModel:
+def loaded(source: str, attention: Attention = "sdpa") -> TorchModel:
     model = models.load_model(ModelOptions(source=source), attention)
     model.module.generation_config.eos_token_id = None
     return model
@@ -67,7 +70,7 @@ class Served:
     """A backend's engine on its model, warm."""
 
     def __init__(
-        self, backend: LocalBackend, source: str, asked: Sequence[Request], slots: int
+        self, backend: PyTorchBackend, source: str, asked: Sequence[Request], slots: int
     ) -> None:
         model = loaded(source, backend.attention)
         demand = Demand(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
@@ -82,7 +85,7 @@ class Served:
             compile_decode=backend.compile_decode,
         )
         self.slots = slots
-        for rehearsal in self.runner.rehearsals(backend.rehearsed(buckets, demand)).values():
+        for rehearsal in rehearsals(self.runner, backend.rehearsed(buckets, demand)).values():
             rehearsal()
 
     def run(self, asked: Sequence[Request]) -> Answered:
@@ -115,9 +118,13 @@ def generated(model: Any, asked: Sequence[Request]) -> Answered:
 
 
 def compare(
-    kind: str, source: str, asked: Sequence[Request], slots: int, pairs: int
+    backend: PyTorchBackend,
+    source: str,
+    asked: Sequence[Request],
+    slots: int,
+    pairs: int,
 ) -> dict[str, Any]:
-    served = Served(BACKENDS[kind], source, asked, slots)
+    served = Served(backend, source, asked, slots)
     reference = loaded(source)
     turns: dict[str, Callable[[Sequence[Request]], Answered]] = {
         "engine": served.run,
@@ -133,7 +140,6 @@ def compare(
         equal = equal and answered["engine"][1] == answered["generate"][1]
     ratios = [a / b for a, b in zip(speeds["engine"], speeds["generate"], strict=True)]
     return {
-        "backend": kind,
         "slots": slots,
         "requests": len(asked),
         "engine_tokens_per_second": statistics.median(speeds["engine"]),
@@ -160,14 +166,15 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48, help="tokens an answer")
     parser.add_argument("--requests", type=int, default=16, help="for the comparison of batches")
     parser.add_argument("--pairs", type=int, default=4, help="interleaved pairs for each ratio")
+    parser.add_argument("--attention", default="sdpa-grouped", help="of the compiled engine")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with torch.inference_mode():
         vocabulary = loaded(arguments.model).module.config.get_text_config().vocab_size
         many = requests(arguments.requests, vocabulary, arguments.tokens)
         rows = [
-            compare(kind, arguments.model, asked, slots, arguments.pairs)
-            for kind in BACKENDS
+            {"backend": kind} | compare(backend, arguments.model, asked, slots, arguments.pairs)
+            for kind, backend in backends(arguments.attention).items()
             for asked, slots in ((many[:2], 1), (many, 8))
         ]
     print(json.dumps(rows, indent=1)) if arguments.json else show(rows, arguments.model)

@@ -10,7 +10,7 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.backends.base import Demand
 from llmbench.backends.eager import REHEARSED
-from llmbench.backends.local import Attention, LocalBackend
+from llmbench.backends.pytorch import Attention, PyTorchBackend
 from llmbench.engine.buckets import Buckets, doublings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MOST_SHAPES = 256
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
 
-class Compiled(LocalBackend):
+class Compiled(PyTorchBackend):
     """torch.compile: whole steps in one graph, in few shapes that are compiled before the load.
 
     On a GPU ``mode: reduce-overhead`` replays steps as CUDA graphs. Each shape of a step is a graph

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.backends.base import Demand
-from llmbench.backends.local import LENGTH_MULTIPLE, Attention, LocalBackend
+from llmbench.backends.local import LENGTH_MULTIPLE
+from llmbench.backends.pytorch import Attention, PyTorchBackend
 from llmbench.engine.buckets import Buckets
 
 __all__ = ["Eager"]
@@ -14,7 +15,7 @@ __all__ = ["Eager"]
 REHEARSED = 8
 
 
-class Eager(LocalBackend):
+class Eager(PyTorchBackend):
     """PyTorch, one kernel after another: prompts and batches in their exact sizes."""
 
     class Options(plugins.Options):

@@ -8,39 +8,56 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from llmbench import caveats, models
+from llmbench import caveats
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.caveats import Caveat
 from llmbench.clock import Clock, MonotonicClock
 from llmbench.dispatch import Dispatch
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import Engine
+from llmbench.engine.warmup import Rehearsed, Warmup, rehearsals, warm_up
 from llmbench.errors import InputError
 from llmbench.record import Record
 
 if TYPE_CHECKING:
     import torch
 
-    from llmbench.engine.runner import Step, TorchRunner
     from llmbench.engine.sampling import Sampler
-    from llmbench.engine.warmup import Warmup
     from llmbench.models.loading import LoadedModel
 
-__all__ = ["LENGTH_MULTIPLE", "Attention", "LocalBackend", "LocalServer"]
+__all__ = ["LENGTH_MULTIPLE", "LocalBackend", "LocalRunner", "LocalServer"]
 
 LENGTH_MULTIPLE = 64
-Attention = Literal["sdpa", "sdpa-grouped", "eager"]
 
 
-class LocalBackend(ABC):
-    """Loads a model with torch, warms it up and serves it with the engine.
+Model = TypeVar("Model", bound="LoadedModel")
 
-    A kind of backend says which shapes its steps come in and how steps are compiled, if at all.
+
+class LocalRunner(Rehearsed, Protocol):
+    """A runner that a local backend serves with."""
+
+    @property
+    def cache_nbytes(self) -> int:
+        """Bytes of its KV cache."""
+
+
+class LocalBackend(ABC, Generic[Model]):
+    """Loads a model into this process, warms it up and serves it with the engine.
+
+    A kind of backend says how a model is loaded, what runs its steps, and in which shapes.
     """
 
-    attention: Attention
+    @abstractmethod
+    def load(self, context: OpenContext) -> Model:
+        """Load a model; raises InputError when it cannot be had."""
+
+    @abstractmethod
+    def runner(
+        self, model: Model, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
+    ) -> LocalRunner:
+        """Make what runs the steps."""
 
     @abstractmethod
     def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
@@ -50,20 +67,9 @@ class LocalBackend(ABC):
     def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:
         """Say which of them are run in the warm-up."""
 
-    def compile_prefill(self, step: Step) -> Step:
-        """Compile the prefill step, or leave it as it is."""
-        return step
-
-    def compile_decode(self, step: Step) -> Step:
-        """Compile the decode step, or leave it as it is."""
-        return step
-
     def settings(self) -> dict[str, Any]:
         """Name the backend's own settings, which take effect as they are requested."""
         return {}
-
-    def prepared(self, runner: TorchRunner) -> None:  # noqa: B027 (most kinds need nothing)
-        """Do what must be done once before the first step."""
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
@@ -77,41 +83,26 @@ class LocalBackend(ABC):
             torch.set_num_threads(context.engine.threads)
         context.on_stage("loading the model")
         began = time.monotonic()
-        model = models.load_model(context.model, self.attention)
-        loaded = time.monotonic() - began
+        model = self.load(context)
+        loaded = time.monotonic() - began - (model.compile_seconds or 0.0)
         _check_context(context.demand, model.context_length)
         with torch.inference_mode():
             yield self._warm_server(context, model, loaded)
 
-    def _warm_server(self, context: OpenContext, model: LoadedModel, loaded: float) -> LocalServer:
-        from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
-        from llmbench.engine.runner import TorchRunner  # noqa: PLC0415 (imports torch)
-        from llmbench.engine.warmup import warm_up  # noqa: PLC0415 (kept beside its neighbours)
-
+    def _warm_server(self, context: OpenContext, model: Model, loaded: float) -> LocalServer:
         slots, demand = context.engine.slots, context.demand
         longest = round_up(demand.longest_sequence, LENGTH_MULTIPLE)
         max_length = min(longest, model.context_length)
         began = time.monotonic()
-        cache = KvCache.allocate(model.module, slots, max_length)
         buckets = self.buckets(demand, slots, max_length)
         sampler = _sampler(context, model)
-        runner = TorchRunner(
-            model.module,
-            cache,
-            sampler,
-            buckets,
-            compile_prefill=self.compile_prefill,
-            compile_decode=self.compile_decode,
-        )
-        self.prepared(runner)
+        runner = self.runner(model, buckets, sampler, slots=slots, max_length=max_length)
         prepared = time.monotonic() - began
         context.on_stage("warming up")
-        warmup = warm_up(runner.rehearsals(self.rehearsed(buckets, demand)), graphs_compiled)
+        warmup = warm_up(rehearsals(runner, self.rehearsed(buckets, demand)), graphs_compiled)
         sampler.restart()
         cold_start = {"load": loaded, "first_token": prepared + warmup.first_token_seconds}
-        return LocalServer(
-            context, model, runner, warmup, cold_start, cache.nbytes, self.settings()
-        )
+        return LocalServer(context, model, runner, warmup, cold_start, self.settings())
 
 
 def _check_context(demand: Demand, context_length: int) -> None:
@@ -129,8 +120,8 @@ def _sampler(context: OpenContext, model: LoadedModel) -> Sampler:
     asked = context.sampling
     noise: dict[str, Any] = {
         "rows": context.engine.slots,
-        "vocabulary": model.module.config.get_text_config().vocab_size,
-        "device": model.module.device,
+        "vocabulary": model.vocabulary,
+        "device": model.device,
         "seed": context.seed,
     }
     if asked.temperature == 0:
@@ -164,10 +155,9 @@ class LocalServer:
 
     context: OpenContext
     model: LoadedModel
-    runner: TorchRunner
+    runner: LocalRunner
     warmup: Warmup
     cold_start: dict[str, float]
-    cache_bytes: int
     settings: dict[str, Any]
     counters: dict[str, int] = field(default_factory=dict)
 
@@ -189,7 +179,7 @@ class LocalServer:
             on_progress=on_progress,
         )
         graphs = graphs_compiled()
-        _reset_peak(self.model.module.device)
+        _reset_peak(self.model.device)
         with frozen_garbage() as collections:
             records = engine.serve(dispatch)
         self.counters = {
@@ -201,8 +191,8 @@ class LocalServer:
 
     def account(self) -> Account:
         """Say what was requested, what was effective and what it cost."""
-        compiles = self.warmup.compile_seconds if graphs_compiled() else None
-        memory, reasons = _memory(self.model, self.cache_bytes)
+        compiles = self._compile_seconds()
+        memory, reasons = _memory(self.model, self.runner.cache_nbytes)
         if compiles is None:
             reasons["compile"] = "this backend compiles nothing"
         return Account(
@@ -215,6 +205,11 @@ class LocalServer:
             warmup_steps=self.warmup.steps,
             caveats=tuple(self._caveats()),
         )
+
+    def _compile_seconds(self) -> float | None:
+        if not graphs_compiled():
+            return self.model.compile_seconds
+        return self.warmup.compile_seconds + (self.model.compile_seconds or 0.0)
 
     def _requested(self) -> dict[str, Any]:
         threads = self.context.engine.threads
@@ -270,10 +265,9 @@ def _reset_peak(device: torch.device) -> None:
 
 def _memory(model: LoadedModel, cache_bytes: int) -> tuple[dict[str, int | None], dict[str, str]]:
     held: dict[str, int | None] = {"weights": model.weight_bytes, "kv_cache": cache_bytes}
-    device: torch.device = model.module.device
-    if device.type != "cuda":
-        reason = f"torch keeps no allocator statistics on {device.type}"
+    if model.device.type != "cuda":
+        reason = f"torch keeps no allocator statistics on {model.device.type}"
         return {**held, "allocator_peak": None}, {"allocator_peak": reason}
     import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
 
-    return {**held, "allocator_peak": torch.cuda.max_memory_allocated(device)}, {}
+    return {**held, "allocator_peak": torch.cuda.max_memory_allocated(model.device)}, {}

@@ -15,7 +15,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from llmbench.errors import InputError
 
-__all__ = ["DecodeView", "KvCache", "PrefillView"]
+__all__ = ["DecodeView", "KvCache", "PrefillView", "state_shapes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,9 @@ class KvCache:
     def allocate(cls, model: PreTrainedModel, slots: int, max_length: int) -> KvCache:
         """Allocate a cache of zeros for a model.
 
-        Heads and head sizes are read off the model's own cache after one token, so any
-        architecture will do whose layers keep plain keys and values. Raises InputError for others.
+        Raises InputError where ``state_shapes`` does.
         """
-        shapes = _shapes(model)
+        shapes = state_shapes(model)
         options: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
         rows = slots * max_length
         return cls(
@@ -50,7 +49,12 @@ class KvCache:
         return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
 
-def _shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Give (heads, head size) of the keys and of the values of each layer.
+
+    They are read off the model's own cache after one token, so any architecture will do whose
+    layers keep plain keys and values. Raises InputError for others.
+    """
     probe = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     cache = model(probe, past_key_values=DynamicCache(), use_cache=True).past_key_values
     shapes = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -62,6 +61,11 @@ class TorchRunner:
         self._slot_ids = torch.arange(cache.slots, device=device).split(1)
         self._by_rows = {n: (self._tokens[:n], self._positions[:n]) for n in buckets.rows}
         self._lengths = [0] * cache.slots
+
+    @property
+    def cache_nbytes(self) -> int:
+        """Bytes of the KV cache."""
+        return self._cache.nbytes
 
     @property
     def fixed_tensors(self) -> list[Tensor]:
@@ -123,20 +127,10 @@ class TorchRunner:
         positions.add_(1).clamp_(max=self._cache.max_length - 1)
         return chosen
 
-    def rehearsals(self, shapes: Buckets) -> dict[str, Callable[[], object]]:
-        """Name a step for each shape to warm up: every prompt, then every batch and length."""
-        prefills = {f"prefill {n}": partial(self.prefill, 0, [1] * n) for n in shapes.prompts}
-        decodes = {
-            f"decode {rows} x {length}": partial(self._rehearse_decode, rows, length)
-            for rows in shapes.rows
-            for length in shapes.lengths
-        }
-        return {**prefills, **decodes}
-
-    def _rehearse_decode(self, rows: int, length: int) -> None:
+    def pretend(self, rows: int, length: int) -> None:
+        """Make the first rows so long that the next decode step brings them to ``length``."""
         self._lengths[:rows] = [length - 1] * rows
         self._positions[:rows] = length - 1
-        self.decode(range(rows))
 
 
 def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:

@@ -5,12 +5,40 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-__all__ = ["Warmup", "warm_up"]
+from llmbench.engine.buckets import Buckets
+from llmbench.engine.engine import ModelRunner
+
+__all__ = ["Rehearsed", "Warmup", "rehearsals", "warm_up"]
 
 STEADY_WITHIN = 1.10  # two rounds in a row may differ by this factor
 LEAST_ROUNDS = 3
 MOST_ROUNDS = 12
+
+
+class Rehearsed(ModelRunner, Protocol):
+    """A model runner that can be warmed up."""
+
+    def pretend(self, rows: int, length: int) -> None:
+        """Make the first rows so long that the next decode step brings them to ``length``."""
+
+
+def rehearsals(runner: Rehearsed, shapes: Buckets) -> dict[str, Callable[[], object]]:
+    """Name a step for each shape to warm up: every prompt, then every batch and length."""
+    prefills = {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
+    decodes = {
+        f"decode {rows} x {length}": partial(_rehearse_decode, runner, rows, length)
+        for rows in shapes.rows
+        for length in shapes.lengths
+    }
+    return {**prefills, **decodes}
+
+
+def _rehearse_decode(runner: Rehearsed, rows: int, length: int) -> None:
+    runner.pretend(rows, length)
+    runner.decode(range(rows))
 
 
 @dataclass(frozen=True, slots=True)

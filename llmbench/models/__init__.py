@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llmbench.models.origin import bundled, check_source, describe
 
 if TYPE_CHECKING:
-    from llmbench.models.loading import LoadedModel
+    from llmbench.models.loading import TorchModel
     from llmbench.models.tokenizing import Tokenizer
     from llmbench.scenario import ModelOptions
 
@@ -27,7 +27,7 @@ def load_tokenizer(options: ModelOptions) -> Tokenizer:
     return tokenizing.load(options)
 
 
-def load_model(options: ModelOptions, attention: str = "sdpa") -> LoadedModel:
+def load_model(options: ModelOptions, attention: str = "sdpa") -> TorchModel:
     """Load a model, ready to infer, on its device and in its dtype.
 
     Raises InputError when it cannot be had, with what to do.

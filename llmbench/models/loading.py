@@ -16,30 +16,35 @@ from llmbench.models.origin import Origin, locate
 from llmbench.models.shapes import SHAPES
 from llmbench.scenario import ModelOptions
 
-__all__ = ["LoadedModel", "load"]
+__all__ = ["LoadedModel", "TorchModel", "load"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model in eval mode with what is to be known of it.
+    """What is to be known of a model that is ready to run, whatever runs it.
 
-    ``context_length`` is in tokens; ``eos_ids`` are the ids that end an answer.
+    ``context_length`` is in tokens; ``eos_ids`` are the ids that end an answer; ``weight_bytes``
+    is what the weights really hold, ``compile_seconds`` what was compiled or exported for it.
     """
 
-    module: PreTrainedModel
     context_length: int
     eos_ids: frozenset[int]
+    vocabulary: int
+    device: torch.device
+    weight_bytes: int
     requested: dict[str, Any]
     effective: dict[str, Any]
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes that its parameters and buffers really hold; tied ones count once."""
-        tensors = {t.data_ptr(): t for t in (*self.module.parameters(), *self.module.buffers())}
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    compile_seconds: float | None = None
 
 
-def load(options: ModelOptions, attention: str) -> LoadedModel:
+@dataclass(frozen=True, kw_only=True)
+class TorchModel(LoadedModel):
+    """A torch module in eval mode."""
+
+    module: PreTrainedModel
+
+
+def load(options: ModelOptions, attention: str) -> TorchModel:
     """Load a model; raises InputError when it or its device cannot be had."""
     attentions.register()
     device = _device(options.device)
@@ -48,10 +53,13 @@ def load(options: ModelOptions, attention: str) -> LoadedModel:
         module = _module(locate(options.source), options, device, dtype, attention)
     module.eval()
     config = module.config.get_text_config()
-    return LoadedModel(
+    return TorchModel(
         module=module,
         context_length=int(config.max_position_embeddings),
         eos_ids=_eos_ids(module),
+        vocabulary=int(config.vocab_size),
+        device=module.device,
+        weight_bytes=_weight_bytes(module),
         requested={"dtype": options.dtype, "device": options.device, "attention": attention},
         effective={
             "dtype": str(module.dtype).removeprefix("torch."),
@@ -61,6 +69,12 @@ def load(options: ModelOptions, attention: str) -> LoadedModel:
             "architecture": type(module).__name__,
         },
     )
+
+
+def _weight_bytes(module: PreTrainedModel) -> int:
+    """Count the bytes of parameters and buffers; tied ones count once."""
+    tensors = {t.data_ptr(): t for t in (*module.parameters(), *module.buffers())}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _device(requested: str) -> torch.device:

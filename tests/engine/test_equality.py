@@ -17,6 +17,7 @@ from llmbench.engine.engine import Engine
 from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
+from llmbench.engine.warmup import rehearsals
 from llmbench.loads.schedule import Scheduled
 from llmbench.models import attention as attentions
 from llmbench.request import Request
@@ -142,7 +143,7 @@ def test_joining_requests_compile_nothing_new(model: PreTrainedModel) -> None:
         compile_prefill=in_one_graph,
         compile_decode=in_one_graph,
     )
-    for rehearsal in runner.rehearsals(FEW).values():
+    for rehearsal in rehearsals(runner, FEW).values():
         rehearsal()
     rehearsed = _dynamo.utils.counters["stats"]["unique_graphs"]
     clock = VirtualClock()

@@ -61,7 +61,7 @@ def test_cases_are_compared_within_a_point_of_the_sweep(make: Any, tmp_path: Pat
     said = answer(Results(make.store_run_set(tmp_path / "set", plan, runs)))
     assert len(said) == 6
     assert said[1].startswith("At load.rate=2: a has the lowest TTFT p50")
-    assert said[3].startswith("At load.rate=8: a has the lowest TTFT p50")
+    assert said[4].startswith("At load.rate=8: a has the lowest TTFT p50")
 
 
 def test_points_of_one_backend_are_compared_with_each_other(make: Any, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""What backends share that run a model's steps with PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmbench import models
+from llmbench.backends.base import OpenContext
+from llmbench.backends.local import LocalBackend
+from llmbench.engine.buckets import Buckets
+
+if TYPE_CHECKING:
+    from llmbench.engine.runner import Step, TorchRunner
+    from llmbench.engine.sampling import Sampler
+    from llmbench.models.loading import TorchModel
+
+__all__ = ["Attention", "PyTorchBackend"]
+
+Attention = Literal["sdpa", "sdpa-grouped", "eager"]
+
+
+class PyTorchBackend(LocalBackend["TorchModel"]):
+    """Serves a torch module; a kind says how its steps are compiled, if at all."""
+
+    attention: Attention
+
+    def compile_prefill(self, step: Step) -> Step:
+        """Compile the prefill step, or leave it as it is."""
+        return step
+
+    def compile_decode(self, step: Step) -> Step:
+        """Compile the decode step, or leave it as it is."""
+        return step
+
+    def prepared(self, runner: TorchRunner) -> None:
+        """Do what must be done once before the first step."""
+
+    def load(self, context: OpenContext) -> TorchModel:
+        """Load the weights."""
+        return models.load_model(context.model, self.attention)
+
+    def runner(
+        self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
+    ) -> TorchRunner:
+        """Allocate the cache and wrap the steps."""
+        from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.runner import TorchRunner  # noqa: PLC0415 (imports torch)
+
+        compilers: dict[str, Any] = {
+            "compile_prefill": self.compile_prefill,
+            "compile_decode": self.compile_decode,
+        }
+        cache = KvCache.allocate(model.module, slots, max_length)
+        runner = TorchRunner(model.module, cache, sampler, buckets, **compilers)
+        self.prepared(runner)
+        return runner
