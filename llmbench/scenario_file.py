@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.tokens import TagToken
 
 from llmbench.errors import ScenarioError
 from llmbench.scenario import Case, Scenario, case_name, expand, set_key
@@ -92,6 +93,7 @@ def _read(path: Path) -> str:
 
 def _parse(text: str, path: Path) -> CommentedMap:
     try:
+        _refuse_tags(text, path)
         tree = YAML(typ="rt", pure=True).load(text)
     except YAMLError as error:
         raise ScenarioError(f"{path}{_line_of(error)}: not valid YAML: {_problem(error)}") from None
@@ -100,6 +102,13 @@ def _parse(text: str, path: Path) -> CommentedMap:
             f"{path}:1: expected keys such as 'name: chat', found {type(_plain(tree)).__name__}"
         )
     return tree
+
+
+def _refuse_tags(text: str, path: Path) -> None:
+    for token in YAML(typ="rt", pure=True).scan(text):
+        if isinstance(token, TagToken):
+            line = token.start_mark.line + 1
+            raise ScenarioError(f"{path}:{line}: YAML tags (!...) are not read; remove it")
 
 
 def _line_of(error: YAMLError) -> str:

@@ -168,9 +168,13 @@ def test_a_file_without_keys_is_refused(chat: Path, text: str) -> None:
     assert "expected keys such as 'name: chat'" in complaint(chat)
 
 
-def test_a_yaml_tag_builds_no_python_object(chat: Path) -> None:
-    chat.write_text(GOOD.replace("name: chat", "name: !!python/object/apply:os.getcwd []"))
-    assert "name: must be a valid string" in complaint(chat)
+@pytest.mark.parametrize(
+    "tagged",
+    ["!!python/object/apply:os.getcwd []", "!!python/name:os.getcwd ['a']", "!mine {a: b}"],
+)
+def test_a_yaml_tag_builds_no_python_object(chat: Path, tagged: str) -> None:
+    chat.write_text(GOOD.replace("name: chat", f"name: {tagged}"))
+    assert "YAML tags (!...) are not read; remove it" in complaint(chat)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode()))
