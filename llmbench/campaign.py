@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TextIO, cast
 
-from llmbench import models, store
+from llmbench import models, plugins, store
 from llmbench.run import Failure, Run
 from llmbench.scenario import Case
 from llmbench.scenario_file import Source, load_case
@@ -60,9 +60,10 @@ def plan(source: Source) -> tuple[PlannedRun, ...]:
 def begin(source: Source, folder: Path) -> RunSet:
     """Make the results folder for a scenario.
 
-    Raises InputError when a model cannot be there or the folder cannot be used.
+    Raises InputError when a model or an extra cannot be there or the folder cannot be used.
     """
     for case in source.cases:
+        plugins.require("backend", case.backend.kind)
         models.check_source(case.scenario.model)
     run_set = RunSet(
         folder=folder,

@@ -8,13 +8,14 @@ from __future__ import annotations
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from llmbench.errors import InputError
+from llmbench.errors import InputError, MissingExtraError
 
-__all__ = ["KINDS", "Kind", "Options", "Part", "find", "names", "summary"]
+__all__ = ["KINDS", "Kind", "Options", "Part", "find", "names", "require", "summary"]
 
 Kind = Literal["backend", "load", "workload", "collector"]
 KINDS: tuple[Kind, ...] = ("backend", "load", "workload", "collector")
@@ -45,13 +46,22 @@ def names(kind: Kind) -> list[str]:
 def find(kind: Kind, name: str) -> Any:
     """Import the part of that kind and name.
 
-    Raises InputError, with the nearest name, when there is none, and MissingExtraError when the
-    part needs a package that is not installed.
+    Raises InputError, with the nearest name, when there is none.
     """
     try:
         return _found(kind)[name].load()
     except KeyError:
         raise InputError(f"no {kind} named {name!r}; {_alternatives(kind, name)}") from None
+
+
+def require(kind: Kind, name: str) -> None:
+    """Raise MissingExtraError when a part needs a package that is not installed.
+
+    A part names what it needs in ``needs``: the extra of llmbench that brings each module.
+    """
+    for module, extra in getattr(find(kind, name), "needs", {}).items():
+        if find_spec(module) is None:
+            raise MissingExtraError(f"{kind} {name!r}", module, extra)
 
 
 def _alternatives(kind: Kind, name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 from transformers import (
     Gemma3ForCausalLM,
@@ -54,11 +53,10 @@ def gemma3() -> PreTrainedModel:
 FAMILIES = {"llama": llama, "gpt2": gpt2, "gemma3": gemma3}
 
 
-@pytest.fixture(params=FAMILIES)
-def model(request: pytest.FixtureRequest) -> PreTrainedModel:
-    """One model of each family."""
+def build(name: str) -> PreTrainedModel:
+    """Make one of the family, its weights seeded, with no token that ends an answer."""
     torch.manual_seed(7)
-    model = FAMILIES[request.param]()
+    model = FAMILIES[name]()
     model.eval()
     model.generation_config.eos_token_id = None
     return model

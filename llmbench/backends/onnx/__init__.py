@@ -1,0 +1,72 @@
+"""ONNX Runtime, on the same engine, load and stamps as the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from llmbench import plugins
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.eager import REHEARSED
+from llmbench.backends.local import LocalBackend
+from llmbench.engine.buckets import Buckets
+
+if TYPE_CHECKING:
+    from llmbench.backends.onnx.loading import OnnxModel
+    from llmbench.backends.onnx.runner import OnnxRunner
+    from llmbench.engine.sampling import Sampler
+
+__all__ = ["Onnx"]
+
+
+class Onnx(LocalBackend["OnnxModel"]):
+    """ONNX Runtime: the model exported around GroupQueryAttention, on one execution provider.
+
+    An export is kept by the content of its weights and used again; making it counts as compiling.
+    The precision is the model's ``dtype``.
+    """
+
+    needs: ClassVar = {"onnxruntime": "onnx", "onnxscript": "onnx"}
+
+    class Options(plugins.Options):
+        """``{kind: onnx, provider: cuda, optimization: all}``."""
+
+        provider: str = Field(
+            default="auto", description="cpu, cuda, ...; auto: cuda where there is one, else cpu"
+        )
+        optimization: Literal["none", "basic", "extended", "all"] = Field(
+            default="all", description="how far onnxruntime rewrites the graph"
+        )
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def load(self, context: OpenContext) -> OnnxModel:
+        """Load the weights, export them where that was not done before, open a session."""
+        from llmbench.backends.onnx import loading  # noqa: PLC0415 (imports torch, onnxruntime)
+
+        return loading.load(
+            context, provider=self.options.provider, level=self.options.optimization
+        )
+
+    def runner(
+        self, model: OnnxModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
+    ) -> OnnxRunner:
+        """Allocate the cache and bind the steps."""
+        from llmbench.backends.onnx.runner import OnnxRunner  # noqa: PLC0415 (imports torch)
+
+        del buckets  # a graph takes steps of any size
+        return OnnxRunner(model, sampler, slots=slots, max_length=max_length)
+
+    def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
+        """Take every size as it comes; the operator reads no more of the cache than is filled."""
+        return Buckets(demand.prompt_lengths, tuple(range(1, slots + 1)), (max_length,))
+
+    def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:  # noqa: ARG002 (all are alike)
+        """Run a few of each kind."""
+        return buckets.thinned(REHEARSED)
+
+    def settings(self) -> dict[str, Any]:
+        """Name how far the graph is rewritten."""
+        return {"optimization": self.options.optimization}

@@ -1,0 +1,207 @@
+"""Export any transformers causal LM as an ONNX graph around GroupQueryAttention.
+
+An attention function stands in for the model's own while torch.onnx.export runs: it emits one
+``com.microsoft::GroupQueryAttention`` a layer, which writes new keys and values into the cache's
+buffer and attends to what each row has of it. Rows may be ragged.
+(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AttentionInterface, Cache, PreTrainedModel
+
+from llmbench.engine.kv_cache import state_shapes
+
+__all__ = ["INPUTS", "LOGITS", "Layer", "export", "layers", "past_names", "present_names", "recipe"]
+
+INPUTS = ("input_ids", "position_ids", "seqlens_k", "total_sequence_length", "last")
+LOGITS = "logits"
+OPSET = 18
+RECIPE = "group-query-attention 1"
+ATTENTION = "onnx-group-query"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The shape of a layer's keys and values: heads that hold them, and the size of each."""
+
+    heads: int
+    key_size: int
+    value_size: int
+
+
+def layers(model: PreTrainedModel) -> list[Layer]:
+    """List the layers whose keys and values are cached."""
+    return [Layer(key[0], key[1], value[1]) for key, value in state_shapes(model)]
+
+
+def past_names(count: int) -> list[str]:
+    """Name the cache inputs, a key and a value for each layer."""
+    return [f"past.{layer}.{part}" for layer in range(count) for part in ("key", "value")]
+
+
+def present_names(count: int) -> list[str]:
+    """Name the cache outputs, which share their buffers with the inputs."""
+    return [f"present.{layer}.{part}" for layer in range(count) for part in ("key", "value")]
+
+
+def recipe() -> dict[str, Any]:
+    """Name what shapes a graph besides the model, so that a kept one is used only for the same."""
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    return {"recipe": RECIPE, "opset": OPSET, **versions}
+
+
+def export(model: PreTrainedModel, path: Path) -> None:
+    """Write a model's graph to ``path`` and its weights beside it.
+
+    Inputs are ``input_ids`` and ``position_ids`` [rows, length], ``seqlens_k`` [rows] (int32, the
+    length after this step less one), ``total_sequence_length`` (int32, the longest), ``last`` [1]
+    (the position whose logits are wanted) and each layer's past key and value [rows, heads, max
+    length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches.
+    """
+    _untie(model)
+    shapes = layers(model)
+    names = [*INPUTS, *past_names(len(shapes))]
+    operator = _GroupQuery()
+    AttentionInterface.register(ATTENTION, operator.attend)
+    model.set_attn_implementation(ATTENTION)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own notices, of no use to who measures
+        program = torch.onnx.export(
+            _Graph(model, operator),
+            _example(shapes, model.dtype),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=[LOGITS, *present_names(len(shapes))],
+            dynamic_shapes=_dynamic(len(shapes)),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    program.save(path, external_data=True)
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Give the head weights of its own: a tied one is exported as a transpose nobody quantizes."""
+    head = model.get_output_embeddings()
+    if isinstance(head, nn.Linear):
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+
+
+def _example(shapes: Sequence[Layer], dtype: torch.dtype) -> tuple[Any, ...]:
+    rows, length, room = 2, 3, 8
+    past = [
+        torch.zeros(rows, layer.heads, room, size, dtype=dtype)
+        for layer in shapes
+        for size in (layer.key_size, layer.value_size)
+    ]
+    return (
+        torch.ones(rows, length, dtype=torch.long),
+        torch.arange(length).repeat(rows, 1),
+        torch.full((rows,), length - 1, dtype=torch.int32),
+        torch.tensor(length, dtype=torch.int32),
+        torch.tensor([length - 1]),
+        past,
+    )
+
+
+def _dynamic(count: int) -> tuple[Any, ...]:
+    rows, length, room = (torch.export.Dim(name) for name in ("rows", "length", "room"))
+    tokens = {0: rows, 1: length}
+    return (tokens, tokens, {0: rows}, {}, {}, [{0: rows, 2: room}] * (2 * count))
+
+
+class _NewStates(Cache):
+    """A cache that hands new keys and values on, since the graph's operator stores them."""
+
+    def __init__(self) -> None:
+        self.layers = []
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Give back what came."""
+        del layer_idx
+        return key_states, value_states
+
+
+class _GroupQuery:
+    """Stands in for a model's attention and collects what each layer's operator gives."""
+
+    past: Sequence[Tensor]
+    lengths: tuple[Tensor, Tensor]
+    present: dict[int, Sequence[Tensor]]
+
+    def attend(  # noqa: PLR0917 (transformers calls it so)
+        self,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, None]:
+        """Emit the operator for one layer; states are [rows, heads, length, size]."""
+        del attention_mask  # causality, lengths and windows are the operator's own business
+        rows, heads, length, _ = query.shape
+        past = self.past[2 * module.layer_idx : 2 * module.layer_idx + 2]
+        flat = [state.transpose(1, 2).reshape(rows, length, -1) for state in (query, key, value)]
+        attended, *present = torch.onnx.ops.symbolic_multi_out(
+            "com.microsoft::GroupQueryAttention",
+            [*flat, *past, *self.lengths],
+            {
+                "num_heads": heads,
+                "kv_num_heads": key.shape[1],
+                "scale": float(scaling or 0.0),  # 0 stands for 1 / sqrt(size)
+                "local_window_size": options.get("sliding_window") or -1,
+                "softcap": float(options.get("softcap") or 0.0),
+            },
+            dtypes=[query.dtype] * 3,
+            shapes=[flat[0].shape, past[0].shape, past[1].shape],
+            version=1,
+        )
+        self.present[module.layer_idx] = present
+        return attended.reshape(rows, length, heads, -1), None
+
+
+class _Graph(nn.Module):
+    """A model whose cache is explicit: past tensors come in, present ones go out."""
+
+    def __init__(self, model: PreTrainedModel, operator: _GroupQuery) -> None:
+        super().__init__()
+        self.model = model
+        self.operator = operator
+
+    def forward(  # noqa: PLR0917 (the inputs of the graph)
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        seqlens_k: Tensor,
+        total_sequence_length: Tensor,
+        last: Tensor,
+        past: list[Tensor],
+    ) -> tuple[Tensor, ...]:
+        """Run one step over ragged rows."""
+        operator = self.operator
+        operator.past, operator.lengths = past, (seqlens_k, total_sequence_length)
+        operator.present = {}
+        logits = self.model(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            past_key_values=_NewStates(),
+            use_cache=True,
+            logits_to_keep=last,
+        ).logits[:, -1]
+        present = operator.present
+        return logits, *(state for layer in sorted(present) for state in present[layer])

@@ -1,0 +1,79 @@
+"""From a model's weights to an open session, by way of a kept export."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmbench import models
+from llmbench.backends.base import OpenContext
+from llmbench.backends.onnx import exporting, graphs, sessions
+from llmbench.models.loading import LoadedModel, TorchModel
+from llmbench.scenario import ModelOptions
+
+__all__ = ["OnnxModel", "load"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxModel(LoadedModel):
+    """An open session of an exported graph, and the layers whose states it caches."""
+
+    session: Any
+    layers: list[exporting.Layer]
+    dtype: torch.dtype
+
+
+def load(context: OpenContext, *, provider: str, level: str) -> OnnxModel:
+    """Load the weights, export them where that was not done before, and open a session.
+
+    The torch module is let go, so that only the session's weights stay in memory.
+    Raises InputError when the model or the provider cannot be had.
+    """
+    chosen = sessions.chosen_provider(provider)
+    model = models.load_model(_for_export(context.model, chosen))
+    began = time.monotonic()
+    context.on_stage("exporting to ONNX")
+    layers = exporting.layers(model.module)
+    graph = _exported(model)
+    context.on_stage("opening the session")
+    session = sessions.open_session(graph, chosen, level, context.engine.threads)
+    device = sessions.device_of(chosen)
+    return OnnxModel(
+        session=session,
+        layers=layers,
+        dtype=model.module.dtype,
+        context_length=model.context_length,
+        eos_ids=model.eos_ids,
+        vocabulary=model.vocabulary,
+        device=device,
+        weight_bytes=sum(file.stat().st_size for file in graph.parent.iterdir()),
+        requested={
+            "dtype": context.model.dtype,
+            "device": context.model.device,
+            "provider": provider,
+        },
+        effective={
+            **model.effective,
+            "device": str(device),
+            "attention": "GroupQueryAttention",
+            "provider": sessions.short_name(chosen),
+        },
+        compile_seconds=time.monotonic() - began,
+    )
+
+
+def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
+    """Load on the host, which has the room, in the dtype that the provider's device will get."""
+    on_gpu = options.dtype == "auto" and sessions.device_of(provider).type == "cuda"
+    dtype = "bfloat16" if on_gpu else options.dtype
+    return options.model_copy(update={"device": "cpu", "dtype": dtype})
+
+
+def _exported(model: TorchModel) -> Path:
+    """Give the kept graph of a model, exported now where there is none."""
+    key = graphs.content_key(model.module, exporting.recipe())
+    return graphs.cached(key, lambda path: exporting.export(model.module, path))

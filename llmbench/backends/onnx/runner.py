@@ -1,0 +1,143 @@
+"""Prefill and decode steps of an exported graph over the slot-based KV cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from onnx import TensorProto
+from torch import Tensor
+
+from llmbench.backends.onnx.exporting import INPUTS, LOGITS, past_names, present_names
+from llmbench.backends.onnx.loading import OnnxModel
+from llmbench.engine.sampling import Sampler
+
+__all__ = ["OnnxRunner"]
+
+TYPES = {
+    torch.float32: TensorProto.FLOAT,
+    torch.float16: TensorProto.FLOAT16,
+    torch.bfloat16: TensorProto.BFLOAT16,
+    torch.int64: TensorProto.INT64,
+    torch.int32: TensorProto.INT32,
+}
+
+
+class OnnxRunner:
+    """A model runner whose buffers are torch tensors that a session reads and writes in place.
+
+    The past and the present of a layer are one buffer, of which a prefill sees one slot and a
+    decode the first rows. What a decode binds never moves, so each size of a batch is bound once.
+    """
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        sampler: Sampler,
+        *,
+        slots: int,
+        max_length: int,
+    ) -> None:
+        self._session = model.session
+        self._sampler = sampler
+        floats: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
+        longs: dict[str, Any] = {"dtype": torch.long, "device": model.device}
+        ints: dict[str, Any] = {"dtype": torch.int32, "device": model.device}
+        layers = model.layers
+        self._past, self._present = past_names(len(layers)), present_names(len(layers))
+        self._caches = [
+            torch.zeros(slots, layer.heads, max_length, size, **floats)
+            for layer in layers
+            for size in (layer.key_size, layer.value_size)
+        ]
+        self._logits = torch.zeros(slots, model.vocabulary, **floats)
+        self._prompt = torch.zeros(1, max_length, **longs)
+        self._prompt_end = torch.zeros(1, **ints)
+        self._last = torch.zeros(1, **longs)
+        self._columns = torch.arange(max_length, **longs)[None]
+        self._tokens = torch.zeros(slots, 1, **longs)
+        self._positions = torch.zeros(slots, 1, **longs)
+        self._ends = torch.zeros(slots, **ints)
+        self._only = torch.zeros(1, **longs)
+        self._longest = torch.zeros((), dtype=torch.int32)  # on the host, whatever the provider
+        self._lengths = [0] * slots
+        self._max_length = max_length
+        self._decodes = [
+            self._bound(
+                slice(0, rows),
+                (self._tokens[:rows], self._positions[:rows], self._ends[:rows]),
+                self._only,
+            )
+            for rows in range(1, slots + 1)
+        ]
+
+    @property
+    def cache_nbytes(self) -> int:
+        """Bytes of the KV cache."""
+        return sum(cache.numel() * cache.element_size() for cache in self._caches)
+
+    @torch.inference_mode()
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        """Fill a slot from a prompt and return the first new token, which is on the host."""
+        length, rows = len(prompt), slice(slot, slot + 1)
+        self._prompt[0, :length] = torch.tensor(prompt)
+        self._prompt_end.fill_(length - 1)
+        self._last.fill_(length - 1)
+        asked = (self._prompt[:, :length], self._columns[:, :length], self._prompt_end)
+        token = self._step(self._bound(rows, asked, self._last), rows, length)
+        self._set_length(rows, length)
+        return token[0]
+
+    @torch.inference_mode()
+    def decode(self, slots: Sequence[int]) -> list[int]:
+        """Return the next token of each of these slots (ascending), all on the host."""
+        rows = slots[-1] + 1
+        for slot in slots:
+            self._lengths[slot] += 1
+        longest = max(self._lengths[slot] for slot in slots)
+        ids = self._step(self._decodes[rows - 1], slice(0, rows), longest)
+        # an idle slot goes on counting; its row must stay inside the cache
+        self._positions[:rows].add_(1).clamp_(max=self._max_length - 1)
+        self._ends[:rows].add_(1).clamp_(max=self._max_length - 1)
+        return [ids[slot] for slot in slots]
+
+    def pretend(self, rows: int, length: int) -> None:
+        """Make the first rows so long that the next decode step brings them to ``length``."""
+        self._set_length(slice(0, rows), length - 1)
+
+    def _set_length(self, rows: slice, length: int) -> None:
+        self._lengths[rows] = [length] * (rows.stop - rows.start)
+        self._positions[rows] = length
+        self._ends[rows] = length
+
+    def _step(self, binding: Any, rows: slice, longest: int) -> list[int]:
+        self._longest.fill_(longest)
+        self._sampler.draw()
+        self._session.run_with_iobinding(binding)
+        chosen = self._sampler.choose(self._logits[rows])
+        self._tokens[rows, 0] = chosen
+        return chosen.tolist()
+
+    def _bound(self, rows: slice, asked: tuple[Tensor, Tensor, Tensor], last: Tensor) -> Any:
+        """Bind a step on these rows: ids and positions [rows, length], last columns [rows]."""
+        binding = self._session.io_binding()
+        caches = [cache[rows] for cache in self._caches]
+        inputs = zip(INPUTS, (*asked, self._longest, last), strict=True)
+        _bind(binding.bind_input, {**dict(inputs), **dict(zip(self._past, caches, strict=True))})
+        present = zip(self._present, caches, strict=True)
+        _bind(binding.bind_output, {LOGITS: self._logits[rows], **dict(present)})
+        return binding
+
+
+def _bind(bind: Any, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        device = tensor.device
+        bind(
+            name,
+            device.type,
+            device.index or 0,
+            TYPES[tensor.dtype],
+            tuple(tensor.shape),
+            tensor.data_ptr(),
+        )

@@ -1,0 +1,83 @@
+"""Open onnxruntime sessions on exactly the provider that was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+import torch
+
+from llmbench.errors import InputError
+
+__all__ = ["chosen_provider", "device_of", "open_session", "short_name"]
+
+LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+SUFFIX = "ExecutionProvider"
+ON_GPU = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
+
+
+def chosen_provider(asked: str) -> str:
+    """Give onnxruntime's name of a provider (``cpu``, ``cuda``, ``tensorrt``, ...; any case).
+
+    ``auto`` is CUDA where the installed onnxruntime has it, else the CPU. Raises InputError when
+    it is not among those of the installed onnxruntime.
+    """
+    offered: dict[str, str] = {
+        short_name(provider): provider for provider in ort.get_available_providers()
+    }
+    if asked == "auto":
+        return offered.get("cuda", "CPUExecutionProvider")
+    if asked.lower() not in offered:
+        extra = "; CUDA needs: pip install 'llmbench[onnx-gpu]'" if asked.lower() == "cuda" else ""
+        raise InputError(
+            f"provider: {asked!r} is not in the installed onnxruntime {ort.__version__}, which "
+            f"offers {', '.join(sorted(offered))}{extra}"
+        )
+    return offered[asked.lower()]
+
+
+def short_name(provider: str) -> str:
+    """Give the name of a provider as scenarios write it."""
+    return provider.removesuffix(SUFFIX).lower()
+
+
+def device_of(provider: str) -> torch.device:
+    """Say where a provider keeps its tensors."""
+    return torch.device("cuda:0" if provider in ON_GPU else "cpu")
+
+
+def open_session(path: Path, provider: str, level: str, threads: int | None) -> Any:
+    """Load a graph and give its session; raises InputError when the provider did not take."""
+    session = ort.InferenceSession(
+        path, _options(level, threads), providers=[(provider, _settings(provider))]
+    )
+    effective = session.get_providers()[0]
+    if effective != provider:
+        raise InputError(
+            f"provider: {provider} was asked for and onnxruntime fell back to {effective}; its "
+            "libraries (CUDA, cuDNN) may be missing or of another version; see `llmbench doctor`"
+        )
+    return session
+
+
+def _settings(provider: str) -> dict[str, str]:
+    """Let a GPU's provider work on torch's stream, so that sampling follows a step in order."""
+    if provider not in ON_GPU:
+        return {}
+    return {"user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}
+
+
+def _options(level: str, threads: int | None) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = LEVELS[level]
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    # its threads would otherwise spin on between steps and slow down the sampling
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options

@@ -1,0 +1,71 @@
+"""Greedy answers by the engine and by transformers' own generate, to be held side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from llmbench.clock import VirtualClock
+from llmbench.dispatch import Dispatch, Stop
+from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.loads.schedule import Scheduled
+from llmbench.request import Request
+
+SLOTS = 3
+MAX_LENGTH = 128
+
+
+def ragged_requests() -> list[Request]:
+    """Eight prompts of 3 to 60 tokens, some longer than Gemma's window, with varied answers."""
+    draws = np.random.default_rng(3)
+    lengths = [3, 60, 17, 33, 9, 48, 5, 26]
+    answers = [24, 9, 31, 20, 40, 13, 1, 28]
+    return [
+        Request(number, tuple(draws.integers(0, 256, length).tolist()), answer)
+        for number, (length, answer) in enumerate(zip(lengths, answers, strict=True))
+    ]
+
+
+class Ticking:
+    """A runner that takes a virtual second for each step, so that requests join a running batch."""
+
+    def __init__(self, runner: ModelRunner, clock: VirtualClock) -> None:
+        self.runner = runner
+        self.clock = clock
+
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        self.clock.advance(1.0)
+        return self.runner.prefill(slot, prompt)
+
+    def decode(self, slots: Sequence[int]) -> Sequence[int]:
+        self.clock.advance(1.0)
+        return self.runner.decode(slots)
+
+
+def answers(
+    runner: ModelRunner, requests: list[Request], batching: str = "continuous"
+) -> dict[int, list[int]]:
+    """Serve requests that join and leave a running batch; give their answers by request."""
+    clock = VirtualClock()
+    engine = Engine(
+        Ticking(runner, clock), clock, slots=SLOTS, batching=batching, keep_outputs=True
+    )
+    staggered = Scheduled(np.arange(0.0, 7.0 * len(requests), 7.0))
+    records = engine.serve(Dispatch(requests, staggered, Stop(requests=len(requests))))
+    return {record.request_id: list(record.output_ids or ()) for record in records}
+
+
+def generated(model: PreTrainedModel, request: Request) -> list[int]:
+    prompt = torch.tensor([request.prompt])
+    tokens = model.generate(  # type: ignore[operator]  # transformers types it loosely
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=request.max_new_tokens,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    answer: list[int] = tokens[0, len(request.prompt) :].tolist()
+    return answer
