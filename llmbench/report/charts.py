@@ -191,7 +191,7 @@ def _bar(case: CaseResults, metric: str) -> go.Bar:
         y=[safe(case.name)],
         name=safe(case.name),
         meta={"case": case.index},
-        marker={"color": f"{colour}{palette.PALE}", "line": {"color": colour, "width": 1.5}},
+        marker={"color": palette.pale(colour), "line": {"color": colour, "width": 1.5}},
         error_x=_whiskers(estimate),
         hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",
     )

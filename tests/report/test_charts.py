@@ -154,7 +154,7 @@ def test_no_two_of_32_cases_look_alike() -> None:
 def test_every_colour_has_a_counterpart_in_the_dark() -> None:
     used = [palette.case_colour(i) for i in range(8)]
     assert all(colour in palette.SWAP for colour in used)
-    assert all(f"{colour}{palette.PALE}" in palette.SWAP for colour in used)
+    assert all(palette.pale(colour) in palette.SWAP for colour in used)
 
 
 def test_names_in_charts_are_no_markup(make: Any, tmp_path: Path) -> None:
