@@ -12,6 +12,7 @@ import torch
 from llmbench import models
 from llmbench.backends.base import OpenContext
 from llmbench.backends.onnx import exporting, graphs, sessions
+from llmbench.errors import InputError
 from llmbench.models.loading import LoadedModel, TorchModel
 from llmbench.scenario import ModelOptions
 
@@ -76,4 +77,11 @@ def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
 def _exported(model: TorchModel) -> Path:
     """Give the kept graph of a model, exported now where there is none."""
     key = graphs.content_key(model.module, exporting.recipe())
-    return graphs.cached(key, lambda path: exporting.export(model.module, path))
+    try:
+        return graphs.cached(key, lambda path: exporting.export(model.module, path))
+    except torch.onnx.OnnxExporterError as error:
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"model: {type(model.module).__name__} could not be exported to ONNX ({why}); serve it "
+            "with `eager` or `compiled`"
+        ) from error

@@ -1,0 +1,79 @@
+"""From a scenario's model to an open session on the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.onnx import Onnx, exporting
+from llmbench.dispatch import Dispatch, Stop
+from llmbench.errors import InputError
+from llmbench.loads.schedule import Scheduled
+from llmbench.request import Request
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+
+BYTES_A_TOKEN = 2 * 2 * 2 * 16 * 4  # layers, keys and values, heads, size, float32
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenContext:
+    """A tiny random model for prompts of four tokens, exports kept in the test's own folder."""
+    monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
+    return OpenContext(
+        model=ModelOptions(source="random:tiny"),
+        engine=EngineOptions(slots=2),
+        sampling=SamplingOptions(),
+        demand=Demand(prompt_lengths=(4,), longest_sequence=12),
+    )
+
+
+@pytest.mark.slow
+def test_it_serves_and_says_what_took_effect_and_what_it_cost(
+    context: OpenContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [Request(number, (1, 2, 3, 4), 8) for number in range(4)]
+    for attempt in ("exported", "kept"):
+        with Onnx(Onnx.Options()).open(context) as server:
+            dispatch = Dispatch(requests, Scheduled(np.zeros(4)), Stop(requests=4))
+            records = server.serve(dispatch, server.new_clock(), lambda _: None)
+        account = server.account()
+        assert [len(record.token_times) for record in records] == [8] * 4, attempt
+        assert account.effective["provider"] == "cpu"
+        assert account.requested["provider"] == "auto"
+        assert account.effective["attention"] == "GroupQueryAttention"
+        assert account.cold_start["compile"] is not None
+        assert account.memory["kv_cache"] == 2 * 64 * BYTES_A_TOKEN
+        assert "not-effective" not in {caveat.kind for caveat in account.caveats}
+        monkeypatch.delattr(exporting, "export")
+
+
+def test_an_architecture_that_cannot_be_exported_is_named(
+    context: OpenContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(*_: object) -> None:
+        raise torch.onnx.OnnxExporterError("no such operator\nand much more")
+
+    monkeypatch.setattr(exporting, "export", export)
+    with (
+        pytest.raises(InputError, match=r"LlamaForCausalLM could not be exported.*no such operat"),
+        Onnx(Onnx.Options()).open(context),
+    ):
+        pass
+
+
+def test_a_provider_that_is_not_there_is_refused_before_the_model_is_loaded(
+    context: OpenContext,
+) -> None:
+    nowhere = OpenContext(
+        model=ModelOptions(source="./nowhere"), engine=context.engine,
+        sampling=context.sampling, demand=context.demand,
+    )  # fmt: skip
+    with (
+        pytest.raises(InputError, match="'rocket' is not in the installed onnxruntime"),
+        Onnx(Onnx.Options(provider="rocket")).open(nowhere),
+    ):
+        pass

@@ -1,0 +1,68 @@
+"""A session runs on the provider that was asked for, or there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from llmbench.backends.onnx import sessions
+from llmbench.errors import InputError
+
+CPU = "CPUExecutionProvider"
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A graph that hands its input on."""
+    told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    node = helper.make_node("Identity", ["x"], ["y"])
+    made = helper.make_graph([node], "same", told[:1], told[1:])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path = tmp_path / "same.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("asked", ["cpu", "CPU"])
+def test_a_provider_goes_by_its_short_name(asked: str) -> None:
+    assert sessions.chosen_provider(asked) == CPU
+    assert sessions.short_name(CPU) == "cpu"
+
+
+def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
+    assert sessions.chosen_provider("auto") == CPU
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU])
+    assert sessions.chosen_provider("auto") == "CUDAExecutionProvider"
+
+
+def test_a_provider_that_is_not_installed_is_refused_with_those_that_are() -> None:
+    with pytest.raises(InputError, match=r"'tensorrt' is not in the installed onnxruntime .* cpu"):
+        sessions.chosen_provider("tensorrt")
+
+
+def test_cuda_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
+    with pytest.raises(InputError, match=r"pip install 'llmbench\[onnx-gpu\]'"):
+        sessions.chosen_provider("cuda")
+
+
+def test_a_provider_that_did_not_take_is_an_error(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = ort.InferenceSession(graph, providers=[CPU])
+    monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: opened)
+    monkeypatch.setattr(sessions, "ON_GPU", set())
+    with pytest.raises(InputError, match="fell back to CPUExecutionProvider"):
+        sessions.open_session(graph, "CUDAExecutionProvider", "all", None)
+
+
+@pytest.mark.parametrize("level", ["none", "basic", "extended", "all"])
+def test_a_session_opens_at_each_level(graph: Path, level: str) -> None:
+    session = sessions.open_session(graph, CPU, level, 1)
+    assert session.get_session_options().intra_op_num_threads == 1
+    assert session.get_session_options().graph_optimization_level == sessions.LEVELS[level]
