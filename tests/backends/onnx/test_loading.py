@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.onnx import Onnx, exporting
@@ -32,23 +33,30 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenContext:
 
 
 @pytest.mark.slow
-def test_it_serves_and_says_what_took_effect_and_what_it_cost(
+def test_it_exports_once_serves_and_says_what_took_effect_and_what_it_cost(
     context: OpenContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    original, exported = exporting.export, []
+
+    def export(model: PreTrainedModel, path: Path) -> None:
+        exported.append(path)
+        original(model, path)
+
+    monkeypatch.setattr(exporting, "export", export)
     requests = [Request(number, (1, 2, 3, 4), 8) for number in range(4)]
-    for attempt in ("exported", "kept"):
+    for _ in range(2):
         with Onnx(Onnx.Options()).open(context) as server:
             dispatch = Dispatch(requests, Scheduled(np.zeros(4)), Stop(requests=4))
             records = server.serve(dispatch, server.new_clock(), lambda _: None)
         account = server.account()
-        assert [len(record.token_times) for record in records] == [8] * 4, attempt
+        assert [len(record.token_times) for record in records] == [8] * 4
         assert account.effective["provider"] == "cpu"
         assert account.requested["provider"] == "auto"
         assert account.effective["attention"] == "GroupQueryAttention"
         assert account.cold_start["compile"] is not None
         assert account.memory["kv_cache"] == 2 * 64 * BYTES_A_TOKEN
         assert "not-effective" not in {caveat.kind for caveat in account.caveats}
-        monkeypatch.delattr(exporting, "export")
+    assert len(exported) == 1
 
 
 def test_an_architecture_that_cannot_be_exported_is_named(
