@@ -24,30 +24,32 @@ from rich.console import Console
 from rich.table import Table
 
 from llmbench import models
-from llmbench.backends.base import Demand
+from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.compiled import Compiled
 from llmbench.backends.eager import Eager
-from llmbench.backends.local import frozen_garbage
-from llmbench.backends.pytorch import Attention, PyTorchBackend
+from llmbench.backends.local import LocalBackend, frozen_garbage
+from llmbench.backends.onnx import Onnx
 from llmbench.clock import MonotonicClock
 from llmbench.dispatch import Dispatch, Stop
 from llmbench.engine.engine import Engine
-from llmbench.engine.kv_cache import KvCache
-from llmbench.engine.runner import TorchRunner
 from llmbench.engine.sampling import Greedy
 from llmbench.engine.warmup import rehearsals
 from llmbench.loads.schedule import Scheduled
 from llmbench.models.loading import TorchModel
 from llmbench.request import Request
-from llmbench.scenario import ModelOptions
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
 
 MAX_LENGTH = 256
 Answered = tuple[float, list[list[int]]]  # seconds, and the ids of each answer
 
 
-def backends(attention: str) -> dict[str, PyTorchBackend]:
+def backends(attention: str) -> dict[str, LocalBackend[Any]]:
     compiled = Compiled.Options.model_validate({"attention": attention})
-    return {"eager": Eager(Eager.Options()), "compiled": Compiled(compiled)}
+    return {
+        "eager": Eager(Eager.Options()),
+        "compiled": Compiled(compiled),
+        "onnx": Onnx(Onnx.Options()),
+    }
 
 
 def requests(number: int, vocabulary: int, tokens: int) -> list[Request]:
@@ -60,8 +62,8 @@ def requests(number: int, vocabulary: int, tokens: int) -> list[Request]:
     ]
 
 
-def loaded(source: str, attention: Attention = "sdpa") -> TorchModel:
-    model = models.load_model(ModelOptions(source=source), attention)
+def reference(source: str) -> TorchModel:
+    model = models.load_model(ModelOptions(source=source))
     model.module.generation_config.eos_token_id = None
     return model
 
@@ -70,19 +72,18 @@ class Served:
     """A backend's engine on its model, warm."""
 
     def __init__(
-        self, backend: PyTorchBackend, source: str, asked: Sequence[Request], slots: int
+        self, backend: LocalBackend[Any], source: str, asked: Sequence[Request], slots: int
     ) -> None:
-        model = loaded(source, backend.attention)
         demand = Demand(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
+        context = OpenContext(
+            model=ModelOptions(source=source),
+            engine=EngineOptions(slots=slots),
+            sampling=SamplingOptions(),
+            demand=demand,
+        )
         buckets = backend.buckets(demand, slots, MAX_LENGTH)
-        cache = KvCache.allocate(model.module, slots, MAX_LENGTH)
-        self.runner = TorchRunner(
-            model.module,
-            cache,
-            Greedy(),
-            buckets,
-            compile_prefill=backend.compile_prefill,
-            compile_decode=backend.compile_decode,
+        self.runner = backend.runner(
+            backend.load(context), buckets, Greedy(), slots=slots, max_length=MAX_LENGTH
         )
         self.slots = slots
         for rehearsal in rehearsals(self.runner, backend.rehearsed(buckets, demand)).values():
@@ -118,17 +119,16 @@ def generated(model: Any, asked: Sequence[Request]) -> Answered:
 
 
 def compare(
-    backend: PyTorchBackend,
+    backend: LocalBackend[Any],
     source: str,
     asked: Sequence[Request],
     slots: int,
     pairs: int,
 ) -> dict[str, Any]:
     served = Served(backend, source, asked, slots)
-    reference = loaded(source)
     turns: dict[str, Callable[[Sequence[Request]], Answered]] = {
         "engine": served.run,
-        "generate": partial(generated, reference.module),
+        "generate": partial(generated, reference(source).module),
     }
     tokens = sum(request.max_new_tokens for request in asked)
     speeds: dict[str, list[float]] = {name: [] for name in turns}
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with torch.inference_mode():
-        vocabulary = loaded(arguments.model).module.config.get_text_config().vocab_size
+        vocabulary = reference(arguments.model).vocabulary
         many = requests(arguments.requests, vocabulary, arguments.tokens)
         rows = [
             {"backend": kind} | compare(backend, arguments.model, asked, slots, arguments.pairs)

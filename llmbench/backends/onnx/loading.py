@@ -85,3 +85,8 @@ def _exported(model: TorchModel) -> Path:
             f"model: {type(model.module).__name__} could not be exported to ONNX ({why}); serve it "
             "with `eager` or `compiled`"
         ) from error
+    except OSError as error:
+        raise InputError(
+            f"exports cannot be kept in {graphs.folder()}: {error.strerror or error}; make room or "
+            "set LLMBENCH_CACHE to another folder"
+        ) from error

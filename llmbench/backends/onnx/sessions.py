@@ -7,6 +7,7 @@ from typing import Any
 
 import onnxruntime as ort
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from llmbench.errors import InputError
 
@@ -18,6 +19,7 @@ LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+REFUSALS = (state.NotImplemented, state.InvalidGraph, state.EPFail, state.Fail)
 SUFFIX = "ExecutionProvider"
 ON_GPU = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
 
@@ -53,10 +55,20 @@ def device_of(provider: str) -> torch.device:
 
 
 def open_session(path: Path, provider: str, level: str, threads: int | None) -> Any:
-    """Load a graph and give its session; raises InputError when the provider did not take."""
-    session = ort.InferenceSession(
-        path, _options(level, threads), providers=[(provider, _settings(provider))]
-    )
+    """Load a graph and give its session.
+
+    Raises InputError when the provider cannot run the graph or did not take.
+    """
+    try:
+        session = ort.InferenceSession(
+            path, _options(level, threads), providers=[(provider, _settings(provider))]
+        )
+    except REFUSALS as error:
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"provider: {short_name(provider)} cannot run this model's graph ({why}); give another "
+            "`dtype` to the model, or another provider"
+        ) from error
     effective = session.get_providers()[0]
     if effective != provider:
         raise InputError(

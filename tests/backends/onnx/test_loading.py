@@ -73,6 +73,19 @@ def test_an_architecture_that_cannot_be_exported_is_named(
         pass
 
 
+def test_a_folder_that_cannot_keep_exports_is_named(
+    context: OpenContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = tmp_path / "taken"
+    taken.touch()
+    monkeypatch.setenv("LLMBENCH_CACHE", str(taken))
+    with (
+        pytest.raises(InputError, match=r"taken/onnx: .* set LLMBENCH_CACHE to another folder"),
+        Onnx(Onnx.Options()).open(context),
+    ):
+        pass
+
+
 def test_a_provider_that_is_not_there_is_refused_before_the_model_is_loaded(
     context: OpenContext,
 ) -> None:

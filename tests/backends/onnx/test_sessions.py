@@ -61,6 +61,14 @@ def test_a_provider_that_did_not_take_is_an_error(
         sessions.open_session(graph, "CUDAExecutionProvider", "all", None)
 
 
+def test_a_graph_that_the_provider_cannot_run_is_refused(graph: Path) -> None:
+    model = onnx.load(graph)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, graph)
+    with pytest.raises(InputError, match=r"cpu cannot run this model's graph \(.*NoSuchOperator"):
+        sessions.open_session(graph, CPU, "all", None)
+
+
 @pytest.mark.parametrize("level", ["none", "basic", "extended", "all"])
 def test_a_session_opens_at_each_level(graph: Path, level: str) -> None:
     session = sessions.open_session(graph, CPU, level, 1)
