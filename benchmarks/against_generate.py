@@ -5,7 +5,7 @@
 
 1. One request at a time: the engine with one slot against generate.
 2. Many requests: the engine with continuous batching against generate, one after the other.
-Outputs are compared token for token first.
+Outputs are compared token for token. Needs: pip install -e '.[onnx]'
 """
 
 from __future__ import annotations
