@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmbench.caveats import Caveat
 from llmbench.clock import Clock
 from llmbench.dispatch import Dispatch
 from llmbench.record import Record
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+
+if TYPE_CHECKING:
+    from llmbench.engine.scoring import Scorer
 
 __all__ = ["Account", "Backend", "Demand", "OpenContext", "Server"]
 
@@ -81,6 +84,9 @@ class Server(Protocol):
 
     def account(self) -> Account:
         """Say what was requested, what was effective and what it cost."""
+
+    def scorer(self, demand: Demand) -> Scorer | None:
+        """Give what shows the model's logits, or None where the backend shows none."""
 
 
 class Backend(Protocol):

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.backends.base import Account, OpenContext
+from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.dispatch import Dispatch
 from llmbench.engine.engine import Engine
@@ -114,3 +114,6 @@ class _FakeServer:
         return Account(
             requested=settings, effective=settings, cold_start={"load": self.options.load}
         )
+
+    def scorer(self, demand: Demand) -> None:
+        """Show no logits: it has no model."""

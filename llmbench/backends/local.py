@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from llmbench import caveats
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from llmbench.engine.sampling import Sampler
+    from llmbench.engine.scoring import Scorer
     from llmbench.models.loading import LoadedModel
 
 __all__ = ["LENGTH_MULTIPLE", "LocalBackend", "LocalRunner", "LocalServer"]
@@ -89,10 +91,22 @@ class LocalBackend(ABC, Generic[Model]):
         with torch.inference_mode():
             yield self._warm_server(context, model, loaded)
 
+    def scorer(self, context: OpenContext, model: Model, demand: Demand) -> Scorer:
+        """Wrap a model's steps so that they show logits, in batches of as many rows as slots."""
+        from llmbench.engine.scoring import Forced, Scorer  # noqa: PLC0415 (imports torch)
+
+        _check_context(demand, model.context_length)
+        slots = context.engine.slots
+        max_length = _max_length(demand, model)
+        forced = Forced(rows=slots, vocabulary=model.vocabulary, device=model.device)
+        buckets = self.buckets(demand, slots, max_length)
+        return Scorer(
+            self.runner(model, buckets, forced, slots=slots, max_length=max_length), forced
+        )
+
     def _warm_server(self, context: OpenContext, model: Model, loaded: float) -> LocalServer:
         slots, demand = context.engine.slots, context.demand
-        longest = round_up(demand.longest_sequence, LENGTH_MULTIPLE)
-        max_length = min(longest, model.context_length)
+        max_length = _max_length(demand, model)
         began = time.monotonic()
         buckets = self.buckets(demand, slots, max_length)
         sampler = _sampler(context, model)
@@ -102,7 +116,12 @@ class LocalBackend(ABC, Generic[Model]):
         warmup = warm_up(rehearsals(runner, self.rehearsed(buckets, demand)), graphs_compiled)
         sampler.restart()
         cold_start = {"load": loaded, "first_token": prepared + warmup.first_token_seconds}
-        return LocalServer(context, model, runner, warmup, cold_start, self.settings())
+        scorer = partial(self.scorer, context, model)
+        return LocalServer(context, model, runner, warmup, cold_start, self.settings(), scorer)
+
+
+def _max_length(demand: Demand, model: LoadedModel) -> int:
+    return min(round_up(demand.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
 def _check_context(demand: Demand, context_length: int) -> None:
@@ -159,6 +178,7 @@ class LocalServer:
     warmup: Warmup
     cold_start: dict[str, float]
     settings: dict[str, Any]
+    scorer: Callable[[Demand], Scorer]
     counters: dict[str, int] = field(default_factory=dict)
 
     def new_clock(self) -> Clock:
