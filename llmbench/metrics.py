@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmbench.record import Series
-from llmbench.run import Run
+from llmbench.run import QUALITY_SCHEMA, Quality, Run
 from llmbench.stats import Estimate, estimate, percentile
 from llmbench.units import parse_seconds
 
@@ -29,11 +29,18 @@ __all__ = [
     "across",
     "across_summaries",
     "errors_by_kind",
+    "quality_values",
     "summarise",
 ]
 
 Floats = NDArray[np.float64]
 PERCENTILES = (50, 90, 95, 99)
+TOKEN_COLUMNS = QUALITY_SCHEMA.names
+TOKEN_MEANS = {
+    "kl_divergence": "kl_divergence",
+    "top1_agreement": "agrees",
+    "logit_mse": "logit_squared_error",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,14 @@ METRICS: dict[str, Metric] = {
         Metric("memory_weights_bytes", "weights", "B", "lower"),
         Metric("memory_kv_cache_bytes", "KV cache", "B", "lower"),
         Metric("memory_allocator_peak_bytes", "GPU allocator peak", "B", "lower"),
+        Metric("perplexity", "perplexity", "", "lower"),
+        Metric("reference_perplexity", "perplexity of the reference", "", "neither"),
+        Metric("perplexity_ratio", "perplexity ratio", "", "lower"),
+        Metric("kl_divergence", "KL divergence", "nats/token", "lower"),
+        Metric("top1_agreement", "top-1 agreement", "share", "higher"),
+        Metric("logit_mse", "logit MSE", "", "lower"),
+        Metric("exact_match", "exact match", "share", "higher"),
+        Metric("first_divergence", "tokens before the first divergence", "tokens", "higher"),
         Metric("cost_per_million_output_tokens", "cost per 1M output tokens", "currency", "lower"),
     ]
 }
@@ -219,6 +234,7 @@ def summarise(run: Run) -> dict[str, Value]:
         **_objectives(observed, run.spec.get("slo") or {}),
         **_spans(observed),
         **_costs_of_start(run.account),
+        **quality_values(run.quality),
     }
     found["cost_per_million_output_tokens"] = _cost(found, run.spec.get("price_per_hour"))
     return {name: found[name] for name in METRICS}
@@ -350,6 +366,40 @@ def _cost(found: dict[str, Value], price_per_hour: float | None) -> Value:
     if not rate.value:
         return Value(None, 0, rate.reason or "no output tokens in the steady window")
     return Value(price_per_hour / 3600 / rate.value * 1e6, rate.n)
+
+
+def quality_values(quality: Quality) -> dict[str, Value]:
+    """Compute how the outputs stand to the reference's, from scored tokens and greedy answers."""
+    return {**_of_tokens(quality), **_of_answers(quality)}
+
+
+def _of_tokens(quality: Quality) -> dict[str, Value]:
+    columns = {name: _floats(quality.tokens[name].cast(pa.float64())) for name in TOKEN_COLUMNS}
+    n = quality.tokens.num_rows
+    if not n:
+        names = ("perplexity", "reference_perplexity", "perplexity_ratio", *TOKEN_MEANS)
+        return dict.fromkeys(names, Value(None, 0, quality.reason or "no tokens were scored"))
+    means = {name: float(np.mean(column)) for name, column in columns.items()}
+    found = {
+        "perplexity": np.exp(means["nll"]),
+        "reference_perplexity": np.exp(means["reference_nll"]),
+        "perplexity_ratio": np.exp(means["nll"] - means["reference_nll"]),
+        **{name: means[column] for name, column in TOKEN_MEANS.items()},
+    }
+    return {name: Value(float(value), n) for name, value in found.items()}
+
+
+def _of_answers(quality: Quality) -> dict[str, Value]:
+    answers = quality.answers
+    if not answers:
+        nothing = Value(None, 0, quality.reason or "no answers were compared")
+        return dict.fromkeys(("exact_match", "first_divergence"), nothing)
+    exact = [answer.alike == answer.tokens for answer in answers]
+    alike = [answer.alike for answer in answers]
+    return {
+        "exact_match": Value(float(np.mean(exact)), len(answers)),
+        "first_divergence": Value(float(np.mean(alike)), len(answers)),
+    }
 
 
 def errors_by_kind(run: Run) -> dict[str, int]:

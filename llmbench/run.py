@@ -10,7 +10,15 @@ import pyarrow as pa
 from llmbench.caveats import Caveat
 from llmbench.record import Record, Series
 
-__all__ = ["RECORD_SCHEMA", "Failure", "Run", "records_table"]
+__all__ = [
+    "QUALITY_SCHEMA",
+    "RECORD_SCHEMA",
+    "Answer",
+    "Failure",
+    "Quality",
+    "Run",
+    "records_table",
+]
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -30,6 +38,16 @@ RECORD_SCHEMA = pa.schema(
         ("prompt_id", pa.string()),
         ("tokenise_seconds", pa.float64()),
         ("output_ids", pa.list_(pa.int32())),
+    ]
+)
+
+QUALITY_SCHEMA = pa.schema(
+    [
+        ("nll", pa.float64()),
+        ("reference_nll", pa.float64()),
+        ("kl_divergence", pa.float64()),
+        ("agrees", pa.bool_()),
+        ("logit_squared_error", pa.float64()),
     ]
 )
 
@@ -59,6 +77,38 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """A greedy answer beside the reference's: its length, and the tokens alike at its beginning."""
+
+    tokens: int
+    alike: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How a backend's outputs stand to those of the ``reference`` backend.
+
+    ``tokens`` has a row for each scored token of held-out text (QUALITY_SCHEMA, in nats),
+    ``answers`` the greedy answers, ``attention`` what maps of attention show. ``reason`` says why
+    there is none.
+    """
+
+    reference: str | None = None
+    tokens: pa.Table = field(default_factory=QUALITY_SCHEMA.empty_table)
+    answers: tuple[Answer, ...] = ()
+    attention: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+    @classmethod
+    def unavailable(cls, reason: str) -> Quality:
+        """Say why a run has none."""
+        return cls(reason=reason)
+
+
+NOT_ASKED = Quality.unavailable("the scenario does not ask for `quality`")
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One case measured once, in a process of its own.
 
@@ -79,6 +129,7 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    quality: Quality = NOT_ASKED
     caveats: tuple[Caveat, ...] = ()
     failure: Failure | None = None
 

@@ -2,7 +2,7 @@
 
 results/<id>/
   runset.json                the scenario as asked, its plan of runs, the schema version
-  runs/<case>-r<repeat>/     run.json, records.parquet, series.parquet
+  runs/<case>-r<repeat>/     run.json, and tables in Parquet: records, series, quality
   report.html                made from the above and replaceable
 """
 
@@ -25,7 +25,7 @@ from llmbench import __version__
 from llmbench.caveats import Caveat
 from llmbench.errors import InputError
 from llmbench.record import Series
-from llmbench.run import Failure, Run
+from llmbench.run import Answer, Failure, Quality, Run
 
 __all__ = [
     "PlannedRun",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 FORMAT = "llmbench run set"
-SCHEMA_VERSION = 1  # 1: the first layout
+SCHEMA_VERSION = 2  # 1: the first layout; 2: quality
 MIN_FREE_BYTES = 64 * 2**20
 
 
@@ -151,6 +151,7 @@ def write_run(run_set_folder: Path, run: Run) -> None:
 def _write_files(folder: Path, run: Run) -> None:
     pq.write_table(run.records, folder / "records.parquet", compression="zstd")
     pq.write_table(_series_table(run.series), folder / "series.parquet", compression="zstd")
+    pq.write_table(run.quality.tokens, folder / "quality.parquet", compression="zstd")
     told = {
         name: getattr(run, name)
         for name in (
@@ -161,6 +162,12 @@ def _write_files(folder: Path, run: Run) -> None:
     told["schema_version"] = SCHEMA_VERSION
     told["status"] = run.status
     told["failure"] = asdict(run.failure) if run.failure else None
+    told["quality"] = {
+        "reference": run.quality.reference,
+        "answers": [asdict(answer) for answer in run.quality.answers],
+        "attention": run.quality.attention,
+        "reason": run.quality.reason,
+    }
     told["caveats"] = [asdict(caveat) for caveat in run.caveats]
     told["series"] = [{"name": s.name, "unit": s.unit, "source": s.source} for s in run.series]
     (folder / "run.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
@@ -298,6 +305,7 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
         environment=told["environment"],
         account=told["account"],
         facts=told["facts"],
+        quality=_quality(told["quality"], _table(folder / "quality.parquet")),
         caveats=tuple(Caveat(**caveat) for caveat in told["caveats"]),
         failure=Failure(**told["failure"]) if told["failure"] else None,
     )
@@ -311,6 +319,11 @@ def _table(path: Path) -> pa.Table:
             f"{path}: cannot be read as Parquet: {error}; remove its folder and go on with "
             "`llmbench run --resume`"
         ) from None
+
+
+def _quality(told: dict[str, Any], tokens: pa.Table) -> Quality:
+    answers = tuple(Answer(**answer) for answer in told.pop("answers"))
+    return Quality(tokens=tokens, answers=answers, **told)
 
 
 def _read_series(told: list[dict[str, str]], table: pa.Table) -> tuple[Series, ...]:

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmbench.models.origin import bundled, check_source, describe
+from llmbench.models.origin import HELD_OUT, bundled, check_source, describe, is_trained
 
 if TYPE_CHECKING:
     from llmbench.models.loading import TorchModel
     from llmbench.models.tokenizing import Tokenizer
     from llmbench.scenario import ModelOptions
 
-__all__ = ["bundled", "check_source", "describe", "load_model", "load_tokenizer"]
+__all__ = [
+    "HELD_OUT",
+    "bundled",
+    "check_source",
+    "describe",
+    "is_trained",
+    "load_model",
+    "load_tokenizer",
+]
 
 
 def load_tokenizer(options: ModelOptions) -> Tokenizer:

@@ -11,9 +11,19 @@ from llmbench.errors import InputError
 from llmbench.models.shapes import SHAPES
 from llmbench.scenario import ModelOptions
 
-__all__ = ["BUILTIN", "Origin", "bundled", "check_source", "describe", "locate"]
+__all__ = [
+    "BUILTIN",
+    "HELD_OUT",
+    "Origin",
+    "bundled",
+    "check_source",
+    "describe",
+    "is_trained",
+    "locate",
+]
 
 BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
+HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # English that builtin:tiny has not seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,11 @@ def _hub_id(source: str) -> str:
 def check_source(options: ModelOptions) -> None:
     """Raise InputError when a model cannot be where its source says; loads nothing."""
     locate(options.source)
+
+
+def is_trained(options: ModelOptions) -> bool:
+    """Tell whether a model's outputs mean something: random weights know nothing."""
+    return locate(options.source).kind != "random"
 
 
 def bundled() -> list[str]:

@@ -1,0 +1,43 @@
+"""How far one model's logits are from another's, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from llmbench.run import QUALITY_SCHEMA
+
+__all__ = ["compared", "table"]
+
+
+def compared(logits: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Compare logits [rows, vocabulary] with the reference's for the tokens that came, [rows].
+
+    Gives [rows] each: ``nll`` and ``reference_nll`` (negative log-likelihood of the target, nats),
+    ``kl_divergence`` of the candidate from the reference (KL(reference || candidate), nats),
+    ``agrees`` (the same most likely token) and ``logit_squared_error`` (mean over the vocabulary).
+    Computed in float32 on the reference's device.
+    """
+    theirs = reference.float()
+    ours = logits.to(theirs)
+    wanted = targets.to(theirs.device)[:, None]
+    log_ours, log_theirs = ours.log_softmax(-1), theirs.log_softmax(-1)
+    return {
+        "nll": -log_ours.gather(-1, wanted)[:, 0],
+        "reference_nll": -log_theirs.gather(-1, wanted)[:, 0],
+        "kl_divergence": (log_theirs.exp() * (log_theirs - log_ours)).sum(-1),
+        "agrees": ours.argmax(-1) == theirs.argmax(-1),
+        "logit_squared_error": (ours - theirs).square().mean(-1),
+    }
+
+
+def table(steps: Sequence[dict[str, Tensor]]) -> pa.Table:
+    """Lay the comparisons of all steps out as columns, one row a token."""
+    columns = {
+        name: torch.cat([step[name] for step in steps]).cpu().numpy()
+        for name in QUALITY_SCHEMA.names
+    }
+    return pa.table(columns).cast(QUALITY_SCHEMA)
