@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol, TextIO, cast
 
 from llmbench import models, plugins, store
+from llmbench.quality_pass import read_text
 from llmbench.run import Failure, Run
 from llmbench.scenario import Case
 from llmbench.scenario_file import Source, load_case
@@ -65,6 +66,9 @@ def begin(source: Source, folder: Path) -> RunSet:
     for case in source.cases:
         plugins.require("backend", case.backend.kind)
         models.check_source(case.scenario.model)
+        if quality := case.scenario.quality:
+            plugins.require("backend", quality.reference.kind)
+            read_text(quality)
     run_set = RunSet(
         folder=folder,
         name=source.scenario.name,

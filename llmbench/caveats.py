@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from llmbench.units import format_duration
 
 __all__ = [
+    "QUALITY_BREACHED",
     "Caveat",
     "few_repeats",
     "late_load",
     "not_effective",
+    "quality_breached",
+    "quality_unknown",
     "recompiled",
     "requests_failed",
     "unsteady_warmup",
@@ -55,6 +58,29 @@ def not_effective(setting: str, requested: object, effective: object) -> Caveat:
         "not-effective",
         f"`{setting}` was requested as {requested!r} but was {effective!r}.",
         "Compare this run only with runs whose effective setting is the same.",
+    )
+
+
+QUALITY_BREACHED = "quality-breached"
+
+
+def quality_breached(label: str, side: str, bound: float, value: float | None) -> Caveat:
+    """Say that the outputs are further from the reference's than the scenario allows."""
+    found = "is not known" if value is None else f"is {value:.4g}"
+    limit = "at most" if side == "max" else "at least"
+    return Caveat(
+        QUALITY_BREACHED,
+        f"Quality is out of bounds: {label} {found}, {limit} {bound:g} is asked for.",
+        "Its speed is no gain until the bound is met; use a gentler scheme or move the bound.",
+    )
+
+
+def quality_unknown(reason: str) -> Caveat:
+    """Say that outputs were not held against the reference."""
+    return Caveat(
+        "quality-unknown",
+        f"Quality was asked for and is not known: {reason}.",
+        "Whether this backend says what the model says is open.",
     )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "Case",
     "EngineOptions",
     "ModelOptions",
+    "QualityOptions",
     "SamplingOptions",
     "Scenario",
     "expand",
@@ -105,6 +106,39 @@ class SamplingOptions(plugins.Options):
     top_p: float = Field(default=1.0, gt=0, le=1)
 
 
+class QualityOptions(plugins.Options):
+    """How outputs are held against a reference, after the load and outside its time.
+
+    Text is read in windows: the first half of each is a prompt, the second half is scored.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    reference: Annotated[Any, _AnyPart("backend")] = Field(
+        default="eager", validate_default=True, description="the backend that is taken to be right"
+    )
+    text: str | None = Field(default=None, description="a file of UTF-8 text; bundled if unset")
+    tokens: int = Field(default=2048, ge=1, description="tokens of the text that are scored")
+    window: int = Field(default=256, ge=2, multiple_of=2, description="tokens read at a time")
+    answers: int = Field(default=16, ge=0, description="greedy answers to the workload's prompts")
+    answer_tokens: int = Field(default=32, ge=1, description="tokens of each of them")
+    max_perplexity_ratio: float | None = Field(default=None, gt=0)
+    max_kl_divergence: float | None = Field(default=None, ge=0, description="in nats a token")
+    max_logit_mse: float | None = Field(default=None, ge=0)
+    min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
+    min_exact_match: float | None = Field(default=None, ge=0, le=1)
+    on_breach: Literal["caveat", "fail"] = Field(
+        default="caveat", description="whether a missed bound also fails the command"
+    )
+
+    @property
+    def bounds(self) -> dict[str, tuple[str, float]]:
+        """The bounds that were set, by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
+        names = (name for name in type(self).model_fields if name[:4] in ("max_", "min_"))
+        set_ones = {name: getattr(self, name) for name in names}
+        return {n[4:]: (n[:3], bound) for n, bound in set_ones.items() if bound is not None}
+
+
 def _model_from_shorthand(value: Any) -> Any:
     return {"source": value} if isinstance(value, str) else value
 
@@ -156,6 +190,9 @@ class Scenario(plugins.Options):
         default_factory=lambda: ["cpu", "gpu"], validate_default=True
     )
     slo: Annotated[dict[str, Seconds], AfterValidator(_known_slo)] = Field(default_factory=dict)
+    quality: QualityOptions | None = Field(
+        default=None, description="hold outputs against a reference"
+    )
     price_per_hour: float | None = Field(
         default=None, gt=0, description="of the machine, any currency"
     )

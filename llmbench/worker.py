@@ -24,6 +24,7 @@ from llmbench.backends.base import Demand, OpenContext
 from llmbench.collectors.sampler import watch
 from llmbench.dispatch import Dispatch, Stop
 from llmbench.errors import InputError, MeasurementError
+from llmbench.quality_pass import breaches, examine
 from llmbench.request import Phase, Request
 from llmbench.run import Run, records_table
 from llmbench.scenario import Case
@@ -104,13 +105,15 @@ def measure(case: Case, repeat: int, events: Events) -> Run:
     load = _Load.of(case)
     choice = case.backend
     backend = plugins.find("backend", choice.kind)(choice)
-    with backend.open(_context(case, load, events)) as server:
+    context = _context(case, load, events)
+    with backend.open(context) as server:
         events.stage("measuring")
         with watch(case.scenario.collect, pid=os.getpid()) as watched:
             clock, origin = server.new_clock(), time.monotonic()
             total = load.dispatch.total
             records = server.serve(load.dispatch, clock, lambda n: events.progress(n, total))
         account = server.account()
+        quality = examine(case, repeat, server, context, load.prompts)
     events.stage("storing")
     return Run(
         case=case.name,
@@ -125,7 +128,8 @@ def measure(case: Case, repeat: int, events: Events) -> Run:
         environment=surroundings,
         account=asdict(replace(account, caveats=())),
         facts={**watched.facts, "schedule_sha256": load.digest},
-        caveats=(*account.caveats, *watched.caveats),
+        quality=quality,
+        caveats=(*account.caveats, *watched.caveats, *breaches(case, quality)),
     )
 
 
@@ -149,6 +153,7 @@ class _Load:
 
     dispatch: Dispatch
     demand: Demand
+    prompts: list[tuple[int, ...]]
     digest: str
 
     @classmethod
@@ -160,7 +165,9 @@ class _Load:
         offsets = np.asarray(arrivals.at_start(), dtype=np.float64)
         pool = _draw(case, stop.total or max(len(offsets), POOL))
         requests = _endless(pool, scenario.warmup)
-        return cls(Dispatch(requests, arrivals, stop), _demand(pool), _digest(offsets, pool))
+        dispatch = Dispatch(requests, arrivals, stop)
+        prompts = [request.prompt for request in pool]
+        return cls(dispatch, _demand(pool), prompts, _digest(offsets, pool))
 
 
 def _draw(case: Case, wanted: int) -> list[Request]:

@@ -17,7 +17,9 @@ LAYERS = [
     {"cli", "__main__", "__init__"},
     {"campaign", "frames", "report"},
     {"worker", "store"},
+    {"quality_pass"},
     {"loads", "workloads", "backends"},
+    {"compress", "quality"},
     {"engine", "collectors", "models"},
     {"scenario_file", "scenario", "metrics", "stats", "run", "plugins", "environment"},
     {"request", "record", "caveats", "dispatch", "clock", "streams"},
@@ -27,8 +29,8 @@ DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 # Who may import what is heavy.
 HEAVY = {
-    "torch": {"models", "engine", "backends"},
-    "transformers": {"models", "engine", "backends"},
+    "torch": {"models", "engine", "backends", "compress", "quality"},
+    "transformers": {"models", "engine", "backends", "compress"},
     "pynvml": {"collectors", "environment"},
     "plotly": {"report"},
     "jinja2": {"report"},

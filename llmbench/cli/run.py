@@ -136,7 +136,22 @@ def _exit_code(run_set: RunSet) -> int:
     failures = _failures(run_set)
     for failure in failures:
         print(f"llmbench: {failure['run']} failed: {failure['message']}", file=sys.stderr)
-    return 2 if any(f["kind"] == "bad-input" for f in failures) else int(bool(failures))
+    breached = _breaches(run_set)
+    for breach in breached:
+        print(f"llmbench: {breach}", file=sys.stderr)
+    return 2 if any(f["kind"] == "bad-input" for f in failures) else int(bool(failures or breached))
+
+
+def _breaches(run_set: RunSet) -> list[str]:
+    """Name the missed bounds of quality that are to fail the command."""
+    from llmbench.caveats import QUALITY_BREACHED
+
+    return [
+        f"{run.name}: {caveat.message}"
+        for run in run_set.runs
+        for caveat in run.caveats
+        if caveat.kind == QUALITY_BREACHED and run.spec["quality"].get("on_breach") == "fail"
+    ]
 
 
 def _failures(run_set: RunSet) -> list[dict[str, str]]:

@@ -1,0 +1,118 @@
+"""The pass after a load in which a backend's outputs are held against a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmbench import caveats, models, plugins
+from llmbench.backends.base import Demand, OpenContext, Server
+from llmbench.backends.local import LocalBackend
+from llmbench.caveats import Caveat
+from llmbench.errors import InputError
+from llmbench.metrics import METRICS, quality_values
+from llmbench.quality import Examination, cut_windows
+from llmbench.run import NOT_ASKED, Quality
+from llmbench.scenario import Case, ModelOptions, QualityOptions
+
+if TYPE_CHECKING:
+    from llmbench.engine.scoring import Scorer
+
+__all__ = ["breaches", "examine", "read_text"]
+
+ONCE = Quality.unavailable("measured in the first process of each case")
+
+
+def examine(
+    case: Case,
+    repeat: int,
+    server: Server,
+    context: OpenContext,
+    prompts: Sequence[Sequence[int]],
+) -> Quality:
+    """Hold a warm server against the scenario's reference, in a case's first process.
+
+    Outputs are the same in every process, so once is enough. What goes wrong here is given as the
+    reason for having no quality: the load has been measured and is to be kept.
+    """
+    asked = case.scenario.quality
+    if asked is None:
+        return NOT_ASKED
+    if repeat > 1:
+        return ONCE
+    try:
+        return _examined(asked, server, context, prompts)
+    except Exception as error:  # noqa: BLE001 (told in the run; the measured load must not be lost)
+        return Quality.unavailable(f"the quality pass failed: {str(error) or repr(error)}")
+
+
+def _examined(
+    asked: QualityOptions, server: Server, context: OpenContext, prompts: Sequence[Sequence[int]]
+) -> Quality:
+    if not models.is_trained(context.model):
+        return Quality.unavailable("not meaningful on random weights")
+    context.on_stage("examining the quality")
+    examination = _examination(asked, context.model, prompts)
+    demand = Demand(examination.lengths, examination.longest)
+    candidate = server.scorer(demand)
+    if candidate is None:
+        return Quality.unavailable("this backend shows no logits")
+    reference = _reference(asked, replace(context, on_stage=lambda _: None), demand)
+    tokens = examination.tokens(
+        candidate, reference, lambda n, of: context.on_stage(f"examining the quality: {n} of {of}")
+    )
+    answers = examination.answers(candidate, reference)
+    return Quality(asked.reference.name, tokens, answers)
+
+
+def _reference(asked: QualityOptions, context: OpenContext, demand: Demand) -> Scorer:
+    backend = plugins.find("backend", asked.reference.kind)(asked.reference)
+    if not isinstance(backend, LocalBackend):
+        raise InputError(
+            f"quality.reference: {asked.reference.kind} shows no logits; use eager, compiled or "
+            "onnx"
+        )
+    return backend.scorer(context, backend.load(context), demand)
+
+
+def _examination(
+    asked: QualityOptions, model: ModelOptions, prompts: Sequence[Sequence[int]]
+) -> Examination:
+    tokenizer = models.load_tokenizer(model)
+    prefix = tokenizer.encode("")
+    text = tokenizer.encode(read_text(asked))[len(prefix) :]
+    scored = asked.window // 2
+    windows = cut_windows(prefix, text, asked.window, most=-(-asked.tokens // scored))
+    if len(windows) * scored < asked.tokens:
+        raise InputError(
+            f"quality.text: is enough to score {len(windows) * scored} tokens of the "
+            f"{asked.tokens} asked for; give a longer text, or fewer `tokens`"
+        )
+    return Examination(windows, prompts[: asked.answers], asked.answer_tokens)
+
+
+def read_text(asked: QualityOptions) -> str:
+    """Read the held-out text; raises InputError when it cannot be read."""
+    path = Path(asked.text).expanduser() if asked.text else models.HELD_OUT
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(f"quality.text: {path}: cannot be read: {why}; check the path") from None
+
+
+def breaches(case: Case, quality: Quality) -> Iterator[Caveat]:
+    """Give a caveat for each bound of the scenario that the quality misses or leaves open."""
+    asked = case.scenario.quality
+    if asked is None or quality is ONCE:
+        return
+    if quality.reason:
+        yield caveats.quality_unknown(quality.reason)
+        return
+    values = quality_values(quality)
+    for metric, (side, bound) in asked.bounds.items():
+        value = values[metric].value
+        if value is None or (value > bound if side == "max" else value < bound):
+            yield caveats.quality_breached(METRICS[metric].label, side, bound, value)

