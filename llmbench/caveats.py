@@ -12,10 +12,12 @@ __all__ = [
     "few_repeats",
     "late_load",
     "not_effective",
+    "pruned_dense",
     "quality_breached",
     "quality_unknown",
     "recompiled",
     "requests_failed",
+    "slow_packed_dtype",
     "unsteady_warmup",
     "unsupported_percentile",
 ]
@@ -58,6 +60,24 @@ def not_effective(setting: str, requested: object, effective: object) -> Caveat:
         "not-effective",
         f"`{setting}` was requested as {requested!r} but was {effective!r}.",
         "Compare this run only with runs whose effective setting is the same.",
+    )
+
+
+def pruned_dense() -> Caveat:
+    """Say that pruned weights are kept as zeros."""
+    return Caveat(
+        "pruned-dense",
+        "Pruned weights are stored and multiplied as zeros: no memory or time is saved.",
+        "two-four is fast on GPUs with sparse tensor cores; dropping layers is fast anywhere.",
+    )
+
+
+def slow_packed_dtype() -> Caveat:
+    """Say that packed weights meet activations in float32."""
+    return Caveat(
+        "slow-packed-dtype",
+        "The CPU kernels for packed weights are slow in float32.",
+        "Set model.dtype to bfloat16, or use onnx, to see what the scheme can do.",
     )
 
 

@@ -11,6 +11,7 @@ from llmbench import plugins
 from llmbench.backends.base import Demand
 from llmbench.backends.eager import REHEARSED
 from llmbench.backends.pytorch import Attention, PyTorchBackend
+from llmbench.compress import Recipe
 from llmbench.engine.buckets import Buckets, doublings
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ class Compiled(PyTorchBackend):
             min_length=1,
             description="sizes of a decode batch (default: 1, 8, 64, ... up to the slots)",
         )
+        compress: Recipe | None = Field(default=None, description="prune and quantize the model")
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.attention = options.attention
+        self.compress = options.compress
 
     def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
         """Round what is compiled up to few sizes, and read the whole cache."""

@@ -8,6 +8,7 @@ from llmbench import plugins
 from llmbench.backends.base import Demand
 from llmbench.backends.local import LENGTH_MULTIPLE
 from llmbench.backends.pytorch import Attention, PyTorchBackend
+from llmbench.compress import Recipe
 from llmbench.engine.buckets import Buckets
 
 __all__ = ["Eager"]
@@ -24,9 +25,11 @@ class Eager(PyTorchBackend):
         attention: Attention = Field(
             default="sdpa", description="the implementation of attention in transformers"
         )
+        compress: Recipe | None = Field(default=None, description="prune and quantize the model")
 
     def __init__(self, options: Options) -> None:
         self.attention = options.attention
+        self.compress = options.compress
 
     def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
         """Take every size as it comes, and read the cache in pieces of 64 tokens."""

@@ -214,7 +214,7 @@ class LocalServer:
         compiles = self._compile_seconds()
         memory, reasons = _memory(self.model, self.runner.cache_nbytes)
         if compiles is None:
-            reasons["compile"] = "this backend compiles nothing"
+            reasons["compile"] = "this backend compiles, exports and compresses nothing"
         return Account(
             requested=self._requested(),
             effective=self._effective(),
@@ -239,6 +239,7 @@ class LocalServer:
         return {**self.model.effective, "threads": _threads(), **self.settings}
 
     def _caveats(self) -> Iterator[Caveat]:
+        yield from self.model.caveats
         effective = self._effective()
         for setting, asked in self._requested().items():
             got = effective[setting]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmbench import models
 from llmbench.backends.base import OpenContext
 from llmbench.backends.local import LocalBackend
+from llmbench.compress import Recipe, check_torch_scheme, pruned, quantized
 from llmbench.engine.buckets import Buckets
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
     """Serves a torch module; a kind says how its steps are compiled, if at all."""
 
     attention: Attention
+    compress: Recipe | None
 
     def compile_prefill(self, step: Step) -> Step:
         """Compile the prefill step, or leave it as it is."""
@@ -36,8 +40,12 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         """Do what must be done once before the first step."""
 
     def load(self, context: OpenContext) -> TorchModel:
-        """Load the weights."""
-        return models.load_model(context.model, self.attention)
+        """Load the weights and compress them where that was asked for."""
+        recipe = self.compress or Recipe()
+        if recipe.quantize:
+            check_torch_scheme(recipe.quantize, context.model)
+        model = models.load_model(context.model, self.attention)
+        return _compressed(model, context, recipe) if self.compress else model
 
     def runner(
         self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
@@ -54,3 +62,13 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         runner = TorchRunner(model.module, cache, sampler, buckets, **compilers)
         self.prepared(runner)
         return runner
+
+
+def _compressed(model: TorchModel, context: OpenContext, recipe: Recipe) -> TorchModel:
+    context.on_stage("compressing the model")
+    began = time.monotonic()
+    if recipe.prune:
+        model = pruned(model, context.model, recipe.prune)
+    if recipe.quantize:
+        model = quantized(model, recipe.quantize)
+    return replace(model, compile_seconds=time.monotonic() - began)

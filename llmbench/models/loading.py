@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from llmbench.caveats import Caveat
 from llmbench.errors import InputError
 from llmbench.models import attention as attentions
 from llmbench.models.failures import explained
@@ -16,7 +19,7 @@ from llmbench.models.origin import Origin, locate
 from llmbench.models.shapes import SHAPES
 from llmbench.scenario import ModelOptions
 
-__all__ = ["LoadedModel", "TorchModel", "load"]
+__all__ = ["LoadedModel", "TorchModel", "device_of", "load", "weight_bytes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,8 @@ class LoadedModel:
     """What is to be known of a model that is ready to run, whatever runs it.
 
     ``context_length`` is in tokens; ``eos_ids`` are the ids that end an answer; ``weight_bytes``
-    is what the weights really hold, ``compile_seconds`` what was compiled or exported for it.
+    is what the weights really hold, ``compile_seconds`` what it took to compress, export or compile
+    it.
     """
 
     context_length: int
@@ -35,6 +39,7 @@ class LoadedModel:
     requested: dict[str, Any]
     effective: dict[str, Any]
     compile_seconds: float | None = None
+    caveats: tuple[Caveat, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,7 @@ class TorchModel(LoadedModel):
 def load(options: ModelOptions, attention: str) -> TorchModel:
     """Load a model; raises InputError when it or its device cannot be had."""
     attentions.register()
-    device = _device(options.device)
+    device = device_of(options.device)
     dtype = _dtype(options.dtype, device)
     with explained(options.source):
         module = _module(locate(options.source), options, device, dtype, attention)
@@ -59,7 +64,7 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
         eos_ids=_eos_ids(module),
         vocabulary=int(config.vocab_size),
         device=module.device,
-        weight_bytes=_weight_bytes(module),
+        weight_bytes=weight_bytes(module),
         requested={"dtype": options.dtype, "device": options.device, "attention": attention},
         effective={
             "dtype": str(module.dtype).removeprefix("torch."),
@@ -71,13 +76,25 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
     )
 
 
-def _weight_bytes(module: PreTrainedModel) -> int:
-    """Count the bytes of parameters and buffers; tied ones count once."""
-    tensors = {t.data_ptr(): t for t in (*module.parameters(), *module.buffers())}
+def weight_bytes(module: PreTrainedModel) -> int:
+    """Count the bytes of parameters and buffers as they are stored; tied ones count once."""
+    held = (plain for t in (*module.parameters(), *module.buffers()) for plain in _stored(t))
+    tensors = {tensor.data_ptr(): tensor for tensor in held}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def _device(requested: str) -> torch.device:
+def _stored(tensor: Tensor) -> Iterator[Tensor]:
+    """Give the plain tensors of which one is made: a quantized or sparse one has several."""
+    if type(tensor) in {Tensor, nn.Parameter, nn.Buffer}:
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined] # wrappers do
+    for name in names:
+        yield from _stored(getattr(tensor, name))
+
+
+def device_of(requested: str) -> torch.device:
+    """Give the device that was asked for; raises InputError when it is not there."""
     if requested == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if requested.startswith("cuda"):
