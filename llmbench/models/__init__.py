@@ -19,10 +19,18 @@ __all__ = [
     "bundled",
     "check_source",
     "describe",
+    "device_type",
     "is_trained",
     "load_model",
     "load_tokenizer",
 ]
+
+
+def device_type(options: ModelOptions) -> str:
+    """Say whether a model will be on ``cpu`` or ``cuda``; raises InputError for a GPU not there."""
+    from llmbench.models import loading  # noqa: PLC0415 (torch takes seconds to import)
+
+    return loading.device_of(options.device).type
 
 
 def load_tokenizer(options: ModelOptions) -> Tokenizer:

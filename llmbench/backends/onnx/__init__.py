@@ -10,6 +10,7 @@ from llmbench import plugins
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.eager import REHEARSED
 from llmbench.backends.local import LocalBackend
+from llmbench.compress import Recipe
 from llmbench.engine.buckets import Buckets
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Onnx(LocalBackend["OnnxModel"]):
         optimization: Literal["none", "basic", "extended", "all"] = Field(
             default="all", description="how far onnxruntime rewrites the graph"
         )
+        compress: Recipe | None = Field(default=None, description="prune and quantize the model")
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -46,8 +48,12 @@ class Onnx(LocalBackend["OnnxModel"]):
         """Load the weights, export them where that was not done before, open a session."""
         from llmbench.backends.onnx import loading  # noqa: PLC0415 (imports torch, onnxruntime)
 
+        asked = self.options
         return loading.load(
-            context, provider=self.options.provider, level=self.options.optimization
+            context,
+            provider=asked.provider,
+            level=asked.optimization,
+            recipe=asked.compress or Recipe(),
         )
 
     def runner(

@@ -11,7 +11,9 @@ import torch
 
 from llmbench import models
 from llmbench.backends.base import OpenContext
-from llmbench.backends.onnx import exporting, graphs, sessions
+from llmbench.backends.onnx import exporting, graphs, quantizing, sessions
+from llmbench.compress import Recipe, Scheme, pruned
+from llmbench.compress.linears import unify
 from llmbench.errors import InputError
 from llmbench.models.loading import LoadedModel, TorchModel
 from llmbench.scenario import ModelOptions
@@ -28,21 +30,37 @@ class OnnxModel(LoadedModel):
     dtype: torch.dtype
 
 
-def load(context: OpenContext, *, provider: str, level: str) -> OnnxModel:
-    """Load the weights, export them where that was not done before, and open a session.
+def load(context: OpenContext, *, provider: str, level: str, recipe: Recipe) -> OnnxModel:
+    """Load the weights, compress and export them where that was not done before, open a session.
 
     The torch module is let go, so that only the session's weights stay in memory.
-    Raises InputError when the model or the provider cannot be had.
+    Raises InputError when the model or the provider cannot be had, or cannot do the recipe.
     """
     chosen = sessions.chosen_provider(provider)
+    if recipe.quantize:
+        quantizing.check(recipe.quantize, sessions.short_name(chosen))
     model = models.load_model(_for_export(context.model, chosen))
     began = time.monotonic()
+    if recipe.prune:
+        context.on_stage("compressing the model")
+        model = pruned(model, context.model, recipe.prune)
     context.on_stage("exporting to ONNX")
     layers = exporting.layers(model.module)
-    graph = _exported(model)
+    graph = _graph(model, recipe.quantize)
     context.on_stage("opening the session")
     session = sessions.open_session(graph, chosen, level, context.engine.threads)
     device = sessions.device_of(chosen)
+    requested = {"dtype": context.model.dtype, "device": context.model.device, "provider": provider}
+    # the graph has an attention of its own, which is not the scenario's to choose
+    requested["attention"] = attention = "GroupQueryAttention"
+    effective = {
+        "device": str(device),
+        "attention": attention,
+        "provider": sessions.short_name(chosen),
+    }
+    if recipe.quantize:
+        requested["quantize"] = recipe.quantize
+        effective["quantize"] = quantizing.told(recipe.quantize)
     return OnnxModel(
         session=session,
         layers=layers,
@@ -52,18 +70,10 @@ def load(context: OpenContext, *, provider: str, level: str) -> OnnxModel:
         vocabulary=model.vocabulary,
         device=device,
         weight_bytes=sum(file.stat().st_size for file in graph.parent.iterdir()),
-        requested={
-            "dtype": context.model.dtype,
-            "device": context.model.device,
-            "provider": provider,
-        },
-        effective={
-            **model.effective,
-            "device": str(device),
-            "attention": "GroupQueryAttention",
-            "provider": sessions.short_name(chosen),
-        },
+        requested={**model.requested, **requested},
+        effective={**model.effective, **effective},
         compile_seconds=time.monotonic() - began,
+        caveats=model.caveats,
     )
 
 
@@ -74,11 +84,20 @@ def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
     return options.model_copy(update={"device": "cpu", "dtype": dtype})
 
 
-def _exported(model: TorchModel) -> Path:
-    """Give the kept graph of a model, exported now where there is none."""
-    key = graphs.content_key(model.module, exporting.recipe())
+def _graph(model: TorchModel, scheme: Scheme | None) -> Path:
+    """Give the kept graph of a model, exported and quantized now where there is none."""
+    if scheme:
+        unify(model.module)
+    recipe = exporting.recipe()
+    key = graphs.content_key(model.module, recipe)
     try:
-        return graphs.cached(key, lambda path: exporting.export(model.module, path))
+        exported = graphs.cached(key, lambda path: exporting.export(model.module, path))
+        if scheme is None:
+            return exported
+        return graphs.cached(
+            f"{key}-{scheme}-{quantizing.RECIPE}",
+            lambda path: quantizing.quantize(exported, scheme, path),
+        )
     except torch.onnx.OnnxExporterError as error:
         why = str(error).strip().partition("\n")[0]
         raise InputError(
