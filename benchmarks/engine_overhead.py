@@ -50,8 +50,8 @@ class Nothing:
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (nothing is done)
         return 1
 
-    def decode(self, slots: Sequence[int]) -> list[int]:
-        return [1] * len(slots)
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
+        return [[1]] * len(slots)
 
 
 class Timed:
@@ -68,7 +68,7 @@ class Timed:
         self._note(began)
         return token
 
-    def decode(self, slots: Sequence[int]) -> Sequence[int]:
+    def decode(self, slots: Sequence[int]) -> Sequence[Sequence[int]]:
         began = time.perf_counter()
         tokens = self.runner.decode(slots)
         self._note(began)

@@ -109,6 +109,7 @@ METRICS: dict[str, Metric] = {
         Metric("logit_mse", "logit MSE", "", "lower"),
         Metric("exact_match", "exact match", "share", "higher"),
         Metric("first_divergence", "tokens before the first divergence", "tokens", "higher"),
+        Metric("draft_acceptance", "draft acceptance", "share", "higher"),
         Metric("cost_per_million_output_tokens", "cost per 1M output tokens", "currency", "lower"),
     ]
 }
@@ -234,6 +235,7 @@ def summarise(run: Run) -> dict[str, Value]:
         **_objectives(observed, run.spec.get("slo") or {}),
         **_spans(observed),
         **_costs_of_start(run.account),
+        "draft_acceptance": _acceptance(run.account),
         **quality_values(run.quality),
     }
     found["cost_per_million_output_tokens"] = _cost(found, run.spec.get("price_per_hour"))
@@ -357,6 +359,15 @@ def _costs_of_start(account: dict[str, Any]) -> dict[str, Value]:
         why = reasons.get(key, "this backend does not report it")
         values[name] = Value(None, 0, why) if value is None else Value(float(value), 1)
     return values
+
+
+def _acceptance(account: dict[str, Any]) -> Value:
+    """Share of the drafted tokens that the target would have chosen itself."""
+    counters = account.get("counters") or {}
+    drafted = counters.get("drafted_tokens")
+    if not drafted:
+        return Value(None, 0, "nothing is drafted")
+    return Value(counters["accepted_tokens"] / drafted, drafted)
 
 
 def _cost(found: dict[str, Value], price_per_hour: float | None) -> Value:

@@ -40,7 +40,7 @@ class Ticking:
         self.clock.advance(1.0)
         return self.runner.prefill(slot, prompt)
 
-    def decode(self, slots: Sequence[int]) -> Sequence[int]:
+    def decode(self, slots: Sequence[int]) -> Sequence[Sequence[int]]:
         self.clock.advance(1.0)
         return self.runner.decode(slots)
 

@@ -51,9 +51,9 @@ class _SimulatedRunner:
         self._pass(self.options.prefill + self.options.prefill_per_token * len(prompt))
         return self._token()
 
-    def decode(self, slots: Sequence[int]) -> list[int]:
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
         self._pass(self.options.per_token + self.options.per_row * len(slots))
-        return [self._token() for _ in slots]
+        return [[self._token()] for _ in slots]
 
     def _token(self) -> int:
         self.given += 1

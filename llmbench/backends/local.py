@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer
     from llmbench.models.loading import LoadedModel
 
-__all__ = ["LENGTH_MULTIPLE", "LocalBackend", "LocalRunner", "LocalServer"]
+__all__ = ["LENGTH_MULTIPLE", "LocalBackend", "LocalRunner", "LocalServer", "cache_length"]
 
 LENGTH_MULTIPLE = 64
 
@@ -38,7 +39,9 @@ Model = TypeVar("Model", bound="LoadedModel")
 
 
 class LocalRunner(Rehearsed, Protocol):
-    """A runner that a local backend serves with."""
+    """A runner that a local backend serves with; ``counts`` is what it counts of its own."""
+
+    counts: Counter[str]
 
     @property
     def cache_nbytes(self) -> int:
@@ -97,16 +100,15 @@ class LocalBackend(ABC, Generic[Model]):
 
         _check_context(demand, model.context_length)
         slots = context.engine.slots
-        max_length = _max_length(demand, model)
+        max_length = cache_length(demand, model)
         forced = Forced(rows=slots, vocabulary=model.vocabulary, device=model.device)
         buckets = self.buckets(demand, slots, max_length)
-        return Scorer(
-            self.runner(model, buckets, forced, slots=slots, max_length=max_length), forced
-        )
+        runner = self.runner(model, buckets, forced, slots=slots, max_length=max_length)
+        return Scorer(runner, forced, answering=runner)
 
     def _warm_server(self, context: OpenContext, model: Model, loaded: float) -> LocalServer:
         slots, demand = context.engine.slots, context.demand
-        max_length = _max_length(demand, model)
+        max_length = cache_length(demand, model)
         began = time.monotonic()
         buckets = self.buckets(demand, slots, max_length)
         sampler = _sampler(context, model)
@@ -120,7 +122,8 @@ class LocalBackend(ABC, Generic[Model]):
         return LocalServer(context, model, runner, warmup, cold_start, self.settings(), scorer)
 
 
-def _max_length(demand: Demand, model: LoadedModel) -> int:
+def cache_length(demand: Demand, model: LoadedModel) -> int:
+    """Give the tokens of a slot: the longest sequence rounded up, within the model's context."""
     return min(round_up(demand.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
@@ -199,6 +202,7 @@ class LocalServer:
             on_progress=on_progress,
         )
         graphs = graphs_compiled()
+        self.runner.counts.clear()
         _reset_peak(self.model.device)
         with frozen_garbage() as collections:
             records = engine.serve(dispatch)
@@ -206,6 +210,7 @@ class LocalServer:
             "compiles_in_window": graphs_compiled() - graphs,
             "graph_breaks": graph_breaks(),
             "gc_collections": len(collections),
+            **self.runner.counts,
         }
         return records
 

@@ -25,13 +25,14 @@ class ModelRunner(Protocol):
     """What a local backend implements: two steps over a KV cache of ``slots`` rows.
 
     Both return token ids that are on the host, so a stamp taken after them is a stamp of tokens.
+    A decode step gives a chunk of at least one token a slot.
     """
 
     def prefill(self, slot: int, prompt: SequenceOf[int]) -> int:
         """Fill a slot's cache from a prompt and return the first new token."""
 
-    def decode(self, slots: SequenceOf[int]) -> SequenceOf[int]:
-        """Return the next token of each of these slots, in their order."""
+    def decode(self, slots: SequenceOf[int]) -> SequenceOf[SequenceOf[int]]:
+        """Return the next tokens of each of these slots, in their order."""
 
 
 class Engine:
@@ -90,17 +91,19 @@ class Engine:
         assert sequence.slot is not None  # noqa: S101 (the scheduler has just given it one)
         sequence.started = self._clock.now()
         token = self._runner.prefill(sequence.slot, sequence.request.prompt)
-        return self._stamp([sequence], [token])
+        return self._stamp([sequence], [[token]])
 
     def _decode(self) -> list[Sequence]:
         running = self._scheduler.running
         slots = sorted(running)
         return self._stamp([running[slot] for slot in slots], self._runner.decode(slots))
 
-    def _stamp(self, sequences: list[Sequence], tokens: SequenceOf[int]) -> list[Sequence]:
+    def _stamp(
+        self, sequences: list[Sequence], chunks: SequenceOf[SequenceOf[int]]
+    ) -> list[Sequence]:
         now = self._clock.now()
-        for sequence, token in zip(sequences, tokens, strict=True):
-            sequence.append(token, now)
+        for sequence, chunk in zip(sequences, chunks, strict=True):
+            sequence.extend(chunk, now)
         finished = [sequence for sequence in sequences if sequence.is_finished]
         for sequence in finished:
             self._scheduler.retire(sequence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,9 @@ class TorchRunner:
     Token ids and positions of every slot live in persistent tensors that steps update in place.
     A decode step works on slots 0 to the highest in use; idle ones among them write to rows that
     nobody reads. ``compile_prefill`` and ``compile_decode`` wrap their step once.
+
+    ``tokens`` has each slot's last token, which is not in the cache yet, ``positions`` where it
+    will stand, ``lengths`` on the host how much is there; ``counts`` is what a runner counts.
     """
 
     def __init__(
@@ -56,11 +60,12 @@ class TorchRunner:
         self._prompt = torch.zeros(1, cache.max_length, dtype=torch.long, device=device)
         self._columns = torch.arange(cache.max_length, device=device)
         self._first_rows = torch.arange(cache.slots, device=device) * cache.max_length
-        self._tokens = torch.zeros(cache.slots, dtype=torch.long, device=device)
-        self._positions = torch.zeros(cache.slots, dtype=torch.long, device=device)
+        self.counts: Counter[str] = Counter()
+        self.tokens = torch.zeros(cache.slots, dtype=torch.long, device=device)
+        self.positions = torch.zeros(cache.slots, dtype=torch.long, device=device)
         self._slot_ids = torch.arange(cache.slots, device=device).split(1)
-        self._by_rows = {n: (self._tokens[:n], self._positions[:n]) for n in buckets.rows}
-        self._lengths = [0] * cache.slots
+        self._by_rows = {n: (self.tokens[:n], self.positions[:n]) for n in buckets.rows}
+        self.lengths = [0] * cache.slots
 
     @property
     def cache_nbytes(self) -> int:
@@ -72,14 +77,14 @@ class TorchRunner:
         """Tensors whose address never changes, which a CUDA graph may refer to."""
         views = [view for pair in self._by_rows.values() for view in pair]
         cached = [*self._cache.keys, *self._cache.values]
-        return [self._tokens, self._positions, self._prompt, *views, *cached]
+        return [self.tokens, self.positions, self._prompt, *views, *cached]
 
     @torch.inference_mode()
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
         """Fill a slot from a prompt and return the first new token, which is on the host."""
         length = len(prompt)
         self._prompt[0, :length] = torch.tensor(prompt)
-        self._lengths[slot] = length
+        self.lengths[slot] = length
         self._sampler.draw()
         padded = self._prompt[:, : self._buckets.prompt(length)]
         last = self._columns[length - 1 : length]
@@ -96,41 +101,53 @@ class TorchRunner:
             logits_to_keep=last,
         ).logits[:, -1]
         token = self._sampler.choose(logits)
-        self._tokens.index_copy_(0, slot, token)
-        self._positions.index_copy_(0, slot, last + 1)
+        self.tokens.index_copy_(0, slot, token)
+        self.positions.index_copy_(0, slot, last + 1)
         return token
 
     @torch.inference_mode()
-    def decode(self, slots: Sequence[int]) -> list[int]:
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
         """Return the next token of each of these slots (ascending), all on the host."""
         rows = self._buckets.batch(slots[-1] + 1)
         for slot in slots:
-            self._lengths[slot] += 1
-        length = self._buckets.length(max(self._lengths[slot] for slot in slots))
+            self.lengths[slot] += 1
+        length = self._read_length(max(self.lengths[slot] for slot in slots))
         self._sampler.draw()
         ids = self._read(self._decode_step(*self._by_rows[rows], length))
-        return [ids[slot] for slot in slots]
+        return [[ids[slot]] for slot in slots]
 
     def _decode(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
-        rows = tokens.shape[0]
-        index = self._first_rows[:rows] + positions
-        logits = self._model(
-            input_ids=tokens[:, None],
-            position_ids=positions[:, None],
-            attention_mask=self._masks.of(positions[:, None], self._columns[:length]),
-            past_key_values=DecodeView(self._cache, index, rows, length),
-            use_cache=True,
-        ).logits[:, -1]
+        logits = self._logits(tokens[:, None], positions[:, None], length)[:, -1]
         chosen = self._sampler.choose(logits)
         tokens.copy_(chosen)
-        # an idle slot goes on counting; its row must stay inside the cache
-        positions.add_(1).clamp_(max=self._cache.max_length - 1)
+        self._advance(positions, 1)
         return chosen
+
+    def _logits(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
+        """Step the first rows by tokens at positions, both [rows, tokens]."""
+        rows = tokens.shape[0]
+        index = (self._first_rows[:rows, None] + positions).flatten()
+        logits: Tensor = self._model(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=self._masks.of(positions, self._columns[:length]),
+            past_key_values=DecodeView(self._cache, index, rows, length),
+            use_cache=True,
+        ).logits
+        return logits
+
+    def _advance(self, positions: Tensor, by: int | Tensor) -> None:
+        """Move positions on; those of idle slots go on too and must stay inside the cache."""
+        positions.add_(by).clamp_(max=self._cache.max_length - 1)
+
+    def _read_length(self, longest: int) -> int:
+        """Say how much of the cache a step reads whose longest sequence will be so long."""
+        return self._buckets.length(min(longest, self._cache.max_length))
 
     def pretend(self, rows: int, length: int) -> None:
         """Make the first rows so long that the next decode step brings them to ``length``."""
-        self._lengths[:rows] = [length - 1] * rows
-        self._positions[:rows] = length - 1
+        self.lengths[:rows] = [length - 1] * rows
+        self.positions[:rows] = length - 1
 
 
 def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:

@@ -44,10 +44,14 @@ class Forced:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A runner with a forced sampler, for as many texts at a time as it has ``rows``."""
+    """A runner with a forced sampler, for as many texts at a time as it has ``rows``.
+
+    ``answering`` gives the greedy answers: the same runner, unless answers come about otherwise.
+    """
 
     runner: ModelRunner
     forced: Forced
+    answering: ModelRunner
 
     @property
     def rows(self) -> int:
@@ -82,8 +86,9 @@ class Scorer:
     def answers(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
         """Give the greedy answers to prompts, so many tokens each."""
         self.forced.given.fill_(FREE)
-        answers = [[self.runner.prefill(slot, prompt)] for slot, prompt in enumerate(prompts)]
-        for _ in range(tokens - 1):
-            for answer, token in zip(answers, self.runner.decode(range(len(answers))), strict=True):
-                answer.append(token)
-        return answers
+        answers = [[self.answering.prefill(slot, prompt)] for slot, prompt in enumerate(prompts)]
+        while min(map(len, answers)) < tokens:
+            chunks = self.answering.decode(range(len(answers)))
+            for answer, chunk in zip(answers, chunks, strict=True):
+                answer.extend(chunk)
+        return [answer[:tokens] for answer in answers]

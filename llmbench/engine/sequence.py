@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
 from llmbench.record import Finish, Record
@@ -22,11 +23,21 @@ class Sequence:
     started: float | None = None
     output_ids: list[int] = field(default_factory=list)
     token_times: list[float] = field(default_factory=list)
+    token_counts: list[int] = field(default_factory=list)
 
-    def append(self, token: int, now: float) -> None:
-        """Take a token whose id reached the host at ``now``."""
-        self.output_ids.append(token)
+    def extend(self, chunk: SequenceOf[int], now: float) -> None:
+        """Take the tokens whose ids reached the host at ``now``, as far as they are wanted."""
+        if len(chunk) > 1:
+            chunk = self._wanted(chunk)
+        self.output_ids += chunk
         self.token_times.append(now)
+        self.token_counts.append(len(chunk))
+
+    def _wanted(self, chunk: SequenceOf[int]) -> SequenceOf[int]:
+        """Cut a chunk off after the last token of the answer."""
+        room = self.request.max_new_tokens - len(self.output_ids)
+        stops = (place for place, token in enumerate(chunk, start=1) if token in self.stop_ids)
+        return chunk[: min(room, next(stops, room))]
 
     @property
     def finish(self) -> Finish:
@@ -49,7 +60,7 @@ class Sequence:
             sent=self.sent,
             started=self.started,
             token_times=tuple(self.token_times),
-            token_counts=(1,) * len(self.token_times),
+            token_counts=tuple(self.token_counts),
             prompt_tokens=len(self.request.prompt),
             max_new_tokens=self.request.max_new_tokens,
             finish=self.finish,

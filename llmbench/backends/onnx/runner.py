@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class OnnxRunner:
         slots: int,
         max_length: int,
     ) -> None:
+        self.counts: Counter[str] = Counter()
         self._session = model.session
         self._sampler = sampler
         floats: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
@@ -90,7 +92,7 @@ class OnnxRunner:
         return token[0]
 
     @torch.inference_mode()
-    def decode(self, slots: Sequence[int]) -> list[int]:
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
         """Return the next token of each of these slots (ascending), all on the host."""
         rows = slots[-1] + 1
         for slot in slots:
@@ -100,7 +102,7 @@ class OnnxRunner:
         # an idle slot goes on counting; its row must stay inside the cache
         self._positions[:rows].add_(1).clamp_(max=self._max_length - 1)
         self._ends[:rows].add_(1).clamp_(max=self._max_length - 1)
-        return [ids[slot] for slot in slots]
+        return [[ids[slot]] for slot in slots]
 
     def pretend(self, rows: int, length: int) -> None:
         """Make the first rows so long that the next decode step brings them to ``length``."""

@@ -1,0 +1,97 @@
+"""Draft several tokens with a small model and let the large one check them in one step.
+
+What comes out is what the large model would have said alone (Leviathan et al., Fast Inference from
+Transformers via Speculative Decoding, 2023, https://arxiv.org/abs/2211.17192; the greedy case).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmbench.engine.runner import TorchRunner
+from llmbench.models.loading import TorchModel
+
+__all__ = ["Draft", "DraftedModel", "SpeculativeRunner"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftedModel(TorchModel):
+    """A torch module and the smaller one that drafts for it."""
+
+    draft: TorchModel
+
+
+class Draft(TorchRunner):
+    """A runner that goes on where another one stands."""
+
+    @torch.inference_mode()
+    def proposed(self, target: TorchRunner, slots: Sequence[int], count: int) -> Tensor:
+        """Propose so many tokens, [rows, count], for the slots and those below them."""
+        self.tokens.copy_(target.tokens)
+        self.positions.copy_(target.positions)
+        self.lengths[:] = target.lengths
+        rows = slots[-1] + 1
+        steps = []
+        for _ in range(count):
+            self.decode(slots)
+            steps.append(self.tokens[:rows].clone())
+        self.decode(slots)  # so that the last one is in the cache too, should all be accepted
+        return torch.stack(steps, dim=1)
+
+
+class SpeculativeRunner(TorchRunner):
+    """A greedy runner whose decode steps check ``drafted`` tokens of a draft at a time.
+
+    A step gives the tokens that are accepted and the one of its own that follows them; counted are
+    ``drafted_tokens`` and ``accepted_tokens``.
+    """
+
+    def __init__(self, *parts: Any, draft: Draft, drafted: int) -> None:
+        super().__init__(*parts)
+        self._draft = draft
+        self._drafted = drafted
+        self._ahead = torch.arange(drafted + 1, device=self.tokens.device)
+
+    @property
+    def cache_nbytes(self) -> int:
+        """Bytes of both KV caches."""
+        return super().cache_nbytes + self._draft.cache_nbytes
+
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        """Fill a slot of both from a prompt and return the first new token."""
+        self._draft.prefill(slot, prompt)
+        return super().prefill(slot, prompt)
+
+    @torch.inference_mode()
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
+        """Return the next tokens of each of these slots, one more than were accepted."""
+        rows = slots[-1] + 1
+        drafts = self._draft.proposed(self, slots, self._drafted)
+        chosen = self._checked(rows, drafts, max(self.lengths[slot] for slot in slots))
+        accepted = (drafts == chosen[:, :-1]).int().cumprod(dim=1).sum(dim=1)
+        self.tokens[:rows] = chosen.gather(1, accepted[:, None])[:, 0]
+        self._advance(self.positions[:rows], accepted + 1)
+        return self._chunks(slots, chosen.tolist(), accepted.tolist())
+
+    def _checked(self, rows: int, drafts: Tensor, longest: int) -> Tensor:
+        """Choose the token after each drafted one and after the last before them."""
+        tokens = torch.cat([self.tokens[:rows, None], drafts], dim=1)
+        positions = self.positions[:rows, None].repeat(1, self._drafted + 1)
+        # what would come after the end of the cache is after the end of every answer
+        self._advance(positions, self._ahead)
+        length = self._read_length(longest + self._drafted + 1)
+        return self._logits(tokens, positions, length).argmax(dim=-1)
+
+    def _chunks(
+        self, slots: Sequence[int], chosen: list[list[int]], accepted: list[int]
+    ) -> list[list[int]]:
+        for slot in slots:
+            self.lengths[slot] += accepted[slot] + 1
+        self.counts["drafted_tokens"] += self._drafted * len(slots)
+        self.counts["accepted_tokens"] += sum(accepted[slot] for slot in slots)
+        return [chosen[slot][: accepted[slot] + 1] for slot in slots]
