@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from llmbench.compress import checkpoint
 
 HOME = Path(__file__).parent.parent / "llmbench" / "models" / "builtin" / "tiny"
 CACHE = Path("build") / "tiny"
@@ -193,24 +194,14 @@ class Training:
         """Go on from the checkpoint, if there is one."""
         if not self.checkpoint.exists():
             return
-        state = load_file(self.checkpoint)
-        self.step = int(state.pop("step"))
-        for index, parameter in enumerate(self.model.parameters()):
-            parameter.data.copy_(state[f"parameter.{index}"])
-            moments = {key: state[f"{key}.{index}"] for key in ("exp_avg", "exp_avg_sq")}
-            self.optimizer.state[parameter] = {**moments, "step": torch.tensor(float(self.step))}
+        more = checkpoint.restore(self.checkpoint, self.model, self.optimizer)
+        self.step = int(more["step"])
         self.draws.bit_generator.advance(self.step * BATCH)  # type: ignore[attr-defined]
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        state = {"step": torch.tensor(self.step)}
-        for index, parameter in enumerate(self.model.parameters()):
-            state[f"parameter.{index}"] = parameter.data.contiguous()
-            moments = self.optimizer.state[parameter]
-            state |= {f"{key}.{index}": moments[key] for key in ("exp_avg", "exp_avg_sq")}
-        partial = self.checkpoint.with_suffix(".partial")
-        save_file(state, partial)
-        partial.replace(self.checkpoint)
+        more = {"step": torch.tensor(self.step)}
+        checkpoint.save(self.checkpoint, self.model, self.optimizer, more)
 
     def update(self, ids: np.ndarray, rate: float) -> float:
         """Take one step on a random batch and return its loss in nats a token."""

@@ -17,7 +17,14 @@ from llmbench.errors import InputError
 from llmbench.models.loading import TorchModel, weight_bytes
 from llmbench.scenario import ModelOptions
 
-__all__ = ["drop_layers", "influences", "keep_two_of_four", "pruned", "zero_least"]
+__all__ = [
+    "decoder_layers",
+    "drop_layers",
+    "influences",
+    "keep_two_of_four",
+    "pruned",
+    "zero_least",
+]
 
 WINDOW, WINDOWS = 256, 8
 
@@ -83,7 +90,7 @@ def _store_sparse(module: PreTrainedModel) -> None:
 
 
 def _chosen_layers(module: PreTrainedModel, options: ModelOptions, prune: DropLayers) -> list[int]:
-    count = len(_decoder(module)[1])
+    count = len(decoder_layers(module))
     if prune.layers is None:
         most = round((prune.ratio or 0) * count)
         if most in {0, count}:
@@ -113,6 +120,11 @@ def _decoder(module: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     )
 
 
+def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
+    """Give the layers of a model; raises InputError when they are not in one list."""
+    return _decoder(module)[1]
+
+
 def drop_layers(module: PreTrainedModel, dropped: list[int]) -> None:
     """Drop layers and number those that stay anew, in the configuration too."""
     name, layers = _decoder(module)
@@ -136,7 +148,7 @@ def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
     2024, https://arxiv.org/abs/2403.03853), on the end of the bundled text, whose beginning is for
     measuring quality.
     """
-    _, layers = _decoder(module)
+    layers = decoder_layers(module)
     cosines: list[Tensor] = []
 
     def note(_: nn.Module, given: tuple[Tensor, ...], made: Tensor | tuple[Tensor, ...]) -> None:

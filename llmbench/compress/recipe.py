@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from llmbench.plugins import Options
 
-__all__ = ["DropLayers", "Magnitude", "Prune", "Recipe", "Scheme", "TwoFour"]
+__all__ = ["Distillation", "DropLayers", "Magnitude", "Prune", "Recipe", "Scheme", "TwoFour"]
 
 Scheme = Literal[
     "int8-weight-only",
@@ -66,3 +66,20 @@ class Recipe(Options):
 
     prune: Prune | None = Field(default=None, description="magnitude, two-four or layers")
     quantize: Scheme | None = Field(default=None, description="scheme of the linear layers")
+
+
+class Distillation(Options):
+    """How a student is made of a teacher: some of its layers, trained to say what it says."""
+
+    teacher: str = Field(min_length=1, description="source of the model")
+    layers: int = Field(ge=1, description="layers of the student")
+    steps: int = Field(default=500, ge=1, description="batches to train on")
+    batch: int = Field(default=4, ge=1, description="texts in a batch")
+    tokens: int = Field(default=128, ge=2, description="tokens of a text")
+    texts: int = Field(default=512, ge=1, description="texts that the teacher writes")
+    text: str | None = Field(default=None, description="a file to learn from instead")
+    learning_rate: float = Field(default=5e-4, gt=0)
+    temperature: float = Field(default=2.0, gt=0, description="that softens both distributions")
+    kl_weight: float = Field(default=0.9, ge=0, le=1, description="the rest is cross-entropy")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    seed: int = Field(default=0, ge=0)

@@ -12,7 +12,7 @@ from llmbench.models.origin import locate
 from llmbench.models.shapes import SHAPES
 from llmbench.scenario import ModelOptions
 
-__all__ = ["ByteTokenizer", "Tokenizer", "load"]
+__all__ = ["ByteTokenizer", "Tokenizer", "TrainedTokenizer", "load"]
 
 
 class Tokenizer(Protocol):
@@ -45,19 +45,24 @@ class ByteTokenizer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trained:
+class TrainedTokenizer:
+    """A tokenizer of transformers."""
+
     tokenizer: Any
 
     @property
     def vocab_size(self) -> int:
+        """How many ids there are."""
         return len(self.tokenizer)
 
     def encode(self, text: str) -> list[int]:
+        """Turn text into token ids, special tokens included."""
         # a prompt longer than the context is refused later, with the numbers
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Turn token ids into text, special tokens left out."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
@@ -69,7 +74,7 @@ def load(options: ModelOptions) -> Tokenizer:
     from transformers import AutoTokenizer  # noqa: PLC0415 (not needed for random shapes)
 
     with explained(options.source):
-        return _Trained(
+        return TrainedTokenizer(
             AutoTokenizer.from_pretrained(
                 *_pretrained(origin.kind, origin.where),
                 trust_remote_code=options.trust_remote_code,

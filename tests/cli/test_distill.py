@@ -1,0 +1,57 @@
+"""``llmbench distill`` at the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmbench.cli import main
+
+SMALL = [
+    "--teacher", "builtin:tiny", "--layers", "1", "--steps", "2", "--batch", "1", "--tokens", "8",
+    "--texts", "2",
+]  # fmt: skip
+
+
+def test_it_makes_a_student_and_prints_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["distill", *SMALL, "--out", str(tmp_path / "student"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["folder"] == str(tmp_path / "student")
+    assert set(found["held_out_cross_entropy"]) == {"teacher", "student_before", "student"}
+
+
+def test_people_get_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["distill", *SMALL, "--out", str(tmp_path / "student")]) == 0
+    shown = capsys.readouterr().out
+    assert "student, before" in shown
+    assert "nats/token" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--out", "new"], "--teacher: Field required; --layers: Field required"),
+        ([*SMALL, "--steps", "none", "--out", "new"], "--steps: Input should be a valid integer"),
+        (SMALL, "name a new folder for the student with --out"),
+        ([*SMALL, "--out", "."], "is there already; name another folder"),
+        (["--resume", "nowhere"], "nowhere: has no interrupted training beside it"),
+        (["--resume", "nowhere", "--layers", "2"], "leave the rest out"),
+        ([*SMALL, "--out", "begun"], "go on with --resume begun"),
+    ],
+)
+def test_bad_input_is_named_and_makes_nothing(
+    given: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "begun.training").mkdir()
+    assert main(["distill", *given]) == 2
+    assert told in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["begun.training"]
