@@ -23,6 +23,7 @@ from llmbench.units import parse_seconds
 __all__ = [
     "LATENCIES",
     "METRICS",
+    "STAGES",
     "Metric",
     "Observed",
     "Value",
@@ -35,6 +36,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 PERCENTILES = (50, 90, 95, 99)
+STAGES = ("import", "load", "compile", "first_token", "steady")
 TOKEN_COLUMNS = QUALITY_SCHEMA.names
 TOKEN_MEANS = {
     "kl_divergence": "kl_divergence",
@@ -95,9 +97,11 @@ METRICS: dict[str, Metric] = {
         Metric("steady_window_seconds", "steady window", "s", "neither"),
         Metric("makespan_seconds", "first due to last token", "s", "neither"),
         Metric("drain_seconds", "drain", "s", "neither"),
+        Metric("cold_start_import_seconds", "import", "s", "lower"),
         Metric("cold_start_load_seconds", "load", "s", "lower"),
         Metric("cold_start_compile_seconds", "compile", "s", "lower"),
         Metric("cold_start_first_token_seconds", "first token", "s", "lower"),
+        Metric("cold_start_steady_seconds", "until steady", "s", "lower"),
         Metric("memory_weights_bytes", "weights", "B", "lower"),
         Metric("memory_kv_cache_bytes", "KV cache", "B", "lower"),
         Metric("memory_allocator_peak_bytes", "GPU allocator peak", "B", "lower"),
@@ -348,9 +352,7 @@ def _span(span: tuple[float, float] | None, reason: str) -> Value:
 def _costs_of_start(account: dict[str, Any]) -> dict[str, Value]:
     reasons = account.get("reasons", {})
     wanted = {
-        **{
-            f"cold_start_{k}_seconds": ("cold_start", k) for k in ("load", "compile", "first_token")
-        },
+        **{f"cold_start_{stage}_seconds": ("cold_start", stage) for stage in STAGES},
         **{f"memory_{k}_bytes": ("memory", k) for k in ("weights", "kv_cache", "allocator_peak")},
     }
     values = {}

@@ -52,7 +52,7 @@ class Account:
     """What a backend says of itself when the load is over.
 
     ``requested`` and ``effective`` have the same keys; a difference becomes a caveat.
-    ``cold_start`` holds seconds by stage (``load``, ``compile``, ``first_token``), ``memory``
+    ``cold_start`` holds seconds by stage (metrics.STAGES names those that are shown), ``memory``
     bytes by kind, ``counters`` whatever was counted (``compiles_in_window``, ``gc_collections``);
     None stands for "not measured", with the reason under the same key in ``reasons``.
     ``warmup_steps`` is the kept series of warm-up step times in seconds.

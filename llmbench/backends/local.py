@@ -72,6 +72,10 @@ class LocalBackend(ABC, Generic[Model]):
     def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:
         """Say which of them are run in the warm-up."""
 
+    def imports(self) -> None:
+        """Import what loading takes."""
+        from llmbench.models import loading  # noqa: F401, PLC0415 (imports torch, transformers)
+
     def settings(self) -> dict[str, Any]:
         """Name the backend's own settings, which take effect as they are requested."""
         return {}
@@ -82,8 +86,12 @@ class LocalBackend(ABC, Generic[Model]):
 
         Raises InputError when the model cannot be had or its context is too short.
         """
+        context.on_stage("importing")
+        began = time.monotonic()
         import torch  # noqa: PLC0415 (validating a scenario must not import torch)
 
+        self.imports()
+        imported = time.monotonic() - began
         if context.engine.threads:
             torch.set_num_threads(context.engine.threads)
         context.on_stage("loading the model")
@@ -92,7 +100,7 @@ class LocalBackend(ABC, Generic[Model]):
         loaded = time.monotonic() - began - (model.compile_seconds or 0.0)
         _check_context(context.demand, model.context_length)
         with torch.inference_mode():
-            yield self._warm_server(context, model, loaded)
+            yield self._warm_server(context, model, {"import": imported, "load": loaded})
 
     def scorer(self, context: OpenContext, model: Model, demand: Demand) -> Scorer:
         """Wrap a model's steps so that they show logits, in batches of as many rows as slots."""
@@ -106,7 +114,9 @@ class LocalBackend(ABC, Generic[Model]):
         runner = self.runner(model, buckets, forced, slots=slots, max_length=max_length)
         return Scorer(runner, forced, answering=runner)
 
-    def _warm_server(self, context: OpenContext, model: Model, loaded: float) -> LocalServer:
+    def _warm_server(
+        self, context: OpenContext, model: Model, cold_start: dict[str, float]
+    ) -> LocalServer:
         slots, demand = context.engine.slots, context.demand
         max_length = cache_length(demand, model)
         began = time.monotonic()
@@ -117,7 +127,8 @@ class LocalBackend(ABC, Generic[Model]):
         context.on_stage("warming up")
         warmup = warm_up(rehearsals(runner, self.rehearsed(buckets, demand)), graphs_compiled)
         sampler.restart()
-        cold_start = {"load": loaded, "first_token": prepared + warmup.first_token_seconds}
+        cold_start["first_token"] = prepared + warmup.first_token_seconds
+        cold_start["steady"] = sum(warmup.steps) - warmup.first_token_seconds
         scorer = partial(self.scorer, context, model)
         return LocalServer(context, model, runner, warmup, cold_start, self.settings(), scorer)
 
@@ -171,8 +182,10 @@ def graph_breaks() -> int:
 class LocalServer:
     """A warm model that serves one load.
 
-    ``cold_start`` holds seconds: ``load`` until the weights are on the device, ``first_token`` from
-    there until the first id is on the host, the cache and any compiling of that step included.
+    ``cold_start`` holds seconds: ``import`` of what was not yet imported to read the workload,
+    ``load`` until the weights are on the device, ``first_token`` from there until the first id is
+    on the host, the cache and any compiling of that step included, ``steady`` the rest of the
+    warm-up.
     """
 
     context: OpenContext

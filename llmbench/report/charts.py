@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from llmbench.metrics import LATENCIES, METRICS
+from llmbench.metrics import LATENCIES, METRICS, STAGES
 from llmbench.report import palette
 from llmbench.report.cells import show
 from llmbench.report.results import CaseResults, Results
@@ -25,8 +25,7 @@ ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
 BAR_HEIGHT = 46
 MARGIN_HEIGHT = 76
-STAGES = {"load": "load", "compile": "compile", "first_token": "first token"}
-PATTERNS = ("", "/", ".")
+PATTERNS = ("x", "", "/", ".", "-")
 
 
 @dataclass(frozen=True)
@@ -226,22 +225,21 @@ def _dots(case: CaseResults, metric: str) -> go.Scatter:
 
 
 def cold_start(results: Results) -> Chart:
-    """Draw what each case costs before its first answer, stage upon stage."""
+    """Draw what each case costs before it answers, and until it is steady, stage upon stage."""
     names = [safe(case.name) for case in results.measured]
-    colours = (palette.QUEUE, palette.PREFILL, palette.DECODE)
+    stages = [f"cold_start_{stage}_seconds" for stage in STAGES]
+    colours = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
     figure = go.Figure(
         [
             go.Bar(
                 orientation="h",
-                name=label,
-                x=[c.estimates[f"cold_start_{stage}_seconds"].value for c in results.measured],
+                name=METRICS[stage].label,
+                x=[case.estimates[stage].value for case in results.measured],
                 y=names,
                 marker={"color": colour, "pattern": {"shape": pattern, "size": 6}},
-                hovertemplate=f"%{{y}}: {label} %{{x:.3~g}} s<extra></extra>",
+                hovertemplate=f"%{{y}}: {METRICS[stage].label} %{{x:.3~g}} s<extra></extra>",
             )
-            for (stage, label), colour, pattern in zip(
-                STAGES.items(), colours, PATTERNS, strict=True
-            )
+            for stage, colour, pattern in zip(stages, colours, PATTERNS, strict=True)
         ],
         layout(
             barmode="stack",
@@ -253,5 +251,8 @@ def cold_start(results: Results) -> Chart:
             legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         ),
     )
-    says = "Load, compile and first token one after the other, averaged over processes."
-    return Chart("cold-start", "Seconds before the first answer", figure, says)
+    says = (
+        "Import, load, compile or export, first token, and the warm-up until step times are "
+        "steady, averaged over processes."
+    )
+    return Chart("cold-start", "Seconds before answers come steadily", figure, says)

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.metrics import LATENCIES
-from llmbench.report import asked, charts, embed, findings, palette, tables
+from llmbench.report import asked, charts, embed, findings, palette, tables, tradeoffs
 from llmbench.report.answer import answer, completeness
 from llmbench.report.charts import Chart
 from llmbench.report.results import Results
@@ -76,6 +76,7 @@ def _content(results: Results) -> dict[str, Any]:
         "machine": tables.machine(results),
         "cold_start": (charts.cold_start(results), tables.cold_start(results)),
         "memory": tables.memory(results),
+        "quality": (tradeoffs.pareto(results), tables.quality(results)),
         "settings": tables.settings(results),
         "environment": tables.environment(results),
         "failed": findings.failures(results.run_set),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from llmbench.metrics import LATENCIES, METRICS, Value, errors_by_kind, series_mean
+from llmbench.metrics import LATENCIES, METRICS, STAGES, Value, errors_by_kind, series_mean
 from llmbench.record import Series
 from llmbench.report import findings
 from llmbench.report.cells import (
@@ -33,6 +33,7 @@ __all__ = [
     "ladder",
     "machine",
     "memory",
+    "quality",
     "settings",
 ]
 
@@ -87,7 +88,7 @@ def headline(results: Results) -> Table:
         (Column("failed", "measured requests that failed or were not finished"), _failed),
         _metric("goodput_requests_per_second", "goodput/s"),
         _metric("slo_attainment", "SLO met"),
-        (Column("cold start", "load, compile and first token together"), _cold_start_total),
+        (Column("cold start", "import, load, compile and first token together"), _cold_start_total),
         _metric("memory_weights_bytes"),
         _metric("memory_allocator_peak_bytes", "GPU peak"),
         _metric("cost_per_million_output_tokens", "cost per 1M tokens"),
@@ -195,20 +196,35 @@ def ladder(results: Results, latency: str) -> Table:
 
 # -- the costs of starting -------------------------------------------------------------------------
 
-STAGES = ("load", "compile", "first_token")
+TO_FIRST_TOKEN = STAGES[:-1]
 MEMORY = ("weights", "kv_cache", "allocator_peak")
 
 
 def _cold_start_total(case: CaseResults) -> Cell:
-    stages = [estimated(case, f"cold_start_{stage}_seconds") for stage in STAGES]
+    stages = [estimated(case, f"cold_start_{stage}_seconds") for stage in TO_FIRST_TOKEN]
     known = [cell.value for cell in stages if cell.value is not None]
     return Cell(show(sum(known), "s"), sum(known)) if known else stages[0]
 
 
 def cold_start(results: Results) -> Table:
-    """What a case costs before its first answer: seconds by stage."""
+    """What a case costs before it answers, and until it does so steadily: seconds by stage."""
     columns = [_metric(f"cold_start_{stage}_seconds") for stage in STAGES]
     return _by_case("Cold start", results.measured, columns, (INTERVALS,))
+
+
+QUALITY = (
+    "perplexity_ratio", "perplexity", "kl_divergence", "top1_agreement", "logit_mse",
+    "exact_match", "first_divergence", "draft_acceptance",
+)  # fmt: skip
+
+
+def quality(results: Results) -> Table:
+    """How the outputs of a case stand to the reference's."""
+    columns = [_metric(name) for name in QUALITY]
+    references = {run.quality.reference for case in results.measured for run in case.runs}
+    named = ", ".join(sorted(filter(None, references)))
+    note = f"Held against {named} on the same tokens." if named else ""
+    return _by_case("Quality", results.measured, columns, (note,) if note else ())
 
 
 def memory(results: Results) -> Table:

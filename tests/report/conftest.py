@@ -132,7 +132,13 @@ def account_of(repeat: int) -> dict[str, Any]:
         Account(
             requested={"dtype": "auto", "attention": "sdpa", "threads": None},
             effective={"dtype": "float32", "attention": "eager", "threads": 2},
-            cold_start={"load": 0.5 + repeat / 10, "compile": 2.5, "first_token": 0.05},
+            cold_start={
+                "import": 1.5,
+                "load": 0.5 + repeat / 10,
+                "compile": 2.5,
+                "first_token": 0.05,
+                "steady": 0.75,
+            },
             memory={"weights": 12 * 2**20, "kv_cache": 3 * 2**20, "allocator_peak": None},
             reasons={"allocator_peak": "needs a GPU"},
         )

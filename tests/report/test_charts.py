@@ -21,9 +21,16 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 def record(number: int, due: float, started: float | None, *times: float, **more: Any) -> Record:
     plain: dict[str, Any] = {"phase": "measured", "finish": "length"}
     return Record(
-        request_id=number, due=due, sent=due, started=started, token_times=times,
-        token_counts=(1,) * len(times), prompt_tokens=4, max_new_tokens=9, **{**plain, **more},
-    )  # fmt: skip
+        request_id=number,
+        due=due,
+        sent=due,
+        started=started,
+        token_times=times,
+        token_counts=(1,) * len(times),
+        prompt_tokens=4,
+        max_new_tokens=9,
+        **{**plain, **more},
+    )
 
 
 RECORDS = [
@@ -120,7 +127,13 @@ def test_cold_start_is_stacked_by_stage(results: Results) -> None:
     figure = charts.cold_start(results).figure
     assert figure.layout.barmode == "stack"
     assert {bar.name: bar.x[0] for bar in figure.data} == pytest.approx(
-        {"load": 0.7, "compile": 2.5, "first token": 0.05}
+        {
+            "import": 1.5,
+            "load": 0.7,
+            "compile": 2.5,
+            "first token": 0.05,
+            "until steady": 0.75,
+        }
     )
 
 

@@ -44,6 +44,10 @@ class Onnx(LocalBackend["OnnxModel"]):
     def __init__(self, options: Options) -> None:
         self.options = options
 
+    def imports(self) -> None:
+        """Import what loading takes."""
+        from llmbench.backends.onnx import loading  # noqa: F401, PLC0415 (the same)
+
     def load(self, context: OpenContext) -> OnnxModel:
         """Load the weights, export them where that was not done before, open a session."""
         from llmbench.backends.onnx import loading  # noqa: PLC0415 (imports torch, onnxruntime)
