@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmbench import caveats, models, plugins
 from llmbench.backends.base import Demand, OpenContext, Server
@@ -15,10 +15,10 @@ from llmbench.errors import InputError
 from llmbench.metrics import METRICS, quality_values
 from llmbench.quality import Examination, cut_windows
 from llmbench.run import NOT_ASKED, Quality
-from llmbench.scenario import Case, ModelOptions, QualityOptions
+from llmbench.scenario import Case, ExplainOptions, ModelOptions, QualityOptions
 
 if TYPE_CHECKING:
-    from llmbench.engine.scoring import Scorer
+    from llmbench.models.loading import LoadedModel, TorchModel
 
 __all__ = ["breaches", "examine", "read_text"]
 
@@ -59,22 +59,50 @@ def _examined(
     candidate = server.scorer(demand)
     if candidate is None:
         return Quality.unavailable("this backend shows no logits")
-    reference = _reference(asked, replace(context, on_stage=lambda _: None), demand)
+    quietly = replace(context, on_stage=lambda _: None)
+    backend = _reference(asked)
+    model = backend.load(quietly)
+    reference = backend.scorer(quietly, model, demand)
     tokens = examination.tokens(
         candidate, reference, lambda n, of: context.on_stage(f"examining the quality: {n} of {of}")
     )
     answers = examination.answers(candidate, reference)
-    return Quality(asked.reference.name, tokens, answers)
+    attention = _explained(asked.explain, server.torch_model, model, context.model)
+    return Quality(asked.reference.name, tokens, answers, attention)
 
 
-def _reference(asked: QualityOptions, context: OpenContext, demand: Demand) -> Scorer:
+def _explained(
+    asked: ExplainOptions | None,
+    candidate: TorchModel | None,
+    reference: LoadedModel,
+    options: ModelOptions,
+) -> dict[str, Any]:
+    """Compare maps of attention; what keeps them from being had is given as the reason."""
+    from llmbench.models.loading import TorchModel  # noqa: PLC0415 (imports torch)
+    from llmbench.quality import attention  # noqa: PLC0415 (imports torch)
+
+    if asked is None:
+        return {}
+    if candidate is None or not isinstance(reference, TorchModel):
+        return {"reason": "only torch models show their attention"}
+    tokenizer = models.load_tokenizer(options)
+    ids = tokenizer.encode(asked.prompt)
+    try:
+        found = attention.compared(candidate, reference, ids, asked)
+    except KeyError as error:
+        layer, head = error.args[0]
+        return {"reason": f"the reference has no head {head} in a layer {layer}, both from 0"}
+    return {"tokens": [tokenizer.decode([number]) or "·" for number in ids], **found}
+
+
+def _reference(asked: QualityOptions) -> LocalBackend[Any]:
     backend = plugins.find("backend", asked.reference.kind)(asked.reference)
     if not isinstance(backend, LocalBackend):
         raise InputError(
             f"quality.reference: {asked.reference.kind} shows no logits; use eager, compiled or "
             "onnx"
         )
-    return backend.scorer(context, backend.load(context), demand)
+    return backend
 
 
 def _examination(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Case",
     "EngineOptions",
+    "ExplainOptions",
     "ModelOptions",
     "QualityOptions",
     "SamplingOptions",
@@ -106,6 +107,20 @@ class SamplingOptions(plugins.Options):
     top_p: float = Field(default=1.0, gt=0, le=1)
 
 
+class ExplainOptions(plugins.Options):
+    """Where the model looks, held against where the reference looks, on one prompt."""
+
+    prompt: str = Field(
+        default="The old captain looked at the sea and said that the ship would sail at dawn.",
+        min_length=1,
+        max_length=400,
+    )
+    layers: tuple[int, ...] | None = Field(
+        default=None, min_length=1, description="to draw; those that part most if unset"
+    )
+    heads: tuple[int, ...] | None = Field(default=None, min_length=1, description="the same")
+
+
 class QualityOptions(plugins.Options):
     """How outputs are held against a reference, after the load and outside its time.
 
@@ -122,6 +137,9 @@ class QualityOptions(plugins.Options):
     window: int = Field(default=256, ge=2, multiple_of=2, description="tokens read at a time")
     answers: int = Field(default=16, ge=0, description="greedy answers to the workload's prompts")
     answer_tokens: int = Field(default=32, ge=1, description="tokens of each of them")
+    explain: ExplainOptions | None = Field(
+        default=None, description="maps of attention, from torch models"
+    )
     max_perplexity_ratio: float | None = Field(default=None, gt=0)
     max_kl_divergence: float | None = Field(default=None, ge=0, description="in nats a token")
     max_logit_mse: float | None = Field(default=None, ge=0)

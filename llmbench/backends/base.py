@@ -15,6 +15,7 @@ from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer
+    from llmbench.models.loading import TorchModel
 
 __all__ = ["Account", "Backend", "Demand", "OpenContext", "Server"]
 
@@ -84,6 +85,10 @@ class Server(Protocol):
 
     def account(self) -> Account:
         """Say what was requested, what was effective and what it cost."""
+
+    @property
+    def torch_model(self) -> TorchModel | None:
+        """The model as a torch module, or None where another runtime has it."""
 
     def scorer(self, demand: Demand) -> Scorer | None:
         """Give what shows the model's logits, or None where the backend shows none."""

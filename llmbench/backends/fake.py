@@ -115,5 +115,9 @@ class _FakeServer:
             requested=settings, effective=settings, cold_start={"load": self.options.load}
         )
 
+    @property
+    def torch_model(self) -> None:
+        return None
+
     def scorer(self, demand: Demand) -> None:
         """Show no logits: it has no model."""

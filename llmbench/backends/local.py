@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from llmbench.engine.sampling import Sampler
     from llmbench.engine.scoring import Scorer
-    from llmbench.models.loading import LoadedModel
+    from llmbench.models.loading import LoadedModel, TorchModel
 
 __all__ = ["LENGTH_MULTIPLE", "LocalBackend", "LocalRunner", "LocalServer", "cache_length"]
 
@@ -226,6 +226,13 @@ class LocalServer:
             **self.runner.counts,
         }
         return records
+
+    @property
+    def torch_model(self) -> TorchModel | None:
+        """The model as a torch module, or None where another runtime has it."""
+        from llmbench.models.loading import TorchModel  # noqa: PLC0415 (loaded long ago)
+
+        return self.model if isinstance(self.model, TorchModel) else None
 
     def account(self) -> Account:
         """Say what was requested, what was effective and what it cost."""

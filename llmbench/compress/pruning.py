@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -34,7 +35,8 @@ def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel
     module = model.module
     unify(module)
     with torch.no_grad():
-        done = _prune(module, options, prune)
+        dropped = _chosen_layers(module, options, prune) if isinstance(prune, DropLayers) else ()
+        done = _prune(module, prune, dropped)
     dense = () if isinstance(prune, DropLayers) or "sparse" in done else (caveats.pruned_dense(),)
     return replace(
         model,
@@ -42,12 +44,12 @@ def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel
         requested={**model.requested, "prune": str(prune)},
         effective={**model.effective, "prune": f"{prune}: {done}"},
         caveats=(*model.caveats, *dense),
+        dropped_layers=tuple(dropped),
     )
 
 
-def _prune(module: PreTrainedModel, options: ModelOptions, prune: Prune) -> str:
+def _prune(module: PreTrainedModel, prune: Prune, dropped: Sequence[int]) -> str:
     if isinstance(prune, DropLayers):
-        dropped = _chosen_layers(module, options, prune)
         drop_layers(module, dropped)
         return f"without {', '.join(map(str, dropped))}"
     if isinstance(prune, Magnitude):
@@ -125,7 +127,7 @@ def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
     return _decoder(module)[1]
 
 
-def drop_layers(module: PreTrainedModel, dropped: list[int]) -> None:
+def drop_layers(module: PreTrainedModel, dropped: Sequence[int]) -> None:
     """Drop layers and number those that stay anew, in the configuration too."""
     name, layers = _decoder(module)
     kept = [place for place in range(len(layers)) if place not in dropped]

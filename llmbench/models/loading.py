@@ -44,9 +44,10 @@ class LoadedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchModel(LoadedModel):
-    """A torch module in eval mode."""
+    """A torch module in eval mode; ``dropped_layers`` are those that it once had, from 0."""
 
     module: PreTrainedModel
+    dropped_layers: tuple[int, ...] = ()
 
 
 def load(options: ModelOptions, attention: str) -> TorchModel:

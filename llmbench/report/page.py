@@ -15,6 +15,7 @@ from llmbench.errors import InputError
 from llmbench.metrics import LATENCIES
 from llmbench.report import asked, charts, embed, findings, palette, tables, tradeoffs
 from llmbench.report.answer import answer, completeness
+from llmbench.report.attention import attention_charts
 from llmbench.report.charts import Chart
 from llmbench.report.results import Results
 from llmbench.report.timeline import timeline
@@ -76,6 +77,7 @@ def _content(results: Results) -> dict[str, Any]:
         "machine": tables.machine(results),
         "cold_start": (charts.cold_start(results), tables.cold_start(results)),
         "memory": tables.memory(results),
+        "attention": attention_charts(results),
         "quality": (tradeoffs.pareto(results), tables.quality(results)),
         "settings": tables.settings(results),
         "environment": tables.environment(results),

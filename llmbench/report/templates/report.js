@@ -47,8 +47,9 @@ function showTheme(dark) {
   if (window.Plotly) return redraw();
 }
 
-function showPicked() {
-  for (const box of all(".picked")) box.hidden = box.dataset.key !== one("#pick").value;
+function showPicked(event) {
+  const { id, value } = event.target;
+  for (const box of all(`.picked[data-by="${id}"]`)) box.hidden = box.dataset.key !== value;
   redraw();
 }
 
@@ -64,7 +65,7 @@ async function drawCharts() {
   one(".controls").hidden = false;
   one("#log").addEventListener("change", (event) => { state.log = event.target.checked; redraw(); });
   for (const box of all("[data-case]")) box.addEventListener("change", redraw);
-  one("#pick").addEventListener("change", showPicked);
+  for (const select of all("select")) select.addEventListener("change", showPicked);
 }
 
 /* Paper is light, and a fold cannot be opened on it. */
