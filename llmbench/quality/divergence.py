@@ -25,10 +25,12 @@ def compared(logits: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Te
     ours = logits.to(theirs)
     wanted = targets.to(theirs.device)[:, None]
     log_ours, log_theirs = ours.log_softmax(-1), theirs.log_softmax(-1)
+    # rounding can bring it just below 0
+    divergence = (log_theirs.exp() * (log_theirs - log_ours)).sum(-1)
     return {
         "nll": -log_ours.gather(-1, wanted)[:, 0],
         "reference_nll": -log_theirs.gather(-1, wanted)[:, 0],
-        "kl_divergence": (log_theirs.exp() * (log_theirs - log_ours)).sum(-1),
+        "kl_divergence": divergence.clamp(min=0),
         "agrees": ours.argmax(-1) == theirs.argmax(-1),
         "logit_squared_error": (ours - theirs).square().mean(-1),
     }

@@ -39,6 +39,9 @@ class Onnx(LocalBackend["OnnxModel"]):
         optimization: Literal["none", "basic", "extended", "all"] = Field(
             default="all", description="how far onnxruntime rewrites the graph"
         )
+        graph: Literal["export", "builder"] = Field(
+            default="export", description="made by torch.onnx, or by onnxruntime-genai's builder"
+        )
         compress: Recipe | None = Field(default=None, description="prune and quantize the model")
 
     def __init__(self, options: Options) -> None:
@@ -57,6 +60,7 @@ class Onnx(LocalBackend["OnnxModel"]):
             context,
             provider=asked.provider,
             level=asked.optimization,
+            source=asked.graph,
             recipe=asked.compress or Recipe(),
         )
 
@@ -78,5 +82,5 @@ class Onnx(LocalBackend["OnnxModel"]):
         return buckets.thinned(REHEARSED)
 
     def settings(self) -> dict[str, Any]:
-        """Name how far the graph is rewritten."""
-        return {"optimization": self.options.optimization}
+        """Name where the graph comes from and how far it is rewritten."""
+        return {"optimization": self.options.optimization, "graph": self.options.graph}

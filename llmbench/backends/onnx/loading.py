@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from llmbench import models
 from llmbench.backends.base import OpenContext
-from llmbench.backends.onnx import exporting, graphs, quantizing, sessions
+from llmbench.backends.onnx import builder, exporting, graphs, quantizing, sessions
 from llmbench.compress import Recipe, Scheme, pruned
 from llmbench.compress.linears import unify
-from llmbench.errors import InputError
+from llmbench.errors import InputError, MissingExtraError
 from llmbench.models.loading import LoadedModel, TorchModel
 from llmbench.scenario import ModelOptions
 
@@ -30,7 +33,9 @@ class OnnxModel(LoadedModel):
     dtype: torch.dtype
 
 
-def load(context: OpenContext, *, provider: str, level: str, recipe: Recipe) -> OnnxModel:
+def load(
+    context: OpenContext, *, provider: str, level: str, source: str, recipe: Recipe
+) -> OnnxModel:
     """Load the weights, compress and export them where that was not done before, open a session.
 
     The torch module is let go, so that only the session's weights stay in memory.
@@ -39,6 +44,8 @@ def load(context: OpenContext, *, provider: str, level: str, recipe: Recipe) -> 
     chosen = sessions.chosen_provider(provider)
     if recipe.quantize:
         quantizing.check(recipe.quantize, sessions.short_name(chosen))
+    if source == "builder" and find_spec("onnxruntime_genai") is None:
+        raise MissingExtraError("graph: builder", "onnxruntime_genai", "onnx-builder")
     model = models.load_model(_for_export(context.model, chosen))
     began = time.monotonic()
     if recipe.prune:
@@ -46,7 +53,7 @@ def load(context: OpenContext, *, provider: str, level: str, recipe: Recipe) -> 
         model = pruned(model, context.model, recipe.prune)
     context.on_stage("exporting to ONNX")
     layers = exporting.layers(model.module)
-    graph = _graph(model, recipe.quantize)
+    graph = _graph(model, recipe.quantize, source, sessions.short_name(chosen))
     context.on_stage("opening the session")
     session = sessions.open_session(graph, chosen, level, context.engine.threads)
     device = sessions.device_of(chosen)
@@ -84,14 +91,23 @@ def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
     return options.model_copy(update={"device": "cpu", "dtype": dtype})
 
 
-def _graph(model: TorchModel, scheme: Scheme | None) -> Path:
-    """Give the kept graph of a model, exported and quantized now where there is none."""
+def _maker(
+    module: PreTrainedModel, source: str, provider: str
+) -> tuple[dict[str, Any], Callable[[Path], None]]:
+    """Give what makes a graph, and what names it among the kept ones."""
+    if source == "export":
+        return exporting.recipe(), lambda path: exporting.export(module, path)
+    return builder.recipe(provider), lambda path: builder.build(module, provider, path)
+
+
+def _graph(model: TorchModel, scheme: Scheme | None, source: str, provider: str) -> Path:
+    """Give the kept graph of a model, made and quantized now where there is none."""
     if scheme:
         unify(model.module)
-    recipe = exporting.recipe()
+    recipe, make = _maker(model.module, source, provider)
     key = graphs.content_key(model.module, recipe)
     try:
-        exported = graphs.cached(key, lambda path: exporting.export(model.module, path))
+        exported = graphs.cached(key, make)
         if scheme is None:
             return exported
         return graphs.cached(
