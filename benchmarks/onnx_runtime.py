@@ -142,7 +142,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]
     """Run all contenders in turn, so many times, and relate them to genai's."""
     model = reference(arguments.model)
     builder.built(model.module, "cpu", folder)
-    kinds = [GENAI, *BACKENDS]
+    kinds = [GENAI, *arguments.contenders]
     rounds = [
         {kind: measured(arguments, kind, folder, model.vocabulary) for kind in kinds}
         for _ in range(arguments.rounds)
@@ -170,6 +170,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=3, help="one after the other")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved, each in new processes")
     parser.add_argument("--depths", type=int, nargs="+", help="of the cache, in tokens")
+    parser.add_argument(
+        "--contenders", nargs="+", choices=BACKENDS, default=list(BACKENDS), help="beside genai"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
