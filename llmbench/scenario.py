@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    NonNegativeInt,
     create_model,
     model_validator,
 )
@@ -115,10 +116,12 @@ class ExplainOptions(plugins.Options):
         min_length=1,
         max_length=400,
     )
-    layers: tuple[int, ...] | None = Field(
+    layers: tuple[NonNegativeInt, ...] | None = Field(
         default=None, min_length=1, description="to draw; those that part most if unset"
     )
-    heads: tuple[int, ...] | None = Field(default=None, min_length=1, description="the same")
+    heads: tuple[NonNegativeInt, ...] | None = Field(
+        default=None, min_length=1, description="the same"
+    )
 
 
 class QualityOptions(plugins.Options):

@@ -114,7 +114,8 @@ class Training:
     def run(self, texts: Tensor, work: Path, on_step: Progress) -> None:
         """Take the steps that are left, from the saved state where there is one.
 
-        The state is saved now and then, and when the training is interrupted.
+        The state is saved now and then, and when the training is interrupted outside Adam's step;
+        inside it the last saved state stays.
         """
         if (work / STATE).exists():
             self.losses = checkpoint.restore(work / STATE, self.student, self.optimizer)["losses"]
@@ -124,8 +125,14 @@ class Training:
                 if len(self.losses) % SAVE_EVERY == 0:
                     self._save(work)
         except KeyboardInterrupt:
-            self._save(work)
+            if self._is_between_steps():
+                self._save(work)
             raise
+
+    def _is_between_steps(self) -> bool:
+        """Tell whether Adam has taken the steps whose losses are noted, and no part of another."""
+        taken = {int(state["step"]) for state in self.optimizer.state.values()}
+        return taken == {len(self.losses)}
 
     def _save(self, work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,23 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> Non
         assert torch.equal(weight, expected[name]), name
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_step_that_is_cut_short_is_not_saved(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adam = torch.optim.Adam.step
+
+    def step(optimizer: torch.optim.Adam) -> None:
+        if when == "after":
+            adam(optimizer)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        distilled(tmp_path / "student")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_loss_is_that_of_the_formula() -> None:
     teacher = models.load_model(ModelOptions(source="builtin:tiny", device="cpu")).module
     asked = Distillation(**{**SMALL, "temperature": 2.0, "kl_weight": 0.25})
