@@ -13,7 +13,7 @@ from llmbench.backends.local import LocalBackend
 from llmbench.caveats import Caveat
 from llmbench.errors import InputError
 from llmbench.metrics import METRICS, quality_values
-from llmbench.quality import Examination, cut_windows
+from llmbench.quality import Examination, read_windows
 from llmbench.run import NOT_ASKED, Quality
 from llmbench.scenario import Case, ExplainOptions, ModelOptions, QualityOptions
 
@@ -108,11 +108,9 @@ def _reference(asked: QualityOptions) -> LocalBackend[Any]:
 def _examination(
     asked: QualityOptions, model: ModelOptions, prompts: Sequence[Sequence[int]]
 ) -> Examination:
-    tokenizer = models.load_tokenizer(model)
-    prefix = tokenizer.encode("")
-    text = tokenizer.encode(read_text(asked))[len(prefix) :]
-    scored = asked.window // 2
-    windows = cut_windows(prefix, text, asked.window, most=-(-asked.tokens // scored))
+    tokenizer, scored = models.load_tokenizer(model), asked.window // 2
+    most = -(-asked.tokens // scored)
+    windows = read_windows(tokenizer, read_text(asked), asked.window, most)
     if len(windows) * scored < asked.tokens:
         raise InputError(
             f"quality.text: is enough to score {len(windows) * scored} tokens of the "

@@ -30,7 +30,7 @@ from llmbench.errors import InputError
 from llmbench.models.loading import weight_bytes
 from llmbench.models.saving import save
 from llmbench.models.tokenizing import TrainedTokenizer
-from llmbench.quality import cut_windows
+from llmbench.quality import read_windows
 from llmbench.scenario import ModelOptions
 
 __all__ = ["ASKED", "LOSSES", "NOTES", "Training", "distill"]
@@ -184,22 +184,20 @@ def cross_entropy(module: PreTrainedModel, windows: Tensor) -> float:
 
 
 def _held_out(tokenizer: TrainedTokenizer) -> Tensor:
-    prefix = tokenizer.encode("")
-    ids = tokenizer.encode(models.HELD_OUT.read_text("utf-8"))[len(prefix) :]
-    return torch.tensor(cut_windows(prefix, ids, WINDOW, WINDOWS))
+    text = models.HELD_OUT.read_text("utf-8")
+    return torch.tensor(read_windows(tokenizer, text, WINDOW, WINDOWS))
 
 
 def _texts(asked: Distillation, teacher: PreTrainedModel, tokenizer: TrainedTokenizer) -> Tensor:
     """Give what is learnt from: ids [texts, tokens]."""
-    prefix = tokenizer.encode("")
     if asked.text is None:
-        return _written(asked, teacher, prefix)
-    ids = tokenizer.encode(_read(Path(asked.text).expanduser()))[len(prefix) :]
-    windows = cut_windows(prefix, ids, asked.tokens, len(ids))
+        return _written(asked, teacher, tokenizer.encode(""))
+    text = _read(Path(asked.text).expanduser())
+    windows = read_windows(tokenizer, text, asked.tokens, most=len(text))
     if not windows:
         raise InputError(
-            f"--text: {asked.text}: holds {len(ids)} tokens and a text takes {asked.tokens}; give "
-            "a longer one, or fewer --tokens"
+            f"--text: {asked.text}: holds less than the {asked.tokens} tokens of one text; give a "
+            "longer one, or fewer --tokens"
         )
     return torch.tensor(windows)
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmbench.engine.scoring import Scorer
+    from llmbench.models.tokenizing import Tokenizer
 
-__all__ = ["Examination", "cut_windows"]
+__all__ = ["Examination", "cut_windows", "read_windows"]
 
 Progress = Callable[[int, int], None]
 
@@ -33,6 +34,12 @@ def cut_windows(
     body = window - len(prefix)
     starts = range(0, len(text) - body + 1, body)[:most]
     return [[*prefix, *text[start : start + body]] for start in starts]
+
+
+def read_windows(tokenizer: Tokenizer, text: str, window: int, most: int) -> list[list[int]]:
+    """Tokenise a text and cut it into windows, as ``cut_windows`` does."""
+    prefix = tokenizer.encode("")
+    return cut_windows(prefix, tokenizer.encode(text)[len(prefix) :], window, most)
 
 
 @dataclass(frozen=True)
