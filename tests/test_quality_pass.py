@@ -89,6 +89,12 @@ def test_quality_that_cannot_be_had_says_why_and_the_load_is_kept(
     assert "quality-unknown" in kinds(run)
 
 
+def test_attention_that_cannot_be_shown_says_why_and_the_scores_are_kept(ran: Any) -> None:
+    _, (run,) = ran({"explain": {"layers": [99]}})
+    assert run.quality.attention["reason"].startswith("the reference has no head 0 in a layer 99")
+    assert run.quality.tokens.num_rows == 32
+
+
 def test_a_text_that_cannot_be_read_stops_the_command_before_it_measures(
     ran: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

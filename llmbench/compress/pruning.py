@@ -16,6 +16,7 @@ from llmbench.compress.linears import inner_linears, unify
 from llmbench.compress.recipe import DropLayers, Magnitude, Prune
 from llmbench.errors import InputError
 from llmbench.models.loading import TorchModel, weight_bytes
+from llmbench.quality import read_windows
 from llmbench.scenario import ModelOptions
 
 __all__ = [
@@ -166,7 +167,5 @@ def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
 
 def _calibration(options: ModelOptions) -> Tensor:
     """Give ids [windows, tokens] of the end of the bundled text."""
-    tokenizer = models.load_tokenizer(options)
-    ids = tokenizer.encode(models.HELD_OUT.read_text("utf-8")[-4 * WINDOW * WINDOWS :])
-    count = min(WINDOWS, len(ids) // WINDOW)
-    return torch.tensor(ids[-count * WINDOW :]).view(count, WINDOW)
+    text = models.HELD_OUT.read_text("utf-8")[-4 * WINDOW * WINDOWS :]
+    return torch.tensor(read_windows(models.load_tokenizer(options), text, WINDOW, WINDOWS))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmbench.errors import InputError
 from llmbench.models.loading import TorchModel
 from llmbench.scenario import ExplainOptions
 
@@ -54,7 +55,7 @@ def compared(
     """Hold the attention of two models side by side, as plain data to be stored.
 
     ``divergence`` has a row a layer, in nats, None for a layer that the candidate has lost;
-    ``maps`` the chosen layers and heads, or those where the two part most. Raises KeyError for a
+    ``maps`` the chosen layers and heads, or those where the two part most. Raises InputError for a
     layer or a head that the reference does not have.
     """
     ours, theirs = maps(candidate, ids), maps(reference, ids)
@@ -84,7 +85,8 @@ def _chosen(
         for head in (range(heads) if asked.heads is None else asked.heads)
     ]
     if lost := [(layer, head) for layer, head in every if layer not in theirs or head >= heads]:
-        raise KeyError(lost[0])
+        layer, head = lost[0]
+        raise InputError(f"the reference has no head {head} in a layer {layer}, both from 0")
     if asked.layers is not None and asked.heads is not None:
         return every
 

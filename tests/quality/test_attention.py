@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llmbench import models
 from llmbench.compress import pruned
 from llmbench.compress.recipe import DropLayers
+from llmbench.errors import InputError
 from llmbench.models.loading import TorchModel
 from llmbench.quality.attention import MOST_MAPS, compared, divergences, maps
 from llmbench.scenario import ExplainOptions, ModelOptions
@@ -74,5 +75,5 @@ def test_chosen_layers_and_heads_are_shown(tiny: TorchModel) -> None:
 def test_a_layer_or_head_that_is_not_there_is_an_error(
     tiny: TorchModel, asked: dict[str, tuple[int]]
 ) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError, match="the reference has no head"):
         compared(tiny, tiny, IDS, ExplainOptions.model_validate(asked))
