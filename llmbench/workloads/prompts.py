@@ -70,6 +70,7 @@ class Prompts:
                 number,
                 prompt.ids,
                 length,
+                text=prompt.text,
                 prompt_id=prompt.id,
                 tokenise_seconds=prompt.tokenise_seconds,
             )
@@ -85,6 +86,7 @@ class Prompts:
 @dataclass(frozen=True, slots=True)
 class _Tokenised:
     id: str
+    text: str
     ids: tuple[int, ...]
     tokenise_seconds: float
 
@@ -92,7 +94,7 @@ class _Tokenised:
 def _tokenise(prompt: Prompt, tokenizer: Tokenizer) -> _Tokenised:
     began = time.monotonic()
     ids = tuple(tokenizer.encode(prompt.prompt))
-    return _Tokenised(prompt.id, ids, time.monotonic() - began)
+    return _Tokenised(prompt.id, prompt.prompt, ids, time.monotonic() - began)
 
 
 def _shuffled(prompts: Sequence[_Tokenised], seed: int) -> Iterator[_Tokenised]:

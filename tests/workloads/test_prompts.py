@@ -44,6 +44,11 @@ def test_a_request_holds_the_tokens_of_its_prompt() -> None:
         assert Letters().decode(request.prompt) == texts[request.prompt_id]
 
 
+def test_a_request_keeps_the_text_of_its_prompt_for_backends_that_send_text() -> None:
+    (request,) = draw(1)
+    assert tuple(Letters().encode(request.text or "")) == request.prompt
+
+
 def test_each_prompt_comes_once_before_any_comes_again() -> None:
     count = len(read_prompts("text-generation"))
     first, second = draw(2 * count)[:count], draw(2 * count)[count:]
