@@ -49,6 +49,7 @@ class KvCache:
         return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
 
+@torch.no_grad()
 def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Give (heads, head size) of the keys and of the values of each layer.
 
