@@ -28,7 +28,7 @@ from rich.table import Table
 from llmbench import models
 from llmbench.backends.base import Demand
 from llmbench.backends.eager import Eager
-from llmbench.backends.local import frozen_garbage
+from llmbench.backends.garbage import frozen_garbage
 from llmbench.clock import MonotonicClock
 from llmbench.collectors.sampler import watch
 from llmbench.dispatch import Dispatch, Stop

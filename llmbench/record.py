@@ -22,7 +22,9 @@ class Record:
     ``due`` is when the schedule wanted it sent, ``sent`` when it reached the backend, ``started``
     when the backend first worked on it. ``token_times`` has one stamp per chunk and
     ``token_counts`` how many tokens came with it, so a chunk of k tokens is one gap and k tokens.
-    ``output_ids`` are kept only when the scenario asks for them.
+    ``output_ids`` are kept only when the scenario asks for them. Of an endpoint,
+    ``connect_seconds`` is the time to connect where a connection was opened, ``first_content`` the
+    first token that is not reasoning, and ``retries`` how often it was sent again.
     """
 
     request_id: int
@@ -40,6 +42,9 @@ class Record:
     prompt_id: str | None = None
     tokenise_seconds: float | None = None
     output_ids: tuple[int, ...] | None = None
+    connect_seconds: float | None = None
+    first_content: float | None = None
+    retries: int = 0
 
     @property
     def output_tokens(self) -> int:

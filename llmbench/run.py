@@ -38,6 +38,9 @@ RECORD_SCHEMA = pa.schema(
         ("prompt_id", pa.string()),
         ("tokenise_seconds", pa.float64()),
         ("output_ids", pa.list_(pa.int32())),
+        ("connect_seconds", pa.float64()),
+        ("first_content", pa.float64()),
+        ("retries", pa.int64()),
     ]
 )
 

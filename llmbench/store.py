@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 FORMAT = "llmbench run set"
-SCHEMA_VERSION = 2  # 1: the first layout; 2: quality
+SCHEMA_VERSION = 3  # 1: the first layout; 2: quality; 3: records of endpoints
 MIN_FREE_BYTES = 64 * 2**20
 
 

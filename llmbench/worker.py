@@ -174,7 +174,10 @@ def _draw(case: Case, wanted: int) -> list[Request]:
     scenario = case.scenario
     workload = plugins.find("workload", scenario.workload.kind)(scenario.workload)
     tokenizer = models.load_tokenizer(scenario.model)
-    return list(islice(workload.requests(tokenizer, scenario.seed), wanted))
+    pool = islice(workload.requests(tokenizer, scenario.seed), wanted)
+    if not getattr(plugins.find("backend", case.backend.kind), "sends_text", False):
+        return list(pool)
+    return [r if r.text else replace(r, text=tokenizer.decode(r.prompt)) for r in pool]
 
 
 def _endless(pool: Sequence[Request], warmup: int) -> Iterator[Request]:

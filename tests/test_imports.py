@@ -17,7 +17,7 @@ LAYERS = [
     {"cli", "__main__", "__init__"},
     {"campaign", "frames", "report"},
     {"worker", "store"},
-    {"quality_pass"},
+    {"quality_pass", "conformance"},
     {"loads", "workloads", "backends"},
     {"compress", "quality"},
     {"engine", "collectors", "models"},

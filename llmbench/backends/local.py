@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from llmbench import caveats
 from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.garbage import frozen_garbage
 from llmbench.caveats import Caveat
 from llmbench.clock import Clock, MonotonicClock
 from llmbench.dispatch import Dispatch
@@ -274,25 +274,6 @@ class LocalServer:
             yield caveats.unsteady_warmup(len(self.warmup.rounds))
         if self.counters["compiles_in_window"]:
             yield caveats.recompiled(self.counters["compiles_in_window"])
-
-
-@contextmanager
-def frozen_garbage() -> Iterator[list[str]]:
-    """Collect and freeze garbage, and list every collection that happens meanwhile."""
-    collections: list[str] = []
-
-    def note(phase: str, _: dict[str, int]) -> None:
-        if phase == "start":
-            collections.append(phase)
-
-    gc.collect()
-    gc.freeze()
-    gc.callbacks.append(note)
-    try:
-        yield collections
-    finally:
-        gc.callbacks.remove(note)
-        gc.unfreeze()
 
 
 def _threads() -> int:

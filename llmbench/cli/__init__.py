@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from llmbench import __version__
-from llmbench.cli import distill, doctor, export, listing, report, run, schema
+from llmbench.cli import conformance, distill, doctor, export, listing, report, run, schema
 from llmbench.errors import LlmbenchError
 
 __all__ = ["main"]
@@ -25,6 +25,7 @@ examples:
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  make the report again from what is stored
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
+  llmbench conformance --url http://localhost:8000 what a server does that clients rely on
   llmbench doctor                                  what this machine is and what it lacks
 """
 
@@ -55,6 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llmbench {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, report, distill, listing, doctor, schema, export):
+    for command in (run, report, distill, listing, doctor, conformance, schema, export):
         command.add_parser(subparsers)
     return parser

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmbench.models.origin import HELD_OUT, bundled, check_source, describe, is_trained
+from llmbench.models.origin import (
+    HELD_OUT,
+    bundled,
+    check_source,
+    describe,
+    is_trained,
+    served_name,
+)
 
 if TYPE_CHECKING:
     from llmbench.models.loading import TorchModel
@@ -23,6 +30,7 @@ __all__ = [
     "is_trained",
     "load_model",
     "load_tokenizer",
+    "served_name",
 ]
 
 
@@ -35,6 +43,8 @@ def device_type(options: ModelOptions) -> str:
 
 def load_tokenizer(options: ModelOptions) -> Tokenizer:
     """Load the tokenizer of a model; a random shape has one that maps bytes to ids.
+
+    A model that only a server has gets the bundled one, to make prompts of about the length asked.
 
     Raises InputError when it cannot be had, with what to do.
     """

@@ -20,6 +20,7 @@ __all__ = [
     "describe",
     "is_trained",
     "locate",
+    "served_name",
 ]
 
 BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
@@ -28,9 +29,9 @@ HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # English that builtin:tiny has not 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The kind of a source and where it leads: a path, a hub id or the name of a shape."""
+    """The kind of a source and where it leads: a path, a hub id, a shape's or a server's name."""
 
-    kind: Literal["folder", "gguf", "hub", "random"]
+    kind: Literal["folder", "gguf", "hub", "random", "served"]
     where: str
 
 
@@ -44,6 +45,8 @@ def locate(source: str) -> Origin:
         return Origin("folder", str(BUILTIN[_known(name, list(BUILTIN), "built-in model")]))
     if colon and kind == "random":
         return Origin("random", _known(name, list(SHAPES), "random shape"))
+    if colon and kind == "served":
+        return Origin("served", name)
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         return Origin("gguf", _file(path))
@@ -87,6 +90,12 @@ def _hub_id(source: str) -> str:
 def check_source(options: ModelOptions) -> None:
     """Raise InputError when a model cannot be where its source says; loads nothing."""
     locate(options.source)
+
+
+def served_name(options: ModelOptions) -> str | None:
+    """Give the name in a source such as ``served:llama-3``, as its server has it; else None."""
+    origin = locate(options.source)
+    return origin.where or None if origin.kind == "served" else None
 
 
 def is_trained(options: ModelOptions) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmbench.models.failures import explained
-from llmbench.models.origin import locate
+from llmbench.models.origin import BUILTIN, locate
 from llmbench.models.shapes import SHAPES
 from llmbench.scenario import ModelOptions
 
@@ -71,14 +71,15 @@ def load(options: ModelOptions) -> Tokenizer:
     origin = locate(options.source)
     if origin.kind == "random":
         return ByteTokenizer(SHAPES[origin.where].config["vocab_size"])
+    where = str(BUILTIN["tiny"]) if origin.kind == "served" else origin.where
     from transformers import AutoTokenizer  # noqa: PLC0415 (not needed for random shapes)
 
     with explained(options.source):
         return TrainedTokenizer(
             AutoTokenizer.from_pretrained(
-                *_pretrained(origin.kind, origin.where),
+                *_pretrained(origin.kind, where),
                 trust_remote_code=options.trust_remote_code,
-                **({"gguf_file": Path(origin.where).name} if origin.kind == "gguf" else {}),
+                **({"gguf_file": Path(where).name} if origin.kind == "gguf" else {}),
             )
         )
 

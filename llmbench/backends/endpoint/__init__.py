@@ -1,0 +1,150 @@
+"""Any server that speaks OpenAI's API, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
+
+from llmbench import models
+from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.endpoint.client import Client, Target
+from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.backends.endpoint.options import EndpointOptions
+from llmbench.backends.endpoint.payload import Payload, head
+from llmbench.backends.endpoint.records import Accountant
+from llmbench.backends.endpoint.server_info import resolve, served_model
+from llmbench.backends.garbage import frozen_garbage
+from llmbench.clock import Clock, MonotonicClock
+from llmbench.dispatch import Dispatch
+from llmbench.record import Record
+
+__all__ = ["Endpoint"]
+
+
+class Endpoint:
+    """A server that speaks OpenAI's API, such as vLLM, SGLang, llama.cpp or a hosted one.
+
+    Every request is sent when it is due; tokens are stamped when they are read off the socket,
+    before anything is parsed. Errors are records by kind and never end the run.
+    """
+
+    Options = EndpointOptions
+    sends_text = True
+
+    def __init__(self, options: EndpointOptions) -> None:
+        self.options = options
+
+    @contextmanager
+    def open(self, context: OpenContext) -> Iterator[_EndpointServer]:
+        """Find the server and what it calls its model.
+
+        Raises InputError when it is not there, refuses us, or has no such model.
+        """
+        options = self.options
+        context.on_stage("looking for the server")
+        host, port = resolve(options.base)
+        tls, credentials = options.tls(), options.credentials()
+        wanted = options.model or models.served_name(context.model)
+        name = served_model(options.base, credentials, tls, wanted)
+        server_name = options.base.hostname if tls else None
+        idle = options.max_idle if options.connections == "reuse" else 0.0
+        target = Target(
+            host, port, tls, server_name, options.stream, idle, options.retries, options.timeouts
+        )
+        yield _EndpointServer(options, context, name, target, _payload(options, context, name))
+
+
+def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payload:
+    headers = {
+        "Host": options.base.netloc,
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream" if options.stream else "application/json",
+        **options.credentials(),
+    }
+    body = {**_settings(options, context, model), **options.body}
+    given = {key: value for key, value in body.items() if value is not None}
+    return Payload(head(options.path, headers), given, chat=options.api == "chat")
+
+
+def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dict[str, Any]:
+    sampling = context.sampling
+    return {
+        "model": model,
+        "stream": options.stream,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p if sampling.temperature else None,
+        "seed": context.seed if sampling.temperature else None,
+        # not OpenAI's, but what open servers call forcing the length of an answer
+        "ignore_eos": None if context.stop_at_eos else True,
+        "stream_options": ({"include_usage": True} if options.stream and options.usage else None),
+    }
+
+
+@dataclass(slots=True)
+class _EndpointServer:
+    options: EndpointOptions
+    context: OpenContext
+    model: str
+    target: Target
+    payload: Payload
+    counters: Counter[str] = field(default_factory=Counter)
+    cpu_seconds: float = 0.0
+
+    def new_clock(self) -> Clock:
+        return MonotonicClock()
+
+    def serve(
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+    ) -> list[Record]:
+        _raise_limit_of_files()
+        client = Client(self.target, self.payload, clock, on_progress)
+        with frozen_garbage() as collections:
+            began = time.process_time()
+            exchanges = _run(client, dispatch)
+            self.cpu_seconds = time.process_time() - began
+        accountant = Accountant(self.context, models.load_tokenizer(self.context.model))
+        records = [accountant.record(exchange) for exchange in exchanges]
+        self.counters = client.counts + accountant.counts
+        self.counters["gc_collections"] = len(collections)
+        return records
+
+    def account(self) -> Account:
+        settings = {
+            "url": self.options.url, "api": self.options.api, "model": self.model,
+            "stream": self.options.stream, "connections": self.options.connections,
+        }  # fmt: skip
+        return Account(
+            requested={**settings, "model": self.options.model or self.model},
+            effective=settings,
+            counters=dict(self.counters),
+            reasons=dict.fromkeys(
+                ("import", "load", "compile", "first_token", "steady"),
+                "the server was running already",
+            ),
+        )
+
+    @property
+    def torch_model(self) -> None:
+        return None
+
+    def scorer(self, demand: Demand) -> None:
+        """Show no logits: they stay on the server."""
+
+
+def _run(client: Client, dispatch: Dispatch) -> list[Exchange]:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(client.serve(dispatch))
+
+
+def _raise_limit_of_files() -> None:
+    """Allow as many connections as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

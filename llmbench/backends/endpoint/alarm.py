@@ -1,0 +1,63 @@
+"""An alarm for an event loop, exact to some tens of microseconds.
+
+Timers of event loops are rounded to a millisecond and so shift arrivals; a timerfd is a file that
+becomes readable at its moment. https://man7.org/linux/man-pages/man2/timerfd_create.2.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+__all__ = ["Alarm"]
+
+_NANOSECONDS = 1_000_000_000
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Setting(ctypes.Structure):
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Alarm:
+    """Calls ``on_ring`` in the loop after a delay that can be set anew at any time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_ring: Callable[[], None]) -> None:
+        self._loop = loop
+        self._on_ring = on_ring
+        flags = os.O_NONBLOCK | os.O_CLOEXEC
+        self._file = _checked(_libc.timerfd_create(time.CLOCK_MONOTONIC, flags))
+        loop.add_reader(self._file, self._ring)
+
+    def set(self, seconds: float) -> None:
+        """Ring after so many seconds; at once where that is 0 or less."""
+        ahead = max(1, round(seconds * _NANOSECONDS))
+        setting = _Setting(_Timespec(0, 0), _Timespec(*divmod(ahead, _NANOSECONDS)))
+        _checked(_libc.timerfd_settime(self._file, 0, ctypes.byref(setting), None))
+
+    def close(self) -> None:
+        """Never ring again."""
+        self._loop.remove_reader(self._file)
+        os.close(self._file)
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError):  # it was set anew between the event and its reading
+            os.read(self._file, 8)
+        self._on_ring()
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"timerfd: {os.strerror(number)}")
+    return result

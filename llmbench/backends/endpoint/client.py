@@ -1,0 +1,209 @@
+"""Sends what a dispatch hands out, each request when it is due, and reads all answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from ssl import SSLContext
+
+from llmbench.backends.endpoint.alarm import Alarm
+from llmbench.backends.endpoint.connection import Connection
+from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.clock import Clock
+from llmbench.dispatch import Dispatch
+from llmbench.request import Request
+
+__all__ = ["Client", "Target", "Timeouts"]
+
+SWEEP_SECONDS = 0.05
+GRACE_SECONDS = 1.0
+FIRST_BACKOFF_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long, in seconds, a client waits: to connect, for the first token, for all of them."""
+
+    connect: float
+    first_token: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go and how: an address that is resolved already, TLS or not.
+
+    A connection is used again within ``max_idle`` seconds; never, where that is 0.
+    """
+
+    host: str
+    port: int
+    tls: SSLContext | None
+    server_name: str | None
+    streamed: bool
+    max_idle: float
+    retries: int
+    timeouts: Timeouts
+
+
+class Client:
+    """One event loop's worth of load.
+
+    ``payload`` gives the bytes of a request, HTTP head included. ``counts`` has what happened
+    beside the answers: connections opened, requests sent again.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        payload: Callable[[Request], bytes],
+        clock: Clock,
+        on_progress: Callable[[int], None],
+    ) -> None:
+        self._target = target
+        self._payload = payload
+        self._clock = clock
+        self._on_progress = on_progress
+        self._idle: list[Connection] = []
+        self._flying: dict[Exchange, Connection | None] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+        self.exchanges: list[Exchange] = []
+        self.counts: Counter[str] = Counter()
+
+    async def serve(self, dispatch: Dispatch) -> list[Exchange]:
+        """Send every request when it is due; returns when each is answered or has failed."""
+        self._dispatch = dispatch
+        self._loop = asyncio.get_running_loop()
+        self._finished = self._loop.create_future()
+        self._alarm = Alarm(self._loop, self._send_due)
+        self._sweep()
+        self._send_due()
+        try:
+            await self._finished
+        finally:
+            self._close()
+        return self.exchanges
+
+    # -- out ---------------------------------------------------------------------------------------
+
+    def _send_due(self) -> None:
+        for request, due in self._dispatch.take_due(self._clock.now()):
+            self._send(Exchange(request, due, self._target.streamed))
+        if (due_next := self._dispatch.next_due()) is not None:
+            self._alarm.set(due_next - self._clock.now())
+        elif self._dispatch.finished and not self._finished.done():
+            self._finished.set_result(None)
+
+    def _send(self, exchange: Exchange) -> None:
+        payload = self._payload(exchange.request)
+        if not exchange.retries:
+            exchange.begun = self._clock.now()
+        idle = self._take_idle()
+        self._flying[exchange] = idle
+        if idle:
+            idle.send(exchange, payload)
+        else:
+            task = self._loop.create_task(self._send_anew(exchange, payload))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    def _take_idle(self) -> Connection | None:
+        oldest = self._clock.now() - self._target.max_idle
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and connection.idle_since > oldest:
+                return connection
+            connection.close()
+        return None
+
+    async def _send_anew(self, exchange: Exchange, payload: bytes) -> None:
+        """Send over a connection of its own, which is part of what the request waits for."""
+        target, began = self._target, self._clock.now()
+        try:
+            async with asyncio.timeout(target.timeouts.connect):
+                _, connection = await self._loop.create_connection(
+                    partial(Connection, self._clock, self._on_end),
+                    target.host,
+                    target.port,
+                    ssl=target.tls,
+                    server_hostname=target.server_name,
+                )
+        except TimeoutError:
+            exchange.fail("timeout-connect", f"no connection in {target.timeouts.connect:g} s")
+        except OSError as error:
+            exchange.fail("connect", str(error))
+        if exchange.fault:
+            self._conclude(exchange)
+            return
+        self.counts["connections"] += 1
+        exchange.connect_seconds = self._clock.now() - began
+        self._flying[exchange] = connection
+        connection.send(exchange, payload)
+
+    # -- back --------------------------------------------------------------------------------------
+
+    def _on_end(self, connection: Connection, exchange: Exchange) -> None:
+        if connection.reusable:
+            self._idle.append(connection)
+        self._conclude(exchange)
+
+    def _conclude(self, exchange: Exchange) -> None:
+        """Hand a request back to the dispatch, or send it again where that is asked for."""
+        del self._flying[exchange]
+        if _may_help(exchange) and exchange.retries < self._target.retries:
+            self._retry(exchange)
+            return
+        self.exchanges.append(exchange)
+        self._dispatch.finish(exchange.request.id, exchange.done_at or self._clock.now())
+        self._on_progress(self._dispatch.completed)
+        self._send_due()
+
+    def _retry(self, exchange: Exchange) -> None:
+        self.counts["retries"] += 1
+        delay = exchange.retry_after or FIRST_BACKOFF_SECONDS * 2**exchange.retries
+        again = Exchange(
+            exchange.request,
+            exchange.due,
+            exchange.streamed,
+            begun=exchange.begun,
+            retries=exchange.retries + 1,
+        )
+        self._loop.call_later(delay, self._send, again)
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """End what has waited too long; looked for now and then, not timed one by one."""
+        now = self._clock.now()
+        for exchange, connection in list(self._flying.items()):
+            if connection and self._is_overdue(exchange, now):
+                connection.close()
+                self._conclude(exchange)
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _is_overdue(self, exchange: Exchange, now: float) -> bool:
+        limits, waited = self._target.timeouts, now - exchange.begun
+        if exchange.done_at is not None:
+            return now > exchange.done_at + GRACE_SECONDS  # [DONE] came, but not the response's end
+        if not exchange.stamps and waited > limits.first_token:
+            exchange.fail("timeout-first-token", f"no token in {limits.first_token:g} s")
+        elif waited > limits.total:
+            exchange.fail("timeout-total", f"no end in {limits.total:g} s")
+        return exchange.fault is not None
+
+    def _close(self) -> None:
+        self._alarm.close()
+        self._sweeper.cancel()
+        for connection in self._idle:
+            connection.close()
+
+
+def _may_help(exchange: Exchange) -> bool:
+    """Tell whether sending again may help: not where the server refused what was asked."""
+    if exchange.fault is None or exchange.stamps:
+        return False
+    status = exchange.status or 0
+    return exchange.fault.kind in ("connect", "reset") or status == 429 or status >= 500  # noqa: PLR2004 (RFC 9110)

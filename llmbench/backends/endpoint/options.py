@@ -1,0 +1,140 @@
+"""What a scenario may set on an endpoint, and what follows from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Field
+
+from llmbench import plugins
+from llmbench.backends.endpoint.client import Timeouts
+from llmbench.errors import InputError
+from llmbench.secrets import is_secret
+from llmbench.units import Seconds
+
+__all__ = ["EndpointOptions"]
+
+FROM_ENVIRONMENT = re.compile(r"\$\{(\w+)\}")
+PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+
+
+def _url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("expected http://host:port or https://host, e.g. http://localhost:8000")
+    if url.username or url.password:
+        raise ValueError("keep credentials out of the url; see `api_key_env` and `headers`")
+    if url.query or url.fragment:
+        raise ValueError("expected no query and no fragment; extra fields go into `body`")
+    return text.rstrip("/")
+
+
+def _secret_name(name: str) -> str:
+    if not is_secret(name):
+        raise ValueError(
+            f"{name} is not redacted: name the variable ..._KEY, ..._TOKEN or ..._SECRET"
+        )
+    return name
+
+
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name) or re.search(r"[\r\n\0]", value):
+            raise ValueError(f"{name!r} is not a header")
+        for variable in FROM_ENVIRONMENT.findall(value):
+            _secret_name(variable)
+        if is_secret(name) or name.lower() == "authorization":
+            _no_literal(name, value)
+    return headers
+
+
+def _no_literal(name: str, value: str) -> None:
+    if not FROM_ENVIRONMENT.search(value):
+        raise ValueError(f"{name}: take the value from the environment: '${{MY_API_KEY}}'")
+
+
+class EndpointOptions(plugins.Options):
+    """``{kind: endpoint, url: "http://localhost:8000", api: chat}``."""
+
+    url: Annotated[str, AfterValidator(_url)] = Field(
+        description="of the server; /v1 is added where it has no path"
+    )
+    model: str | None = Field(
+        default=None, min_length=1, description="as the server calls it; its first if unset"
+    )
+    api: Literal["chat", "completions"] = "chat"
+    stream: bool = Field(default=True, description="ask for tokens one by one")
+    usage: bool = Field(default=True, description="ask a stream for the server's count of tokens")
+    body: dict[str, Any] = Field(
+        default_factory=dict, description="more fields of the request; null leaves one out"
+    )
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
+        default_factory=dict, description="${NAME} is taken from the environment"
+    )
+    api_key_env: Annotated[str, AfterValidator(_secret_name)] = Field(
+        default="OPENAI_API_KEY", description="environment variable with the key, if it is set"
+    )
+    verify: bool | str = Field(
+        default=True, description="check the certificate; or a file of authorities to trust"
+    )
+    connections: Literal["reuse", "fresh"] = Field(
+        default="reuse", description="keep connections, or open one for each request"
+    )
+    max_idle: Seconds = Field(
+        default=4.0, gt=0, description="a connection idle for longer is not used again"
+    )
+    connect_timeout: Seconds = Field(default=10.0, gt=0)
+    first_token_timeout: Seconds = Field(default=300.0, gt=0)
+    total_timeout: Seconds = Field(default=600.0, gt=0)
+    retries: int = Field(default=0, ge=0, description="of a request refused or cut before tokens")
+
+    @property
+    def base(self) -> SplitResult:
+        """The url with its path, /v1 where none is given."""
+        url = urlsplit(self.url)
+        return url if url.path else url._replace(path="/v1")
+
+    @property
+    def path(self) -> str:
+        """The path that requests are sent to."""
+        return self.base.path + PATHS[self.api]
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long to wait for what."""
+        return Timeouts(self.connect_timeout, self.first_token_timeout, self.total_timeout)
+
+    def credentials(self) -> dict[str, str]:
+        """Give the headers that the scenario adds, filled in from the environment.
+
+        Raises InputError for a variable that is not set.
+        """
+        key = os.environ.get(self.api_key_env)
+        own = {name: FROM_ENVIRONMENT.sub(_variable, text) for name, text in self.headers.items()}
+        return {**({"Authorization": f"Bearer {key}"} if key else {}), **own}
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Make the context for https; raises InputError when the authorities cannot be read."""
+        if self.base.scheme == "http":
+            return None
+        authorities = str(Path(self.verify).expanduser()) if isinstance(self.verify, str) else None
+        try:
+            context = ssl.create_default_context(cafile=authorities)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(f"endpoint: verify: {authorities}: {error}; check the file") from None
+        if self.verify is False:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _variable(match: re.Match[str]) -> str:
+    try:
+        return os.environ[match[1]]
+    except KeyError:
+        raise InputError(f"endpoint: headers: the environment has no {match[1]}; set it") from None

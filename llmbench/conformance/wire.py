@@ -1,0 +1,107 @@
+"""What adversarial behaviours are made of: parts of responses, byte by byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+__all__ = [
+    "TOKENS",
+    "WORDS",
+    "End",
+    "Pause",
+    "Step",
+    "chunked",
+    "completion",
+    "delta",
+    "done",
+    "event",
+    "head",
+    "last",
+    "plain",
+    "usage",
+]
+
+WORDS = ("Speed", " without", " truth", " is", " only", " noise", " —", " 速度")
+TOKENS = len(WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Send nothing for so many seconds."""
+
+    seconds: float
+
+
+class End(Enum):
+    """How a connection ends: closed as TCP does it, or reset."""
+
+    CLOSE = auto()
+    RESET = auto()
+
+
+Step = bytes | Pause | End
+
+
+def head(status: str = "200 OK", kind: str = "text/event-stream", *fields: str) -> bytes:
+    """Write a status line and headers; ``fields`` are more headers."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", *fields]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def chunked(parts: Iterable[Step], *, ended: bool = True) -> Iterator[Step]:
+    """Send bytes as an HTTP response in chunks, one for each part; other steps pass."""
+    yield head("200 OK", "text/event-stream", "Transfer-Encoding: chunked")
+    for part in parts:
+        yield b"%x\r\n%b\r\n" % (len(part), part) if isinstance(part, bytes) else part
+    if ended:
+        yield b"0\r\n\r\n"
+
+
+def plain(status: str, kind: str, body: bytes, *fields: str) -> bytes:
+    """Write a whole response with a body of known length."""
+    return head(status, kind, f"Content-Length: {len(body)}", *fields) + body
+
+
+def event(told: Any, end: bytes = b"\n") -> bytes:
+    """Write one event; ``end`` ends its lines."""
+    data = told if isinstance(told, bytes) else json.dumps(told, ensure_ascii=False).encode()
+    return b"data: " + data + end + end
+
+
+def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
+    """Make the chunk of some text."""
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {key: text}, "finish_reason": None}],
+        **more,
+    }
+
+
+def last(reason: str = "length") -> dict[str, Any]:
+    """Make the chunk that says why the answer ended."""
+    return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+
+
+def usage(tokens: int = TOKENS) -> dict[str, Any]:
+    """Make the chunk that carries nothing but the count of tokens."""
+    return {
+        "choices": [],
+        "usage": {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens},
+    }
+
+
+def done(end: bytes = b"\n") -> bytes:
+    """Write the event that ends every stream."""
+    return event(b"[DONE]", end)
+
+
+def completion() -> bytes:
+    """Write a whole answer that is not streamed."""
+    message = {"role": "assistant", "content": "".join(WORDS)}
+    choice = {"index": 0, "message": message, "finish_reason": "length"}
+    return json.dumps({**usage(), "choices": [choice]}).encode()

@@ -1,0 +1,328 @@
+"""The endpoint backend against real servers over real sockets."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trustme
+
+from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.endpoint import Endpoint
+from llmbench.conformance.wire import completion, done, event, usage
+from llmbench.dispatch import Arrivals, Dispatch, Stop
+from llmbench.errors import InputError
+from llmbench.loads.closed import Closed
+from llmbench.loads.schedule import Scheduled
+from llmbench.record import Record
+from llmbench.request import Request
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.streams import stream
+
+CANARY = "sk-canary-0123456789"
+
+
+class Server(ThreadingHTTPServer):
+    """Answers well, notes what it was asked, and can be told to answer otherwise first."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.scheme = "http"
+        self.asked: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.peers: set[tuple[str, int]] = set()
+        self.first: list[tuple[int, dict[str, str]]] = []
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://localhost:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._send(200, b'{"data": [{"id": "llama"}]}', {"Content-Type": "application/json"})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append({"path": self.path, **body})
+        self.server.headers.append(dict(self.headers))
+        self.server.peers.add(self.client_address)
+        if self.server.first:
+            status, fields = self.server.first.pop(0)
+            self._send(
+                status, json.dumps({"error": self.headers["Authorization"]}).encode(), fields
+            )
+        elif body["stream"]:
+            self._send(200, _answer(body["max_tokens"]), {"Content-Type": "text/event-stream"})
+        else:
+            self._send(200, completion(), {"Content-Type": "application/json"})
+
+    def _send(self, status: int, body: bytes, fields: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**fields, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _answer(tokens: int) -> bytes:
+    said = event({"choices": [{"delta": {"content": "a"}}]})
+    return said * tokens + event(usage(tokens)) + done()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as serving:
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+def users(count: int) -> Arrivals:
+    return Closed(Closed.Options(concurrency=count)).arrivals(Stop(), stream(0, "arrivals"))
+
+
+Serve = Callable[..., tuple[list[Record], Account]]
+
+
+@pytest.fixture
+def serve(server: Server) -> Serve:
+    """Serves requests, one at once by default, with options of the backend."""
+
+    def run(
+        arrivals: Arrivals | None = None,
+        count: int = 1,
+        *,
+        keep_outputs: bool = False,
+        **options: Any,
+    ) -> tuple[list[Record], Account]:
+        requests = [Request(n, (1, 2), 3, text=f"prompt {n}") for n in range(count)]
+        due = arrivals or Scheduled(np.zeros(count))
+        dispatch = Dispatch(requests, due, Stop(requests=count))
+        context = OpenContext(
+            ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((2,), 5),
+            keep_outputs=keep_outputs,
+        )  # fmt: skip
+        backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
+        with backend.open(context) as opened:
+            records = opened.serve(dispatch, opened.new_clock(), lambda _: None)
+            return sorted(records, key=lambda record: record.request_id), opened.account()
+
+    return run
+
+
+def test_a_chat_asks_for_the_prompt_in_a_stream_of_forced_length(
+    serve: Serve, server: Server
+) -> None:
+    serve()
+    assert server.asked == [
+        {
+            "path": "/v1/chat/completions",
+            "model": "llama",
+            "messages": [{"role": "user", "content": "prompt 0"}],
+            "max_tokens": 3,
+            "temperature": 0.0,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    ]
+
+
+def test_a_completion_asks_for_the_prompt_as_text(serve: Serve, server: Server) -> None:
+    serve(api="completions")
+    assert server.asked[0]["path"] == "/v1/completions"
+    assert server.asked[0]["prompt"] == "prompt 0"
+
+
+def test_fields_of_the_body_are_added_or_left_out(serve: Serve, server: Server) -> None:
+    serve(body={"ignore_eos": None, "min_tokens": 3})
+    assert "ignore_eos" not in server.asked[0]
+    assert server.asked[0]["min_tokens"] == 3
+
+
+def test_the_servers_count_of_tokens_is_taken(serve: Serve) -> None:
+    (record,), account = serve()
+    assert (record.prompt_tokens, record.output_tokens, record.finish) == (5, 3, "length")
+    assert account.counters["answers_counted_by_server"] == 1
+
+
+def test_an_answer_can_be_had_as_a_whole(serve: Serve) -> None:
+    (record,), _ = serve(stream=False)
+    assert (record.token_counts, record.finish) == ((8,), "length")
+
+
+def test_requests_are_sent_when_they_are_due_and_not_before(serve: Serve) -> None:
+    records, _ = serve(Scheduled(np.array([0.0, 0.05, 0.1])), 3)
+    assert [record.due for record in records] == [0.0, 0.05, 0.1]
+    assert all(record.sent >= record.due for record in records)
+
+
+def test_one_connection_is_used_again_and_again(serve: Serve, server: Server) -> None:
+    records, account = serve(users(1), 3)
+    assert len(server.peers) == account.counters["connections"] == 1
+    assert [record.connect_seconds is None for record in records] == [False, True, True]
+
+
+def test_every_request_can_have_a_connection_of_its_own(serve: Serve, server: Server) -> None:
+    serve(users(1), 3, connections="fresh")
+    assert len(server.peers) == 3
+
+
+def test_a_connection_idle_for_too_long_is_not_used_again(serve: Serve, server: Server) -> None:
+    serve(Scheduled(np.array([0.0, 0.8])), 2, max_idle=0.1)
+    assert len(server.peers) == 2
+
+
+def test_a_closed_loop_asks_again_when_it_is_answered(serve: Serve, server: Server) -> None:
+    records, _ = serve(users(3), 20)
+    assert len(records) == 20
+    assert len(server.peers) <= 3
+
+
+def test_a_refused_request_is_sent_again_where_that_is_asked_for(
+    serve: Serve, server: Server
+) -> None:
+    server.first = [(503, {}), (429, {"Retry-After": "0.2"})]
+    (record,), account = serve(retries=2)
+    assert (record.error_kind, record.retries, account.counters["retries"]) == (None, 2, 2)
+    assert record.token_times[0] - record.sent > 0.25  # its waiting is in its latency
+
+
+def test_nothing_is_sent_again_by_default(serve: Serve, server: Server) -> None:
+    server.first = [(503, {})]
+    (record,), _ = serve()
+    assert (record.error_kind, len(server.asked)) == ("http-503", 1)
+
+
+def test_what_the_server_says_is_wrong_with_a_request_is_not_sent_again(
+    serve: Serve, server: Server
+) -> None:
+    server.first = [(400, {})]
+    (record,), _ = serve(retries=3)
+    assert (record.error_kind, len(server.asked)) == ("http-400", 1)
+
+
+def test_a_server_that_dies_during_the_load_leaves_records(server: Server) -> None:
+    backend = Endpoint(Endpoint.Options(url=server.url))
+    context = OpenContext(
+        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((1,), 3)
+    )
+    with backend.open(context) as opened:
+        server.shutdown()
+        server.socket.close()
+        dispatch = Dispatch([Request(0, (1,), 2)], Scheduled(np.zeros(1)), Stop(requests=1))
+        (record,) = opened.serve(dispatch, opened.new_clock(), lambda _: None)
+    assert record.error_kind == "connect"
+
+
+# -- before the load -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"url": "http://127.0.0.1:1"}, "is the server running"),
+        ({"url": "http://no.such.host.invalid"}, "cannot be resolved"),
+        ({"model": "lama"}, "did you mean 'llama'"),
+        ({"headers": {"X-Api-Key": "${NOT_SET_KEY}"}}, "NOT_SET_KEY"),
+    ],
+)
+def test_what_keeps_a_load_from_starting_is_told(
+    serve: Serve, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        serve(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "localhost:8000"},
+        {"url": "http://user:secret@localhost"},
+        {"url": "http://localhost?key=1"},
+        {"api_key_env": "PASSPHRASE"},
+        {"headers": {"Authorization": "Bearer abc"}},
+        {"headers": {"X-Api-Key": "abc"}},
+        {"headers": {"X": "a\r\nb"}},
+    ],
+)
+def test_options_that_would_leak_or_break_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Endpoint.Options(**{"url": "http://localhost", **options})
+
+
+# -- secrets and TLS -------------------------------------------------------------------------------
+
+
+def test_the_key_goes_to_the_server_and_nowhere_else(
+    serve: Serve, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    server.first = [(500, {})]  # this server repeats the key in its error
+    (record,), account = serve()
+    assert server.headers[0]["Authorization"] == f"Bearer {CANARY}"
+    assert CANARY not in repr((record, account))
+    assert record.error_message == "Bearer ***"
+
+
+def test_headers_are_filled_in_from_the_environment(
+    serve: Serve, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", CANARY)
+    serve(headers={"X-Api-Key": "${MY_TOKEN}", "X-Team": "bench"})
+    assert server.headers[0]["X-Api-Key"] == CANARY
+    assert server.headers[0]["X-Team"] == "bench"
+
+
+@pytest.fixture
+def authority(server: Server, tmp_path: Path) -> Path:
+    """Puts the server behind TLS; gives the file of who signed its certificate."""
+    signer = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    signer.issue_cert("localhost").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.scheme = "https"
+    signer.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return tmp_path / "ca.pem"
+
+
+def test_tls_is_spoken_with_a_server_whose_authority_is_trusted(
+    serve: Serve, authority: Path
+) -> None:
+    (record,), _ = serve(verify=str(authority))
+    assert record.finish == "length"
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_certificate_that_nobody_vouches_for_is_refused(serve: Serve) -> None:
+    with pytest.raises(InputError, match="certificate"):
+        serve()
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_certificate_can_be_taken_as_it_is(serve: Serve) -> None:
+    (record,), _ = serve(verify=False)
+    assert record.finish == "length"
+
+
+def test_outputs_are_kept_as_ids_where_that_is_asked_for(serve: Serve) -> None:
+    (record,), _ = serve(keep_outputs=True)
+    assert record.output_ids

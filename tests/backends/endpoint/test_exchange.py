@@ -1,0 +1,132 @@
+"""What bytes, and their moments, become."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.backends.endpoint.exchange import Exchange, spread
+from llmbench.request import Request
+
+
+def event(told: Any) -> bytes:
+    return b"data: " + (told if isinstance(told, bytes) else json.dumps(told).encode()) + b"\n\n"
+
+
+def piece(**said: Any) -> bytes:
+    return event({"choices": [{"delta": said}]})
+
+
+def streamed(*parts: bytes) -> Exchange:
+    """An exchange whose parts were read at 1 s, 2 s, 3 s..."""
+    exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=True)
+    exchange.begin(200, "text/event-stream")
+    for moment, part in enumerate(parts, start=1):
+        exchange.body(float(moment), part)
+    exchange.end(99.0)
+    return exchange
+
+
+DONE = event(b"[DONE]")
+
+
+def test_each_chunk_bears_the_moment_it_was_read() -> None:
+    exchange = streamed(piece(content="a"), piece(content="b"), DONE)
+    assert (exchange.stamps, exchange.texts, exchange.done_at) == ([1.0, 2.0], ["a", "b"], 3.0)
+    assert exchange.fault is None
+
+
+def test_role_and_empty_chunks_are_no_tokens() -> None:
+    assert streamed(piece(role="assistant", content=""), piece(content="a"), DONE).stamps == [2.0]
+
+
+@pytest.mark.parametrize("key", ["reasoning", "reasoning_content"])
+def test_reasoning_is_tokens_but_not_content(key: str) -> None:
+    exchange = streamed(piece(**{key: "hm"}), piece(content="a"), DONE)
+    assert (exchange.stamps, exchange.first_content) == ([1.0, 2.0], 2.0)
+
+
+def test_tool_calls_and_refusals_are_content() -> None:
+    called = streamed(piece(tool_calls=[{"function": {"arguments": "{}"}}]), DONE)
+    refused = streamed(piece(refusal="no"), DONE)
+    assert called.first_content == refused.first_content == 1.0
+
+
+def test_the_text_of_a_completion_is_content() -> None:
+    assert streamed(event({"choices": [{"text": "a"}]}), DONE).texts == ["a"]
+
+
+def test_the_last_usage_counts() -> None:
+    counts = [event({"choices": [], "usage": {"completion_tokens": n}}) for n in (1, 2)]
+    assert streamed(*counts, DONE).counted == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ({"error": {"message": "out of memory"}}, "out of memory"),
+        ({"error": "out of memory"}, "out of memory"),
+        ({"object": "error", "message": "out of memory"}, "out of memory"),
+        ({"error": {"error": {"message": "out of memory"}}}, "out of memory"),
+    ],
+)
+def test_an_error_in_a_stream_is_found_in_every_wording(error: Any, message: str) -> None:
+    fault = streamed(piece(content="a"), event(error), DONE).fault
+    assert fault is not None
+    assert (fault.kind, fault.message) == ("server-error", message)
+
+
+def test_the_first_fault_counts() -> None:
+    exchange = streamed(event(b"{"), event({"error": "later"}))
+    assert exchange.fault is not None
+    assert exchange.fault.kind == "invalid-chunk"
+
+
+def test_an_event_without_bounds_is_a_fault() -> None:
+    exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=True)
+    exchange.begin(200, "text/event-stream")
+    for _ in range(17):
+        exchange.body(1.0, b"x" * 2**20)
+    assert exchange.fault is not None
+    assert exchange.fault.kind == "invalid-chunk"
+
+
+def test_a_whole_answer_is_one_chunk_when_it_has_come_whole() -> None:
+    exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=False)
+    exchange.begin(200, "application/json")
+    whole = json.dumps({"choices": [{"message": {"content": "all of it"}}]}).encode()
+    exchange.body(1.0, whole[:9])
+    exchange.body(2.0, whole[9:])
+    exchange.end(2.0)
+    assert (exchange.stamps, exchange.texts, exchange.fault) == ([2.0], ["all of it"], None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "tokens", "finish"),
+    [("length", 1, "length"), ("stop", 4, "eos"), (None, 4, "length"), (None, 3, "eos")],
+)
+def test_how_an_answer_ended_is_the_servers_word_or_follows_from_its_length(
+    reason: str | None, tokens: int, finish: str
+) -> None:
+    exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=True, finish_reason=reason)
+    assert exchange.finish(tokens) == finish
+
+
+@given(total=st.integers(0, 500), texts=st.lists(st.text(min_size=1), max_size=40))
+def test_tokens_are_shared_out_among_chunks_without_losing_one(
+    total: int, texts: list[str]
+) -> None:
+    counts = spread(total, texts)
+    assert len(counts) == len(texts)
+    assert sum(counts) == (total if texts else 0)
+    assert min(counts, default=1) >= (total >= len(texts))
+
+
+def test_longer_chunks_get_more_of_the_tokens() -> None:
+    assert spread(10, ["a", "a" * 9]) == (1, 9)
+    assert spread(2, ["a", "b", "c"]) == (1, 1, 0)
+    assert spread(3, ["a", "b", "c"]) == (1, 1, 1)
