@@ -27,7 +27,8 @@ from llmbench import models
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.compiled import Compiled
 from llmbench.backends.eager import Eager
-from llmbench.backends.local import LocalBackend, frozen_garbage
+from llmbench.backends.garbage import frozen_garbage
+from llmbench.backends.local import LocalBackend
 from llmbench.backends.onnx import Onnx
 from llmbench.clock import MonotonicClock
 from llmbench.dispatch import Dispatch, Stop

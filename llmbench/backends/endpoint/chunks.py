@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Chunk", "Usage", "read_chunk", "said_in"]
+__all__ = ["Choice", "Chunk", "Usage", "read_chunk", "said_in"]
 
 
 class _Message(msgspec.Struct):
@@ -21,11 +21,27 @@ class _Message(msgspec.Struct):
     tool_calls: list[Any] | None = None
 
 
-class _Choice(msgspec.Struct):
+class Choice(msgspec.Struct):
+    """One answer, or a part of it, and in the last part why it ended."""
+
     delta: _Message | None = None
     message: _Message | None = None
     text: str | None = None
     finish_reason: str | None = None
+
+    @property
+    def content(self) -> str:
+        """What was said, reasoning left out."""
+        said = self.delta or self.message
+        if said is None:
+            return self.text or ""
+        return said.content or said.refusal or _called(said)
+
+    @property
+    def reasoning(self) -> str:
+        """What was thought before it was said."""
+        said = self.delta or self.message
+        return "" if said is None else said.reasoning_content or said.reasoning or ""
 
 
 class Usage(msgspec.Struct):
@@ -38,26 +54,11 @@ class Usage(msgspec.Struct):
 class Chunk(msgspec.Struct):
     """One event of a stream, or a whole answer; what nobody here reads is passed over."""
 
-    choices: list[_Choice] = []
+    choices: list[Choice] = []
     usage: Usage | None = None
     error: Any = None
     object: str | None = None
     message: Any = None
-
-    @property
-    def content(self) -> str:
-        """What was said, reasoning left out."""
-        return "".join(map(_content, self.choices))
-
-    @property
-    def reasoning(self) -> str:
-        """What was thought before it was said."""
-        return "".join(map(_reasoning, self.choices))
-
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the answer ended, in the chunk that ends it."""
-        return next((c.finish_reason for c in self.choices if c.finish_reason), None)
 
     @property
     def failure(self) -> str | None:
@@ -89,16 +90,5 @@ def said_in(error: Any) -> str:
     return str(error)
 
 
-def _content(choice: _Choice) -> str:
-    if choice.text:
-        return choice.text
-    said = choice.delta or choice.message
-    if said is None:
-        return ""
-    calls = msgspec.json.encode(said.tool_calls).decode() if said.tool_calls else ""
-    return (said.content or "") + (said.refusal or "") + calls
-
-
-def _reasoning(choice: _Choice) -> str:
-    said = choice.delta or choice.message
-    return "" if said is None else (said.reasoning_content or said.reasoning or "")
+def _called(said: _Message) -> str:
+    return msgspec.json.encode(said.tool_calls).decode() if said.tool_calls else ""

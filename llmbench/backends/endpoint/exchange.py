@@ -77,9 +77,10 @@ class Exchange:
         if not self._reads_events:
             self._plain += data
             return
-        for event in self._events.feed(data):
+        events = self._events.feed(data)
+        for event in events:
             self._event(now, event)
-        if self._events.held > LONGEST_EVENT:
+        if not events and self._events.held > LONGEST_EVENT:
             self.fail("invalid-chunk", f"an event of more than {LONGEST_EVENT} bytes")
 
     def end(self, now: float) -> None:
@@ -116,10 +117,15 @@ class Exchange:
         return chunk
 
     def _take(self, now: float, chunk: Chunk) -> None:
-        self.usage = chunk.usage or self.usage
-        self.finish_reason = chunk.finish_reason or self.finish_reason
-        content = chunk.content
-        if text := chunk.reasoning + content:
+        if chunk.usage:
+            self.usage = chunk.usage
+        if not chunk.choices:
+            return
+        choice = chunk.choices[0]  # one answer is all that is ever asked for
+        if choice.finish_reason:
+            self.finish_reason = choice.finish_reason
+        content = choice.content
+        if text := content or choice.reasoning:
             self.stamps.append(now)
             self.texts.append(text)
             if content and self.first_content is None:

@@ -30,6 +30,9 @@ class EventReader:
 
     def feed(self, received: bytes) -> list[bytes]:
         """Take bytes in and give the data of each event that they complete."""
+        if self._is_one_event(received):
+            self._begun = True
+            return [received[6:-2]]
         if self._after_cr and received:
             self._after_cr = False
             received = received.removeprefix(b"\n")
@@ -38,6 +41,16 @@ class EventReader:
             return []
         lines = self._lines(received)
         return [event for line in lines if (event := self._line(line)) is not None]
+
+    def _is_one_event(self, received: bytes) -> bool:
+        """Tell by a quick look what servers send nearly always: one event of one line of data."""
+        return (
+            received.startswith(b"data: ")
+            and received.find(b"\n") == len(received) - 2
+            and received.endswith(b"\n")
+            and b"\r" not in received
+            and not (self._rest or self._data or self._after_cr)
+        )
 
     def _lines(self, received: bytes) -> list[bytes]:
         """Cut at the ends of lines; what follows the last of them waits for more."""
