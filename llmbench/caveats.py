@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from llmbench.units import format_duration
 
 __all__ = [
     "QUALITY_BREACHED",
     "Caveat",
     "few_repeats",
-    "late_load",
+    "harness",
     "not_effective",
     "pruned_dense",
     "quality_breached",
@@ -35,13 +34,12 @@ class Caveat:
         return f"{self.message} {self.remedy}"
 
 
-def late_load(p99_seconds: float) -> Caveat:
-    """Say that the harness itself sent requests late."""
+def harness(verdict: str, reasons: Sequence[str]) -> Caveat:
+    """Say that the harness itself did not keep up."""
     return Caveat(
-        "late-load",
-        f"One request in a hundred was sent {format_duration(p99_seconds)} or more after its due"
-        " time.",
-        "Latencies count from the due time and so include it; lower the load or free the machine.",
+        f"harness-{verdict}",
+        f"The harness makes these latencies {verdict}: {'; '.join(reasons)}.",
+        "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
     )
 
 

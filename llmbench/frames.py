@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from llmbench import store
+from llmbench.health import by_case
 from llmbench.metrics import METRICS, across, summarise
 from llmbench.run import Run
 
-__all__ = ["RunSet", "summary_rows"]
+__all__ = ["RunSet", "summary", "summary_rows"]
 
 
 class RunSet:
@@ -56,6 +58,12 @@ class RunSet:
     @property
     def _measured(self) -> list[Run]:
         return [run for run in self.stored.runs if not run.failure]
+
+
+def summary(stored: store.RunSet) -> dict[str, Any]:
+    """Give what ``--json`` prints of a run set: its metrics, and whether the harness kept up."""
+    judged = {case: asdict(health) for case, health in by_case(stored).items()}
+    return {"harness": judged, "summary": summary_rows(stored)}
 
 
 def summary_rows(stored: store.RunSet) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from llmbench.streams import stream
 __all__ = ["Events", "Job", "main", "measure"]
 
 POOL = 4096
+SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
 PROGRESS_SECONDS = 0.2
 
 
@@ -107,9 +108,11 @@ def measure(case: Case, repeat: int, events: Events) -> Run:
     backend = plugins.find("backend", choice.kind)(choice)
     context = _context(case, load, events)
     with backend.open(context) as server:
+        server.calibrate(load.sample)
         events.stage("measuring")
         with watch(case.scenario.collect, pid=os.getpid()) as watched:
-            clock, origin = server.new_clock(), time.monotonic()
+            clock = server.new_clock()
+            origin = time.monotonic() - clock.now()
             total = load.dispatch.total
             records = server.serve(load.dispatch, clock, lambda n: events.progress(n, total))
         account = server.account()
@@ -149,9 +152,13 @@ def _context(case: Case, load: _Load, events: Events) -> OpenContext:
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """All that is decided before the clock starts: the requests, their due times, their hash."""
+    """All that is decided before the clock starts: the requests, their due times, their hash.
+
+    ``sample`` is the beginning of the same load, to try it on nothing.
+    """
 
     dispatch: Dispatch
+    sample: Dispatch
     demand: Demand
     prompts: list[tuple[int, ...]]
     digest: str
@@ -162,12 +169,14 @@ class _Load:
         stop = Stop(scenario.warmup, scenario.requests, scenario.duration)
         part = plugins.find("load", scenario.load.kind)(scenario.load)
         arrivals = part.arrivals(stop, stream(scenario.seed, "arrivals"))
+        little = Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
+        likewise = part.arrivals(little, stream(scenario.seed, "arrivals"))
         offsets = np.asarray(arrivals.at_start(), dtype=np.float64)
         pool = _draw(case, stop.total or max(len(offsets), POOL))
-        requests = _endless(pool, scenario.warmup)
-        dispatch = Dispatch(requests, arrivals, stop)
+        dispatch = Dispatch(_endless(pool, scenario.warmup), arrivals, stop)
+        sample = Dispatch(_endless(pool, 0), likewise, little)
         prompts = [request.prompt for request in pool]
-        return cls(dispatch, _demand(pool), prompts, _digest(offsets, pool))
+        return cls(dispatch, sample, _demand(pool), prompts, _digest(offsets, pool))
 
 
 def _draw(case: Case, wanted: int) -> list[Request]:

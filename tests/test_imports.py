@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 LAYERS = [
     {"cli", "__main__", "__init__"},
     {"campaign", "frames", "report"},
+    {"health"},
     {"worker", "store"},
     {"quality_pass", "conformance"},
     {"loads", "workloads", "backends"},
@@ -99,7 +100,7 @@ def test_every_name_a_module_exports_is_there_and_sorted() -> None:
 def _top_level_names(tree: ast.Module) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign):
             names |= {

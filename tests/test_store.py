@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmbench import store
-from llmbench.caveats import late_load
+from llmbench.caveats import recompiled
 from llmbench.errors import InputError
 from llmbench.record import Record, Series
 from llmbench.run import Failure, Run, records_table
@@ -51,7 +51,7 @@ def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
     )
     written = run(
         records=records_table([RECORD]), series=series, environment={"cpu": "x"},
-        account={"memory": {"weights": 5}}, facts={"n": 1}, caveats=(late_load(0.002),),
+        account={"memory": {"weights": 5}}, facts={"n": 1}, caveats=(recompiled(2),),
     )  # fmt: skip
     store.write_run(empty.folder, written)
     (found,) = store.read(empty.folder).runs
@@ -143,7 +143,7 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_with_what_to_do(empty: RunSet) -> None:
     manifest = empty.folder / "runset.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
-    with pytest.raises(InputError, match=r"schema version 99, and this llmbench reads 2; use"):
+    with pytest.raises(InputError, match=r"schema version 99, and this llmbench reads 3; use"):
         store.read(empty.folder)
 
 

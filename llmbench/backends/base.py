@@ -56,7 +56,9 @@ class Account:
     ``cold_start`` holds seconds by stage (metrics.STAGES names those that are shown), ``memory``
     bytes by kind, ``counters`` whatever was counted (``compiles_in_window``, ``gc_collections``);
     None stands for "not measured", with the reason under the same key in ``reasons``.
-    ``warmup_steps`` is the kept series of warm-up step times in seconds.
+    ``client`` is what a client over the wire needed for itself, and what it needs at the least
+    (``floor_...``): seconds of lag, shares of a core. ``warmup_steps`` is the kept series of
+    warm-up step times in seconds.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class Account:
     memory: dict[str, int | None] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    client: dict[str, float | None] = field(default_factory=dict)
     warmup_steps: tuple[float, ...] = ()
     caveats: tuple[Caveat, ...] = ()
 
@@ -74,6 +77,12 @@ class Server(Protocol):
 
     def new_clock(self) -> Clock:
         """Start the clock that the load will run by; it reads 0 now."""
+
+    def calibrate(self, dispatch: Dispatch) -> None:
+        """Try a part of the load on nothing, to know what the client itself takes, if there is one.
+
+        Its result is part of the account.
+        """
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]

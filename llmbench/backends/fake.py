@@ -96,6 +96,9 @@ class _FakeServer:
     def new_clock(self) -> Clock:
         return VirtualClock() if self.options.clock == "virtual" else MonotonicClock()
 
+    def calibrate(self, dispatch: Dispatch) -> None:
+        """Do nothing: no client stands between the load and the backend."""
+
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:

@@ -201,6 +201,9 @@ class LocalServer:
         """Start the clock that the load will run by."""
         return MonotonicClock()
 
+    def calibrate(self, dispatch: Dispatch) -> None:
+        """Do nothing: no client stands between the load and the backend."""
+
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:

@@ -54,10 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_json(told: list[tuple[RunSet, Path]]) -> None:
-    from llmbench.frames import summary_rows
+    from llmbench.frames import summary
 
     entries = [
-        {"folder": str(run_set.folder), "report": str(path), "summary": summary_rows(run_set)}
+        {"folder": str(run_set.folder), "report": str(path), **summary(run_set)}
         for run_set, path in told
     ]
     print(json.dumps(entries, indent=1))

@@ -110,14 +110,14 @@ def _show(run_set: RunSet, arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from llmbench import report
-    from llmbench.frames import summary_rows
+    from llmbench.frames import summary
     from llmbench.report.terminal import print_summary
 
     page = run_set.folder / "report.html"
     report.write(run_set, page)
     if arguments.json:
         told = {"folder": str(run_set.folder), "report": str(page), "failed": _failures(run_set)}
-        print(json.dumps({**told, "summary": summary_rows(run_set)}, indent=1))
+        print(json.dumps({**told, **summary(run_set)}, indent=1))
     elif not arguments.quiet:
         print_summary(run_set, Console())
         print(f"\nresults  {run_set.folder}\nreport   {page}")

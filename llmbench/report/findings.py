@@ -16,7 +16,6 @@ from llmbench.store import RunSet
 
 __all__ = ["Finding", "failures", "find", "place"]
 
-LATE_SECONDS = 0.5e-3
 JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99
 FEW = 3
@@ -93,7 +92,7 @@ def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
     """Give the caveats that the numbers of a case show."""
     if case.runs:
         yield from _failures(case)
-        yield from _lateness(case)
+        yield from _harness(case)
         yield from _sample_sizes(case)
 
 
@@ -102,21 +101,9 @@ def _failures(case: CaseResults) -> Iterator[Caveat]:
         yield caveats.requests_failed(case.failed_requests, case.requests)
 
 
-def _lateness(case: CaseResults) -> Iterator[Caveat]:
-    lag = case.estimates["send_lag_seconds_p99"].value
-    if lag is not None and lag > _tolerated_lag(case):
-        yield caveats.late_load(lag)
-
-
-def _tolerated_lag(case: CaseResults) -> float:
-    """Say how late a send may be in seconds.
-
-    A local engine takes requests in between two steps, so up to a step of lag is its way of
-    working and not the harness's lateness; a client over the wire has no such excuse.
-    """
-    step = case.estimates["itl_seconds_p99"].value
-    is_local = case.runs[0].backend != "endpoint"
-    return max(LATE_SECONDS, step or 0.0) if is_local else LATE_SECONDS
+def _harness(case: CaseResults) -> Iterator[Caveat]:
+    if case.health.verdict != "valid":
+        yield caveats.harness(case.health.verdict, case.health.reasons)
 
 
 def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:

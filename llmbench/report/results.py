@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench.health import Health, judge, worst
 from llmbench.metrics import Observed, Value, across_summaries, summarise
 from llmbench.run import Run
 from llmbench.stats import Estimate
@@ -60,6 +61,11 @@ class CaseResults:
         pooled = np.concatenate(samples) if samples else np.empty(0)
         known: NDArray[np.float64] = pooled[~np.isnan(pooled)]
         return known
+
+    @cached_property
+    def health(self) -> Health:
+        """The worst that the harness did to any process."""
+        return worst([judge(*it) for it in zip(self.runs, self.summaries, strict=True)])
 
     def fewest(self, metric: str) -> int:
         """Tell the smallest sample that any process has behind a metric."""

@@ -75,6 +75,15 @@ def _failed(case: CaseResults) -> Cell:
     return count(case.failed_requests, ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
 
 
+HARNESS = Column(
+    "harness", "whether the harness kept up, so that latencies are not its own", numeric=False
+)
+
+
+def _harness(case: CaseResults) -> Cell:
+    return Cell(case.health.verdict, detail="; ".join(case.health.reasons))
+
+
 def headline(results: Results) -> Table:
     """One row a case with what matters most; a column that no case has is left out and named."""
     doubts = findings.find(results)
@@ -85,6 +94,7 @@ def headline(results: Results) -> Table:
         _metric("requests_per_second"),
         *(_percentile(*it) for it in (("ttft", 50), ("ttft", 99), ("itl", 50), ("itl", 99))),
         *(_percentile(*it) for it in (("e2e", 50), ("e2e", 99))),
+        (HARNESS, _harness),
         (Column("failed", "measured requests that failed or were not finished"), _failed),
         _metric("goodput_requests_per_second", "goodput/s"),
         _metric("slo_attainment", "SLO met"),
@@ -107,6 +117,7 @@ def brief(results: Results) -> Table:
         _metric("output_tokens_per_second", "output tokens/s")[0],
         _metric("requests_per_second")[0],
         *(Column(f"{LATENCIES[latency]} p50") for latency in ("ttft", "itl", "e2e")),
+        HARNESS,
         Column("failed"),
     )
     return Table("Results", columns, tuple(map(_brief_row, results.cases)))
@@ -118,6 +129,7 @@ def _brief_row(case: CaseResults) -> tuple[Cell, ...]:
         estimated(case, "output_tokens_per_second"),
         replace(estimated(case, "requests_per_second"), detail=""),
         *(_median_over_p99(case, latency) for latency in ("ttft", "itl", "e2e")),
+        replace(_harness(case), detail=""),
         _failed(case),
     )
 

@@ -20,7 +20,7 @@ __all__ = ["print_summary"]
 MAX_CAVEATS = 6
 NAME_WIDTH = 15
 ROOMY = 1000  # columns to measure a table in that is not squeezed
-SPARED = ("requests/s", "ITL p50", "E2E p50")  # in this order
+SPARED = ("harness", "requests/s", "ITL p50", "E2E p50")  # in this order
 
 
 def print_summary(run_set: RunSet, console: Console) -> None:

@@ -66,18 +66,11 @@ def test_too_few_processes_are_a_finding(make: Any, tmp_path: Path) -> None:
     assert "few-repeats" in kinds(findings.find(results), "swift")
 
 
-def test_a_step_of_lag_is_a_local_engines_way_of_working(make: Any, tmp_path: Path) -> None:
+def test_a_harness_that_did_not_keep_up_is_a_finding(make: Any, tmp_path: Path) -> None:
     plan = make.planned("only", 1)
-    run = make.run_of(plan, late(make.serve(1, per_token=0.005), 0.004))
+    run = make.run_of(plan, late(make.serve(1, per_token=0.005), 0.5))
     results = Results(make.store_run_set(tmp_path / "set", [plan], [run]))
-    assert "late-load" not in kinds(findings.find(results), "only")
-
-
-def test_the_same_lag_of_a_client_is_late(make: Any, tmp_path: Path) -> None:
-    plan = make.planned("only", 1)
-    run = make.run_of(plan, late(make.serve(1, per_token=0.005), 0.004), backend="endpoint")
-    results = Results(make.store_run_set(tmp_path / "set", [plan], [run]))
-    assert "late-load" in kinds(findings.find(results), "only")
+    assert "harness-invalid" in kinds(findings.find(results), "only")
 
 
 def test_a_case_without_runs_has_no_findings(results: Results) -> None:

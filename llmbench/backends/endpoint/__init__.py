@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvloop
-
 from llmbench import models
 from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.endpoint import null
 from llmbench.backends.endpoint.client import Client, Target
-from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.payload import Payload, head
 from llmbench.backends.endpoint.records import Accountant
 from llmbench.backends.endpoint.server_info import resolve, served_model
+from llmbench.backends.endpoint.watched import watched
 from llmbench.backends.garbage import frozen_garbage
 from llmbench.clock import Clock, MonotonicClock
 from llmbench.dispatch import Dispatch
@@ -96,10 +93,16 @@ class _EndpointServer:
     target: Target
     payload: Payload
     counters: Counter[str] = field(default_factory=Counter)
-    cpu_seconds: float = 0.0
+    client: dict[str, float | None] = field(default_factory=dict)
 
     def new_clock(self) -> Clock:
         return MonotonicClock()
+
+    def calibrate(self, dispatch: Dispatch) -> None:
+        """Serve a load from within this process: what is seen then is the client's own doing."""
+        self.context.on_stage("calibrating the client")
+        client = Client(self.target, self.payload, self.new_clock(), lambda _: None, null.connect)
+        self.client |= {f"floor_{name}": value for name, value in watched(client, dispatch).items()}
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
@@ -107,11 +110,9 @@ class _EndpointServer:
         _raise_limit_of_files()
         client = Client(self.target, self.payload, clock, on_progress)
         with frozen_garbage() as collections:
-            began = time.process_time()
-            exchanges = _run(client, dispatch)
-            self.cpu_seconds = time.process_time() - began
+            self.client |= watched(client, dispatch)
         accountant = Accountant(self.context, models.load_tokenizer(self.context.model))
-        records = [accountant.record(exchange) for exchange in exchanges]
+        records = [accountant.record(exchange) for exchange in client.exchanges]
         self.counters = client.counts + accountant.counts
         self.counters["gc_collections"] = len(collections)
         return records
@@ -125,6 +126,7 @@ class _EndpointServer:
             requested={**settings, "model": self.options.model or self.model},
             effective=settings,
             counters=dict(self.counters),
+            client=self.client,
             reasons=dict.fromkeys(
                 ("import", "load", "compile", "first_token", "steady"),
                 "the server was running already",
@@ -137,11 +139,6 @@ class _EndpointServer:
 
     def scorer(self, demand: Demand) -> None:
         """Show no logits: they stay on the server."""
-
-
-def _run(client: Client, dispatch: Dispatch) -> list[Exchange]:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(client.serve(dispatch))
 
 
 def _raise_limit_of_files() -> None:

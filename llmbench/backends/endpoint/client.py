@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from ssl import SSLContext
@@ -16,9 +16,10 @@ from llmbench.clock import Clock
 from llmbench.dispatch import Dispatch
 from llmbench.request import Request
 
-__all__ = ["Client", "Target", "Timeouts"]
+__all__ = ["Client", "Target", "Timeouts", "connect"]
 
 SWEEP_SECONDS = 0.05
+HEARTBEAT_SECONDS = 0.01
 GRACE_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 0.1
 
@@ -49,11 +50,23 @@ class Target:
     timeouts: Timeouts
 
 
+Connect = Callable[[Target, Callable[[], Connection]], Awaitable[Connection]]
+
+
+async def connect(target: Target, make: Callable[[], Connection]) -> Connection:
+    """Open a connection to the target; raises OSError when that fails."""
+    _, connection = await asyncio.get_running_loop().create_connection(
+        make, target.host, target.port, ssl=target.tls, server_hostname=target.server_name
+    )
+    return connection
+
+
 class Client:
     """One event loop's worth of load.
 
     ``payload`` gives the bytes of a request, HTTP head included. ``counts`` has what happened
-    beside the answers: connections opened, requests sent again.
+    beside the answers: connections opened, requests sent again. ``lags`` has, for every
+    HEARTBEAT_SECONDS, by how many seconds the loop was late for it.
     """
 
     def __init__(
@@ -62,7 +75,9 @@ class Client:
         payload: Callable[[Request], bytes],
         clock: Clock,
         on_progress: Callable[[int], None],
+        connect: Connect = connect,
     ) -> None:
+        self._connect = connect
         self._target = target
         self._payload = payload
         self._clock = clock
@@ -72,6 +87,7 @@ class Client:
         self._connecting: set[asyncio.Task[None]] = set()
         self.exchanges: list[Exchange] = []
         self.counts: Counter[str] = Counter()
+        self.lags: list[float] = []
 
     async def serve(self, dispatch: Dispatch) -> list[Exchange]:
         """Send every request when it is due; returns when each is answered or has failed."""
@@ -79,7 +95,10 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
         self._alarm = Alarm(self._loop, self._send_due)
+        self._heart = Alarm(self._loop, self._beat)
+        self._next_beat = self._clock.now()
         self._sweep()
+        self._beat()
         self._send_due()
         try:
             await self._finished
@@ -124,12 +143,8 @@ class Client:
         target, began = self._target, self._clock.now()
         try:
             async with asyncio.timeout(target.timeouts.connect):
-                _, connection = await self._loop.create_connection(
-                    partial(Connection, self._clock, self._on_end),
-                    target.host,
-                    target.port,
-                    ssl=target.tls,
-                    server_hostname=target.server_name,
+                connection = await self._connect(
+                    target, partial(Connection, self._clock, self._on_end)
                 )
         except TimeoutError:
             exchange.fail("timeout-connect", f"no connection in {target.timeouts.connect:g} s")
@@ -194,8 +209,16 @@ class Client:
             exchange.fail("timeout-total", f"no end in {limits.total:g} s")
         return exchange.fault is not None
 
+    def _beat(self) -> None:
+        """Note how late the loop is: whatever waits in it is stamped as late as that."""
+        now = self._clock.now()
+        self.lags.append(now - self._next_beat)
+        self._next_beat = now + HEARTBEAT_SECONDS
+        self._heart.set(HEARTBEAT_SECONDS)
+
     def _close(self) -> None:
         self._alarm.close()
+        self._heart.close()
         self._sweeper.cancel()
         for connection in self._idle:
             connection.close()

@@ -1,0 +1,70 @@
+"""An endpoint without a server: whatever is sent is answered at once, from the same event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+from llmbench.backends.endpoint.client import Target
+from llmbench.backends.endpoint.connection import Connection
+
+__all__ = ["connect"]
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+
+async def connect(target: Target, make: Callable[[], Connection]) -> Connection:  # noqa: ARG001 (there is none)
+    """Connect to nothing."""
+    connection = make()
+    connection.connection_made(cast("asyncio.Transport", _Nowhere(connection)))
+    return connection
+
+
+class _Nowhere:
+    """A transport that answers what is written to it, one read for each token."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._soon = asyncio.get_running_loop().call_soon
+
+    def write(self, payload: bytes) -> None:
+        asked = msgspec.json.decode(payload.partition(b"\r\n\r\n")[2])
+        tokens = asked["max_tokens"]
+        if asked["stream"]:
+            self._soon(self._stream, tokens)
+        else:
+            body = _said("word " * tokens, "message", tokens)
+            self._soon(self._connection.data_received, WHOLE % len(body) + body)
+
+    def _stream(self, tokens: int) -> None:
+        self._connection.data_received(STREAM)
+        self._token(tokens, tokens)
+
+    def _token(self, left: int, tokens: int) -> None:
+        if left:
+            self._connection.data_received(TOKEN)
+            self._soon(self._token, left - 1, tokens)
+        else:
+            ends = _chunk(b"data: " + _said("", "delta", tokens)) + _chunk(b"data: [DONE]")
+            self._connection.data_received(ends + b"0\r\n\r\n")
+
+    def abort(self) -> None:
+        """Hang up on nobody."""
+
+
+def _said(text: str, key: str, tokens: int | None = None) -> bytes:
+    told: dict[str, Any] = {"choices": [{"index": 0, key: {"content": text}}]}
+    if tokens is not None:
+        told["usage"] = {"completion_tokens": tokens}
+    return msgspec.json.encode(told)
+
+
+def _chunk(event: bytes) -> bytes:
+    return b"%x\r\n%b\n\n\r\n" % (len(event) + 2, event)
+
+
+TOKEN = _chunk(b"data: " + _said(" word", "delta"))

@@ -1,0 +1,85 @@
+"""Whether the harness itself kept up, so that the latencies are the backend's and not its own.
+
+The rules stand in docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from llmbench.metrics import Value, summarise
+from llmbench.run import Run
+from llmbench.store import RunSet
+from llmbench.units import format_duration
+
+__all__ = ["Health", "Verdict", "by_case", "judge", "worst"]
+
+Verdict = Literal["valid", "degraded", "invalid"]
+VERDICTS: tuple[Verdict, ...] = ("valid", "degraded", "invalid")
+
+# a lag is small beside these seconds, or beside this share of the median TTFT
+LAG_SECONDS = (0.001, 0.010)
+LAG_SHARE = (0.01, 0.10)
+CORE_SHARE = (0.7, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A verdict on the client of a run, and what speaks against it."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+
+def judge(run: Run, summary: dict[str, Value]) -> Health:
+    """Judge a measured run from its account and its metrics (metrics.summarise)."""
+    found = [symptom for symptom in _symptoms(run, summary) if symptom[0] != "valid"]
+    return Health(_worst(v for v, _ in found), tuple(reason for _, reason in found))
+
+
+def worst(healths: list[Health]) -> Health:
+    """Put the runs of a case together: the worst verdict, and every reason once."""
+    reasons = dict.fromkeys(reason for health in healths for reason in health.reasons)
+    return Health(_worst(health.verdict for health in healths), tuple(reasons))
+
+
+def by_case(run_set: RunSet) -> dict[str, Health]:
+    """Judge every measured case of a run set."""
+    return {
+        case: worst([judge(run, summarise(run)) for run in runs])
+        for case, runs in run_set.by_case().items()
+        if runs
+    }
+
+
+def _worst(verdicts: Iterator[Verdict]) -> Verdict:
+    return max(verdicts, key=VERDICTS.index, default="valid")
+
+
+def _symptoms(run: Run, summary: dict[str, Value]) -> Iterator[tuple[Verdict, str]]:
+    client = run.account.get("client") or {}
+    ttft = summary["ttft_seconds_p50"].value or 0.0
+    lag = summary["send_lag_seconds_p99"].value
+    # a local engine takes requests in between two steps: up to a step is its way of working
+    step = 0.0 if client else summary["itl_seconds_p99"].value or 0.0
+    yield _late("p99 of send lag", lag, ttft, step)
+    yield _late("p99 of the event loop's lag", client.get("loop_lag_p99"), ttft)
+    share = client.get("core_share")
+    if share is not None:
+        yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its core"
+
+
+def _late(what: str, lag: float | None, ttft: float, step: float = 0.0) -> tuple[Verdict, str]:
+    if lag is None:
+        return "valid", ""
+    bounds = [
+        max(seconds, share * ttft, step)
+        for seconds, share in zip(LAG_SECONDS, LAG_SHARE, strict=True)
+    ]
+    return _rated(lag, bounds), f"{what} is {format_duration(lag)}"
+
+
+def _rated(value: float, bounds: list[float] | tuple[float, ...]) -> Verdict:
+    return VERDICTS[sum(value > bound for bound in bounds)]

@@ -1,0 +1,65 @@
+"""Whether the harness kept up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmbench.health import Health, judge, worst
+from llmbench.metrics import Value
+from llmbench.run import Run
+
+
+def judged(
+    lag: float | None = 0.0, ttft: float = 0.1, itl: float = 0.005, **client: float | None
+) -> Health:
+    account: dict[str, Any] = {"client": client}
+    run = Run("case", "case", "endpoint", 1, {}, {}, "2026-01-01", account=account)
+    summary = {
+        "ttft_seconds_p50": Value(ttft, 1),
+        "send_lag_seconds_p99": Value(lag, 1),
+        "itl_seconds_p99": Value(itl, 1),
+    }
+    return judge(run, summary)
+
+
+@pytest.mark.parametrize(
+    ("lag", "verdict"), [(0.0009, "valid"), (0.0011, "degraded"), (0.0101, "invalid")]
+)
+def test_a_lag_is_judged_in_milliseconds(lag: float, verdict: str) -> None:
+    assert judged(lag, ttft=0.05, core_share=0.1).verdict == verdict
+    assert judged(0.0, ttft=0.05, loop_lag_p99=lag).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("lag", "verdict"), [(0.009, "valid"), (0.011, "degraded"), (0.11, "invalid")]
+)
+def test_beside_a_long_ttft_a_lag_is_judged_by_its_share(lag: float, verdict: str) -> None:
+    assert judged(lag, ttft=1.0, core_share=0.1).verdict == verdict
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.6, "valid"), (0.8, "degraded"), (1, "invalid")])
+def test_a_busy_client_is_no_good_witness(share: float, verdict: str) -> None:
+    assert judged(core_share=share).verdict == verdict
+
+
+def test_a_step_of_lag_is_a_local_engines_way_of_working() -> None:
+    assert judged(0.04, itl=0.05).verdict == "valid"
+    assert judged(0.04, itl=0.05, core_share=0.1).verdict == "invalid"
+
+
+def test_what_speaks_against_it_is_told() -> None:
+    assert judged(0.02, core_share=0.8).reasons == (
+        "p99 of send lag is 20.0 ms",
+        "the client used 80% of its core",
+    )
+
+
+def test_what_was_not_watched_is_not_held_against_it() -> None:
+    assert judged(None) == Health("valid")
+
+
+def test_a_case_is_as_good_as_its_worst_process() -> None:
+    healths = [Health("valid"), Health("invalid", ("a", "b")), Health("degraded", ("a",))]
+    assert worst(healths) == Health("invalid", ("a", "b"))
