@@ -8,6 +8,7 @@ from dataclasses import dataclass
 __all__ = [
     "QUALITY_BREACHED",
     "Caveat",
+    "counted_by_tokenizer",
     "few_repeats",
     "harness",
     "not_effective",
@@ -17,6 +18,7 @@ __all__ = [
     "recompiled",
     "requests_failed",
     "slow_packed_dtype",
+    "uneven_chunks",
     "unsteady_warmup",
     "unsupported_percentile",
 ]
@@ -117,6 +119,25 @@ def requests_failed(failed: int, total: int) -> Caveat:
         "requests-failed",
         f"{failed} of {total} measured requests failed or were not finished.",
         "Latency figures cover the good ones only; see the errors by kind and lower the load.",
+    )
+
+
+def uneven_chunks(answers: int, total: int) -> Caveat:
+    """Say that chunks and tokens are not one to one."""
+    return Caveat(
+        "uneven-chunks",
+        f"In {answers} of {total} answers the chunks are not one token each.",
+        "ITL is the time between chunks; compare backends by TPOT, which counts tokens.",
+    )
+
+
+def counted_by_tokenizer(answers: int, total: int) -> Caveat:
+    """Say that the server did not count its tokens."""
+    return Caveat(
+        "counted-by-tokenizer",
+        f"The server did not say how many tokens {answers} of {total} answers have; they were"
+        " counted by the tokenizer of the scenario's `model`.",
+        "Set `usage: true` if the server knows it; else give the model that it serves.",
     )
 
 

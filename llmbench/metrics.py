@@ -67,6 +67,7 @@ class Value:
 LATENCIES = {
     "ttft": "TTFT",
     "service_ttft": "service TTFT",
+    "content_ttft": "content TTFT",
     "queue_time": "queue time",
     "itl": "ITL",
     "tpot": "TPOT",
@@ -152,6 +153,11 @@ class Observed:
         return self._first - _floats(self.good["sent"])
 
     @cached_property
+    def content_ttft(self) -> Floats:
+        """First token that is not reasoning less due time; NaN where nothing tells them apart."""
+        return _floats(self.good["first_content"]) - _floats(self.good["due"])
+
+    @cached_property
     def queue_time(self) -> Floats:
         """Start of work less due time; NaN where the backend does not tell."""
         return _floats(self.good["started"]) - _floats(self.good["due"])
@@ -168,9 +174,9 @@ class Observed:
 
     @cached_property
     def tpot(self) -> Floats:
-        """Mean time per output token after the first; NaN where there is one token only."""
+        """Mean time per output token after the first; NaN where all tokens came at one moment."""
         tokens = _floats(self.good["output_tokens"])
-        several = tokens > 1
+        several = (tokens > 1) & (_floats(pc.list_value_length(self.good["token_times"])) > 1)
         tpot = np.full(len(tokens), np.nan)
         tpot[several] = (self._last - self._first)[several] / (tokens[several] - 1)
         return tpot

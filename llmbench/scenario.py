@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
-SLO_KEY = re.compile(r"(ttft|service_ttft|tpot|itl|e2e|queue_time)(_p(50|90|95|99))?")
+SLO_KEY = re.compile(r"(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(_p(50|90|95|99))?")
 
 
 @dataclass(frozen=True)

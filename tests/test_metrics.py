@@ -94,6 +94,17 @@ def test_gaps_between_requests_are_no_inter_token_latencies() -> None:
     assert observed.itl.tolist() == [1.0, 0.5]
 
 
+def test_tokens_that_came_all_at_once_have_no_tpot() -> None:
+    whole = record(0, 0.0, (1.0,), counts=(8,))
+    assert summarise(run(whole))["tpot_seconds_p50"].value is None
+
+
+def test_the_ttft_of_content_leaves_reasoning_out() -> None:
+    found = summarise(run(record(0, 0.5, (1.0, 2.0, 3.0), first_content=2.0)))
+    assert found["ttft_seconds_p50"].value == 0.5
+    assert found["content_ttft_seconds_p50"].value == 1.5
+
+
 def test_a_request_of_one_token_has_no_tpot() -> None:
     tpot = summarise(run(record(0, 0.0, (1.0,))))["tpot_seconds_p50"]
     assert (tpot.value, tpot.reason) == (None, "no measured request has it")

@@ -124,6 +124,11 @@ def _module(
 ) -> PreTrainedModel:
     if origin.kind == "random":
         return _random(origin.where, options.seed, device, dtype, attention)
+    if origin.kind == "served":
+        raise InputError(
+            f"model: {options.source} is on a server; load it with the endpoint backend, or name "
+            "weights that this machine has"
+        )
     if origin.kind == "gguf":
         return _gguf(Path(origin.where), device, dtype, attention)
     module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmbench import models
+from llmbench import caveats, models
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.endpoint import null
 from llmbench.backends.endpoint.client import Client, Target
@@ -19,6 +19,7 @@ from llmbench.backends.endpoint.records import Accountant
 from llmbench.backends.endpoint.server_info import resolve, served_model
 from llmbench.backends.endpoint.watched import watched
 from llmbench.backends.garbage import frozen_garbage
+from llmbench.caveats import Caveat
 from llmbench.clock import Clock, MonotonicClock
 from llmbench.dispatch import Dispatch
 from llmbench.record import Record
@@ -131,7 +132,17 @@ class _EndpointServer:
                 ("import", "load", "compile", "first_token", "steady"),
                 "the server was running already",
             ),
+            caveats=tuple(self._caveats()),
         )
+
+    def _caveats(self) -> Iterator[Caveat]:
+        by_server = self.counters["answers_counted_by_server"]
+        by_tokenizer = self.counters["answers_counted_by_tokenizer"]
+        answers = by_server + by_tokenizer
+        if by_tokenizer:
+            yield caveats.counted_by_tokenizer(by_tokenizer, answers)
+        if uneven := self.counters["answers_with_uneven_chunks"]:
+            yield caveats.uneven_chunks(uneven, answers)
 
     @property
     def torch_model(self) -> None:
