@@ -81,7 +81,7 @@ def main() -> int:
     job = Job(**json.load(sys.stdin))
     case = scenario_file.load_case(job.spec, job.case, job.point)
     try:
-        store.write_run(Path(job.folder), measure(case, job.repeat, events))
+        store.write_run(Path(job.folder), measure(case, job, events))
     except InputError as error:
         events.failed("bad-input", str(error))
         return 2
@@ -98,7 +98,7 @@ def _own_stdout() -> TextIO:
     return own
 
 
-def measure(case: Case, repeat: int, events: Events) -> Run:
+def measure(case: Case, job: Job, events: Events) -> Run:
     """Run a case once in this process and return all that was seen."""
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     surroundings = environment.capture(Path.cwd())
@@ -106,23 +106,23 @@ def measure(case: Case, repeat: int, events: Events) -> Run:
     load = _Load.of(case)
     choice = case.backend
     backend = plugins.find("backend", choice.kind)(choice)
-    context = _context(case, load, events)
+    context = _context(case, load, job, events)
     with backend.open(context) as server:
         server.calibrate(load.sample)
         events.stage("measuring")
-        with watch(case.scenario.collect, pid=os.getpid()) as watched:
+        with watch(case.scenario.collect, server.pid) as watched:
             clock = server.new_clock()
             origin = time.monotonic() - clock.now()
             total = load.dispatch.total
             records = server.serve(load.dispatch, clock, lambda n: events.progress(n, total))
         account = server.account()
-        quality = examine(case, repeat, server, context, load.prompts)
+        quality = examine(case, job.repeat, server, context, load.prompts)
     events.stage("storing")
     return Run(
         case=case.name,
         slug=case.slug,
         backend=choice.kind,
-        repeat=repeat,
+        repeat=job.repeat,
         point=case.point,
         spec=case.spec,
         began_at=began_at,
@@ -136,7 +136,7 @@ def measure(case: Case, repeat: int, events: Events) -> Run:
     )
 
 
-def _context(case: Case, load: _Load, events: Events) -> OpenContext:
+def _context(case: Case, load: _Load, job: Job, events: Events) -> OpenContext:
     scenario = case.scenario
     return OpenContext(
         model=scenario.model,
@@ -147,6 +147,7 @@ def _context(case: Case, load: _Load, events: Events) -> OpenContext:
         stop_at_eos=scenario.stop_at_eos,
         keep_outputs=scenario.keep_outputs,
         on_stage=events.stage,
+        log=Path(job.folder) / "logs" / f"{case.slug}-r{job.repeat}.log",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmbench.caveats import Caveat
@@ -36,6 +37,7 @@ class OpenContext:
     """Everything that a backend is opened with.
 
     ``on_stage`` is told what goes on ("loading", "compiling", "warming up") for people who wait.
+    ``log`` is a file that what is started may write to.
     """
 
     model: ModelOptions
@@ -46,6 +48,7 @@ class OpenContext:
     stop_at_eos: bool = False
     keep_outputs: bool = False
     on_stage: Callable[[str], None] = lambda _: None
+    log: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,10 @@ class Server(Protocol):
 
     def account(self) -> Account:
         """Say what was requested, what was effective and what it cost."""
+
+    @property
+    def pid(self) -> int:
+        """The process that does the work, with its descendants, for collectors to watch."""
 
     @property
     def torch_model(self) -> TorchModel | None:

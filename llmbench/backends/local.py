@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -229,6 +230,11 @@ class LocalServer:
             **self.runner.counts,
         }
         return records
+
+    @property
+    def pid(self) -> int:
+        """This process."""
+        return os.getpid()
 
     @property
     def torch_model(self) -> TorchModel | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Cpu:
 
     def probe(self, pid: int) -> CpuProbe:
         """Open the probe."""
-        return CpuProbe(pid)
+        own = os.getppid()  # the sampler is a child of the process that measures
+        return CpuProbe(pid, harness_pid=None if own == pid else own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,14 @@ class Shares:
 class Clocked:
     """Seconds since some origin: real time, and processor time of whom.
 
-    ``busy`` is all processor time that this machine spent; ``stolen`` is what a virtual machine
-    wanted and its host gave to others; ``waited`` is when some task waited for a core.
+    ``harness`` is the sampler, and a client that is not the process itself. ``busy`` is all
+    processor time that this machine spent; ``stolen`` is what a virtual machine wanted and its
+    host gave to others; ``waited`` is when some task waited for a core.
     """
 
     now: float
     process: float
-    sampler: float
+    harness: float
     busy: float
     stolen: float
     waited: float | None
@@ -71,7 +74,7 @@ class Clocked:
         """Give percentages of the time since an earlier reading."""
         elapsed = self.now - before.now
         process, busy = self.process - before.process, self.busy - before.busy
-        other = busy - process - (self.sampler - before.sampler)
+        other = busy - process - (self.harness - before.harness)
         whole = elapsed * cores
         return Shares(
             process=100 * process / elapsed,
@@ -87,14 +90,20 @@ def _percent(end: float | None, begin: float | None, elapsed: float) -> float | 
 
 
 class CpuProbe:
-    """Reads /proc and /sys, in part through psutil; the folders are where these two lie."""
+    """Reads /proc and /sys, in part through psutil; the folders are where these two lie.
+
+    ``harness_pid`` is the process that measures, an ancestor of the one under test, where the two
+    are not the same: its own time is nobody else's.
+    """
 
     def __init__(
         self,
         pid: int,
         proc_folder: Path = Path("/proc"),
         sys_folder: Path = Path("/sys"),
+        harness_pid: int | None = None,
     ) -> None:
+        self._harness = None if harness_pid is None else proc.Tree(harness_pid)
         self._process = proc_folder / str(pid)
         self._psutil = psutil.Process(pid)
         self._tree = proc.Tree(pid)
@@ -159,10 +168,12 @@ class CpuProbe:
         system, now = psutil.cpu_times(), time.monotonic()
         idle = system.idle + system.iowait
         guest = system.guest + system.guest_nice  # counted in user as well
+        process = self._tree.cpu_seconds(now)
+        client = self._harness.cpu_seconds(now) - process if self._harness else 0.0
         return Clocked(
             now=now,
-            process=self._tree.cpu_seconds(now),
-            sampler=time.process_time(),
+            process=process,
+            harness=time.process_time() + client,
             busy=sum(system) - idle - guest - system.steal,
             stolen=system.steal,
             waited=self._waited(),

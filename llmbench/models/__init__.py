@@ -14,6 +14,7 @@ from llmbench.models.origin import (
     describe,
     is_trained,
     served_name,
+    where,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "served_name",
+    "where",
 ]
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "is_trained",
     "locate",
     "served_name",
+    "where",
 ]
 
 BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
@@ -96,6 +97,11 @@ def served_name(options: ModelOptions) -> str | None:
     """Give the name in a source such as ``served:llama-3``, as its server has it; else None."""
     origin = locate(options.source)
     return origin.where or None if origin.kind == "served" else None
+
+
+def where(options: ModelOptions) -> str:
+    """Give what a source leads to, as a server is told it: a path, a hub id or a name."""
+    return locate(options.source).where
 
 
 def is_trained(options: ModelOptions) -> bool:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from llmbench.collectors.cpu import Clocked, CpuProbe, Shares, _doubts
 
-BEFORE = Clocked(now=10, process=100, sampler=1, busy=1000, stolen=5, waited=50)
+BEFORE = Clocked(now=10, process=100, harness=1, busy=1000, stolen=5, waited=50)
 QUIET = Shares(process=100, system=50, other=0, stolen=0, pressure=0)
 
 
 def test_shares_are_of_the_time_between_and_of_all_cores() -> None:
-    after = Clocked(now=12, process=103, sampler=1.1, busy=1005.1, stolen=5.4, waited=51)
+    after = Clocked(now=12, process=103, harness=1.1, busy=1005.1, stolen=5.4, waited=51)
     shares = after.shares_since(BEFORE, cores=4)
     assert shares.process == 150.0
     assert shares.system == pytest.approx(100 * 5.1 / 8)
@@ -32,9 +32,9 @@ def test_pressure_that_is_not_counted_has_no_share() -> None:
     assert after.shares_since(BEFORE, cores=1).pressure is None
 
 
-@given(process=st.floats(0, 100), sampler=st.floats(0, 1), busy=st.floats(0, 100))
-def test_others_never_use_less_than_nothing(process: float, sampler: float, busy: float) -> None:
-    after = Clocked(12, 100 + process, 1 + sampler, 1000 + busy, 5, 50)
+@given(process=st.floats(0, 100), harness=st.floats(0, 1), busy=st.floats(0, 100))
+def test_others_never_use_less_than_nothing(process: float, harness: float, busy: float) -> None:
+    after = Clocked(12, 100 + process, 1 + harness, 1000 + busy, 5, 50)
     assert after.shares_since(BEFORE, cores=2).other >= 0
 
 

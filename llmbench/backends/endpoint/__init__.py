@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from llmbench import caveats, models
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.endpoint import null
 from llmbench.backends.endpoint.client import Client, Target
+from llmbench.backends.endpoint.launched import Launched, launched
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.payload import Payload, head
 from llmbench.backends.endpoint.records import Accountant
@@ -46,18 +48,35 @@ class Endpoint:
 
         Raises InputError when it is not there, refuses us, or has no such model.
         """
-        options = self.options
-        context.on_stage("looking for the server")
-        host, port = resolve(options.base)
-        tls, credentials = options.tls(), options.credentials()
-        wanted = options.model or models.served_name(context.model)
-        name = served_model(options.base, credentials, tls, wanted)
-        server_name = options.base.hostname if tls else None
-        idle = options.max_idle if options.connections == "reuse" else 0.0
-        target = Target(
-            host, port, tls, server_name, options.stream, idle, options.retries, options.timeouts
-        )
-        yield _EndpointServer(options, context, name, target, _payload(options, context, name))
+        with self._running(context) as (options, started):
+            yield _opened(options, context, started)
+
+    @contextmanager
+    def _running(self, context: OpenContext) -> Iterator[tuple[EndpointOptions, Launched | None]]:
+        """Start the server where the scenario says so; give options that know its address."""
+        if self.options.server is None:
+            yield self.options, None
+            return
+        where = models.where(context.model)
+        with launched(self.options.server, where, context.log, context.on_stage) as started:
+            yield self.options.model_copy(update={"url": started.url}), started
+
+
+def _opened(
+    options: EndpointOptions, context: OpenContext, started: Launched | None
+) -> _EndpointServer:
+    context.on_stage("looking for the server")
+    host, port = resolve(options.base)
+    tls, credentials = options.tls(), options.credentials()
+    wanted = options.model or models.served_name(context.model)
+    name = served_model(options.base, credentials, tls, wanted)
+    server_name = options.base.hostname if tls else None
+    idle = options.max_idle if options.connections == "reuse" else 0.0
+    target = Target(
+        host, port, tls, server_name, options.stream, idle, options.retries, options.timeouts
+    )
+    payload = _payload(options, context, name)
+    return _EndpointServer(options, context, name, target, payload, started)
 
 
 def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payload:
@@ -93,6 +112,7 @@ class _EndpointServer:
     model: str
     target: Target
     payload: Payload
+    started: Launched | None
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
 
@@ -120,7 +140,7 @@ class _EndpointServer:
 
     def account(self) -> Account:
         settings = {
-            "url": self.options.url, "api": self.options.api, "model": self.model,
+            "url": self.options.base.geturl(), "api": self.options.api, "model": self.model,
             "stream": self.options.stream, "connections": self.options.connections,
         }  # fmt: skip
         return Account(
@@ -128,9 +148,10 @@ class _EndpointServer:
             effective=settings,
             counters=dict(self.counters),
             client=self.client,
+            cold_start={"load": self.started.ready_seconds} if self.started else {},
             reasons=dict.fromkeys(
                 ("import", "load", "compile", "first_token", "steady"),
-                "the server was running already",
+                "the server does not tell" if self.started else "the server was running already",
             ),
             caveats=tuple(self._caveats()),
         )
@@ -143,6 +164,11 @@ class _EndpointServer:
             yield caveats.counted_by_tokenizer(by_tokenizer, answers)
         if uneven := self.counters["answers_with_uneven_chunks"]:
             yield caveats.uneven_chunks(uneven, answers)
+
+    @property
+    def pid(self) -> int:
+        """The server's, where it was started here; else this client's own."""
+        return self.started.pid if self.started else os.getpid()
 
     @property
     def torch_model(self) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
 from llmbench.backends.endpoint.client import Timeouts
+from llmbench.backends.endpoint.launched import ServerOptions
 from llmbench.errors import InputError
 from llmbench.secrets import is_secret
 from llmbench.units import Seconds
@@ -61,8 +62,11 @@ def _no_literal(name: str, value: str) -> None:
 class EndpointOptions(plugins.Options):
     """``{kind: endpoint, url: "http://localhost:8000", api: chat}``."""
 
-    url: Annotated[str, AfterValidator(_url)] = Field(
-        description="of the server; /v1 is added where it has no path"
+    url: Annotated[str, AfterValidator(_url)] | None = Field(
+        default=None, description="of the server; /v1 is added where it has no path"
+    )
+    server: ServerOptions | None = Field(
+        default=None, description="a server to start and stop, in place of a url"
     )
     model: str | None = Field(
         default=None, min_length=1, description="as the server calls it; its first if unset"
@@ -93,10 +97,16 @@ class EndpointOptions(plugins.Options):
     total_timeout: Seconds = Field(default=600.0, gt=0)
     retries: int = Field(default=0, ge=0, description="of a request refused or cut before tokens")
 
+    @model_validator(mode="after")
+    def _has_a_server(self) -> EndpointOptions:
+        if (self.url is None) == (self.server is None):
+            raise ValueError("expected `url`, or `server` to start one")
+        return self
+
     @property
     def base(self) -> SplitResult:
         """The url with its path, /v1 where none is given."""
-        url = urlsplit(self.url)
+        url = urlsplit(self.url or "")
         return url if url.path else url._replace(path="/v1")
 
     @property
