@@ -63,6 +63,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests against servers of other projects; the first time compiles llama.cpp."""
+    session.install(*PINNED, "-e", ".[test,integration]")
+    session.run("pytest", "-m", "integration", *session.posargs)
+
+
+@nox.session
 def minimums(session: nox.Session) -> None:
     """Run the test suite on the oldest supported versions."""
     session.install("-c", "constraints-minimum.txt", "-e", ".[test]")

@@ -113,12 +113,13 @@ def unsteady_warmup(rounds: int) -> Caveat:
     )
 
 
-def requests_failed(failed: int, total: int) -> Caveat:
-    """Say that some requests did not get their answer."""
+def requests_failed(failed: int, total: int, commonest: str) -> Caveat:
+    """Say that some requests did not get their answer, and what most of them met."""
     return Caveat(
         "requests-failed",
-        f"{failed} of {total} measured requests failed or were not finished.",
-        "Latency figures cover the good ones only; see the errors by kind and lower the load.",
+        f"{failed} of {total} measured requests failed or were not finished; most of them:"
+        f" {commonest}.",
+        "Latency figures cover the good ones only; see the errors by kind.",
     )
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Value",
     "across",
     "across_summaries",
+    "commonest_error",
     "errors_by_kind",
     "quality_values",
     "summarise",
@@ -430,6 +431,17 @@ def errors_by_kind(run: Run) -> dict[str, int]:
     )
     counts = failed.group_by("kind").aggregate([("request_id", "count")]).to_pylist()
     return {row["kind"]: row["request_id_count"] for row in counts}
+
+
+def commonest_error(run: Run) -> str | None:
+    """Give the kind that most failed requests of a run have, with one message; None if none has."""
+    kinds = errors_by_kind(run)
+    if not kinds:
+        return None
+    kind = max(kinds, key=lambda kind: kinds[kind])
+    of_kind = run.records.filter(pc.equal(run.records["error_kind"], kind))
+    message = of_kind["error_message"][0].as_py() if of_kind.num_rows else None
+    return f"{kind}: {message}" if message else kind
 
 
 def series_mean(series: Series, window: tuple[float, float] | None) -> Value:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.metrics import METRICS, Observed, across, errors_by_kind, series_mean, summarise
+from llmbench.metrics import (
+    METRICS,
+    Observed,
+    across,
+    commonest_error,
+    errors_by_kind,
+    series_mean,
+    summarise,
+)
 from llmbench.record import Finish, Record, Series
 from llmbench.request import Phase
 from llmbench.run import Failure, Run, records_table
@@ -207,3 +215,14 @@ def test_latencies_equal_a_plain_computation_request_by_request(
         for r in ordered
     ]
     np.testing.assert_array_equal(observed.longest_gap, longest)
+
+
+def test_the_commonest_error_is_told_with_one_message() -> None:
+    failed: dict[str, Any] = {"finish": "error", "error_kind": "http-422"}
+    found = run(
+        record(0, 0.0, (), finish="unfinished"),
+        record(1, 0.1, (), **failed, error_message="no such field"),
+        record(2, 0.2, (), **failed, error_message="no such field"),
+    )
+    assert commonest_error(found) == "http-422: no such field"
+    assert commonest_error(run(record(0, 0.0, (1.0,)))) is None

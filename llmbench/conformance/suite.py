@@ -22,7 +22,7 @@ from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
 __all__ = ["Finding", "check_client", "check_server", "exchange"]
 
 PROMPT = "Count upwards from one, in words."
-TIMEOUTS: dict[str, Any] = {"first_token_timeout": 0.5, "total_timeout": 3.0}
+TIMEOUTS: dict[str, Any] = {"first_token_timeout": 1.0, "total_timeout": 5.0}
 UNKNOWN_MODEL = "a-model-that-nobody-has"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llmbench import caveats
 from llmbench.caveats import Caveat
-from llmbench.metrics import LATENCIES
+from llmbench.metrics import LATENCIES, commonest_error
 from llmbench.report.results import CaseResults, Results
 from llmbench.run import Failure
 from llmbench.stats import MIN_PROCESSES, percentile_floor
@@ -98,7 +98,8 @@ def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
 
 def _failures(case: CaseResults) -> Iterator[Caveat]:
     if case.failed_requests:
-        yield caveats.requests_failed(case.failed_requests, case.requests)
+        found = next(filter(None, map(commonest_error, case.runs)), "unknown")
+        yield caveats.requests_failed(case.failed_requests, case.requests, found)
 
 
 def _harness(case: CaseResults) -> Iterator[Caveat]:

@@ -69,11 +69,20 @@ def _opened(
     host, port = resolve(options.base)
     tls, credentials = options.tls(), options.credentials()
     wanted = options.model or models.served_name(context.model)
-    name = served_model(options.base, credentials, tls, wanted)
+    launched_with = models.where(context.model) if started else None
+    name = served_model(options.base, credentials, tls, wanted, launched_with)
     server_name = options.base.hostname if tls else None
     idle = options.max_idle if options.connections == "reuse" else 0.0
     target = Target(
-        host, port, tls, server_name, options.stream, idle, options.retries, options.timeouts
+        host,
+        port,
+        tls,
+        server_name,
+        options.stream,
+        _needs_done(options),
+        idle,
+        options.retries,
+        options.timeouts,
     )
     payload = _payload(options, context, name)
     return _EndpointServer(options, context, name, target, payload, started)
@@ -86,9 +95,15 @@ def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payl
         "Accept": "text/event-stream" if options.stream else "application/json",
         **options.credentials(),
     }
-    body = {**_settings(options, context, model), **options.body}
+    usual = options.server.whole.body if options.server else {}
+    body = {**_settings(options, context, model), **usual, **options.body}
     given = {key: value for key, value in body.items() if value is not None}
     return Payload(head(options.path, headers), given, chat=options.api == "chat")
+
+
+def _needs_done(options: EndpointOptions) -> bool:
+    usual = options.server is None or options.server.whole.needs_done
+    return usual if options.needs_done is None else options.needs_done
 
 
 def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Target:
     tls: SSLContext | None
     server_name: str | None
     streamed: bool
+    needs_done: bool
     max_idle: float
     retries: int
     timeouts: Timeouts
@@ -65,7 +66,8 @@ class Client:
     """One event loop's worth of load.
 
     ``payload`` gives the bytes of a request, HTTP head included. ``counts`` has what happened
-    beside the answers: connections opened, requests sent again. ``lags`` has, for every
+    beside the answers: connections opened, requests sent again, and kept connections that turned
+    out to be closed (their requests went over new ones). ``lags`` has, for every
     HEARTBEAT_SECONDS, by how many seconds the loop was late for it.
     """
 
@@ -110,24 +112,30 @@ class Client:
 
     def _send_due(self) -> None:
         for request, due in self._dispatch.take_due(self._clock.now()):
-            self._send(Exchange(request, due, self._target.streamed))
+            self._send(self._exchange(request, due))
         if (due_next := self._dispatch.next_due()) is not None:
             self._alarm.set(due_next - self._clock.now())
         elif self._dispatch.finished and not self._finished.done():
             self._finished.set_result(None)
 
     def _send(self, exchange: Exchange) -> None:
-        payload = self._payload(exchange.request)
+        exchange.payload = self._payload(exchange.request)
         if not exchange.retries:
             exchange.begun = self._clock.now()
-        idle = self._take_idle()
-        self._flying[exchange] = idle
-        if idle:
-            idle.send(exchange, payload)
+        if idle := self._take_idle():
+            self._flying[exchange] = idle
+            idle.send(exchange)
         else:
-            task = self._loop.create_task(self._send_anew(exchange, payload))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            self._send_over_new(exchange)
+
+    def _send_over_new(self, exchange: Exchange) -> None:
+        self._flying[exchange] = None
+        task = self._loop.create_task(self._connect_and_send(exchange))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _exchange(self, request: Request, due: float) -> Exchange:
+        return Exchange(request, due, self._target.streamed, self._target.needs_done)
 
     def _take_idle(self) -> Connection | None:
         oldest = self._clock.now() - self._target.max_idle
@@ -138,7 +146,7 @@ class Client:
             connection.close()
         return None
 
-    async def _send_anew(self, exchange: Exchange, payload: bytes) -> None:
+    async def _connect_and_send(self, exchange: Exchange) -> None:
         """Send over a connection of its own, which is part of what the request waits for."""
         target, began = self._target, self._clock.now()
         try:
@@ -156,13 +164,19 @@ class Client:
         self.counts["connections"] += 1
         exchange.connect_seconds = self._clock.now() - began
         self._flying[exchange] = connection
-        connection.send(exchange, payload)
+        connection.send(exchange)
 
     # -- back --------------------------------------------------------------------------------------
 
     def _on_end(self, connection: Connection, exchange: Exchange) -> None:
         if connection.reusable:
             self._idle.append(connection)
+        if exchange.fault and exchange.status is None and connection.uses > 1:
+            # the server gave up a kept connection just as we used it (RFC 9112, 9.3.1)
+            self.counts["stale_connections"] += 1
+            exchange.fault = None
+            self._send_over_new(exchange)
+            return
         self._conclude(exchange)
 
     def _conclude(self, exchange: Exchange) -> None:
@@ -179,13 +193,8 @@ class Client:
     def _retry(self, exchange: Exchange) -> None:
         self.counts["retries"] += 1
         delay = exchange.retry_after or FIRST_BACKOFF_SECONDS * 2**exchange.retries
-        again = Exchange(
-            exchange.request,
-            exchange.due,
-            exchange.streamed,
-            begun=exchange.begun,
-            retries=exchange.retries + 1,
-        )
+        again = self._exchange(exchange.request, exchange.due)
+        again.begun, again.retries = exchange.begun, exchange.retries + 1
         self._loop.call_later(delay, self._send, again)
 
     # -- time --------------------------------------------------------------------------------------

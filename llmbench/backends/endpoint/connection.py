@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._ends_at_eof = False
         self.idle_since = 0.0
+        self.uses = 0
         self.reusable = False
 
     # -- asyncio's side ----------------------------------------------------------------------------
@@ -72,14 +73,15 @@ class Connection(asyncio.Protocol):
 
     # -- the client's side -------------------------------------------------------------------------
 
-    def send(self, exchange: Exchange, payload: bytes) -> None:
+    def send(self, exchange: Exchange) -> None:
         """Put a request on the wire."""
         assert self._transport is not None  # noqa: S101 (connected before it is handed out)
         self._exchange = exchange
         self._headers = {}
         self._ends_at_eof = False
         self.reusable = False
-        self._transport.write(payload)
+        self.uses += 1
+        self._transport.write(exchange.payload)
 
     def close(self) -> None:
         """Hang up; an exchange still on it is over for the connection."""

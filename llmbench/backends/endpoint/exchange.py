@@ -32,12 +32,15 @@ class Exchange:
     """A request on its way: fed by a connection with bytes and the moments they were read.
 
     Times are seconds on the run's clock. ``stamps`` has an entry for each chunk that carried text,
-    ``texts`` what it said. The exchange is ``over`` when the answer is whole or ``fault`` is set.
+    ``texts`` what it said. A stream has to end with [DONE], or with a finish_reason where it
+    ``needs_done`` not. The exchange is ``over`` when the answer is whole or ``fault`` is set.
     """
 
     request: Request
     due: float
     streamed: bool
+    needs_done: bool = True
+    payload: bytes = b""
     begun: float = 0.0
     connect_seconds: float | None = None
     retries: int = 0
@@ -90,7 +93,7 @@ class Exchange:
         if self.status != OK:
             self.fail(f"http-{self.status}", _reason(bytes(self._plain)))
         elif self._reads_events:
-            self.fail("truncated", "the stream ended without [DONE]")
+            self._end_of_stream(now)
         elif self.streamed:
             self._refuse_plain()
         else:
@@ -134,6 +137,14 @@ class Exchange:
     def _whole(self, now: float) -> None:
         if chunk := self._chunk(bytes(self._plain)):
             self._take(now, chunk)
+            self.done_at = now
+
+    def _end_of_stream(self, now: float) -> None:
+        if self.needs_done:
+            self.fail("truncated", "the stream ended without [DONE]")
+        elif self.finish_reason is None:
+            self.fail("truncated", "the stream ended without a finish_reason")
+        else:
             self.done_at = now
 
     def _refuse_plain(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import psutil
 from pydantic import Field, model_validator
@@ -34,11 +34,13 @@ TOLD_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How a server is started and where it says that it is ready."""
+    """How a server is started, where it says that it is ready, and what it is asked and answers."""
 
     launch: str
     health: str
     environment: dict[str, str] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+    needs_done: bool = True
 
 
 PRESETS = {
@@ -50,7 +52,12 @@ PRESETS = {
     "llama-cpp-python": Preset(
         "{python} -m llama_cpp.server --model {model} --port {port}", "/v1/models"
     ),
-    "transformers": Preset("transformers serve {model} --port {port}", "/health"),
+    "transformers": Preset(
+        "transformers serve {model} --port {port}",
+        "/health",
+        body={"ignore_eos": None},
+        needs_done=False,
+    ),
     "tgi": Preset("text-generation-launcher --model-id {model} --port {port}", "/health"),
     "ollama": Preset("ollama serve", "/api/version", {"OLLAMA_HOST": "127.0.0.1:{port}"}),
 }  # fmt: skip
@@ -87,6 +94,8 @@ class ServerOptions(plugins.Options):
             f"{preset.launch} {self.arguments}",
             self.health or preset.health,
             {**preset.environment, **self.environment},
+            preset.body,
+            preset.needs_done,
         )
 
 

@@ -73,6 +73,10 @@ class EndpointOptions(plugins.Options):
     )
     api: Literal["chat", "completions"] = "chat"
     stream: bool = Field(default=True, description="ask for tokens one by one")
+    needs_done: bool | None = Field(
+        default=None,
+        description="whether [DONE] has to end a stream (true); else a finish_reason has to",
+    )
     usage: bool = Field(default=True, description="ask a stream for the server's count of tokens")
     body: dict[str, Any] = Field(
         default_factory=dict, description="more fields of the request; null leaves one out"

@@ -37,13 +37,16 @@ def served_model(
     headers: Mapping[str, str],
     tls: ssl.SSLContext | None,
     wanted: str | None,
+    launched_with: str | None = None,
 ) -> str:
     """Give the name to ask for: the one that is wanted, or the first that the server lists.
 
-    A server that lists nothing is taken at the word of whoever wants a name. Raises InputError
-    when there is no server, it refuses us, or it does not serve that name.
+    A server that lists nothing is taken at the word of whoever wants a name, or is asked for the
+    model that it was launched with. Raises InputError when there is no server, it refuses us, or
+    it does not serve that name.
     """
     names = _listed(url, headers, tls)
+    wanted = wanted or (None if names else launched_with)
     if wanted is None and not names:
         raise InputError(
             f"endpoint: {url.geturl()}/models names no model; set `model` on the backend"

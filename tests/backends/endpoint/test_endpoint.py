@@ -41,6 +41,7 @@ class Server(ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
         self.peers: set[tuple[str, int]] = set()
         self.first: list[tuple[int, dict[str, str]]] = []
+        self.hang_up_after = 0
 
     @property
     def url(self) -> str:
@@ -50,6 +51,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
+    answered = 0
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -58,6 +60,10 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, b'{"data": [{"id": "llama"}]}', {"Content-Type": "application/json"})
 
     def do_POST(self) -> None:
+        self.answered += 1
+        if self.answered > self.server.hang_up_after > 0:
+            self.close_connection = True
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append({"path": self.path, **body})
         self.server.headers.append(dict(self.headers))
@@ -179,6 +185,15 @@ def test_one_connection_is_used_again_and_again(serve: Serve, server: Server) ->
     records, account = serve(users(1), 3)
     assert len(server.peers) == account.counters["connections"] == 1
     assert [record.connect_seconds is None for record in records] == [False, True, True]
+
+
+def test_a_kept_connection_that_the_server_closed_is_made_good_once(
+    serve: Serve, server: Server
+) -> None:
+    server.hang_up_after = 1  # as servers do that restart a worker, without saying so
+    records, account = serve(users(1), 3)
+    assert [record.error_kind for record in records] == [None] * 3
+    assert account.counters["stale_connections"] == 2
 
 
 def test_every_request_can_have_a_connection_of_its_own(serve: Serve, server: Server) -> None:

