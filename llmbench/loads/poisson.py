@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from llmbench import plugins
 from llmbench.dispatch import Stop
-from llmbench.loads.schedule import Scheduled, offsets_until
+from llmbench.loads.schedule import Floats, Scheduled, offsets_until
 from llmbench.units import PerSecond
 
 __all__ = ["Poisson"]
@@ -31,7 +30,7 @@ class Poisson:
     def arrivals(self, stop: Stop, draws: np.random.Generator) -> Scheduled:
         """Draw the whole schedule."""
 
-        def gaps(count: int) -> NDArray[np.float64]:
+        def gaps(count: int) -> Floats:
             return -np.log1p(-draws.random(count)) / self.options.rate
 
         return Scheduled(offsets_until(stop, gaps))

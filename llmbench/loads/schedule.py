@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.dispatch import Arrivals, Stop
 
-__all__ = ["Load", "Scheduled", "offsets_until"]
+__all__ = ["Floats", "Load", "Scheduled", "Spacing", "by_rate", "offsets_until"]
+
+Floats = NDArray[np.float64]
+Spacing = Literal["constant", "poisson"]
 
 
 class Load(Protocol):
@@ -25,9 +28,9 @@ class Load(Protocol):
 class Scheduled:
     """Arrivals of an open loop: all due times are known before the clock starts."""
 
-    offsets: NDArray[np.float64]
+    offsets: Floats
 
-    def at_start(self) -> NDArray[np.float64]:
+    def at_start(self) -> Floats:
         """List every due time."""
         return self.offsets
 
@@ -36,18 +39,46 @@ class Scheduled:
         return
 
 
-def offsets_until(stop: Stop, gaps: Callable[[int], NDArray[np.float64]]) -> NDArray[np.float64]:
+def offsets_until(
+    stop: Stop,
+    gaps: Callable[[int], Floats],
+    when: Callable[[Floats], Floats] = lambda sums: sums,
+) -> Floats:
     """Add up gaps between arrivals until the stop rule is met.
 
-    ``gaps(k)`` draws the next k gaps in seconds. Returns ascending offsets in seconds.
+    ``gaps(k)`` draws the next k gaps, ``when`` turns their sums into seconds (as they are, by
+    default); a sum whose time never comes is infinity. Returns ascending offsets in seconds.
     """
-    drawn = gaps(stop.total if stop.total is not None else stop.warmup + 1)
-    offsets = np.cumsum(drawn)
+    drawn = _rounded(gaps(stop.total if stop.total is not None else stop.warmup + 1))
+    offsets = _finite(when(np.cumsum(drawn)))
     if stop.duration is None or stop.warmup >= len(offsets):
         return offsets
     end = offsets[stop.warmup] + stop.duration
-    while stop.requests is None and offsets[-1] < end:
-        drawn = np.append(drawn, gaps(len(drawn) + 64))
-        offsets = np.cumsum(drawn)
-    within: NDArray[np.float64] = offsets[offsets < end]
+    while stop.requests is None and len(offsets) == len(drawn) and offsets[-1] < end:
+        drawn = np.append(drawn, _rounded(gaps(len(drawn) + 64)))
+        offsets = _finite(when(np.cumsum(drawn)))
+    within: Floats = offsets[offsets < end]
     return within
+
+
+def _rounded(gaps: Floats) -> Floats:
+    """Round to 1e-9, so that a logarithm's last bit, which machines differ in, shifts nothing."""
+    return np.round(gaps, 9)
+
+
+def _finite(offsets: Floats) -> Floats:
+    return offsets[np.isfinite(offsets)]
+
+
+def by_rate(
+    stop: Stop, spacing: Spacing, draws: np.random.Generator, when: Callable[[Floats], Floats]
+) -> Floats:
+    """Place arrivals of a rate that changes with time, until the stop rule is met.
+
+    ``when(n)`` tells when n arrivals are expected to have come: the inverse of the rate's integral.
+    Poisson arrivals are those of rate 1 seen through it (Çinlar, Introduction to Stochastic
+    Processes, 1975). Returns ascending offsets in seconds.
+    """
+    if spacing == "poisson":
+        return offsets_until(stop, lambda k: -np.log1p(-draws.random(k)), when)
+    return offsets_until(stop, np.ones, lambda sums: when(sums - 1))  # the first at once

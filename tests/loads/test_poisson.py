@@ -28,9 +28,7 @@ def test_different_seeds_give_different_schedules() -> None:
 
 
 def test_the_schedule_of_a_seed_is_the_same_on_every_machine() -> None:
-    assert offsets(4, Stop(requests=3)) == pytest.approx(
-        [0.14337448429995212, 0.14517614243956906, 0.5794908348095549], rel=1e-12
-    )
+    assert offsets(4, Stop(requests=3)).tolist() == [0.143374484, 0.145176142, 0.579490834]
 
 
 def test_gaps_are_exponential() -> None:
