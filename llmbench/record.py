@@ -19,8 +19,8 @@ Finish = Literal["length", "eos", "error", "unfinished"]
 class Record:
     """One request from its due time to its last token.
 
-    ``due`` is when the schedule wanted it sent, ``sent`` when it reached the backend, ``started``
-    when the backend first worked on it. ``token_times`` has one stamp per chunk and
+    ``due`` is when the schedule wanted it sent, ``sent`` when it reached the backend (None: never),
+    ``started`` when the backend first worked on it. ``token_times`` has one stamp per chunk and
     ``token_counts`` how many tokens came with it, so a chunk of k tokens is one gap and k tokens.
     ``output_ids`` are kept only when the scenario asks for them. Of an endpoint,
     ``connect_seconds`` is the time to connect where a connection was opened, ``first_content`` the
@@ -30,7 +30,7 @@ class Record:
     request_id: int
     phase: Phase
     due: float
-    sent: float
+    sent: float | None
     started: float | None
     token_times: tuple[float, ...]
     token_counts: tuple[int, ...]

@@ -202,6 +202,12 @@ class Scenario(plugins.Options):
     warmup: int = Field(
         default=0, ge=0, description="requests sent first and cut from every metric"
     )
+    max_in_flight: int | None = Field(
+        default=None, ge=1, description="of an open load; due times stay as they are"
+    )
+    behind: Literal["wait", "drop"] = Field(
+        default="wait", description="what becomes of a request that falls due beyond that"
+    )
     repeats: int = Field(default=1, ge=1, description="fresh processes for each case")
     engine: EngineOptions = EngineOptions()
     sampling: SamplingOptions = SamplingOptions()
@@ -225,6 +231,8 @@ class Scenario(plugins.Options):
     def _stops(self) -> Scenario:
         if self.requests is None and self.duration is None:
             raise ValueError("expected `requests` or `duration`, so that the load ends")
+        if self.behind == "drop" and self.max_in_flight is None:
+            raise ValueError("`behind: drop` needs `max_in_flight`, the limit that it is about")
         return self
 
 

@@ -22,9 +22,10 @@ import numpy as np
 from llmbench import environment, models, plugins, scenario_file, store
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.collectors.sampler import watch
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch, Limit, Stop
 from llmbench.errors import InputError, MeasurementError
 from llmbench.quality_pass import breaches, examine
+from llmbench.record import Record
 from llmbench.request import Phase, Request
 from llmbench.run import Run, records_table
 from llmbench.scenario import Case
@@ -115,6 +116,7 @@ def measure(case: Case, job: Job, events: Events) -> Run:
             origin = time.monotonic() - clock.now()
             total = load.dispatch.total
             records = server.serve(load.dispatch, clock, lambda n: events.progress(n, total))
+            records += [_dropped(request, due) for request, due in load.dispatch.dropped]
         account = server.account()
         quality = examine(case, job.repeat, server, context, load.prompts)
     events.stage("storing")
@@ -133,6 +135,24 @@ def measure(case: Case, job: Job, events: Events) -> Run:
         facts={**watched.facts, "schedule_sha256": load.digest},
         quality=quality,
         caveats=(*account.caveats, *watched.caveats, *breaches(case, quality)),
+    )
+
+
+def _dropped(request: Request, due: float) -> Record:
+    return Record(
+        request_id=request.id,
+        phase=request.phase,
+        due=due,
+        sent=None,
+        started=None,
+        token_times=(),
+        token_counts=(),
+        prompt_tokens=len(request.prompt),
+        max_new_tokens=request.max_new_tokens,
+        finish="error",
+        error_kind="dropped",
+        error_message="fell due with `max_in_flight` requests in flight",
+        prompt_id=request.prompt_id,
     )
 
 
@@ -174,8 +194,9 @@ class _Load:
         likewise = part.arrivals(little, stream(scenario.seed, "arrivals"))
         offsets = np.asarray(arrivals.at_start(), dtype=np.float64)
         pool = _draw(case, stop.total or max(len(offsets), POOL))
-        dispatch = Dispatch(_endless(pool, scenario.warmup), arrivals, stop)
-        sample = Dispatch(_endless(pool, 0), likewise, little)
+        limit = Limit(scenario.max_in_flight, scenario.behind)
+        dispatch = Dispatch(_Endless(pool, scenario.warmup), arrivals, stop, limit)
+        sample = Dispatch(_Endless(pool, 0), likewise, little, limit)
         prompts = [request.prompt for request in pool]
         return cls(dispatch, sample, _demand(pool), prompts, _digest(offsets, pool))
 
@@ -190,11 +211,17 @@ def _draw(case: Case, wanted: int) -> list[Request]:
     return [r if r.text else replace(r, text=tokenizer.decode(r.prompt)) for r in pool]
 
 
-def _endless(pool: Sequence[Request], warmup: int) -> Iterator[Request]:
-    """Number the requests and mark the warm-up; begin again where a long run uses all of them."""
-    for number in count():
-        phase: Phase = "warmup" if number < warmup else "measured"
-        yield replace(pool[number % len(pool)], id=number, phase=phase)
+@dataclass(frozen=True, slots=True)
+class _Endless:
+    """The requests numbered, the warm-up marked; a long run begins again with the first."""
+
+    pool: Sequence[Request]
+    warmup: int
+
+    def __iter__(self) -> Iterator[Request]:
+        for number in count():
+            phase: Phase = "warmup" if number < self.warmup else "measured"
+            yield replace(self.pool[number % len(self.pool)], id=number, phase=phase)
 
 
 def _demand(pool: Sequence[Request]) -> Demand:

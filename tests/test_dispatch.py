@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch, Limit, Stop
 from llmbench.loads.closed import Closed
 from llmbench.loads.schedule import Scheduled
 from llmbench.request import Request
@@ -108,7 +108,7 @@ def test_warm_up_requests_are_sent_besides_the_measured_ones() -> None:
 def test_a_duration_counts_from_the_first_measured_request() -> None:
     dispatch = open_loop(0.0, 10.0, 14.9, 15.0, stop=Stop(warmup=1, duration=5.0))
     assert ids(dispatch.take_due(100.0)) == [0, 1, 2]
-    assert dispatch.exhausted
+    assert dispatch.next_due() is None
 
 
 def test_a_closed_loop_sends_nothing_after_its_duration() -> None:
@@ -139,3 +139,94 @@ def test_a_closed_loop_never_exceeds_its_concurrency_and_sends_each_request_once
         now += services[done % 50]
         dispatch.finish(done, now)
     assert seen == list(range(requests))
+
+
+def limited(limit: Limit, *offsets: float) -> Dispatch:
+    stop = Stop(requests=len(offsets))
+    return Dispatch(endless(), Scheduled(np.array(offsets)), stop, limit)
+
+
+def test_no_more_are_in_flight_than_allowed_and_due_times_stay() -> None:
+    dispatch = limited(Limit(2), 0.0, 0.1, 0.2)
+    assert ids(dispatch.take_due(1.0)) == [0, 1]
+    assert dispatch.next_due() is None
+    assert not dispatch.finished
+    dispatch.finish(0, 2.0)
+    assert [(request.id, due) for request, due in dispatch.take_due(2.0)] == [(2, 0.2)]
+
+
+def test_what_falls_due_while_there_is_no_room_can_be_dropped() -> None:
+    dispatch = limited(Limit(1, "drop"), 0.0, 0.1, 0.2, 0.5)
+    assert ids(dispatch.take_due(0.0)) == [0]
+    dispatch.finish(0, 0.3)  # 1 and 2 fell due before that
+    assert dispatch.take_due(0.3) == []
+    assert ids(dispatch.take_due(0.5)) == [3]
+    assert [(request.id, due) for request, due in dispatch.dropped] == [(1, 0.1), (2, 0.2)]
+    dispatch.finish(3, 0.6)
+    assert dispatch.finished
+    assert dispatch.completed == 4
+
+
+def test_what_is_only_late_is_not_dropped() -> None:
+    dispatch = limited(Limit(2, "drop"), 0.0, 0.1)
+    assert ids(dispatch.take_due(5.0)) == [0, 1]
+    assert dispatch.dropped == []
+
+
+def sent(dispatch: Dispatch) -> list[tuple[float, int]]:
+    """Everything that a load sends when every request is answered at once."""
+    taken: list[tuple[float, int]] = []
+    while (due := dispatch.next_due()) is not None:
+        for request, moment in dispatch.take_due(due):
+            taken.append((moment, request.id))
+            dispatch.finish(request.id, moment + 0.25)
+    assert dispatch.finished
+    return taken
+
+
+@given(
+    st.lists(st.floats(0, 50), max_size=40).map(sorted),
+    st.integers(0, 5),
+    st.integers(1, 5),
+)
+def test_the_stripes_of_an_open_load_are_the_whole_load(
+    offsets: list[float], warmup: int, clients: int
+) -> None:
+    stop = Stop(warmup=min(warmup, len(offsets)), requests=len(offsets) - min(warmup, len(offsets)))
+
+    def whole() -> Dispatch:
+        return Dispatch([Request(n, (1,), 1) for n in range(len(offsets))],
+                        Scheduled(np.array(offsets, dtype=float)), stop)  # fmt: skip
+
+    parts = [sent(whole().stripe(index, clients)) for index in range(clients)]
+    assert sorted(pair for part in parts for pair in part) == sorted(sent(whole()))
+
+
+@given(st.integers(1, 6), st.integers(1, 30), st.integers(1, 4))
+def test_the_stripes_of_a_closed_load_have_all_its_users_and_requests(
+    concurrency: int, requests: int, clients: int
+) -> None:
+    stop = Stop(requests=requests)
+    users = Closed(Closed.Options(concurrency=concurrency))
+    pool = [Request(n, (1,), 1) for n in range(requests)]
+    parts = []
+    for index in range(clients):
+        arrivals = users.arrivals(stop, np.random.default_rng(0))
+        part = Dispatch(pool, arrivals, stop).stripe(index, clients)
+        parts.append((sum(due == 0 for due, _ in sent(part)), part))
+    assert sum(starts for starts, _ in parts) == min(concurrency, requests)
+    if clients <= concurrency:
+        assert sum(part.completed for _, part in parts) == requests
+
+
+def test_the_users_of_different_clients_think_for_different_times() -> None:
+    stop = Stop(requests=100)
+    whole = closed_loop(2, stop, think_time=1.0)
+    draws = [sent(closed_loop(2, stop, think_time=1.0).stripe(index, 2))[1][0] for index in (0, 1)]
+    assert draws[0] != draws[1]
+    assert whole.stripe(0, 2).total == 50
+
+
+def test_a_limit_is_shared_out_and_leaves_everybody_room_for_one() -> None:
+    assert [Limit(5).stripe(index, 3).in_flight for index in range(3)] == [2, 2, 1]
+    assert [Limit(1).stripe(index, 2).in_flight for index in range(2)] == [1, 1]

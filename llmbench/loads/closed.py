@@ -26,6 +26,11 @@ class _Users:
     def after_finish(self, now: float) -> float:
         return now + self._think()
 
+    def stripe(self, index: int, count: int) -> _Users:
+        """Give a client's share of the users, who think for times of their own."""
+        users = len(range(index, self.concurrency, count))
+        return _Users(users, self.mean_think_time, self.draws.spawn(count)[index])
+
     def _think(self) -> float:
         return -self.mean_think_time * float(np.log1p(-self.draws.random()))
 

@@ -38,6 +38,10 @@ class Scheduled:
         """Bring about nothing: an open loop ignores how the backend is doing."""
         return
 
+    def stripe(self, index: int, count: int) -> Scheduled:
+        """Give every count-th due time from ``index`` on."""
+        return Scheduled(self.offsets[index::count])
+
 
 def offsets_until(
     stop: Stop,
