@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
-import resource
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmbench import caveats, models
 from llmbench.backends.base import Account, Demand, OpenContext
-from llmbench.backends.endpoint import null
-from llmbench.backends.endpoint.client import Client, Target
+from llmbench.backends.endpoint import clients, null
+from llmbench.backends.endpoint.client import Target
+from llmbench.backends.endpoint.clients import Clients
 from llmbench.backends.endpoint.launched import Launched, launched
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.payload import Payload, head
 from llmbench.backends.endpoint.records import Accountant
 from llmbench.backends.endpoint.server_info import resolve, served_model
-from llmbench.backends.endpoint.watched import watched
-from llmbench.backends.garbage import frozen_garbage
+from llmbench.backends.endpoint.serving import Served, serve
 from llmbench.caveats import Caveat
 from llmbench.clock import Clock, MonotonicClock
 from llmbench.dispatch import Dispatch
 from llmbench.record import Record
 
 __all__ = ["Endpoint"]
+
+LEAD_SECONDS = 1.0
 
 
 class Endpoint:
@@ -48,8 +50,11 @@ class Endpoint:
 
         Raises InputError when it is not there, refuses us, or has no such model.
         """
-        with self._running(context) as (options, started):
-            yield _opened(options, context, started)
+        with (
+            self._running(context) as (options, started),
+            _opened(options, context, started) as server,
+        ):
+            yield server
 
     @contextmanager
     def _running(self, context: OpenContext) -> Iterator[tuple[EndpointOptions, Launched | None]]:
@@ -62,30 +67,27 @@ class Endpoint:
             yield self.options.model_copy(update={"url": started.url}), started
 
 
+@contextmanager
 def _opened(
     options: EndpointOptions, context: OpenContext, started: Launched | None
-) -> _EndpointServer:
+) -> Iterator[_EndpointServer]:
     context.on_stage("looking for the server")
-    host, port = resolve(options.base)
-    tls, credentials = options.tls(), options.credentials()
+    address = resolve(options.base)
+    target = options.target(*address)
     wanted = options.model or models.served_name(context.model)
     launched_with = models.where(context.model) if started else None
-    name = served_model(options.base, credentials, tls, wanted, launched_with)
-    server_name = options.base.hostname if tls else None
-    idle = options.max_idle if options.connections == "reuse" else 0.0
-    target = Target(
-        host,
-        port,
-        tls,
-        server_name,
-        options.stream,
-        _needs_done(options),
-        idle,
-        options.retries,
-        options.timeouts,
-    )
+    name = served_model(options.base, options.credentials(), target.tls, wanted, launched_with)
     payload = _payload(options, context, name)
-    return _EndpointServer(options, context, name, target, payload, started)
+    with _clients(options, address, payload) as clients:
+        yield _EndpointServer(options, context, name, target, payload, started, clients)
+
+
+def _clients(
+    options: EndpointOptions, address: tuple[str, int], payload: Payload
+) -> AbstractContextManager[Clients | None]:
+    if options.clients == 1:
+        return nullcontext()
+    return clients.started(options, address, payload)
 
 
 def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payload:
@@ -99,11 +101,6 @@ def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payl
     body = {**_settings(options, context, model), **usual, **options.body}
     given = {key: value for key, value in body.items() if value is not None}
     return Payload(head(options.path, headers), given, chat=options.api == "chat")
-
-
-def _needs_done(options: EndpointOptions) -> bool:
-    usual = options.server is None or options.server.whole.needs_done
-    return usual if options.needs_done is None else options.needs_done
 
 
 def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dict[str, Any]:
@@ -128,35 +125,42 @@ class _EndpointServer:
     target: Target
     payload: Payload
     started: Launched | None
+    clients: Clients | None
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
 
-    def new_clock(self) -> Clock:
-        return MonotonicClock()
+    def new_clock(self) -> MonotonicClock:
+        """Start the clock; where several clients are to get their parts first, in a moment."""
+        return MonotonicClock(time.monotonic() + (LEAD_SECONDS if self.clients else 0.0))
 
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve a load from within this process: what is seen then is the client's own doing."""
         self.context.on_stage("calibrating the client")
-        client = Client(self.target, self.payload, self.new_clock(), lambda _: None, null.connect)
-        self.client |= {f"floor_{name}": value for name, value in watched(client, dispatch).items()}
+        served = serve(self.target, self.payload, dispatch, MonotonicClock(), connect=null.connect)
+        self.client |= {f"floor_{name}": value for name, value in served.took.items()}
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:
-        _raise_limit_of_files()
-        client = Client(self.target, self.payload, clock, on_progress)
-        with frozen_garbage() as collections:
-            self.client |= watched(client, dispatch)
+        served = self._served(dispatch, clock, on_progress)
         accountant = Accountant(self.context, models.load_tokenizer(self.context.model))
-        records = [accountant.record(exchange) for exchange in client.exchanges]
-        self.counters = client.counts + accountant.counts
-        self.counters["gc_collections"] = len(collections)
+        records = [accountant.record(exchange) for exchange in served.exchanges]
+        self.client |= served.took
+        self.counters = served.counts + accountant.counts
         return records
+
+    def _served(
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+    ) -> Served:
+        if self.clients:
+            return self.clients.serve(dispatch, clock, on_progress)
+        return serve(self.target, self.payload, dispatch, clock, on_progress)
 
     def account(self) -> Account:
         settings = {
             "url": self.options.base.geturl(), "api": self.options.api, "model": self.model,
             "stream": self.options.stream, "connections": self.options.connections,
+            "clients": self.options.clients,
         }  # fmt: skip
         return Account(
             requested={**settings, "model": self.options.model or self.model},
@@ -191,9 +195,3 @@ class _EndpointServer:
 
     def scorer(self, demand: Demand) -> None:
         """Show no logits: they stay on the server."""
-
-
-def _raise_limit_of_files() -> None:
-    """Allow as many connections as the system lets this process have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

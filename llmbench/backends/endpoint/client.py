@@ -16,7 +16,7 @@ from llmbench.clock import Clock
 from llmbench.dispatch import Dispatch
 from llmbench.request import Request
 
-__all__ = ["Client", "Target", "Timeouts", "connect"]
+__all__ = ["Client", "Connect", "Payloads", "Target", "Timeouts", "connect"]
 
 SWEEP_SECONDS = 0.05
 HEARTBEAT_SECONDS = 0.01
@@ -51,6 +51,7 @@ class Target:
     timeouts: Timeouts
 
 
+Payloads = Callable[[Request], bytes]
 Connect = Callable[[Target, Callable[[], Connection]], Awaitable[Connection]]
 
 
@@ -74,7 +75,7 @@ class Client:
     def __init__(
         self,
         target: Target,
-        payload: Callable[[Request], bytes],
+        payload: Payloads,
         clock: Clock,
         on_progress: Callable[[int], None],
         connect: Connect = connect,
@@ -185,6 +186,7 @@ class Client:
         if _may_help(exchange) and exchange.retries < self._target.retries:
             self._retry(exchange)
             return
+        exchange.payload = b""
         self.exchanges.append(exchange)
         self._dispatch.finish(exchange.request.id, exchange.done_at or self._clock.now())
         self._on_progress(self._dispatch.completed)

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
-from llmbench.backends.endpoint.client import Timeouts
+from llmbench.backends.endpoint.client import Target, Timeouts
 from llmbench.backends.endpoint.launched import ServerOptions
 from llmbench.errors import InputError
 from llmbench.secrets import is_secret
@@ -99,6 +99,7 @@ class EndpointOptions(plugins.Options):
     connect_timeout: Seconds = Field(default=10.0, gt=0)
     first_token_timeout: Seconds = Field(default=300.0, gt=0)
     total_timeout: Seconds = Field(default=600.0, gt=0)
+    clients: int = Field(default=1, ge=1, le=64, description="processes that share the load")
     retries: int = Field(default=0, ge=0, description="of a request refused or cut before tokens")
 
     @model_validator(mode="after")
@@ -118,10 +119,21 @@ class EndpointOptions(plugins.Options):
         """The path that requests are sent to."""
         return self.base.path + PATHS[self.api]
 
-    @property
-    def timeouts(self) -> Timeouts:
-        """How long to wait for what."""
-        return Timeouts(self.connect_timeout, self.first_token_timeout, self.total_timeout)
+    def target(self, host: str, port: int) -> Target:
+        """Say where requests go and how, given the address; see ``tls`` for what it raises."""
+        tls = self.tls()
+        usual = self.server is None or self.server.whole.needs_done
+        return Target(
+            host=host,
+            port=port,
+            tls=tls,
+            server_name=self.base.hostname if tls else None,
+            streamed=self.stream,
+            needs_done=usual if self.needs_done is None else self.needs_done,
+            max_idle=self.max_idle if self.connections == "reuse" else 0.0,
+            retries=self.retries,
+            timeouts=Timeouts(self.connect_timeout, self.first_token_timeout, self.total_timeout),
+        )
 
     def credentials(self) -> dict[str, str]:
         """Give the headers that the scenario adds, filled in from the environment.

@@ -212,6 +212,26 @@ def test_a_closed_loop_asks_again_when_it_is_answered(serve: Serve, server: Serv
     assert len(server.peers) <= 3
 
 
+@pytest.mark.parametrize("arrivals", [Scheduled(np.arange(12) / 50), users(4)])
+def test_several_clients_send_each_request_once_and_on_one_clock(
+    serve: Serve, server: Server, arrivals: Arrivals
+) -> None:
+    records, account = serve(arrivals, 12, clients=3)
+    assert [record.request_id for record in records] == list(range(12))
+    assert sorted(asked["messages"][0]["content"] for asked in server.asked) == sorted(
+        f"prompt {number}" for number in range(12)
+    )
+    if isinstance(arrivals, Scheduled):
+        assert [record.due for record in records] == arrivals.offsets.tolist()
+    assert all((record.sent or 0.0) >= record.due for record in records)
+    assert account.client["core_share"]
+
+
+def test_there_are_no_more_clients_than_have_something_to_do(serve: Serve) -> None:
+    records, _ = serve(users(1), 4, clients=3)
+    assert [record.request_id for record in records] == [0, 1, 2, 3]
+
+
 def test_a_refused_request_is_sent_again_where_that_is_asked_for(
     serve: Serve, server: Server
 ) -> None:
