@@ -66,6 +66,7 @@ def begin(source: Source, folder: Path) -> RunSet:
     for case in source.cases:
         plugins.require("backend", case.backend.kind)
         models.check_source(case.scenario.model)
+        _check_workload(case)
         if quality := case.scenario.quality:
             plugins.require("backend", quality.reference.kind)
             read_text(quality)
@@ -81,6 +82,13 @@ def begin(source: Source, folder: Path) -> RunSet:
     )
     store.create(run_set)
     return run_set
+
+
+def _check_workload(case: Case) -> None:
+    """Read what a workload reads, where it reads files, before anything is measured."""
+    part = plugins.find("workload", case.scenario.workload.kind)
+    if hasattr(part, "check"):
+        part(case.scenario.workload).check()
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:

@@ -30,6 +30,7 @@ from llmbench.request import Phase, Request
 from llmbench.run import Run, records_table
 from llmbench.scenario import Case
 from llmbench.streams import stream
+from llmbench.workloads.base import Workload
 
 __all__ = ["Events", "Job", "main", "measure"]
 
@@ -188,12 +189,15 @@ class _Load:
     def of(cls, case: Case) -> _Load:
         scenario = case.scenario
         stop = Stop(scenario.warmup, scenario.requests, scenario.duration)
+        workload = plugins.find("workload", scenario.workload.kind)(scenario.workload)
         part = plugins.find("load", scenario.load.kind)(scenario.load)
+        if hasattr(part, "following"):
+            part = part.following(workload)
         arrivals = part.arrivals(stop, stream(scenario.seed, "arrivals"))
         little = Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
         likewise = part.arrivals(little, stream(scenario.seed, "arrivals"))
         offsets = np.asarray(arrivals.at_start(), dtype=np.float64)
-        pool = _draw(case, stop.total or max(len(offsets), POOL))
+        pool = _draw(case, workload, stop.total or max(len(offsets), POOL))
         limit = Limit(scenario.max_in_flight, scenario.behind)
         dispatch = Dispatch(_Endless(pool, scenario.warmup), arrivals, stop, limit)
         sample = Dispatch(_Endless(pool, 0), likewise, little, limit)
@@ -201,9 +205,8 @@ class _Load:
         return cls(dispatch, sample, _demand(pool), prompts, _digest(offsets, pool))
 
 
-def _draw(case: Case, wanted: int) -> list[Request]:
+def _draw(case: Case, workload: Workload, wanted: int) -> list[Request]:
     scenario = case.scenario
-    workload = plugins.find("workload", scenario.workload.kind)(scenario.workload)
     tokenizer = models.load_tokenizer(scenario.model)
     pool = islice(workload.requests(tokenizer, scenario.seed), wanted)
     if not getattr(plugins.find("backend", case.backend.kind), "sends_text", False):

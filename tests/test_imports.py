@@ -22,7 +22,7 @@ LAYERS = [
     {"loads", "workloads", "backends"},
     {"compress", "quality"},
     {"engine", "collectors", "models"},
-    {"scenario_file", "scenario", "metrics", "stats", "run", "plugins", "environment"},
+    {"scenario_file", "scenario", "metrics", "stats", "run", "plugins", "environment", "traces"},
     {"request", "record", "caveats", "dispatch", "clock", "streams"},
     {"errors", "units", "secrets"},
 ]

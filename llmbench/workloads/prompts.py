@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import count
@@ -18,6 +17,7 @@ from llmbench.request import Request
 from llmbench.streams import stream
 from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.lengths import Length, Lengths
+from llmbench.workloads.texts import Tokenised, shuffled
 
 __all__ = ["Prompt", "Prompts", "Task", "read_prompts"]
 
@@ -64,16 +64,9 @@ class Prompts:
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield the tokenised prompts, without end."""
         lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
-        prompts = [_tokenise(prompt, tokenizer) for prompt in self._chosen()]
-        for number, prompt, length in zip(count(), _shuffled(prompts, seed), lengths, strict=False):
-            yield Request(
-                number,
-                prompt.ids,
-                length,
-                text=prompt.text,
-                prompt_id=prompt.id,
-                tokenise_seconds=prompt.tokenise_seconds,
-            )
+        texts = [Tokenised.of(p.id, p.prompt, tokenizer) for p in self._chosen()]
+        for number, text, length in zip(count(), shuffled(texts, seed), lengths, strict=False):
+            yield text.request(number, length)
 
     def _chosen(self) -> list[Prompt]:
         language = self.options.language
@@ -81,23 +74,3 @@ class Prompts:
         if not chosen:
             raise InputError(f"task {self.options.task!r} has no prompts in {language!r}")
         return chosen
-
-
-@dataclass(frozen=True, slots=True)
-class _Tokenised:
-    id: str
-    text: str
-    ids: tuple[int, ...]
-    tokenise_seconds: float
-
-
-def _tokenise(prompt: Prompt, tokenizer: Tokenizer) -> _Tokenised:
-    began = time.monotonic()
-    ids = tuple(tokenizer.encode(prompt.prompt))
-    return _Tokenised(prompt.id, prompt.prompt, ids, time.monotonic() - began)
-
-
-def _shuffled(prompts: Sequence[_Tokenised], seed: int) -> Iterator[_Tokenised]:
-    draws = stream(seed, "order of prompts")
-    while True:
-        yield from (prompts[index] for index in draws.permutation(len(prompts)))

@@ -1,0 +1,168 @@
+"""Request traces of real services, read into one shape.
+
+Azure's (2023, 2024): https://github.com/Azure/AzurePublicDataset; Mooncake's:
+https://github.com/kvcache-ai/Mooncake; BurstGPT's: https://github.com/HPMLL/BurstGPT; and our own.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+from llmbench.errors import InputError
+
+__all__ = ["FORMATS", "Format", "TraceRow", "read"]
+
+Format = Literal["auto", "azure", "mooncake", "burstgpt", "llmbench"]
+MOST_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One request of a trace: when it came, in seconds since some origin, and its lengths.
+
+    ``blocks`` names the blocks of its prompt where the trace tells: prompts that begin with equal
+    blocks share a prefix.
+    """
+
+    time: float
+    prompt_tokens: int
+    output_tokens: int
+    blocks: tuple[int, ...] = ()
+
+
+class _Line(BaseModel):
+    """A line of a trace as it stands in the file."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    prompt_tokens: PositiveInt
+    output_tokens: NonNegativeInt
+
+    def row(self, time: float, blocks: tuple[int, ...] = ()) -> TraceRow:
+        return TraceRow(time, self.prompt_tokens, self.output_tokens, blocks)
+
+
+class _Azure(_Line):
+    moment: datetime = Field(alias="TIMESTAMP")
+    prompt_tokens: PositiveInt = Field(alias="ContextTokens")
+    output_tokens: NonNegativeInt = Field(alias="GeneratedTokens")
+
+    def read(self) -> TraceRow:
+        moment = self.moment if self.moment.tzinfo else self.moment.replace(tzinfo=UTC)
+        return self.row(moment.timestamp())
+
+
+class _Mooncake(_Line):
+    milliseconds: float = Field(alias="timestamp", ge=0)
+    prompt_tokens: PositiveInt = Field(alias="input_length")
+    output_tokens: NonNegativeInt = Field(alias="output_length")
+    hash_ids: tuple[int, ...] = ()
+
+    def read(self) -> TraceRow:
+        return self.row(self.milliseconds / 1000, self.hash_ids)
+
+
+class _BurstGpt(_Line):
+    seconds: float = Field(alias="Timestamp", ge=0)
+    prompt_tokens: PositiveInt = Field(alias="Request tokens")
+    output_tokens: NonNegativeInt = Field(alias="Response tokens")
+
+    def read(self) -> TraceRow:
+        return self.row(self.seconds)
+
+
+class _Own(_Line):
+    model_config = ConfigDict(extra="forbid")
+
+    time: float = Field(ge=0)
+    blocks: tuple[int, ...] = ()
+
+    def read(self) -> TraceRow:
+        return self.row(self.time, self.blocks)
+
+
+FORMATS: dict[str, type[Any]] = {
+    "azure": _Azure,
+    "mooncake": _Mooncake,
+    "burstgpt": _BurstGpt,
+    "llmbench": _Own,
+}
+
+
+def read(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (what the key is called)
+    """Read a trace, ordered by time; requests that got no answer then are left out.
+
+    Raises InputError when it cannot be read, is of no known format, is empty, or has lines that
+    are malformed, each with its number.
+    """
+    lines = _lines(path)
+    shape = FORMATS[_recognised(path, lines) if format == "auto" else format]
+    rows = [row for row in _rows(path, lines, shape) if row.output_tokens]
+    if not rows:
+        raise InputError(f"{path}: holds no request that was answered; expected a trace of some")
+    return sorted(rows, key=lambda row: row.time)
+
+
+def _lines(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
+    """Give every line that is not empty with its number; a text is what is no JSON."""
+    try:
+        text = path.expanduser().read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(f"{path}: cannot be read: {why}; check the path") from None
+    if text.lstrip().startswith("{"):
+        numbered = enumerate(text.splitlines(), start=1)
+        return [(number, _json(line)) for number, line in numbered if line.strip()]
+    reader = csv.DictReader(text.splitlines())
+    return [(reader.line_num, {k: v for k, v in row.items() if k is not None}) for row in reader]
+
+
+def _json(line: str) -> dict[str, Any] | str:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return line
+    return found if isinstance(found, dict) else line
+
+
+def _recognised(path: Path, lines: list[tuple[int, dict[str, Any] | str]]) -> str:
+    """Tell the format by the fields of the first line."""
+    fields = set(lines[0][1]) if lines and isinstance(lines[0][1], dict) else set()
+    for name, shape in FORMATS.items():
+        needed = {f.alias or n for n, f in shape.model_fields.items() if f.is_required()}
+        if needed <= fields:
+            return name
+    raise InputError(
+        f"{path}: is a trace of no known format (fields: {', '.join(sorted(fields)) or 'none'}); "
+        f"known are {', '.join(FORMATS)}, see docs/scenarios.md"
+    )
+
+
+def _rows(
+    path: Path, lines: Iterable[tuple[int, dict[str, Any] | str]], shape: type[Any]
+) -> Iterator[TraceRow]:
+    wrong: list[str] = []
+    for number, line in lines:
+        try:
+            yield shape.model_validate(line).read()
+        except ValidationError as error:
+            wrong.append(f"{path}:{number}: {_explained(error, line)}")
+    if wrong:
+        more = f"\nand {len(wrong) - MOST_SHOWN} more lines" if len(wrong) > MOST_SHOWN else ""
+        raise InputError("\n".join(wrong[:MOST_SHOWN]) + more)
+
+
+def _explained(error: ValidationError, line: dict[str, Any] | str) -> str:
+    if isinstance(line, str):
+        return f"is no JSON object: {line[:80]!r}"
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"

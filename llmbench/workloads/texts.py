@@ -1,0 +1,51 @@
+"""Prompts that are texts: tokenised once, before the clock starts, and sent in a seeded order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from llmbench.request import Request
+from llmbench.streams import stream
+from llmbench.workloads.base import Tokenizer
+
+__all__ = ["Tokenised", "shuffled"]
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenised:
+    """A text with its token ids, and how long it took to have them."""
+
+    id: str
+    text: str
+    ids: tuple[int, ...]
+    tokenise_seconds: float
+
+    @classmethod
+    def of(cls, name: str, text: str, tokenizer: Tokenizer) -> Tokenised:
+        """Tokenise a text."""
+        began = time.monotonic()
+        ids = tuple(tokenizer.encode(text))
+        return cls(name, text, ids, time.monotonic() - began)
+
+    def request(self, number: int, output_tokens: int) -> Request:
+        """Ask for an answer of that length to it."""
+        return Request(
+            number,
+            self.ids,
+            output_tokens,
+            text=self.text,
+            prompt_id=self.id,
+            tokenise_seconds=self.tokenise_seconds,
+        )
+
+
+def shuffled(items: Sequence[Item], seed: int) -> Iterator[Item]:
+    """Give the items in a seeded order, and when all have been given again in another one."""
+    draws = stream(seed, "order of prompts")
+    while True:
+        yield from (items[index] for index in draws.permutation(len(items)))

@@ -1,0 +1,100 @@
+"""The requests of a real service, by their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, model_validator
+
+from llmbench import plugins, traces
+from llmbench.errors import InputError
+from llmbench.request import Request
+from llmbench.streams import stream
+from llmbench.traces import TraceRow
+from llmbench.units import Seconds
+from llmbench.workloads.base import Tokenizer
+
+__all__ = ["Trace"]
+
+
+class Trace:
+    """Prompts and answers as long as those of a recorded trace, in its order.
+
+    Contents are random token ids; prompts that begin with equal blocks in the trace begin with
+    equal ones here, so that a prefix cache finds what it would have found. `load: trace` sends them
+    at the times of the file.
+    """
+
+    class Options(plugins.Options):
+        """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
+
+        path: Path
+        format: traces.Format = Field(default="auto", description="told by the first line")
+        begin: Seconds = Field(default=0.0, ge=0, description="from the first request of the file")
+        end: Seconds | None = Field(default=None, gt=0, description="the same")
+        block_tokens: PositiveInt = Field(default=512, description="of a block of a prompt")
+        max_prompt_tokens: PositiveInt | None = Field(
+            default=None, description="longer prompts are cut to it"
+        )
+        max_output_tokens: PositiveInt | None = Field(
+            default=None, description="longer answers are cut to it"
+        )
+
+        @model_validator(mode="after")
+        def _ends_after_it_begins(self) -> Trace.Options:
+            if self.end is not None and self.end <= self.begin:
+                raise ValueError("`end` is not after `begin`")
+            return self
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @cached_property
+    def rows(self) -> list[TraceRow]:
+        """The rows of the slice; raises InputError when there are none."""
+        rows = traces.read(self.options.path, self.options.format)
+        begin = rows[0].time + self.options.begin
+        end = np.inf if self.options.end is None else rows[0].time + self.options.end
+        kept = [row for row in rows if begin <= row.time < end]
+        if not kept:
+            raise InputError(
+                f"workload: {self.options.path} has no request in that slice; it lasts "
+                f"{rows[-1].time - rows[0].time:.0f} s"
+            )
+        return kept
+
+    def check(self) -> None:
+        """Raise InputError when the file cannot be read or the slice is empty."""
+        self.times()
+
+    def times(self) -> NDArray[np.float64]:
+        """When the requests came, in seconds since the first of them."""
+        first = self.rows[0].time
+        return np.array([row.time - first for row in self.rows], dtype=np.float64)
+
+    def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
+        """Yield a request a row, as many as there are."""
+        own = stream(seed, "contents")
+        for number, row in enumerate(self.rows):
+            length = _capped(row.prompt_tokens, self.options.max_prompt_tokens)
+            known = self._blocks(row, length, tokenizer.vocab_size, seed)
+            fresh = own.integers(0, tokenizer.vocab_size, length - len(known)).tolist()
+            outputs = _capped(row.output_tokens, self.options.max_output_tokens)
+            yield Request(number, (*known, *fresh), outputs)
+
+    def _blocks(self, row: TraceRow, length: int, vocabulary: int, seed: int) -> list[int]:
+        """Give the tokens of the named blocks, each the same wherever it is named."""
+        each = self.options.block_tokens
+        needed = row.blocks[: -(-length // each)]
+        drawn = (
+            stream(seed, f"block {name}").integers(0, vocabulary, each).tolist() for name in needed
+        )
+        return [token for block in drawn for token in block][:length]
+
+
+def _capped(length: int, most: int | None) -> int:
+    return length if most is None else min(length, most)

@@ -1,0 +1,121 @@
+"""Requests as long as those of a trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbench.dispatch import Stop
+from llmbench.errors import InputError
+from llmbench.loads.trace import Trace as TraceLoad
+from llmbench.request import Request
+from llmbench.streams import stream
+from llmbench.workloads.prompts import Prompts
+from llmbench.workloads.trace import Trace
+
+ROWS = [
+    {"time": 10.0, "prompt_tokens": 6, "output_tokens": 3, "blocks": [1, 2]},
+    {"time": 11.0, "prompt_tokens": 7, "output_tokens": 30, "blocks": [1, 3]},
+    {"time": 14.0, "prompt_tokens": 20, "output_tokens": 5},
+]
+
+
+class Words:
+    vocab_size = 1000
+
+    def encode(self, text: str) -> list[int]:
+        return [len(text)]
+
+    def decode(self, ids: Any) -> str:
+        return " ".join(map(str, ids))
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Any:
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+
+    def make(**options: Any) -> Trace:
+        return Trace(Trace.Options.model_validate({"path": path, "block_tokens": 4, **options}))
+
+    return make
+
+
+def requests(trace: Trace, seed: int = 0) -> list[Request]:
+    return list(trace.requests(Words(), seed))
+
+
+def lengths(trace: Trace) -> list[tuple[int, int]]:
+    return [(len(request.prompt), request.max_new_tokens) for request in requests(trace)]
+
+
+def test_lengths_are_those_of_the_file(trace: Any) -> None:
+    assert lengths(trace()) == [(6, 3), (7, 30), (20, 5)]
+
+
+def test_equal_blocks_are_equal_tokens_and_the_rest_differs(trace: Any) -> None:
+    first, second, _ = requests(trace())
+    assert first.prompt[:4] == second.prompt[:4]
+    assert first.prompt[4:6] != second.prompt[4:6]
+
+
+def test_equal_seeds_give_equal_requests(trace: Any) -> None:
+    assert requests(trace()) == requests(trace())
+    assert requests(trace()) != requests(trace(), seed=1)
+
+
+def test_long_ones_can_be_cut(trace: Any) -> None:
+    cut = trace(max_prompt_tokens=6, max_output_tokens=4)
+    assert lengths(cut) == [(6, 3), (6, 4), (6, 4)]
+
+
+def test_a_slice_counts_from_the_first_request_and_leaves_its_end_out(trace: Any) -> None:
+    assert lengths(trace(begin="1 s", end="4 s")) == [(7, 30)]
+
+
+def test_a_slice_without_requests_tells_how_long_the_trace_is(trace: Any) -> None:
+    with pytest.raises(InputError, match="lasts 4 s"):
+        trace(begin=60).check()
+
+
+def test_a_slice_cannot_end_before_it_begins(trace: Any) -> None:
+    with pytest.raises(ValueError, match="not after"):
+        trace(begin=2, end=1)
+
+
+# -- and its load ----------------------------------------------------------------------------------
+
+
+def offsets(trace: Trace, stop: Stop, speed: float = 1.0) -> list[float]:
+    load = TraceLoad(TraceLoad.Options(speed=speed)).following(trace)
+    return list(load.arrivals(stop, stream(0, "arrivals")).at_start())
+
+
+def test_requests_come_when_they_came(trace: Any) -> None:
+    assert offsets(trace(), Stop(requests=3)) == [0.0, 1.0, 4.0]
+
+
+def test_a_slice_begins_at_once(trace: Any) -> None:
+    assert offsets(trace(begin=1), Stop(requests=2)) == [0.0, 3.0]
+
+
+def test_time_can_be_scaled(trace: Any) -> None:
+    assert offsets(trace(), Stop(requests=3), speed=2) == [0.0, 0.5, 2.0]
+
+
+def test_a_duration_ends_it(trace: Any) -> None:
+    assert offsets(trace(), Stop(duration=4)) == [0.0, 1.0]
+    assert offsets(trace(), Stop(warmup=1, duration=4)) == [0.0, 1.0, 4.0]
+
+
+def test_more_requests_than_the_trace_has_are_refused(trace: Any) -> None:
+    with pytest.raises(InputError, match="the trace has 3"):
+        offsets(trace(), Stop(warmup=1, requests=3))
+
+
+def test_a_workload_without_times_cannot_be_followed() -> None:
+    with pytest.raises(InputError, match="a workload that knows times"):
+        TraceLoad(TraceLoad.Options()).following(Prompts(Prompts.Options()))
