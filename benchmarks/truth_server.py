@@ -88,6 +88,10 @@ class Truth:
         self._write_due()
 
     def _write_due(self) -> None:
+        now = time.monotonic()
+        if (thaw := self._thawed(now)) > now:
+            self._alarm.set(thaw - now)
+            return
         for queue in self._due:
             # streams of one queue fall due in the order in which they were queued
             for _ in range(len(queue)):
@@ -97,7 +101,7 @@ class Truth:
                 if stream.write():
                     self._due[1].append((due + self.itl, stream))
         if ahead := [queue[0][0] for queue in self._due if queue]:
-            self._alarm.set(self._thawed(min(ahead)) - time.monotonic())
+            self._alarm.set(min(ahead) - time.monotonic())
 
     def _thawed(self, moment: float) -> float:
         if self.freeze and self.log:

@@ -1,0 +1,78 @@
+"""What the client says it saw, beside what a server that keeps the truth says it did."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.endpoint import Endpoint
+from llmbench.clock import MonotonicClock
+from llmbench.dispatch import Dispatch, Stop
+from llmbench.loads.constant import Constant
+from llmbench.loads.poisson import Poisson
+from llmbench.record import Record
+from llmbench.request import Request
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.streams import stream
+
+SERVER = Path(__file__).parents[3] / "benchmarks" / "truth_server.py"
+
+
+@contextmanager
+def serving(*arguments: object) -> Iterator[str]:
+    command = [sys.executable, str(SERVER), *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        process.kill()
+
+
+def loaded(url: str, load: Any, count: int, tokens: int = 2) -> tuple[list[Record], float]:
+    """Send a load; give its records and when the load began by the clock of the machine."""
+    context = OpenContext(
+        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((1,), 9)
+    )
+    pool = [Request(number, (1,), tokens, text=f"request {number}") for number in range(count)]
+    stop = Stop(requests=count)
+    arrivals = load.arrivals(stop, stream(0, "arrivals"))
+    with Endpoint(Endpoint.Options(url=url)).open(context) as opened:
+        clock = opened.new_clock()
+        assert isinstance(clock, MonotonicClock)
+        records = opened.serve(Dispatch(pool, arrivals, stop), clock, lambda _: None)
+    return sorted(records, key=lambda record: record.request_id), clock.origin
+
+
+def truth(url: str) -> dict[int, tuple[float, list[float]]]:
+    """When the server read each request, and when it wrote each token."""
+    with urllib.request.urlopen(f"{url}/truth") as answer:  # noqa: S310 (our own server)
+        return {int(name): (read, writes) for name, read, writes in json.load(answer)}
+
+
+def test_no_stamp_is_before_the_truth() -> None:
+    with serving("--ttft", 0.005, "--itl", 0.002) as url:
+        records, origin = loaded(url, Poisson(Poisson.Options(rate=100)), 100, tokens=5)
+        told = truth(url)
+    for record in records:
+        read, writes = told[record.request_id]
+        assert record.due <= (record.sent or 0.0) <= read - origin
+        assert len(record.token_times) == len(writes) == 5
+        pairs = zip(record.token_times, writes, strict=True)
+        assert all(seen >= wrote - origin for seen, wrote in pairs)
+
+
+def test_a_freeze_of_the_server_is_in_the_latencies_in_full() -> None:
+    with serving("--ttft", 0.001, "--freeze", 1, 2) as url:
+        records, _ = loaded(url, Constant(Constant.Options(rate=100)), 400)
+    ttft = np.array([record.token_times[0] - record.due for record in records])
+    # of 400 requests 200 fell due in the freeze, the first of them with all of it ahead
+    assert np.percentile(ttft, 99) > 1.9
+    assert (ttft > 0.5).sum() >= 145
