@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import time
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 from llmbench.backends.endpoint.client import Payloads
 from llmbench.backends.endpoint.options import EndpointOptions
-from llmbench.backends.endpoint.serving import Served, merged, serve
+from llmbench.backends.endpoint.serving import Served, merged
 from llmbench.clock import Clock
 from llmbench.dispatch import Dispatch
 from llmbench.errors import MeasurementError
 
-__all__ = ["Clients", "started"]
+__all__ = ["READY", "Clients", "started"]
 
 READY = "ready"
 START_SECONDS = 60.0
-PROGRESS_SECONDS = 0.2
 
 
 class Clients:
@@ -57,24 +57,27 @@ def started(
 ) -> Iterator[Clients]:
     """Start the clients and wait until each is ready; they end with the context."""
     plain = {name: getattr(options, name) for name in EndpointOptions.model_fields}
-    context = multiprocessing.get_context("spawn")
-    pairs = [context.Pipe() for _ in range(options.clients)]
-    processes = [
-        context.Process(target=_work, args=(theirs, plain, address, payload), daemon=True)
-        for _, theirs in pairs
-    ]
-    try:
-        for process in processes:
-            process.start()
-        for ours, theirs in pairs:
-            theirs.close()
-            if not ours.poll(START_SECONDS) or _told(ours) != READY:
+    with ExitStack() as stack:
+        pipes = [stack.enter_context(_process()) for _ in range(options.clients)]
+        for pipe in pipes:
+            pipe.send((plain, address, payload))
+        for pipe in pipes:
+            if not pipe.poll(START_SECONDS) or _told(pipe) != READY:
                 raise MeasurementError("endpoint: a client process does not start; try fewer")
-        yield Clients([ours for ours, _ in pairs])
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
+        yield Clients(pipes)
+
+
+@contextmanager
+def _process() -> Iterator[Connection]:
+    """Start a client and give the pipe to it."""
+    ours, theirs = Pipe()
+    command = [sys.executable, "-m", f"{__package__}.client_process", str(theirs.fileno())]
+    with ours, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+        theirs.close()
+        try:
+            yield ours
+        finally:
+            process.kill()
 
 
 def _told(pipe: Connection) -> Any:
@@ -84,21 +87,3 @@ def _told(pipe: Connection) -> Any:
         raise MeasurementError(
             "endpoint: a client process has ended before its load; memory may have run out"
         ) from None
-
-
-def _work(
-    pipe: Connection, plain: dict[str, Any], address: tuple[str, int], payload: Payloads
-) -> None:
-    """Be a client: wait for a stripe and its clock, serve it, hand back what was seen."""
-    target = EndpointOptions(**plain).target(*address)
-    pipe.send(READY)
-    dispatch, clock = pipe.recv()
-    last = 0.0
-
-    def progress(completed: int) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
-            last = now
-            pipe.send(completed)
-
-    pipe.send(serve(target, payload, dispatch, clock, progress))
