@@ -147,6 +147,9 @@ class Server(asyncio.Protocol):
             )
             self._transport.write(head % len(body) + body)
             return
+        if not self._url.endswith(b"completions"):
+            self._transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return
         asked = json.loads(b"".join(self._body))
         text = asked.get("prompt") or _text(asked["messages"][-1]["content"])
         tokens = asked.get("max_tokens") or asked.get("max_completion_tokens") or 16

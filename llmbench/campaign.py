@@ -27,7 +27,7 @@ from llmbench.store import PlannedRun, RunSet
 from llmbench.streams import stream
 from llmbench.worker import Job
 
-__all__ = ["Observer", "begin", "plan", "run_all"]
+__all__ = ["Observer", "begin", "plan", "run_all", "run_one"]
 
 STDERR_LINES = 40
 
@@ -58,8 +58,8 @@ def plan(source: Source) -> tuple[PlannedRun, ...]:
     )
 
 
-def begin(source: Source, folder: Path) -> RunSet:
-    """Make the results folder for a scenario.
+def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None = None) -> RunSet:
+    """Make the results folder for a scenario, with all its runs planned, or with these.
 
     Raises InputError when a model or an extra cannot be there or the folder cannot be used.
     """
@@ -78,7 +78,7 @@ def begin(source: Source, folder: Path) -> RunSet:
         scenario_text=source.text,
         overrides=source.overrides,
         origins={".".join(map(str, at)): origin for at, origin in source.origins.items() if at},
-        plan=plan(source),
+        plan=plan(source) if planned is None else planned,
     )
     store.create(run_set)
     return run_set
@@ -101,11 +101,11 @@ def run_all(run_set: RunSet, observer: Observer) -> RunSet:
     store.sweep_partials(run_set.folder)
     for index, planned in enumerate(missing, start=1):
         observer.began(planned, index, len(missing))
-        observer.ended(_run_one(run_set.folder, planned, observer))
+        observer.ended(run_one(run_set.folder, planned, observer))
     return store.read(run_set.folder)
 
 
-def _run_one(folder: Path, planned: PlannedRun, observer: Observer) -> Run:
+def run_one(folder: Path, planned: PlannedRun, observer: Observer) -> Run:
     """Measure one planned run in a worker; store it as failed when the worker does not."""
     case = load_case(planned.spec, planned.case, planned.point)
     began_at = datetime.now(UTC).isoformat(timespec="seconds")

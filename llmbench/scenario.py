@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 __all__ = [
+    "SLO_KEY",
     "Case",
     "EngineOptions",
     "ExplainOptions",
@@ -36,6 +37,7 @@ __all__ = [
     "QualityOptions",
     "SamplingOptions",
     "Scenario",
+    "case_name",
     "expand",
     "set_key",
 ]

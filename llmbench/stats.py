@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Estimate", "bootstrap_interval", "ecdf", "estimate", "percentile", "percentile_floor"]
+__all__ = [
+    "Estimate",
+    "bootstrap_interval",
+    "ecdf",
+    "estimate",
+    "percentile",
+    "percentile_floor",
+    "percentile_interval",
+]
 
 MIN_PROCESSES = 3
 RESAMPLES = 10_000
@@ -37,6 +45,22 @@ def percentile_floor(percent: float, confidence: float = 0.99) -> int:
     while p**n + n * (1 - p) * p ** (n - 1) > 1 - confidence:
         n += 1
     return n
+
+
+def percentile_interval(values: ArrayLike, percent: float, z: float = 1.96) -> tuple[float, float]:
+    """Give the interval of a percentile of independent values, 95 % for a z of 1.96.
+
+    Between two order statistics, by the normal approximation of how many values lie below (Conover,
+    Practical Nonparametric Statistics, 3.2). An end for which there are too few values is infinite.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n, p = len(ordered), percent / 100
+    spread = z * np.sqrt(n * p * (1 - p))
+    low, high = int(np.floor(n * p - spread)), int(np.ceil(n * p + spread))
+    return (
+        float(ordered[low - 1]) if low >= 1 else float("-inf"),
+        float(ordered[high - 1]) if high <= n else float("inf"),
+    )
 
 
 def ecdf(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

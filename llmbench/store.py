@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "atomic_write",
     "check_space",
     "create",
+    "extend",
     "read",
     "read_run",
     "sweep_partials",
@@ -115,19 +116,32 @@ def create(run_set: RunSet) -> None:
             raise InputError(f"{folder}: {what}; give a new folder, or go on in it with --resume")
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         check_space(folder)
-        manifest = {
-            "format": FORMAT,
-            "schema_version": SCHEMA_VERSION,
-            "llmbench": __version__,
-            "name": run_set.name,
-            "description": run_set.description,
-            "began_at": run_set.began_at,
-            "scenario_text": run_set.scenario_text,
-            "overrides": run_set.overrides,
-            "origins": run_set.origins,
-            "plan": [asdict(planned) for planned in run_set.plan],
-        }
-        atomic_write(folder / "runset.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+        _write_manifest(run_set)
+
+
+def extend(run_set: RunSet, planned: PlannedRun) -> RunSet:
+    """Add a run to the plan of a stored run set; raises InputError when it cannot be written."""
+    longer = replace(run_set, plan=(*run_set.plan, planned))
+    with _explained(run_set.folder):
+        _write_manifest(longer)
+    return longer
+
+
+def _write_manifest(run_set: RunSet) -> None:
+    manifest = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "llmbench": __version__,
+        "name": run_set.name,
+        "description": run_set.description,
+        "began_at": run_set.began_at,
+        "scenario_text": run_set.scenario_text,
+        "overrides": run_set.overrides,
+        "origins": run_set.origins,
+        "plan": [asdict(planned) for planned in run_set.plan],
+    }
+    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+    atomic_write(run_set.folder / "runset.json", text)
 
 
 def write_run(run_set_folder: Path, run: Run) -> None:

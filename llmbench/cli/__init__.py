@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from llmbench import __version__
-from llmbench.cli import conformance, distill, doctor, export, listing, report, run, schema
+from llmbench.cli import conformance, distill, doctor, export, listing, peak, report, run, schema
 from llmbench.errors import LlmbenchError
 
 __all__ = ["main"]
@@ -22,6 +22,7 @@ EXAMPLES = """\
 examples:
   llmbench run scenarios/default.yaml              measure, print a table, write report.html
   llmbench run scenarios/default.yaml --set load.rate=8
+  llmbench peak scenario.yaml                      the highest load that meets its objectives
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  make the report again from what is stored
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
@@ -56,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llmbench {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, report, distill, listing, doctor, conformance, schema, export):
+    for command in (run, peak, report, distill, listing, doctor, conformance, schema, export):
         command.add_parser(subparsers)
     return parser

@@ -130,8 +130,8 @@ class _EndpointServer:
     client: dict[str, float | None] = field(default_factory=dict)
 
     def new_clock(self) -> MonotonicClock:
-        """Start the clock; where several clients are to get their parts first, in a moment."""
-        return MonotonicClock(time.monotonic() + (LEAD_SECONDS if self.clients else 0.0))
+        """Start the clock in a moment, so that making ready does not delay the first arrivals."""
+        return MonotonicClock(time.monotonic() + LEAD_SECONDS)
 
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve a load from within this process: what is seen then is the client's own doing."""

@@ -181,6 +181,14 @@ def test_requests_are_sent_when_they_are_due_and_not_before(serve: Serve) -> Non
     assert all((record.sent or 0.0) >= record.due for record in records)
 
 
+def test_the_clock_begins_when_all_is_ready(server: Server) -> None:
+    context = OpenContext(
+        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((1,), 3)
+    )
+    with Endpoint(Endpoint.Options(url=server.url)).open(context) as opened:
+        assert opened.new_clock().now() < 0
+
+
 def test_one_connection_is_used_again_and_again(serve: Serve, server: Server) -> None:
     records, account = serve(users(1), 3)
     assert len(server.peers) == account.counters["connections"] == 1

@@ -1,0 +1,132 @@
+"""``llmbench peak``: the highest load at which a scenario's objectives are met."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmbench.cli.progress import Bars, Silence
+    from llmbench.peak import Peak, Probe
+    from llmbench.scenario_file import Source
+    from llmbench.store import RunSet
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+examples:
+  llmbench peak scenario.yaml                       from 1/s up to 4,096/s, to within 5 %
+  llmbench peak scenario.yaml --from 8 --to 64 --tolerance 0.02
+  llmbench peak scenario.yaml --out results/peak --resume      go on in an interrupted search
+
+The load's rate (or concurrency) is doubled until an objective of `slo` is missed, then bisected.
+An objective is met at 95 % confidence, or it is not met. Exit codes: 0 found, 1 no load meets the
+objectives or a run failed, 2 bad input.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "peak",
+        help="find the highest load that meets the objectives",
+        description="Find the highest rate or concurrency at which every objective is met.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", type=Path, help="a scenario file with `slo` and one backend")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override")
+    parser.add_argument("--from", dest="start", type=float, default=1.0, help="load to begin at")
+    parser.add_argument("--to", dest="most", type=float, default=4096.0, help="highest load to try")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.05, help="how near the answer has to be (0.05: 5 %%)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
+    parser.add_argument("--resume", action="store_true", help="use what --out has already")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search, report, and print what was found."""
+    from llmbench import peak, report, scenario_file, store
+    from llmbench.errors import MeasurementError
+
+    _check(arguments)
+    source = scenario_file.load(arguments.scenario, arguments.set)
+    case = peak.only_case(source)
+    key = peak.searched_key(case)
+    run_set = _begun(arguments, source)
+    with _observer(arguments) as observer:
+        seeker = peak.Seeker(run_set, case, key, observer, _say(arguments, key))
+        try:
+            found = peak.search(
+                seeker,
+                arguments.start,
+                arguments.most,
+                arguments.tolerance,
+                whole=key == "load.concurrency",
+            )
+        except MeasurementError as error:
+            print(f"llmbench: {error}", file=sys.stderr)
+            return 1
+    page = run_set.folder / "report.html"
+    report.write(store.read(run_set.folder), page)
+    _print(arguments, key, found, page)
+    return int(found.best is None)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from llmbench.errors import InputError
+
+    if not 0 < arguments.start <= arguments.most:
+        raise InputError(f"--from {arguments.start:g}: expected more than 0 and at most --to")
+    if arguments.tolerance <= 0:
+        raise InputError(f"--tolerance {arguments.tolerance:g}: expected more than 0")
+    if arguments.resume and not arguments.out:
+        raise InputError("--resume needs --out, the folder of the interrupted search")
+
+
+def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
+    from llmbench import campaign, store
+
+    if arguments.resume:
+        return store.read(arguments.out)
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    name = f"{source.scenario.name}-peak-{stamp}".replace(" ", "-")
+    return campaign.begin(source, arguments.out or Path("results") / name, planned=())
+
+
+def _observer(arguments: argparse.Namespace) -> Bars | Silence:
+    from llmbench.cli.progress import Bars, Silence
+
+    return Silence() if arguments.quiet or not sys.stderr.isatty() else Bars()
+
+
+def _say(arguments: argparse.Namespace, key: str) -> Callable[[Probe], None]:
+    def say(probe: Probe) -> None:
+        if not (arguments.quiet or arguments.json):
+            why = f": {'; '.join(probe.reasons)}" if probe.reasons else ""
+            print(f"{key}={probe.at:g} {probe.verdict}{why}", flush=True)
+
+    return say
+
+
+def _print(arguments: argparse.Namespace, key: str, found: Peak, page: Path) -> None:
+    if arguments.json:
+        print(json.dumps({"key": key, **asdict(found), "report": str(page)}, indent=1))
+        return
+    if found.best is None:
+        print(f"\n{key}={found.missed:g} misses the objectives already; try a lower --from")
+    elif found.missed is None:
+        print(f"\n{key}={found.best:g} meets the objectives; none higher was tried (--to)")
+    else:
+        print(f"\npeak  {key}={found.best:.4g}; at {found.missed:.4g} the objectives are not met")
+    print(f"report  {page}")

@@ -1,0 +1,224 @@
+"""Find the highest load that meets the objectives: bracket it by doubling, then bisect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from llmbench import campaign, scenario_file, store
+from llmbench.campaign import Observer
+from llmbench.errors import InputError, MeasurementError
+from llmbench.health import judge
+from llmbench.metrics import Observed, summarise
+from llmbench.run import Run
+from llmbench.scenario import SLO_KEY, Case, case_name, set_key
+from llmbench.scenario_file import Source
+from llmbench.stats import percentile_floor, percentile_interval
+from llmbench.store import PlannedRun, RunSet
+from llmbench.units import format_duration, parse_seconds
+
+__all__ = ["Peak", "Probe", "Seeker", "Verdict", "only_case", "probe", "search", "searched_key"]
+
+Verdict = Literal["met", "missed", "open"]
+DEFAULT_PERCENT = 99.0
+MOST_REPEATS = 3
+AT_LIMIT = "the harness is at its limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one load showed: whether the objectives are met, and why not where they are not."""
+
+    at: float
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def met(self) -> bool:
+        """Whether they are shown to be met; what is open is not."""
+        return self.verdict == "met"
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The highest load that met the objectives and the lowest that did not; None: none did."""
+
+    best: float | None
+    missed: float | None
+    probes: tuple[Probe, ...]
+
+
+def search(
+    measure: Callable[[float], Probe],
+    start: float,
+    most: float,
+    tolerance: float,
+    *,
+    whole: bool = False,
+) -> Peak:
+    """Find the highest load between ``start`` and ``most`` that meets the objectives.
+
+    Doubles until one is missed, then halves the ratio of the two until they are no more than
+    ``tolerance`` (0.05: 5 %) apart. It assumes that a higher load is never better. ``whole`` keeps
+    to whole numbers.
+    """
+    probes: list[Probe] = []
+
+    def meets(at: float) -> bool:
+        probes.append(measure(at))
+        return probes[-1].met
+
+    best, missed = _bracket(meets, start, most)
+    while best is not None and missed is not None and missed / best > 1 + tolerance:
+        middle = float(round((best * missed) ** 0.5)) if whole else (best * missed) ** 0.5
+        if middle in (best, missed):
+            break
+        if meets(middle):
+            best = middle
+        else:
+            missed = middle
+    return Peak(best, missed, tuple(probes))
+
+
+def _bracket(
+    meets: Callable[[float], bool], start: float, most: float
+) -> tuple[float | None, float | None]:
+    best, at = None, start
+    while meets(at):
+        best = at
+        if at >= most:
+            return best, None
+        at = min(at * 2, most)
+    return best, at
+
+
+@dataclass(slots=True)
+class Seeker:
+    """Measures a scenario's one case at any load, and keeps what it measures.
+
+    A load that was measured before, in an interrupted search, is not measured again.
+    """
+
+    run_set: RunSet
+    case: Case
+    key: str
+    observer: Observer
+    on_probe: Callable[[Probe], None]
+
+    def __call__(self, at: float) -> Probe:
+        """Measure at a load until its objectives are met or missed, three times at the most.
+
+        Raises MeasurementError when a run fails.
+        """
+        runs: list[Run] = []
+        while len(runs) < MOST_REPEATS:
+            runs.append(self._run(at, len(runs) + 1))
+            found = probe(at, runs)
+            if found.verdict != "open" or _is_at_limit(found):
+                break
+        self.on_probe(found)
+        return found
+
+    def _run(self, at: float, repeat: int) -> Run:
+        planned = self._planned(at, repeat)
+        kept = next((run for run in self.run_set.runs if run.name == planned.name), None)
+        if kept and not kept.failure:
+            return kept
+        if planned.name not in {each.name for each in self.run_set.plan}:
+            self.run_set = store.extend(self.run_set, planned)
+        self.observer.began(planned, len(self.run_set.plan), len(self.run_set.plan))
+        run = campaign.run_one(self.run_set.folder, planned, self.observer)
+        self.observer.ended(run)
+        if run.failure:
+            raise MeasurementError(f"{run.name} failed: {run.failure.message}")
+        return run
+
+    def _planned(self, at: float, repeat: int) -> PlannedRun:
+        value = int(at) if at == int(at) else at
+        spec, point = deepcopy(self.case.spec), {self.key: value}
+        set_key(spec, self.key, value)
+        name = case_name(self.case.backend.name, point)
+        return PlannedRun(
+            name, scenario_file.load_case(spec, name, point).slug, repeat, point, spec
+        )
+
+
+def searched_key(case: Case) -> str:
+    """Tell what to search: a rate or a concurrency; raises InputError when the load has neither."""
+    for name in ("rate", "concurrency"):
+        if name in type(case.scenario.load).model_fields:
+            return f"load.{name}"
+    raise InputError(f"peak: load {case.scenario.load.kind} has no rate and no concurrency to find")
+
+
+def only_case(source: Source) -> Case:
+    """Give the one case of a scenario; raises InputError when it cannot be searched.
+
+    It needs one backend, no sweep, objectives, and enough requests for their percentiles.
+    """
+    if len(source.cases) != 1:
+        raise InputError("peak: searches one backend at a time; leave the others and `sweep` out")
+    (case,) = source.cases
+    if not case.scenario.slo:
+        raise InputError("peak: the scenario sets no `slo`; say what has to be met, e.g. ttft_p99")
+    percents = [
+        float(m[3] or DEFAULT_PERCENT) for m in map(SLO_KEY.fullmatch, case.scenario.slo) if m
+    ]
+    floor, requests = percentile_floor(max(percents)), case.scenario.requests
+    if requests is not None and requests < floor:
+        raise InputError(
+            f"peak: {requests} requests cannot tell a p{max(percents):g}; set `requests` to "
+            f"{floor} or more"
+        )
+    return case
+
+
+def probe(at: float, runs: list[Run]) -> Probe:
+    """Judge the runs at one load, their requests pooled.
+
+    An objective is met when the upper end of its percentile's 95 % interval is within the bound,
+    missed when the lower end is not, and open in between. Failed requests count as infinitely
+    slow. A client that did not keep up leaves everything open.
+    """
+    health = [judge(run, summarise(run)) for run in runs]
+    if any(each.verdict == "invalid" for each in health):
+        reasons = {reason for each in health for reason in each.reasons}
+        return Probe(at, "open", tuple(f"{AT_LIMIT}: {reason}" for reason in sorted(reasons)))
+    observed = [Observed(run.records) for run in runs]
+    judged = [_judged(observed, key, bound) for key, bound in runs[0].spec["slo"].items()]
+    verdicts = {verdict for verdict, _ in judged}
+    whole: Verdict = "missed" if "missed" in verdicts else "open" if "open" in verdicts else "met"
+    return Probe(at, whole, tuple(reason for verdict, reason in judged if verdict != "met"))
+
+
+def _judged(observed: list[Observed], key: str, bound: Any) -> tuple[Verdict, str]:
+    match = SLO_KEY.fullmatch(key)
+    assert match  # noqa: S101 (the scenario was validated)
+    quantity, percent = match[1], float(match[3] or DEFAULT_PERCENT)
+    sample = np.concatenate([_sample(each, quantity) for each in observed])
+    limit = parse_seconds(bound)
+    low, high = percentile_interval(sample, percent)
+    seen = (
+        f"p{percent:g} of {quantity} is {_shown(low)} to {_shown(high)}, {_shown(limit)} is asked"
+    )
+    if high <= limit:
+        return "met", seen
+    return ("missed" if low > limit else "open"), f"{seen} ({len(sample)} samples)"
+
+
+def _is_at_limit(found: Probe) -> bool:
+    return any(reason.startswith(AT_LIMIT) for reason in found.reasons)
+
+
+def _sample(observed: Observed, quantity: str) -> np.ndarray:
+    good = getattr(observed, quantity)
+    failed = observed.measured.num_rows - observed.good.num_rows
+    return np.append(good[~np.isnan(good)], np.full(failed, np.inf))
+
+
+def _shown(seconds: float) -> str:
+    return format_duration(seconds) if np.isfinite(seconds) else "never"
