@@ -5,42 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
 
 from llmbench import campaign, scenario_file, store
 from llmbench.campaign import Observer
 from llmbench.errors import InputError, MeasurementError
-from llmbench.health import judge
-from llmbench.metrics import Observed, summarise
+from llmbench.objectives import DEFAULT_PERCENT, Probe, probe
 from llmbench.run import Run
 from llmbench.scenario import SLO_KEY, Case, case_name, set_key
 from llmbench.scenario_file import Source
-from llmbench.stats import percentile_floor, percentile_interval
+from llmbench.stats import percentile_floor
 from llmbench.store import PlannedRun, RunSet
-from llmbench.units import format_duration, parse_seconds
 
-__all__ = ["Peak", "Probe", "Seeker", "Verdict", "only_case", "probe", "search", "searched_key"]
+__all__ = ["Peak", "Seeker", "only_case", "search", "searched_key"]
 
-Verdict = Literal["met", "missed", "open"]
-DEFAULT_PERCENT = 99.0
 MOST_REPEATS = 3
-AT_LIMIT = "the harness is at its limit"
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What one load showed: whether the objectives are met, and why not where they are not."""
-
-    at: float
-    verdict: Verdict
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def met(self) -> bool:
-        """Whether they are shown to be met; what is open is not."""
-        return self.verdict == "met"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +96,7 @@ class Seeker:
         while len(runs) < MOST_REPEATS:
             runs.append(self._run(at, len(runs) + 1))
             found = probe(at, runs)
-            if found.verdict != "open" or _is_at_limit(found):
+            if found.verdict != "open" or found.is_at_limit:
                 break
         self.on_probe(found)
         return found
@@ -175,50 +153,3 @@ def only_case(source: Source) -> Case:
             f"{floor} or more"
         )
     return case
-
-
-def probe(at: float, runs: list[Run]) -> Probe:
-    """Judge the runs at one load, their requests pooled.
-
-    An objective is met when the upper end of its percentile's 95 % interval is within the bound,
-    missed when the lower end is not, and open in between. Failed requests count as infinitely
-    slow. A client that did not keep up leaves everything open.
-    """
-    health = [judge(run, summarise(run)) for run in runs]
-    if any(each.verdict == "invalid" for each in health):
-        reasons = {reason for each in health for reason in each.reasons}
-        return Probe(at, "open", tuple(f"{AT_LIMIT}: {reason}" for reason in sorted(reasons)))
-    observed = [Observed(run.records) for run in runs]
-    judged = [_judged(observed, key, bound) for key, bound in runs[0].spec["slo"].items()]
-    verdicts = {verdict for verdict, _ in judged}
-    whole: Verdict = "missed" if "missed" in verdicts else "open" if "open" in verdicts else "met"
-    return Probe(at, whole, tuple(reason for verdict, reason in judged if verdict != "met"))
-
-
-def _judged(observed: list[Observed], key: str, bound: Any) -> tuple[Verdict, str]:
-    match = SLO_KEY.fullmatch(key)
-    assert match  # noqa: S101 (the scenario was validated)
-    quantity, percent = match[1], float(match[3] or DEFAULT_PERCENT)
-    sample = np.concatenate([_sample(each, quantity) for each in observed])
-    limit = parse_seconds(bound)
-    low, high = percentile_interval(sample, percent)
-    seen = (
-        f"p{percent:g} of {quantity} is {_shown(low)} to {_shown(high)}, {_shown(limit)} is asked"
-    )
-    if high <= limit:
-        return "met", seen
-    return ("missed" if low > limit else "open"), f"{seen} ({len(sample)} samples)"
-
-
-def _is_at_limit(found: Probe) -> bool:
-    return any(reason.startswith(AT_LIMIT) for reason in found.reasons)
-
-
-def _sample(observed: Observed, quantity: str) -> np.ndarray:
-    good = getattr(observed, quantity)
-    failed = observed.measured.num_rows - observed.good.num_rows
-    return np.append(good[~np.isnan(good)], np.full(failed, np.inf))
-
-
-def _shown(seconds: float) -> str:
-    return format_duration(seconds) if np.isfinite(seconds) else "never"

@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 LAYERS = [
     {"cli", "__main__", "__init__"},
     {"campaign", "frames", "report", "peak"},
+    {"objectives"},
     {"health"},
     {"worker", "store"},
     {"quality_pass", "conformance"},

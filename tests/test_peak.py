@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from llmbench import store
 from llmbench.cli import main
-from llmbench.peak import Peak, Probe, search
+from llmbench.objectives import Probe
+from llmbench.peak import Peak, search
 from llmbench.stats import percentile_interval
 
 Capture = pytest.CaptureFixture[str]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmbench.cli.progress import Bars, Silence
-    from llmbench.peak import Peak, Probe
+    from llmbench.objectives import Probe
+    from llmbench.peak import Peak
     from llmbench.scenario_file import Source
     from llmbench.store import RunSet
 

@@ -17,6 +17,7 @@ from llmbench.report import asked, charts, embed, findings, palette, tables, tra
 from llmbench.report.answer import answer, completeness
 from llmbench.report.attention import attention_charts
 from llmbench.report.charts import Chart
+from llmbench.report.load_curve import load_curve
 from llmbench.report.results import Results
 from llmbench.report.timeline import timeline
 from llmbench.store import RunSet, atomic_write
@@ -72,6 +73,7 @@ def _content(results: Results) -> dict[str, Any]:
             (charts.latency_ecdf(results, key), tables.ladder(results, key)) for key in CHARTED
         ],
         "ladders": [tables.ladder(results, key) for key in LATENCIES if key not in CHARTED],
+        "load_curve": load_curve(results),
         "rates": _rates(results),
         "timelines": [timeline(case) for case in results.measured],
         "machine": tables.machine(results),

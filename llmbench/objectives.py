@@ -1,0 +1,83 @@
+"""Whether the runs at one load meet the objectives of their scenario, at 95 % confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from llmbench.health import judge
+from llmbench.metrics import Observed, summarise
+from llmbench.run import Run
+from llmbench.scenario import SLO_KEY
+from llmbench.stats import percentile_interval
+from llmbench.units import format_duration, parse_seconds
+
+__all__ = ["DEFAULT_PERCENT", "Probe", "Verdict", "probe"]
+
+Verdict = Literal["met", "missed", "open"]
+DEFAULT_PERCENT = 99.0
+AT_LIMIT = "the harness is at its limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one load showed: whether the objectives are met, and why not where they are not."""
+
+    at: float
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def met(self) -> bool:
+        """Whether they are shown to be met; what is open is not."""
+        return self.verdict == "met"
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether it is the harness that could not go on."""
+        return any(reason.startswith(AT_LIMIT) for reason in self.reasons)
+
+
+def probe(at: float, runs: list[Run]) -> Probe:
+    """Judge the runs at one load, their requests pooled.
+
+    An objective is met when the upper end of its percentile's 95 % interval is within the bound,
+    missed when the lower end is not, and open in between. Failed requests count as infinitely
+    slow. A client that did not keep up leaves everything open.
+    """
+    health = [judge(run, summarise(run)) for run in runs]
+    if any(each.verdict == "invalid" for each in health):
+        reasons = {reason for each in health for reason in each.reasons}
+        return Probe(at, "open", tuple(f"{AT_LIMIT}: {reason}" for reason in sorted(reasons)))
+    observed = [Observed(run.records) for run in runs]
+    judged = [_judged(observed, key, bound) for key, bound in runs[0].spec["slo"].items()]
+    verdicts = {verdict for verdict, _ in judged}
+    whole: Verdict = "missed" if "missed" in verdicts else "open" if "open" in verdicts else "met"
+    return Probe(at, whole, tuple(reason for verdict, reason in judged if verdict != "met"))
+
+
+def _judged(observed: list[Observed], key: str, bound: Any) -> tuple[Verdict, str]:
+    match = SLO_KEY.fullmatch(key)
+    assert match  # noqa: S101 (the scenario was validated)
+    quantity, percent = match[1], float(match[3] or DEFAULT_PERCENT)
+    sample = np.concatenate([_sample(each, quantity) for each in observed])
+    limit = parse_seconds(bound)
+    low, high = percentile_interval(sample, percent)
+    seen = (
+        f"p{percent:g} of {quantity} is {_shown(low)} to {_shown(high)}, {_shown(limit)} is asked"
+    )
+    if high <= limit:
+        return "met", seen
+    return ("missed" if low > limit else "open"), f"{seen} ({len(sample)} samples)"
+
+
+def _sample(observed: Observed, quantity: str) -> np.ndarray:
+    good = getattr(observed, quantity)
+    failed = observed.measured.num_rows - observed.good.num_rows
+    return np.append(good[~np.isnan(good)], np.full(failed, np.inf))
+
+
+def _shown(seconds: float) -> str:
+    return format_duration(seconds) if np.isfinite(seconds) else "never"
