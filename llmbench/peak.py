@@ -41,7 +41,7 @@ def search(
     """Find the highest load between ``start`` and ``most`` that meets the objectives.
 
     Doubles until one is missed, then halves the ratio of the two until they are no more than
-    ``tolerance`` (0.05: 5 %) apart. It assumes that a higher load is never better. ``whole`` keeps
+    ``tolerance`` (0.05: 5 %) apart, in numbers of four digits. It assumes that a higher load is never better. ``whole`` keeps
     to whole numbers.
     """
     probes: list[Probe] = []
@@ -52,7 +52,7 @@ def search(
 
     best, missed = _bracket(meets, start, most)
     while best is not None and missed is not None and missed / best > 1 + tolerance:
-        middle = float(round((best * missed) ** 0.5)) if whole else (best * missed) ** 0.5
+        middle = _neat((best * missed) ** 0.5, whole=whole)
         if middle in (best, missed):
             break
         if meets(middle):
@@ -60,6 +60,10 @@ def search(
         else:
             missed = middle
     return Peak(best, missed, tuple(probes))
+
+
+def _neat(load: float, *, whole: bool) -> float:
+    return float(round(load)) if whole else float(f"{load:.4g}")  # it becomes part of a name
 
 
 def _bracket(
