@@ -41,8 +41,8 @@ def search(
     """Find the highest load between ``start`` and ``most`` that meets the objectives.
 
     Doubles until one is missed, then halves the ratio of the two until they are no more than
-    ``tolerance`` (0.05: 5 %) apart, in numbers of four digits. It assumes that a higher load is never better. ``whole`` keeps
-    to whole numbers.
+    ``tolerance`` (0.05: 5 %) apart, in numbers of four digits. It assumes that a higher load is
+    never better. ``whole`` keeps to whole numbers.
     """
     probes: list[Probe] = []
 
