@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
@@ -16,6 +17,7 @@ from llmbench.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.dispatch import Dispatch
 from llmbench.engine.engine import Engine
 from llmbench.record import Record
+from llmbench.streams import stream
 from llmbench.units import Seconds
 
 __all__ = ["Fake"]
@@ -37,6 +39,9 @@ class FakeOptions(plugins.Options):
     per_row: Seconds = Field(default=0.0, ge=0, description="more for each sequence in a decode")
     load: Seconds = Field(default=0.0, ge=0, description="time to load, on the same clock")
     stalls: tuple[Stall, ...] = Field(default=(), description="freezes, in ascending order")
+    service: Literal["constant", "exponential"] = Field(
+        default="constant", description="of prefill times: as given, or drawn with that mean"
+    )
     clock: Literal["virtual", "real"] = "virtual"
 
 
@@ -46,10 +51,14 @@ class _SimulatedRunner:
 
     options: FakeOptions
     clock: Clock
+    draws: np.random.Generator
     given: int = 0
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (slots are alike)
-        self._pass(self.options.prefill + self.options.prefill_per_token * len(prompt))
+        seconds = self.options.prefill + self.options.prefill_per_token * len(prompt)
+        if self.options.service == "exponential":
+            seconds *= -float(np.log1p(-self.draws.random()))
+        self._pass(seconds)
         return self._token()
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
@@ -104,7 +113,7 @@ class _FakeServer:
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:
         engine = Engine(
-            _SimulatedRunner(self.options, clock),
+            _SimulatedRunner(self.options, clock, stream(self.context.seed, "service times")),
             clock,
             slots=self.context.engine.slots,
             batching=self.context.engine.batching,
