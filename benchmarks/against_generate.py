@@ -31,7 +31,7 @@ from llmbench.backends.garbage import frozen_garbage
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.onnx import Onnx
 from llmbench.clock import MonotonicClock
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.engine.engine import Engine
 from llmbench.engine.sampling import Greedy
 from llmbench.engine.warmup import rehearsals
@@ -39,6 +39,7 @@ from llmbench.loads.schedule import Scheduled
 from llmbench.models.loading import TorchModel
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 
 MAX_LENGTH = 256
 Answered = tuple[float, list[list[int]]]  # seconds, and the ids of each answer

@@ -31,7 +31,7 @@ from llmbench.backends.eager import Eager
 from llmbench.backends.garbage import frozen_garbage
 from llmbench.clock import MonotonicClock
 from llmbench.collectors.sampler import watch
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.engine.engine import Engine, ModelRunner
 from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.runner import TorchRunner
@@ -39,6 +39,7 @@ from llmbench.engine.sampling import Greedy
 from llmbench.loads.schedule import Scheduled
 from llmbench.request import Request
 from llmbench.scenario import ModelOptions, Scenario
+from llmbench.stopping import Stop
 
 PROMPT = 16
 MAX_LENGTH = 256

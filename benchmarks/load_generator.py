@@ -42,13 +42,14 @@ from rich.table import Table
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.clock import MonotonicClock
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.loads.closed import Closed
 from llmbench.loads.constant import Constant
 from llmbench.loads.gamma import Gamma
 from llmbench.loads.poisson import Poisson
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 Floats = NDArray[np.float64]

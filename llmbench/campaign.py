@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Protocol, TextIO, cast
 
 from llmbench import models, plugins, store
+from llmbench.errors import InputError
 from llmbench.quality_pass import read_text
 from llmbench.run import Failure, Run
-from llmbench.scenario import Case
+from llmbench.scenario import Case, Objective
 from llmbench.scenario_file import Source, load_case
 from llmbench.secrets import redact
 from llmbench.store import PlannedRun, RunSet
@@ -66,7 +67,8 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
     for case in source.cases:
         plugins.require("backend", case.backend.kind)
         models.check_source(case.scenario.model)
-        _check_workload(case)
+        _check_files(case)
+        _check_classes(case)
         if quality := case.scenario.quality:
             plugins.require("backend", quality.reference.kind)
             read_text(quality)
@@ -84,11 +86,27 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
     return run_set
 
 
-def _check_workload(case: Case) -> None:
-    """Read what a workload reads, where it reads files, before anything is measured."""
-    part = plugins.find("workload", case.scenario.workload.kind)
-    if hasattr(part, "check"):
-        part(case.scenario.workload).check()
+def _check_files(case: Case) -> None:
+    """Read what the workload and the load read, before anything is measured."""
+    for kind, options in (("workload", case.scenario.workload), ("load", case.scenario.load)):
+        part = plugins.find(cast("plugins.Kind", kind), options.kind)(options)
+        if hasattr(part, "check"):
+            part.check()
+
+
+def _check_classes(case: Case) -> None:
+    """Refuse objectives of classes of requests that the workload has not."""
+    asked = {Objective.of(key).request_class for key in case.scenario.slo} - {None}
+    if not asked:
+        return
+    options = case.scenario.workload
+    part = plugins.find("workload", options.kind)(options)
+    known: set[str] = getattr(part, "classes", set())
+    if unknown := sorted(map(str, asked - known)):
+        raise InputError(
+            f"slo: the workload has no requests of class {', '.join(unknown)}; "
+            + (f"it has {', '.join(sorted(known))}" if known else "see `workload: mixed`")
+        )
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:

@@ -8,40 +8,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.request import Request
+from llmbench.stopping import Precision, Reason, Stop, share
 
-__all__ = ["UNLIMITED", "Arrivals", "Dispatch", "Limit", "Stop"]
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """When a load stops sending: after so many requests, after so many seconds, or the earlier.
-
-    ``warmup`` requests come first and are cut from every metric; ``requests`` counts the measured
-    ones, and ``duration`` (seconds) runs from the due time of the first measured one.
-    """
-
-    warmup: int = 0
-    requests: int | None = None
-    duration: float | None = None
-
-    @property
-    def total(self) -> int | None:
-        """How many requests are sent at the most, warm-up included; None where time decides."""
-        return None if self.requests is None else self.warmup + self.requests
-
-    def stripe(self, index: int, count: int) -> Stop:
-        """Give the rule of every count-th request from ``index`` on."""
-        warmup = _share(self.warmup, index, count)
-        total = None if self.total is None else _share(self.total, index, count)
-        return Stop(warmup, None if total is None else total - warmup, self.duration)
+__all__ = ["UNLIMITED", "Arrivals", "Dispatch", "Ending", "Limit", "Outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +36,7 @@ class Limit:
         """Give a client's share; each has room for one request at the least."""
         if self.in_flight is None:
             return self
-        return Limit(max(1, _share(self.in_flight, index, count)), self.behind)
+        return Limit(max(1, share(self.in_flight, index, count)), self.behind)
 
 
 UNLIMITED = Limit()
@@ -77,11 +54,6 @@ class _Every:
         return islice(iter(self.requests), self.index, None, self.count)
 
 
-def _share(total: int, index: int, count: int) -> int:
-    """Count the numbers below ``total`` that are ``index`` modulo ``count``."""
-    return len(range(index, total, count))
-
-
 class Arrivals(Protocol):
     """The due times of a load: those known before it starts and those that answers bring about."""
 
@@ -95,11 +67,46 @@ class Arrivals(Protocol):
         """Give every count-th arrival from ``index`` on: what one of several clients sends."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request came back, as far as the rest of the load goes by it.
+
+    ``first_token`` is the time of its first token; the answer is known by its ids or as text.
+    """
+
+    succeeded: bool = True
+    first_token: float | None = None
+    answer_ids: Sequence[int] = ()
+    answer_text: str = ""
+
+
+ANSWERED = Outcome()
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a load ended: what stopped it, the requests never sent with their due times.
+
+    ``abandoned`` counts the turns of sessions that had broken off.
+    """
+
+    stopped_by: list[Reason] = field(default_factory=list)
+    dropped: list[tuple[Request, float]] = field(default_factory=list)
+    abandoned: int = 0
+
+    def absorb(self, other: Ending) -> None:
+        """Add how another part of the same load ended."""
+        self.stopped_by += [reason for reason in other.stopped_by if reason not in self.stopped_by]
+        self.dropped += other.dropped
+        self.abandoned += other.abandoned
+
+
 class Dispatch:
     """The requests of a run, handed out as they fall due.
 
-    ``requests`` may be endless where the stop rule is a duration. ``dropped`` lists the requests
-    that were never sent, with their due times.
+    ``requests`` may be endless where the stop rule is a duration. A request with more ``turns`` is
+    the first of a session, whose next turn falls due when the last one is answered and thought
+    about; the load's arrivals are those of sessions then.
     """
 
     def __init__(
@@ -112,13 +119,16 @@ class Dispatch:
         self._all = requests
         self._requests = iter(requests)
         self._arrivals = arrivals
-        self._stop = stop
         self._limit = limit
-        self._due = [float(due) for due in arrivals.at_start()]
+        self._order = count()
+        self._due = [_Place(float(due), next(self._order)) for due in arrivals.at_start()]
         heapq.heapify(self._due)
-        self._end = float("inf")
-        self._in_flight: set[int] = set()
-        self.dropped: list[tuple[Request, float]] = []
+        self._first = float("inf")
+        self._ended: Reason | None = None
+        self._in_flight: dict[int, tuple[Request, float]] = {}
+        self._judged = _Judged(stop)
+        self._ending = Ending()
+        self.stop = stop
         self.taken = 0
         self.completed = 0
 
@@ -127,7 +137,7 @@ class Dispatch:
         return Dispatch(
             _Every(self._all, index, count),
             self._arrivals.stripe(index, count),
-            self._stop.stripe(index, count),
+            self.stop.stripe(index, count),
             self._limit.stripe(index, count),
         )
 
@@ -143,8 +153,8 @@ class Dispatch:
 
     @property
     def total(self) -> int | None:
-        """How many requests there will be, or None where time decides."""
-        return self._stop.total
+        """How many requests there will be at the most, or None where time decides."""
+        return self.stop.total
 
     @property
     def finished(self) -> bool:
@@ -152,9 +162,30 @@ class Dispatch:
         return not self._in_flight and not self._has_more
 
     @property
+    def ending(self) -> Ending:
+        """How the load ended, once it is finished."""
+        if self._ending.stopped_by:
+            return self._ending
+        return replace(self._ending, stopped_by=[self._reached or "schedule"])
+
+    def ended(self, ending: Ending) -> None:
+        """Note how the load ended, where its stripes were sent from elsewhere."""
+        self._ending = ending
+
+    def end(self, reason: Reason) -> None:
+        """Send nothing more; what is in flight may come back."""
+        self._ended = self._ended or reason
+
+    @property
+    def _reached(self) -> Reason | None:
+        """The limit that keeps the next request from being sent."""
+        due = self._due[0].due if self._due else float("-inf")
+        return self._ended or self.stop.reached(self.taken, due - self._first)
+
+    @property
     def _has_more(self) -> bool:
         """Whether a due time is known at which something will be sent or dropped."""
-        return bool(self._due) and self.taken != self._stop.total and self._due[0] < self._end
+        return bool(self._due) and not self._reached
 
     @property
     def _is_full(self) -> bool:
@@ -162,42 +193,106 @@ class Dispatch:
 
     def next_due(self) -> float | None:
         """Tell when the next request is due, or None where none can be sent before one is back."""
-        return self._due[0] if self._has_more and not self._is_full else None
+        return self._due[0].due if self._has_more and not self._is_full else None
 
     def take_due(self, now: float) -> list[tuple[Request, float]]:
         """Hand out every request due by now, with its due time, earliest first."""
         taken = []
         while (due := self.next_due()) is not None and due <= now:
             request = self._take()
-            self._in_flight.add(request.id)
+            self._in_flight[request.id] = request, due
             taken.append((request, due))
         self._drop_due(now)
         return taken
 
     def _take(self) -> Request:
-        due = heapq.heappop(self._due)
-        request = next(self._requests)
-        if self.taken == self._stop.warmup and self._stop.duration is not None:
-            self._end = due + self._stop.duration
+        place = heapq.heappop(self._due)
+        request = place.request or next(self._requests)
+        if self.taken < self.stop.warmup:
+            request = replace(request, phase="warmup")
+        elif self.taken == self.stop.warmup:
+            self._first = place.due
         self.taken += 1
         return request
 
     def _drop_due(self, now: float) -> None:
         """Drop what fell due while there was no room, where the limit says so."""
         while self._limit.behind == "drop" and self._is_full and self._has_more:
-            if (due := self._due[0]) > now:
+            if (due := self._due[0].due) > now:
                 break
-            self.dropped.append((self._take(), due))
+            request = self._take()
+            self._ending.dropped.append((request, due))
+            self._ending.abandoned += len(request.turns)
             self.completed += 1
 
-    def finish(self, request_id: int, now: float) -> None:
+    def finish(self, request_id: int, now: float, outcome: Outcome = ANSWERED) -> None:
         """Note that a request has come back, well or badly.
 
         Raises KeyError when it is not in flight.
         """
         self._drop_due(now)
-        self._in_flight.remove(request_id)
+        request, due = self._in_flight.pop(request_id)
         self.completed += 1
+        if request.phase == "measured" and (reason := self._judged.after(due, now, outcome)):
+            self.end(reason)
+        if request.turns and outcome.succeeded:
+            self._go_on(request.next_turn(outcome.answer_ids, outcome.answer_text), now)
+        else:
+            self._ending.abandoned += len(request.turns)
+            self._bring_about(now)
+
+    def _go_on(self, request: Request, now: float) -> None:
+        """Let a session's next turn fall due when it has been thought about."""
+        place = _Place(now + request.think_seconds, next(self._order), request)
+        heapq.heappush(self._due, place)
+
+    def _bring_about(self, now: float) -> None:
         due = self._arrivals.after_finish(now)
         if due is not None:
-            heapq.heappush(self._due, due)
+            heapq.heappush(self._due, _Place(due, next(self._order)))
+
+
+class _Place(NamedTuple):
+    """A due time, in their order, and the request that is due; None: the next of the workload."""
+
+    due: float
+    order: int
+    request: Request | None = None
+
+
+class _Judged:
+    """The measured requests that are back, as far as a stop rule goes by them."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._finished = 0
+        self._failed = 0
+        self._sample: list[tuple[float, float]] = []
+        self._next_look = 1
+
+    def after(self, due: float, now: float, outcome: Outcome) -> Reason | None:
+        """Take in a request and tell whether the load is to end."""
+        self._finished += 1
+        self._failed += not outcome.succeeded
+        if self._stop.has_failed(self._failed, self._finished):
+            return "error-rate"
+        if self._stop.precision and outcome.succeeded:
+            return self._after_sample(self._stop.precision, due, now, outcome)
+        return None
+
+    def _after_sample(
+        self, wanted: Precision, due: float, now: float, outcome: Outcome
+    ) -> Reason | None:
+        """Look at the sample whenever it has grown by a tenth, as looking takes time."""
+        until = outcome.first_token if wanted.quantity == "ttft" else now
+        if until is None:
+            return None
+        self._sample.append((due, until - due))
+        enough = len(self._sample) >= self._stop.min_requests
+        if not enough or len(self._sample) < self._next_look:
+            return None
+        self._next_look = len(self._sample) * 11 // 10 + 1
+        first, last = min(self._sample)[0], max(self._sample)[0]
+        seconds = [value for _, value in sorted(self._sample)]
+        is_long = last - first >= self._stop.min_duration
+        return "precision" if is_long and wanted.is_met(seconds) else None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from llmbench.record import Series
 from llmbench.run import QUALITY_SCHEMA, Quality, Run
+from llmbench.scenario import Objective
 from llmbench.stats import Estimate, estimate, percentile
 from llmbench.units import parse_seconds
 
@@ -133,6 +134,18 @@ class Observed:
         self.measured = self.all.filter(pc.equal(self.all["phase"], "measured"))
         good = pc.is_in(self.measured["finish"], pa.array(["length", "eos"]))
         self.good = self.measured.filter(good)
+
+    def of_class(self, request_class: str | None) -> Observed:
+        """Give what was seen of one class of requests; of all, for None."""
+        if request_class is None:
+            return self
+        return Observed(self.all.filter(pa.array(_is_of(self.all, request_class))))
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes of the measured requests, in the order of their names."""
+        found = pc.unique(self.measured["request_class"]).drop_null()
+        return sorted(found.to_pylist())
 
     @cached_property
     def _first(self) -> Floats:
@@ -324,10 +337,19 @@ def meets_objectives(observed: Observed, slo: dict[str, Any]) -> NDArray[np.bool
     """
     met = np.ones(observed.good.num_rows, dtype=bool)
     for key, bound in slo.items():
-        quantity = key.split("_p")[0]
-        seen = getattr(observed, "longest_gap" if quantity == "itl" else quantity)
-        met &= ~(seen > parse_seconds(bound))
+        objective = Objective.of(key)
+        quantity = "longest_gap" if objective.quantity == "itl" else objective.quantity
+        missed = getattr(observed, quantity) > parse_seconds(bound)
+        met &= ~(missed & _is_of(observed.good, objective.request_class))
     return met
+
+
+def _is_of(table: pa.Table, request_class: str | None) -> NDArray[np.bool_]:
+    """Tell which requests are of a class; for None, all of them are."""
+    if request_class is None:
+        return np.ones(table.num_rows, dtype=bool)
+    is_of = pc.fill_null(pc.equal(table["request_class"], request_class), value=False)
+    return np.asarray(is_of.to_numpy(), dtype=bool)
 
 
 def _goodput(observed: Observed, met: NDArray[np.bool_]) -> Value:

@@ -10,14 +10,13 @@ import numpy as np
 from llmbench.health import judge
 from llmbench.metrics import Observed, summarise
 from llmbench.run import Run
-from llmbench.scenario import SLO_KEY
+from llmbench.scenario import Objective
 from llmbench.stats import percentile_interval
 from llmbench.units import format_duration, parse_seconds
 
-__all__ = ["DEFAULT_PERCENT", "Probe", "Verdict", "probe"]
+__all__ = ["Probe", "Verdict", "probe"]
 
 Verdict = Literal["met", "missed", "open"]
-DEFAULT_PERCENT = 99.0
 AT_LIMIT = "the harness is at its limit"
 
 
@@ -59,15 +58,13 @@ def probe(at: float, runs: list[Run]) -> Probe:
 
 
 def _judged(observed: list[Observed], key: str, bound: Any) -> tuple[Verdict, str]:
-    match = SLO_KEY.fullmatch(key)
-    assert match  # noqa: S101 (the scenario was validated)
-    quantity, percent = match[1], float(match[3] or DEFAULT_PERCENT)
-    sample = np.concatenate([_sample(each, quantity) for each in observed])
-    limit = parse_seconds(bound)
-    low, high = percentile_interval(sample, percent)
-    seen = (
-        f"p{percent:g} of {quantity} is {_shown(low)} to {_shown(high)}, {_shown(limit)} is asked"
+    objective = Objective.of(key)
+    sample = np.concatenate(
+        [_sample(each.of_class(objective.request_class), objective.quantity) for each in observed]
     )
+    limit = parse_seconds(bound)
+    low, high = percentile_interval(sample, objective.percent)
+    seen = f"{objective} is {_shown(low)} to {_shown(high)}, {_shown(limit)} is asked"
     if high <= limit:
         return "met", seen
     return ("missed" if low > limit else "open"), f"{seen} ({len(sample)} samples)"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from llmbench import campaign, scenario_file, store
 from llmbench.campaign import Observer
 from llmbench.errors import InputError, MeasurementError
-from llmbench.objectives import DEFAULT_PERCENT, Probe, probe
+from llmbench.objectives import Probe, probe
 from llmbench.run import Run
-from llmbench.scenario import SLO_KEY, Case, case_name, set_key
+from llmbench.scenario import Case, Objective, case_name, set_key
 from llmbench.scenario_file import Source
 from llmbench.stats import percentile_floor
 from llmbench.store import PlannedRun, RunSet
@@ -147,13 +147,11 @@ def only_case(source: Source) -> Case:
     (case,) = source.cases
     if not case.scenario.slo:
         raise InputError("peak: the scenario sets no `slo`; say what has to be met, e.g. ttft_p99")
-    percents = [
-        float(m[3] or DEFAULT_PERCENT) for m in map(SLO_KEY.fullmatch, case.scenario.slo) if m
-    ]
-    floor, requests = percentile_floor(max(percents)), case.scenario.requests
+    percent = max(Objective.of(key).percent for key in case.scenario.slo)
+    floor, requests = percentile_floor(percent), case.scenario.requests
     if requests is not None and requests < floor:
         raise InputError(
-            f"peak: {requests} requests cannot tell a p{max(percents):g}; set `requests` to "
+            f"peak: {requests} requests cannot tell a p{percent:g}; set `requests` to "
             f"{floor} or more"
         )
     return case

@@ -24,7 +24,8 @@ class Record:
     ``token_counts`` how many tokens came with it, so a chunk of k tokens is one gap and k tokens.
     ``output_ids`` are kept only when the scenario asks for them. Of an endpoint,
     ``connect_seconds`` is the time to connect where a connection was opened, ``first_content`` the
-    first token that is not reasoning, and ``retries`` how often it was sent again.
+    first token that is not reasoning, and ``retries`` how often it was sent again. ``turn``
+    counts from 0 within a ``session``.
     """
 
     request_id: int
@@ -45,6 +46,9 @@ class Record:
     connect_seconds: float | None = None
     first_content: float | None = None
     retries: int = 0
+    request_class: str | None = None
+    session: int | None = None
+    turn: int = 0
 
     @property
     def output_tokens(self) -> int:

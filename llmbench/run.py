@@ -41,6 +41,9 @@ RECORD_SCHEMA = pa.schema(
         ("connect_seconds", pa.float64()),
         ("first_content", pa.float64()),
         ("retries", pa.int64()),
+        ("request_class", pa.string()),
+        ("session", pa.int64()),
+        ("turn", pa.int64()),
     ]
 )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -23,17 +23,19 @@ from pydantic import (
 )
 
 from llmbench import plugins
+from llmbench.stopping import Precision, Stop
 from llmbench.units import Seconds
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 __all__ = [
-    "SLO_KEY",
+    "AnyPart",
     "Case",
     "EngineOptions",
     "ExplainOptions",
     "ModelOptions",
+    "Objective",
     "QualityOptions",
     "SamplingOptions",
     "Scenario",
@@ -43,24 +45,30 @@ __all__ = [
 ]
 
 SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
-SLO_KEY = re.compile(r"(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(_p(50|90|95|99))?")
+SLO_KEY = re.compile(
+    r"(?:([\w-]+)\.)?(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(?:_p(50|90|95|99))?"
+)
+DEFAULT_PERCENT = 99.0
 
 
 @dataclass(frozen=True)
-class _AnyPart:
+class AnyPart:
     """A validated choice of one part: the union of every found part's options, told by ``kind``.
 
-    Built when the first scenario is validated, so importing this module imports no part.
+    Built when the first scenario is validated, so importing this module imports no part. A part
+    that holds others of its kind leaves itself out (``besides``).
     """
 
     kind: plugins.Kind
+    besides: str | None = None
 
     def __get_pydantic_core_schema__(
         self,
         _source: Any,
         handler: GetCoreSchemaHandler,
     ) -> CoreSchema:
-        models = tuple(self._model(name) for name in plugins.names(self.kind))
+        names = (name for name in plugins.names(self.kind) if name != self.besides)
+        models = tuple(self._model(name) for name in names)
         union: Any = Annotated[reduce(or_, models), Field(discriminator="kind")]
         return handler.generate_schema(Annotated[union, BeforeValidator(_from_shorthand)])
 
@@ -134,7 +142,7 @@ class QualityOptions(plugins.Options):
 
     model_config = ConfigDict(defer_build=True)
 
-    reference: Annotated[Any, _AnyPart("backend")] = Field(
+    reference: Annotated[Any, AnyPart("backend")] = Field(
         default="eager", validate_default=True, description="the backend that is taken to be right"
     )
     text: str | None = Field(default=None, description="a file of UTF-8 text; bundled if unset")
@@ -166,10 +174,56 @@ def _model_from_shorthand(value: Any) -> Any:
     return {"source": value} if isinstance(value, str) else value
 
 
+class PrecisionOptions(plugins.Options):
+    """A percentile that is to be known to within a share of itself, at 95 % confidence."""
+
+    of: str = Field(default="ttft_p99", pattern=r"^(ttft|e2e)_p(50|90|95|99)$")
+    within: float = Field(default=0.05, gt=0, lt=1, description="share of it, either way")
+
+
+class StopOptions(plugins.Options):
+    """What ends a load besides `requests` and `duration`, which are maxima."""
+
+    min_requests: int = Field(default=0, ge=0, description="ends it once both minima are reached")
+    min_duration: Seconds = Field(default=0.0, ge=0, description="the same")
+    precision: PrecisionOptions | None = Field(
+        default=None, description="ends it, once the minima are reached"
+    )
+    error_rate: float | None = Field(
+        default=None, ge=0, lt=1, description="share of failed requests that ends it early"
+    )
+    client_lag: Seconds | None = Field(
+        default=None, gt=0, description="p99 of the client's own lag that ends it early"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a key of `slo` is about: ``chat.ttft_p99`` is the p99 of TTFT of the class chat.
+
+    Without a class it holds for all requests.
+    """
+
+    request_class: str | None
+    quantity: str
+    percent: float
+
+    def __str__(self) -> str:
+        of_class = f" of {self.request_class}" if self.request_class else ""
+        return f"p{self.percent:g} of {self.quantity}{of_class}"
+
+    @classmethod
+    def of(cls, key: str) -> Objective:
+        """Read a key; raises ValueError when it is none."""
+        match = SLO_KEY.fullmatch(key)
+        if not match:
+            raise ValueError(f"no such objective {key!r}; expected e.g. ttft, tpot_p99, e2e_p95")
+        return cls(match[1], match[2], float(match[3] or DEFAULT_PERCENT))
+
+
 def _known_slo(slo: dict[str, float]) -> dict[str, float]:
     for key, seconds in slo.items():
-        if not SLO_KEY.fullmatch(key):
-            raise ValueError(f"no such objective {key!r}; expected e.g. ttft, tpot_p99, e2e_p95")
+        Objective.of(key)
         if seconds <= 0:
             raise ValueError(f"{key} must be greater than 0")
     return slo
@@ -196,14 +250,16 @@ class Scenario(plugins.Options):
     )
     description: str = ""
     model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
-    workload: Annotated[Any, _AnyPart("workload")]
-    load: Annotated[Any, _AnyPart("load")]
-    backends: list[Annotated[Any, _AnyPart("backend")]] = Field(min_length=1)
+    workload: Annotated[Any, AnyPart("workload")]
+    load: Annotated[Any, AnyPart("load")]
+    backends: list[Annotated[Any, AnyPart("backend")]] = Field(min_length=1)
     requests: int | None = Field(default=None, gt=0, description="measured requests")
     duration: Seconds | None = Field(default=None, gt=0, description="measured time of arrivals")
-    warmup: int = Field(
-        default=0, ge=0, description="requests sent first and cut from every metric"
+    warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        default=0,
+        description="requests sent first and cut from every metric; auto finds them afterwards",
     )
+    stop: StopOptions = StopOptions()
     max_in_flight: int | None = Field(
         default=None, ge=1, description="of an open load; due times stay as they are"
     )
@@ -215,7 +271,7 @@ class Scenario(plugins.Options):
     sampling: SamplingOptions = SamplingOptions()
     stop_at_eos: bool = Field(default=False, description="let answers end early; forced if false")
     keep_outputs: bool = Field(default=False, description="store the ids of the answers' tokens")
-    collect: list[Annotated[Any, _AnyPart("collector")]] = Field(
+    collect: list[Annotated[Any, AnyPart("collector")]] = Field(
         default_factory=lambda: ["cpu", "gpu"], validate_default=True
     )
     slo: Annotated[dict[str, Seconds], AfterValidator(_known_slo)] = Field(default_factory=dict)
@@ -229,10 +285,31 @@ class Scenario(plugins.Options):
     timeout: Seconds = Field(default=1800.0, gt=0, description="for one run, loading included")
     sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(default_factory=dict)
 
+    @property
+    def stop_rule(self) -> Stop:
+        """When the load stops sending."""
+        asked, precision = self.stop, None
+        if asked.precision:
+            objective = Objective.of(asked.precision.of)
+            quantity = cast("Literal['ttft', 'e2e']", objective.quantity)
+            precision = Precision(quantity, objective.percent, asked.precision.within)
+        return Stop(
+            warmup=0 if self.warmup == "auto" else self.warmup,
+            requests=self.requests,
+            duration=self.duration,
+            min_requests=asked.min_requests,
+            min_duration=asked.min_duration,
+            error_rate=asked.error_rate,
+            precision=precision,
+            client_lag=asked.client_lag,
+        )
+
     @model_validator(mode="after")
     def _stops(self) -> Scenario:
-        if self.requests is None and self.duration is None:
-            raise ValueError("expected `requests` or `duration`, so that the load ends")
+        if not self.stop_rule.ends:
+            raise ValueError(
+                "expected `requests` or `duration`, or minima in `stop`, so that the load ends"
+            )
         if self.behind == "drop" and self.max_in_flight is None:
             raise ValueError("`behind: drop` needs `max_in_flight`, the limit that it is about")
         return self

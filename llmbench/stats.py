@@ -12,6 +12,7 @@ __all__ = [
     "Estimate",
     "bootstrap_interval",
     "ecdf",
+    "effective_size",
     "estimate",
     "percentile",
     "percentile_floor",
@@ -48,19 +49,45 @@ def percentile_floor(percent: float, confidence: float = 0.99) -> int:
 
 
 def percentile_interval(values: ArrayLike, percent: float, z: float = 1.96) -> tuple[float, float]:
-    """Give the interval of a percentile of independent values, 95 % for a z of 1.96.
+    """Give the interval of a percentile of values in the order they came, 95 % for a z of 1.96.
 
     Between two order statistics, by the normal approximation of how many values lie below (Conover,
-    Practical Nonparametric Statistics, 3.2). An end for which there are too few values is infinite.
+    Practical Nonparametric Statistics, 3.2), as wide as values that hang together make it: there
+    are fewer than n that say something of their own (effective_size). An end for which there are
+    too few values is infinite.
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    values = np.asarray(values, dtype=np.float64)
+    ordered = np.sort(values)
     n, p = len(ordered), percent / 100
-    spread = z * np.sqrt(n * p * (1 - p))
+    if not n:
+        return float("-inf"), float("inf")
+    effective = effective_size(values <= np.percentile(ordered, percent, method="lower"))
+    spread = z * n * np.sqrt(p * (1 - p) / effective)
     low, high = int(np.floor(n * p - spread)), int(np.ceil(n * p + spread))
     return (
         float(ordered[low - 1]) if low >= 1 else float("-inf"),
         float(ordered[high - 1]) if high <= n else float("inf"),
     )
+
+
+def effective_size(values: ArrayLike) -> float:
+    """Tell how many independent values a series is worth for its mean; n at the most.
+
+    n over the integrated autocorrelation time, summed in pairs of lags as long as they are positive
+    (Geyer, Practical Markov Chain Monte Carlo, 1992).
+    """
+    series = np.asarray(values, dtype=np.float64)
+    centred = series - series.mean()
+    n = len(centred)
+    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    covariance = np.fft.irfft(spectrum)[:n]
+    if covariance[0] <= 0:
+        return float(n)
+    correlation = covariance / covariance[0]
+    pairs = correlation[: n // 2 * 2].reshape(-1, 2).sum(axis=1)
+    negative = np.flatnonzero(pairs <= 0)
+    time = 2 * pairs[: negative[0] if len(negative) else None].sum() - 1
+    return float(n / max(time, 1.0))
 
 
 def ecdf(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,7 +2,7 @@
 
 results/<id>/
   runset.json                the scenario as asked, its plan of runs, the schema version
-  runs/<case>-r<repeat>/     run.json, and tables in Parquet: records, series, quality
+  runs/<case>-r<repeat>/     run.json, and tables in Parquet: records, series, quality, schedule
   report.html                made from the above and replaceable
 """
 
@@ -41,7 +41,8 @@ __all__ = [
 ]
 
 FORMAT = "llmbench run set"
-SCHEMA_VERSION = 3  # 1: the first layout; 2: quality; 3: records of endpoints
+SCHEMA_VERSION = 4  # 2: quality; 3: records of endpoints; 4: sessions and request classes
+SCHEDULE = "schedule.parquet"
 MIN_FREE_BYTES = 64 * 2**20
 
 
@@ -144,8 +145,8 @@ def _write_manifest(run_set: RunSet) -> None:
     atomic_write(run_set.folder / "runset.json", text)
 
 
-def write_run(run_set_folder: Path, run: Run) -> None:
-    """Store a run as a whole: its folder appears complete, or not at all.
+def write_run(run_set_folder: Path, run: Run, schedule: pa.Table | None = None) -> None:
+    """Store a run as a whole, with its schedule: its folder appears complete, or not at all.
 
     An earlier failed run of the same name gives way. Raises InputError when the disk is full or
     the folder cannot be written.
@@ -156,6 +157,8 @@ def write_run(run_set_folder: Path, run: Run) -> None:
         try:
             partial.mkdir(parents=True)
             _write_files(partial, run)
+            if schedule is not None:
+                pq.write_table(schedule, partial / SCHEDULE, compression="zstd")
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
         finally:

@@ -1,7 +1,8 @@
 """Request traces of real services, read into one shape.
 
 Azure's (2023, 2024): https://github.com/Azure/AzurePublicDataset; Mooncake's:
-https://github.com/kvcache-ai/Mooncake; BurstGPT's: https://github.com/HPMLL/BurstGPT; and our own.
+https://github.com/kvcache-ai/Mooncake; BurstGPT's: https://github.com/HPMLL/BurstGPT; and our own,
+which the stored schedules of runs are of as well.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from llmbench.errors import InputError
@@ -22,11 +25,12 @@ __all__ = ["FORMATS", "Format", "TraceRow", "read"]
 
 Format = Literal["auto", "azure", "mooncake", "burstgpt", "llmbench"]
 MOST_SHOWN = 5
+SCHEDULE = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """One request of a trace: when it came, in seconds since some origin, and its lengths.
+    """One request of a trace: when it came, in seconds since the trace began, and its lengths.
 
     ``blocks`` names the blocks of its prompt where the trace tells: prompts that begin with equal
     blocks share a prefix.
@@ -36,6 +40,7 @@ class TraceRow:
     prompt_tokens: int
     output_tokens: int
     blocks: tuple[int, ...] = ()
+    request_class: str | None = None
 
 
 class _Line(BaseModel):
@@ -84,9 +89,10 @@ class _Own(_Line):
 
     time: float = Field(ge=0)
     blocks: tuple[int, ...] = ()
+    request_class: str | None = None
 
     def read(self) -> TraceRow:
-        return self.row(self.time, self.blocks)
+        return replace(self.row(self.time, self.blocks), request_class=self.request_class)
 
 
 FORMATS: dict[str, type[Any]] = {
@@ -108,11 +114,16 @@ def read(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (
     rows = [row for row in _rows(path, lines, shape) if row.output_tokens]
     if not rows:
         raise InputError(f"{path}: holds no request that was answered; expected a trace of some")
-    return sorted(rows, key=lambda row: row.time)
+    rows.sort(key=lambda row: row.time)
+    # a schedule says when its load began; of all others, the first request is what is known
+    origin = 0.0 if path.suffix == SCHEDULE else rows[0].time
+    return [replace(row, time=row.time - origin) for row in rows]
 
 
 def _lines(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
     """Give every line that is not empty with its number; a text is what is no JSON."""
+    if path.suffix == SCHEDULE:
+        return list(enumerate(_parquet(path.expanduser()), start=1))
     try:
         text = path.expanduser().read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -123,6 +134,14 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
         return [(number, _json(line)) for number, line in numbered if line.strip()]
     reader = csv.DictReader(text.splitlines())
     return [(reader.line_num, {k: v for k, v in row.items() if k is not None}) for row in reader]
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: cannot be read as Parquet: {error}; check the path") from None
+    return rows
 
 
 def _json(line: str) -> dict[str, Any] | str:

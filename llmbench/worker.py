@@ -5,37 +5,30 @@ Exit codes: 0 the run is stored, 1 it failed, 2 the user can mend what is wrong.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import count, islice
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
+import pyarrow as pa
 
-from llmbench import environment, models, plugins, scenario_file, store
-from llmbench.backends.base import Demand, OpenContext
+from llmbench import environment, plugins, scenario_file, store
+from llmbench.backends.base import OpenContext
 from llmbench.collectors.sampler import watch
-from llmbench.dispatch import Dispatch, Limit, Stop
 from llmbench.errors import InputError, MeasurementError
+from llmbench.prepared import Prepared, prepare
 from llmbench.quality_pass import breaches, examine
 from llmbench.record import Record
-from llmbench.request import Phase, Request
+from llmbench.request import Request
 from llmbench.run import Run, records_table
 from llmbench.scenario import Case
-from llmbench.streams import stream
-from llmbench.workloads.base import Workload
 
 __all__ = ["Events", "Job", "main", "measure"]
 
-POOL = 4096
-SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
 PROGRESS_SECONDS = 0.2
 
 
@@ -83,7 +76,7 @@ def main() -> int:
     job = Job(**json.load(sys.stdin))
     case = scenario_file.load_case(job.spec, job.case, job.point)
     try:
-        store.write_run(Path(job.folder), measure(case, job, events))
+        store.write_run(Path(job.folder), *measure(case, job, events))
     except InputError as error:
         events.failed("bad-input", str(error))
         return 2
@@ -100,12 +93,12 @@ def _own_stdout() -> TextIO:
     return own
 
 
-def measure(case: Case, job: Job, events: Events) -> Run:
-    """Run a case once in this process and return all that was seen."""
+def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
+    """Run a case once in this process and return all that was seen, and the schedule."""
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     surroundings = environment.capture(Path.cwd())
     events.stage("reading the workload")
-    load = _Load.of(case)
+    load = prepare(case)
     choice = case.backend
     backend = plugins.find("backend", choice.kind)(choice)
     context = _context(case, load, job, events)
@@ -117,11 +110,12 @@ def measure(case: Case, job: Job, events: Events) -> Run:
             origin = time.monotonic() - clock.now()
             total = load.dispatch.total
             records = server.serve(load.dispatch, clock, lambda n: events.progress(n, total))
-            records += [_dropped(request, due) for request, due in load.dispatch.dropped]
+            ending = load.dispatch.ending
+            records += [_dropped(request, due) for request, due in ending.dropped]
         account = server.account()
         quality = examine(case, job.repeat, server, context, load.prompts)
     events.stage("storing")
-    return Run(
+    run = Run(
         case=case.name,
         slug=case.slug,
         backend=choice.kind,
@@ -133,10 +127,16 @@ def measure(case: Case, job: Job, events: Events) -> Run:
         series=tuple(watched.series(origin)),
         environment=surroundings,
         account=asdict(replace(account, caveats=())),
-        facts={**watched.facts, "schedule_sha256": load.digest},
+        facts={
+            **watched.facts,
+            "schedule_sha256": load.digest,
+            "stopped_by": ending.stopped_by,
+            "abandoned_turns": ending.abandoned,
+        },
         quality=quality,
         caveats=(*account.caveats, *watched.caveats, *breaches(case, quality)),
     )
+    return run, load.schedule
 
 
 def _dropped(request: Request, due: float) -> Record:
@@ -154,10 +154,13 @@ def _dropped(request: Request, due: float) -> Record:
         error_kind="dropped",
         error_message="fell due with `max_in_flight` requests in flight",
         prompt_id=request.prompt_id,
+        request_class=request.request_class,
+        session=request.session,
+        turn=request.turn,
     )
 
 
-def _context(case: Case, load: _Load, job: Job, events: Events) -> OpenContext:
+def _context(case: Case, load: Prepared, job: Job, events: Events) -> OpenContext:
     scenario = case.scenario
     return OpenContext(
         model=scenario.model,
@@ -170,74 +173,6 @@ def _context(case: Case, load: _Load, job: Job, events: Events) -> OpenContext:
         on_stage=events.stage,
         log=Path(job.folder) / "logs" / f"{case.slug}-r{job.repeat}.log",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """All that is decided before the clock starts: the requests, their due times, their hash.
-
-    ``sample`` is the beginning of the same load, to try it on nothing.
-    """
-
-    dispatch: Dispatch
-    sample: Dispatch
-    demand: Demand
-    prompts: list[tuple[int, ...]]
-    digest: str
-
-    @classmethod
-    def of(cls, case: Case) -> _Load:
-        scenario = case.scenario
-        stop = Stop(scenario.warmup, scenario.requests, scenario.duration)
-        workload = plugins.find("workload", scenario.workload.kind)(scenario.workload)
-        part = plugins.find("load", scenario.load.kind)(scenario.load)
-        if hasattr(part, "following"):
-            part = part.following(workload)
-        arrivals = part.arrivals(stop, stream(scenario.seed, "arrivals"))
-        little = Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
-        likewise = part.arrivals(little, stream(scenario.seed, "arrivals"))
-        offsets = np.asarray(arrivals.at_start(), dtype=np.float64)
-        pool = _draw(case, workload, stop.total or max(len(offsets), POOL))
-        limit = Limit(scenario.max_in_flight, scenario.behind)
-        dispatch = Dispatch(_Endless(pool, scenario.warmup), arrivals, stop, limit)
-        sample = Dispatch(_Endless(pool, 0), likewise, little, limit)
-        prompts = [request.prompt for request in pool]
-        return cls(dispatch, sample, _demand(pool), prompts, _digest(offsets, pool))
-
-
-def _draw(case: Case, workload: Workload, wanted: int) -> list[Request]:
-    scenario = case.scenario
-    tokenizer = models.load_tokenizer(scenario.model)
-    pool = islice(workload.requests(tokenizer, scenario.seed), wanted)
-    if not getattr(plugins.find("backend", case.backend.kind), "sends_text", False):
-        return list(pool)
-    return [r if r.text else replace(r, text=tokenizer.decode(r.prompt)) for r in pool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Endless:
-    """The requests numbered, the warm-up marked; a long run begins again with the first."""
-
-    pool: Sequence[Request]
-    warmup: int
-
-    def __iter__(self) -> Iterator[Request]:
-        for number in count():
-            phase: Phase = "warmup" if number < self.warmup else "measured"
-            yield replace(self.pool[number % len(self.pool)], id=number, phase=phase)
-
-
-def _demand(pool: Sequence[Request]) -> Demand:
-    return Demand(
-        prompt_lengths=tuple(sorted({len(request.prompt) for request in pool})),
-        longest_sequence=max(len(r.prompt) + r.max_new_tokens for r in pool),
-    )
-
-
-def _digest(offsets: np.ndarray, pool: Sequence[Request]) -> str:
-    """Hash what will be sent and when, so that equal loads can be told."""
-    lengths = np.array([(len(r.prompt), r.max_new_tokens) for r in pool], dtype=np.int64)
-    return hashlib.sha256(offsets.tobytes() + lengths.tobytes()).hexdigest()
 
 
 if __name__ == "__main__":

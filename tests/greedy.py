@@ -9,10 +9,11 @@ import torch
 from transformers import PreTrainedModel
 
 from llmbench.clock import VirtualClock
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.engine.engine import Engine, ModelRunner
 from llmbench.loads.schedule import Scheduled
 from llmbench.request import Request
+from llmbench.stopping import Stop
 
 SLOTS = 3
 MAX_LENGTH = 128

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.dispatch import Dispatch, Limit, Stop
+from llmbench.dispatch import Dispatch, Limit, Outcome
 from llmbench.loads.closed import Closed
 from llmbench.loads.schedule import Scheduled
-from llmbench.request import Request
+from llmbench.request import Request, Turn
+from llmbench.stopping import Precision, Stop
 
 
 def endless() -> Iterator[Request]:
@@ -161,7 +162,7 @@ def test_what_falls_due_while_there_is_no_room_can_be_dropped() -> None:
     dispatch.finish(0, 0.3)  # 1 and 2 fell due before that
     assert dispatch.take_due(0.3) == []
     assert ids(dispatch.take_due(0.5)) == [3]
-    assert [(request.id, due) for request, due in dispatch.dropped] == [(1, 0.1), (2, 0.2)]
+    assert [(request.id, due) for request, due in dispatch.ending.dropped] == [(1, 0.1), (2, 0.2)]
     dispatch.finish(3, 0.6)
     assert dispatch.finished
     assert dispatch.completed == 4
@@ -170,7 +171,7 @@ def test_what_falls_due_while_there_is_no_room_can_be_dropped() -> None:
 def test_what_is_only_late_is_not_dropped() -> None:
     dispatch = limited(Limit(2, "drop"), 0.0, 0.1)
     assert ids(dispatch.take_due(5.0)) == [0, 1]
-    assert dispatch.dropped == []
+    assert dispatch.ending.dropped == []
 
 
 def sent(dispatch: Dispatch) -> list[tuple[float, int]]:
@@ -230,3 +231,126 @@ def test_the_users_of_different_clients_think_for_different_times() -> None:
 def test_a_limit_is_shared_out_and_leaves_everybody_room_for_one() -> None:
     assert [Limit(5).stripe(index, 3).in_flight for index in range(3)] == [2, 2, 1]
     assert [Limit(1).stripe(index, 2).in_flight for index in range(2)] == [1, 1]
+
+
+def session(*thinking: float) -> Request:
+    turns = tuple(Turn((10 + n, 11), 2, pause, text=f"t{n}") for n, pause in enumerate(thinking))
+    return Request(0, (1, 2), 2, text="first", session=0, turns=turns)
+
+
+def one_session(*thinking: float, stop: Stop | None = None) -> Dispatch:
+    first = session(*thinking)
+    later = (Request(number, (5,), 2) for number in count(100))
+    requests = (first if n == 0 else next(later) for n in count())
+    return Dispatch(requests, Scheduled(np.zeros(1)), stop or Stop(requests=len(thinking) + 1))
+
+
+def test_the_next_turn_falls_due_when_the_answer_has_been_thought_about() -> None:
+    dispatch = one_session(3.0)
+    dispatch.take_due(0.0)
+    assert dispatch.next_due() is None
+    assert not dispatch.finished
+    dispatch.finish(0, 2.0, Outcome(answer_ids=[7, 8], answer_text="seven"))
+    ((request, due),) = dispatch.take_due(5.0)
+    assert (due, request.turn, request.session) == (5.0, 1, 0)
+
+
+def test_a_turn_carries_what_was_said_and_really_answered_before() -> None:
+    dispatch = one_session(0.0, 0.0)
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 1.0, Outcome(answer_ids=[7, 8], answer_text="a"))
+    dispatch.take_due(1.0)
+    dispatch.finish(1, 2.0, Outcome(answer_ids=[9], answer_text="b"))
+    ((request, _),) = dispatch.take_due(2.0)
+    assert request.prompt == (1, 2, 7, 8, 10, 11, 9, 11, 11)
+    assert (request.history, request.text) == (("first", "a", "t0", "b"), "t1")
+
+
+def test_a_session_ends_with_a_turn_that_fails() -> None:
+    dispatch = one_session(0.0, 0.0)
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 1.0, Outcome(succeeded=False))
+    assert dispatch.finished
+    assert dispatch.ending.abandoned == 2
+
+
+def test_in_a_closed_loop_a_user_begins_a_new_session_after_the_last_turn() -> None:
+    stop = Stop(requests=3)
+    requests = iter([session(0.0), Request(2, (5,), 2)])
+    users = Closed(Closed.Options(concurrency=1)).arrivals(stop, np.random.default_rng(0))
+    dispatch = Dispatch(requests, users, stop)
+    seen = []
+    for now in (0.0, 1.0, 2.0):
+        ((request, _),) = dispatch.take_due(now)
+        seen.append(request.id)
+        dispatch.finish(request.id, now + 1.0)
+    assert seen == [0, 1, 2]
+
+
+def test_turns_count_as_requests() -> None:
+    dispatch = one_session(0.0, 0.0, stop=Stop(warmup=1, requests=1))
+    phases = []
+    for now in (0.0, 1.0):
+        ((request, _),) = dispatch.take_due(now)
+        phases.append(request.phase)
+        dispatch.finish(request.id, now + 1.0)
+    assert phases == ["warmup", "measured"]
+    assert dispatch.finished
+    assert dispatch.ending.stopped_by == ["requests"]
+
+
+def test_a_closed_loop_goes_on_until_both_minima_are_reached() -> None:
+    dispatch = closed_loop(1, Stop(min_requests=2, min_duration=5.0))
+    now, taken = 0.0, 0
+    while not dispatch.finished:
+        for request, _ in dispatch.take_due(now):
+            taken += 1
+            now += 2.0
+            dispatch.finish(request.id, now)
+    assert taken == 3  # due at 0, 2 and 4
+    assert dispatch.ending.stopped_by == ["minimum"]
+
+
+def serve(dispatch: Dispatch, outcomes: Iterator[Outcome]) -> int:
+    """Answer each request after a second, until the load ends; count them."""
+    now = 0.0
+    while not dispatch.finished:
+        for request, _ in dispatch.take_due(now):
+            dispatch.finish(request.id, now + 1.0, next(outcomes))
+        now += 1.0
+    return dispatch.completed
+
+
+def test_too_many_failures_end_a_load_early() -> None:
+    dispatch = closed_loop(1, Stop(requests=1000, error_rate=0.5))
+    assert serve(dispatch, (Outcome(succeeded=False) for _ in count())) == 20
+    assert dispatch.ending.stopped_by == ["error-rate"]
+
+
+def test_a_load_ends_when_its_percentile_is_known_well_enough() -> None:
+    stop = Stop(requests=5000, precision=Precision("e2e", 50, within=0.05))
+    dispatch = closed_loop(1, stop)
+    assert serve(dispatch, (Outcome(first_token=0.0) for _ in count())) < 100
+    assert dispatch.ending.stopped_by == ["precision"]
+
+
+def test_a_precision_does_not_end_a_load_before_its_minima() -> None:
+    stop = Stop(requests=5000, min_requests=300, precision=Precision("e2e", 50, within=0.05))
+    assert 300 <= serve(closed_loop(1, stop), (Outcome() for _ in count())) <= 330
+
+
+def test_a_load_can_be_ended_from_outside() -> None:
+    dispatch = open_loop(0.0, 1.0)
+    dispatch.take_due(0.0)
+    dispatch.end("client-lag")
+    assert dispatch.take_due(1.0) == []
+    dispatch.finish(0, 2.0)
+    assert dispatch.finished
+    assert dispatch.ending.stopped_by == ["client-lag"]
+
+
+def test_a_schedule_that_was_sent_to_its_end_is_what_stopped_a_load() -> None:
+    dispatch = open_loop(0.0, stop=Stop(duration=9.0))
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 1.0)
+    assert dispatch.ending.stopped_by == ["schedule"]

@@ -12,10 +12,11 @@ import pytest
 from llmbench import scenario_file
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.cli import main
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.loads.closed import Closed
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 ROOT = Path(__file__).parent.parent

@@ -18,13 +18,15 @@ LAYERS = [
     {"campaign", "frames", "report", "peak"},
     {"objectives"},
     {"health"},
-    {"worker", "store"},
+    {"worker", "store", "prepared"},
     {"quality_pass", "conformance"},
     {"loads", "workloads", "backends"},
     {"compress", "quality"},
     {"engine", "collectors", "models"},
-    {"scenario_file", "scenario", "metrics", "stats", "run", "plugins", "environment", "traces"},
-    {"request", "record", "caveats", "dispatch", "clock", "streams"},
+    {"scenario_file", "scenario", "metrics", "run", "plugins", "environment", "traces"},
+    {"dispatch"},
+    {"stopping"},
+    {"request", "record", "caveats", "clock", "streams", "stats"},
     {"errors", "units", "secrets"},
 ]
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

@@ -9,10 +9,11 @@ import pytest
 
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.fake import Fake
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 SERVICE, REQUESTS, BATCHES = 0.01, 40_000, 40

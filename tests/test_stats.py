@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.stats import bootstrap_interval, ecdf, estimate, percentile, percentile_floor
+from llmbench.stats import (
+    bootstrap_interval,
+    ecdf,
+    effective_size,
+    estimate,
+    percentile,
+    percentile_floor,
+    percentile_interval,
+)
 
 samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
 
@@ -75,3 +83,43 @@ def test_a_value_that_nobody_measured_is_none_with_the_reason() -> None:
 def test_an_estimate_of_few_processes_says_why_it_has_no_interval() -> None:
     few = estimate([1.0, 3.0])
     assert (few.value, few.low, few.reason) == (2.0, None, "an interval needs 3 processes, got 2")
+
+
+def test_independent_values_are_worth_about_as_many_as_they_are() -> None:
+    values = np.random.default_rng(0).normal(size=4000)
+    assert effective_size(values) == pytest.approx(4000, rel=0.1)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_values_that_follow_one_another_are_worth_fewer(share: float) -> None:
+    noise = np.random.default_rng(1).normal(size=100_000)
+    values = [0.0]
+    for draw in noise:
+        values.append(share * values[-1] + draw)
+    # of an autoregressive series of order 1: n (1 - r) / (1 + r)
+    assert effective_size(values) == pytest.approx(1e5 * (1 - share) / (1 + share), rel=0.1)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=50))
+def test_no_series_is_worth_more_than_it_has(values: list[float]) -> None:
+    assert 0 < effective_size(values) <= len(values)
+
+
+def test_the_interval_of_a_percentile_covers_it_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(2)
+    true = -np.log(0.1)
+    intervals = [percentile_interval(draws.exponential(size=500), 90) for _ in range(400)]
+    covered = np.mean([low <= true <= high for low, high in intervals])
+    assert 0.92 <= covered <= 0.99
+
+
+def test_it_covers_it_as_often_where_values_follow_one_another() -> None:
+    draws = np.random.default_rng(3)
+    intervals = []
+    for _ in range(200):
+        noise = draws.normal(size=2000) * np.sqrt(1 - 0.8**2)
+        values = [draws.normal()]
+        for each in noise:
+            values.append(0.8 * values[-1] + each)
+        intervals.append(percentile_interval(values, 50))
+    assert np.mean([low <= 0 <= high for low, high in intervals]) >= 0.9

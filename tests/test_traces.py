@@ -59,12 +59,12 @@ def test_mooncakes_milliseconds_and_blocks_are_read(file: Path) -> None:
 
 def test_burstgpts_failed_requests_are_left_out(file: Path) -> None:
     file.write_text(BURSTGPT)
-    assert read(file) == [TraceRow(5.0, 472, 18), TraceRow(118.0, 417, 276)]
+    assert read(file) == [TraceRow(0.0, 472, 18), TraceRow(113.0, 417, 276)]
 
 
 def test_our_own_format_is_read(file: Path) -> None:
     file.write_text(OWN)
-    assert read(file) == [TraceRow(0.25, 12, 3), TraceRow(0.5, 13, 4, (7,))]
+    assert read(file) == [TraceRow(0.0, 12, 3), TraceRow(0.25, 13, 4, (7,))]
 
 
 def test_a_byte_order_mark_does_not_disturb(file: Path) -> None:

@@ -12,12 +12,13 @@ from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.conformance.behaviours import BEHAVIOURS, Behaviour
 from llmbench.conformance.wire import TOKENS
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Scheduled
 from llmbench.record import Record
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 
 __all__ = ["Finding", "check_client", "check_server", "exchange"]
 

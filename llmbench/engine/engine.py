@@ -11,7 +11,7 @@ from collections.abc import Sequence as SequenceOf
 from typing import Protocol
 
 from llmbench.clock import Clock
-from llmbench.dispatch import Dispatch
+from llmbench.dispatch import Dispatch, Outcome
 from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
 from llmbench.engine.sequence import Sequence
 from llmbench.record import Record
@@ -110,5 +110,7 @@ class Engine:
         return finished
 
     def _hand_back(self, sequence: Sequence, dispatch: Dispatch) -> Record:
-        dispatch.finish(sequence.request.id, sequence.token_times[-1])
+        times = sequence.token_times
+        outcome = Outcome(first_token=times[0], answer_ids=sequence.output_ids)
+        dispatch.finish(sequence.request.id, times[-1], outcome)
         return sequence.record(keep_outputs=self._keep_outputs)

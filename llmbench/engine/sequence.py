@@ -67,4 +67,7 @@ class Sequence:
             prompt_id=self.request.prompt_id,
             tokenise_seconds=self.request.tokenise_seconds,
             output_ids=tuple(self.output_ids) if keep_outputs else None,
+            request_class=self.request.request_class,
+            session=self.request.session,
+            turn=self.request.turn,
         )

@@ -6,9 +6,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from llmbench import plugins
-from llmbench.dispatch import Stop
 from llmbench.errors import InputError
-from llmbench.loads.schedule import Floats, Scheduled
+from llmbench.loads.schedule import Scheduled, counted
+from llmbench.stopping import Stop
 from llmbench.units import Seconds
 
 __all__ = ["Burst"]
@@ -40,18 +40,10 @@ class Burst:
         size, every = self.options.size, self.options.every
         if size is None or every is None:
             return Scheduled(np.zeros(_all_of(stop)))
-        if stop.duration is None:
-            return Scheduled(_bursts(stop.total or 0, size, every))
-        first = stop.warmup // size * every
-        within = size * int(np.ceil(round((first + stop.duration) / every, 9)))
-        return Scheduled(_bursts(min(within, stop.total or within), size, every))
+        return Scheduled(counted(stop, lambda numbers: numbers // size * every))
 
 
 def _all_of(stop: Stop) -> int:
     if stop.total is None:
         raise InputError("load: burst sends all at once and needs `requests` to know how many")
     return stop.total
-
-
-def _bursts(count: int, size: int, every: float) -> Floats:
-    return np.asarray(np.arange(count) // size * every, dtype=np.float64)

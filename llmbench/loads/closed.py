@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.dispatch import Stop
+from llmbench.stopping import Stop
 from llmbench.units import Seconds
 
 __all__ = ["Closed"]

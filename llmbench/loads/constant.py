@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.dispatch import Stop
-from llmbench.loads.schedule import Scheduled
+from llmbench.loads.schedule import Scheduled, counted
+from llmbench.stopping import Stop
 from llmbench.units import PerSecond
 
 __all__ = ["Constant"]
@@ -26,8 +26,4 @@ class Constant:
 
     def arrivals(self, stop: Stop, draws: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
         """Place request i at i/rate, with no error adding up."""
-        rate = self.options.rate
-        if stop.duration is None:
-            return Scheduled(np.arange(stop.total or 0) / rate)
-        within = stop.warmup + int(np.ceil(round(stop.duration * rate, 9)))
-        return Scheduled(np.arange(min(within, stop.total or within)) / rate)
+        return Scheduled(counted(stop, lambda numbers: numbers / self.options.rate))

@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.dispatch import Stop
 from llmbench.loads.schedule import Floats, Scheduled, offsets_until
+from llmbench.stopping import Stop
 from llmbench.units import PerSecond
 
 __all__ = ["Poisson"]

@@ -9,9 +9,10 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.dispatch import Arrivals, Stop
+from llmbench.dispatch import Arrivals
+from llmbench.stopping import Stop
 
-__all__ = ["Floats", "Load", "Scheduled", "Spacing", "by_rate", "offsets_until"]
+__all__ = ["Floats", "Load", "Scheduled", "Spacing", "by_rate", "counted", "offsets_until"]
 
 Floats = NDArray[np.float64]
 Spacing = Literal["constant", "poisson"]
@@ -53,16 +54,17 @@ def offsets_until(
     ``gaps(k)`` draws the next k gaps, ``when`` turns their sums into seconds (as they are, by
     default); a sum whose time never comes is infinity. Returns ascending offsets in seconds.
     """
-    drawn = _rounded(gaps(stop.total if stop.total is not None else stop.warmup + 1))
+    drawn = _rounded(gaps(stop.total if stop.total is not None else stop.warmup + 64))
     offsets = _finite(when(np.cumsum(drawn)))
-    if stop.duration is None or stop.warmup >= len(offsets):
-        return offsets
-    end = offsets[stop.warmup] + stop.duration
-    while stop.requests is None and len(offsets) == len(drawn) and offsets[-1] < end:
-        drawn = np.append(drawn, _rounded(gaps(len(drawn) + 64)))
+    while (sent := stop.count(offsets)) is None and len(offsets) == len(drawn):
+        drawn = np.append(drawn, _rounded(gaps(len(drawn))))
         offsets = _finite(when(np.cumsum(drawn)))
-    within: Floats = offsets[offsets < end]
-    return within
+    return offsets[:sent]
+
+
+def counted(stop: Stop, when: Callable[[Floats], Floats]) -> Floats:
+    """Place arrivals at ``when(n)`` for n = 0, 1, ... until the stop rule is met."""
+    return offsets_until(stop, np.ones, lambda sums: when(sums - 1))
 
 
 def _rounded(gaps: Floats) -> Floats:
@@ -85,4 +87,4 @@ def by_rate(
     """
     if spacing == "poisson":
         return offsets_until(stop, lambda k: -np.log1p(-draws.random(k)), when)
-    return offsets_until(stop, np.ones, lambda sums: when(sums - 1))  # the first at once
+    return counted(stop, when)

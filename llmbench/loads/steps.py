@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.dispatch import Stop
 from llmbench.loads.schedule import Floats, Scheduled, Spacing, by_rate
+from llmbench.stopping import Stop
 from llmbench.units import PerSecond, Seconds
 
 __all__ = ["Steps"]

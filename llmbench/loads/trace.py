@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from llmbench import plugins
-from llmbench.dispatch import Stop
+from llmbench import plugins, traces
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Floats, Scheduled
+from llmbench.stopping import Stop
 
 __all__ = ["Trace"]
 
 
 class Trace:
-    """The arrival times of the workload's trace, as they were or sped up.
+    """The arrival times of the workload's trace, or of another file, as they were or sped up.
 
-    Request i comes when row i of the trace came.
+    Request i comes when row i of the trace came. A run's `schedule.parquet` is such a file: with it
+    another run is sent the same requests at the same times.
     """
 
     class Options(plugins.Options):
-        """``{kind: trace, speed: 2}``, with a workload that knows times, such as trace."""
+        """``{kind: trace, speed: 2}``, with a workload that knows times, or with a ``path``."""
 
+        path: Path | None = Field(default=None, description="of a trace; the workload's if unset")
         speed: float = Field(default=1.0, gt=0, description="2 halves the time between arrivals")
 
     def __init__(self, options: Options) -> None:
         self.options = options
 
+    def check(self) -> None:
+        """Raise InputError when the file cannot be read."""
+        if self.options.path:
+            traces.read(self.options.path)
+
     def following(self, workload: Any) -> _Recorded:
-        """Take the times of a workload; raises InputError when it has none."""
+        """Take the times of the file or of a workload; raises InputError when there are none."""
+        if self.options.path:
+            rows = traces.read(self.options.path)
+            return _Recorded(np.array([row.time for row in rows]) / self.options.speed)
         if not hasattr(workload, "times"):
-            raise InputError("load: trace needs a workload that knows times, such as trace")
+            raise InputError(
+                "load: trace needs a workload that knows times, such as trace, or a `path` to some"
+            )
         return _Recorded(workload.times() / self.options.speed)
 
 
@@ -48,7 +61,4 @@ class _Recorded:
                 f"requests: {stop.total} were asked for, warm-up included, and the trace has "
                 f"{len(self.times)}; ask for fewer, or give a `duration`"
             )
-        offsets = self.times[: stop.total]
-        if stop.duration is None or stop.warmup >= len(offsets):
-            return Scheduled(offsets)
-        return Scheduled(offsets[offsets < offsets[stop.warmup] + stop.duration])
+        return Scheduled(self.times[: stop.count(self.times)])

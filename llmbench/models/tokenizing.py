@@ -25,6 +25,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Turn text into token ids, special tokens included."""
 
+    def encode_more(self, text: str) -> list[int]:
+        """Turn text that follows other text into token ids: no special tokens."""
+
     def decode(self, ids: Sequence[int]) -> str:
         """Turn token ids into text, special tokens left out."""
 
@@ -38,6 +41,10 @@ class ByteTokenizer:
     def encode(self, text: str) -> list[int]:
         """Give the bytes."""
         return list(text.encode())
+
+    def encode_more(self, text: str) -> list[int]:
+        """Give the bytes."""
+        return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Give the text of those ids that are bytes."""
@@ -59,6 +66,11 @@ class TrainedTokenizer:
         """Turn text into token ids, special tokens included."""
         # a prompt longer than the context is refused later, with the numbers
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        return ids
+
+    def encode_more(self, text: str) -> list[int]:
+        """Turn text that follows other text into token ids: no special tokens."""
+        ids: list[int] = self.tokenizer(text, verbose=False, add_special_tokens=False)["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

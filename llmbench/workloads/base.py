@@ -20,6 +20,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Turn text into token ids, special tokens included."""
 
+    def encode_more(self, text: str) -> list[int]:
+        """Turn text that follows other text into token ids: no special tokens."""
+
     def decode(self, ids: Sequence[int]) -> str:
         """Turn token ids into text, special tokens left out."""
 

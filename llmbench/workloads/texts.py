@@ -11,7 +11,7 @@ from llmbench.request import Request
 from llmbench.streams import stream
 from llmbench.workloads.base import Tokenizer
 
-__all__ = ["Tokenised", "shuffled"]
+__all__ = ["Tokenised", "answer_tokens", "shuffled"]
 
 Item = TypeVar("Item")
 
@@ -32,7 +32,7 @@ class Tokenised:
         ids = tuple(tokenizer.encode(text))
         return cls(name, text, ids, time.monotonic() - began)
 
-    def request(self, number: int, output_tokens: int) -> Request:
+    def request(self, number: int, output_tokens: int, request_class: str | None = None) -> Request:
         """Ask for an answer of that length to it."""
         return Request(
             number,
@@ -41,7 +41,13 @@ class Tokenised:
             text=self.text,
             prompt_id=self.id,
             tokenise_seconds=self.tokenise_seconds,
+            request_class=request_class,
         )
+
+
+def answer_tokens(answer: str | None, tokenizer: Tokenizer) -> int | None:
+    """Count the tokens of a recorded answer; None where none was recorded."""
+    return None if answer is None else max(1, len(tokenizer.encode(answer)))
 
 
 def shuffled(items: Sequence[Item], seed: int) -> Iterator[Item]:

@@ -34,7 +34,7 @@ class Trace:
 
         path: Path
         format: traces.Format = Field(default="auto", description="told by the first line")
-        begin: Seconds = Field(default=0.0, ge=0, description="from the first request of the file")
+        begin: Seconds = Field(default=0.0, ge=0, description="from the beginning of the file")
         end: Seconds | None = Field(default=None, gt=0, description="the same")
         block_tokens: PositiveInt = Field(default=512, description="of a block of a prompt")
         max_prompt_tokens: PositiveInt | None = Field(
@@ -57,13 +57,12 @@ class Trace:
     def rows(self) -> list[TraceRow]:
         """The rows of the slice; raises InputError when there are none."""
         rows = traces.read(self.options.path, self.options.format)
-        begin = rows[0].time + self.options.begin
-        end = np.inf if self.options.end is None else rows[0].time + self.options.end
-        kept = [row for row in rows if begin <= row.time < end]
+        end = np.inf if self.options.end is None else self.options.end
+        kept = [row for row in rows if self.options.begin <= row.time < end]
         if not kept:
             raise InputError(
                 f"workload: {self.options.path} has no request in that slice; it lasts "
-                f"{rows[-1].time - rows[0].time:.0f} s"
+                f"{rows[-1].time:.0f} s"
             )
         return kept
 
@@ -71,10 +70,14 @@ class Trace:
         """Raise InputError when the file cannot be read or the slice is empty."""
         self.times()
 
+    @property
+    def classes(self) -> set[str]:
+        """The classes of requests that the file has."""
+        return {row.request_class for row in self.rows if row.request_class}
+
     def times(self) -> NDArray[np.float64]:
-        """When the requests came, in seconds since the first of them."""
-        first = self.rows[0].time
-        return np.array([row.time - first for row in self.rows], dtype=np.float64)
+        """When the requests came, in seconds since the slice began."""
+        return np.array([row.time - self.options.begin for row in self.rows], dtype=np.float64)
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield a request a row, as many as there are."""
@@ -84,7 +87,7 @@ class Trace:
             known = self._blocks(row, length, tokenizer.vocab_size, seed)
             fresh = own.integers(0, tokenizer.vocab_size, length - len(known)).tolist()
             outputs = _capped(row.output_tokens, self.options.max_output_tokens)
-            yield Request(number, (*known, *fresh), outputs)
+            yield Request(number, (*known, *fresh), outputs, request_class=row.request_class)
 
     def _blocks(self, row: TraceRow, length: int, vocabulary: int, seed: int) -> list[int]:
         """Give the tokens of the named blocks, each the same wherever it is named."""

@@ -15,11 +15,12 @@ from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.onnx import Onnx, quantizing
 from llmbench.backends.quantized import Quantized
 from llmbench.compress import Recipe, Scheme
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Scheduled
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 
 SCHEMES: list[Scheme] = [
     "int8-weight-only", "int8-dynamic", "int4-weight-only", "int4-hqq", "int4-k-quant",

@@ -11,11 +11,12 @@ import torch
 from llmbench import models
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.speculative import Speculative
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Scheduled
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 
 TINY = ModelOptions(source="builtin:tiny", device="cpu")
 CONTEXT = OpenContext(

@@ -11,10 +11,11 @@ from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.conformance.behaviours import BEHAVIOURS
 from llmbench.conformance.server import AdversarialServer, in_background
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.loads.closed import Closed
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 REQUESTS = 240

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmbench.dispatch import Stop
 from llmbench.errors import InputError
 from llmbench.loads.burst import Burst
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from llmbench.dispatch import Stop
 from llmbench.loads.constant import Constant
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 

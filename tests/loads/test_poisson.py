@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.dispatch import Stop
 from llmbench.loads.poisson import Poisson
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmbench.dispatch import Stop
 from llmbench.loads.steps import Steps
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 TWO: list[dict[str, Any]] = [{"rate": 2, "lasting": "2 s"}, {"rate": "4/s", "lasting": 1}]

@@ -15,12 +15,14 @@ from llmbench import store
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.fake import Fake
 from llmbench.caveats import not_effective
-from llmbench.dispatch import Dispatch, Stop
+from llmbench.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
+from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.record import Record, Series
 from llmbench.report.results import Results
 from llmbench.run import Failure, Run, records_table
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 from llmbench.store import PlannedRun, RunSet
 from llmbench.streams import stream
 from llmbench.workloads.synthetic import Synthetic
@@ -35,18 +37,6 @@ model: builtin:tiny
 workload: {kind: synthetic, prompt_tokens: 32, output_tokens: {uniform: [8, 40]}}
 load: {kind: poisson, rate: 8/s}
 """
-
-
-class Vocabulary:
-    """As much of a tokenizer as random ids need."""
-
-    vocab_size = 500
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(letter) % self.vocab_size for letter in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return " ".join(map(str, ids))
 
 
 def spec_of(backend: str, rate: float = 8.0, **more: Any) -> dict[str, Any]:
@@ -76,7 +66,7 @@ def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any
             {"prompt_tokens": 32, "output_tokens": {"uniform": [8, 40]}}
         )
     )
-    pool = workload.requests(Vocabulary(), seed)
+    pool = workload.requests(ByteTokenizer(500), seed)
     numbered = (
         replace(next(pool), id=i, phase="warmup" if i < WARMUP else "measured")
         for i in range(WARMUP + requests)

@@ -11,23 +11,14 @@ import pandas as pd
 import pytest
 
 from llmbench.errors import InputError
+from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.request import Request
 from llmbench.workloads.dataset import Dataset
 
 
-class Letters:
-    vocab_size = 0x110000
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(letter) for letter in text]
-
-    def decode(self, ids: Any) -> str:
-        return "".join(map(chr, ids))
-
-
 def draw(path: Path, count: int, **options: Any) -> list[Request]:
     workload = Dataset(Dataset.Options.model_validate({"path": path, **options}))
-    return list(islice(workload.requests(Letters(), 0), count))
+    return list(islice(workload.requests(ByteTokenizer(256), 0), count))
 
 
 def texts(path: Path, count: int, **options: Any) -> set[str | None]:

@@ -7,27 +7,16 @@ from typing import Any, get_args
 
 import pytest
 
+from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.request import Request
 from llmbench.workloads.prompts import Prompts, Task, read_prompts
 
 TASKS = get_args(Task)
 
 
-class Letters:
-    """A tokenizer with one id for each letter."""
-
-    vocab_size = 0x110000
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(letter) for letter in text]
-
-    def decode(self, ids: Any) -> str:
-        return "".join(map(chr, ids))
-
-
 def draw(count: int, seed: int = 0, **options: Any) -> list[Request]:
     workload = Prompts(Prompts.Options.model_validate(options))
-    return list(islice(workload.requests(Letters(), seed), count))
+    return list(islice(workload.requests(ByteTokenizer(256), seed), count))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -41,12 +30,12 @@ def test_a_request_holds_the_tokens_of_its_prompt() -> None:
     texts = {p.id: p.prompt for p in read_prompts("translation")}
     for request in draw(40, task="translation"):
         assert request.prompt_id is not None
-        assert Letters().decode(request.prompt) == texts[request.prompt_id]
+        assert ByteTokenizer(256).decode(request.prompt) == texts[request.prompt_id]
 
 
 def test_a_request_keeps_the_text_of_its_prompt_for_backends_that_send_text() -> None:
     (request,) = draw(1)
-    assert tuple(Letters().encode(request.text or "")) == request.prompt
+    assert tuple(ByteTokenizer(256).encode(request.text or "")) == request.prompt
 
 
 def test_each_prompt_comes_once_before_any_comes_again() -> None:

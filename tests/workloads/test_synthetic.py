@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.request import Request
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.synthetic import Synthetic
@@ -19,21 +19,9 @@ from llmbench.workloads.synthetic import Synthetic
 LENGTHS: TypeAdapter[Length] = TypeAdapter(Lengths)
 
 
-class Ten:
-    """A tokenizer of ten ids."""
-
-    vocab_size = 10
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(letter) % 10 for letter in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(map(str, ids))
-
-
 def draw(count: int, seed: int = 0, **options: Any) -> list[Request]:
     workload = Synthetic(Synthetic.Options.model_validate(options))
-    return list(islice(workload.requests(Ten(), seed), count))
+    return list(islice(workload.requests(ByteTokenizer(10), seed), count))
 
 
 def lengths(spec: object, count: int = 2_000) -> np.ndarray:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from llmbench.dispatch import Stop
 from llmbench.errors import InputError
 from llmbench.loads.trace import Trace as TraceLoad
+from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.request import Request
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 from llmbench.workloads.prompts import Prompts
 from llmbench.workloads.trace import Trace
@@ -21,16 +22,6 @@ ROWS = [
     {"time": 11.0, "prompt_tokens": 7, "output_tokens": 30, "blocks": [1, 3]},
     {"time": 14.0, "prompt_tokens": 20, "output_tokens": 5},
 ]
-
-
-class Words:
-    vocab_size = 1000
-
-    def encode(self, text: str) -> list[int]:
-        return [len(text)]
-
-    def decode(self, ids: Any) -> str:
-        return " ".join(map(str, ids))
 
 
 @pytest.fixture
@@ -45,7 +36,7 @@ def trace(tmp_path: Path) -> Any:
 
 
 def requests(trace: Trace, seed: int = 0) -> list[Request]:
-    return list(trace.requests(Words(), seed))
+    return list(trace.requests(ByteTokenizer(1000), seed))
 
 
 def lengths(trace: Trace) -> list[tuple[int, int]]:

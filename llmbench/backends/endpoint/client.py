@@ -188,7 +188,8 @@ class Client:
             return
         exchange.payload = b""
         self.exchanges.append(exchange)
-        self._dispatch.finish(exchange.request.id, exchange.done_at or self._clock.now())
+        now = exchange.done_at or self._clock.now()
+        self._dispatch.finish(exchange.request.id, now, exchange.outcome)
         self._on_progress(self._dispatch.completed)
         self._send_due()
 

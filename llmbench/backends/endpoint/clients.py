@@ -48,7 +48,9 @@ class Clients:
                 else:
                     completed[pipe] = told
                     on_progress(sum(completed.values()))
-        return merged([served[pipe] for pipe in pipes])
+        whole = merged([served[pipe] for pipe in pipes])
+        dispatch.ended(whole.ending)
+        return whole
 
 
 @contextmanager

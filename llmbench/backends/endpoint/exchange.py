@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from llmbench.backends.endpoint.chunks import Chunk, Usage, read_chunk, said_in
 from llmbench.backends.endpoint.sse import EventReader
+from llmbench.dispatch import Outcome
 from llmbench.record import Finish
 from llmbench.request import Request
 
@@ -57,6 +58,7 @@ class Exchange:
     _events: EventReader = field(default_factory=EventReader)
     _plain: bytearray = field(default_factory=bytearray)
     _reads_events: bool = False
+    _reasoned: int = 0
 
     @property
     def over(self) -> bool:
@@ -133,6 +135,7 @@ class Exchange:
             self.texts.append(text)
             if content and self.first_content is None:
                 self.first_content = now
+                self._reasoned = len(self.texts) - 1
 
     def _whole(self, now: float) -> None:
         if chunk := self._chunk(bytes(self._plain)):
@@ -151,6 +154,15 @@ class Exchange:
         """A stream was asked for and something else came: an error that says so, or a mistake."""
         if self._chunk(bytes(self._plain)):
             self.fail("invalid-response", "the answer is not streamed; set `stream: false`")
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it came back, as far as the load goes by it."""
+        if self.fault or not self.stamps:
+            return Outcome(succeeded=False)
+        # what was thought is no part of the conversation
+        answer = "".join(self.texts[self._reasoned :]) if self.request.turns else ""
+        return Outcome(first_token=self.stamps[0], answer_text=answer)
 
     # -- when it is over ---------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ import msgspec
 from llmbench.request import Request
 
 __all__ = ["Payload", "head"]
+
+ROLES = ("user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,14 @@ class Payload:
         return b"%bContent-Length: %d\r\n\r\n%b" % (self.head, len(body), body)
 
     def _prompt(self, request: Request) -> dict[str, Any]:
-        told, text = {"max_tokens": request.max_new_tokens}, request.text or ""
+        told, said = {"max_tokens": request.max_new_tokens}, (*request.history, request.text or "")
         if self.chat:
-            return {"messages": [{"role": "user", "content": text}], **told}
-        return {"prompt": text, **told}
+            return {"messages": [*map(_message, cycle(ROLES), said)], **told}
+        return {"prompt": "".join(said), **told}
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def head(path: str, headers: Mapping[str, str]) -> bytes:

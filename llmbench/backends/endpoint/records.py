@@ -8,6 +8,7 @@ from llmbench.backends.base import OpenContext
 from llmbench.backends.endpoint.exchange import Exchange, spread
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.record import Record
+from llmbench.request import Request
 from llmbench.secrets import redact
 
 __all__ = ["Accountant"]
@@ -39,7 +40,7 @@ class Accountant:
             started=None,
             token_times=tuple(exchange.stamps),
             token_counts=spread(tokens, exchange.texts),
-            prompt_tokens=len(request.prompt) if prompt_tokens is None else prompt_tokens,
+            prompt_tokens=self._asked(request) if prompt_tokens is None else prompt_tokens,
             max_new_tokens=request.max_new_tokens,
             finish=exchange.finish(tokens),
             error_kind=fault.kind if fault else None,
@@ -50,7 +51,17 @@ class Accountant:
             connect_seconds=exchange.connect_seconds,
             first_content=exchange.first_content,
             retries=exchange.retries,
+            request_class=request.request_class,
+            session=request.session,
+            turn=request.turn,
         )
+
+    def _asked(self, request: Request) -> int:
+        """Count the tokens of a prompt; a session's has answers in it that came as text."""
+        if not request.history:
+            return len(request.prompt)
+        said = "".join((*request.history, request.text or ""))
+        return len(self._tokenizer.encode(said))
 
     def _tokens(self, exchange: Exchange) -> int:
         if not exchange.texts:

@@ -16,7 +16,7 @@ from llmbench.backends.endpoint.client import Client, Connect, Payloads, Target,
 from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.garbage import frozen_garbage
 from llmbench.clock import Clock
-from llmbench.dispatch import Dispatch
+from llmbench.dispatch import Dispatch, Ending
 
 __all__ = ["Served", "merged", "serve"]
 
@@ -27,12 +27,13 @@ PERCENT = 99
 class Served:
     """All exchanges of a load, what was counted beside them, and what it took.
 
-    ``took`` has the p99 of lags and of TTFT (counted from the sending) in seconds, and
-    ``core_share``: processor time over time, of the busiest client.
+    ``ending`` says how the load ended. ``took`` has the p99 of lags and of TTFT (counted from the
+    sending) in seconds, and ``core_share``: processor time over time, of the busiest client.
     """
 
     exchanges: list[Exchange]
     counts: Counter[str]
+    ending: Ending
     took: dict[str, float | None]
 
 
@@ -54,7 +55,7 @@ def serve(
             runner.run(client.serve(dispatch))
         busy, took = time.process_time() - busy, time.monotonic() - began
     client.counts["gc_collections"] = len(collections)
-    return Served(client.exchanges, client.counts, _took(client, busy / took))
+    return Served(client.exchanges, client.counts, dispatch.ending, _took(client, busy / took))
 
 
 def _took(client: Client, core_share: float) -> dict[str, float | None]:
@@ -78,7 +79,11 @@ def merged(parts: Sequence[Served]) -> Served:
         for name in parts[0].took
     }
     exchanges = [exchange for part in parts for exchange in part.exchanges]
-    return Served(exchanges, sum((part.counts for part in parts), Counter()), taken)
+    counts = sum((part.counts for part in parts), Counter[str]())
+    ending = Ending()
+    for part in parts:
+        ending.absorb(part.ending)
+    return Served(exchanges, counts, ending, taken)
 
 
 def _raise_limit_of_files() -> None:

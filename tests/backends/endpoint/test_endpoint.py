@@ -17,13 +17,14 @@ import trustme
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.conformance.wire import completion, done, event, usage
-from llmbench.dispatch import Arrivals, Dispatch, Stop
+from llmbench.dispatch import Arrivals, Dispatch
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
 from llmbench.loads.schedule import Scheduled
 from llmbench.record import Record
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
 from llmbench.streams import stream
 
 CANARY = "sk-canary-0123456789"

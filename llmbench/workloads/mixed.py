@@ -1,0 +1,85 @@
+"""Several workloads at once, each a class of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import ConfigDict, Field
+
+from llmbench import plugins
+from llmbench.request import Request
+from llmbench.scenario import AnyPart
+from llmbench.streams import stream
+from llmbench.workloads.base import Tokenizer, Workload
+
+__all__ = ["Mixed"]
+
+
+class RequestClass(plugins.Options):
+    """A class of requests: its workload, and its share of all requests relative to the others'."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    share: float = Field(default=1.0, gt=0)
+    workload: Annotated[Any, AnyPart("workload", besides="mixed")]
+
+
+class Mixed:
+    """Several workloads at once, each a class of requests with objectives of its own.
+
+    The class of each request is drawn by the shares. `slo: {chat.ttft_p99: 300 ms}` is an objective
+    of the class chat alone.
+    """
+
+    class Options(plugins.Options):
+        """``{kind: mixed, classes: {chat: {share: 3, workload: prompts}, batch: {...}}}``."""
+
+        model_config = ConfigDict(defer_build=True)
+
+        classes: dict[str, RequestClass] = Field(min_length=1)
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @property
+    def classes(self) -> set[str]:
+        """The classes of requests."""
+        return set(self.options.classes)
+
+    def check(self) -> None:
+        """Raise InputError when a file that one of them reads cannot be read."""
+        for part in self._parts().values():
+            if hasattr(part, "check"):
+                part.check()
+
+    def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
+        """Yield requests of all classes; ends with the first class that ends."""
+        names = list(self.options.classes)
+        shares = np.array([each.share for each in self.options.classes.values()])
+        bounds = np.cumsum(shares / shares.sum())
+        draws = stream(seed, "classes")
+        parts = {
+            name: part.requests(tokenizer, _seed_of(name, seed))
+            for name, part in self._parts().items()
+        }
+        for number in count():
+            name = names[min(int(np.searchsorted(bounds, draws.random(), "right")), len(names) - 1)]
+            request = next(parts[name], None)
+            if request is None:
+                return
+            yield replace(request, id=number, request_class=name)
+
+    def _parts(self) -> dict[str, Workload]:
+        return {
+            name: plugins.find("workload", each.workload.kind)(each.workload)
+            for name, each in self.options.classes.items()
+        }
+
+
+def _seed_of(name: str, seed: int) -> int:
+    """Give each class draws of its own, whatever other classes there are."""
+    return int(stream(seed, f"class {name}").integers(2**32))
