@@ -46,6 +46,8 @@ class Row:
 
     def conversation(self) -> list[Said]:
         """Give what people said in a conversation; raises InputError where nobody says anything."""
+        if not self.is_conversation:
+            raise InputError(f"{self.where}: {self._held}; expected {' or '.join(CONVERSATIONS)}")
         said = self._said()
         answers = {place - 1: text for place, (who, text) in enumerate(said) if who not in PEOPLE}
         asked = [
@@ -70,11 +72,13 @@ class Row:
     def text(self, column: str) -> str:
         """Give the text of a column; raises InputError where there is none."""
         if not isinstance(self.found, dict) or column not in self.found:
-            held = "is no row"
-            if isinstance(self.found, dict):
-                held = f"holds {', '.join(map(str, self.found))}"
-            raise InputError(f"{self.where}: {held}; expected a column {column!r}")
+            raise InputError(f"{self.where}: {self._held}; expected a column {column!r}")
         return self._text(self.found[column])
+
+    @property
+    def _held(self) -> str:
+        is_row = isinstance(self.found, dict)
+        return f"holds {', '.join(map(str, self.found))}" if is_row else "is no row"
 
     def _text(self, found: Any) -> str:
         if not isinstance(found, str) or not found.strip():

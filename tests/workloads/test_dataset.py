@@ -101,3 +101,11 @@ def test_rows_that_are_none_are_told_with_their_place(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         draw(tmp_path / "a.jsonl", 1)
+
+
+def test_requests_have_the_class_of_their_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a", "kind": "chat"}\n{"prompt": "b", "kind": "batch"}')
+    requests = draw(path, 2, class_column="kind")
+    assert {(r.text, r.request_class) for r in requests} == {("a", "chat"), ("b", "batch")}
+    assert Dataset(Dataset.Options(path=path, class_column="kind")).classes == {"chat", "batch"}

@@ -110,3 +110,14 @@ NO_DISTRIBUTIONS: list[Any] = [
 def test_what_is_no_distribution_is_refused(spec: object) -> None:
     with pytest.raises(ValidationError):
         LENGTHS.validate_python(spec)
+
+
+def test_each_group_has_a_prefix_of_its_own() -> None:
+    requests = draw(200, prompt_tokens=8, shared_prefix=0.5, prefix_groups=3)
+    assert len({request.prompt[:4] for request in requests}) == 3
+    assert len({request.prompt for request in requests}) > 3
+
+
+def test_groups_leave_the_other_draws_as_they_are() -> None:
+    (one,), (many,) = (draw(1, shared_prefix=0.5, prefix_groups=n) for n in (1, 5))
+    assert one.prompt[64:] == many.prompt[64:]

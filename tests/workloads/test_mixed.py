@@ -1,0 +1,61 @@
+"""Several workloads at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbench.errors import InputError
+from llmbench.models.tokenizing import ByteTokenizer
+from llmbench.request import Request
+from llmbench.workloads.mixed import Mixed
+
+CLASSES = {
+    "chat": {"share": 3, "workload": {"kind": "synthetic", "prompt_tokens": 8}},
+    "batch": {"workload": {"kind": "synthetic", "prompt_tokens": 64}},
+}
+
+
+def mixed(**classes: Any) -> Mixed:
+    return Mixed(Mixed.Options.model_validate({"classes": classes}))
+
+
+def draw(count: int, seed: int = 0, **classes: Any) -> list[Request]:
+    return list(islice(mixed(**(classes or CLASSES)).requests(ByteTokenizer(256), seed), count))
+
+
+def test_classes_come_by_their_shares() -> None:
+    seen = Counter(request.request_class for request in draw(4000))
+    assert seen["chat"] / 4000 == pytest.approx(0.75, abs=0.03)
+    assert seen.keys() == {"chat", "batch"}
+
+
+def test_each_class_has_a_workload_of_its_own() -> None:
+    lengths = {(request.request_class, len(request.prompt)) for request in draw(50)}
+    assert lengths == {("chat", 8), ("batch", 64)}
+
+
+def test_equal_seeds_give_equal_mixtures() -> None:
+    assert draw(20, seed=1) == draw(20, seed=1)
+    assert draw(20, seed=1) != draw(20, seed=2)
+
+
+def test_a_class_draws_the_same_whatever_others_there_are() -> None:
+    alone = draw(3, chat=CLASSES["chat"])
+    among = [request for request in draw(20) if request.request_class == "chat"]
+    assert [request.prompt for request in alone] == [request.prompt for request in among[:3]]
+
+
+def test_mixtures_do_not_nest() -> None:
+    with pytest.raises(ValueError, match="mixed"):
+        mixed(chat={"workload": {"kind": "mixed", "classes": CLASSES}})
+
+
+def test_files_of_all_classes_are_read_beforehand(tmp_path: Path) -> None:
+    part = mixed(chat={"workload": {"kind": "dataset", "path": str(tmp_path / "none.jsonl")}})
+    with pytest.raises(InputError, match=r"none\.jsonl"):
+        part.check()
