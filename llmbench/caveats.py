@@ -9,8 +9,10 @@ __all__ = [
     "QUALITY_BREACHED",
     "Caveat",
     "counted_by_tokenizer",
+    "ended_early",
     "few_repeats",
     "harness",
+    "never_steady",
     "not_effective",
     "pruned_dense",
     "quality_breached",
@@ -139,6 +141,30 @@ def counted_by_tokenizer(answers: int, total: int) -> Caveat:
         f"The server did not say how many tokens {answers} of {total} answers have; they were"
         " counted by the tokenizer of the scenario's `model`.",
         "Set `usage: true` if the server knows it; else give the model that it serves.",
+    )
+
+
+ENDED_EARLY = {
+    "error-rate": ("too many requests failed", "Mend what fails, or raise `stop.error_rate`."),
+    "client-lag": (
+        "the client could not keep up",
+        "Lower the load, set `clients` to use more cores, or raise `stop.client_lag`.",
+    ),
+}
+
+
+def ended_early(reason: str) -> Caveat:
+    """Say that a load was given up."""
+    why, remedy = ENDED_EARLY[reason]
+    return Caveat("ended-early", f"The load was ended early: {why}.", remedy)
+
+
+def never_steady(method: str) -> Caveat:
+    """Say that no warm-up could be told from the rest."""
+    return Caveat(
+        "never-steady",
+        f"Latencies never became steady ({method}), so no warm-up was cut.",
+        "Send more requests, or fewer a second: a queue that grows has no steady state.",
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from llmbench import store
 from llmbench.health import by_case
-from llmbench.metrics import METRICS, across, summarise
+from llmbench.metrics import METRICS, across, parts, summarise
 from llmbench.run import Run
 
 __all__ = ["RunSet", "summary", "summary_rows"]
@@ -63,11 +63,21 @@ class RunSet:
 def summary(stored: store.RunSet) -> dict[str, Any]:
     """Give what ``--json`` prints of a run set: its metrics, and whether the harness kept up."""
     judged = {case: asdict(health) for case, health in by_case(stored).items()}
-    return {"harness": judged, "summary": summary_rows(stored)}
+    by_class = [
+        {"request_class": name, **row}
+        for case, runs in stored.by_case().items()
+        for name, of_class in parts(runs, "request_class").items()
+        for row in _rows(case, of_class)
+    ]
+    return {"harness": judged, "summary": summary_rows(stored), "request_classes": by_class}
 
 
 def summary_rows(stored: store.RunSet) -> list[dict[str, Any]]:
     """Give the summary as plain rows, where what is missing is None and has its reason."""
+    return [row for case, runs in stored.by_case().items() for row in _rows(case, runs)]
+
+
+def _rows(case: str, runs: list[Run]) -> list[dict[str, Any]]:
     return [
         {
             "case": case,
@@ -79,7 +89,6 @@ def summary_rows(stored: store.RunSet) -> list[dict[str, Any]]:
             "processes": e.n,
             "reason": e.reason,
         }
-        for case, runs in stored.by_case().items()
         for name, e in across(runs).items()
     ]
 

@@ -5,7 +5,7 @@ Formulas stand in docs/metrics.md. A value that cannot be had is None with its r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -32,6 +32,8 @@ __all__ = [
     "across_summaries",
     "commonest_error",
     "errors_by_kind",
+    "only",
+    "parts",
     "quality_values",
     "summarise",
 ]
@@ -134,18 +136,6 @@ class Observed:
         self.measured = self.all.filter(pc.equal(self.all["phase"], "measured"))
         good = pc.is_in(self.measured["finish"], pa.array(["length", "eos"]))
         self.good = self.measured.filter(good)
-
-    def of_class(self, request_class: str | None) -> Observed:
-        """Give what was seen of one class of requests; of all, for None."""
-        if request_class is None:
-            return self
-        return Observed(self.all.filter(pa.array(_is_of(self.all, request_class))))
-
-    @property
-    def classes(self) -> list[str]:
-        """The classes of the measured requests, in the order of their names."""
-        found = pc.unique(self.measured["request_class"]).drop_null()
-        return sorted(found.to_pylist())
 
     @cached_property
     def _first(self) -> Floats:
@@ -473,6 +463,20 @@ def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
     times, values = np.asarray(series.times), np.asarray(series.values)
     inside = values[_within(times, *window)] if window else values
     return _of(inside, lambda sample: float(np.mean(sample)))
+
+
+# -- parts of a run --------------------------------------------------------------------------------
+
+
+def only(run: Run, column: str, value: Any) -> Run:
+    """Give a run with those of its requests alone that have a value in a column."""
+    return replace(run, records=run.records.filter(pc.equal(run.records[column], value)))
+
+
+def parts(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:
+    """Split runs by what their requests have in a column; those with nothing are in no part."""
+    values = {value for run in runs for value in pc.unique(run.records[column]).to_pylist()}
+    return {value: [only(run, column, value) for run in runs] for value in sorted(values - {None})}
 
 
 # -- runs of a case --------------------------------------------------------------------------------

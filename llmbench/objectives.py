@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from llmbench.health import judge
-from llmbench.metrics import Observed, summarise
+from llmbench.metrics import Observed, only, summarise
 from llmbench.run import Run
 from llmbench.scenario import Objective
 from llmbench.stats import percentile_interval
@@ -50,18 +50,17 @@ def probe(at: float, runs: list[Run]) -> Probe:
     if any(each.verdict == "invalid" for each in health):
         reasons = {reason for each in health for reason in each.reasons}
         return Probe(at, "open", tuple(f"{AT_LIMIT}: {reason}" for reason in sorted(reasons)))
-    observed = [Observed(run.records) for run in runs]
-    judged = [_judged(observed, key, bound) for key, bound in runs[0].spec["slo"].items()]
+    judged = [_judged(runs, key, bound) for key, bound in runs[0].spec["slo"].items()]
     verdicts = {verdict for verdict, _ in judged}
     whole: Verdict = "missed" if "missed" in verdicts else "open" if "open" in verdicts else "met"
     return Probe(at, whole, tuple(reason for verdict, reason in judged if verdict != "met"))
 
 
-def _judged(observed: list[Observed], key: str, bound: Any) -> tuple[Verdict, str]:
+def _judged(runs: list[Run], key: str, bound: Any) -> tuple[Verdict, str]:
     objective = Objective.of(key)
-    sample = np.concatenate(
-        [_sample(each.of_class(objective.request_class), objective.quantity) for each in observed]
-    )
+    if objective.request_class:
+        runs = [only(run, "request_class", objective.request_class) for run in runs]
+    sample = np.concatenate([_sample(Observed(run.records), objective.quantity) for run in runs])
     limit = parse_seconds(bound)
     low, high = percentile_interval(sample, objective.percent)
     seen = f"{objective} is {_shown(low)} to {_shown(high)}, {_shown(limit)} is asked"

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from llmbench import environment, plugins, scenario_file, store
+from llmbench import caveats, environment, plugins, scenario_file, store
 from llmbench.backends.base import OpenContext
+from llmbench.caveats import Caveat
 from llmbench.collectors.sampler import watch
+from llmbench.dispatch import Ending
 from llmbench.errors import InputError, MeasurementError
 from llmbench.prepared import Prepared, prepare
 from llmbench.quality_pass import breaches, examine
@@ -26,6 +29,7 @@ from llmbench.record import Record
 from llmbench.request import Request
 from llmbench.run import Run, records_table
 from llmbench.scenario import Case
+from llmbench.steady import METHOD, find_warmup
 
 __all__ = ["Events", "Job", "main", "measure"]
 
@@ -115,6 +119,10 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         account = server.account()
         quality = examine(case, job.repeat, server, context, load.prompts)
     events.stage("storing")
+    warmup: dict[str, Any] = {}
+    if case.scenario.warmup == "auto":
+        records, found = find_warmup(records)
+        warmup = {"warmup_method": METHOD, "warmup_requests": found}
     run = Run(
         case=case.name,
         slug=case.slug,
@@ -132,11 +140,26 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
             "schedule_sha256": load.digest,
             "stopped_by": ending.stopped_by,
             "abandoned_turns": ending.abandoned,
+            **warmup,
         },
         quality=quality,
-        caveats=(*account.caveats, *watched.caveats, *breaches(case, quality)),
+        caveats=(
+            *account.caveats,
+            *watched.caveats,
+            *breaches(case, quality),
+            *_of_the_load(ending, warmup),
+        ),
     )
     return run, load.schedule
+
+
+def _of_the_load(ending: Ending, warmup: dict[str, Any]) -> Iterator[Caveat]:
+    """Give the doubts that the way a load went leaves."""
+    for reason in ending.stopped_by:
+        if reason in ("error-rate", "client-lag"):
+            yield caveats.ended_early(reason)
+    if warmup and warmup["warmup_requests"] is None:
+        yield caveats.never_steady(METHOD)
 
 
 def _dropped(request: Request, due: float) -> Record:

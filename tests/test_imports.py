@@ -23,7 +23,7 @@ LAYERS = [
     {"loads", "workloads", "backends"},
     {"compress", "quality"},
     {"engine", "collectors", "models"},
-    {"scenario_file", "scenario", "metrics", "run", "plugins", "environment", "traces"},
+    {"scenario_file", "scenario", "metrics", "run", "steady", "plugins", "environment", "traces"},
     {"dispatch"},
     {"stopping"},
     {"request", "record", "caveats", "clock", "streams", "stats"},

@@ -30,6 +30,7 @@ def _described(results: Results) -> Iterator[tuple[str, str]]:
     yield "Load", wording(spec.get("load"))
     yield "Sweep", wording(_sweep(results))
     yield "Requests", _amount(spec)
+    yield "Ends early", wording(spec.get("stop"))
     yield "Repeats", _repeats(results)
     yield "Backends", "; ".join(dict.fromkeys(_backends(results)))
     yield "Engine", wording(spec.get("engine"))
@@ -68,7 +69,10 @@ def _amount(spec: dict[str, Any]) -> str:
     if spec.get("duration"):
         parts.append(f"for {spec['duration']}{'' if isinstance(spec['duration'], str) else ' s'}")
     if spec.get("warmup"):
-        parts.append(f"after {spec['warmup']} of warm-up")
+        found = spec["warmup"] == "auto"
+        parts.append(
+            "after a warm-up that was found" if found else f"after {spec['warmup']} of warm-up"
+        )
     return " ".join(parts)
 
 

@@ -75,6 +75,10 @@ def _content(results: Results) -> dict[str, Any]:
         "ladders": [tables.ladder(results, key) for key in LATENCIES if key not in CHARTED],
         "load_curve": load_curve(results),
         "rates": _rates(results),
+        "parts": [
+            part for part in (tables.request_classes(results), tables.turns(results)) if part.rows
+        ],
+        "sent": tables.sent(results),
         "timelines": [timeline(case) for case in results.measured],
         "machine": tables.machine(results),
         "cold_start": (charts.cold_start(results), tables.cold_start(results)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.health import Health, judge, worst
-from llmbench.metrics import Observed, Value, across_summaries, summarise
+from llmbench.metrics import Observed, Value, across_summaries, parts, summarise
 from llmbench.run import Run
 from llmbench.stats import Estimate
 from llmbench.store import PlannedRun, RunSet
@@ -34,6 +34,12 @@ class CaseResults:
     def name(self) -> str:
         """What the scenario calls it."""
         return self.planned.case
+
+    def split(self, column: str, label: str) -> Iterator[CaseResults]:
+        """Give the parts of the case by what its requests have in a column, each as a case."""
+        for value, runs in parts(self.runs, column).items():
+            planned = replace(self.planned, case=f"{self.name}, {label} {value}")
+            yield CaseResults(self.index, planned, tuple(runs))
 
     @property
     def point(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from ssl import SSLContext
 
+import numpy as np
+
 from llmbench.backends.endpoint.alarm import Alarm
 from llmbench.backends.endpoint.connection import Connection
 from llmbench.backends.endpoint.exchange import Exchange
@@ -20,6 +22,8 @@ __all__ = ["Client", "Connect", "Payloads", "Target", "Timeouts", "connect"]
 
 SWEEP_SECONDS = 0.05
 HEARTBEAT_SECONDS = 0.01
+BEATS = 100  # in a second
+PERCENT, LATE_SECONDS = 99, 3
 GRACE_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 0.1
 
@@ -91,6 +95,7 @@ class Client:
         self.exchanges: list[Exchange] = []
         self.counts: Counter[str] = Counter()
         self.lags: list[float] = []
+        self._late_for = 0
 
     async def serve(self, dispatch: Dispatch) -> list[Exchange]:
         """Send every request when it is due; returns when each is answered or has failed."""
@@ -226,7 +231,19 @@ class Client:
         now = self._clock.now()
         self.lags.append(now - self._next_beat)
         self._next_beat = now + HEARTBEAT_SECONDS
+        self._give_up_if_late()
         self._heart.set(HEARTBEAT_SECONDS)
+
+    def _give_up_if_late(self) -> None:
+        """End the load where that is asked for and the loop has been late for seconds on end."""
+        bound = self._dispatch.stop.client_lag
+        if bound is None or len(self.lags) % BEATS:
+            return
+        is_late = np.percentile(self.lags[-BEATS:], PERCENT) > bound
+        self._late_for = self._late_for + 1 if is_late else 0
+        if self._late_for == LATE_SECONDS:
+            self._dispatch.end("client-lag")
+            self._send_due()
 
     def _close(self) -> None:
         self._alarm.close()
