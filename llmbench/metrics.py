@@ -338,7 +338,7 @@ def _is_of(table: pa.Table, request_class: str | None) -> NDArray[np.bool_]:
     """Tell which requests are of a class; for None, all of them are."""
     if request_class is None:
         return np.ones(table.num_rows, dtype=bool)
-    is_of = pc.fill_null(pc.equal(table["request_class"], request_class), value=False)
+    is_of = pc.fill_null(pc.equal(table["request_class"], request_class), fill_value=False)
     return np.asarray(is_of.to_numpy(), dtype=bool)
 
 

@@ -15,6 +15,8 @@ from llmbench.metrics import (
     across,
     commonest_error,
     errors_by_kind,
+    only,
+    parts,
     series_mean,
     summarise,
 )
@@ -226,3 +228,33 @@ def test_the_commonest_error_is_told_with_one_message() -> None:
     )
     assert commonest_error(found) == "http-422: no such field"
     assert commonest_error(run(record(0, 0.0, (1.0,)))) is None
+
+
+CLASSED = [
+    record(0, 0.0, (0.1,), request_class="chat"),
+    record(1, 1.0, (1.4,), request_class="chat"),
+    record(2, 2.0, (5.0,), request_class="batch"),
+    record(3, 3.0, (3.4,)),
+]
+
+
+def test_an_objective_of_a_class_holds_for_that_class_alone() -> None:
+    measured = run(*CLASSED, spec={"slo": {"chat.ttft_p99": 0.2}})
+    assert value(measured, "slo_attainment") == 0.75
+
+
+def test_an_objective_without_a_class_holds_for_all() -> None:
+    measured = run(*CLASSED, spec={"slo": {"ttft": 0.5}})
+    assert value(measured, "slo_attainment") == 0.75
+
+
+def test_a_run_is_split_by_class_and_what_has_none_is_in_no_part() -> None:
+    split = parts([run(*CLASSED)], "request_class")
+    assert {name: value(runs[0], "ttft_seconds_p50") for name, runs in split.items()} == {
+        "batch": 3.0,
+        "chat": pytest.approx(0.25),
+    }
+
+
+def test_the_requests_of_one_class_are_to_be_had_alone() -> None:
+    assert only(run(*CLASSED), "request_class", "chat").records.num_rows == 2

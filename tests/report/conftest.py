@@ -67,10 +67,7 @@ def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any
         )
     )
     pool = workload.requests(ByteTokenizer(500), seed)
-    numbered = (
-        replace(next(pool), id=i, phase="warmup" if i < WARMUP else "measured")
-        for i in range(WARMUP + requests)
-    )
+    numbered = (replace(next(pool), id=i) for i in range(WARMUP + requests))
     context = OpenContext(
         ModelOptions(source="builtin:tiny"), EngineOptions(), SamplingOptions(), Demand((32,), 72)
     )
