@@ -54,15 +54,15 @@ def prepare(case: Case) -> Prepared:
     load = plugins.find("load", scenario.load.kind)(scenario.load)
     if hasattr(load, "following"):
         load = load.following(workload)
-    arrivals, likewise = (
-        load.arrivals(rule, stream(scenario.seed, "arrivals")) for rule in (stop, little)
-    )
+    arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
     offsets = np.asarray(arrivals.at_start(), dtype=np.float64)
     pool = _draw(case, workload, stop.total or max(len(offsets), POOL))
     limit = Limit(scenario.max_in_flight, scenario.behind)
     return Prepared(
         Dispatch(_Endless(pool), arrivals, stop, limit),
-        Dispatch(_Endless([replace(r, turns=()) for r in pool]), likewise, little, limit),
+        Dispatch(
+            _Endless([replace(r, turns=()) for r in pool]), arrivals.stripe(0, 1), little, limit
+        ),
         _demand(pool),
         [request.prompt for request in pool],
         _schedule(offsets, pool),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -191,3 +192,32 @@ def test_every_scenario_in_the_repository_is_valid() -> None:
     assert paths
     for path in paths:
         assert scenario_file.load(path).scenario.description, f"{path} has no description"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("stop: {min_requests: 5}", None),
+        ("stop: {precision: {of: ttft_p99}}", "expected `requests` or `duration`, or minima"),
+        ("requests: 5\nstop: {precision: {of: tpot_p99}}", "stop.precision.of"),
+        ("requests: 5\nstop: {error_rate: 2}", "stop.error_rate"),
+        ("requests: 5\nstop: {min_requets: 2}", "did you mean 'min_requests'?"),
+        ("requests: 5\nwarmup: auto", None),
+        ("requests: 5\nwarmup: many", "warmup"),
+        ("requests: 5\nslo: {chat.ttft_p99: 1 s}", None),
+        ("requests: 5\nslo: {chat.tftt: 1 s}", "no such objective 'chat.tftt'"),
+    ],
+)
+def test_what_ends_a_load_and_what_it_is_held_to_is_checked(
+    tmp_path: Path, lines: str, said: str | None
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: s\nmodel: builtin:tiny\nworkload: synthetic\nload: closed\nbackends: [fake]\n"
+        + lines
+    )
+    if said is None:
+        scenario_file.load(path)
+        return
+    with pytest.raises(ScenarioError, match=re.escape(said)):
+        scenario_file.load(path)

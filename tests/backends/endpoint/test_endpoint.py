@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ import trustme
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.conformance.wire import completion, done, event, usage
-from llmbench.dispatch import Arrivals, Dispatch
+from llmbench.dispatch import UNLIMITED, Arrivals, Dispatch, Ending, Limit
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
 from llmbench.loads.schedule import Scheduled
 from llmbench.record import Record
-from llmbench.request import Request
+from llmbench.request import Request, Turn
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
 from llmbench.stopping import Stop
 from llmbench.streams import stream
@@ -43,6 +44,7 @@ class Server(ThreadingHTTPServer):
         self.peers: set[tuple[str, int]] = set()
         self.first: list[tuple[int, dict[str, str]]] = []
         self.hang_up_after = 0
+        self.delay = 0.0
 
     @property
     def url(self) -> str:
@@ -67,6 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append({"path": self.path, **body})
+        time.sleep(self.server.delay)
         self.server.headers.append(dict(self.headers))
         self.server.peers.add(self.client_address)
         if self.server.first:
@@ -110,7 +113,13 @@ Serve = Callable[..., tuple[list[Record], Account]]
 
 
 @pytest.fixture
-def serve(server: Server) -> Serve:
+def endings() -> list[Ending]:
+    """How each load ended."""
+    return []
+
+
+@pytest.fixture
+def serve(server: Server, endings: list[Ending]) -> Serve:
     """Serves requests, one at once by default, with options of the backend."""
 
     def run(
@@ -118,11 +127,14 @@ def serve(server: Server) -> Serve:
         count: int = 1,
         *,
         keep_outputs: bool = False,
+        asked: Sequence[Request] | None = None,
+        limit: Limit = UNLIMITED,
+        stop: Stop | None = None,
         **options: Any,
     ) -> tuple[list[Record], Account]:
-        requests = [Request(n, (1, 2), 3, text=f"prompt {n}") for n in range(count)]
+        requests = asked or [Request(n, (1, 2), 3, text=f"prompt {n}") for n in range(count)]
         due = arrivals or Scheduled(np.zeros(count))
-        dispatch = Dispatch(requests, due, Stop(requests=count))
+        dispatch = Dispatch(requests, due, stop or Stop(requests=count), limit)
         context = OpenContext(
             ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((2,), 5),
             keep_outputs=keep_outputs,
@@ -130,6 +142,7 @@ def serve(server: Server) -> Serve:
         backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
         with backend.open(context) as opened:
             records = opened.serve(dispatch, opened.new_clock(), lambda _: None)
+            endings.append(dispatch.ending)
             return sorted(records, key=lambda record: record.request_id), opened.account()
 
     return run
@@ -370,3 +383,61 @@ def test_a_certificate_can_be_taken_as_it_is(serve: Serve) -> None:
 def test_outputs_are_kept_as_ids_where_that_is_asked_for(serve: Serve) -> None:
     (record,), _ = serve(keep_outputs=True)
     assert record.output_ids
+
+
+def session(number: int) -> Request:
+    turns = (Turn((3,), 2, 0.01, text="more"), Turn((4,), 2, 0.01, text="all"))
+    return Request(10 * number, (1, 2), 3, text="begin", session=number, turns=turns)
+
+
+def test_a_turn_carries_what_was_said_before_as_messages(serve: Serve, server: Server) -> None:
+    records, _ = serve(count=3, arrivals=Scheduled(np.zeros(1)), asked=[session(0)])
+    assert server.asked[2]["messages"] == [
+        {"role": "user", "content": "begin"},
+        {"role": "assistant", "content": "aaa"},
+        {"role": "user", "content": "more"},
+        {"role": "assistant", "content": "aa"},
+        {"role": "user", "content": "all"},
+    ]
+    assert [(r.session, r.turn) for r in records] == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_without_messages_a_turn_carries_it_as_one_text(serve: Serve, server: Server) -> None:
+    serve(count=2, arrivals=Scheduled(np.zeros(1)), asked=[session(0)], api="completions")
+    assert server.asked[1]["prompt"].startswith("begin")
+    assert server.asked[1]["prompt"].endswith("more")
+
+
+def test_a_turn_is_due_when_the_answer_before_it_has_been_thought_about(serve: Serve) -> None:
+    records, _ = serve(count=2, arrivals=Scheduled(np.zeros(1)), asked=[session(0)])
+    assert records[1].due == pytest.approx(records[0].token_times[-1] + 0.01)
+
+
+def test_sessions_stay_with_their_client(serve: Serve, server: Server) -> None:
+    asked = [session(number) for number in range(4)]
+    records, _ = serve(count=12, arrivals=Scheduled(np.zeros(4)), asked=asked, clients=2)
+    assert sorted((r.session, r.turn) for r in records) == [
+        (number, turn) for number in range(4) for turn in range(3)
+    ]
+    assert {len(body["messages"]) for body in server.asked} == {1, 3, 5}
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+def test_what_was_dropped_is_known_whoever_sent_the_load(
+    serve: Serve, server: Server, endings: list[Ending], clients: int
+) -> None:
+    server.delay = 0.3
+    limit = Limit(clients, "drop")
+    records, _ = serve(count=6, limit=limit, clients=clients)
+    (ending,) = endings
+    assert (len(records), len(ending.dropped)) == (clients, 6 - clients)
+
+
+def test_a_client_that_cannot_keep_up_ends_the_load_where_that_is_asked(
+    serve: Serve, endings: list[Ending]
+) -> None:
+    arrivals = Scheduled(np.arange(2000) / 200)
+    stop = Stop(requests=2000, client_lag=1e-7)
+    records, _ = serve(count=2000, arrivals=arrivals, stop=stop)
+    assert endings[0].stopped_by == ["client-lag"]
+    assert len(records) < 2000
