@@ -66,6 +66,7 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
     """
     for case in source.cases:
         plugins.require("backend", case.backend.kind)
+        plugins.require("load", case.scenario.load.kind)
         models.check_source(case.scenario.model)
         _check_files(case)
         _check_classes(case)

@@ -12,6 +12,7 @@ __all__ = [
     "ended_early",
     "few_repeats",
     "harness",
+    "mlperf_invalid",
     "never_steady",
     "not_effective",
     "pruned_dense",
@@ -157,6 +158,15 @@ def ended_early(reason: str) -> Caveat:
     """Say that a load was given up."""
     why, remedy = ENDED_EARLY[reason]
     return Caveat("ended-early", f"The load was ended early: {why}.", remedy)
+
+
+def mlperf_invalid(missed: Sequence[str]) -> Caveat:
+    """Say that LoadGen calls the run invalid."""
+    return Caveat(
+        "mlperf-invalid",
+        f"MLPerf's LoadGen calls this run INVALID: not met were {', '.join(missed)}.",
+        "Its summary under logs/ says what is missing; lower `target_qps` or raise the minima.",
+    )
 
 
 def never_steady(method: str) -> Caveat:

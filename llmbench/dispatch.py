@@ -7,10 +7,10 @@ due times, closed loops, warm-up and stopping exist here once.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +71,13 @@ class Arrivals(Protocol):
 class Outcome:
     """How a request came back, as far as the rest of the load goes by it.
 
-    ``first_token`` is the time of its first token; the answer is known by its ids or as text.
+    ``first_token`` is the time of its first token; the answer is known by its ids or as text, and
+    has so many ``tokens``.
     """
 
     succeeded: bool = True
     first_token: float | None = None
+    tokens: int = 0
     answer_ids: Sequence[int] = ()
     answer_text: str = ""
 
@@ -106,7 +108,8 @@ class Dispatch:
 
     ``requests`` may be endless where the stop rule is a duration. A request with more ``turns`` is
     the first of a session, whose next turn falls due when the last one is answered and thought
-    about; the load's arrivals are those of sessions then.
+    about; the load's arrivals are those of sessions then. ``on_more`` is called, from any thread,
+    when requests fall due that nobody could know of.
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class Dispatch:
         self._judged = _Judged(stop)
         self._ending = Ending()
         self.stop = stop
+        self.on_more: Callable[[], object] | None = None
         self.taken = 0
         self.completed = 0
 
@@ -142,9 +146,9 @@ class Dispatch:
         )
 
     @property
-    def known(self) -> int:
-        """How many due times are known: no more clients than that have something to do."""
-        return len(self._due)
+    def due_times(self) -> list[float]:
+        """The due times that are known, ascending: no more clients have something to do."""
+        return sorted(place.due for place in self._due)
 
     @property
     def in_flight(self) -> int:
@@ -195,6 +199,17 @@ class Dispatch:
         """Tell when the next request is due, or None where none can be sent before one is back."""
         return self._due[0].due if self._has_more and not self._is_full else None
 
+    def wait(self) -> None:
+        """Wait until there is something to do, where only ``on_more`` would tell."""
+
+    def first_token(self, request_id: int) -> None:
+        """Note that the first token of a request has come."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is to be kept of how the load went."""
+        return {"stopped_by": self.ending.stopped_by, "abandoned_turns": self.ending.abandoned}
+
     def take_due(self, now: float) -> list[tuple[Request, float]]:
         """Hand out every request due by now, with its due time, earliest first."""
         taken = []
@@ -243,8 +258,11 @@ class Dispatch:
 
     def _go_on(self, request: Request, now: float) -> None:
         """Let a session's next turn fall due when it has been thought about."""
-        place = _Place(now + request.think_seconds, next(self._order), request)
-        heapq.heappush(self._due, place)
+        self.add(now + request.think_seconds, request)
+
+    def add(self, due: float, request: Request) -> None:
+        """Let a request fall due that nobody knew of at the start."""
+        heapq.heappush(self._due, _Place(due, next(self._order), request))
 
     def _bring_about(self, now: float) -> None:
         due = self._arrivals.after_finish(now)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,11 @@ class Prepared:
     digest: str
 
 
-def prepare(case: Case) -> Prepared:
+def prepare(case: Case, logs: Path) -> Prepared:
     """Make the load of a case: a pure function of its scenario and the files it names.
 
-    Raises InputError when these cannot be read.
+    ``logs`` is a folder for a load that keeps logs of its own. Raises InputError when files cannot
+    be read.
     """
     scenario = case.scenario
     stop, little = scenario.stop_rule, Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
@@ -55,11 +57,16 @@ def prepare(case: Case) -> Prepared:
     if hasattr(load, "following"):
         load = load.following(workload)
     arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
-    offsets = np.asarray(arrivals.at_start(), dtype=np.float64)
-    pool = _draw(case, workload, stop.total or max(len(offsets), POOL))
+    pool = _draw(case, workload, stop.total or max(len(arrivals.at_start()), POOL))
     limit = Limit(scenario.max_in_flight, scenario.behind)
+    dispatch = (
+        load.driven(pool, scenario, logs)
+        if hasattr(load, "driven")
+        else Dispatch(_Endless(pool), arrivals, stop, limit)
+    )
+    offsets = np.array(dispatch.due_times, dtype=np.float64)
     return Prepared(
-        Dispatch(_Endless(pool), arrivals, stop, limit),
+        dispatch,
         Dispatch(
             _Endless([replace(r, turns=()) for r in pool]), arrivals.stripe(0, 1), little, limit
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ __all__ = [
     "effective_size",
     "estimate",
     "percentile",
+    "percentile_at_most",
     "percentile_floor",
     "percentile_interval",
 ]
@@ -46,6 +48,33 @@ def percentile_floor(percent: float, confidence: float = 0.99) -> int:
     while p**n + n * (1 - p) * p ** (n - 1) > 1 - confidence:
         n += 1
     return n
+
+
+def percentile_at_most(values: ArrayLike, percent: float, confidence: float = 0.99) -> float:
+    """Give what a percentile of independent values is at most, with a confidence.
+
+    The value above which t of n lie, for the greatest t with P(Binomial(n, 1 - p) <= t) <= 1 - c:
+    MLPerf's early-stopping estimate. Infinity where there are too few values for any (see
+    percentile_floor).
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    allowed = _most_beyond(len(ordered), 1 - percent / 100, 1 - confidence)
+    return float(ordered[len(ordered) - allowed]) if allowed >= 1 else float("inf")
+
+
+def _most_beyond(n: int, share: float, risk: float) -> int:
+    """Give the greatest t with P(Binomial(n, share) <= t) <= risk; -1 where there is none.
+
+    Chances are added up from so far below the mean that what is left out does not count.
+    """
+    mean, deviation = n * share, np.sqrt(n * share * (1 - share))
+    first = max(0, int(mean - 12 * deviation))
+    k = np.arange(first, int(np.ceil(mean)))
+    ways = math.lgamma(n + 1) - math.lgamma(first + 1) - math.lgamma(n - first + 1)
+    start = ways + first * math.log(share) + (n - first) * math.log1p(-share)
+    steps = np.log((n - k) / (k + 1)) + math.log(share / (1 - share))
+    chances = np.exp(start + np.concatenate([[0.0], np.cumsum(steps)]))
+    return first + int(np.searchsorted(np.cumsum(chances), risk, "right")) - 1
 
 
 def percentile_interval(values: ArrayLike, percent: float, z: float = 1.96) -> tuple[float, float]:

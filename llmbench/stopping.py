@@ -15,8 +15,8 @@ __all__ = ["Precision", "Reason", "Stop", "share"]
 
 # "schedule": all that was planned has been sent
 Reason = Literal[
-    "requests", "duration", "minimum", "error-rate", "precision", "client-lag", "schedule"
-]
+    "requests", "duration", "minimum", "precision", "error-rate", "client-lag", "schedule",
+]  # fmt: skip
 SLACK_SECONDS = 1e-9  # schedules are rounded to it
 FEWEST_JUDGED = 20
 

@@ -21,7 +21,6 @@ from llmbench import caveats, environment, plugins, scenario_file, store
 from llmbench.backends.base import OpenContext
 from llmbench.caveats import Caveat
 from llmbench.collectors.sampler import watch
-from llmbench.dispatch import Ending
 from llmbench.errors import InputError, MeasurementError
 from llmbench.prepared import Prepared, prepare
 from llmbench.quality_pass import breaches, examine
@@ -102,7 +101,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     surroundings = environment.capture(Path.cwd())
     events.stage("reading the workload")
-    load = prepare(case)
+    load = prepare(case, _logs(case, job, "-mlperf"))
     choice = case.backend
     backend = plugins.find("backend", choice.kind)(choice)
     context = _context(case, load, job, events)
@@ -114,8 +113,9 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
             origin = time.monotonic() - clock.now()
             total = load.dispatch.total
             records = server.serve(load.dispatch, clock, lambda n: events.progress(n, total))
-            ending = load.dispatch.ending
-            records += [_dropped(request, due) for request, due in ending.dropped]
+            facts = load.dispatch.facts
+            dropped = load.dispatch.ending.dropped
+            records += [_dropped(request, due) for request, due in dropped]
         account = server.account()
         quality = examine(case, job.repeat, server, context, load.prompts)
     events.stage("storing")
@@ -138,8 +138,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         facts={
             **watched.facts,
             "schedule_sha256": load.digest,
-            "stopped_by": ending.stopped_by,
-            "abandoned_turns": ending.abandoned,
+            **facts,
             **warmup,
         },
         quality=quality,
@@ -147,19 +146,21 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
             *account.caveats,
             *watched.caveats,
             *breaches(case, quality),
-            *_of_the_load(ending, warmup),
+            *_of_the_load(facts | warmup),
         ),
     )
     return run, load.schedule
 
 
-def _of_the_load(ending: Ending, warmup: dict[str, Any]) -> Iterator[Caveat]:
+def _of_the_load(facts: dict[str, Any]) -> Iterator[Caveat]:
     """Give the doubts that the way a load went leaves."""
-    for reason in ending.stopped_by:
+    for reason in facts["stopped_by"]:
         if reason in ("error-rate", "client-lag"):
             yield caveats.ended_early(reason)
-    if warmup and warmup["warmup_requests"] is None:
+    if facts.get("warmup_requests", 0) is None:
         yield caveats.never_steady(METHOD)
+    if facts.get("mlperf", {}).get("result", "VALID") != "VALID":
+        yield caveats.mlperf_invalid(facts["mlperf"]["missed"])
 
 
 def _dropped(request: Request, due: float) -> Record:
@@ -194,8 +195,13 @@ def _context(case: Case, load: Prepared, job: Job, events: Events) -> OpenContex
         stop_at_eos=scenario.stop_at_eos,
         keep_outputs=scenario.keep_outputs,
         on_stage=events.stage,
-        log=Path(job.folder) / "logs" / f"{case.slug}-r{job.repeat}.log",
+        log=_logs(case, job, ".log"),
     )
+
+
+def _logs(case: Case, job: Job, suffix: str) -> Path:
+    """Tell where others who take part in a run may write what they have to say."""
+    return Path(job.folder) / "logs" / f"{case.slug}-r{job.repeat}{suffix}"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ SPEC: dict[str, Any] = {
 
 
 def prepared(**changes: Any) -> Prepared:
-    return prepare(load_case({**SPEC, **changes}, "case", {}))
+    return prepare(load_case({**SPEC, **changes}, "case", {}), Path())
 
 
 def due_times(dispatch: Dispatch) -> list[float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from llmbench.stats import (
     effective_size,
     estimate,
     percentile,
+    percentile_at_most,
     percentile_floor,
     percentile_interval,
 )
@@ -123,3 +126,26 @@ def test_it_covers_it_as_often_where_values_follow_one_another() -> None:
             values.append(0.8 * values[-1] + each)
         intervals.append(percentile_interval(values, 50))
     assert np.mean([low <= 0 <= high for low, high in intervals]) >= 0.9
+
+
+@pytest.mark.parametrize(("percent", "floor"), [(90, 64), (95, 130), (99, 662)])
+def test_a_percentile_is_bounded_from_its_floor_on(percent: float, floor: int) -> None:
+    assert percentile_at_most(range(floor - 1), percent) == np.inf
+    assert percentile_at_most(range(floor), percent) == floor - 1  # nothing lies above it
+
+
+@given(st.integers(64, 400), st.sampled_from([50, 90]))
+def test_as_many_values_lie_above_the_bound_as_chance_allows(n: int, percent: int) -> None:
+    above = n - int(percentile_at_most(range(n), percent))
+
+    def chance(at_most: int) -> float:
+        p = percent / 100
+        return sum(math.comb(n, k) * (1 - p) ** k * p ** (n - k) for k in range(at_most + 1))
+
+    assert chance(above) <= 0.01 < chance(above + 1)
+
+
+def test_the_bound_holds_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(4)
+    bounds = [percentile_at_most(draws.exponential(size=300), 90) for _ in range(500)]
+    assert np.mean([bound >= -np.log(0.1) for bound in bounds]) >= 0.98

@@ -59,10 +59,12 @@ class Engine:
         self._stop_ids = stop_ids
         self._keep_outputs = keep_outputs
         self._on_progress = on_progress
+        self._first_token: Callable[[int], None] = lambda _: None
 
     def serve(self, dispatch: Dispatch) -> list[Record]:
         """Serve until the dispatch is finished; records come in the order of finishing."""
         records: list[Record] = []
+        self._first_token = dispatch.first_token
         while not dispatch.finished:
             self._admit(dispatch)
             if self._scheduler.is_idle:
@@ -84,14 +86,18 @@ class Engine:
 
     def _wait(self, dispatch: Dispatch) -> None:
         due = dispatch.next_due()
-        if due is not None:
+        if due is None:
+            dispatch.wait()
+        else:
             self._clock.sleep_until(due)
 
     def _prefill(self, sequence: Sequence) -> list[Sequence]:
         assert sequence.slot is not None  # noqa: S101 (the scheduler has just given it one)
         sequence.started = self._clock.now()
         token = self._runner.prefill(sequence.slot, sequence.request.prompt)
-        return self._stamp([sequence], [[token]])
+        finished = self._stamp([sequence], [[token]])
+        self._first_token(sequence.request.id)
+        return finished
 
     def _decode(self) -> list[Sequence]:
         running = self._scheduler.running
@@ -111,6 +117,7 @@ class Engine:
 
     def _hand_back(self, sequence: Sequence, dispatch: Dispatch) -> Record:
         times = sequence.token_times
-        outcome = Outcome(first_token=times[0], answer_ids=sequence.output_ids)
+        ids = sequence.output_ids
+        outcome = Outcome(first_token=times[0], tokens=len(ids), answer_ids=ids)
         dispatch.finish(sequence.request.id, times[-1], outcome)
         return sequence.record(keep_outputs=self._keep_outputs)

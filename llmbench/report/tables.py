@@ -8,6 +8,8 @@ from functools import partial
 from itertools import chain, product
 from typing import Any
 
+import numpy as np
+
 from llmbench.metrics import LATENCIES, METRICS, STAGES, Value, errors_by_kind, series_mean
 from llmbench.record import Series
 from llmbench.report import findings
@@ -25,6 +27,7 @@ from llmbench.report.cells import (
     show,
 )
 from llmbench.report.results import CaseResults, Results
+from llmbench.stats import percentile_at_most, percentile_floor
 
 __all__ = [
     "brief",
@@ -205,9 +208,27 @@ def ladder(results: Results, latency: str) -> Table:
             (Column(f"p{p}"), partial(percentile, latency=latency, percent=p))
             for p in (50, 90, 95, 99)
         ),
+        *(
+            (
+                Column(f"p{p} at most", "with 99 % confidence, all processes together"),
+                partial(_at_most, latency=latency, percent=p),
+            )
+            for p in (90, 99)
+        ),
         (Column("mean"), partial(estimated, metric=f"{latency}_seconds_mean")),
     ]
     return _by_case(LATENCIES[latency], results.measured, columns, (INTERVALS, DAGGER))
+
+
+def _at_most(case: CaseResults, latency: str, percent: int) -> Cell:
+    """Bound a percentile by MLPerf's early-stopping rule."""
+    if latency == "itl":
+        return missing("the gaps of one answer are not independent")
+    sample, floor = case.pooled(latency), percentile_floor(percent)
+    bound = percentile_at_most(sample, percent)
+    if not np.isfinite(bound):
+        return missing(f"{len(sample):,} samples are too few; {floor} are needed")
+    return Cell(show(bound, "s"), bound)
 
 
 def request_classes(results: Results) -> Table:
@@ -248,6 +269,7 @@ def sent(results: Results) -> Table:
         (Column("stopped by", "what ended the load", numeric=False), _stopped_by),
         (Column("abandoned turns", "of sessions that broke off"), _abandoned),
         (Column("schedule", "the beginning of its SHA-256", numeric=False), _schedule),
+        (Column("LoadGen", "MLPerf's own verdict", numeric=False), _loadgen),
     ]
     return _by_case("The load as it was sent", results.measured, columns)
 
@@ -275,6 +297,14 @@ def _schedule(case: CaseResults) -> Cell:
         run.facts["schedule_sha256"][:12] for run in case.runs if "schedule_sha256" in run.facts
     )
     return Cell(" / ".join(digests)) if digests else missing("not recorded")
+
+
+def _loadgen(case: CaseResults) -> Cell:
+    verdicts = [run.facts["mlperf"] for run in case.runs if "mlperf" in run.facts]
+    if not verdicts:
+        return missing("MLPerf's LoadGen was not asked for")
+    missed = dict.fromkeys(condition for verdict in verdicts for condition in verdict["missed"])
+    return Cell(" / ".join(dict.fromkeys(v["result"] for v in verdicts)), detail=", ".join(missed))
 
 
 # -- the costs of starting -------------------------------------------------------------------------

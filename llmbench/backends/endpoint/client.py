@@ -102,6 +102,7 @@ class Client:
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
+        dispatch.on_more = partial(self._loop.call_soon_threadsafe, self._send_due)
         self._alarm = Alarm(self._loop, self._send_due)
         self._heart = Alarm(self._loop, self._beat)
         self._next_beat = self._clock.now()
@@ -141,7 +142,8 @@ class Client:
         task.add_done_callback(self._connecting.discard)
 
     def _exchange(self, request: Request, due: float) -> Exchange:
-        return Exchange(request, due, self._target.streamed, self._target.needs_done)
+        target, told = self._target, self._dispatch.first_token
+        return Exchange(request, due, target.streamed, target.needs_done, told)
 
     def _take_idle(self) -> Connection | None:
         oldest = self._clock.now() - self._target.max_idle
@@ -246,6 +248,7 @@ class Client:
             self._send_due()
 
     def _close(self) -> None:
+        self._dispatch.on_more = None
         self._alarm.close()
         self._heart.close()
         self._sweeper.cancel()

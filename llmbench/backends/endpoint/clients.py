@@ -35,7 +35,7 @@ class Clients:
         The clock should begin a little later, so that all have theirs when the first is due.
         Raises MeasurementError when a client dies.
         """
-        pipes = self._pipes[: max(1, dispatch.known)]
+        pipes = self._pipes[: max(1, len(dispatch.due_times))]
         for index, pipe in enumerate(pipes):
             pipe.send((dispatch.stripe(index, len(pipes)), clock))
         completed = dict.fromkeys(pipes, 0)

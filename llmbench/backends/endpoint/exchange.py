@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from llmbench.backends.endpoint.chunks import Chunk, Usage, read_chunk, said_in
@@ -41,6 +41,7 @@ class Exchange:
     due: float
     streamed: bool
     needs_done: bool = True
+    on_first_token: Callable[[int], None] = lambda _: None
     payload: bytes = b""
     begun: float = 0.0
     connect_seconds: float | None = None
@@ -131,6 +132,8 @@ class Exchange:
             self.finish_reason = choice.finish_reason
         content = choice.content
         if text := content or choice.reasoning:
+            if not self.stamps:
+                self.on_first_token(self.request.id)
             self.stamps.append(now)
             self.texts.append(text)
             if content and self.first_content is None:
@@ -162,7 +165,8 @@ class Exchange:
             return Outcome(succeeded=False)
         # what was thought is no part of the conversation
         answer = "".join(self.texts[self._reasoned :]) if self.request.turns else ""
-        return Outcome(first_token=self.stamps[0], answer_text=answer)
+        tokens = self.counted or len(self.texts)
+        return Outcome(first_token=self.stamps[0], tokens=tokens, answer_text=answer)
 
     # -- when it is over ---------------------------------------------------------------------------
 
