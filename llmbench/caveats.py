@@ -173,7 +173,7 @@ def never_steady(method: str) -> Caveat:
     """Say that no warm-up could be told from the rest."""
     return Caveat(
         "never-steady",
-        f"Latencies never became steady ({method}), so no warm-up was cut.",
+        f"Latencies were not seen to become steady ({method}), so no warm-up was cut.",
         "Send more requests, or fewer a second: a queue that grows has no steady state.",
     )
 
