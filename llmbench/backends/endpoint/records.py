@@ -80,4 +80,4 @@ class Accountant:
     def _output_ids(self, exchange: Exchange) -> tuple[int, ...] | None:
         if not self._context.keep_outputs:
             return None
-        return tuple(self._tokenizer.encode("".join(exchange.texts)))
+        return tuple(self._tokenizer.encode(redact("".join(exchange.texts))))
