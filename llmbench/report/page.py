@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.metrics import LATENCIES
-from llmbench.report import asked, charts, embed, findings, palette, tables, tradeoffs
+from llmbench.report import asked, charts, embed, findings, load_tables, palette, tables, tradeoffs
 from llmbench.report.answer import answer, completeness
 from llmbench.report.attention import attention_charts
 from llmbench.report.charts import Chart
@@ -76,9 +76,11 @@ def _content(results: Results) -> dict[str, Any]:
         "load_curve": load_curve(results),
         "rates": _rates(results),
         "parts": [
-            part for part in (tables.request_classes(results), tables.turns(results)) if part.rows
+            part
+            for part in (load_tables.request_classes(results), load_tables.turns(results))
+            if part.rows
         ],
-        "sent": tables.sent(results),
+        "sent": load_tables.sent(results),
         "timelines": [timeline(case) for case in results.measured],
         "machine": tables.machine(results),
         "cold_start": (charts.cold_start(results), tables.cold_start(results)),

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import chain, product
 from typing import Any
 
 import numpy as np
 
-from llmbench.metrics import LATENCIES, METRICS, STAGES, Value, errors_by_kind, series_mean
+from llmbench.metrics import LATENCIES, STAGES, Value, series_mean
 from llmbench.record import Series
 from llmbench.report import findings
+from llmbench.report.by_case import (
+    CASE,
+    DAGGER,
+    INTERVALS,
+    CellOf,
+    by_case,
+    failed,
+    metric_column,
+    percentile_column,
+)
 from llmbench.report.cells import (
     MISSING,
     SHOWN,
-    UNSUPPORTED,
     Cell,
     Column,
     Table,
@@ -38,49 +46,10 @@ __all__ = [
     "machine",
     "memory",
     "quality",
-    "request_classes",
-    "sent",
     "settings",
-    "turns",
 ]
 
 DIFFERS = "≠"
-CASE = Column("case", numeric=False)
-INTERVALS = (
-    "A figure is the mean over processes, with its 95 % bootstrap interval beneath where there are"
-    " 3 processes or more."
-)
-DAGGER = f"{UNSUPPORTED} the sample is too small for 99 % confidence in this percentile."
-
-CellOf = Callable[[CaseResults], Cell]
-
-
-def _name(case: CaseResults) -> Cell:
-    return Cell(case.name)
-
-
-def _metric(name: str, label: str | None = None) -> tuple[Column, CellOf]:
-    metric = METRICS[name]
-    meaning = f"{metric.label} ({metric.unit}); better: {metric.better}"
-    return Column(label or metric.label, meaning), partial(estimated, metric=name)
-
-
-def _percentile(latency: str, percent: int) -> tuple[Column, CellOf]:
-    label = f"{LATENCIES[latency]} p{percent}"
-    return Column(label, f"{label} in seconds; better: lower"), partial(
-        percentile, latency=latency, percent=percent
-    )
-
-
-def _failed(case: CaseResults) -> Cell:
-    if not case.runs:
-        return missing("no run of this case finished")
-    kinds: dict[str, int] = {}
-    for run in case.runs:
-        for kind, number in errors_by_kind(run).items():
-            kinds[kind] = kinds.get(kind, 0) + number
-    return count(case.failed_requests, ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
-
 
 HARNESS = Column(
     "harness", "whether the harness kept up, so that latencies are not its own", numeric=False
@@ -97,32 +66,32 @@ def headline(results: Results) -> Table:
     columns: list[tuple[Column, CellOf]] = [
         (Column("runs", "processes that were measured"), lambda case: count(len(case.runs))),
         (Column("requests", "measured, in all runs"), lambda case: count(case.requests)),
-        _metric("output_tokens_per_second", "output tokens/s"),
-        _metric("requests_per_second"),
-        *(_percentile(*it) for it in (("ttft", 50), ("ttft", 99), ("itl", 50), ("itl", 99))),
-        *(_percentile(*it) for it in (("e2e", 50), ("e2e", 99))),
+        metric_column("output_tokens_per_second", "output tokens/s"),
+        metric_column("requests_per_second"),
+        *(percentile_column(*it) for it in (("ttft", 50), ("ttft", 99), ("itl", 50), ("itl", 99))),
+        *(percentile_column(*it) for it in (("e2e", 50), ("e2e", 99))),
         (HARNESS, _harness),
-        (Column("failed", "measured requests that failed or were not finished"), _failed),
-        _metric("goodput_requests_per_second", "goodput/s"),
-        _metric("slo_attainment", "SLO met"),
+        (Column("failed", "measured requests that failed or were not finished"), failed),
+        metric_column("goodput_requests_per_second", "goodput/s"),
+        metric_column("slo_attainment", "SLO met"),
         (Column("cold start", "import, load, compile and first token together"), _cold_start_total),
-        _metric("memory_weights_bytes"),
-        _metric("memory_allocator_peak_bytes", "GPU peak"),
-        _metric("cost_per_million_output_tokens", "cost per 1M tokens"),
+        metric_column("memory_weights_bytes"),
+        metric_column("memory_allocator_peak_bytes", "GPU peak"),
+        metric_column("cost_per_million_output_tokens", "cost per 1M tokens"),
         (
             Column("caveats", "reasons to doubt this case"),
             lambda case: count(sum(case.name in doubt.cases for doubt in doubts)),
         ),
     ]
-    return _by_case("Results", results.cases, columns, (INTERVALS, DAGGER))
+    return by_case("Results", results.cases, columns, (INTERVALS, DAGGER))
 
 
 def brief(results: Results) -> Table:
     """The headline as narrow as a terminal: medians with the p99 beneath."""
     columns = (
         CASE,
-        _metric("output_tokens_per_second", "output tokens/s")[0],
-        _metric("requests_per_second")[0],
+        metric_column("output_tokens_per_second", "output tokens/s")[0],
+        metric_column("requests_per_second")[0],
         *(Column(f"{LATENCIES[latency]} p50") for latency in ("ttft", "itl", "e2e")),
         HARNESS,
         Column("failed"),
@@ -137,7 +106,7 @@ def _brief_row(case: CaseResults) -> tuple[Cell, ...]:
         replace(estimated(case, "requests_per_second"), detail=""),
         *(_median_over_p99(case, latency) for latency in ("ttft", "itl", "e2e")),
         replace(_harness(case), detail=""),
-        _failed(case),
+        failed(case),
     )
 
 
@@ -153,48 +122,6 @@ def _sample_of(case: CaseResults) -> str:
 def _median_over_p99(case: CaseResults, latency: str) -> Cell:
     median, p99 = (percentile(case, latency, p) for p in (50, 99))
     return replace(median, detail=f"p99 {p99.text}" if p99.value is not None else "")
-
-
-def _by_case(
-    title: str,
-    cases: Sequence[CaseResults],
-    columns: Iterable[tuple[Column, CellOf]],
-    notes: tuple[str, ...] = (),
-) -> Table:
-    """Lay out one row a case, without the columns that are empty, whose reasons are noted."""
-    measured = [case for case in cases if case.runs]
-    kept: list[tuple[Column, CellOf]] = [(CASE, _name)]
-    left_out: dict[str, list[str]] = {}
-    for column, cell_of in columns:
-        reason = _why_empty([cell_of(case) for case in measured])
-        if reason:
-            left_out.setdefault(reason, []).append(column.label)
-        else:
-            kept.append((column, cell_of))
-    rows = tuple(tuple(cell_of(case) for _, cell_of in kept) for case in cases)
-    told = [f"No {', '.join(labels)}: {reason}." for reason, labels in left_out.items()]
-    return Table(
-        title,
-        tuple(column for column, _ in kept),
-        rows,
-        " ".join((*notes, *told, *_why_missing(rows))),
-    )
-
-
-def _why_missing(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
-    """Say below the table why an entry is missing, for those who cannot hover over it."""
-    reasons: dict[str, dict[str, None]] = {}
-    for name, *cells in rows:
-        for cell in cells:
-            if cell.text == MISSING:
-                reasons.setdefault(cell.note, {})[name.text] = None
-    return [f"{MISSING} {reason} ({', '.join(names)})." for reason, names in reasons.items()]
-
-
-def _why_empty(cells: list[Cell]) -> str:
-    """Give the reasons why a column is empty, or nothing where it says something."""
-    is_empty = all(cell.text == MISSING for cell in cells)
-    return "; ".join(dict.fromkeys(cell.note for cell in cells)) if is_empty else ""
 
 
 def ladder(results: Results, latency: str) -> Table:
@@ -217,7 +144,7 @@ def ladder(results: Results, latency: str) -> Table:
         ),
         (Column("mean"), partial(estimated, metric=f"{latency}_seconds_mean")),
     ]
-    return _by_case(LATENCIES[latency], results.measured, columns, (INTERVALS, DAGGER))
+    return by_case(LATENCIES[latency], results.measured, columns, (INTERVALS, DAGGER))
 
 
 def _at_most(case: CaseResults, latency: str, percent: int) -> Cell:
@@ -229,82 +156,6 @@ def _at_most(case: CaseResults, latency: str, percent: int) -> Cell:
     if not np.isfinite(bound):
         return missing(f"{len(sample):,} samples are too few; {floor} are needed")
     return Cell(show(bound, "s"), bound)
-
-
-def request_classes(results: Results) -> Table:
-    """What each class of requests got, where there are classes."""
-    return _parts("Request classes", results, "request_class", "class")
-
-
-def turns(results: Results) -> Table:
-    """What each turn of the sessions got, where there are sessions."""
-    in_sessions = [case for case in results.measured if _has_sessions(case)]
-    return _parts("Turns of sessions", results, "turn", "turn", in_sessions)
-
-
-def _has_sessions(case: CaseResults) -> bool:
-    return any(run.records["session"].null_count < run.records.num_rows for run in case.runs)
-
-
-def _parts(
-    title: str, results: Results, column: str, label: str, cases: list[CaseResults] | None = None
-) -> Table:
-    split = (case.split(column, label) for case in (results.measured if cases is None else cases))
-    columns: list[tuple[Column, CellOf]] = [
-        (Column("requests", "measured, in all runs"), lambda case: count(case.requests)),
-        *(_percentile(*it) for it in product(("ttft", "tpot", "e2e"), (50, 99))),
-        (Column("failed", "measured requests that failed or were not finished"), _failed),
-        _metric("goodput_requests_per_second", "goodput/s"),
-        _metric("slo_attainment", "SLO met"),
-    ]
-    return _by_case(title, [*chain.from_iterable(split)], columns, (INTERVALS, DAGGER))
-
-
-def sent(results: Results) -> Table:
-    """How the load went, case by case: what was cut, what ended it, and what was never sent."""
-    columns: list[tuple[Column, CellOf]] = [
-        (Column("warm-up", "requests cut from every metric"), _warmup),
-        _metric("steady_window_seconds"),
-        _metric("drain_seconds"),
-        (Column("stopped by", "what ended the load", numeric=False), _stopped_by),
-        (Column("abandoned turns", "of sessions that broke off"), _abandoned),
-        (Column("schedule", "the beginning of its SHA-256", numeric=False), _schedule),
-        (Column("LoadGen", "MLPerf's own verdict", numeric=False), _loadgen),
-    ]
-    return _by_case("The load as it was sent", results.measured, columns)
-
-
-def _warmup(case: CaseResults) -> Cell:
-    cut = {observed.all.num_rows - observed.measured.num_rows for observed in case.observed}
-    methods = [run.facts["warmup_method"] for run in case.runs if "warmup_method" in run.facts]
-    how = f"found by {methods[0]}" if methods else ""
-    return Cell(" / ".join(f"{number:,}" for number in sorted(cut)), min(cut), how)
-
-
-def _stopped_by(case: CaseResults) -> Cell:
-    reasons = dict.fromkeys(r for run in case.runs for r in run.facts.get("stopped_by", ()))
-    return Cell(", ".join(reasons)) if reasons else missing("not recorded")
-
-
-def _abandoned(case: CaseResults) -> Cell:
-    if not _has_sessions(case):
-        return missing("there are no sessions")
-    return count(sum(run.facts.get("abandoned_turns", 0) for run in case.runs))
-
-
-def _schedule(case: CaseResults) -> Cell:
-    digests = dict.fromkeys(
-        run.facts["schedule_sha256"][:12] for run in case.runs if "schedule_sha256" in run.facts
-    )
-    return Cell(" / ".join(digests)) if digests else missing("not recorded")
-
-
-def _loadgen(case: CaseResults) -> Cell:
-    verdicts = [run.facts["mlperf"] for run in case.runs if "mlperf" in run.facts]
-    if not verdicts:
-        return missing("MLPerf's LoadGen was not asked for")
-    missed = dict.fromkeys(condition for verdict in verdicts for condition in verdict["missed"])
-    return Cell(" / ".join(dict.fromkeys(v["result"] for v in verdicts)), detail=", ".join(missed))
 
 
 # -- the costs of starting -------------------------------------------------------------------------
@@ -321,8 +172,8 @@ def _cold_start_total(case: CaseResults) -> Cell:
 
 def cold_start(results: Results) -> Table:
     """What a case costs before it answers, and until it does so steadily: seconds by stage."""
-    columns = [_metric(f"cold_start_{stage}_seconds") for stage in STAGES]
-    return _by_case("Cold start", results.measured, columns, (INTERVALS,))
+    columns = [metric_column(f"cold_start_{stage}_seconds") for stage in STAGES]
+    return by_case("Cold start", results.measured, columns, (INTERVALS,))
 
 
 QUALITY = (
@@ -333,17 +184,17 @@ QUALITY = (
 
 def quality(results: Results) -> Table:
     """How the outputs of a case stand to the reference's."""
-    columns = [_metric(name) for name in QUALITY]
+    columns = [metric_column(name) for name in QUALITY]
     references = {run.quality.reference for case in results.measured for run in case.runs}
     named = ", ".join(sorted(filter(None, references)))
     note = f"Held against {named} on the same tokens." if named else ""
-    return _by_case("Quality", results.measured, columns, (note,) if note else ())
+    return by_case("Quality", results.measured, columns, (note,) if note else ())
 
 
 def memory(results: Results) -> Table:
     """What a case holds in memory: bytes by kind, never one kind as another."""
-    columns = [_metric(f"memory_{kind}_bytes") for kind in MEMORY]
-    return _by_case("Memory", results.measured, columns, (INTERVALS,))
+    columns = [metric_column(f"memory_{kind}_bytes") for kind in MEMORY]
+    return by_case("Memory", results.measured, columns, (INTERVALS,))
 
 
 # -- what was there --------------------------------------------------------------------------------
