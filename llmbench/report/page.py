@@ -75,11 +75,7 @@ def _content(results: Results) -> dict[str, Any]:
         "ladders": [tables.ladder(results, key) for key in LATENCIES if key not in CHARTED],
         "load_curve": load_curve(results),
         "rates": _rates(results),
-        "parts": [
-            part
-            for part in (load_tables.request_classes(results), load_tables.turns(results))
-            if part.rows
-        ],
+        "parts": [make(results) for make in (load_tables.request_classes, load_tables.turns)],
         "sent": load_tables.sent(results),
         "timelines": [timeline(case) for case in results.measured],
         "machine": tables.machine(results),
