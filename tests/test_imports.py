@@ -25,7 +25,7 @@ LAYERS = [
     {"engine", "collectors", "models"},
     {"scenario_file", "scenario", "metrics", "run", "steady", "plugins", "environment", "traces"},
     {"dispatch"},
-    {"stopping"},
+    {"stopping", "verdicts"},
     {"request", "record", "caveats", "clock", "streams", "stats"},
     {"errors", "units", "secrets"},
 ]
