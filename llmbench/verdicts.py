@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -61,7 +61,8 @@ class Change:
 class Verdict:
     """What became of a metric of a case.
 
-    ``change`` is None where a side has no value. ``p`` is that of a change beyond the tolerance;
+    ``change`` is None where a side has no value. ``p`` is that of a change beyond the tolerance,
+    either way;
     ``repeats`` how many processes a side would settle what is inconclusive, None where more than
     MOST_REPEATS would be needed or nothing is open.
     """
@@ -159,15 +160,16 @@ def decide(
     change = change_of(baseline, candidate)
     a, b = worse_by(baseline, candidate, better)
     allowed = math.log1p(tolerance)
-    if _p_greater(a + allowed, b) <= (1 - CONFIDENCE) / 2:
-        return Verdict("regression", change, tolerance, _p_greater(a + allowed, b))
-    if _p_greater(b + allowed, a) <= (1 - CONFIDENCE) / 2:
-        return Verdict("improvement", change, tolerance, _p_greater(b + allowed, a))
+    worse, improved = _p_greater(a + allowed, b), _p_greater(b + allowed, a)
+    told = Verdict("inconclusive", change, tolerance, min(1.0, 2 * min(worse, improved)))
+    if worse <= (1 - CONFIDENCE) / 2:
+        return replace(told, outcome="regression")
+    if improved <= (1 - CONFIDENCE) / 2:
+        return replace(told, outcome="improvement")
     within = change_of(baseline, candidate, 2 * CONFIDENCE - 1)
-    if -allowed < math.log(within.low or 1e-300) and math.log(within.high) < allowed:
-        return Verdict("equivalent", change, tolerance)
-    repeats = repeats_needed(a, b, allowed)
-    return Verdict("inconclusive", change, tolerance, repeats=repeats)
+    if 1 / (1 + tolerance) < within.low and within.high < 1 + tolerance:
+        return replace(told, outcome="equivalent")
+    return replace(told, repeats=repeats_needed(a, b, allowed))
 
 
 def repeats_needed(a: NDArray[np.float64], b: NDArray[np.float64], allowed: float) -> int | None:

@@ -16,6 +16,8 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 LAYERS = [
     {"cli", "__main__", "__init__"},
     {"campaign", "frames", "report", "peak"},
+    {"comparison"},
+    {"comparability"},
     {"objectives"},
     {"health"},
     {"worker", "store", "prepared"},

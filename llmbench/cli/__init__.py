@@ -11,12 +11,26 @@ import sys
 from collections.abc import Sequence
 
 from llmbench import __version__
-from llmbench.cli import conformance, distill, doctor, export, listing, peak, report, run, schema
+from llmbench.cli import (
+    compare,
+    conformance,
+    distill,
+    doctor,
+    export,
+    listing,
+    peak,
+    report,
+    run,
+    schema,
+)
 from llmbench.errors import LlmbenchError
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
+COMMANDS = (
+    run, peak, report, compare, distill, listing, doctor, conformance, schema, export,
+)  # fmt: skip
 
 EXAMPLES = """\
 examples:
@@ -25,6 +39,7 @@ examples:
   llmbench peak scenario.yaml                      the highest load that meets its objectives
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  make the report again from what is stored
+  llmbench compare results/monday results/tuesday  what changed, and what does not show
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench conformance --url http://localhost:8000 what a server does that clients rely on
   llmbench doctor                                  what this machine is and what it lacks
@@ -57,6 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llmbench {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, peak, report, distill, listing, doctor, conformance, schema, export):
+    for command in COMMANDS:
         command.add_parser(subparsers)
     return parser

@@ -22,7 +22,7 @@ from llmbench.report.results import Results
 from llmbench.report.timeline import timeline
 from llmbench.store import RunSet, atomic_write
 
-__all__ = ["render", "write_page"]
+__all__ = ["render", "render_template", "write_page", "write_text"]
 
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
@@ -30,7 +30,11 @@ RATES = ("output_tokens_per_second", "requests_per_second")
 
 def write_page(run_set: RunSet, path: Path) -> None:
     """Write the page whole or not at all; raises InputError when the file cannot be written."""
-    text = render(run_set)
+    write_text(path, render(run_set))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page whole or not at all; raises InputError when the file cannot be written."""
     try:
         atomic_write(path, text)
     except OSError as error:
@@ -42,7 +46,13 @@ def write_page(run_set: RunSet, path: Path) -> None:
 def render(run_set: RunSet) -> str:
     """Make the page's text."""
     results = Results(run_set)
-    return _templates().get_template("page.html.j2").render(_content(results), **_embedded(run_set))
+    content = {**_content(results), "raw": embed.raw_data(run_set)}
+    return render_template("page.html.j2", charted=bool(results.measured), **content)
+
+
+def render_template(name: str, **content: Any) -> str:
+    """Make the text of a page from a template, with all that it carries."""
+    return _templates().get_template(name).render(**_embedded(), **content)
 
 
 def _templates() -> Environment:
@@ -98,13 +108,12 @@ def _rates(results: Results) -> list[Chart]:
     return [charts.throughput(results, metric) for metric in rates]
 
 
-def _embedded(run_set: RunSet) -> dict[str, Any]:
+def _embedded() -> dict[str, Any]:
     """Gather what the page carries: the nonce lets no script run but the page's own."""
     return {
         "nonce": secrets.token_urlsafe(16),
         "plotly_bundle": embed.plotly_bundle(),
         "plotly_version": embed.plotly_version(),
-        "raw": embed.raw_data(run_set),
         "swap": embed.inert_json(json.dumps(palette.SWAP)),
         "json_of": lambda chart: embed.inert_json(chart.figure.to_json()),
         "case_colour": palette.case_colour,

@@ -15,7 +15,7 @@ from llmbench.report.cells import UNSUPPORTED, Cell, Column, Table
 from llmbench.report.results import Results
 from llmbench.store import RunSet
 
-__all__ = ["print_summary"]
+__all__ = ["as_rich", "print_summary"]
 
 MAX_CAVEATS = 6
 NAME_WIDTH = 15
@@ -36,7 +36,8 @@ def print_summary(run_set: RunSet, console: Console) -> None:
     console.print(_remarks(results))
 
 
-def _table(table: Table) -> RichTable:
+def as_rich(table: Table) -> RichTable:
+    """Lay a table out for the terminal."""
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column, *cells in zip(table.columns, *table.rows, strict=True):
         _add_column(shown, column, cells)
@@ -47,11 +48,11 @@ def _table(table: Table) -> RichTable:
 
 def _fitting(table: Table, console: Console) -> RichTable:
     """Lay the table out, without the columns that a narrow terminal has no room for."""
-    shown, room = _table(table), console.options.update(max_width=ROOMY)
+    shown, room = as_rich(table), console.options.update(max_width=ROOMY)
     for label in SPARED:
         if console.measure(shown, options=room).minimum > console.width:
             table = _without(table, label)
-            shown = _table(table)
+            shown = as_rich(table)
     return shown
 
 

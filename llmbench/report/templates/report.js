@@ -62,8 +62,8 @@ async function drawCharts() {
   if (!one("#plotly")) return;
   await loadPlotly();
   await redraw();
-  one(".controls").hidden = false;
-  one("#log").addEventListener("change", (event) => { state.log = event.target.checked; redraw(); });
+  for (const controls of all(".controls")) controls.hidden = false;
+  for (const log of all("#log")) log.addEventListener("change", (event) => { state.log = event.target.checked; redraw(); });
   for (const box of all("[data-case]")) box.addEventListener("change", redraw);
   for (const select of all("select")) select.addEventListener("change", showPicked);
 }

@@ -1,0 +1,121 @@
+"""``llmbench compare``: run sets side by side, with a verdict for every metric."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmbench.comparison import Comparison
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+examples:
+  llmbench compare results/monday results/tuesday
+  llmbench compare results/eager results/compiled results/onnx --out comparison.html
+  llmbench compare results/a results/b --tolerance tpot_p50=0.02 --json
+  llmbench compare results/a results/b --markdown >> "$GITHUB_STEP_SUMMARY"
+
+The first is the baseline. A process is one observation: changes are ratios between processes,
+intervals and tests go by ranks, so set `repeats` to 6 or more where small changes matter.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="run sets side by side, with a verdict for every metric",
+        description="Compare stored run sets with a baseline: what differs, and what changed.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("baseline", type=Path, metavar="BASELINE", help="a results folder")
+    parser.add_argument("candidates", nargs="+", type=Path, metavar="CANDIDATE")
+    parser.add_argument(
+        "--tolerance",
+        action="append",
+        default=[],
+        metavar="METRIC=SHARE",
+        help="compare this metric as well, or with another tolerance",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a page of HTML")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    shown.add_argument("--markdown", action="store_true", help="print it as Markdown")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare each candidate with the baseline."""
+    from llmbench import store
+    from llmbench.comparison import TOLERANCES, compare
+
+    tolerances = {**TOLERANCES, **dict(map(_tolerance, arguments.tolerance))}
+    baseline = store.read(arguments.baseline)
+    found = [compare(baseline, store.read(c), tolerances) for c in arguments.candidates]
+    if arguments.out:
+        from llmbench.report.comparison_page import write_comparison
+
+        write_comparison(found, arguments.out)
+    if arguments.json:
+        print(json.dumps([comparison.as_json() for comparison in found], indent=1))
+    else:
+        (_print_markdown if arguments.markdown else _print_tables)(found)
+    if arguments.out and not (arguments.json or arguments.markdown):
+        print(f"\nreport   {arguments.out}")
+    return 0
+
+
+def _tolerance(text: str) -> tuple[str, float]:
+    from llmbench.comparison import metric_name
+    from llmbench.errors import InputError
+    from llmbench.metrics import METRICS
+
+    key, _, share = text.partition("=")
+    try:
+        metric = METRICS[metric_name(key)]
+        value = float(share)
+    except KeyError:
+        raise InputError(f"--tolerance {text}: no metric {key!r}; for example ttft_p50") from None
+    except ValueError:
+        raise InputError(f"--tolerance {text}: expected a share such as ttft_p50=0.03") from None
+    if metric.better == "neither":
+        raise InputError(f"--tolerance {text}: {key} is neither better nor worse")
+    if not 0 < value < 1:
+        raise InputError(f"--tolerance {text}: expected a share between 0 and 1")
+    return key, value
+
+
+def _print_markdown(found: list[Comparison]) -> None:
+    from llmbench.report import compared
+    from llmbench.report.plain import as_markdown
+
+    for comparison in found:
+        print(f"## {comparison.candidate.folder.name} against {comparison.baseline.folder.name}\n")
+        print(compared.headline(comparison), end="\n\n")
+        print(as_markdown(compared.verdicts(comparison)))
+        if (differences := compared.differences(comparison)).rows:
+            print(f"### {differences.title}\n\n{as_markdown(differences)}")
+
+
+def _print_tables(found: list[Comparison]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from llmbench.report import compared
+    from llmbench.report.terminal import as_rich
+
+    console = Console()
+    for comparison in found:
+        names = comparison.candidate.folder.name, comparison.baseline.folder.name
+        console.print(Text.assemble("\n", (names[0], "bold"), " against ", (names[1], "bold")))
+        console.print(Text(compared.headline(comparison)))
+        table = compared.verdicts(comparison)
+        console.print(as_rich(table), Text(table.note, "dim"))
+        if (differences := compared.differences(comparison)).rows:
+            console.print(Text(f"\n{differences.title}", "bold"))
+            console.print(as_rich(differences))

@@ -1,0 +1,110 @@
+"""What two runs differ in besides what was measured, and whether they may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llmbench.run import Run
+
+__all__ = ["Difference", "Kind", "differences", "forbids"]
+
+Kind = Literal["scenario", "hardware", "software", "setting"]
+
+# what a scenario may say without another thing being measured
+LABELS = {
+    "name", "description", "backends", "repeats", "slo", "price_per_hour", "collect", "timeout",
+    "sweep", "quality", "keep_outputs", "gate",
+}  # fmt: skip
+HARDWARE = (
+    "cpu.model", "cpu.usable_cores", "cpu.governor", "cpu.turbo", "system.machine", "gpus",
+    "container.cpu_limit_cores",
+)  # fmt: skip
+SOFTWARE = ("llmbench", "system.python", "system.kernel", "packages", "variables")
+MOST_NAMED = 2
+GPU_FACTS = ("name", "memory_bytes", "driver", "power_limit_watts", "mig")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that baseline and candidate differ in."""
+
+    kind: Kind
+    what: str
+    baseline: str
+    candidate: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.baseline} → {self.candidate}"
+
+
+def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Difference]:
+    """Name what the runs of two cases differ in; values that vary within a side are all given."""
+    ours, theirs = (_facts(runs) for runs in (baseline, candidate))
+    return [
+        Difference(kind, what, _told(ours.get((kind, what))), _told(theirs.get((kind, what))))
+        for kind, what in {**ours, **theirs}
+        if ours.get((kind, what)) != theirs.get((kind, what))
+    ]
+
+
+def forbids(found: Iterable[Difference], kinds: Iterable[Kind] = ("scenario",)) -> str:
+    """Word the differences that make a comparison meaningless; empty where there are none."""
+    named = [each for each in found if each.kind in kinds]
+    if not named:
+        return ""
+    more = f" and {len(named) - MOST_NAMED} things more" if len(named) > MOST_NAMED else ""
+    kinds_named = " and ".join(dict.fromkeys(each.kind for each in named))
+    return f"the {kinds_named} differs ({'; '.join(map(str, named[:MOST_NAMED]))}{more})"
+
+
+Facts = dict[tuple[Kind, str], set[str]]
+
+
+def _facts(runs: Iterable[Run]) -> Facts:
+    facts: Facts = {}
+    for run in runs:
+        for kind, what, value in _of_run(run):
+            facts.setdefault((kind, what), set()).add(value)
+    return facts
+
+
+def _of_run(run: Run) -> Iterator[tuple[Kind, str, str]]:
+    for what, value in _flat({k: v for k, v in run.spec.items() if k not in LABELS}, ""):
+        yield "scenario", what, value
+    if schedule := run.facts.get("schedule_sha256"):
+        yield "scenario", "schedule", schedule[:12]
+    for what in HARDWARE:
+        yield "hardware", what, _hardware(_at(run.environment, what))
+    for what in SOFTWARE:
+        for inner, value in _flat(_at(run.environment, what), what):
+            yield "software", inner, value
+    for what, value in _flat(run.account.get("effective", {}), ""):
+        yield "setting", what, value
+
+
+def _hardware(found: Any) -> str:
+    """Write a fact; of GPUs, what stays the same from night to night."""
+    if not isinstance(found, list):
+        return str(found)
+    told = [", ".join(str(gpu[f]) for f in GPU_FACTS if f in gpu) for gpu in found]
+    return " + ".join(told)
+
+
+def _at(node: Any, path: str) -> Any:
+    for key in path.split("."):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node
+
+
+def _flat(node: Any, at: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, dict):
+        for key, inner in node.items():
+            yield from _flat(inner, f"{at}.{key}" if at else str(key))
+    else:
+        yield at, str(node)
+
+
+def _told(values: set[str] | None) -> str:
+    return " / ".join(sorted(values)) if values else "not there"

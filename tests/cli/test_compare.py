@@ -1,0 +1,89 @@
+"""``llmbench compare``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbench.cli import main
+
+SCENARIO = """\
+name: simulated
+model: random:tiny
+workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
+load: {kind: constant, rate: 4/s}
+requests: 20
+repeats: 6
+collect: []
+backends: [{kind: fake, prefill: PREFILL}]
+"""
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Two stored run sets, of which the second has a prefill twice as slow."""
+    folder = tmp_path_factory.mktemp("compared")
+    for name, prefill in (("before", "10 ms"), ("after", "20 ms")):
+        path = folder / f"{name}.yaml"
+        path.write_text(SCENARIO.replace("PREFILL", prefill))
+        main(["run", str(path), "--out", str(folder / name), "--json"])
+    return str(folder / "before"), str(folder / "after")
+
+
+def test_the_table_says_what_changed(
+    sets: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *sets]) == 0
+    shown = capsys.readouterr().out
+    assert "after against before" in shown
+    assert "2 regression" in shown  # TTFT and E2E
+    assert "+100.0 %" in shown
+
+
+def test_json_has_every_verdict(sets: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["compare", *sets, "--json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    verdict: dict[str, Any] = found["cases"][0]["verdicts"]["ttft_p50"]
+    assert verdict["outcome"] == "regression"
+    assert verdict["change"]["ratio"] == pytest.approx(2.0)
+
+
+def test_markdown_is_a_table(sets: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["compare", *sets, "--markdown"])
+    assert "| fake | TTFT p50 | +100.0 %" in capsys.readouterr().out
+
+
+def test_several_candidates_make_one_page(
+    sets: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    main(["compare", sets[0], sets[1], sets[0], "--out", str(page)])
+    assert str(page) in capsys.readouterr().out
+    text = page.read_text()
+    assert "after against before" in text
+    assert "before against before" in text
+    assert 'src="http' not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tolerance", "tftt_p50=0.1"], "no metric 'tftt_p50'"),
+        (["--tolerance", "ttft_p50"], "expected a share"),
+        (["--tolerance", "ttft_p50=2"], "between 0 and 1"),
+        (["--tolerance", "makespan_seconds=0.1"], "neither better nor worse"),
+    ],
+)
+def test_a_bad_tolerance_is_refused(
+    sets: tuple[str, str], arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *sets, *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "nowhere", "elsewhere"]) == 2
+    assert "no such folder" in capsys.readouterr().err
