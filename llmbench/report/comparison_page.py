@@ -57,7 +57,7 @@ def _forest(comparison: Comparison, number: int) -> Chart:
     ]
     drawn = [(label, verdict, change) for label, verdict, change in rows if change]
     figure = go.Figure(
-        [_line(*row) for row in drawn],
+        [_tolerance(drawn), *(_line(*row) for row in drawn)],
         layout(
             height=ROW_HEIGHT * len(drawn) + EDGE_HEIGHT,
             xaxis={"title": {"text": "change of the candidate (%)"}, "zeroline": True,
@@ -72,6 +72,17 @@ def _forest(comparison: Comparison, number: int) -> Chart:
         "Points are estimates, lines their 95 % intervals over processes, short ticks the"
         " tolerance. An end that is not known is not drawn.",
         empty="" if drawn else "Nothing could be compared.",
+    )
+
+
+def _tolerance(drawn: Sequence[tuple[str, Verdict, Change]]) -> go.Scatter:
+    """Mark how far each metric may go either way."""
+    return go.Scatter(
+        x=[sign * 100 * verdict.tolerance for _, verdict, _ in drawn for sign in (-1, 1)],
+        y=[safe(label) for label, _, _ in drawn for _ in range(2)],
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 12, "color": palette.MUTED},
+        hovertemplate="tolerance: %{x} %<extra></extra>",
     )
 
 
