@@ -28,7 +28,7 @@ from llmbench.store import PlannedRun, RunSet
 from llmbench.streams import stream
 from llmbench.worker import Job
 
-__all__ = ["Observer", "begin", "plan", "run_all", "run_one"]
+__all__ = ["Installation", "Observer", "begin", "plan", "run_all", "run_one"]
 
 STDERR_LINES = 40
 
@@ -124,13 +124,34 @@ def run_all(run_set: RunSet, observer: Observer) -> RunSet:
     return store.read(run_set.folder)
 
 
-def run_one(folder: Path, planned: PlannedRun, observer: Observer) -> Run:
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The llmbench that a worker is of: an interpreter, and a checkout that goes before it."""
+
+    python: str = sys.executable
+    checkout: Path | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its workers."""
+        if self.checkout is None:
+            return dict(os.environ)
+        before = [str(self.checkout), os.environ.get("PYTHONPATH", "")]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, before))}
+
+
+THIS = Installation()
+
+
+def run_one(
+    folder: Path, planned: PlannedRun, observer: Observer, installation: Installation = THIS
+) -> Run:
     """Measure one planned run in a worker; store it as failed when the worker does not."""
     case = load_case(planned.spec, planned.case, planned.point)
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         job = Job(str(folder), planned.case, planned.point, planned.spec, planned.repeat)
-        failure = _Worker(job, case.scenario.timeout, stderr).follow(observer)
+        failure = _Worker(job, case.scenario.timeout, stderr, installation).follow(observer)
         if failure is None:
             return store.read_run(folder, planned)
         failed = _failed(case, planned.repeat, began_at, _with_stderr(failure, stderr))
@@ -166,6 +187,7 @@ class _Worker:
     job: Job
     timeout: float
     stderr: TextIO
+    installation: Installation
     told: Failure | None = None
     timed_out: threading.Event = field(default_factory=threading.Event)
 
@@ -182,7 +204,8 @@ class _Worker:
     @contextmanager
     def _process(self) -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(
-            [sys.executable, "-m", "llmbench.worker"],
+            [self.installation.python, "-m", "llmbench.worker"],
+            env=self.installation.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.stderr,

@@ -34,6 +34,7 @@ __all__ = [
     "Case",
     "EngineOptions",
     "ExplainOptions",
+    "GateOptions",
     "ModelOptions",
     "Objective",
     "QualityOptions",
@@ -240,6 +241,24 @@ def _not_empty(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return sweep
 
 
+def _gated(tolerances: dict[str, float]) -> dict[str, float]:
+    for key, share in tolerances.items():
+        if not 0 < share < 1:
+            raise ValueError(f"{key}: expected a share between 0 and 1, such as 0.03")
+    return tolerances
+
+
+class GateOptions(plugins.Options):
+    """What `llmbench check` holds a case to, against a baseline."""
+
+    metrics: Annotated[dict[str, float], AfterValidator(_gated)] = Field(
+        default_factory=dict,
+        description="the smallest change that matters, as a share: {ttft_p50: 0.03}",
+    )
+    screen: int = Field(default=4, ge=4, description="processes a side to begin with")
+    confirm: int = Field(default=8, ge=8, description="new ones a side to confirm; twice at most")
+
+
 class Scenario(plugins.Options):
     """One experiment: a load of a workload on one or more backends, repeated."""
 
@@ -278,6 +297,7 @@ class Scenario(plugins.Options):
     quality: QualityOptions | None = Field(
         default=None, description="hold outputs against a reference"
     )
+    gate: GateOptions = GateOptions()
     price_per_hour: float | None = Field(
         default=None, gt=0, description="of the machine, any currency"
     )

@@ -27,6 +27,7 @@ __all__ = [
     "discoveries",
     "is_confirmed",
     "is_suspect",
+    "is_worse",
     "repeats_needed",
     "worse_by",
 ]
@@ -208,6 +209,14 @@ def is_suspect(
     allowed = math.log1p(tolerance)
     shift = float(np.median(np.subtract.outer(b, a)))
     return shift > SUSPECT_SHARE * allowed or float(b.min() - a.min()) > allowed
+
+
+def is_worse(
+    baseline: Sequence[float], candidate: Sequence[float], better: Better, by: float
+) -> bool:
+    """Tell whether the change is estimated to be for the worse by more than a share."""
+    a, b = worse_by(baseline, candidate, better)
+    return float(np.median(np.subtract.outer(b, a))) > math.log1p(by)
 
 
 def is_confirmed(

@@ -15,7 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 # From the top down; a module may import its own layer and those below it.
 LAYERS = [
     {"cli", "__main__", "__init__"},
-    {"campaign", "frames", "report", "peak"},
+    {"frames", "report", "peak"},
+    {"gate"},
+    {"campaign"},
     {"comparison"},
     {"comparability"},
     {"objectives"},

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from llmbench import __version__
 from llmbench.cli import (
+    check,
     compare,
     conformance,
     distill,
@@ -29,7 +30,7 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 COMMANDS = (
-    run, peak, report, compare, distill, listing, doctor, conformance, schema, export,
+    run, peak, report, compare, check, distill, listing, doctor, conformance, schema, export,
 )  # fmt: skip
 
 EXAMPLES = """\
@@ -40,6 +41,7 @@ examples:
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  make the report again from what is stored
   llmbench compare results/monday results/tuesday  what changed, and what does not show
+  llmbench check scenarios/default.yaml --baseline git:main
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench conformance --url http://localhost:8000 what a server does that clients rely on
   llmbench doctor                                  what this machine is and what it lacks

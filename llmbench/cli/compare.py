@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from llmbench.comparison import Comparison
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "print_markdown", "print_tables", "run"]
 
 EXAMPLES = """\
 examples:
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([comparison.as_json() for comparison in found], indent=1))
     else:
-        (_print_markdown if arguments.markdown else _print_tables)(found)
+        (print_markdown if arguments.markdown else print_tables)(found)
     if arguments.out and not (arguments.json or arguments.markdown):
         print(f"\nreport   {arguments.out}")
     return 0
@@ -90,19 +90,22 @@ def _tolerance(text: str) -> tuple[str, float]:
     return key, value
 
 
-def _print_markdown(found: list[Comparison]) -> None:
+def print_markdown(found: list[Comparison], file: TextIO | None = None) -> None:
+    """Print comparisons as Markdown."""
     from llmbench.report import compared
     from llmbench.report.plain import as_markdown
 
     for comparison in found:
-        print(f"## {comparison.candidate.folder.name} against {comparison.baseline.folder.name}\n")
-        print(compared.headline(comparison), end="\n\n")
-        print(as_markdown(compared.verdicts(comparison)))
+        names = comparison.candidate.folder.name, comparison.baseline.folder.name
+        told = [f"## {names[0]} against {names[1]}", compared.headline(comparison)]
+        told.append(as_markdown(compared.verdicts(comparison)))
         if (differences := compared.differences(comparison)).rows:
-            print(f"### {differences.title}\n\n{as_markdown(differences)}")
+            told += [f"### {differences.title}", as_markdown(differences)]
+        print("\n\n".join(told), file=file)
 
 
-def _print_tables(found: list[Comparison]) -> None:
+def print_tables(found: list[Comparison]) -> None:
+    """Print comparisons as tables for the terminal."""
     from rich.console import Console
     from rich.text import Text
 

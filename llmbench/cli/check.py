@@ -1,0 +1,185 @@
+"""``llmbench check``: the gate of a nightly build."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmbench.campaign import Installation
+    from llmbench.cli.progress import Bars, Silence
+    from llmbench.comparison import Comparison
+    from llmbench.gate import Live, Side
+    from llmbench.scenario_file import Source
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+baselines:
+  results/monday     a stored run set
+  ../main            a checkout of llmbench, measured now, interleaved with this one
+  git:v1.2           a commit of the repository here, the same
+  ../venv/bin/python another installation (of torch, of a model server's client), the same
+
+examples:
+  llmbench check scenarios/default.yaml --baseline git:main
+  llmbench check scenarios/default.yaml --baseline results/baselines/cpu --strict
+  llmbench check scenarios/default.yaml --baseline ../main --junit check.xml --json > check.json
+
+Exit codes: 0 no regression, 1 a confirmed regression, 2 bad input, 3 could not decide: nothing was
+measured, or a case or a metric that `gate` lists is missing; with --strict, also where a metric is
+inconclusive or the machine was not steady. An interrupted check goes on with the same --out.
+On GitHub a step summary and annotations are written.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "check",
+        help="fail on a regression against a baseline, confirmed by new processes",
+        description="Hold a scenario against a baseline: screen every metric, confirm suspects.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", type=Path, help="a scenario file; see `gate` in it")
+    parser.add_argument("--baseline", required=True, metavar="REF", help="see below")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
+    parser.add_argument("--strict", action="store_true", help="also fail where nothing is decided")
+    parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write them as JUnit XML")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure what is to be measured, say what came of it, and choose the exit code."""
+    from llmbench import gate, scenario_file
+
+    source = scenario_file.load(arguments.scenario, arguments.set)
+    for case in source.cases:
+        gate.tolerances_of(case)
+    out = arguments.out or _usual_folder(source)
+    baseline = _baseline(arguments.baseline, source, out)
+    candidate = _live(source, out / "candidate")
+    with _observer(arguments) as observer:
+        found = gate.check(source, baseline, candidate, observer)
+    _tell(arguments, found, out)
+    return _code(found, source, strict=arguments.strict)
+
+
+def _usual_folder(source: Source) -> Path:
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    return Path("results") / f"{source.scenario.name}-check-{stamp}".replace(" ", "-")
+
+
+def _observer(arguments: argparse.Namespace) -> Bars | Silence:
+    from llmbench.cli.progress import Bars, Silence
+
+    return Silence() if arguments.quiet or not sys.stderr.isatty() else Bars()
+
+
+# -- baselines -------------------------------------------------------------------------------------
+
+
+def _baseline(reference: str, source: Source, out: Path) -> Side:
+    from llmbench import store
+    from llmbench.campaign import Installation
+    from llmbench.errors import InputError
+    from llmbench.gate import Stored
+
+    path = Path(reference)
+    if reference.startswith("git:"):
+        checkout = _checked_out(reference.removeprefix("git:"), out / "checkout")
+        return _live(source, out / "baseline", Installation(checkout=checkout))
+    if (path / "runset.json").is_file():
+        return Stored(store.read(path))
+    if (path / "llmbench" / "__init__.py").is_file():
+        return _live(source, out / "baseline", Installation(checkout=path.resolve()))
+    if path.is_file() and os.access(path, os.X_OK):
+        return _live(source, out / "baseline", Installation(python=str(path.absolute())))
+    raise InputError(
+        f"--baseline {reference}: expected a results folder, a checkout of llmbench, git:REF or a "
+        "Python interpreter"
+    )
+
+
+def _live(source: Source, folder: Path, installation: Installation | None = None) -> Live:
+    """Begin a side, or go on with what its folder has."""
+    from llmbench import campaign, store
+    from llmbench.gate import Live
+
+    begun = (folder / "runset.json").is_file()
+    run_set = store.read(folder) if begun else campaign.begin(source, folder, planned=())
+    return Live(run_set, installation or campaign.Installation())
+
+
+def _checked_out(reference: str, where: Path) -> Path:
+    """Check a commit out beside the results, unless it is there already."""
+    from llmbench.errors import InputError
+
+    if not where.exists():
+        where.parent.mkdir(parents=True, exist_ok=True)
+        command = ["git", "worktree", "add", "--detach", "--quiet", str(where), reference]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        if told.returncode:
+            raise InputError(f"--baseline git:{reference}: {told.stderr.strip()}")
+    if not (where / "llmbench" / "__init__.py").is_file():
+        raise InputError(f"--baseline git:{reference}: holds no llmbench package")
+    return where.resolve()
+
+
+# -- what came of it -------------------------------------------------------------------------------
+
+
+def _tell(arguments: argparse.Namespace, found: Comparison, out: Path) -> None:
+    from llmbench.cli.compare import print_markdown, print_tables
+    from llmbench.report.comparison_page import write_comparison
+    from llmbench.report.junit import as_junit
+    from llmbench.store import atomic_write
+
+    page = out / "comparison.html"
+    write_comparison([found], page)
+    atomic_write(out / "verdicts.json", json.dumps(found.as_json(), indent=1))
+    if arguments.junit:
+        arguments.junit.write_text(as_junit(found), "utf-8")
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            print_markdown([found], file)
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=1))
+        return
+    print_tables([found])
+    print(f"\nverdicts  {out / 'verdicts.json'}\nreport    {page}")
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _annotate(found)
+
+
+def _annotate(found: Comparison) -> None:
+    """Write workflow commands that GitHub shows beside the build."""
+    levels = {"regression": "error", "environment": "warning", "inconclusive": "notice"}
+    for case in found.cases:
+        for key, verdict in case.verdicts.items():
+            if level := levels.get(verdict.outcome):
+                told = f"{case.case}, {key}: {verdict.change or verdict.reason}"
+                print(f"::{level} title=llmbench {verdict.outcome}::{told.replace('%', '%25')}")
+
+
+def _code(found: Comparison, source: Source, *, strict: bool) -> int:
+    verdicts = [verdict for case in found.cases for verdict in case.verdicts.values()]
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if "regression" in outcomes:
+        return 1
+    decided = [v for v in verdicts if v.outcome != "not comparable"]
+    listed = source.scenario.gate.metrics
+    if not decided or found.missing or (listed and len(decided) < len(verdicts)):
+        print("llmbench: the gate could not measure all that it is to hold", file=sys.stderr)
+        return 3
+    return 3 if strict and outcomes & {"inconclusive", "environment"} else 0

@@ -1,0 +1,37 @@
+"""Verdicts as JUnit XML, which build servers show as tests."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from llmbench.comparison import Comparison
+from llmbench.verdicts import Verdict
+
+__all__ = ["as_junit"]
+
+SKIPPED = ("inconclusive", "environment", "not comparable")
+
+
+def as_junit(comparison: Comparison) -> str:
+    """Write a test for each metric of each case: failed for a regression, skipped if undecided."""
+    suite = ET.Element("testsuite", name=f"llmbench {comparison.candidate.name}")
+    for case in comparison.cases:
+        for key, verdict in case.verdicts.items():
+            test = ET.SubElement(suite, "testcase", classname=case.case, name=key)
+            _outcome(test, verdict)
+    for case_name in comparison.missing:
+        test = ET.SubElement(suite, "testcase", classname=case_name, name="measured")
+        ET.SubElement(test, "error", message="a side has no measured run of it")
+    tests = suite.findall("testcase")
+    for kind, name in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        suite.set(name, str(sum(test.find(kind) is not None for test in tests)))
+    suite.set("tests", str(len(tests)))
+    return ET.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def _outcome(test: ET.Element, verdict: Verdict) -> None:
+    told = f"{verdict.outcome}: {verdict.change or ''} {verdict.reason}".strip()
+    if verdict.outcome == "regression":
+        ET.SubElement(test, "failure", message=told)
+    elif verdict.outcome in SKIPPED:
+        ET.SubElement(test, "skipped", message=told)
