@@ -290,14 +290,13 @@ def _counts_within(observed: Observed, begin: float, end: float) -> tuple[int, i
     A prompt's tokens count when its first output token comes. Requests of the warm-up that are
     still in flight count as well: the backend worked for them inside the window.
     """
-    times, ends = _flat_times(observed.all)
-    tokens = _floats(pc.list_flatten(observed.all["token_counts"]))
+    answered = observed.all.filter(pc.greater(pc.list_value_length(observed.all["token_times"]), 0))
+    times, ends = _flat_times(answered)
+    tokens = _floats(pc.list_flatten(answered["token_counts"]))
     outputs = int(tokens[_within(times, begin, end)].sum())
-    answered = pc.greater(pc.list_value_length(observed.all["token_times"]), 0)
-    first = _floats(pc.list_element(observed.all.filter(answered)["token_times"], 0))
-    prompts = _floats(observed.all.filter(answered)["prompt_tokens"])
-    last = times[ends[ends > 0] - 1]
-    finished = int(_within(last, begin, end).sum())
+    first = _floats(pc.list_element(answered["token_times"], 0))
+    prompts = _floats(answered["prompt_tokens"])
+    finished = int(_within(times[ends - 1], begin, end).sum())
     return outputs, outputs + int(prompts[_within(first, begin, end)].sum()), finished
 
 

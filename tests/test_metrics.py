@@ -132,6 +132,12 @@ def test_failed_requests_are_counted_by_kind_and_have_no_latency() -> None:
     assert summarise(measured)["ttft_seconds_p50"].n == 2
 
 
+def test_requests_that_got_no_token_are_not_counted_as_finished() -> None:
+    failed = record(1, 1.0, (), finish="error", error_kind="http-500")
+    with_failed = run(record(0, 0.0, (0.5,)), failed, record(2, 2.0, (2.5,)))
+    assert value(with_failed, "requests_per_second") == 0.5
+
+
 def test_goodput_counts_requests_that_meet_every_objective() -> None:
     records = [record(i, float(i), (i + 0.25, i + 0.5)) for i in range(4)]
     slow = record(4, 4.0, (4.75, 4.875))
