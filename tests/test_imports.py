@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 # From the top down; a module may import its own layer and those below it.
 LAYERS = [
     {"cli", "__main__", "__init__"},
-    {"campaign", "frames", "report", "peak"},
+    {"campaign", "frames", "report", "peak", "imports"},
     {"objectives"},
     {"health"},
     {"worker", "store"},
