@@ -11,7 +11,18 @@ import sys
 from collections.abc import Sequence
 
 from llmbench import __version__
-from llmbench.cli import conformance, distill, doctor, export, listing, peak, report, run, schema
+from llmbench.cli import (
+    conformance,
+    distill,
+    doctor,
+    export,
+    importing,
+    listing,
+    peak,
+    report,
+    run,
+    schema,
+)
 from llmbench.errors import LlmbenchError
 
 __all__ = ["main"]
@@ -25,6 +36,7 @@ examples:
   llmbench peak scenario.yaml                      the highest load that meets its objectives
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  make the report again from what is stored
+  llmbench import guidellm.json --out results/old  results of other load tools in our report
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench conformance --url http://localhost:8000 what a server does that clients rely on
   llmbench doctor                                  what this machine is and what it lacks
@@ -57,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llmbench {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, peak, report, distill, listing, doctor, conformance, schema, export):
+    commands = (
+        run, peak, report, importing, distill, listing, doctor, conformance, schema, export,
+    )  # fmt: skip
+    for command in commands:
         command.add_parser(subparsers)
     return parser
