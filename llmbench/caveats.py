@@ -12,6 +12,7 @@ __all__ = [
     "ended_early",
     "few_repeats",
     "harness",
+    "imported",
     "mlperf_invalid",
     "never_steady",
     "not_effective",
@@ -45,6 +46,16 @@ def harness(verdict: str, reasons: Sequence[str]) -> Caveat:
         f"harness-{verdict}",
         f"The harness makes these latencies {verdict}: {'; '.join(reasons)}.",
         "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
+    )
+
+
+def imported(tool: str, since: str) -> Caveat:
+    """Say that another tool measured, and from when its latencies count."""
+    return Caveat(
+        "imported",
+        f"Measured by {tool} and imported: whether its client kept up was not judged, and latencies"
+        f" count from {since}.",
+        "Measure again with llmbench for latencies from the due time and a verdict on the harness.",
     )
 
 

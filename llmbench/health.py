@@ -16,8 +16,9 @@ from llmbench.units import format_duration
 
 __all__ = ["Health", "Verdict", "by_case", "judge", "worst"]
 
-Verdict = Literal["valid", "degraded", "invalid"]
-VERDICTS: tuple[Verdict, ...] = ("valid", "degraded", "invalid")
+Verdict = Literal["valid", "unknown", "degraded", "invalid"]
+VERDICTS: tuple[Verdict, ...] = ("valid", "unknown", "degraded", "invalid")
+BY_BOUNDS: tuple[Verdict, ...] = ("valid", "degraded", "invalid")
 
 # a lag is small beside these seconds, or beside this share of the median TTFT
 LAG_SECONDS = (0.001, 0.010)
@@ -27,7 +28,10 @@ CORE_SHARE = (0.7, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A verdict on the client of a run, and what speaks against it."""
+    """A verdict on the client of a run, and what speaks against it.
+
+    ``unknown``: nothing is known that speaks against it, and too little is known to trust it.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
@@ -60,6 +64,8 @@ def _worst(verdicts: Iterator[Verdict]) -> Verdict:
 
 def _symptoms(run: Run, summary: dict[str, Value]) -> Iterator[tuple[Verdict, str]]:
     client = run.account.get("client") or {}
+    if tool := client.get("tool"):
+        yield "unknown", f"{tool} does not tell how its client kept up"
     ttft = summary["ttft_seconds_p50"].value or 0.0
     lag = summary["send_lag_seconds_p99"].value
     # a local engine takes requests in between two steps: up to a step is its way of working
@@ -82,4 +88,4 @@ def _late(what: str, lag: float | None, ttft: float, step: float = 0.0) -> tuple
 
 
 def _rated(value: float, bounds: list[float] | tuple[float, ...]) -> Verdict:
-    return VERDICTS[sum(value > bound for bound in bounds)]
+    return BY_BOUNDS[sum(value > bound for bound in bounds)]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmbench.record import Series
+from llmbench.record import SUCCEEDED, Series
 from llmbench.run import QUALITY_SCHEMA, Quality, Run
 from llmbench.scenario import Objective
 from llmbench.stats import Estimate, estimate, percentile
@@ -134,7 +134,7 @@ class Observed:
     def __init__(self, records: pa.Table) -> None:
         self.all = records.combine_chunks()
         self.measured = self.all.filter(pc.equal(self.all["phase"], "measured"))
-        good = pc.is_in(self.measured["finish"], pa.array(["length", "eos"]))
+        good = _succeeded(self.measured)
         self.good = self.measured.filter(good)
 
     @cached_property
@@ -208,7 +208,9 @@ class Observed:
         """From the first due time to the last token of the measured requests."""
         flat, _ = _flat_times(self.measured)
         return (
-            (float(_floats(self.measured["due"]).min()), float(flat.max())) if len(flat) else None
+            (float(_floats(self.measured["due"]).min()), float(np.nanmax(flat)))
+            if len(flat)
+            else None
         )
 
     @cached_property
@@ -222,6 +224,10 @@ class Observed:
         gaps[starts] = -np.inf
         longest = np.maximum.reduceat(gaps, starts)
         return np.where(np.isinf(longest), np.nan, longest)
+
+
+def _succeeded(table: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(table["finish"], pa.array(SUCCEEDED))
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:
@@ -284,24 +290,35 @@ def _rates(observed: Observed) -> dict[str, Value]:
         return dict.fromkeys(names, Value(None, 0, why))
     counts = _counts_within(observed, *observed.window)
     seconds = observed.window[1] - observed.window[0]
-    return {name: Value(n / seconds, n) for name, n in zip(names, counts, strict=True)}
+    return {name: _rate(count, seconds) for name, count in zip(names, counts, strict=True)}
 
 
-def _counts_within(observed: Observed, begin: float, end: float) -> tuple[int, int, int]:
-    """Count output tokens, all tokens and finished requests inside a window.
+def _rate(count: float, seconds: float) -> Value:
+    if np.isnan(count):
+        return Value(None, 0, "the lengths of some prompts are not known")
+    return Value(count / seconds, int(count))
+
+
+def _counts_within(observed: Observed, begin: float, end: float) -> tuple[int, float, int]:
+    """Count output tokens, all tokens (NaN: not known) and finished requests inside a window.
 
     A prompt's tokens count when its first output token comes. Requests of the warm-up that are
     still in flight count as well: the backend worked for them inside the window.
     """
-    times, ends = _flat_times(observed.all)
-    tokens = _floats(pc.list_flatten(observed.all["token_counts"]))
-    outputs = int(tokens[_within(times, begin, end)].sum())
-    answered = pc.greater(pc.list_value_length(observed.all["token_times"]), 0)
-    first = _floats(pc.list_element(observed.all.filter(answered)["token_times"], 0))
-    prompts = _floats(observed.all.filter(answered)["prompt_tokens"])
-    last = times[ends[ends > 0] - 1]
-    finished = int(_within(last, begin, end).sum())
-    return outputs, outputs + int(prompts[_within(first, begin, end)].sum()), finished
+    answered = observed.all.filter(pc.greater(pc.list_value_length(observed.all["token_times"]), 0))
+    times, ends = _flat_times(answered)
+    tokens = _floats(pc.list_flatten(answered["token_counts"]))
+    outputs = int(tokens[_within(_filled(times), begin, end)].sum())
+    first = _floats(pc.list_element(answered["token_times"], 0))
+    prompts = _floats(answered["prompt_tokens"])
+    finished = int(_within(times[ends - 1], begin, end).sum())
+    return outputs, outputs + float(prompts[_within(first, begin, end)].sum()), finished
+
+
+def _filled(times: Floats) -> Floats:
+    """Put stamps that are not known evenly between those beside them."""
+    known = np.flatnonzero(~np.isnan(times))
+    return np.interp(np.arange(len(times)), known, times[known]) if len(known) else times
 
 
 def _within(times: Floats, begin: float, end: float) -> NDArray[np.bool_]:
@@ -438,9 +455,7 @@ def errors_by_kind(run: Run) -> dict[str, int]:
     """Count the failed measured requests of a run by kind of error."""
     measured = Observed(run.records).measured
     kinds = pc.fill_null(measured["error_kind"], measured["finish"])
-    failed = measured.append_column("kind", kinds).filter(
-        pc.invert(pc.is_in(measured["finish"], pa.array(["length", "eos"])))
-    )
+    failed = measured.append_column("kind", kinds).filter(pc.invert(_succeeded(measured)))
     counts = failed.group_by("kind").aggregate([("request_id", "count")]).to_pylist()
     return {row["kind"]: row["request_id_count"] for row in counts}
 

@@ -10,9 +10,10 @@ from typing import Literal
 
 from llmbench.request import Phase
 
-__all__ = ["Finish", "Record", "Series"]
+__all__ = ["SUCCEEDED", "Finish", "Record", "Series"]
 
-Finish = Literal["length", "eos", "error", "unfinished"]
+Finish = Literal["length", "eos", "ended", "error", "unfinished"]
+SUCCEEDED: tuple[Finish, ...] = ("length", "eos", "ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,9 @@ class Record:
     ``due`` is when the schedule wanted it sent, ``sent`` when it reached the backend (None: never),
     ``started`` when the backend first worked on it. ``token_times`` has one stamp per chunk and
     ``token_counts`` how many tokens came with it, so a chunk of k tokens is one gap and k tokens.
+    A stamp is NaN where it is known only that tokens came between its neighbours; so it may be in
+    runs imported from other tools, where ``finish`` may be ``ended`` (in full, and nobody says why)
+    and the lengths of what was asked None.
     ``output_ids`` are kept only when the scenario asks for them. Of an endpoint,
     ``connect_seconds`` is the time to connect where a connection was opened, ``first_content`` the
     first token that is not reasoning, and ``retries`` how often it was sent again. ``turn``
@@ -35,8 +39,8 @@ class Record:
     started: float | None
     token_times: tuple[float, ...]
     token_counts: tuple[int, ...]
-    prompt_tokens: int
-    max_new_tokens: int
+    prompt_tokens: int | None
+    max_new_tokens: int | None
     finish: Finish
     error_kind: str | None = None
     error_message: str | None = None
@@ -58,7 +62,7 @@ class Record:
     @property
     def succeeded(self) -> bool:
         """Whether the backend answered in full."""
-        return self.finish in ("length", "eos")
+        return self.finish in SUCCEEDED
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ __all__ = [
     "case_name",
     "expand",
     "set_key",
+    "slug_of",
 ]
 
 SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
@@ -356,7 +357,12 @@ class Case:
     @property
     def slug(self) -> str:
         """The name as a folder can bear it."""
-        return re.sub(r"[^A-Za-z0-9._]+", "-", self.name).strip("-.") or "case"
+        return slug_of(self.name)
+
+
+def slug_of(name: str) -> str:
+    """Write the name of a case as a folder can bear it."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "case"
 
 
 def set_key(spec: dict[str, Any], key: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from llmbench.run import Run
 
 
 def judged(
-    lag: float | None = 0.0, ttft: float = 0.1, itl: float = 0.005, **client: float | None
+    lag: float | None = 0.0, ttft: float = 0.1, itl: float = 0.005, **client: float | str | None
 ) -> Health:
     account: dict[str, Any] = {"client": client}
     run = Run("case", "case", "endpoint", 1, {}, {}, "2026-01-01", account=account)
@@ -54,6 +54,17 @@ def test_what_speaks_against_it_is_told() -> None:
         "p99 of send lag is 20.0 ms",
         "the client used 80% of its core",
     )
+
+
+def test_what_another_tool_measured_is_never_called_valid() -> None:
+    assert judged(tool="other 1.0").verdict == "unknown"
+    (reason,) = judged(0.0, tool="other 1.0").reasons
+    assert reason == "other 1.0 does not tell how its client kept up"
+
+
+def test_what_is_known_against_another_tool_counts() -> None:
+    assert judged(0.0011, ttft=0.05, tool="other 1.0").verdict == "degraded"
+    assert judged(0.04, itl=0.05, tool="other 1.0").verdict == "invalid"
 
 
 def test_what_was_not_watched_is_not_held_against_it() -> None:

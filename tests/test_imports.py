@@ -17,7 +17,7 @@ LAYERS = [
     {"cli", "__main__", "__init__"},
     {"frames", "report", "peak"},
     {"gate"},
-    {"campaign"},
+    {"campaign", "imports"},
     {"comparison"},
     {"comparability"},
     {"objectives"},

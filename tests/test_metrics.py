@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +111,21 @@ def test_tokens_that_came_all_at_once_have_no_tpot() -> None:
     assert summarise(run(whole))["tpot_seconds_p50"].value is None
 
 
+def test_tokens_between_two_stamps_have_no_itl_and_are_counted_in_the_middle() -> None:
+    middle = record(0, 0.0, (0.5, math.nan, 1.5), counts=(1, 6, 1), finish="ended")
+    stamped = run(middle, record(1, 1.25, (1.75,), finish="ended"))
+    assert value(stamped, "itl_seconds_p50") is None
+    assert value(stamped, "tpot_seconds_p50") == 1.0 / 7
+    assert value(stamped, "makespan_seconds") == 1.75
+    assert value(stamped, "output_tokens_per_second") == 7 / 1.25
+
+
+def test_without_the_length_of_a_prompt_there_is_no_rate_of_all_tokens() -> None:
+    unknown = replace(record(0, 0.0, (0.5,)), prompt_tokens=None)
+    found = summarise(run(unknown, record(1, 1.0, (1.5,))))["total_tokens_per_second"]
+    assert (found.value, found.reason) == (None, "the lengths of some prompts are not known")
+
+
 def test_the_ttft_of_content_leaves_reasoning_out() -> None:
     found = summarise(run(record(0, 0.5, (1.0, 2.0, 3.0), first_content=2.0)))
     assert found["ttft_seconds_p50"].value == 0.5
@@ -132,6 +149,12 @@ def test_failed_requests_are_counted_by_kind_and_have_no_latency() -> None:
     assert errors_by_kind(measured) == {"timeout": 1, "unfinished": 1}
     assert value(measured, "failed_requests") == 2
     assert summarise(measured)["ttft_seconds_p50"].n == 2
+
+
+def test_requests_that_got_no_token_are_not_counted_as_finished() -> None:
+    failed = record(1, 1.0, (), finish="error", error_kind="http-500")
+    with_failed = run(record(0, 0.0, (0.5,)), failed, record(2, 2.0, (2.5,)))
+    assert value(with_failed, "requests_per_second") == 0.5
 
 
 def test_goodput_counts_requests_that_meet_every_objective() -> None:

@@ -18,6 +18,7 @@ from llmbench.cli import (
     distill,
     doctor,
     export,
+    importing,
     listing,
     peak,
     report,
@@ -30,7 +31,8 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 COMMANDS = (
-    run, peak, report, compare, check, distill, listing, doctor, conformance, schema, export,
+    run, peak, report, compare, check, importing, distill, listing, doctor, conformance, schema,
+    export,
 )  # fmt: skip
 
 EXAMPLES = """\
@@ -42,6 +44,7 @@ examples:
   llmbench report results/default-20260101-120000  make the report again from what is stored
   llmbench compare results/monday results/tuesday  what changed, and what does not show
   llmbench check scenarios/default.yaml --baseline git:main
+  llmbench import guidellm.json --out results/old  results of other load tools in our report
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench conformance --url http://localhost:8000 what a server does that clients rely on
   llmbench doctor                                  what this machine is and what it lacks

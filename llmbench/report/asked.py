@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
-from llmbench.report.results import Results
+from llmbench.report.results import CaseResults, Results
 from llmbench.scenario import set_key
 from llmbench.store import RunSet
 
@@ -20,21 +20,34 @@ def asked(results: Results) -> list[tuple[str, str]]:
 
 
 def _described(results: Results) -> Iterator[tuple[str, str]]:
-    if not results.spec:
-        return
-    spec = deepcopy(results.spec)
-    for key in _sweep(results):
-        set_key(spec, key, "(swept)")
-    yield "Model", wording(spec.get("model"), "source")
-    yield "Workload", wording(spec.get("workload"))
-    yield "Load", wording(spec.get("load"))
+    specs = [_unswept(case) for case in results.cases]
+    yield "Imported", _each(specs, lambda spec: _imported(spec.get("imported")))
+    yield "Model", _each(specs, lambda spec: wording(spec.get("model"), "source"))
+    yield "Workload", _each(specs, lambda spec: wording(spec.get("workload")))
+    yield "Load", _each(specs, lambda spec: wording(spec.get("load")))
     yield "Sweep", wording(_sweep(results))
-    yield "Requests", _amount(spec)
-    yield "Ends early", wording(spec.get("stop"))
+    yield "Requests", _each(specs, _amount)
+    yield "Ends early", _each(specs, lambda spec: wording(spec.get("stop")))
     yield "Repeats", _repeats(results)
     yield "Backends", "; ".join(dict.fromkeys(_backends(results)))
-    yield "Engine", wording(spec.get("engine"))
-    yield "Objectives", _objectives(spec.get("slo") or {})
+    yield "Engine", _each(specs, lambda spec: wording(spec.get("engine")))
+    yield "Objectives", _each(specs, lambda spec: _objectives(spec.get("slo") or {}))
+
+
+def _unswept(case: CaseResults) -> dict[str, Any]:
+    spec = deepcopy(case.planned.spec)
+    for key in case.point:
+        set_key(spec, key, "(swept)")
+    return spec
+
+
+def _each(specs: list[dict[str, Any]], told: Callable[[dict[str, Any]], str]) -> str:
+    """Say what holds in all cases once; imported cases may differ in everything."""
+    return "; ".join(dict.fromkeys(filter(None, map(told, specs))))
+
+
+def _imported(source: dict[str, str] | None) -> str:
+    return f"{source['file']}, by {source['tool']}" if source else ""
 
 
 def wording(part: Any, leading: str = "kind") -> str:
@@ -78,6 +91,8 @@ def _amount(spec: dict[str, Any]) -> str:
 
 def _repeats(results: Results) -> str:
     repeats = len({planned.repeat for planned in results.run_set.plan})
+    if not repeats or "imported" in results.spec:
+        return ""
     return f"{repeats}, each in a fresh process, cases interleaved in a seeded order"
 
 
@@ -103,16 +118,22 @@ def _objectives(slo: dict[str, Any]) -> str:
 
 def is_open_loop(results: Results) -> bool:
     """Tell whether requests come at a pace of their own, whatever the answers do."""
-    load = results.spec.get("load")
-    return bool(load) and (load.get("kind") if isinstance(load, dict) else load) != "closed"
+    loads = [case.planned.spec.get("load") for case in results.cases]
+    kinds = [load.get("kind") if isinstance(load, dict) else load for load in loads]
+    return bool(kinds) and all(kind and kind != "closed" for kind in kinds)
 
 
 def commands(run_set: RunSet) -> list[str]:
-    """Give the commands that measure the same again and make this report again."""
+    """Give the commands that measure or import the same again and make this report again."""
+    return [_first_command(run_set), f"llmbench report {shlex.quote(run_set.folder.name)}"]
+
+
+def _first_command(run_set: RunSet) -> str:
+    imported = [planned.spec["imported"] for planned in run_set.plan if "imported" in planned.spec]
+    if imported:
+        files = dict.fromkeys(shlex.quote(source["file"]) for source in imported)
+        return " ".join(["llmbench import", *files, "--out", shlex.quote(run_set.folder.name)])
     written = [origin for origin in run_set.origins.values() if not origin.startswith("--set")]
     path = written[0].rpartition(":")[0] if written else "scenario.yaml"
     overrides = [f"--set {shlex.quote(override)}" for override in run_set.overrides]
-    return [
-        " ".join(["llmbench run", shlex.quote(path), *overrides]),
-        f"llmbench report {shlex.quote(run_set.folder.name)}",
-    ]
+    return " ".join(["llmbench run", shlex.quote(path), *overrides])

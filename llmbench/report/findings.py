@@ -103,7 +103,8 @@ def _failures(case: CaseResults) -> Iterator[Caveat]:
 
 
 def _harness(case: CaseResults) -> Iterator[Caveat]:
-    if case.health.verdict != "valid":
+    # what is unknown of the client is said by the stored caveat of the import
+    if case.health.verdict in ("degraded", "invalid"):
         yield caveats.harness(case.health.verdict, case.health.reasons)
 
 

@@ -100,7 +100,7 @@ def _content(results: Results) -> dict[str, Any]:
 
 
 def _moment(stored: str) -> str:
-    return datetime.fromisoformat(stored).strftime("%Y-%m-%d %H:%M %Z")
+    return datetime.fromisoformat(stored).strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
 def _rates(results: Results) -> list[Chart]:

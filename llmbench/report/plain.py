@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,7 +27,12 @@ def _flat(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    """Make a list of an array; a number that is not known is null, which JSON has a word for."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind == "f" and np.isnan(value).any():
+        return [None if math.isnan(number) else number for number in value.tolist()]
+    return value.tolist()
 
 
 def as_json(frame: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from llmbench.metrics import Observed
-from llmbench.record import Series
+from llmbench.record import SUCCEEDED, Series
 from llmbench.report import palette
 from llmbench.report.charts import Chart, layout, safe, thin
 from llmbench.report.results import CaseResults
@@ -134,7 +134,7 @@ def _told(row: Row) -> str:
 
 def _broken_off(rows: list[Row]) -> list[go.Scatter]:
     """Mark where requests failed."""
-    bad = [row for row in rows if row["finish"] not in ("length", "eos")]
+    bad = [row for row in rows if row["finish"] not in SUCCEEDED]
     if not bad:
         return []
     return [
