@@ -28,7 +28,7 @@ from llmbench.store import PlannedRun, RunSet
 from llmbench.streams import stream
 from llmbench.worker import Job
 
-__all__ = ["Installation", "Observer", "begin", "plan", "run_all", "run_one"]
+__all__ = ["THIS", "Installation", "Observer", "begin", "plan", "run_all", "run_one"]
 
 STDERR_LINES = 40
 
@@ -126,10 +126,14 @@ def run_all(run_set: RunSet, observer: Observer) -> RunSet:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The llmbench that a worker is of: an interpreter, and a checkout that goes before it."""
+    """The llmbench that a worker is of: an interpreter, and a checkout that goes before it.
+
+    What lies in the working directory is not taken for either; THIS looks where we did.
+    """
 
     python: str = sys.executable
     checkout: Path | None = None
+    flags: tuple[str, ...] = ("-P",)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -140,7 +144,7 @@ class Installation:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, before))}
 
 
-THIS = Installation()
+THIS = Installation(flags=())
 
 
 def run_one(
@@ -204,7 +208,7 @@ class _Worker:
     @contextmanager
     def _process(self) -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(
-            [self.installation.python, "-m", "llmbench.worker"],
+            [self.installation.python, *self.installation.flags, "-m", "llmbench.worker"],
             env=self.installation.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 from llmbench import campaign, store
 from llmbench.campaign import Installation, Observer
@@ -27,18 +27,17 @@ from llmbench.scenario_file import Source
 from llmbench.store import PlannedRun, RunSet
 from llmbench.streams import stream
 from llmbench.verdicts import (
+    STAGES,
+    Better,
     Verdict,
     decide,
     discoveries,
-    is_confirmed,
     is_suspect,
     is_worse,
+    look_again,
 )
 
 __all__ = ["Live", "Side", "Stored", "check", "tolerances_of"]
-
-STAGES = 2
-Better = Literal["lower", "higher"]
 
 
 class Side(Protocol):
@@ -158,10 +157,10 @@ class _Trial:
             ours, theirs, _ = self._values(key, after=screened)
             if not ours or not theirs:
                 continue
-            confirmed, p = is_confirmed(ours, theirs, better, tolerance, stages=STAGES)
+            found, p = look_again(ours, theirs, better, tolerance)
             moved = _null_moved(ours, better, tolerance)
-            self.tested[key] = confirmed, p, moved
-            if confirmed or not is_worse(ours, theirs, better, tolerance / 2):
+            self.tested[key] = found == "confirmed", p, moved
+            if found != "open":
                 self.open.discard(key)
 
     def comparison(self) -> CaseComparison:
@@ -229,9 +228,7 @@ def _better(key: str) -> Better:
     return better
 
 
-def _null_moved(
-    baseline: Sequence[float], better: Literal["lower", "higher"], tolerance: float
-) -> bool:
+def _null_moved(baseline: Sequence[float], better: Better, tolerance: float) -> bool:
     """Tell whether the baseline differs from itself as much, every other process from the rest."""
     one, other = baseline[::2], baseline[1::2]
     return is_worse(one, other, better, tolerance) or is_worse(other, one, better, tolerance)

@@ -18,16 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "ALPHA",
+    "STAGES",
+    "Better",
     "Change",
+    "Look",
     "Outcome",
     "Verdict",
     "change_of",
     "decide",
     "discoveries",
-    "is_confirmed",
     "is_suspect",
     "is_worse",
+    "look_again",
     "repeats_needed",
     "worse_by",
 ]
@@ -36,9 +38,10 @@ Outcome = Literal[
     "regression", "improvement", "equivalent", "inconclusive", "environment", "not comparable"
 ]
 Better = Literal["lower", "higher"]
+Look = Literal["confirmed", "cleared", "open"]
 
 CONFIDENCE = 0.95
-ALPHA = 0.01  # of a confirmation, both of its stages together
+ALPHA, STAGES = 0.01, 2  # of a confirmation, both of its stages together
 SUSPECT_SHARE = 0.75
 FEWEST, MOST_REPEATS = 4, 200
 
@@ -219,22 +222,20 @@ def is_worse(
     return float(np.median(np.subtract.outer(b, a))) > math.log1p(by)
 
 
-def is_confirmed(
-    baseline: Sequence[float],
-    candidate: Sequence[float],
-    better: Better,
-    tolerance: float,
-    *,
-    stages: int = 2,
-) -> tuple[bool, float]:
-    """Tell whether new processes confirm a regression beyond the tolerance, and give its p.
+def look_again(
+    baseline: Sequence[float], candidate: Sequence[float], better: Better, tolerance: float
+) -> tuple[Look, float]:
+    """Tell whether new processes confirm a suspicion, clear it, or leave it open; give the p.
 
-    The exact one-sided test of Mann and Whitney against the baseline made worse by the tolerance,
-    at ALPHA shared out among the stages at which it may be looked at.
+    Confirmed: the exact one-sided test of Mann and Whitney against the baseline made worse by the
+    tolerance, at ALPHA shared out among the STAGES at which it may be looked at. Cleared: the
+    change is no more than half of the tolerance.
     """
     a, b = worse_by(baseline, candidate, better)
     p = _p_greater(a + math.log1p(tolerance), b)
-    return p <= ALPHA / stages, p
+    if p <= ALPHA / STAGES:
+        return "confirmed", p
+    return ("open" if is_worse(baseline, candidate, better, tolerance / 2) else "cleared"), p
 
 
 def discoveries(ps: Sequence[float], rate: float = 0.05) -> list[bool]:

@@ -29,7 +29,8 @@ LAYERS = [
     {"engine", "collectors", "models"},
     {"scenario_file", "scenario", "metrics", "run", "steady", "plugins", "environment", "traces"},
     {"dispatch"},
-    {"stopping", "verdicts"},
+    {"stopping", "error_rates"},
+    {"verdicts"},
     {"request", "record", "caveats", "clock", "streams", "stats"},
     {"errors", "units", "secrets"},
 ]

@@ -118,7 +118,7 @@ def _live(source: Source, folder: Path, installation: Installation | None = None
 
     begun = (folder / "runset.json").is_file()
     run_set = store.read(folder) if begun else campaign.begin(source, folder, planned=())
-    return Live(run_set, installation or campaign.Installation())
+    return Live(run_set, installation or campaign.THIS)
 
 
 def _checked_out(reference: str, where: Path) -> Path:
