@@ -10,10 +10,38 @@ from numpy.typing import NDArray
 
 from llmbench.verdicts import STAGES, is_suspect, look_again
 
-__all__ = ["Draw", "called", "wilson"]
+__all__ = ["NOISES", "Draw", "called", "wilson"]
 
+Floats = NDArray[np.float64]
 # draws logarithms of a metric, one a process
-Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
+Draw = Callable[[np.random.Generator, int], Floats]
+
+
+def _normal(draws: np.random.Generator, count: int) -> Floats:
+    return draws.normal(0, 0.01, count)
+
+
+def _heavy_tailed(draws: np.random.Generator, count: int) -> Floats:
+    return np.asarray(draws.standard_t(3, count) * 0.01 / sqrt(3))
+
+
+def _outliers(draws: np.random.Generator, count: int) -> Floats:
+    slow = (draws.random(count) < 0.1) * draws.uniform(0.1, 0.3, count)
+    return np.asarray(draws.normal(0, 0.01, count) + slow)
+
+
+def _bimodal(draws: np.random.Generator, count: int) -> Floats:
+    return np.asarray(draws.normal(0, 0.005, count) + (draws.random(count) < 0.5) * 0.03)
+
+
+# ways in which processes differ, each with a tolerance that suits it: a standard deviation of 1 %,
+# Student's t of 3 degrees, one process in ten slower by 10 to 30 %, two modes 3 % apart
+NOISES: dict[str, tuple[Draw, float]] = {
+    "normal": (_normal, 0.03),
+    "heavy-tailed": (_heavy_tailed, 0.03),
+    "outliers": (_outliers, 0.03),
+    "bimodal": (_bimodal, 0.05),
+}
 
 
 def called(
