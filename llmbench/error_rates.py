@@ -26,12 +26,12 @@ def _heavy_tailed(draws: np.random.Generator, count: int) -> Floats:
 
 
 def _outliers(draws: np.random.Generator, count: int) -> Floats:
-    slow = (draws.random(count) < 0.1) * draws.uniform(0.1, 0.3, count)
+    slow = draws.binomial(1, 0.1, count) * draws.uniform(0.1, 0.3, count)
     return np.asarray(draws.normal(0, 0.01, count) + slow)
 
 
 def _bimodal(draws: np.random.Generator, count: int) -> Floats:
-    return np.asarray(draws.normal(0, 0.005, count) + (draws.random(count) < 0.5) * 0.03)
+    return np.asarray(draws.normal(0, 0.005, count) + draws.binomial(1, 0.5, count) * 0.03)
 
 
 # ways in which processes differ, each with a tolerance that suits it: a standard deviation of 1 %,
