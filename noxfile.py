@@ -24,6 +24,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def check(session: nox.Session) -> None:
+    """Hold scenarios/gate.yaml against the commit before; arguments go to `llmbench check`."""
+    session.install(*PINNED, "-e", ".")
+    usual = ["scenarios/gate.yaml", "--baseline", "git:HEAD~1"]
+    session.run("llmbench", "check", *(session.posargs or usual))
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite; arguments go to pytest."""
     session.install(*PINNED, "-e", ".[test]")
