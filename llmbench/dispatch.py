@@ -7,6 +7,7 @@ due times, closed loops, warm-up and stopping exist here once.
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
@@ -285,7 +286,7 @@ class _Judged:
         self._stop = stop
         self._finished = 0
         self._failed = 0
-        self._sample: list[tuple[float, float]] = []
+        self._dues, self._values = array("d"), array("d")
         self._next_look = 1
 
     def after(self, due: float, now: float, outcome: Outcome) -> Reason | None:
@@ -305,12 +306,12 @@ class _Judged:
         until = outcome.first_token if wanted.quantity == "ttft" else now
         if until is None:
             return None
-        self._sample.append((due, until - due))
-        enough = len(self._sample) >= self._stop.min_requests
-        if not enough or len(self._sample) < self._next_look:
+        self._dues.append(due)
+        self._values.append(until - due)
+        if len(self._dues) < max(self._next_look, self._stop.min_requests):
             return None
-        self._next_look = len(self._sample) * 11 // 10 + 1
-        first, last = min(self._sample)[0], max(self._sample)[0]
-        seconds = [value for _, value in sorted(self._sample)]
-        is_long = last - first >= self._stop.min_duration
-        return "precision" if is_long and wanted.is_met(seconds) else None
+        self._next_look = len(self._dues) * 11 // 10 + 1
+        dues, values = np.array(self._dues), np.array(self._values)
+        if np.ptp(dues) < self._stop.min_duration:
+            return None
+        return "precision" if wanted.is_met(values[np.argsort(dues)]) else None

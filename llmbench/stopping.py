@@ -34,7 +34,7 @@ class Precision:
     percent: float
     within: float
 
-    def is_met(self, sample: Sequence[float]) -> bool:
+    def is_met(self, sample: Sequence[float] | NDArray[np.float64]) -> bool:
         """Judge a sample (seconds, in the order of due times), its autocorrelation counted."""
         if len(sample) < percentile_floor(self.percent):
             return False
