@@ -101,8 +101,8 @@ class Stop:
         if self.duration is not None:
             bounds.append(self._before(offsets, self.duration))
         if self.ends_at_minimum:
-            least = max(self.warmup + self.min_requests, self._before(offsets, self.min_duration))
-            bounds.append(least)
+            least = self.warmup + max(1, self.min_requests)
+            bounds.append(max(least, self._before(offsets, self.min_duration)))
         sent = min(bounds)
         return int(sent) if sent <= len(offsets) else None
 
