@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from llmbench.cli import main
+
 pytest_plugins = ["pytester"]
 
 SCENARIO = """\
@@ -76,6 +78,21 @@ def test_the_command_of_pytest_benchmark_reads_it(project: pytest.Pytester) -> N
         cwd=project.path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "ttft_p50" in shown.stdout
+
+
+def test_stored_results_are_exported_for_its_command(project: pytest.Pytester) -> None:
+    scenario = project.path / "scenarios" / "simulated.yaml"
+    for name, prefill in (("a", "10 ms"), ("b", "20 ms")):
+        scenario.write_text(SCENARIO.replace("10 ms", prefill))
+        main(["run", str(scenario), "--out", str(project.path / name), "--json"])
+        file = str(project.path / f"{name}.json")
+        main(["export", str(project.path / name), "--format", "pytest-benchmark", "--out", file])
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", "--columns=median"]
+    shown = subprocess.run(
+        [*command, "a.json", "b.json"], cwd=project.path, capture_output=True, text=True, check=True
+    )
+    assert "fake[TTFT p50] (a)" in shown.stdout
+    assert "(2.00)" in shown.stdout
 
 
 def test_what_other_hardware_measured_is_not_compared_with(project: pytest.Pytester) -> None:

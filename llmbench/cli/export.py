@@ -15,6 +15,7 @@ __all__ = ["add_parser", "run"]
 EXAMPLES = """\
 examples:
   llmbench export results/tonight --format csv > summary.csv
+  llmbench export results/tonight --format pytest-benchmark --out tonight.json
   llmbench export results/tonight --format markdown          the headline table, for a pull request
   llmbench export results/tonight --what records --format json | jq '.[0]'
   llmbench export results/tonight --what records --format parquet --out records.parquet
@@ -25,6 +26,7 @@ what:
   records  one row a request
   series   one row a reading of the machine
 """
+FORMATS = ("csv", "json", "parquet", "markdown", "pytest-benchmark")
 WHAT = ("summary", "runs", "records", "series")
 
 
@@ -38,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
-    parser.add_argument("--format", required=True, choices=["csv", "json", "parquet", "markdown"])
+    parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--what", choices=WHAT, default="summary", help="default: summary")
     parser.add_argument("--out", type=Path, metavar="FILE", help="instead of stdout")
     parser.set_defaults(run=run)
@@ -73,9 +75,11 @@ def _export(run_set: RunSet, arguments: argparse.Namespace) -> None:
 
 
 def _text(run_set: RunSet, arguments: argparse.Namespace) -> str:
-    from llmbench.report import plain, tables
+    from llmbench.report import plain, pytest_benchmark, tables
     from llmbench.report.results import Results
 
+    if arguments.format == "pytest-benchmark":
+        return pytest_benchmark.as_pytest_benchmark(run_set.stored)
     if (arguments.format, arguments.what) == ("markdown", "summary"):
         return plain.as_markdown(tables.headline(Results(run_set.stored)))
     writers = {

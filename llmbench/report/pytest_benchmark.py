@@ -1,0 +1,101 @@
+"""Results as a file of pytest-benchmark, which its `compare` reads; a round is a process."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from llmbench import __version__
+from llmbench.metrics import METRICS
+from llmbench.report.results import CaseResults, Results
+from llmbench.store import RunSet
+
+__all__ = ["as_pytest_benchmark"]
+
+WRITTEN = tuple(
+    f"{latency}_seconds_{statistic}"
+    for latency in ("ttft", "tpot", "itl", "e2e")
+    for statistic in ("p50", "p95", "p99")
+)
+
+
+def as_pytest_benchmark(run_set: RunSet) -> str:
+    """Write the latencies of every case in the layout of pytest-benchmark's saved files."""
+    results = Results(run_set)
+    environment = run_set.runs[0].environment if run_set.runs else {}
+    told = {
+        "machine_info": _machine(environment),
+        "commit_info": {
+            "id": environment.get("git", {}).get("commit"),
+            "dirty": environment.get("git", {}).get("dirty"),
+        },
+        "benchmarks": [
+            _benchmark(run_set.name, case, metric, values)
+            for case in results.measured
+            for metric in WRITTEN
+            if (values := case.estimates[metric].values)
+        ],
+        "datetime": run_set.began_at,
+        "version": f"llmbench {__version__}",
+    }
+    return json.dumps(told, indent=1)
+
+
+def _machine(environment: dict[str, Any]) -> dict[str, Any]:
+    cpu, system = environment.get("cpu", {}), environment.get("system", {})
+    return {
+        "machine": system.get("machine"),
+        "python_version": system.get("python"),
+        "system": str(system.get("os")).partition("-")[0],
+        "cpu": {"brand_raw": cpu.get("model"), "count": cpu.get("logical_cores")},
+        "gpus": [gpu.get("name") for gpu in environment.get("gpus") or []],
+    }
+
+
+def _benchmark(
+    group: str, case: CaseResults, metric: str, values: tuple[float, ...]
+) -> dict[str, Any]:
+    name = f"{case.name}[{METRICS[metric].label}]"
+    return {
+        "group": group,
+        "name": name,
+        "fullname": f"{group}::{name}",
+        "params": None,
+        "param": None,
+        "extra_info": {"metric": metric},
+        "options": {"timer": "llmbench"},
+        "stats": _stats(np.asarray(values, dtype=np.float64)),
+    }
+
+
+def _stats(values: np.ndarray) -> dict[str, Any]:
+    """Compute what pytest-benchmark shows; its outliers are those beyond a deviation or 1.5 IQR."""
+    q1, median, q3 = np.percentile(values, [25, 50, 75])
+    mean, deviation = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
+    within = values[(values >= low) & (values <= high)]
+    far = {
+        "iqr_outliers": int(((values < low) | (values > high)).sum()),
+        "stddev_outliers": int((np.abs(values - mean) > deviation).sum()),
+    }
+    return {
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "mean": mean,
+        "stddev": deviation,
+        "rounds": len(values),
+        "median": float(median),
+        "iqr": float(q3 - q1),
+        "q1": float(q1),
+        "q3": float(q3),
+        **far,
+        "outliers": f"{far['stddev_outliers']};{far['iqr_outliers']}",
+        "ld15iqr": float(within.min()),
+        "hd15iqr": float(within.max()),
+        "ops": 1 / mean if mean else 0,
+        "total": float(values.sum()),
+        "data": values.tolist(),
+        "iterations": 1,
+    }
