@@ -176,10 +176,6 @@ def _cases(spec: dict[str, Any], origins: dict[KeyPath, str]) -> tuple[Case, ...
     return tuple(cases)
 
 
-def _swept_origins(point: dict[str, Any], origins: dict[KeyPath, str]) -> dict[KeyPath, str]:
-    return {tuple(key.split(".")): _origin(origins, ("sweep", key)) for key in point}
-
-
 def _refuse_duplicates(cases: list[Case], origins: dict[KeyPath, str]) -> None:
     for slug, count in Counter(case.slug for case in cases).items():
         if count > 1:
