@@ -26,7 +26,7 @@ from llmbench.scenario_file import Source, load_case
 from llmbench.secrets import redact
 from llmbench.store import PlannedRun, RunSet
 from llmbench.streams import stream
-from llmbench.worker import Job
+from llmbench.worker import SLOWDOWN, Job
 
 __all__ = ["THIS", "Installation", "Observer", "begin", "plan", "run_all", "run_one"]
 
@@ -129,19 +129,24 @@ class Installation:
     """The llmbench that a worker is of: an interpreter, and a checkout that goes before it.
 
     What lies in the working directory is not taken for either; THIS looks where we did.
+    ``slowdown`` is the share of its time by which every step of a local backend takes longer.
     """
 
     python: str = sys.executable
     checkout: Path | None = None
     flags: tuple[str, ...] = ("-P",)
+    slowdown: float | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of its workers."""
-        if self.checkout is None:
-            return dict(os.environ)
-        before = [str(self.checkout), os.environ.get("PYTHONPATH", "")]
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, before))}
+        changed = {}
+        if self.checkout is not None:
+            before = [str(self.checkout), os.environ.get("PYTHONPATH", "")]
+            changed["PYTHONPATH"] = os.pathsep.join(filter(None, before))
+        if self.slowdown is not None:
+            changed[SLOWDOWN] = str(self.slowdown)
+        return {**os.environ, **changed}
 
 
 THIS = Installation(flags=())

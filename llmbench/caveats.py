@@ -22,6 +22,7 @@ __all__ = [
     "recompiled",
     "requests_failed",
     "slow_packed_dtype",
+    "slowed",
     "uneven_chunks",
     "unsteady_warmup",
     "unsupported_percentile",
@@ -115,6 +116,15 @@ def quality_unknown(reason: str) -> Caveat:
         "quality-unknown",
         f"Quality was asked for and is not known: {reason}.",
         "Whether this backend says what the model says is open.",
+    )
+
+
+def slowed(share: float) -> Caveat:
+    """Say that steps were made slower on purpose."""
+    return Caveat(
+        "slowed",
+        f"Every step was made {100 * share:g} % slower on purpose.",
+        "Unset LLMBENCH_SLOWDOWN to measure what it really takes.",
     )
 
 

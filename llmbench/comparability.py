@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from llmbench.run import Run
 
-__all__ = ["Difference", "Kind", "differences", "forbids"]
+__all__ = ["Difference", "Kind", "differences", "forbids", "hardware_of"]
 
 Kind = Literal["scenario", "hardware", "software", "setting"]
 
@@ -75,13 +75,18 @@ def _of_run(run: Run) -> Iterator[tuple[Kind, str, str]]:
         yield "scenario", what, value
     if schedule := run.facts.get("schedule_sha256"):
         yield "scenario", "schedule", schedule[:12]
-    for what in HARDWARE:
-        yield "hardware", what, _hardware(_at(run.environment, what))
+    for what, value in hardware_of(run.environment).items():
+        yield "hardware", what, value
     for what in SOFTWARE:
         for inner, value in _flat(_at(run.environment, what), what):
             yield "software", inner, value
     for what, value in _flat(run.account.get("effective", {}), ""):
         yield "setting", what, value
+
+
+def hardware_of(environment: dict[str, Any]) -> dict[str, str]:
+    """Give what of a machine has to be the same for its timings to be compared."""
+    return {what: _hardware(_at(environment, what)) for what in HARDWARE}
 
 
 def _hardware(found: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from llmbench import campaign, store
@@ -37,7 +38,10 @@ from llmbench.verdicts import (
     look_again,
 )
 
-__all__ = ["Live", "Side", "Stored", "check", "tolerances_of"]
+__all__ = ["Live", "Side", "Stored", "check", "live", "tolerances_of"]
+
+
+NO_FLOORS: Mapping[str, Mapping[str, float]] = {}
 
 
 class Side(Protocol):
@@ -73,6 +77,13 @@ class Live:
         self.run_set = replace(self.run_set, runs=(*kept, run))
 
 
+def live(source: Source, folder: Path, installation: Installation) -> Live:
+    """Begin a side, or go on with what its folder has."""
+    begun = (folder / "runset.json").is_file()
+    run_set = store.read(folder) if begun else campaign.begin(source, folder, planned=())
+    return Live(run_set, installation)
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A side that was measured before."""
@@ -96,14 +107,24 @@ def tolerances_of(case: Case) -> Mapping[str, float]:
     return asked or TOLERANCES
 
 
-def check(source: Source, baseline: Side, candidate: Side, observer: Observer) -> Comparison:
+def check(
+    source: Source,
+    baseline: Side,
+    candidate: Side,
+    observer: Observer,
+    floors: Mapping[str, Mapping[str, float]] = NO_FLOORS,
+) -> Comparison:
     """Measure both sides, interleaved, and give a verdict for every metric of every case.
 
     All cases are screened; those with a suspicious metric are measured again, both sides anew, and
-    only what these new processes show beyond the tolerance is a regression.
+    only what these new processes show beyond the tolerance is a regression. ``floors`` has the
+    least tolerance by case and metric.
     """
     options = source.scenario.gate
-    trials = [_Trial(case, dict(tolerances_of(case)), baseline, candidate) for case in source.cases]
+    trials = [
+        _Trial(case, _raised(tolerances_of(case), floors.get(case.name, {})), baseline, candidate)
+        for case in source.cases
+    ]
     _measure(trials, range(1, options.screen + 1), observer, source.scenario.seed)
     for trial in trials:
         trial.screen()
@@ -117,6 +138,10 @@ def check(source: Source, baseline: Side, candidate: Side, observer: Observer) -
     return Comparison(
         baseline.run_set, candidate.run_set, tuple(_discovered(cases)), _missing(trials), ()
     )
+
+
+def _raised(tolerances: Mapping[str, float], floors: Mapping[str, float]) -> dict[str, float]:
+    return {key: max(share, floors.get(key, 0.0)) for key, share in tolerances.items()}
 
 
 def _measure(trials: Sequence[_Trial], repeats: range, observer: Observer, seed: int) -> None:

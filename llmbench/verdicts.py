@@ -31,6 +31,7 @@ __all__ = [
     "is_worse",
     "look_again",
     "repeats_needed",
+    "spread_of",
     "worse_by",
 ]
 
@@ -185,7 +186,7 @@ def repeats_needed(a: NDArray[np.float64], b: NDArray[np.float64], allowed: floa
     efficiency of ranks), with d the distance of the change from the nearer tolerance and s from the
     median absolute deviation.
     """
-    spread = _spread(np.concatenate([a - np.median(a), b - np.median(b)]))
+    spread = spread_of(np.concatenate([a - np.median(a), b - np.median(b)]))
     shift = abs(float(np.median(np.subtract.outer(b, a))))
     distance = abs(allowed - shift)
     if distance == 0:
@@ -195,7 +196,7 @@ def repeats_needed(a: NDArray[np.float64], b: NDArray[np.float64], allowed: floa
     return max(least, needed) if needed <= MOST_REPEATS else None
 
 
-def _spread(centred: NDArray[np.float64]) -> float:
+def spread_of(centred: NDArray[np.float64]) -> float:
     """Estimate a standard deviation from values around 0, whatever a few of them do."""
     return 1.4826 * float(np.median(np.abs(centred)))
 

@@ -6,6 +6,7 @@ Exit codes: 0 the run is stored, 1 it failed, 2 the user can mend what is wrong.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -30,9 +31,10 @@ from llmbench.run import Run, records_table
 from llmbench.scenario import Case
 from llmbench.steady import METHOD, find_warmup
 
-__all__ = ["Events", "Job", "main", "measure"]
+__all__ = ["SLOWDOWN", "Events", "Job", "main", "measure"]
 
 PROGRESS_SECONDS = 0.2
+SLOWDOWN = "LLMBENCH_SLOWDOWN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         },
         quality=quality,
         caveats=(
+            *([caveats.slowed(context.slowdown)] if context.slowdown else []),
             *account.caveats,
             *watched.caveats,
             *breaches(case, quality),
@@ -196,7 +199,20 @@ def _context(case: Case, load: Prepared, job: Job, events: Events) -> OpenContex
         keep_outputs=scenario.keep_outputs,
         on_stage=events.stage,
         log=_logs(case, job, ".log"),
+        slowdown=_slowdown(),
     )
+
+
+def _slowdown() -> float:
+    """Read by what share the environment asks that every step of a local backend be slower."""
+    text = os.environ.get(SLOWDOWN, "0")
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < math.inf:
+        raise InputError(f"{SLOWDOWN}={text}: expected a share such as 0.05, or nothing")
+    return share
 
 
 def _logs(case: Case, job: Job, suffix: str) -> Path:

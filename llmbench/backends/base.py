@@ -37,7 +37,8 @@ class OpenContext:
     """Everything that a backend is opened with.
 
     ``on_stage`` is told what goes on ("loading", "compiling", "warming up") for people who wait.
-    ``log`` is a file that what is started may write to.
+    ``log`` is a file that what is started may write to. ``slowdown`` is the share of its
+    time by which every step is to take longer, on purpose.
     """
 
     model: ModelOptions
@@ -49,6 +50,7 @@ class OpenContext:
     keep_outputs: bool = False
     on_stage: Callable[[str], None] = lambda _: None
     log: Path | None = None
+    slowdown: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

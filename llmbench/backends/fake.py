@@ -52,6 +52,7 @@ class _SimulatedRunner:
     options: FakeOptions
     clock: Clock
     draws: np.random.Generator
+    slowdown: float = 0.0
     given: int = 0
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (slots are alike)
@@ -71,7 +72,7 @@ class _SimulatedRunner:
 
     def _pass(self, seconds: float) -> None:
         """Work for so long, and sit through every stall that begins before the work is done."""
-        end = self.clock.now() + seconds
+        end = self.clock.now() + seconds * (1 + self.slowdown)
         for stall in self.options.stalls:
             if self.clock.now() <= stall.at < end:
                 end += stall.lasting
@@ -113,7 +114,12 @@ class _FakeServer:
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:
         engine = Engine(
-            _SimulatedRunner(self.options, clock, stream(self.context.seed, "service times")),
+            _SimulatedRunner(
+                self.options,
+                clock,
+                stream(self.context.seed, "service times"),
+                self.context.slowdown,
+            ),
             clock,
             slots=self.context.engine.slots,
             batching=self.context.engine.batching,

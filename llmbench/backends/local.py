@@ -19,7 +19,8 @@ from llmbench.caveats import Caveat
 from llmbench.clock import Clock, MonotonicClock
 from llmbench.dispatch import Dispatch
 from llmbench.engine.buckets import Buckets, round_up
-from llmbench.engine.engine import Engine
+from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.engine.slowed import Slowed
 from llmbench.engine.warmup import Rehearsed, Warmup, rehearsals, warm_up
 from llmbench.errors import InputError
 from llmbench.record import Record
@@ -209,8 +210,10 @@ class LocalServer:
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:
         """Serve the load with garbage frozen, and count what should not happen meanwhile."""
+        slowdown = self.context.slowdown
+        runner: ModelRunner = Slowed(self.runner, slowdown) if slowdown else self.runner
         engine = Engine(
-            self.runner,
+            runner,
             clock,
             slots=self.context.engine.slots,
             batching=self.context.engine.batching,

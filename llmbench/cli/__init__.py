@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from llmbench import __version__
 from llmbench.cli import (
+    aa,
     check,
     compare,
     conformance,
@@ -31,7 +32,7 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 COMMANDS = (
-    run, peak, report, compare, check, importing, distill, listing, doctor, conformance, schema,
+    run, peak, report, compare, check, aa, importing, distill, listing, doctor, conformance, schema,
     export,
 )  # fmt: skip
 
@@ -44,6 +45,7 @@ examples:
   llmbench report results/default-20260101-120000  make the report again from what is stored
   llmbench compare results/monday results/tuesday  what changed, and what does not show
   llmbench check scenarios/default.yaml --baseline git:main
+  llmbench aa scenarios/gate.yaml                  how often that check errs on this machine
   llmbench import guidellm.json --out results/old  results of other load tools in our report
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench conformance --url http://localhost:8000 what a server does that clients rely on

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmbench.campaign import Installation
-    from llmbench.cli.progress import Bars, Silence
     from llmbench.comparison import Comparison
-    from llmbench.gate import Live, Side
+    from llmbench.gate import Side
     from llmbench.scenario_file import Source
 
 __all__ = ["add_parser", "run"]
@@ -52,6 +50,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--baseline", required=True, metavar="REF", help="see below")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override")
     parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
+    parser.add_argument(
+        "--noise", type=Path, metavar="FILE", help="least tolerances, as `llmbench aa` found them"
+    )
     parser.add_argument("--strict", action="store_true", help="also fail where nothing is decided")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write them as JUnit XML")
@@ -62,15 +63,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is to be measured, say what came of it, and choose the exit code."""
     from llmbench import gate, scenario_file
+    from llmbench.campaign import THIS
+    from llmbench.cli.progress import shown
 
     source = scenario_file.load(arguments.scenario, arguments.set)
     for case in source.cases:
         gate.tolerances_of(case)
+    floors = _floors(arguments.noise) if arguments.noise else gate.NO_FLOORS
     out = arguments.out or _usual_folder(source)
     baseline = _baseline(arguments.baseline, source, out)
-    candidate = _live(source, out / "candidate")
-    with _observer(arguments) as observer:
-        found = gate.check(source, baseline, candidate, observer)
+    candidate = gate.live(source, out / "candidate", THIS)
+    with shown(quiet=arguments.quiet) as observer:
+        found = gate.check(source, baseline, candidate, observer, floors)
     _tell(arguments, found, out)
     return _code(found, source, strict=arguments.strict)
 
@@ -80,10 +84,25 @@ def _usual_folder(source: Source) -> Path:
     return Path("results") / f"{source.scenario.name}-check-{stamp}".replace(" ", "-")
 
 
-def _observer(arguments: argparse.Namespace) -> Bars | Silence:
-    from llmbench.cli.progress import Bars, Silence
+def _floors(path: Path) -> dict[str, dict[str, float]]:
+    """Read floors; raises InputError where they are of another machine."""
+    from llmbench import environment
+    from llmbench.aa import read_floors
+    from llmbench.comparability import hardware_of
+    from llmbench.errors import InputError
 
-    return Silence() if arguments.quiet or not sys.stderr.isatty() else Bars()
+    theirs, floors = read_floors(path)
+    ours = hardware_of(environment.capture(Path.cwd()))
+    if other := [
+        f"{what}: {theirs.get(what)} → {ours[what]}"
+        for what in ours
+        if theirs.get(what) != ours[what]
+    ]:
+        raise InputError(
+            f"--noise {path}: measured on another machine ({'; '.join(other)}); "
+            "run `llmbench aa` here"
+        )
+    return floors
 
 
 # -- baselines -------------------------------------------------------------------------------------
@@ -93,32 +112,22 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
     from llmbench import store
     from llmbench.campaign import Installation
     from llmbench.errors import InputError
-    from llmbench.gate import Stored
+    from llmbench.gate import Stored, live
 
     path = Path(reference)
     if reference.startswith("git:"):
         checkout = _checked_out(reference.removeprefix("git:"), out / "checkout")
-        return _live(source, out / "baseline", Installation(checkout=checkout))
+        return live(source, out / "baseline", Installation(checkout=checkout))
     if (path / "runset.json").is_file():
         return Stored(store.read(path))
     if (path / "llmbench" / "__init__.py").is_file():
-        return _live(source, out / "baseline", Installation(checkout=path.resolve()))
+        return live(source, out / "baseline", Installation(checkout=path.resolve()))
     if path.is_file() and os.access(path, os.X_OK):
-        return _live(source, out / "baseline", Installation(python=str(path.absolute())))
+        return live(source, out / "baseline", Installation(python=str(path.absolute())))
     raise InputError(
         f"--baseline {reference}: expected a results folder, a checkout of llmbench, git:REF or a "
         "Python interpreter"
     )
-
-
-def _live(source: Source, folder: Path, installation: Installation | None = None) -> Live:
-    """Begin a side, or go on with what its folder has."""
-    from llmbench import campaign, store
-    from llmbench.gate import Live
-
-    begun = (folder / "runset.json").is_file()
-    run_set = store.read(folder) if begun else campaign.begin(source, folder, planned=())
-    return Live(run_set, installation or campaign.THIS)
 
 
 def _checked_out(reference: str, where: Path) -> Path:

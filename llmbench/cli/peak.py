@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmbench.cli.progress import Bars, Silence
     from llmbench.objectives import Probe
     from llmbench.peak import Peak
     from llmbench.scenario_file import Source
@@ -58,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Search, report, and print what was found."""
     from llmbench import peak, report, scenario_file, store
+    from llmbench.cli.progress import shown
     from llmbench.errors import MeasurementError
 
     _check(arguments)
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     case = peak.only_case(source)
     key = peak.searched_key(case)
     run_set = _begun(arguments, source)
-    with _observer(arguments) as observer:
+    with shown(quiet=arguments.quiet) as observer:
         seeker = peak.Seeker(run_set, case, key, observer, _say(arguments, key))
         try:
             found = peak.search(
@@ -103,12 +103,6 @@ def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     name = f"{source.scenario.name}-peak-{stamp}".replace(" ", "-")
     return campaign.begin(source, arguments.out or Path("results") / name, planned=())
-
-
-def _observer(arguments: argparse.Namespace) -> Bars | Silence:
-    from llmbench.cli.progress import Bars, Silence
-
-    return Silence() if arguments.quiet or not sys.stderr.isatty() else Bars()
 
 
 def _say(arguments: argparse.Namespace, key: str) -> Callable[[Probe], None]:

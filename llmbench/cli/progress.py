@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +20,7 @@ from rich.progress import (
 from llmbench.run import Run
 from llmbench.store import PlannedRun
 
-__all__ = ["Bars", "Silence"]
+__all__ = ["Bars", "Silence", "shown"]
 
 
 class Silence:
@@ -94,3 +95,8 @@ class Bars:
         self._progress.advance(self._runs)
         sign = "[red]failed[/]" if run.failure else "[green]done[/]"
         self._progress.console.print(f"{sign}  {run.case}, repeat {run.repeat}")
+
+
+def shown(*, quiet: bool) -> Bars | Silence:
+    """Choose how progress is shown: not at all where nobody looks."""
+    return Silence() if quiet or not sys.stderr.isatty() else Bars()

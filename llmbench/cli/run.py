@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmbench.campaign import Observer
     from llmbench.scenario_file import Source
     from llmbench.store import RunSet
 
@@ -55,12 +53,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, report, and say by the exit code how it went."""
     from llmbench import campaign, store
+    from llmbench.cli.progress import shown
 
     if arguments.dry_run:
         return _show_plan(arguments)
     run_set = _begin(arguments)
     try:
-        with _observer(arguments) as observer:
+        with shown(quiet=arguments.quiet) as observer:
             run_set = campaign.run_all(run_set, observer)
     except KeyboardInterrupt:
         _say_interrupted(store.read(run_set.folder))
@@ -98,12 +97,6 @@ def _show_plan(arguments: argparse.Namespace) -> int:
     for planned in campaign.plan(_source(arguments)):
         print(planned.name)
     return 0
-
-
-def _observer(arguments: argparse.Namespace) -> AbstractContextManager[Observer]:
-    from llmbench.cli.progress import Bars, Silence
-
-    return Silence() if arguments.quiet or not sys.stderr.isatty() else Bars()
 
 
 def _show(run_set: RunSet, arguments: argparse.Namespace) -> None:

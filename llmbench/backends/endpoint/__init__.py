@@ -24,6 +24,7 @@ from llmbench.backends.endpoint.serving import Served, serve
 from llmbench.caveats import Caveat
 from llmbench.clock import Clock, MonotonicClock
 from llmbench.dispatch import Dispatch
+from llmbench.errors import InputError
 from llmbench.record import Record
 
 __all__ = ["Endpoint"]
@@ -50,6 +51,8 @@ class Endpoint:
 
         Raises InputError when it is not there, refuses us, or has no such model.
         """
+        if context.slowdown:
+            raise InputError("an endpoint's steps cannot be slowed; unset LLMBENCH_SLOWDOWN")
         with (
             self._running(context) as (options, started),
             _opened(options, context, started) as server,
