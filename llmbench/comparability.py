@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from llmbench.run import Run
 
-__all__ = ["Difference", "Kind", "differences", "forbids", "hardware_of"]
+__all__ = ["HARDWARE", "SOFTWARE", "Difference", "Kind", "differences", "forbids", "hardware_of"]
 
 Kind = Literal["scenario", "hardware", "software", "setting"]
 

@@ -248,6 +248,8 @@ def summarise(run: Run) -> dict[str, Value]:
     """Compute every metric of a run; the same keys for every run, failed ones included."""
     if run.failure:
         return dict.fromkeys(METRICS, Value(None, 0, f"the run failed: {run.failure.message}"))
+    if run.summary is not None:
+        return {name: _kept(run.summary.get(name)) for name in METRICS}
     observed = Observed(run.records)
     found = {
         **_latencies(observed),
@@ -260,6 +262,10 @@ def summarise(run: Run) -> dict[str, Value]:
     }
     found["cost_per_million_output_tokens"] = _cost(found, run.spec.get("price_per_hour"))
     return {name: found[name] for name in METRICS}
+
+
+def _kept(told: tuple[float, int] | None) -> Value:
+    return Value(*told) if told else Value(None, 0, "the summary of the run has none")
 
 
 def _latencies(observed: Observed) -> dict[str, Value]:

@@ -120,7 +120,8 @@ class Run:
 
     ``began_at`` is the wall-clock time (ISO 8601, UTC) and serves as a label only; every other time
     is in seconds on the run's clock. ``account`` is what the backend said of itself, ``facts``
-    what the collectors found out once. A failed run has a ``failure`` and no records.
+    what the collectors found out once. A failed run has a ``failure`` and no records; of a run in a
+    history only ``summary`` is kept, the value and the sample size of each metric.
     """
 
     case: str
@@ -138,6 +139,7 @@ class Run:
     quality: Quality = NOT_ASKED
     caveats: tuple[Caveat, ...] = ()
     failure: Failure | None = None
+    summary: dict[str, tuple[float, int]] | None = None
 
     @property
     def status(self) -> Literal["done", "failed"]:

@@ -15,10 +15,11 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 # From the top down; a module may import its own layer and those below it.
 LAYERS = [
     {"cli", "pytest_plugin", "__main__", "__init__"},
-    {"frames", "report", "peak"},
-    {"gate"},
+    {"frames", "report", "peak", "aa"},
+    {"gate", "history"},
     {"campaign", "imports"},
     {"comparison"},
+    {"summaries"},
     {"comparability"},
     {"objectives"},
     {"health"},

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from llmbench import __version__
 from llmbench.cli import (
     aa,
+    baseline,
     check,
     compare,
     conformance,
     distill,
     doctor,
     export,
+    history,
     importing,
     listing,
     peak,
@@ -32,7 +34,8 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 COMMANDS = (
-    run, peak, report, compare, check, aa, importing, distill, listing, doctor, conformance, schema,
+    run, peak, report, compare, check, aa, history, baseline, importing, distill, listing, doctor,
+    conformance, schema,
     export,
 )  # fmt: skip
 
@@ -46,6 +49,8 @@ examples:
   llmbench compare results/monday results/tuesday  what changed, and what does not show
   llmbench check scenarios/default.yaml --baseline git:main
   llmbench aa scenarios/gate.yaml                  how often that check errs on this machine
+  llmbench history history.jsonl --add results/tonight
+  llmbench baseline results/tonight baseline.json  what others are held against from now on
   llmbench import guidellm.json --out results/old  results of other load tools in our report
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench conformance --url http://localhost:8000 what a server does that clients rely on

@@ -20,7 +20,7 @@ __all__ = ["add_parser", "run"]
 
 EXAMPLES = """\
 baselines:
-  results/monday     a stored run set
+  results/monday     a stored run set, or a file that `llmbench baseline` wrote
   ../main            a checkout of llmbench, measured now, interleaved with this one
   git:v1.2           a commit of the repository here, the same
   ../venv/bin/python another installation (of torch, of a model server's client), the same
@@ -109,7 +109,7 @@ def _floors(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _baseline(reference: str, source: Source, out: Path) -> Side:
-    from llmbench import store
+    from llmbench import summaries
     from llmbench.campaign import Installation
     from llmbench.errors import InputError
     from llmbench.gate import Stored, live
@@ -118,15 +118,15 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
     if reference.startswith("git:"):
         checkout = _checked_out(reference.removeprefix("git:"), out / "checkout")
         return live(source, out / "baseline", Installation(checkout=checkout))
-    if (path / "runset.json").is_file():
-        return Stored(store.read(path))
+    if (path / "runset.json").is_file() or path.suffix == ".json":
+        return Stored(summaries.read_set(path))
     if (path / "llmbench" / "__init__.py").is_file():
         return live(source, out / "baseline", Installation(checkout=path.resolve()))
     if path.is_file() and os.access(path, os.X_OK):
         return live(source, out / "baseline", Installation(python=str(path.absolute())))
     raise InputError(
-        f"--baseline {reference}: expected a results folder, a checkout of llmbench, git:REF or a "
-        "Python interpreter"
+        f"--baseline {reference}: expected a results folder, a file of `llmbench baseline`, a "
+        "checkout of llmbench, git:REF or a Python interpreter"
     )
 
 

@@ -33,7 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("baseline", type=Path, metavar="BASELINE", help="a results folder")
+    parser.add_argument(
+        "baseline",
+        type=Path,
+        metavar="BASELINE",
+        help="a results folder, or a file of `llmbench baseline`",
+    )
     parser.add_argument("candidates", nargs="+", type=Path, metavar="CANDIDATE")
     parser.add_argument(
         "--tolerance",
@@ -51,12 +56,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare each candidate with the baseline."""
-    from llmbench import store
     from llmbench.comparison import TOLERANCES, compare
+    from llmbench.summaries import read_set
 
     tolerances = {**TOLERANCES, **dict(map(_tolerance, arguments.tolerance))}
-    baseline = store.read(arguments.baseline)
-    found = [compare(baseline, store.read(c), tolerances) for c in arguments.candidates]
+    baseline = read_set(arguments.baseline)
+    found = [compare(baseline, read_set(c), tolerances) for c in arguments.candidates]
     if arguments.out:
         from llmbench.report.comparison_page import write_comparison
 

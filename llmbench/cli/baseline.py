@@ -1,0 +1,53 @@
+"""``llmbench baseline``: what a run set measured becomes what others are held against."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+examples:
+  llmbench baseline results/nightly baselines/cpu.json
+  llmbench check scenarios/gate.yaml --baseline baselines/cpu.json
+  llmbench compare baselines/cpu.json results/today
+
+Nothing else moves a baseline. The file has a line for each metric with a value for each process, so
+that a review sees what moves; how it compares with the file that was there is printed.
+Exit codes: 0 written, 2 bad input.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "baseline",
+        help="write a run set as a small file that check and compare take for a baseline",
+        description="Move a baseline, on purpose: write a run set as a file to be reviewed.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("results", type=Path, help="a results folder")
+    parser.add_argument("file", type=Path, help="the baseline; replaced where it is there")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file, after showing what moves."""
+    from llmbench import store, summaries
+    from llmbench.cli.compare import print_tables
+    from llmbench.comparison import compare
+    from llmbench.errors import InputError
+
+    measured = store.read(arguments.results)
+    if measured.missing:
+        raise InputError(
+            f"{arguments.results}: {len(measured.missing)} of {len(measured.plan)} runs are not "
+            "measured; go on with `llmbench run --resume`"
+        )
+    if arguments.file.exists():
+        print_tables([compare(summaries.read(arguments.file), measured)])
+    summaries.write(measured, arguments.file)
+    print(f"baseline  {arguments.file}")
+    return 0
