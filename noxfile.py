@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import nox
 
@@ -57,10 +58,13 @@ def _need_browser(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting with ruff."""
-    session.install(*PINNED, "ruff")
+    """Check style and formatting with ruff, and that the workflows are valid and safe."""
+    session.install(*PINNED, "ruff", "check-jsonschema", "zizmor")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("zizmor", "--offline", "--quiet", *workflows)
 
 
 @nox.session
