@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from llmbench.causes import Cause, causes
 from llmbench.comparability import Difference, differences, forbids
 from llmbench.metrics import METRICS, Value, summarise
 from llmbench.run import Run
@@ -30,13 +31,28 @@ CHANGED = ("regression", "improvement")
 
 @dataclass(frozen=True, slots=True)
 class CaseComparison:
-    """One case of both sides: what differs, and a verdict for every metric that is compared."""
+    """One case of both sides: what differs, and a verdict for every metric that is compared.
+
+    ``causes`` has what else moved, where a metric changed.
+    """
 
     case: str
     baseline_runs: int
     candidate_runs: int
     differences: tuple[Difference, ...]
     verdicts: dict[str, Verdict]
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether some metric did."""
+        return any(verdict.outcome in CHANGED for verdict in self.verdicts.values())
+
+    def explained(self, ours: Sequence[Run], theirs: Sequence[Run]) -> CaseComparison:
+        """Add what else moved, where a metric changed."""
+        if not self.changed:
+            return self
+        return replace(self, causes=causes(ours, theirs, self.differences))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +76,7 @@ class Comparison:
                     "processes": [case.baseline_runs, case.candidate_runs],
                     "differences": [asdict(each) for each in case.differences],
                     "verdicts": {name: asdict(v) for name, v in case.verdicts.items()},
+                    "causes": [asdict(each) for each in case.causes],
                 }
                 for case in self.cases
             ],
@@ -91,10 +108,14 @@ def compare(
     if not pairs and len(ours) == len(theirs) == 1:
         pairs = [(next(iter(ours)), next(iter(theirs)))]
     cases = [_compare(a, b, ours[a], theirs[b], tolerances) for a, b in pairs]
+    found = [
+        case.explained(ours[a], theirs[b])
+        for case, (a, b) in zip(_discovered(cases), pairs, strict=True)
+    ]
     return Comparison(
         baseline,
         candidate,
-        tuple(_discovered(cases)),
+        tuple(found),
         tuple(case for case in ours if case not in {a for a, _ in pairs}),
         tuple(case for case in theirs if case not in {b for _, b in pairs}),
     )

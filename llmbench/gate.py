@@ -134,10 +134,12 @@ def check(
         _measure(doubted, range(first, first + options.confirm), observer, source.scenario.seed)
         for trial in doubted:
             trial.confirm(options.screen)
-    cases = [trial.comparison() for trial in trials]
-    return Comparison(
-        baseline.run_set, candidate.run_set, tuple(_discovered(cases)), _missing(trials), ()
-    )
+    judged = _discovered([trial.comparison() for trial in trials])
+    cases = [
+        case.explained(trial.runs(baseline), trial.runs(candidate))
+        for case, trial in zip(judged, trials, strict=True)
+    ]
+    return Comparison(baseline.run_set, candidate.run_set, tuple(cases), _missing(trials), ())
 
 
 def _raised(tolerances: Mapping[str, float], floors: Mapping[str, float]) -> dict[str, float]:

@@ -30,6 +30,7 @@ __all__ = [
     "is_suspect",
     "is_worse",
     "look_again",
+    "p_of_shift",
     "repeats_needed",
     "spread_of",
     "worse_by",
@@ -109,6 +110,12 @@ def _p_greater(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) ->
     at_most = int((candidate[:, None] <= baseline).sum())
     chances = _chances(len(candidate), len(baseline))
     return float(min(1.0, chances[: at_most + 1].sum()))
+
+
+def p_of_shift(baseline: Sequence[float], candidate: Sequence[float]) -> float:
+    """Give the exact two-sided p of one side being greater than the other (Mann, Whitney, 1947)."""
+    a, b = (np.asarray(side, dtype=np.float64) for side in (baseline, candidate))
+    return min(1.0, 2 * min(_p_greater(a, b), _p_greater(b, a)))
 
 
 def _ends(m: int, n: int, confidence: float) -> int:

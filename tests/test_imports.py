@@ -19,7 +19,7 @@ LAYERS = [
     {"gate", "history"},
     {"campaign", "imports"},
     {"comparison"},
-    {"summaries"},
+    {"summaries", "causes"},
     {"comparability"},
     {"objectives"},
     {"health"},

@@ -104,8 +104,11 @@ def print_markdown(found: list[Comparison], file: TextIO | None = None) -> None:
         names = comparison.candidate.folder.name, comparison.baseline.folder.name
         told = [f"## {names[0]} against {names[1]}", compared.headline(comparison)]
         told.append(as_markdown(compared.verdicts(comparison)))
-        if (differences := compared.differences(comparison)).rows:
-            told += [f"### {differences.title}", as_markdown(differences)]
+        for besides in (compared.causes(comparison), compared.differences(comparison)):
+            if besides.rows:
+                told += [f"### {besides.title}", as_markdown(besides)]
+            elif besides.note:
+                told.append(besides.note)
         print("\n\n".join(told), file=file)
 
 
@@ -124,6 +127,9 @@ def print_tables(found: list[Comparison]) -> None:
         console.print(Text(compared.headline(comparison)))
         table = compared.verdicts(comparison)
         console.print(as_rich(table), Text(table.note, "dim"))
-        if (differences := compared.differences(comparison)).rows:
-            console.print(Text(f"\n{differences.title}", "bold"))
-            console.print(as_rich(differences))
+        for besides in (compared.causes(comparison), compared.differences(comparison)):
+            if besides.rows:
+                console.print(Text(f"\n{besides.title}", "bold"))
+                console.print(as_rich(besides))
+            if besides.note:
+                console.print(Text(besides.note, "dim"))

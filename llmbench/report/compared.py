@@ -10,7 +10,7 @@ from llmbench.metrics import METRICS
 from llmbench.report.cells import MISSING, Cell, Column, Table
 from llmbench.verdicts import Verdict
 
-__all__ = ["differences", "headline", "verdicts"]
+__all__ = ["causes", "differences", "headline", "verdicts"]
 
 MARKS = {
     "regression": "▲ regression",
@@ -108,3 +108,25 @@ def differences(comparison: Comparison) -> Table:
         for key, cases in where.items()
     )
     return Table("What differs", columns, rows)
+
+
+def causes(comparison: Comparison) -> Table:
+    """What else moved in the cases where a metric changed, a row a thing."""
+    columns = (
+        Column("case", numeric=False),
+        Column("what", numeric=False),
+        *map(Column, ("baseline", "candidate")),
+        Column("p", "of no shift between the processes of both sides"),
+    )
+    changed = [case for case in comparison.cases if case.changed]
+    rows = tuple(
+        (
+            *map(Cell, (case.case, cause.what, cause.baseline, cause.candidate)),
+            Cell(MISSING if cause.p is None else f"{cause.p:.2g}"),
+        )
+        for case in changed
+        for cause in case.causes
+    )
+    unmoved = [case.case for case in changed if not case.causes]
+    note = f"{', '.join(unmoved)}: nothing else that is watched moved." if unmoved else ""
+    return Table("What moved with it", columns, rows, note)

@@ -34,6 +34,7 @@ def render(comparisons: Sequence[Comparison]) -> str:
             "candidate": comparison.candidate.folder.name,
             "headline": compared.headline(comparison),
             "verdicts": compared.verdicts(comparison),
+            "causes": compared.causes(comparison),
             "differences": compared.differences(comparison),
             "forest": _forest(comparison, number),
         }
