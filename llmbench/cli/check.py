@@ -125,8 +125,8 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
     if path.is_file() and os.access(path, os.X_OK):
         return live(source, out / "baseline", Installation(python=str(path.absolute())))
     raise InputError(
-        f"--baseline {reference}: expected a results folder, a file of `llmbench baseline`, a "
-        "checkout of llmbench, git:REF or a Python interpreter"
+        f"--baseline {reference}: expected a results folder, a checkout of llmbench, "
+        "git:REF, a Python interpreter or a file of `llmbench baseline`"
     )
 
 
