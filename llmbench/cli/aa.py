@@ -149,7 +149,8 @@ def _table(found: Findings) -> Table:
 def _detectable(least: dict[int, float | None]) -> Cell:
     from llmbench.report.cells import Cell
 
-    return Cell(" / ".join(_percent(effect) if effect else "> 50 %" for effect in least.values()))
+    shown = [_percent(effect) if effect else "> 50 %" for effect in least.values()]
+    return Cell(shown[0], detail=f"then {shown[1]}")
 
 
 def _percent(share: float) -> str:

@@ -68,7 +68,8 @@ def _without(table: Table, label: str) -> Table:
 def _add_column(shown: RichTable, column: Column, cells: list[Cell]) -> None:
     """Add a column: names may be folded, numbers may not."""
     if not column.numeric:
-        shown.add_column(Text(column.label), min_width=NAME_WIDTH, overflow="fold")
+        longest = max(len(text) for text in (column.label, *(cell.text for cell in cells)))
+        shown.add_column(Text(column.label), min_width=min(NAME_WIDTH, longest), overflow="fold")
         return
     label = column.label.replace(" ", "\n", 1)
     lines = [*label.split("\n"), *(text for cell in cells for text in (cell.text, cell.detail))]
