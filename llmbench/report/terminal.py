@@ -68,7 +68,8 @@ def _without(table: Table, label: str) -> Table:
 def _add_column(shown: RichTable, column: Column, cells: list[Cell]) -> None:
     """Add a column: names may be folded, numbers may not."""
     if not column.numeric:
-        longest = max(len(text) for text in (column.label, *(cell.text for cell in cells)))
+        texts = (column.label, *(text for cell in cells for text in (cell.text, cell.detail)))
+        longest = max(map(len, texts))
         shown.add_column(Text(column.label), min_width=min(NAME_WIDTH, longest), overflow="fold")
         return
     label = column.label.replace(" ", "\n", 1)
