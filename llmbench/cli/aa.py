@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
     from llmbench.aa import Findings
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     delays = _delays(arguments.delays)
     source = scenario_file.load(arguments.scenario, arguments.set)
     _refuse_endpoints(source.cases, delays)
-    out = arguments.out or _usual_folder(source.scenario.name)
+    out = arguments.out or usual_folder(f"{source.scenario.name}-aa")
     with shown(quiet=arguments.quiet) as observer:
         measured = list(aa.nights(source, out, arguments.nights, delays, observer))
     found = aa.find(source, measured)
@@ -94,11 +95,6 @@ def _refuse_endpoints(cases: Sequence[Case], delays: list[float]) -> None:
 
     if delays and (remote := [case.name for case in cases if case.backend.kind == "endpoint"]):
         raise InputError(f"--delays: {remote[0]} is an endpoint, whose steps cannot be slowed")
-
-
-def _usual_folder(name: str) -> Path:
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    return Path("results") / f"{name}-aa-{stamp}".replace(" ", "-")
 
 
 def _print(found: Findings) -> None:

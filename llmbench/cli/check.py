@@ -7,9 +7,10 @@ import json
 import os
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
     from llmbench.comparison import Comparison
@@ -70,18 +71,13 @@ def run(arguments: argparse.Namespace) -> int:
     for case in source.cases:
         gate.tolerances_of(case)
     floors = _floors(arguments.noise) if arguments.noise else gate.NO_FLOORS
-    out = arguments.out or _usual_folder(source)
+    out = arguments.out or usual_folder(f"{source.scenario.name}-check")
     baseline = _baseline(arguments.baseline, source, out)
     candidate = gate.live(source, out / "candidate", THIS)
     with shown(quiet=arguments.quiet) as observer:
         found = gate.check(source, baseline, candidate, observer, floors)
     _tell(arguments, found, out)
     return _code(found, source, strict=arguments.strict)
-
-
-def _usual_folder(source: Source) -> Path:
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    return Path("results") / f"{source.scenario.name}-check-{stamp}".replace(" ", "-")
 
 
 def _floors(path: Path) -> dict[str, dict[str, float]]:

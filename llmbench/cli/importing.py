@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
     from llmbench.store import RunSet
@@ -49,8 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from llmbench import report
     from llmbench.imports.run_set import keep
 
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    folder = arguments.out or Path("results") / f"imported-{stamp}"
+    folder = arguments.out or usual_folder("imported")
     run_set = keep(arguments.files, folder, arguments.name)
     page = folder / "report.html"
     report.write(run_set, page)

@@ -7,9 +7,10 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
     from llmbench.objectives import Probe
@@ -100,9 +101,8 @@ def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
 
     if arguments.resume:
         return store.read(arguments.out)
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    name = f"{source.scenario.name}-peak-{stamp}".replace(" ", "-")
-    return campaign.begin(source, arguments.out or Path("results") / name, planned=())
+    folder = arguments.out or usual_folder(f"{source.scenario.name}-peak")
+    return campaign.begin(source, folder, planned=())
 
 
 def _say(arguments: argparse.Namespace, key: str) -> Callable[[Probe], None]:

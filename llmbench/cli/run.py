@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
     from llmbench.scenario_file import Source
@@ -77,8 +78,7 @@ def _begin(arguments: argparse.Namespace) -> RunSet:
     if arguments.resume:
         return store.read(arguments.resume)
     source = _source(arguments)
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    folder = arguments.out or Path("results") / f"{source.scenario.name}-{stamp}".replace(" ", "-")
+    folder = arguments.out or usual_folder(source.scenario.name)
     return campaign.begin(source, folder)
 
 
