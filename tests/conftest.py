@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pynvml
 import pytest
+from standin import SONAME, Library, MakeStandin, Standin, StandinGpu, compiler
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,3 +25,30 @@ def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     import families  # noqa: PLC0415 (transformers takes seconds to import)
 
     return families.build(request.param)
+
+
+@pytest.fixture(scope="session")
+def standin_library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """The stand-in for NVIDIA's driver library, compiled when it is first asked for."""
+    cc = compiler()
+    if cc is None:
+        pytest.skip("no C compiler builds the stand-in for NVIDIA's driver library")
+    return Library(cc, tmp_path_factory.mktemp("standin"))
+
+
+@pytest.fixture
+def standin(
+    standin_library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> MakeStandin:
+    """Make a stand-in for NVIDIA's driver; the real binding of this process talks to it."""
+
+    def make(
+        devices: Sequence[StandinGpu] = (StandinGpu(),), missing: Sequence[str] = (), **others: Any
+    ) -> Standin:
+        made = Standin(standin_library.without(missing), tmp_path / "nvml.txt", devices, **others)
+        monkeypatch.setenv("STANDIN_NVML", str(made.config))
+        monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(made.library / SONAME)))
+        monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+        return made
+
+    return make
