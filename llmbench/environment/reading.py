@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Missing", "Reader", "read_text"]
+__all__ = ["Forbidden", "Missing", "Reader", "read_text"]
 
 
 class Missing(Exception):  # noqa: N818 (not an error: a value that is not to be had here)
     """Why a value cannot be read."""
+
+
+class Forbidden(Missing):
+    """A value is there, and this user may not read it."""
 
 
 @dataclass(slots=True)
@@ -34,8 +38,9 @@ class Reader:
 
 
 def read_text(path: Path) -> str:
-    """Read a small file of /proc or /sys, stripped. Raises Missing where it is not there."""
+    """Read a small file of /proc or /sys, stripped. Raises Missing where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
-        raise Missing(f"{path} cannot be read: {error.strerror}") from None
+        kind = Forbidden if isinstance(error, PermissionError) else Missing
+        raise kind(f"{path} cannot be read: {error.strerror}") from None
