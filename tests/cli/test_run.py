@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_a_good_run_ends_with_0_and_leaves_a_report(path: Path, out: str, capsys
     printed = capsys.readouterr()
     assert f"report   {out}/report.html" in printed.out
     assert printed.err == ""
+
+
+def test_energy_that_is_required_and_not_known_fails_with_all_results_written(
+    path: Path, out: str, capsys: Capture
+) -> None:
+    assert main(["run", str(path), "--out", out, "--require", "energy", "--quiet"]) == 1
+    assert Path(out, "report.html").is_file()
+    assert "fake-r1: --require energy: the scenario does not collect" in capsys.readouterr().err
 
 
 def test_json_is_the_only_thing_on_stdout(path: Path, out: str, capsys: Capture) -> None:
@@ -136,14 +145,22 @@ def test_an_interrupt_keeps_finished_runs_and_says_how_to_go_on(path: Path, out:
     assert "Traceback" not in printed
 
 
-def test_a_terminal_sees_progress(path: Path, out: str) -> None:
+def on_a_terminal(command: list[str]) -> str:
+    """Give what a terminal shows on stderr, read all the while: a full terminal would block."""
     reader, writer = pty.openpty()
-    command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
+    shown = b""
     with subprocess.Popen(command, stderr=writer, stdout=subprocess.DEVNULL):
-        pass
-    os.close(writer)
-    shown = os.read(reader, 1_000_000).decode()
+        os.close(writer)
+        with suppress(OSError):  # the end of a terminal that nobody writes to any more
+            while read := os.read(reader, 65_536):
+                shown += read
     os.close(reader)
+    return shown.decode()
+
+
+def test_a_terminal_sees_progress(path: Path, out: str) -> None:
+    command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
+    shown = on_a_terminal(command)
     assert "all runs" in shown
     assert "fake, repeat 1" in shown
 
