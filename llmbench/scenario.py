@@ -260,6 +260,13 @@ class GateOptions(plugins.Options):
     confirm: int = Field(default=8, ge=8, description="new ones a side to confirm; twice at most")
 
 
+class EnergyOptions(plugins.Options):
+    """What electricity costs and emits, so that joules become money and CO2."""
+
+    price_per_kwh: float | None = Field(default=None, gt=0, description="any currency")
+    grams_co2_per_kwh: float | None = Field(default=None, gt=0, description="of the grid")
+
+
 class Scenario(plugins.Options):
     """One experiment: a load of a workload on one or more backends, repeated."""
 
@@ -292,13 +299,14 @@ class Scenario(plugins.Options):
     stop_at_eos: bool = Field(default=False, description="let answers end early; forced if false")
     keep_outputs: bool = Field(default=False, description="store the ids of the answers' tokens")
     collect: list[Annotated[Any, AnyPart("collector")]] = Field(
-        default_factory=lambda: ["cpu", "gpu"], validate_default=True
+        default_factory=lambda: ["cpu", "gpu", "energy"], validate_default=True
     )
     slo: Annotated[dict[str, Seconds], AfterValidator(_known_slo)] = Field(default_factory=dict)
     quality: QualityOptions | None = Field(
         default=None, description="hold outputs against a reference"
     )
     gate: GateOptions = GateOptions()
+    energy: EnergyOptions = EnergyOptions()
     price_per_hour: float | None = Field(
         default=None, gt=0, description="of the machine, any currency"
     )

@@ -74,7 +74,9 @@ def watch(collectors: Sequence[Any], pid: int | None = None) -> Iterator[Watched
 
 
 def _job(collectors: Sequence[Any], pid: int) -> dict[str, Any]:
-    options = [each.model_dump(mode="json") for each in collectors]
+    # one that watches the idle time after the load ends last, so that this is in no other's window
+    ordered = sorted(collectors, key=lambda each: getattr(each, "idle", 0.0))
+    options = [each.model_dump(mode="json") for each in ordered]
     return {"pid": pid, "parent": os.getpid(), "collectors": options}
 
 

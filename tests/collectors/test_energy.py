@@ -1,0 +1,171 @@
+"""Energy counters on a virtual clock, whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from llmbench.collectors.energy import EnergyProbe, GpuCounter, NoMeter
+from llmbench.collectors.gpu_devices import Device
+from llmbench.environment.reading import Missing
+
+IDLE, INTERVAL = 1.0, 0.02
+
+
+@dataclass
+class Time:
+    """A clock that moves when somebody sleeps."""
+
+    seconds: float = 100.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@dataclass
+class Simulated:
+    """A counter that follows a power, in steps of its period."""
+
+    time: Time
+    watts: Callable[[float], float] = lambda _: 100.0
+    period: float = 0.1
+    name: str = "gpu0"
+    unavailable: str | None = None
+    facts: dict[str, Any] = field(default_factory=lambda: {"method": "simulated"})
+    fails: Callable[[float], str | None] = lambda _: None
+
+    def read(self) -> float:
+        if why := self.fails(self.time.now()):
+            raise Missing(why)
+        steps = int(self.time.now() / self.period + 1e-9)
+        return sum(self.watts(step * self.period) * self.period for step in range(steps))
+
+
+def probe_of(*meters: Any, time: Time, idle: float = IDLE) -> EnergyProbe:
+    return EnergyProbe(meters, idle, INTERVAL, now=time.now, sleep=time.sleep)
+
+
+def load(probe: EnergyProbe, time: Time, seconds: float) -> list[tuple[float, float]]:
+    """Read as the sampler does; give the (moment, joules) of the first meter's rises."""
+    seen = []
+    for _ in range(round(seconds / INTERVAL)):
+        time.sleep(INTERVAL)
+        joules = probe.read()[0]
+        if joules is not None:
+            seen.append((time.now(), joules))
+    return seen
+
+
+def facts_of(probe: EnergyProbe, name: str = "gpu0") -> dict[str, Any]:
+    found: dict[str, Any] = probe.conclude().facts["energy"][name]
+    return found
+
+
+@pytest.mark.parametrize("period", [0.01, 0.02, 0.1])
+def test_a_counters_period_is_measured_before_the_load(period: float) -> None:
+    time = Time()
+    facts = facts_of(probe_of(Simulated(time, period=period), time=time))
+    assert facts["period_seconds"] == pytest.approx(period, abs=0.0015)
+
+
+def test_the_power_of_the_idle_machine_is_measured_before_the_load() -> None:
+    time = Time()
+    probe = probe_of(Simulated(time, watts=lambda _: 62.5), time=time)
+    assert facts_of(probe)["idle_watts"] == pytest.approx(62.5, rel=0.02)
+
+
+def test_a_reading_is_none_where_the_counter_stands() -> None:
+    time = Time()
+    probe = probe_of(Simulated(time, period=0.1), time=time)
+    assert len(load(probe, time, 2.0)) == pytest.approx(20, abs=1)
+
+
+def test_joules_between_two_rises_are_those_that_were_spent() -> None:
+    time = Time()
+    probe = probe_of(Simulated(time, watts=lambda t: 50.0 if t < 102 else 400.0), time=time)
+    (begin, first), *_, (end, last) = load(probe, time, 6.0)
+    inside = [(t, j) for t, j in [(begin, first), (end, last)]]
+    assert inside[1][1] - inside[0][1] == pytest.approx(
+        50 * (102 - begin) + 400 * (end - 102), rel=0.02
+    )
+
+
+def test_the_whole_run_lies_between_two_idle_moments() -> None:
+    time = Time()
+    loaded = (101.0, 105.0)
+    meter = Simulated(time, watts=lambda t: 400.0 if loaded[0] <= t < loaded[1] else 50.0)
+    probe = probe_of(meter, time=time)
+    load(probe, time, 4.0)
+    facts = facts_of(probe)
+    idle_seconds = facts["run_seconds"] - 4.0
+    assert facts["run_joules"] == pytest.approx(400 * 4.0 + 50 * idle_seconds, rel=0.01)
+
+
+def test_a_counter_that_never_rises_has_no_period_no_idle_power_and_no_run() -> None:
+    time = Time()
+    probe = probe_of(Simulated(time, watts=lambda _: 0.0), time=time)
+    assert load(probe, time, 1.0) == []
+    facts = facts_of(probe)
+    assert facts["period_seconds"] is None
+    assert facts["idle_watts"] is None
+    assert "run_joules" not in facts
+
+
+def test_readings_that_fail_are_counted_by_their_reason_and_are_no_values() -> None:
+    time = Time()
+    lost = Simulated(time, fails=lambda t: "NVML: GPU is lost" if t > 102 else None)
+    probe = probe_of(lost, time=time)
+    seen = load(probe, time, 3.0)
+    assert max(moment for moment, _ in seen) <= 102
+    facts = facts_of(probe)
+    assert facts["failed_readings"]["NVML: GPU is lost"] > 50
+    assert "run_joules" not in facts
+
+
+def test_a_counter_that_cannot_be_read_is_unavailable_with_its_reason() -> None:
+    time = Time()
+    probe = probe_of(NoMeter("gpu0", "nvml-counter", "no NVIDIA driver"), time=time)
+    (quantity,) = probe.quantities()
+    assert (quantity.name, quantity.unavailable) == ("gpu0_energy_joules", "no NVIDIA driver")
+    assert probe.read() == [None]
+    assert time.now() == 100.0, "nobody waits where nothing can be read"
+
+
+def test_meters_do_not_wait_for_each_other() -> None:
+    time = Time()
+    probe = probe_of(Simulated(time), NoMeter("gpu1", "nvml-counter", "x"), time=time)
+    assert len(load(probe, time, 1.0)) >= 9
+    assert facts_of(probe, "gpu1")["unavailable"] == "x"
+
+
+class Nvml:
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, _: Any) -> int:  # noqa: N802 (NVML's name)
+        if isinstance(self.answer, str):
+            raise self.NVMLError(self.answer)
+        return int(self.answer)
+
+
+def test_nvml_counts_in_millijoules() -> None:
+    assert GpuCounter(Nvml(12_345), Device(0, "h", "GPU-1", "Card")).read() == 12.345
+
+
+def test_a_card_without_a_counter_is_found_by_asking_it() -> None:
+    meter = GpuCounter(Nvml("Not Supported"), Device(0, "h", "GPU-1", "Card"))
+    assert meter.unavailable == "NVML: Not Supported"
+
+
+def test_an_instance_of_a_card_has_no_energy_of_its_own() -> None:
+    meter = GpuCounter(Nvml(5), Device(0, "h", "MIG-1", "Card", is_instance=True))
+    assert "MIG" in str(meter.unavailable)
