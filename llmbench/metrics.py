@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmbench import energy
 from llmbench.record import SUCCEEDED, Series
 from llmbench.run import QUALITY_SCHEMA, Quality, Run
 from llmbench.scenario import Objective
@@ -120,6 +121,19 @@ METRICS: dict[str, Metric] = {
         Metric("first_divergence", "tokens before the first divergence", "tokens", "higher"),
         Metric("draft_acceptance", "draft acceptance", "share", "higher"),
         Metric("cost_per_million_output_tokens", "cost per 1M output tokens", "currency", "lower"),
+        Metric("energy_joules_per_output_token", "energy per output token", "J", "lower"),
+        Metric("energy_joules_per_total_token", "energy per token", "J", "lower"),
+        Metric("energy_joules_per_request", "energy per request", "J", "lower"),
+        Metric("energy_power_watts", "mean power", "W", "neither"),
+        Metric("energy_idle_watts", "idle power", "W", "neither"),
+        Metric("energy_run_joules", "energy of the run", "J", "neither"),
+        Metric(
+            "energy_cost_per_million_output_tokens",
+            "electricity per 1M output tokens",
+            "currency",
+            "lower",
+        ),
+        Metric("carbon_grams_per_million_output_tokens", "CO2 per 1M output tokens", "g", "lower"),
     ]
 }
 
@@ -259,9 +273,15 @@ def summarise(run: Run) -> dict[str, Value]:
         **_costs_of_start(run.account),
         "draft_acceptance": _acceptance(run.account),
         **quality_values(run.quality),
+        **_energies(run, observed),
     }
     found["cost_per_million_output_tokens"] = _cost(found, run.spec.get("price_per_hour"))
     return {name: found[name] for name in METRICS}
+
+
+def _energies(run: Run, observed: Observed) -> dict[str, Value]:
+    found = energy.figures(run, observed.window, partial(_counts_within, observed))
+    return {name: Value(*told) for name, told in found.items()}
 
 
 def _kept(told: tuple[float, int] | None) -> Value:

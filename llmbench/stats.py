@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "Estimate",
     "bootstrap_interval",
+    "difference",
     "ecdf",
     "effective_size",
     "estimate",
@@ -177,3 +178,30 @@ def estimate(values: Sequence[float | None], reason: str | None = None) -> Estim
         return Estimate(float(np.mean(found)), None, None, found, why)
     low, high = bootstrap_interval(found)
     return Estimate(float(np.mean(found)), low, high, found)
+
+
+def difference(
+    ours: Sequence[float], theirs: Sequence[float], confidence: float = 0.95, seed: int = 0
+) -> Estimate:
+    """Estimate by how much the mean of one case is above that of another, one value a process.
+
+    Both are resampled, and what a resample differs by is widened as in bootstrap_interval. Below
+    three processes a side there is no interval, and no value either: a difference means nothing
+    without it.
+    """
+    sides = [np.asarray(side, dtype=np.float64) for side in (ours, theirs)]
+    if (fewest := min(map(len, sides))) < MIN_PROCESSES:
+        why = f"a difference needs {MIN_PROCESSES} processes of each case, got {fewest}"
+        return Estimate(None, None, None, (), why)
+    draws = np.random.default_rng(seed)
+    below, above = (_resampled(side, draws) for side in sides)
+    middle = float(sides[1].mean() - sides[0].mean())
+    low, high = np.percentile(above - below, [50 * (1 - confidence), 50 * (1 + confidence)])
+    return Estimate(middle, float(low), float(high), tuple(sides[1] - sides[0].mean()))
+
+
+def _resampled(sample: NDArray[np.float64], draws: np.random.Generator) -> NDArray[np.float64]:
+    n, mean = len(sample), sample.mean()
+    means = sample[draws.integers(0, n, (RESAMPLES, n))].mean(axis=1)
+    widened: NDArray[np.float64] = mean + (means - mean) * np.sqrt(n / (n - 1))
+    return widened

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from llmbench.stats import (
     bootstrap_interval,
+    difference,
     ecdf,
     effective_size,
     estimate,
@@ -149,3 +150,17 @@ def test_the_bound_holds_as_often_as_it_says() -> None:
     draws = np.random.default_rng(4)
     bounds = [percentile_at_most(draws.exponential(size=300), 90) for _ in range(500)]
     assert np.mean([bound >= -np.log(0.1) for bound in bounds]) >= 0.98
+
+
+def test_a_difference_lies_between_the_means_with_its_interval() -> None:
+    found = difference([1.0, 1.1, 0.9], [3.0, 3.2, 2.8])
+    assert found.value == pytest.approx(2.0)
+    assert found.low is not None
+    assert found.high is not None
+    assert 1.5 < found.low < 2.0 < found.high < 2.5
+
+
+def test_a_difference_of_two_processes_is_not_known() -> None:
+    found = difference([1.0, 1.1], [3.0, 3.2, 2.8])
+    assert found.value is None
+    assert "3 processes" in str(found.reason)
