@@ -83,6 +83,7 @@ def _watched(runs: Sequence[Run]) -> Iterator[tuple[str, Watched]]:
 def _watched_on(gpu: str) -> Iterator[tuple[str, Watched]]:
     yield f"{gpu} SM clock (Hz)", partial(_mean, f"{gpu}_sm_clock_hertz")
     yield f"{gpu} memory clock (Hz)", partial(_mean, f"{gpu}_memory_clock_hertz")
+    yield f"{gpu} power (W)", partial(_mean, f"{gpu}_power_instant_watts")
     yield f"{gpu} busy (%)", partial(_mean, f"{gpu}_busy_percent")
     yield f"{gpu} temperature (°C)", partial(_mean, f"{gpu}_temperature_celsius")
     yield f"{gpu} at its power cap (share)", partial(_share, f"{gpu}_throttle_reasons", POWER_CAP)

@@ -6,16 +6,27 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmbench.energy import GAINS, WALL, Unusable, has_wall
 from llmbench.run import Run
 
-__all__ = ["HARDWARE", "SOFTWARE", "Difference", "Kind", "differences", "forbids", "hardware_of"]
+__all__ = [
+    "HARDWARE",
+    "SOFTWARE",
+    "Difference",
+    "Kind",
+    "differences",
+    "energy_allowance",
+    "forbids",
+    "hardware_of",
+    "meters_of",
+]
 
 Kind = Literal["scenario", "hardware", "software", "setting"]
 
 # what a scenario may say without another thing being measured
 LABELS = {
     "name", "description", "backends", "repeats", "slo", "price_per_hour", "collect", "timeout",
-    "sweep", "quality", "keep_outputs", "gate",
+    "sweep", "quality", "keep_outputs", "gate", "energy",
 }  # fmt: skip
 HARDWARE = (
     "cpu.model", "cpu.usable_cores", "cpu.governor", "cpu.turbo", "system.machine", "gpus",
@@ -23,6 +34,7 @@ HARDWARE = (
 )  # fmt: skip
 SOFTWARE = ("llmbench", "system.python", "system.kernel", "packages", "variables")
 MOST_NAMED = 2
+ACROSS_CARDS = 0.10  # two gains of energy.GAINS, as the published ones scatter
 GPU_FACTS = ("name", "memory_bytes", "driver", "power_limit_watts", "mig")
 
 
@@ -113,3 +125,38 @@ def _flat(node: Any, at: str) -> Iterator[tuple[str, str]]:
 
 def _told(values: set[str] | None) -> str:
     return " / ".join(sorted(values)) if values else "not there"
+
+
+# -- energy ----------------------------------------------------------------------------------------
+
+
+def meters_of(run: Run) -> dict[str, tuple[str, str]]:
+    """Give how each part of a run's energy was measured, and on which device."""
+    if has_wall(run):
+        return {WALL: (WALL, "")}
+    return {
+        name: (facts["method"], facts.get("uuid", ""))
+        for name, facts in run.facts.get("energy", {}).items()
+        if not facts.get("unavailable")
+    }
+
+
+def energy_allowance(ours: Iterable[Run], theirs: Iterable[Run]) -> float:
+    """Give the share by which energies of two sides may differ though nothing does.
+
+    0 on the same devices, where a gain cancels. Raises Unusable where they cannot be compared at
+    all: measured in different ways, or on devices whose gain nobody knows.
+    """
+    sides = [{tuple(sorted(meters_of(run).items())) for run in runs} for runs in (ours, theirs)]
+    if sides[0] == sides[1]:
+        return 0.0
+    methods = [_methods(side) for side in sides]
+    if methods[0] != methods[1]:
+        raise Unusable(f"energy was measured by {methods[0]} and by {methods[1]}")
+    if GAINS.get(methods[0]) is None:
+        raise Unusable(f"how far {methods[0]} is off on two devices is not known")
+    return ACROSS_CARDS
+
+
+def _methods(side: set[Any]) -> str:
+    return " + ".join(sorted({method for meters in side for _, (method, _) in meters})) or "nothing"

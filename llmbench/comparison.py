@@ -7,14 +7,24 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from llmbench.causes import Cause, causes
-from llmbench.comparability import Difference, differences, forbids
+from llmbench.comparability import Difference, differences, energy_allowance, forbids
+from llmbench.energy import Unusable
 from llmbench.metrics import METRICS, Value, summarise
 from llmbench.run import Run
 from llmbench.stats import percentile_floor
 from llmbench.store import RunSet
 from llmbench.verdicts import Verdict, decide, discoveries
 
-__all__ = ["TOLERANCES", "CaseComparison", "Comparison", "compare", "metric_name", "values_of"]
+__all__ = [
+    "TOLERANCES",
+    "CaseComparison",
+    "Comparison",
+    "compare",
+    "is_energy",
+    "judge",
+    "metric_name",
+    "values_of",
+]
 
 # the smallest change that matters, as a share, where a scenario sets none
 TOLERANCES = {
@@ -134,21 +144,53 @@ def _compare(
     verdicts = {
         key: Verdict("not comparable", None, tolerance, reason=why_not)
         if why_not
-        else _verdict(key, sides, tolerance)
+        else _verdict(key, (ours, theirs), sides, tolerance)
         for key, tolerance in tolerances.items()
     }
     title = name if name == other else f"{name} → {other}"
     return CaseComparison(title, len(ours), len(theirs), tuple(found), verdicts)
 
 
-def _verdict(key: str, sides: Sequence[list[dict[str, Value]]], tolerance: float) -> Verdict:
+def _verdict(
+    key: str,
+    runs: tuple[list[Run], list[Run]],
+    sides: Sequence[list[dict[str, Value]]],
+    tolerance: float,
+) -> Verdict:
     name = metric_name(key)
     (ours, why), (theirs, why_too) = (values_of(name, side) for side in sides)
     if not ours or not theirs:
         return Verdict("not comparable", None, tolerance, reason=why or why_too)
+    return judge(name, runs, (ours, theirs), tolerance)
+
+
+def judge(
+    name: str,
+    runs: tuple[Sequence[Run], Sequence[Run]],
+    values: tuple[Sequence[float], Sequence[float]],
+    tolerance: float,
+) -> Verdict:
+    """Judge a metric from the processes there are.
+
+    An energy only where both sides measured it alike, and on two devices only beyond what their
+    gains may differ by.
+    """
+    try:
+        allowed = energy_allowance(*runs) if is_energy(name) else 0.0
+    except Unusable as why:
+        return Verdict("not comparable", None, tolerance, reason=str(why))
     better = METRICS[name].better
     assert better != "neither"  # noqa: S101 (no tolerance is set for such a metric)
-    return decide(ours, theirs, better, tolerance)
+    found = decide(*values, better, max(tolerance, allowed))
+    if not allowed or found.outcome in CHANGED:
+        return found
+    reason = f"two devices may tell energies {100 * allowed:.0f} % apart that are the same"
+    return replace(found, outcome="inconclusive", repeats=None, reason=reason)
+
+
+def is_energy(name: str) -> bool:
+    """Tell whether a metric is a share of an energy counter."""
+    return name.startswith("energy_")
 
 
 def values_of(name: str, summaries: Sequence[Mapping[str, Value]]) -> tuple[list[float], str]:

@@ -5,6 +5,7 @@ docs/statistics.md has the method in plain words, and how often it errs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Protocol
 
 from llmbench import campaign, store
 from llmbench.campaign import Installation, Observer
-from llmbench.comparability import Difference, differences, forbids
+from llmbench.comparability import Difference, differences, energy_allowance, forbids
 from llmbench.comparison import (
     TOLERANCES,
     CaseComparison,
     Comparison,
+    is_energy,
+    judge,
     metric_name,
     values_of,
 )
+from llmbench.energy import Unusable
 from llmbench.errors import InputError
 from llmbench.metrics import METRICS, Value, summarise
 from llmbench.run import Run
@@ -31,7 +35,6 @@ from llmbench.verdicts import (
     STAGES,
     Better,
     Verdict,
-    decide,
     discoveries,
     is_suspect,
     is_worse,
@@ -172,15 +175,15 @@ class _Trial:
         """Suspect whatever comes near its tolerance."""
         if self._why_not:
             return
-        for key, tolerance in self.tolerances.items():
+        for key in self.tolerances:
             ours, theirs, _ = self._values(key)
-            if ours and theirs and is_suspect(ours, theirs, _better(key), tolerance):
+            if ours and theirs and is_suspect(ours, theirs, _better(key), self._tolerance(key)):
                 self.open.add(key)
 
     def confirm(self, screened: int) -> None:
         """Judge what is suspected by the processes that came after the screen."""
         for key in sorted(self.open):
-            tolerance, better = self.tolerances[key], _better(key)
+            tolerance, better = self._tolerance(key), _better(key)
             ours, theirs, _ = self._values(key, after=screened)
             if not ours or not theirs:
                 continue
@@ -192,7 +195,7 @@ class _Trial:
 
     def comparison(self) -> CaseComparison:
         """Say what came of it."""
-        sides = self.runs(self.baseline), self.runs(self.candidate)
+        sides = self._sides
         return CaseComparison(
             self.case.name,
             len(sides[0]),
@@ -206,7 +209,7 @@ class _Trial:
         ours, theirs, why = self._values(key)
         if self._why_not or not ours or not theirs:
             return Verdict("not comparable", None, tolerance, reason=self._why_not or why)
-        found = decide(ours, theirs, _better(key), tolerance)
+        found = judge(metric_name(key), self._sides, (ours, theirs), tolerance)
         confirmed, p, moved = self.tested.get(key, (False, 1.0, False))
         if confirmed and moved:
             reason = "the baseline moved as well while it was measured"
@@ -236,8 +239,21 @@ class _Trial:
         return left, right, why or why_too
 
     @property
+    def _sides(self) -> tuple[list[Run], list[Run]]:
+        return self.runs(self.baseline), self.runs(self.candidate)
+
+    def _tolerance(self, key: str) -> float:
+        """Give what a metric may change by: energies of two devices by what these are off."""
+        if not is_energy(metric_name(key)):
+            return self.tolerances[key]
+        try:
+            return max(self.tolerances[key], energy_allowance(*self._sides))
+        except Unusable:
+            return math.inf
+
+    @property
     def _differences(self) -> list[Difference]:
-        sides = self.runs(self.baseline), self.runs(self.candidate)
+        sides = self._sides
         return differences(*sides) if all(sides) else []
 
     @property

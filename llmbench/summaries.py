@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench import store
-from llmbench.comparability import HARDWARE, SOFTWARE
+from llmbench.comparability import HARDWARE, SOFTWARE, meters_of
 from llmbench.errors import InputError
 from llmbench.metrics import summarise
 from llmbench.run import Run
@@ -51,6 +51,10 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
         },
         "effective": first.account.get("effective", {}),
         "schedule": first.facts.get("schedule_sha256"),
+        "energy": {
+            name: {"method": method, "uuid": uuid}
+            for name, (method, uuid) in meters_of(first).items()
+        },
         "processes": [run.repeat for run in runs],
         "metrics": {
             name: {
@@ -135,7 +139,7 @@ def runs_of(case: dict[str, Any], began_at: str) -> list[Run]:
         began_at=began_at,
         environment=case["environment"],
         account={"effective": case["effective"]},
-        facts={"schedule_sha256": case["schedule"]},
+        facts={"schedule_sha256": case["schedule"], "energy": case.get("energy", {})},
     )
     return [
         replace(

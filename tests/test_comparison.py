@@ -136,3 +136,44 @@ def test_keys_are_short_for_metrics() -> None:
     with pytest.raises(KeyError):
         metric_name("tftt_p50")
     assert all(METRICS[metric_name(key)].better != "neither" for key in TOLERANCES)
+
+
+# -- energy ----------------------------------------------------------------------------------------
+
+JOULES = {"energy_joules_per_output_token": 0.03}
+
+
+def with_energy(by: float, uuid: str, method: str = "nvml-counter") -> RunSet:
+    runs = [
+        replace(
+            run("x", n, ttft), summary={"energy_joules_per_output_token": (by * ttft, 100)},
+            facts={"energy": {"gpu0": {"method": method, "uuid": uuid, "unavailable": None}}},
+        )
+        for n, ttft in enumerate(SIX, 1)
+    ]  # fmt: skip
+    return replace(run_set("e", x=SIX), runs=tuple(runs))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "outcome"),
+    [
+        (with_energy(1.07, "GPU-1"), "regression"),
+        (with_energy(1.07, "GPU-2"), "inconclusive"),
+        (with_energy(1.3, "GPU-2"), "regression"),
+        (with_energy(1.0, "GPU-2"), "inconclusive"),
+        (with_energy(1.0, "GPU-1"), "equivalent"),
+        (with_energy(1.3, "GPU-1", "wall"), "not comparable"),
+    ],
+)
+def test_energies_of_two_cards_are_told_apart_beyond_their_gains_only(
+    candidate: RunSet, outcome: str
+) -> None:
+    found = compare(with_energy(1.0, "GPU-1"), candidate, JOULES)
+    assert found.cases[0].verdicts["energy_joules_per_output_token"].outcome == outcome
+
+
+def test_energies_by_methods_of_unknown_gain_are_not_compared_between_devices() -> None:
+    found = compare(with_energy(1.0, "a", "rapl"), with_energy(2.0, "b", "rapl"), JOULES)
+    verdict = found.cases[0].verdicts["energy_joules_per_output_token"]
+    assert verdict.outcome == "not comparable"
+    assert "not known" in verdict.reason
