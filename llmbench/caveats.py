@@ -10,6 +10,8 @@ __all__ = [
     "Caveat",
     "counted_by_tokenizer",
     "ended_early",
+    "energy_disagrees",
+    "energy_unverified",
     "few_repeats",
     "harness",
     "imported",
@@ -21,6 +23,7 @@ __all__ = [
     "quality_unknown",
     "recompiled",
     "requests_failed",
+    "short_energy_window",
     "slow_packed_dtype",
     "slowed",
     "uneven_chunks",
@@ -196,6 +199,34 @@ def never_steady(method: str) -> Caveat:
         "never-steady",
         f"Latencies were not seen to become steady ({method}), so no warm-up was cut.",
         "Send more requests, or fewer a second: a queue that grows has no steady state.",
+    )
+
+
+def short_energy_window(seconds: float, least: float) -> Caveat:
+    """Say that energy was counted for a short time."""
+    return Caveat(
+        "short-energy-window",
+        f"Energy was counted for {seconds:.1f} s; {least:.0f} s or more blur what sampling does.",
+        "Send more requests, or read the joules as an indication only.",
+    )
+
+
+def energy_unverified(part: str) -> Caveat:
+    """Say that nothing stands beside an energy counter."""
+    return Caveat(
+        "energy-unverified",
+        f"The energy counter of {part} was not held against its power, which was not seen often"
+        " enough.",
+        "Add `gpu` to `collect`, or measure for longer.",
+    )
+
+
+def energy_disagrees(part: str, share: float) -> Caveat:
+    """Say that an energy counter and the integrated power are apart."""
+    return Caveat(
+        "energy-disagrees",
+        f"The energy counter of {part} and its integrated power are {100 * share:.0f} % apart.",
+        "Beyond 10 % the energy would be invalid; compare it on the same card only.",
     )
 
 

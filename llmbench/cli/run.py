@@ -22,9 +22,11 @@ examples:
   llmbench run scenarios/default.yaml --set load.rate=8 --set repeats=5
   llmbench run scenarios/default.yaml --out results/tonight --json > tonight.json
   llmbench run --resume results/tonight            go on after Ctrl-C, a crash or a failed run
+  llmbench run scenarios/default.yaml --require energy     fail where joules are not known
 
 exit codes:
-  0 every run was measured   1 some run failed   2 bad input   130 interrupted, finished runs kept
+  0 every run was measured   1 some run failed, or lacks what is required   2 bad input
+  130 interrupted, finished runs kept
 """
 
 
@@ -45,6 +47,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--out", type=Path, metavar="DIR", help="new results folder (results/NAME-DATE)"
     )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="do what a folder still lacks")
+    parser.add_argument(
+        "--require",
+        choices=["energy"],
+        action="append",
+        default=[],
+        help="fail, with all results written, where a run could not be measured in this",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only check and list the runs")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no table")
@@ -66,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         _say_interrupted(store.read(run_set.folder))
         raise
     _show(run_set, arguments)
-    return _exit_code(run_set)
+    return _exit_code(run_set, arguments.require)
 
 
 def _begin(arguments: argparse.Namespace) -> RunSet:
@@ -125,14 +134,27 @@ def _say_interrupted(run_set: RunSet) -> None:
     )
 
 
-def _exit_code(run_set: RunSet) -> int:
+def _exit_code(run_set: RunSet, required: list[str]) -> int:
     failures = _failures(run_set)
-    for failure in failures:
-        print(f"llmbench: {failure['run']} failed: {failure['message']}", file=sys.stderr)
-    breached = _breaches(run_set)
-    for breach in breached:
-        print(f"llmbench: {breach}", file=sys.stderr)
-    return 2 if any(f["kind"] == "bad-input" for f in failures) else int(bool(failures or breached))
+    told = [f"{failure['run']} failed: {failure['message']}" for failure in failures]
+    told += _breaches(run_set)
+    told += _without_energy(run_set) if "energy" in required else []
+    for each in told:
+        print(f"llmbench: {each}", file=sys.stderr)
+    return 2 if any(f["kind"] == "bad-input" for f in failures) else int(bool(told))
+
+
+def _without_energy(run_set: RunSet) -> list[str]:
+    """Name the runs whose joules are not known, with the reasons."""
+    from llmbench.metrics import summarise
+
+    measured = [run for run in run_set.runs if not run.failure]
+    found = {run.name: summarise(run)["energy_joules_per_output_token"] for run in measured}
+    return [
+        f"{name}: --require energy: {value.reason}"
+        for name, value in found.items()
+        if value.value is None
+    ]
 
 
 def _breaches(run_set: RunSet) -> list[str]:

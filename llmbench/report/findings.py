@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmbench import caveats
 from llmbench.caveats import Caveat
+from llmbench.energy import AGREES_WITHIN
 from llmbench.metrics import LATENCIES, commonest_error
 from llmbench.report.results import CaseResults, Results
 from llmbench.run import Failure
@@ -94,6 +95,7 @@ def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
         yield from _failures(case)
         yield from _harness(case)
         yield from _sample_sizes(case)
+        yield from _energy(case)
 
 
 def _failures(case: CaseResults) -> Iterator[Caveat]:
@@ -119,3 +121,16 @@ def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:
     for n, names in too_few.items():
         label = f"p{GATED_PERCENT} of {', '.join(names)}"
         yield caveats.unsupported_percentile(label, n, percentile_floor(GATED_PERCENT))
+
+
+def _energy(case: CaseResults) -> Iterator[Caveat]:
+    """Doubt energies of short windows, and counters that nothing or something else speaks for."""
+    measured = [part for parts in case.energy_parts for part in parts]
+    short = [part for part in measured if part.seconds < part.least_seconds]
+    for part in sorted(short, key=lambda part: part.seconds)[:1]:
+        yield caveats.short_energy_window(part.seconds, part.least_seconds)
+    for part in {part.name: part for part in measured if part.method == "nvml-counter"}.values():
+        if part.disagreement is None:
+            yield caveats.energy_unverified(part.name)
+        elif part.disagreement > AGREES_WITHIN:
+            yield caveats.energy_disagrees(part.name, part.disagreement)

@@ -13,7 +13,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.metrics import LATENCIES
-from llmbench.report import asked, charts, embed, findings, load_tables, palette, tables, tradeoffs
+from llmbench.report import (
+    asked,
+    charts,
+    embed,
+    energy_tables,
+    findings,
+    load_tables,
+    palette,
+    tables,
+    tradeoffs,
+)
 from llmbench.report.answer import answer, completeness
 from llmbench.report.attention import attention_charts
 from llmbench.report.charts import Chart
@@ -92,6 +102,12 @@ def _content(results: Results) -> dict[str, Any]:
         "cold_start": (charts.cold_start(results), tables.cold_start(results)),
         "memory": tables.memory(results),
         "attention": attention_charts(results),
+        "energy": energy_tables.energy(results),
+        "energy_details": [
+            made
+            for make in (energy_tables.phases, energy_tables.budget)
+            if (made := make(results)).rows
+        ],
         "quality": (tradeoffs.pareto(results), tables.quality(results)),
         "settings": tables.settings(results),
         "environment": tables.environment(results),

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench import energy
+from llmbench.energy import Part, Unusable
 from llmbench.health import Health, judge, worst
 from llmbench.metrics import Observed, Value, across_summaries, parts, summarise
 from llmbench.run import Run
@@ -73,6 +75,15 @@ class CaseResults:
         """The worst that the harness did to any process."""
         return worst([judge(*it) for it in zip(self.runs, self.summaries, strict=True)])
 
+    @cached_property
+    def energy_parts(self) -> list[list[Part]]:
+        """The energy of each process that has one, counter by counter."""
+        return [
+            parts
+            for run, observed in zip(self.runs, self.observed, strict=True)
+            if (parts := _energy_parts(run, observed))
+        ]
+
     def fewest(self, metric: str) -> int:
         """Tell the smallest sample that any process has behind a metric."""
         return min((summary[metric].n for summary in self.summaries), default=0)
@@ -86,6 +97,13 @@ class CaseResults:
     def failed_requests(self) -> int:
         """Count the measured requests that failed or were not finished."""
         return sum(int(summary["failed_requests"].value or 0) for summary in self.summaries)
+
+
+def _energy_parts(run: Run, observed: Observed) -> list[Part]:
+    try:
+        return energy.parts(run, observed.window)
+    except Unusable:  # the metrics have the reason
+        return []
 
 
 @dataclass(frozen=True)

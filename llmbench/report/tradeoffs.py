@@ -18,7 +18,7 @@ __all__ = ["frontier", "pareto"]
 
 QUALITY = "kl_divergence"
 COSTS = ("output_tokens_per_second", "memory_weights_bytes")
-ENERGY = "No energy is drawn: it is not among the metrics of this run set."
+ENERGY = "energy_joules_per_output_token"
 
 Point = tuple[float, float]
 
@@ -39,8 +39,10 @@ def frontier(points: Sequence[Point], better: str) -> list[Point]:
 def pareto(results: Results) -> Chart:
     """Draw each case by what it costs and how far its outputs are from the reference's."""
     known = [c for c in results.measured if c.estimates[QUALITY].value is not None]
-    figure = make_subplots(rows=1, cols=len(COSTS), shared_yaxes=True, horizontal_spacing=0.08)
-    for column, cost in enumerate(COSTS, start=1):
+    metered = [case for case in known if case.estimates[ENERGY].value is not None]
+    costs = (*COSTS, ENERGY) if metered else COSTS
+    figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.08)
+    for column, cost in enumerate(costs, start=1):
         drawn = [case for case in known if case.estimates[cost].value is not None]
         points = [(_value(case, cost), _value(case, QUALITY)) for case in drawn]
         figure.add_trace(_line(frontier(points, METRICS[cost].better)), row=1, col=column)
@@ -52,11 +54,18 @@ def pareto(results: Results) -> Chart:
     figure.update_layout(layout(height=360, yaxis={"title": {"text": unit}, "rangemode": "tozero"}))
     says = (
         "Lower says more of what the reference says; right is faster in the first panel, left is "
-        f"smaller in the second. The dashed line joins the cases that no other beats. {ENERGY}"
+        f"smaller in the second{_energy_says(metered)} The dashed line joins the cases that no "
+        "other beats."
     )
     reasons = {case.estimates[QUALITY].reason or "" for case in results.measured}
     empty = "" if known else f"Not known: {'; '.join(sorted(reasons))}."
     return Chart("pareto", "Speed and memory against quality", figure, says, empty=empty)
+
+
+def _energy_says(metered: Sequence[CaseResults]) -> str:
+    if metered:
+        return ", and takes less energy in the third."
+    return "; no energy is drawn, since none of these cases has a figure for it."
 
 
 def _value(case: CaseResults, metric: str) -> float:
@@ -74,7 +83,7 @@ def _line(points: Sequence[Point]) -> go.Scatter:
 
 
 def _mark(case: CaseResults, cost: str) -> go.Scatter:
-    told = (*COSTS, QUALITY, "perplexity_ratio", "top1_agreement")
+    told = (*COSTS, ENERGY, QUALITY, "perplexity_ratio", "top1_agreement")
     lines = [f"{METRICS[name].label}: {_shown(case, name)}" for name in told]
     marker: dict[str, Any] = {"size": 12, "color": palette.case_colour(case.index)}
     return go.Scatter(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbench.record import Series
 from llmbench.report import tables, tradeoffs
 from llmbench.report.results import Results
 from llmbench.run import QUALITY_SCHEMA, Answer, Quality
@@ -56,6 +57,21 @@ def test_each_case_stands_at_its_cost_and_its_divergence(two: Results) -> None:
     speeds = [case.estimates["output_tokens_per_second"].value for case in two.measured]
     assert [(mark.x[0], mark.y[0]) for mark in marks[:2]] == [(speeds[0], 0.0), (speeds[1], 0.25)]
     assert {mark.x[0] for mark in marks[2:]} == {12 * 2**20}
+
+
+def test_energy_is_a_third_panel_where_it_is_known(make: Any, tmp_path: Path) -> None:
+    times = tuple(n / 10 for n in range(400))
+    counter = Series("gpu0_energy_joules", "J", "measured", times, tuple(90 * t for t in times))
+    plan = make.planned("metered", 1)
+    run = make.run_of(plan, make.serve(1), quality=quality(0.1, 1.0), series=(counter,))
+    chart = tradeoffs.pareto(Results(make.store_run_set(tmp_path / "set", [plan], [run])))
+    marks = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
+    assert len(marks) == 3
+    assert "third" in chart.says
+
+
+def test_without_energy_there_is_no_panel_for_it(two: Results) -> None:
+    assert "no energy is drawn" in tradeoffs.pareto(two).says
 
 
 def test_the_table_of_quality_names_the_reference(two: Results) -> None:
