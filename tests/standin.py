@@ -28,6 +28,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import math
+import os
 import shutil
 import subprocess
 import time
@@ -54,7 +55,7 @@ ALWAYS = -math.inf
 NEVER = math.inf
 
 # NVML's types of field values.
-VALUE_TYPES = ("double", "unsigned", "ulong", "ulonglong", "longlong", "int", "ushort")
+VALUE_TYPES = ("double", "unsigned", "ulong", "ulonglong", "longlong", "int")
 
 
 @dataclass
@@ -206,7 +207,9 @@ class Standin:
         """Give the variables that show other processes this driver; their second 0 is now."""
         self.origin = time.monotonic()
         self.apply()
-        return {"LD_LIBRARY_PATH": str(self.library), "STANDIN_NVML": str(self.config)}
+        before = os.environ.get("LD_LIBRARY_PATH")
+        folders = os.pathsep.join([str(self.library), *([before] if before else [])])
+        return {"LD_LIBRARY_PATH": folders, "STANDIN_NVML": str(self.config)}
 
     def true_joules(self, device: int, begin: float, end: float) -> float:
         """Give what a card really took between two seconds of its curve."""

@@ -90,27 +90,27 @@ static double watts(const Device *d, double at) {
     return found;
 }
 
-/* Integrate watts, or where `over` is given the seconds above it, from second 0 to `at`. */
-static double integral(const Device *d, double at, const double *over) {
+/* Integrate watts, or where `over` is given the seconds above it, from one second to another. */
+static double integral(const Device *d, double since, double until, const double *over) {
     double sum = 0;
     for (size_t i = 0; i < d->pieces; i++) {
         double begin = i ? d->curve[i].at : -INFINITY;
         double end = i + 1 < d->pieces ? d->curve[i + 1].at : INFINITY;
         double height = over ? d->curve[i].watts > *over : d->curve[i].watts;
-        sum += height * (within(at, begin, end) - within(0, begin, end));
+        sum += height * (within(until, begin, end) - within(since, begin, end));
     }
     return sum;
 }
 
 static double mean_watts(const Device *d, double begin, double end) {
-    return (integral(d, end, NULL) - integral(d, begin, NULL)) / (end - begin);
+    return integral(d, begin, end, NULL) / (end - begin);
 }
 
 static double counter_joules(const Device *d) {
     double at = updated(now(), d->counter_period, d->counter_lag);
     if (at >= d->counter_reset_at)
-        return d->counter_gain * (integral(d, at, NULL) - integral(d, d->counter_reset_at, NULL));
-    return d->counter_start_joules + d->counter_gain * integral(d, at, NULL);
+        return d->counter_gain * integral(d, d->counter_reset_at, at, NULL);
+    return d->counter_start_joules + d->counter_gain * integral(d, 0, at, NULL);
 }
 
 static double instant_watts(const Device *d) {

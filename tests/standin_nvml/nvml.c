@@ -156,7 +156,7 @@ int nvmlDeviceGetTotalEnergyConsumption(Device *d, unsigned long long *millijoul
 
 /* -- fields ------------------------------------------------------------------------------------ */
 
-enum { DOUBLE, UNSIGNED, UNSIGNED_LONG, UNSIGNED_LONG_LONG, LONG_LONG, INT, UNSIGNED_SHORT };
+enum { DOUBLE, UNSIGNED, UNSIGNED_LONG, UNSIGNED_LONG_LONG, LONG_LONG, INT };
 
 typedef struct {
     uint32_t id, scope;
@@ -169,7 +169,6 @@ typedef struct {
         unsigned long long ull;
         long long sll;
         int si;
-        unsigned short us;
     } value;
 } FieldValue;
 
@@ -182,7 +181,6 @@ static void put(FieldValue *to, unsigned type, double value) {
     if (type == UNSIGNED_LONG_LONG) to->value.ull = (unsigned long long)value;
     if (type == LONG_LONG) to->value.sll = (long long)value;
     if (type == INT) to->value.si = (int)value;
-    if (type == UNSIGNED_SHORT) to->value.us = (unsigned short)value;
 }
 
 static int answer_field(const Device *d, FieldValue *to) {
@@ -192,7 +190,7 @@ static int answer_field(const Device *d, FieldValue *to) {
     if (d->card) return NOT_SUPPORTED;
     switch (to->id) {
     case 74: /* NVML_FI_DEV_PERF_POLICY_POWER, in nanoseconds */
-        put(to, UNSIGNED_LONG_LONG, floor(1e9 * integral(d, now(), &d->cap_watts) + 1e-3));
+        put(to, UNSIGNED_LONG_LONG, floor(1e9 * integral(d, 0, now(), &d->cap_watts) + 1e-3));
         return SUCCESS;
     case 83: /* NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION, in millijoules */
         put(to, UNSIGNED_LONG_LONG, floor(1e3 * counter_joules(d) + 1e-6));
