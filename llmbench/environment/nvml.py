@@ -7,7 +7,10 @@ from typing import Any
 
 from llmbench.environment.reading import Missing, Reader
 
-__all__ = ["describe_gpus", "open_nvml"]
+__all__ = ["describe_gpus", "open_nvml", "virtualization"]
+
+# nvmlGpuVirtualizationMode_t, by its numbers.
+MODES = ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")
 
 
 def open_nvml() -> Any:
@@ -26,24 +29,34 @@ def open_nvml() -> Any:
 def describe_gpus(nvml: Any, reader: Reader) -> list[dict[str, Any]]:
     """Describe every GPU of the machine; what one does not tell is None with NVML's words."""
     return [
-        reader.read_all(f"gpus.{index}", _questions(nvml, nvml.nvmlDeviceGetHandleByIndex(index)))
-        for index in range(nvml.nvmlDeviceGetCount())
+        reader.read_all(f"gpus.{index}", _questions(nvml, index))
+        for index in range(_worded(nvml, nvml.nvmlDeviceGetCount)())
     ]
 
 
-def _questions(nvml: Any, handle: Any) -> dict[str, Callable[[], Any]]:
+def _questions(nvml: Any, index: int) -> dict[str, Callable[[], Any]]:
+    def card() -> Any:  # asked for each time, since a card that is lost has no handle
+        return nvml.nvmlDeviceGetHandleByIndex(index)
+
     asked: dict[str, Callable[[], Any]] = {
-        "name": lambda: nvml.nvmlDeviceGetName(handle),
-        "uuid": lambda: nvml.nvmlDeviceGetUUID(handle),
-        "memory_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total,
+        "name": lambda: nvml.nvmlDeviceGetName(card()),
+        "uuid": lambda: nvml.nvmlDeviceGetUUID(card()),
+        "memory_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(card()).total,
         "driver": nvml.nvmlSystemGetDriverVersion,
         "cuda_driver": lambda: _cuda_version(nvml.nvmlSystemGetCudaDriverVersion_v2()),
-        "power_limit_watts": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3,
-        "persistence": lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle)),
-        "ecc": lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0]),
-        "mig": lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0]),
+        "power_limit_watts": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(card()) / 1e3,
+        "persistence": lambda: bool(nvml.nvmlDeviceGetPersistenceMode(card())),
+        "ecc": lambda: bool(nvml.nvmlDeviceGetEccMode(card())[0]),
+        "mig": lambda: bool(nvml.nvmlDeviceGetMigMode(card())[0]),
+        "virtualization": lambda: virtualization(nvml, card()),
     }
     return {name: _worded(nvml, how) for name, how in asked.items()}
+
+
+def virtualization(nvml: Any, handle: Any) -> str:
+    """Tell how a card is shown to this machine: none, passthrough, vgpu, ... Raises NVMLError."""
+    mode: int = nvml.nvmlDeviceGetVirtualizationMode(handle)
+    return MODES[mode] if mode < len(MODES) else str(mode)
 
 
 def _cuda_version(number: int) -> str:

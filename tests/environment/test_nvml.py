@@ -1,78 +1,75 @@
-"""How cards are described, by a simulated NVML."""
+"""What the NVIDIA driver says of the cards of a machine."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
+from standin import MakeStandin, StandinGpu
 
 from llmbench.environment import nvml
 from llmbench.environment.reading import Missing, Reader
 
-
-class NvmlError(Exception):
-    pass
-
-
-class OneCard:
-    """The part of NVML that describes cards, with known answers."""
-
-    NVMLError = NvmlError
-
-    def __getattr__(self, name: str) -> Any:
-        answers = {
-            "nvmlDeviceGetCount": 1,
-            "nvmlDeviceGetHandleByIndex": "card",
-            "nvmlDeviceGetName": "NVIDIA H100 80GB HBM3",
-            "nvmlDeviceGetUUID": "GPU-1",
-            "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=80 * 2**30),
-            "nvmlSystemGetDriverVersion": "570.86",
-            "nvmlSystemGetCudaDriverVersion_v2": 12080,
-            "nvmlDeviceGetEnforcedPowerLimit": 700_000,
-            "nvmlDeviceGetPersistenceMode": 1,
-            "nvmlDeviceGetMigMode": [0, 1],
-        }
-        return lambda *_: answers[name] if name in answers else self._refuse()
-
-    def _refuse(self) -> None:
-        raise NvmlError("Not Supported")
+H100: dict[str, Any] = {
+    "name": "NVIDIA H100 80GB HBM3",
+    "uuid": "GPU-1",
+    "memory_bytes": 80 * 2**30,
+    "driver": "580.65.06",
+    "cuda_driver": "13.0",
+    "power_limit_watts": 700.0,
+    "persistence": True,
+    "ecc": True,
+    "mig": False,
+    "virtualization": "none",
+}
 
 
-def test_a_card_is_described_and_what_it_does_not_tell_has_nvmls_words() -> None:
+def described() -> tuple[list[dict[str, Any]], dict[str, str]]:
     reader = Reader()
-    assert nvml.describe_gpus(OneCard(), reader) == [
-        {
-            "name": "NVIDIA H100 80GB HBM3",
-            "uuid": "GPU-1",
-            "memory_bytes": 80 * 2**30,
-            "driver": "570.86",
-            "cuda_driver": "12.8",
-            "power_limit_watts": 700.0,
-            "persistence": True,
-            "ecc": None,
-            "mig": False,
-        }
-    ]
-    assert reader.reasons == {"gpus.0.ecc": "NVML: Not Supported"}
+    return nvml.describe_gpus(nvml.open_nvml(), reader), reader.reasons
+
+
+def test_a_card_is_described(standin: MakeStandin) -> None:
+    standin([StandinGpu(name="NVIDIA H100 80GB HBM3", uuid="GPU-1")])
+    assert described() == ([H100], {})
+
+
+def test_what_a_card_does_not_tell_has_nvmls_words(standin: MakeStandin) -> None:
+    standin([StandinGpu(faults={"nvmlDeviceGetEccMode": pynvml.NVML_ERROR_NOT_SUPPORTED})])
+    (card,), reasons = described()
+    assert card["ecc"] is None
+    assert reasons == {"gpus.0.ecc": "NVML: Not Supported"}
+
+
+def test_a_lost_card_is_unknown_and_its_neighbour_is_described(standin: MakeStandin) -> None:
+    standin([StandinGpu(lost_from=0.0), StandinGpu(name=H100["name"], uuid="GPU-1")])
+    (lost, other), reasons = described()
+    assert (lost["name"], reasons["gpus.0.name"]) == (None, "NVML: GPU is lost")
+    assert other == H100
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        ("NVMLError_LibraryNotFound", "no NVIDIA driver: NVML Shared Library Not Found"),
-        ("NVMLError_DriverNotLoaded", "the NVIDIA driver does not answer: Driver Not Loaded"),
-    ],
+    ("number", "word"), [(0, "none"), (1, "passthrough"), (2, "vgpu"), (3, "host-vgpu"), (9, "9")]
 )
-def test_without_a_driver_there_is_a_reason(
-    monkeypatch: pytest.MonkeyPatch, error: str, reason: str
+def test_how_a_card_is_shown_to_this_machine_has_a_word(
+    standin: MakeStandin, number: int, word: str
 ) -> None:
-    import pynvml  # noqa: PLC0415 (only these two tests need it)
+    standin([StandinGpu(virtualization=number)])
+    asked = nvml.open_nvml()
+    assert nvml.virtualization(asked, asked.nvmlDeviceGetHandleByIndex(0)) == word
 
+
+def test_a_driver_that_does_not_answer_is_the_reason(standin: MakeStandin) -> None:
+    standin(init_code=pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+    with pytest.raises(Missing, match=r"^the NVIDIA driver does not answer: Driver Not Loaded$"):
+        nvml.open_nvml()
+
+
+def test_without_a_driver_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing() -> None:
-        raise getattr(pynvml, error)
+        raise pynvml.NVMLError_LibraryNotFound
 
     monkeypatch.setattr(pynvml, "nvmlInit", failing)
-    with pytest.raises(Missing) as caught:
+    with pytest.raises(Missing, match=r"^no NVIDIA driver: NVML Shared Library Not Found$"):
         nvml.open_nvml()
-    assert str(caught.value) == reason
