@@ -88,6 +88,9 @@ def _watched_on(gpu: str) -> Iterator[tuple[str, Watched]]:
     yield f"{gpu} temperature (°C)", partial(_mean, f"{gpu}_temperature_celsius")
     yield f"{gpu} at its power cap (share)", partial(_share, f"{gpu}_throttle_reasons", POWER_CAP)
     yield f"{gpu} throttled (share)", partial(_share, f"{gpu}_throttle_reasons", THROTTLED)
+    yield f"{gpu} SMs active (%)", partial(_mean, f"{gpu}_sm_active_percent")
+    yield f"{gpu} tensor cores active (%)", partial(_mean, f"{gpu}_tensor_active_percent")
+    yield f"{gpu} DRAM bandwidth used (%)", partial(_mean, f"{gpu}_dram_active_percent")
 
 
 def _at(part: str, *path: Any) -> float | None:

@@ -203,12 +203,14 @@ def test_a_failed_run_has_every_metric_without_a_value() -> None:
 
 
 def test_a_series_is_averaged_over_the_window_only() -> None:
-    series = Series("gpu0_power_watts", "W", "measured", (0.0, 1.0, 2.0), (10.0, 30.0, 50.0))
+    series = Series(
+        "gpu0_power_average_watts", "W", "measured", (0.0, 1.0, 2.0), (10.0, 30.0, 50.0)
+    )
     assert series_mean(series, (0.5, 2.5)).value == 40.0
 
 
 def test_an_unavailable_series_has_no_average_but_a_reason() -> None:
-    mean = series_mean(Series.unavailable("gpu0_power_watts", "W", "no NVML"), None)
+    mean = series_mean(Series.unavailable("gpu0_power_average_watts", "W", "no NVML"), None)
     assert (mean.value, mean.reason) == (None, "no NVML")
 
 

@@ -47,7 +47,7 @@ def empty(tmp_path: Path) -> RunSet:
 def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
     series = (
         Series("cpu_percent", "%", "measured", (0.0, 0.1), (50.0, 75.0)),
-        Series.unavailable("gpu0_power_watts", "W", "no NVML"),
+        Series.unavailable("gpu0_power_average_watts", "W", "no NVML"),
     )
     written = run(
         records=records_table([RECORD]), series=series, environment={"cpu": "x"},

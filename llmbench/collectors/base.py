@@ -23,7 +23,7 @@ class CollectorOptions(plugins.Options):
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A name and unit under which readings are stored, e.g. ``gpu0_power_watts`` in ``W``.
+    """A name and unit under which readings are stored, e.g. ``gpu0_power_average_watts`` in ``W``.
 
     ``unavailable`` is the reason why it cannot be read here, or None.
     """

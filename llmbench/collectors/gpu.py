@@ -1,35 +1,34 @@
-"""NVIDIA GPUs through NVML: busy time, memory, power, clocks, temperature and throttling."""
+"""NVIDIA GPUs through NVML: busy time, activity, memory, power, clocks, heat and throttling."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psutil
 
 from llmbench.caveats import Caveat
-from llmbench.collectors import gpu_readings
 from llmbench.collectors.base import CollectorOptions, Conclusion, Probe, Quantity
 from llmbench.collectors.gpu_devices import Device, order_is_sure, visible_devices
-from llmbench.collectors.gpu_readings import READINGS, Reading
+from llmbench.collectors.gpu_gpm import ACTIVITIES, NoGpm, open_gpm
+from llmbench.collectors.gpu_readings import READINGS
+from llmbench.collectors.gpu_watched import Watched
 from llmbench.collectors.proc import Tree
 from llmbench.environment.nvml import open_nvml
 from llmbench.environment.reading import Missing
 
 __all__ = ["Gpu", "GpuProbe", "NoGpuProbe"]
 
-OF_CARD = "it belongs to the whole card, and this is one MIG instance of it"
-
 
 class Gpu:
     """NVIDIA GPUs through NVML; quantities that a machine does not have are null with the reason.
 
     Busy time is the share of time with some kernel running: it is 100 % with one multiprocessor
-    at work, and so is no utilization. Devices are those that CUDA shows the process, numbered as
-    CUDA does. Memory is what the driver gave to all processes, contexts included.
+    at work, and so is no utilization; the activities of GPM are. Devices are those that CUDA shows
+    the process, numbered as CUDA does. Memory is what the driver gave to all processes, contexts
+    included. docs/telemetry.md tells what each quantity is.
     """
 
     class Options(CollectorOptions):
@@ -45,13 +44,19 @@ class Gpu:
             nvml = open_nvml()
         except Missing as why:
             return NoGpuProbe(str(why))
-        devices = visible_devices(nvml, visible)
-        if not devices:
-            return NoGpuProbe(f"CUDA_VISIBLE_DEVICES={visible!r} names no GPU of this machine")
-        sure = order_is_sure(nvml, visible, os.environ.get("CUDA_DEVICE_ORDER"))
-        tree = Tree(pid)
-        probe = GpuProbe(nvml, devices, lambda: tree.pids(time.monotonic()))
-        return probe if sure else UnsureOrder(probe)
+        try:
+            return _opened(nvml, visible, Tree(pid))
+        except nvml.NVMLError as error:  # a card that is lost has no handle
+            return NoGpuProbe(f"NVML: {error}")
+
+
+def _opened(nvml: Any, visible: str | None, tree: Tree) -> Probe:
+    devices = visible_devices(nvml, visible)
+    if not devices:
+        return NoGpuProbe(f"CUDA_VISIBLE_DEVICES={visible!r} names no GPU of this machine")
+    sure = order_is_sure(nvml, visible, os.environ.get("CUDA_DEVICE_ORDER"))
+    probe = GpuProbe(nvml, devices, lambda: tree.pids(time.monotonic()))
+    return probe if sure else UnsureOrder(probe)
 
 
 class NoGpuProbe:
@@ -62,14 +67,15 @@ class NoGpuProbe:
 
     def quantities(self) -> Sequence[Quantity]:
         """List what would be read, each with the reason why it is not."""
-        return [Quantity(f"gpu0_{r.name}", r.unit, self._why) for r in READINGS]
+        readings = [Quantity(f"gpu0_{r.name}", r.unit, self._why) for r in READINGS]
+        return [*readings, *NoGpm(self._why).quantities("gpu0")]
 
     def begin(self) -> None:
         """Note nothing."""
 
     def read(self) -> Sequence[float | None]:
         """Read nothing."""
-        return [None] * len(READINGS)
+        return [None] * (len(READINGS) + len(ACTIVITIES))
 
     def conclude(self) -> Conclusion:
         """Say that there is nothing to say."""
@@ -87,10 +93,16 @@ class GpuProbe:
         nvml: Any,
         devices: Sequence[Device],
         own_pids: Callable[[], frozenset[int]],
+        *,
         is_here: Callable[[int], bool] = psutil.pid_exists,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._own_pids = own_pids
-        self._devices = [_Watched(nvml, device, is_here) for device in devices]
+        self._devices = [
+            Watched(nvml, device, open_gpm(nvml, device, now, sleep), is_here, now)
+            for device in devices
+        ]
 
     def quantities(self) -> Sequence[Quantity]:
         """List what each reading holds."""
@@ -107,9 +119,9 @@ class GpuProbe:
         return [value for each in self._devices for value in each.read()]
 
     def conclude(self) -> Conclusion:
-        """Give devices and limits over the window, and doubts about throttling and neighbours."""
+        """Give devices and limits over the window, and doubts about the devices."""
         own = self._own_pids()
-        facts = [each.facts(own) for each in self._devices]
+        facts = [each.conclude(own) for each in self._devices]
         return Conclusion({"gpus": facts}, tuple(_doubts(facts)))
 
 
@@ -126,74 +138,6 @@ class UnsureOrder:
         return Conclusion(concluded.facts, (*concluded.caveats, _unsure_order()))
 
 
-class _Watched:
-    """One device, and what has been seen of it."""
-
-    def __init__(self, nvml: Any, device: Device, is_here: Callable[[int], bool]) -> None:
-        self._nvml = nvml
-        self._device = device
-        self._is_here = is_here
-        self._unavailable = {reading.name: self._why_not(reading) for reading in READINGS}
-        self._failed: Counter[tuple[str, str]] = Counter()
-        self._masks: Counter[int] = Counter()
-
-    def _why_not(self, reading: Reading) -> str | None:
-        if reading.of_card and self._device.is_instance:
-            return OF_CARD
-        try:
-            reading.ask(self._nvml, self._device.handle)
-        except self._nvml.NVMLError as error:
-            return f"NVML: {error}"
-        return None
-
-    def quantities(self) -> Iterator[Quantity]:
-        for reading in READINGS:
-            name = f"gpu{self._device.index}_{reading.name}"
-            yield Quantity(name, reading.unit, self._unavailable[reading.name])
-
-    def begin(self, own: frozenset[int]) -> None:
-        self._limited = gpu_readings.limit_seconds(self._nvml, self._device.handle)
-        self._others = self._count_others(own)
-
-    def read(self) -> Iterator[float | None]:
-        for reading in READINGS:
-            value = None if self._unavailable[reading.name] else self._ask(reading)
-            if reading.name == "throttle_reasons" and value is not None:
-                self._masks[int(value)] += 1
-            yield value
-
-    def _ask(self, reading: Reading) -> float | None:
-        try:
-            return float(reading.ask(self._nvml, self._device.handle))
-        except self._nvml.NVMLError as error:
-            self._failed[reading.name, f"NVML: {error}"] += 1
-            return None
-
-    def _count_others(self, own: frozenset[int]) -> int | None:
-        try:
-            running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._device.handle)
-        except self._nvml.NVMLError:
-            return None
-        listed = frozenset(process.pid for process in running)
-        return gpu_readings.others(listed, own, self._is_here)
-
-    def facts(self, own: frozenset[int]) -> dict[str, Any]:
-        limited = gpu_readings.limit_seconds(self._nvml, self._device.handle)
-        edges = [self._others, self._count_others(own)]
-        return {
-            "index": self._device.index,
-            "uuid": self._device.uuid,
-            "name": self._device.name,
-            "limited_seconds": gpu_readings.differences(self._limited, limited),
-            "throttle_reasons": gpu_readings.reason_shares(self._masks),
-            "other_processes": max((n for n in edges if n is not None), default=None),
-            "failed_readings": [
-                {"quantity": name, "why": why, "count": count}
-                for (name, why), count in self._failed.items()
-            ],
-        }
-
-
 def _doubts(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
     for each in facts:
         held = {limit: seconds for limit, seconds in each["limited_seconds"].items() if seconds}
@@ -201,15 +145,23 @@ def _doubts(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
             yield _throttled(each["index"], held, each["throttle_reasons"])
         if each["other_processes"]:
             yield _shared(each["index"], each["other_processes"])
+        if each["is_instance"] or each["virtualization"] == "vgpu":
+            yield _partial(each["index"], "MIG instance" if each["is_instance"] else "vGPU")
+        if each["lost"]:
+            yield _lost(each["index"], each["uuid"], each["lost"])
 
 
 def _throttled(gpu: int, held: dict[str, float], shares: dict[str, float]) -> Caveat:
-    """Tell of counted seconds; where a driver counts none, of the readings that had the reason."""
+    """Tell of counted seconds, and of the share of readings for reasons that nothing counts."""
     counted = [f"{limit} for {seconds:.2f} s" for limit, seconds in held.items()]
-    sampled = [f"{name} in {100 * share:.0f} % of readings" for name, share in shares.items()]
+    sampled = [
+        f"{name} in {100 * share:.0f} % of readings"
+        for name, share in shares.items()
+        if name not in held
+    ]
     return Caveat(
         "gpu-throttled",
-        f"GPU {gpu} was held below its clocks by a limit: {', '.join(counted or sampled)}.",
+        f"GPU {gpu} was held below its clocks by a limit: {', '.join([*counted, *sampled])}.",
         "Cool it or lower its load; compare only with runs that were held back alike.",
     )
 
@@ -219,6 +171,24 @@ def _shared(gpu: int, count: int) -> Caveat:
         "gpu-shared",
         f"{count} other process(es) used GPU {gpu} at the beginning or end of this run.",
         "Stop them and measure again; `nvidia-smi` lists them.",
+    )
+
+
+def _partial(gpu: int, what: str) -> Caveat:
+    return Caveat(
+        "gpu-partial",
+        f"GPU {gpu} is a {what}: the rest of its card shares power, clocks and heat with it, and"
+        " what runs there cannot be seen from here.",
+        "Compare only with runs on the same share of the same card, or take a whole card.",
+    )
+
+
+def _lost(gpu: int, uuid: str, loss: dict[str, Any]) -> Caveat:
+    return Caveat(
+        "gpu-lost",
+        f"GPU {gpu} ({uuid}) was lost after {loss['after_seconds']:.1f} s ({loss['why']});"
+        " its readings end there.",
+        "`dmesg` names the cause (Xid); reset the card or restart the machine, and measure again.",
     )
 
 

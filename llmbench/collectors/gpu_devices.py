@@ -14,13 +14,22 @@ __all__ = ["Device", "order_is_sure", "visible_devices"]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device as CUDA counts it: a whole card, or one MIG instance of a card."""
+    """One device as CUDA counts it: a whole card, or one MIG instance of a card.
+
+    ``parent`` is the handle of the card of which it is an instance.
+    """
 
     index: int
     handle: Any
     uuid: str
     name: str
     is_instance: bool = False
+    parent: Any = None
+
+    @property
+    def card(self) -> Any:
+        """The handle of the card, which is that of the device where it is a whole one."""
+        return self.parent if self.is_instance else self.handle
 
 
 def visible_devices(nvml: Any, visible: str | None) -> list[Device]:
@@ -90,12 +99,14 @@ def _instances(nvml: Any, card: Any) -> list[Any]:
 
 
 def _device(nvml: Any, index: int, handle: Any) -> Device:
+    is_instance = _is_instance(nvml, handle)
     return Device(
         index=index,
         handle=handle,
         uuid=nvml.nvmlDeviceGetUUID(handle),
         name=nvml.nvmlDeviceGetName(handle),
-        is_instance=_is_instance(nvml, handle),
+        is_instance=is_instance,
+        parent=nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle) if is_instance else None,
     )
 
 

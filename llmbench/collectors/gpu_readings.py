@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "OF_CARD",
     "READINGS",
     "Reading",
     "differences",
@@ -19,6 +20,9 @@ __all__ = [
     "others",
     "reason_shares",
 ]
+
+
+OF_CARD = "it belongs to the whole card, and this is one MIG instance of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +38,17 @@ class Reading:
     of_card: bool = False
 
 
-# nvmlDeviceGetPowerUsage is an average over one second from Ampere on (but for GA100, where it is
-# instantaneous as on older cards); the field POWER_INSTANT is instantaneous wherever it is known.
+# Power by its fields, whose meaning is fixed: nvmlDeviceGetPowerUsage is an average over a second
+# on some cards (Ampere and newer, but for GA100) and of the instant on the others.
 READINGS = (
     Reading("busy_percent", "% of time", lambda n, h: n.nvmlDeviceGetUtilizationRates(h).gpu),
     Reading("memory_used_bytes", "B", lambda n, h: n.nvmlDeviceGetMemoryInfo(h).used),
-    Reading("power_watts", "W", lambda n, h: n.nvmlDeviceGetPowerUsage(h) / 1e3, of_card=True),
+    Reading(
+        "power_average_watts",
+        "W",
+        lambda n, h: field_value(n, h, n.NVML_FI_DEV_POWER_AVERAGE) / 1e3,
+        of_card=True,
+    ),
     Reading(
         "power_instant_watts",
         "W",
@@ -60,14 +69,14 @@ READINGS = (
     Reading("throttle_reasons", "bits", lambda n, h: n.nvmlDeviceGetCurrentClocksEventReasons(h)),
 )
 
-# Counters of the nanoseconds for which a limit held the clocks down; older drivers know a few.
+# Counters of the nanoseconds for which a limit held the clocks down. Hardware slowdown and power
+# brake have counters too, but their numbers differ between drivers (251 to 253 with 580, 269 to
+# 271 in later headers) and mean settings of power smoothing elsewhere; the mask tells of those.
 LIMITS = {
     "power": "NVML_FI_DEV_PERF_POLICY_POWER",
     "thermal": "NVML_FI_DEV_PERF_POLICY_THERMAL",
+    "sync_boost": "NVML_FI_DEV_PERF_POLICY_SYNC_BOOST",
     "board": "NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT",
-    "software_thermal": "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN",
-    "hardware_thermal": "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN",
-    "power_brake": "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN",
 }
 
 # Bits of the reasons mask that mean throttling: an idle GPU (1) or clocks set by somebody (2, 256)
@@ -81,8 +90,9 @@ REASONS = {
     0x80: "power_brake",
 }
 
-# Which member of NVML's union holds a value of which type (nvmlValueType_t).
-MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+# Which member of NVML's union holds a value of which type (nvmlValueType_t); older bindings know
+# no others, and no field that is asked for has one.
+MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")
 
 
 def field_value(nvml: Any, handle: Any, field: int) -> float:
@@ -99,8 +109,6 @@ def limit_seconds(nvml: Any, handle: Any) -> dict[str, float | None]:
 
 
 def _counted_seconds(nvml: Any, handle: Any, name: str) -> float | None:
-    if not hasattr(nvml, name):  # added to the module in later versions
-        return None
     try:
         return field_value(nvml, handle, getattr(nvml, name)) / 1e9
     except nvml.NVMLError:

@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from standin import MakeStandin, StandinGpu, StandinInstance
 
 from llmbench.collectors.gpu_devices import order_is_sure, visible_devices
+from llmbench.environment.nvml import open_nvml
+
+UUIDS = ("GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3")
+
+
+@pytest.fixture
+def three(standin: MakeStandin) -> Any:
+    standin([StandinGpu(uuid=uuid) for uuid in UUIDS])
+    return open_nvml()
 
 
 def uuids(nvml: Any, visible: str | None) -> list[str]:
@@ -29,25 +39,37 @@ def uuids(nvml: Any, visible: str | None) -> list[str]:
     ],
 )
 def test_devices_are_those_that_cuda_shows_in_its_order(
-    nvml: Any, visible: str | None, expected: list[str]
+    three: Any, visible: str | None, expected: list[str]
 ) -> None:
-    assert uuids(nvml, visible) == expected
+    assert uuids(three, visible) == expected
 
 
-def test_devices_are_counted_from_zero_after_choosing(nvml: Any) -> None:
-    assert [device.index for device in visible_devices(nvml, "2,1")] == [0, 1]
+def test_devices_are_counted_from_zero_after_choosing(three: Any) -> None:
+    assert [device.index for device in visible_devices(three, "2,1")] == [0, 1]
 
 
 @pytest.fixture
-def split(simulated: Any) -> Any:
-    instances = {"GPU-a": ["MIG-1", "MIG-2"], "GPU-b": []}
-    return simulated(("GPU-a", "GPU-b", "GPU-c"), ("H100",) * 3, instances)
+def split(standin: MakeStandin) -> Any:
+    instances = [StandinInstance("MIG-1", slot=2), StandinInstance("MIG-2", slot=3)]
+    standin(
+        [
+            StandinGpu(uuid="GPU-a", mig=True, instances=instances),
+            StandinGpu(uuid="GPU-b", mig=True),
+            StandinGpu(uuid="GPU-c"),
+        ]
+    )
+    return open_nvml()
 
 
 def test_an_instance_can_be_named_by_its_uuid(split: Any) -> None:
-    assert uuids(split, "MIG-2") == ["MIG-2"]
     (device,) = visible_devices(split, "MIG-2")
-    assert device.is_instance
+    assert (device.uuid, device.is_instance) == ("MIG-2", True)
+
+
+def test_an_instance_knows_its_card_and_a_card_is_its_own(split: Any) -> None:
+    instance, card = visible_devices(split, "MIG-2,2")
+    assert split.nvmlDeviceGetUUID(instance.card) == "GPU-a"
+    assert split.nvmlDeviceGetUUID(card.card) == "GPU-c"
 
 
 def test_an_instance_that_is_not_there_ends_the_list(split: Any) -> None:
@@ -62,9 +84,12 @@ def test_a_card_that_is_split_into_nothing_shows_nothing(split: Any) -> None:
     assert uuids(split, "1") == []
 
 
-def test_a_driver_that_knows_no_instances_has_whole_cards_only(nvml: Any) -> None:
-    nvml.unsupported = {"mig"}
-    assert [device.is_instance for device in visible_devices(nvml, "0")] == [False]
+@pytest.mark.parametrize("function", ["nvmlDeviceGetMigMode", "nvmlDeviceIsMigDeviceHandle"])
+def test_a_driver_that_knows_no_instances_has_whole_cards_only(
+    standin: MakeStandin, function: str
+) -> None:
+    standin(missing=[function])
+    assert [device.is_instance for device in visible_devices(open_nvml(), "0")] == [False]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +104,12 @@ def test_a_driver_that_knows_no_instances_has_whole_cards_only(nvml: Any) -> Non
     ],
 )
 def test_numbers_are_cudas_where_cards_are_alike_or_told_by_bus_or_uuid(
-    simulated: Any, models: tuple[str, ...], visible: str | None, order: str | None, *, sure: bool
+    standin: MakeStandin,
+    models: tuple[str, str],
+    visible: str | None,
+    order: str | None,
+    *,
+    sure: bool,
 ) -> None:
-    assert order_is_sure(simulated(("GPU-a", "GPU-b"), models), visible, order) is sure
+    standin([StandinGpu(uuid="GPU-a", name=models[0]), StandinGpu(uuid="GPU-b", name=models[1])])
+    assert order_is_sure(open_nvml(), visible, order) is sure

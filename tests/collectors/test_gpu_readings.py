@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standin import VALUE_TYPES, MakeStandin, StandinGpu
 
 from llmbench.collectors.gpu_readings import (
     REASONS,
@@ -18,33 +19,38 @@ from llmbench.collectors.gpu_readings import (
     others,
     reason_shares,
 )
+from llmbench.environment.nvml import open_nvml
 
 PIDS = st.frozensets(st.integers(1, 20), max_size=6)
 
 
-class OneField:
-    NVML_SUCCESS = 0
-
-    def __init__(self, kind: int, **members: float) -> None:
-        self.kind, self.members = kind, members
-
-    def nvmlDeviceGetFieldValues(self, _: Any, __: list[int]) -> list[Any]:  # noqa: N802 (NVML's name)
-        value = SimpleNamespace(**self.members)
-        return [SimpleNamespace(nvmlReturn=0, valueType=self.kind, value=value)]
+def a_card() -> tuple[Any, Any]:
+    nvml = open_nvml()
+    return nvml, nvml.nvmlDeviceGetHandleByIndex(0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "member"),
-    list(enumerate(["dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal"])),
-)
-def test_a_field_is_read_from_the_member_of_its_type(kind: int, member: str) -> None:
-    assert field_value(OneField(kind, **{member: 7}), None, 1) == 7.0
+@pytest.mark.parametrize("kind", VALUE_TYPES)
+def test_a_field_is_read_from_the_member_of_its_type(standin: MakeStandin, kind: str) -> None:
+    standin([StandinGpu(field_values={7: (kind, 12)})])
+    assert field_value(*a_card(), 7) == 12.0
 
 
-def test_counters_that_the_module_does_not_know_are_none(nvml: Any) -> None:
-    counted = limit_seconds(nvml, "GPU-aaaa-1")
-    assert counted["power"] == 0.0
-    assert counted["power_brake"] is None
+def test_a_field_has_a_return_code_of_its_own(standin: MakeStandin) -> None:
+    standin([StandinGpu(faults={"field 186": pynvml.NVML_ERROR_NO_PERMISSION})])
+    nvml, card = a_card()
+    assert field_value(nvml, card, nvml.NVML_FI_DEV_POWER_AVERAGE) == 60_000
+    with pytest.raises(pynvml.NVMLError_NoPermission):
+        field_value(nvml, card, nvml.NVML_FI_DEV_POWER_INSTANT)
+
+
+def test_counters_that_the_driver_does_not_know_are_none(standin: MakeStandin) -> None:
+    standin([StandinGpu(field_values={75: ("ulonglong", 2.5e9)})])
+    assert limit_seconds(*a_card()) == {
+        "power": 0.0,
+        "thermal": 2.5,
+        "sync_boost": None,
+        "board": None,
+    }
 
 
 def test_a_counter_that_went_back_has_no_difference() -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from standin import MakeStandin, StandinGpu
 
 from llmbench.collectors.cpu import Cpu
 from llmbench.collectors.sampler import NICENESS, Watched, watch
@@ -86,10 +87,25 @@ def test_without_a_gpu_every_gpu_series_says_why_it_has_no_values() -> None:
         watched, origin = watched_while_busy(0.1, "gpu")
     else:
         pytest.skip("this machine has a GPU")
-    power = by_name(watched.series(origin))["gpu0_power_watts"]
+    power = by_name(watched.series(origin))["gpu0_power_average_watts"]
     assert (power.values, power.available) == ((), False)
     assert power.why_unavailable is not None
     assert power.why_unavailable.startswith("no NVIDIA driver")
+
+
+def test_it_reads_gpus_through_the_driver_that_the_machine_has(
+    standin: MakeStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = standin([StandinGpu([(0, 250)], cap_watts=500)])
+    for name, value in driver.environment().items():
+        monkeypatch.setenv(name, value)
+    watched, origin = watched_while_busy(0.5, "gpu")
+    series = by_name(watched.series(origin))
+    assert set(series["gpu0_power_average_watts"].values) == {250.0}
+    active = series["gpu0_sm_active_percent"].values
+    assert active == pytest.approx([50.0] * len(active))
+    assert active
+    assert watched.facts["gpus"][0]["power_limit_watts"] == 500.0
 
 
 def test_nobody_to_watch_with_is_no_error() -> None:
@@ -126,7 +142,7 @@ def test_when_the_sampler_is_killed_the_run_goes_on_and_series_say_why() -> None
     assert series["process_cpu_percent"].why_unavailable == (
         "the sampler was killed by signal 9 during the run"
     )
-    assert "gpu0_power_watts" in series
+    assert "gpu0_power_average_watts" in series
     assert [caveat.kind for caveat in watched.caveats] == ["sampler-died"]
 
 

@@ -90,7 +90,9 @@ def cpu_series(seconds: float) -> tuple[Series, ...]:
     return (
         Series("cpu_busy_share", "%", "measured", tuple(times), tuple(50 + 30 * np.sin(times))),
         Series("memory_resident_bytes", "B", "measured", tuple(times), tuple(2**28 + 1e6 * times)),
-        Series.unavailable("gpu0_power_watts", "W", "no NVIDIA driver (NVML) on this machine"),
+        Series.unavailable(
+            "gpu0_power_average_watts", "W", "no NVIDIA driver (NVML) on this machine"
+        ),
     )
 
 

@@ -97,7 +97,7 @@ def test_a_setting_shows_what_was_effective_and_marks_what_differs(results: Resu
 def test_a_series_that_was_not_to_be_had_is_named_with_its_reason(results: Results) -> None:
     table = tables.machine(results)
     assert [row[0].text for row in table.rows] == ["cpu_busy_share", "memory_resident_bytes"]
-    reason = "gpu0_power_watts: unavailable: no NVIDIA driver (NVML) on this machine."
+    reason = "gpu0_power_average_watts: unavailable: no NVIDIA driver (NVML) on this machine."
     assert table.note.endswith(reason)
 
 

@@ -1,0 +1,32 @@
+"""GPUs of a stand-in driver, watched in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from standin import MakeStandin, StandinGpu
+from watching import OURS, MakeWatch, Watch
+
+from llmbench.collectors.gpu import GpuProbe
+from llmbench.collectors.gpu_devices import visible_devices
+from llmbench.environment.nvml import open_nvml
+
+
+@pytest.fixture
+def watch_gpus(standin: MakeStandin) -> MakeWatch:
+    def begin(*gpus: StandinGpu, visible: str | None = None, missing: Sequence[str] = ()) -> Watch:
+        driver = standin(gpus or (StandinGpu(pids=(OURS,)),), missing)
+        nvml = open_nvml()
+        probe = GpuProbe(
+            nvml,
+            visible_devices(nvml, visible),
+            lambda: frozenset({OURS}),
+            is_here=lambda _: True,
+            now=driver.time,
+            sleep=driver.advance,
+        )
+        probe.begin()
+        return Watch(driver, probe)
+
+    return begin
