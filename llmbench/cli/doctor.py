@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from llmbench import environment
 
-    found = environment.capture(Path.cwd())
+    found = _with_telemetry(environment.capture(Path.cwd()))
     busy = psutil.cpu_percent(interval=BUSY_SECONDS)
     advice = list(advise(found, busy))
     told = {
@@ -78,6 +79,18 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(told, advice)
     return 0
+
+
+def _with_telemetry(found: dict[str, Any]) -> dict[str, Any]:
+    """Add which quantities of its GPUs a run on this machine would have, and why not the others."""
+    from llmbench.collectors.gpu import Gpu
+
+    if not found["gpus"]:
+        return found
+    quantities = Gpu(Gpu.Options()).probe(os.getpid()).quantities()
+    reasons = {f"telemetry.{q.name}": q.unavailable for q in quantities if q.unavailable}
+    told = {q.name: None if q.unavailable else f"in {q.unit}" for q in quantities}
+    return {**found, "telemetry": told, "reasons": {**found["reasons"], **reasons}}
 
 
 # -- what to say -----------------------------------------------------------------------------------
@@ -190,6 +203,13 @@ def _gpu(index: int, gpu: Mapping[str, Any]) -> Iterator[Advice]:
             f"gpu{index}-mig",
             f"GPU {index} is split into MIG instances, so power and energy cannot be told apart.",
             f"sudo nvidia-smi -i {index} -mig 0",
+        )
+    if gpu["virtualization"] == "vgpu":
+        yield Advice(
+            "disturbs",
+            f"gpu{index}-vgpu",
+            f"GPU {index} is a share of a card (vGPU), so its power and its neighbours are hidden.",
+            "Compare only runs on the same kind of share, or take a whole card.",
         )
 
 

@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standin import MakeStandin, StandinGpu
 
 from llmbench import environment
 from llmbench.cli import main
 from llmbench.cli.doctor import advise
+from llmbench.collectors.gpu_gpm import NO_GPM
 
 Capture = pytest.CaptureFixture[str]
 
-GPU = {"name": "H100", "uuid": "GPU-1", "persistence": True, "mig": False}
+GPU = {
+    "name": "H100",
+    "uuid": "GPU-1",
+    "persistence": True,
+    "mig": False,
+    "virtualization": "none",
+}
 
 FINE: dict[str, Any] = {
     "cpu": {"governor": "performance", "turbo": False, "usable_cores": 8, "logical_cores": 8},
@@ -105,8 +113,15 @@ def test_a_torch_for_cpus_is_right_where_there_is_no_gpu() -> None:
 
 
 def test_each_card_has_its_own_advice() -> None:
-    cards = [GPU, {**GPU, "persistence": False}, {**GPU, "mig": True}, {**GPU, "mig": None}]
-    assert about({**FINE, "gpus": cards}) == ["gpu1-persistence", "gpu2-mig"]
+    ways: list[dict[str, Any]] = [
+        {},
+        {"persistence": False},
+        {"mig": True},
+        {"mig": None},
+        {"virtualization": "vgpu"},
+    ]
+    cards = [{**GPU, **way} for way in ways]
+    assert about({**FINE, "gpus": cards}) == ["gpu1-persistence", "gpu2-mig", "gpu4-vgpu"]
 
 
 def test_it_prints_the_machine_and_ends_well(
@@ -139,6 +154,19 @@ def test_variables_that_are_not_set_are_left_out_of_the_table(
     text = capsys.readouterr().out
     assert "OMP_NUM_THREADS" in text
     assert "OMP_WAIT_POLICY" not in text
+
+
+def test_it_tells_which_quantities_of_a_gpu_there_are_and_why_not_the_others(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, standin: MakeStandin
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    standin([StandinGpu(gpm_supported=False)])
+    assert main(["doctor"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    told = {line[0]: line[1].strip() for line in lines if line and line[0].startswith("gpu0_")}
+    assert told["gpu0_power_instant_watts"] == "in W"
+    assert told["gpu0_sm_active_percent"] == f"— {NO_GPM}"
 
 
 def test_for_machines_it_prints_json(capsys: Capture) -> None:
