@@ -108,6 +108,21 @@ def test_the_power_limit_and_what_shows_the_card_are_facts(watch_gpus: MakeWatch
     assert (facts["power_limit_watts"], facts["virtualization"]) == (650.0, "passthrough")
 
 
+def test_what_holds_an_instance_is_that_of_its_card(watch_gpus: MakeWatch) -> None:
+    instances = [StandinInstance("MIG-x")]
+    card = StandinGpu(cap_watts=650, virtualization=1, mig=True, instances=instances)
+    facts = watch_gpus(card).facts()
+    assert (facts["power_limit_watts"], facts["virtualization"]) == (650.0, "passthrough")
+
+
+def test_activities_count_from_the_beginning_of_the_window(watch_gpus: MakeWatch) -> None:
+    watch = watch_gpus(StandinGpu([(0, 0), (1, 700)]))
+    watch.driver.advance(2.0)
+    watch.probe.begin()
+    watch.driver.advance(1.0)
+    assert watch.readings()["gpu0_sm_active_percent"] == 100.0
+
+
 def test_a_limit_that_is_not_told_is_null(watch_gpus: MakeWatch) -> None:
     faults = {"nvmlDeviceGetEnforcedPowerLimit": NOT_SUPPORTED}
     assert watch_gpus(StandinGpu(faults=faults)).facts()["power_limit_watts"] is None
