@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.verdicts import STAGES, is_suspect, look_again
+from llmbench.verdicts import STAGES, in_blocks, is_suspect, look_again
 
 __all__ = ["NOISES", "Draw", "called", "wilson"]
 
@@ -77,7 +77,7 @@ def _is_called(
     for _ in range(STAGES):
         more = sides(confirm)
         ours, theirs = ours + more[0], theirs + more[1]
-        found, _ = look_again(ours, theirs, "lower", tolerance)
+        found, _ = look_again(in_blocks(ours, theirs), "lower", tolerance)
         if found != "open":
             return found == "confirmed"
     return False

@@ -32,8 +32,10 @@ from llmbench.scenario_file import Source
 from llmbench.store import PlannedRun, RunSet
 from llmbench.streams import stream
 from llmbench.verdicts import (
+    BLOCK,
     STAGES,
     Better,
+    Block,
     Verdict,
     discoveries,
     is_suspect,
@@ -187,7 +189,7 @@ class _Trial:
             ours, theirs, _ = self._values(key, after=screened)
             if not ours or not theirs:
                 continue
-            found, p = look_again(ours, theirs, better, tolerance)
+            found, p = look_again(self._blocks(key, screened), better, tolerance)
             moved = _null_moved(ours, better, tolerance)
             self.tested[key] = found == "confirmed", p, moved
             if found != "open":
@@ -223,20 +225,34 @@ class _Trial:
 
     # -- what there is -----------------------------------------------------------------------------
 
-    def runs(self, side: Side, after: int = 0) -> list[Run]:
-        """Give what a side has of the case, of what is measured now after so many repeats."""
+    def runs(self, side: Side, after: int = 0, until: float = math.inf) -> list[Run]:
+        """Give what a side has of the case, of what is measured now between two repeats."""
         runs = side.run_set.by_case().get(self.case.name, [])
-        return runs if isinstance(side, Stored) else [r for r in runs if r.repeat > after]
+        return runs if isinstance(side, Stored) else [r for r in runs if after < r.repeat <= until]
 
-    def _values(self, key: str, after: int = 0) -> tuple[list[float], list[float], str]:
+    def _values(
+        self, key: str, after: int = 0, until: float = math.inf
+    ) -> tuple[list[float], list[float], str]:
         name = metric_name(key)
         ours, theirs = (
-            _summaries(self.runs(side, after)) for side in (self.baseline, self.candidate)
+            _summaries(self.runs(side, after, until)) for side in (self.baseline, self.candidate)
         )
         if not ours or not theirs:
             return [], [], f"the {'candidate' if ours else 'baseline'} has no measured run of it"
         (left, why), (right, why_too) = values_of(name, ours), values_of(name, theirs)
         return left, right, why or why_too
+
+    def _blocks(self, key: str, after: int) -> list[Block]:
+        """Give the values of pairs that were measured near each other.
+
+        One block holds all where a side was measured before.
+        """
+        if isinstance(self.baseline, Stored) or isinstance(self.candidate, Stored):
+            ours, theirs, _ = self._values(key, after)
+            return [(ours, theirs)]
+        last = max(run.repeat for side in self._sides for run in side)
+        firsts = range(after, last, BLOCK)
+        return [self._values(key, first, first + BLOCK)[:2] for first in firsts]
 
     @property
     def _sides(self) -> tuple[list[Run], list[Run]]:

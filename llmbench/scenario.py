@@ -257,7 +257,9 @@ class GateOptions(plugins.Options):
         description="the smallest change that matters, as a share: {ttft_p50: 0.03}",
     )
     screen: int = Field(default=4, ge=4, description="processes a side to begin with")
-    confirm: int = Field(default=8, ge=8, description="new ones a side to confirm; twice at most")
+    confirm: int = Field(
+        default=8, ge=8, description="new ones a side to confirm; three times at most"
+    )
 
 
 class EnergyOptions(plugins.Options):

@@ -2,8 +2,9 @@
 
 Everything is done on logarithms and ranks: the change is the Hodges-Lehmann estimate (the median of
 all ratios between a candidate and a baseline process), its interval inverts the exact test of Mann
-and Whitney, so that a few processes that met a bad moment move neither. docs/statistics.md has the
-method in plain words, and how often it errs.
+and Whitney, so that a few processes that met a bad moment move neither. What is measured in turn is
+ranked within blocks of pairs, so that a machine that drifts does not either. docs/statistics.md has
+the method in plain words, and how often it errs.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BLOCK",
     "STAGES",
     "Better",
+    "Block",
     "Change",
     "Look",
     "Outcome",
@@ -27,9 +30,12 @@ __all__ = [
     "change_of",
     "decide",
     "discoveries",
+    "in_blocks",
     "is_suspect",
     "is_worse",
     "look_again",
+    "p_in_blocks",
+    "p_of_excess",
     "p_of_shift",
     "repeats_needed",
     "spread_of",
@@ -41,9 +47,11 @@ Outcome = Literal[
 ]
 Better = Literal["lower", "higher"]
 Look = Literal["confirmed", "cleared", "open"]
+Block = tuple[Sequence[float], Sequence[float]]
 
 CONFIDENCE = 0.95
-ALPHA, STAGES = 0.01, 2  # of a confirmation, both of its stages together
+ALPHA, STAGES = 0.01, 3  # of a confirmation, all of its stages together
+BLOCK = 4  # pairs that are ranked beside each other
 SUSPECT_SHARE = 0.75
 FEWEST, MOST_REPEATS = 4, 200
 
@@ -105,8 +113,11 @@ def _chances(m: int, n: int) -> NDArray[np.float64]:
     return np.array([count / whole for count in counts])
 
 
-def _p_greater(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> float:
-    """Give the one-sided p of "candidate values are greater"; ties count against it."""
+def p_of_excess(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> float:
+    """Give the exact one-sided p of the candidate being greater (Mann, Whitney, 1947).
+
+    Ties count against it.
+    """
     at_most = int((candidate[:, None] <= baseline).sum())
     chances = _chances(len(candidate), len(baseline))
     return float(min(1.0, chances[: at_most + 1].sum()))
@@ -115,7 +126,41 @@ def _p_greater(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) ->
 def p_of_shift(baseline: Sequence[float], candidate: Sequence[float]) -> float:
     """Give the exact two-sided p of one side being greater than the other (Mann, Whitney, 1947)."""
     a, b = (np.asarray(side, dtype=np.float64) for side in (baseline, candidate))
-    return min(1.0, 2 * min(_p_greater(a, b), _p_greater(b, a)))
+    return min(1.0, 2 * min(p_of_excess(a, b), p_of_excess(b, a)))
+
+
+def p_in_blocks(blocks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
+    """Give the exact one-sided p of the candidate being greater, by aligned ranks.
+
+    From every value the median of its block is taken; then all are ranked together, and the sum of
+    the candidate's ranks is held against all ways of naming sides within the blocks (Hodges and
+    Lehmann, 1962). One block alone is the test of Mann and Whitney.
+    """
+    together = [np.concatenate(block) for block in blocks]
+    centred = np.concatenate([values - np.median(values) for values in together])
+    ends = np.cumsum([len(values) for values in together])
+    places = np.split(np.rint(2 * _midranks(centred)).astype(int), ends[:-1])
+    named = [(ranks, len(ours)) for ranks, (ours, _) in zip(places, blocks, strict=True)]
+    seen = sum(int(ranks[ours:].sum()) for ranks, ours in named)
+    chances = [_chances_of_sums(ranks, len(ranks) - ours) for ranks, ours in named]
+    return float(min(1.0, reduce(np.convolve, chances)[seen:].sum()))
+
+
+def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank from 1; equal values share the middle of their ranks."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middles: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
+    return middles[places]
+
+
+def _chances_of_sums(ranks: NDArray[np.int_], chosen: int) -> NDArray[np.float64]:
+    """Give the chance of every sum that so many of these ranks can have."""
+    ways = np.zeros((chosen + 1, int(ranks.sum()) + 1))
+    ways[0, 0] = 1
+    for rank in ranks:
+        ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank]
+    counted: NDArray[np.float64] = ways[chosen] / ways[chosen].sum()
+    return counted
 
 
 def _ends(m: int, n: int, confidence: float) -> int:
@@ -172,7 +217,7 @@ def decide(
     change = change_of(baseline, candidate)
     a, b = worse_by(baseline, candidate, better)
     allowed = math.log1p(tolerance)
-    worse, improved = _p_greater(a + allowed, b), _p_greater(b + allowed, a)
+    worse, improved = p_of_excess(a + allowed, b), p_of_excess(b + allowed, a)
     told = Verdict("inconclusive", change, tolerance, min(1.0, 2 * min(worse, improved)))
     if worse <= (1 - CONFIDENCE) / 2:
         return replace(told, outcome="regression")
@@ -230,20 +275,26 @@ def is_worse(
     return float(np.median(np.subtract.outer(b, a))) > math.log1p(by)
 
 
-def look_again(
-    baseline: Sequence[float], candidate: Sequence[float], better: Better, tolerance: float
-) -> tuple[Look, float]:
+def in_blocks(baseline: Sequence[float], candidate: Sequence[float]) -> list[Block]:
+    """Split values that were measured in pairs, one pair after the other, into blocks of pairs."""
+    pairs = range(0, max(len(baseline), len(candidate)), BLOCK)
+    return [(baseline[at : at + BLOCK], candidate[at : at + BLOCK]) for at in pairs]
+
+
+def look_again(blocks: Sequence[Block], better: Better, tolerance: float) -> tuple[Look, float]:
     """Tell whether new processes confirm a suspicion, clear it, or leave it open; give the p.
 
-    Confirmed: the exact one-sided test of Mann and Whitney against the baseline made worse by the
-    tolerance, at ALPHA shared out among the STAGES at which it may be looked at. Cleared: the
-    change is no more than half of the tolerance.
+    ``blocks`` has values that were measured near each other, of baseline and candidate. Confirmed:
+    the exact one-sided test of aligned ranks against the baseline made worse by the tolerance, at
+    ALPHA shared out among the STAGES at which it may be looked at. Cleared: the change is no more
+    than half of the tolerance.
     """
-    a, b = worse_by(baseline, candidate, better)
-    p = _p_greater(a + math.log1p(tolerance), b)
+    sides = [worse_by(*block, better) for block in blocks if all(map(len, block))]
+    p = p_in_blocks([(a + math.log1p(tolerance), b) for a, b in sides])
     if p <= ALPHA / STAGES:
         return "confirmed", p
-    return ("open" if is_worse(baseline, candidate, better, tolerance / 2) else "cleared"), p
+    ours, theirs = ([value for block in blocks for value in block[side]] for side in (0, 1))
+    return ("open" if is_worse(ours, theirs, better, tolerance / 2) else "cleared"), p
 
 
 def discoveries(ps: Sequence[float], rate: float = 0.05) -> list[bool]:
