@@ -18,9 +18,10 @@ from llmbench import summaries
 from llmbench.comparability import differences
 from llmbench.comparison import TOLERANCES, metric_name, values_of
 from llmbench.errors import InputError
+from llmbench.files import atomic_write
 from llmbench.metrics import summarise
 from llmbench.run import Run
-from llmbench.store import RunSet, atomic_write
+from llmbench.store import RunSet
 
 __all__ = [
     "FEWEST_NIGHTS",

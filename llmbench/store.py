@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 from llmbench import __version__
 from llmbench.caveats import Caveat
 from llmbench.errors import InputError
+from llmbench.files import atomic_write
 from llmbench.record import Series
 from llmbench.run import Answer, Failure, Quality, Run
 
 __all__ = [
     "PlannedRun",
     "RunSet",
-    "atomic_write",
     "check_space",
     "create",
     "extend",
@@ -204,16 +204,6 @@ def sweep_partials(run_set_folder: Path) -> None:
     """Remove what workers that were killed had begun to write."""
     for partial in (run_set_folder / "runs").glob(".*.partial-*"):
         shutil.rmtree(partial)
-
-
-def atomic_write(path: Path, text: str) -> None:
-    """Write a text file so that it is never seen half written."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_space(folder: Path) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from llmbench import store
 from llmbench.comparability import HARDWARE, SOFTWARE, meters_of
 from llmbench.errors import InputError
+from llmbench.files import atomic_write
 from llmbench.metrics import summarise
 from llmbench.run import Run
-from llmbench.store import PlannedRun, RunSet, atomic_write
+from llmbench.store import PlannedRun, RunSet
 
 __all__ = ["FORMAT", "VERSION", "case_of", "read", "read_set", "runs_of", "summary", "write"]
 

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from llmbench import aa, scenario_file
     from llmbench.cli.progress import shown
     from llmbench.errors import InputError
-    from llmbench.store import atomic_write
+    from llmbench.files import atomic_write
 
     if arguments.nights < 1:
         raise InputError(f"--nights {arguments.nights}: expected at least 1")

@@ -146,9 +146,9 @@ def _checked_out(reference: str, where: Path) -> Path:
 
 def _tell(arguments: argparse.Namespace, found: Comparison, out: Path) -> None:
     from llmbench.cli.compare import print_markdown, print_tables
+    from llmbench.files import atomic_write
     from llmbench.report.comparison_page import write_comparison
     from llmbench.report.junit import as_junit
-    from llmbench.store import atomic_write
 
     page = out / "comparison.html"
     write_comparison([found], page)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from platformdirs import user_cache_path
 from transformers import PreTrainedModel
+
+from llmbench.files import cache_folder
 
 __all__ = ["GRAPH", "cached", "content_key", "folder"]
 
@@ -29,8 +29,7 @@ WHERE_FROM = {"_name_or_path", "transformers_version"}
 
 def folder() -> Path:
     """Say where graphs are kept: ``$LLMBENCH_CACHE/onnx``, or the user's cache folder."""
-    asked = os.environ.get("LLMBENCH_CACHE")
-    return (Path(asked) if asked else user_cache_path("llmbench")) / "onnx"
+    return cache_folder("onnx")
 
 
 def content_key(model: PreTrainedModel, options: dict[str, Any]) -> str:
