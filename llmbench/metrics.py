@@ -21,10 +21,12 @@ from llmbench.run import QUALITY_SCHEMA, Quality, Run
 from llmbench.scenario import Objective
 from llmbench.stats import Estimate, estimate, percentile
 from llmbench.units import parse_seconds
+from llmbench.utilisation import figures
 
 __all__ = [
     "LATENCIES",
     "METRICS",
+    "PHASE_PEAKS",
     "STAGES",
     "Metric",
     "Observed",
@@ -81,12 +83,44 @@ LATENCIES = {
 }
 
 
+# the driver's view of a process and the allocator's are never one as the other
+PHASE_PEAKS = {
+    "load_peak": "GPU allocator peak, load",
+    "prefill_peak": "GPU allocator peak, prefill",
+    "decode_peak": "GPU allocator peak, decode",
+    "rss_load_peak": "process RSS peak, load",
+    "rss_prefill_peak": "process RSS peak, prefill",
+    "rss_decode_peak": "process RSS peak, decode",
+}
+REPORTED = ("weights", "kv_cache", "allocator_peak", *PHASE_PEAKS)
+
+STEP: tuple[tuple[str, str, str, Literal["lower", "neither"]], ...] = (
+    ("seconds", "time", "s", "lower"),
+    ("bytes", "bytes moved", "B", "neither"),
+    ("flops", "FLOPs", "FLOP", "neither"),
+)
+
+
 def _latency_metrics() -> list[Metric]:
     statistics = [*((f"p{p}", f"p{p}") for p in PERCENTILES), ("mean", "mean")]
     return [
         Metric(f"{key}_seconds_{suffix}", f"{label} {text}", "s", "lower")
         for key, label in LATENCIES.items()
         for suffix, text in statistics
+    ]
+
+
+def _phase_peaks() -> list[Metric]:
+    return [
+        Metric(f"memory_{key}_bytes", label, "B", "lower") for key, label in PHASE_PEAKS.items()
+    ]
+
+
+def _step_metrics() -> list[Metric]:
+    return [
+        Metric(f"{phase}_step_{what}", f"{phase} step, {label}", unit, better)
+        for phase in ("decode", "prefill")
+        for what, label, unit, better in STEP
     ]
 
 
@@ -110,7 +144,14 @@ METRICS: dict[str, Metric] = {
         Metric("cold_start_steady_seconds", "until steady", "s", "lower"),
         Metric("memory_weights_bytes", "weights", "B", "lower"),
         Metric("memory_kv_cache_bytes", "KV cache", "B", "lower"),
+        Metric("memory_kv_used_bytes", "KV cache used", "B", "neither"),
         Metric("memory_allocator_peak_bytes", "GPU allocator peak", "B", "lower"),
+        *_phase_peaks(),
+        Metric("mbu", "MBU decode", "share", "higher"),
+        Metric("mbu_datasheet", "MBU decode of the datasheet", "share", "higher"),
+        Metric("mfu", "MFU prefill", "share", "higher"),
+        Metric("mfu_datasheet", "MFU prefill of the datasheet", "share", "higher"),
+        *_step_metrics(),
         Metric("perplexity", "perplexity", "", "lower"),
         Metric("reference_perplexity", "perplexity of the reference", "", "neither"),
         Metric("perplexity_ratio", "perplexity ratio", "", "lower"),
@@ -271,6 +312,7 @@ def summarise(run: Run) -> dict[str, Value]:
         **_objectives(observed, run.spec.get("slo") or {}),
         **_spans(observed),
         **_costs_of_start(run.account),
+        **_use_of_the_machine(run, observed),
         "draft_acceptance": _acceptance(run.account),
         **quality_values(run.quality),
         **_energies(run, observed),
@@ -415,7 +457,7 @@ def _costs_of_start(account: dict[str, Any]) -> dict[str, Value]:
     reasons = account.get("reasons", {})
     wanted = {
         **{f"cold_start_{stage}_seconds": ("cold_start", stage) for stage in STAGES},
-        **{f"memory_{k}_bytes": ("memory", k) for k in ("weights", "kv_cache", "allocator_peak")},
+        **{f"memory_{kind}_bytes": ("memory", kind) for kind in REPORTED},
     }
     values = {}
     for name, (group, key) in wanted.items():
@@ -423,6 +465,11 @@ def _costs_of_start(account: dict[str, Any]) -> dict[str, Value]:
         why = reasons.get(key, "this backend does not report it")
         values[name] = Value(None, 0, why) if value is None else Value(float(value), 1)
     return values
+
+
+def _use_of_the_machine(run: Run, observed: Observed) -> dict[str, Value]:
+    found = figures(run.account, run.records, observed.window)
+    return {name: Value(*figure) for name, figure in found.items()}
 
 
 def _acceptance(account: dict[str, Any]) -> Value:
@@ -510,8 +557,16 @@ def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
 
 
 def only(run: Run, column: str, value: Any) -> Run:
-    """Give a run with those of its requests alone that have a value in a column."""
-    return replace(run, records=run.records.filter(pc.equal(run.records[column], value)))
+    """Give a run with those of its requests alone that have a value in a column.
+
+    The steps that served them served others too, so what steps did is not known of a part.
+    """
+    reasons = run.account.get("reasons", {}) | {"model": "steps serve all requests, not a part"}
+    return replace(
+        run,
+        records=run.records.filter(pc.equal(run.records[column], value)),
+        account=run.account | {"model": None, "reasons": reasons},
+    )
 
 
 def parts(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:
@@ -540,5 +595,6 @@ def _estimate(metric: Metric, values: list[Value]) -> Estimate:
     reasons = [value.reason for value in values if value.reason]
     found = estimate([value.value for value in values], reasons[0] if reasons else None)
     if metric.unit == "share" and found.high is not None:
-        return replace(found, high=min(found.high, 1.0))
+        # a cache may be faster than the roof, which is the memory's
+        return replace(found, high=min(found.high, max(1.0, *found.values)))
     return found

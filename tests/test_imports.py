@@ -39,11 +39,14 @@ LAYERS = [
         "environment",
         "traces",
     },
+    {"utilisation"},
+    {"steps"},
+    {"roofline", "datasheets"},
     {"dispatch"},
     {"stopping", "error_rates"},
     {"verdicts"},
     {"request", "record", "caveats", "clock", "streams", "stats"},
-    {"errors", "units", "secrets"},
+    {"errors", "units", "secrets", "files"},
 ]
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 

@@ -1,0 +1,62 @@
+"""What makers say of their GPUs: bytes a second of memory, FLOPs a second of dense products.
+
+Figures are without sparsity; those of the makers that count it are halved. Names are as NVML and
+CUDA tell them. Products with tensor cores accumulate in float32. The makers' sheets:
+
+* H100: https://www.nvidia.com/en-us/data-center/h100/
+* H200: https://www.nvidia.com/en-us/data-center/h200/
+* HGX B200: https://www.nvidia.com/en-us/data-center/hgx/
+* A100: https://www.nvidia.com/en-us/data-center/a100/
+* L40S: https://www.nvidia.com/en-us/data-center/l40s/
+* L4: https://www.nvidia.com/en-us/data-center/l4/
+* A10: https://www.nvidia.com/en-us/data-center/products/a10-gpu/
+* T4: https://www.nvidia.com/en-us/data-center/tesla-t4/
+* RTX 4090: https://images.nvidia.com/aem-dam/Solutions/geforce/ada/nvidia-ada-gpu-architecture.pdf
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Datasheet", "datasheet"]
+
+GIGA, TERA = 1e9, 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class Datasheet:
+    """A maker's peaks: bytes/s, and FLOP/s by precision (float32, tf32, float16, bfloat16)."""
+
+    bytes_per_second: float
+    flops_per_second: dict[str, float]
+
+
+def _sheet(gigabytes: float, float32: float, tf32: float, half: float) -> Datasheet:
+    """Note down a card whose tensor cores do both halves alike, FLOPs in units of 10¹²."""
+    flops = {"float32": float32, "tf32": tf32, "float16": half, "bfloat16": half}
+    return Datasheet(gigabytes * GIGA, {name: rate * TERA for name, rate in flops.items()})
+
+
+T4 = Datasheet(320 * GIGA, {"float32": 8.1 * TERA, "float16": 65 * TERA})
+
+SHEETS = {
+    "NVIDIA B200": _sheet(8000, 75, 1125, 2250),
+    "NVIDIA H200": _sheet(4800, 67, 494.7, 989.4),
+    "NVIDIA H100 80GB HBM3": _sheet(3350, 67, 494.7, 989.4),
+    "NVIDIA H100 NVL": _sheet(3900, 60, 417.5, 835.5),
+    "NVIDIA H100 PCIe": _sheet(2000, 51, 378, 756),
+    "NVIDIA A100-SXM4-80GB": _sheet(2039, 19.5, 156, 312),
+    "NVIDIA A100 80GB PCIe": _sheet(1935, 19.5, 156, 312),
+    "NVIDIA A100-SXM4-40GB": _sheet(1555, 19.5, 156, 312),
+    "NVIDIA A100-PCIE-40GB": _sheet(1555, 19.5, 156, 312),
+    "NVIDIA L40S": _sheet(864, 91.6, 183, 362),
+    "NVIDIA L4": _sheet(300, 30.3, 60, 121),
+    "NVIDIA A10": _sheet(600, 31.2, 62.5, 125),
+    "NVIDIA GeForce RTX 4090": _sheet(1008, 82.6, 82.6, 165.2),
+    "Tesla T4": T4,
+}
+
+
+def datasheet(hardware: str) -> Datasheet | None:
+    """Give the maker's peaks of a GPU by its name, or None where they are not noted down."""
+    return SHEETS.get(hardware)
