@@ -5,11 +5,14 @@
     + ScenarioError       in a scenario file or an override of one
     + MissingExtraError   an optional package is needed and not installed
   x MeasurementError      a run could not be measured: the run fails, the others go on
+    + OutOfMemoryError    memory does not hold what was asked for
 
 Every message says what is wrong, where, what was found and what to do.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class LlmbenchError(Exception):
@@ -34,4 +37,12 @@ class MissingExtraError(InputError):
 
 
 class MeasurementError(LlmbenchError):
-    """A run could not be measured."""
+    """A run could not be measured; ``kind`` is that of the failure which is stored."""
+
+    kind: ClassVar = "error"
+
+
+class OutOfMemoryError(MeasurementError):
+    """Memory does not hold what was asked for, which is a result like any other."""
+
+    kind = "out-of-memory"

@@ -74,7 +74,7 @@ def records_table(records: list[Record]) -> pa.Table:
 class Failure:
     """Why a run has no measurements, with the end of what its process wrote to stderr.
 
-    ``kind`` is one of ``bad-input``, ``error``, ``killed``, ``timeout``.
+    ``kind`` is one of ``bad-input``, ``error``, ``killed``, ``out-of-memory``, ``timeout``.
     """
 
     kind: str

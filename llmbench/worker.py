@@ -86,7 +86,7 @@ def main() -> int:
         events.failed("bad-input", str(error))
         return 2
     except MeasurementError as error:
-        events.failed("error", str(error))
+        events.failed(error.kind, str(error))
         return 1
     return 0
 

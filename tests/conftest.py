@@ -22,6 +22,8 @@ settings.load_profile("llmbench")
 
 # Waiting OpenMP threads spin, which makes torch ten times slower where tests share a machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Measuring what the machine can do takes seconds; the tests of it turn it on.
+os.environ.setdefault("LLMBENCH_ROOF", "off")
 
 
 @pytest.fixture(params=["llama", "gpt2", "gemma3"])

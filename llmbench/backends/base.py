@@ -12,6 +12,7 @@ from llmbench.caveats import Caveat
 from llmbench.clock import Clock
 from llmbench.dispatch import Dispatch
 from llmbench.record import Record
+from llmbench.roofline import ModelFacts, Roof
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Account:
     None stands for "not measured", with the reason under the same key in ``reasons``.
     ``client`` is what a client over the wire needed for itself, and what it needs at the least
     (``floor_...``): seconds of lag, shares of a core. ``warmup_steps`` is the kept series of
-    warm-up step times in seconds.
+    warm-up step times in seconds. ``model`` is what the model's steps read and multiply, ``roof``
+    what its device was measured to do.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class Account:
     counters: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     client: dict[str, float | None] = field(default_factory=dict)
+    model: ModelFacts | None = None
+    roof: Roof | None = None
     warmup_steps: tuple[float, ...] = ()
     caveats: tuple[Caveat, ...] = ()
 

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from llmbench import caveats
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.garbage import frozen_garbage
+from llmbench.backends.memory import Allocator, Asked, Gauge, Peaks, Unread, told_when_out
 from llmbench.caveats import Caveat
 from llmbench.clock import Clock, MonotonicClock
 from llmbench.dispatch import Dispatch
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import Engine, ModelRunner
 from llmbench.engine.slowed import Slowed
-from llmbench.engine.warmup import Rehearsed, Warmup, rehearsals, warm_up
+from llmbench.engine.warmup import Rehearsed, Warmup, decodes, prefills, rehearsals, warm_up
+from llmbench.environment.reading import Reader
 from llmbench.errors import InputError
 from llmbench.record import Record
+from llmbench.roofline import ModelFacts, Roof
 
 if TYPE_CHECKING:
-    import torch
-
     from llmbench.engine.sampling import Sampler
     from llmbench.engine.scoring import Scorer
     from llmbench.models.loading import LoadedModel, TorchModel
@@ -82,6 +83,19 @@ class LocalBackend(ABC, Generic[Model]):
         """Name the backend's own settings, which take effect as they are requested."""
         return {}
 
+    @abstractmethod
+    def facts(self, model: Model) -> ModelFacts:
+        """Count what a model's steps read and multiply; raises Missing where that cannot be."""
+
+    def allocator(self, context: OpenContext) -> Gauge:
+        """Give what keeps the peak of the memory that tensors have."""
+        from llmbench.models.loading import device_of  # noqa: PLC0415 (imports torch)
+
+        device = device_of(context.model.device)
+        if device.type == "cuda":
+            return Allocator(device)
+        return Unread(f"torch keeps no allocator statistics on {device.type}")
+
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
         """Load, compile and warm up.
@@ -96,13 +110,22 @@ class LocalBackend(ABC, Generic[Model]):
         imported = time.monotonic() - began
         if context.engine.threads:
             torch.set_num_threads(context.engine.threads)
-        context.on_stage("loading the model")
-        began = time.monotonic()
-        model = self.load(context)
-        loaded = time.monotonic() - began - (model.compile_seconds or 0.0)
-        _check_context(context.demand, model.context_length)
-        with torch.inference_mode():
-            yield self._warm_server(context, model, {"import": imported, "load": loaded})
+        peaks, asked = Peaks(self.allocator(context)), Asked(context.engine.slots)
+        with told_when_out(asked):
+            context.on_stage("loading the model")
+            began = time.monotonic()
+            with peaks.of("load"):
+                model = self.load(context)
+            loaded = time.monotonic() - began - (model.compile_seconds or 0.0)
+            _check_context(context.demand, model.context_length)
+            context.on_stage("measuring what the device can do")
+            bounds = Bounds.of(model, partial(self.facts, model))
+            _plan(asked, context, model, bounds.facts)
+            cold_start = {"import": imported, "load": loaded}
+            with torch.inference_mode():
+                server = self._warm_server(context, model, cold_start, bounds, peaks)
+                asked.done = "serving the load"
+                yield server
 
     def scorer(self, context: OpenContext, model: Model, demand: Demand) -> Scorer:
         """Wrap a model's steps so that they show logits, in batches of as many rows as slots."""
@@ -117,7 +140,12 @@ class LocalBackend(ABC, Generic[Model]):
         return Scorer(runner, forced, answering=runner)
 
     def _warm_server(
-        self, context: OpenContext, model: Model, cold_start: dict[str, float]
+        self,
+        context: OpenContext,
+        model: Model,
+        cold_start: dict[str, float],
+        bounds: Bounds,
+        peaks: Peaks,
     ) -> LocalServer:
         slots, demand = context.engine.slots, context.demand
         max_length = cache_length(demand, model)
@@ -127,12 +155,61 @@ class LocalBackend(ABC, Generic[Model]):
         runner = self.runner(model, buckets, sampler, slots=slots, max_length=max_length)
         prepared = time.monotonic() - began
         context.on_stage("warming up")
-        warmup = warm_up(rehearsals(runner, self.rehearsed(buckets, demand)), graphs_compiled)
+        shapes = self.rehearsed(buckets, demand)
+        warmup = warm_up(rehearsals(runner, shapes), graphs_compiled)
+        _take_peaks(peaks, runner, shapes)
         sampler.restart()
         cold_start["first_token"] = prepared + warmup.first_token_seconds
         cold_start["steady"] = sum(warmup.steps) - warmup.first_token_seconds
         scorer = partial(self.scorer, context, model)
-        return LocalServer(context, model, runner, warmup, cold_start, self.settings(), scorer)
+        bounds = bounds.held_against(runner.cache_nbytes, slots * max_length)
+        return LocalServer(
+            context, model, runner, warmup, cold_start, bounds, peaks, self.settings(), scorer
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a model's steps take and what its device gives at the most, or why it is not known."""
+
+    facts: ModelFacts | None
+    roof: Roof | None
+    reasons: dict[str, str]
+
+    @classmethod
+    def of(cls, model: LoadedModel, facts: Callable[[], ModelFacts]) -> Bounds:
+        """Count the one and find out the other."""
+        from llmbench.engine.roof import roof_of  # noqa: PLC0415 (imports torch)
+
+        told = Reader()
+        roof = partial(roof_of, model.device, model.effective["dtype"], _threads())
+        return cls(told.read("model", facts), told.read("roof", roof), told.reasons)
+
+    def held_against(self, cache_bytes: int, positions: int) -> Bounds:
+        """Count nothing where a cache of so many positions is not as large as was counted."""
+        if self.facts is None or self.facts.kv_token_bytes * positions == cache_bytes:
+            return self
+        why = "its KV cache is not of the size that the model's configuration tells"
+        return Bounds(None, self.roof, {**self.reasons, "model": why})
+
+
+def _plan(asked: Asked, context: OpenContext, model: LoadedModel, facts: ModelFacts | None) -> None:
+    """Note what memory will be asked for; raises OutOfMemoryError when it cannot be there."""
+    asked.done, asked.weight_bytes = "warming up", model.weight_bytes
+    if facts is not None:
+        positions = context.engine.slots * cache_length(context.demand, model)
+        asked.kv_bytes = positions * facts.kv_token_bytes
+    if model.device.type == "cpu":
+        asked.check_host()
+
+
+def _take_peaks(peaks: Peaks, runner: Rehearsed, shapes: Buckets) -> None:
+    """Run the largest prefill and the largest decode once more, each for the peak of its kind."""
+    largest = shapes.thinned(1)
+    for phase, steps in (("prefill", prefills), ("decode", decodes)):
+        with peaks.of(phase):
+            for step in steps(runner, largest).values():
+                step()
 
 
 def cache_length(demand: Demand, model: LoadedModel) -> int:
@@ -195,6 +272,8 @@ class LocalServer:
     runner: LocalRunner
     warmup: Warmup
     cold_start: dict[str, float]
+    bounds: Bounds
+    peaks: Peaks
     settings: dict[str, Any]
     scorer: Callable[[Demand], Scorer]
     counters: dict[str, int] = field(default_factory=dict)
@@ -223,7 +302,7 @@ class LocalServer:
         )
         graphs = graphs_compiled()
         self.runner.counts.clear()
-        _reset_peak(self.model.device)
+        self.peaks.allocator.reset()
         with frozen_garbage() as collections:
             records = engine.serve(dispatch)
         self.counters = {
@@ -249,16 +328,20 @@ class LocalServer:
     def account(self) -> Account:
         """Say what was requested, what was effective and what it cost."""
         compiles = self._compile_seconds()
-        memory, reasons = _memory(self.model, self.runner.cache_nbytes)
+        held = {"weights": self.model.weight_bytes, "kv_cache": self.runner.cache_nbytes}
+        peaks = self.peaks.since_reset()
+        reasons = {**self.bounds.reasons, **self.peaks.reader.reasons}
         if compiles is None:
             reasons["compile"] = "this backend compiles, exports and compresses nothing"
         return Account(
             requested=self._requested(),
             effective=self._effective(),
             cold_start={**self.cold_start, "compile": compiles},
-            memory=memory,
+            memory={**held, **peaks},
             counters=self.counters,
             reasons=reasons,
+            model=self.bounds.facts,
+            roof=self.bounds.roof,
             warmup_steps=self.warmup.steps,
             caveats=tuple(self._caveats()),
         )
@@ -292,21 +375,3 @@ def _threads() -> int:
     import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
 
     return torch.get_num_threads()
-
-
-def _reset_peak(device: torch.device) -> None:
-    """Forget the peak of loading and warming up, which is not that of serving."""
-    import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
-
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _memory(model: LoadedModel, cache_bytes: int) -> tuple[dict[str, int | None], dict[str, str]]:
-    held: dict[str, int | None] = {"weights": model.weight_bytes, "kv_cache": cache_bytes}
-    if model.device.type != "cuda":
-        reason = f"torch keeps no allocator statistics on {model.device.type}"
-        return {**held, "allocator_peak": None}, {"allocator_peak": reason}
-    import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
-
-    return {**held, "allocator_peak": torch.cuda.max_memory_allocated(model.device)}, {}

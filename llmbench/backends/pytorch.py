@@ -11,6 +11,7 @@ from llmbench.backends.base import OpenContext
 from llmbench.backends.local import LocalBackend
 from llmbench.compress import Recipe, check_torch_scheme, pruned, quantized
 from llmbench.engine.buckets import Buckets
+from llmbench.roofline import ModelFacts
 
 if TYPE_CHECKING:
     from llmbench.engine.runner import Step, TorchRunner
@@ -46,6 +47,12 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
             check_torch_scheme(recipe.quantize, context.model)
         model = models.load_model(context.model, self.attention)
         return _compressed(model, context, recipe) if self.compress else model
+
+    def facts(self, model: TorchModel) -> ModelFacts:
+        """Count the weights as they are held now."""
+        from llmbench.engine.facts import facts_of  # noqa: PLC0415 (imports torch)
+
+        return facts_of(model.module)
 
     def runner(
         self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int

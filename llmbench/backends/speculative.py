@@ -13,7 +13,9 @@ from llmbench.backends.eager import Eager
 from llmbench.backends.local import cache_length
 from llmbench.backends.pytorch import Attention
 from llmbench.engine.buckets import Buckets
+from llmbench.environment.reading import Missing
 from llmbench.errors import InputError
+from llmbench.roofline import ModelFacts
 
 if TYPE_CHECKING:
     from llmbench.engine.runner import TorchRunner
@@ -79,6 +81,11 @@ class Speculative(Eager):
         return SpeculativeRunner(
             model.module, caches[1], sampler, buckets, draft=draft, drafted=self.drafted
         )
+
+    def facts(self, model: TorchModel) -> ModelFacts:
+        """Raise Missing: a step is several of the draft and one of the target."""
+        del model
+        raise Missing("a step runs a draft several times besides the model, which is not counted")
 
     def scorer(self, context: OpenContext, model: TorchModel, demand: Demand) -> Scorer:
         """Show the target's logits, and answers as they come about with the draft."""

@@ -16,7 +16,7 @@ from llmbench.collectors import proc
 from llmbench.collectors.base import CollectorOptions, Conclusion, Quantity
 from llmbench.environment.reading import Missing, read_text
 
-__all__ = ["Clocked", "Cpu", "CpuProbe", "Shares"]
+__all__ = ["OTHER_LOAD_PERCENT", "Clocked", "Cpu", "CpuProbe", "Shares"]
 
 OTHER_LOAD_PERCENT = 10.0
 STOLEN_PERCENT = 5.0
@@ -128,7 +128,8 @@ class CpuProbe:
 
     def begin(self) -> None:
         """Forget the memory peak so far and note where the counters stand."""
-        self._peak_since = _reset_peak(self._process)
+        since_load = proc.reset_rss_peak(self._process)
+        self._peak_since = "start of the load" if since_load else "start of the process"
         self._switches = proc.involuntary_switches(self._process)
         self._held = self._held_seconds()
         self._first = self._before = self._clocked()
@@ -154,7 +155,7 @@ class CpuProbe:
         shares = last.shares_since(self._first, self._cores)
         held = _percent(self._held_seconds(), self._held, last.now - self._first.now)
         facts: dict[str, Any] = {
-            "rss_peak_bytes": _peak(self._process),
+            "rss_peak_bytes": proc.rss_peak(self._process),
             "rss_peak_since": self._peak_since,
             "process_cpu_seconds": last.process - self._first.process,
             "other_load_percent": shares.other,
@@ -166,15 +167,13 @@ class CpuProbe:
 
     def _clocked(self) -> Clocked:
         system, now = psutil.cpu_times(), time.monotonic()
-        idle = system.idle + system.iowait
-        guest = system.guest + system.guest_nice  # counted in user as well
         process = self._tree.cpu_seconds(now)
         client = self._harness.cpu_seconds(now) - process if self._harness else 0.0
         return Clocked(
             now=now,
             process=process,
             harness=time.process_time() + client,
-            busy=sum(system) - idle - guest - system.steal,
+            busy=proc.busy_seconds(system),
             stolen=system.steal,
             waited=self._waited(),
         )
@@ -228,18 +227,3 @@ def _held_back(percent: float) -> Caveat:
         f"The container's processor quota held this run back for {percent:.0f} % of its time.",
         "Raise the quota, or set `engine: {threads: N}` to no more cores than it allows.",
     )
-
-
-def _reset_peak(process: Path) -> str:
-    """Make the kernel forget the memory peak so far; say since when the peak counts."""
-    try:
-        (process / "clear_refs").write_text("5")
-    except OSError:
-        return "start of the process"
-    return "start of the load"
-
-
-def _peak(process: Path) -> int | None:
-    """Read the peak resident memory in bytes (VmHWM, which the kernel gives in KiB)."""
-    kibibytes = proc.field_number(read_text(process / "status"), "VmHWM")
-    return None if kibibytes is None else kibibytes * 1024

@@ -8,19 +8,24 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from llmbench.environment import limits
+from llmbench.environment.reading import read_text
 
 __all__ = [
     "Tree",
+    "busy_seconds",
     "field_number",
     "frequency_files",
     "involuntary_switches",
     "mean_frequency",
     "pressure_seconds",
     "quota_held_seconds",
+    "reset_rss_peak",
+    "rss_peak",
 ]
 
 TREE_SECONDS = 1.0
@@ -71,6 +76,12 @@ def _cpu_seconds_so_far(process: psutil.Process) -> float:
         return 0.0
 
 
+def busy_seconds(times: Any) -> float:
+    """Give the processor time that a machine spent so far, by ``psutil.cpu_times()``."""
+    guest = times.guest + times.guest_nice  # counted in user as well
+    return float(sum(times) - times.idle - times.iowait - guest - times.steal)
+
+
 def field_number(text: str, name: str) -> int | None:
     """Read a number from lines such as ``VmHWM:  1024 kB`` or ``nr_throttled 3``."""
     for line in text.splitlines():
@@ -106,6 +117,21 @@ def _switches(status: Path) -> int:
     except (FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
         return 0
     return field_number(text, "nonvoluntary_ctxt_switches") or 0
+
+
+def reset_rss_peak(process: Path) -> bool:
+    """Make the kernel forget the memory peak of ``/proc/<pid>``; tell whether it did."""
+    try:
+        (process / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def rss_peak(process: Path) -> int | None:
+    """Read the peak resident memory in bytes (VmHWM, which the kernel gives in KiB)."""
+    kibibytes = field_number(read_text(process / "status"), "VmHWM")
+    return None if kibibytes is None else kibibytes * 1024
 
 
 def frequency_files(cpufreq: Path) -> list[Path]:

@@ -30,6 +30,7 @@ class _Packed(ABC, nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.bias = linear.bias
+        self.in_features = linear.in_features
         self.out_features = linear.out_features
 
     def forward(self, states: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ from typing import Protocol
 from llmbench.engine.buckets import Buckets
 from llmbench.engine.engine import ModelRunner
 
-__all__ = ["Rehearsed", "Warmup", "rehearsals", "warm_up"]
+__all__ = ["Rehearsed", "Warmup", "decodes", "prefills", "rehearsals", "warm_up"]
+
+Step = Callable[[], object]
 
 STEADY_WITHIN = 1.10  # two rounds in a row may differ by this factor
 LEAST_ROUNDS = 3
@@ -25,15 +27,23 @@ class Rehearsed(ModelRunner, Protocol):
         """Make the first rows so long that the next decode step brings them to ``length``."""
 
 
-def rehearsals(runner: Rehearsed, shapes: Buckets) -> dict[str, Callable[[], object]]:
+def rehearsals(runner: Rehearsed, shapes: Buckets) -> dict[str, Step]:
     """Name a step for each shape to warm up: every prompt, then every batch and length."""
-    prefills = {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
-    decodes = {
+    return {**prefills(runner, shapes), **decodes(runner, shapes)}
+
+
+def prefills(runner: Rehearsed, shapes: Buckets) -> dict[str, Step]:
+    """Name a prefill for each length of a prompt."""
+    return {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
+
+
+def decodes(runner: Rehearsed, shapes: Buckets) -> dict[str, Step]:
+    """Name a decode for each batch and length."""
+    return {
         f"decode {rows} x {length}": partial(_rehearse_decode, runner, rows, length)
         for rows in shapes.rows
         for length in shapes.lengths
     }
-    return {**prefills, **decodes}
 
 
 def _rehearse_decode(runner: Rehearsed, rows: int, length: int) -> None:
@@ -70,7 +80,7 @@ class Warmup:
 
 
 def warm_up(
-    steps: Mapping[str, Callable[[], object]],
+    steps: Mapping[str, Step],
     compiled: Callable[[], int],
     now: Callable[[], float] = time.monotonic,
 ) -> Warmup:
@@ -88,7 +98,7 @@ def warm_up(
     return Warmup(tuple(rounds), steady=False)
 
 
-def _timed(step: Callable[[], object], now: Callable[[], float]) -> float:
+def _timed(step: Step, now: Callable[[], float]) -> float:
     began = now()
     step()
     return now() - began

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,14 @@ from llmbench.models.origin import Origin, locate
 from llmbench.models.shapes import SHAPES
 from llmbench.scenario import ModelOptions
 
-__all__ = ["LoadedModel", "TorchModel", "device_of", "load", "weight_bytes"]
+__all__ = [
+    "LoadedModel",
+    "TorchModel",
+    "device_of",
+    "load",
+    "stored_bytes",
+    "weight_bytes",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +84,16 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
     )
 
 
-def weight_bytes(module: PreTrainedModel) -> int:
+def weight_bytes(module: nn.Module) -> int:
     """Count the bytes of parameters and buffers as they are stored; tied ones count once."""
-    held = (plain for t in (*module.parameters(), *module.buffers()) for plain in _stored(t))
-    tensors = {tensor.data_ptr(): tensor for tensor in held}
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return stored_bytes([module])
+
+
+def stored_bytes(modules: Iterable[nn.Module]) -> int:
+    """Count what parameters and buffers of modules hold together; what they share counts once."""
+    tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()))
+    plain = {each.data_ptr(): each for tensor in tensors for each in _stored(tensor)}
+    return sum(each.numel() * each.element_size() for each in plain.values())
 
 
 def _stored(tensor: Tensor) -> Iterator[Tensor]:

@@ -10,8 +10,11 @@ from llmbench import plugins
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.eager import REHEARSED
 from llmbench.backends.local import LocalBackend
+from llmbench.backends.memory import Gauge, Unread
 from llmbench.compress import Recipe
 from llmbench.engine.buckets import Buckets
+from llmbench.environment.reading import Missing
+from llmbench.roofline import ModelFacts
 
 if TYPE_CHECKING:
     from llmbench.backends.onnx.loading import OnnxModel
@@ -63,6 +66,16 @@ class Onnx(LocalBackend["OnnxModel"]):
             source=asked.graph,
             recipe=asked.compress or Recipe(),
         )
+
+    def facts(self, model: OnnxModel) -> ModelFacts:
+        """Give what was counted of the graph when it was opened."""
+        if model.facts is None:
+            raise Missing(model.uncounted)
+        return model.facts
+
+    def allocator(self, context: OpenContext) -> Gauge:  # noqa: ARG002 (it is so everywhere)
+        """Read nothing: torch's allocator sees only the buffers that steps are bound to."""
+        return Unread("onnxruntime has an allocator of its own, which keeps no peak")
 
     def runner(
         self, model: OnnxModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int

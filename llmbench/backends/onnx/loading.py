@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from transformers import PreTrainedModel
 
 from llmbench import models
 from llmbench.backends.base import OpenContext
-from llmbench.backends.onnx import builder, exporting, graphs, quantizing, sessions
+from llmbench.backends.onnx import builder, exporting, graphs, quantizing, sessions, weights
 from llmbench.compress import Recipe, Scheme, pruned
 from llmbench.compress.linears import unify
+from llmbench.engine.facts import facts_of
+from llmbench.environment.reading import Reader
 from llmbench.errors import InputError, MissingExtraError
 from llmbench.models.loading import LoadedModel, TorchModel
+from llmbench.roofline import ModelFacts
 from llmbench.scenario import ModelOptions
 
 __all__ = ["OnnxModel", "load"]
@@ -26,11 +30,16 @@ __all__ = ["OnnxModel", "load"]
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxModel(LoadedModel):
-    """An open session of an exported graph, and the layers whose states it caches."""
+    """An open session of an exported graph, and the layers whose states it caches.
+
+    ``facts`` are what its steps read and multiply, or ``uncounted`` says why they are not known.
+    """
 
     session: Any
     layers: list[exporting.Layer]
     dtype: torch.dtype
+    facts: ModelFacts | None = None
+    uncounted: str = ""
 
 
 def load(
@@ -53,6 +62,8 @@ def load(
         model = pruned(model, context.model, recipe.prune)
     context.on_stage("exporting to ONNX")
     layers = exporting.layers(model.module)
+    told = Reader()
+    shapes = told.read("model", partial(facts_of, model.module))
     graph = _graph(model, recipe.quantize, source, sessions.short_name(chosen))
     context.on_stage("opening the session")
     session = sessions.open_session(graph, chosen, level, context.engine.threads)
@@ -72,6 +83,8 @@ def load(
         session=session,
         layers=layers,
         dtype=model.module.dtype,
+        facts=shapes and weights.held_by(graph, shapes),
+        uncounted=told.reasons.get("model", ""),
         context_length=model.context_length,
         eos_ids=model.eos_ids,
         vocabulary=model.vocabulary,

@@ -9,6 +9,7 @@ import onnxruntime as ort
 import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+from llmbench.backends.memory import ran_out
 from llmbench.errors import InputError
 
 __all__ = ["chosen_provider", "device_of", "open_session", "short_name"]
@@ -57,13 +58,16 @@ def device_of(provider: str) -> torch.device:
 def open_session(path: Path, provider: str, level: str, threads: int | None) -> Any:
     """Load a graph and give its session.
 
-    Raises InputError when the provider cannot run the graph or did not take.
+    Raises InputError when the provider cannot run the graph or did not take; what onnxruntime
+    raises when there is no more memory is passed on.
     """
     try:
         session = ort.InferenceSession(
             path, _options(level, threads), providers=[(provider, _settings(provider))]
         )
     except REFUSALS as error:
+        if ran_out(error):
+            raise
         why = str(error).strip().partition("\n")[0]
         raise InputError(
             f"provider: {short_name(provider)} cannot run this model's graph ({why}); give another "

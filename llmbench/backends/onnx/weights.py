@@ -1,0 +1,61 @@
+"""What the steps of a graph read of its weights."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from llmbench.roofline import ModelFacts
+
+__all__ = ["held_by"]
+
+# inputs of which an operator reads rows: tables of embeddings, and of rotations by position
+LOOKED_UP = {
+    "Gather": (0,),
+    "GatherBlockQuantized": (0, 2, 3),
+    "GroupQueryAttention": (7, 8),
+    "RotaryEmbedding": (2, 3),
+}
+MATRIX = 2  # dimensions
+
+
+def held_by(graph: Path, facts: ModelFacts) -> ModelFacts:
+    """Count a model's weights as a graph holds them; shapes are those of the model.
+
+    The graph's weights lie beside it and are not read, only their sizes.
+    """
+    model = onnx.load(graph, load_external_data=False).graph
+    sizes = {tensor.name: _nbytes(tensor) for tensor in model.initializer}
+    matrices = {tensor.name for tensor in model.initializer if len(tensor.dims) >= MATRIX}
+    rows = {t.name: sizes[t.name] // t.dims[0] for t in model.initializer if t.name in matrices}
+    looked_up, whole = _uses(model.node)
+    tables = looked_up & matrices
+    read = [name for name in sizes if name in whole or name not in tables]
+    return replace(
+        facts,
+        matmul_bytes=sum(sizes[name] for name in read if name in matrices),
+        other_bytes=sum(sizes[name] for name in read if name not in matrices),
+        embedding_bytes=sum(sizes[name] for name in tables - whole),
+        embedding_row_bytes=sum(rows[name] for name in tables),
+        tied=bool(tables & whole),
+    )
+
+
+def _uses(nodes: Iterable[onnx.NodeProto]) -> tuple[set[str], set[str]]:
+    """Tell what is read by rows, and what as a whole."""
+    uses: dict[bool, set[str]] = defaultdict(set)
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            uses[place in LOOKED_UP.get(node.op_type, ())].add(name)
+    return uses[True], uses[False]
+
+
+def _nbytes(tensor: onnx.TensorProto) -> int:
+    size: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return math.prod(tensor.dims) * size

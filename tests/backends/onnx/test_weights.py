@@ -1,0 +1,75 @@
+"""Weights of a graph are counted by how its operators read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import families
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.onnx import Onnx, weights
+from llmbench.engine.facts import facts_of
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+
+
+def graph_of(folder: Path, nodes: list[onnx.NodeProto], **shapes: tuple[int, ...]) -> Path:
+    tensors = [
+        numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in shapes.items()
+    ]
+    asked = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    given = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph(nodes, "steps", [asked], [given], tensors)
+    onnx.save(helper.make_model(graph), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def test_tables_are_read_by_rows_and_matrices_whole(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gather", ["table", "x"], ["e"]),
+        helper.make_node("MatMul", ["e", "matrix"], ["m"]),
+        helper.make_node("Add", ["m", "bias"], ["y"]),
+    ]
+    path = graph_of(tmp_path, nodes, table=(50, 8), matrix=(8, 6), bias=(6,))
+    facts = weights.held_by(path, facts_of(families.build("llama")))
+    assert (facts.embedding_bytes, facts.embedding_row_bytes) == (50 * 8 * 4, 8 * 4)
+    assert (facts.matmul_bytes, facts.other_bytes) == (8 * 6 * 4, 6 * 4)
+    assert facts.tied is False
+
+
+def test_a_table_that_is_also_multiplied_is_read_whole(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gather", ["table", "x"], ["e"]),
+        helper.make_node("Gemm", ["e", "table"], ["y"], transB=1),
+    ]
+    path = graph_of(tmp_path, nodes, table=(50, 8))
+    facts = weights.held_by(path, facts_of(families.build("llama")))
+    assert (facts.embedding_bytes, facts.matmul_bytes, facts.tied) == (0, 50 * 8 * 4, True)
+
+
+def test_rotations_by_position_are_looked_up(tmp_path: Path) -> None:
+    inputs = ["q", "k", "v", "pk", "pv", "s", "t", "cos", "sin"]
+    nodes = [helper.make_node("GroupQueryAttention", inputs, ["y"], domain="com.microsoft")]
+    path = graph_of(tmp_path, nodes, cos=(100, 4), sin=(100, 4))
+    facts = weights.held_by(path, facts_of(families.build("llama")))
+    assert facts.embedding_row_bytes == 2 * 4 * 4
+    assert facts.matmul_bytes + facts.other_bytes == 0
+
+
+@pytest.mark.slow
+def test_an_exported_model_holds_what_the_model_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
+    options = ModelOptions(source="random:tiny", device="cpu", dtype="float32")
+    context = OpenContext(
+        options, EngineOptions(slots=1), SamplingOptions(), Demand((4,), longest_sequence=8)
+    )
+    backend = Onnx(Onnx.Options())
+    found = backend.facts(backend.load(context))
+    assert found.matmul_bytes == 4 * (found.matmul_parameters + found.head_parameters)
+    assert found.embedding_bytes == found.vocabulary * found.embedding_row_bytes
+    assert found.tied is False

@@ -1,0 +1,200 @@
+"""Memory is told phase by phase, and when it runs out that is told as a result."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from llmbench.backends import memory
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.eager import Eager
+from llmbench.backends.memory import Asked, Peaks, Resident, Unread, ran_out, told_when_out
+from llmbench.backends.speculative import Speculative
+from llmbench.dispatch import Dispatch
+from llmbench.environment import Missing
+from llmbench.errors import InputError, OutOfMemoryError
+from llmbench.loads.schedule import Scheduled
+from llmbench.request import Request
+from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.stopping import Stop
+
+
+@dataclass(slots=True)
+class Counting:
+    """A gauge whose peak grows by the call, and that counts how often it was reset."""
+
+    prefix: str = ""
+    resets: int = 0
+    peaks: list[int] = field(default_factory=lambda: [10, 20, 30])
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def peak(self) -> int:
+        return self.peaks.pop(0)
+
+
+def test_each_phase_begins_with_a_forgotten_peak() -> None:
+    gauge = Counting()
+    peaks = Peaks(gauge, Unread("nobody looks", prefix="rss_"))
+    for phase in ("load", "prefill"):
+        with peaks.of(phase):
+            pass
+    assert gauge.resets == 2
+    assert (peaks.memory["load_peak"], peaks.memory["prefill_peak"]) == (10, 20)
+    assert peaks.since_reset()["allocator_peak"] == 30
+
+
+def test_a_peak_that_nobody_keeps_is_none_with_its_reason() -> None:
+    peaks = Peaks(Unread("no statistics"), Unread("nobody looks", prefix="rss_"))
+    with peaks.of("decode"):
+        pass
+    assert peaks.memory == {"decode_peak": None, "rss_decode_peak": None}
+    assert peaks.reader.reasons == {
+        "decode_peak": "no statistics",
+        "rss_decode_peak": "nobody looks",
+    }
+
+
+def test_the_resident_peak_of_a_phase_holds_what_was_touched_in_it() -> None:
+    resident = Resident()
+    resident.reset()
+    before = resident.peak()
+    touched = np.ones(2**26, dtype=np.uint8)
+    after = resident.peak()
+    assert before is not None
+    assert after is not None
+    assert after - before > 0.9 * touched.nbytes
+
+
+def test_a_peak_that_cannot_be_reset_is_not_that_of_a_phase(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory, "SELF", tmp_path / "nowhere")
+    resident = Resident()
+    resident.reset()
+    with pytest.raises(Missing, match="does not let this process reset"):
+        resident.peak()
+
+
+# -- running out -----------------------------------------------------------------------------------
+
+
+def test_an_allocation_that_torch_refuses_says_what_was_asked_for() -> None:
+    asked = Asked(slots=64, done="warming up", weight_bytes=2**20, kv_bytes=2**50)
+    with (
+        pytest.raises(
+            OutOfMemoryError,
+            match=r"while warming up; asked for 1\.00 MiB of weights and 1,024 TiB of KV cache for"
+            r" 64 slots \(.*DefaultCPUAllocator.*\); set fewer `engine\.slots`",
+        ),
+        told_when_out(asked),
+    ):
+        torch.empty(2**50, dtype=torch.uint8)
+
+
+def test_what_is_not_known_yet_is_not_told() -> None:
+    with (
+        pytest.raises(OutOfMemoryError, match=r"while loading the model \(MemoryError\); set"),
+        told_when_out(Asked(slots=8)),
+    ):
+        raise MemoryError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 9"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_every_allocator_is_understood(error: Exception) -> None:
+    assert ran_out(error)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(errno.ENOENT, "no file")])
+def test_other_errors_are_passed_on_as_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, told_when_out(Asked(slots=8)):
+        raise error
+    assert caught.value is error
+
+
+def test_what_the_user_can_mend_is_passed_on_as_it_is() -> None:
+    with pytest.raises(InputError, match="out of memory"), told_when_out(Asked(slots=8)):
+        raise InputError("a name such as out of memory")
+
+
+def test_a_cache_larger_than_the_free_memory_is_refused_before_the_kernel_kills() -> None:
+    free = psutil.virtual_memory().available
+    with pytest.raises(OutOfMemoryError, match=r"\(.* are free\)"):
+        Asked(slots=8, kv_bytes=2 * free).check_host()
+    Asked(slots=8, kv_bytes=1).check_host()
+    Asked(slots=8).check_host()
+
+
+# -- a backend as a whole --------------------------------------------------------------------------
+
+
+def context(**engine: int) -> OpenContext:
+    return OpenContext(
+        model=ModelOptions(source="random:tiny", device="cpu"),
+        engine=EngineOptions(**engine),  # type: ignore[arg-type]
+        sampling=SamplingOptions(),
+        demand=Demand(prompt_lengths=(4,), longest_sequence=12),
+    )
+
+
+def test_a_backend_tells_its_peaks_and_what_its_steps_take() -> None:
+    with Eager(Eager.Options()).open(context(slots=2)) as server:
+        dispatch = Dispatch([Request(0, (1, 2, 3, 4), 8)], Scheduled(np.zeros(1)), Stop(requests=1))
+        server.serve(dispatch, server.new_clock(), lambda _: None)
+        account = server.account()
+    assert account.model is not None
+    assert account.memory["kv_cache"] == 2 * 64 * account.model.kv_token_bytes
+    assert account.memory["decode_peak"] is None
+    assert account.reasons["decode_peak"] == "torch keeps no allocator statistics on cpu"
+    assert account.memory["rss_decode_peak"]
+    assert account.memory["rss_load_peak"]
+    assert (account.roof, account.reasons["roof"]) == (None, "LLMBENCH_ROOF is off")
+
+
+def test_a_backend_whose_cache_has_no_room_says_how_large_it_would_be() -> None:
+    with (
+        pytest.raises(OutOfMemoryError, match=r"KV cache for 1,099,511,627,776 slots"),
+        Eager(Eager.Options()).open(context(slots=2**40)),
+    ):
+        pass
+
+
+def test_what_ran_out_during_the_load_is_told_as_such() -> None:
+    with (
+        pytest.raises(OutOfMemoryError, match="while serving the load"),
+        Eager(Eager.Options()).open(context(slots=2)),
+    ):
+        raise MemoryError
+
+
+def test_steps_with_a_draft_are_not_counted() -> None:
+    drafted = Speculative(Speculative.Options(draft="random:tiny", tokens=2))
+    with drafted.open(context(slots=1)) as server:
+        account = server.bounds
+    assert account.facts is None
+    assert "draft" in account.reasons["model"]
+
+
+def test_a_cache_of_another_size_than_was_counted_leaves_nothing_counted() -> None:
+    with Eager(Eager.Options()).open(context(slots=1)) as server:
+        found = server.bounds
+    assert found.facts is not None
+    other = found.held_against(cache_bytes=1, positions=64)
+    assert other.facts is None
+    assert "not of the size" in other.reasons["model"]
