@@ -8,6 +8,7 @@ from dataclasses import dataclass
 __all__ = [
     "QUALITY_BREACHED",
     "Caveat",
+    "above_roof",
     "counted_by_tokenizer",
     "ended_early",
     "energy_disagrees",
@@ -190,6 +191,16 @@ def mlperf_invalid(missed: Sequence[str]) -> Caveat:
         "mlperf-invalid",
         f"MLPerf's LoadGen calls this run INVALID: not met were {', '.join(missed)}.",
         "Its summary under logs/ says what is missing; lower `target_qps` or raise the minima.",
+    )
+
+
+def above_roof(label: str, share: float) -> Caveat:
+    """Say that more than the measured peak was used."""
+    return Caveat(
+        "above-roof",
+        f"{label} is {share:.2f} of the measured peak, which cannot be more than 1.",
+        "The model fits in a cache, or the peak was measured while the machine was busy: then"
+        " remove the folder `roof` of the cache (docs/metrics.md) and run again.",
     )
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "format_bytes",
     "format_duration",
     "format_number",
+    "format_scaled",
     "parse_bytes",
     "parse_rate",
     "parse_seconds",
@@ -94,6 +95,14 @@ def format_duration(seconds: float) -> str:
         if abs(seconds) >= size * (2 if size >= 60 else 1):  # noqa: PLR2004 (90 s reads better than 1.5 min)
             return f"{format_number(seconds / size)} {unit}"
     return f"{format_number(seconds / 1e-9)} ns" if seconds else "0 s"
+
+
+def format_scaled(value: float, unit: str) -> str:
+    """Write a number in powers of a thousand: ``12.3e9`` and ``FLOP`` is ``12.3 GFLOP``."""
+    for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{format_number(value / size)} {prefix}{unit}"
+    return f"{format_number(value)} {unit}"
 
 
 def format_bytes(size: float) -> str:

@@ -18,6 +18,8 @@ import llmbench
 from llmbench import campaign, scenario_file, store
 from llmbench.cli.progress import Silence
 from llmbench.errors import InputError
+from llmbench.report.answer import answer
+from llmbench.report.results import Results
 from llmbench.run import Run
 from llmbench.scenario_file import Source
 from llmbench.store import RunSet
@@ -112,6 +114,22 @@ def test_bad_input_that_only_a_worker_sees_fails_its_run_and_the_rest_go_on(
     assert "the longest request has 4008 tokens" in failed.failure.message
     assert "context holds 2048" in failed.failure.message
     assert [r.case for r in found.runs if not r.failure] == ["fake"]
+
+
+def test_a_batch_that_memory_does_not_hold_is_a_result_and_names_what_fitted(
+    path: Path, tmp_path: Path
+) -> None:
+    huge = 2**40
+    swept = edited(path, "backends=[eager]", f"sweep={{engine.slots: [2, {huge}]}}")
+    found = run(swept, tmp_path / "results")
+    (failed,) = found.failed
+    assert failed.failure is not None
+    assert failed.failure.kind == "out-of-memory"
+    assert f"KV cache for {huge:,} slots" in failed.failure.message
+    assert failed.failure.stderr_tail == ""
+    assert [r.point for r in found.runs if not r.failure] == [{"engine.slots": 2}]
+    told = answer(Results(found))
+    assert f"eager: engine.slots=2 fitted in memory, {huge} did not." in told
 
 
 def test_a_run_that_takes_too_long_is_stopped_and_says_so(path: Path, tmp_path: Path) -> None:

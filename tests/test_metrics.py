@@ -283,3 +283,45 @@ def test_a_run_is_split_by_class_and_what_has_none_is_in_no_part() -> None:
 
 def test_the_requests_of_one_class_are_to_be_had_alone() -> None:
     assert only(run(*CLASSED), "request_class", "chat").records.num_rows == 2
+
+
+FACTS = {
+    "matmul_bytes": 100, "other_bytes": 0, "embedding_bytes": 0, "embedding_row_bytes": 0,
+    "matmul_parameters": 25, "head_parameters": 0, "vocabulary": 9, "tied": False, "state_bytes": 4,
+    "layers": [{"count": 1, "heads": 1, "kv_heads": 1, "head_size": 1, "window": None}],
+}  # fmt: skip
+ROOF = {
+    "hardware": "a processor", "device": "cpu", "precision": "float32", "threads": 1,
+    "torch": "2.13.0", "bytes_per_second": 1000.0, "flops_per_second": 1000.0,
+    "other_load_percent": 0.0, "measured_at": "2026-01-01T00:00:00+00:00",
+}  # fmt: skip
+COUNTED = {"model": FACTS, "roof": ROOF}
+
+
+def test_steps_inside_the_window_give_the_use_of_the_machine() -> None:
+    steps = (record(0, 0.0, (0.25, 0.5)), record(1, 1.0, (1.5,)))
+    measured = run(*steps, account=COUNTED)
+    # one decode in 0.25 s: all weights, 11 positions read and one written
+    assert value(measured, "decode_step_bytes") == 100 + 12 * 8
+    assert value(measured, "mbu") == 196 / 0.25 / 1000
+    assert value(measured, "memory_kv_used_bytes") == 11 * 8
+
+
+def test_what_steps_did_is_not_known_of_a_part_of_the_requests() -> None:
+    part = only(run(*CLASSED, account=COUNTED), "request_class", "chat")
+    found = summarise(part)
+    assert (found["mbu"].value, found["mbu"].reason) == (
+        None, "steps serve all requests, not a part",
+    )  # fmt: skip
+    assert found["memory_kv_used_bytes"].value is None
+
+
+def test_a_share_may_be_above_one_and_its_interval_still_holds_it() -> None:
+    fast = [{**ROOF, "bytes_per_second": rate} for rate in (300.0, 310.0, 320.0)]
+    steps = (record(0, 0.0, (0.25, 0.5)), record(1, 1.0, (1.5,)))
+    runs = [run(*steps, account={**COUNTED, "roof": roof}) for roof in fast]
+    estimate = across(runs)["mbu"]
+    assert estimate.low is not None
+    assert estimate.value is not None
+    assert estimate.high is not None
+    assert 1 < estimate.low <= estimate.value <= estimate.high

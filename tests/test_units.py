@@ -10,6 +10,7 @@ from llmbench.units import (
     format_bytes,
     format_duration,
     format_number,
+    format_scaled,
     parse_bytes,
     parse_rate,
     parse_seconds,
@@ -85,3 +86,11 @@ def test_a_number_is_shown_without_exponent() -> None:
         "0.00123",
         "12.3",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.500 FLOP"), (1500.0, "1.50 kFLOP"), (989.4e12, "989 TFLOP"), (2e15, "2.00 PFLOP")],
+)
+def test_large_counts_are_written_in_powers_of_a_thousand(value: float, text: str) -> None:
+    assert format_scaled(value, "FLOP") == text

@@ -32,7 +32,7 @@ from llmbench.environment import Missing, hardware
 from llmbench.files import atomic_write, cache_folder
 from llmbench.roofline import Roof
 
-__all__ = ["copy_of", "main", "measured", "moved", "roof_of", "seconds_of"]
+__all__ = ["asked_of", "copy_of", "main", "measured", "moved", "roof_of"]
 
 COPY_BYTES = {"cpu": 2**29, "cuda": 2**30}
 MEMORY_SHARE = 8  # the two arrays take no more than a quarter of what is free
@@ -51,7 +51,7 @@ def roof_of(device: torch.device, dtype: str, threads: int) -> Roof:
     """
     if os.environ.get(SWITCH) == "off":
         raise Missing(f"{SWITCH} is off")
-    asked = _asked(device, dtype, threads)
+    asked = asked_of(device, dtype, threads)
     place = _place(asked)
     kept = _kept(place)
     if kept is not None:
@@ -76,7 +76,7 @@ def _kept(place: Path) -> Roof | None:
         return None
 
 
-def _asked(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
+def asked_of(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
     """Name what a roof depends on; threads matter on the CPU alone."""
     on_cpu = device.type == "cpu"
     return {

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from llmbench.metrics import METRICS
 from llmbench.report.cells import show
+from llmbench.report.fitted import fitted
 from llmbench.report.results import CaseResults, Results
 from llmbench.units import format_number
 
@@ -38,11 +39,15 @@ def _counted(number: int, noun: str) -> str:
 
 
 def answer(results: Results) -> list[str]:
-    """Say which case is fastest and by how much, where the intervals allow it.
+    """Say which case is fastest and by how much, where the intervals allow it, and what fitted.
 
     Cases are compared within a point of the sweep only, since another point is another question;
     one backend at many points is compared with itself.
     """
+    return [*_of_speed(results), *fitted(results)]
+
+
+def _of_speed(results: Results) -> list[str]:
     if not results.measured:
         return [_nothing(results)]
     groups = _points(results.measured)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llmbench.metrics import METRICS
 from llmbench.report.results import CaseResults
 from llmbench.stats import Estimate, percentile_floor
-from llmbench.units import format_bytes, format_duration, format_number
+from llmbench.units import format_bytes, format_duration, format_number, format_scaled
 
 __all__ = [
     "MISSING",
@@ -65,6 +65,7 @@ class Table:
 SHOWN: dict[str, Callable[[float], str]] = {
     "s": format_duration,
     "B": format_bytes,
+    "FLOP": lambda flops: format_scaled(flops, "FLOP"),
     "requests": lambda number: f"{number:,.0f}",
     "share": lambda share: f"{100 * share:.1f} %",
 }

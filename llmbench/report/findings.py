@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llmbench import caveats
 from llmbench.caveats import Caveat
 from llmbench.energy import AGREES_WITHIN
-from llmbench.metrics import LATENCIES, commonest_error
+from llmbench.metrics import LATENCIES, METRICS, commonest_error
 from llmbench.report.results import CaseResults, Results
 from llmbench.run import Failure
 from llmbench.stats import MIN_PROCESSES, percentile_floor
@@ -20,6 +20,7 @@ __all__ = ["Finding", "failures", "find", "place"]
 JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99
 FEW = 3
+ABOVE_ROOF = 1.05  # a copy through the same accounting is 1 to within this
 FIGURES = re.compile(r"\d[\d.,]*")
 
 
@@ -96,6 +97,7 @@ def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
         yield from _harness(case)
         yield from _sample_sizes(case)
         yield from _energy(case)
+        yield from _above_roofs(case)
 
 
 def _failures(case: CaseResults) -> Iterator[Caveat]:
@@ -108,6 +110,13 @@ def _harness(case: CaseResults) -> Iterator[Caveat]:
     # what is unknown of the client is said by the stored caveat of the import
     if case.health.verdict in ("degraded", "invalid"):
         yield caveats.harness(case.health.verdict, case.health.reasons)
+
+
+def _above_roofs(case: CaseResults) -> Iterator[Caveat]:
+    for metric in ("mbu", "mfu"):
+        share = max((s[metric].value or 0.0 for s in case.summaries), default=0.0)
+        if share > ABOVE_ROOF:
+            yield caveats.above_roof(METRICS[metric].label, share)
 
 
 def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:

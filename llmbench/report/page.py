@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from llmbench import __version__
 from llmbench.errors import InputError
+from llmbench.files import atomic_write
 from llmbench.metrics import LATENCIES
 from llmbench.report import (
     asked,
@@ -21,6 +22,7 @@ from llmbench.report import (
     findings,
     load_tables,
     palette,
+    roofline,
     tables,
     tradeoffs,
 )
@@ -30,7 +32,7 @@ from llmbench.report.charts import Chart
 from llmbench.report.load_curve import load_curve
 from llmbench.report.results import Results
 from llmbench.report.timeline import timeline
-from llmbench.store import RunSet, atomic_write
+from llmbench.store import RunSet
 
 __all__ = ["render", "render_template", "write_page", "write_text"]
 
@@ -96,6 +98,7 @@ def _content(results: Results) -> dict[str, Any]:
         "load_curve": load_curve(results),
         "rates": _rates(results),
         "parts": [make(results) for make in (load_tables.request_classes, load_tables.turns)],
+        "roofline": (roofline.chart(results), roofline.table(results)),
         "sent": load_tables.sent(results),
         "timelines": [timeline(case) for case in results.measured],
         "machine": tables.machine(results),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmbench.metrics import LATENCIES, STAGES, Value, series_mean
+from llmbench.metrics import LATENCIES, PHASE_PEAKS, STAGES, Value, series_mean
 from llmbench.record import Series
 from llmbench.report import findings
 from llmbench.report.by_case import (
@@ -74,6 +74,8 @@ def headline(results: Results) -> Table:
         (Column("failed", "measured requests that failed or were not finished"), failed),
         metric_column("goodput_requests_per_second", "goodput/s"),
         metric_column("slo_attainment", "SLO met"),
+        metric_column("mbu", "MBU"),
+        metric_column("mfu", "MFU"),
         (Column("cold start", "import, load, compile and first token together"), _cold_start_total),
         metric_column("memory_weights_bytes"),
         metric_column("memory_allocator_peak_bytes", "GPU peak"),
@@ -161,7 +163,7 @@ def _at_most(case: CaseResults, latency: str, percent: int) -> Cell:
 # -- the costs of starting -------------------------------------------------------------------------
 
 TO_FIRST_TOKEN = STAGES[:-1]
-MEMORY = ("weights", "kv_cache", "allocator_peak")
+MEMORY = ("weights", "kv_cache", "kv_used", "allocator_peak", *PHASE_PEAKS)
 
 
 def _cold_start_total(case: CaseResults) -> Cell:

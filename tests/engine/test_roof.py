@@ -106,6 +106,6 @@ def test_products_grow_until_the_next_would_take_too_long(
 
 
 def test_a_roof_is_told_apart_by_all_that_it_depends_on() -> None:
-    asked = roof._asked(CPU, "float32", threads=2)
+    asked = roof.asked_of(CPU, "float32", threads=2)
     others = [{**asked, key: "other"} for key in asked if key != "device"]
     assert len({roof._place(each) for each in [asked, *others]}) == len(others) + 1
