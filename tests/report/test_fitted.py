@@ -15,9 +15,10 @@ from llmbench.run import Failure, records_table
 OUT = Failure("out-of-memory", "memory ran out while warming up")
 
 
-def told(
-    make: Any, folder: Path, key: str, ends: Mapping[str, Mapping[int, Failure | None]]
-) -> list[str]:
+Ends = Mapping[str, Mapping[int, Failure | None]]
+
+
+def told(make: Any, folder: Path, key: str, ends: Ends) -> list[str]:
     """Store a sweep in which each point of each backend ended so, and say what fitted."""
     plan, runs = [], []
     served = make.serve(1)
@@ -52,5 +53,6 @@ def test_each_backend_has_a_largest_of_its_own(make: Any, tmp_path: Path) -> Non
 
 
 def test_other_failures_and_full_sweeps_say_nothing(make: Any, tmp_path: Path) -> None:
-    ends = {"eager": {16: None, 64: Failure("killed", "by SIGKILL")}, "onnx": {16: None}}
+    killed = Failure("killed", "by SIGKILL")
+    ends: Ends = {"eager": {16: None, 64: killed}, "onnx": {16: None}}
     assert told(make, tmp_path, "engine.slots", ends) == []

@@ -57,5 +57,5 @@ def _uses(nodes: Iterable[onnx.NodeProto]) -> tuple[set[str], set[str]]:
 
 
 def _nbytes(tensor: onnx.TensorProto) -> int:
-    size: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return math.prod(tensor.dims) * size
+    numbers: int = math.prod(tensor.dims)
+    return numbers * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
