@@ -85,7 +85,7 @@ def test_without_a_model_every_figure_has_the_backends_reason() -> None:
 
 def test_without_a_steady_window_only_the_cache_is_known() -> None:
     found = figures(account(), RECORDS, None)
-    assert found["memory_kv_used_bytes"] == (16 * FACTS.kv_token_bytes, 2, None)
+    assert found["memory_kv_used_bytes"] == (16.0 * FACTS.kv_token_bytes, 2, None)
     assert found["mbu"] == (
         None, 0, "no steady window: the measured requests were all due at one moment",
     )  # fmt: skip
