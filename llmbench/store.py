@@ -34,7 +34,9 @@ __all__ = [
     "check_space",
     "create",
     "extend",
+    "outlines",
     "read",
+    "read_plan",
     "read_run",
     "sweep_partials",
     "write_run",
@@ -239,21 +241,43 @@ def read(folder: str | Path) -> RunSet:
 
     Raises InputError when the folder is missing, is not a run set, or is of a newer version.
     """
+    run_set = read_plan(folder)
+    whole = (planned for planned in run_set.plan if _is_whole(run_set.folder, planned))
+    return replace(run_set, runs=tuple(read_run(run_set.folder, planned) for planned in whole))
+
+
+def read_plan(folder: str | Path) -> RunSet:
+    """Read what a run set is to hold, and none of its runs.
+
+    Raises InputError when the folder is missing, is not a run set, or is of a newer version.
+    """
     folder = Path(folder)
     manifest = _manifest(folder)
-    plan = tuple(PlannedRun(**planned) for planned in manifest["plan"])
-    runs = [read_run(folder, planned) for planned in plan if _is_whole(folder, planned)]
-    return RunSet(
-        folder=folder,
-        name=manifest["name"],
-        description=manifest["description"],
-        began_at=manifest["began_at"],
-        scenario_text=manifest["scenario_text"],
-        overrides=tuple(manifest["overrides"]),
-        origins=manifest["origins"],
-        plan=plan,
-        runs=tuple(runs),
-    )
+    try:
+        return RunSet(
+            folder=folder,
+            name=manifest["name"],
+            description=manifest["description"],
+            began_at=manifest["began_at"],
+            scenario_text=manifest["scenario_text"],
+            overrides=tuple(manifest["overrides"]),
+            origins=manifest["origins"],
+            plan=tuple(PlannedRun(**planned) for planned in manifest["plan"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / 'runset.json'}: not as llmbench writes it ({error!r}); run it again"
+        ) from None
+
+
+def outlines(run_set: RunSet) -> Iterator[dict[str, Any]]:
+    """Give what run.json says of every run that is whole: all of it but its tables.
+
+    Raises InputError when one cannot be read.
+    """
+    for planned in run_set.plan:
+        if _is_whole(run_set.folder, planned):
+            yield _json(run_set.folder / "runs" / planned.name / "run.json")
 
 
 def _is_whole(folder: Path, planned: PlannedRun) -> bool:

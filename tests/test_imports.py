@@ -15,11 +15,12 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 # From the top down; a module may import its own layer and those below it.
 LAYERS = [
     {"cli", "pytest_plugin", "__main__", "__init__"},
+    {"web"},
     {"frames", "report", "peak", "aa"},
     {"gate", "history"},
     {"campaign", "imports"},
     {"comparison"},
-    {"summaries", "causes"},
+    {"summaries", "causes", "catalog"},
     {"comparability"},
     {"objectives"},
     {"health"},

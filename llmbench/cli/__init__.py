@@ -27,6 +27,7 @@ from llmbench.cli import (
     report,
     run,
     schema,
+    serve,
 )
 from llmbench.errors import LlmbenchError
 
@@ -35,7 +36,7 @@ __all__ = ["main"]
 INTERRUPTED = 130
 COMMANDS = (
     run, peak, report, compare, check, aa, history, baseline, importing, distill, listing, doctor,
-    conformance, schema,
+    conformance, schema, serve,
     export,
 )  # fmt: skip
 
@@ -46,6 +47,7 @@ examples:
   llmbench peak scenario.yaml                      the highest load that meets its objectives
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  make the report again from what is stored
+  llmbench serve results                           look at all of them in a browser
   llmbench compare results/monday results/tuesday  what changed, and what does not show
   llmbench check scenarios/default.yaml --baseline git:main
   llmbench aa scenarios/gate.yaml                  how often that check errs on this machine

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llmbench.catalog import Entry
     from llmbench.plugins import Kind
 
 __all__ = ["add_parser", "run"]
@@ -92,14 +93,16 @@ def _scenarios(folder: Path | None) -> Rows:
 
 
 def _results(folder: Path | None) -> Rows:
-    from llmbench import store
+    from llmbench import catalog
 
-    rows = []
-    for manifest in sorted((folder or Path("results")).rglob("runset.json")):
-        run_set = store.read(manifest.parent)
-        done = len(run_set.plan) - len(run_set.missing)
-        rows.append((str(manifest.parent), f"{done} of {len(run_set.plan)} runs, {run_set.name}"))
-    return rows
+    found = map(catalog.entry, catalog.find(folder or Path("results")))
+    return [(str(entry.folder), _told(entry)) for entry in found]
+
+
+def _told(entry: Entry) -> str:
+    if entry.problem:
+        return f"not readable: {entry.problem}"
+    return f"{entry.measured} of {entry.planned} runs, {entry.name}"
 
 
 def _models(_: Path | None) -> Rows:

@@ -26,8 +26,8 @@ def write_comparison(comparisons: Sequence[Comparison], path: Path) -> None:
     write_text(path, render(comparisons))
 
 
-def render(comparisons: Sequence[Comparison]) -> str:
-    """Make the page's text from comparisons with one baseline."""
+def render(comparisons: Sequence[Comparison], home: str = "") -> str:
+    """Make the page's text from comparisons with one baseline; ``home`` is where it leads back."""
     baseline = comparisons[0].baseline.folder.name
     parts = [
         {
@@ -42,6 +42,7 @@ def render(comparisons: Sequence[Comparison]) -> str:
     ]
     return render_template(
         "comparison.html.j2",
+        home,
         title=f"{comparisons[0].candidate.name} compared",
         baseline=baseline,
         parts=parts,

@@ -34,7 +34,7 @@ from llmbench.report.results import Results
 from llmbench.report.timeline import timeline
 from llmbench.store import RunSet
 
-__all__ = ["render", "render_template", "write_page", "write_text"]
+__all__ = ["moment", "render", "render_template", "write_page", "write_text"]
 
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
@@ -55,16 +55,16 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def render(run_set: RunSet) -> str:
-    """Make the page's text."""
+def render(run_set: RunSet, home: str = "") -> str:
+    """Make the page's text; ``home`` is where it leads back to, and a file leads nowhere."""
     results = Results(run_set)
     content = {**_content(results), "raw": embed.raw_data(run_set)}
-    return render_template("page.html.j2", charted=bool(results.measured), **content)
+    return render_template("page.html.j2", home, charted=bool(results.measured), **content)
 
 
-def render_template(name: str, **content: Any) -> str:
+def render_template(name: str, home: str, **content: Any) -> str:
     """Make the text of a page from a template, with all that it carries."""
-    return _templates().get_template(name).render(**_embedded(), **content)
+    return _templates().get_template(name).render(**_embedded(), home=home, **content)
 
 
 def _templates() -> Environment:
@@ -84,7 +84,7 @@ def _content(results: Results) -> dict[str, Any]:
         "run_set": results.run_set,
         "cases": results.measured,
         "answer": answer(results),
-        "began": _moment(results.run_set.began_at),
+        "began": moment(results.run_set.began_at),
         "completeness": completeness(results),
         "asked": asked.asked(results),
         "is_open_loop": asked.is_open_loop(results),
@@ -118,7 +118,8 @@ def _content(results: Results) -> dict[str, Any]:
     }
 
 
-def _moment(stored: str) -> str:
+def moment(stored: str) -> str:
+    """Write a stored time as people read it; raises ValueError where it is none."""
     return datetime.fromisoformat(stored).strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
@@ -131,8 +132,8 @@ def _embedded() -> dict[str, Any]:
     """Gather what the page carries: the nonce lets no script run but the page's own."""
     return {
         "nonce": secrets.token_urlsafe(16),
-        "plotly_bundle": embed.plotly_bundle(),
-        "plotly_version": embed.plotly_version(),
+        "plotly_bundle": embed.plotly_bundle,
+        "plotly_version": embed.plotly_version,
         "swap": embed.inert_json(json.dumps(palette.SWAP)),
         "json_of": lambda chart: embed.inert_json(chart.figure.to_json()),
         "case_colour": palette.case_colour,
