@@ -19,6 +19,7 @@ from typing import Protocol, TextIO, cast
 
 from llmbench import models, plugins, store
 from llmbench.errors import InputError
+from llmbench.progress import Progress
 from llmbench.quality_pass import read_text
 from llmbench.run import Failure, Run
 from llmbench.scenario import Case, Objective
@@ -36,14 +37,17 @@ STDERR_LINES = 40
 class Observer(Protocol):
     """Somebody who watches a campaign go on."""
 
-    def began(self, planned: PlannedRun, index: int, total: int) -> None:
-        """A run begins, the index-th (from 1) of all that are still to be done."""
+    def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
+        """A run begins, the index-th (from 1) of all that are still to be done, or of a side.
+
+        The total is None where it turns out only as runs are measured.
+        """
 
     def stage(self, text: str) -> None:
         """The run does something else now."""
 
-    def progress(self, completed: int, total: int | None) -> None:
-        """So many requests are finished, of a total where that is known."""
+    def progress(self, progress: Progress) -> None:
+        """The run has come so far."""
 
     def ended(self, run: Run) -> None:
         """A run has been stored, measured or failed."""
@@ -247,7 +251,7 @@ class _Worker:
             elif "failure" in event:
                 self.told = Failure(event["failure"], event["message"])
             else:
-                observer.progress(event["completed"], event["total"])
+                observer.progress(Progress.told(event))
 
     def _judge(self, code: int) -> Failure | None:
         if self.timed_out.is_set():

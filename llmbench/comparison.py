@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "compare",
     "is_energy",
     "judge",
+    "matched",
     "metric_name",
     "values_of",
 ]
@@ -114,9 +115,7 @@ def compare(
     5 % over the whole comparison.
     """
     ours, theirs = _measured(baseline), _measured(candidate)
-    pairs = [(case, case) for case in ours if case in theirs]
-    if not pairs and len(ours) == len(theirs) == 1:
-        pairs = [(next(iter(ours)), next(iter(theirs)))]
+    pairs = matched(ours, theirs)
     cases = [_compare(a, b, ours[a], theirs[b], tolerances) for a, b in pairs]
     found = [
         case.explained(ours[a], theirs[b])
@@ -129,6 +128,14 @@ def compare(
         tuple(case for case in ours if case not in {a for a, _ in pairs}),
         tuple(case for case in theirs if case not in {b for _, b in pairs}),
     )
+
+
+def matched(ours: Collection[str], theirs: Collection[str]) -> list[tuple[str, str]]:
+    """Pair the cases of two sides: those of the same name, or the only ones that there are."""
+    pairs = [(case, case) for case in ours if case in theirs]
+    if not pairs and len(ours) == len(theirs) == 1:
+        return [(next(iter(ours)), next(iter(theirs)))]
+    return pairs
 
 
 def _measured(run_set: RunSet) -> dict[str, list[Run]]:

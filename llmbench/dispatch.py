@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench.progress import Progress, Sample
 from llmbench.request import Request
 from llmbench.stopping import Precision, Reason, Stop, share
 
@@ -72,12 +73,13 @@ class Arrivals(Protocol):
 class Outcome:
     """How a request came back, as far as the rest of the load goes by it.
 
-    ``first_token`` is the time of its first token; the answer is known by its ids or as text, and
-    has so many ``tokens``.
+    ``first_token`` is the time of its first token, ``token_times`` those of all chunks where they
+    are known; the answer is known by its ids or as text, and has so many ``tokens``.
     """
 
     succeeded: bool = True
     first_token: float | None = None
+    token_times: Sequence[float] = ()
     tokens: int = 0
     answer_ids: Sequence[int] = ()
     answer_text: str = ""
@@ -132,6 +134,7 @@ class Dispatch:
         self._in_flight: dict[int, tuple[Request, float]] = {}
         self._judged = _Judged(stop)
         self._ending = Ending()
+        self._sample = Sample()
         self.stop = stop
         self.on_more: Callable[[], object] | None = None
         self.taken = 0
@@ -239,6 +242,7 @@ class Dispatch:
             request = self._take()
             self._ending.dropped.append((request, due))
             self._ending.abandoned += len(request.turns)
+            self._sample.failed += 1
             self.completed += 1
 
     def finish(self, request_id: int, now: float, outcome: Outcome = ANSWERED) -> None:
@@ -249,13 +253,33 @@ class Dispatch:
         self._drop_due(now)
         request, due = self._in_flight.pop(request_id)
         self.completed += 1
-        if request.phase == "measured" and (reason := self._judged.after(due, now, outcome)):
-            self.end(reason)
+        self._sample.add(now, outcome.tokens, succeeded=outcome.succeeded)
+        if request.phase == "measured":
+            self._judge(due, now, outcome)
         if request.turns and outcome.succeeded:
             self._go_on(request.next_turn(outcome.answer_ids, outcome.answer_text), now)
         else:
             self._ending.abandoned += len(request.turns)
             self._bring_about(now)
+
+    def _judge(self, due: float, now: float, outcome: Outcome) -> None:
+        """Take in a measured request, which may end the load."""
+        self._sample.time(due, outcome.token_times)
+        if reason := self._judged.after(due, now, outcome):
+            self.end(reason)
+
+    def progress(self) -> Progress:
+        """Say how far the load is, with a few latencies of what came back since the last time."""
+        ttft, itl = self._sample.take()
+        told = self._sample
+        return Progress(
+            self.completed, self.total, told.failed, told.output_tokens, told.at, ttft, itl
+        )
+
+    def hear(self, before: Progress, now: Progress) -> None:
+        """Take in how far a stripe is that is sent from elsewhere, and how far it was before."""
+        self.completed += now.completed - before.completed
+        self._sample.hear(before, now)
 
     def _go_on(self, request: Request, now: float) -> None:
         """Let a session's next turn fall due when it has been thought about."""

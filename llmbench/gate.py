@@ -74,8 +74,7 @@ class Live:
             return
         if planned.name not in {each.name for each in self.run_set.plan}:
             self.run_set = store.extend(self.run_set, planned)
-        total = len(self.run_set.plan)
-        observer.began(planned, total, total)
+        observer.began(planned, len(self.run_set.plan), None, self.run_set.folder.name)
         run = campaign.run_one(self.run_set.folder, planned, observer, self.installation)
         observer.ended(run)
         kept = [each for each in self.run_set.runs if each.name != run.name]

@@ -112,7 +112,7 @@ class Seeker:
             return kept
         if planned.name not in {each.name for each in self.run_set.plan}:
             self.run_set = store.extend(self.run_set, planned)
-        self.observer.began(planned, len(self.run_set.plan), len(self.run_set.plan))
+        self.observer.began(planned, len(self.run_set.plan), None)
         run = campaign.run_one(self.run_set.folder, planned, self.observer)
         self.observer.ended(run)
         if run.failure:

@@ -22,6 +22,7 @@ from llmbench import caveats, environment, plugins, scenario_file, store
 from llmbench.backends.base import OpenContext
 from llmbench.caveats import Caveat
 from llmbench.collectors.sampler import watch
+from llmbench.dispatch import Dispatch
 from llmbench.errors import InputError, MeasurementError
 from llmbench.prepared import Prepared, prepare
 from llmbench.quality_pass import breaches, examine
@@ -59,12 +60,13 @@ class Events:
         """Say what the worker does now."""
         self._say({"stage": text})
 
-    def progress(self, completed: int, total: int | None) -> None:
-        """Say how many requests are finished, a few times a second at the most."""
+    def progress(self, dispatch: Dispatch) -> None:
+        """Say how far a load is, a few times a second at the most."""
         now = time.monotonic()
-        if now - self._last_progress >= PROGRESS_SECONDS or completed == total:
+        is_last = dispatch.completed == dispatch.total
+        if is_last or now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
-            self._say({"completed": completed, "total": total})
+            self._say(dispatch.progress().as_event())
 
     def failed(self, kind: str, message: str) -> None:
         """Say why the run cannot be measured."""
@@ -113,8 +115,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         with watch(case.scenario.collect, server.pid) as watched:
             clock = server.new_clock()
             origin = time.monotonic() - clock.now()
-            total = load.dispatch.total
-            records = server.serve(load.dispatch, clock, lambda n: events.progress(n, total))
+            records = server.serve(load.dispatch, clock, lambda _: events.progress(load.dispatch))
             facts = load.dispatch.facts
             dropped = load.dispatch.ending.dropped
             records += [_dropped(request, due) for request, due in dropped]

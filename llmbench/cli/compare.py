@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from llmbench.comparison import Comparison
+    from llmbench.report.cells import Table
 
 __all__ = ["add_parser", "print_markdown", "print_tables", "run"]
 
 EXAMPLES = """\
 examples:
   llmbench compare results/monday results/tuesday
+  llmbench compare results/a10 results/h100 --out hardware.html     the machines are in a table
   llmbench compare results/eager results/compiled results/onnx --out comparison.html
   llmbench compare results/a results/b --tolerance tpot_p50=0.02 --json
   llmbench compare results/a results/b --markdown >> "$GITHUB_STEP_SUMMARY"
@@ -68,11 +70,43 @@ def run(arguments: argparse.Namespace) -> int:
         write_comparison(found, arguments.out)
     if arguments.json:
         print(json.dumps([comparison.as_json() for comparison in found], indent=1))
+    elif arguments.markdown:
+        print_markdown(found)
+        _print_markdown_beside(found)
     else:
-        (print_markdown if arguments.markdown else print_tables)(found)
+        print_tables(found)
+        _print_beside(found)
     if arguments.out and not (arguments.json or arguments.markdown):
         print(f"\nreport   {arguments.out}")
     return 0
+
+
+def _beside(found: list[Comparison]) -> tuple[Table, Table]:
+    """Lay all sides out side by side: their figures, and their machines."""
+    from llmbench.report.machines import machines
+    from llmbench.report.side_by_side import figures, sides
+
+    compared = sides([found[0].baseline, *(comparison.candidate for comparison in found)])
+    return figures(compared), machines(compared)
+
+
+def _print_markdown_beside(found: list[Comparison]) -> None:
+    from llmbench.report.plain import as_markdown
+
+    for table in _beside(found):
+        print(f"\n## {table.title}\n\n{as_markdown(table)}", end="")
+
+
+def _print_beside(found: list[Comparison]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from llmbench.report.terminal import as_rich
+
+    console = Console()
+    for table in _beside(found):
+        console.print(Text(f"\n{table.title}", "bold"))
+        console.print(as_rich(table), Text(table.note, "dim"))
 
 
 def _tolerance(text: str) -> tuple[str, float]:

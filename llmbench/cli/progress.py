@@ -1,30 +1,29 @@
-"""Live progress of a campaign, on stderr."""
+"""What is said of a campaign while it goes on, on stderr: a screen, plain lines, or nothing."""
 
 from __future__ import annotations
 
 import sys
-from types import TracebackType
-from typing import Self
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Self, TextIO
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
+from llmbench.metrics import METRICS, summarise
+from llmbench.progress import Progress
+from llmbench.report.cells import show
 from llmbench.run import Run
 from llmbench.store import PlannedRun
+from llmbench.units import format_duration
 
-__all__ = ["Bars", "Silence", "shown"]
+if TYPE_CHECKING:
+    from llmbench.cli.screen import Screen
+
+__all__ = ["Lines", "Silence", "ending", "name", "shown"]
+
+TOLD = ("output_tokens_per_second", "ttft_seconds_p50", "itl_seconds_p50")
 
 
 class Silence:
-    """Shows nothing: for pipes and --quiet."""
+    """Shows nothing: for --quiet, and for programs that measure."""
 
     def __enter__(self) -> Self:
         return self
@@ -32,71 +31,82 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         return
 
-    def began(self, planned: PlannedRun, index: int, total: int) -> None:
+    def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
         """Show nothing."""
 
     def stage(self, text: str) -> None:
         """Show nothing."""
 
-    def progress(self, completed: int, total: int | None) -> None:
+    def progress(self, progress: Progress) -> None:
         """Show nothing."""
 
     def ended(self, run: Run) -> None:
         """Show nothing."""
 
 
-class Bars:
-    """Two bars, runs and the requests of the current run, and a line for each run that ended."""
+class Lines(Silence):
+    """A plain line when a run begins and one when it ends: for pipes and logs."""
 
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
+    def __init__(self, out: TextIO, now: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._now = now
+        self._began = now()
+        self._side = ""
+
+    def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
+        """Say which run begins."""
+        self._began, self._side = self._now(), side
+        of = f" of {total}" if total else ""
+        self._say(f"run {index}{of}: {name(planned, side)}")
+
+    def ended(self, run: Run) -> None:
+        """Say how it went."""
+        self._say(f"{name(run, self._side)}: {ending(run, self._now() - self._began)}")
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+
+def name(run: PlannedRun | Run, side: str = "") -> str:
+    """Name a run in a line of a terminal, whatever is in the names of cases."""
+    before = f"{side}: " if side else ""
+    return _printable(f"{before}{run.case}, repeat {run.repeat}")
+
+
+def ending(run: Run, seconds: float) -> str:
+    """Say in a line how a run went."""
+    if run.failure:
+        told = (
+            f"failed after {format_duration(seconds)}: {run.failure.message.partition(chr(10))[0]}"
         )
-        self._runs: TaskID = self._progress.add_task("all runs", total=None, unit="runs")
-        self._requests: TaskID = self._progress.add_task("", total=None, unit="requests")
-        self._name = ""
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def began(self, planned: PlannedRun, index: int, total: int) -> None:
-        """Start the current run's bar anew."""
-        self._name = f"{planned.case}, repeat {planned.repeat}"
-        self._progress.update(self._runs, total=total, completed=index - 1)
-        self._progress.reset(self._requests, description=self._name, total=None)
-
-    def stage(self, text: str) -> None:
-        """Name what the run does now."""
-        self._progress.update(self._requests, description=f"{self._name}: {text}")
-
-    def progress(self, completed: int, total: int | None) -> None:
-        """Move the current run's bar."""
-        self._progress.update(self._requests, completed=completed, total=total)
-
-    def ended(self, run: Run) -> None:
-        """Leave a line for the run."""
-        self._progress.advance(self._runs)
-        sign = "[red]failed[/]" if run.failure else "[green]done[/]"
-        self._progress.console.print(f"{sign}  {run.case}, repeat {run.repeat}")
+        return _printable(told)
+    return ", ".join((f"done in {format_duration(seconds)}", *_figures(run)))
 
 
-def shown(*, quiet: bool) -> Bars | Silence:
-    """Choose how progress is shown: not at all where nobody looks."""
-    return Silence() if quiet or not sys.stderr.isatty() else Bars()
+def _figures(run: Run) -> Iterator[str]:
+    found = summarise(run)
+    for metric in TOLD:
+        if (value := found[metric].value) is not None:
+            yield f"{METRICS[metric].label} {show(value, METRICS[metric].unit)}"
+
+
+def _printable(text: str) -> str:
+    """Keep names and messages from steering a terminal."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+def shown(*, quiet: bool) -> Screen | Lines | Silence:
+    """Choose how progress is shown: a screen only where one can be drawn."""
+    if quiet:
+        return Silence()
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not (sys.stderr.isatty() and console.is_terminal) or console.is_dumb_terminal:
+        return Lines(sys.stderr)
+    from llmbench.cli.screen import Screen
+    from llmbench.collectors.glance import Glance
+
+    return Screen(console, Glance())

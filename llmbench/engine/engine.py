@@ -118,6 +118,6 @@ class Engine:
     def _hand_back(self, sequence: Sequence, dispatch: Dispatch) -> Record:
         times = sequence.token_times
         ids = sequence.output_ids
-        outcome = Outcome(first_token=times[0], tokens=len(ids), answer_ids=ids)
+        outcome = Outcome(first_token=times[0], token_times=times, tokens=len(ids), answer_ids=ids)
         dispatch.finish(sequence.request.id, times[-1], outcome)
         return sequence.record(keep_outputs=self._keep_outputs)

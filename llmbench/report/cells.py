@@ -21,6 +21,7 @@ __all__ = [
     "estimated",
     "floor_note",
     "missing",
+    "of_estimate",
     "percentile",
     "show",
 ]
@@ -88,7 +89,11 @@ def count(number: int, note: str = "") -> Cell:
 
 def estimated(case: CaseResults, metric: str) -> Cell:
     """Show a metric of a case: its mean over processes and, where there is one, the interval."""
-    estimate, unit = case.estimates[metric], METRICS[metric].unit
+    return of_estimate(case.estimates[metric], METRICS[metric].unit)
+
+
+def of_estimate(estimate: Estimate, unit: str) -> Cell:
+    """Show an estimate: its mean and, where there is one, its interval."""
     if estimate.value is None:
         return missing(estimate.reason)
     return Cell(show(estimate.value, unit), estimate.value, _interval(estimate, unit))

@@ -5,6 +5,7 @@ Numbers are computed on all the data; only what is drawn is thinned out, and ``t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -19,13 +20,25 @@ from llmbench.report.cells import show
 from llmbench.report.results import CaseResults, Results
 from llmbench.stats import Estimate, ecdf
 
-__all__ = ["Chart", "cold_start", "latency_ecdf", "layout", "safe", "thin", "throughput"]
+__all__ = [
+    "BARS",
+    "Bar",
+    "Chart",
+    "bars",
+    "cold_start",
+    "latency_ecdf",
+    "layout",
+    "safe",
+    "thin",
+    "throughput",
+]
 
 ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
 BAR_HEIGHT = 46
 MARGIN_HEIGHT = 76
 PATTERNS = ("x", "", "/", ".", "-")
+BARS = "Bars are means over processes, whiskers their 95 % intervals, circles single processes."
 
 
 @dataclass(frozen=True)
@@ -143,26 +156,23 @@ def _ecdf_thinned(largest: int) -> str:
 # -- bars ------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """An estimate to be drawn under a name; ``index`` decides its colour."""
+
+    name: str
+    index: int
+    estimate: Estimate
+
+
 def throughput(results: Results, metric: str) -> Chart:
     """Draw a rate of each case as a bar, with its interval and a dot for each process."""
-    known = [case for case in results.measured if case.estimates[metric].value is not None]
-    label, unit = METRICS[metric].label, METRICS[metric].unit
-    figure = go.Figure(
-        [*(_bar(case, metric) for case in known), *(_dots(case, metric) for case in known)],
-        layout(
-            barmode="overlay",
-            height=MARGIN_HEIGHT + BAR_HEIGHT * max(1, len(known)),
-            xaxis={"title": {"text": unit}, "rangemode": "tozero"},
-            yaxis=_names_axis() | _names_with_values(known, metric),
-            bargap=0.4,
-        ),
-    )
-    says = (
-        "Further right is more. Bars are means over processes, whiskers their 95 % intervals, "
-        "circles single processes."
-    )
+    found = [Bar(case.name, case.index, case.estimates[metric]) for case in results.measured]
+    known = [bar for bar in found if bar.estimate.value is not None]
     empty = "" if known else _why(results, metric)
-    return Chart(f"bars-{metric}", label, figure, says, empty=empty)
+    label, unit = METRICS[metric].label, METRICS[metric].unit
+    says = f"Further right is more. {BARS}"
+    return Chart(f"bars-{metric}", label, bars(known, unit), says, empty=empty)
 
 
 def _why(results: Results, metric: str) -> str:
@@ -170,28 +180,42 @@ def _why(results: Results, metric: str) -> str:
     return f"Not known: {'; '.join(sorted(reasons))}."
 
 
+def bars(known: Sequence[Bar], unit: str) -> go.Figure:
+    """Draw bars with their intervals, a dot for each process and the figures beside the names."""
+    return go.Figure(
+        [*map(_bar, known), *map(_dots, known)],
+        layout(
+            barmode="overlay",
+            height=MARGIN_HEIGHT + BAR_HEIGHT * max(1, len(known)),
+            xaxis={"title": {"text": unit}, "rangemode": "tozero"},
+            yaxis=_names_axis() | _names_with_values(known, unit),
+            bargap=0.4,
+        ),
+    )
+
+
 def _names_axis() -> dict[str, Any]:
     return {"autorange": "reversed", "showgrid": False, "type": "category"}
 
 
-def _names_with_values(cases: list[CaseResults], metric: str) -> dict[str, Any]:
-    """Write each figure below its case's name, where no whisker can cover it."""
-    values = [show(case.estimates[metric].value or 0.0, METRICS[metric].unit) for case in cases]
-    names = [safe(case.name) for case in cases]
+def _names_with_values(known: Sequence[Bar], unit: str) -> dict[str, Any]:
+    """Write each figure below its name, where no whisker can cover it."""
+    names = [safe(bar.name) for bar in known]
+    values = [show(bar.estimate.value or 0.0, unit) for bar in known]
     texts = [f"{name}<br><b>{text}</b>" for name, text in zip(names, values, strict=True)]
     return {"tickmode": "array", "tickvals": names, "ticktext": texts}
 
 
-def _bar(case: CaseResults, metric: str) -> go.Bar:
-    estimate, colour = case.estimates[metric], palette.case_colour(case.index)
+def _bar(bar: Bar) -> go.Bar:
+    colour = palette.case_colour(bar.index)
     return go.Bar(
         orientation="h",
-        x=[estimate.value],
-        y=[safe(case.name)],
-        name=safe(case.name),
-        meta={"case": case.index},
+        x=[bar.estimate.value],
+        y=[safe(bar.name)],
+        name=safe(bar.name),
+        meta={"case": bar.index},
         marker={"color": palette.pale(colour), "line": {"color": colour, "width": 1.5}},
-        error_x=_whiskers(estimate),
+        error_x=_whiskers(bar.estimate),
         hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",
     )
 
@@ -211,14 +235,14 @@ def _whiskers(estimate: Estimate) -> dict[str, Any] | None:
     }
 
 
-def _dots(case: CaseResults, metric: str) -> go.Scatter:
-    values = case.estimates[metric].values
+def _dots(bar: Bar) -> go.Scatter:
+    values = bar.estimate.values
     return go.Scatter(
         x=values,
-        y=[safe(case.name)] * len(values),
+        y=[safe(bar.name)] * len(values),
         mode="markers",
-        name=safe(case.name),
-        meta={"case": case.index},
+        name=safe(bar.name),
+        meta={"case": bar.index},
         marker={"color": palette.INK, "size": 6, "symbol": "circle-open", "line": {"width": 1.5}},
         hovertemplate="one process: %{x:,.4~g}<extra></extra>",
     )

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 
 from llmbench.comparison import Comparison, metric_name
 from llmbench.metrics import METRICS
-from llmbench.report import compared, palette
+from llmbench.report import compared, palette, side_by_side
 from llmbench.report.charts import Chart, layout, safe
+from llmbench.report.machines import machines
 from llmbench.report.page import render_template, write_text
 from llmbench.verdicts import Change, Verdict
 
@@ -19,6 +20,7 @@ __all__ = ["render", "write_comparison"]
 
 ROW_HEIGHT, EDGE_HEIGHT = 26, 70
 COLOURS = {"regression": palette.FAILED, "improvement": palette.DECODE}
+SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles
 
 
 def write_comparison(comparisons: Sequence[Comparison], path: Path) -> None:
@@ -29,6 +31,8 @@ def write_comparison(comparisons: Sequence[Comparison], path: Path) -> None:
 def render(comparisons: Sequence[Comparison], home: str = "") -> str:
     """Make the page's text from comparisons with one baseline; ``home`` is where it leads back."""
     baseline = comparisons[0].baseline.folder.name
+    held = side_by_side.sides([comparisons[0].baseline, *(c.candidate for c in comparisons)])
+    charts = side_by_side.charts(held)
     parts = [
         {
             "candidate": comparison.candidate.folder.name,
@@ -46,7 +50,10 @@ def render(comparisons: Sequence[Comparison], home: str = "") -> str:
         title=f"{comparisons[0].candidate.name} compared",
         baseline=baseline,
         parts=parts,
-        charted=any(comparison.cases for comparison in comparisons),
+        figures=side_by_side.figures(held),
+        charts=charts,
+        machines=machines(held),
+        charted=bool(charts) or any(comparison.cases for comparison in comparisons),
     )
 
 
@@ -72,7 +79,8 @@ def _forest(comparison: Comparison, number: int) -> Chart:
         "Change by metric",
         figure,
         "Points are estimates, lines their 95 % intervals over processes, short ticks the"
-        " tolerance. An end that is not known is not drawn.",
+        " tolerance; crosses are regressions, stars improvements. An end that is not known is not"
+        " drawn.",
         empty="" if drawn else "Nothing could be compared.",
     )
 
@@ -98,7 +106,7 @@ def _line(label: str, verdict: Verdict, change: Change) -> go.Scatter:
         x=[middle],
         y=[safe(label)],
         mode="markers",
-        marker={"size": 9, "color": colour},
+        marker={"size": 9, "color": colour, "symbol": SYMBOLS.get(verdict.outcome, "circle")},
         error_x={"type": "data", "symmetric": False, "array": [high - middle],
                  "arrayminus": [middle - low], "color": colour, "thickness": 2, "width": 0},
         hovertemplate=f"{safe(label)}: {verdict.change}, {verdict.outcome}<extra></extra>",

@@ -26,11 +26,11 @@ def main() -> None:
     dispatch, clock = pipe.recv()
     last = 0.0
 
-    def progress(completed: int) -> None:
+    def progress(_: int) -> None:
         nonlocal last
         if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
             last = now
-            pipe.send(completed)
+            pipe.send(dispatch.progress())
 
     pipe.send(serve(target, payload, dispatch, clock, progress))
 

@@ -16,6 +16,7 @@ from llmbench.backends.endpoint.serving import Served, merged
 from llmbench.clock import Clock
 from llmbench.dispatch import Dispatch
 from llmbench.errors import MeasurementError
+from llmbench.progress import NOTHING_YET
 
 __all__ = ["READY", "Clients", "started"]
 
@@ -38,7 +39,7 @@ class Clients:
         pipes = self._pipes[: max(1, len(dispatch.due_times))]
         for index, pipe in enumerate(pipes):
             pipe.send((dispatch.stripe(index, len(pipes)), clock))
-        completed = dict.fromkeys(pipes, 0)
+        before = dict.fromkeys(pipes, NOTHING_YET)
         served: dict[Connection, Served] = {}
         while waiting := [pipe for pipe in pipes if pipe not in served]:
             for pipe in cast("list[Connection]", wait(waiting)):
@@ -46,8 +47,9 @@ class Clients:
                 if isinstance(told, Served):
                     served[pipe] = told
                 else:
-                    completed[pipe] = told
-                    on_progress(sum(completed.values()))
+                    dispatch.hear(before[pipe], told)
+                    before[pipe] = told
+                    on_progress(dispatch.completed)
         whole = merged([served[pipe] for pipe in pipes])
         dispatch.ended(whole.ending)
         return whole

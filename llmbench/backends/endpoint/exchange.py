@@ -166,7 +166,9 @@ class Exchange:
         # what was thought is no part of the conversation
         answer = "".join(self.texts[self._reasoned :]) if self.request.turns else ""
         tokens = self.counted or len(self.texts)
-        return Outcome(first_token=self.stamps[0], tokens=tokens, answer_text=answer)
+        return Outcome(
+            first_token=self.stamps[0], token_times=self.stamps, tokens=tokens, answer_text=answer
+        )
 
     # -- when it is over ---------------------------------------------------------------------------
 
