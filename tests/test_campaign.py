@@ -18,6 +18,7 @@ import llmbench
 from llmbench import campaign, scenario_file, store
 from llmbench.cli.progress import Silence
 from llmbench.errors import InputError
+from llmbench.progress import Progress
 from llmbench.report.answer import answer
 from llmbench.report.results import Results
 from llmbench.run import Run
@@ -51,14 +52,14 @@ class Listening(Silence):
 
     def __init__(self) -> None:
         self.stages: list[str] = []
-        self.finished: list[int] = []
+        self.told: list[Progress] = []
         self.ended_runs: list[Run] = []
 
     def stage(self, text: str) -> None:
         self.stages.append(text)
 
-    def progress(self, completed: int, total: int | None) -> None:  # noqa: ARG002 (always the same)
-        self.finished.append(completed)
+    def progress(self, progress: Progress) -> None:
+        self.told.append(progress)
 
     def ended(self, run: Run) -> None:
         self.ended_runs.append(run)
@@ -99,7 +100,11 @@ def test_an_observer_hears_how_far_a_run_is(path: Path, tmp_path: Path) -> None:
     listening = Listening()
     run(edited(path, "backends=[fake]"), tmp_path / "results", listening)
     assert "measuring" in listening.stages
-    assert listening.finished[-1] == 12
+    last = listening.told[-1]
+    assert (last.completed, last.total, last.failed, last.output_tokens) == (12, 12, 0, 48)
+    latencies = [value for told in listening.told for value in told.itl_seconds]
+    assert latencies == pytest.approx([0.005] * len(latencies))
+    assert latencies
     assert [r.case for r in listening.ended_runs] == ["fake"]
 
 

@@ -354,3 +354,41 @@ def test_a_schedule_that_was_sent_to_its_end_is_what_stopped_a_load() -> None:
     dispatch.take_due(0.0)
     dispatch.finish(0, 1.0)
     assert dispatch.ending.stopped_by == ["schedule"]
+
+
+def test_progress_has_what_came_back_and_its_latencies_once() -> None:
+    dispatch = open_loop(1.0, 2.0)
+    dispatch.take_due(2.0)
+    dispatch.finish(0, 3.0, Outcome(first_token=1.5, token_times=[1.5, 3.0], tokens=2))
+    found = dispatch.progress()
+    assert (found.completed, found.total, found.failed, found.output_tokens) == (1, 2, 0, 2)
+    assert (found.at, found.ttft_seconds, found.itl_seconds) == (3.0, [0.5], [1.5])
+    assert dispatch.progress().ttft_seconds == []
+
+
+def test_progress_leaves_latencies_of_the_warm_up_out_and_counts_its_tokens() -> None:
+    dispatch = open_loop(0.0, 1.0, stop=Stop(warmup=1, requests=1))
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 0.5, Outcome(first_token=0.5, token_times=[0.5], tokens=1))
+    found = dispatch.progress()
+    assert (found.completed, found.output_tokens, found.ttft_seconds) == (1, 1, [])
+
+
+def test_progress_counts_what_failed_and_what_was_dropped() -> None:
+    dispatch = Dispatch(
+        endless(), Scheduled(np.array([0.0, 0.5])), Stop(requests=2), Limit(1, "drop")
+    )
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 1.0, Outcome(succeeded=False))
+    assert dispatch.progress().failed == 2
+
+
+def test_stripes_are_heard_into_the_whole() -> None:
+    dispatch = open_loop(0.0, 1.0, 2.0)
+    stripe = dispatch.stripe(0, 2)
+    before = stripe.progress()
+    stripe.take_due(0.0)
+    stripe.finish(0, 0.5, Outcome(first_token=0.25, token_times=[0.25], tokens=1))
+    dispatch.hear(before, stripe.progress())
+    found = dispatch.progress()
+    assert (found.completed, found.total, found.ttft_seconds) == (1, 3, [0.25])

@@ -45,7 +45,7 @@ LAYERS = [
     {"roofline", "datasheets"},
     {"dispatch"},
     {"stopping", "error_rates"},
-    {"verdicts"},
+    {"verdicts", "progress"},
     {"request", "record", "caveats", "clock", "streams", "stats"},
     {"errors", "units", "secrets", "files"},
 ]

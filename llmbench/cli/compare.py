@@ -106,7 +106,9 @@ def _print_beside(found: list[Comparison]) -> None:
     console = Console()
     for table in _beside(found):
         console.print(Text(f"\n{table.title}", "bold"))
-        console.print(as_rich(table), Text(table.note, "dim"))
+        if table.rows:
+            console.print(as_rich(table))
+        console.print(Text(table.note, "dim"))
 
 
 def _tolerance(text: str) -> tuple[str, float]:

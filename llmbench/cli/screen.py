@@ -10,11 +10,10 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from llmbench.cli.live import RATE_SECONDS, Figures, Pace
+from llmbench.cli.live import RATE_SECONDS, Figures, Pace, Reservoir
 from llmbench.cli.progress import ending, name
 from llmbench.progress import Progress
 from llmbench.run import Run
@@ -114,7 +113,7 @@ class Screen:
             return self._stage
         of = f" of {progress.total:,}" if progress.total else ""
         failed = f", {progress.failed:,} failed" if progress.failed else ""
-        silence = f", nothing new for {silent:.0f} s" if silent >= SILENT_SECONDS else ""
+        silence = f", silent for {silent:.0f} s" if silent >= SILENT_SECONDS else ""
         return f"{self._stage}, {progress.completed:,}{of} requests{failed}{silence}"
 
     def _told(self) -> dict[str, str]:
@@ -123,19 +122,20 @@ class Screen:
         late = f"tokens/s (answers of the last {RATE_SECONDS:.0f} s)"
         return {
             "output": "—" if rate is None else f"{format_number(rate)} {late}",
-            "TTFT": f"{figures.ttft} ({figures.ttft.seen:,} requests)",
-            "ITL": f"{figures.itl} ({figures.itl.seen:,} gaps)",
+            "TTFT": _percentiles(figures.ttft, "request"),
+            "ITL": _percentiles(figures.itl, "gap"),
             "machine": str(self._machine) or "—",
         }
 
 
-def _bar(completed: int, total: int | None, told: str) -> Table:
-    row = Table.grid(padding=(0, 2))
-    row.add_column(width=BAR_WIDTH)
-    row.add_column(no_wrap=True, overflow="ellipsis")
-    bar = ProgressBar(total or 1, completed if total else 0, width=BAR_WIDTH)
-    row.add_row(bar, Text(told))
-    return row
+def _bar(completed: int, total: int | None, told: str) -> Text:
+    filled = round(BAR_WIDTH * min(1.0, completed / total)) if total else 0
+    rest = BAR_WIDTH - filled
+    return Text.assemble(("━" * filled, "green"), ("─" * rest, "dim"), "  ", told)
+
+
+def _percentiles(found: Reservoir, what: str) -> str:
+    return f"{found} (of {found.seen:,} {what}{'s' * (found.seen != 1)})" if found.seen else "—"
 
 
 def _clock(seconds: float) -> str:

@@ -113,6 +113,9 @@ def how_many(compared: Sequence[Side]) -> Iterator[str]:
     """Say how many cards and machines the figures rest on, and what they cannot show therefore."""
     if any(cards := [_cards(side) for side in compared]):
         yield _of_cards(compared, cards)
+    if not any(run.environment for side in compared for run in _runs(side)):
+        yield "The runs do not tell of their machines."
+        return
     kinds = [{str(hardware_of(run.environment)) for run in _runs(side)} for side in compared]
     for side, each in zip(compared, kinds, strict=True):
         if len(each) > 1:

@@ -16,6 +16,7 @@ from llmbench.web.site import Answer, Site, words
 __all__ = ["Server", "started"]
 
 IDLE_SECONDS = 30
+MOST_PORT = 65_535
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
@@ -32,10 +33,12 @@ def started(site: Site, host: str, port: int) -> Server:
 
     Raises InputError when the host is not known or the port cannot be had.
     """
+    if not 0 <= port <= MOST_PORT:
+        raise InputError(f"--port {port}: expected 0 to {MOST_PORT}")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return Server(site, family, address)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"--host {host} --port {port}: {why}; give others, such as --port 0 for any port"

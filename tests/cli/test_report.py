@@ -6,32 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from small_sets import stored
 
-from llmbench import store
 from llmbench.cli import main
-from llmbench.record import Record
-from llmbench.run import Run, records_table
-from llmbench.store import PlannedRun, RunSet
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run set of one run with three requests."""
+    """A run set of one run."""
     return stored(tmp_path / "results")
-
-
-def stored(folder: Path) -> Path:
-    plan = PlannedRun("eager", "eager", 1, {}, {"model": "builtin:tiny", "load": "closed"})
-    began = "2026-01-01T00:00:00+00:00"
-    store.create(RunSet(folder, "small", "", began, "name: small\n", (), {}, (plan,)))
-    records = [
-        Record(i, "measured", float(i), float(i), float(i), (i + 0.25, i + 0.5), (1, 1), 4, 2,
-               "length")
-        for i in range(3)
-    ]  # fmt: skip
-    run = Run("eager", "eager", "fake", 1, {}, plan.spec, began, records_table(records))
-    store.write_run(folder, run)
-    return folder
 
 
 def test_it_writes_the_page_beside_the_runs_and_prints_the_table(

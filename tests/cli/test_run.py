@@ -48,7 +48,9 @@ def test_a_good_run_ends_with_0_and_leaves_a_report(path: Path, out: str, capsys
     assert Path(out, "report.html").is_file()
     printed = capsys.readouterr()
     assert f"report   {out}/report.html" in printed.out
-    assert printed.err == ""
+    begun, ended = printed.err.splitlines()
+    assert begun == "run 1 of 1: fake, repeat 1"
+    assert ended.startswith("fake, repeat 1: done in ")
 
 
 def test_energy_that_is_required_and_not_known_fails_with_all_results_written(
@@ -149,7 +151,8 @@ def on_a_terminal(command: list[str]) -> str:
     """Give what a terminal shows on stderr, read all the while: a full terminal would block."""
     reader, writer = pty.openpty()
     shown = b""
-    with subprocess.Popen(command, stderr=writer, stdout=subprocess.DEVNULL):
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stderr=writer, stdout=subprocess.DEVNULL, env=environment):
         os.close(writer)
         with suppress(OSError):  # the end of a terminal that nobody writes to any more
             while read := os.read(reader, 65_536):
@@ -163,6 +166,14 @@ def test_a_terminal_sees_progress(path: Path, out: str) -> None:
     shown = on_a_terminal(command)
     assert "all runs" in shown
     assert "fake, repeat 1" in shown
+
+
+def test_a_pipe_sees_plain_lines_though_colours_are_forced(path: Path, out: str) -> None:
+    command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
+    environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert len(done.stderr.splitlines()) == 2
+    assert all(line.isprintable() for line in done.stderr.splitlines())
 
 
 def test_the_schema_is_json_and_knows_every_backend(capsys: Capture) -> None:
@@ -213,7 +224,9 @@ def test_the_doctor_says_what_is_missing_and_how_to_get_it(capsys: Capture) -> N
     assert "pip install 'llmbench[" in capsys.readouterr().out.replace("\n", " ")
 
 
-@pytest.mark.parametrize("command", ["run", "report", "list", "doctor", "schema", "export"])
+@pytest.mark.parametrize(
+    "command", ["run", "report", "list", "doctor", "schema", "export", "serve"]
+)
 def test_help_shows_examples(command: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

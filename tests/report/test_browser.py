@@ -16,6 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from llmbench import report
+from llmbench.comparison import compare
+from llmbench.report.comparison_page import write_comparison
 from llmbench.store import RunSet
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -98,6 +100,35 @@ def test_nothing_is_asked_of_a_network(browser: Chrome, page: Path) -> None:
     show(browser, page)
     names = ask(browser, "performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert [name for name in names if not name.startswith(("blob:", "data:"))] == []
+
+
+@pytest.fixture(scope="module")
+def comparison(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("comparison")
+    sets = []
+    for name, prefill in (("before", 0.02), ("after", 0.03)):
+        plan = [make.planned("eager", repeat) for repeat in range(1, 5)]
+        runs = [make.run_of(p, make.serve(p.repeat, prefill=prefill)) for p in plan]
+        sets.append(make.store_run_set(folder / name, plan, runs))
+    path = folder / "comparison.html"
+    write_comparison([compare(*sets)], path)
+    return path
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_comparison_opens_without_a_console_message_and_draws_its_charts(
+    browser: Chrome, comparison: Path, width: int
+) -> None:
+    show(browser, comparison, width)
+    drawn = ask(
+        browser,
+        "[...document.querySelectorAll('.plot')]"
+        ".map((plot) => plot.querySelectorAll('svg.main-svg .trace').length)",
+    )
+    assert len(drawn) == 3 + 1
+    assert min(drawn) > 0
+    assert ask(browser, "document.documentElement.scrollWidth") <= width
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
 def test_hostile_names_run_nothing(browser: Chrome, make: Any, tmp_path: Path) -> None:

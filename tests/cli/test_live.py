@@ -1,0 +1,110 @@
+"""Rates, percentiles and the time that is left, while a campaign goes on."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.cli.live import Figures, Pace, Reservoir
+from llmbench.progress import NOTHING_YET, Progress
+
+
+def at(seconds: float, tokens: int) -> Progress:
+    return Progress(1, 10, 0, tokens, seconds)
+
+
+@given(st.lists(st.floats(0, 1), max_size=50), st.integers(1, 10))
+def test_a_reservoir_keeps_no_more_than_its_size_and_only_what_it_saw(
+    values: list[float], size: int
+) -> None:
+    reservoir = Reservoir(size)
+    for value in values:
+        reservoir.add(value)
+    assert reservoir.seen == len(values)
+    assert len(reservoir._kept) == min(size, len(values))
+    assert set(reservoir._kept) <= set(values)
+
+
+def test_a_reservoir_is_a_fair_sample() -> None:
+    """Of 20,000 values in order, the kept 1,000 are spread evenly (KS at 0.1 %)."""
+    reservoir = Reservoir(1000)
+    for value in range(20_000):
+        reservoir.add(value)
+    ordered = sorted(reservoir._kept)
+    distance = max(abs(place / 1000 - value / 20_000) for place, value in enumerate(ordered))
+    assert distance < 1.95 / 1000**0.5
+
+
+def test_percentiles_say_where_the_sample_is_too_small() -> None:
+    reservoir = Reservoir()
+    assert str(reservoir) == "—"
+    for value in [0.010] * 661:
+        reservoir.add(value)
+    assert str(reservoir) == "p50 10.0 ms, p99 10.0 ms †"
+    reservoir.add(0.010)
+    assert str(reservoir) == "p50 10.0 ms, p99 10.0 ms"
+
+
+def test_a_rate_needs_two_moments() -> None:
+    figures = Figures()
+    assert figures.output_tokens_per_second is None
+    figures.add(at(1.0, 10))
+    assert figures.output_tokens_per_second is None
+    figures.add(at(1.0, 20))
+    assert figures.output_tokens_per_second is None
+    figures.add(at(2.0, 30))
+    assert figures.output_tokens_per_second == 20.0
+
+
+def test_a_rate_is_of_the_last_ten_seconds() -> None:
+    figures = Figures()
+    for second in range(31):
+        figures.add(at(float(second), 10 * second if second < 20 else 200 + 50 * (second - 20)))
+    assert figures.output_tokens_per_second == 50.0
+
+
+def test_a_worker_that_tells_no_tokens_has_no_rate() -> None:
+    figures = Figures()
+    figures.add(Progress(1, 10))
+    figures.add(Progress(2, 10))
+    assert figures.output_tokens_per_second is None
+    assert figures.progress.completed == 2
+
+
+def test_the_runs_that_ended_well_tell_how_long_the_rest_takes() -> None:
+    pace = Pace()
+    for began, well in ((0.0, True), (10.0, False), (11.0, True)):
+        pace.begin(began, 5)
+        pace.end(began + (10.0 if well else 1.0), well=well)
+    pace.begin(21.0, 2)
+    assert pace.remaining(25.0, NOTHING_YET) == pytest.approx(6.0 + 20.0)
+
+
+def test_a_run_that_takes_longer_than_others_did_is_about_to_end() -> None:
+    pace = Pace(finished=[10.0])
+    pace.begin(0.0, 0)
+    assert pace.remaining(60.0, NOTHING_YET) == 0.0
+
+
+def test_before_a_run_has_ended_its_requests_tell() -> None:
+    pace = Pace()
+    pace.begin(0.0, 1)
+    assert pace.remaining(5.0, NOTHING_YET) is None
+    pace.measuring = 4.0
+    # 2 of 10 requests took 4 s, so the other 8 take 16: this run 24 s in all, and one more
+    assert pace.remaining(8.0, Progress(2, 10)) == pytest.approx(16.0 + 24.0)
+
+
+@pytest.mark.parametrize("progress", [Progress(2, None), Progress(0, 10)])
+def test_nothing_is_guessed_where_there_is_nothing_to_go_by(progress: Progress) -> None:
+    pace = Pace()
+    pace.begin(0.0, 1)
+    pace.measuring = 1.0
+    assert pace.remaining(8.0, progress) is None
+
+
+def test_where_nobody_knows_how_many_runs_come_nothing_is_guessed() -> None:
+    pace = Pace(finished=[10.0])
+    pace.begin(0.0, None)
+    assert pace.remaining(1.0, Progress(2, 10)) is None

@@ -1,0 +1,57 @@
+"""Stored run sets of a few requests, for tests of what lists, serves and compares them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llmbench import store
+from llmbench.record import Record
+from llmbench.run import Run, records_table
+from llmbench.store import PlannedRun, RunSet
+
+BEGAN = "2026-01-01T00:00:00+00:00"
+SPEC: dict[str, Any] = {"model": "builtin:tiny", "load": "closed"}
+
+
+def records(ttft: float = 0.25, requests: int = 12) -> list[Record]:
+    """Give requests, one a second, each of two tokens a quarter of a second apart."""
+    return [
+        Record(i, "measured", float(i), float(i), float(i), (i + ttft, i + ttft + 0.25), (1, 1), 4,
+               2, "length")
+        for i in range(requests)
+    ]  # fmt: skip
+
+
+def planned(case: str, repeat: int, **spec: Any) -> PlannedRun:
+    return PlannedRun(case, case.encode().hex()[:40], repeat, {}, {**SPEC, **spec})
+
+
+def run_of(plan: PlannedRun, ttft: float = 0.25, **more: Any) -> Run:
+    plain: dict[str, Any] = {"backend": "fake", "records": records_table(records(ttft))}
+    return Run(
+        case=plan.case, slug=plan.slug, repeat=plan.repeat, point=plan.point, spec=plan.spec,
+        began_at=BEGAN, **{**plain, **more},
+    )  # fmt: skip
+
+
+def begun(folder: Path, plan: Sequence[PlannedRun], name: str = "small", **more: Any) -> RunSet:
+    """Store a run set without a run."""
+    texts: dict[str, Any] = {"description": "", "scenario_text": "name: small\n", **more}
+    run_set = RunSet(
+        folder, name, began_at=BEGAN, overrides=(), origins={}, plan=tuple(plan), **texts
+    )
+    store.create(run_set)
+    return run_set
+
+
+def stored(
+    folder: Path, *ttfts: float, case: str = "eager", name: str = "small", **of: Any
+) -> Path:
+    """Store a run set of one case, a process a TTFT; give its folder."""
+    plan = [planned(case, repeat) for repeat, _ in enumerate(ttfts or (0.25,), start=1)]
+    begun(folder, plan, name)
+    for each, ttft in zip(plan, ttfts or (0.25,), strict=True):
+        store.write_run(folder, run_of(each, ttft, **of))
+    return folder
