@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,7 +208,7 @@ class _Worker:
         """Start the worker, pass its events on, and say how it failed, or None."""
         with self._process() as process, self._deadline(process):
             stdin, stdout = cast("TextIO", process.stdin), cast("TextIO", process.stdout)
-            with stdin:
+            with suppress(BrokenPipeError), stdin:  # it died already, which is judged below
                 json.dump(asdict(self.job), stdin)
             self._pass_on(stdout, observer)
             code = process.wait()

@@ -103,8 +103,7 @@ def test_an_observer_hears_how_far_a_run_is(path: Path, tmp_path: Path) -> None:
     last = listening.told[-1]
     assert (last.completed, last.total, last.failed, last.output_tokens) == (12, 12, 0, 48)
     latencies = [value for told in listening.told for value in told.itl_seconds]
-    assert latencies == pytest.approx([0.005] * len(latencies))
-    assert latencies
+    assert min(latencies) == pytest.approx(0.005)
     assert [r.case for r in listening.ended_runs] == ["fake"]
 
 

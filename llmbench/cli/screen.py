@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -23,7 +24,7 @@ from llmbench.units import format_number
 __all__ = ["Screen"]
 
 REDRAWS_PER_SECOND = 1  # each takes milliseconds of a processor that others measure on
-BAR_WIDTH, LABEL_WIDTH = 24, 32
+BAR_WIDTH, LABEL_WIDTH, MARGIN = 24, 32, 3  # the margin is for the ^C of an interrupt
 SILENT_SECONDS = 5.0
 
 
@@ -91,21 +92,25 @@ class Screen:
 
     def view(self) -> Table:
         """Lay out all that is known now."""
+        width, progress = self._console.width, self._figures.progress
+        label = min(LABEL_WIDTH, width // 3, max(len("all runs"), cell_len(self._name)))
+        bar = min(BAR_WIDTH, width // 4)
         shown = Table.grid(padding=(0, 2))
-        shown.add_column(no_wrap=True, max_width=LABEL_WIDTH, overflow="ellipsis")
-        shown.add_column(no_wrap=True, overflow="ellipsis")
-        progress = self._figures.progress
-        shown.add_row("all runs", _bar(self._index - 1, self._total, self._runs()))
-        shown.add_row(Text(self._name), _bar(progress.completed, progress.total, self._requests()))
-        for label, told in self._told().items():
-            shown.add_row(Text(label, "dim"), Text(told))
+        shown.add_column(no_wrap=True, width=label, overflow="ellipsis")
+        shown.add_column(no_wrap=True, max_width=width - label - MARGIN - 2, overflow="ellipsis")
+        shown.add_row("all runs", _bar(bar, self._index - 1, self._total, self._runs()))
+        shown.add_row(
+            Text(self._name), _bar(bar, progress.completed, progress.total, self._requests())
+        )
+        for row, told in self._told().items():
+            shown.add_row(Text(row, "dim"), Text(told))
         return shown
 
     def _runs(self) -> str:
         now, of = self._now(), f" of {self._total}" if self._total else ""
         remaining = self._pace.remaining(now, self._figures.progress)
         eta = "" if remaining is None else f", ETA {_clock(remaining)}"
-        return f"{self._index - 1}{of}, {_clock(now - self._began)} gone{eta}"
+        return f"{self._index - 1}{of}{eta}, {_clock(now - self._began)} gone"
 
     def _requests(self) -> str:
         progress, silent = self._figures.progress, self._now() - self._heard
@@ -114,7 +119,7 @@ class Screen:
         of = f" of {progress.total:,}" if progress.total else ""
         failed = f", {progress.failed:,} failed" if progress.failed else ""
         silence = f", silent for {silent:.0f} s" if silent >= SILENT_SECONDS else ""
-        return f"{self._stage}, {progress.completed:,}{of} requests{failed}{silence}"
+        return f"{progress.completed:,}{of} requests{failed}{silence}, {self._stage}"
 
     def _told(self) -> dict[str, str]:
         figures = self._figures
@@ -128,10 +133,9 @@ class Screen:
         }
 
 
-def _bar(completed: int, total: int | None, told: str) -> Text:
-    filled = round(BAR_WIDTH * min(1.0, completed / total)) if total else 0
-    rest = BAR_WIDTH - filled
-    return Text.assemble(("━" * filled, "green"), ("─" * rest, "dim"), "  ", told)
+def _bar(width: int, completed: int, total: int | None, told: str) -> Text:
+    filled = round(width * min(1.0, completed / total)) if total else 0
+    return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"), "  ", told)
 
 
 def _percentiles(found: Reservoir, what: str) -> str:

@@ -43,15 +43,22 @@ def chart_data(page: str) -> dict[str, Any]:
     return {key: json.loads(text)["data"] for key, text in stored}
 
 
-def test_the_forest_has_each_change_with_its_interval_and_tolerance(page: str) -> None:
+def test_the_forest_has_each_change_with_its_interval_and_tolerance(
+    page: str, compared: tuple[RunSet, RunSet]
+) -> None:
     tolerance, *lines = chart_data(page)["forest-0"]
     names = [line["y"][0] for line in lines]
     assert names == ["eager · TTFT p50", "eager · TPOT p50", "eager · E2E p50",
                      "eager · output tokens/s"]  # fmt: skip
     assert tolerance["x"][:2] == [-3.0, 3.0]
-    ttft, tpot = lines[0], lines[1]
-    assert 10 < ttft["x"][0] < 25
-    assert tpot["x"] == [pytest.approx(0.0, abs=0.5)]
+    change = compare(*compared).cases[0].verdicts["ttft_p50"].change
+    assert change is not None
+    (middle,), (above,), (below,) = (
+        lines[0]["x"], lines[0]["error_x"]["array"], lines[0]["error_x"]["arrayminus"],
+    )  # fmt: skip
+    assert middle == pytest.approx(100 * (change.ratio - 1))
+    assert middle + above == pytest.approx(100 * (change.high - 1))
+    assert middle - below == pytest.approx(100 * (change.low - 1))
 
 
 def test_verdicts_differ_in_shape_and_not_in_colour_alone(page: str) -> None:

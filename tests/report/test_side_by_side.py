@@ -43,8 +43,8 @@ def ttft(*values: float) -> dict[str, Sequence[float]]:
     return {"ttft_seconds_p50": values}
 
 
-SLOW = ttft(0.100, 0.101, 0.102, 0.103)
-FAST = ttft(0.050, 0.0505, 0.051, 0.0515)
+SLOW = ttft(0.100, 0.101, 0.102, 0.105)
+FAST = ttft(0.050, 0.0505, 0.051, 0.0525)
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -57,16 +57,16 @@ def test_each_side_has_its_figure_and_candidates_their_ratio() -> None:
     assert [column.label for column in table.columns] == [
         "case", "metric", "a", "b", "b ÷ baseline",
     ]  # fmt: skip
-    assert texts(table) == [["x", "TTFT p50", "102 ms", "50.7 ms", "× 0.500"]]
+    assert texts(table) == [["x", "TTFT p50", "102 ms", "51.0 ms", "× 0.500"]]
     assert table.rows[0][1].detail == "lower is better"
-    assert table.rows[0][4].detail == "0.485 – 0.515"
+    assert table.rows[0][4].detail == "0.476 – 0.525"
 
 
 def test_several_candidates_are_all_held_against_the_first() -> None:
     compared = sides([run_set(name, {"x": each}) for name, each in
                       (("a", SLOW), ("b", FAST), ("c", SLOW))])  # fmt: skip
     (row,) = texts(figures(compared))
-    assert row == ["x", "TTFT p50", "102 ms", "50.7 ms", "× 0.500", "102 ms", "× 1.00"]
+    assert row == ["x", "TTFT p50", "102 ms", "51.0 ms", "× 0.500", "102 ms", "× 1.00"]
 
 
 def test_too_few_processes_give_a_ratio_without_an_interval() -> None:
@@ -90,7 +90,7 @@ def test_the_only_cases_of_two_sides_are_held_against_each_other() -> None:
 def test_other_scenarios_have_figures_and_no_ratio() -> None:
     other = run_set("b", {"x": FAST}, spec={**SPEC, "model": "other"})
     table = figures(sides([run_set("a", {"x": SLOW}), other]))
-    assert texts(table)[0][3:] == ["50.7 ms", "—"]
+    assert texts(table)[0][3:] == ["51.0 ms", "—"]
     assert "No ratio of TTFT p50: the scenario differs (model" in table.note
 
 
@@ -150,10 +150,10 @@ def test_a_chart_has_a_bar_a_side_and_case() -> None:
     (chart,) = charts(compared)
     assert (chart.key, chart.title) == ("side-by-side-ttft_seconds_p50", "TTFT p50")
     assert drawn(chart) == [
-        ("x, a", pytest.approx(0.1015)),
-        ("x, b", pytest.approx(0.05075)),
-        ("y, a", pytest.approx(0.05075)),
-        ("y, b", pytest.approx(0.1015)),
+        ("x, a", pytest.approx(0.102)),
+        ("x, b", pytest.approx(0.051)),
+        ("y, a", pytest.approx(0.051)),
+        ("y, b", pytest.approx(0.102)),
     ]
     assert chart.says.startswith("Lower is better.")
 
@@ -166,7 +166,7 @@ def test_sides_of_one_case_are_named_by_themselves() -> None:
 def test_bars_have_whiskers_and_a_circle_for_each_process() -> None:
     (chart,) = charts(sides([run_set("a", {"x": SLOW}), run_set("b", {"x": FAST})]))
     bar, dots = chart.figure.data[0], chart.figure.data[2]
-    assert list(dots.x) == [0.100, 0.101, 0.102, 0.103]
+    assert list(dots.x) == [0.100, 0.101, 0.102, 0.105]
     assert bar.error_x.array[0] > 0
     assert bar.error_x.arrayminus[0] > 0
 
