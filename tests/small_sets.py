@@ -16,10 +16,10 @@ SPEC: dict[str, Any] = {"model": "builtin:tiny", "load": "closed"}
 
 
 def records(ttft: float = 0.25, requests: int = 12) -> list[Record]:
-    """Give requests, one a second, each of two tokens a quarter of a second apart."""
+    """Give requests, one a second, of two tokens each, the gap of one longer than the last."""
     return [
-        Record(i, "measured", float(i), float(i), float(i), (i + ttft, i + ttft + 0.25), (1, 1), 4,
-               2, "length")
+        Record(i, "measured", float(i), float(i), float(i),
+               (i + ttft, i + ttft + 0.25 + i / 500), (1, 1), 4, 2, "length")
         for i in range(requests)
     ]  # fmt: skip
 

@@ -90,10 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             answer = self.server.site.answer(self.path)
-        except Exception:
+        except Exception:  # noqa: BLE001 (said on stderr; the other pages go on)
+            self.server.handle_error(self.request, self.client_address)
             told = "This page could not be made; what went wrong stands on the server's terminal."
-            self._send(words(HTTPStatus.INTERNAL_SERVER_ERROR, told))
-            raise
+            answer = words(HTTPStatus.INTERNAL_SERVER_ERROR, told)
         self._send(answer)
 
     do_HEAD = do_GET  # noqa: N815 (the same)

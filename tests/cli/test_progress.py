@@ -53,7 +53,7 @@ def test_a_run_has_a_line_when_it_begins_and_one_when_it_ends(clock: Time) -> No
         told.ended(run_of(PLAN))
     assert out.getvalue() == (
         "run 3 of 6: eager, repeat 2\n"
-        "eager, repeat 2: done in 41.0 s, output tokens/s 2.00, TTFT p50 250 ms, ITL p50 250 ms\n"
+        "eager, repeat 2: done in 41.0 s, output tokens/s 2.00, TTFT p50 250 ms, ITL p50 261 ms\n"
     )
 
 
