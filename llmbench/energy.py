@@ -216,7 +216,7 @@ def figures(run: Run, window: tuple[float, float] | None, counts: Counts) -> dic
     ``counts`` tells the output tokens, all tokens and finished requests between two moments. What
     each part spent is divided by what was done in the window of that part.
     """
-    found = {
+    found: dict[str, Callable[[], float]] = {
         "energy_power_watts": lambda: sum(part.watts for part in parts(run, window)),
         **{
             f"energy_joules_per_{what}": partial(_each, run, window, counts, place)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 from small_sets import planned, run_of
 
-from llmbench.cli import progress
 from llmbench.cli.progress import Lines, Silence, shown
 from llmbench.cli.screen import Screen
 from llmbench.progress import Progress
@@ -183,18 +183,18 @@ class Terminal(io.StringIO):
 def test_a_screen_is_for_terminals_and_lines_for_the_rest(
     stderr: io.StringIO, *, quiet: bool, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress.sys, "stderr", stderr)
+    monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setenv("TERM", "xterm")
     assert type(shown(quiet=quiet)) is kind
 
 
 def test_a_terminal_that_can_do_nothing_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "dumb")
     assert type(shown(quiet=False)) is Lines
 
 
 def test_a_pipe_gets_lines_though_colours_are_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert type(shown(quiet=False)) is Lines

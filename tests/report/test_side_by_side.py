@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from llmbench.metrics import METRICS, Metric
 from llmbench.report.cells import Table
 from llmbench.report.charts import Chart
 from llmbench.report.machines import machines
@@ -24,7 +23,10 @@ CPU = {"cpu": {"model": "Example 9000", "usable_cores": 8}, "memory": {"total_by
 ENERGY = "energy_joules_per_output_token"
 
 
-def run_set(folder: str, cases: dict[str, dict[str, Sequence[float]]], **more: Any) -> RunSet:
+Values = dict[str, Sequence[float]]
+
+
+def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
     """Make a run set whose runs have these values of metrics, a value a process, of 700 samples."""
     runs = [
         Run(
@@ -39,7 +41,7 @@ def run_set(folder: str, cases: dict[str, dict[str, Sequence[float]]], **more: A
     return RunSet(Path(folder), "s", "", "2026-01-01T00:00:00+00:00", "", (), {}, plan, tuple(runs))
 
 
-def ttft(*values: float) -> dict[str, Sequence[float]]:
+def ttft(*values: float) -> Values:
     return {"ttft_seconds_p50": values}
 
 
@@ -116,18 +118,17 @@ def test_no_two_sides_have_one_name(folders: list[str], names: list[str]) -> Non
 
 def test_prices_give_tokens_for_money() -> None:
     """At 0.5 a million tokens, one unit of currency buys two millions."""
-    cost = {"cost_per_million_output_tokens": (0.5, 0.5, 0.5, 0.5)}
-    dear = {"cost_per_million_output_tokens": (1.0, 1.0, 1.0, 1.0)}
+    cost: Values = {"cost_per_million_output_tokens": (0.5, 0.5, 0.5, 0.5)}
+    dear: Values = {"cost_per_million_output_tokens": (1.0, 1.0, 1.0, 1.0)}
     table = figures(sides([run_set("a", {"x": cost}), run_set("b", {"x": dear})]))
     assert texts(table) == [
         ["x", "output tokens per unit of currency", "2,000,000", "1,000,000", "× 0.500"]
     ]
 
 
-def test_energy_gives_tokens_a_joule_where_it_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
-    metric = Metric(ENERGY, "energy per output token", "J/token", "lower")
-    monkeypatch.setitem(METRICS, ENERGY, metric)
-    low, high = ({ENERGY: (value,) * 4} for value in (0.25, 0.5))
+def test_energy_gives_tokens_a_joule() -> None:
+    low: Values = {ENERGY: (0.25,) * 4}
+    high: Values = {ENERGY: (0.5,) * 4}
     table = figures(sides([run_set("a", {"x": low}), run_set("b", {"x": high})]))
     assert texts(table) == [["x", "output tokens per joule", "4.00", "2.00", "× 0.500"]]
 
@@ -141,7 +142,7 @@ def test_nothing_is_had_for_nothing() -> None:
 # -- charts ----------------------------------------------------------------------------------------
 
 
-def drawn(chart: Chart) -> list[tuple[str, float]]:
+def drawn(chart: Chart) -> list[Any]:
     return [(bar.y[0], bar.x[0]) for bar in chart.figure.data if bar.type == "bar"]
 
 
