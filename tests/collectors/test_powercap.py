@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench.clock import VirtualClock
@@ -75,9 +75,9 @@ def test_a_die_is_a_package_of_its_own_and_so_is_its_memory(tmp_path: Path) -> N
 
 
 def test_a_stated_greatest_power_counts_where_it_is_greater_than_ours(tmp_path: Path) -> None:
-    make_zone(tmp_path, "intel-rapl:0", "package-0", constraint_0_max_power_uw=0)
-    make_zone(tmp_path, "intel-rapl:1", "package-1", constraint_0_max_power_uw=2_000_000_000)
-    make_zone(tmp_path, "intel-rapl:2", "package-2")
+    make_zone(tmp_path, "intel-rapl:0", "package-0", 1, constraint_0_max_power_uw=0)
+    make_zone(tmp_path, "intel-rapl:1", "package-1", 2, constraint_0_max_power_uw=2_000_000_000)
+    make_zone(tmp_path, "intel-rapl:2", "package-2", 3)
     assert [zone.max_power_watts for zone in zones(tmp_path).packages] == [1000.0, 2000.0, 1000.0]
 
 
@@ -268,6 +268,7 @@ def test_a_file_that_cannot_be_read_any_more_makes_its_counter_invalid(tmp_path:
     assert str(machine.counter.invalid).endswith("energy_uj cannot be read: Is a directory")
 
 
+@settings(deadline=None)  # it writes a file a reading
 @given(
     begin=st.integers(0, RANGE - 1),
     increments=st.lists(st.integers(0, RANGE - 1), max_size=12),
