@@ -18,6 +18,13 @@ class Clock(Protocol):
     def sleep_until(self, moment: float) -> None:
         """Wait until the clock reads ``moment`` (at once where that is past)."""
 
+    def unix_origin(self) -> float | None:
+        """Tell when it read 0, in seconds since 1970; None where it keeps no real time.
+
+        Only to join what others logged meanwhile, such as a wall meter: the time of day may be set
+        forward or back, so no duration is ever taken from it.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class MonotonicClock:
@@ -35,6 +42,10 @@ class MonotonicClock:
         if remaining > 0:
             time.sleep(remaining)
 
+    def unix_origin(self) -> float:
+        """Tell when it read 0, in seconds since 1970, by the time of day as it is set now."""
+        return time.time() - self.now()
+
 
 @dataclass(slots=True)
 class VirtualClock:
@@ -49,6 +60,9 @@ class VirtualClock:
     def sleep_until(self, moment: float) -> None:
         """Jump to ``moment`` where that lies ahead."""
         self.seconds = max(self.seconds, moment)
+
+    def unix_origin(self) -> None:
+        """Give no time: it moves as told to."""
 
     def advance(self, seconds: float) -> None:
         """Let so many seconds pass."""

@@ -11,6 +11,7 @@ from llmbench.caveats import Caveat
 from llmbench.record import Record, Series
 
 __all__ = [
+    "CLOCK_ORIGIN",
     "QUALITY_SCHEMA",
     "RECORD_SCHEMA",
     "Answer",
@@ -19,6 +20,8 @@ __all__ = [
     "Run",
     "records_table",
 ]
+
+CLOCK_ORIGIN = "clock_origin_unix_seconds"
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -120,8 +123,10 @@ class Run:
 
     ``began_at`` is the wall-clock time (ISO 8601, UTC) and serves as a label only; every other time
     is in seconds on the run's clock. ``account`` is what the backend said of itself, ``facts``
-    what the collectors found out once. A failed run has a ``failure`` and no records; of a run in a
-    history only ``summary`` is kept, the value and the sample size of each metric.
+    what the collectors found out once, and under ``CLOCK_ORIGIN`` when the clock read 0, in seconds
+    since 1970: only for joining what others logged, and None where time was simulated. A failed run
+    has a ``failure`` and no records; of a run in a history only ``summary`` is kept, the value and
+    the sample size of each metric.
     """
 
     case: str

@@ -28,7 +28,7 @@ from llmbench.prepared import Prepared, prepare
 from llmbench.quality_pass import breaches, examine
 from llmbench.record import Record
 from llmbench.request import Request
-from llmbench.run import Run, records_table
+from llmbench.run import CLOCK_ORIGIN, Run, records_table
 from llmbench.scenario import Case
 from llmbench.steady import METHOD, find_warmup
 
@@ -114,7 +114,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         events.stage("measuring")
         with watch(case.scenario.collect, server.pid) as watched:
             clock = server.new_clock()
-            origin = time.monotonic() - clock.now()
+            origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
             records = server.serve(load.dispatch, clock, lambda _: events.progress(load.dispatch))
             facts = load.dispatch.facts
             dropped = load.dispatch.ending.dropped
@@ -140,6 +140,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         account=asdict(replace(account, caveats=())),
         facts={
             **watched.facts,
+            CLOCK_ORIGIN: unix_origin,
             "schedule_sha256": load.digest,
             **facts,
             **warmup,
