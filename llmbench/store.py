@@ -2,7 +2,8 @@
 
 results/<id>/
   runset.json                the scenario as asked, its plan of runs, the schema version
-  runs/<case>-r<repeat>/     run.json, and tables in Parquet: records, series, quality, schedule
+  runs/<case>-r<repeat>/     run.json, and tables in Parquet: records, series, quality, schedule;
+                             attached, series that came from outside later
   report.html                made from the above and replaceable
 """
 
@@ -12,7 +13,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,13 +25,14 @@ import pyarrow.parquet as pq
 from llmbench import __version__
 from llmbench.caveats import Caveat
 from llmbench.errors import InputError
-from llmbench.files import atomic_write
+from llmbench.files import atomic_write, replacing
 from llmbench.record import Series
 from llmbench.run import Answer, Failure, Quality, Run
 
 __all__ = [
     "PlannedRun",
     "RunSet",
+    "attach",
     "check_space",
     "create",
     "extend",
@@ -45,6 +47,7 @@ __all__ = [
 FORMAT = "llmbench run set"
 SCHEMA_VERSION = 4  # 2: quality; 3: records of endpoints; 4: sessions and request classes
 SCHEDULE = "schedule.parquet"
+ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
 
 
@@ -188,11 +191,30 @@ def _write_files(folder: Path, run: Run) -> None:
         "reason": run.quality.reason,
     }
     told["caveats"] = [asdict(caveat) for caveat in run.caveats]
-    told["series"] = [{"name": s.name, "unit": s.unit, "source": s.source} for s in run.series]
+    told["series"] = _heads(run.series)
     (folder / "run.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
 
 
-def _series_table(series: tuple[Series, ...]) -> pa.Table:
+def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
+    """Keep series from outside with a stored run; they take the place of any attached before.
+
+    Nothing else of the run is touched. Raises InputError when they cannot be written.
+    """
+    told = {ATTACHED: json.dumps(_heads(series), ensure_ascii=False)}
+    table = _series_table(series).replace_schema_metadata(told)
+    path = run_set_folder / "runs" / run.name / ATTACHED
+    try:
+        with replacing(path) as partial:
+            pq.write_table(table, partial, compression="zstd")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _heads(series: Sequence[Series]) -> list[dict[str, str]]:
+    return [{"name": s.name, "unit": s.unit, "source": s.source} for s in series]
+
+
+def _series_table(series: Sequence[Series]) -> pa.Table:
     names = [s.name for s in series for _ in s.times]
     times = [time for s in series for time in s.times]
     values = [value for s in series for value in s.values]
@@ -332,7 +354,7 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
         spec=told["spec"],
         began_at=told["began_at"],
         records=_table(folder / "records.parquet"),
-        series=_read_series(told["series"], _table(folder / "series.parquet")),
+        series=_all_series(folder, told["series"]),
         environment=told["environment"],
         account=told["account"],
         facts=told["facts"],
@@ -355,6 +377,15 @@ def _table(path: Path) -> pa.Table:
 def _quality(told: dict[str, Any], tokens: pa.Table) -> Quality:
     answers = tuple(Answer(**answer) for answer in told.pop("answers"))
     return Quality(tokens=tokens, answers=answers, **told)
+
+
+def _all_series(folder: Path, told: list[dict[str, str]]) -> tuple[Series, ...]:
+    """Read what was watched, and what was attached later, which has the last word on a name."""
+    found = _read_series(told, _table(folder / "series.parquet"))
+    if (folder / ATTACHED).exists():
+        table = _table(folder / ATTACHED)
+        found += _read_series(json.loads(table.schema.metadata[ATTACHED.encode()]), table)
+    return tuple({series.name: series for series in found}.values())
 
 
 def _read_series(told: list[dict[str, str]], table: pa.Table) -> tuple[Series, ...]:

@@ -58,6 +58,61 @@ def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
     assert found == written
 
 
+POWER = Series("wall_power_watts", "W", "measured", (-0.5, 0.5), (90.0, 110.0))
+
+
+def test_series_that_are_attached_come_after_what_was_watched(empty: RunSet) -> None:
+    watched = Series("cpu_percent", "%", "measured", (0.0,), (50.0,))
+    written = run(records=records_table([RECORD]), series=(watched,))
+    store.write_run(empty.folder, written)
+    store.attach(empty.folder, written, [POWER])
+    (found,) = store.read(empty.folder).runs
+    assert found == replace(written, series=(watched, POWER))
+
+
+def test_series_attached_again_take_the_place_of_those_before(empty: RunSet) -> None:
+    store.write_run(empty.folder, run())
+    store.attach(empty.folder, run(), [POWER])
+    again = replace(POWER, values=(1.0, 2.0))
+    store.attach(empty.folder, run(), [again])
+    (found,) = store.read(empty.folder).runs
+    assert found.series == (again,)
+
+
+def test_an_attached_series_has_the_last_word_on_its_name(empty: RunSet) -> None:
+    written = run(series=(replace(POWER, values=(1.0, 2.0)),))
+    store.write_run(empty.folder, written)
+    store.attach(empty.folder, written, [POWER])
+    (found,) = store.read(empty.folder).runs
+    assert found.series == (POWER,)
+
+
+def test_what_was_measured_is_left_as_it_is_when_series_are_attached(empty: RunSet) -> None:
+    store.write_run(empty.folder, run())
+    folder = empty.folder / "runs" / "a-case-r1"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    store.attach(empty.folder, run(), [POWER])
+    assert {path: path.read_bytes() for path in before} == before
+    assert [path.name for path in folder.iterdir() if path not in before] == ["attached.parquet"]
+
+
+def test_series_that_cannot_be_attached_leave_those_before(
+    empty: RunSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Any, path: Path, **__: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store.write_run(empty.folder, run())
+    store.attach(empty.folder, run(), [POWER])
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(InputError, match=r"attached\.parquet: cannot be written: No space left"):
+        store.attach(empty.folder, run(), [replace(POWER, values=(1.0, 2.0))])
+    (found,) = store.read(empty.folder).runs
+    assert found.series == (POWER,)
+    assert list((empty.folder / "runs" / "a-case-r1").glob(".*")) == []
+
+
 def test_a_run_set_comes_back_as_it_was_made(empty: RunSet) -> None:
     assert store.read(empty.folder) == empty
 
