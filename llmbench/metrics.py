@@ -38,6 +38,8 @@ __all__ = [
     "only",
     "parts",
     "quality_values",
+    "series_mean",
+    "series_rise",
     "summarise",
 ]
 
@@ -550,7 +552,21 @@ def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
         return Value(None, 0, series.why_unavailable)
     times, values = np.asarray(series.times), np.asarray(series.values)
     inside = values[_within(times, *window)] if window else values
-    return _of(inside, lambda sample: float(np.mean(sample)))
+    if not len(inside):
+        return Value(None, 0, "no reading lies in the steady window")
+    return Value(float(np.mean(inside)), len(inside))
+
+
+def series_rise(series: Series, window: tuple[float, float] | None) -> Value:
+    """Give what a running total rose by in a window, in a straight line between readings."""
+    if not series.available:
+        return Value(None, 0, series.why_unavailable)
+    times, values = np.asarray(series.times), np.asarray(series.values)
+    begin, end = window or (times[0], times[-1])
+    if not times[0] <= begin <= end <= times[-1]:
+        return Value(None, 0, "its readings do not cover the steady window")
+    before, after = np.interp((begin, end), times, values)
+    return Value(float(after - before), int(_within(times, begin, end).sum()))
 
 
 # -- parts of a run --------------------------------------------------------------------------------

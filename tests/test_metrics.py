@@ -20,6 +20,7 @@ from llmbench.metrics import (
     only,
     parts,
     series_mean,
+    series_rise,
     summarise,
 )
 from llmbench.record import Finish, Record, Series
@@ -212,6 +213,25 @@ def test_a_series_is_averaged_over_the_window_only() -> None:
 def test_an_unavailable_series_has_no_average_but_a_reason() -> None:
     mean = series_mean(Series.unavailable("gpu0_power_average_watts", "W", "no NVML"), None)
     assert (mean.value, mean.reason) == (None, "no NVML")
+
+
+TOTAL = Series("wall_energy_joules", "J", "measured", (0.0, 1.0, 3.0), (5.0, 15.0, 55.0))
+
+
+def test_a_running_total_is_what_it_rose_by_in_the_window() -> None:
+    assert series_rise(TOTAL, (0.5, 2.0)).value == 25.0
+    assert series_rise(TOTAL, None).value == 50.0
+
+
+@pytest.mark.parametrize("window", [(-0.1, 2.0), (0.5, 3.1)])
+def test_a_running_total_is_not_known_beyond_its_readings(window: tuple[float, float]) -> None:
+    rise = series_rise(TOTAL, window)
+    assert (rise.value, rise.reason) == (None, "its readings do not cover the steady window")
+
+
+def test_an_unavailable_total_rose_by_nothing_that_is_known() -> None:
+    rise = series_rise(Series.unavailable("wall_energy_joules", "J", "no meter"), (0.0, 1.0))
+    assert (rise.value, rise.reason) == (None, "no meter")
 
 
 def test_a_metric_of_a_case_is_the_mean_of_its_processes() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmbench.metrics import LATENCIES, PHASE_PEAKS, STAGES, Value, series_mean
+from llmbench.metrics import LATENCIES, PHASE_PEAKS, STAGES, Value, series_mean, series_rise
 from llmbench.record import Series
 from llmbench.report import findings
 from llmbench.report.by_case import (
@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 DIFFERS = "≠"
+TOTAL_UNIT = "J"  # energy is watched as a running total
 
 HARNESS = Column(
     "harness", "whether the harness kept up, so that latencies are not its own", numeric=False
@@ -278,14 +279,15 @@ def _plain(value: Any) -> str:
 
 
 def machine(results: Results) -> Table:
-    """Each watched quantity, case by case: its mean in the steady window.
+    """Each watched quantity, case by case: its mean in the steady window, or a total's rise in it.
 
     The note names what was not to be had, and why.
     """
     watched: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
     for case, run, observed in results.processes():
         for series in run.series:
-            seen = series, series_mean(series, observed.window)
+            figure = series_rise if series.unit == TOTAL_UNIT else series_mean
+            seen = series, figure(series, observed.window)
             watched.setdefault(series.name, {}).setdefault(case.index, []).append(seen)
     columns = (
         _text("quantity"),
@@ -294,7 +296,7 @@ def machine(results: Results) -> Table:
     )
     rows = [_watched(name, by_case, results) for name, by_case in watched.items()]
     known = tuple(row for row in rows if any(cell.value is not None for cell in row))
-    note = "Means over the steady windows of all processes."
+    note = "Means over the steady windows of all processes; of running totals (J), what they rose."
     return Table("Machine", columns, known, " ".join((note, *_unavailable(rows))))
 
 
@@ -303,8 +305,9 @@ def _unavailable(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
     names: dict[str, list[str]] = {}
     for row in rows:
         if all(cell.value is None for cell in row):
-            names.setdefault(row[-1].text, []).append(row[0].text)
-    return [f"{', '.join(quantities)}: {source}." for source, quantities in names.items()]
+            reasons = dict.fromkeys(cell.note for cell in row[1:-1])
+            names.setdefault("; ".join(reasons), []).append(row[0].text)
+    return [f"{', '.join(quantities)}: {reason}." for reason, quantities in names.items()]
 
 
 def _watched(

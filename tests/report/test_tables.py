@@ -97,7 +97,7 @@ def test_a_setting_shows_what_was_effective_and_marks_what_differs(results: Resu
 def test_a_series_that_was_not_to_be_had_is_named_with_its_reason(results: Results) -> None:
     table = tables.machine(results)
     assert [row[0].text for row in table.rows] == ["cpu_busy_share", "memory_resident_bytes"]
-    reason = "gpu0_power_average_watts: unavailable: no NVIDIA driver (NVML) on this machine."
+    reason = "gpu0_power_average_watts: no NVIDIA driver (NVML) on this machine."
     assert table.note.endswith(reason)
 
 
@@ -111,6 +111,24 @@ def test_a_series_is_averaged_over_the_steady_window(make: Any, tmp_path: Path) 
     assert cell(tables.machine(results), "load", "only").value == pytest.approx(
         sum(expected) / len(expected)
     )
+
+
+def test_a_series_that_has_no_reading_in_the_steady_window_says_so(
+    make: Any, tmp_path: Path
+) -> None:
+    series = Series("wall_power_watts", "W", "measured", (-5.0, 100.0), (90.0, 90.0))
+    table = tables.machine(one_run(make, tmp_path, series=(series,)))
+    assert table.note.endswith(" wall_power_watts: no reading lies in the steady window.")
+
+
+def test_a_running_total_is_shown_by_what_it_rose_by(make: Any, tmp_path: Path) -> None:
+    times = (-5.0, 100.0)
+    series = Series("wall_energy_joules", "J", "measured", times, (0.0, 1050.0))
+    results = one_run(make, tmp_path, series=(series,))
+    begin, end = results.measured[0].observed[0].window or (0.0, 0.0)
+    shown = cell(tables.machine(results), "wall_energy_joules", "only")
+    assert shown.value == pytest.approx(10 * (end - begin))
+    assert shown.text.endswith(" J")
 
 
 def in_window(results: Results, time: float) -> bool:
