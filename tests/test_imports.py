@@ -18,6 +18,7 @@ LAYERS = [
     {"web"},
     {"frames", "report", "peak", "aa"},
     {"gate", "history"},
+    {"meters"},
     {"campaign", "imports"},
     {"comparison"},
     {"summaries", "causes", "catalog"},

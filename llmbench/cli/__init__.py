@@ -23,6 +23,7 @@ from llmbench.cli import (
     history,
     importing,
     listing,
+    meter,
     peak,
     report,
     run,
@@ -35,9 +36,8 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 COMMANDS = (
-    run, peak, report, compare, check, aa, history, baseline, importing, distill, listing, doctor,
-    conformance, schema, serve,
-    export,
+    run, peak, report, compare, check, aa, history, baseline, importing, meter, distill, listing,
+    doctor, conformance, schema, serve, export,
 )  # fmt: skip
 
 EXAMPLES = """\
@@ -54,6 +54,7 @@ examples:
   llmbench history history.jsonl --add results/tonight
   llmbench baseline results/tonight baseline.json  what others are held against from now on
   llmbench import guidellm.json --out results/old  results of other load tools in our report
+  llmbench meter results/tonight meter.csv         what a wall meter read meanwhile
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench conformance --url http://localhost:8000 what a server does that clients rely on
   llmbench doctor                                  what this machine is and what it lacks
