@@ -87,18 +87,18 @@ LATENCIES = {
 
 # the driver's view of a process and the allocator's are never one as the other
 PHASE_PEAKS = {
-    "load_peak": "GPU allocator peak, load",
-    "prefill_peak": "GPU allocator peak, prefill",
-    "decode_peak": "GPU allocator peak, decode",
-    "rss_load_peak": "process RSS peak, load",
-    "rss_prefill_peak": "process RSS peak, prefill",
-    "rss_decode_peak": "process RSS peak, decode",
+    "load_peak": "GPU allocator peak of load",
+    "prefill_peak": "GPU allocator peak of prefill",
+    "decode_peak": "GPU allocator peak of decode",
+    "rss_load_peak": "process RSS peak of load",
+    "rss_prefill_peak": "process RSS peak of prefill",
+    "rss_decode_peak": "process RSS peak of decode",
 }
 REPORTED = ("weights", "kv_cache", "allocator_peak", *PHASE_PEAKS)
 
 STEP: tuple[tuple[str, str, str, Literal["lower", "neither"]], ...] = (
     ("seconds", "time", "s", "lower"),
-    ("bytes", "bytes moved", "B", "neither"),
+    ("bytes", "bytes", "B", "neither"),
     ("flops", "FLOPs", "FLOP", "neither"),
 )
 
@@ -120,7 +120,7 @@ def _phase_peaks() -> list[Metric]:
 
 def _step_metrics() -> list[Metric]:
     return [
-        Metric(f"{phase}_step_{what}", f"{phase} step, {label}", unit, better)
+        Metric(f"{phase}_step_{what}", f"{phase} step {label}", unit, better)
         for phase in ("decode", "prefill")
         for what, label, unit, better in STEP
     ]
@@ -150,9 +150,9 @@ METRICS: dict[str, Metric] = {
         Metric("memory_allocator_peak_bytes", "GPU allocator peak", "B", "lower"),
         *_phase_peaks(),
         Metric("mbu", "MBU decode", "share", "higher"),
-        Metric("mbu_datasheet", "MBU decode of the datasheet", "share", "higher"),
+        Metric("mbu_datasheet", "MBU of the datasheet", "share", "higher"),
         Metric("mfu", "MFU prefill", "share", "higher"),
-        Metric("mfu_datasheet", "MFU prefill of the datasheet", "share", "higher"),
+        Metric("mfu_datasheet", "MFU of the datasheet", "share", "higher"),
         *_step_metrics(),
         Metric("perplexity", "perplexity", "", "lower"),
         Metric("reference_perplexity", "perplexity of the reference", "", "neither"),

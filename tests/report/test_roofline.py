@@ -69,6 +69,16 @@ def test_the_makers_roof_is_dashed_where_it_is_known(make: Any, tmp_path: Path) 
     }
 
 
+def test_of_several_roofs_of_one_machine_the_highest_is_drawn(make: Any, tmp_path: Path) -> None:
+    results = results_of(make, tmp_path)
+    (run,) = results.run_set.runs
+    busy = replace(ROOF, bytes_per_second=1e3, flops_per_second=2e6)
+    other = replace(run, account={**run.account, "roof": asdict(busy)})
+    both = Results(replace(results.run_set, runs=(run, other)))
+    (line,) = (t for t in roofline.chart(both).figure.data if t.mode == "lines")
+    assert line.x[1] == busy.flops_per_second / ROOF.bytes_per_second
+
+
 def test_points_are_drawn_without_a_roof_too(make: Any, tmp_path: Path) -> None:
     chart = roofline.chart(results_of(make, tmp_path, roof=None))
     assert [trace.mode for trace in chart.figure.data] == ["markers", "markers"]
@@ -85,14 +95,16 @@ def test_the_table_has_both_kinds_of_shares_and_names_the_peaks(make: Any, tmp_p
     table = roofline.table(results)
     row = dict(zip([c.label for c in table.columns], table.rows[0], strict=True))
     assert row["MBU decode"].value == value(results, "mbu")
-    assert row["MFU prefill of the datasheet"].value == value(results, "mfu_datasheet")
-    assert row["decode step, FLOPs"].text == show(value(results, "decode_step_flops"), "FLOP")
-    assert "a copy moves 10.0 kB/s, a product in bfloat16 makes 1.00 MFLOP/s." in table.note
+    assert row["MFU of the datasheet"].value == value(results, "mfu_datasheet")
+    assert row["decode step FLOPs"].text == show(value(results, "decode_step_flops"), "FLOP")
+    assert (
+        "copy moves up to 10.0 kB/s, a product in bfloat16 makes up to 1.00 MFLOP/s." in table.note
+    )
 
 
 def test_hardware_without_a_datasheet_has_no_such_column(make: Any, tmp_path: Path) -> None:
     table = roofline.table(results_of(make, tmp_path))
-    assert "MBU decode of the datasheet" not in [column.label for column in table.columns]
+    assert "MBU of the datasheet" not in [column.label for column in table.columns]
     assert "the maker's peaks of a processor in float32 are not noted down" in table.note
     assert "with 2 threads" in table.note
 
