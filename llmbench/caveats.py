@@ -24,6 +24,7 @@ __all__ = [
     "quality_unknown",
     "recompiled",
     "requests_failed",
+    "roof_under_load",
     "short_energy_window",
     "slow_packed_dtype",
     "slowed",
@@ -201,6 +202,15 @@ def above_roof(label: str, share: float) -> Caveat:
         f"{label} is {share:.2f} of the measured peak, which cannot be more than 1.",
         "The model fits in a cache, or the peak was measured while the machine was busy: then"
         " remove the folder `roof` of the cache (docs/metrics.md) and run again.",
+    )
+
+
+def roof_under_load(percent: float) -> Caveat:
+    """Say that peaks were measured while others used the machine."""
+    return Caveat(
+        "roof-under-load",
+        f"Other programs used {percent:.0f} % of the processors while its peaks were measured.",
+        "MBU and MFU may be too high; stop what else is running and measure again.",
     )
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 __all__ = ["LayerFacts", "ModelFacts", "Roof", "Work", "attended"]
 
+OTHER_LOAD_PERCENT = 10.0
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -178,3 +180,8 @@ class Roof:
     flops_per_second: float
     other_load_percent: float
     measured_at: str
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether others used so much of a processor that its own peaks may be too low."""
+        return self.device == "cpu" and self.other_load_percent > OTHER_LOAD_PERCENT

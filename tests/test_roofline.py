@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.roofline import LayerFacts, ModelFacts, Work, attended
+from llmbench.roofline import LayerFacts, ModelFacts, Roof, Work, attended
 
 FULL = LayerFacts(count=2, heads=4, kv_heads=2, head_size=8)
 SLIDING = LayerFacts(count=3, heads=4, kv_heads=2, head_size=8, window=4)
@@ -104,6 +104,13 @@ def test_a_prefill_attends_to_as_much_as_decoding_its_tokens_would(
     whole = facts.attention_flops(ints(1), ints(prompt))
     single = [facts.attention_flops(ints(n), ints(n)) for n in range(1, prompt + 1)]
     assert whole.tolist() == sum(single).tolist()  # type: ignore[union-attr] # of arrays
+
+
+def test_other_programs_make_the_roof_of_a_processor_doubtful_and_not_that_of_a_gpu() -> None:
+    roof = Roof("x", "cpu", "float32", 1, "2.13.0", 1.0, 1.0, 50.0, "2026-01-01T00:00:00+00:00")
+    assert roof.is_doubtful
+    assert not replace(roof, device="cuda").is_doubtful
+    assert not replace(roof, other_load_percent=5.0).is_doubtful
 
 
 def test_facts_survive_being_stored() -> None:

@@ -365,6 +365,8 @@ class LocalServer:
             got = effective[setting]
             if asked not in (None, "auto", got) and not str(got).startswith(f"{asked}:"):
                 yield caveats.not_effective(setting, asked, got)
+        if self.bounds.roof and self.bounds.roof.is_doubtful:
+            yield caveats.roof_under_load(self.bounds.roof.other_load_percent)
         if not self.warmup.steady:
             yield caveats.unsteady_warmup(len(self.warmup.rounds))
         if self.counters["compiles_in_window"]:

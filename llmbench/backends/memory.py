@@ -66,6 +66,7 @@ class Allocator:
         """Forget the peak so far."""
         import torch  # noqa: PLC0415 (validating a scenario must not import torch)
 
+        torch.cuda.init()  # before it there are no statistics to reset
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> int:

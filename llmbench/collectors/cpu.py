@@ -16,7 +16,7 @@ from llmbench.collectors import proc
 from llmbench.collectors.base import CollectorOptions, Conclusion, Quantity
 from llmbench.environment.reading import Missing, read_text
 
-__all__ = ["OTHER_LOAD_PERCENT", "Clocked", "Cpu", "CpuProbe", "Shares"]
+__all__ = ["Clocked", "Cpu", "CpuProbe", "Shares"]
 
 OTHER_LOAD_PERCENT = 10.0
 STOLEN_PERCENT = 5.0

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from llmbench.collectors import proc
-from llmbench.collectors.cpu import OTHER_LOAD_PERCENT
 from llmbench.environment import Missing, hardware
 from llmbench.files import atomic_write, cache_folder
 from llmbench.roofline import Roof
@@ -57,7 +56,7 @@ def roof_of(device: torch.device, dtype: str, threads: int) -> Roof:
     if kept is not None:
         return kept
     roof = _measured_apart(asked)
-    if device.type != "cpu" or roof.other_load_percent <= OTHER_LOAD_PERCENT:
+    if not roof.is_doubtful:
         _keep(roof, place)
     return roof
 
@@ -162,11 +161,15 @@ def _bytes_per_second(device: torch.device) -> float:
 
 def copy_of(device: torch.device) -> tuple[Tensor, Tensor]:
     """Make an array and room for its copy, each far larger than caches where memory allows it."""
-    wanted = COPY_BYTES[device.type]
-    if device.type == "cpu":
-        wanted = min(wanted, psutil.virtual_memory().available // MEMORY_SHARE)
+    wanted = min(COPY_BYTES[device.type], _free_bytes(device) // MEMORY_SHARE)
     source = torch.ones(wanted // 4, dtype=torch.float32, device=device)
     return source, torch.zeros_like(source)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def moved(source: Tensor) -> int:

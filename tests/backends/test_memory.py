@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from test_utilisation import ROOF
 
 from llmbench.backends import memory
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.eager import Eager
+from llmbench.backends.local import LocalServer
 from llmbench.backends.memory import Asked, Peaks, Resident, Unread, ran_out, told_when_out
 from llmbench.backends.speculative import Speculative
 from llmbench.dispatch import Dispatch
@@ -155,9 +157,7 @@ def context(**engine: int) -> OpenContext:
 
 def test_a_backend_tells_its_peaks_and_what_its_steps_take() -> None:
     with Eager(Eager.Options()).open(context(slots=2)) as server:
-        dispatch = Dispatch([Request(0, (1, 2, 3, 4), 8)], Scheduled(np.zeros(1)), Stop(requests=1))
-        server.serve(dispatch, server.new_clock(), lambda _: None)
-        account = server.account()
+        account = serve(server)
     assert account.model is not None
     assert account.memory["kv_cache"] == 2 * 64 * account.model.kv_token_bytes
     assert account.memory["decode_peak"] is None
@@ -165,6 +165,21 @@ def test_a_backend_tells_its_peaks_and_what_its_steps_take() -> None:
     assert account.memory["rss_decode_peak"]
     assert account.memory["rss_load_peak"]
     assert (account.roof, account.reasons["roof"]) == (None, "LLMBENCH_ROOF is off")
+
+
+def test_a_roof_that_was_measured_under_load_is_a_reason_to_doubt() -> None:
+    doubtful = replace(ROOF, other_load_percent=50.0)
+    with Eager(Eager.Options()).open(context(slots=1)) as server:
+        server.bounds = replace(server.bounds, roof=doubtful)
+        assert serve(server).caveats[0].kind == "roof-under-load"
+        server.bounds = replace(server.bounds, roof=ROOF)
+        assert "roof-under-load" not in {caveat.kind for caveat in server.account().caveats}
+
+
+def serve(server: LocalServer) -> Account:
+    dispatch = Dispatch([Request(0, (1, 2, 3, 4), 8)], Scheduled(np.zeros(1)), Stop(requests=1))
+    server.serve(dispatch, server.new_clock(), lambda _: None)
+    return server.account()
 
 
 def test_a_backend_whose_cache_has_no_room_says_how_large_it_would_be() -> None:
