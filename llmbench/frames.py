@@ -35,6 +35,12 @@ class RunSet:
         done = len(self.stored.runs) - len(self.stored.failed)
         return f"<llmbench.RunSet {self.stored.name!r}: {done} of {len(self.stored.plan)} runs>"
 
+    def _repr_html_(self) -> str:
+        """Show the table of results in a notebook."""
+        from llmbench.report.notebook import headline_html  # noqa: PLC0415 (the report reads frames)
+
+        return headline_html(self.stored)
+
     @cached_property
     def records(self) -> pd.DataFrame:
         """One row a request, of every run that was measured."""

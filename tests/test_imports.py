@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 LAYERS = [
     {"cli", "pytest_plugin", "__main__", "__init__"},
     {"web"},
+    {"figures"},
     {"frames", "report", "peak", "aa"},
     {"gate", "history"},
     {"meters"},
@@ -57,7 +58,7 @@ HEAVY = {
     "torch": {"models", "engine", "backends", "compress", "quality"},
     "transformers": {"models", "engine", "backends", "compress"},
     "pynvml": {"collectors", "environment"},
-    "plotly": {"report"},
+    "plotly": {"report", "figures"},
     "jinja2": {"report"},
     "onnxruntime": {"backends"},
     "ray": set(),

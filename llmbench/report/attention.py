@@ -7,12 +7,14 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from llmbench.report.cells import Cell, Column, Table, missing, quantity, show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
 
 __all__ = ["attention_charts"]
 
 ROW_HEIGHT = 300
+WHO = ("reference", "candidate")
 LEAST_SCALE = 0.01  # nats; less is drawn pale however it compares
 COLOURS = [[0, "rgba(61,120,180,0.04)"], [1, "rgba(61,120,180,1)"]]
 SAYS = (
@@ -48,14 +50,53 @@ def _chart(case: CaseResults, told: dict[str, Any]) -> Chart:
     figure.update_yaxes(autorange="reversed", row=1, col=1)
     names = [f"{place} {safe(token)}" for place, token in enumerate(told["tokens"])]
     for row, shown in enumerate(maps, start=2):
-        for column, who in enumerate(("reference", "candidate"), start=1):
+        for column, who in enumerate(WHO, start=1):
             if shown[who] is not None:
                 figure.add_trace(_map(shown[who], names), row=row, col=column)
                 figure.update_yaxes(autorange="reversed", row=row, col=column)
     figure.update_layout(layout(height=ROW_HEIGHT * (1 + len(maps)), margin={"t": 40, "b": 8}))
     figure.update_xaxes(type="category", tickangle=-60, showgrid=False)
     figure.update_yaxes(type="category", showgrid=False)
-    return Chart(key, title, figure, SAYS)
+    return Chart(key, title, figure, SAYS, data=_data(told))
+
+
+def _data(told: dict[str, Any]) -> tuple[Table, ...]:
+    """Give the divergence of every head, and what each token looks at most in each map."""
+    return _divergences(told["divergence"]), *(
+        _most_looked_at(shown, told["tokens"]) for shown in told["maps"]
+    )
+
+
+def _divergences(rows: list[list[float] | None]) -> Table:
+    heads = max(len(row) for row in rows if row is not None)
+    columns = (Column("layer"), *(Column(f"head {head}") for head in range(heads)))
+    dropped = [missing("the layer was dropped")] * heads
+    cells = tuple(
+        (Cell(str(layer)), *([quantity(d, "nats") for d in row] if row else dropped))
+        for layer, row in enumerate(rows)
+    )
+    return Table("Divergence by layer and head (nats)", columns, cells)
+
+
+def _most_looked_at(shown: dict[str, Any], tokens: list[str]) -> Table:
+    columns = (_words("token"), *(_words(f"{who} looks most at") for who in WHO))
+    rows = tuple(
+        (Cell(f"{place} {token}"), *(_strongest(shown[who], place, tokens) for who in WHO))
+        for place, token in enumerate(tokens)
+    )
+    return Table(f"Layer {shown['layer']}, head {shown['head']}", columns, rows)
+
+
+def _strongest(rows: list[list[float]] | None, place: int, tokens: list[str]) -> Cell:
+    if rows is None:
+        return missing("the layer was dropped")
+    share = max(rows[place])
+    at = rows[place].index(share)
+    return Cell(f"{at} {tokens[at]}", detail=show(share, "share"))
+
+
+def _words(label: str) -> Column:
+    return Column(label, numeric=False)
 
 
 def _titles(maps: list[dict[str, Any]]) -> list[str]:

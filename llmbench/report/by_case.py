@@ -48,15 +48,15 @@ def metric_column(name: str, label: str | None = None) -> tuple[Column, CellOf]:
     """Make a column of a metric (metrics.METRICS)."""
     metric = METRICS[name]
     meaning = f"{metric.label} ({metric.unit}); better: {metric.better}"
-    return Column(label or metric.label, meaning), partial(estimated, metric=name)
+    column = Column(label or metric.label, meaning, metric=name)
+    return column, partial(estimated, metric=name)
 
 
 def percentile_column(latency: str, percent: int) -> tuple[Column, CellOf]:
     """Make a column of a latency's percentile."""
-    label = f"{LATENCIES[latency]} p{percent}"
-    return Column(label, f"{label} in seconds; better: lower"), partial(
-        percentile, latency=latency, percent=percent
-    )
+    label, metric = f"{LATENCIES[latency]} p{percent}", f"{latency}_seconds_p{percent}"
+    column = Column(label, f"{label} in seconds; better: lower", metric=metric)
+    return column, partial(percentile, latency=latency, percent=percent)
 
 
 def failed(case: CaseResults) -> Cell:

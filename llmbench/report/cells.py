@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmbench.metrics import METRICS
 from llmbench.report.results import CaseResults
@@ -23,6 +24,7 @@ __all__ = [
     "missing",
     "of_estimate",
     "percentile",
+    "quantity",
     "show",
 ]
 
@@ -34,23 +36,27 @@ UNSUPPORTED = "†"
 class Cell:
     """One entry: ``text`` to read, ``detail`` beneath it (an interval), ``note`` on asking.
 
-    ``value`` is the exact number in the metric's SI unit; it is None for text, and for a number
-    that is missing, whose reason is the note.
+    ``value`` is the exact number in ``unit``, the metric's own; it is None for text, and for a
+    number that is missing, whose reason is the note. ``opens`` names the request that a page shows
+    from here on asking.
     """
 
     text: str
     value: float | None = None
     detail: str = ""
     note: str = ""
+    unit: str = ""
+    opens: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, what it means, and whether numbers stand below it."""
+    """A heading, what it means, whether numbers stand below it, and of which metric, if of one."""
 
     label: str
     meaning: str = ""
     numeric: bool = True
+    metric: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,13 @@ def count(number: int, note: str = "") -> Cell:
     return Cell(f"{number:,}", number, note=note)
 
 
+def quantity(value: float | None, unit: str, reason: str = "not known") -> Cell:
+    """Show a number with its unit, or say why there is none (None or NaN)."""
+    if value is None or math.isnan(value):
+        return missing(reason)
+    return Cell(show(value, unit), value, unit=unit)
+
+
 def estimated(case: CaseResults, metric: str) -> Cell:
     """Show a metric of a case: its mean over processes and, where there is one, the interval."""
     return of_estimate(case.estimates[metric], METRICS[metric].unit)
@@ -96,7 +109,7 @@ def of_estimate(estimate: Estimate, unit: str) -> Cell:
     """Show an estimate: its mean and, where there is one, its interval."""
     if estimate.value is None:
         return missing(estimate.reason)
-    return Cell(show(estimate.value, unit), estimate.value, _interval(estimate, unit))
+    return replace(quantity(estimate.value, unit), detail=_interval(estimate, unit))
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
@@ -115,7 +128,7 @@ def percentile(case: CaseResults, latency: str, percent: int) -> Cell:
     cell, note = estimated(case, metric), floor_note(case, metric, percent)
     if cell.value is None or not note:
         return cell
-    return Cell(f"{cell.text} {UNSUPPORTED}", cell.value, cell.detail, note)
+    return replace(cell, text=f"{cell.text} {UNSUPPORTED}", note=note)
 
 
 def floor_note(case: CaseResults, metric: str, percent: int) -> str:

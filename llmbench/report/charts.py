@@ -5,8 +5,9 @@ Numbers are computed on all the data; only what is drawn is thinned out, and ``t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -15,8 +16,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from llmbench.metrics import LATENCIES, METRICS, STAGES
-from llmbench.report import palette
-from llmbench.report.cells import show
+from llmbench.report import palette, tables
+from llmbench.report.by_case import CellOf, by_case
+from llmbench.report.cells import Cell, Column, Table, missing, quantity, show
 from llmbench.report.results import CaseResults, Results
 from llmbench.stats import Estimate, ecdf
 
@@ -35,10 +37,12 @@ __all__ = [
 
 ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
+SHARES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 BAR_HEIGHT = 46
 MARGIN_HEIGHT = 76
 PATTERNS = ("x", "", "/", ".", "-")
 BARS = "Bars are means over processes, whiskers their 95 % intervals, circles single processes."
+ESTIMATED = {"mean": "value", "low": "low", "high": "high"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Chart:
 
     ``says`` tells what it shows, for those who see it and those who hear it; ``thinned`` what was
     left out of the drawing, or nothing; ``empty`` why there is nothing to draw, or nothing.
+    ``data`` is what is drawn as tables, for those who cannot see it.
     """
 
     key: str
@@ -55,6 +60,7 @@ class Chart:
     says: str
     thinned: str = ""
     empty: str = ""
+    data: tuple[Table, ...] = ()
 
 
 def safe(text: str) -> str:
@@ -108,6 +114,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
             height=300,
             xaxis={"title": {"text": f"{label} ({unit})"}, "rangemode": "tozero"},
             yaxis={"range": [0, 1.01], "tickformat": ".0%", "dtick": 0.25},
+            meta={"latency_axis": "xaxis"},
         ),
     )
     largest = max(map(len, samples.values()), default=0)
@@ -118,6 +125,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         _ecdf_says(latency),
         _ecdf_thinned(largest),
         "" if largest else "No measured request has it.",
+        (_curves(results.measured, samples.values(), label),),
     )
 
 
@@ -140,6 +148,27 @@ def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go
         },
         hovertemplate=f"{hover}<br>%{{y:.1%}} are as fast or faster",
     )
+
+
+def _curves(
+    cases: Iterable[CaseResults], samples: Iterable[NDArray[np.float64]], label: str
+) -> Table:
+    """Read the curves at some of their heights."""
+    columns = (Column("share", numeric=False), *(Column(case.name) for case in cases))
+    read = [_read_at_shares(sample) for sample in samples]
+    rows = tuple(
+        (Cell(f"{share} %"), *(cells[place] for cells in read))
+        for place, share in enumerate(SHARES)
+    )
+    note = "Of all processes together: this share is as fast or faster; 0 % is the fastest."
+    return Table(f"{label} by share", columns, rows, note)
+
+
+def _read_at_shares(sample: NDArray[np.float64]) -> list[Cell]:
+    if not len(sample):
+        return [missing("no measured request has it")] * len(SHARES)
+    heights = np.percentile(sample, SHARES, method="inverted_cdf")
+    return [quantity(float(height), "s") for height in heights]
 
 
 def _ecdf_says(latency: str) -> str:
@@ -172,7 +201,33 @@ def throughput(results: Results, metric: str) -> Chart:
     empty = "" if known else _why(results, metric)
     label, unit = METRICS[metric].label, METRICS[metric].unit
     says = f"Further right is more. {BARS}"
-    return Chart(f"bars-{metric}", label, bars(known, unit), says, empty=empty)
+    data = (_processes(results, metric),)
+    return Chart(f"bars-{metric}", label, bars(known, unit), says, empty=empty, data=data)
+
+
+def _processes(results: Results, metric: str) -> Table:
+    """Give the mean of each case, the ends of its interval, and each process."""
+    label, unit = METRICS[metric].label, METRICS[metric].unit
+    repeats = sorted({run.repeat for _, run, _ in results.processes()})
+    columns: list[tuple[Column, CellOf]] = [
+        *((Column(name), partial(_part, metric=metric, name=name)) for name in ESTIMATED),
+        *((Column(f"run {r}"), partial(_process, metric=metric, repeat=r)) for r in repeats),
+    ]
+    return by_case(f"{label} ({unit})", results.measured, columns)
+
+
+def _part(case: CaseResults, metric: str, name: str) -> Cell:
+    estimate = case.estimates[metric]
+    value: float | None = getattr(estimate, ESTIMATED[name])
+    return quantity(value, METRICS[metric].unit, estimate.reason or "not known")
+
+
+def _process(case: CaseResults, metric: str, repeat: int) -> Cell:
+    for run, summary in zip(case.runs, case.summaries, strict=True):
+        if run.repeat == repeat:
+            found = summary[metric]
+            return quantity(found.value, METRICS[metric].unit, found.reason or "not known")
+    return missing("this process was not measured")
 
 
 def _why(results: Results, metric: str) -> str:
@@ -250,25 +305,14 @@ def _dots(bar: Bar) -> go.Scatter:
 
 def cold_start(results: Results) -> Chart:
     """Draw what each case costs before it answers, and until it is steady, stage upon stage."""
-    names = [safe(case.name) for case in results.measured]
-    stages = [f"cold_start_{stage}_seconds" for stage in STAGES]
     colours = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
+    looks = zip(STAGES, colours, PATTERNS, strict=True)
     figure = go.Figure(
-        [
-            go.Bar(
-                orientation="h",
-                name=METRICS[stage].label,
-                x=[case.estimates[stage].value for case in results.measured],
-                y=names,
-                marker={"color": colour, "pattern": {"shape": pattern, "size": 6}},
-                hovertemplate=f"%{{y}}: {METRICS[stage].label} %{{x:.3~g}} s<extra></extra>",
-            )
-            for stage, colour, pattern in zip(stages, colours, PATTERNS, strict=True)
-        ],
+        [_stage(results, f"cold_start_{stage}_seconds", *look) for stage, *look in looks],
         layout(
             barmode="stack",
             bargap=0.4,
-            height=MARGIN_HEIGHT + 24 + BAR_HEIGHT * max(1, len(names)),
+            height=MARGIN_HEIGHT + 24 + BAR_HEIGHT * max(1, len(results.measured)),
             xaxis={"title": {"text": "seconds"}, "rangemode": "tozero"},
             yaxis=_names_axis(),
             showlegend=True,
@@ -279,4 +323,20 @@ def cold_start(results: Results) -> Chart:
         "Import, load, compile or export, first token, and the warm-up until step times are "
         "steady, averaged over processes."
     )
-    return Chart("cold-start", "Seconds before answers come steadily", figure, says)
+    data = tables.cold_start(results)
+    empty = "" if len(data.columns) > 1 else data.note
+    title = "Seconds before answers come steadily"
+    return Chart("cold-start", title, figure, says, empty=empty, data=(data,))
+
+
+def _stage(results: Results, metric: str, colour: str, pattern: str) -> go.Bar:
+    label = METRICS[metric].label
+    return go.Bar(
+        orientation="h",
+        name=label,
+        x=[case.estimates[metric].value for case in results.measured],
+        y=[safe(case.name) for case in results.measured],
+        meta={"cases": [case.index for case in results.measured]},
+        marker={"color": colour, "pattern": {"shape": pattern, "size": 6}},
+        hovertemplate=f"%{{y}}: {label} %{{x:.3~g}} s<extra></extra>",
+    )

@@ -2,85 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
 from llmbench.metrics import LATENCIES
 from llmbench.objectives import probe
 from llmbench.report import palette
-from llmbench.report.cells import show
+from llmbench.report.by_case import DAGGER
+from llmbench.report.cells import Cell, Column, Table, percentile, show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
 
-__all__ = ["load_curve"]
+__all__ = ["load_curves"]
 
 KEYS = ("load.rate", "load.concurrency")
 PERCENTS = ((99, "solid"), (50, "dot"))
-LATENCY = "ttft"
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
+SAYS = (
+    "The line is the p99, the dots the p50, of all processes at a load. A vertical line marks "
+    "the highest load that met the objectives, where there are some."
+)
 
-Curve = list[tuple[float, CaseResults]]
+# the load, what was measured at it, and whether that met the objectives
+Point = tuple[float, CaseResults, str]
+Curves = dict[str, list[Point]]
 
 
-def load_curve(results: Results) -> Chart | None:
-    """Draw the TTFT of each backend against the load; None where the load is one and the same.
+def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
+    """Draw each latency of each backend against the load; nothing where there is one load only.
 
     The knee is the highest load that meets the objectives, where the scenario has some.
     """
     key = next((k for k in KEYS if any(k in case.point for case in results.measured)), None)
-    curves = _curves(results.measured, key) if key else {}
-    if not any(len(curve) > 1 for curve in curves.values()):
-        return None
+    if key is None or not _go_through_several(results.measured, key):
+        return {}
+    curves = _curves(results.measured, key)
+    return {latency: _chart(curves, latency, key) for latency in latencies}
+
+
+def _go_through_several(cases: Sequence[CaseResults], key: str) -> bool:
+    """Tell whether any backend was measured at more than one load."""
+    backends = [_backend(case) for case in cases if list(case.point) == [key]]
+    return len(backends) > len(set(backends))
+
+
+def _backend(case: CaseResults) -> str:
+    return case.name.partition(",")[0]
+
+
+def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
+    """Group cases by backend, ordered by load; points that differ in more are left out."""
+    curves: Curves = {}
+    for case in cases:
+        if list(case.point) == [key]:
+            at = float(case.point[key])
+            curves.setdefault(_backend(case), []).append((at, case, _objectives(at, case)))
+    return {name: sorted(curve, key=lambda point: point[0]) for name, curve in curves.items()}
+
+
+def _objectives(at: float, case: CaseResults) -> str:
+    return probe(at, list(case.runs)).verdict if case.runs[0].spec.get("slo") else "none"
+
+
+def _chart(curves: Curves, latency: str, key: str) -> Chart:
+    label = LATENCIES[latency]
     figure = go.Figure(
-        [line for number, name in enumerate(curves) for line in _lines(number, name, curves[name])],
+        [
+            _line(f"{safe(name)} p{percent}", curve, f"{latency}_seconds_p{percent}", number, dash)
+            for number, (name, curve) in enumerate(curves.items())
+            for percent, dash in PERCENTS
+        ],
         layout(
             height=340,
             showlegend=len(curves) > 1,
-            xaxis={"title": {"text": str(key)}, "rangemode": "tozero"},
-            yaxis={"title": {"text": f"{LATENCIES[LATENCY]} (s)"}, "type": "log"},
+            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+            xaxis={"title": {"text": key}, "rangemode": "tozero"},
+            yaxis={"title": {"text": f"{label} (s)"}, "type": "log", "rangemode": "tozero"},
+            meta={"latency_axis": "yaxis"},
         ),
     )
     for number, (name, curve) in enumerate(curves.items()):
         _mark_knee(figure, number, name, curve)
-    says = (
-        "The line is the p99, the dots the p50, of all processes at a load. A vertical line marks "
-        "the highest load that met the objectives, where there are some."
-    )
-    return Chart("load-curve", "Latency against load", figure, says)
+    empty = "" if any(line.x for line in figure.data) else "No measured request has it."
+    data = (_table(curves, latency, key),)
+    return Chart(f"load-{latency}", f"{label} against load", figure, SAYS, empty=empty, data=data)
 
 
-def _curves(cases: Sequence[CaseResults], key: str) -> dict[str, Curve]:
-    """Group cases by backend, ordered by load; points that differ in more are left out."""
-    curves: dict[str, Curve] = {}
-    for case in cases:
-        if list(case.point) == [key]:
-            backend = case.name.partition(",")[0]
-            curves.setdefault(backend, []).append((float(case.point[key]), case))
-    return {name: sorted(curve, key=lambda point: point[0]) for name, curve in curves.items()}
-
-
-def _lines(number: int, name: str, curve: Curve) -> list[go.Scatter]:
-    return [_line(number, name, curve, percent, dash) for percent, dash in PERCENTS]
-
-
-def _line(number: int, name: str, curve: Curve, percent: int, dash: str) -> go.Scatter:
-    metric = f"{LATENCY}_seconds_p{percent}"
-    known = [(at, case.estimates[metric].value) for at, case in curve]
-    drawn = [(at, value) for at, value in known if value is not None]
+def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str) -> go.Scatter:
+    known = [(at, case, case.estimates[metric].value) for at, case, _ in curve]
+    drawn = [(at, case.index, value) for at, case, value in known if value is not None]
     return go.Scatter(
-        x=[at for at, _ in drawn],
-        y=[value for _, value in drawn],
-        name=f"{safe(name)} p{percent}",
+        x=[at for at, _, _ in drawn],
+        y=[value for _, _, value in drawn],
+        meta={"cases": [index for _, index, _ in drawn]},
+        name=name,
         mode="lines+markers",
         line={"color": palette.case_colour(number), "dash": dash, "width": 2},
-        marker={"size": 7},
-        text=[show(value, "s") for _, value in drawn],
-        hovertemplate=f"{safe(name)}: p{percent} %{{text}} at %{{x:.4~g}}<extra></extra>",
+        marker={"size": 7, "symbol": SYMBOLS[number % len(SYMBOLS)]},
+        text=[show(value, "s") for _, _, value in drawn],
+        hovertemplate=f"{name}: %{{text}} at %{{x:.4~g}}<extra></extra>",
     )
 
 
-def _mark_knee(figure: go.Figure, number: int, name: str, curve: Curve) -> None:
-    met = [at for at, case in curve if case.runs[0].spec.get("slo") and _meets(at, case)]
+def _mark_knee(figure: go.Figure, number: int, name: str, curve: Sequence[Point]) -> None:
+    met = [at for at, _, objectives in curve if objectives == "met"]
     if met:
         figure.add_vline(
             x=max(met),
@@ -90,5 +116,22 @@ def _mark_knee(figure: go.Figure, number: int, name: str, curve: Curve) -> None:
         )
 
 
-def _meets(at: float, case: CaseResults) -> bool:
-    return probe(at, list(case.runs)).met
+def _table(curves: Curves, latency: str, key: str) -> Table:
+    percents = [percent for percent, _ in reversed(PERCENTS)]
+    columns = (
+        Column("backend", numeric=False),
+        Column(key),
+        *(Column(f"{LATENCIES[latency]} p{percent}") for percent in percents),
+        Column("objectives", "whether those of the scenario are met", numeric=False),
+    )
+    rows = tuple(
+        (
+            Cell(name),
+            Cell(f"{at:g}", at),
+            *(percentile(case, latency, percent) for percent in percents),
+            Cell(objectives),
+        )
+        for name, curve in curves.items()
+        for at, case, objectives in curve
+    )
+    return Table(f"{LATENCIES[latency]} against load", columns, rows, DAGGER)

@@ -14,6 +14,7 @@ from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.files import atomic_write
 from llmbench.metrics import LATENCIES
+from llmbench.record import SUCCEEDED
 from llmbench.report import (
     asked,
     charts,
@@ -23,18 +24,20 @@ from llmbench.report import (
     load_tables,
     palette,
     roofline,
+    slow,
     tables,
     tradeoffs,
 )
 from llmbench.report.answer import answer, completeness
 from llmbench.report.attention import attention_charts
 from llmbench.report.charts import Chart
-from llmbench.report.load_curve import load_curve
+from llmbench.report.load_curve import load_curves
 from llmbench.report.results import Results
 from llmbench.report.timeline import timeline
+from llmbench.report.waterfall import waterfall
 from llmbench.store import RunSet
 
-__all__ = ["moment", "render", "render_template", "write_page", "write_text"]
+__all__ = ["moment", "render", "render_macro", "render_template", "write_page", "write_text"]
 
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
@@ -58,13 +61,19 @@ def write_text(path: Path, text: str) -> None:
 def render(run_set: RunSet, home: str = "") -> str:
     """Make the page's text; ``home`` is where it leads back to, and a file leads nowhere."""
     results = Results(run_set)
-    content = {**_content(results), "raw": embed.raw_data(run_set)}
-    return render_template("page.html.j2", home, charted=bool(results.measured), **content)
+    charted = bool(results.measured)
+    return render_template("page.html.j2", home, charted=charted, **_content(results))
 
 
 def render_template(name: str, home: str, **content: Any) -> str:
     """Make the text of a page from a template, with all that it carries."""
     return _templates().get_template(name).render(**_embedded(), home=home, **content)
+
+
+def render_macro(name: str, *arguments: Any) -> str:
+    """Make a part of a page by itself, as a macro of macros.html.j2 writes it."""
+    macros = _templates().get_template("macros.html.j2").module
+    return str(getattr(macros, name)(*arguments))
 
 
 def _templates() -> Environment:
@@ -92,17 +101,21 @@ def _content(results: Results) -> dict[str, Any]:
         "findings": [(finding, findings.place(finding, results)) for finding in found],
         "headline": tables.headline(results),
         "latencies": [
-            (charts.latency_ecdf(results, key), tables.ladder(results, key)) for key in CHARTED
+            (key, charts.latency_ecdf(results, key), tables.ladder(results, key)) for key in CHARTED
         ],
         "ladders": [tables.ladder(results, key) for key in LATENCIES if key not in CHARTED],
-        "load_curve": load_curve(results),
+        "load_curves": load_curves(results, CHARTED),
         "rates": _rates(results),
         "parts": [make(results) for make in (load_tables.request_classes, load_tables.turns)],
         "roofline": (roofline.chart(results), roofline.table(results)),
         "sent": load_tables.sent(results),
         "timelines": [timeline(case) for case in results.measured],
+        "slow": [slow.slowest(results, latency) for latency in slow.SORTED_BY],
+        "waterfall": waterfall(),
+        "raw": embed.raw_data(results.run_set, slow.listed(results)),
+        "succeeded": SUCCEEDED,
         "machine": tables.machine(results),
-        "cold_start": (charts.cold_start(results), tables.cold_start(results)),
+        "cold_start": charts.cold_start(results),
         "memory": tables.memory(results),
         "attention": attention_charts(results),
         "energy": energy_tables.energy(results),

@@ -32,7 +32,7 @@ from llmbench.report.cells import (
     estimated,
     missing,
     percentile,
-    show,
+    quantity,
 )
 from llmbench.report.results import CaseResults, Results
 from llmbench.stats import percentile_at_most, percentile_floor
@@ -158,7 +158,7 @@ def _at_most(case: CaseResults, latency: str, percent: int) -> Cell:
     bound = percentile_at_most(sample, percent)
     if not np.isfinite(bound):
         return missing(f"{len(sample):,} samples are too few; {floor} are needed")
-    return Cell(show(bound, "s"), bound)
+    return quantity(bound, "s")
 
 
 # -- the costs of starting -------------------------------------------------------------------------
@@ -170,7 +170,7 @@ MEMORY = ("weights", "kv_cache", "kv_used", "allocator_peak", *PHASE_PEAKS)
 def _cold_start_total(case: CaseResults) -> Cell:
     stages = [estimated(case, f"cold_start_{stage}_seconds") for stage in TO_FIRST_TOKEN]
     known = [cell.value for cell in stages if cell.value is not None]
-    return Cell(show(sum(known), "s"), sum(known)) if known else stages[0]
+    return quantity(sum(known), "s") if known else stages[0]
 
 
 def cold_start(results: Results) -> Table:
@@ -327,7 +327,8 @@ def _mean(seen: list[tuple[Series, Value]]) -> Cell:
     if not known:
         return missing(seen[0][1].reason if seen else "not watched")
     mean, unit = sum(known) / len(known), seen[0][0].unit
-    return Cell(show(mean, unit) if unit in SHOWN else f"{show(mean, unit)} {unit}", mean)
+    cell = quantity(mean, unit)
+    return cell if unit in SHOWN else replace(cell, text=f"{cell.text} {unit}")
 
 
 def _text(label: str) -> Column:

@@ -11,13 +11,16 @@ from plotly.subplots import make_subplots
 from llmbench.metrics import Observed
 from llmbench.record import SUCCEEDED, Series
 from llmbench.report import palette
+from llmbench.report.cells import Cell, Column, Table, count, missing, quantity
 from llmbench.report.charts import Chart, layout, safe, thin
 from llmbench.report.results import CaseResults
+from llmbench.report.slow import request_key
 from llmbench.run import Run
 
 __all__ = ["timeline"]
 
 REQUESTS = 400
+TABLED = 50
 POINTS = 1000
 GANTT_HEIGHT = 330
 STRIP_HEIGHT = 82
@@ -29,6 +32,7 @@ SEGMENTS = {
     "waiting": ("until the first token", palette.WAITING, "."),
     "decode": ("decode", palette.DECODE, ""),
 }
+READ = {"least": np.min, "mean": np.mean, "most": np.max}
 UNITS = {"B": ("MiB", 2.0**20)}
 WARMUP_OPACITY = 0.4
 
@@ -46,6 +50,8 @@ def timeline(case: CaseResults) -> Chart:
     for number, series in enumerate(strips, start=2):
         figure.add_trace(_strip(series), row=number, col=1)
     figure.update_layout(_looks(case.observed[0], rows, strips))
+    requests = {"case": case.index, "repeat": run.repeat, "ids": [r["request_id"] for r in rows]}
+    figure.update_layout(meta={"requests": requests})
     return Chart(
         f"timeline-{case.index}",
         f"{case.name}, run {run.repeat}",
@@ -53,6 +59,7 @@ def timeline(case: CaseResults) -> Chart:
         "Each row is a request, the earliest at the top: waiting, prefill and decode from its due"
         " time to its last token. Warm-up is pale; dashed lines bound the steady window.",
         _thinned(run, rows, strips),
+        data=(_requests_table(run, rows), _strips_table(strips)),
     )
 
 
@@ -150,6 +157,32 @@ def _broken_off(rows: list[Row]) -> list[go.Scatter]:
     ]
 
 
+def _requests_table(run: Run, rows: list[Row]) -> Table:
+    told = [rows[place] for place in thin(len(rows), TABLED)]
+    columns = (
+        *(Column(label, numeric=False) for label in ("request", "phase")),
+        Column("due"),
+        *(Column(label) for label, _, _ in SEGMENTS.values()),
+        Column("output tokens"),
+        Column("finish", numeric=False),
+    )
+    some = f"{len(told):,} of {run.records.num_rows:,} requests, evenly taken."
+    note = some if len(told) < run.records.num_rows else ""
+    return Table("Requests", columns, tuple(_request(run, row) for row in told), note)
+
+
+def _request(run: Run, row: Row) -> tuple[Cell, ...]:
+    opens = request_key(run.case, run.repeat, row["request_id"])
+    return (
+        Cell(f"#{row['request_id']}", opens=opens),
+        Cell(row["phase"]),
+        quantity(row["due"], "s"),
+        *(quantity(row[key][1], "s") if row[key] else missing("it had none") for key in SEGMENTS),
+        count(row["output_tokens"]),
+        Cell(row["finish"]),
+    )
+
+
 # -- the machine -----------------------------------------------------------------------------------
 
 
@@ -165,6 +198,23 @@ def _strip(series: Series) -> go.Scatter:
         showlegend=False,
         hovertemplate=f"%{{x:.3f}} s: %{{y:,.4~g}} {safe(unit)}<extra></extra>",
     )
+
+
+def _strips_table(strips: list[Series]) -> Table:
+    columns = (
+        Column("quantity", numeric=False),
+        *(Column(label, "of all readings") for label in READ),
+        Column("unit", numeric=False),
+    )
+    rows = tuple(
+        (
+            Cell(series.name),
+            *(quantity(float(read(series.values)), series.unit) for read in READ.values()),
+            Cell(series.unit),
+        )
+        for series in strips
+    )
+    return Table("The machine meanwhile", columns, rows)
 
 
 # -- looks -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from llmbench.metrics import METRICS
 from llmbench.report import palette
+from llmbench.report.by_case import by_case, metric_column
 from llmbench.report.cells import show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
@@ -59,7 +60,9 @@ def pareto(results: Results) -> Chart:
     )
     reasons = {case.estimates[QUALITY].reason or "" for case in results.measured}
     empty = "" if known else f"Not known: {'; '.join(sorted(reasons))}."
-    return Chart("pareto", "Speed and memory against quality", figure, says, empty=empty)
+    columns = [metric_column(name) for name in (QUALITY, *COSTS)]
+    data = (by_case("Speed and memory against quality", results.measured, columns),)
+    return Chart("pareto", data[0].title, figure, says, empty=empty, data=data)
 
 
 def _energy_says(metered: Sequence[CaseResults]) -> str:

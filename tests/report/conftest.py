@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import browsing
 import numpy as np
 import pytest
+from selenium.webdriver import Chrome
 
-from llmbench import store
+from llmbench import report, store
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.fake import Fake
 from llmbench.caveats import not_effective
@@ -83,6 +85,17 @@ def failing(records: list[Record], every: int, message: str) -> list[Record]:
         else r
         for r in records
     ]
+
+
+def forgetting(record: Record) -> Record:
+    """Keep the first and the last stamp alone, as imported runs do."""
+    first, *middle, last = record.token_times
+    return replace(record, token_times=(first, *([float("nan")] * len(middle)), last))
+
+
+def cut_short(record: Record) -> Record:
+    """Keep the first chunk alone."""
+    return replace(record, token_times=record.token_times[:1], token_counts=record.token_counts[:1])
 
 
 def cpu_series(seconds: float) -> tuple[Series, ...]:
@@ -180,6 +193,9 @@ def sample_runs(plan: Sequence[PlannedRun]) -> list[Run]:
 def make() -> SimpleNamespace:
     """Whatever a test needs to store a run set of its own."""
     return SimpleNamespace(
+        cut_short=cut_short,
+        failing=failing,
+        forgetting=forgetting,
         planned=planned,
         run_of=run_of,
         sample_runs=sample_runs,
@@ -209,3 +225,24 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> RunSet:
 def results(sample: RunSet) -> Results:
     """The sample with its metrics computed once."""
     return Results(sample)
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[Chrome]:
+    """One Chromium for all tests; each opens its page anew."""
+    driver = browsing.start(tmp_path_factory.mktemp("profile"), downloads)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def page(sample: RunSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the sample."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    report.write(sample, path)
+    return path

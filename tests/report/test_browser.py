@@ -2,85 +2,50 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
-import shutil
+import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from browsing import ask, console, needs_browser, show, wait
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
 from llmbench import report
 from llmbench.comparison import compare
+from llmbench.metrics import METRICS, across
+from llmbench.report.cells import show as shown
 from llmbench.report.comparison_page import write_comparison
+from llmbench.run import Failure, records_table
 from llmbench.store import RunSet
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CHROMEDRIVER = shutil.which("chromedriver")
-FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-]  # fmt: skip
-WIDTHS = (1280, 390)
+WIDTHS = (1280, 768, 390)
+OPEN_FOLDS = "document.querySelectorAll('details').forEach((fold) => fold.open = true)"
+HOSTILE = "</script><img src=x onerror=document.title='owned'><b>x"
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and CHROMEDRIVER), reason="no chromium with chromedriver on this machine"
-)
+pytestmark = needs_browser
 
 
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=Service(str(CHROMEDRIVER)))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def page(sample: RunSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    report.write(sample, path)
-    return path
-
-
-def show(browser: Chrome, page: Path, width: int = 1280) -> None:
-    """Open a page at a width and wait until its charts are drawn."""
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(page.as_uri())
-    WebDriverWait(browser, 30).until(lambda b: ask(b, "document.documentElement.dataset.ready"))
-
-
-def ask(browser: Chrome, expression: str) -> Any:
-    return browser.execute_script(f"return {expression}")
+def write(run_set: RunSet, folder: Path) -> Path:
+    report.write(run_set, folder / "page.html")
+    return folder / "page.html"
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_it_opens_without_a_console_message(browser: Chrome, page: Path, width: int) -> None:
+    console(browser)
     show(browser, page, width)
-    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+    assert console(browser) == []
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_never_scrolls_sideways(browser: Chrome, page: Path, width: int) -> None:
     show(browser, page, width)
-    ask(browser, "document.querySelectorAll('details').forEach((fold) => fold.open = true)")
+    ask(browser, OPEN_FOLDS)
     assert ask(browser, "document.documentElement.scrollWidth") <= width
 
 
@@ -89,11 +54,23 @@ def test_every_visible_chart_is_drawn(browser: Chrome, page: Path, width: int) -
     show(browser, page, width)
     drawn = ask(
         browser,
-        "[...document.querySelectorAll('.plot')].filter((plot) => !plot.closest('[hidden]'))"
+        "[...document.querySelectorAll('.plot')].filter((plot) => plot.checkVisibility())"
         ".map((plot) => plot.querySelectorAll('svg.main-svg .trace').length)",
     )
     assert len(drawn) == 4 + 3 + 1 + 1
     assert min(drawn) > 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_picture_of_the_whole_page_can_be_taken(
+    browser: Chrome, page: Path, tmp_path: Path, width: int, theme: str
+) -> None:
+    show(browser, page, width, f"#?theme={theme}")
+    everything = {"captureBeyondViewport": True, "format": "png"}
+    png = base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", everything)["data"])
+    (tmp_path / f"{width}-{theme}.png").write_bytes(png)
+    assert int.from_bytes(png[16:20]) == width
 
 
 def test_nothing_is_asked_of_a_network(browser: Chrome, page: Path) -> None:
@@ -131,18 +108,63 @@ def test_a_comparison_opens_without_a_console_message_and_draws_its_charts(
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
-def test_hostile_names_run_nothing(browser: Chrome, make: Any, tmp_path: Path) -> None:
-    hostile = "</script><img src=x onerror=document.title='owned'><b>x"
-    plan = make.planned(hostile, 1)
-    run_set = make.store_run_set(
-        tmp_path / "set", [plan], [make.run_of(plan, make.serve(1))], name=hostile
+def test_every_number_of_the_headline_is_that_of_the_metrics(
+    browser: Chrome, page: Path, sample: RunSet
+) -> None:
+    show(browser, page)
+    found = ask(
+        browser,
+        "[...document.querySelectorAll('[aria-labelledby=results] tbody tr')].flatMap((row) =>"
+        " [...row.closest('table').querySelectorAll('th[data-metric]')].map((head) => ["
+        " row.cells[0].textContent, head.dataset.metric, row.cells[head.cellIndex].dataset.value,"
+        " row.cells[head.cellIndex].firstChild.textContent]))",
     )
-    report.write(run_set, tmp_path / "page.html")
-    show(browser, tmp_path / "page.html")
-    assert browser.title == f"{hostile} · llmbench report"
+    estimates = {case: across(runs) for case, runs in sample.by_case().items() if runs}
+    measured = [row for row in found if row[0] in estimates]
+    assert len(measured) == 3 * 11
+    for case, metric, value, text in measured:
+        expected = estimates[case][metric].value
+        assert expected is not None
+        assert float(value) == expected
+        assert text.removesuffix(" †") == shown(expected, METRICS[metric].unit)
+
+
+def test_hostile_names_run_nothing(browser: Chrome, make: Any, tmp_path: Path) -> None:
+    plan = make.planned(HOSTILE, 1, model=HOSTILE)
+    run = make.run_of(plan, make.failing(make.serve(1), 7, HOSTILE), facts={"x": HOSTILE})
+    run_set = make.store_run_set(
+        tmp_path / "set", [plan], [run], name=HOSTILE, description=HOSTILE, scenario_text=HOSTILE
+    )
+    show(browser, write(run_set, tmp_path))
+    ask(browser, OPEN_FOLDS)
+    assert browser.title == f"{HOSTILE} · llmbench report"
     assert ask(browser, "document.querySelectorAll('main img').length") == 0
-    shown = ask(browser, "document.querySelector('#ecdf-ttft').data[0].name")
-    assert shown == hostile.replace("<", "&lt;").replace(">", "&gt;")
+    name = ask(browser, "document.querySelector('#ecdf-ttft').data[0].name")
+    assert name == HOSTILE.replace("<", "&lt;").replace(">", "&gt;")
+
+
+@pytest.mark.parametrize("outcome", ["nothing planned", "nothing yet", "failed", "half", "one"])
+def test_what_is_not_whole_is_a_page_without_a_console_message(
+    browser: Chrome, make: Any, tmp_path: Path, outcome: str
+) -> None:
+    plan = [make.planned("swift", repeat) for repeat in (1, 2)]
+    failure = Failure("killed", HOSTILE, HOSTILE)
+    failed = make.run_of(plan[0], make.serve(1), records=records_table([]), failure=failure)
+    runs = {
+        "nothing planned": [],
+        "nothing yet": [],
+        "failed": [failed],
+        "half": make.sample_runs(plan[:1]),
+        "one": [make.run_of(plan[0], make.serve(1, requests=1))],
+    }[outcome]
+    stored = make.store_run_set(
+        tmp_path / "set", [] if outcome == "nothing planned" else plan, runs
+    )
+    path = write(stored, tmp_path)
+    console(browser)
+    show(browser, path)
+    assert console(browser) == []
+    assert browser.title == "sample · llmbench report"
 
 
 def test_the_button_turns_page_and_figures_dark_and_back(browser: Chrome, page: Path) -> None:
@@ -153,11 +175,11 @@ def test_the_button_turns_page_and_figures_dark_and_back(browser: Chrome, page: 
     )
     light = ask(browser, colours)
     browser.find_element(By.ID, "theme").click()
-    WebDriverWait(browser, 10).until(lambda b: ask(b, colours)[1] != light[1])
+    wait(browser, lambda: ask(browser, colours)[1] != light[1])
     dark = ask(browser, colours)
     assert (dark[0] != light[0], dark[1]) == (True, "#71b0f2")
     browser.find_element(By.ID, "theme").click()
-    WebDriverWait(browser, 10).until(lambda b: ask(b, colours) == light)
+    wait(browser, lambda: ask(browser, colours) == light)
 
 
 def test_a_dark_system_gets_a_dark_page(browser: Chrome, page: Path) -> None:
@@ -170,11 +192,24 @@ def test_a_dark_system_gets_a_dark_page(browser: Chrome, page: Path) -> None:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_unticking_a_case_hides_it_in_the_charts(browser: Chrome, page: Path) -> None:
+def test_a_case_named_like_a_part_of_the_language_is_dark_as_well(
+    browser: Chrome, make: Any, tmp_path: Path
+) -> None:
+    plan = make.planned("constructor", 1)
+    stored = make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, make.serve(1))])
+    show(browser, write(stored, tmp_path), fragment="#?theme=dark")
+    assert ask(browser, "document.querySelector('#ecdf-ttft').data[0].name") == "constructor"
+
+
+def test_unticking_a_case_takes_it_out_of_every_chart(browser: Chrome, page: Path) -> None:
     show(browser, page)
     browser.find_element(By.CSS_SELECTOR, "[data-case='1']").click()
-    shown = "document.querySelector('#ecdf-ttft').data.map((line) => line.visible)"
-    WebDriverWait(browser, 10).until(lambda b: ask(b, shown) == [True, False, True])
+    visible = "document.querySelector('#ecdf-ttft').data.map((line) => line.visible)"
+    wait(browser, lambda: ask(browser, visible) == [True, False, True])
+    bars = "[...document.querySelectorAll('#{0} .ytick text')].map((tick) => tick.textContent)"
+    rates = ask(browser, bars.format("bars-requests_per_second"))
+    assert [text[:5] for text in rates] == ["swift", "stall"]
+    assert sorted(ask(browser, bars.format("cold-start"))) == ["stalling", "swift"]
 
 
 def test_the_scale_can_be_linear(browser: Chrome, page: Path) -> None:
@@ -182,14 +217,42 @@ def test_the_scale_can_be_linear(browser: Chrome, page: Path) -> None:
     kind = "document.querySelector('#ecdf-e2e')._fullLayout.xaxis.type"
     assert ask(browser, kind) == "log"
     browser.find_element(By.ID, "log").click()
-    WebDriverWait(browser, 10).until(lambda b: ask(b, kind) == "linear")
+    wait(browser, lambda: ask(browser, kind) == "linear")
+
+
+def test_a_picked_latency_has_the_room_of_all_four(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    width = "document.querySelector('#ecdf-itl .main-svg').getBoundingClientRect().width"
+    before = ask(browser, width)
+    Select(browser.find_element(By.ID, "metric")).select_by_visible_text("ITL")
+    wait(browser, lambda: ask(browser, width) > 1.8 * before)
+    there = "[...document.querySelectorAll('.plot')].filter((plot) => plot.checkVisibility())"
+    assert ask(browser, f"{there}.map((plot) => plot.id)")[:2] == [
+        "ecdf-itl",
+        "bars-output_tokens_per_second",
+    ]
+
+
+def test_scale_cases_and_latency_act_on_the_curve_against_load(
+    browser: Chrome, make: Any, tmp_path: Path
+) -> None:
+    plan = [make.planned(f"fake, load.rate={r}", 1, {"load.rate": r}) for r in (1, 2, 4)]
+    runs = [make.run_of(each, make.serve(1)) for each in plan]
+    stored = make.store_run_set(tmp_path / "set", plan, runs)
+    show(browser, write(stored, tmp_path), fragment="#?scale=linear&hide=1&metric=e2e")
+    curve = "document.querySelector('#load-e2e')"
+    assert ask(browser, f"[{curve}._fullLayout.yaxis.type, {curve}.data[0].x]") == [
+        "linear",
+        [1, 4],
+    ]
+    assert not browser.find_element(By.ID, "load-ttft").is_displayed()
 
 
 def test_another_case_can_be_picked_for_the_timeline(browser: Chrome, page: Path) -> None:
     show(browser, page)
     Select(browser.find_element(By.ID, "pick")).select_by_visible_text("stalling, run 1")
     drawn = "document.querySelectorAll('#timeline-2 svg.main-svg .trace').length"
-    WebDriverWait(browser, 10).until(lambda b: ask(b, drawn) > 0)
+    wait(browser, lambda: ask(browser, drawn) > 0)
     assert not browser.find_element(By.ID, "timeline-0").is_displayed()
 
 
@@ -205,12 +268,30 @@ def test_the_raw_data_can_be_downloaded(browser: Chrome, page: Path, downloads: 
     assert gzip.decompress(path.read_bytes()).startswith(b"case,repeat,request_id,phase,due,sent")
 
 
+def test_on_paper_the_page_is_light_and_its_folds_are_open(browser: Chrome, page: Path) -> None:
+    show(browser, page, fragment="#?theme=dark")
+    ask(browser, "dispatchEvent(new Event('beforeprint'))")
+    paper = "[document.documentElement.dataset.theme, document.querySelector('details').open]"
+    assert ask(browser, paper) == ["light", True]
+    ask(browser, "dispatchEvent(new Event('afterprint'))")
+    assert ask(browser, paper) == ["dark", False]
+
+
+def test_it_prints(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert 3 < len(re.findall(rb"/Type\s*/Page\b", pdf)) < 30
+
+
 def test_without_scripts_the_tables_are_there(browser: Chrome, page: Path) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(page.as_uri())
         table = browser.find_element(By.CSS_SELECTOR, "table").text
+        buttons = browser.find_elements(By.CSS_SELECTOR, "button")
+        offered = [button.text for button in buttons if button.is_displayed()]
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert "swift" in table
     assert "21.5 ms" in table
+    assert offered == []

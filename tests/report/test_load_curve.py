@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llmbench.report.load_curve import load_curve
+from llmbench.report.charts import Chart
+from llmbench.report.load_curve import load_curves
 from llmbench.report.results import Results
 
 
@@ -19,21 +20,22 @@ def results(make: Any, tmp_path: Path, loads: list[float], **spec: Any) -> Resul
     return Results(make.store_run_set(tmp_path / "set", plan, runs))
 
 
+def load_curve(found: Results) -> Chart:
+    return load_curves(found, ["ttft"])["ttft"]
+
+
 def test_every_backend_has_its_p99_and_its_p50_by_load(make: Any, tmp_path: Path) -> None:
     chart = load_curve(results(make, tmp_path, [4, 1, 2]))
-    assert chart is not None
     assert [line.name for line in chart.figure.data] == ["fake p99", "fake p50"]
     assert list(chart.figure.data[0].x) == [1, 2, 4]
 
 
 def test_the_knee_is_the_highest_load_that_meets_the_objectives(make: Any, tmp_path: Path) -> None:
     generous = load_curve(results(make, tmp_path / "a", [1, 2], slo={"ttft_p50": "60 s"}))
-    assert generous is not None
     assert generous.figure.layout.shapes[0].x0 == 2
     strict = load_curve(results(make, tmp_path / "b", [1, 2], slo={"ttft_p50": "1 us"}))
-    assert strict is not None
     assert strict.figure.layout.shapes == ()
 
 
 def test_one_load_is_no_curve(make: Any, tmp_path: Path) -> None:
-    assert load_curve(results(make, tmp_path, [4])) is None
+    assert load_curves(results(make, tmp_path, [4]), ["ttft"]) == {}

@@ -78,9 +78,15 @@ def test_headings_go_down_one_level_at_a_time(page: str) -> None:
 
 def test_every_chart_has_an_accessible_name_and_its_words(page: str) -> None:
     plots = re.findall(r'<div class="plot"[^>]*>', page)
-    assert len(plots) == 4 + 3 + 3 + 1
+    assert len(plots) == 4 + 3 + 3 + 1 + 1
     assert all('role="img"' in plot and 'aria-label="' in plot for plot in plots)
     assert page.count("<figcaption>") == len(plots)
+
+
+def test_every_chart_has_its_data_under_a_fold(page: str) -> None:
+    figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    assert len(figures) == 12
+    assert all('<details class="data"><summary>' in figure for figure in figures)
 
 
 def test_plotly_is_inlined_once(page: str) -> None:
@@ -92,7 +98,7 @@ def test_plotly_is_inlined_once(page: str) -> None:
 def test_figures_are_stored_as_json(page: str, results: Results) -> None:
     stored = re.findall(r'<script type="application/json" data-for="([^"]+)">(.*?)</script>', page)
     figures = {key: json.loads(text) for key, text in stored}
-    assert len(figures) == len(stored) == 11
+    assert len(figures) == len(stored) == 12
     names = [trace["name"] for trace in figures["ecdf-ttft"]["data"]]
     assert names == [case.name for case in results.measured]
 
@@ -158,6 +164,7 @@ def test_raw_data_too_large_for_a_page_name_their_files(
     page = render(sample)
     assert "too large for this page" in page
     assert "sample/runs/*/records.parquet" in page
+    assert "9 files with their hashes" in page
     assert 'id="raw-data"' not in page
 
 

@@ -1,88 +1,226 @@
 "use strict";
-const all = (selector) => [...document.querySelectorAll(selector)];
-const one = (selector) => document.querySelector(selector);
-const swap = JSON.parse(one("#swap").textContent);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const one = (selector, within = document) => within.querySelector(selector);
+const swap = new Map(Object.entries(JSON.parse(one("#swap").textContent)));
 const system = matchMedia("(prefers-color-scheme: dark)");
-const state = { dark: system.matches, log: true };
+
+/* What no control of the page holds: a theme, if one was chosen, and the request that is open. */
+const view = { theme: null, request: null, printing: false };
+
+function element(tag, text = "", attributes = {}) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+/* Tell those who see the page and those who hear it. */
+function say(text) {
+  one("dialog[open] .said, .said:not(dialog *)").replaceChildren(element("span", text));
+}
 
 function bytesOf(script) {
   return new Blob([Uint8Array.from(atob(script.textContent), (letter) => letter.charCodeAt(0))]);
 }
 
+async function unpacked(script) {
+  const stream = bytesOf(script).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/* -- charts -- */
+
 async function loadPlotly() {
-  const packed = bytesOf(one("#plotly")).stream().pipeThrough(new DecompressionStream("gzip"));
   const script = document.createElement("script");
   script.nonce = one("script[nonce]").nonce;
-  script.textContent = await new Response(packed).text();
+  script.textContent = new TextDecoder().decode(await unpacked(one("#plotly")));
   document.head.append(script);
 }
 
+function isDark() {
+  return !view.printing && (view.theme ?? (system.matches ? "dark" : "light")) === "dark";
+}
+
 /* Figures are stored in light colours; a dark page swaps each for its counterpart. */
-function figureOf(plot) {
+function storedFigure(plot) {
+  const dark = isDark();
   const text = one(`script[data-for="${plot.id}"]`).textContent;
-  const figure = JSON.parse(text, (_, value) => (state.dark && swap[value]) || value);
-  const hidden = new Set(all("[data-case]:not(:checked)").map((box) => Number(box.dataset.case)));
-  for (const trace of figure.data) trace.visible = !hidden.has(trace.meta?.case);
-  if (plot.id.startsWith("ecdf-") && state.log) {
-    Object.assign(figure.layout.xaxis, { type: "log", rangemode: "normal", dtick: "D2" });
-  }
+  return JSON.parse(text, (_, value) => (dark && swap.get(value)) || value);
+}
+
+function figureOf(plot) {
+  const figure = storedFigure(plot);
+  const hidden = new Set(hiddenCases().map(Number));
+  for (const trace of figure.data) leaveOut(trace, hidden);
+  setScale(figure.layout);
+  if (plot.id === "waterfall") fillWaterfall(figure);
   if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   return figure;
 }
 
-function draw(plot) {
+function hiddenCases() {
+  return all("[data-case]:not(:checked)").map((box) => box.dataset.case);
+}
+
+/* A trace is of one case, or each of its points is. */
+function leaveOut(trace, hidden) {
+  const { case: own, cases } = trace.meta ?? {};
+  trace.visible = !hidden.has(own);
+  if (!cases) return;
+  for (const key of ["x", "y", "text"].filter((name) => trace[name])) {
+    trace[key] = trace[key].filter((_, place) => !hidden.has(cases[place]));
+  }
+}
+
+function setScale(layout) {
+  const axis = layout[layout.meta?.latency_axis];
+  if (!axis) return;
+  const log = { type: "log", rangemode: "normal", dtick: "D2" };
+  Object.assign(axis, one("#log").checked ? log : { type: "linear" });
+}
+
+async function draw(plot) {
   const { data, layout } = figureOf(plot);
-  return Plotly.react(plot, data, layout, { responsive: true, displayModeBar: false });
+  await Plotly.react(plot, data, layout, { responsive: true, displayModeBar: false });
+  await Plotly.Plots.resize(plot);
+  if (!layout.meta?.requests || !one(".records")) return;
+  plot.removeAllListeners("plotly_click");
+  plot.on("plotly_click", ({ points }) => openRequest(keyOf(layout.meta.requests, points[0].y)));
 }
 
-function redraw() {
-  return Promise.all(all(".plot").filter((plot) => !plot.closest("[hidden]")).map(draw));
+async function redraw() {
+  if (!window.Plotly) return;
+  const drawn = (plot) => !plot.closest("[hidden], dialog:not([open])");
+  await Promise.all(all(".plot").filter(drawn).map(draw));
 }
 
-function showTheme(dark) {
-  state.dark = dark;
+/* -- what is shown, and the fragment of the address that keeps it -- */
+
+function showTheme() {
+  const dark = isDark();
   document.documentElement.dataset.theme = dark ? "dark" : "light";
-  one("#theme").setAttribute("aria-pressed", String(dark));
-  one("#theme").textContent = dark ? "Light" : "Dark";
-  if (window.Plotly) return redraw();
+  one("#theme").textContent = dark ? "Light theme" : "Dark theme";
 }
 
-function showPicked(event) {
-  const { id, value } = event.target;
-  for (const box of all(`.picked[data-by="${id}"]`)) box.hidden = box.dataset.key !== value;
-  redraw();
+function showPicked() {
+  for (const box of all(".picked")) {
+    const { value } = one(`#${box.dataset.by}`);
+    box.hidden = value !== "all" && value !== box.dataset.key;
+  }
 }
 
-function offerDownload() {
-  const packed = one("#raw-data");
-  if (packed) one("#download").href = URL.createObjectURL(bytesOf(packed));
+function show() {
+  showTheme();
+  showPicked();
+  return redraw();
 }
 
-async function drawCharts() {
-  if (!one("#plotly")) return;
-  await loadPlotly();
-  await redraw();
+function shownInWords() {
+  const boxes = all("[data-case]");
+  const cases = `${boxes.filter((box) => box.checked).length} of ${boxes.length} cases`;
+  const picked = all("select").map((select) => select.selectedOptions[0].label);
+  return `Shown: ${[cases, ...picked].join(", ")}; ${one("#log").checked ? "logarithmic" : "linear"} latency.`;
+}
+
+function changed() {
+  remember();
+  say(shownInWords());
+  return show();
+}
+
+function fragment() {
+  const params = new URLSearchParams();
+  if (view.theme) params.set("theme", view.theme);
+  if (all("#log:not(:checked)").length) params.set("scale", "linear");
+  for (const hidden of hiddenCases()) params.append("hide", hidden);
+  for (const select of all("select")) if (select.selectedIndex) params.set(select.id, select.value);
+  if (view.request) params.set("request", view.request);
+  const kept = params.toString();
+  return kept && `?${kept}`;
+}
+
+/* A fragment is an anchor, and after a question mark what is shown; either may be missing. */
+function anchorAndParams() {
+  const [anchor, ...rest] = location.hash.slice(1).split("?");
+  return [anchor, rest.length ? new URLSearchParams(rest.join("?")) : null];
+}
+
+function remember() {
+  const kept = anchorAndParams()[0] + fragment();
+  history.replaceState(null, "", kept ? `#${kept}` : location.href.split("#")[0]);
+}
+
+function setControls(params) {
+  view.theme = ["dark", "light"].find((theme) => theme === params.get("theme")) ?? null;
+  for (const log of all("#log")) log.checked = params.get("scale") !== "linear";
+  const hidden = new Set(params.getAll("hide"));
+  for (const box of all("[data-case]")) box.checked = !hidden.has(box.dataset.case);
+  for (const select of all("select")) {
+    const wanted = [...select.options].findIndex(({ value }) => value === params.get(select.id));
+    select.selectedIndex = Math.max(0, wanted);
+  }
+}
+
+async function restore() {
+  const [anchor, params] = anchorAndParams();
+  setControls(params ?? new URLSearchParams());
+  await show();
+  if (one("#request")) await showRequest(params?.get("request"));
+  if (params && anchor) document.getElementById(anchor)?.scrollIntoView();
+}
+
+/* A plain anchor leaves the view as it is. */
+function followFragment() {
+  if (anchorAndParams()[1]) restore();
+  else remember();
+}
+
+/* -- paper is light, and a fold cannot be opened on it -- */
+
+let closed = [];
+
+function toPaper() {
+  closed = all("details:not([open], .data)");
+  for (const fold of closed) fold.open = true;
+  view.printing = true;
+  show();
+}
+
+function toScreen() {
+  for (const fold of closed) fold.open = false;
+  view.printing = false;
+  show();
+}
+
+/* -- start -- */
+
+function offerControls() {
   for (const controls of all(".controls")) controls.hidden = false;
-  for (const log of all("#log")) log.addEventListener("change", (event) => { state.log = event.target.checked; redraw(); });
-  for (const box of all("[data-case]")) box.addEventListener("change", redraw);
-  for (const select of all("select")) select.addEventListener("change", showPicked);
+  for (const control of all("#log, [data-case], select")) control.addEventListener("change", changed);
 }
 
-/* Paper is light, and a fold cannot be opened on it. */
-const onScreen = {};
-addEventListener("beforeprint", () => {
-  Object.assign(onScreen, { dark: state.dark, closed: all("details:not([open])") });
-  for (const fold of onScreen.closed) fold.open = true;
-  showTheme(false);
-});
-addEventListener("afterprint", () => {
-  for (const fold of onScreen.closed) fold.open = false;
-  showTheme(onScreen.dark);
-});
+function offerTheme() {
+  one("#theme").hidden = false;
+  one("#theme").addEventListener("click", () => {
+    view.theme = isDark() ? "light" : "dark";
+    remember();
+    show();
+  });
+  system.addEventListener("change", show);
+}
 
-one("#theme").hidden = false;
-one("#theme").addEventListener("click", () => showTheme(!state.dark));
-system.addEventListener("change", (event) => showTheme(event.matches));
-showTheme(state.dark);
-offerDownload();
-drawCharts().then(() => { document.documentElement.dataset.ready = "yes"; });
+async function start() {
+  offerTheme();
+  showTheme();
+  offerTables();
+  offerRecords();
+  addEventListener("hashchange", followFragment);
+  addEventListener("beforeprint", toPaper);
+  addEventListener("afterprint", toScreen);
+  if (one("#plotly")) {
+    await loadPlotly();
+    offerControls();
+  }
+  await restore();
+  document.documentElement.dataset.ready = "yes";
+}

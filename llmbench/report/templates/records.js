@@ -1,0 +1,64 @@
+/* -- the raw data: CSV in which a list is JSON and what is missing is empty -- */
+
+let records = null;
+
+function offerRecords() {
+  if (!one(".records")) return;
+  for (const link of all("#download")) link.href = URL.createObjectURL(bytesOf(one(".records")));
+  offerWaterfall();
+  for (const button of all("#verify")) offerVerifying(button);
+}
+
+function rawRecords() {
+  records ??= readRecords();
+  return records;
+}
+
+async function readRecords() {
+  return recordsOf(await unpacked(one(".records")));
+}
+
+function recordsOf(bytes) {
+  const [names, ...rows] = parseCsv(new TextDecoder().decode(bytes));
+  return rows.map((row) => recordOf(Object.fromEntries(row.map((field, place) => [names[place], field]))));
+}
+
+function recordOf(row) {
+  const number = (text) => (text === "" ? NaN : Number(text));
+  return {
+    ...row,
+    key: `${row.case}/${row.repeat}/${row.request_id}`,
+    due: number(row.due),
+    sent: number(row.sent),
+    started: number(row.started),
+    tokens: number(row.output_tokens),
+    times: JSON.parse(row.token_times).map((time) => time ?? NaN),
+    counts: JSON.parse(row.token_counts),
+  };
+}
+
+function parseCsv(text) {
+  const rows = [];
+  let row = [];
+  for (let at = 0; at < text.length; at++) {
+    const [field, end] = text[at] === '"' ? quotedField(text, at) : plainField(text, at);
+    row.push(field);
+    if (text[end] === "\n") { rows.push(row); row = []; }
+    at = end;
+  }
+  return rows;
+}
+
+function plainField(text, at) {
+  const plain = /[^,\n]*/y;
+  plain.lastIndex = at;
+  const [field] = plain.exec(text);
+  return [field, at + field.length];
+}
+
+function quotedField(text, at) {
+  let end = text.indexOf('"', at + 1);
+  while (end > 0 && text[end + 1] === '"') end = text.indexOf('"', end + 2);
+  if (end < 0) throw new Error("they are cut short");
+  return [text.slice(at + 1, end).replaceAll('""', '"'), end + 1];
+}

@@ -1,0 +1,105 @@
+/* -- tables: sorted by their headings, and numbers copied with their units -- */
+
+function offerTables() {
+  for (const help of all(".help")) help.hidden = false;
+  for (const table of all("table")) offerTable(table);
+}
+
+function offerTable(table) {
+  if (table.tBodies[0].rows.length > 1) offerSorting(table);
+  const numbers = all("td[data-value]", table);
+  for (const cell of numbers) cell.tabIndex = -1;
+  if (!numbers.length) return;
+  numbers[0].tabIndex = 0;
+  table.addEventListener("click", onClick);
+  table.addEventListener("keydown", onKey);
+}
+
+function offerSorting(table) {
+  const made = [...table.tBodies[0].rows];
+  for (const head of all("thead th", table)) {
+    const button = element("button", head.textContent, { type: "button", class: "sort" });
+    button.addEventListener("click", () => sortBy(table, head, made));
+    head.replaceChildren(button);
+    head.ariaSort = "none";
+  }
+}
+
+/* A heading sorts upwards, then downwards, then not at all. */
+function sortBy(table, head, made) {
+  const order = { none: "ascending", ascending: "descending", descending: "none" }[head.ariaSort];
+  for (const other of all("thead th", table)) other.ariaSort = "none";
+  head.ariaSort = order;
+  table.tBodies[0].append(...ordered(made, head.cellIndex, order));
+  say(order === "none" ? "The rows are in their first order." : `Sorted by ${head.textContent}, ${order}.`);
+}
+
+function ordered(rows, column, order) {
+  if (order === "none") return rows;
+  const sign = order === "ascending" ? 1 : -1;
+  const isKnown = (row) => row.cells[column].dataset.value !== undefined;
+  const ofText = (a, b) => sign * a.cells[column].textContent.localeCompare(b.cells[column].textContent, "en", { numeric: true });
+  if (!rows.some(isKnown)) return rows.toSorted(ofText);
+  const value = (row) => Number(row.cells[column].dataset.value);
+  const known = rows.filter(isKnown).sort((a, b) => sign * (value(a) - value(b)));
+  return [...known, ...rows.filter((row) => !isKnown(row))];
+}
+
+/* Whoever marks a part of a text wants that part. */
+function onClick({ target }) {
+  const cell = target.closest("td[data-value]");
+  if (cell && getSelection().isCollapsed) copyFrom(cell);
+}
+
+/* One number of a table is in the order of Tab; the arrow keys go on from there. */
+function onKey(event) {
+  const cell = event.target.closest("td[data-value]");
+  if (!cell) return;
+  if (event.key === "Enter") copyFrom(cell);
+  const next = neighbour(cell, event.key);
+  if (!next) return;
+  event.preventDefault();
+  cell.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
+}
+
+function neighbour(cell, key) {
+  const step = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[key];
+  const across = { ArrowUp: "previousElementSibling", ArrowDown: "nextElementSibling" }[key];
+  let next = cell;
+  do {
+    if (step) next = next[step];
+    else if (across) next = next.parentElement[across]?.cells[cell.cellIndex];
+    else return null;
+  } while (next && next.dataset.value === undefined);
+  return next;
+}
+
+async function copyFrom(cell) {
+  const quantity = [cell.dataset.value, cell.dataset.unit].filter(Boolean).join(" ");
+  const row = cell.parentElement.cells[0].firstChild.textContent;
+  const what = `${row}, ${all("thead th", cell.closest("table"))[cell.cellIndex].textContent}`;
+  try {
+    await navigator.clipboard.writeText(quantity);
+    say(`Copied: ${quantity} (${what})`);
+  } catch {
+    say(`The browser does not let this page copy. ${what}: ${quantity}`);
+  }
+}
+
+function madeTable(label, heads, rows) {
+  const region = element("div", "", { class: "scroll", role: "region", "aria-label": label, tabindex: "0" });
+  const table = document.createElement("table");
+  const row = table.createTHead().insertRow();
+  row.append(...heads.map((head) => element("th", head, { scope: "col", class: "n" })));
+  const body = table.createTBody();
+  for (const [name, ...quantities] of rows) body.insertRow().append(element("th", name, { scope: "row" }), ...quantities.map(madeCell));
+  region.append(table);
+  offerTable(table);
+  return region;
+}
+
+function madeCell({ text, value, unit }) {
+  return element("td", text, { class: "n", "data-value": value, "data-unit": unit });
+}

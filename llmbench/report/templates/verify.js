@@ -1,0 +1,135 @@
+/* -- the headline, computed again from the raw data as docs/metrics.md has it -- */
+
+const PERCENTS = [50, 90, 95, 99];
+const VERIFIED = /^(output_tokens_per_second|requests_per_second|(ttft|itl|tpot|e2e)_seconds_p\d+)$/;
+const SIZES = { h: 3600, min: 60, s: 1, ms: 1e-3, "µs": 1e-6, ns: 1e-9, "%": 1e-2 };
+
+function offerVerifying(button) {
+  button.hidden = false;
+  button.addEventListener("click", () => verify(new Set(button.dataset.succeeded.split(" "))));
+}
+
+async function verify(succeeded) {
+  const said = [];
+  try {
+    const bytes = await unpacked(one(".records"));
+    said.push(await judgedHash(bytes), judgedHeadline(recomputed(recordsOf(bytes), succeeded)));
+  } catch (error) {
+    said.push({ holds: false, text: `The raw data cannot be read: ${error.message}` });
+  }
+  const marked = ({ holds, text }) => element("p", `${holds ? "✓" : "✗"} ${text}`, { class: holds ? "holds" : "fails" });
+  one("#verified").replaceChildren(...said.map(marked));
+}
+
+async function judgedHash(bytes) {
+  if (!crypto.subtle) return { holds: false, text: "The hash cannot be checked: this browser computes none at this address." };
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const found = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (found === one("#sha256").textContent) return { holds: true, text: "The raw data have the hash above." };
+  return { holds: false, text: `The raw data have another hash than the one above: ${found}.` };
+}
+
+function judgedHeadline(cases) {
+  const table = one("[aria-labelledby=results] table");
+  const heads = all("thead th[data-metric]", table).filter(({ dataset }) => VERIFIED.test(dataset.metric));
+  const cells = [...table.tBodies[0].rows].flatMap((row) => heads.map((head) => mark(row, head, cases)));
+  const judged = cells.filter((holds) => holds !== null);
+  const equal = judged.filter(Boolean).length;
+  const names = heads.map(({ textContent }) => textContent).join(", ");
+  const holds = judged.length > 0 && equal === judged.length;
+  return { holds, text: `${equal} of ${judged.length} figures of the results are what the raw data give (${names}).` };
+}
+
+/* Say in a cell whether it holds; null where neither the page nor the raw data have a number. */
+function mark(row, head, cases) {
+  const cell = row.cells[head.cellIndex];
+  const value = cases.get(row.cells[0].firstChild.textContent)?.[head.dataset.metric];
+  for (const before of all(".checked", cell)) before.remove();
+  if (value === undefined && cell.dataset.value === undefined) return null;
+  const holds = value !== undefined && isShown(cell, value);
+  const text = holds ? "✓ equal" : `✗ raw data: ${value ?? "none"}`;
+  cell.append(element("small", text, { class: `checked ${holds ? "holds" : "fails"}` }));
+  return holds;
+}
+
+/* Both the exact number behind a cell and the text that people read must stand for a value. */
+function isShown(cell, value) {
+  const isExact = Math.abs(Number(cell.dataset.value) - value) <= 1e-9 * Math.abs(value);
+  const [, number, decimals, unit] = /^([\d,]+(?:\.(\d+))?)(?: (\S+))?/.exec(cell.firstChild.textContent) ?? [];
+  const away = Math.abs(Number(number?.replaceAll(",", "")) - value / (SIZES[unit] ?? 1));
+  return isExact && away <= 0.500001 * 10 ** -(decimals?.length ?? 0);
+}
+
+/* Give the metrics of each case: means over its processes. */
+function recomputed(rows, succeeded) {
+  const cases = new Map();
+  for (const [name, ofCase] of Map.groupBy(rows, (row) => row.case)) {
+    const processes = [...Map.groupBy(ofCase, (row) => row.repeat).values()].map((run) => metricsOf(run, succeeded));
+    cases.set(name, meansOf(processes));
+  }
+  return cases;
+}
+
+function meansOf(processes) {
+  const names = new Set(processes.flatMap(Object.keys));
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  return Object.fromEntries([...names].map((name) => [name, mean(processes.map((each) => each[name]).filter((value) => value !== undefined))]));
+}
+
+function metricsOf(rows, succeeded) {
+  const measured = rows.filter(({ phase }) => phase === "measured");
+  const good = measured.filter(({ finish }) => succeeded.has(finish));
+  return { ...ratesOf(rows, measured), ...percentilesOf(latenciesOf(good)) };
+}
+
+function ratesOf(rows, measured) {
+  const begin = measured.reduce((least, { due }) => Math.min(least, due), Infinity);
+  const end = measured.reduce((most, { due }) => Math.max(most, due), -Infinity);
+  if (!(begin < end)) return {};
+  const isWithin = (time) => time >= begin && time < end;
+  const answered = rows.filter(({ times }) => times.length);
+  const counts = answered.flatMap((row) => row.counts);
+  const stamps = filled(answered.flatMap(({ times }) => times));
+  const tokens = counts.reduce((sum, count, place) => sum + (isWithin(stamps[place]) ? count : 0), 0);
+  const finished = answered.filter(({ times }) => isWithin(times.at(-1))).length;
+  return { output_tokens_per_second: tokens / (end - begin), requests_per_second: finished / (end - begin) };
+}
+
+/* Stamps that are not known lie evenly between those beside them. */
+function filled(stamps) {
+  const times = [...stamps];
+  let before = -1;
+  for (let place = 0; place <= times.length; place++) {
+    if (place < times.length && Number.isNaN(times[place])) continue;
+    const from = times[before] ?? times[place], to = times[place] ?? from;
+    for (let gap = before + 1; gap < place; gap++) times[gap] = from + (to - from) * (gap - before) / (place - before);
+    before = place;
+  }
+  return times;
+}
+
+function latenciesOf(good) {
+  const several = good.filter(({ times, tokens }) => times.length > 1 && tokens > 1);
+  return {
+    ttft: good.map(({ times, due }) => times[0] - due),
+    e2e: good.map(({ times, due }) => times.at(-1) - due),
+    itl: good.flatMap(({ times }) => times.slice(1).map((time, place) => time - times[place])),
+    tpot: several.map(({ times, tokens }) => (times.at(-1) - times[0]) / (tokens - 1)),
+  };
+}
+
+function percentilesOf(latencies) {
+  const found = {};
+  for (const [latency, sample] of Object.entries(latencies)) {
+    const known = Float64Array.from(sample.filter((value) => !Number.isNaN(value))).sort();
+    for (const p of known.length ? PERCENTS : []) found[`${latency}_seconds_p${p}`] = percentile(known, p);
+  }
+  return found;
+}
+
+/* Interpolated linearly, as numpy does. */
+function percentile(sorted, percent) {
+  const place = (sorted.length - 1) * percent / 100;
+  const below = sorted[Math.floor(place)], above = sorted[Math.ceil(place)];
+  return below + (above - below) * (place - Math.floor(place));
+}

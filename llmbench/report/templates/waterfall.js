@@ -1,0 +1,124 @@
+/* -- one request, from its due time to its last chunk -- */
+
+const MOST_ROWS = 500;
+let opened = null;
+
+function offerWaterfall() {
+  for (const head of all("[data-request]")) {
+    const button = element("button", head.firstChild.textContent, { type: "button", class: "open" });
+    button.addEventListener("click", () => openRequest(head.dataset.request));
+    head.firstChild.replaceWith(button);
+  }
+  one("#close").addEventListener("click", () => one("#request").close());
+  one("#request").addEventListener("close", () => { view.request = null; remember(); });
+}
+
+/* A request is named as in the raw data: by its case, process and id. */
+function keyOf({ case: index, repeat, ids }, row) {
+  const name = one(`[data-case="${index}"]`).closest("label").textContent;
+  return `${name}/${repeat}/${ids[row]}`;
+}
+
+async function showRequest(key) {
+  if (key && one(".records")) await openRequest(key);
+  else one("#request").close();
+}
+
+async function openRequest(key) {
+  try {
+    const record = (await rawRecords()).find((each) => each.key === key);
+    if (record) await openRecord(record);
+    else say(`This page does not have the record of request ${key}.`);
+  } catch (error) {
+    say(`The raw data cannot be read: ${error.message}`);
+  }
+}
+
+function openRecord(record) {
+  const spans = spansOf(record);
+  opened = { record, spans };
+  view.request = record.key;
+  remember();
+  one("#request-title").textContent = `Request ${record.request_id} of ${record.case}, run ${record.repeat}`;
+  one("#request-facts").textContent = factsOf(record, spans);
+  one("#waterfall").ariaLabel = `Waterfall. ${factsOf(record, spans)}`;
+  one("#spans").replaceChildren(...tableOf(spans));
+  if (!one("#request").open) one("#request").showModal();
+  return draw(one("#waterfall"));
+}
+
+/* A stamp that is not known has no span: its tokens come with the next that is. */
+function spansOf({ due, sent, started, times, counts }) {
+  const spans = [];
+  let at = due, tokens = 0;
+  const until = (kind, end, chunk = 0) => {
+    if (Number.isNaN(end) || (end <= at && !chunk)) return;
+    spans.push({ kind, chunk, tokens, begin: at, end, row: spans.length });
+    [at, tokens] = [end, 0];
+  };
+  until("unsent", sent);
+  until("queue", started);
+  const first = Number.isNaN(started) ? "waiting" : "prefill";
+  times.forEach((time, place) => {
+    tokens += counts[place];
+    until(spans.some(({ chunk }) => chunk) ? "decode" : first, time, place + 1);
+  });
+  return spans;
+}
+
+function nameOf({ kind, chunk }) {
+  return kind === "decode" ? `chunk ${chunk}` : labelOf(kind);
+}
+
+function labelOf(kind) {
+  return storedFigure(one("#waterfall")).data.find(({ meta }) => meta.span === kind).name;
+}
+
+function fillWaterfall({ data, layout }) {
+  const { spans } = opened;
+  for (const trace of data) {
+    const mine = spans.filter(({ kind }) => kind === trace.meta.span);
+    trace.base = mine.map(({ begin }) => begin);
+    trace.x = mine.map(({ begin, end }) => end - begin);
+    trace.y = mine.map(({ row }) => row);
+    trace.customdata = mine.map(inWords);
+    trace.showlegend = mine.length > 0;
+  }
+  const named = spans.filter(({ kind, row }) => kind !== "decode" || row % Math.ceil(spans.length / 16) === 0);
+  layout.height = Math.min(640, 150 + 18 * spans.length);
+  layout.yaxis.range = [spans.length - 0.5, -0.5];
+  layout.yaxis.tickvals = named.map(({ row }) => row);
+  layout.yaxis.ticktext = named.map(nameOf);
+}
+
+function inWords(span) {
+  const tokens = span.chunk ? `, ${span.tokens} token${span.tokens === 1 ? "" : "s"}` : "";
+  return `${nameOf(span)}: ${duration(span.end - span.begin)}${tokens}`;
+}
+
+function duration(seconds) {
+  const [unit, size] = [["s", 1], ["ms", 1e-3], ["µs", 1e-6]].find(([, each]) => seconds >= each) ?? ["s", 1];
+  return `${(seconds / size).toLocaleString("en", { maximumSignificantDigits: 3 })} ${unit}`;
+}
+
+function factsOf(record, spans) {
+  const { due, times, finish, phase } = record;
+  const gaps = spans.filter(({ kind }) => kind === "decode").toSorted((a, b) => b.end - b.begin - (a.end - a.begin));
+  const error = [record.error_kind, record.error_message].filter(Boolean).join(": ");
+  return [
+    `Due at ${duration(due)}, ${phase}; ${record.tokens} tokens in ${times.length} chunks; finish: ${finish}${error && ` (${error})`}.`,
+    times.length ? `TTFT ${duration(times[0] - due)}, E2E ${duration(times.at(-1) - due)}.` : "It got no token.",
+    gaps.length ? `The longest gap is ${duration(gaps[0].end - gaps[0].begin)}, before chunk ${gaps[0].chunk}.` : "",
+  ].join(" ");
+}
+
+function tableOf(spans) {
+  const seconds = (value) => ({ text: duration(value), value, unit: "s" });
+  const rows = spans.slice(0, MOST_ROWS).map((span) => [
+    nameOf(span), seconds(span.begin), seconds(span.end - span.begin),
+    { text: span.tokens, value: span.tokens, unit: span.chunk ? "tokens" : "" },
+  ]);
+  const table = madeTable("Spans of the request", ["span", "from", "takes", "tokens"], rows);
+  if (spans.length <= MOST_ROWS) return [table];
+  return [table, element("p", `The first ${MOST_ROWS} of ${spans.length} spans; the raw data have all.`, { class: "note" })];
+}

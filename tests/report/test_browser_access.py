@@ -1,0 +1,119 @@
+"""The page by keyboard alone, and as a screen reader is given it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import ask, needs_browser, show, wait
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from llmbench import report
+
+pytestmark = needs_browser
+
+AXE = "axe-core@4.14.1"
+OPEN_FOLDS = "document.querySelectorAll('details').forEach((fold) => fold.open = true)"
+FOCUSABLE = (
+    "window.stops = [...document.querySelectorAll("
+    "'a[href], button, input, select, summary, [tabindex=\"0\"]')]"
+    ".filter((each) => each.checkVisibility({visibilityProperty: true}) && !each.closest('dialog'))"
+)
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, from the npm registry."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm on this machine, which axe-core comes from")
+    folder = tmp_path_factory.mktemp("axe")
+    subprocess.run(
+        [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", folder, AXE],
+        check=True,
+        capture_output=True,
+    )
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
+
+
+def violations(browser: Chrome, axe: str) -> list[Any]:
+    """Give each rule that is broken, with where."""
+    browser.execute_script(axe)  # type: ignore[no-untyped-call]
+    found: list[Any] = browser.execute_async_script(
+        "axe.run({resultTypes: ['violations']}).then(({violations}) => arguments[0](violations.map("
+        "({id, impact, nodes}) => [id, impact, nodes.map(({html}) => html.slice(0, 200))])))"
+    )
+    return found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing(browser: Chrome, page: Path, axe: str, theme: str, width: int) -> None:
+    show(browser, page, width, f"#?theme={theme}")
+    ask(browser, OPEN_FOLDS)
+    browser.find_element(By.ID, "verify").click()
+    wait(browser, lambda: ask(browser, "document.querySelectorAll('.checked').length"))
+    assert violations(browser, axe) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_a_waterfall(
+    browser: Chrome, page: Path, axe: str, theme: str
+) -> None:
+    show(browser, page, fragment=f"#?theme={theme}&request=swift/1/9")
+    ask(browser, OPEN_FOLDS)
+    assert violations(browser, axe) == []
+
+
+def test_axe_finds_nothing_in_an_empty_page(
+    browser: Chrome, make: Any, tmp_path: Path, axe: str
+) -> None:
+    stored = make.store_run_set(tmp_path / "set", [make.planned("only", 1)], [])
+    report.write(stored, tmp_path / "page.html")
+    show(browser, tmp_path / "page.html")
+    assert violations(browser, axe) == []
+
+
+def test_tab_reaches_everything_in_the_order_of_the_page(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    ask(browser, OPEN_FOLDS)
+    ask(browser, FOCUSABLE)
+    count = ask(browser, "window.stops.length")
+    reached = []
+    for _ in range(count):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        reached.append(ask(browser, "window.stops.indexOf(document.activeElement)"))
+    assert reached == list(range(count))
+
+
+def test_the_first_stop_leads_to_the_results(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    ActionChains(browser).send_keys(Keys.TAB, Keys.ENTER).perform()
+    wait(browser, lambda: browser.current_url.endswith("#results"))
+
+
+def test_every_chart_has_a_title_a_name_a_sentence_and_its_data(
+    browser: Chrome, page: Path
+) -> None:
+    show(browser, page)
+    charts = ask(
+        browser,
+        "[...document.querySelectorAll('.plot')].filter((plot) => plot.id !== 'waterfall')"
+        ".map((plot) => {"
+        " const figure = plot.closest('figure');"
+        " return [plot.getAttribute('role'), plot.getAttribute('aria-label'),"
+        " figure.querySelector('figcaption strong').textContent,"
+        " figure.querySelector('figcaption span').textContent,"
+        " figure.querySelectorAll('details.data tbody tr').length]; })",
+    )
+    assert len(charts) == 11
+    for role, name, title, sentence, rows in charts:
+        assert role == "img"
+        assert name.startswith(f"{title}. ")
+        assert sentence.endswith(".")
+        assert rows > 1

@@ -1,0 +1,161 @@
+"""A slow request opens its waterfall, drawn from the raw data in the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsing import ask, needs_browser, said, show, wait
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from llmbench import report
+from llmbench.report import embed
+from llmbench.store import RunSet
+
+pytestmark = needs_browser
+
+HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
+DIALOG = "document.querySelector('#request')"
+DRAWN = "document.querySelector('#waterfall').data"
+SLOWEST = "[aria-labelledby=slow] .open"
+
+
+def is_open(browser: Chrome) -> bool:
+    return bool(ask(browser, f"{DIALOG}.open && {DRAWN}"))
+
+
+def open_slowest(browser: Chrome) -> str:
+    """Open the slowest request of the first case with the keyboard and give its key."""
+    button = browser.find_element(By.CSS_SELECTOR, SLOWEST)
+    key: str = ask(browser, "arguments[0].closest('th').dataset.request", button)
+    button.send_keys(Keys.ENTER)
+    wait(browser, lambda: is_open(browser))
+    return key
+
+
+def record(run_set: RunSet, key: str) -> Any:
+    case, repeat, number = key.rsplit("/", 2)
+    path = run_set.folder / "runs" / f"{case}-r{repeat}" / "records.parquet"
+    return pd.read_parquet(path).set_index("request_id").loc[int(number)]
+
+
+def spans(browser: Chrome) -> dict[str, list[tuple[float, float]]]:
+    """Give what is drawn: the beginning and the end of each span, by kind."""
+    told = ask(browser, f"{DRAWN}.map((trace) => [trace.meta.span, trace.base, trace.x])")
+    return {
+        kind: [(begin, begin + length) for begin, length in zip(base, x, strict=True)]
+        for kind, base, x in told
+        if x
+    }
+
+
+def test_a_row_opens_the_spans_of_the_stored_record(
+    browser: Chrome, page: Path, sample: RunSet
+) -> None:
+    show(browser, page)
+    stored = record(sample, open_slowest(browser))
+    times = stored["token_times"]
+    drawn = spans(browser)
+    assert drawn["prefill"] == [(stored["started"], pytest.approx(times[0]))]
+    assert np.array(drawn["decode"]) == pytest.approx(np.stack([times[:-1], times[1:]], axis=1))
+    assert drawn.get("queue", []) in ([], [(stored["due"], pytest.approx(stored["started"]))])
+
+
+def test_the_waterfall_is_told_in_words_and_as_a_table(
+    browser: Chrome, page: Path, sample: RunSet
+) -> None:
+    show(browser, page)
+    key = open_slowest(browser)
+    stored = record(sample, key)
+    facts = browser.find_element(By.ID, "request-facts").text
+    assert f"{stored['output_tokens']} tokens in {len(stored['token_times'])} chunks" in facts
+    assert "finish: length." in facts
+    rows = ask(browser, f"{DIALOG}.querySelectorAll('tbody tr').length")
+    assert rows == sum(map(len, spans(browser).values()))
+    label = browser.find_element(By.ID, "waterfall").get_attribute("aria-label")
+    assert label == f"Waterfall. {facts}"
+
+
+def test_escape_closes_it_and_gives_the_focus_back(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    open_slowest(browser)
+    ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+    wait(browser, lambda: not ask(browser, f"{DIALOG}.open"))
+    assert ask(browser, f"document.activeElement.matches('{SLOWEST}')")
+    wait(browser, lambda: urlsplit(browser.current_url).fragment == "")
+
+
+def test_the_address_opens_the_request_again(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    key = open_slowest(browser)
+    fragment = urlsplit(browser.current_url).fragment
+    assert parse_qs(fragment.removeprefix("?")) == {"request": [key]}
+    show(browser, page, fragment=f"#{fragment}")
+    assert is_open(browser)
+
+
+def test_a_click_on_a_bar_of_the_timeline_opens_its_request(browser: Chrome, page: Path) -> None:
+    show(browser, page)
+    bar = (
+        "[...document.querySelectorAll('#timeline-0 .trace.bars')].at(-1)"
+        ".querySelectorAll('.point path')[30]"
+    )
+    ask(browser, f"{bar}.scrollIntoView({{block: 'center'}})")
+    box = ask(
+        browser,
+        f"(({{x, y, width, height}}) => [x, y, width, height])({bar}.getBoundingClientRect())",
+    )
+    x, y = round(box[0] + box[2] / 2), round(box[1] + box[3] / 2)
+    actions = ActionChains(browser)
+    actions.w3c_actions.pointer_action.move_to_location(x, y)  # type: ignore[no-untyped-call]
+    actions.click().perform()
+    wait(browser, lambda: is_open(browser))
+    number = ask(browser, "document.querySelector('#timeline-0').layout.meta.requests.ids[30]")
+    opened = parse_qs(urlsplit(browser.current_url).fragment.removeprefix("?"))
+    assert opened == {"request": [f"swift/1/{number}"]}
+
+
+def test_a_failed_request_tells_its_error_as_plain_text(
+    browser: Chrome, page: Path, sample: RunSet
+) -> None:
+    frame = pd.read_parquet(sample.folder / "runs" / "stalling-r1" / "records.parquet")
+    number = frame[frame["finish"] == "error"]["request_id"].iloc[0]
+    show(browser, page, fragment=f"#?request=stalling/1/{number}")
+    assert is_open(browser)
+    assert (
+        f"finish: error (timeout: {HOSTILE})" in browser.find_element(By.ID, "request-facts").text
+    )
+    assert ask(browser, f"{DIALOG}.querySelectorAll('img').length") == 0
+
+
+def test_where_the_raw_data_are_beside_the_slow_ones_can_be_opened_and_no_others(
+    browser: Chrome, sample: RunSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "LIMIT_BYTES", 1000)
+    report.write(sample, tmp_path / "page.html")
+    show(browser, tmp_path / "page.html")
+    stored = record(sample, open_slowest(browser))
+    assert len(spans(browser)["decode"]) == len(stored["token_times"]) - 1
+    show(browser, tmp_path / "page.html", fragment="#?request=swift/1/0")
+    assert said(browser) == "This page does not have the record of request swift/1/0."
+    assert not ask(browser, f"{DIALOG}.open")
+
+
+def test_stamps_that_are_not_known_have_no_span(browser: Chrome, make: Any, tmp_path: Path) -> None:
+    plan = make.planned("swift", 1)
+    served = make.serve(1)
+    served[-1] = make.forgetting(served[-1])
+    report.write(
+        make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, served)]),
+        tmp_path / "page.html",
+    )
+    show(browser, tmp_path / "page.html", fragment=f"#?request=swift/1/{served[-1].request_id}")
+    times = served[-1].token_times
+    assert spans(browser)["decode"] == [(times[0], pytest.approx(times[-1]))]
+    assert ask(browser, f"{DRAWN}.at(-1).customdata")[0].endswith(f", {len(times) - 1} tokens")
