@@ -78,7 +78,12 @@ def _chart(curves: Curves, latency: str, key: str) -> Chart:
             showlegend=len(curves) > 1,
             legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
             xaxis={"title": {"text": key}, "rangemode": "tozero"},
-            yaxis={"title": {"text": f"{label} (s)"}, "type": "log", "rangemode": "tozero"},
+            yaxis={
+                "title": {"text": f"{label} (s)"},
+                "type": "log",
+                "dtick": "D2",
+                "tickformat": ",~r",
+            },
             meta={"latency_axis": "yaxis"},
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,9 @@ SEGMENTS = {
     "waiting": ("until the first token", palette.WAITING, "."),
     "decode": ("decode", palette.DECODE, ""),
 }
-READ = {"least": np.min, "mean": np.mean, "most": np.max}
+READ: dict[str, Callable[[Sequence[float]], Any]] = {
+    "least": np.min, "mean": np.mean, "most": np.max,
+}  # fmt: skip
 UNITS = {"B": ("MiB", 2.0**20)}
 WARMUP_OPACITY = 0.4
 

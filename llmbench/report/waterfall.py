@@ -36,7 +36,7 @@ def waterfall() -> Chart:
             height=360,
             showlegend=True,
             legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
-            xaxis={"title": {"text": "seconds since the load began"}},
+            xaxis={"title": {"text": "seconds since the load began"}, "showgrid": True},
             yaxis={"showgrid": False, "tickmode": "array"},
         ),
     )

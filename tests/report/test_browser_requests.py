@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -45,14 +46,10 @@ def record(run_set: RunSet, key: str) -> Any:
     return pd.read_parquet(path).set_index("request_id").loc[int(number)]
 
 
-def spans(browser: Chrome) -> dict[str, list[tuple[float, float]]]:
+def spans(browser: Chrome) -> dict[str, Any]:
     """Give what is drawn: the beginning and the end of each span, by kind."""
     told = ask(browser, f"{DRAWN}.map((trace) => [trace.meta.span, trace.base, trace.x])")
-    return {
-        kind: [(begin, begin + length) for begin, length in zip(base, x, strict=True)]
-        for kind, base, x in told
-        if x
-    }
+    return {kind: np.stack([base, np.add(base, x)], axis=1) for kind, base, x in told if x}
 
 
 def test_a_row_opens_the_spans_of_the_stored_record(
@@ -62,9 +59,8 @@ def test_a_row_opens_the_spans_of_the_stored_record(
     stored = record(sample, open_slowest(browser))
     times = stored["token_times"]
     drawn = spans(browser)
-    assert drawn["prefill"] == [(stored["started"], pytest.approx(times[0]))]
-    assert np.array(drawn["decode"]) == pytest.approx(np.stack([times[:-1], times[1:]], axis=1))
-    assert drawn.get("queue", []) in ([], [(stored["due"], pytest.approx(stored["started"]))])
+    assert drawn["prefill"] == pytest.approx(np.array([[stored["started"], times[0]]]))
+    assert drawn["decode"] == pytest.approx(np.stack([times[:-1], times[1:]], axis=1))
 
 
 def test_the_waterfall_is_told_in_words_and_as_a_table(
@@ -80,6 +76,28 @@ def test_the_waterfall_is_told_in_words_and_as_a_table(
     assert rows == sum(map(len, spans(browser).values()))
     label = browser.find_element(By.ID, "waterfall").get_attribute("aria-label")
     assert label == f"Waterfall. {facts}"
+
+
+def test_what_came_before_the_first_chunk_is_split_by_what_is_known(
+    browser: Chrome, make: Any, tmp_path: Path
+) -> None:
+    plan = make.planned("swift", 1)
+    late, unknown = (
+        replace(make.serve(1)[-1], request_id=number, due=1.0, sent=1.25, started=started,
+                token_times=(2.0, 3.0), token_counts=(1, 2))
+        for number, started in ((100, 1.5), (101, None))
+    )  # fmt: skip
+    run = make.run_of(plan, [*make.serve(1)[:-1], late, unknown])
+    report.write(make.store_run_set(tmp_path / "set", [plan], [run]), tmp_path / "page.html")
+    show(browser, tmp_path / "page.html", fragment="#?request=swift/1/100")
+    assert {kind: each.tolist() for kind, each in spans(browser).items()} == {
+        "unsent": [[1.0, 1.25]], "queue": [[1.25, 1.5]], "prefill": [[1.5, 2.0]],
+        "decode": [[2.0, 3.0]],
+    }  # fmt: skip
+    show(browser, tmp_path / "page.html", fragment="#?request=swift/1/101")
+    assert {kind: each.tolist() for kind, each in spans(browser).items()} == {
+        "unsent": [[1.0, 1.25]], "waiting": [[1.25, 2.0]], "decode": [[2.0, 3.0]],
+    }  # fmt: skip
 
 
 def test_escape_closes_it_and_gives_the_focus_back(browser: Chrome, page: Path) -> None:
@@ -157,5 +175,5 @@ def test_stamps_that_are_not_known_have_no_span(browser: Chrome, make: Any, tmp_
     )
     show(browser, tmp_path / "page.html", fragment=f"#?request=swift/1/{served[-1].request_id}")
     times = served[-1].token_times
-    assert spans(browser)["decode"] == [(times[0], pytest.approx(times[-1]))]
+    assert spans(browser)["decode"] == pytest.approx(np.array([[times[0], times[-1]]]))
     assert ask(browser, f"{DRAWN}.at(-1).customdata")[0].endswith(f", {len(times) - 1} tokens")

@@ -20,7 +20,8 @@ async function readRecords() {
 
 function recordsOf(bytes) {
   const [names, ...rows] = parseCsv(new TextDecoder().decode(bytes));
-  return rows.map((row) => recordOf(Object.fromEntries(row.map((field, place) => [names[place], field]))));
+  const named = (row) => Object.fromEntries(row.map((field, place) => [names[place], field]));
+  return rows.map((row) => recordOf(named(row)));
 }
 
 function recordOf(row) {

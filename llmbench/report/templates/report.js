@@ -75,17 +75,24 @@ function leaveOut(trace, hidden) {
 function setScale(layout) {
   const axis = layout[layout.meta?.latency_axis];
   if (!axis) return;
-  const log = { type: "log", rangemode: "normal", dtick: "D2" };
-  Object.assign(axis, one("#log").checked ? log : { type: "linear" });
+  const log = { type: "log", rangemode: "normal", dtick: "D2", tickformat: ",~r" };
+  const linear = { type: "linear", rangemode: "tozero", dtick: null };
+  Object.assign(axis, one("#log").checked ? log : linear);
 }
 
 async function draw(plot) {
   const { data, layout } = figureOf(plot);
   await Plotly.react(plot, data, layout, { responsive: true, displayModeBar: false });
-  await Plotly.Plots.resize(plot);
+  await fit(plot);
   if (!layout.meta?.requests || !one(".records")) return;
   plot.removeAllListeners("plotly_click");
   plot.on("plotly_click", ({ points }) => openRequest(keyOf(layout.meta.requests, points[0].y)));
+}
+
+/* Plotly looks at the room there is only when it first draws, or when it is told to. */
+function fit(plot) {
+  const { width } = one(".main-svg", plot).getBoundingClientRect();
+  return Math.abs(width - plot.clientWidth) > 1 && Plotly.Plots.resize(plot);
 }
 
 async function redraw() {
@@ -119,7 +126,8 @@ function shownInWords() {
   const boxes = all("[data-case]");
   const cases = `${boxes.filter((box) => box.checked).length} of ${boxes.length} cases`;
   const picked = all("select").map((select) => select.selectedOptions[0].label);
-  return `Shown: ${[cases, ...picked].join(", ")}; ${one("#log").checked ? "logarithmic" : "linear"} latency.`;
+  const scale = one("#log").checked ? "logarithmic" : "linear";
+  return `Shown: ${[cases, ...picked].join(", ")}; ${scale} latency.`;
 }
 
 function changed() {

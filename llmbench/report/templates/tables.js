@@ -31,16 +31,19 @@ function sortBy(table, head, made) {
   for (const other of all("thead th", table)) other.ariaSort = "none";
   head.ariaSort = order;
   table.tBodies[0].append(...ordered(made, head.cellIndex, order));
-  say(order === "none" ? "The rows are in their first order." : `Sorted by ${head.textContent}, ${order}.`);
+  const sorted = `Sorted by ${head.textContent}, ${order}.`;
+  say(order === "none" ? "The rows are in their first order." : sorted);
 }
 
 function ordered(rows, column, order) {
   if (order === "none") return rows;
   const sign = order === "ascending" ? 1 : -1;
-  const isKnown = (row) => row.cells[column].dataset.value !== undefined;
-  const ofText = (a, b) => sign * a.cells[column].textContent.localeCompare(b.cells[column].textContent, "en", { numeric: true });
-  if (!rows.some(isKnown)) return rows.toSorted(ofText);
+  const text = (row) => row.cells[column].textContent;
   const value = (row) => Number(row.cells[column].dataset.value);
+  const isKnown = (row) => row.cells[column].dataset.value !== undefined;
+  if (!rows.some(isKnown)) {
+    return rows.toSorted((a, b) => sign * text(a).localeCompare(text(b), "en", { numeric: true }));
+  }
   const known = rows.filter(isKnown).sort((a, b) => sign * (value(a) - value(b)));
   return [...known, ...rows.filter((row) => !isKnown(row))];
 }
@@ -89,15 +92,22 @@ async function copyFrom(cell) {
 }
 
 function madeTable(label, heads, rows) {
-  const region = element("div", "", { class: "scroll", role: "region", "aria-label": label, tabindex: "0" });
+  const region = { class: "scroll", role: "region", "aria-label": label, tabindex: "0" };
+  const made = element("div", "", region);
   const table = document.createElement("table");
-  const row = table.createTHead().insertRow();
-  row.append(...heads.map((head) => element("th", head, { scope: "col", class: "n" })));
+  table.createTHead().insertRow().append(...heads.map(madeHead));
   const body = table.createTBody();
-  for (const [name, ...quantities] of rows) body.insertRow().append(element("th", name, { scope: "row" }), ...quantities.map(madeCell));
-  region.append(table);
+  for (const [name, ...quantities] of rows) {
+    const head = element("th", name, { scope: "row" });
+    body.insertRow().append(head, ...quantities.map(madeCell));
+  }
+  made.append(table);
   offerTable(table);
-  return region;
+  return made;
+}
+
+function madeHead(label, place) {
+  return element("th", label, { scope: "col", class: place ? "n" : "" });
 }
 
 function madeCell({ text, value, unit }) {

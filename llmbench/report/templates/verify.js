@@ -17,27 +17,35 @@ async function verify(succeeded) {
   } catch (error) {
     said.push({ holds: false, text: `The raw data cannot be read: ${error.message}` });
   }
-  const marked = ({ holds, text }) => element("p", `${holds ? "✓" : "✗"} ${text}`, { class: holds ? "holds" : "fails" });
-  one("#verified").replaceChildren(...said.map(marked));
+  one("#verified").replaceChildren(...said.map(sentence));
+}
+
+function sentence({ holds, text }) {
+  return element("p", `${holds ? "✓" : "✗"} ${text}`, { class: holds ? "holds" : "fails" });
 }
 
 async function judgedHash(bytes) {
-  if (!crypto.subtle) return { holds: false, text: "The hash cannot be checked: this browser computes none at this address." };
+  if (!crypto.subtle) {
+    return { holds: false, text: "The hash cannot be checked: this browser computes none here." };
+  }
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const found = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (found === one("#sha256").textContent) return { holds: true, text: "The raw data have the hash above." };
-  return { holds: false, text: `The raw data have another hash than the one above: ${found}.` };
+  const holds = found === one("#sha256").textContent;
+  const other = `The raw data have another hash than the one above: ${found}.`;
+  return { holds, text: holds ? "The raw data have the hash above." : other };
 }
 
 function judgedHeadline(cases) {
   const table = one("[aria-labelledby=results] table");
-  const heads = all("thead th[data-metric]", table).filter(({ dataset }) => VERIFIED.test(dataset.metric));
-  const cells = [...table.tBodies[0].rows].flatMap((row) => heads.map((head) => mark(row, head, cases)));
-  const judged = cells.filter((holds) => holds !== null);
+  const heads = all("thead th[data-metric]", table).filter((head) => VERIFIED.test(head.dataset.metric));
+  const names = heads.map((head) => head.textContent).join(", ");
+  const judged = [...table.tBodies[0].rows]
+    .flatMap((row) => heads.map((head) => mark(row, head, cases)))
+    .filter((holds) => holds !== null);
   const equal = judged.filter(Boolean).length;
-  const names = heads.map(({ textContent }) => textContent).join(", ");
-  const holds = judged.length > 0 && equal === judged.length;
-  return { holds, text: `${equal} of ${judged.length} figures of the results are what the raw data give (${names}).` };
+  const holds = equal > 0 && equal === judged.length;
+  const those = `${equal} of ${judged.length} figures of the results`;
+  return { holds, text: `${those} are what the raw data give (${names}).` };
 }
 
 /* Say in a cell whether it holds; null where neither the page nor the raw data have a number. */
@@ -55,7 +63,8 @@ function mark(row, head, cases) {
 /* Both the exact number behind a cell and the text that people read must stand for a value. */
 function isShown(cell, value) {
   const isExact = Math.abs(Number(cell.dataset.value) - value) <= 1e-9 * Math.abs(value);
-  const [, number, decimals, unit] = /^([\d,]+(?:\.(\d+))?)(?: (\S+))?/.exec(cell.firstChild.textContent) ?? [];
+  const shown = /^([\d,]+(?:\.(\d+))?)(?: (\S+))?/.exec(cell.firstChild.textContent);
+  const [, number, decimals, unit] = shown ?? [];
   const away = Math.abs(Number(number?.replaceAll(",", "")) - value / (SIZES[unit] ?? 1));
   return isExact && away <= 0.500001 * 10 ** -(decimals?.length ?? 0);
 }
@@ -64,16 +73,19 @@ function isShown(cell, value) {
 function recomputed(rows, succeeded) {
   const cases = new Map();
   for (const [name, ofCase] of Map.groupBy(rows, (row) => row.case)) {
-    const processes = [...Map.groupBy(ofCase, (row) => row.repeat).values()].map((run) => metricsOf(run, succeeded));
-    cases.set(name, meansOf(processes));
+    const processes = [...Map.groupBy(ofCase, (row) => row.repeat).values()];
+    cases.set(name, meansOf(processes.map((run) => metricsOf(run, succeeded))));
   }
   return cases;
 }
 
 function meansOf(processes) {
-  const names = new Set(processes.flatMap(Object.keys));
-  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  return Object.fromEntries([...names].map((name) => [name, mean(processes.map((each) => each[name]).filter((value) => value !== undefined))]));
+  const means = {};
+  for (const name of new Set(processes.flatMap(Object.keys))) {
+    const known = processes.filter((each) => name in each);
+    means[name] = known.reduce((sum, each) => sum + each[name], 0) / known.length;
+  }
+  return means;
 }
 
 function metricsOf(rows, succeeded) {
@@ -92,7 +104,8 @@ function ratesOf(rows, measured) {
   const stamps = filled(answered.flatMap(({ times }) => times));
   const tokens = counts.reduce((sum, count, place) => sum + (isWithin(stamps[place]) ? count : 0), 0);
   const finished = answered.filter(({ times }) => isWithin(times.at(-1))).length;
-  return { output_tokens_per_second: tokens / (end - begin), requests_per_second: finished / (end - begin) };
+  const seconds = end - begin;
+  return { output_tokens_per_second: tokens / seconds, requests_per_second: finished / seconds };
 }
 
 /* Stamps that are not known lie evenly between those beside them. */
@@ -102,7 +115,8 @@ function filled(stamps) {
   for (let place = 0; place <= times.length; place++) {
     if (place < times.length && Number.isNaN(times[place])) continue;
     const from = times[before] ?? times[place], to = times[place] ?? from;
-    for (let gap = before + 1; gap < place; gap++) times[gap] = from + (to - from) * (gap - before) / (place - before);
+    const step = (to - from) / (place - before);
+    for (let gap = before + 1; gap < place; gap++) times[gap] = from + step * (gap - before);
     before = place;
   }
   return times;
@@ -122,7 +136,8 @@ function percentilesOf(latencies) {
   const found = {};
   for (const [latency, sample] of Object.entries(latencies)) {
     const known = Float64Array.from(sample.filter((value) => !Number.isNaN(value))).sort();
-    for (const p of known.length ? PERCENTS : []) found[`${latency}_seconds_p${p}`] = percentile(known, p);
+    if (!known.length) continue;
+    for (const p of PERCENTS) found[`${latency}_seconds_p${p}`] = percentile(known, p);
   }
   return found;
 }

@@ -39,7 +39,8 @@ function openRecord(record) {
   opened = { record, spans };
   view.request = record.key;
   remember();
-  one("#request-title").textContent = `Request ${record.request_id} of ${record.case}, run ${record.repeat}`;
+  const { request_id: number, case: name, repeat } = record;
+  one("#request-title").textContent = `Request ${number} of ${name}, run ${repeat}`;
   one("#request-facts").textContent = factsOf(record, spans);
   one("#waterfall").ariaLabel = `Waterfall. ${factsOf(record, spans)}`;
   one("#spans").replaceChildren(...tableOf(spans));
@@ -84,7 +85,8 @@ function fillWaterfall({ data, layout }) {
     trace.customdata = mine.map(inWords);
     trace.showlegend = mine.length > 0;
   }
-  const named = spans.filter(({ kind, row }) => kind !== "decode" || row % Math.ceil(spans.length / 16) === 0);
+  const every = Math.ceil(spans.length / 16);
+  const named = spans.filter(({ kind, row }) => kind !== "decode" || row % every === 0);
   layout.height = Math.min(640, 150 + 18 * spans.length);
   layout.yaxis.range = [spans.length - 0.5, -0.5];
   layout.yaxis.tickvals = named.map(({ row }) => row);
@@ -97,19 +99,31 @@ function inWords(span) {
 }
 
 function duration(seconds) {
-  const [unit, size] = [["s", 1], ["ms", 1e-3], ["µs", 1e-6]].find(([, each]) => seconds >= each) ?? ["s", 1];
+  if (Number.isNaN(seconds)) return "not known";
+  const units = [["s", 1], ["ms", 1e-3], ["µs", 1e-6]];
+  const [unit, size] = units.find(([, each]) => seconds >= each) ?? units[0];
   return `${(seconds / size).toLocaleString("en", { maximumSignificantDigits: 3 })} ${unit}`;
 }
 
 function factsOf(record, spans) {
-  const { due, times, finish, phase } = record;
-  const gaps = spans.filter(({ kind }) => kind === "decode").toSorted((a, b) => b.end - b.begin - (a.end - a.begin));
+  const { due, times, phase, tokens } = record;
   const error = [record.error_kind, record.error_message].filter(Boolean).join(": ");
-  return [
-    `Due at ${duration(due)}, ${phase}; ${record.tokens} tokens in ${times.length} chunks; finish: ${finish}${error && ` (${error})`}.`,
-    times.length ? `TTFT ${duration(times[0] - due)}, E2E ${duration(times.at(-1) - due)}.` : "It got no token.",
-    gaps.length ? `The longest gap is ${duration(gaps[0].end - gaps[0].begin)}, before chunk ${gaps[0].chunk}.` : "",
-  ].join(" ");
+  const finish = error ? `${record.finish} (${error})` : record.finish;
+  const came = `${tokens} tokens in ${times.length} chunks`;
+  const asked = `Due at ${duration(due)}, ${phase}; ${came}; finish: ${finish}.`;
+  return [asked, latenciesInWords(record), longestInWords(spans)].filter(Boolean).join(" ");
+}
+
+function latenciesInWords({ due, times }) {
+  if (!times.length) return "It got no token.";
+  return `TTFT ${duration(times[0] - due)}, E2E ${duration(times.at(-1) - due)}.`;
+}
+
+function longestInWords(spans) {
+  const length = ({ begin, end }) => end - begin;
+  const gaps = spans.filter(({ kind }) => kind === "decode");
+  const [longest] = gaps.sort((a, b) => length(b) - length(a));
+  return longest && `The longest gap is ${duration(length(longest))}, before chunk ${longest.chunk}.`;
 }
 
 function tableOf(spans) {
@@ -119,6 +133,6 @@ function tableOf(spans) {
     { text: span.tokens, value: span.tokens, unit: span.chunk ? "tokens" : "" },
   ]);
   const table = madeTable("Spans of the request", ["span", "from", "takes", "tokens"], rows);
-  if (spans.length <= MOST_ROWS) return [table];
-  return [table, element("p", `The first ${MOST_ROWS} of ${spans.length} spans; the raw data have all.`, { class: "note" })];
+  const some = `The first ${MOST_ROWS} of ${spans.length} spans; the raw data have all.`;
+  return spans.length > MOST_ROWS ? [table, element("p", some, { class: "note" })] : [table];
 }
