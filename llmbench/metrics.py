@@ -190,9 +190,8 @@ class Observed:
 
     def __init__(self, records: pa.Table) -> None:
         self.all = records.combine_chunks()
-        self.measured = self.all.filter(pc.equal(self.all["phase"], "measured"))
-        good = _succeeded(self.measured)
-        self.good = self.measured.filter(good)
+        self.measured = _rows(self.all, pc.equal(self.all["phase"], "measured"))
+        self.good = _rows(self.measured, _succeeded(self.measured))
 
     @cached_property
     def _first(self) -> Floats:
@@ -287,6 +286,14 @@ def _succeeded(table: pa.Table) -> pa.ChunkedArray:
     return pc.is_in(table["finish"], pa.array(SUCCEEDED))
 
 
+def _rows(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
+    """Keep some rows of a table, without a copy where they stand together."""
+    places = np.flatnonzero(mask.to_numpy())
+    if len(places) and places[-1] - places[0] == len(places) - 1:
+        return table.slice(int(places[0]), len(places))
+    return table.filter(mask)
+
+
 def _floats(column: pa.ChunkedArray) -> Floats:
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
@@ -301,13 +308,16 @@ def _flat_times(table: pa.Table) -> tuple[Floats, NDArray[np.int64]]:
 # -- one run ---------------------------------------------------------------------------------------
 
 
-def summarise(run: Run) -> dict[str, Value]:
-    """Compute every metric of a run; the same keys for every run, failed ones included."""
+def summarise(run: Run, observed: Observed | None = None) -> dict[str, Value]:
+    """Compute every metric of a run; the same keys for every run, failed ones included.
+
+    ``observed`` are its records as arrays, where they have been made already.
+    """
     if run.failure:
         return dict.fromkeys(METRICS, Value(None, 0, f"the run failed: {run.failure.message}"))
     if run.summary is not None:
         return {name: _kept(run.summary.get(name)) for name in METRICS}
-    observed = Observed(run.records)
+    observed = observed or Observed(run.records)
     found = {
         **_latencies(observed),
         **_rates(observed),
@@ -375,7 +385,8 @@ def _counts_within(observed: Observed, begin: float, end: float) -> tuple[int, f
     A prompt's tokens count when its first output token comes. Requests of the warm-up that are
     still in flight count as well: the backend worked for them inside the window.
     """
-    answered = observed.all.filter(pc.greater(pc.list_value_length(observed.all["token_times"]), 0))
+    chunks = pc.list_value_length(observed.all["token_times"])
+    answered = _rows(observed.all, pc.greater(chunks, 0))
     times, ends = _flat_times(answered)
     tokens = _floats(pc.list_flatten(answered["token_counts"]))
     outputs = int(tokens[_within(_filled(times), begin, end)].sum())

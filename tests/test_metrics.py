@@ -345,3 +345,16 @@ def test_a_share_may_be_above_one_and_its_interval_still_holds_it() -> None:
     assert estimate.value is not None
     assert estimate.high is not None
     assert 1 < estimate.low <= estimate.value <= estimate.high
+
+
+@given(measured=st.lists(st.booleans(), max_size=6))
+def test_measured_requests_are_found_wherever_they_stand(measured: list[bool]) -> None:
+    phases: list[Phase] = ["measured" if is_measured else "warmup" for is_measured in measured]
+    records = [
+        record(number, float(number), (number + 0.25, number + 1.0 + number), phase=phase)
+        for number, phase in enumerate(phases)
+    ]
+    expected = [number for number, is_measured in enumerate(measured) if is_measured]
+    observed = Observed(records_table(records))
+    assert observed.measured["request_id"].to_pylist() == expected
+    assert observed.itl.tolist() == [0.75 + number for number in expected]

@@ -56,7 +56,7 @@ class CaseResults:
     @cached_property
     def summaries(self) -> list[dict[str, Value]]:
         """Every metric of each process."""
-        return [summarise(run) for run in self.runs]
+        return [summarise(*it) for it in zip(self.runs, self.observed, strict=True)]
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
