@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from llmbench import models, plugins, store
 from llmbench.errors import InputError
@@ -29,12 +29,36 @@ from llmbench.store import PlannedRun, RunSet
 from llmbench.streams import stream
 from llmbench.worker import SLOWDOWN, Job
 
-__all__ = ["THIS", "Installation", "Observer", "begin", "plan", "run_all", "run_one"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = [
+    "THIS",
+    "Installation",
+    "Listener",
+    "Observer",
+    "begin",
+    "check",
+    "follow",
+    "plan",
+    "run_all",
+    "run_one",
+]
 
 STDERR_LINES = 40
 
 
-class Observer(Protocol):
+class Listener(Protocol):
+    """Somebody who is told what a worker does."""
+
+    def stage(self, text: str) -> None:
+        """It does something else now."""
+
+    def progress(self, progress: Progress) -> None:
+        """It has come so far."""
+
+
+class Observer(Listener, Protocol):
     """Somebody who watches a campaign go on."""
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
@@ -42,12 +66,6 @@ class Observer(Protocol):
 
         The total is None where it turns out only as runs are measured.
         """
-
-    def stage(self, text: str) -> None:
-        """The run does something else now."""
-
-    def progress(self, progress: Progress) -> None:
-        """The run has come so far."""
 
     def ended(self, run: Run) -> None:
         """A run has been stored, measured or failed."""
@@ -68,15 +86,7 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
 
     Raises InputError when a model or an extra cannot be there or the folder cannot be used.
     """
-    for case in source.cases:
-        plugins.require("backend", case.backend.kind)
-        plugins.require("load", case.scenario.load.kind)
-        models.check_source(case.scenario.model)
-        _check_files(case)
-        _check_classes(case)
-        if quality := case.scenario.quality:
-            plugins.require("backend", quality.reference.kind)
-            read_text(quality)
+    check(source)
     run_set = RunSet(
         folder=folder,
         name=source.scenario.name,
@@ -89,6 +99,19 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
     )
     store.create(run_set)
     return run_set
+
+
+def check(source: Source) -> None:
+    """Raise InputError when a model, an extra or a file that a scenario needs cannot be there."""
+    for case in source.cases:
+        plugins.require("backend", case.backend.kind)
+        plugins.require("load", case.scenario.load.kind)
+        models.check_source(case.scenario.model)
+        _check_files(case)
+        _check_classes(case)
+        if quality := case.scenario.quality:
+            plugins.require("backend", quality.reference.kind)
+            read_text(quality)
 
 
 def _check_files(case: Case) -> None:
@@ -162,14 +185,27 @@ def run_one(
     """Measure one planned run in a worker; store it as failed when the worker does not."""
     case = load_case(planned.spec, planned.case, planned.point)
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
-        job = Job(str(folder), planned.case, planned.point, planned.spec, planned.repeat)
-        failure = _Worker(job, case.scenario.timeout, stderr, installation).follow(observer)
-        if failure is None:
-            return store.read_run(folder, planned)
-        failed = _failed(case, planned.repeat, began_at, _with_stderr(failure, stderr))
+    job = Job(str(folder), planned.case, planned.point, planned.spec, planned.repeat)
+    failure = follow("llmbench.worker", job, case.scenario.timeout, observer, installation)
+    if failure is None:
+        return store.read_run(folder, planned)
+    failed = _failed(case, planned.repeat, began_at, failure)
     store.write_run(folder, failed)
     return failed
+
+
+def follow(
+    module: str,
+    job: DataclassInstance,
+    timeout: float,
+    listener: Listener,
+    installation: Installation = THIS,
+) -> Failure | None:
+    """Have a module's worker do a job in a process of its own; say how it failed, or None."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+        worker = _Worker(module, job, timeout, stderr, installation)
+        failure = worker.follow(listener)
+        return _with_stderr(failure, stderr) if failure else None
 
 
 def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
@@ -197,27 +233,28 @@ def _failed(case: Case, repeat: int, began_at: str, failure: Failure) -> Run:
 class _Worker:
     """A worker process while it is followed."""
 
-    job: Job
+    module: str
+    job: DataclassInstance
     timeout: float
     stderr: TextIO
     installation: Installation
     told: Failure | None = None
     timed_out: threading.Event = field(default_factory=threading.Event)
 
-    def follow(self, observer: Observer) -> Failure | None:
+    def follow(self, listener: Listener) -> Failure | None:
         """Start the worker, pass its events on, and say how it failed, or None."""
         with self._process() as process, self._deadline(process):
             stdin, stdout = cast("TextIO", process.stdin), cast("TextIO", process.stdout)
             with suppress(BrokenPipeError), stdin:  # it died already, which is judged below
                 json.dump(asdict(self.job), stdin)
-            self._pass_on(stdout, observer)
+            self._pass_on(stdout, listener)
             code = process.wait()
         return self._judge(code)
 
     @contextmanager
     def _process(self) -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(
-            [self.installation.python, *self.installation.flags, "-m", "llmbench.worker"],
+            [self.installation.python, *self.installation.flags, "-m", self.module],
             env=self.installation.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -243,15 +280,15 @@ class _Worker:
         finally:
             timer.cancel()
 
-    def _pass_on(self, lines: Iterable[str], observer: Observer) -> None:
+    def _pass_on(self, lines: Iterable[str], listener: Listener) -> None:
         for line in lines:
             event = json.loads(line)
             if "stage" in event:
-                observer.stage(event["stage"])
+                listener.stage(event["stage"])
             elif "failure" in event:
                 self.told = Failure(event["failure"], event["message"])
             else:
-                observer.progress(Progress.told(event))
+                listener.progress(Progress.told(event))
 
     def _judge(self, code: int) -> Failure | None:
         if self.timed_out.is_set():

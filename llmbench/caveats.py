@@ -19,6 +19,8 @@ __all__ = [
     "mlperf_invalid",
     "never_steady",
     "not_effective",
+    "profile_disturbed",
+    "profiler_heavy",
     "pruned_dense",
     "quality_breached",
     "quality_unknown",
@@ -29,6 +31,7 @@ __all__ = [
     "slow_packed_dtype",
     "slowed",
     "uneven_chunks",
+    "uneven_kernels",
     "unsteady_warmup",
     "unsupported_percentile",
 ]
@@ -211,6 +214,33 @@ def roof_under_load(percent: float) -> Caveat:
         "roof-under-load",
         f"Other programs used {percent:.0f} % of the processors while its peaks were measured.",
         "MBU and MFU may be too high; stop what else is running and measure again.",
+    )
+
+
+def profile_disturbed(phase: str, ratio: float) -> Caveat:
+    """Say that steps took less while they were profiled, which they cannot by themselves."""
+    return Caveat(
+        "profile-disturbed",
+        f"Under the profiler {phase} steps took {ratio:.2f} times what they took before it.",
+        "Something else was using the machine; make it quiet and profile again.",
+    )
+
+
+def profiler_heavy(phase: str, ratio: float) -> Caveat:
+    """Say that steps took much longer while they were profiled."""
+    return Caveat(
+        "profiler-heavy",
+        f"The profiler made {phase} steps {ratio:.1f} times as long.",
+        "What many short operators and the host take is overstated; a longer step is told better.",
+    )
+
+
+def uneven_kernels(phase: str, fewest: int, most: int) -> Caveat:
+    """Say that equal steps ran unequal numbers of kernels."""
+    return Caveat(
+        "uneven-kernels",
+        f"The profiled {phase} steps ran between {fewest} and {most} kernels each, not all alike.",
+        "The profiler may have dropped some, or steps differ; see the trace before using counts.",
     )
 
 

@@ -32,16 +32,22 @@ SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
 class Prepared:
     """A load that is ready to be sent.
 
-    ``sample`` is the beginning of the same load, to try it on nothing. ``schedule`` has a row for
-    each due time that is known beforehand; ``digest`` hashes it and all lengths.
+    ``sample`` is the beginning of the same load, to try it on nothing. ``requests`` are those that
+    it sends, again from the first after the last. ``schedule`` has a row for each due time that is
+    known beforehand; ``digest`` hashes it and all lengths.
     """
 
     dispatch: Dispatch
     sample: Dispatch
     demand: Demand
-    prompts: list[tuple[int, ...]]
+    requests: list[Request]
     schedule: pa.Table
     digest: str
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        """The prompt of each request."""
+        return [request.prompt for request in self.requests]
 
 
 def prepare(case: Case, logs: Path) -> Prepared:
@@ -71,7 +77,7 @@ def prepare(case: Case, logs: Path) -> Prepared:
             _Endless([replace(r, turns=()) for r in pool]), arrivals.stripe(0, 1), little, limit
         ),
         _demand(pool),
-        [request.prompt for request in pool],
+        pool,
         _schedule(offsets, pool),
         _digest(offsets, pool),
     )

@@ -36,6 +36,7 @@ __all__ = [
     "check_space",
     "create",
     "extend",
+    "make_folder",
     "outlines",
     "read",
     "read_plan",
@@ -115,14 +116,23 @@ def create(run_set: RunSet) -> None:
 
     Raises InputError when the folder cannot be made, is a file, or has something in it.
     """
-    folder = run_set.folder
+    make_folder(run_set.folder, "runs", ", or go on in it with --resume")
+    with _explained(run_set.folder):
+        _write_manifest(run_set)
+
+
+def make_folder(folder: Path, inner: str, otherwise: str = "") -> None:
+    """Make a new results folder with one in it.
+
+    Raises InputError when it cannot be made, is a file, or has something in it, and says what to
+    do ``otherwise``.
+    """
     with _explained(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             what = "is not empty" if folder.is_dir() else "is a file"
-            raise InputError(f"{folder}: {what}; give a new folder, or go on in it with --resume")
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
+            raise InputError(f"{folder}: {what}; give a new folder{otherwise}")
+        (folder / inner).mkdir(parents=True, exist_ok=True)
         check_space(folder)
-        _write_manifest(run_set)
 
 
 def extend(run_set: RunSet, planned: PlannedRun) -> RunSet:

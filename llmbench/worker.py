@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from llmbench.run import CLOCK_ORIGIN, Run, records_table
 from llmbench.scenario import Case
 from llmbench.steady import METHOD, find_warmup
 
-__all__ = ["SLOWDOWN", "Events", "Job", "main", "measure"]
+__all__ = ["SLOWDOWN", "Events", "Job", "context_of", "main", "measure", "work"]
 
 PROGRESS_SECONDS = 0.2
 SLOWDOWN = "LLMBENCH_SLOWDOWN"
@@ -79,11 +79,20 @@ class Events:
 
 def main() -> int:
     """Measure the job on stdin and store the run."""
-    events = Events(_own_stdout())
-    job = Job(**json.load(sys.stdin))
+    return work(_measured)
+
+
+def _measured(told: dict[str, Any], events: Events) -> None:
+    job = Job(**told)
     case = scenario_file.load_case(job.spec, job.case, job.point)
+    store.write_run(Path(job.folder), *measure(case, job, events))
+
+
+def work(do: Callable[[dict[str, Any], Events], None]) -> int:
+    """Do the job on stdin, telling the parent on stdout what goes on, and give the exit code."""
+    events = Events(_own_stdout())
     try:
-        store.write_run(Path(job.folder), *measure(case, job, events))
+        do(json.load(sys.stdin), events)
     except InputError as error:
         events.failed("bad-input", str(error))
         return 2
@@ -108,7 +117,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
     load = prepare(case, _logs(case, job, "-mlperf"))
     choice = case.backend
     backend = plugins.find("backend", choice.kind)(choice)
-    context = _context(case, load, job, events)
+    context = context_of(case, load, events, _logs(case, job, ".log"))
     with backend.open(context) as server:
         server.calibrate(load.sample)
         events.stage("measuring")
@@ -189,7 +198,8 @@ def _dropped(request: Request, due: float) -> Record:
     )
 
 
-def _context(case: Case, load: Prepared, job: Job, events: Events) -> OpenContext:
+def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:
+    """Gather what a case's backend is opened with."""
     scenario = case.scenario
     return OpenContext(
         model=scenario.model,
@@ -200,7 +210,7 @@ def _context(case: Case, load: Prepared, job: Job, events: Events) -> OpenContex
         stop_at_eos=scenario.stop_at_eos,
         keep_outputs=scenario.keep_outputs,
         on_stage=events.stage,
-        log=_logs(case, job, ".log"),
+        log=log,
         slowdown=_slowdown(),
     )
 

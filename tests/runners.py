@@ -18,6 +18,7 @@ def runner_of(model: PreTrainedModel, graph: Path) -> OnnxRunner:
     """Open a graph of a model on the CPU."""
     return OnnxRunner(
         OnnxModel(
+            graph=graph,
             session=sessions.open_session(graph, "CPUExecutionProvider", "all", None),
             layers=exporting.layers(model),
             dtype=model.dtype,

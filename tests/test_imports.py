@@ -20,7 +20,7 @@ LAYERS = [
     {"frames", "report", "peak", "aa"},
     {"gate", "history"},
     {"meters"},
-    {"campaign", "imports"},
+    {"campaign", "imports", "profiling"},
     {"comparison"},
     {"summaries", "causes", "catalog"},
     {"comparability"},
@@ -55,7 +55,7 @@ DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 # Who may import what is heavy.
 HEAVY = {
-    "torch": {"models", "engine", "backends", "compress", "quality"},
+    "torch": {"models", "engine", "backends", "compress", "quality", "profiling"},
     "transformers": {"models", "engine", "backends", "compress"},
     "pynvml": {"collectors", "environment"},
     "plotly": {"report", "figures"},

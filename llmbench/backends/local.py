@@ -7,10 +7,11 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from llmbench import caveats
 from llmbench.backends.base import Account, Demand, OpenContext
@@ -55,7 +56,10 @@ class LocalBackend(ABC, Generic[Model]):
     """Loads a model into this process, warms it up and serves it with the engine.
 
     A kind of backend says how a model is loaded, what runs its steps, and in which shapes.
+    ``profilable`` says that what it opens is a LocalServer, whose steps can be taken apart.
     """
+
+    profilable: ClassVar = True
 
     @abstractmethod
     def load(self, context: OpenContext) -> Model:
@@ -139,6 +143,22 @@ class LocalBackend(ABC, Generic[Model]):
         runner = self.runner(model, buckets, forced, slots=slots, max_length=max_length)
         return Scorer(runner, forced, answering=runner)
 
+    @contextmanager
+    def traced(
+        self,
+        context: OpenContext,
+        model: Model,
+        runner: Any,
+        folder: Path,
+    ) -> Iterator[LocalRunner]:
+        """Give a runner whose runtime writes a trace of its own into a folder, if it can.
+
+        It is a Chrome trace with ``baseTimeNanoseconds`` of the system's clock, there at the end.
+        Torch needs none: what it does is seen by its profiler anyway.
+        """
+        del context, model, folder
+        yield runner
+
     def _warm_server(
         self,
         context: OpenContext,
@@ -162,9 +182,11 @@ class LocalBackend(ABC, Generic[Model]):
         cold_start["first_token"] = prepared + warmup.first_token_seconds
         cold_start["steady"] = sum(warmup.steps) - warmup.first_token_seconds
         scorer = partial(self.scorer, context, model)
+        traced = partial(self.traced, context, model, runner)
         bounds = bounds.held_against(runner.cache_nbytes, slots * max_length)
+        settings = self.settings()
         return LocalServer(
-            context, model, runner, warmup, cold_start, bounds, peaks, self.settings(), scorer
+            context, model, runner, warmup, cold_start, bounds, peaks, settings, scorer, traced
         )
 
 
@@ -276,6 +298,7 @@ class LocalServer:
     peaks: Peaks
     settings: dict[str, Any]
     scorer: Callable[[Demand], Scorer]
+    traced: Callable[[Path], AbstractContextManager[LocalRunner]]
     counters: dict[str, int] = field(default_factory=dict)
 
     def new_clock(self) -> Clock:

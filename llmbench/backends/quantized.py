@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class Quantized:
     That is ``onnx`` on CPUs, where it is installed, and ``compiled`` on CUDA; any local backend
     can be named instead, and takes the same schemes as ``compress: {quantize: ...}``.
     """
+
+    profilable: ClassVar = True
 
     class Options(plugins.Options):
         """``{kind: quantized, scheme: int8-weight-only, runtime: onnx}``."""

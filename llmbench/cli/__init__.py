@@ -25,6 +25,7 @@ from llmbench.cli import (
     listing,
     meter,
     peak,
+    profile,
     report,
     run,
     schema,
@@ -36,8 +37,8 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 COMMANDS = (
-    run, peak, report, compare, check, aa, history, baseline, importing, meter, distill, listing,
-    doctor, conformance, schema, serve, export,
+    run, peak, profile, report, compare, check, aa, history, baseline, importing, meter, distill,
+    listing, doctor, conformance, schema, serve, export,
 )  # fmt: skip
 
 EXAMPLES = """\
@@ -45,6 +46,7 @@ examples:
   llmbench run scenarios/default.yaml              measure, print a table, write report.html
   llmbench run scenarios/default.yaml --set load.rate=8
   llmbench peak scenario.yaml                      the highest load that meets its objectives
+  llmbench profile scenarios/backends.yaml         what the time of each backend's steps goes to
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  make the report again from what is stored
   llmbench serve results                           look at all of them in a browser

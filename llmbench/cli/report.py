@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llmbench.profiling.profile import Profile
     from llmbench.store import RunSet
+
+    Stored = RunSet | Profile
 
 __all__ = ["add_parser", "run"]
 
@@ -38,36 +41,59 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write a report for each folder and show what it says."""
-    from llmbench import report, store
     from llmbench.errors import InputError
 
     if arguments.out and len(arguments.folders) > 1:
         raise InputError("--out names one file; leave it out to write one report in each folder")
     told = []
     for folder in arguments.folders:
-        run_set = store.read(folder)
         path = arguments.out or folder / "report.html"
-        report.write(run_set, path)
-        told.append((run_set, path))
+        told.append((_written(folder, path), path))
     _print_json(told) if arguments.json else _print_tables(told)
     return 0
 
 
-def _print_json(told: list[tuple[RunSet, Path]]) -> None:
+def _written(folder: Path, path: Path) -> Stored:
+    """Write the report of what a folder holds, a run set or a profile."""
+    from llmbench import report, store
+    from llmbench.profiling import profile
+    from llmbench.report.profile_page import write_profile
+
+    if profile.is_profile(folder):
+        profiled = profile.read(folder)
+        write_profile(profiled, path)
+        return profiled
+    run_set = store.read(folder)
+    report.write(run_set, path)
+    return run_set
+
+
+def _print_json(told: list[tuple[Stored, Path]]) -> None:
+    from llmbench.cli.profile import told as told_of
     from llmbench.frames import summary
+    from llmbench.store import RunSet
 
     entries = [
-        {"folder": str(run_set.folder), "report": str(path), **summary(run_set)}
-        for run_set, path in told
+        {
+            "folder": str(stored.folder),
+            "report": str(path),
+            **(summary(stored) if isinstance(stored, RunSet) else told_of(stored)),
+        }
+        for stored, path in told
     ]
     print(json.dumps(entries, indent=1))
 
 
-def _print_tables(told: list[tuple[RunSet, Path]]) -> None:
+def _print_tables(told: list[tuple[Stored, Path]]) -> None:
     from rich.console import Console
 
+    from llmbench.cli.profile import print_profile
     from llmbench.report.terminal import print_summary
+    from llmbench.store import RunSet
 
-    for run_set, path in told:
-        print_summary(run_set, Console())
-        print(f"\nresults  {run_set.folder}\nreport   {path}")
+    for stored, path in told:
+        if isinstance(stored, RunSet):
+            print_summary(stored, Console())
+        else:
+            print_profile(stored, Console())
+        print(f"\nresults  {stored.folder}\nreport   {path}")

@@ -24,6 +24,8 @@ from llmbench.stats import Estimate, ecdf
 
 __all__ = [
     "BARS",
+    "BAR_HEIGHT",
+    "MARGIN_HEIGHT",
     "Bar",
     "Chart",
     "bars",

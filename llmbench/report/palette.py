@@ -6,7 +6,18 @@ on colour alone: lines have dashes, bars have patterns and names.
 
 from __future__ import annotations
 
-__all__ = ["DASHES", "DECODE", "FAILED", "GRID", "INK", "MUTED", "PREFILL", "QUEUE", "SWAP"]
+__all__ = [
+    "CASES",
+    "DASHES",
+    "DECODE",
+    "FAILED",
+    "GRID",
+    "INK",
+    "MUTED",
+    "PREFILL",
+    "QUEUE",
+    "SWAP",
+]
 __all__ += ["WAITING", "case_colour", "case_dash", "pale"]
 
 INK, MUTED, GRID = "#1c2330", "#5a6475", "#dfe3ea"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich import box
@@ -15,7 +16,7 @@ from llmbench.report.cells import UNSUPPORTED, Cell, Column, Table
 from llmbench.report.results import Results
 from llmbench.store import RunSet
 
-__all__ = ["as_rich", "print_summary"]
+__all__ = ["as_rich", "fitting", "print_summary"]
 
 MAX_CAVEATS = 6
 NAME_WIDTH = 15
@@ -32,7 +33,7 @@ def print_summary(run_set: RunSet, console: Console) -> None:
         console.print(Text(sentence))
     if results.cases:
         console.print()
-        console.print(_fitting(tables.brief(results), console))
+        console.print(fitting(tables.brief(results), console, SPARED))
     console.print(_remarks(results))
 
 
@@ -46,18 +47,22 @@ def as_rich(table: Table) -> RichTable:
     return shown
 
 
-def _fitting(table: Table, console: Console) -> RichTable:
-    """Lay the table out, without the columns that a narrow terminal has no room for."""
+def fitting(table: Table, console: Console, spared: Sequence[str]) -> RichTable:
+    """Lay a table out, without those of the spared columns that the terminal has no room for."""
     shown, room = as_rich(table), console.options.update(max_width=ROOMY)
-    for label in SPARED:
+    for label in (label for label in spared if label in _labels(table)):
         if console.measure(shown, options=room).minimum > console.width:
             table = _without(table, label)
             shown = as_rich(table)
     return shown
 
 
+def _labels(table: Table) -> list[str]:
+    return [column.label for column in table.columns]
+
+
 def _without(table: Table, label: str) -> Table:
-    place = [column.label for column in table.columns].index(label)
+    place = _labels(table).index(label)
     return replace(
         table,
         columns=table.columns[:place] + table.columns[place + 1 :],

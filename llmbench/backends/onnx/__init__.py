@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -85,6 +88,28 @@ class Onnx(LocalBackend["OnnxModel"]):
 
         del buckets  # a graph takes steps of any size
         return OnnxRunner(model, sampler, slots=slots, max_length=max_length)
+
+    @contextmanager
+    def traced(
+        self, context: OpenContext, model: OnnxModel, runner: OnnxRunner, folder: Path
+    ) -> Iterator[OnnxRunner]:
+        """Step the graph in a second session, which records what its operators take.
+
+        Both hold the weights meanwhile: a session records from its start or never.
+        """
+        from llmbench.backends.onnx import sessions  # noqa: PLC0415 (imports onnxruntime)
+
+        session = sessions.open_session(
+            model.graph,
+            sessions.chosen_provider(self.options.provider),
+            self.options.optimization,
+            context.engine.threads,
+            recording=folder / "onnxruntime",
+        )
+        try:
+            yield runner.over(session)
+        finally:
+            sessions.write_trace(session, folder / "onnxruntime.trace.json")
 
     def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
         """Take every size as it comes; the operator reads no more of the cache than is filled."""

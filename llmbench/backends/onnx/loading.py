@@ -35,6 +35,7 @@ class OnnxModel(LoadedModel):
     ``facts`` are what its steps read and multiply, or ``uncounted`` says why they are not known.
     """
 
+    graph: Path
     session: Any
     layers: list[exporting.Layer]
     dtype: torch.dtype
@@ -80,6 +81,7 @@ def load(
         requested["quantize"] = recipe.quantize
         effective["quantize"] = quantizing.told(recipe.quantize)
     return OnnxModel(
+        graph=graph,
         session=session,
         layers=layers,
         dtype=model.module.dtype,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -41,7 +42,6 @@ class OnnxRunner:
         max_length: int,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self._session = model.session
         self._sampler = sampler
         floats: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
         longs: dict[str, Any] = {"dtype": torch.long, "device": model.device}
@@ -65,14 +65,18 @@ class OnnxRunner:
         self._longest = torch.zeros((), dtype=torch.int32)  # on the host, whatever the provider
         self._lengths = [0] * slots
         self._max_length = max_length
-        self._decodes = [
-            self._bound(
-                slice(0, rows),
-                (self._tokens[:rows], self._positions[:rows], self._ends[:rows]),
-                self._only,
-            )
-            for rows in range(1, slots + 1)
-        ]
+        self.step_in(model.session)
+
+    def step_in(self, session: Any) -> None:
+        """Run the steps in a session of the graph from now on."""
+        self._session = session
+        self._decodes = [self._bound_decode(rows + 1) for rows in range(len(self._lengths))]
+
+    def over(self, session: Any) -> OnnxRunner:
+        """Give a runner on the same buffers that steps them in another session of the graph."""
+        other = copy(self)
+        other.step_in(session)
+        return other
 
     @property
     def cache_nbytes(self) -> int:
@@ -120,6 +124,10 @@ class OnnxRunner:
         chosen = self._sampler.choose(self._logits[rows])
         self._tokens[rows, 0] = chosen
         return chosen.tolist()
+
+    def _bound_decode(self, rows: int) -> Any:
+        asked = (self._tokens[:rows], self._positions[:rows], self._ends[:rows])
+        return self._bound(slice(0, rows), asked, self._only)
 
     def _bound(self, rows: slice, asked: tuple[Tensor, Tensor, Tensor], last: Tensor) -> Any:
         """Bind a step on these rows: ids and positions [rows, length], last columns [rows]."""

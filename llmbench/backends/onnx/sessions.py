@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from llmbench.backends.memory import ran_out
 from llmbench.errors import InputError
 
-__all__ = ["chosen_provider", "device_of", "open_session", "short_name"]
+__all__ = ["chosen_provider", "device_of", "open_session", "short_name", "write_trace"]
 
 LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -55,15 +56,18 @@ def device_of(provider: str) -> torch.device:
     return torch.device("cuda:0" if provider in ON_GPU else "cpu")
 
 
-def open_session(path: Path, provider: str, level: str, threads: int | None) -> Any:
-    """Load a graph and give its session.
+def open_session(
+    path: Path, provider: str, level: str, threads: int | None, *, recording: Path | None = None
+) -> Any:
+    """Load a graph and give its session, one that records its operators if told where to.
 
-    Raises InputError when the provider cannot run the graph or did not take; what onnxruntime
-    raises when there is no more memory is passed on.
+    ``recording`` is how the names of the files begin. Raises InputError when the provider cannot
+    run the graph or did not take; what onnxruntime raises when there is no more memory is passed
+    on.
     """
     try:
         session = ort.InferenceSession(
-            path, _options(level, threads), providers=[(provider, _settings(provider))]
+            path, _options(level, threads, recording), providers=[(provider, _settings(provider))]
         )
     except REFUSALS as error:
         if ran_out(error):
@@ -89,11 +93,22 @@ def _settings(provider: str) -> dict[str, str]:
     return {"user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}
 
 
-def _options(level: str, threads: int | None) -> ort.SessionOptions:
+def _options(level: str, threads: int | None, recording: Path | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.graph_optimization_level = LEVELS[level]
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     # its threads would otherwise spin on between steps and slow down the sampling
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if recording is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(recording)
     return options
+
+
+def write_trace(session: Any, path: Path) -> None:
+    """End a session's recording and keep it as a Chrome trace that says when it began."""
+    began, recorded = session.get_profiling_start_time_ns(), Path(session.end_profiling())
+    trace = {"baseTimeNanoseconds": began, "traceEvents": json.loads(recorded.read_text("utf-8"))}
+    path.write_text(json.dumps(trace), "utf-8")
+    recorded.unlink()
