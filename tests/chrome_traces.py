@@ -1,9 +1,14 @@
-"""Chrome traces as the profilers write them, made by hand. Times in microseconds."""
+"""Chrome traces as the profilers write them, made by hand, and the rules of their format.
+
+Times are in microseconds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+PHASES = set("BEXiICbnesftPNODMVvRc(),")  # the kinds of events in Google's Trace Event Format
 BASE = 1_700_000_000_000_000_000
 
 
@@ -42,3 +47,26 @@ def kernel(
         "registers per thread": 64, "grid": [1, 1, 1], "block": [128, 1, 1],
     }  # fmt: skip
     return event(cat, name, ts, dur, pid=0, tid=stream, args=arguments)
+
+
+def violations(document: dict[str, Any]) -> list[str]:
+    """List what would keep a viewer from showing a trace as it was."""
+    found = [
+        f"{event}: {wrong}" for event in document["traceEvents"] for wrong in _wrong_with(event)
+    ]
+    if not isinstance(document.get("baseTimeNanoseconds"), int):
+        found.append("baseTimeNanoseconds")
+    return found
+
+
+def _wrong_with(event: dict[str, Any]) -> Iterator[str]:
+    if event.get("ph") not in PHASES:
+        yield "ph"
+    yield from (key for key in ("name",) if not isinstance(event.get(key), str))
+    yield from (key for key in ("pid", "tid") if not isinstance(event.get(key), int | str))
+    timed = ("ts", "dur") if event.get("ph") == "X" else ("ts",)
+    for key in timed if event.get("ph") != "M" else ():
+        if not isinstance(event.get(key), int | float) or event[key] < 0:
+            yield key
+    if not isinstance(event.get("args", {}), dict):
+        yield "args"

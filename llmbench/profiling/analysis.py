@@ -226,7 +226,9 @@ def _on_device(events: Sequence[Event], steps: Sequence[Event]) -> Iterator[_Cha
     launched in one. The replay of a CUDA graph is one launch, so its kernels go by name alone.
     """
     calls = [event for event in events if event.kind in HOST_CALLS]
-    called = {call.correlation: call.begin for call in calls if call.correlation is not None}
+    called: dict[int | None, float] = {
+        call.correlation: call.begin for call in calls if call.correlation is not None
+    }
     launches = [call for call in calls if LAUNCH.search(call.name)]
     kernels = [event for event in events if event.kind in KERNELS]
 

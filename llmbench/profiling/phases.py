@@ -23,10 +23,13 @@ DECODED = 2  # tokens of an answer from which on it takes a decode step
 
 
 class Phase(Protocol):
-    """Steps of one kind; ``rows`` is how many sequences each of them serves."""
+    """Steps of one kind."""
 
     name: str
-    rows: int
+
+    @property
+    def rows(self) -> int:
+        """How many sequences a step serves."""
 
     def ready(self) -> None:
         """Do what must be done before a step and is no part of it."""
@@ -149,8 +152,8 @@ def implied_rows(scenario: Scenario, asked: int | None) -> int:
     """
     slots = scenario.engine.slots
     if asked is None:
-        concurrency = getattr(scenario.load, "concurrency", None)
-        return min(filter(None, (slots, concurrency, scenario.max_in_flight)))
+        concurrency: int | None = getattr(scenario.load, "concurrency", None)
+        return min(bound for bound in (slots, concurrency, scenario.max_in_flight) if bound)
     if not 1 <= asked <= slots:
         raise InputError(f"--rows {asked}: expected 1 to {slots}, the slots of the engine")
     return asked

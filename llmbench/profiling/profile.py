@@ -179,11 +179,14 @@ def _case(told: dict[str, Any]) -> CaseProfile:
 
 
 def _phase(told: dict[str, Any]) -> PhaseProfile:
-    breakdown = told.pop("breakdown")
-    uses = tuple(KernelUse(**use) for use in breakdown.pop("uses"))
-    lists = {name: tuple(breakdown.pop(name)) for name in ("step_seconds", "kernels", "launches")}
-    tuples = ("prompt_tokens", "cache_tokens", "step_seconds")
+    taken_apart = _with_tuples(told.pop("breakdown"), "step_seconds", "kernels", "launches")
+    uses = tuple(KernelUse(**use) for use in taken_apart.pop("uses"))
     return PhaseProfile(
-        breakdown=Breakdown(uses=uses, **lists, **breakdown),
-        **{name: tuple(value) if name in tuples else value for name, value in told.items()},
+        breakdown=Breakdown(uses=uses, **taken_apart),
+        **_with_tuples(told, "prompt_tokens", "cache_tokens", "step_seconds"),
     )
+
+
+def _with_tuples(told: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Make tuples again of what JSON has as lists."""
+    return {**told, **{name: tuple(told[name]) for name in names}}

@@ -186,4 +186,4 @@ def chart(profile: Profile) -> Chart:
         "runs in: Python, dispatch and launches."
     )
     empty = "" if drawn else "No case was profiled."
-    return Chart("shares", "Where a step's time goes", figure, says, empty=empty)
+    return Chart("shares", "Shares by category", figure, says, empty=empty)

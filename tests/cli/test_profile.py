@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chrome_traces import violations
 
 from llmbench.cli import main
 from llmbench.profiling import profile
+from llmbench.profiling.profile import PhaseProfile
 
 SCENARIO: dict[str, Any] = {
     "name": "why",
@@ -36,12 +38,16 @@ def scenario(folder: Path, **changes: Any) -> str:
     return str(path)
 
 
+def stored_trace(folder: Path, phase: PhaseProfile) -> dict[str, Any]:
+    trace: dict[str, Any] = json.loads(gzip.decompress((folder / phase.trace).read_bytes()))
+    return trace
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One case that can be profiled, and one whose context is too short for its prompt."""
+    """One case that can be profiled, and one whose draft is no model."""
     place = tmp_path_factory.mktemp("profiled")
-    draft = {"kind": "speculative", "draft": "gpt2-of-nobody/at-all"}
-    path = scenario(place, backends=["eager", {**draft, "draft": str(place)}])
+    path = scenario(place, backends=["eager", {"kind": "speculative", "draft": str(place)}])
     code = main(["profile", path, "--out", str(place / "out"), "--steps", "3", "--quiet"])
     assert code == 2
     return place / "out"
@@ -69,7 +75,8 @@ def test_shares_sum_to_the_step(folder: Path) -> None:
 
 def test_traces_are_beside_the_figures_and_nothing_else_is_left(folder: Path) -> None:
     for phase in profile.read(folder).cases[0].phases:
-        trace = json.loads(gzip.decompress((folder / phase.trace).read_bytes()))
+        trace = stored_trace(folder, phase)
+        assert violations(trace) == []
         assert any(event["name"] == f"llmbench {phase.phase} 3" for event in trace["traceEvents"])
     left = {path.name for path in folder.iterdir()}
     assert left == {"profile.json", "report.html", "traces"}
@@ -156,6 +163,9 @@ def test_compiled_and_onnx_are_taken_apart(tmp_path: Path) -> None:
     names = {use.name for use in compiled.phases[1].breakdown.uses}
     assert any("cpp_fused" in name for name in names)
     for phase in onnx.phases:
+        trace = stored_trace(out, phase)
+        assert violations(trace) == []
+        assert {"cpu_op", "Node"} <= {event.get("cat") for event in trace["traceEvents"]}
         by_name = {use.name: use for use in phase.breakdown.uses}
         assert by_name["GroupQueryAttention"].category == "attention"
         assert by_name["aten::argmax"].category == "sampling"  # torch's part of the same step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chrome_traces import BASE, document, event, launch, node, operator, step
+from chrome_traces import BASE, document, event, launch, node, operator, step, violations
 
 from llmbench.errors import MeasurementError
 from llmbench.profiling.events import merged, read, step_name, steps_of
@@ -57,3 +57,9 @@ def test_another_trace_is_moved_onto_the_time_axis_as_far_as_that_reaches() -> N
 def test_without_another_trace_nothing_changes() -> None:
     alone = document(step(0, 10, 20))
     assert merged(alone, []) == alone
+
+
+def test_what_is_merged_is_a_valid_trace() -> None:
+    other = document(node("MatMul", 3, 2), base=BASE - 7)
+    assert violations(merged(document(step(0, 0, 20)), [other])) == []
+    assert violations(document({"ph": "X", "name": "no times", "pid": 1, "tid": 1})) != []
