@@ -277,6 +277,30 @@ def test_on_paper_the_page_is_light_and_its_folds_are_open(browser: Chrome, page
     assert ask(browser, paper) == ["dark", False]
 
 
+def test_on_paper_every_table_fits(browser: Chrome, page: Path) -> None:
+    show(browser, page, 794)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        ask(browser, "dispatchEvent(new Event('beforeprint'))")
+        widths = "[...document.querySelectorAll('table')].map((each) => each.scrollWidth)"
+        assert max(ask(browser, widths)) <= 794
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_the_key_to_the_lines_is_printed_without_what_is_hidden(
+    browser: Chrome, page: Path
+) -> None:
+    show(browser, page, fragment="#?hide=1")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.find_element(By.CSS_SELECTOR, ".controls").text.split() == [
+            "swift", "stalling",
+        ]  # fmt: skip
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_it_prints(browser: Chrome, page: Path) -> None:
     show(browser, page)
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
