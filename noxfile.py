@@ -75,6 +75,14 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the pages into build/site; a warning is an error, and nothing may be remote."""
+    session.install(*PINNED, *nox.project.load_toml()["project"]["optional-dependencies"]["docs"])
+    session.run("sphinx-build", "--fresh-env", "--fail-on-warning", "docs", "build/site")
+    session.run("python", "tools/check_site.py", "build/site")
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests against servers of other projects; the first time compiles llama.cpp."""
     session.install(*PINNED, "-e", ".[test,integration]")

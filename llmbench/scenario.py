@@ -96,8 +96,12 @@ class ModelOptions(plugins.Options):
         min_length=1,
         description="hub id, local folder, GGUF file, random:<shape> or builtin:tiny",
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="auto: bfloat16 on a GPU, else float32"
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1"
+    )
     seed: int = Field(default=0, ge=0, description="of the weights of random:<shape>")
     trust_remote_code: bool = Field(default=False, description="run code from the model repository")
 
@@ -106,8 +110,10 @@ class EngineOptions(plugins.Options):
     """How a local backend serves many requests at once."""
 
     slots: int = Field(default=8, ge=1, description="sequences in a running batch at the most")
-    queue: Literal["fifo"] = "fifo"
-    batching: Literal["continuous", "static"] = "continuous"
+    queue: Literal["fifo"] = Field(default="fifo", description="who gets a free slot")
+    batching: Literal["continuous", "static"] = Field(
+        default="continuous", description="whether requests join a running batch"
+    )
     threads: int | None = Field(
         default=None, ge=1, description="torch threads; torch decides if unset"
     )
@@ -116,8 +122,8 @@ class EngineOptions(plugins.Options):
 class SamplingOptions(plugins.Options):
     """How the next token is chosen; greedy at temperature 0."""
 
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    temperature: float = Field(default=0.0, ge=0, description="0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="likeliest share that is drawn from")
 
 
 class ExplainOptions(plugins.Options):
@@ -127,6 +133,7 @@ class ExplainOptions(plugins.Options):
         default="The old captain looked at the sea and said that the ship would sail at dawn.",
         min_length=1,
         max_length=400,
+        description="the text that is looked at",
     )
     layers: tuple[NonNegativeInt, ...] | None = Field(
         default=None, min_length=1, description="to draw; those that part most if unset"
@@ -155,11 +162,17 @@ class QualityOptions(plugins.Options):
     explain: ExplainOptions | None = Field(
         default=None, description="maps of attention, from torch models"
     )
-    max_perplexity_ratio: float | None = Field(default=None, gt=0)
+    max_perplexity_ratio: float | None = Field(
+        default=None, gt=0, description="perplexity by that of the reference"
+    )
     max_kl_divergence: float | None = Field(default=None, ge=0, description="in nats a token")
-    max_logit_mse: float | None = Field(default=None, ge=0)
-    min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
-    min_exact_match: float | None = Field(default=None, ge=0, le=1)
+    max_logit_mse: float | None = Field(default=None, ge=0, description="of logits, squared")
+    min_top1_agreement: float | None = Field(
+        default=None, ge=0, le=1, description="share of tokens with the same likeliest one"
+    )
+    min_exact_match: float | None = Field(
+        default=None, ge=0, le=1, description="share of greedy answers that are the same"
+    )
     on_breach: Literal["caveat", "fail"] = Field(
         default="caveat", description="whether a missed bound also fails the command"
     )
@@ -179,7 +192,11 @@ def _model_from_shorthand(value: Any) -> Any:
 class PrecisionOptions(plugins.Options):
     """A percentile that is to be known to within a share of itself, at 95 % confidence."""
 
-    of: str = Field(default="ttft_p99", pattern=r"^(ttft|e2e)_p(50|90|95|99)$")
+    of: str = Field(
+        default="ttft_p99",
+        pattern=r"^(ttft|e2e)_p(50|90|95|99)$",
+        description="which percentile, of TTFT or E2E",
+    )
     within: float = Field(default=0.05, gt=0, lt=1, description="share of it, either way")
 
 
@@ -277,11 +294,13 @@ class Scenario(plugins.Options):
     name: str = Field(
         min_length=1, pattern=r"^[\w][\w .-]*$", description="letters, digits, - and _"
     )
-    description: str = ""
+    description: str = Field(default="", description="a sentence about it")
     model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
-    workload: Annotated[Any, AnyPart("workload")]
-    load: Annotated[Any, AnyPart("load")]
-    backends: list[Annotated[Any, AnyPart("backend")]] = Field(min_length=1)
+    workload: Annotated[Any, AnyPart("workload")] = Field(description="what is sent")
+    load: Annotated[Any, AnyPart("load")] = Field(description="when it is sent")
+    backends: list[Annotated[Any, AnyPart("backend")]] = Field(
+        min_length=1, description="to whom it is sent"
+    )
     requests: int | None = Field(default=None, gt=0, description="measured requests")
     duration: Seconds | None = Field(default=None, gt=0, description="measured time of arrivals")
     warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
@@ -301,20 +320,26 @@ class Scenario(plugins.Options):
     stop_at_eos: bool = Field(default=False, description="let answers end early; forced if false")
     keep_outputs: bool = Field(default=False, description="store the ids of the answers' tokens")
     collect: list[Annotated[Any, AnyPart("collector")]] = Field(
-        default_factory=lambda: ["cpu", "gpu", "energy"], validate_default=True
+        default_factory=lambda: ["cpu", "gpu", "energy"],
+        validate_default=True,
+        description="what watches the machine meanwhile (cpu, gpu and energy)",
     )
-    slo: Annotated[dict[str, Seconds], AfterValidator(_known_slo)] = Field(default_factory=dict)
+    slo: Annotated[dict[str, Seconds], AfterValidator(_known_slo)] = Field(
+        default_factory=dict, description="objectives, such as {ttft_p99: 500 ms}"
+    )
     quality: QualityOptions | None = Field(
         default=None, description="hold outputs against a reference"
     )
     gate: GateOptions = GateOptions()
-    energy: EnergyOptions = EnergyOptions()
+    energy: EnergyOptions = Field(default=EnergyOptions(), description="what joules cost and emit")
     price_per_hour: float | None = Field(
         default=None, gt=0, description="of the machine, any currency"
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="of all random streams")
     timeout: Seconds = Field(default=1800.0, gt=0, description="for one run, loading included")
-    sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(default_factory=dict)
+    sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
+        default_factory=dict, description="values by dotted key; every combination is a case"
+    )
 
     @property
     def stop_rule(self) -> Stop:

@@ -38,7 +38,7 @@ class Compiled(PyTorchBackend):
 
         mode: Literal[
             "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
-        ] = "default"
+        ] = Field(default="default", description="of torch.compile")
         fullgraph: bool = Field(default=True, description="fail where a step would be split")
         dynamic: bool = Field(default=False, description="one graph for all sizes")
         prefill: Literal["eager", "compiled"] = Field(

@@ -26,8 +26,8 @@ __all__ = ["Fake"]
 class Stall(plugins.Options):
     """A moment at which the simulated server freezes, and for how long."""
 
-    at: Seconds = Field(ge=0)
-    lasting: Seconds = Field(gt=0)
+    at: Seconds = Field(ge=0, description="since the load began")
+    lasting: Seconds = Field(gt=0, description="until it goes on")
 
 
 class FakeOptions(plugins.Options):
@@ -42,7 +42,9 @@ class FakeOptions(plugins.Options):
     service: Literal["constant", "exponential"] = Field(
         default="constant", description="of prefill times: as given, or drawn with that mean"
     )
-    clock: Literal["virtual", "real"] = "virtual"
+    clock: Literal["virtual", "real"] = Field(
+        default="virtual", description="on the virtual one a run takes no time"
+    )
 
 
 @dataclass(slots=True)

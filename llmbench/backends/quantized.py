@@ -30,7 +30,7 @@ class Quantized:
     class Options(plugins.Options):
         """``{kind: quantized, scheme: int8-weight-only, runtime: onnx}``."""
 
-        scheme: Scheme
+        scheme: Scheme = Field(description="how the weights of linear layers are held")
         runtime: Literal["auto", "eager", "compiled", "onnx"] = Field(
             default="auto", description="the backend that serves it"
         )

@@ -33,7 +33,7 @@ from llmbench.cli import (
 )
 from llmbench.errors import LlmbenchError
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 INTERRUPTED = 130
 COMMANDS = (
@@ -58,14 +58,14 @@ examples:
   llmbench import guidellm.json --out results/old  results of other load tools in our report
   llmbench meter results/tonight meter.csv         what a wall meter read meanwhile
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
-  llmbench conformance --url http://localhost:8000 what a server does that clients rely on
+  llmbench conformance --url http://host:8000      what a server does that clients rely on
   llmbench doctor                                  what this machine is and what it lacks
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
     except LlmbenchError as error:
@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line, with every subcommand."""
     parser = argparse.ArgumentParser(
         prog="llmbench",
         description="Benchmark LLM inference: one scenario, any backend, realistic load.",

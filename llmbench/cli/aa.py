@@ -21,7 +21,7 @@ EXAMPLES = """\
 examples:
   llmbench aa scenarios/gate.yaml                  30 nights on which nothing changed
   llmbench aa scenarios/gate.yaml --delays 5,10    the same, and as many with slower steps
-  llmbench aa scenarios/gate.yaml --out results/aa go on with an interrupted campaign
+  llmbench aa scenarios/gate.yaml --out nights     go on with an interrupted campaign
   llmbench check scenarios/gate.yaml --baseline git:main --noise results/aa/noise.json
 
 A night is a whole `llmbench check` of this installation against itself: its screen takes 8

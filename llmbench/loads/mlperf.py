@@ -46,7 +46,9 @@ class Mlperf:
     class Options(plugins.Options):
         """``{kind: mlperf, scenario: server, target_qps: 4/s}``."""
 
-        scenario: Literal["single-stream", "server", "offline"]
+        scenario: Literal["single-stream", "server", "offline"] = Field(
+            description="which of MLPerf's"
+        )
         target_qps: PerSecond | None = Field(
             default=None, gt=0, description="of server; what to expect of offline"
         )

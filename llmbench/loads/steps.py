@@ -17,7 +17,7 @@ class Step(plugins.Options):
     """A rate and how long it is held."""
 
     rate: PerSecond = Field(gt=0, description="requests per second")
-    lasting: Seconds = Field(gt=0)
+    lasting: Seconds = Field(gt=0, description="how long it is held")
 
 
 class Steps:
@@ -26,7 +26,7 @@ class Steps:
     class Options(plugins.Options):
         """``{kind: steps, steps: [{rate: 2/s, lasting: 30 s}, {rate: 8/s, lasting: 30 s}]}``."""
 
-        steps: tuple[Step, ...] = Field(min_length=1)
+        steps: tuple[Step, ...] = Field(min_length=1, description="one after the other")
         spacing: Spacing = Field(default="poisson", description="of the arrivals")
 
     def __init__(self, options: Options) -> None:

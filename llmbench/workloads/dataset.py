@@ -33,11 +33,13 @@ class Dataset:
     class Options(plugins.Options):
         """``{kind: dataset, path: prompts.jsonl, column: prompt, output_tokens: 64}``."""
 
-        path: Path
+        path: Path = Field(description="a JSONL, JSON, CSV or Parquet file")
         column: str = Field(default="prompt", description="with the prompts")
         output_column: str | None = Field(default=None, description="with recorded answers")
         class_column: str | None = Field(default=None, description="with classes of requests")
-        output_tokens: Lengths | None = None
+        output_tokens: Lengths | None = Field(
+            default=None, description="of each answer; as recorded, or 32, if unset"
+        )
 
     def __init__(self, options: Options) -> None:
         self.options = options

@@ -16,12 +16,12 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class _Normal(plugins.Options):
-    mean: float = Field(gt=0)
-    sd: float = Field(ge=0)
+    mean: float = Field(gt=0, description="in tokens")
+    sd: float = Field(ge=0, description="standard deviation in tokens")
 
 
 class _Lognormal(plugins.Options):
-    median: float = Field(gt=0)
+    median: float = Field(gt=0, description="in tokens")
     sigma: float = Field(ge=0, description="standard deviation of the logarithm")
 
 
@@ -33,13 +33,15 @@ class Length(plugins.Options):
     ``min`` and ``max`` bound any of them.
     """
 
-    fixed: Positive | None = None
+    fixed: Positive | None = Field(default=None, description="always so many")
     uniform: tuple[Positive, Positive] | None = Field(default=None, description="both included")
-    normal: _Normal | None = None
-    lognormal: _Lognormal | None = None
-    empirical: Annotated[list[Positive], Field(min_length=1)] | None = None
-    min: Positive = 1
-    max: Positive | None = None
+    normal: _Normal | None = Field(default=None, description="bell-shaped")
+    lognormal: _Lognormal | None = Field(default=None, description="with a long tail")
+    empirical: Annotated[list[Positive], Field(min_length=1)] | None = Field(
+        default=None, description="each as likely as the others"
+    )
+    min: Positive = Field(default=1, description="shorter draws are raised to it")
+    max: Positive | None = Field(default=None, description="longer draws are cut to it")
 
     @model_validator(mode="after")
     def _is_one_distribution(self) -> Length:

@@ -24,8 +24,10 @@ class RequestClass(plugins.Options):
 
     model_config = ConfigDict(defer_build=True)
 
-    share: float = Field(default=1.0, gt=0)
-    workload: Annotated[Any, AnyPart("workload", besides="mixed")]
+    share: float = Field(default=1.0, gt=0, description="relative to the other classes' shares")
+    workload: Annotated[Any, AnyPart("workload", besides="mixed")] = Field(
+        description="what its requests are"
+    )
 
 
 class Mixed:
@@ -40,7 +42,7 @@ class Mixed:
 
         model_config = ConfigDict(defer_build=True)
 
-        classes: dict[str, RequestClass] = Field(min_length=1)
+        classes: dict[str, RequestClass] = Field(min_length=1, description="by name")
 
     def __init__(self, options: Options) -> None:
         self.options = options

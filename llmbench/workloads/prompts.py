@@ -54,9 +54,9 @@ class Prompts:
     class Options(plugins.Options):
         """``{kind: prompts, task: question-answering, output_tokens: {uniform: [16, 64]}}``."""
 
-        task: Task = "text-generation"
+        task: Task = Field(default="text-generation", description="which of the bundled sets")
         language: Literal["en", "zh"] | None = Field(default=None, description="only this language")
-        output_tokens: Lengths = Length(fixed=32)
+        output_tokens: Lengths = Field(default=Length(fixed=32), description="of each answer")
 
     def __init__(self, options: Options) -> None:
         self.options = options

@@ -27,8 +27,8 @@ class Synthetic:
     class Options(plugins.Options):
         """``{kind: synthetic, prompt_tokens: 128, output_tokens: {uniform: [16, 64]}}``."""
 
-        prompt_tokens: Lengths = Length(fixed=128)
-        output_tokens: Lengths = Length(fixed=32)
+        prompt_tokens: Lengths = Field(default=Length(fixed=128), description="of each prompt")
+        output_tokens: Lengths = Field(default=Length(fixed=32), description="of each answer")
         shared_prefix: float = Field(default=0.0, ge=0, le=1, description="share of each prompt")
         prefix_groups: int = Field(default=1, ge=1, description="how many such prefixes there are")
 

@@ -32,7 +32,7 @@ class Trace:
     class Options(plugins.Options):
         """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
 
-        path: Path
+        path: Path = Field(description="the file of the trace")
         format: traces.Format = Field(default="auto", description="told by the first line")
         begin: Seconds = Field(default=0.0, ge=0, description="from the beginning of the file")
         end: Seconds | None = Field(default=None, gt=0, description="the same")

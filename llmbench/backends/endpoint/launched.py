@@ -71,13 +71,15 @@ class ServerOptions(plugins.Options):
 
     preset: Literal[
         "vllm", "sglang", "llama.cpp", "llama-cpp-python", "transformers", "tgi", "ollama"
-    ] | None = None  # fmt: skip
+    ] | None = Field(default=None, description="a server whose command is known")  # fmt: skip
     launch: str | None = Field(default=None, min_length=1, description="the command; no shell")
     arguments: str = Field(default="", description="more arguments, after the command's own")
     health: str | None = Field(
         default=None, pattern="^/", description="a path that gives 200 when it is ready"
     )
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="more variables of its environment"
+    )
     ready_timeout: Seconds = Field(default=600.0, gt=0, description="until it has to be ready")
 
     @model_validator(mode="after")

@@ -71,7 +71,9 @@ class EndpointOptions(plugins.Options):
     model: str | None = Field(
         default=None, min_length=1, description="as the server calls it; its first if unset"
     )
-    api: Literal["chat", "completions"] = "chat"
+    api: Literal["chat", "completions"] = Field(
+        default="chat", description="which of OpenAI's two APIs requests go to"
+    )
     stream: bool = Field(default=True, description="ask for tokens one by one")
     needs_done: bool | None = Field(
         default=None,
@@ -96,9 +98,9 @@ class EndpointOptions(plugins.Options):
     max_idle: Seconds = Field(
         default=4.0, gt=0, description="a connection idle for longer is not used again"
     )
-    connect_timeout: Seconds = Field(default=10.0, gt=0)
-    first_token_timeout: Seconds = Field(default=300.0, gt=0)
-    total_timeout: Seconds = Field(default=600.0, gt=0)
+    connect_timeout: Seconds = Field(default=10.0, gt=0, description="until it is connected")
+    first_token_timeout: Seconds = Field(default=300.0, gt=0, description="to the first token")
+    total_timeout: Seconds = Field(default=600.0, gt=0, description="to the end of the answer")
     clients: int = Field(default=1, ge=1, le=64, description="processes that share the load")
     retries: int = Field(default=0, ge=0, description="of a request refused or cut before tokens")
 

@@ -1,0 +1,78 @@
+"""What the README and the docs show: their blocks, and every command in them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
+FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
+INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+SHELL = ("", "sh", "console", "text")
+PROGRAMS = ("llmbench", "nox", "pip", "pytest", "python")
+BEFORE = re.compile(r"^\s*(?:\$ |- |(?:[\d*]+ ){5} ?)?")  # a prompt, a list of YAML, a time of cron
+OPERATORS = frozenset("();<>|&")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """Give the fenced blocks of some languages."""
+    found = FENCED.findall(page.read_text("utf-8"))
+    return [text for language, text in found if language in languages]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command as words; one that stands in a sentence may be only the beginning of one."""
+
+    words: tuple[str, ...]
+    in_a_sentence: bool = False
+
+
+def commands(page: Path) -> Iterator[Command]:
+    """Give every command of our programs in a page."""
+    prose = FENCED.sub("", page.read_text("utf-8"))
+    shown = [*blocks(page, *SHELL), *INDENTED.findall(prose)]
+    for line in "\n".join(shown).replace("\\\n", " ").splitlines():
+        yield from (Command(words) for words in _programs(_without_remark(line)))
+    for span in INLINE.findall(INDENTED.sub("", prose)):
+        if span.startswith(tuple(f"{program} " for program in PROGRAMS)):
+            yield from (Command(words, in_a_sentence=True) for words in _programs(span))
+
+
+def _without_remark(line: str) -> str:
+    """Cut what a line says about its command, after a # or after a wide gap."""
+    return re.split(r"\s{2,}|\s#", BEFORE.sub("", line).strip(), maxsplit=1)[0]
+
+
+def _programs(line: str) -> Iterator[tuple[str, ...]]:
+    """Split a line of the shell into the commands in it that are of our programs."""
+    if not line.startswith((*PROGRAMS, "cd ")):
+        return
+    command: list[str] = []
+    for word in (*_words(line), ";"):
+        if not OPERATORS.issuperset(word):
+            command.append(word)
+            continue
+        if command and command[0] in PROGRAMS:
+            yield tuple(command)
+        command = []
+
+
+def _words(line: str) -> list[str]:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    return list(lexer)
