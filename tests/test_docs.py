@@ -19,6 +19,7 @@ from llmbench import scenario_file
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.cli import build_parser, main
 from llmbench.dispatch import Dispatch
+from llmbench.errors import ScenarioError
 from llmbench.loads.closed import Closed
 from llmbench.request import Request
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
@@ -134,7 +135,7 @@ def test_a_command_that_would_not_be_taken_is_found(command: str) -> None:
 def test_an_override_of_a_key_that_is_not_there_is_found(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(SIMULATED)
-    with pytest.raises(scenario_file.ScenarioError, match="did you mean 'rate'"):
+    with pytest.raises(ScenarioError, match="did you mean 'rate'"):
         Checked({"mine.yaml": path}).llmbench(["run", "mine.yaml", "--set", "load.rat=8"])
 
 

@@ -71,7 +71,7 @@ def test_the_example_is_listed_once_it_is_installed(installed: Path) -> None:
 
 def test_the_schema_knows_the_options_of_the_example(installed: Path) -> None:
     definitions = json.loads(run(installed, "schema").stdout)["$defs"]
-    assert "page_tokens" in definitions["generate-batch-backend"]["properties"]
+    assert "step_tokens" in definitions["generate-batch-backend"]["properties"]
 
 
 def test_the_scenario_of_the_example_is_valid(installed: Path) -> None:
@@ -80,20 +80,22 @@ def test_the_scenario_of_the_example_is_valid(installed: Path) -> None:
     assert max(planned.stdout.split()) == "generate-batch-r3"
 
 
+@pytest.mark.slow
 def test_the_example_gives_the_very_answers_of_our_engine(records: pd.DataFrame) -> None:
     answers = {
-        case: {row.request_id: list(row.output_ids) for row in rows.itertuples()}
+        case: {row["request_id"]: list(row["output_ids"]) for _, row in rows.iterrows()}
         for case, rows in records.groupby("case")
     }
     assert len(answers["eager"]) == 10
     assert answers["generate-batch"] == answers["eager"]
 
 
+@pytest.mark.slow
 def test_the_example_stamps_every_token_after_its_request_was_sent(records: pd.DataFrame) -> None:
-    for row in records[records.case == "generate-batch"].itertuples():
-        moments = [row.due, row.sent, row.started, *row.token_times]
+    for _, row in records[records.case == "generate-batch"].iterrows():
+        moments = [row["due"], row["sent"], row["started"], *row["token_times"]]
         assert moments == sorted(moments)
-        assert len(row.token_times) == len(row.output_ids) == row.max_new_tokens
+        assert len(row["token_times"]) == len(row["output_ids"]) == row["max_new_tokens"]
 
 
 @pytest.mark.parametrize(

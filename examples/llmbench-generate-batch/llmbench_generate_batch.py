@@ -30,6 +30,7 @@ from llmbench.record import Record
 if TYPE_CHECKING:
     from llmbench.models.loading import TorchModel
 
+PAGE_TOKENS = 256  # of a page of the cache: transformers' default, under two names as it changed
 WARMUP_ROUNDS = 3
 WARMUP_TOKENS = 8
 PATIENCE_SECONDS = 0.01
@@ -40,9 +41,8 @@ class GenerateBatch:
     """PyTorch with the continuous batching and the paged cache of transformers' generate_batch."""
 
     class Options(plugins.Options):
-        """``{kind: generate-batch, page_tokens: 256}``."""
+        """``{kind: generate-batch, step_tokens: 2048}``."""
 
-        page_tokens: int = Field(default=256, ge=4, description="tokens of a page of the cache")
         step_tokens: int = Field(
             default=2048, ge=1, description="of a step at the most; longer prompts take several"
         )
@@ -72,7 +72,7 @@ class GenerateBatch:
         _check_length(context.demand, model.context_length)
         context.on_stage("warming up")
         began = time.monotonic()
-        with model.module.continuous_batching_context_manager(
+        with model.module.continuous_batching_context_manager(  # type: ignore[operator]
             generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
             continuous_batching_config=self._sizes(context),
         ) as manager:
@@ -85,9 +85,8 @@ class GenerateBatch:
         from transformers import ContinuousBatchingConfig  # noqa: PLC0415 (imports torch)
 
         slots = context.engine.slots
-        pages = ceil(context.demand.longest_sequence / self.options.page_tokens)
+        pages = ceil(context.demand.longest_sequence / PAGE_TOKENS)
         return ContinuousBatchingConfig(
-            page_size=self.options.page_tokens,
             num_blocks=2 * slots * pages,  # its scheduler admits nobody to a cache nearly full
             max_batch_tokens=self.options.step_tokens,
             max_requests_per_batch=slots,
