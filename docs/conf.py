@@ -20,3 +20,5 @@ highlight_language = "none"  # most blocks are commands and what they print
 html_theme = "furo"
 html_title = f"llmbench {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]

@@ -31,6 +31,7 @@ def small(tmp_path: Path) -> Path:
     (source.parent / "llmbench").mkdir()
     (source.parent / "llmbench" / "__init__.py").write_text('__version__ = "1.0"\n')
     shutil.copy(DOCS / "conf.py", source)
+    shutil.copytree(DOCS / "_static", source / "_static")
     (source / "index.md").write_text("# Index\n\n```{toctree}\nlisted\n```\n")
     (source / "listed.md").write_text("# Listed\n\n[index](index.md)\n")
     return source
