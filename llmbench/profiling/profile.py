@@ -18,6 +18,7 @@ from typing import Any
 from llmbench import __version__, store
 from llmbench.caveats import Caveat
 from llmbench.errors import InputError
+from llmbench.files import atomic_write
 from llmbench.profiling.analysis import Breakdown, KernelUse
 from llmbench.run import Failure
 
@@ -144,7 +145,7 @@ def _write(profile: Profile) -> None:
     told = asdict(profile)
     del told["folder"]
     text = json.dumps({**HEADER, "llmbench": __version__, **told}, indent=1, ensure_ascii=False)
-    store.atomic_write(profile.folder / FILE, text)
+    atomic_write(profile.folder / FILE, text)
 
 
 def is_profile(folder: Path) -> bool:
