@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ask, needs_browser, show, wait
+from browsing import ask, console, needs_browser, show, wait
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from llmbench import report
+from llmbench.comparison import compare
+from llmbench.report.comparison_page import write_comparison
+from llmbench.store import RunSet
 
 pytestmark = needs_browser
 
@@ -77,6 +80,16 @@ def test_axe_finds_nothing_in_an_empty_page(
     report.write(stored, tmp_path / "page.html")
     show(browser, tmp_path / "page.html")
     assert violations(browser, axe) == []
+
+
+def test_axe_finds_nothing_in_a_comparison(
+    browser: Chrome, sample: RunSet, tmp_path: Path, axe: str
+) -> None:
+    write_comparison([compare(sample, sample)], tmp_path / "page.html")
+    console(browser)
+    show(browser, tmp_path / "page.html")
+    assert violations(browser, axe) == []
+    assert console(browser) == []
 
 
 def test_tab_reaches_everything_in_the_order_of_the_page(browser: Chrome, page: Path) -> None:
