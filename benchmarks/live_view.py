@@ -1,0 +1,125 @@
+"""What it costs to show how a run goes on: in the worker, and in the process that shows it.
+
+    python benchmarks/live_view.py            # about two minutes
+
+1. Processor time of the parent while a simulated server answers in real time, with nothing shown,
+   with plain lines, and with the screen (on a terminal of its own).
+2. What a worker does for it: time a request, and time an event, of which there are five a second
+   at most.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from llmbench import campaign, scenario_file
+from llmbench.cli.progress import Lines, Silence
+from llmbench.cli.screen import Screen
+from llmbench.collectors.glance import Glance
+from llmbench.dispatch import Dispatch, Outcome
+from llmbench.loads.schedule import Scheduled
+from llmbench.request import Request
+from llmbench.stopping import Stop
+from llmbench.worker import Events
+
+SCENARIO = """\
+name: watched
+model: random:tiny
+workload: {kind: synthetic, prompt_tokens: 8, output_tokens: {uniform: [8, 40]}}
+load: {kind: poisson, rate: 20/s}
+requests: 600
+collect: []
+backends: [{kind: fake, prefill: 2 ms, per_token: 4 ms, clock: real}]
+"""
+TOKENS, LATEST, EVENTS = 64, 8, 300
+
+
+@contextmanager
+def screen() -> Iterator[Screen]:
+    """A screen on a terminal that somebody reads."""
+    reader, writer = pty.openpty()
+
+    def read() -> None:
+        try:
+            while os.read(reader, 65_536):
+                pass
+        except OSError:  # the end of a terminal
+            os.close(reader)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    with (
+        os.fdopen(writer, "w", encoding="utf-8") as terminal,
+        Screen(Console(file=terminal, force_terminal=True), Glance()) as shown,
+    ):
+        yield shown
+    reading.join()
+
+
+def share_of_a_core(observer: Any, folder: Path) -> float:
+    """Measure a run and give the parent's processor time in percent of the time it took."""
+    path = folder / "watched.yaml"
+    path.write_text(SCENARIO, "utf-8")
+    run_set = campaign.begin(scenario_file.load(path), folder / "results")
+    observer.began(run_set.plan[0], 1, 1)
+    busy, began = time.process_time(), time.monotonic()
+    campaign.run_one(run_set.folder, run_set.plan[0], observer)
+    return 100 * (time.process_time() - busy) / (time.monotonic() - began)
+
+
+def parent() -> dict[str, float]:
+    found = {}
+    for name, shown in (
+        ("silence", Silence()),
+        ("lines", Lines(io.StringIO())),
+        ("screen", screen()),
+    ):
+        with tempfile.TemporaryDirectory() as folder, shown as observer:
+            found[name] = share_of_a_core(observer, Path(folder))
+    return found
+
+
+def worker() -> dict[str, float]:
+    requests = LATEST * EVENTS
+    asked = (Request(number, (1,) * 16, TOKENS) for number in count())
+    dispatch = Dispatch(asked, Scheduled(np.zeros(requests)), Stop(requests=requests))
+    dispatch.take_due(0.0)
+    times = [place / 100 for place in range(TOKENS)]
+    outcome = Outcome(first_token=times[0], token_times=times, tokens=TOKENS)
+    a_request, an_event = [], []
+    for first in range(0, requests, LATEST):
+        began = time.perf_counter()
+        for number in range(first, first + LATEST):
+            dispatch.finish(number, 1.0, outcome)
+        a_request.append((time.perf_counter() - began) / LATEST)
+        events = Events(io.StringIO())
+        began = time.perf_counter()
+        events.progress(dispatch)
+        an_event.append(time.perf_counter() - began)
+    return {
+        "finish_us_per_request": 1e6 * float(np.median(a_request)),
+        "event_us": 1e6 * float(np.median(an_event)),
+    }
+
+
+def main() -> None:
+    found = {"parent_percent_of_a_core": parent(), "worker": worker()}
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
