@@ -20,7 +20,7 @@ __all__ = ["Glance"]
 READ_SECONDS = 1.0
 SHOWN: dict[str, Callable[[float], str]] = {
     "busy_percent": "{:.0f} %".format,
-    "power_watts": "{:.0f} W".format,
+    "power_average_watts": "{:.0f} W".format,
     "memory_used_bytes": format_bytes,
 }
 
@@ -49,11 +49,15 @@ class Glance:
 
 
 def _gpus() -> tuple[Any, list[Device]]:
+    """Open what can be read; of the rest the run's own collector says why it cannot."""
     try:
         nvml = open_nvml()
-    except Missing:  # the run's own collector says why
+    except Missing:
         return None, []
-    return nvml, visible_devices(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    try:
+        return nvml, visible_devices(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    except nvml.NVMLError:  # a card that is lost has no handle
+        return None, []
 
 
 def _readings(nvml: Any, device: Device) -> Iterator[str]:

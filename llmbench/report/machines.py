@@ -8,8 +8,10 @@ from typing import Any
 from llmbench.comparability import hardware_of
 from llmbench.report.cells import MISSING, Cell, Column, Table, missing
 from llmbench.report.side_by_side import Side
+from llmbench.roofline import Roof
 from llmbench.run import Run
-from llmbench.units import format_bytes, format_number
+from llmbench.units import format_bytes, format_number, format_scaled
+from llmbench.utilisation import roof_of
 
 __all__ = ["FACTS", "how_many", "machines"]
 
@@ -64,6 +66,20 @@ def _watts(gpu: dict[str, Any]) -> str | None:
     return None if watts is None else f"{format_number(watts)} W"
 
 
+def _peak(told: Callable[[Roof], str]) -> Callable[[Run], str | None]:
+    """Say something of what a machine was measured to do at the most."""
+
+    def look(run: Run) -> str | None:
+        roof = roof_of(run.account)
+        return roof and told(roof)
+
+    return look
+
+
+def _flops(roof: Roof) -> str:
+    return f"{format_scaled(roof.flops_per_second, 'FLOP/s')} in {roof.precision}"
+
+
 # a row of the table each: its label, and what is told of a run (None: it does not say)
 FACTS: dict[str, Callable[[Run], Any]] = {
     "processor": _at("cpu", "model"),
@@ -74,6 +90,8 @@ FACTS: dict[str, Callable[[Run], Any]] = {
     "GPU memory": _gpus(_gpu_bytes),
     "GPU driver": _gpus(lambda gpu: gpu.get("driver")),
     "GPU power limit": _gpus(_watts),
+    "memory bandwidth, measured": _peak(lambda roof: format_scaled(roof.bytes_per_second, "B/s")),
+    "matrix products, measured": _peak(_flops),
     "kernel": _at("system", "kernel"),
     "llmbench": _at("llmbench"),
     "commit of the working directory": _commit,

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from llmbench.comparability import differences, forbids
-from llmbench.comparison import matched, values_of
+from llmbench.comparability import differences, energy_allowance, forbids
+from llmbench.comparison import is_energy, matched, values_of
+from llmbench.energy import Unusable
 from llmbench.metrics import METRICS
 from llmbench.report.by_case import DAGGER
 from llmbench.report.cells import (
@@ -30,8 +31,10 @@ from llmbench.store import RunSet
 from llmbench.units import format_number
 from llmbench.verdicts import change_of
 
-__all__ = ["Quantity", "Side", "charts", "figures", "quantities", "sides"]
+__all__ = ["QUANTITIES", "Quantity", "Side", "charts", "figures", "sides"]
 
+ALLOWED = ", devices ± "
+METERS = "Energies on two devices may be told so far apart (devices ±) and be the same."
 CHARTED = ("output_tokens_per_second", "ttft_seconds_p50", "tpot_seconds_p50")
 SHOWN = (
     "output_tokens_per_second", "requests_per_second", "ttft_seconds_p50", "ttft_seconds_p99",
@@ -74,8 +77,8 @@ class Quantity:
         return estimate([self.of(value) for value in found.values], found.reason)
 
 
-# what is had for a joule or for money; each stands where its metric exists
-EFFICIENCY = (
+QUANTITIES = (
+    *map(Quantity.plain, SHOWN),
     Quantity(
         "energy_joules_per_output_token", "output tokens per joule", "tokens/J", "higher", 1.0
     ),
@@ -84,11 +87,6 @@ EFFICIENCY = (
         1e6,
     ),
 )  # fmt: skip
-
-
-def quantities() -> list[Quantity]:
-    """List what sides are compared in."""
-    return [*map(Quantity.plain, SHOWN), *(q for q in EFFICIENCY if q.metric in METRICS)]
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def figures(compared: Sequence[Side]) -> Table:
     found = [
         _row(case, quantity, compared)
         for case in baseline.cases.values()
-        for quantity in quantities()
+        for quantity in QUANTITIES
     ]
     rows = tuple(row for row in found if any(cell.value is not None for cell in row))
     note = (
@@ -139,7 +137,10 @@ def figures(compared: Sequence[Side]) -> Table:
         "baseline, with its 95 % interval by ranks, from 4 processes a side on."
     )
     marked = any(cell.text.endswith(UNSUPPORTED) for row in rows for cell in row)
-    notes = (note, *([DAGGER] if marked else []), *_why_no_ratio(rows))
+    apart = any(ALLOWED in cell.detail for row in rows for cell in row)
+    notes = (
+        note, *([DAGGER] if marked else []), *([METERS] if apart else []), *_why_no_ratio(rows),
+    )  # fmt: skip
     return Table("Side by side", columns, rows, " ".join(notes))
 
 
@@ -197,11 +198,16 @@ def _ratio(case: CaseResults, other: CaseResults, quantity: Quantity) -> Cell:
     why_not = forbids(differences(case.runs, other.runs)) or why or why_too
     if why_not:
         return missing(why_not)
+    try:
+        allowed = energy_allowance(case.runs, other.runs) if is_energy(quantity.metric) else 0.0
+    except Unusable as why_unlike:
+        return missing(str(why_unlike))
     change = change_of(ours, theirs)
-    told = f"× {format_number(change.ratio)}"
-    if not 0 < change.low <= change.high < math.inf:
-        return Cell(told, change.ratio, "no interval")
-    return Cell(told, change.ratio, f"{format_number(change.low)} – {format_number(change.high)}")
+    interval = "no interval"
+    if 0 < change.low <= change.high < math.inf:
+        interval = f"{format_number(change.low)} – {format_number(change.high)}"
+    beside = f"{ALLOWED}{100 * allowed:.0f} %" if allowed else ""
+    return Cell(f"× {format_number(change.ratio)}", change.ratio, f"{interval}{beside}")
 
 
 # -- the charts ------------------------------------------------------------------------------------
@@ -209,7 +215,7 @@ def _ratio(case: CaseResults, other: CaseResults, quantity: Quantity) -> Cell:
 
 def charts(compared: Sequence[Side]) -> list[Chart]:
     """Draw a few quantities of all sides, a bar a side and case; those that some side has."""
-    wanted = [q for q in quantities() if q.metric in CHARTED or q.numerator is not None]
+    wanted = [q for q in QUANTITIES if q.metric in CHARTED or q.numerator is not None]
     return [chart for quantity in wanted if not (chart := _chart(compared, quantity)).empty]
 
 

@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
-from typing import Any
 
 import psutil
 import pytest
+from standin import MakeStandin, StandinGpu, StandinInstance
 
-from llmbench.collectors import glance
 from llmbench.collectors.glance import Glance
-from llmbench.collectors.gpu_devices import Device
-
-
-class NVMLError(Exception):
-    pass
-
-
-class Nvml:
-    """Answers for a card that keeps its power to itself."""
-
-    NVMLError = NVMLError
-
-    def nvmlDeviceGetUtilizationRates(self, _: Any) -> Any:  # noqa: N802 (NVML's names)
-        return SimpleNamespace(gpu=93)
-
-    def nvmlDeviceGetMemoryInfo(self, _: Any) -> Any:  # noqa: N802
-        return SimpleNamespace(used=2**30)
-
-    def nvmlDeviceGetPowerUsage(self, _: Any) -> float:  # noqa: N802
-        raise NVMLError("Not Supported")
 
 
 def test_there_is_nothing_to_say_before_a_second_has_passed() -> None:
@@ -45,21 +23,42 @@ def test_it_reads_this_machine_once_a_second() -> None:
     assert str(told) == first
 
 
-def test_cards_say_what_they_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    cards = [Device(0, None, "GPU-0", "Card")]
-    monkeypatch.setattr(glance, "_gpus", lambda: (Nvml(), cards))
+def told() -> str:
+    """Give what a glance says after a second."""
+    moments = iter([0.0, 1.0, 1.0])
+    return str(Glance(now=lambda: next(moments)))
+
+
+def test_cards_say_what_they_tell(standin: MakeStandin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "cpu_percent", lambda: 12.0)
+    driver = standin([StandinGpu([(0, 312)]), StandinGpu(uuid="GPU-b", busy_percent=3)])
+    driver.advance(5.0)
+    assert told() == "CPU 12 %; GPU 0 87 %, 1.00 GiB, 312 W; GPU 1 3 %, 1.00 GiB, 60 W"
+
+
+def test_cards_that_the_runs_cannot_use_are_left_out(
+    standin: MakeStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    standin([StandinGpu(), StandinGpu(uuid="GPU-b", busy_percent=3)])
+    assert "; GPU 0 3 %" in told()
+    assert "GPU 1" not in told()
+
+
+def test_power_of_a_card_is_not_that_of_its_instance(standin: MakeStandin) -> None:
+    split = StandinGpu(mig=True, instances=[StandinInstance("MIG-a")])
+    standin([split])
+    assert " W" not in told()
+
+
+def test_a_card_that_tells_nothing_any_more_says_so(standin: MakeStandin) -> None:
+    driver = standin([StandinGpu(lost_from=1.0)])
     moments = iter([0.0, 1.0, 1.0])
-    assert str(Glance(now=lambda: next(moments))) == "CPU 12 %; GPU 0 93 %, 1.00 GiB"
+    glance = Glance(now=lambda: next(moments))
+    driver.advance(2.0)
+    assert str(glance).endswith("; GPU 0 tells nothing")
 
 
-def test_power_of_a_card_is_not_that_of_its_instance(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Telling(Nvml):
-        def nvmlDeviceGetPowerUsage(self, _: Any) -> float:  # noqa: N802
-            return 312_000.0
-
-    devices = [Device(i, None, f"GPU-{i}", "Card", is_instance=bool(i)) for i in range(2)]
-    monkeypatch.setattr(glance, "_gpus", lambda: (Telling(), devices))
-    moments = iter([0.0, 1.0, 1.0])
-    told = str(Glance(now=lambda: next(moments)))
-    assert told.endswith("; GPU 0 93 %, 1.00 GiB, 312 W; GPU 1 93 %, 1.00 GiB")
+def test_a_card_that_is_lost_already_is_not_waited_for(standin: MakeStandin) -> None:
+    standin([StandinGpu(lost_from=-1.0)])
+    assert "GPU" not in told()

@@ -33,6 +33,7 @@ def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
             case, case, "fake", place + 1, {}, more.get("spec", SPEC), "2026-01-01T00:00:00+00:00",
             summary={name: (values[place], 700) for name, values in metrics.items()},
             environment=more.get("environment", {}), facts=more.get("facts", {}),
+            account=more.get("account", {}),
         )
         for case, metrics in cases.items()
         for place in range(len(next(iter(metrics.values()))))
@@ -126,11 +127,28 @@ def test_prices_give_tokens_for_money() -> None:
     ]
 
 
+def metered(folder: str, joules: float, uuid: str, method: str = "nvml-counter") -> RunSet:
+    """Make a run set whose energy was measured by a method on a device."""
+    facts = {"energy": {"gpu0": {"method": method, "uuid": uuid}}}
+    return run_set(folder, {"x": {ENERGY: (joules,) * 4}}, facts=facts)
+
+
 def test_energy_gives_tokens_a_joule() -> None:
-    low: Values = {ENERGY: (0.25,) * 4}
-    high: Values = {ENERGY: (0.5,) * 4}
-    table = figures(sides([run_set("a", {"x": low}), run_set("b", {"x": high})]))
+    table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-1")]))
     assert texts(table) == [["x", "output tokens per joule", "4.00", "2.00", "× 0.500"]]
+    assert table.rows[0][4].detail == "0.500 – 0.500"
+
+
+def test_energies_of_two_cards_are_known_no_better_than_their_gains() -> None:
+    table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-2")]))
+    assert table.rows[0][4].detail == "0.500 – 0.500, devices ± 10 %"
+    assert "Energies on two devices may be told so far apart" in table.note
+
+
+def test_energies_that_were_measured_in_two_ways_have_no_ratio() -> None:
+    table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "", "rapl")]))
+    assert texts(table)[0][3:] == ["2.00", "—"]
+    assert "energy was measured by nvml-counter and by rapl" in table.note
 
 
 def test_nothing_is_had_for_nothing() -> None:
@@ -255,3 +273,18 @@ def test_a_side_of_several_kinds_of_machines_is_named() -> None:
 def test_runs_that_tell_nothing_say_so() -> None:
     table = held({}, {})
     assert (table.rows, table.note) == ((), "The runs do not tell of their machines.")
+
+
+ROOF = {
+    "hardware": "Card", "device": "cuda", "precision": "bfloat16", "threads": None, "torch": "2.13",
+    "bytes_per_second": 3.0e12, "flops_per_second": 7.0e14, "other_load_percent": 0.0,
+    "measured_at": "2026-01-01T00:00:00+00:00",
+}  # fmt: skip
+
+
+def test_measured_peaks_are_told() -> None:
+    compared = sides([run_set("a", {"x": SLOW}), run_set("b", {"x": SLOW}, account={"roof": ROOF})])
+    assert texts(machines(compared)) == [
+        ["memory bandwidth, measured", "—", "3.00 TB/s"],
+        ["matrix products, measured", "—", "700 TFLOP/s in bfloat16"],
+    ]
