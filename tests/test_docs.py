@@ -34,7 +34,7 @@ workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
 load: {kind: poisson, rate: 4/s}
 requests: 10
 collect: [cpu]
-backends: [fake]
+backends: [{kind: fake, name: eager}]
 """
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 NOXFILE = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))

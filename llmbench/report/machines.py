@@ -71,7 +71,7 @@ def _peak(told: Callable[[Roof], str]) -> Callable[[Run], str | None]:
 
     def look(run: Run) -> str | None:
         roof = roof_of(run.account)
-        return roof and told(roof)
+        return None if roof is None else told(roof)
 
     return look
 
