@@ -27,7 +27,8 @@ backends: [{kind: fake, prefill: 10 ms}]
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> pytest.Pytester:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # pytest-benchmark is off in workers
     (pytester.path / "scenarios").mkdir()
     (pytester.path / "scenarios" / "simulated.yaml").write_text(SCENARIO)
     (pytester.path / "scenarios" / "other.yaml").write_text("settings: {a: 1}\n")
