@@ -1,0 +1,90 @@
+"""How often the gate calls real delays: processes with slower steps, in turn with others.
+
+    python benchmarks/real_delays.py --out results/delays --rounds 24
+    python benchmarks/real_delays.py --out results/delays --rounds 24 --tolerance 0.02
+
+Each round measures the scenario's first case once without a delay and once with each; what the
+folder holds is not measured again. The gate's screen and confirmation then judge the pairs, begun
+at each round in turn: as many nights as rounds, which share their processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench import gate, scenario_file
+from llmbench.campaign import Installation
+from llmbench.cli.progress import Silence
+from llmbench.gate import Live
+from llmbench.metrics import summarise
+from llmbench.verdicts import STAGES, change_of, in_blocks, is_suspect, look_again
+
+DELAYS = (0.0, 0.05, 0.10)
+SCREEN, CONFIRM = 4, 8
+LATENCIES = ("ttft_seconds_p50", "tpot_seconds_p50", "e2e_seconds_p50")
+
+Floats = NDArray[np.float64]
+
+
+def measured(given: argparse.Namespace) -> dict[float, Live]:
+    """Measure what the folder lacks, each round in another order."""
+    source = scenario_file.load(given.scenario, given.set)
+    sides = {
+        delay: gate.live(source, given.out / f"{delay:g}", Installation(flags=(), slowdown=delay))
+        for delay in DELAYS
+    }
+    for number in range(1, given.rounds + 1):
+        turn = number % len(DELAYS)
+        for delay in (*DELAYS[turn:], *DELAYS[:turn])[:: 1 if number % 2 else -1]:
+            sides[delay].measure(source.cases[0], number, Silence())
+    return sides
+
+
+def values(side: Live, metric: str, rounds: int) -> Floats:
+    """Give a metric of each process, in the order of rounds."""
+    runs = sorted((r for r in side.run_set.runs if not r.failure), key=lambda run: run.repeat)
+    return np.array([summarise(run)[metric].value for run in runs if run.repeat <= rounds])
+
+
+def is_called(baseline: list[float], candidate: list[float], tolerance: float) -> bool:
+    """Screen the first pairs and confirm by those that follow, as far as there are any."""
+    if not is_suspect(baseline[:SCREEN], candidate[:SCREEN], "lower", tolerance):
+        return False
+    for stage in range(1, STAGES + 1):
+        seen = slice(SCREEN, SCREEN + stage * CONFIRM)
+        found, _ = look_again(in_blocks(baseline[seen], candidate[seen]), "lower", tolerance)
+        if found != "open":
+            return found == "confirmed"
+    return False
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scenario", type=Path, default=Path("scenarios/gate.yaml"))
+    parser.add_argument("--set", action="append", default=['backends=["eager"]', "requests=64"])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--tolerance", type=float, default=0.05)
+    given = parser.parse_args()
+    sides = measured(given)
+    print("| metric | delay | change | called |\n|---|---|---|---|")
+    for metric in LATENCIES:
+        found = {delay: values(side, metric, given.rounds) for delay, side in sides.items()}
+        for delay in DELAYS[1:]:
+            turns = [
+                (np.roll(found[0.0], -n), np.roll(found[delay], -n)) for n in range(given.rounds)
+            ]
+            calls = [is_called(a.tolist(), b.tolist(), given.tolerance) for a, b in turns]
+            change = change_of(found[0.0].tolist(), found[delay].tolist())
+            print(f"| {metric} | {delay:.0%} | {change} | {sum(calls)} of {len(calls)} |")
+
+
+if __name__ == "__main__":
+    main()
