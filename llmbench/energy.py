@@ -26,8 +26,8 @@ LEAST_COVERED = 0.8
 AGREES_WITHIN, DISAGREES_BEYOND = 0.05, 0.10
 FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of a power that is integrated; times the usual gap
 
-# By which share all that a method tells of a device may be off (Yang et al., SC 2024: steady-state
-# errors of -6 % to +11 % over twelve cards); None: not known.
+# By which share all that a method tells of a device may be off (results published with Yang et al.,
+# SC 2024: steady-state errors of GeForce 10 and later and of A100); None: not known.
 GAINS: dict[str, tuple[float, float] | None] = {"nvml-counter": (-0.06, 0.11), "rapl": None}
 
 Floats = NDArray[np.float64]
