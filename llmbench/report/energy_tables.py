@@ -36,7 +36,9 @@ def energy(results: Results) -> Table:
         metric_column("energy_cost_per_million_output_tokens", "electricity per 1M tokens"),
         metric_column("carbon_grams_per_million_output_tokens", "g CO2 per 1M tokens"),
     ]
-    return by_case("Energy", results.measured, columns, (ALLOCATED, INTERVALS))
+    is_known = any(case.energy_parts for case in results.measured)
+    notes = (ALLOCATED, INTERVALS) if is_known else ()
+    return by_case("Energy", results.measured, columns, notes)
 
 
 def _method(case: CaseResults) -> Cell:
