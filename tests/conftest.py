@@ -54,7 +54,7 @@ def standin(
     ) -> Standin:
         made = Standin(standin_library.without(missing), tmp_path / "nvml.txt", devices, **others)
         monkeypatch.setenv("STANDIN_NVML", str(made.config))
-        monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(made.library / SONAME)))
+        monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(made.folder / SONAME)))
         monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
         return made
 

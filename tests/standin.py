@@ -167,7 +167,7 @@ def compiler() -> str | None:
 class Standin:
     """A driver with these cards, without the ``missing`` functions; see the module's text."""
 
-    library: Path
+    folder: Path  # that has the library
     config: Path
     devices: Sequence[StandinGpu]
     driver: str = "580.65.06"
@@ -176,7 +176,7 @@ class Standin:
     _now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.loaded = ctypes.CDLL(str(self.library / SONAME))
+        self.loaded = ctypes.CDLL(str(self.folder / SONAME))
         self.loaded.standin_set_now.argtypes = [ctypes.c_double]
         self.apply()
         self.advance(0.0)
@@ -208,7 +208,7 @@ class Standin:
         self.origin = time.monotonic()
         self.apply()
         before = os.environ.get("LD_LIBRARY_PATH")
-        folders = os.pathsep.join([str(self.library), *([before] if before else [])])
+        folders = os.pathsep.join([str(self.folder), *([before] if before else [])])
         return {"LD_LIBRARY_PATH": folders, "STANDIN_NVML": str(self.config)}
 
     def true_joules(self, device: int, begin: float, end: float) -> float:
