@@ -26,7 +26,7 @@ ALLOCATED = (
 def energy(results: Results) -> Table:
     """What a case takes, a row a case, with the reasons where that is not known."""
     columns: list[tuple[Column, CellOf]] = [
-        (Column("measured by", "the counters that are added up", numeric=False), _method),
+        (Column("counters", "those that are added up", numeric=False), _method),
         metric_column("energy_joules_per_output_token", "J per output token"),
         metric_column("energy_joules_per_total_token", "J per token"),
         metric_column("energy_joules_per_request", "J per request"),
