@@ -2,11 +2,13 @@
 
     python benchmarks/engine_overhead.py                 # random:smollm2-135m, about three minutes
     python benchmarks/engine_overhead.py --model random:tiny --json
+    env $(python tests/standin.py build/standin) python benchmarks/engine_overhead.py --only collectors
 
 1. The engine's loop against a bare decode loop on the same runner, interleaved.
 2. The engine alone, on a runner that does nothing, at 1, 16 and 64 slots.
-3. The bare loop with the collectors' process beside it against without, interleaved, and the
-   processor time that this process takes.
+3. The bare loop with the collectors' process (cpu, gpu, energy) beside it against without,
+   interleaved, and the processor time that this process takes. What it reads is what there is: on a
+   machine without a card, the stand-in of the tests (as above) has it read one.
 """
 
 from __future__ import annotations
@@ -155,14 +157,14 @@ def engine_alone(slots: int, tokens: int = 2_000) -> dict[str, Any]:
 def collectors() -> list[Any]:
     spec = {
         "name": "overhead", "model": "random:tiny", "workload": "synthetic", "load": "closed",
-        "backends": ["fake"], "requests": 1,
+        "backends": ["fake"], "requests": 1, "collect": ["cpu", "gpu", "energy"],
     }  # fmt: skip
     chosen: list[Any] = Scenario.model_validate(spec).collect
     return chosen
 
 
 def with_collectors_against_without(source: str, tokens: int, pairs: int) -> dict[str, Any]:
-    chosen, spent = collectors(), []
+    chosen, spent, read = collectors(), [], []
     with torch.inference_mode():
         runner = real_runner(source, 1)
         bare_loop(runner, 1, tokens)
@@ -171,14 +173,40 @@ def with_collectors_against_without(source: str, tokens: int, pairs: int) -> dic
             with watch(chosen, os.getpid()) as watched:
                 seconds = bare_loop(runner, 1, tokens)
             spent.append(watched.facts["sampler"]["cpu_percent_of_a_core"])
+            read.append(sum(series.available for series in watched.absolute))
             return seconds
 
         ratios = alternated(lambda: bare_loop(runner, 1, tokens), watched_loop, pairs)
+    spent_percent = statistics.median(spent)
     return {
-        "sampler_cpu_percent_of_a_core": statistics.median(spent),
+        "quantities": read[-1],
+        "sampler_cpu_percent_of_a_core": spent_percent,
+        "sampler_cpu_percent_of_the_machine": spent_percent / (os.cpu_count() or 1),
         "on_over_off_median": statistics.median(ratios),
         "on_over_off": ratios,
     }
+
+
+def engine_rows(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    shape = (arguments.tokens, arguments.pairs)
+    return {
+        f"engine against bare loop, {source}": [
+            engine_against_bare(source, slots, *shape) for slots in counts
+        ]
+        for source, counts in ((arguments.model, (1, 4)), ("random:tiny", (1, 16, 64)))
+    }
+
+
+def alone_rows(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:  # noqa: ARG001
+    return {"engine alone": [engine_alone(slots) for slots in (1, 16, 64)]}
+
+
+def collector_rows(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    found = with_collectors_against_without(arguments.model, arguments.tokens, arguments.pairs)
+    return {"collectors on against off": [found]}
+
+
+PARTS = {"engine": engine_rows, "alone": alone_rows, "collectors": collector_rows}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -205,18 +233,14 @@ def main() -> None:
     parser.add_argument("--model", default="random:smollm2-135m")
     parser.add_argument("--tokens", type=int, default=64, help="tokens a request")
     parser.add_argument("--pairs", type=int, default=6, help="interleaved pairs for each ratio")
+    parser.add_argument("--only", choices=PARTS, help="one of the three parts")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    shape = (arguments.tokens, arguments.pairs)
     found = {
-        f"engine against bare loop, {arguments.model}": [
-            engine_against_bare(arguments.model, slots, *shape) for slots in (1, 4)
-        ],
-        "engine against bare loop, random:tiny": [
-            engine_against_bare("random:tiny", slots, *shape) for slots in (1, 16, 64)
-        ],
-        "engine alone": [engine_alone(slots) for slots in (1, 16, 64)],
-        "collectors on against off": [with_collectors_against_without(arguments.model, *shape)],
+        title: rows
+        for part, measure in PARTS.items()
+        if arguments.only in (None, part)
+        for title, rows in measure(arguments).items()
     }
     print(json.dumps(found, indent=1)) if arguments.json else show(found)
 

@@ -4,7 +4,9 @@
     python benchmarks/roofline.py --device cuda --json
 
 The engine serves requests on a runner whose decode steps are the copy that roofs are measured by,
-and a model's facts that say so. Records, steps and shares are computed as for any run.
+and a model's facts that say so. Records, steps and shares are computed as for any run, and held
+against two roofs: the one that any run would measure, seconds before, and what these same copies
+moved by a clock around each. The second holds whatever else a shared host does meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -37,15 +39,24 @@ class Copying:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.source, self.target = roof.copy_of(device)
+        self.seconds: list[float] = []
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (nothing is done)
         return 1
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        self.target.copy_(self.source)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        self.seconds.append(roof.seconds_of(self._copy, self.device))
         return [[1]] * len(slots)
+
+    def _copy(self) -> None:
+        self.target.copy_(self.source)
+
+    def bytes_per_second(self, observed: Observed) -> float:
+        """What the copies inside the steady window moved in the time that they took themselves."""
+        begin, end = observed.window or (0.0, np.inf)
+        times = np.array(observed.good["token_times"][0].as_py()[1:])  # a copy for each
+        inside = (times >= begin) & (times < end)
+        return roof.moved(self.source) / float(np.mean(np.array(self.seconds)[inside]))
 
     @property
     def facts(self) -> ModelFacts:
@@ -72,15 +83,16 @@ def share_of(runner: Copying, measured: Roof, seconds: float) -> dict[str, float
     with frozen_garbage(), torch.inference_mode():
         records = records_table(Engine(runner, MonotonicClock(), slots=2).serve(dispatch))
     observed = Observed(records)
+    own = replace(measured, bytes_per_second=runner.bytes_per_second(observed))
+    mbu, made = _mbu(runner, own, observed)
+    before, _ = _mbu(runner, measured, observed)
+    return {"mbu": mbu, "mbu_of_the_roof_before": before, "steps": made}
+
+
+def _mbu(runner: Copying, measured: Roof, observed: Observed) -> tuple[float | None, int]:
     account = {"model": asdict(runner.facts), "roof": asdict(measured)}
-    found = figures(account, records, observed.window)
-    fastest = roof.moved(runner.source) / observed.itl / measured.bytes_per_second
-    return {
-        "mbu": found["mbu"][0],
-        "mbu_of_the_median_step": float(np.median(fastest)),
-        "mbu_of_the_fastest_step": float(np.max(fastest)),
-        "steps": found["mbu"][1],
-    }
+    value, n, _ = figures(account, observed.all, observed.window)["mbu"]
+    return value, n
 
 
 def main() -> None:
@@ -95,9 +107,9 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     asked = roof.asked_of(device, arguments.dtype, torch.get_num_threads())
-    runner = Copying(device)
     rounds = []
     for _ in range(arguments.rounds):
+        runner = Copying(device)
         measured = roof.measured(asked)
         shares = share_of(runner, measured, arguments.seconds)
         rounds.append({**shares, "roof": asdict(measured)})

@@ -21,6 +21,10 @@ call, on CLOCK_MONOTONIC: second 0 is ``driver.origin`` on the clock of ``time.m
 
     with_standin = {**os.environ, **driver.environment()}
     subprocess.run([sys.executable, "-c", "import pynvml; pynvml.nvmlInit()"], env=with_standin)
+
+From a shell, to see what reads a card without having one, or to measure what reading costs:
+
+    env $(python tests/standin.py build/standin) python benchmarks/engine_overhead.py
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ import math
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -228,6 +233,18 @@ class Standin:
             yield from _card_lines(card)
 
 
+def main() -> None:
+    """Build the stand-in in a folder and print the variables that show others a card of it."""
+    folder = Path(sys.argv[1]).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    cc = compiler()
+    if cc is None:
+        raise SystemExit("no C compiler (cc, gcc, clang) is there to build the stand-in with")
+    card = StandinGpu(counter_period=0.1)
+    made = Standin(Library(cc, folder).without(()), folder / "nvml.txt", [card])
+    print(*(f"{name}={value}" for name, value in made.environment().items()))
+
+
 MakeStandin = Callable[..., Standin]
 
 # How attributes are called in the file, where it is not by their own names.
@@ -262,3 +279,7 @@ def _common_lines(device: StandinGpu | StandinInstance) -> Iterator[str]:
         yield f"fault {code} {since} {what}"
     yield from (f"activity {number} {value!r}" for number, value in device.activity.items())
     yield from (f"pid {pid}" for pid in device.pids)
+
+
+if __name__ == "__main__":
+    main()
