@@ -1,0 +1,147 @@
+"""The metrics by name, with their units and which way is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "LATENCIES",
+    "METRICS",
+    "PERCENTILES",
+    "PHASE_PEAKS",
+    "REPORTED",
+    "STAGES",
+    "Metric",
+    "Value",
+]
+
+PERCENTILES = (50, 90, 95, 99)
+STAGES = ("import", "load", "compile", "first_token", "steady")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a number is called, its unit, and which way is better."""
+
+    name: str
+    label: str
+    unit: str
+    better: Literal["lower", "higher", "neither"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One metric of one run: the number and the samples behind it, or why there is none."""
+
+    value: float | None
+    n: int = 0
+    reason: str | None = None
+
+
+LATENCIES = {
+    "ttft": "TTFT",
+    "service_ttft": "service TTFT",
+    "content_ttft": "content TTFT",
+    "queue_time": "queue time",
+    "itl": "ITL",
+    "tpot": "TPOT",
+    "e2e": "E2E",
+    "send_lag": "send lag",
+}
+
+
+# the driver's view of a process and the allocator's are never one as the other
+PHASE_PEAKS = {
+    "load_peak": "GPU allocator peak of load",
+    "prefill_peak": "GPU allocator peak of prefill",
+    "decode_peak": "GPU allocator peak of decode",
+    "rss_load_peak": "process RSS peak of load",
+    "rss_prefill_peak": "process RSS peak of prefill",
+    "rss_decode_peak": "process RSS peak of decode",
+}
+REPORTED = ("weights", "kv_cache", "allocator_peak", *PHASE_PEAKS)
+
+STEP: tuple[tuple[str, str, str, Literal["lower", "neither"]], ...] = (
+    ("seconds", "time", "s", "lower"),
+    ("bytes", "bytes", "B", "neither"),
+    ("flops", "FLOPs", "FLOP", "neither"),
+)
+
+
+def _latency_metrics() -> list[Metric]:
+    statistics = [*((f"p{p}", f"p{p}") for p in PERCENTILES), ("mean", "mean")]
+    return [
+        Metric(f"{key}_seconds_{suffix}", f"{label} {text}", "s", "lower")
+        for key, label in LATENCIES.items()
+        for suffix, text in statistics
+    ]
+
+
+def _phase_peaks() -> list[Metric]:
+    return [
+        Metric(f"memory_{key}_bytes", label, "B", "lower") for key, label in PHASE_PEAKS.items()
+    ]
+
+
+def _step_metrics() -> list[Metric]:
+    return [
+        Metric(f"{phase}_step_{what}", f"{phase} step {label}", unit, better)
+        for phase in ("decode", "prefill")
+        for what, label, unit, better in STEP
+    ]
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in [
+        Metric("output_tokens_per_second", "output tokens/s", "tokens/s", "higher"),
+        Metric("total_tokens_per_second", "total tokens/s", "tokens/s", "higher"),
+        Metric("requests_per_second", "requests/s", "requests/s", "higher"),
+        Metric("goodput_requests_per_second", "goodput", "requests/s", "higher"),
+        Metric("slo_attainment", "SLO attainment", "share", "higher"),
+        *_latency_metrics(),
+        Metric("failed_requests", "failed requests", "requests", "lower"),
+        Metric("steady_window_seconds", "steady window", "s", "neither"),
+        Metric("makespan_seconds", "first due to last token", "s", "neither"),
+        Metric("drain_seconds", "drain", "s", "neither"),
+        Metric("cold_start_import_seconds", "import", "s", "lower"),
+        Metric("cold_start_load_seconds", "load", "s", "lower"),
+        Metric("cold_start_compile_seconds", "compile", "s", "lower"),
+        Metric("cold_start_first_token_seconds", "first token", "s", "lower"),
+        Metric("cold_start_steady_seconds", "until steady", "s", "lower"),
+        Metric("memory_weights_bytes", "weights", "B", "lower"),
+        Metric("memory_kv_cache_bytes", "KV cache", "B", "lower"),
+        Metric("memory_kv_used_bytes", "KV cache used", "B", "neither"),
+        Metric("memory_allocator_peak_bytes", "GPU allocator peak", "B", "lower"),
+        *_phase_peaks(),
+        Metric("mbu", "MBU decode", "share", "higher"),
+        Metric("mbu_datasheet", "MBU of the datasheet", "share", "higher"),
+        Metric("mfu", "MFU prefill", "share", "higher"),
+        Metric("mfu_datasheet", "MFU of the datasheet", "share", "higher"),
+        *_step_metrics(),
+        Metric("perplexity", "perplexity", "", "lower"),
+        Metric("reference_perplexity", "perplexity of the reference", "", "neither"),
+        Metric("perplexity_ratio", "perplexity ratio", "", "lower"),
+        Metric("kl_divergence", "KL divergence", "nats/token", "lower"),
+        Metric("top1_agreement", "top-1 agreement", "share", "higher"),
+        Metric("logit_mse", "logit MSE", "", "lower"),
+        Metric("exact_match", "exact match", "share", "higher"),
+        Metric("first_divergence", "tokens before the first divergence", "tokens", "higher"),
+        Metric("draft_acceptance", "draft acceptance", "share", "higher"),
+        Metric("cost_per_million_output_tokens", "cost per 1M output tokens", "currency", "lower"),
+        Metric("energy_joules_per_output_token", "energy per output token", "J", "lower"),
+        Metric("energy_joules_per_total_token", "energy per token", "J", "lower"),
+        Metric("energy_joules_per_request", "energy per request", "J", "lower"),
+        Metric("energy_power_watts", "mean power", "W", "neither"),
+        Metric("energy_idle_watts", "idle power", "W", "neither"),
+        Metric("energy_run_joules", "energy of the run", "J", "neither"),
+        Metric(
+            "energy_cost_per_million_output_tokens",
+            "electricity per 1M output tokens",
+            "currency",
+            "lower",
+        ),
+        Metric("carbon_grams_per_million_output_tokens", "CO2 per 1M output tokens", "g", "lower"),
+    ]
+}
