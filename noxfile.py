@@ -15,6 +15,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PINNED = ("-c", "constraints.txt")
+# Each process of tests runs models that use all cores, and browsers: more of them gain little.
+IN_PARALLEL = ("-n", "logical", "--maxprocesses", "4")
 
 
 @nox.session
@@ -37,7 +39,7 @@ def tests(session: nox.Session) -> None:
     """Run the whole test suite; arguments go to pytest."""
     session.install(*PINNED, "-e", ".[test]")
     _need_browser(session)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *IN_PARALLEL, *session.posargs)
 
 
 def _need_browser(session: nox.Session) -> None:
@@ -93,4 +95,4 @@ def integration(session: nox.Session) -> None:
 def minimums(session: nox.Session) -> None:
     """Run the test suite on the oldest supported versions."""
     session.install("-c", "constraints-minimum.txt", "-e", ".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *IN_PARALLEL, *session.posargs)

@@ -2,13 +2,14 @@
 
     python benchmarks/engine_overhead.py                 # random:smollm2-135m, about three minutes
     python benchmarks/engine_overhead.py --model random:tiny --json
-    env $(python tests/standin.py build/standin) python benchmarks/engine_overhead.py --only collectors
+    python benchmarks/engine_overhead.py --only collectors
+    env $(python tests/standin.py build/standin) python benchmarks/engine_overhead.py
 
 1. The engine's loop against a bare decode loop on the same runner, interleaved.
 2. The engine alone, on a runner that does nothing, at 1, 16 and 64 slots.
 3. The bare loop with the collectors' process (cpu, gpu, energy) beside it against without,
    interleaved, and the processor time that this process takes. What it reads is what there is: on a
-   machine without a card, the stand-in of the tests (as above) has it read one.
+   machine without a card, the stand-in of the tests (the last line) has it read one.
 """
 
 from __future__ import annotations

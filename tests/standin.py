@@ -242,7 +242,8 @@ def main() -> None:
         raise SystemExit("no C compiler (cc, gcc, clang) is there to build the stand-in with")
     card = StandinGpu(counter_period=0.1)
     made = Standin(Library(cc, folder).without(()), folder / "nvml.txt", [card])
-    print(*(f"{name}={value}" for name, value in made.environment().items()))
+    told = (f"{name}={value}" for name, value in made.environment().items())
+    sys.stdout.write(" ".join(told) + "\n")
 
 
 MakeStandin = Callable[..., Standin]
