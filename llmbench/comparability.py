@@ -13,12 +13,15 @@ __all__ = [
     "HARDWARE",
     "SOFTWARE",
     "Difference",
+    "Facts",
     "Kind",
     "differences",
     "energy_allowance",
+    "facts",
     "forbids",
     "hardware_of",
     "meters_of",
+    "told",
 ]
 
 Kind = Literal["scenario", "hardware", "software", "setting"]
@@ -53,9 +56,9 @@ class Difference:
 
 def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Difference]:
     """Name what the runs of two cases differ in; values that vary within a side are all given."""
-    ours, theirs = (_facts(runs) for runs in (baseline, candidate))
+    ours, theirs = facts(baseline), facts(candidate)
     return [
-        Difference(kind, what, _told(ours.get((kind, what))), _told(theirs.get((kind, what))))
+        Difference(kind, what, told(ours.get((kind, what))), told(theirs.get((kind, what))))
         for kind, what in {**ours, **theirs}
         if ours.get((kind, what)) != theirs.get((kind, what))
     ]
@@ -74,12 +77,13 @@ def forbids(found: Iterable[Difference], kinds: Iterable[Kind] = ("scenario",)) 
 Facts = dict[tuple[Kind, str], set[str]]
 
 
-def _facts(runs: Iterable[Run]) -> Facts:
-    facts: Facts = {}
+def facts(runs: Iterable[Run]) -> Facts:
+    """Gather what runs were asked and what they ran on, each fact with all its values."""
+    found: Facts = {}
     for run in runs:
         for kind, what, value in _of_run(run):
-            facts.setdefault((kind, what), set()).add(value)
-    return facts
+            found.setdefault((kind, what), set()).add(value)
+    return found
 
 
 def _of_run(run: Run) -> Iterator[tuple[Kind, str, str]]:
@@ -105,8 +109,8 @@ def _hardware(found: Any) -> str:
     """Write a fact; of GPUs, what stays the same from night to night."""
     if not isinstance(found, list):
         return str(found)
-    told = [", ".join(str(gpu[f]) for f in GPU_FACTS if f in gpu) for gpu in found]
-    return " + ".join(told)
+    cards = [", ".join(str(gpu[f]) for f in GPU_FACTS if f in gpu) for gpu in found]
+    return " + ".join(cards)
 
 
 def _at(node: Any, path: str) -> Any:
@@ -123,7 +127,8 @@ def _flat(node: Any, at: str) -> Iterator[tuple[str, str]]:
         yield at, str(node)
 
 
-def _told(values: set[str] | None) -> str:
+def told(values: set[str] | None) -> str:
+    """Write the values of a fact."""
     return " / ".join(sorted(values)) if values else "not there"
 
 

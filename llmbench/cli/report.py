@@ -21,6 +21,7 @@ examples:
   llmbench report results/tonight --out page.html
   llmbench report results/*                        one report in each folder
   llmbench report results/tonight --json           the summary as JSON instead of a table
+  llmbench report results/tonight --history history.jsonl --profile results/tonight-profile
 """
 
 
@@ -35,6 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a results folder")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: DIR/report.html")
+    parser.add_argument(
+        "--history", type=Path, metavar="FILE", help="show the nights that `llmbench history` keeps"
+    )
+    parser.add_argument(
+        "--profile", type=Path, metavar="DIR", help="show what `llmbench profile` left"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(run=run)
 
@@ -48,23 +55,28 @@ def run(arguments: argparse.Namespace) -> int:
     told = []
     for folder in arguments.folders:
         path = arguments.out or folder / "report.html"
-        told.append((_written(folder, path), path))
+        told.append((_written(folder, path, arguments), path))
     _print_json(told) if arguments.json else _print_tables(told)
     return 0
 
 
-def _written(folder: Path, path: Path) -> Stored:
+def _written(folder: Path, path: Path, arguments: argparse.Namespace) -> Stored:
     """Write the report of what a folder holds, a run set or a profile."""
     from llmbench import report, store
+    from llmbench.errors import InputError
     from llmbench.profiling import profile
+    from llmbench.report import beside
     from llmbench.report.profile_page import write_profile
 
     if profile.is_profile(folder):
+        if arguments.history or arguments.profile:
+            raise InputError(f"{folder}: is a profile; --history and --profile go with run sets")
         profiled = profile.read(folder)
         write_profile(profiled, path)
         return profiled
     run_set = store.read(folder)
-    report.write(run_set, path)
+    shown = beside.read(run_set.name, arguments.history, arguments.profile)
+    report.write(run_set, path, shown)
     return run_set
 
 

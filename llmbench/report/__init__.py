@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmbench.report.beside import NOTHING, Beside
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["write"]
 
 
-def write(run_set: RunSet, path: Path) -> None:
-    """Write the HTML report of a run set, whole or not at all.
+def write(run_set: RunSet, path: Path, beside: Beside = NOTHING) -> None:
+    """Write the HTML report of a run set, whole or not at all, with what is shown beside it.
 
     Raises InputError when the file cannot be written.
     """
     from llmbench.report.page import write_page  # noqa: PLC0415 (plotly and jinja2 would slow `--help`)
 
-    write_page(run_set, path)
+    write_page(run_set, path, beside)

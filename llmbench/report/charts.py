@@ -35,6 +35,7 @@ __all__ = [
     "safe",
     "thin",
     "throughput",
+    "whiskers",
 ]
 
 ECDF_POINTS = 1000
@@ -272,13 +273,13 @@ def _bar(bar: Bar) -> go.Bar:
         name=safe(bar.name),
         meta={"case": bar.index},
         marker={"color": palette.pale(colour), "line": {"color": colour, "width": 1.5}},
-        error_x=_whiskers(bar.estimate),
+        error_x=whiskers(bar.estimate),
         hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",
     )
 
 
-def _whiskers(estimate: Estimate) -> dict[str, Any] | None:
-    """Give the interval as distances from the bar's end; nothing where there is no interval."""
+def whiskers(estimate: Estimate) -> dict[str, Any] | None:
+    """Give the interval as distances from the value; nothing where there is no interval."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return None
     return {

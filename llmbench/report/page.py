@@ -22,7 +22,9 @@ from llmbench.report import (
     energy_tables,
     findings,
     load_tables,
+    nights,
     palette,
+    profiled,
     roofline,
     slow,
     tables,
@@ -30,7 +32,9 @@ from llmbench.report import (
 )
 from llmbench.report.answer import answer, completeness
 from llmbench.report.attention import attention_charts
+from llmbench.report.beside import NOTHING, Beside
 from llmbench.report.charts import Chart
+from llmbench.report.differing import differing
 from llmbench.report.load_curve import load_curves
 from llmbench.report.results import Results
 from llmbench.report.timeline import timeline
@@ -43,9 +47,9 @@ CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
 
 
-def write_page(run_set: RunSet, path: Path) -> None:
+def write_page(run_set: RunSet, path: Path, beside: Beside = NOTHING) -> None:
     """Write the page whole or not at all; raises InputError when the file cannot be written."""
-    write_text(path, render(run_set))
+    write_text(path, render(run_set, beside=beside))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,11 +62,11 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def render(run_set: RunSet, home: str = "") -> str:
+def render(run_set: RunSet, home: str = "", beside: Beside = NOTHING) -> str:
     """Make the page's text; ``home`` is where it leads back to, and a file leads nowhere."""
     results = Results(run_set)
-    charted = bool(results.measured)
-    return render_template("page.html.j2", home, charted=charted, **_content(results))
+    content = {**_content(results), **_beside(results, beside)}
+    return render_template("page.html.j2", home, charted=bool(results.measured), **content)
 
 
 def render_template(name: str, home: str, **content: Any) -> str:
@@ -95,6 +99,7 @@ def _content(results: Results) -> dict[str, Any]:
         "answer": answer(results),
         "began": moment(results.run_set.began_at),
         "completeness": completeness(results),
+        "differing": differing(results),
         "asked": asked.asked(results),
         "is_open_loop": asked.is_open_loop(results),
         "commands": asked.commands(results.run_set),
@@ -124,11 +129,26 @@ def _content(results: Results) -> dict[str, Any]:
             for make in (energy_tables.phases, energy_tables.budget)
             if (made := make(results)).rows
         ],
-        "quality": (tradeoffs.pareto(results), tables.quality(results)),
+        "quality": tables.quality(results),
+        "pareto": tradeoffs.pareto(results),
         "settings": tables.settings(results),
         "environment": tables.environment(results),
         "failed": findings.failures(results.run_set),
     }
+
+
+def _beside(results: Results, beside: Beside) -> dict[str, Any]:
+    profile = beside.profile
+    return {
+        "nights": nights.charts(beside.history, results),
+        "series_of_nights": nights.table(beside.history),
+        "profile": profile and {
+            "answer": profiled.answer(profile),
+            "chart": profiled.chart(profile),
+            "shares": profiled.shares(profile),
+            "phases": profiled.phases(profile),
+        },
+    }  # fmt: skip
 
 
 def moment(stored: str) -> str:

@@ -11,11 +11,12 @@ from plotly.subplots import make_subplots
 
 from llmbench.metrics import Observed
 from llmbench.record import SUCCEEDED, Series
-from llmbench.report import palette
+from llmbench.report import palette, throttling
 from llmbench.report.cells import Cell, Column, Table, count, missing, quantity
 from llmbench.report.charts import Chart, layout, safe, thin
 from llmbench.report.results import CaseResults
 from llmbench.report.slow import request_key
+from llmbench.report.throttling import Throttled
 from llmbench.run import Run
 
 __all__ = ["timeline"]
@@ -27,12 +28,14 @@ GANTT_HEIGHT = 330
 STRIP_HEIGHT = 82
 EDGE_HEIGHT = 100
 LEGEND_LIFT = 20
+# what each span of a request is called, its colour, and how much of its row it fills
 SEGMENTS = {
-    "queue": ("in the queue", palette.QUEUE, ""),
-    "prefill": ("prefill", palette.PREFILL, ""),
-    "waiting": ("until the first token", palette.WAITING, "."),
-    "decode": ("decode", palette.DECODE, ""),
+    "queue": ("in the queue", palette.QUEUE, 0.35),
+    "prefill": ("prefill", palette.PREFILL, 1.0),
+    "waiting": ("until the first token", palette.WAITING, 0.35),
+    "decode": ("decode", palette.DECODE, 0.65),
 }
+GAP = 0.15  # between rows
 READ: dict[str, Callable[[Sequence[float]], Any]] = {
     "least": np.min, "mean": np.mean, "most": np.max,
 }  # fmt: skip
@@ -46,24 +49,37 @@ def timeline(case: CaseResults) -> Chart:
     """Draw the first measured run of a case: a bar a request, a strip a watched quantity."""
     run = case.runs[0]
     rows = _drawn_requests(run)
-    strips = [series for series in run.series if series.available and series.times]
+    read = [series for series in run.series if series.available and series.times]
+    strips = [series for series in read if not throttling.is_mask(series)]
+    throttled = throttling.spans(read)
     figure = _subplots(len(strips))
-    for trace in (*_bars(rows), *_broken_off(rows)):
+    for trace in (*_bars(rows), *_broken_off(rows), *_key_of(throttled)):
         figure.add_trace(trace, row=1, col=1)
     for number, series in enumerate(strips, start=2):
         figure.add_trace(_strip(series), row=number, col=1)
-    figure.update_layout(_looks(case.observed[0], rows, strips))
+    figure.update_layout(_looks(case.observed[0], rows, strips, throttled))
     requests = {"case": case.index, "repeat": run.repeat, "ids": [r["request_id"] for r in rows]}
     figure.update_layout(meta={"requests": requests})
     return Chart(
         f"timeline-{case.index}",
         f"{case.name}, run {run.repeat}",
         figure,
-        "Each row is a request, the earliest at the top: waiting, prefill and decode from its due"
-        " time to its last token. Warm-up is pale; dashed lines bound the steady window.",
+        _says(throttled),
         _thinned(run, rows, strips),
-        data=(_requests_table(run, rows), _strips_table(strips)),
+        data=(_requests_table(run, rows), _strips_table(strips), throttling.table(throttled)),
     )
+
+
+def _says(throttled: list[Throttled]) -> str:
+    told = (
+        "Each row is a request, the earliest at the top, from its due time to its last token: "
+        "waiting is thin, prefill thick, decode between them. Warm-up is pale; dashed lines bound "
+        "the steady window."
+    )
+    if not throttled:
+        return told
+    gpus = ", ".join(dict.fromkeys(each.gpu for each in throttled))
+    return f"{told} Shaded, between dotted lines: {gpus} was throttled."
 
 
 def _subplots(strips: int) -> go.Figure:
@@ -116,7 +132,7 @@ def _bars(rows: list[Row]) -> list[go.Bar]:
     ]
 
 
-def _segment(rows: list[Row], key: str, label: str, colour: str, pattern: str) -> go.Bar:
+def _segment(rows: list[Row], key: str, label: str, colour: str, thickness: float) -> go.Bar:
     there = [row for row in rows if row[key]]
     return go.Bar(
         orientation="h",
@@ -124,10 +140,10 @@ def _segment(rows: list[Row], key: str, label: str, colour: str, pattern: str) -
         base=[row[key][0] for row in there],
         x=[row[key][1] for row in there],
         y=[row["row"] for row in there],
+        width=thickness * (1 - GAP if len(rows) < REQUESTS / 4 else 1),
         marker={
             "color": colour,
             "opacity": [WARMUP_OPACITY if row["phase"] == "warmup" else 1.0 for row in there],
-            "pattern": {"shape": pattern, "size": 4, "solidity": 0.25},
             "line": {"width": 0},
         },
         customdata=[_told(row) for row in there],
@@ -223,7 +239,9 @@ def _strips_table(strips: list[Series]) -> Table:
 # -- looks -----------------------------------------------------------------------------------------
 
 
-def _looks(observed: Observed, rows: list[Row], strips: list[Series]) -> dict[str, Any]:
+def _looks(
+    observed: Observed, rows: list[Row], strips: list[Series], throttled: list[Throttled]
+) -> dict[str, Any]:
     height = GANTT_HEIGHT + STRIP_HEIGHT * len(strips)
     last = f"xaxis{len(strips) + 1}" if strips else "xaxis"
     axes: dict[str, Any] = {
@@ -234,12 +252,11 @@ def _looks(observed: Observed, rows: list[Row], strips: list[Series]) -> dict[st
     axes[last] = {"title": {"text": "seconds since the load began"}, "showticklabels": True}
     return layout(
         barmode="overlay",
-        bargap=0.15 if len(rows) < REQUESTS / 4 else 0,
         height=height + EDGE_HEIGHT,
         margin={"l": 8, "r": 12, "t": 56, "b": 8},
         showlegend=True,
         legend={"orientation": "h", "x": 0, "y": 1 + LEGEND_LIFT / height, "yanchor": "bottom"},
-        shapes=_window_lines(observed),
+        shapes=[*_window_lines(observed), *map(_shade, throttled)],
         annotations=[*_window_labels(observed), *_strip_titles(strips)],
         **axes,
     )
@@ -251,6 +268,24 @@ def _window_lines(observed: Observed) -> list[dict[str, Any]]:
         {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}
         for at in observed.window or ()
     ]
+
+
+def _shade(each: Throttled) -> dict[str, Any]:
+    line = {"color": palette.FAILED, "width": 1, "dash": "dot"}
+    return {
+        "type": "rect", "x0": each.begin, "x1": each.end, "y0": 0, "y1": 1, "yref": "paper",
+        "fillcolor": palette.pale(palette.FAILED), "layer": "below", "line": line,
+    }  # fmt: skip
+
+
+def _key_of(throttled: list[Throttled]) -> list[go.Scatter]:
+    """Name the shade in the legend."""
+    if not throttled:
+        return []
+    marker = {"symbol": "square", "size": 12, "color": palette.pale(palette.FAILED)}
+    reasons = ", ".join(dict.fromkeys(each.reasons for each in throttled))
+    name = f"throttled ({reasons})"
+    return [go.Scatter(mode="markers", name=name, x=[None], y=[None], marker=marker)]
 
 
 def _window_labels(observed: Observed) -> list[dict[str, Any]]:

@@ -10,16 +10,20 @@ from plotly.subplots import make_subplots
 
 from llmbench.metrics import METRICS
 from llmbench.report import palette
-from llmbench.report.by_case import by_case, metric_column
-from llmbench.report.cells import show
-from llmbench.report.charts import Chart, layout, safe
+from llmbench.report.by_case import CellOf, by_case, metric_column
+from llmbench.report.cells import Cell, Column, missing, show
+from llmbench.report.charts import Chart, layout, safe, whiskers
 from llmbench.report.results import CaseResults, Results
+from llmbench.stats import Estimate
 
 __all__ = ["frontier", "pareto"]
 
 QUALITY = "kl_divergence"
 COSTS = ("output_tokens_per_second", "memory_weights_bytes")
 ENERGY = "energy_joules_per_output_token"
+
+UNBEATEN, BEATEN, OPEN = "unbeaten", "beaten", "not told apart"
+SYMBOLS = {UNBEATEN: "circle", BEATEN: "circle-open", OPEN: "circle-open-dot"}
 
 Point = tuple[float, float]
 
@@ -44,11 +48,11 @@ def pareto(results: Results) -> Chart:
     costs = (*COSTS, ENERGY) if metered else COSTS
     figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.08)
     for column, cost in enumerate(costs, start=1):
-        drawn = [case for case in known if case.estimates[cost].value is not None]
-        points = [(_value(case, cost), _value(case, QUALITY)) for case in drawn]
-        figure.add_trace(_line(frontier(points, METRICS[cost].better)), row=1, col=column)
-        for case in drawn:
-            figure.add_trace(_mark(case, cost), row=1, col=column)
+        standing = standings(known, cost)
+        unbeaten = [case for case, how in standing if how == UNBEATEN]
+        figure.add_trace(_line(unbeaten, cost), row=1, col=column)
+        for case, how in standing:
+            figure.add_trace(_mark(case, cost, how), row=1, col=column)
         axis = {"title": {"text": f"{METRICS[cost].label} ({METRICS[cost].unit})"}}
         figure.update_xaxes(rangemode="tozero", **axis, row=1, col=column)
     unit = f"KL divergence from the reference ({METRICS[QUALITY].unit})"
@@ -56,13 +60,62 @@ def pareto(results: Results) -> Chart:
     says = (
         "Lower says more of what the reference says; right is faster in the first panel, left is "
         f"smaller in the second{_energy_says(metered)} The dashed line joins the cases that no "
-        "other beats."
+        "other beats, which are filled. An empty circle is beaten beyond all 95 % intervals "
+        "(whiskers), one with a dot within them, or there are no intervals."
     )
     reasons = {case.estimates[QUALITY].reason or "" for case in results.measured}
     empty = "" if known else f"Not known: {'; '.join(sorted(reasons))}."
-    columns = [metric_column(name) for name in (QUALITY, *COSTS)]
+    columns = [
+        *(metric_column(name) for name in (QUALITY, *costs)),
+        *(_standing_column(known, cost) for cost in costs),
+    ]
     data = (by_case("Speed and memory against quality", results.measured, columns),)
     return Chart("pareto", data[0].title, figure, says, empty=empty, data=data)
+
+
+def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
+    """Tell of each case that has a cost whether another costs less and diverges less.
+
+    A case is beaten where another is better in both by whole intervals, and not told apart where
+    it is so by estimates alone.
+    """
+    there = [case for case in cases if case.estimates[cost].value is not None]
+    best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in there], METRICS[cost].better)
+    return [(case, _standing(case, there, cost, best)) for case in there]
+
+
+def _standing(
+    case: CaseResults, others: Sequence[CaseResults], cost: str, best: Sequence[Point]
+) -> str:
+    if (_value(case, cost), _value(case, QUALITY)) in best:
+        return UNBEATEN
+    beaten = any(_surely_beats(other, case, cost) for other in others if other is not case)
+    return BEATEN if beaten else OPEN
+
+
+def _surely_beats(one: CaseResults, other: CaseResults, cost: str) -> bool:
+    return all(
+        _surely_better(one.estimates[metric], other.estimates[metric], METRICS[metric].better)
+        for metric in (cost, QUALITY)
+    )
+
+
+def _surely_better(one: Estimate, other: Estimate, better: str) -> bool:
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low > other.high if better == "higher" else one.high < other.low
+
+
+def _standing_column(cases: Sequence[CaseResults], cost: str) -> tuple[Column, CellOf]:
+    """Make a column that says how a case stands by a cost and its divergence."""
+    stands = {case.index: standing for case, standing in standings(cases, cost)}
+
+    def cell(case: CaseResults) -> Cell:
+        if standing := stands.get(case.index):
+            return Cell(standing)
+        return missing(case.estimates[cost].reason or case.estimates[QUALITY].reason)
+
+    return Column(f"by {METRICS[cost].label}", numeric=False), cell
 
 
 def _energy_says(metered: Sequence[CaseResults]) -> str:
@@ -75,20 +128,27 @@ def _value(case: CaseResults, metric: str) -> float:
     return case.estimates[metric].value or 0.0
 
 
-def _line(points: Sequence[Point]) -> go.Scatter:
+def _line(cases: Sequence[CaseResults], cost: str) -> go.Scatter:
+    """Join cases in the order of their divergence."""
+    ordered = sorted(cases, key=lambda case: _value(case, QUALITY))
     return go.Scatter(
-        x=[cost for cost, _ in points],
-        y=[divergence for _, divergence in points],
+        x=[_value(case, cost) for case in ordered],
+        y=[_value(case, QUALITY) for case in ordered],
         mode="lines",
+        meta={"cases": [case.index for case in ordered]},
         line={"color": palette.MUTED, "width": 1.5, "dash": "dash"},
         hoverinfo="skip",
     )
 
 
-def _mark(case: CaseResults, cost: str) -> go.Scatter:
+def _mark(case: CaseResults, cost: str, standing: str) -> go.Scatter:
     told = (*COSTS, ENERGY, QUALITY, "perplexity_ratio", "top1_agreement")
     lines = [f"{METRICS[name].label}: {_shown(case, name)}" for name in told]
-    marker: dict[str, Any] = {"size": 12, "color": palette.case_colour(case.index)}
+    lines.append(f"by its {METRICS[cost].label}: {standing}")
+    colour = palette.case_colour(case.index)
+    marker: dict[str, Any] = {
+        "size": 12, "color": colour, "symbol": SYMBOLS[standing], "line": {"width": 2},
+    }  # fmt: skip
     return go.Scatter(
         x=[_value(case, cost)],
         y=[_value(case, QUALITY)],
@@ -99,8 +159,15 @@ def _mark(case: CaseResults, cost: str) -> go.Scatter:
         textposition="top center",
         cliponaxis=False,
         marker=marker,
+        error_x=_interval(case.estimates[cost], colour),
+        error_y=_interval(case.estimates[QUALITY], colour),
         hovertemplate="<br>".join([f"<b>{safe(case.name)}</b>", *lines]) + "<extra></extra>",
     )
+
+
+def _interval(estimate: Estimate, colour: str) -> dict[str, Any] | None:
+    drawn = whiskers(estimate)
+    return drawn and {**drawn, "color": colour, "width": 4}
 
 
 def _shown(case: CaseResults, metric: str) -> str:

@@ -10,7 +10,10 @@ from llmbench.report.timeline import SEGMENTS
 
 __all__ = ["waterfall"]
 
-SPANS = {"unsent": ("until it is sent", palette.MUTED, "/"), **SEGMENTS}
+SPANS = {
+    "unsent": ("until it is sent", palette.MUTED),
+    **{key: (label, colour) for key, (label, colour, _) in SEGMENTS.items()},
+}
 SAYS = (
     "From the due time at the top: each bar is a span of the request's time, from the stages before"
     " its first chunk to the gaps between chunks. A long bar is where it waited."
@@ -25,10 +28,10 @@ def waterfall() -> Chart:
                 orientation="h",
                 name=label,
                 meta={"span": key},
-                marker={"color": colour, "pattern": {"shape": pattern, "size": 5}},
+                marker={"color": colour},
                 hovertemplate="%{customdata}<extra></extra>",
             )
-            for key, (label, colour, pattern) in SPANS.items()
+            for key, (label, colour) in SPANS.items()
         ],
         layout(
             barmode="overlay",

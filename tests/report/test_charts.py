@@ -78,6 +78,25 @@ def test_warm_up_is_pale_and_failures_are_marked(make: Any, tmp_path: Path) -> N
     )
 
 
+def test_spans_are_told_apart_by_their_thickness(make: Any, tmp_path: Path) -> None:
+    drawn = traces(results_of(make, tmp_path, RECORDS))
+    names = ("in the queue", "until the first token", "decode", "prefill")
+    assert [drawn[name].width for name in names] == pytest.approx([0.2975, 0.2975, 0.5525, 0.85])
+
+
+def test_throttling_is_shaded_named_and_told(make: Any, tmp_path: Path) -> None:
+    reasons = Series(
+        "gpu0_throttle_reasons", "bits", "measured", (0.0, 1.0, 2.0, 3.0), (0.0, 4.0, 4.0, 1.0)
+    )
+    chart = timeline(results_of(make, tmp_path, RECORDS, series=(reasons,)).measured[0])
+    *_, shade = chart.figure.layout.shapes
+    assert (shade.type, shade.x0, shade.x1) == ("rect", 1.0, 3.0)
+    assert chart.figure.data[-1].name == "throttled (power)"
+    assert chart.says.endswith("Shaded, between dotted lines: gpu0 was throttled.")
+    assert [row[0].text for row in chart.data[-1].rows] == ["gpu0"]
+    assert "yaxis2" not in chart.figure.layout.to_plotly_json()
+
+
 def test_the_steady_window_is_bounded_by_lines(make: Any, tmp_path: Path) -> None:
     figure = timeline(results_of(make, tmp_path, RECORDS).measured[0]).figure
     assert [shape.x0 for shape in figure.layout.shapes] == [1.0, 3.0]

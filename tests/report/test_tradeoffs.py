@@ -52,6 +52,49 @@ def test_no_point_beats_one_of_the_frontier_and_every_other_is_beaten(
     assert all(any(beats(kept, point) for kept in best) for point in beaten)
 
 
+def several(make: Any, folder: Path, **slower: tuple[float, float]) -> Results:
+    """Three processes of each case: one of a server so much slower and so far off."""
+    plan = [make.planned(case, repeat) for case in slower for repeat in (1, 2, 3)]
+    runs = [
+        make.run_of(
+            p,
+            make.serve(p.repeat, rate=50, per_token=slower[p.case][0]),
+            quality=quality(slower[p.case][1], 1.0),
+        )
+        for p in plan
+    ]
+    return Results(make.store_run_set(folder / "set", plan, runs))
+
+
+def test_a_case_is_beaten_where_another_is_better_beyond_the_intervals(
+    make: Any, tmp_path: Path
+) -> None:
+    found = several(make, tmp_path, best=(0.01, 0.0), worse=(0.02, 0.25), rival=(0.005, 0.5))
+    told = tradeoffs.standings(found.measured, "output_tokens_per_second")
+    assert [(case.name, how) for case, how in told] == [
+        ("best", "unbeaten"), ("worse", "beaten"), ("rival", "unbeaten"),
+    ]  # fmt: skip
+    chart = tradeoffs.pareto(found)
+    marks = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
+    assert [mark.marker.symbol for mark in marks[:3]] == ["circle", "circle-open", "circle"]
+    assert chart.data[0].rows[1][-2].text == "beaten"
+    # all weigh the same, so none is smaller beyond doubt
+    assert [mark.marker.symbol for mark in marks[3:]] == ["circle", *["circle-open-dot"] * 2]
+
+
+def test_without_intervals_no_case_is_said_to_be_beaten(two: Results) -> None:
+    told = tradeoffs.standings(two.measured, "memory_weights_bytes")
+    assert [how for _, how in told] == ["unbeaten", "not told apart"]
+
+
+def test_points_have_their_intervals_and_the_line_its_cases(make: Any, tmp_path: Path) -> None:
+    found = several(make, tmp_path, best=(0.01, 0.0), rival=(0.005, 0.5))
+    line, mark, *_ = tradeoffs.pareto(found).figure.data
+    estimate = found.measured[0].estimates["output_tokens_per_second"]
+    assert mark.x[0] + mark.error_x.array[0] == pytest.approx(estimate.high)
+    assert line.meta == {"cases": [0, 1]}
+
+
 def test_each_case_stands_at_its_cost_and_its_divergence(two: Results) -> None:
     marks = [trace for trace in tradeoffs.pareto(two).figure.data if trace.mode == "markers+text"]
     speeds = [case.estimates["output_tokens_per_second"].value for case in two.measured]
