@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ class Recorder:
         self._probe: Probe = _Nothing()
         self.quantities: tuple[Quantity, ...] = ()
         self._guard(lambda: self._open(open_probe))
+        self._is_idle = all(quantity.unavailable for quantity in self.quantities)
         self._columns = [(array("d"), array("d")) for _ in self.quantities]
         self.readings = 0
         self.ticks = Ticks(now(), interval)
@@ -80,8 +82,7 @@ class Recorder:
     @property
     def due(self) -> float:
         """When to read next; never after a failure, or where there is nothing to be read."""
-        idle = all(quantity.unavailable for quantity in self.quantities)
-        return float("inf") if self.failure or idle else self.ticks.due
+        return math.inf if self.failure or self._is_idle else self.ticks.due
 
     def read(self) -> None:
         """Read once, stamped when the reading is complete, and go on to the next moment."""
