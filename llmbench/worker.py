@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from llmbench import caveats, environment, plugins, scenario_file, store
 from llmbench.backends.base import OpenContext
+from llmbench.backends.garbage import frozen_garbage
 from llmbench.caveats import Caveat
 from llmbench.collectors.sampler import watch
 from llmbench.dispatch import Dispatch
@@ -121,7 +122,8 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
     with backend.open(context) as server:
         server.calibrate(load.sample)
         events.stage("measuring")
-        with watch(case.scenario.collect, server.pid) as watched:
+        # garbage is collected before the clock starts: it takes longer than requests should wait
+        with frozen_garbage(), watch(case.scenario.collect, server.pid) as watched:
             clock = server.new_clock()
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
             records = server.serve(load.dispatch, clock, lambda _: events.progress(load.dispatch))
