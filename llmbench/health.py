@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from llmbench.metrics import Value, summarise
+import numpy as np
+
+from llmbench.metrics import Observed, Value, summarise
 from llmbench.run import Run
+from llmbench.stats import percentile
 from llmbench.store import RunSet
 from llmbench.units import format_duration
 
@@ -67,22 +70,29 @@ def _symptoms(run: Run, summary: dict[str, Value]) -> Iterator[tuple[Verdict, st
     if tool := client.get("tool"):
         yield "unknown", f"{tool} does not tell how its client kept up"
     ttft = summary["ttft_seconds_p50"].value or 0.0
-    lag = summary["send_lag_seconds_p99"].value
-    # a local engine takes requests in between two steps: up to a step is its way of working
-    step = 0.0 if client else summary["itl_seconds_p99"].value or 0.0
-    yield _late("p99 of send lag", lag, ttft, step)
+    lag = summary["send_lag_seconds_p99"].value if client else _idle_lag(run)
+    yield _late("p99 of send lag", lag, ttft)
     yield _late("p99 of the event loop's lag", client.get("loop_lag_p99"), ttft)
     share = client.get("core_share")
     if share is not None:
         yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its core"
 
 
-def _late(what: str, lag: float | None, ttft: float, step: float = 0.0) -> tuple[Verdict, str]:
+def _idle_lag(run: Run) -> float | None:
+    """Give the p99 of what a local engine was late by, when no step kept it from taking requests.
+
+    None where no request tells, as of a run that is kept as a summary.
+    """
+    lags = Observed(run.records).idle_lag
+    known = lags[~np.isnan(lags)]
+    return percentile(known, 99) if len(known) else None
+
+
+def _late(what: str, lag: float | None, ttft: float) -> tuple[Verdict, str]:
     if lag is None:
         return "valid", ""
     bounds = [
-        max(seconds, share * ttft, step)
-        for seconds, share in zip(LAG_SECONDS, LAG_SHARE, strict=True)
+        max(seconds, share * ttft) for seconds, share in zip(LAG_SECONDS, LAG_SHARE, strict=True)
     ]
     return _rated(lag, bounds), f"{what} is {format_duration(lag)}"
 

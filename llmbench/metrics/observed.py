@@ -68,6 +68,19 @@ class Observed:
         return floats(self.measured["sent"]) - floats(self.measured["due"])
 
     @cached_property
+    def idle_lag(self) -> Floats:
+        """The part of the send lag of each measured request in which no step was under way.
+
+        A local engine takes requests in between two steps, each of which ends with a stamp; only
+        what passes after that, or after the due time where this is later, is the harness's own.
+        """
+        flat, _ = flat_times(self.all)
+        stamps = np.append(-np.inf, np.sort(flat[~np.isnan(flat)]))
+        sent, due = floats(self.measured["sent"]), floats(self.measured["due"])
+        last = stamps[np.searchsorted(stamps, sent, side="right") - 1]
+        return sent - np.maximum(due, last)
+
+    @cached_property
     def tpot(self) -> Floats:
         """Mean time per output token after the first; NaN where all tokens came at one moment."""
         tokens = floats(self.good["output_tokens"])
@@ -144,8 +157,11 @@ def flat_times(table: pa.Table) -> tuple[Floats, NDArray[np.int64]]:
 
 def filled(times: Floats) -> Floats:
     """Put stamps that are not known evenly between those beside them."""
-    known = np.flatnonzero(~np.isnan(times))
-    return np.interp(np.arange(len(times)), known, times[known]) if len(known) else times
+    unknown = np.isnan(times)
+    if not unknown.any() or unknown.all():
+        return times
+    known = np.flatnonzero(~unknown)
+    return np.interp(np.arange(len(times)), known, times[known])
 
 
 def within(times: Floats, begin: float, end: float) -> NDArray[np.bool_]:
