@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.backends.base import Demand
+from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.eager import REHEARSED
 from llmbench.backends.pytorch import Attention, PyTorchBackend
 from llmbench.compress import Recipe
@@ -16,6 +16,7 @@ from llmbench.engine.buckets import Buckets, doublings
 
 if TYPE_CHECKING:
     from llmbench.engine.runner import Step, TorchRunner
+    from llmbench.models.loading import TorchModel
 
 __all__ = ["Compiled"]
 
@@ -48,6 +49,10 @@ class Compiled(PyTorchBackend):
             default="sdpa-grouped",
             description="sdpa, compiled, repeats keys and values for heads that share them",
         )
+        matvec: Literal["library", "generated"] = Field(
+            default="library",
+            description="who multiplies in a step of one row: BLAS, or code of the compiler's own",
+        )
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
             min_length=1,
@@ -59,6 +64,15 @@ class Compiled(PyTorchBackend):
         self.options = options
         self.attention = options.attention
         self.compress = options.compress
+
+    def load(self, context: OpenContext) -> TorchModel:
+        """Load the model; leave its products with one row to the compiler where that is asked."""
+        model = super().load(context)
+        if self.options.matvec == "generated":
+            from llmbench.engine.matvec import generate_matvecs  # noqa: PLC0415 (imports torch)
+
+            generate_matvecs(model.module)
+        return model
 
     def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
         """Round what is compiled up to few sizes, and read the whole cache."""
@@ -111,7 +125,8 @@ class Compiled(PyTorchBackend):
 
     def settings(self) -> dict[str, Any]:
         """Name the mode and how shapes are treated."""
-        return self.options.model_dump(include={"mode", "fullgraph", "dynamic", "prefill"})
+        told = {"mode", "fullgraph", "dynamic", "prefill", "matvec"}
+        return self.options.model_dump(include=told)
 
 
 def _padded(demand: Demand) -> tuple[int, ...]:

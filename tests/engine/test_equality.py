@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from llmbench.engine.buckets import Buckets, doublings
 from llmbench.engine.kv_cache import KvCache
+from llmbench.engine.matvec import generate_matvecs
 from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
 from llmbench.engine.warmup import rehearsals
@@ -68,6 +69,16 @@ def test_greedy_tokens_equal_generate_while_requests_join_and_leave(
     model.set_attn_implementation(attention)
     assert answers(runner_of(model, buckets, compile_step), requests, batching) == expected
     assert len({token for answer in expected.values() for token in answer}) >= 24
+
+
+def test_tokens_are_the_same_where_the_compiler_writes_the_products(
+    model: PreTrainedModel,
+) -> None:
+    requests = ragged_requests()
+    expected = {request.id: generated(model, request) for request in requests}
+    model.set_attn_implementation("sdpa-grouped")
+    generate_matvecs(model)
+    assert answers(runner_of(model, FEW, in_one_graph), requests) == expected
 
 
 def test_joining_requests_compile_nothing_new(model: PreTrainedModel) -> None:

@@ -1,0 +1,59 @@
+"""Products with one row that the compiler writes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import _dynamo, nn
+
+from llmbench.engine.matvec import GeneratedMatvec, generate_matvecs
+
+
+def layer(*, bias: bool) -> nn.Linear:
+    torch.manual_seed(0)
+    made = nn.Linear(96, 40, bias=bias)
+    generate_matvecs(made)
+    return made
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(96,), (1, 96), (1, 1, 96), (3, 96), (2, 1, 96)])
+def test_a_compiled_layer_gives_what_the_library_gives(
+    shape: tuple[int, ...], *, bias: bool
+) -> None:
+    made = layer(bias=bias)
+    given = torch.randn(*shape)
+    with torch.inference_mode():
+        expected = nn.functional.linear(given, made.weight, made.bias)
+        torch.testing.assert_close(torch.compile(made)(given), expected)
+
+
+def test_one_row_is_no_product_of_matrices_in_a_compiled_step_and_more_are() -> None:
+    seen: list[set[str]] = []
+
+    def note(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
+        seen.append({str(node.target) for node in graph.graph.nodes})
+        return graph
+
+    _dynamo.reset()
+    made = layer(bias=False)
+    for rows in (1, 2):
+        torch.compile(made, backend=note, dynamic=False)(torch.randn(rows, 96))
+    one, two = seen
+    assert not any("linear" in target for target in one)
+    assert any("linear" in target for target in two)
+
+
+def test_a_step_that_is_not_compiled_goes_to_the_library() -> None:
+    made = layer(bias=True)
+    given = torch.randn(1, 96)
+    assert torch.equal(made(given), nn.functional.linear(given, made.weight, made.bias))
+
+
+def test_only_plain_layers_are_turned() -> None:
+    class Packed(nn.Linear):
+        """A layer of somebody else."""
+
+    both = nn.Sequential(nn.Linear(2, 2), Packed(2, 2))
+    generate_matvecs(both)
+    assert [type(each) for each in both] == [GeneratedMatvec, Packed]
