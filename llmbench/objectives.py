@@ -63,7 +63,7 @@ def _judged(runs: list[Run], key: str, bound: Any) -> tuple[Verdict, str]:
     sample = np.concatenate([_sample(Observed(run.records), objective.quantity) for run in runs])
     limit = parse_seconds(bound)
     low, high = percentile_interval(sample, objective.percent)
-    seen = f"{objective} is {_shown(low)} to {_shown(high)}, {_shown(limit)} is asked"
+    seen = f"{objective} is {_between(low, high)}, {format_duration(limit)} is asked"
     if high <= limit:
         return "met", seen
     return ("missed" if low > limit else "open"), f"{seen} ({len(sample)} samples)"
@@ -75,5 +75,12 @@ def _sample(observed: Observed, quantity: str) -> np.ndarray:
     return np.append(good[~np.isnan(good)], np.full(failed, np.inf))
 
 
-def _shown(seconds: float) -> str:
-    return format_duration(seconds) if np.isfinite(seconds) else "never"
+def _between(low: float, high: float) -> str:
+    """Word an interval; its ends are infinite where too few requests, or failed ones, decide."""
+    if low == np.inf:
+        return "not reached, since requests failed"
+    if np.isfinite(low) and np.isfinite(high):
+        return f"{format_duration(low)} to {format_duration(high)}"
+    if np.isfinite(low):
+        return f"{format_duration(low)} or more"
+    return f"{format_duration(high)} or less" if np.isfinite(high) else "not known"
