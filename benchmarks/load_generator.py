@@ -2,6 +2,7 @@
 
     python benchmarks/load_generator.py                     # llmbench and plain aiohttp, 3 minutes
     python benchmarks/load_generator.py --aiperf PATH --guidellm PATH --json
+    python benchmarks/load_generator.py --clients llmbench watched --rates 200
 
 1. Ceiling: 64 streams of 32 tokens as fast as both sides can; streamed tokens a second, and
    processor time of the client for 1,000 of them.
@@ -10,8 +11,10 @@
    schedule; and whether what the server saw is still that process: Kolmogorov-Smirnov's distance of
    the gaps, the dispersion of counts, the correlation of neighbouring gaps.
 
-The server runs on one core and the client on another. aiohttp is a client of a few lines; others
-are programs of their own, given by path, and only timed as a whole (they report their own TTFT).
+The server runs on one core and the client on another. ``watched`` is llmbench with the process of
+its collectors beside it, on the client's core: what they do to its punctuality. aiohttp is a client
+of a few lines; others are programs of their own, given by path, and only timed as a whole (they
+report their own TTFT).
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from rich.table import Table
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.clock import MonotonicClock
+from llmbench.collectors.sampler import watch
 from llmbench.dispatch import Dispatch
 from llmbench.loads.closed import Closed
 from llmbench.loads.constant import Constant
@@ -110,6 +114,13 @@ def by_llmbench(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[
     return seen, share
 
 
+def watched(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[int, Seen], float]:
+    from engine_overhead import collectors  # noqa: PLC0415 (imports torch)
+
+    with watch(collectors(), os.getpid()):
+        return by_llmbench(url, arrivals, count, tokens)
+
+
 def by_aiohttp(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[int, Seen], float]:
     began, busy = time.monotonic(), time.process_time()
     seen = asyncio.run(_load_with_aiohttp(url, arrivals, count, tokens))
@@ -152,7 +163,11 @@ async def _load_with_aiohttp(url: str, arrivals: Any, count: int, tokens: int) -
     return seen
 
 
-CLIENTS: dict[str, Client] = {"llmbench": by_llmbench, "aiohttp": by_aiohttp}
+CLIENTS: dict[str, Client] = {
+    "llmbench": by_llmbench,
+    "watched": watched,
+    "aiohttp": by_aiohttp,
+}
 
 
 # -- what is measured ------------------------------------------------------------------------------
@@ -301,7 +316,8 @@ def _tokenizer() -> str:
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     console = Console(stderr=True)
     found: dict[str, Any] = {"ceiling": {}, "accuracy": {}, "programs": {}}
-    for name, client in CLIENTS.items():
+    for name in options.clients:
+        client = CLIENTS[name]
         console.print(f"ceiling of {name}")
         rounds = [ceiling(client, options.requests) for _ in range(options.rounds)]
         found["ceiling"][name] = {k: float(np.median([r[k] for r in rounds])) for k in rounds[0]}
@@ -337,6 +353,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of the ceiling; the median counts")
     parser.add_argument("--requests", type=int, default=6000, help="of a ceiling")
     parser.add_argument("--seconds", type=int, default=10, help="of an accuracy")
+    parser.add_argument(
+        "--clients", choices=CLIENTS, nargs="+", default=["llmbench", "aiohttp"], metavar="NAME"
+    )
     parser.add_argument("--rates", type=int, nargs="+", default=[50, 200, 500])
     parser.add_argument("--kinds", nargs="+", default=["poisson", "gamma", "constant"])
     parser.add_argument("--aiperf", help="its command")
