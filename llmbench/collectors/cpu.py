@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import Field
 
 from llmbench.caveats import Caveat
 from llmbench.collectors import proc
 from llmbench.collectors.base import CollectorOptions, Conclusion, Quantity
 from llmbench.environment.reading import Missing, read_text
+from llmbench.units import Seconds
 
 __all__ = ["Clocked", "Cpu", "CpuProbe", "Shares"]
 
@@ -32,7 +34,9 @@ class Cpu:
     """
 
     class Options(CollectorOptions):
-        """``{kind: cpu, interval: 100 ms}``."""
+        """``{kind: cpu, interval: 200 ms}``: of twenty ticks, so that one is not too rough."""
+
+        interval: Seconds = Field(default=0.2, ge=0.01, description="between readings")
 
     def __init__(self, options: Options) -> None:
         self.options = options
