@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -13,6 +14,8 @@ from llmbench.report.by_case import DAGGER
 from llmbench.report.cells import Cell, Column, Table, percentile, show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
+from llmbench.scenario import Objective
+from llmbench.units import parse_seconds
 
 __all__ = ["load_curves"]
 
@@ -20,8 +23,9 @@ KEYS = ("load.rate", "load.concurrency")
 PERCENTS = ((99, "solid"), (50, "dot"))
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 SAYS = (
-    "The line is the p99, the dots the p50, of all processes at a load. A vertical line marks "
-    "the highest load that met the objectives, where there are some."
+    "The line is the p99, the dots the p50, of all processes at a load. Where there are "
+    "objectives, a level line is one for this latency, and an upright one marks the highest load "
+    "that met all."
 )
 
 # the load, what was measured at it, and whether that met the objectives
@@ -38,7 +42,8 @@ def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
     if key is None or not _go_through_several(results.measured, key):
         return {}
     curves = _curves(results.measured, key)
-    return {latency: _chart(curves, latency, key) for latency in latencies}
+    slo = results.spec.get("slo") or {}
+    return {latency: _chart(curves, latency, key, slo) for latency in latencies}
 
 
 def _go_through_several(cases: Sequence[CaseResults], key: str) -> bool:
@@ -65,14 +70,15 @@ def _objectives(at: float, case: CaseResults) -> str:
     return probe(at, list(case.runs)).verdict if case.runs[0].spec.get("slo") else "none"
 
 
-def _chart(curves: Curves, latency: str, key: str) -> Chart:
+def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart:
     label = LATENCIES[latency]
     figure = go.Figure(
         [
             _line(f"{safe(name)} p{percent}", curve, f"{latency}_seconds_p{percent}", number, dash)
             for number, (name, curve) in enumerate(curves.items())
             for percent, dash in PERCENTS
-        ],
+        ]
+        + [_level(curves, *bound) for bound in _bounds(slo, latency)],
         layout(
             height=340,
             showlegend=len(curves) > 1,
@@ -89,7 +95,8 @@ def _chart(curves: Curves, latency: str, key: str) -> Chart:
     )
     for number, (name, curve) in enumerate(curves.items()):
         _mark_knee(figure, number, name, curve)
-    empty = "" if any(line.x for line in figure.data) else "No measured request has it."
+    drawn = [line for line in figure.data if line.meta]
+    empty = "" if any(line.x for line in drawn) else "No measured request has it."
     data = (_table(curves, latency, key),)
     return Chart(f"load-{latency}", f"{label} against load", figure, SAYS, empty=empty, data=data)
 
@@ -107,6 +114,31 @@ def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str
         marker={"size": 7, "symbol": SYMBOLS[number % len(SYMBOLS)]},
         text=[show(value, "s") for _, _, value in drawn],
         hovertemplate=f"{name}: %{{text}} at %{{x:.4~g}}<extra></extra>",
+    )
+
+
+def _bounds(slo: dict[str, Any], latency: str) -> Iterator[tuple[str, float]]:
+    """Word each objective for a latency, and give its bound in seconds."""
+    for key, told in slo.items():
+        objective = Objective.of(key)
+        if objective.quantity == latency:
+            bound = parse_seconds(told)
+            of_class = f"{objective.request_class}: " if objective.request_class else ""
+            yield f"{of_class}p{objective.percent:g} ≤ {show(bound, 's')}", bound
+
+
+def _level(curves: Curves, label: str, bound: float) -> go.Scatter:
+    loads = [at for curve in curves.values() for at, _, _ in curve]
+    return go.Scatter(
+        x=[min(loads), max(loads)],
+        y=[bound, bound],
+        name=safe(label),
+        mode="lines+text",
+        text=["", safe(label)],
+        textposition="top left",
+        line={"color": palette.INK, "dash": "longdash", "width": 1.5},
+        showlegend=False,
+        hovertemplate=f"objective: {safe(label)}<extra></extra>",
     )
 
 

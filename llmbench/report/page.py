@@ -145,7 +145,6 @@ def _beside(results: Results, beside: Beside) -> dict[str, Any]:
         "profile": profile and {
             "answer": profiled.answer(profile),
             "chart": profiled.chart(profile),
-            "shares": profiled.shares(profile),
             "phases": profiled.phases(profile),
         },
     }  # fmt: skip

@@ -28,7 +28,6 @@ def render(profile: Profile) -> str:
         answer=profiled.answer(profile),
         completeness=profiled.completeness(profile),
         chart_of_shares=profiled.chart(profile),
-        shares=profiled.shares(profile),
         phases=profiled.phases(profile),
         uses=[
             (profiled.uses(case, phase, LISTED), phase.trace) for case, phase in profile.phases()

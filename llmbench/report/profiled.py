@@ -186,4 +186,5 @@ def chart(profile: Profile) -> Chart:
         "runs in: Python, dispatch and launches."
     )
     empty = "" if drawn else "No case was profiled."
-    return Chart("shares", "Shares by category", figure, says, empty=empty)
+    data = (shares(profile),)
+    return Chart("shares", "Shares by category", figure, says, empty=empty, data=data)

@@ -10,16 +10,18 @@ from plotly.subplots import make_subplots
 
 from llmbench.metrics import METRICS
 from llmbench.report import palette
+from llmbench.report.asked import is_open_loop
 from llmbench.report.by_case import CellOf, by_case, metric_column
 from llmbench.report.cells import Cell, Column, missing, show
 from llmbench.report.charts import Chart, layout, safe, whiskers
 from llmbench.report.results import CaseResults, Results
 from llmbench.stats import Estimate
 
-__all__ = ["frontier", "pareto"]
+__all__ = ["frontier", "pareto", "standings"]
 
 QUALITY = "kl_divergence"
-COSTS = ("output_tokens_per_second", "memory_weights_bytes")
+THROUGHPUT, TIME = "output_tokens_per_second", "tpot_seconds_p50"
+MEMORY = "memory_weights_bytes"
 ENERGY = "energy_joules_per_output_token"
 
 UNBEATEN, BEATEN, OPEN = "unbeaten", "beaten", "not told apart"
@@ -44,8 +46,7 @@ def frontier(points: Sequence[Point], better: str) -> list[Point]:
 def pareto(results: Results) -> Chart:
     """Draw each case by what it costs and how far its outputs are from the reference's."""
     known = [c for c in results.measured if c.estimates[QUALITY].value is not None]
-    metered = [case for case in known if case.estimates[ENERGY].value is not None]
-    costs = (*COSTS, ENERGY) if metered else COSTS
+    costs = _costs(results, known)
     figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.08)
     for column, cost in enumerate(costs, start=1):
         standing = standings(known, cost)
@@ -57,12 +58,6 @@ def pareto(results: Results) -> Chart:
         figure.update_xaxes(rangemode="tozero", **axis, row=1, col=column)
     unit = f"KL divergence from the reference ({METRICS[QUALITY].unit})"
     figure.update_layout(layout(height=360, yaxis={"title": {"text": unit}, "rangemode": "tozero"}))
-    says = (
-        "Lower says more of what the reference says; right is faster in the first panel, left is "
-        f"smaller in the second{_energy_says(metered)} The dashed line joins the cases that no "
-        "other beats, which are filled. An empty circle is beaten beyond all 95 % intervals "
-        "(whiskers), one with a dot within them, or there are no intervals."
-    )
     reasons = {case.estimates[QUALITY].reason or "" for case in results.measured}
     empty = "" if known else f"Not known: {'; '.join(sorted(reasons))}."
     columns = [
@@ -70,7 +65,29 @@ def pareto(results: Results) -> Chart:
         *(_standing_column(known, cost) for cost in costs),
     ]
     data = (by_case("Speed and memory against quality", results.measured, columns),)
-    return Chart("pareto", data[0].title, figure, says, empty=empty, data=data)
+    return Chart("pareto", data[0].title, figure, _says(costs), empty=empty, data=data)
+
+
+def _costs(results: Results, known: Sequence[CaseResults]) -> tuple[str, ...]:
+    """Choose what cases cost: under an open load throughput is the load's, so time tells speed."""
+    speed = TIME if is_open_loop(results) else THROUGHPUT
+    metered = any(case.estimates[ENERGY].value is not None for case in known)
+    return (speed, MEMORY, ENERGY) if metered else (speed, MEMORY)
+
+
+def _says(costs: Sequence[str]) -> str:
+    side = "right" if METRICS[costs[0]].better == "higher" else "left"
+    energy = (
+        ", and takes less energy in the third."
+        if ENERGY in costs
+        else "; no energy is drawn, since none of these cases has a figure for it."
+    )
+    return (
+        f"Lower says more of what the reference says; {side} is faster in the first panel, left is "
+        f"smaller in the second{energy} The dashed line joins the cases that no other beats, which "
+        "are filled. An empty circle is beaten beyond the 95 % intervals (whiskers), one with a "
+        "dot within them, or there are none."
+    )
 
 
 def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
@@ -94,10 +111,15 @@ def _standing(
 
 
 def _surely_beats(one: CaseResults, other: CaseResults, cost: str) -> bool:
-    return all(
-        _surely_better(one.estimates[metric], other.estimates[metric], METRICS[metric].better)
-        for metric in (cost, QUALITY)
-    )
+    costs_less = _surely_better(one.estimates[cost], other.estimates[cost], METRICS[cost].better)
+    return costs_less and _diverges_less(one.estimates[QUALITY], other.estimates[QUALITY])
+
+
+def _diverges_less(one: Estimate, other: Estimate) -> bool:
+    """Compare divergences, which one process measures on the same tokens for all cases."""
+    if one.low is None or other.low is None:
+        return (one.value or 0.0) < (other.value or 0.0)
+    return _surely_better(one, other, METRICS[QUALITY].better)
 
 
 def _surely_better(one: Estimate, other: Estimate, better: str) -> bool:
@@ -118,12 +140,6 @@ def _standing_column(cases: Sequence[CaseResults], cost: str) -> tuple[Column, C
     return Column(f"by {METRICS[cost].label}", numeric=False), cell
 
 
-def _energy_says(metered: Sequence[CaseResults]) -> str:
-    if metered:
-        return ", and takes less energy in the third."
-    return "; no energy is drawn, since none of these cases has a figure for it."
-
-
 def _value(case: CaseResults, metric: str) -> float:
     return case.estimates[metric].value or 0.0
 
@@ -142,9 +158,9 @@ def _line(cases: Sequence[CaseResults], cost: str) -> go.Scatter:
 
 
 def _mark(case: CaseResults, cost: str, standing: str) -> go.Scatter:
-    told = (*COSTS, ENERGY, QUALITY, "perplexity_ratio", "top1_agreement")
+    told = (THROUGHPUT, TIME, MEMORY, ENERGY, QUALITY, "perplexity_ratio", "top1_agreement")
     lines = [f"{METRICS[name].label}: {_shown(case, name)}" for name in told]
-    lines.append(f"by its {METRICS[cost].label}: {standing}")
+    lines.append(f"by {METRICS[cost].label}: {standing}")
     colour = palette.case_colour(case.index)
     marker: dict[str, Any] = {
         "size": 12, "color": colour, "symbol": SYMBOLS[standing], "line": {"width": 2},

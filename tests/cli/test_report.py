@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import profiles
 import pytest
 from small_sets import stored
 
 from llmbench.cli import main
+from llmbench.profiling import profile
 
 
 @pytest.fixture
@@ -67,3 +69,26 @@ def test_a_place_that_cannot_be_written_is_bad_input(
 ) -> None:
     assert main(["report", str(folder), "--out", str(tmp_path / "no" / "page.html")]) == 2
     assert "choose another file with --out" in capsys.readouterr().err
+
+
+def test_earlier_nights_are_in_the_page_where_a_history_is_named(
+    folder: Path, tmp_path: Path
+) -> None:
+    nights = str(tmp_path / "history.jsonl")
+    assert main(["history", nights, "--add", str(folder)]) == 0
+    assert main(["report", str(folder), "--history", nights]) == 0
+    assert '<h2 id="history">' in (folder / "report.html").read_text("utf-8")
+
+
+def test_a_history_that_is_not_there_leaves_the_page_as_it_was(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(folder), "--history", str(tmp_path / "none.jsonl")]) == 2
+    assert "none.jsonl: cannot be read" in capsys.readouterr().err
+    assert not (folder / "report.html").exists()
+
+
+def test_a_profile_has_no_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile.create(profiles.profile(tmp_path / "why"))
+    assert main(["report", str(tmp_path / "why"), "--history", "history.jsonl"]) == 2
+    assert "is a profile; --history and --profile go with run sets" in capsys.readouterr().err

@@ -54,7 +54,8 @@ def test_no_point_beats_one_of_the_frontier_and_every_other_is_beaten(
 
 def several(make: Any, folder: Path, **slower: tuple[float, float]) -> Results:
     """Three processes of each case: one of a server so much slower and so far off."""
-    plan = [make.planned(case, repeat) for case in slower for repeat in (1, 2, 3)]
+    closed = {"load": "closed"}
+    plan = [make.planned(case, repeat, **closed) for case in slower for repeat in (1, 2, 3)]
     runs = [
         make.run_of(
             p,
@@ -87,6 +88,14 @@ def test_without_intervals_no_case_is_said_to_be_beaten(two: Results) -> None:
     assert [how for _, how in told] == ["unbeaten", "not told apart"]
 
 
+def test_under_an_open_load_speed_is_a_time(make: Any, two: Results, tmp_path: Path) -> None:
+    closed = several(make, tmp_path, best=(0.01, 0.0))
+    assert "left is faster" in tradeoffs.pareto(two).says
+    assert "right is faster" in tradeoffs.pareto(closed).says
+    titles = [tradeoffs.pareto(found).figure.layout.xaxis.title.text for found in (two, closed)]
+    assert titles == ["TPOT p50 (s)", "output tokens/s (tokens/s)"]
+
+
 def test_points_have_their_intervals_and_the_line_its_cases(make: Any, tmp_path: Path) -> None:
     found = several(make, tmp_path, best=(0.01, 0.0), rival=(0.005, 0.5))
     line, mark, *_ = tradeoffs.pareto(found).figure.data
@@ -97,7 +106,7 @@ def test_points_have_their_intervals_and_the_line_its_cases(make: Any, tmp_path:
 
 def test_each_case_stands_at_its_cost_and_its_divergence(two: Results) -> None:
     marks = [trace for trace in tradeoffs.pareto(two).figure.data if trace.mode == "markers+text"]
-    speeds = [case.estimates["output_tokens_per_second"].value for case in two.measured]
+    speeds = [case.estimates["tpot_seconds_p50"].value for case in two.measured]
     assert [(mark.x[0], mark.y[0]) for mark in marks[:2]] == [(speeds[0], 0.0), (speeds[1], 0.25)]
     assert {mark.x[0] for mark in marks[2:]} == {12 * 2**20}
 
