@@ -56,8 +56,8 @@ class Recorder:
         self.failure: str | None = None
         self._probe: Probe = _Nothing()
         self.quantities: tuple[Quantity, ...] = ()
+        self._is_idle = True
         self._guard(lambda: self._open(open_probe))
-        self._is_idle = all(quantity.unavailable for quantity in self.quantities)
         self._columns = [(array("d"), array("d")) for _ in self.quantities]
         self.readings = 0
         self.ticks = Ticks(now(), interval)
@@ -70,6 +70,7 @@ class Recorder:
     def _open(self, open_probe: Callable[[], Probe]) -> None:
         self._probe = open_probe()
         self.quantities = tuple(self._probe.quantities())
+        self._is_idle = all(quantity.unavailable for quantity in self.quantities)
 
     def _guard(self, step: Callable[[], None]) -> None:
         if self.failure:

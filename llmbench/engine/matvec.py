@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,8 @@ class GeneratedMatvec(nn.Linear):
         if input.numel() != self.in_features or not torch.compiler.is_compiling():
             return super().forward(input)
         product = (input.reshape(-1) * self.weight).sum(-1)
-        shifted = product if self.bias is None else product + self.bias
+        bias = cast("Tensor | None", self.bias)  # torch says that there always is one
+        shifted = product if bias is None else product + bias
         return shifted.reshape(*input.shape[:-1], self.out_features)
 
 

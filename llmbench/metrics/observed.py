@@ -78,7 +78,8 @@ class Observed:
         stamps = np.append(-np.inf, np.sort(flat[~np.isnan(flat)]))
         sent, due = floats(self.measured["sent"]), floats(self.measured["due"])
         last = stamps[np.searchsorted(stamps, sent, side="right") - 1]
-        return sent - np.maximum(due, last)
+        lag: Floats = sent - np.maximum(due, last)
+        return lag
 
     @cached_property
     def tpot(self) -> Floats:

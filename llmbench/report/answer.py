@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from llmbench.metrics import METRICS
+from llmbench.report.asked import is_open_loop
 from llmbench.report.cells import show
 from llmbench.report.fitted import fitted
 from llmbench.report.results import CaseResults, Results
@@ -14,11 +15,14 @@ from llmbench.units import format_number
 
 __all__ = ["answer", "completeness"]
 
+PAIR = 2
 CLAIMS = {
     "output_tokens_per_second": ("the highest output throughput", "Output throughput"),
     "ttft_seconds_p50": ("the lowest TTFT p50", "TTFT p50"),
     "tpot_seconds_p50": ("the lowest TPOT p50", "TPOT p50"),
+    "e2e_seconds_p50": ("the lowest E2E p50", "E2E p50"),
 }
+THROUGHPUT, *TIMES = CLAIMS
 
 
 def completeness(results: Results) -> str:
@@ -53,10 +57,12 @@ def _of_speed(results: Results) -> list[str]:
     groups = _points(results.measured)
     if len(groups) == len(results.measured) > 1:
         groups = {"": results.measured}
+    # under an open load throughput is the load's, of every case that keeps up
+    claimed = TIMES if is_open_loop(results) else [THROUGHPUT, *TIMES[:-1]]
     return [
         _Comparison(metric, where, cases).sentence()
         for where, cases in groups.items()
-        for metric in CLAIMS
+        for metric in claimed
     ]
 
 
@@ -145,12 +151,21 @@ class _Comparison:
     def _not_told_apart(self) -> str:
         best = self._ranked[0]
         alike = [best, *(c for c in self._ranked[1:] if not self._apart(best, c))]
-        told = [f"{self._name(c)} ({self._quantity(self._value(c))})" for c in alike]
-        names = f"{', '.join(told[:-1])} and {told[-1]}"
         has_intervals = all(case.estimates[self.metric].low is not None for case in alike)
         why = (
             "95 % intervals overlap"
             if has_intervals
             else "there are too few processes for intervals"
         )
-        return f"{names} are not told apart by {METRICS[self.metric].label}: {why}."
+        label = METRICS[self.metric].label
+        return f"{self._listed(alike)} are not told apart by {label}: {why}{self._clear_of(alike)}."
+
+    def _clear_of(self, alike: Sequence[CaseResults]) -> str:
+        """Name the cases that all of these beat beyond the intervals."""
+        beaten = [c for c in self._ranked if all(self._apart(each, c) for each in alike)]
+        both = "both" if len(alike) == PAIR else "all"
+        return f"; {both} are clear of {self._listed(beaten)}" if beaten else ""
+
+    def _listed(self, cases: Sequence[CaseResults]) -> str:
+        told = [f"{self._name(case)} ({self._quantity(self._value(case))})" for case in cases]
+        return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
