@@ -47,9 +47,8 @@ def judge(run: Run, summary: dict[str, Value]) -> Health:
 
 
 def worst(healths: list[Health]) -> Health:
-    """Put the runs of a case together: the worst verdict, and every reason once."""
-    reasons = dict.fromkeys(reason for health in healths for reason in health.reasons)
-    return Health(_worst(health.verdict for health in healths), tuple(reasons))
+    """Give the worst of the processes of a case; the first of them where several are as bad."""
+    return max(healths, key=lambda health: VERDICTS.index(health.verdict), default=Health("valid"))
 
 
 def by_case(run_set: RunSet) -> dict[str, Health]:
