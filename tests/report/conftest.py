@@ -10,6 +10,7 @@ from typing import Any
 
 import browsing
 import numpy as np
+import profiles
 import pytest
 from selenium.webdriver import Chrome
 
@@ -18,9 +19,12 @@ from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.fake import Fake
 from llmbench.caveats import not_effective
 from llmbench.dispatch import Dispatch
+from llmbench.history import ChangePoint
+from llmbench.history import Series as Nights
 from llmbench.loads.poisson import Poisson
 from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.record import Record, Series
+from llmbench.report.beside import Beside
 from llmbench.report.results import Results
 from llmbench.run import Failure, Run, records_table
 from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
@@ -240,9 +244,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterat
     driver.quit()
 
 
+NIGHTS = tuple(f"2026-01-{day:02}T03:17:00+00:00" for day in range(1, 25))
+MOVED = ChangePoint(NIGHTS[12], "abcdef0123", 0.1, 0.12, 0.001)
+LEVELS = (0.1,) * 12 + (0.12,) * 12
+SERIES = tuple(
+    Nights("sample", "swift", metric, NIGHTS, LEVELS, left_out=0, changes=(MOVED,))
+    for metric in ("ttft_p50", "tpot_p50")
+)
+
+
 @pytest.fixture(scope="session")
 def page(sample: RunSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of the sample."""
+    """The report of the sample, with a history and a profile beside it."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    report.write(sample, path)
+    profile = profiles.profile(path.parent, profiles.case("swift"), name="sample")
+    report.write(sample, path, Beside(SERIES, profile))
     return path

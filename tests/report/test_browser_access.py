@@ -124,7 +124,7 @@ def test_every_chart_has_a_title_a_name_a_sentence_and_its_data(
         " figure.querySelector('figcaption span').textContent,"
         " figure.querySelectorAll('details.data tbody tr').length]; })",
     )
-    assert len(charts) == 11
+    assert len(charts) == 14
     for role, name, title, sentence, rows in charts:
         assert role == "img"
         assert name.startswith(f"{title}. ")

@@ -89,4 +89,6 @@ def test_an_address_that_makes_no_sense_is_the_first_view(
 def test_what_a_change_shows_is_told(browser: Chrome, page: Path) -> None:
     show(browser, page)
     browser.find_element(By.CSS_SELECTOR, "[data-case='1']").click()
-    assert said(browser) == "Shown: 2 of 3 cases, all, swift, run 1; logarithmic latency."
+    assert said(browser) == (
+        "Shown: 2 of 3 cases, all, swift, run 1, TTFT p50; logarithmic latency."
+    )
