@@ -34,7 +34,7 @@ class Cpu:
     """
 
     class Options(CollectorOptions):
-        """``{kind: cpu, interval: 200 ms}``: of twenty ticks, so that one is not too rough."""
+        """``{kind: cpu, interval: 200 ms}``: a reading is of twenty ticks."""
 
         interval: Seconds = Field(default=0.2, ge=0.01, description="between readings")
 
