@@ -40,9 +40,13 @@ class Health:
     reasons: tuple[str, ...] = ()
 
 
-def judge(run: Run, summary: dict[str, Value]) -> Health:
-    """Judge a measured run from its account and its metrics (metrics.summarise)."""
-    found = [symptom for symptom in _symptoms(run, summary) if symptom[0] != "valid"]
+def judge(run: Run, summary: dict[str, Value], observed: Observed | None = None) -> Health:
+    """Judge a measured run from its account and its metrics (metrics.summarise).
+
+    ``observed`` are its records as arrays, where they have been made already.
+    """
+    symptoms = _symptoms(run, summary, observed or Observed(run.records))
+    found = [symptom for symptom in symptoms if symptom[0] != "valid"]
     return Health(_worst(v for v, _ in found), tuple(reason for _, reason in found))
 
 
@@ -64,12 +68,14 @@ def _worst(verdicts: Iterator[Verdict]) -> Verdict:
     return max(verdicts, key=VERDICTS.index, default="valid")
 
 
-def _symptoms(run: Run, summary: dict[str, Value]) -> Iterator[tuple[Verdict, str]]:
+def _symptoms(
+    run: Run, summary: dict[str, Value], observed: Observed
+) -> Iterator[tuple[Verdict, str]]:
     client = run.account.get("client") or {}
     if tool := client.get("tool"):
         yield "unknown", f"{tool} does not tell how its client kept up"
     ttft = summary["ttft_seconds_p50"].value or 0.0
-    lag = summary["send_lag_seconds_p99"].value if client else _idle_lag(run)
+    lag = summary["send_lag_seconds_p99"].value if client else _idle_lag(observed)
     yield _late("p99 of send lag", lag, ttft)
     yield _late("p99 of the event loop's lag", client.get("loop_lag_p99"), ttft)
     share = client.get("core_share")
@@ -77,13 +83,12 @@ def _symptoms(run: Run, summary: dict[str, Value]) -> Iterator[tuple[Verdict, st
         yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its core"
 
 
-def _idle_lag(run: Run) -> float | None:
+def _idle_lag(observed: Observed) -> float | None:
     """Give the p99 of what a local engine was late by, when no step kept it from taking requests.
 
     None where no request tells, as of a run that is kept as a summary.
     """
-    lags = Observed(run.records).idle_lag
-    known = lags[~np.isnan(lags)]
+    known = observed.idle_lag[~np.isnan(observed.idle_lag)]
     return percentile(known, 99) if len(known) else None
 
 

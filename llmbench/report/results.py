@@ -73,7 +73,8 @@ class CaseResults:
     @cached_property
     def health(self) -> Health:
         """The worst that the harness did to any process."""
-        return worst([judge(*it) for it in zip(self.runs, self.summaries, strict=True)])
+        processes = zip(self.runs, self.summaries, self.observed, strict=True)
+        return worst([judge(*process) for process in processes])
 
     @cached_property
     def energy_parts(self) -> list[list[Part]]:

@@ -48,8 +48,8 @@ def pareto(results: Results) -> Chart:
     known = [c for c in results.measured if c.estimates[QUALITY].value is not None]
     costs = _costs(results, known)
     figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.08)
-    for column, cost in enumerate(costs, start=1):
-        standing = standings(known, cost)
+    stands = {cost: standings(known, cost) for cost in costs}
+    for column, (cost, standing) in enumerate(stands.items(), start=1):
         unbeaten = [case for case, how in standing if how == UNBEATEN]
         figure.add_trace(_line(unbeaten, cost), row=1, col=column)
         for case, how in standing:
@@ -62,7 +62,7 @@ def pareto(results: Results) -> Chart:
     empty = "" if known else f"Not known: {'; '.join(sorted(reasons))}."
     columns = [
         *(metric_column(name) for name in (QUALITY, *costs)),
-        *(_standing_column(known, cost) for cost in costs),
+        *(_standing_column(cost, standing) for cost, standing in stands.items()),
     ]
     data = (by_case("Speed and memory against quality", results.measured, columns),)
     return Chart("pareto", data[0].title, figure, _says(costs), empty=empty, data=data)
@@ -128,13 +128,15 @@ def _surely_better(one: Estimate, other: Estimate, better: str) -> bool:
     return one.low > other.high if better == "higher" else one.high < other.low
 
 
-def _standing_column(cases: Sequence[CaseResults], cost: str) -> tuple[Column, CellOf]:
+def _standing_column(
+    cost: str, standing: Sequence[tuple[CaseResults, str]]
+) -> tuple[Column, CellOf]:
     """Make a column that says how a case stands by a cost and its divergence."""
-    stands = {case.index: standing for case, standing in standings(cases, cost)}
+    stands = {case.index: how for case, how in standing}
 
     def cell(case: CaseResults) -> Cell:
-        if standing := stands.get(case.index):
-            return Cell(standing)
+        if how := stands.get(case.index):
+            return Cell(how)
         return missing(case.estimates[cost].reason or case.estimates[QUALITY].reason)
 
     return Column(f"by {METRICS[cost].label}", numeric=False), cell
