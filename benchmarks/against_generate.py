@@ -25,21 +25,21 @@ from rich.table import Table
 
 from llmbench import models
 from llmbench.backends.base import Demand, OpenContext
-from llmbench.backends.compiled import Compiled
-from llmbench.backends.eager import Eager
-from llmbench.backends.garbage import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.onnx import Onnx
-from llmbench.clock import MonotonicClock
-from llmbench.dispatch import Dispatch
+from llmbench.backends.torch.compiled import Compiled
+from llmbench.backends.torch.eager import Eager
 from llmbench.engine.engine import Engine
 from llmbench.engine.sampling import Greedy
 from llmbench.engine.warmup import rehearsals
+from llmbench.loads.clock import MonotonicClock
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
+from llmbench.loads.stopping import Stop
 from llmbench.models.loading import TorchModel
-from llmbench.request import Request
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 MAX_LENGTH = 256
 Answered = tuple[float, list[list[int]]]  # seconds, and the ids of each answer

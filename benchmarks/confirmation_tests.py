@@ -21,10 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from llmbench import store
-from llmbench.error_rates import NOISES
-from llmbench.metrics import summarise
-from llmbench.verdicts import ALPHA, BLOCK, STAGES, is_worse, p_in_blocks, p_of_excess
+from llmbench.analysis.compare.power import NOISES
+from llmbench.analysis.compare.verdicts import (
+    ALPHA,
+    BLOCK,
+    STAGES,
+    is_worse,
+    p_in_blocks,
+    p_of_excess,
+)
+from llmbench.analysis.metrics import summarise
+from llmbench.runs import store
 
 Floats = NDArray[np.float64]
 Test = Callable[[Floats, Floats], float]

@@ -2,14 +2,14 @@
 
     python benchmarks/decision_rule.py --nights 4000
 
-Noise is between processes; llmbench/error_rates.py says how each kind is drawn.
+Noise is between processes; llmbench/analysis/compare/power.py says how each kind is drawn.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from llmbench.error_rates import NOISES, called
+from llmbench.analysis.compare.power import NOISES, called
 
 EFFECTS = (0.0, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10)
 

@@ -30,19 +30,19 @@ from rich.table import Table
 
 from llmbench import models
 from llmbench.backends.base import Demand
-from llmbench.backends.eager import Eager
-from llmbench.backends.garbage import frozen_garbage
-from llmbench.clock import MonotonicClock
+from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.torch.eager import Eager
 from llmbench.collectors.sampler import watch
-from llmbench.dispatch import Dispatch
 from llmbench.engine.engine import Engine, ModelRunner
 from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.runner import TorchRunner
 from llmbench.engine.sampling import Greedy
+from llmbench.loads.clock import MonotonicClock
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
-from llmbench.request import Request
-from llmbench.scenario import ModelOptions, Scenario
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import ModelOptions, Scenario
 
 PROMPT = 16
 MAX_LENGTH = 256

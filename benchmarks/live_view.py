@@ -26,15 +26,16 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from llmbench import campaign, scenario_file
+from llmbench.campaign import campaign
+from llmbench.campaign.worker import Events
 from llmbench.cli.progress import Lines, Silence
 from llmbench.cli.screen import Screen
-from llmbench.collectors.glance import Glance
-from llmbench.dispatch import Dispatch, Outcome
+from llmbench.collectors.live_usage import Glance
+from llmbench.loads.dispatch import Dispatch, Outcome
 from llmbench.loads.schedule import Scheduled
-from llmbench.request import Request
-from llmbench.stopping import Stop
-from llmbench.worker import Events
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario import file as scenario_file
 
 SCENARIO = """\
 name: watched

@@ -44,17 +44,17 @@ from rich.table import Table
 
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
-from llmbench.clock import MonotonicClock
 from llmbench.collectors.sampler import watch
-from llmbench.dispatch import Dispatch
+from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.closed import Closed
 from llmbench.loads.constant import Constant
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.gamma import Gamma
 from llmbench.loads.poisson import Poisson
-from llmbench.request import Request
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 Floats = NDArray[np.float64]
 STREAMS, CEILING_TOKENS = 64, 32
@@ -305,7 +305,7 @@ def _guidellm(path: str, url: str, rate: int, seconds: int, folder: str) -> list
 
 
 def _tokenizer() -> str:
-    from llmbench.models.origin import BUILTIN  # noqa: PLC0415 (only for other programs)
+    from llmbench.models.source import BUILTIN  # noqa: PLC0415 (only for other programs)
 
     return str(BUILTIN["tiny"])
 

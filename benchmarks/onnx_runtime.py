@@ -27,13 +27,13 @@ import torch
 from against_generate import MAX_LENGTH, Served, reference, requests, show
 
 from llmbench.backends.base import Demand, OpenContext
-from llmbench.backends.compiled import Compiled
-from llmbench.backends.eager import Eager
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.onnx import Onnx, builder
+from llmbench.backends.torch.compiled import Compiled
+from llmbench.backends.torch.eager import Eager
 from llmbench.engine.sampling import Greedy
-from llmbench.request import Request
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 GENAI = "genai"
 BACKENDS: dict[str, Callable[[], LocalBackend[Any]]] = {

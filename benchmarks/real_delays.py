@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench import gate, scenario_file
-from llmbench.campaign import Installation
+from llmbench.analysis.compare.verdicts import STAGES, change_of, in_blocks, is_suspect, look_again
+from llmbench.analysis.metrics import summarise
+from llmbench.campaign import gate
+from llmbench.campaign.campaign import Installation
+from llmbench.campaign.gate import Live
 from llmbench.cli.progress import Silence
-from llmbench.gate import Live
-from llmbench.metrics import summarise
-from llmbench.verdicts import STAGES, change_of, in_blocks, is_suspect, look_again
+from llmbench.scenario import file as scenario_file
 
 DELAYS = (0.0, 0.05, 0.10)
 SCREEN, CONFIRM = 4, 8

@@ -19,18 +19,18 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
-from llmbench.backends.garbage import frozen_garbage
-from llmbench.clock import MonotonicClock
-from llmbench.dispatch import Dispatch
-from llmbench.engine import roof
+from llmbench.analysis.metrics import Observed
+from llmbench.analysis.roofline.efficiency import figures
+from llmbench.analysis.roofline.operations import ModelFacts, Roof
+from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.engine import device_peaks
 from llmbench.engine.engine import Engine
+from llmbench.loads.clock import MonotonicClock
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
-from llmbench.metrics import Observed
-from llmbench.request import Request
-from llmbench.roofline import ModelFacts, Roof
-from llmbench.run import records_table
-from llmbench.stopping import Stop
-from llmbench.utilisation import figures
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.runs.run import records_table
 
 
 class Copying:
@@ -38,14 +38,14 @@ class Copying:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.source, self.target = roof.copy_of(device)
+        self.source, self.target = device_peaks.copy_of(device)
         self.seconds: list[float] = []
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (nothing is done)
         return 1
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        self.seconds.append(roof.seconds_of(self._copy, self.device))
+        self.seconds.append(device_peaks.seconds_of(self._copy, self.device))
         return [[1]] * len(slots)
 
     def _copy(self) -> None:
@@ -56,13 +56,13 @@ class Copying:
         begin, end = observed.window or (0.0, np.inf)
         times = np.array(observed.good["token_times"][0].as_py()[1:])  # a copy for each
         inside = (times >= begin) & (times < end)
-        return roof.moved(self.source) / float(np.mean(np.array(self.seconds)[inside]))
+        return device_peaks.moved(self.source) / float(np.mean(np.array(self.seconds)[inside]))
 
     @property
     def facts(self) -> ModelFacts:
         """A model all of whose bytes are those of the copy."""
         return ModelFacts(
-            matmul_bytes=roof.moved(self.source),
+            matmul_bytes=device_peaks.moved(self.source),
             other_bytes=0,
             embedding_bytes=0,
             embedding_row_bytes=0,
@@ -77,7 +77,7 @@ class Copying:
 
 def share_of(runner: Copying, measured: Roof, seconds: float) -> dict[str, float | None]:
     """Serve one long answer until the window ends, and give MBU and the median step's share."""
-    steps = max(2, int(seconds * measured.bytes_per_second / roof.moved(runner.source)))
+    steps = max(2, int(seconds * measured.bytes_per_second / device_peaks.moved(runner.source)))
     requests = [Request(0, (1,), 2 * steps), Request(1, (1,), 1)]
     dispatch = Dispatch(requests, Scheduled(np.array([0.0, seconds])), Stop(requests=2))
     with frozen_garbage(), torch.inference_mode():
@@ -106,11 +106,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    asked = roof.asked_of(device, arguments.dtype, torch.get_num_threads())
+    asked = device_peaks.asked_of(device, arguments.dtype, torch.get_num_threads())
     rounds = []
     for _ in range(arguments.rounds):
         runner = Copying(device)
-        measured = roof.measured(asked)
+        measured = device_peaks.measured(asked)
         shares = share_of(runner, measured, arguments.seconds)
         rounds.append({**shares, "roof": asdict(measured)})
     if arguments.json:

@@ -22,7 +22,7 @@ from typing import Any, cast
 import httptools
 import uvloop
 
-from llmbench.backends.endpoint.alarm import Alarm
+from llmbench.backends.endpoint.timer import Alarm
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 PIECE = {

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmbench import imports
-from llmbench.imports.measured import Measured
-from llmbench.metrics import summarise
-from llmbench.run import Run, records_table
+from llmbench.analysis.metrics import summarise
+from llmbench.runs import imports
+from llmbench.runs.imports.measured import Measured
+from llmbench.runs.run import Run, records_table
 
-DATA = Path(__file__).parent / "imports" / "data"
+DATA = Path(__file__).parent / "data" / "imports"
 VLLM = DATA / "vllm.json"
 GUIDELLM = DATA / "guidellm.json"
 GUIDELLM_EARLY = DATA / "guidellm-early.json"

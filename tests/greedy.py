@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from llmbench.clock import VirtualClock
-from llmbench.dispatch import Dispatch
 from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.loads.clock import VirtualClock
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
-from llmbench.request import Request
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
 
 SLOTS = 3
 MAX_LENGTH = 128

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llmbench.caveats import profiler_heavy
-from llmbench.profiling.analysis import Breakdown, KernelUse
-from llmbench.profiling.categories import CATEGORIES
-from llmbench.profiling.profile import CaseProfile, PhaseProfile, Profile
-from llmbench.run import Failure
+from llmbench.analysis.trace.categories import CATEGORIES
+from llmbench.runs.caveats import profiler_heavy
+from llmbench.runs.profile import Breakdown, CaseProfile, KernelUse, PhaseProfile, Profile
+from llmbench.runs.run import Failure
 
 MM = KernelUse("aten::mm", "gemm", calls=12.0, seconds=0.003, share=0.6)
 ARGMAX = KernelUse("aten::argmax", "sampling", calls=1.0, seconds=0.0005, share=0.1)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llmbench import store
-from llmbench.record import Record
-from llmbench.run import Run, records_table
-from llmbench.store import PlannedRun, RunSet
+from llmbench.runs import store
+from llmbench.runs.record import Record
+from llmbench.runs.run import Run, records_table
+from llmbench.runs.store import PlannedRun, RunSet
 
 BEGAN = "2026-01-01T00:00:00+00:00"
 SPEC: dict[str, Any] = {"model": "builtin:tiny", "load": "closed"}

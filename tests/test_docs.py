@@ -15,16 +15,16 @@ import pytest
 from documents import PAGES, ROOT, blocks, commands, name_of
 from generate_reference import subparsers
 
-from llmbench import scenario_file
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.cli import build_parser, main
-from llmbench.dispatch import Dispatch
 from llmbench.errors import ScenarioError
 from llmbench.loads.closed import Closed
-from llmbench.request import Request
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.dispatch import Dispatch
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario import file as scenario_file
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 SIMULATED = """\
 name: simulated

@@ -8,7 +8,7 @@ from typing import Any
 import generate_reference
 import pytest
 
-from llmbench.scenario import Scenario
+from llmbench.scenario.schema import Scenario
 
 RENEW = "python tools/generate_reference.py"
 

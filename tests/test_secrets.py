@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from llmbench.conformance.wire import done, event, usage
+from llmbench.backends.endpoint.conformance.wire import done, event, usage
 
 KEY, TOKEN = "sk-canary-0123456789", "canary-header-9876"
 
@@ -118,7 +118,7 @@ def test_an_answer_that_repeats_a_secret_is_kept_without_it(url: str, tmp_path: 
     (tmp_path / "s.yaml").write_text(SCENARIO.replace("URL", url))
     llmbench("run", "s.yaml", "--out", "out", folder=tmp_path)
     from llmbench import models  # noqa: PLC0415 (imports transformers)
-    from llmbench.scenario import ModelOptions  # noqa: PLC0415 (the same)
+    from llmbench.scenario.schema import ModelOptions  # noqa: PLC0415 (the same)
 
     tokenizer = models.load_tokenizer(ModelOptions(source="builtin:tiny"))
     (path,) = (tmp_path / "out").rglob("records.parquet")

@@ -9,7 +9,7 @@ from typing import Any
 from standin import Standin
 
 from llmbench.collectors.base import Conclusion
-from llmbench.collectors.gpu import GpuProbe
+from llmbench.collectors.gpu.collector import GpuProbe
 
 __all__ = ["OURS", "MakeWatch", "Watch"]
 

@@ -19,7 +19,7 @@ from typing import Any
 from llmbench import plugins
 from llmbench.cli import build_parser
 from llmbench.plugins import Kind
-from llmbench.scenario import Scenario
+from llmbench.scenario.schema import Scenario
 
 __all__ = ["FOLDER", "pages", "subparsers"]
 

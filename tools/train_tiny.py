@@ -29,7 +29,7 @@ from rich.progress import track
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from llmbench.compress import checkpoint
+from llmbench.models.compress import checkpoint
 
 HOME = Path(__file__).parent.parent / "llmbench" / "models" / "builtin" / "tiny"
 CACHE = Path("build") / "tiny"

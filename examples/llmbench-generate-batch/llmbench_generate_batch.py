@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from llmbench import caveats, models, plugins
+from llmbench import models, plugins
 from llmbench.backends.base import Account, Demand, OpenContext
-from llmbench.backends.garbage import frozen_garbage
-from llmbench.clock import Clock, MonotonicClock
-from llmbench.dispatch import Dispatch, Outcome
+from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.engine.sequence import Sequence
 from llmbench.errors import InputError, MeasurementError
-from llmbench.record import Record
+from llmbench.loads.clock import Clock, MonotonicClock
+from llmbench.loads.dispatch import Dispatch, Outcome
+from llmbench.runs import caveats
+from llmbench.runs.record import Record
 
 if TYPE_CHECKING:
     from llmbench.models.loading import TorchModel

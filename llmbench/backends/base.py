@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmbench.caveats import Caveat
-from llmbench.clock import Clock
-from llmbench.dispatch import Dispatch
-from llmbench.record import Record
-from llmbench.roofline import ModelFacts, Roof
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.analysis.roofline.operations import ModelFacts, Roof
+from llmbench.loads.clock import Clock
+from llmbench.loads.dispatch import Dispatch
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.record import Record
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer

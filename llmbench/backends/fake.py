@@ -13,11 +13,11 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.backends.base import Account, Demand, OpenContext
-from llmbench.clock import Clock, MonotonicClock, VirtualClock
-from llmbench.dispatch import Dispatch
 from llmbench.engine.engine import Engine
-from llmbench.record import Record
-from llmbench.streams import stream
+from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
+from llmbench.loads.dispatch import Dispatch
+from llmbench.runs.record import Record
+from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 
 __all__ = ["Fake"]

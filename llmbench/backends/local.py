@@ -13,21 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from llmbench import caveats
+from llmbench.analysis.roofline.operations import ModelFacts, Roof
 from llmbench.backends.base import Account, Demand, OpenContext
-from llmbench.backends.garbage import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.backends.memory import Allocator, Asked, Gauge, Peaks, Unread, told_when_out
-from llmbench.caveats import Caveat
-from llmbench.clock import Clock, MonotonicClock
-from llmbench.dispatch import Dispatch
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import Engine, ModelRunner
-from llmbench.engine.slowed import Slowed
+from llmbench.engine.injected_delay import Slowed
 from llmbench.engine.warmup import Rehearsed, Warmup, decodes, prefills, rehearsals, warm_up
-from llmbench.environment.reading import Reader
+from llmbench.environment.probing import Reader
 from llmbench.errors import InputError
-from llmbench.record import Record
-from llmbench.roofline import ModelFacts, Roof
+from llmbench.loads.clock import Clock, MonotonicClock
+from llmbench.loads.dispatch import Dispatch
+from llmbench.runs import caveats
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.record import Record
 
 if TYPE_CHECKING:
     from llmbench.engine.sampling import Sampler
@@ -201,7 +201,7 @@ class Bounds:
     @classmethod
     def of(cls, model: LoadedModel, facts: Callable[[], ModelFacts]) -> Bounds:
         """Count the one and find out the other."""
-        from llmbench.engine.roof import roof_of  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.device_peaks import roof_of  # noqa: PLC0415 (imports torch)
 
         told = Reader()
         roof = partial(roof_of, model.device, model.effective["dtype"], _threads())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from llmbench.collectors import proc
-from llmbench.environment.reading import Missing, Reader
+from llmbench.environment.probing import Missing, Reader
 from llmbench.errors import LlmbenchError, OutOfMemoryError
 from llmbench.units import format_bytes
 

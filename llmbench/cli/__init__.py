@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from llmbench import __version__
 from llmbench.cli import (
-    aa,
+    aa_test,
     baseline,
     check,
     compare,
@@ -21,8 +21,7 @@ from llmbench.cli import (
     doctor,
     export,
     history,
-    importing,
-    listing,
+    import_results,
     meter,
     peak,
     profile,
@@ -31,14 +30,15 @@ from llmbench.cli import (
     schema,
     serve,
 )
+from llmbench.cli import list as listing
 from llmbench.errors import LlmbenchError
 
 __all__ = ["build_parser", "main"]
 
 INTERRUPTED = 130
 COMMANDS = (
-    run, peak, profile, report, compare, check, aa, history, baseline, importing, meter, distill,
-    listing, doctor, conformance, schema, serve, export,
+    run, peak, profile, report, compare, check, aa_test, history, baseline, import_results,
+    meter, distill, listing, doctor, conformance, schema, serve, export,
 )  # fmt: skip
 
 EXAMPLES = """\

@@ -35,10 +35,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, after showing what moves."""
-    from llmbench import store, summaries
+    from llmbench.analysis import baseline_file
+    from llmbench.analysis.compare.comparison import compare
     from llmbench.cli.compare import print_tables
-    from llmbench.comparison import compare
     from llmbench.errors import InputError
+    from llmbench.runs import store
 
     measured = store.read(arguments.results)
     if measured.missing:
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             "measured; go on with `llmbench run --resume`"
         )
     if arguments.file.exists():
-        print_tables([compare(summaries.read(arguments.file), measured)])
-    summaries.write(measured, arguments.file)
+        print_tables([compare(baseline_file.read(arguments.file), measured)])
+    baseline_file.write(measured, arguments.file)
     print(f"baseline  {arguments.file}")
     return 0

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
-    from llmbench.comparison import Comparison
-    from llmbench.gate import Side
-    from llmbench.scenario_file import Source
+    from llmbench.analysis.compare.comparison import Comparison
+    from llmbench.campaign.gate import Side
+    from llmbench.scenario.file import Source
 
 __all__ = ["add_parser", "run"]
 
@@ -63,9 +63,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is to be measured, say what came of it, and choose the exit code."""
-    from llmbench import gate, scenario_file
-    from llmbench.campaign import THIS
+    from llmbench.campaign import gate
+    from llmbench.campaign.campaign import THIS
     from llmbench.cli.progress import shown
+    from llmbench.scenario import file as scenario_file
 
     source = scenario_file.load(arguments.scenario, arguments.set)
     for case in source.cases:
@@ -83,8 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _floors(path: Path) -> dict[str, dict[str, float]]:
     """Read floors; raises InputError where they are of another machine."""
     from llmbench import environment
-    from llmbench.aa import read_floors
-    from llmbench.comparability import hardware_of
+    from llmbench.analysis.compare.differences import hardware_of
+    from llmbench.campaign.aa_test import read_floors
     from llmbench.errors import InputError
 
     theirs, floors = read_floors(path)
@@ -105,17 +106,17 @@ def _floors(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _baseline(reference: str, source: Source, out: Path) -> Side:
-    from llmbench import summaries
-    from llmbench.campaign import Installation
+    from llmbench.analysis import baseline_file
+    from llmbench.campaign.campaign import Installation
+    from llmbench.campaign.gate import Stored, live
     from llmbench.errors import InputError
-    from llmbench.gate import Stored, live
 
     path = Path(reference)
     if reference.startswith("git:"):
         checkout = _checked_out(reference.removeprefix("git:"), out / "checkout")
         return live(source, out / "baseline", Installation(checkout=checkout))
     if (path / "runset.json").is_file() or path.suffix == ".json":
-        return Stored(summaries.read_set(path))
+        return Stored(baseline_file.read_set(path))
     if (path / "llmbench" / "__init__.py").is_file():
         return live(source, out / "baseline", Installation(checkout=path.resolve()))
     if path.is_file() and os.access(path, os.X_OK):
@@ -146,9 +147,9 @@ def _checked_out(reference: str, where: Path) -> Path:
 
 def _tell(arguments: argparse.Namespace, found: Comparison, out: Path) -> None:
     from llmbench.cli.compare import print_markdown, print_tables
-    from llmbench.files import atomic_write
-    from llmbench.report.comparison_page import write_comparison
+    from llmbench.report.comparison.page import write_comparison
     from llmbench.report.junit import as_junit
+    from llmbench.runs.files import atomic_write
 
     page = out / "comparison.html"
     write_comparison([found], page)

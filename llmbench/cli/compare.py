@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from llmbench.comparison import Comparison
+    from llmbench.analysis.compare.comparison import Comparison
     from llmbench.report.cells import Table
 
 __all__ = ["add_parser", "print_markdown", "print_tables", "run"]
@@ -58,14 +58,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare each candidate with the baseline."""
-    from llmbench.comparison import TOLERANCES, compare
-    from llmbench.summaries import read_set
+    from llmbench.analysis.baseline_file import read_set
+    from llmbench.analysis.compare.comparison import TOLERANCES, compare
 
     tolerances = {**TOLERANCES, **dict(map(_tolerance, arguments.tolerance))}
     baseline = read_set(arguments.baseline)
     found = [compare(baseline, read_set(c), tolerances) for c in arguments.candidates]
     if arguments.out:
-        from llmbench.report.comparison_page import write_comparison
+        from llmbench.report.comparison.page import write_comparison
 
         write_comparison(found, arguments.out)
     if arguments.json:
@@ -83,8 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _beside(found: list[Comparison]) -> tuple[Table, Table]:
     """Lay all sides out side by side: their figures, and their machines."""
-    from llmbench.report.machines import machines
-    from llmbench.report.side_by_side import figures, sides
+    from llmbench.report.comparison.machines import machines
+    from llmbench.report.comparison.side_by_side import figures, sides
 
     compared = sides([found[0].baseline, *(comparison.candidate for comparison in found)])
     return figures(compared), machines(compared)
@@ -112,9 +112,9 @@ def _print_beside(found: list[Comparison]) -> None:
 
 
 def _tolerance(text: str) -> tuple[str, float]:
-    from llmbench.comparison import metric_name
+    from llmbench.analysis.compare.comparison import metric_name
+    from llmbench.analysis.metrics import METRICS
     from llmbench.errors import InputError
-    from llmbench.metrics import METRICS
 
     key, _, share = text.partition("=")
     try:
@@ -133,7 +133,7 @@ def _tolerance(text: str) -> tuple[str, float]:
 
 def print_markdown(found: list[Comparison], file: TextIO | None = None) -> None:
     """Print comparisons as Markdown."""
-    from llmbench.report import compared
+    from llmbench.report.comparison import tables as compared
     from llmbench.report.plain import as_markdown
 
     for comparison in found:
@@ -153,7 +153,7 @@ def print_tables(found: list[Comparison]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from llmbench.report import compared
+    from llmbench.report.comparison import tables as compared
     from llmbench.report.terminal import as_rich
 
     console = Console()

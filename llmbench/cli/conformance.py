@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmbench.conformance.suite import Finding
+    from llmbench.backends.endpoint.conformance.suite import Finding
 
 __all__ = ["add_parser", "run"]
 
@@ -52,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _checked(url: str | None, model: str | None) -> Iterator[Finding]:
-    from llmbench.conformance import suite
-    from llmbench.conformance.server import AdversarialServer, in_background
+    from llmbench.backends.endpoint.conformance import suite
+    from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
 
     if url:
         yield from suite.check_server(url, model)
@@ -65,7 +65,7 @@ def _checked(url: str | None, model: str | None) -> Iterator[Finding]:
 def _serve(port: int) -> int:
     import asyncio
 
-    from llmbench.conformance.server import AdversarialServer
+    from llmbench.backends.endpoint.conformance.server import AdversarialServer
     from llmbench.errors import InputError
 
     async def serve() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmbench.compress.recipe import Distillation
+    from llmbench.models.compress.recipe import Distillation
 
 __all__ = ["add_parser", "run"]
 
@@ -93,8 +93,8 @@ def _begun(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
-    from llmbench.compress.distilling import ASKED
     from llmbench.errors import InputError
+    from llmbench.models.compress.distill import ASKED
 
     if arguments.out or any(getattr(arguments, name) is not None for name in HELP):
         raise InputError("--resume takes everything from its folder; leave the rest out")
@@ -114,8 +114,8 @@ def _work(folder: Path) -> Path:
 def _validated(given: dict[str, Any]) -> Distillation:
     from pydantic import ValidationError
 
-    from llmbench.compress.recipe import Distillation
     from llmbench.errors import InputError
+    from llmbench.models.compress.recipe import Distillation
 
     try:
         return Distillation.model_validate(given)
@@ -131,7 +131,7 @@ def _distilled(asked: Distillation, folder: Path, work: Path, *, show: bool) -> 
     from rich.console import Console
     from rich.progress import Progress
 
-    from llmbench.compress.distilling import distill
+    from llmbench.models.compress.distill import distill
 
     with Progress(console=Console(stderr=True), transient=True, disable=not show) as bars:
         task = bars.add_task("starting", total=asked.steps)

@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _with_telemetry(found: dict[str, Any]) -> dict[str, Any]:
     """Add which quantities of its GPUs a run on this machine would have, and why not the others."""
-    from llmbench.collectors.gpu import Gpu
+    from llmbench.collectors.gpu.collector import Gpu
 
     if not found["gpus"]:
         return found

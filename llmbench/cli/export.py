@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmbench.frames import RunSet
+    from llmbench.report.frames import RunSet
 
 __all__ = ["add_parser", "run"]
 
@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Write what was asked for."""
     from llmbench.errors import InputError
-    from llmbench.frames import RunSet
+    from llmbench.report.frames import RunSet
 
     if arguments.format == "parquet" and not arguments.out:
         raise InputError("Parquet is not for a terminal; name a file with --out")

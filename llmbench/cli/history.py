@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmbench.history import Series
+    from llmbench.analysis.history import Series
 
 __all__ = ["add_parser", "run"]
 
@@ -46,7 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Append what is to be appended and show what there is."""
-    from llmbench import history, store
+    from llmbench.analysis import history
+    from llmbench.runs import store
 
     if arguments.add:
         added = history.add(arguments.store, [store.read(folder) for folder in arguments.add])
@@ -64,8 +65,8 @@ def _print(found: list[Series]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from llmbench.report import nights
+    from llmbench.report.sections import history
     from llmbench.report.terminal import as_rich
 
-    table = nights.table(found)
+    table = history.table(found)
     Console().print(as_rich(table), Text(table.note, "dim"))

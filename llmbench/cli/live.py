@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from llmbench.progress import NOTHING_YET, Progress
-from llmbench.stats import percentile, percentile_floor
+from llmbench.analysis.stats import percentile, percentile_floor
+from llmbench.loads.progress import NOTHING_YET, Progress
 from llmbench.units import format_duration
 
 __all__ = ["Figures", "Pace", "Reservoir"]

@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmbench.analysis.meters.layout import ENERGY_UNITS, TIME_FORMATS, Layout
 from llmbench.errors import InputError
-from llmbench.meters.layout import ENERGY_UNITS, TIME_FORMATS, Layout
 
 if TYPE_CHECKING:
-    from llmbench.meters.joining import Joined
+    from llmbench.analysis.meters.joining import Joined
 
 __all__ = ["add_parser", "run"]
 
@@ -80,8 +80,9 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Attach, report, and say which runs got readings and which not."""
-    from llmbench import report, store
-    from llmbench.meters import joining, log
+    from llmbench import report
+    from llmbench.analysis.meters import joining, log
+    from llmbench.runs import store
 
     if arguments.max_gap is not None and not arguments.max_gap > 0:
         raise InputError(f"--max-gap {arguments.max_gap:g}: expected more than 0 seconds")

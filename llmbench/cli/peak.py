@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
-    from llmbench.objectives import Probe
-    from llmbench.peak import Peak
-    from llmbench.scenario_file import Source
-    from llmbench.store import RunSet
+    from llmbench.analysis.slo_attainment import Probe
+    from llmbench.campaign.capacity import Peak
+    from llmbench.runs.store import RunSet
+    from llmbench.scenario.file import Source
 
 __all__ = ["add_parser", "run"]
 
@@ -57,19 +57,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Search, report, and print what was found."""
-    from llmbench import peak, report, scenario_file, store
+    from llmbench import report
+    from llmbench.campaign import capacity
     from llmbench.cli.progress import shown
     from llmbench.errors import MeasurementError
+    from llmbench.runs import store
+    from llmbench.scenario import file as scenario_file
 
     _check(arguments)
     source = scenario_file.load(arguments.scenario, arguments.set)
-    case = peak.only_case(source)
-    key = peak.searched_key(case)
+    case = capacity.only_case(source)
+    key = capacity.searched_key(case)
     run_set = _begun(arguments, source)
     with shown(quiet=arguments.quiet) as observer:
-        seeker = peak.Seeker(run_set, case, key, observer, _say(arguments, key))
+        seeker = capacity.Seeker(run_set, case, key, observer, _say(arguments, key))
         try:
-            found = peak.search(
+            found = capacity.search(
                 seeker,
                 arguments.start,
                 arguments.most,
@@ -97,7 +100,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
-    from llmbench import campaign, store
+    from llmbench.campaign import campaign
+    from llmbench.runs import store
 
     if arguments.resume:
         return store.read(arguments.out)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from llmbench.profiling.passes import Asked
-    from llmbench.profiling.profile import CaseProfile, Profile
-    from llmbench.progress import Progress
+    from llmbench.campaign.profile.passes import Asked
+    from llmbench.loads.progress import Progress
+    from llmbench.runs.profile import CaseProfile, Profile
 
 __all__ = ["add_parser", "print_profile", "run", "told"]
 
@@ -69,9 +69,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Profile, report, and say by the exit code how it went."""
-    from llmbench import scenario_file
-    from llmbench.profiling import passes, profile
-    from llmbench.report.profile_page import write_profile
+    from llmbench.campaign.profile import passes
+    from llmbench.report.pages.profile import write_profile
+    from llmbench.runs import profile
+    from llmbench.scenario import file as scenario_file
 
     source = scenario_file.load(arguments.scenario, arguments.set)
     folder = arguments.out or usual_folder(f"{source.scenario.name}-profile")
@@ -93,8 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _asked(arguments: argparse.Namespace) -> Asked:
+    from llmbench.campaign.profile import passes
     from llmbench.errors import InputError
-    from llmbench.profiling import passes
 
     if arguments.steps < 1:
         raise InputError(f"--steps {arguments.steps}: expected 1 or more")
@@ -161,7 +162,7 @@ def print_profile(done: Profile, console: Console) -> None:
     """Print where the time goes: shares, steps, and what takes most of each phase."""
     from rich.text import Text
 
-    from llmbench.report import profiled
+    from llmbench.report.sections import profiled
     from llmbench.report.terminal import fitting
 
     console.print()

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self, TextIO
 
-from llmbench.metrics import METRICS, summarise
-from llmbench.progress import Progress
+from llmbench.analysis.metrics import METRICS, summarise
+from llmbench.loads.progress import Progress
 from llmbench.report.cells import show
-from llmbench.run import Run
-from llmbench.store import PlannedRun
+from llmbench.runs.run import Run
+from llmbench.runs.store import PlannedRun
 from llmbench.units import format_duration
 
 if TYPE_CHECKING:
@@ -107,6 +107,6 @@ def shown(*, quiet: bool) -> Screen | Lines | Silence:
     if not (sys.stderr.isatty() and console.is_terminal) or console.is_dumb_terminal:
         return Lines(sys.stderr)
     from llmbench.cli.screen import Screen
-    from llmbench.collectors.glance import Glance
+    from llmbench.collectors.live_usage import Glance
 
     return Screen(console, Glance())

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmbench.profiling.profile import Profile
-    from llmbench.store import RunSet
+    from llmbench.runs.profile import Profile
+    from llmbench.runs.store import RunSet
 
     Stored = RunSet | Profile
 
@@ -62,11 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _written(folder: Path, path: Path, arguments: argparse.Namespace) -> Stored:
     """Write the report of what a folder holds, a run set or a profile."""
-    from llmbench import report, store
+    from llmbench import report
     from llmbench.errors import InputError
-    from llmbench.profiling import profile
-    from llmbench.report import beside
-    from llmbench.report.profile_page import write_profile
+    from llmbench.report.pages import attachments
+    from llmbench.report.pages.profile import write_profile
+    from llmbench.runs import profile, store
 
     if profile.is_profile(folder):
         if arguments.history or arguments.profile:
@@ -75,15 +75,15 @@ def _written(folder: Path, path: Path, arguments: argparse.Namespace) -> Stored:
         write_profile(profiled, path)
         return profiled
     run_set = store.read(folder)
-    shown = beside.read(run_set.name, arguments.history, arguments.profile)
+    shown = attachments.read(run_set.name, arguments.history, arguments.profile)
     report.write(run_set, path, shown)
     return run_set
 
 
 def _print_json(told: list[tuple[Stored, Path]]) -> None:
     from llmbench.cli.profile import told as told_of
-    from llmbench.frames import summary
-    from llmbench.store import RunSet
+    from llmbench.report.frames import summary
+    from llmbench.runs.store import RunSet
 
     entries = [
         {
@@ -101,7 +101,7 @@ def _print_tables(told: list[tuple[Stored, Path]]) -> None:
 
     from llmbench.cli.profile import print_profile
     from llmbench.report.terminal import print_summary
-    from llmbench.store import RunSet
+    from llmbench.runs.store import RunSet
 
     for stored, path in told:
         if isinstance(stored, RunSet):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
-    from llmbench.scenario_file import Source
-    from llmbench.store import RunSet
+    from llmbench.runs.store import RunSet
+    from llmbench.scenario.file import Source
 
 __all__ = ["add_parser", "run"]
 
@@ -62,8 +62,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, report, and say by the exit code how it went."""
-    from llmbench import campaign, store
+    from llmbench.campaign import campaign
     from llmbench.cli.progress import shown
+    from llmbench.runs import store
 
     if arguments.dry_run:
         return _show_plan(arguments)
@@ -79,8 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _begin(arguments: argparse.Namespace) -> RunSet:
-    from llmbench import campaign, store
+    from llmbench.campaign import campaign
     from llmbench.errors import InputError
+    from llmbench.runs import store
 
     if arguments.resume and (arguments.scenario or arguments.out or arguments.set):
         raise InputError("--resume takes the scenario from its folder; leave the rest out")
@@ -92,8 +94,8 @@ def _begin(arguments: argparse.Namespace) -> RunSet:
 
 
 def _source(arguments: argparse.Namespace) -> Source:
-    from llmbench import scenario_file
     from llmbench.errors import InputError
+    from llmbench.scenario import file as scenario_file
 
     if arguments.scenario is None:
         raise InputError("give a scenario file, e.g. llmbench run scenarios/default.yaml")
@@ -101,7 +103,7 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 
 def _show_plan(arguments: argparse.Namespace) -> int:
-    from llmbench import campaign
+    from llmbench.campaign import campaign
 
     for planned in campaign.plan(_source(arguments)):
         print(planned.name)
@@ -112,7 +114,7 @@ def _show(run_set: RunSet, arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from llmbench import report
-    from llmbench.frames import summary
+    from llmbench.report.frames import summary
     from llmbench.report.terminal import print_summary
 
     page = run_set.folder / "report.html"
@@ -146,7 +148,7 @@ def _exit_code(run_set: RunSet, required: list[str]) -> int:
 
 def _without_energy(run_set: RunSet) -> list[str]:
     """Name the runs whose joules are not known, with the reasons."""
-    from llmbench.metrics import summarise
+    from llmbench.analysis.metrics import summarise
 
     measured = [run for run in run_set.runs if not run.failure]
     found = {run.name: summarise(run)["energy_joules_per_output_token"] for run in measured}
@@ -159,7 +161,7 @@ def _without_energy(run_set: RunSet) -> list[str]:
 
 def _breaches(run_set: RunSet) -> list[str]:
     """Name the missed bounds of quality that are to fail the command."""
-    from llmbench.caveats import QUALITY_BREACHED
+    from llmbench.runs.caveats import QUALITY_BREACHED
 
     return [
         f"{run.name}: {caveat.message}"

@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(_: argparse.Namespace) -> int:
     """Print the schema."""
-    from llmbench.scenario import Scenario
+    from llmbench.scenario.schema import Scenario
 
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

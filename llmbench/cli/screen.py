@@ -16,9 +16,9 @@ from rich.text import Text
 
 from llmbench.cli.live import RATE_SECONDS, Figures, Pace, Reservoir
 from llmbench.cli.progress import ending, name
-from llmbench.progress import Progress
-from llmbench.run import Run
-from llmbench.store import PlannedRun
+from llmbench.loads.progress import Progress
+from llmbench.runs.run import Run
+from llmbench.runs.store import PlannedRun
 from llmbench.units import format_number
 
 __all__ = ["Screen"]

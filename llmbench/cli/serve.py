@@ -40,8 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted."""
     from llmbench.errors import InputError
-    from llmbench.web.server import started
-    from llmbench.web.site import Site
+    from llmbench.report.serve.server import started
+    from llmbench.report.serve.site import Site
 
     folder: Path = arguments.folder
     if not folder.is_dir():

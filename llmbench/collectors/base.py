@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.caveats import Caveat
+from llmbench.runs.caveats import Caveat
 from llmbench.units import Seconds
 
 __all__ = ["Collector", "CollectorOptions", "Conclusion", "Probe", "Quantity"]

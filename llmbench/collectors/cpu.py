@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 from pydantic import Field
 
-from llmbench.caveats import Caveat
 from llmbench.collectors import proc
 from llmbench.collectors.base import CollectorOptions, Conclusion, Quantity
-from llmbench.environment.reading import Missing, read_text
+from llmbench.environment.probing import Missing, read_text
+from llmbench.runs.caveats import Caveat
 from llmbench.units import Seconds
 
 __all__ = ["Clocked", "Cpu", "CpuProbe", "Shares"]

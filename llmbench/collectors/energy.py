@@ -19,10 +19,10 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from llmbench.collectors.base import CollectorOptions, Conclusion, Probe, Quantity
-from llmbench.collectors.gpu_devices import Device, visible_devices
-from llmbench.collectors.powercap import POWERCAP, EnergyCounter, Zone, zones
+from llmbench.collectors.gpu.devices import Device, visible_devices
+from llmbench.collectors.rapl import POWERCAP, EnergyCounter, Zone, zones
 from llmbench.environment.nvml import open_nvml
-from llmbench.environment.reading import Missing
+from llmbench.environment.probing import Missing
 from llmbench.units import Seconds
 
 __all__ = ["Energy", "EnergyProbe", "GpuCounter", "Meter"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from llmbench.environment import limits
-from llmbench.environment.reading import read_text
+from llmbench.environment import cgroups
+from llmbench.environment.probing import read_text
 
 __all__ = [
     "Tree",
@@ -153,7 +153,9 @@ def quota_held_seconds(membership: str, root: Path) -> float | None:
     Version 2 counts microseconds, version 1
     nanoseconds; None where no group around the process counts.
     """
-    held = [_held_seconds(folder / "cpu.stat") for folder in limits.groups("cpu", root, membership)]
+    held = [
+        _held_seconds(folder / "cpu.stat") for folder in cgroups.groups("cpu", root, membership)
+    ]
     return max((seconds for seconds in held if seconds is not None), default=None)
 
 

@@ -8,9 +8,9 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from llmbench.caveats import Caveat
 from llmbench.collectors.base import Conclusion, Probe, Quantity
-from llmbench.record import Series
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.record import Series
 
 __all__ = ["Recorder", "Ticks"]
 

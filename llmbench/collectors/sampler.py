@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
 from llmbench import plugins
-from llmbench.caveats import Caveat
 from llmbench.collectors.base import Conclusion, Probe, Quantity
 from llmbench.collectors.recorder import Recorder
 from llmbench.errors import MeasurementError
-from llmbench.record import Series
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.record import Series
 
 __all__ = ["Watched", "main", "watch"]
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from typing import Protocol
 
-from llmbench.clock import Clock
-from llmbench.dispatch import Dispatch, Outcome
 from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
 from llmbench.engine.sequence import Sequence
-from llmbench.record import Record
+from llmbench.loads.clock import Clock
+from llmbench.loads.dispatch import Dispatch, Outcome
+from llmbench.runs.record import Record
 
 __all__ = ["SCHEDULERS", "Engine", "ModelRunner"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
-from llmbench.record import Finish, Record
-from llmbench.request import Request
+from llmbench.runs.record import Finish, Record
+from llmbench.runs.request import Request
 
 __all__ = ["Sequence"]
 

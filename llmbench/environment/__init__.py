@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbench import __version__
-from llmbench.environment import hardware, limits, nvml, software
-from llmbench.environment.reading import Missing, Reader, read_text
+from llmbench.environment import cgroups, hardware, nvml, software
+from llmbench.environment.probing import Missing, Reader, read_text
 
 __all__ = ["Missing", "capture", "fingerprint", "flat"]
 
@@ -65,7 +65,7 @@ def _system(reader: Reader, root: Path) -> dict[str, Any]:
 
 
 def _container(reader: Reader, root: Path, membership: str) -> dict[str, Any]:
-    asked = limits.questions(root / limits.ROOT.relative_to("/"), membership)
+    asked = cgroups.questions(root / cgroups.ROOT.relative_to("/"), membership)
     kind = {"kind": lambda: hardware.container_kind(root, membership)}
     return reader.read_all("container", kind | asked)
 

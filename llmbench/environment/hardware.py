@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from llmbench.environment.reading import Missing, read_text
+from llmbench.environment.probing import Missing, read_text
 
 __all__ = ["container_kind", "cpu_questions", "cpu_range", "is_virtual", "memory_questions"]
 

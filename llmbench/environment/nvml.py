@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llmbench.environment.reading import Missing, Reader
+from llmbench.environment.probing import Missing, Reader
 
 __all__ = ["describe_gpus", "open_nvml", "virtualization"]
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmbench.environment.reading import Missing
+from llmbench.environment.probing import Missing
 
 __all__ = ["PACKAGES", "VARIABLES", "git_questions", "package_questions", "thread_questions"]
 

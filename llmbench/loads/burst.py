@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Scheduled, counted
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
 from llmbench.units import Seconds
 
 __all__ = ["Burst"]

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
 from llmbench.units import Seconds
 
 __all__ = ["Closed"]

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.loads.schedule import Scheduled, counted
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond
 
 __all__ = ["Constant"]

@@ -15,15 +15,15 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from llmbench import plugins
-from llmbench.dispatch import ANSWERED, Arrivals, Dispatch, Outcome
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
+from llmbench.loads.dispatch import ANSWERED, Arrivals, Dispatch, Outcome
 from llmbench.loads.poisson import Poisson
 from llmbench.loads.schedule import Scheduled
-from llmbench.request import Request
-from llmbench.scenario import Objective, Scenario
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop, stop_rule
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import Objective, Scenario
 from llmbench.units import PerSecond, parse_seconds
 
 __all__ = ["Mlperf"]
@@ -82,12 +82,12 @@ class Mlperf:
             )
         if any(request.turns for request in pool):
             raise InputError("load: mlperf issues single queries; use a workload without sessions")
-        return _Driven(pool, scenario.stop_rule, self._settings(scenario), logs)
+        return _Driven(pool, stop_rule(scenario), self._settings(scenario), logs)
 
     def _settings(self, scenario: Scenario) -> Any:
         import mlperf_loadgen as lg  # noqa: PLC0415 (an extra)
 
-        stop, settings = scenario.stop_rule, lg.TestSettings()
+        stop, settings = stop_rule(scenario), lg.TestSettings()
         settings.scenario = getattr(lg.TestScenario, MODES[self.options.scenario])
         settings.mode = lg.TestMode.PerformanceOnly
         settings.min_query_count = max(1, stop.min_requests)

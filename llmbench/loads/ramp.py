@@ -7,7 +7,7 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.loads.schedule import Floats, Scheduled, Spacing, by_rate
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond, Seconds
 
 __all__ = ["Ramp"]

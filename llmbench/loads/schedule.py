@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.dispatch import Arrivals
-from llmbench.stopping import Stop
+from llmbench.loads.dispatch import Arrivals
+from llmbench.loads.stopping import Stop
 
 __all__ = ["Floats", "Load", "Scheduled", "Spacing", "by_rate", "counted", "offsets_until"]
 

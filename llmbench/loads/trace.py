@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from llmbench import plugins, traces
+from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Floats, Scheduled
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
+from llmbench.workloads import trace_files
 
 __all__ = ["Trace"]
 
@@ -36,12 +37,12 @@ class Trace:
     def check(self) -> None:
         """Raise InputError when the file cannot be read."""
         if self.options.path:
-            traces.read(self.options.path)
+            trace_files.read(self.options.path)
 
     def following(self, workload: Any) -> _Recorded:
         """Take the times of the file or of a workload; raises InputError when there are none."""
         if self.options.path:
-            rows = traces.read(self.options.path)
+            rows = trace_files.read(self.options.path)
             return _Recorded(np.array([row.time for row in rows]) / self.options.speed)
         if not hasattr(workload, "times"):
             raise InputError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmbench.models.origin import (
+from llmbench.models.source import (
     HELD_OUT,
     bundled,
     check_source,
@@ -20,7 +20,7 @@ from llmbench.models.origin import (
 if TYPE_CHECKING:
     from llmbench.models.loading import TorchModel
     from llmbench.models.tokenizing import Tokenizer
-    from llmbench.scenario import ModelOptions
+    from llmbench.scenario.schema import ModelOptions
 
 __all__ = [
     "HELD_OUT",

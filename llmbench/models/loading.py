@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from llmbench.caveats import Caveat
 from llmbench.errors import InputError
 from llmbench.models import attention as attentions
 from llmbench.models.failures import explained
-from llmbench.models.origin import Origin, locate
 from llmbench.models.shapes import SHAPES
-from llmbench.scenario import ModelOptions
+from llmbench.models.source import Origin, locate
+from llmbench.runs.caveats import Caveat
+from llmbench.scenario.schema import ModelOptions
 
 __all__ = [
     "LoadedModel",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmbench.models.failures import explained
-from llmbench.models.origin import BUILTIN, locate
 from llmbench.models.shapes import SHAPES
-from llmbench.scenario import ModelOptions
+from llmbench.models.source import BUILTIN, locate
+from llmbench.scenario.schema import ModelOptions
 
 __all__ = ["ByteTokenizer", "Tokenizer", "TrainedTokenizer", "load"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from llmbench.errors import InputError
 from llmbench.models.loading import TorchModel
-from llmbench.scenario import ExplainOptions
+from llmbench.scenario.schema import ExplainOptions
 
 __all__ = ["compared", "divergences", "maps"]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from llmbench.run import QUALITY_SCHEMA
+from llmbench.runs.run import QUALITY_SCHEMA
 
 __all__ = ["compared", "table"]
 

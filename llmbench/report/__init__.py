@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmbench.report.beside import NOTHING, Beside
+from llmbench.report.pages.attachments import NOTHING, Beside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmbench.store import RunSet
+    from llmbench.runs.store import RunSet
 
 __all__ = ["write"]
 
@@ -22,6 +22,6 @@ def write(run_set: RunSet, path: Path, beside: Beside = NOTHING) -> None:
 
     Raises InputError when the file cannot be written.
     """
-    from llmbench.report.page import write_page  # noqa: PLC0415 (plotly and jinja2 would slow `--help`)
+    from llmbench.report.pages.page import write_page  # noqa: PLC0415 (plotly and jinja2 would slow `--help`)
 
     write_page(run_set, path, beside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from llmbench.metrics import LATENCIES, METRICS, errors_by_kind
+from llmbench.analysis.metrics import LATENCIES, METRICS, errors_by_kind
 from llmbench.report.cells import (
     MISSING,
     UNSUPPORTED,

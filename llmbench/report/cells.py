@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from llmbench.metrics import METRICS
+from llmbench.analysis.metrics import METRICS
+from llmbench.analysis.stats import Estimate, percentile_floor
 from llmbench.report.results import CaseResults
-from llmbench.stats import Estimate, percentile_floor
 from llmbench.units import format_bytes, format_duration, format_number, format_scaled
 
 __all__ = [

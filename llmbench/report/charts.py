@@ -15,12 +15,12 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from llmbench.metrics import LATENCIES, METRICS, STAGES
+from llmbench.analysis.metrics import LATENCIES, METRICS, STAGES
+from llmbench.analysis.stats import Estimate, ecdf
 from llmbench.report import palette, tables
 from llmbench.report.by_case import CellOf, by_case
 from llmbench.report.cells import Cell, Column, Table, missing, quantity, show
 from llmbench.report.results import CaseResults, Results
-from llmbench.stats import Estimate, ecdf
 
 __all__ = [
     "BARS",

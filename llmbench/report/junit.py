@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from llmbench.comparison import Comparison
-from llmbench.verdicts import Verdict
+from llmbench.analysis.compare.comparison import Comparison
+from llmbench.analysis.compare.verdicts import Verdict
 
 __all__ = ["as_junit"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from llmbench import __version__
-from llmbench.metrics import METRICS
+from llmbench.analysis.metrics import METRICS
 from llmbench.report.results import CaseResults, Results
-from llmbench.store import RunSet
+from llmbench.runs.store import RunSet
 
 __all__ = ["as_pytest_benchmark"]
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench import energy
-from llmbench.energy import Part, Unusable
-from llmbench.health import Health, judge, worst
-from llmbench.metrics import Observed, Value, across_summaries, parts, summarise
-from llmbench.run import Run
-from llmbench.stats import Estimate
-from llmbench.store import PlannedRun, RunSet
+from llmbench.analysis import energy
+from llmbench.analysis.energy import Part, Unusable
+from llmbench.analysis.harness_validity import Health, judge, worst
+from llmbench.analysis.metrics import Observed, Value, across_summaries, parts, summarise
+from llmbench.analysis.stats import Estimate
+from llmbench.runs.run import Run
+from llmbench.runs.store import PlannedRun, RunSet
 
 __all__ = ["CaseResults", "Results"]
 

@@ -9,9 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from llmbench.metrics import LATENCIES, PHASE_PEAKS, STAGES, Value, series_mean, series_rise
-from llmbench.record import Series
-from llmbench.report import findings
+from llmbench.analysis.metrics import (
+    LATENCIES,
+    PHASE_PEAKS,
+    STAGES,
+    Value,
+    series_mean,
+    series_rise,
+)
+from llmbench.analysis.stats import percentile_at_most, percentile_floor
 from llmbench.report.by_case import (
     CASE,
     DAGGER,
@@ -35,7 +41,8 @@ from llmbench.report.cells import (
     quantity,
 )
 from llmbench.report.results import CaseResults, Results
-from llmbench.stats import percentile_at_most, percentile_floor
+from llmbench.report.sections import findings
+from llmbench.runs.record import Series
 
 __all__ = [
     "brief",

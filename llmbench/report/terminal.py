@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from llmbench.report import findings, tables
-from llmbench.report.answer import answer, completeness
+from llmbench.report import tables
 from llmbench.report.cells import UNSUPPORTED, Cell, Column, Table
+from llmbench.report.conclusions import answer, completeness
 from llmbench.report.results import Results
-from llmbench.store import RunSet
+from llmbench.report.sections import findings
+from llmbench.runs.store import RunSet
 
 __all__ = ["as_rich", "fitting", "print_summary"]
 

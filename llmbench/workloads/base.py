@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from llmbench.request import Request
+from llmbench.runs.request import Request
 
 __all__ = ["Tokenizer", "Workload"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from llmbench import plugins
-from llmbench.request import Request
-from llmbench.scenario import AnyPart
-from llmbench.streams import stream
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import AnyPart
 from llmbench.workloads.base import Tokenizer, Workload
 
 __all__ = ["Mixed"]

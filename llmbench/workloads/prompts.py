@@ -13,8 +13,8 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.errors import InputError
-from llmbench.request import Request
-from llmbench.streams import stream
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.texts import Tokenised, shuffled

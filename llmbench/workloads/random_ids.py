@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmbench.streams import stream
+from llmbench.scenario.rng import stream
 
 __all__ = ["RandomIds"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from llmbench import plugins
-from llmbench.request import Request, Turn
-from llmbench.streams import stream
+from llmbench.runs.request import Request, Turn
+from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.lengths import Length, Lengths

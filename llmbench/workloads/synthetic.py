@@ -8,8 +8,8 @@ from itertools import count
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.request import Request
-from llmbench.streams import stream
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.random_ids import RandomIds

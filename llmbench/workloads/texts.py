@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from llmbench.request import Request
-from llmbench.streams import stream
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Tokenizer
 
 __all__ = ["Tokenised", "answer_tokens", "shuffled"]

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, model_validator
 
-from llmbench import plugins, traces
+from llmbench import plugins
 from llmbench.errors import InputError
-from llmbench.request import Request
-from llmbench.streams import stream
-from llmbench.traces import TraceRow
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
+from llmbench.workloads import trace_files
 from llmbench.workloads.base import Tokenizer
+from llmbench.workloads.trace_files import TraceRow
 
 __all__ = ["Trace"]
 
@@ -33,7 +34,7 @@ class Trace:
         """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
 
         path: Path = Field(description="the file of the trace")
-        format: traces.Format = Field(default="auto", description="told by the first line")
+        format: trace_files.Format = Field(default="auto", description="told by the first line")
         begin: Seconds = Field(default=0.0, ge=0, description="from the beginning of the file")
         end: Seconds | None = Field(default=None, gt=0, description="the same")
         block_tokens: PositiveInt = Field(default=512, description="of a block of a prompt")
@@ -56,7 +57,7 @@ class Trace:
     @cached_property
     def rows(self) -> list[TraceRow]:
         """The rows of the slice; raises InputError when there are none."""
-        rows = traces.read(self.options.path, self.options.format)
+        rows = trace_files.read(self.options.path, self.options.format)
         end = np.inf if self.options.end is None else self.options.end
         kept = [row for row in rows if self.options.begin <= row.time < end]
         if not kept:

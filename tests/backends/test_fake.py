@@ -10,13 +10,13 @@ import pytest
 
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.fake import Fake, FakeOptions
-from llmbench.dispatch import Dispatch
 from llmbench.loads.closed import Closed
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
-from llmbench.record import Record
-from llmbench.request import Request
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
+from llmbench.runs.record import Record
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 Serve = Callable[..., list[Record]]
 

@@ -10,21 +10,21 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from test_utilisation import ROOF
+from analysis.roofline.test_efficiency import ROOF
 
 from llmbench.backends import memory
 from llmbench.backends.base import Account, Demand, OpenContext
-from llmbench.backends.eager import Eager
 from llmbench.backends.local import LocalServer
 from llmbench.backends.memory import Asked, Peaks, Resident, Unread, ran_out, told_when_out
-from llmbench.backends.speculative import Speculative
-from llmbench.dispatch import Dispatch
+from llmbench.backends.torch.eager import Eager
+from llmbench.backends.torch.speculative import Speculative
 from llmbench.environment import Missing
 from llmbench.errors import InputError, OutOfMemoryError
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
-from llmbench.request import Request
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from standin import MakeStandin, StandinGpu
 from llmbench import environment
 from llmbench.cli import main
 from llmbench.cli.doctor import advise
-from llmbench.collectors.gpu_gpm import NO_GPM
+from llmbench.collectors.gpu.gpm import NO_GPM
 
 Capture = pytest.CaptureFixture[str]
 

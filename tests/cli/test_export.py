@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from llmbench import store
+from llmbench.analysis.metrics import METRICS
 from llmbench.cli import main
-from llmbench.metrics import METRICS
-from llmbench.record import Record, Series
-from llmbench.run import Run, records_table
-from llmbench.store import PlannedRun, RunSet
+from llmbench.runs import store
+from llmbench.runs.record import Record, Series
+from llmbench.runs.run import Run, records_table
+from llmbench.runs.store import PlannedRun, RunSet
 
 BEGAN = "2026-01-01T00:00:00+00:00"
 PLAN = PlannedRun("a|b", "a-b", 1, {}, {"model": "builtin:tiny", "load": "closed"})

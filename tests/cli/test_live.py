@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.cli.live import Figures, Pace, Reservoir
-from llmbench.progress import NOTHING_YET, Progress
+from llmbench.loads.progress import NOTHING_YET, Progress
 
 
 def at(seconds: float, tokens: int) -> Progress:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from llmbench import store
 from llmbench.cli import main
-from llmbench.frames import RunSet as Frames
+from llmbench.report.frames import RunSet as Frames
 from llmbench.report.results import Results
 from llmbench.report.tables import machine
-from llmbench.run import CLOCK_ORIGIN
+from llmbench.runs import store
+from llmbench.runs.run import CLOCK_ORIGIN
 
 SCENARIO = """\
 name: plugged

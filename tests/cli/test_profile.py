@@ -15,8 +15,8 @@ import pytest
 from chrome_traces import violations
 
 from llmbench.cli import main
-from llmbench.profiling import profile
-from llmbench.profiling.profile import PhaseProfile
+from llmbench.runs import profile
+from llmbench.runs.profile import PhaseProfile
 
 SCENARIO: dict[str, Any] = {
     "name": "why",

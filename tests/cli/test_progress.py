@@ -12,8 +12,8 @@ from small_sets import planned, run_of
 
 from llmbench.cli.progress import Lines, Silence, shown
 from llmbench.cli.screen import Screen
-from llmbench.progress import Progress
-from llmbench.run import Failure
+from llmbench.loads.progress import Progress
+from llmbench.runs.run import Failure
 
 PLAN = planned("eager", 2)
 FAILED = run_of(PLAN, failure=Failure("killed", "killed by\x1b[31m SIGKILL\nand more"))

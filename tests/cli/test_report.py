@@ -10,7 +10,7 @@ import pytest
 from small_sets import stored
 
 from llmbench.cli import main
-from llmbench.profiling import profile
+from llmbench.runs import profile
 
 
 @pytest.fixture

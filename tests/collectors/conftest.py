@@ -8,8 +8,8 @@ import pytest
 from standin import MakeStandin, StandinGpu
 from watching import OURS, MakeWatch, Watch
 
-from llmbench.collectors.gpu import GpuProbe
-from llmbench.collectors.gpu_devices import visible_devices
+from llmbench.collectors.gpu.collector import GpuProbe
+from llmbench.collectors.gpu.devices import visible_devices
 from llmbench.environment.nvml import open_nvml
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llmbench.collectors.energy import EnergyProbe, GpuCounter, NoMeter
-from llmbench.collectors.gpu_devices import Device
-from llmbench.environment.reading import Missing
+from llmbench.collectors.gpu.devices import Device
+from llmbench.environment.probing import Missing
 
 IDLE, INTERVAL = 1.0, 0.02
 

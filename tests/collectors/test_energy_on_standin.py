@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from standin import MakeStandin, Standin, StandinGpu
 
+from llmbench.analysis.energy import Part, Unusable, parts
 from llmbench.collectors.energy import EnergyProbe, GpuCounter
-from llmbench.collectors.gpu import GpuProbe
-from llmbench.collectors.gpu_devices import visible_devices
+from llmbench.collectors.gpu.collector import GpuProbe
+from llmbench.collectors.gpu.devices import visible_devices
 from llmbench.collectors.recorder import Recorder
-from llmbench.energy import Part, Unusable, parts
 from llmbench.environment.nvml import open_nvml
-from llmbench.run import Run
+from llmbench.runs.run import Run
 
 LOADED = (2.0, 42.0)  # seconds of the load
 WINDOW = (3.0, 41.0)  # the steady window inside it

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.caveats import Caveat
-from llmbench.clock import VirtualClock
 from llmbench.collectors.base import Conclusion, Quantity
 from llmbench.collectors.recorder import Recorder, Ticks
+from llmbench.loads.clock import VirtualClock
+from llmbench.runs.caveats import Caveat
 
 SEEN = Conclusion({"seen": True}, (Caveat("seen", "Something was seen.", "Look."),))
 

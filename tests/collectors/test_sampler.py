@@ -18,8 +18,8 @@ from llmbench.collectors.cpu import Cpu
 from llmbench.collectors.sampler import NICENESS, Watched, watch
 from llmbench.errors import MeasurementError
 from llmbench.plugins import Options
-from llmbench.record import Series
-from llmbench.scenario import Scenario
+from llmbench.runs.record import Series
+from llmbench.scenario.schema import Scenario
 
 
 def collectors(*kinds: str) -> list[Options]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
 from llmbench.engine.sequence import Sequence
-from llmbench.request import Request
+from llmbench.runs.request import Request
 
 KINDS = st.sampled_from([ContinuousScheduler, StaticScheduler])
 

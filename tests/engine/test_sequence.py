@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.engine.sequence import Sequence
-from llmbench.request import Request
+from llmbench.runs.request import Request
 
 STOP = 7
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llmbench.clock import VirtualClock
 from llmbench.engine.warmup import MOST_ROUNDS, Warmup, warm_up
+from llmbench.loads.clock import VirtualClock
 
 
 def taking(clock: VirtualClock, seconds: list[float]) -> Callable[[], None]:

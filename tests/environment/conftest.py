@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmbench import environment
-from llmbench.environment.reading import Reader
+from llmbench.environment.probing import Reader
 
 Asked = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.environment import hardware
-from llmbench.environment.reading import Missing
+from llmbench.environment.probing import Missing
 
 Asked = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
 

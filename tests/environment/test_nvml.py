@@ -9,7 +9,7 @@ import pytest
 from standin import MakeStandin, StandinGpu
 
 from llmbench.environment import nvml
-from llmbench.environment.reading import Missing, Reader
+from llmbench.environment.probing import Missing, Reader
 
 H100: dict[str, Any] = {
     "name": "NVIDIA H100 80GB HBM3",

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from llmbench import store
+from llmbench.analysis.metrics import summarise
 from llmbench.cli import main
-from llmbench.metrics import summarise
+from llmbench.runs import store
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -8,8 +8,8 @@ import pytest
 
 from llmbench.errors import InputError
 from llmbench.loads.burst import Burst
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop
+from llmbench.scenario.rng import stream
 
 
 def offsets(stop: Stop, **options: Any) -> list[float]:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from llmbench.loads.constant import Constant
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop
+from llmbench.scenario.rng import stream
 
 
 def offsets(rate: object, stop: Stop) -> list[float]:

@@ -9,13 +9,13 @@ import pytest
 
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.fake import Fake
-from llmbench.dispatch import Dispatch
+from llmbench.campaign.prepare import prepare
 from llmbench.errors import InputError
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.mlperf import read_summary
-from llmbench.prepared import prepare
-from llmbench.record import Record
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.scenario_file import load_case
+from llmbench.runs.record import Record
+from llmbench.scenario.file import load_case
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 SPEC: dict[str, Any] = {
     "name": "mlperf",

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.loads.poisson import Poisson
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop
+from llmbench.scenario.rng import stream
 
 
 def offsets(rate: float, stop: Stop, seed: int = 0) -> np.ndarray:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.loads.ramp import Ramp
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop
+from llmbench.scenario.rng import stream
 
 
 def offsets(stop: Stop, seed: int = 0, **options: Any) -> np.ndarray:

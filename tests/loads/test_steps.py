@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from llmbench.loads.steps import Steps
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop
+from llmbench.scenario.rng import stream
 
 TWO: list[dict[str, Any]] = [{"rate": 2, "lasting": "2 s"}, {"rate": "4/s", "lasting": 1}]
 

@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 from llmbench import models
 from llmbench.errors import InputError
-from llmbench.models.origin import BUILTIN
 from llmbench.models.shapes import SHAPES
-from llmbench.scenario import ModelOptions
+from llmbench.models.source import BUILTIN
+from llmbench.scenario.schema import ModelOptions
 
 
 def options(source: str, **more: object) -> ModelOptions:

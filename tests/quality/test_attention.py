@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench import models
-from llmbench.compress import pruned
-from llmbench.compress.recipe import DropLayers
 from llmbench.errors import InputError
+from llmbench.models.compress import pruned
+from llmbench.models.compress.recipe import DropLayers
 from llmbench.models.loading import TorchModel
 from llmbench.quality.attention import MOST_MAPS, compared, divergences, maps
-from llmbench.scenario import ExplainOptions, ModelOptions
+from llmbench.scenario.schema import ExplainOptions, ModelOptions
 
 TINY = ModelOptions(source="builtin:tiny", device="cpu")
 IDS = [0, 50, 60, 70, 80]

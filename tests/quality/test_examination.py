@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from llmbench import models
+from llmbench.analysis.metrics import quality_values
 from llmbench.backends.base import Demand, OpenContext
-from llmbench.backends.eager import Eager
+from llmbench.backends.torch.eager import Eager
 from llmbench.engine.scoring import Scorer
-from llmbench.metrics import quality_values
 from llmbench.models.loading import TorchModel
-from llmbench.quality import Examination, cut_windows
-from llmbench.run import Answer, Quality
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.quality.examination import Examination, cut_windows
+from llmbench.runs.run import Answer, Quality
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 ROWS = 3
 TINY = ModelOptions(source="builtin:tiny")

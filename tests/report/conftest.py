@@ -14,23 +14,24 @@ import profiles
 import pytest
 from selenium.webdriver import Chrome
 
-from llmbench import report, store
+from llmbench import report
+from llmbench.analysis.history import ChangePoint
+from llmbench.analysis.history import Series as Nights
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.fake import Fake
-from llmbench.caveats import not_effective
-from llmbench.dispatch import Dispatch
-from llmbench.history import ChangePoint
-from llmbench.history import Series as Nights
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
+from llmbench.loads.stopping import Stop
 from llmbench.models.tokenizing import ByteTokenizer
-from llmbench.record import Record, Series
-from llmbench.report.beside import Beside
+from llmbench.report.pages.attachments import Beside
 from llmbench.report.results import Results
-from llmbench.run import Failure, Run, records_table
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
-from llmbench.store import PlannedRun, RunSet
-from llmbench.streams import stream
+from llmbench.runs import store
+from llmbench.runs.caveats import not_effective
+from llmbench.runs.record import Record, Series
+from llmbench.runs.run import Failure, Run, records_table
+from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 from llmbench.workloads.synthetic import Synthetic
 
 HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"

@@ -16,12 +16,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from llmbench import report
-from llmbench.comparison import compare
-from llmbench.metrics import METRICS, across
+from llmbench.analysis.compare.comparison import compare
+from llmbench.analysis.metrics import METRICS, across
 from llmbench.report.cells import show as shown
-from llmbench.report.comparison_page import write_comparison
-from llmbench.run import Failure, records_table
-from llmbench.store import RunSet
+from llmbench.report.comparison.page import write_comparison
+from llmbench.runs.run import Failure, records_table
+from llmbench.runs.store import RunSet
 
 WIDTHS = (1280, 768, 390)
 OPEN_FOLDS = "document.querySelectorAll('details').forEach((fold) => fold.open = true)"

@@ -14,9 +14,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from llmbench import report
-from llmbench.comparison import compare
-from llmbench.report.comparison_page import write_comparison
-from llmbench.store import RunSet
+from llmbench.analysis.compare.comparison import compare
+from llmbench.report.comparison.page import write_comparison
+from llmbench.runs.store import RunSet
 
 pytestmark = needs_browser
 

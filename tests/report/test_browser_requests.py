@@ -16,8 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from llmbench import report
-from llmbench.report import embed
-from llmbench.store import RunSet
+from llmbench.report.pages import embed
+from llmbench.runs.store import RunSet
 
 pytestmark = needs_browser
 

@@ -10,9 +10,9 @@ import pytest
 
 from llmbench.report import charts
 from llmbench.report.cells import Table
-from llmbench.report.load_curve import load_curves
 from llmbench.report.results import Results
-from llmbench.report.timeline import TABLED, timeline
+from llmbench.report.sections.load_curve import load_curves
+from llmbench.report.sections.timeline import TABLED, timeline
 
 
 def column(table: Table, label: str) -> list[float | None]:

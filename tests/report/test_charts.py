@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmbench.record import Record, Series
 from llmbench.report import charts, palette
 from llmbench.report.charts import thin
 from llmbench.report.results import Results
-from llmbench.report.timeline import POINTS, REQUESTS, timeline
+from llmbench.report.sections.timeline import POINTS, REQUESTS, timeline
+from llmbench.runs.record import Record, Series
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 

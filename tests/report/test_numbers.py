@@ -12,9 +12,9 @@ import pytest
 
 from llmbench.report import charts, tables
 from llmbench.report.cells import Table
-from llmbench.report.page import render
+from llmbench.report.pages.page import render
 from llmbench.report.results import Results
-from llmbench.store import RunSet
+from llmbench.runs.store import RunSet
 
 Latency = Callable[[pd.DataFrame], "pd.Series[float]"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from llmbench.record import Series
 from llmbench.report import tables
 from llmbench.report.cells import MISSING, UNSUPPORTED, Cell, Table, show
 from llmbench.report.results import Results
-from llmbench.store import RunSet
+from llmbench.runs.record import Series
+from llmbench.runs.store import RunSet
 
 
 def cell(table: Table, row: str, column: str) -> Cell:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from llmbench.report.terminal import print_summary
-from llmbench.store import RunSet
+from llmbench.runs.store import RunSet
 
 
 def shown(run_set: RunSet, width: int = 100) -> str:

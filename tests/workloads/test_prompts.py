@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from llmbench.models.tokenizing import ByteTokenizer
-from llmbench.request import Request
+from llmbench.runs.request import Request
 from llmbench.workloads.prompts import Prompts, Task, read_prompts
 
 TASKS = get_args(Task)

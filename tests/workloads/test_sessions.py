@@ -11,7 +11,7 @@ import pytest
 
 from llmbench.errors import InputError
 from llmbench.models.tokenizing import ByteTokenizer
-from llmbench.request import Request
+from llmbench.runs.request import Request
 from llmbench.workloads.sessions import Sessions
 
 CHATS = [

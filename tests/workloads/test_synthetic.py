@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from llmbench.models.tokenizing import ByteTokenizer
-from llmbench.request import Request
+from llmbench.runs.request import Request
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.synthetic import Synthetic
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from llmbench.errors import InputError
+from llmbench.loads.stopping import Stop
 from llmbench.loads.trace import Trace as TraceLoad
 from llmbench.models.tokenizing import ByteTokenizer
-from llmbench.request import Request
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
 from llmbench.workloads.prompts import Prompts
 from llmbench.workloads.trace import Trace
 

@@ -10,22 +10,24 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmbench import caveats, models
+from llmbench import models
 from llmbench.backends.base import Account, Demand, OpenContext
-from llmbench.backends.endpoint import clients, null
+from llmbench.backends.endpoint import client_pool as clients
+from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.client import Target
-from llmbench.backends.endpoint.clients import Clients
-from llmbench.backends.endpoint.launched import Launched, launched
+from llmbench.backends.endpoint.client_pool import Clients
+from llmbench.backends.endpoint.measured_serve import Served, serve
 from llmbench.backends.endpoint.options import EndpointOptions
-from llmbench.backends.endpoint.payload import Payload, head
-from llmbench.backends.endpoint.records import Accountant
+from llmbench.backends.endpoint.record_builder import Accountant
+from llmbench.backends.endpoint.request_body import Payload, head
 from llmbench.backends.endpoint.server_info import resolve, served_model
-from llmbench.backends.endpoint.serving import Served, serve
-from llmbench.caveats import Caveat
-from llmbench.clock import Clock, MonotonicClock
-from llmbench.dispatch import Dispatch
+from llmbench.backends.endpoint.server_process import Launched, launched
 from llmbench.errors import InputError
-from llmbench.record import Record
+from llmbench.loads.clock import Clock, MonotonicClock
+from llmbench.loads.dispatch import Dispatch
+from llmbench.runs import caveats
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.record import Record
 
 __all__ = ["Endpoint"]
 
@@ -139,7 +141,9 @@ class _EndpointServer:
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve a load from within this process: what is seen then is the client's own doing."""
         self.context.on_stage("calibrating the client")
-        served = serve(self.target, self.payload, dispatch, MonotonicClock(), connect=null.connect)
+        served = serve(
+            self.target, self.payload, dispatch, MonotonicClock(), connect=loopback.connect
+        )
         self.client |= {f"floor_{name}": value for name, value in served.took.items()}
 
     def serve(

@@ -11,12 +11,12 @@ from ssl import SSLContext
 
 import numpy as np
 
-from llmbench.backends.endpoint.alarm import Alarm
 from llmbench.backends.endpoint.connection import Connection
 from llmbench.backends.endpoint.exchange import Exchange
-from llmbench.clock import Clock
-from llmbench.dispatch import Dispatch
-from llmbench.request import Request
+from llmbench.backends.endpoint.timer import Alarm
+from llmbench.loads.clock import Clock
+from llmbench.loads.dispatch import Dispatch
+from llmbench.runs.request import Request
 
 __all__ = ["Client", "Connect", "Payloads", "Target", "Timeouts", "connect"]
 

@@ -10,9 +10,9 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from llmbench.backends.endpoint.clients import READY
+from llmbench.backends.endpoint.client_pool import READY
+from llmbench.backends.endpoint.measured_serve import serve
 from llmbench.backends.endpoint.options import EndpointOptions
-from llmbench.backends.endpoint.serving import serve
 
 PROGRESS_SECONDS = 0.2
 

@@ -10,7 +10,7 @@ from typing import cast
 import httptools
 
 from llmbench.backends.endpoint.exchange import Exchange
-from llmbench.clock import Clock
+from llmbench.loads.clock import Clock
 
 __all__ = ["Connection"]
 

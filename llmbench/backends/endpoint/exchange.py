@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from llmbench.backends.endpoint.chunks import Chunk, Usage, read_chunk, said_in
+from llmbench.backends.endpoint.openai_types import Chunk, Usage, read_chunk, said_in
 from llmbench.backends.endpoint.sse import EventReader
-from llmbench.dispatch import Outcome
-from llmbench.record import Finish
-from llmbench.request import Request
+from llmbench.loads.dispatch import Outcome
+from llmbench.runs.record import Finish
+from llmbench.runs.request import Request
 
 __all__ = ["Exchange", "Fault", "spread"]
 

@@ -13,9 +13,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
 from llmbench.backends.endpoint.client import Target, Timeouts
-from llmbench.backends.endpoint.launched import ServerOptions
+from llmbench.backends.endpoint.server_process import ServerOptions
 from llmbench.errors import InputError
-from llmbench.secrets import is_secret
+from llmbench.runs.redaction import is_secret
 from llmbench.units import Seconds
 
 __all__ = ["EndpointOptions"]

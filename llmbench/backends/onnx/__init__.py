@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from llmbench import plugins
+from llmbench.analysis.roofline.operations import ModelFacts
 from llmbench.backends.base import Demand, OpenContext
-from llmbench.backends.eager import REHEARSED
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.memory import Gauge, Unread
-from llmbench.compress import Recipe
+from llmbench.backends.torch.eager import REHEARSED
 from llmbench.engine.buckets import Buckets
-from llmbench.environment.reading import Missing
-from llmbench.roofline import ModelFacts
+from llmbench.environment.probing import Missing
+from llmbench.models.compress import Recipe
 
 if TYPE_CHECKING:
     from llmbench.backends.onnx.loading import OnnxModel

@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from transformers import PreTrainedModel
 
-from llmbench.files import cache_folder
+from llmbench.runs.files import cache_folder
 
 __all__ = ["GRAPH", "cached", "content_key", "folder"]
 

@@ -14,16 +14,16 @@ import torch
 from transformers import PreTrainedModel
 
 from llmbench import models
+from llmbench.analysis.roofline.operations import ModelFacts
 from llmbench.backends.base import OpenContext
 from llmbench.backends.onnx import builder, exporting, graphs, quantizing, sessions, weights
-from llmbench.compress import Recipe, Scheme, pruned
-from llmbench.compress.linears import unify
-from llmbench.engine.facts import facts_of
-from llmbench.environment.reading import Reader
+from llmbench.engine.model_costs import facts_of
+from llmbench.environment.probing import Reader
 from llmbench.errors import InputError, MissingExtraError
+from llmbench.models.compress import Recipe, Scheme, pruned
+from llmbench.models.compress.linears import unify
 from llmbench.models.loading import LoadedModel, TorchModel
-from llmbench.roofline import ModelFacts
-from llmbench.scenario import ModelOptions
+from llmbench.scenario.schema import ModelOptions
 
 __all__ = ["OnnxModel", "load"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import onnx
 from onnxruntime.quantization import QuantType, matmul_nbits_quantizer, quantize_dynamic
 
-from llmbench.compress import Scheme
 from llmbench.errors import InputError
+from llmbench.models.compress import Scheme
 
 __all__ = ["RECIPE", "check", "quantize", "told"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from llmbench.roofline import ModelFacts
+from llmbench.analysis.roofline.operations import ModelFacts
 
 __all__ = ["held_by"]
 

@@ -17,16 +17,16 @@ import trustme
 
 from llmbench.backends.base import Account, Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
-from llmbench.conformance.wire import completion, done, event, usage
-from llmbench.dispatch import UNLIMITED, Arrivals, Dispatch, Ending, Limit
+from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
+from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Ending, Limit
 from llmbench.loads.schedule import Scheduled
-from llmbench.record import Record
-from llmbench.request import Request, Turn
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop
+from llmbench.runs.record import Record
+from llmbench.runs.request import Request, Turn
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 CANARY = "sk-canary-0123456789"
 

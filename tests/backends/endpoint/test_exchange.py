@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.backends.endpoint.exchange import Exchange, spread
-from llmbench.request import Request
+from llmbench.runs.request import Request
 
 
 def event(told: Any) -> bytes:

@@ -15,15 +15,15 @@ import numpy as np
 
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.endpoint import Endpoint
-from llmbench.clock import MonotonicClock
-from llmbench.dispatch import Dispatch
+from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.constant import Constant
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
-from llmbench.record import Record
-from llmbench.request import Request
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
-from llmbench.streams import stream
+from llmbench.loads.stopping import Stop
+from llmbench.runs.record import Record
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 SERVER = Path(__file__).parents[3] / "benchmarks" / "truth_server.py"
 

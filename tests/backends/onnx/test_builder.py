@@ -15,7 +15,7 @@ from runners import runner_of
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.onnx import Onnx, builder, loading
 from llmbench.errors import InputError, MissingExtraError
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 
 @pytest.mark.slow

@@ -11,12 +11,12 @@ from transformers import PreTrainedModel
 
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.onnx import Onnx, exporting
-from llmbench.dispatch import Dispatch
 from llmbench.errors import InputError
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
-from llmbench.request import Request
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.stopping import Stop
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 BYTES_A_TOKEN = 2 * 2 * 2 * 16 * 4  # layers, keys and values, heads, size, float32
 

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from llmbench.backends.base import Demand, OpenContext
 from llmbench.backends.onnx import Onnx, weights
-from llmbench.engine.facts import facts_of
-from llmbench.scenario import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.engine.model_costs import facts_of
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
 
 def graph_of(folder: Path, nodes: list[onnx.NodeProto], **shapes: tuple[int, ...]) -> Path:

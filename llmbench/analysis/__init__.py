@@ -1,0 +1,1 @@
+"""Pure functions of stored runs: metrics, statistics, comparisons and verdicts."""

@@ -1,0 +1,1 @@
+"""Baseline against candidate: what differs, what changed, and whether it matters."""

@@ -1,0 +1,148 @@
+"""Readings of a wall meter joined to the runs that they cover, by the time of day."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from llmbench.analysis.meters.log import ENERGY
+from llmbench.analysis.metrics import Observed
+from llmbench.environment.probing import Missing
+from llmbench.errors import InputError
+from llmbench.runs import store
+from llmbench.runs.imports.measured import as_moment
+from llmbench.runs.record import Series
+from llmbench.runs.run import CLOCK_ORIGIN, Run
+from llmbench.runs.store import RunSet
+
+__all__ = ["Joined", "join"]
+
+USUAL_GAPS = 3.0  # of the log's own interval: one lost reading is borne, two are not
+SHORT_GAP_SECONDS = 1.0  # that a fast logger may be held up on a busy machine
+MOST_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Which runs have got a log's readings, and which have not, each with the reason."""
+
+    runs: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def join(
+    run_set: RunSet, log: Path, readings: Sequence[Series], max_gap: float | None = None
+) -> Joined:
+    """Attach readings, with times in seconds since 1970, to each stored run that they cover.
+
+    A run is covered from its first due time to its last token, by readings that are no further
+    than ``max_gap`` seconds apart (three times the log's own median interval, or a second if that
+    is more). Energy counts from a run's first reading. Raises InputError when no run can be had.
+    """
+    measured = [run for run in run_set.runs if not run.failure]
+    left_out: dict[str, str] = {}
+    fitting: list[tuple[Run, list[Series]]] = []
+    for run in measured:
+        try:
+            fitting.append((run, [_of_run(series, run, max_gap) for series in readings]))
+        except Missing as why:
+            left_out[run.name] = str(why)
+    if not fitting:
+        raise InputError(_none_fits(run_set, log, left_out))
+    for run, series in fitting:
+        store.attach(run_set.folder, run, series)
+    return Joined(tuple(run.name for run, _ in fitting), left_out)
+
+
+def _none_fits(run_set: RunSet, log: Path, left_out: dict[str, str]) -> str:
+    if not left_out:
+        return f"{run_set.folder}: holds no run that was measured"
+    shown = [f"{name}: {why}" for name, why in list(left_out.items())[:MOST_SHOWN]]
+    more = len(left_out) - len(shown)
+    lines = [
+        f"{log}: fits no run of {run_set.folder}",
+        *shown,
+        *([f"and {more} more"] if more else []),
+    ]
+    return "\n  ".join(lines)
+
+
+def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
+    """Give the readings around and within a run, on its clock. Raises Missing with the reason."""
+    origin = _origin(run)
+    first, last = _span(run)
+    kept = _around(series, origin + first, origin + last)
+    _check_gaps(kept, _longest(series) if max_gap is None else max_gap)
+    values = _since_the_first(kept.values) if series.name == ENERGY else kept.values
+    return replace(kept, times=tuple(time - origin for time in kept.times), values=values)
+
+
+def _origin(run: Run) -> float:
+    """Give when a run's clock read 0, in seconds since 1970."""
+    if CLOCK_ORIGIN not in run.facts:
+        raise Missing(
+            "does not say when its clock began, since an earlier llmbench or another tool measured "
+            "it; measure again"
+        )
+    origin: float | None = run.facts[CLOCK_ORIGIN]
+    if origin is None:
+        raise Missing("its time was simulated; set `clock: real` on the backend `fake`")
+    return origin
+
+
+def _span(run: Run) -> tuple[float, float]:
+    span = Observed(run.records).makespan
+    if span is None:
+        raise Missing("no token came back, so it has no time to cover")
+    return span
+
+
+def _around(series: Series, begin: float, end: float) -> Series:
+    """Cut to the readings within a span and one on either side."""
+    times = series.times
+    first = bisect_right(times, begin) - 1
+    last = bisect_left(times, end, max(first, 0))
+    if first < 0 or last == len(times):
+        raise Missing(f"ran {_told(begin, end)}, and the readings are {_bounds(times)}; {CLOCKS}")
+    inside = slice(first, last + 1)
+    return replace(series, times=times[inside], values=series.values[inside])
+
+
+CLOCKS = "is the meter's clock off (--offset), or its zone another (--utc-offset)?"
+
+
+def _bounds(times: Sequence[float]) -> str:
+    return _told(times[0], times[-1]) if times else "none"
+
+
+def _told(begin: float, end: float) -> str:
+    return f"from {as_moment(begin)} to {as_moment(end)}"
+
+
+def _longest(series: Series) -> float:
+    """Give the longest gap that a log's own pace allows, in seconds."""
+    pace = median(after - before for before, after in pairwise(series.times))
+    return max(SHORT_GAP_SECONDS, USUAL_GAPS * pace)
+
+
+def _check_gaps(kept: Series, most: float) -> None:
+    for before, after in pairwise(kept.times):
+        if after - before > most:
+            raise Missing(
+                f"has no reading for {after - before:.3g} s from {as_moment(before)} on, and "
+                f"{most:.3g} s are allowed; see --max-gap"
+            )
+
+
+def _since_the_first(total: Sequence[float]) -> tuple[float, ...]:
+    for before, after in pairwise(total):
+        if after < before:
+            raise Missing(
+                f"the meter's energy goes back from {before:.6g} J to {after:.6g} J during it; was "
+                "the meter reset?"
+            )
+    return tuple(value - total[0] for value in total)

@@ -1,0 +1,1 @@
+"""What steps could reach on a machine and what they reached: FLOPs, bytes, MBU and MFU."""

@@ -1,0 +1,1 @@
+"""What profiler traces say of a step: categories of operators, launches and host gaps."""

@@ -1,0 +1,145 @@
+"""Hold our client against every behaviour, and any server against what clients rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.endpoint import Endpoint
+from llmbench.backends.endpoint.conformance.behaviours import BEHAVIOURS, Behaviour
+from llmbench.backends.endpoint.conformance.wire import TOKENS
+from llmbench.errors import InputError
+from llmbench.loads.dispatch import Dispatch
+from llmbench.loads.schedule import Scheduled
+from llmbench.loads.stopping import Stop
+from llmbench.runs.record import Record
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+
+__all__ = ["Finding", "check_client", "check_server", "exchange"]
+
+PROMPT = "Count upwards from one, in words."
+TIMEOUTS: dict[str, Any] = {"first_token_timeout": 1.0, "total_timeout": 5.0}
+UNKNOWN_MODEL = "a-model-that-nobody-has"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what it is about, what was expected and what was found."""
+
+    name: str
+    about: str
+    expected: str
+    found: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the two are the same."""
+        return self.expected == self.found
+
+
+def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT001, FBT002 (the scenario's own key)
+    """Send one request for 8 tokens to an endpoint with these options; give its record."""
+    context = OpenContext(
+        ModelOptions(source="served:"),
+        EngineOptions(),
+        SamplingOptions(),
+        Demand((1,), 1),
+        stop_at_eos=stop_at_eos,
+    )
+    with Endpoint(Endpoint.Options(**options)).open(context) as server:
+        request = Request(0, (), TOKENS, text=PROMPT)
+        dispatch = Dispatch([request], Scheduled(np.zeros(1)), Stop(requests=1))
+        (record,) = server.serve(dispatch, server.new_clock(), lambda _: None)
+    return record
+
+
+# -- our client ------------------------------------------------------------------------------------
+
+
+def check_client(url: str) -> Iterator[Finding]:
+    """Send one request to each behaviour of the adversarial server at ``url``."""
+    for behaviour in BEHAVIOURS.values():
+        yield _held(behaviour, exchange(url=url, model=behaviour.name, **TIMEOUTS))
+
+
+def _held(behaviour: Behaviour, record: Record) -> Finding:
+    right = behaviour.outcome
+    tokens = None if right.tokens is None else record.output_tokens
+    return Finding(
+        behaviour.name,
+        behaviour.does,
+        _told(right.error, right.chunks, right.tokens),
+        _told(record.error_kind, len(record.token_times), tokens),
+    )
+
+
+def _told(error: str | None, chunks: int, tokens: int | None) -> str:
+    counted = "" if tokens is None else f", {tokens} tokens"
+    return f"{error or 'an answer'}, {chunks} chunks{counted}"
+
+
+# -- a server --------------------------------------------------------------------------------------
+
+
+def check_server(url: str, model: str | None = None) -> Iterator[Finding]:
+    """Ask a server for what a load generator relies on, one check after the other."""
+    for name, (about, expected, ask) in CHECKS.items():
+        try:
+            found = ask({"url": url, "model": model})
+        except InputError as error:
+            found = str(error)
+        yield Finding(name, about, expected, found)
+
+
+Asked = dict[str, Any]
+
+
+def _answered(asked: Asked, **more: Any) -> str:
+    record = exchange(stop_at_eos=True, **asked, **more)
+    return f"{record.error_kind}: {record.error_message}" if record.error_kind else "an answer"
+
+
+def _forced(asked: Asked) -> str:
+    record = exchange(**asked)
+    return f"{record.output_tokens} tokens"
+
+
+def _chunks(asked: Asked) -> str:
+    return f"{len(exchange(**asked).token_times)} chunks"
+
+
+def _unknown(asked: Asked) -> str:
+    with_body = {**asked, "body": {"model": UNKNOWN_MODEL}}
+    kind = exchange(**with_body).error_kind or "an answer"
+    return "an HTTP error" if kind.startswith("http-4") else kind
+
+
+CHECKS: dict[str, tuple[str, str, Callable[[Asked], str]]] = {
+    "chat-stream": (
+        "a chat is streamed, and [DONE] ends it", "an answer", _answered,
+    ),
+    "chat-whole": (
+        "a chat can be had as a whole", "an answer", lambda a: _answered(a, stream=False),
+    ),
+    "completion-stream": (
+        "a completion is streamed, and [DONE] ends it", "an answer",
+        lambda a: _answered(a, api="completions"),
+    ),
+    "without-usage": (
+        "a stream without usage ends well too", "an answer", lambda a: _answered(a, usage=False),
+    ),
+    "forced-length": (
+        "`ignore_eos` forces the length, and usage says so", f"{TOKENS} tokens", _forced,
+    ),
+    "one-token-a-chunk": (
+        "every token comes when it is made, in a chunk of its own", f"{TOKENS} chunks", _chunks,
+    ),
+    "unknown-model": (
+        "a model that it does not have is an HTTP error", "an HTTP error", _unknown,
+    ),
+}  # fmt: skip

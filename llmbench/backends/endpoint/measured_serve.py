@@ -1,0 +1,92 @@
+"""Serve a load from one process, and see what that takes: how late it is, how much of its core."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import uvloop
+
+from llmbench.backends.endpoint.client import Client, Connect, Payloads, Target, connect
+from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.loads.clock import Clock
+from llmbench.loads.dispatch import Dispatch, Ending
+
+__all__ = ["Served", "merged", "serve"]
+
+PERCENT = 99
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """All exchanges of a load, what was counted beside them, and what it took.
+
+    ``ending`` says how the load ended. ``took`` has the p99 of lags and of TTFT (counted from the
+    sending) in seconds, and ``core_share``: processor time over time, of the busiest client.
+    """
+
+    exchanges: list[Exchange]
+    counts: Counter[str]
+    ending: Ending
+    took: dict[str, float | None]
+
+
+def serve(
+    target: Target,
+    payload: Payloads,
+    dispatch: Dispatch,
+    clock: Clock,
+    on_progress: Callable[[int], None] = lambda _: None,
+    *,
+    connect: Connect = connect,
+) -> Served:
+    """Serve a dispatch from this process."""
+    _raise_limit_of_files()
+    client = Client(target, payload, clock, on_progress, connect)
+    with frozen_garbage() as collections:
+        began, busy = time.monotonic(), time.process_time()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(client.serve(dispatch))
+        busy, took = time.process_time() - busy, time.monotonic() - began
+    client.counts["gc_collections"] = len(collections)
+    return Served(client.exchanges, client.counts, dispatch.ending, _took(client, busy / took))
+
+
+def _took(client: Client, core_share: float) -> dict[str, float | None]:
+    exchanges = client.exchanges
+    return {
+        "core_share": core_share,
+        "loop_lag_p99": _p99(client.lags),
+        "send_lag_p99": _p99([exchange.begun - exchange.due for exchange in exchanges]),
+        "ttft_p99": _p99([e.stamps[0] - e.begun for e in exchanges if e.stamps]),
+    }
+
+
+def _p99(sample: list[float]) -> float | None:
+    return float(np.percentile(sample, PERCENT)) if sample else None
+
+
+def merged(parts: Sequence[Served]) -> Served:
+    """Put what several clients did together; of what it took, the worst of them."""
+    taken = {
+        name: max((part.took[name] or 0.0 for part in parts if part.took[name]), default=None)
+        for name in parts[0].took
+    }
+    exchanges = [exchange for part in parts for exchange in part.exchanges]
+    counts = sum((part.counts for part in parts), Counter[str]())
+    ending = Ending()
+    for part in parts:
+        ending.absorb(part.ending)
+    return Served(exchanges, counts, ending, taken)
+
+
+def _raise_limit_of_files() -> None:
+    """Allow as many connections as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,0 +1,1 @@
+"""Backends that run a model in PyTorch: eager, compiled, quantized and speculative."""

@@ -1,0 +1,65 @@
+"""A quantized model on whichever runtime has the kernels for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from llmbench import models, plugins
+from llmbench.backends.base import OpenContext
+from llmbench.backends.local import LocalServer
+from llmbench.models.compress import Recipe, Scheme
+
+__all__ = ["Quantized"]
+
+
+class Quantized:
+    """A model quantized by a scheme, on the runtime that has the fastest kernels for it.
+
+    That is ``onnx`` on CPUs, where it is installed, and ``compiled`` on CUDA; any local backend
+    can be named instead, and takes the same schemes as ``compress: {quantize: ...}``.
+    """
+
+    profilable: ClassVar = True
+
+    class Options(plugins.Options):
+        """``{kind: quantized, scheme: int8-weight-only, runtime: onnx}``."""
+
+        scheme: Scheme = Field(description="how the weights of linear layers are held")
+        runtime: Literal["auto", "eager", "compiled", "onnx"] = Field(
+            default="auto", description="the backend that serves it"
+        )
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @contextmanager
+    def open(self, context: OpenContext) -> Iterator[LocalServer]:
+        """Load, quantize and warm up on the chosen runtime.
+
+        Raises InputError when it has no kernels for the scheme on that device.
+        """
+        runtime = self._runtime(context)
+        plugins.require("backend", runtime)
+        part = plugins.find("backend", runtime)
+        recipe = Recipe(quantize=self.options.scheme)
+        with part(part.Options(compress=recipe)).open(context) as server:
+            model = server.model
+            server.model = replace(
+                model,
+                requested={**model.requested, "runtime": self.options.runtime},
+                effective={**model.effective, "runtime": runtime},
+            )
+            yield server
+
+    def _runtime(self, context: OpenContext) -> str:
+        if self.options.runtime != "auto":
+            return self.options.runtime
+        if models.device_type(context.model) == "cuda":
+            return "compiled"
+        return "onnx" if find_spec("onnxruntime") else "eager"

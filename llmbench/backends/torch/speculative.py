@@ -1,0 +1,111 @@
+"""PyTorch with a small model that drafts what the large one only has to check."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from llmbench import models, plugins
+from llmbench.analysis.roofline.operations import ModelFacts
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.local import cache_length
+from llmbench.backends.torch.eager import Eager
+from llmbench.backends.torch.model import Attention
+from llmbench.engine.buckets import Buckets
+from llmbench.environment.probing import Missing
+from llmbench.errors import InputError
+
+if TYPE_CHECKING:
+    from llmbench.engine.runner import TorchRunner
+    from llmbench.engine.sampling import Sampler
+    from llmbench.engine.scoring import Scorer
+    from llmbench.engine.speculative import DraftedModel
+    from llmbench.models.loading import TorchModel
+
+__all__ = ["Speculative"]
+
+
+class Speculative(Eager):
+    """PyTorch as it is, with a draft model whose tokens the target checks several at a time.
+
+    The answers are the target's greedy ones; what is gained depends on how many are accepted.
+    """
+
+    class Options(plugins.Options):
+        """``{kind: speculative, draft: ./student, tokens: 4}``."""
+
+        draft: str = Field(min_length=1, description="source of a model with the same tokenizer")
+        tokens: int = Field(default=4, ge=1, description="tokens drafted before each check")
+        attention: Attention = Field(
+            default="sdpa", description="the implementation of attention in transformers"
+        )
+
+    def __init__(self, options: Options) -> None:
+        self.attention = options.attention
+        self.compress = None
+        self.draft = options.draft
+        self.drafted = options.tokens
+
+    def load(self, context: OpenContext) -> DraftedModel:
+        """Load both models; raises InputError when they do not go together."""
+        from llmbench.engine.speculative import DraftedModel  # noqa: PLC0415 (imports torch)
+
+        if context.sampling.temperature > 0:
+            raise InputError("speculative: answers are greedy; set sampling.temperature to 0")
+        drafting = context.model.model_copy(update={"source": self.draft})
+        models.check_source(drafting)
+        target = models.load_model(context.model, self.attention)
+        draft = models.load_model(drafting, self.attention)
+        _check_pair(target, draft, context.demand)
+        both = {field.name: getattr(target, field.name) for field in fields(target)}
+        return DraftedModel(
+            **{**both, "weight_bytes": target.weight_bytes + draft.weight_bytes}, draft=draft
+        )
+
+    def runner(
+        self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
+    ) -> TorchRunner:
+        """Allocate both caches and wrap the steps."""
+        from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.speculative import Draft, DraftedModel, SpeculativeRunner  # noqa: PLC0415 (imports torch)
+
+        assert isinstance(model, DraftedModel)  # noqa: S101 (it is what `load` gives)
+        caches = [KvCache.allocate(each.module, slots, max_length) for each in (model.draft, model)]
+        draft = Draft(model.draft.module, caches[0], sampler, buckets)
+        return SpeculativeRunner(
+            model.module, caches[1], sampler, buckets, draft=draft, drafted=self.drafted
+        )
+
+    def facts(self, model: TorchModel) -> ModelFacts:
+        """Raise Missing: a step is several of the draft and one of the target."""
+        del model
+        raise Missing("a step runs a draft several times besides the model, which is not counted")
+
+    def scorer(self, context: OpenContext, model: TorchModel, demand: Demand) -> Scorer:
+        """Show the target's logits, and answers as they come about with the draft."""
+        from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
+
+        target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, demand)
+        slots, length = context.engine.slots, cache_length(demand, model)
+        buckets = self.buckets(demand, slots, length)
+        answering = self.runner(model, buckets, Greedy(), slots=slots, max_length=length)
+        return replace(target, answering=answering)
+
+    def settings(self) -> dict[str, Any]:
+        """Name the draft."""
+        return {"draft": self.draft, "drafted_tokens": self.drafted}
+
+
+def _check_pair(target: TorchModel, draft: TorchModel, demand: Demand) -> None:
+    if draft.vocabulary != target.vocabulary:
+        raise InputError(
+            f"speculative.draft: its vocabulary has {draft.vocabulary} tokens and that of the "
+            f"model {target.vocabulary}; take a draft with the model's own tokenizer"
+        )
+    if draft.context_length < demand.longest_sequence:
+        raise InputError(
+            f"speculative.draft: its context holds {draft.context_length} tokens and the longest "
+            f"request has {demand.longest_sequence}; give shorter requests or another draft"
+        )

@@ -1,0 +1,1 @@
+"""Everything that starts processes: runs, checks, searches and profiles."""

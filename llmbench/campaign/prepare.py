@@ -1,0 +1,142 @@
+"""All that is decided before the clock starts: the requests, their due times, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llmbench import models, plugins
+from llmbench.backends.base import Demand
+from llmbench.loads.dispatch import Dispatch, Limit
+from llmbench.loads.stopping import Stop, stop_rule
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import Case
+from llmbench.workloads.base import Tokenizer, Workload
+
+__all__ = ["Prepared", "prepare"]
+
+POOL = 4096
+SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A load that is ready to be sent.
+
+    ``sample`` is the beginning of the same load, to try it on nothing. ``requests`` are those that
+    it sends, again from the first after the last. ``schedule`` has a row for each due time that is
+    known beforehand; ``digest`` hashes it and all lengths.
+    """
+
+    dispatch: Dispatch
+    sample: Dispatch
+    demand: Demand
+    requests: list[Request]
+    schedule: pa.Table
+    digest: str
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        """The prompt of each request."""
+        return [request.prompt for request in self.requests]
+
+
+def prepare(case: Case, logs: Path) -> Prepared:
+    """Make the load of a case: a pure function of its scenario and the files it names.
+
+    ``logs`` is a folder for a load that keeps logs of its own. Raises InputError when files cannot
+    be read.
+    """
+    scenario = case.scenario
+    stop, little = stop_rule(scenario), Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
+    workload = plugins.find("workload", scenario.workload.kind)(scenario.workload)
+    load = plugins.find("load", scenario.load.kind)(scenario.load)
+    if hasattr(load, "following"):
+        load = load.following(workload)
+    arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
+    pool = _draw(case, workload, stop.total or max(len(arrivals.at_start()), POOL))
+    limit = Limit(scenario.max_in_flight, scenario.behind)
+    dispatch = (
+        load.driven(pool, scenario, logs)
+        if hasattr(load, "driven")
+        else Dispatch(_Endless(pool), arrivals, stop, limit)
+    )
+    offsets = np.array(dispatch.due_times, dtype=np.float64)
+    return Prepared(
+        dispatch,
+        Dispatch(
+            _Endless([replace(r, turns=()) for r in pool]), arrivals.stripe(0, 1), little, limit
+        ),
+        _demand(pool),
+        pool,
+        _schedule(offsets, pool),
+        _digest(offsets, pool),
+    )
+
+
+def _draw(case: Case, workload: Workload, wanted: int) -> list[Request]:
+    scenario = case.scenario
+    tokenizer = models.load_tokenizer(scenario.model)
+    pool = islice(workload.requests(tokenizer, scenario.seed), wanted)
+    if not getattr(plugins.find("backend", case.backend.kind), "sends_text", False):
+        return list(pool)
+    return [_with_text(request, tokenizer) for request in pool]
+
+
+def _with_text(request: Request, tokenizer: Tokenizer) -> Request:
+    """Write out what was drawn as ids."""
+    if request.text:
+        return request
+    turns = tuple(replace(turn, text=tokenizer.decode(turn.prompt)) for turn in request.turns)
+    return replace(request, text=tokenizer.decode(request.prompt), turns=turns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Endless:
+    """The requests numbered, with room for the turns of each; after the last, the first again."""
+
+    pool: Sequence[Request]
+
+    def __iter__(self) -> Iterator[Request]:
+        number = session = 0
+        while True:
+            for request in self.pool:
+                own: dict[str, Any] = {"session": session} if request.turns else {}
+                yield replace(request, id=number, **own)
+                number += 1 + len(request.turns)
+                session += bool(request.turns)
+
+
+def _demand(pool: Sequence[Request]) -> Demand:
+    lengths = [each for request in pool for each in request.lengths()]
+    return Demand(
+        prompt_lengths=tuple(sorted({prompt for prompt, _ in lengths})),
+        longest_sequence=max(prompt + answer for prompt, answer in lengths),
+    )
+
+
+def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table:
+    """Lay the schedule out as a trace of ours (traces.read)."""
+    sent = [pool[number % len(pool)] for number in range(len(offsets))]
+    columns = {
+        "time": pa.array(offsets),
+        "prompt_tokens": pa.array([len(r.prompt) for r in sent], pa.int64()),
+        "output_tokens": pa.array([r.max_new_tokens for r in sent], pa.int64()),
+        "request_class": pa.array([r.request_class for r in sent], pa.string()),
+    }
+    return pa.table(columns)
+
+
+def _digest(offsets: NDArray[np.float64], pool: Sequence[Request]) -> str:
+    """Hash what will be sent and when, so that equal loads can be told."""
+    lengths = np.array([each for request in pool for each in request.lengths()], dtype=np.int64)
+    return hashlib.sha256(offsets.tobytes() + lengths.tobytes()).hexdigest()

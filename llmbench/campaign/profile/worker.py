@@ -1,0 +1,147 @@
+"""One case's profile in a process of its own: ``python -m llmbench.campaign.profile.worker``.
+
+It takes a job on stdin, tells on stdout what goes on, and adds the case to profile.json. Exit codes
+are those of `llmbench.worker`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmbench import environment, plugins
+from llmbench.analysis.trace.analysis import break_down
+from llmbench.analysis.trace.events import merged, read
+from llmbench.backends.local import LocalServer, graphs_compiled
+from llmbench.campaign.prepare import prepare
+from llmbench.campaign.profile import recording
+from llmbench.campaign.profile.passes import Job
+from llmbench.campaign.profile.phases import Phase, implied_rows, phases_of
+from llmbench.campaign.profile.recording import DISCARDED, Ranges, Recorded
+from llmbench.campaign.worker import Events, context_of, work
+from llmbench.runs import caveats, profile
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.profile import TRACES, CaseProfile, PhaseProfile
+from llmbench.scenario import file as scenario_file
+from llmbench.scenario.schema import Case
+
+__all__ = ["main", "profile_case"]
+
+ALIKE = 1.25  # a step under the profiler may be so many times as long or as short as another
+
+
+def main() -> int:
+    """Profile the job on stdin and store it."""
+    return work(_profiled)
+
+
+def _profiled(told: dict[str, Any], events: Events) -> None:
+    job = Job(**told)
+    case = scenario_file.load_case(job.spec, job.case, job.point)
+    profile.add(Path(job.folder), profile_case(case, job, events))
+
+
+def profile_case(case: Case, job: Job, events: Events) -> CaseProfile:
+    """Open the case's backend, make its steps by the clock, and again under the profilers."""
+    scratch, rows = Path(job.scratch), implied_rows(case.scenario, job.rows)
+    marks = recording.ranges(nvtx=job.nvtx)
+    surroundings = environment.capture(Path.cwd())
+    recording.name_fused_kernels()
+    events.stage("reading the workload")
+    load = prepare(case, scratch)
+    backend = plugins.find("backend", case.backend.kind)(case.backend)
+    with backend.open(context_of(case, load, events, scratch / "log")) as server:
+        graphs = graphs_compiled()
+        timed = _timed(phases_of(server.runner, load.requests, rows), job, marks, events)
+        with server.traced(scratch) as runner:
+            phases = phases_of(runner, load.requests, rows)
+            recorded = _recorded(phases, job, server.model.device, marks, events)
+        graphs = graphs_compiled() - graphs
+    events.stage("reading the traces")
+    found = tuple(
+        _phase(phase, seconds, seen, job, case.slug)
+        for phase, seconds, seen in zip(phases, timed, recorded, strict=True)
+    )
+    return CaseProfile(
+        case=case.name,
+        slug=case.slug,
+        backend=case.backend.kind,
+        point=case.point,
+        device=server.model.device.type,
+        settings={**server.model.effective, "threads": torch.get_num_threads(), **server.settings},
+        phases=found,
+        environment=surroundings,
+        caveats=tuple(_caveats(server, graphs, found)),
+    )
+
+
+def _timed(
+    phases: Sequence[Phase], job: Job, marks: Ranges, events: Events
+) -> list[tuple[float, ...]]:
+    seconds = []
+    for phase in phases:
+        events.stage(f"timing {phase.name}")
+        seconds.append(tuple(recording.time_steps(phase, job.steps, marks)))
+    return seconds
+
+
+def _recorded(
+    phases: Sequence[Phase], job: Job, device: torch.device, marks: Ranges, events: Events
+) -> list[Recorded]:
+    seen = []
+    for phase in phases:
+        events.stage(f"profiling {phase.name}")
+        path = Path(job.scratch) / f"{phase.name}.json"
+        seen.append(recording.record(phase, job.steps, device, path, marks))
+    return seen
+
+
+def _phase(
+    phase: Phase, seconds: tuple[float, ...], seen: Recorded, job: Job, slug: str
+) -> PhaseProfile:
+    """Take a phase's trace apart and keep it, with what the runtime recorded beside torch."""
+    own = [json.loads(path.read_text("utf-8")) for path in Path(job.scratch).glob("*.trace.json")]
+    trace = merged(json.loads(seen.path.read_text("utf-8")), own)
+    name = f"{TRACES}/{slug}-{phase.name}.json.gz"
+    _keep(trace, Path(job.folder) / name, Path(job.scratch) / "kept.json.gz")
+    return PhaseProfile(
+        phase=phase.name,
+        rows=phase.rows,
+        prompt_tokens=phase.prompt_tokens,
+        cache_tokens=seen.cache_tokens,
+        tokens_per_step=seen.tokens / job.steps,
+        step_seconds=seconds,
+        breakdown=break_down(read(trace), seen.device.type, DISCARDED, job.steps),
+        trace=name,
+    )
+
+
+def _keep(trace: dict[str, Any], path: Path, partial: Path) -> None:
+    """Write a trace whole or not at all."""
+    partial.write_bytes(gzip.compress(json.dumps(trace).encode()))
+    partial.replace(path)
+
+
+def _caveats(server: LocalServer, graphs: int, phases: Sequence[PhaseProfile]) -> Iterator[Caveat]:
+    yield from server.model.caveats
+    if not server.warmup.steady:
+        yield caveats.unsteady_warmup(len(server.warmup.rounds))
+    if graphs:
+        yield caveats.recompiled(graphs)
+    for phase in phases:
+        fewest, most = min(phase.breakdown.kernels), max(phase.breakdown.kernels)
+        if fewest != most:
+            yield caveats.uneven_kernels(phase.phase, fewest, most)
+        if phase.ratio > ALIKE:
+            yield caveats.profiler_heavy(phase.phase, phase.ratio)
+        if phase.ratio < 1 / ALIKE:
+            yield caveats.profile_disturbed(phase.phase, phase.ratio)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

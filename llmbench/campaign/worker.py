@@ -1,0 +1,240 @@
+"""One run in a process of its own: ``python -m llmbench.worker``, a job on stdin, events on stdout.
+
+Exit codes: 0 the run is stored, 1 it failed, 2 the user can mend what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from llmbench import environment, plugins
+from llmbench.analysis.steady_state import METHOD, find_warmup
+from llmbench.backends.base import OpenContext
+from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.campaign.prepare import Prepared, prepare
+from llmbench.collectors.sampler import watch
+from llmbench.errors import InputError, MeasurementError
+from llmbench.loads.dispatch import Dispatch
+from llmbench.quality.evaluate import breaches, examine
+from llmbench.runs import caveats, store
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.record import Record
+from llmbench.runs.request import Request
+from llmbench.runs.run import CLOCK_ORIGIN, Run, records_table
+from llmbench.scenario import file as scenario_file
+from llmbench.scenario.schema import Case
+
+__all__ = ["SLOWDOWN", "Events", "Job", "context_of", "main", "measure", "work"]
+
+PROGRESS_SECONDS = 0.2
+SLOWDOWN = "LLMBENCH_SLOWDOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is told to measure and where to store it."""
+
+    folder: str
+    case: str
+    point: dict[str, Any]
+    spec: dict[str, Any]
+    repeat: int
+
+
+@dataclass(slots=True)
+class Events:
+    """Tells the parent, in JSON lines, what goes on."""
+
+    out: TextIO
+    _last_progress: float = field(default=0.0)
+
+    def stage(self, text: str) -> None:
+        """Say what the worker does now."""
+        self._say({"stage": text})
+
+    def progress(self, dispatch: Dispatch) -> None:
+        """Say how far a load is, a few times a second at the most."""
+        now = time.monotonic()
+        is_last = dispatch.completed == dispatch.total
+        if is_last or now - self._last_progress >= PROGRESS_SECONDS:
+            self._last_progress = now
+            self._say(dispatch.progress().as_event())
+
+    def failed(self, kind: str, message: str) -> None:
+        """Say why the run cannot be measured."""
+        self._say({"failure": kind, "message": message})
+
+    def _say(self, event: dict[str, Any]) -> None:
+        self.out.write(json.dumps(event) + "\n")
+        self.out.flush()
+
+
+def main() -> int:
+    """Measure the job on stdin and store the run."""
+    return work(_measured)
+
+
+def _measured(told: dict[str, Any], events: Events) -> None:
+    job = Job(**told)
+    case = scenario_file.load_case(job.spec, job.case, job.point)
+    store.write_run(Path(job.folder), *measure(case, job, events))
+
+
+def work(do: Callable[[dict[str, Any], Events], None]) -> int:
+    """Do the job on stdin, telling the parent on stdout what goes on, and give the exit code."""
+    events = Events(_own_stdout())
+    try:
+        do(json.load(sys.stdin), events)
+    except InputError as error:
+        events.failed("bad-input", str(error))
+        return 2
+    except MeasurementError as error:
+        events.failed(error.kind, str(error))
+        return 1
+    return 0
+
+
+def _own_stdout() -> TextIO:
+    """Keep stdout for events; whatever libraries print goes to stderr instead."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
+
+
+def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
+    """Run a case once in this process and return all that was seen, and the schedule."""
+    began_at = datetime.now(UTC).isoformat(timespec="seconds")
+    surroundings = environment.capture(Path.cwd())
+    events.stage("reading the workload")
+    load = prepare(case, _logs(case, job, "-mlperf"))
+    choice = case.backend
+    backend = plugins.find("backend", choice.kind)(choice)
+    context = context_of(case, load, events, _logs(case, job, ".log"))
+    with backend.open(context) as server:
+        server.calibrate(load.sample)
+        events.stage("measuring")
+        # garbage is collected before the clock starts: it takes longer than requests should wait
+        with frozen_garbage(), watch(case.scenario.collect, server.pid) as watched:
+            clock = server.new_clock()
+            origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
+            records = server.serve(load.dispatch, clock, lambda _: events.progress(load.dispatch))
+            facts = load.dispatch.facts
+            dropped = load.dispatch.ending.dropped
+            records += [_dropped(request, due) for request, due in dropped]
+        account = server.account()
+        quality = examine(case, job.repeat, server, context, load.prompts)
+    events.stage("storing")
+    warmup: dict[str, Any] = {}
+    if case.scenario.warmup == "auto":
+        records, found = find_warmup(records)
+        warmup = {"warmup_method": METHOD, "warmup_requests": found}
+    run = Run(
+        case=case.name,
+        slug=case.slug,
+        backend=choice.kind,
+        repeat=job.repeat,
+        point=case.point,
+        spec=case.spec,
+        began_at=began_at,
+        records=records_table(records),
+        series=tuple(watched.series(origin)),
+        environment=surroundings,
+        account=asdict(replace(account, caveats=())),
+        facts={
+            **watched.facts,
+            CLOCK_ORIGIN: unix_origin,
+            "schedule_sha256": load.digest,
+            **facts,
+            **warmup,
+        },
+        quality=quality,
+        caveats=(
+            *([caveats.slowed(context.slowdown)] if context.slowdown else []),
+            *account.caveats,
+            *watched.caveats,
+            *breaches(case, quality),
+            *_of_the_load(facts | warmup),
+        ),
+    )
+    return run, load.schedule
+
+
+def _of_the_load(facts: dict[str, Any]) -> Iterator[Caveat]:
+    """Give the doubts that the way a load went leaves."""
+    for reason in facts["stopped_by"]:
+        if reason in ("error-rate", "client-lag"):
+            yield caveats.ended_early(reason)
+    if facts.get("warmup_requests", 0) is None:
+        yield caveats.never_steady(METHOD)
+    if facts.get("mlperf", {}).get("result", "VALID") != "VALID":
+        yield caveats.mlperf_invalid(facts["mlperf"]["missed"])
+
+
+def _dropped(request: Request, due: float) -> Record:
+    return Record(
+        request_id=request.id,
+        phase=request.phase,
+        due=due,
+        sent=None,
+        started=None,
+        token_times=(),
+        token_counts=(),
+        prompt_tokens=len(request.prompt),
+        max_new_tokens=request.max_new_tokens,
+        finish="error",
+        error_kind="dropped",
+        error_message="fell due with `max_in_flight` requests in flight",
+        prompt_id=request.prompt_id,
+        request_class=request.request_class,
+        session=request.session,
+        turn=request.turn,
+    )
+
+
+def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:
+    """Gather what a case's backend is opened with."""
+    scenario = case.scenario
+    return OpenContext(
+        model=scenario.model,
+        engine=scenario.engine,
+        sampling=scenario.sampling,
+        demand=load.demand,
+        seed=scenario.seed,
+        stop_at_eos=scenario.stop_at_eos,
+        keep_outputs=scenario.keep_outputs,
+        on_stage=events.stage,
+        log=log,
+        slowdown=_slowdown(),
+    )
+
+
+def _slowdown() -> float:
+    """Read by what share the environment asks that every step of a local backend be slower."""
+    text = os.environ.get(SLOWDOWN, "0")
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < math.inf:
+        raise InputError(f"{SLOWDOWN}={text}: expected a share such as 0.05, or nothing")
+    return share
+
+
+def _logs(case: Case, job: Job, suffix: str) -> Path:
+    """Tell where others who take part in a run may write what they have to say."""
+    return Path(job.folder) / "logs" / f"{case.slug}-r{job.repeat}{suffix}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,154 @@
+"""``llmbench aa``: how often the gate errs on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmbench.cli.folders import usual_folder
+
+if TYPE_CHECKING:
+    from llmbench.campaign.aa_test import Findings
+    from llmbench.report.cells import Cell, Table
+    from llmbench.scenario.schema import Case
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+examples:
+  llmbench aa scenarios/gate.yaml                  30 nights on which nothing changed
+  llmbench aa scenarios/gate.yaml --delays 5,10    the same, and as many with slower steps
+  llmbench aa scenarios/gate.yaml --out nights     go on with an interrupted campaign
+  llmbench check scenarios/gate.yaml --baseline git:main --noise results/aa/noise.json
+
+A night is a whole `llmbench check` of this installation against itself: its screen takes 8
+processes a case. Every regression on a night without a delay is a false alarm. Keep the machine
+otherwise idle. An interrupted campaign goes on with the same --out.
+Exit codes: 0 done, 2 bad input.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the command line."""
+    parser = subparsers.add_parser(
+        "aa",
+        help="how often the gate errs here: nights of no change, and of known delays",
+        description="Check an installation against itself, night after night, and count alarms.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", type=Path, help="a scenario file; see `gate` in it")
+    parser.add_argument("--nights", type=int, default=30, metavar="N", help="of each kind (30)")
+    parser.add_argument(
+        "--delays", default="", metavar="PERCENT,...", help="also nights with so much slower steps"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure the nights and write what they came to."""
+    from llmbench.campaign import aa_test
+    from llmbench.cli.progress import shown
+    from llmbench.errors import InputError
+    from llmbench.runs.files import atomic_write
+    from llmbench.scenario import file as scenario_file
+
+    if arguments.nights < 1:
+        raise InputError(f"--nights {arguments.nights}: expected at least 1")
+    delays = _delays(arguments.delays)
+    source = scenario_file.load(arguments.scenario, arguments.set)
+    _refuse_endpoints(source.cases, delays)
+    out = arguments.out or usual_folder(f"{source.scenario.name}-aa")
+    with shown(quiet=arguments.quiet) as observer:
+        measured = list(aa_test.nights(source, out, arguments.nights, delays, observer))
+    found = aa_test.find(source, measured)
+    text = json.dumps(found.as_json(), indent=1)
+    atomic_write(out / "noise.json", text)
+    if arguments.json:
+        print(text)
+    else:
+        _print(found)
+        print(f"\nnoise  {out / 'noise.json'}")
+    return 0
+
+
+def _delays(text: str) -> list[float]:
+    from llmbench.errors import InputError
+
+    try:
+        shares = [float(part) / 100 for part in text.split(",") if part.strip()]
+    except ValueError:
+        shares = [-1.0]
+    if not all(0 < share < 10 for share in shares):  # noqa: PLR2004 (no delay is that long)
+        raise InputError(f"--delays {text}: expected percentages such as 5,10")
+    return shares
+
+
+def _refuse_endpoints(cases: Sequence[Case], delays: list[float]) -> None:
+    from llmbench.errors import InputError
+
+    if delays and (remote := [case.name for case in cases if case.backend.kind == "endpoint"]):
+        raise InputError(f"--delays: {remote[0]} is an endpoint, whose steps cannot be slowed")
+
+
+def _print(found: Findings) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from llmbench.report.terminal import as_rich
+
+    console = Console()
+    for delay, rate in found.nights.items():
+        kind = f"Steps {100 * delay:g} % slower" if delay else "Nothing changed"
+        told = f"{kind}: a regression on {rate} nights, in {found.comparisons[delay]} comparisons."
+        console.print(Text(told))
+    table = _table(found)
+    console.print(as_rich(table), Text(table.note, "dim"))
+
+
+def _table(found: Findings) -> Table:
+    from llmbench.analysis.compare.comparison import metric_name
+    from llmbench.analysis.metrics import METRICS
+    from llmbench.report.cells import Cell, Column, Table
+
+    columns = (
+        Column("case", numeric=False),
+        Column("metric", numeric=False),
+        *map(Column, ("tolerance", "noise", "floor", "detectable")),
+        *(Column(f"called at {100 * delay:g} %") for delay in found.nights),
+    )
+    rows = tuple(
+        (
+            Cell(case),
+            Cell(METRICS[metric_name(key)].label),
+            *(Cell(_percent(share)) for share in (noise.tolerance, noise.noise, noise.floor)),
+            _detectable(noise.detectable),
+            *(Cell(f"{rate.hits}/{rate.trials}") for rate in noise.called.values()),
+        )
+        for case, metrics in found.cases.items()
+        for key, noise in metrics.items()
+    )
+    note = (
+        "Noise: standard deviation between processes of a night. Floor: the least tolerance that "
+        "suits it. Detectable: the smallest change that is found 19 times in 20 at a tolerance no "
+        "less than the floor, with the confirmation of the scenario and with twice its processes."
+    )
+    return Table("Noise", columns, rows, note)
+
+
+def _detectable(least: dict[int, float | None]) -> Cell:
+    from llmbench.report.cells import Cell
+
+    shown = [_percent(effect) if effect else "> 50 %" for effect in least.values()]
+    return Cell(shown[0], detail=f"then {shown[1]}")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

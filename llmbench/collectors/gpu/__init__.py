@@ -1,0 +1,1 @@
+"""NVIDIA GPUs watched through NVML: devices, readings and GPM."""

@@ -1,0 +1,75 @@
+"""Read off a torch module what its steps read and multiply."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from llmbench.analysis.roofline.operations import LayerFacts, ModelFacts
+from llmbench.environment import Missing
+from llmbench.models.loading import stored_bytes, weight_bytes
+
+__all__ = ["facts_of"]
+
+SLIDING = "sliding_attention"
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
+
+def facts_of(model: PreTrainedModel) -> ModelFacts:
+    """Count a model's weights as they are stored now; layers are what its configuration says.
+
+    Runs nothing, so that the model's first step is still to come. Raises Missing where what a step
+    reads depends on its tokens (experts), and where heads differ between layers.
+    """
+    config = model.config.get_text_config()
+    _refuse_uncountable(config)
+    head: nn.Module = model.get_output_embeddings()
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m is not head]
+    matrices = [m for m in model.modules() if _size(m) and m is not head]
+    apart = [table for table in tables if getattr(head, "weight", None) is not table.weight]
+    matmul_bytes, embedding_bytes = stored_bytes([*matrices, head]), stored_bytes(apart)
+    return ModelFacts(
+        matmul_bytes=matmul_bytes,
+        other_bytes=weight_bytes(model) - matmul_bytes - embedding_bytes,
+        embedding_bytes=embedding_bytes,
+        embedding_row_bytes=sum(t.weight.shape[1] * t.weight.element_size() for t in tables),
+        matmul_parameters=sum(map(_size, matrices)),
+        head_parameters=_size(head),
+        vocabulary=int(config.vocab_size),
+        tied=len(apart) < len(tables),
+        state_bytes=model.dtype.itemsize,
+        layers=_layers(config),
+    )
+
+
+def _refuse_uncountable(config: Any) -> None:
+    if any((getattr(config, name, None) or 0) > 1 for name in EXPERTS):
+        raise Missing("which experts a step reads depends on its tokens, and is not counted")
+    if not isinstance(config.num_attention_heads, int):
+        raise Missing("the number of heads differs between layers, which is not counted")
+
+
+def _size(module: nn.Module) -> int:
+    """Give the numbers of a matrix that states are multiplied by; 0 for modules that have none.
+
+    They count before packing: linear layers keep their sizes, GPT-2's (Conv1D) under other names.
+    """
+    sizes = (("in_features", "out_features"), ("nx", "nf"))
+    pairs = ([vars(module).get(name, 0) for name in pair] for pair in sizes)
+    return max(int(inputs * outputs) for inputs, outputs in pairs)
+
+
+def _layers(config: Any) -> tuple[LayerFacts, ...]:
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    window = getattr(config, "sliding_window", None)
+    # models without kinds of layers slide in all of them, if they slide
+    kinds = getattr(config, "layer_types", None) or [SLIDING] * config.num_hidden_layers
+    windows = Counter(window if kind == SLIDING else None for kind in kinds)
+    return tuple(
+        LayerFacts(count, heads, kv_heads, head_size, window) for window, count in windows.items()
+    )

@@ -1,0 +1,172 @@
+"""Take weights or whole layers away from a torch model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import prune as torch_prune
+from transformers import PreTrainedModel
+
+from llmbench import models
+from llmbench.errors import InputError
+from llmbench.models.compress.linears import inner_linears, unify
+from llmbench.models.compress.recipe import DropLayers, Magnitude, Prune
+from llmbench.models.loading import TorchModel, weight_bytes
+from llmbench.quality.examination import read_windows
+from llmbench.runs import caveats
+from llmbench.scenario.schema import ModelOptions
+
+__all__ = [
+    "decoder_layers",
+    "drop_layers",
+    "influences",
+    "keep_two_of_four",
+    "pruned",
+    "zero_least",
+]
+
+WINDOW, WINDOWS = 256, 8
+
+
+def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel:
+    """Prune a model in place and say what was done; raises InputError when it cannot be."""
+    module = model.module
+    unify(module)
+    with torch.no_grad():
+        dropped = _chosen_layers(module, options, prune) if isinstance(prune, DropLayers) else ()
+        done = _prune(module, prune, dropped)
+    dense = () if isinstance(prune, DropLayers) or "sparse" in done else (caveats.pruned_dense(),)
+    return replace(
+        model,
+        weight_bytes=weight_bytes(module),
+        requested={**model.requested, "prune": str(prune)},
+        effective={**model.effective, "prune": f"{prune}: {done}"},
+        caveats=(*model.caveats, *dense),
+        dropped_layers=tuple(dropped),
+    )
+
+
+def _prune(module: PreTrainedModel, prune: Prune, dropped: Sequence[int]) -> str:
+    if isinstance(prune, DropLayers):
+        drop_layers(module, dropped)
+        return f"without {', '.join(map(str, dropped))}"
+    if isinstance(prune, Magnitude):
+        zero_least(module, prune.ratio)
+        return "dense kernels"
+    keep_two_of_four(module)
+    if module.device.type != "cuda":
+        return "dense kernels"
+    _store_sparse(module)
+    return "sparse kernels"
+
+
+def zero_least(module: PreTrainedModel, ratio: float) -> None:
+    """Set that share of each inner linear layer's weights to zero, the smallest magnitudes."""
+    for linear in inner_linears(module):
+        torch_prune.l1_unstructured(linear, "weight", amount=ratio)
+        torch_prune.remove(linear, "weight")
+
+
+def keep_two_of_four(module: PreTrainedModel) -> None:
+    """Set the two smallest of every four inputs' weights to zero, where inputs come in fours."""
+    for linear in inner_linears(module):
+        if linear.in_features % 4 == 0:
+            fours = linear.weight.view(-1, 4)
+            largest = fours.abs().topk(2, dim=-1).indices
+            fours.mul_(torch.zeros_like(fours).scatter_(-1, largest, 1))
+
+
+def _store_sparse(module: PreTrainedModel) -> None:
+    """Store 2:4 weights as the tensor cores of Ampere and later take them."""
+    for linear in inner_linears(module):
+        try:
+            sparse = torch.sparse.to_sparse_semi_structured(linear.weight)
+        except RuntimeError as error:
+            raise InputError(
+                f"compress: two-four cannot be stored sparse on {module.device} ({error}); it "
+                "needs compute capability 8.0, float16 or bfloat16, and sizes in multiples of 32"
+            ) from error
+        linear.weight = nn.Parameter(sparse, requires_grad=False)
+
+
+def _chosen_layers(module: PreTrainedModel, options: ModelOptions, prune: DropLayers) -> list[int]:
+    count = len(decoder_layers(module))
+    if prune.layers is None:
+        most = round((prune.ratio or 0) * count)
+        if most in {0, count}:
+            raise InputError(
+                f"compress: a ratio of {prune.ratio:g} of {count} layers is {most}; choose another"
+            )
+        ranked = influences(module, options).argsort()
+        return sorted(ranked[:most].tolist())
+    if unknown := [layer for layer in prune.layers if not 0 <= layer < count]:
+        raise InputError(
+            f"compress: there is no layer {unknown[0]} to drop; this model has 0 to {count - 1}"
+        )
+    dropped = sorted(set(prune.layers))
+    if len(dropped) == count:
+        raise InputError("compress: all layers would be dropped; leave at least one")
+    return dropped
+
+
+def _decoder(module: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    count = module.config.get_text_config().num_hidden_layers
+    for name, inner in module.named_modules():
+        if isinstance(inner, nn.ModuleList) and len(inner) == count:
+            return name, inner
+    raise InputError(
+        f"compress: {type(module).__name__} has no list of {count} layers to drop from; prune it "
+        "by `magnitude`"
+    )
+
+
+def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
+    """Give the layers of a model; raises InputError when they are not in one list."""
+    return _decoder(module)[1]
+
+
+def drop_layers(module: PreTrainedModel, dropped: Sequence[int]) -> None:
+    """Drop layers and number those that stay anew, in the configuration too."""
+    name, layers = _decoder(module)
+    kept = [place for place in range(len(layers)) if place not in dropped]
+    for number, place in enumerate(kept):
+        for inner in layers[place].modules():
+            if hasattr(inner, "layer_idx"):
+                vars(inner)["layer_idx"] = number
+    module.set_submodule(name, nn.ModuleList(layers[place] for place in kept))
+    config = module.config.get_text_config()
+    for key, value in list(config.to_dict().items()):
+        if isinstance(value, list) and len(value) == len(layers):
+            setattr(config, key, [value[place] for place in kept])
+    config.num_hidden_layers = len(kept)
+
+
+def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
+    """Measure how far each layer turns its input, [layers], on text of the model's own language.
+
+    One less the mean cosine of a layer's input and output (block influence: Men et al., ShortGPT,
+    2024, https://arxiv.org/abs/2403.03853), on the end of the bundled text, whose beginning is for
+    measuring quality.
+    """
+    layers = decoder_layers(module)
+    cosines: list[Tensor] = []
+
+    def note(_: nn.Module, given: tuple[Tensor, ...], made: Tensor | tuple[Tensor, ...]) -> None:
+        after = made if isinstance(made, Tensor) else made[0]
+        cosines.append(functional.cosine_similarity(given[0].float(), after.float(), -1).mean())
+
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    module(_calibration(options).to(module.device), use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    return 1 - torch.stack(cosines).cpu()
+
+
+def _calibration(options: ModelOptions) -> Tensor:
+    """Give ids [windows, tokens] of the end of the bundled text."""
+    text = models.HELD_OUT.read_text("utf-8")[-4 * WINDOW * WINDOWS :]
+    return torch.tensor(read_windows(models.load_tokenizer(options), text, WINDOW, WINDOWS))

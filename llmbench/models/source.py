@@ -1,0 +1,122 @@
+"""Tell from a source's text where the model is, without loading anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from llmbench.errors import InputError
+from llmbench.models.shapes import SHAPES
+from llmbench.scenario.schema import ModelOptions
+
+__all__ = [
+    "BUILTIN",
+    "HELD_OUT",
+    "Origin",
+    "bundled",
+    "check_source",
+    "describe",
+    "is_trained",
+    "locate",
+    "served_name",
+    "where",
+]
+
+BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
+HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # English that builtin:tiny has not seen
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The kind of a source and where it leads: a path, a hub id, a shape's or a server's name."""
+
+    kind: Literal["folder", "gguf", "hub", "random", "served"]
+    where: str
+
+
+def locate(source: str) -> Origin:
+    """Read a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
+
+    Raises InputError when it names a shape or a file that is not there.
+    """
+    kind, colon, name = source.partition(":")
+    if colon and kind == "builtin":
+        return Origin("folder", str(BUILTIN[_known(name, list(BUILTIN), "built-in model")]))
+    if colon and kind == "random":
+        return Origin("random", _known(name, list(SHAPES), "random shape"))
+    if colon and kind == "served":
+        return Origin("served", name)
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        return Origin("gguf", _file(path))
+    if path.is_dir() or source.startswith((".", "/", "~")) or path.is_file():
+        return Origin("folder", _folder(path))
+    return Origin("hub", _hub_id(source))
+
+
+def _known(name: str, known: list[str], what: str) -> str:
+    if name in known:
+        return name
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"model: no {what} named {name!r}; {hint}known are {', '.join(known)}")
+
+
+def _file(path: Path) -> str:
+    if not path.is_file():
+        raise InputError(f"model: {path}: no such GGUF file; check the path")
+    return str(path)
+
+
+def _folder(path: Path) -> str:
+    if not path.exists():
+        raise InputError(f"model: {path}: no such folder; check the path")
+    if not path.is_dir():
+        raise InputError(f"model: {path}: is a file; expected a model folder or a .gguf file")
+    if not (path / "config.json").is_file():
+        raise InputError(f"model: {path}: has no config.json; expected a transformers model folder")
+    return str(path)
+
+
+def _hub_id(source: str) -> str:
+    if source.count("/") > 1 or any(letter.isspace() for letter in source):
+        raise InputError(
+            f"model: {source}: neither a folder that is there nor a hub id (owner/name)"
+        )
+    return source
+
+
+def check_source(options: ModelOptions) -> None:
+    """Raise InputError when a model cannot be where its source says; loads nothing."""
+    locate(options.source)
+
+
+def served_name(options: ModelOptions) -> str | None:
+    """Give the name in a source such as ``served:llama-3``, as its server has it; else None."""
+    origin = locate(options.source)
+    return origin.where or None if origin.kind == "served" else None
+
+
+def where(options: ModelOptions) -> str:
+    """Give what a source leads to, as a server is told it: a path, a hub id or a name."""
+    return locate(options.source).where
+
+
+def is_trained(options: ModelOptions) -> bool:
+    """Tell whether a model's outputs mean something: random weights know nothing."""
+    return locate(options.source).kind != "random"
+
+
+def bundled() -> list[str]:
+    """List the sources that need neither files nor a network."""
+    return [f"builtin:{name}" for name in BUILTIN] + [f"random:{shape}" for shape in SHAPES]
+
+
+def describe(source: str) -> str:
+    """Say in a few words what a bundled source is."""
+    kind, _, name = source.partition(":")
+    if kind == "builtin":
+        return "trained, 3M parameters, writes English"
+    return f"random weights in the shape of {SHAPES[name].title}"

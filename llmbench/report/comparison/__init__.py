@@ -1,0 +1,1 @@
+"""Run sets side by side: tables and a page."""

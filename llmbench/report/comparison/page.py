@@ -1,0 +1,114 @@
+"""A comparison as one self-contained HTML file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from llmbench.analysis.compare.comparison import Comparison, metric_name
+from llmbench.analysis.compare.verdicts import Change, Verdict
+from llmbench.analysis.metrics import METRICS
+from llmbench.report import palette
+from llmbench.report.charts import Chart, layout, safe
+from llmbench.report.comparison import side_by_side, tables
+from llmbench.report.comparison.machines import machines
+from llmbench.report.pages.page import render_template, write_text
+
+__all__ = ["render", "write_comparison"]
+
+ROW_HEIGHT, EDGE_HEIGHT = 26, 70
+COLOURS = {"regression": palette.FAILED, "improvement": palette.DECODE}
+SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles
+
+
+def write_comparison(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Write the page whole or not at all; raises InputError when the file cannot be written."""
+    write_text(path, render(comparisons))
+
+
+def render(comparisons: Sequence[Comparison], home: str = "") -> str:
+    """Make the page's text from comparisons with one baseline; ``home`` is where it leads back."""
+    baseline = comparisons[0].baseline.folder.name
+    held = side_by_side.sides([comparisons[0].baseline, *(c.candidate for c in comparisons)])
+    charts = side_by_side.charts(held)
+    parts = [
+        {
+            "candidate": comparison.candidate.folder.name,
+            "headline": tables.headline(comparison),
+            "verdicts": tables.verdicts(comparison),
+            "causes": tables.causes(comparison),
+            "differences": tables.differences(comparison),
+            "forest": _forest(comparison, number),
+        }
+        for number, comparison in enumerate(comparisons)
+    ]
+    return render_template(
+        "comparison.html.j2",
+        home,
+        title=f"{comparisons[0].candidate.name} compared",
+        baseline=baseline,
+        parts=parts,
+        figures=side_by_side.figures(held),
+        charts=charts,
+        machines=machines(held),
+        charted=bool(charts) or any(comparison.cases for comparison in comparisons),
+    )
+
+
+def _forest(comparison: Comparison, number: int) -> Chart:
+    """Draw every change with its interval, and the tolerance around none."""
+    rows = [
+        (f"{case.case} · {METRICS[metric_name(key)].label}", verdict, verdict.change)
+        for case in comparison.cases
+        for key, verdict in case.verdicts.items()
+    ]
+    drawn = [(label, verdict, change) for label, verdict, change in rows if change]
+    figure = go.Figure(
+        [_tolerance(drawn), *(_line(*row) for row in drawn)],
+        layout(
+            height=ROW_HEIGHT * len(drawn) + EDGE_HEIGHT,
+            xaxis={"title": {"text": "change of the candidate (%)"}, "zeroline": True,
+                   "zerolinecolor": palette.MUTED},
+            yaxis={"autorange": "reversed", "showgrid": False},
+        ),
+    )  # fmt: skip
+    return Chart(
+        f"forest-{number}",
+        "Change by metric",
+        figure,
+        "Points are estimates, lines their 95 % intervals over processes, short ticks the"
+        " tolerance; crosses are regressions, stars improvements. An end that is not known is not"
+        " drawn.",
+        empty="" if drawn else "Nothing could be compared.",
+    )
+
+
+def _tolerance(drawn: Sequence[tuple[str, Verdict, Change]]) -> go.Scatter:
+    """Mark how far each metric may go either way."""
+    return go.Scatter(
+        x=[sign * 100 * verdict.tolerance for _, verdict, _ in drawn for sign in (-1, 1)],
+        y=[safe(label) for label, _, _ in drawn for _ in range(2)],
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 12, "color": palette.MUTED},
+        hovertemplate="tolerance: %{x} %<extra></extra>",
+    )
+
+
+def _line(label: str, verdict: Verdict, change: Change) -> go.Scatter:
+    middle = 100 * (change.ratio - 1)
+    low, high = (
+        100 * (end - 1) if 0 < end < math.inf else middle for end in (change.low, change.high)
+    )
+    colour = COLOURS.get(verdict.outcome, palette.MUTED)
+    return go.Scatter(
+        x=[middle],
+        y=[safe(label)],
+        mode="markers",
+        marker={"size": 9, "color": colour, "symbol": SYMBOLS.get(verdict.outcome, "circle")},
+        error_x={"type": "data", "symmetric": False, "array": [high - middle],
+                 "arrayminus": [middle - low], "color": colour, "thickness": 2, "width": 0},
+        hovertemplate=f"{safe(label)}: {verdict.change}, {verdict.outcome}<extra></extra>",
+    )  # fmt: skip

@@ -1,0 +1,124 @@
+"""A run set as pandas frames."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmbench.analysis.harness_validity import by_case
+from llmbench.analysis.metrics import METRICS, across, parts, summarise
+from llmbench.runs import store
+from llmbench.runs.run import Run
+
+__all__ = ["RunSet", "summary", "summary_rows"]
+
+
+class RunSet:
+    """Stored results as frames: ``records``, ``series``, ``runs`` and ``summary``.
+
+    Times are in seconds on each run's clock, units stand in the columns' names.
+    """
+
+    def __init__(self, stored: store.RunSet) -> None:
+        self.stored = stored
+
+    @classmethod
+    def read(cls, folder: str | Path) -> RunSet:
+        """Read a results folder; raises InputError when it is not one of llmbench's."""
+        return cls(store.read(folder))
+
+    def __repr__(self) -> str:
+        done = len(self.stored.runs) - len(self.stored.failed)
+        return f"<llmbench.RunSet {self.stored.name!r}: {done} of {len(self.stored.plan)} runs>"
+
+    def _repr_html_(self) -> str:
+        """Show the table of results in a notebook."""
+        from llmbench.report.pages.notebook import headline_html  # noqa: PLC0415 (the report reads frames)
+
+        return headline_html(self.stored)
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """One row a request, of every run that was measured."""
+        return _stacked([(run, run.records.to_pandas()) for run in self._measured])
+
+    @cached_property
+    def series(self) -> pd.DataFrame:
+        """One row a reading: ``name``, ``unit``, ``source``, ``time`` and ``value``."""
+        return _stacked([(run, _series_frame(run)) for run in self._measured])
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row a run and metric: ``value``, ``unit``, ``n`` samples, the ``reason`` for none."""
+        return _stacked([(run, _metrics_frame(run)) for run in self.stored.runs])
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a case and metric: the mean over processes with its 95 % interval."""
+        return pd.DataFrame(summary_rows(self.stored))
+
+    @property
+    def _measured(self) -> list[Run]:
+        return [run for run in self.stored.runs if not run.failure]
+
+
+def summary(stored: store.RunSet) -> dict[str, Any]:
+    """Give what ``--json`` prints of a run set: its metrics, and whether the harness kept up."""
+    judged = {case: asdict(health) for case, health in by_case(stored).items()}
+    by_class = [
+        {"request_class": name, **row}
+        for case, runs in stored.by_case().items()
+        for name, of_class in parts(runs, "request_class").items()
+        for row in _rows(case, of_class)
+    ]
+    return {"harness": judged, "summary": summary_rows(stored), "request_classes": by_class}
+
+
+def summary_rows(stored: store.RunSet) -> list[dict[str, Any]]:
+    """Give the summary as plain rows, where what is missing is None and has its reason."""
+    return [row for case, runs in stored.by_case().items() for row in _rows(case, runs)]
+
+
+def _rows(case: str, runs: list[Run]) -> list[dict[str, Any]]:
+    return [
+        {
+            "case": case,
+            "metric": name,
+            "value": e.value,
+            "low": e.low,
+            "high": e.high,
+            "unit": METRICS[name].unit,
+            "processes": e.n,
+            "reason": e.reason,
+        }
+        for name, e in across(runs).items()
+    ]
+
+
+def _stacked(parts: list[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
+    for run, frame in parts:
+        frame.insert(0, "case", run.case)
+        frame.insert(1, "repeat", run.repeat)
+    return pd.concat([frame for _, frame in parts], ignore_index=True) if parts else pd.DataFrame()
+
+
+def _series_frame(run: Run) -> pd.DataFrame:
+    frames = [
+        pd.DataFrame({"time": s.times, "value": s.values}).assign(  # noqa: PD011 (a field of Series)
+            name=s.name, unit=s.unit, source=s.source
+        )
+        for s in run.series
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _metrics_frame(run: Run) -> pd.DataFrame:
+    rows = [
+        {"metric": name, "value": v.value, "unit": METRICS[name].unit, "n": v.n, "reason": v.reason}
+        for name, v in summarise(run).items()
+    ]
+    return pd.DataFrame(rows)

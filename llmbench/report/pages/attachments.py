@@ -1,0 +1,65 @@
+"""What else a report can show with a run set: earlier nights, and a profile of its scenario."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmbench.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmbench.analysis.history import Series
+    from llmbench.runs.profile import Profile
+
+__all__ = ["NOTHING", "Beside", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Series of nights of the scenario, and a profile of it; either may be missing."""
+
+    history: tuple[Series, ...] = ()
+    profile: Profile | None = None
+
+
+NOTHING = Beside()
+
+
+def read(scenario: str, store: Path | None, profiled: Path | None) -> Beside:
+    """Read what is to be shown with a scenario's run set from a history and a profile's folder.
+
+    Raises InputError where either cannot be read or is of other scenarios.
+    """
+    return Beside(_series(scenario, store), _profile(scenario, profiled))
+
+
+def _series(scenario: str, store: Path | None) -> tuple[Series, ...]:
+    if store is None:
+        return ()
+    from llmbench.analysis import history  # noqa: PLC0415 (pandas would slow `--help`)
+
+    nights = history.read(store)
+    own = [night for night in nights if night.scenario == scenario]
+    if not own:
+        others = ", ".join(sorted({night.scenario for night in nights})) or "none"
+        raise InputError(
+            f"{store}: has no nights of {scenario!r}, but of: {others}; append some with "
+            "llmbench history --add"
+        )
+    return tuple(history.series(own))
+
+
+def _profile(scenario: str, folder: Path | None) -> Profile | None:
+    if folder is None:
+        return None
+    from llmbench.runs import profile  # noqa: PLC0415 (numpy would slow `--help`)
+
+    found = profile.read(folder)
+    if found.name != scenario:
+        raise InputError(
+            f"{folder}: is a profile of {found.name!r}, and the results are of {scenario!r}; "
+            "profile the same scenario"
+        )
+    return found

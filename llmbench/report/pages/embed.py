@@ -1,0 +1,119 @@
+"""What a page carries inside: plotly.js, figures and raw data, none of which can end a script."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import plotly
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from llmbench.report.cells import Cell, Column, Table, quantity
+from llmbench.report.frames import RunSet as Frames
+from llmbench.report.plain import as_csv
+from llmbench.runs.run import Run
+from llmbench.runs.store import RunSet
+
+__all__ = ["RawData", "inert_json", "plotly_bundle", "plotly_version", "raw_data"]
+
+LIMIT_BYTES = 4 * 2**20
+SOME_LIMIT_BYTES = 2**20
+NOTHING = Markup()
+BYTES_PER_TOKEN = 4  # what a token's time takes at the least once it is packed
+
+
+def inert_json(text: str) -> Markup:
+    """Make JSON safe inside a script element: no ``<`` is left that could end it."""
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)  # noqa: S704 (nothing in it can be read as markup any more)
+
+
+def _packed(text: str) -> Markup:
+    """Compress a text and write it in letters that have no meaning in HTML."""
+    squeezed = gzip.compress(text.encode(), compresslevel=9, mtime=0)
+    return Markup(base64.b64encode(squeezed).decode())  # noqa: S704 (base64 has no markup)
+
+
+@cache
+def plotly_bundle() -> Markup:
+    """Give plotly.js as the installed package ships it, gzipped and in base64: 2 MB, not 4.8."""
+    return _packed(get_plotlyjs())
+
+
+def plotly_version() -> str:
+    """Give the version of the plotly package, and of the plotly.js in it where that is told."""
+    found = re.search(r"plotly\.js v([\d.]+)", get_plotlyjs()[:500])
+    return f"plotly {plotly.__version__}" + (f" (plotly.js {found[1]})" if found else "")
+
+
+@dataclass(frozen=True, slots=True)
+class RawData:
+    """The records of a run set as a page carries them.
+
+    ``packed`` is CSV of all of them, and ``sha256`` the hash of that text; both are empty where it
+    is too large for a page. Then ``files`` says where the records are, with a hash of each file,
+    and ``some`` is CSV of a few of them, unless that is too large as well.
+    """
+
+    requests: int
+    packed: Markup = NOTHING
+    sha256: str = ""
+    some: Markup = NOTHING
+    files: Table | None = None
+
+
+def raw_data(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RawData:
+    """Pack the record of every request, without the ids of answers, for the page to read.
+
+    ``few`` has the ids of the requests to pack where all are too many, by the name of their run.
+    """
+    measured = [run for run in run_set.runs if not run.failure]
+    requests = sum(run.records.num_rows for run in measured)
+    tokens = sum(pc.sum(run.records["output_tokens"]).as_py() or 0 for run in measured)
+    if requests and tokens * BYTES_PER_TOKEN <= LIMIT_BYTES:
+        text = _csv(run_set)
+        packed = _packed(text)
+        if len(packed) <= LIMIT_BYTES:
+            return RawData(requests, packed, hashlib.sha256(text.encode()).hexdigest())
+    some = _packed(_csv(_only(run_set, few))) if any(few.values()) else NOTHING
+    return RawData(
+        requests,
+        some=some if len(some) <= SOME_LIMIT_BYTES else NOTHING,
+        files=_files(run_set.folder, measured),
+    )
+
+
+def _csv(run_set: RunSet) -> str:
+    return as_csv(Frames(run_set).records.drop(columns="output_ids"))
+
+
+def _only(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RunSet:
+    """Keep the runs and the requests that are named."""
+    kept = [
+        replace(run, records=run.records.filter(pc.is_in(run.records["request_id"], ids)))
+        for run in run_set.runs
+        if (ids := pa.array(sorted(few.get(run.name, ())), pa.int64()))
+    ]
+    return replace(run_set, runs=tuple(kept))
+
+
+def _files(folder: Path, runs: Iterable[Run]) -> Table:
+    columns = (Column("file", numeric=False), Column("size"), Column("SHA-256", numeric=False))
+    paths = [folder / "runs" / run.name / "records.parquet" for run in runs]
+    return Table("Records", columns, tuple(_file(folder, path) for path in paths))
+
+
+def _file(folder: Path, path: Path) -> tuple[Cell, ...]:
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return Cell(str(path.relative_to(folder))), quantity(path.stat().st_size, "B"), Cell(digest)

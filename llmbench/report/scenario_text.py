@@ -1,0 +1,139 @@
+"""What was asked: the scenario in words, and the commands that ask it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+from llmbench.report.results import CaseResults, Results
+from llmbench.runs.store import RunSet
+from llmbench.scenario.schema import set_key
+
+__all__ = ["asked", "commands", "is_open_loop", "wording"]
+
+
+def asked(results: Results) -> list[tuple[str, str]]:
+    """Describe the scenario, a heading and its wording at a time; empty for an empty plan."""
+    return [(label, text) for label, text in _described(results) if text]
+
+
+def _described(results: Results) -> Iterator[tuple[str, str]]:
+    specs = [_unswept(case) for case in results.cases]
+    yield "Imported", _each(specs, lambda spec: _imported(spec.get("imported")))
+    yield "Model", _each(specs, lambda spec: wording(spec.get("model"), "source"))
+    yield "Workload", _each(specs, lambda spec: wording(spec.get("workload")))
+    yield "Load", _each(specs, lambda spec: wording(spec.get("load")))
+    yield "Sweep", wording(_sweep(results))
+    yield "Requests", _each(specs, _amount)
+    yield "Ends early", _each(specs, lambda spec: wording(spec.get("stop")))
+    yield "Repeats", _repeats(results)
+    yield "Backends", "; ".join(dict.fromkeys(_backends(results)))
+    yield "Engine", _each(specs, lambda spec: wording(spec.get("engine")))
+    yield "Objectives", _each(specs, lambda spec: _objectives(spec.get("slo") or {}))
+
+
+def _unswept(case: CaseResults) -> dict[str, Any]:
+    spec = deepcopy(case.planned.spec)
+    for key in case.point:
+        set_key(spec, key, "(swept)")
+    return spec
+
+
+def _each(specs: list[dict[str, Any]], told: Callable[[dict[str, Any]], str]) -> str:
+    """Say what holds in all cases once; imported cases may differ in everything."""
+    return "; ".join(dict.fromkeys(filter(None, map(told, specs))))
+
+
+def _imported(source: dict[str, str] | None) -> str:
+    return f"{source['file']}, by {source['tool']}" if source else ""
+
+
+def wording(part: Any, leading: str = "kind") -> str:
+    """Write a part as ``kind, key value, key value``; nested options go in brackets."""
+    if isinstance(part, list):
+        return ", ".join(wording(item) for item in part)
+    if not isinstance(part, dict):
+        return "" if part is None else str(part)
+    head = [wording(part[leading])] if leading in part else []
+    rest = (f"{key} {_inner(value)}" for key, value in part.items() if key != leading)
+    return ", ".join([*head, *rest])
+
+
+def _inner(value: Any) -> str:
+    return f"({wording(value)})" if isinstance(value, dict) else wording(value)
+
+
+def _sweep(results: Results) -> dict[str, list[str]]:
+    """List the values of each swept key, in the order of the scenario."""
+    values: dict[str, list[str]] = {}
+    for case in results.cases:
+        for key, value in case.point.items():
+            if str(value) not in values.setdefault(key, []):
+                values[key].append(str(value))
+    return values
+
+
+def _amount(spec: dict[str, Any]) -> str:
+    parts = []
+    if spec.get("requests"):
+        parts.append(f"{spec['requests']} measured")
+    if spec.get("duration"):
+        parts.append(f"for {spec['duration']}{'' if isinstance(spec['duration'], str) else ' s'}")
+    if spec.get("warmup"):
+        found = spec["warmup"] == "auto"
+        parts.append(
+            "after a warm-up that was found" if found else f"after {spec['warmup']} of warm-up"
+        )
+    return " ".join(parts)
+
+
+def _repeats(results: Results) -> str:
+    repeats = len({planned.repeat for planned in results.run_set.plan})
+    if not repeats or "imported" in results.spec:
+        return ""
+    return f"{repeats}, each in a fresh process, cases interleaved in a seeded order"
+
+
+def _backends(results: Results) -> Iterator[str]:
+    for case in results.cases:
+        for backend in case.planned.spec.get("backends") or []:
+            yield _backend(backend)
+
+
+def _backend(backend: Any) -> str:
+    """Name a backend as the report does, its options in brackets."""
+    if not isinstance(backend, dict) or "name" not in backend:
+        return wording(backend)
+    options = wording({key: value for key, value in backend.items() if key != "name"})
+    return f"{backend['name']} ({options})"
+
+
+def _objectives(slo: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} ≤ {bound}{'' if isinstance(bound, str) else ' s'}" for key, bound in slo.items()
+    )
+
+
+def is_open_loop(results: Results) -> bool:
+    """Tell whether requests come at a pace of their own, whatever the answers do."""
+    loads = [case.planned.spec.get("load") for case in results.cases]
+    kinds = [load.get("kind") if isinstance(load, dict) else load for load in loads]
+    return bool(kinds) and all(kind and kind != "closed" for kind in kinds)
+
+
+def commands(run_set: RunSet) -> list[str]:
+    """Give the commands that measure or import the same again and make this report again."""
+    return [_first_command(run_set), f"llmbench report {shlex.quote(run_set.folder.name)}"]
+
+
+def _first_command(run_set: RunSet) -> str:
+    imported = [planned.spec["imported"] for planned in run_set.plan if "imported" in planned.spec]
+    if imported:
+        files = dict.fromkeys(shlex.quote(source["file"]) for source in imported)
+        return " ".join(["llmbench import", *files, "--out", shlex.quote(run_set.folder.name)])
+    written = [origin for origin in run_set.origins.values() if not origin.startswith("--set")]
+    path = written[0].rpartition(":")[0] if written else "scenario.yaml"
+    overrides = [f"--set {shlex.quote(override)}" for override in run_set.overrides]
+    return " ".join(["llmbench run", shlex.quote(path), *overrides])

@@ -1,0 +1,190 @@
+"""Tables of energy: what was measured, how well it is known, and what prefill and decode take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from statistics import median
+
+from llmbench.analysis.energy import GAINS, Part
+from llmbench.analysis.stats import Estimate, difference
+from llmbench.report.by_case import CASE, INTERVALS, CellOf, by_case, metric_column
+from llmbench.report.cells import Cell, Column, Table, count, estimated, missing, show
+from llmbench.report.results import CaseResults, Results
+
+__all__ = ["budget", "energy", "phases"]
+
+OUTPUT_TOKENS = "workload.output_tokens"
+ALLOCATED = (
+    "Energy per request is the energy of the window over the requests that ended in it: measured "
+    "where one request is served at a time, and an allocation to equal parts where several share a "
+    "step."
+)
+
+
+def energy(results: Results) -> Table:
+    """What a case takes, a row a case, with the reasons where that is not known."""
+    columns: list[tuple[Column, CellOf]] = [
+        (Column("counters", "those that are added up", numeric=False), _method),
+        metric_column("energy_joules_per_output_token", "J per output token"),
+        metric_column("energy_joules_per_total_token", "J per token"),
+        metric_column("energy_joules_per_request", "J per request"),
+        metric_column("energy_power_watts"),
+        metric_column("energy_idle_watts"),
+        metric_column("energy_run_joules", "whole run"),
+        metric_column("energy_cost_per_million_output_tokens", "electricity per 1M tokens"),
+        metric_column("carbon_grams_per_million_output_tokens", "g CO2 per 1M tokens"),
+    ]
+    is_known = any(case.energy_parts for case in results.measured)
+    notes = (ALLOCATED, INTERVALS) if is_known else ()
+    return by_case("Energy", results.measured, columns, notes)
+
+
+def _method(case: CaseResults) -> Cell:
+    told = dict.fromkeys(f"{p.name} {p.method}" for parts in case.energy_parts for p in parts)
+    if told:
+        return Cell(" + ".join(told))
+    return missing(case.estimates["energy_power_watts"].reason)
+
+
+# -- how well it is known --------------------------------------------------------------------------
+
+
+def budget(results: Results) -> Table:
+    """What may be wrong with the energy of each counter, a row a case and counter."""
+    columns = (
+        CASE,
+        Column("counter", numeric=False),
+        Column("processes"),
+        Column("window", "the shortest, from one rise of the counter to another"),
+        Column("update period", "of the counter, as measured before the load"),
+        Column("gain", "by which all that it tells may be off; cancels on one device"),
+        Column("edges", "at most, from how often the counter was read"),
+        Column("against power", "how far the integrated power is from the counter, at most"),
+        Column("run to run", "half the 95 % interval of the energy per output token"),
+    )
+    rows = (
+        _budget_row(case, name, list(parts))
+        for case in results.measured
+        for name, parts in groupby(_parts(case), key=lambda part: part.name)
+    )
+    note = (
+        "Components are kept apart: on one device gains cancel and what is left is from run to "
+        "run; between devices they do not. Only the boards or packages that are named are counted."
+    )
+    return Table("What may be wrong with it", columns, tuple(rows), note)
+
+
+def _parts(case: CaseResults) -> list[Part]:
+    return sorted((p for parts in case.energy_parts for p in parts), key=lambda part: part.name)
+
+
+def _budget_row(case: CaseResults, name: str, parts: list[Part]) -> tuple[Cell, ...]:
+    first = parts[0]
+    shortest = min(part.seconds for part in parts)
+    periods = [part.period for part in parts if part.period is not None]
+    apart = [part.disagreement for part in parts if part.disagreement is not None]
+    return (
+        Cell(case.name),
+        Cell(f"{name} {first.method}"),
+        count(len(parts)),
+        Cell(show(shortest, "s"), shortest),
+        Cell(show(median(periods), "s"), median(periods)) if periods else missing("not measured"),
+        _gain(first.method),
+        _share(max(part.edge for part in parts)),
+        _share(max(apart)) if apart else missing("no power was watched beside it"),
+        _run_to_run(case),
+    )
+
+
+def _gain(method: str) -> Cell:
+    gain = GAINS.get(method)
+    if gain is None:
+        return missing(f"no published bound for {method}")
+    low, high = gain
+    return Cell(f"{100 * low:+.0f} to {100 * high:+.0f} %")
+
+
+def _share(share: float) -> Cell:
+    return Cell(f"{100 * share:.2f} %", share)
+
+
+def _run_to_run(case: CaseResults) -> Cell:
+    found = case.estimates["energy_joules_per_output_token"]
+    if found.value is None or found.low is None or found.high is None:
+        return missing(found.reason)
+    return _share((found.high - found.low) / 2 / found.value)
+
+
+# -- prefill and decode ----------------------------------------------------------------------------
+
+
+def phases(results: Results) -> Table:
+    """What prefill and decode take, by the difference between answers of two lengths.
+
+    Of cases that serve one request at a time and are alike but for the output tokens: an answer of
+    one token is prefill; what a longer one takes more is decode.
+    """
+    columns = (
+        CASE,
+        Column("answers", numeric=False),
+        Column("prefill"),
+        Column("J per decoded token"),
+    )
+    rows = tuple(_split_row(short, long) for short, long in _pairs(results))
+    note = (
+        "By difference, one request at a time: prefill is a request with the shorter answer, "
+        "decode what each token more adds, with the 95 % bootstrap interval over processes."
+    )
+    return Table("Prefill and decode", columns, rows, note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Single:
+    """A case that serves one request at a time, with the length of its answers."""
+
+    case: CaseResults
+    output_tokens: int
+
+
+def _pairs(results: Results) -> Iterator[tuple[_Single, _Single]]:
+    singles = [single for case in results.measured for single in _single(case)]
+    singles.sort(key=lambda single: (_rest(single.case), single.output_tokens))
+    for short, long in pairwise(singles):
+        if _rest(short.case) == _rest(long.case) and short.output_tokens == 1:
+            yield short, long
+
+
+def _single(case: CaseResults) -> Iterator[_Single]:
+    tokens, load = case.point.get(OUTPUT_TOKENS), case.runs[0].spec["load"]
+    told = {"kind": load} if isinstance(load, str) else load
+    alone = told.get("kind") == "closed" and told.get("concurrency", 1) == 1
+    if alone and isinstance(tokens, int) and case.estimates["energy_joules_per_request"].value:
+        yield _Single(case, tokens)
+
+
+def _rest(case: CaseResults) -> str:
+    """Name a case without the length of its answers."""
+    rest = {key: value for key, value in case.point.items() if key != OUTPUT_TOKENS}
+    return f"{case.name.partition(',')[0]} {sorted(rest.items())}"
+
+
+def _split_row(short: _Single, long: _Single) -> tuple[Cell, ...]:
+    more = long.output_tokens - short.output_tokens
+    ours, theirs = (
+        each.case.estimates["energy_joules_per_request"].values for each in (short, long)
+    )
+    return (
+        Cell(long.case.name),
+        Cell(f"{short.output_tokens} and {long.output_tokens} tokens"),
+        estimated(short.case, "energy_joules_per_request"),
+        _a_token(difference(ours, theirs), more),
+    )
+
+
+def _a_token(found: Estimate, tokens: int) -> Cell:
+    if found.value is None or found.low is None or found.high is None:
+        return missing(found.reason)
+    value, low, high = (each / tokens for each in (found.value, found.low, found.high))
+    return Cell(show(value, "J"), value, f"{show(low, 'J')} – {show(high, 'J')}")

@@ -1,0 +1,190 @@
+"""A profile as sentences, tables and a chart, for the terminal and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import plotly.graph_objects as go
+
+from llmbench.analysis.trace.categories import CATEGORIES
+from llmbench.report import palette
+from llmbench.report.cells import Cell, Column, Table, count, show
+from llmbench.report.charts import BAR_HEIGHT, MARGIN_HEIGHT, Chart, layout, safe
+from llmbench.runs.profile import CaseProfile, PhaseProfile, Profile
+from llmbench.units import format_number
+
+__all__ = ["answer", "chart", "completeness", "phases", "settings", "shares", "uses"]
+
+NAMED = 3  # categories that a sentence names
+LONGEST_NAME = 72
+COLOURS = dict(zip(CATEGORIES, (*palette.CASES[:6], palette.QUEUE), strict=True))
+PATTERNS = dict(zip(CATEGORIES, ("", "/", ".", "x", "-", "\\", ""), strict=True))
+
+
+def answer(profile: Profile) -> list[str]:
+    """Say where each phase's time goes, a sentence each."""
+    return [_sentence(case, phase) for case, phase in profile.phases()]
+
+
+def _sentence(case: CaseProfile, phase: PhaseProfile) -> str:
+    ordered = sorted(phase.breakdown.shares.items(), key=lambda item: -item[1])[:NAMED]
+    told = [f"{CATEGORIES[category]} {show(share, 'share')}" for category, share in ordered]
+    launches = format_number(phase.launches_per_token)
+    return (
+        f"{_name(case, phase)}: a step takes {show(phase.seconds, 's')}; most of it goes to "
+        f"{', '.join(told)}; {launches} launches a token."
+    )
+
+
+def completeness(profile: Profile) -> str:
+    """Say how many cases are profiled."""
+    done = len(profile.cases) - len(profile.failed)
+    return f"{done} of {len(profile.planned)} cases profiled."
+
+
+def _name(case: CaseProfile, phase: PhaseProfile) -> str:
+    return f"{case.case}, {phase.phase}"
+
+
+def _named(case: CaseProfile, phase: PhaseProfile) -> Cell:
+    return Cell(_name(case, phase), detail=_shape(phase))
+
+
+def _shape(phase: PhaseProfile) -> str:
+    rows = f"{phase.rows} row{'s' * (phase.rows > 1)}"
+    return f"{rows}, {_span(phase.cache_tokens)} tokens"
+
+
+def _span(ends: tuple[int, int]) -> str:
+    low, high = ends
+    return f"{low:,}" if low == high else f"{low:,} – {high:,}"
+
+
+def phases(profile: Profile) -> Table:
+    """One row a case and phase: what a step takes, and what stands between the host and it."""
+    columns = (
+        Column("case, phase", numeric=False),
+        Column("step", "median, not profiled"),
+        Column("profiled", "median step with the profiler, over the one without"),
+        Column("busy", "of a profiled step, what an operator or a kernel runs in; mean"),
+        Column("host gap", "of a profiled step, what nothing runs in; mean"),
+        Column("kernels a step", "on a CPU: calls of operators"),
+        Column("launches a step", "by the host; a CUDA graph is one; on a CPU: outermost calls"),
+        Column("launches a token", "by the new tokens of all rows"),
+    )
+    rows = tuple(_phase_row(case, phase) for case, phase in profile.phases())
+    return Table("Steps", columns, rows, "Rows of a step, and the tokens of each in the cache.")
+
+
+def _phase_row(case: CaseProfile, phase: PhaseProfile) -> tuple[Cell, ...]:
+    kernels = phase.breakdown.kernels
+    per_token = phase.launches_per_token
+    return (
+        _named(case, phase),
+        Cell(show(phase.seconds, "s"), phase.seconds),
+        Cell(f"× {phase.ratio:.2f}", phase.ratio),
+        Cell(show(phase.breakdown.busy_seconds, "s"), phase.breakdown.busy_seconds),
+        Cell(show(phase.idle_seconds, "s"), phase.idle_seconds),
+        count(min(kernels))
+        if len(set(kernels)) == 1
+        else Cell(_span((min(kernels), max(kernels)))),
+        Cell(format_number(phase.launches_per_step), phase.launches_per_step),
+        Cell(format_number(per_token), per_token),
+    )
+
+
+def shares(profile: Profile) -> Table:
+    """One row a case and phase: the shares of its steps by category, which sum to the step."""
+    columns = (Column("case, phase", numeric=False), *map(Column, CATEGORIES.values()))
+    rows = tuple(
+        (Cell(case.case, detail=phase.phase), *_shares(phase)) for case, phase in profile.phases()
+    )
+    return Table("Shares of a step, %", columns, rows)
+
+
+def _shares(phase: PhaseProfile) -> Iterator[Cell]:
+    for category in CATEGORIES:
+        share = phase.breakdown.shares[category]
+        yield Cell(f"{100 * share:.1f}", share)
+
+
+def uses(case: CaseProfile, phase: PhaseProfile, most: int) -> Table:
+    """The kernels or operators of a phase that take most, a row each."""
+    columns = (
+        Column("operator" if case.device == "cpu" else "kernel", numeric=False),
+        Column("category", numeric=False),
+        Column("calls/step"),
+        Column("each", "mean of a call"),
+        Column("per step"),
+        Column("share", "of the step"),
+    )
+    rows = tuple(
+        (
+            Cell(_short(use.name), note=use.name),
+            Cell(CATEGORIES[use.category]),
+            Cell(f"{use.calls:,.4g}", use.calls),
+            Cell(show(use.seconds / use.calls, "s"), use.seconds / use.calls),
+            Cell(show(use.seconds, "s"), use.seconds),
+            Cell(show(use.share, "share"), use.share),
+        )
+        for use in phase.breakdown.uses[:most]
+    )
+    rest = phase.breakdown.uses[most:]
+    note = f"{len(rest)} more take {show(sum(use.share for use in rest), 'share')}." if rest else ""
+    return Table(_name(case, phase), columns, rows, note)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def settings(profile: Profile) -> Table:
+    """What each case effectively was, a row each."""
+    columns = (Column("case", numeric=False), Column("settings", numeric=False))
+    rows = tuple(
+        (
+            Cell(case.case),
+            Cell(", ".join(f"{name} {value}" for name, value in case.settings.items())),
+        )
+        for case in profile.cases
+        if not case.failure
+    )
+    return Table("Settings", columns, rows)
+
+
+def chart(profile: Profile) -> Chart:
+    """Draw each phase's step as a bar of its categories."""
+    drawn = list(profile.phases())
+    names = [safe(_name(case, phase)) for case, phase in drawn]
+    figure = go.Figure(
+        [
+            go.Bar(
+                orientation="h",
+                name=label,
+                x=[100 * phase.breakdown.shares[category] for _, phase in drawn],
+                y=names,
+                marker={
+                    "color": COLOURS[category],
+                    "pattern": {"shape": PATTERNS[category], "size": 6},
+                },
+                hovertemplate=f"%{{y}}: {label} %{{x:.1f}} %<extra></extra>",
+            )
+            for category, label in CATEGORIES.items()
+        ],
+        layout(
+            barmode="stack",
+            bargap=0.4,
+            height=MARGIN_HEIGHT + 24 + BAR_HEIGHT * max(1, len(names)),
+            xaxis={"title": {"text": "share of the step (%)"}, "range": [0, 100]},
+            yaxis={"autorange": "reversed", "showgrid": False, "type": "category"},
+            showlegend=True,
+            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
+        ),
+    )
+    says = (
+        "What the time of a step goes to. Idle is what no operator (on a CPU) or kernel (on a GPU) "
+        "runs in: Python, dispatch and launches."
+    )
+    empty = "" if drawn else "No case was profiled."
+    data = (shares(profile),)
+    return Chart("shares", "Shares by category", figure, says, empty=empty, data=data)

@@ -1,0 +1,179 @@
+"""What each case made of its machine: a roofline, and the bytes and FLOPs behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import plotly.graph_objects as go
+
+from llmbench.analysis.metrics import METRICS
+from llmbench.analysis.roofline.datasheets import datasheet
+from llmbench.analysis.roofline.efficiency import roof_of
+from llmbench.analysis.roofline.operations import Roof
+from llmbench.report import palette
+from llmbench.report.by_case import INTERVALS, by_case, metric_column
+from llmbench.report.cells import Table, show
+from llmbench.report.charts import Chart, layout, safe
+from llmbench.report.results import CaseResults, Results
+from llmbench.units import format_scaled
+
+__all__ = ["chart", "table"]
+
+PHASES = {"decode": ("circle", "mbu"), "prefill": ("diamond", "mfu")}
+SCALE = {"dtick": "D2", "exponentformat": "SI"}
+ROOM = 4.0  # how far the axis goes on beyond what is drawn, as a factor
+
+Point = tuple[float, float]
+
+
+def table(results: Results) -> Table:
+    """Bytes and FLOPs of a step, its time, and MBU and MFU against both kinds of peaks."""
+    columns = [
+        metric_column(name)
+        for phase, (_, share) in PHASES.items()
+        for name in (
+            *(f"{phase}_step_{what}" for what in ("seconds", "bytes", "flops")),
+            share,
+            f"{share}_datasheet",
+        )
+    ]
+    notes = (INTERVALS, *(_told(roof) for roof in _roofs(results)))
+    return by_case("Roofline", results.measured, columns, notes)
+
+
+def _roofs(results: Results) -> list[Roof]:
+    """Give the roof of each hardware and precision; of several, the highest of each part."""
+    found = (roof_of(run.account) for case in results.measured for run in case.runs)
+    highest: dict[tuple[str, str, int | None], Roof] = {}
+    for roof in filter(None, found):
+        known = highest.setdefault((roof.hardware, roof.precision, roof.threads), roof)
+        highest[roof.hardware, roof.precision, roof.threads] = _higher(known, roof)
+    return list(highest.values())
+
+
+def _higher(one: Roof, other: Roof) -> Roof:
+    """A busy machine can only lower what is measured."""
+    return replace(
+        one,
+        bytes_per_second=max(one.bytes_per_second, other.bytes_per_second),
+        flops_per_second=max(one.flops_per_second, other.flops_per_second),
+    )
+
+
+def _told(roof: Roof) -> str:
+    threads = f" with {roof.threads} threads" if roof.threads else ""
+    return (
+        f"Measured on {roof.hardware}{threads} at {roof.measured_at}: a copy moves up to "
+        f"{format_scaled(roof.bytes_per_second, 'B/s')}, a product in {roof.precision} makes up to "
+        f"{format_scaled(roof.flops_per_second, 'FLOP/s')}."
+    )
+
+
+def chart(results: Results) -> Chart:
+    """Draw each case's decode and prefill under the roofs of its machine."""
+    points = {
+        (case.index, phase): point
+        for case in results.measured
+        for phase in PHASES
+        if (point := _point(case, phase)) is not None
+    }
+    roofs = _roofs(results)
+    span = _span([x for x, _ in points.values()], roofs)
+    figure = go.Figure(
+        [
+            *(line for roof in roofs for line in _lines(roof, span)),
+            *(
+                _mark(case, phase, points[case.index, phase])
+                for case in results.measured
+                for phase in PHASES
+                if (case.index, phase) in points
+            ),
+        ],
+        layout(
+            height=380,
+            xaxis={"title": {"text": "arithmetic intensity (FLOP/B)"}, "type": "log", **SCALE},
+            yaxis={"title": {"text": "FLOP/s"}, "type": "log", **SCALE},
+        ),
+    )
+    says = (
+        "Circles are decode steps, diamonds prefills. Under the slope memory bounds a step, under "
+        "the flat part arithmetic does. Solid roofs were measured on this machine, dashed ones are "
+        "the maker's."
+    )
+    empty = "" if points else _why(results)
+    return Chart("roofline", "Roofline", figure, says, empty=empty)
+
+
+def _why(results: Results) -> str:
+    reasons = {case.estimates["decode_step_flops"].reason or "" for case in results.measured}
+    return f"Not known: {'; '.join(sorted(reasons))}."
+
+
+def _point(case: CaseResults, phase: str) -> Point | None:
+    """Give FLOPs a byte and FLOPs a second of a phase, or None where they are not known."""
+    names = (f"{phase}_step_{what}" for what in ("flops", "bytes", "seconds"))
+    flops, moved, seconds = (case.estimates[name].value for name in names)
+    if flops is None or not moved or not seconds:
+        return None
+    return flops / moved, flops / seconds
+
+
+def _span(intensities: Sequence[float], roofs: Sequence[Roof]) -> tuple[float, float]:
+    """Give the intensities between which roofs are drawn: their ridges and all points inside."""
+    ridges = [flops / rate for roof in roofs for _, rate, flops in _peaks(roof)]
+    drawn = [*intensities, *ridges] or [1.0]
+    return min(drawn) / ROOM, max(drawn) * ROOM
+
+
+def _peaks(roof: Roof) -> Iterator[tuple[str, float, float]]:
+    """Give bytes/s and FLOP/s as measured and, where they are known, as the maker says."""
+    yield "measured", roof.bytes_per_second, roof.flops_per_second
+    sheet = datasheet(roof.hardware)
+    if sheet and roof.precision in sheet.flops_per_second:
+        yield "datasheet", sheet.bytes_per_second, sheet.flops_per_second[roof.precision]
+
+
+def _lines(roof: Roof, span: tuple[float, float]) -> Iterator[go.Scatter]:
+    for kind, rate, flops in _peaks(roof):
+        ridge = flops / rate
+        intensities = [span[0], ridge, span[1]]
+        name = f"{roof.hardware}, {roof.precision}, {kind}"
+        told = f"{format_scaled(rate, 'B/s')}, {format_scaled(flops, 'FLOP/s')}"
+        yield go.Scatter(
+            x=intensities,
+            y=[min(rate * intensity, flops) for intensity in intensities],
+            mode="lines",
+            name=safe(name),
+            line={
+                "color": palette.MUTED,
+                "width": 2,
+                "dash": "solid" if kind == "measured" else "dash",
+            },
+            hovertemplate=f"{safe(name)}: {told}<extra></extra>",
+        )
+
+
+def _mark(case: CaseResults, phase: str, point: Point) -> go.Scatter:
+    symbol, share = PHASES[phase]
+    marker: dict[str, Any] = {
+        "size": 11,
+        "symbol": symbol,
+        "color": palette.case_colour(case.index),
+    }
+    used = case.estimates[share].value
+    told = "not known" if used is None else show(used, METRICS[share].unit)
+    return go.Scatter(
+        x=[point[0]],
+        y=[point[1]],
+        name=safe(f"{case.name}, {phase}"),
+        meta={"case": case.index},
+        mode="markers",
+        marker=marker,
+        cliponaxis=False,
+        hovertemplate=(
+            f"<b>{safe(case.name)}</b>, {phase}<br>%{{x:.3~g}} FLOP/B, "
+            f"{format_scaled(point[1], 'FLOP/s')}<br>{METRICS[share].label}: {told}<extra></extra>"
+        ),
+    )

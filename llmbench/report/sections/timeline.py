@@ -1,0 +1,314 @@
+"""The timeline of a run: its requests as bars, and the machine on the same axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from llmbench.analysis.metrics import Observed
+from llmbench.report import palette
+from llmbench.report.cells import Cell, Column, Table, count, missing, quantity
+from llmbench.report.charts import Chart, layout, safe, thin
+from llmbench.report.results import CaseResults
+from llmbench.report.sections import throttling
+from llmbench.report.sections.slowest_requests import request_key
+from llmbench.report.sections.throttling import Throttled
+from llmbench.runs.record import SUCCEEDED, Series
+from llmbench.runs.run import Run
+
+__all__ = ["timeline"]
+
+REQUESTS = 400
+TABLED = 50
+POINTS = 1000
+GANTT_HEIGHT = 330
+STRIP_HEIGHT = 82
+EDGE_HEIGHT = 100
+LEGEND_LIFT = 20
+# what each span of a request is called, its colour, and how much of its row it fills
+SEGMENTS = {
+    "queue": ("in the queue", palette.QUEUE, 0.35),
+    "prefill": ("prefill", palette.PREFILL, 1.0),
+    "waiting": ("until the first token", palette.WAITING, 0.35),
+    "decode": ("decode", palette.DECODE, 0.65),
+}
+GAP = 0.15  # between rows
+READ: dict[str, Callable[[Sequence[float]], Any]] = {
+    "least": np.min, "mean": np.mean, "most": np.max,
+}  # fmt: skip
+UNITS = {"B": ("MiB", 2.0**20)}
+WARMUP_OPACITY = 0.4
+
+Row = dict[str, Any]
+
+
+def timeline(case: CaseResults) -> Chart:
+    """Draw the first measured run of a case: a bar a request, a strip a watched quantity."""
+    run = case.runs[0]
+    rows = _drawn_requests(run)
+    read = [series for series in run.series if series.available and series.times]
+    strips = [series for series in read if not throttling.is_mask(series)]
+    throttled = throttling.spans(read)
+    figure = _subplots(len(strips))
+    for trace in (*_bars(rows), *_broken_off(rows), *_key_of(throttled)):
+        figure.add_trace(trace, row=1, col=1)
+    for number, series in enumerate(strips, start=2):
+        figure.add_trace(_strip(series), row=number, col=1)
+    figure.update_layout(_looks(case.observed[0], rows, strips, throttled))
+    requests = {"case": case.index, "repeat": run.repeat, "ids": [r["request_id"] for r in rows]}
+    figure.update_layout(meta={"requests": requests})
+    return Chart(
+        f"timeline-{case.index}",
+        f"{case.name}, run {run.repeat}",
+        figure,
+        _says(throttled),
+        _thinned(run, rows, strips),
+        data=(_requests_table(run, rows), _strips_table(strips), throttling.table(throttled)),
+    )
+
+
+def _says(throttled: list[Throttled]) -> str:
+    told = (
+        "Each row is a request, the earliest at the top, from its due time to its last token: "
+        "waiting is thin, prefill thick, decode between them. Warm-up is pale; dashed lines bound "
+        "the steady window."
+    )
+    if not throttled:
+        return told
+    gpus = ", ".join(dict.fromkeys(each.gpu for each in throttled))
+    return f"{told} Shaded, between dotted lines: {gpus} was throttled."
+
+
+def _subplots(strips: int) -> go.Figure:
+    """Stack the requests and the strips over one time axis."""
+    total = GANTT_HEIGHT + strips * STRIP_HEIGHT
+    return make_subplots(
+        rows=1 + strips,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=28 / total if strips else 0,
+        row_heights=[GANTT_HEIGHT, *[STRIP_HEIGHT] * strips],
+    )
+
+
+def _thinned(run: Run, rows: list[Row], strips: list[Series]) -> str:
+    parts = []
+    if len(rows) < run.records.num_rows:
+        parts.append(f"{len(rows):,} of {run.records.num_rows:,} requests are drawn.")
+    if any(len(series.times) > POINTS for series in strips):
+        parts.append(f"Series are drawn with {POINTS:,} readings at the most.")
+    return " ".join(parts)
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+def _drawn_requests(run: Run) -> list[Row]:
+    """Take evenly spaced requests in the order of their due times."""
+    rows: list[Row] = run.records.take(thin(run.records.num_rows, REQUESTS)).to_pylist()
+    return [{**row, "row": number, **_spans(row)} for number, row in enumerate(rows)]
+
+
+def _spans(row: Row) -> Row:
+    """Split a request's time into (begin, seconds) spans; a span that it lacks is None."""
+    times, started = row["token_times"], row["started"]
+    first = times[0] if times else None
+    return {
+        "queue": None if started is None else (row["due"], started - row["due"]),
+        "prefill": None if first is None or started is None else (started, first - started),
+        "waiting": (row["due"], first - row["due"]) if first and started is None else None,
+        "decode": None if first is None else (first, times[-1] - first),
+    }
+
+
+def _bars(rows: list[Row]) -> list[go.Bar]:
+    return [
+        _segment(rows, key, *looks)
+        for key, looks in SEGMENTS.items()
+        if any(row[key] for row in rows)
+    ]
+
+
+def _segment(rows: list[Row], key: str, label: str, colour: str, thickness: float) -> go.Bar:
+    there = [row for row in rows if row[key]]
+    return go.Bar(
+        orientation="h",
+        name=label,
+        base=[row[key][0] for row in there],
+        x=[row[key][1] for row in there],
+        y=[row["row"] for row in there],
+        width=thickness * (1 - GAP if len(rows) < REQUESTS / 4 else 1),
+        marker={
+            "color": colour,
+            "opacity": [WARMUP_OPACITY if row["phase"] == "warmup" else 1.0 for row in there],
+            "line": {"width": 0},
+        },
+        customdata=[_told(row) for row in there],
+        hovertemplate=f"%{{customdata}}<br>{label}: %{{x:.4~g}} s<extra></extra>",
+    )
+
+
+def _told(row: Row) -> str:
+    return safe(
+        f"request {row['request_id']} ({row['phase']}), {row['prompt_tokens']} prompt tokens, "
+        f"{row['output_tokens']} output tokens, {row['finish']}"
+    )
+
+
+def _broken_off(rows: list[Row]) -> list[go.Scatter]:
+    """Mark where requests failed."""
+    bad = [row for row in rows if row["finish"] not in SUCCEEDED]
+    if not bad:
+        return []
+    return [
+        go.Scatter(
+            mode="markers",
+            name="failed or not finished",
+            x=[row["token_times"][-1] if row["token_times"] else row["due"] for row in bad],
+            y=[row["row"] for row in bad],
+            marker={"symbol": "x", "size": 8, "color": palette.FAILED},
+            customdata=[safe(f"{_told(row)}: {row['error_kind'] or ''}") for row in bad],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    ]
+
+
+def _requests_table(run: Run, rows: list[Row]) -> Table:
+    told = [rows[place] for place in thin(len(rows), TABLED)]
+    columns = (
+        *(Column(label, numeric=False) for label in ("request", "phase")),
+        Column("due"),
+        *(Column(label) for label, _, _ in SEGMENTS.values()),
+        Column("output tokens"),
+        Column("finish", numeric=False),
+    )
+    some = f"{len(told):,} of {run.records.num_rows:,} requests, evenly taken."
+    note = some if len(told) < run.records.num_rows else ""
+    return Table("Requests", columns, tuple(_request(run, row) for row in told), note)
+
+
+def _request(run: Run, row: Row) -> tuple[Cell, ...]:
+    opens = request_key(run.case, run.repeat, row["request_id"])
+    return (
+        Cell(f"#{row['request_id']}", opens=opens),
+        Cell(row["phase"]),
+        quantity(row["due"], "s"),
+        *(quantity(row[key][1], "s") if row[key] else missing("it had none") for key in SEGMENTS),
+        count(row["output_tokens"]),
+        Cell(row["finish"]),
+    )
+
+
+# -- the machine -----------------------------------------------------------------------------------
+
+
+def _strip(series: Series) -> go.Scatter:
+    drawn = thin(len(series.times), POINTS)
+    unit, size = UNITS.get(series.unit, (series.unit, 1.0))
+    return go.Scatter(
+        mode="lines",
+        name=safe(series.name),
+        x=np.asarray(series.times)[drawn],
+        y=np.asarray(series.values)[drawn] / size,
+        line={"width": 1.5, "color": palette.DECODE},
+        showlegend=False,
+        hovertemplate=f"%{{x:.3f}} s: %{{y:,.4~g}} {safe(unit)}<extra></extra>",
+    )
+
+
+def _strips_table(strips: list[Series]) -> Table:
+    columns = (
+        Column("quantity", numeric=False),
+        *(Column(label, "of all readings") for label in READ),
+        Column("unit", numeric=False),
+    )
+    rows = tuple(
+        (
+            Cell(series.name),
+            *(quantity(float(read(series.values)), series.unit) for read in READ.values()),
+            Cell(series.unit),
+        )
+        for series in strips
+    )
+    return Table("The machine meanwhile", columns, rows)
+
+
+# -- looks -----------------------------------------------------------------------------------------
+
+
+def _looks(
+    observed: Observed, rows: list[Row], strips: list[Series], throttled: list[Throttled]
+) -> dict[str, Any]:
+    height = GANTT_HEIGHT + STRIP_HEIGHT * len(strips)
+    last = f"xaxis{len(strips) + 1}" if strips else "xaxis"
+    axes: dict[str, Any] = {
+        f"yaxis{number}": {"nticks": 3, "rangemode": "tozero"}
+        for number in range(2, len(strips) + 2)
+    }
+    axes["yaxis"] = {"range": [len(rows) - 0.5, -0.5], "showgrid": False, "showticklabels": False}
+    axes[last] = {"title": {"text": "seconds since the load began"}, "showticklabels": True}
+    return layout(
+        barmode="overlay",
+        height=height + EDGE_HEIGHT,
+        margin={"l": 8, "r": 12, "t": 56, "b": 8},
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 1 + LEGEND_LIFT / height, "yanchor": "bottom"},
+        shapes=[*_window_lines(observed), *map(_shade, throttled)],
+        annotations=[*_window_labels(observed), *_strip_titles(strips)],
+        **axes,
+    )
+
+
+def _window_lines(observed: Observed) -> list[dict[str, Any]]:
+    line = {"color": palette.MUTED, "width": 1, "dash": "dash"}
+    return [
+        {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+        for at in observed.window or ()
+    ]
+
+
+def _shade(each: Throttled) -> dict[str, Any]:
+    line = {"color": palette.FAILED, "width": 1, "dash": "dot"}
+    return {
+        "type": "rect", "x0": each.begin, "x1": each.end, "y0": 0, "y1": 1, "yref": "paper",
+        "fillcolor": palette.pale(palette.FAILED), "layer": "below", "line": line,
+    }  # fmt: skip
+
+
+def _key_of(throttled: list[Throttled]) -> list[go.Scatter]:
+    """Name the shade in the legend."""
+    if not throttled:
+        return []
+    marker = {"symbol": "square", "size": 12, "color": palette.pale(palette.FAILED)}
+    reasons = ", ".join(dict.fromkeys(each.reasons for each in throttled))
+    name = f"throttled ({reasons})"
+    return [go.Scatter(mode="markers", name=name, x=[None], y=[None], marker=marker)]
+
+
+def _window_labels(observed: Observed) -> list[dict[str, Any]]:
+    if observed.window is None:
+        return []
+    begin, end = observed.window
+    return [_label((begin + end) / 2, "steady window", "center"), _label(end, " drain", "left")]
+
+
+def _label(x: float, text: str, anchor: str) -> dict[str, Any]:
+    return {
+        "x": x, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": anchor, "text": text,
+        "showarrow": False, "font": {"size": 11},
+    }  # fmt: skip
+
+
+def _strip_titles(strips: list[Series]) -> list[dict[str, Any]]:
+    return [
+        {
+            "xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False,
+            "yref": f"y{number} domain", "y": 1, "font": {"size": 11, "color": palette.INK},
+            "text": safe(f"{series.name} ({UNITS.get(series.unit, (series.unit,))[0]})"),
+        }
+        for number, series in enumerate(strips, start=2)
+    ]  # fmt: skip

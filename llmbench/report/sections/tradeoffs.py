@@ -1,0 +1,193 @@
+"""Speed, memory and energy against quality: what a case costs for what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from llmbench.analysis.metrics import METRICS
+from llmbench.analysis.stats import Estimate
+from llmbench.report import palette
+from llmbench.report.by_case import CellOf, by_case, metric_column
+from llmbench.report.cells import Cell, Column, missing, show
+from llmbench.report.charts import Chart, layout, safe, whiskers
+from llmbench.report.results import CaseResults, Results
+from llmbench.report.scenario_text import is_open_loop
+
+__all__ = ["frontier", "pareto", "standings"]
+
+QUALITY = "kl_divergence"
+THROUGHPUT, TIME = "output_tokens_per_second", "tpot_seconds_p50"
+MEMORY = "memory_weights_bytes"
+ENERGY = "energy_joules_per_output_token"
+
+UNBEATEN, BEATEN, OPEN = "unbeaten", "beaten", "not told apart"
+SYMBOLS = {UNBEATEN: "circle", BEATEN: "circle-open", OPEN: "circle-open-dot"}
+
+Point = tuple[float, float]
+
+
+def frontier(points: Sequence[Point], better: str) -> list[Point]:
+    """Give the points that no other beats, by their cost (``higher`` or ``lower`` is better).
+
+    A point is a cost and a divergence, of which less is better; they come in order of divergence.
+    """
+    sign = -1 if better == "higher" else 1
+    best: list[Point] = []
+    for cost, divergence in sorted(points, key=lambda point: (point[1], sign * point[0])):
+        if not best or sign * cost < sign * best[-1][0]:
+            best.append((cost, divergence))
+    return best
+
+
+def pareto(results: Results) -> Chart:
+    """Draw each case by what it costs and how far its outputs are from the reference's."""
+    known = [c for c in results.measured if c.estimates[QUALITY].value is not None]
+    costs = _costs(results, known)
+    figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.08)
+    stands = {cost: standings(known, cost) for cost in costs}
+    for column, (cost, standing) in enumerate(stands.items(), start=1):
+        unbeaten = [case for case, how in standing if how == UNBEATEN]
+        figure.add_trace(_line(unbeaten, cost), row=1, col=column)
+        for case, how in standing:
+            figure.add_trace(_mark(case, cost, how), row=1, col=column)
+        axis = {"title": {"text": f"{METRICS[cost].label} ({METRICS[cost].unit})"}}
+        figure.update_xaxes(rangemode="tozero", **axis, row=1, col=column)
+    unit = f"KL divergence from the reference ({METRICS[QUALITY].unit})"
+    figure.update_layout(layout(height=360, yaxis={"title": {"text": unit}, "rangemode": "tozero"}))
+    reasons = {case.estimates[QUALITY].reason or "" for case in results.measured}
+    empty = "" if known else f"Not known: {'; '.join(sorted(reasons))}."
+    columns = [
+        *(metric_column(name) for name in (QUALITY, *costs)),
+        *(_standing_column(cost, standing) for cost, standing in stands.items()),
+    ]
+    data = (by_case("Speed and memory against quality", results.measured, columns),)
+    return Chart("pareto", data[0].title, figure, _says(costs), empty=empty, data=data)
+
+
+def _costs(results: Results, known: Sequence[CaseResults]) -> tuple[str, ...]:
+    """Choose what cases cost: under an open load throughput is the load's, so time tells speed."""
+    speed = TIME if is_open_loop(results) else THROUGHPUT
+    metered = any(case.estimates[ENERGY].value is not None for case in known)
+    return (speed, MEMORY, ENERGY) if metered else (speed, MEMORY)
+
+
+def _says(costs: Sequence[str]) -> str:
+    side = "right" if METRICS[costs[0]].better == "higher" else "left"
+    energy = (
+        ", and takes less energy in the third."
+        if ENERGY in costs
+        else "; no energy is drawn, since none of these cases has a figure for it."
+    )
+    return (
+        f"Lower says more of what the reference says; {side} is faster in the first panel, left is "
+        f"smaller in the second{energy} The dashed line joins the cases that no other beats, which "
+        "are filled. An empty circle is beaten beyond the 95 % intervals (whiskers), one with a "
+        "dot within them, or there are none."
+    )
+
+
+def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
+    """Tell of each case that has a cost whether another costs less and diverges less.
+
+    A case is beaten where another is better in both by whole intervals, and not told apart where
+    it is so by estimates alone.
+    """
+    there = [case for case in cases if case.estimates[cost].value is not None]
+    best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in there], METRICS[cost].better)
+    return [(case, _standing(case, there, cost, best)) for case in there]
+
+
+def _standing(
+    case: CaseResults, others: Sequence[CaseResults], cost: str, best: Sequence[Point]
+) -> str:
+    if (_value(case, cost), _value(case, QUALITY)) in best:
+        return UNBEATEN
+    beaten = any(_surely_beats(other, case, cost) for other in others if other is not case)
+    return BEATEN if beaten else OPEN
+
+
+def _surely_beats(one: CaseResults, other: CaseResults, cost: str) -> bool:
+    costs_less = _surely_better(one.estimates[cost], other.estimates[cost], METRICS[cost].better)
+    return costs_less and _diverges_less(one.estimates[QUALITY], other.estimates[QUALITY])
+
+
+def _diverges_less(one: Estimate, other: Estimate) -> bool:
+    """Compare divergences, which one process measures on the same tokens for all cases."""
+    if one.low is None or other.low is None:
+        return (one.value or 0.0) < (other.value or 0.0)
+    return _surely_better(one, other, METRICS[QUALITY].better)
+
+
+def _surely_better(one: Estimate, other: Estimate, better: str) -> bool:
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low > other.high if better == "higher" else one.high < other.low
+
+
+def _standing_column(
+    cost: str, standing: Sequence[tuple[CaseResults, str]]
+) -> tuple[Column, CellOf]:
+    """Make a column that says how a case stands by a cost and its divergence."""
+    stands = {case.index: how for case, how in standing}
+
+    def cell(case: CaseResults) -> Cell:
+        if how := stands.get(case.index):
+            return Cell(how)
+        return missing(case.estimates[cost].reason or case.estimates[QUALITY].reason)
+
+    return Column(f"by {METRICS[cost].label}", numeric=False), cell
+
+
+def _value(case: CaseResults, metric: str) -> float:
+    return case.estimates[metric].value or 0.0
+
+
+def _line(cases: Sequence[CaseResults], cost: str) -> go.Scatter:
+    """Join cases in the order of their divergence."""
+    ordered = sorted(cases, key=lambda case: _value(case, QUALITY))
+    return go.Scatter(
+        x=[_value(case, cost) for case in ordered],
+        y=[_value(case, QUALITY) for case in ordered],
+        mode="lines",
+        meta={"cases": [case.index for case in ordered]},
+        line={"color": palette.MUTED, "width": 1.5, "dash": "dash"},
+        hoverinfo="skip",
+    )
+
+
+def _mark(case: CaseResults, cost: str, standing: str) -> go.Scatter:
+    told = (THROUGHPUT, TIME, MEMORY, ENERGY, QUALITY, "perplexity_ratio", "top1_agreement")
+    lines = [f"{METRICS[name].label}: {_shown(case, name)}" for name in told]
+    lines.append(f"by {METRICS[cost].label}: {standing}")
+    colour = palette.case_colour(case.index)
+    marker: dict[str, Any] = {
+        "size": 12, "color": colour, "symbol": SYMBOLS[standing], "line": {"width": 2},
+    }  # fmt: skip
+    return go.Scatter(
+        x=[_value(case, cost)],
+        y=[_value(case, QUALITY)],
+        name=safe(case.name),
+        meta={"case": case.index},
+        mode="markers+text",
+        text=[safe(case.name)],
+        textposition="top center",
+        cliponaxis=False,
+        marker=marker,
+        error_x=_interval(case.estimates[cost], colour),
+        error_y=_interval(case.estimates[QUALITY], colour),
+        hovertemplate="<br>".join([f"<b>{safe(case.name)}</b>", *lines]) + "<extra></extra>",
+    )
+
+
+def _interval(estimate: Estimate, colour: str) -> dict[str, Any] | None:
+    drawn = whiskers(estimate)
+    return drawn and {**drawn, "color": colour, "width": 4}
+
+
+def _shown(case: CaseResults, metric: str) -> str:
+    value = case.estimates[metric].value
+    return "not known" if value is None else safe(show(value, METRICS[metric].unit))

@@ -1,0 +1,123 @@
+"""A small server for a site: reading only, and by default for this machine only."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from typing import Any
+
+from llmbench.errors import InputError
+from llmbench.report.serve.site import Answer, Site, words
+
+__all__ = ["Server", "started"]
+
+IDLE_SECONDS = 30
+MOST_PORT = 65_535
+LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
+HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the pages have the rest of theirs inside
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def started(site: Site, host: str, port: int) -> Server:
+    """Open a server on a port, 0 for any; it answers when ``serve_forever`` is called.
+
+    Raises InputError when the host is not known or the port cannot be had.
+    """
+    if not 0 <= port <= MOST_PORT:
+        raise InputError(f"--port {port}: expected 0 to {MOST_PORT}")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return Server(site, family, address)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"--host {host} --port {port}: {why}; give others, such as --port 0 for any port"
+        ) from None
+
+
+class Server(ThreadingHTTPServer):
+    """A site behind a socket; each request is answered in a thread of its own."""
+
+    def __init__(self, site: Site, family: socket.AddressFamily, address: Any) -> None:
+        self.site = site
+        self.address_family = family
+        super().__init__(address, _Handler)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can reach it."""
+        return ip_address(str(self.server_address[0])).is_loopback
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        host = str(self.server_address[0])
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
+
+    def is_meant(self, host: str) -> bool:
+        """Tell whether a request for a host is meant for this server.
+
+        A page from elsewhere may give its own name this machine's address (DNS rebinding) and then
+        read what a browser here can reach; it cannot give this machine's name to its requests. The
+        port may differ, as through a tunnel.
+        """
+        return not self.is_private or bool(LOOPBACK.fullmatch(host))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say on stderr what went wrong, unless it is that a browser did not wait."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    server_version, sys_version = "llmbench", ""
+    timeout = IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        if not self.server.is_meant(self.headers.get("Host", "")):
+            self._send(words(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to localhost."))
+            return
+        try:
+            answer = self.server.site.answer(self.path)
+        except Exception:  # noqa: BLE001 (said on stderr; the other pages go on)
+            self.server.handle_error(self.request, self.client_address)
+            told = "This page could not be made; what went wrong stands on the server's terminal."
+            answer = words(HTTPStatus.INTERNAL_SERVER_ERROR, told)
+        self._send(answer)
+
+    do_HEAD = do_GET  # noqa: N815 (the same)
+
+    def _refuse(self) -> None:
+        self._send(words(HTTPStatus.METHOD_NOT_ALLOWED, "Pages here can only be read."))
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _refuse  # noqa: N815
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no request with a page like the others."""
+        del explain
+        self._send(words(HTTPStatus(code), message or ""))
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET, HEAD")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server's name)
+        """Keep quiet: who reads what is nobody's business."""

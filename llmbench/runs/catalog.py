@@ -1,0 +1,96 @@
+"""Which run sets lie below a folder, and what each is about: read without their records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbench.errors import InputError
+from llmbench.runs import store
+
+__all__ = ["Entry", "Stamp", "entry", "find", "stamp"]
+
+MANIFEST = "runset.json"
+COMMIT_LETTERS = 10
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A run set in a list; of one that cannot be read only the ``problem`` is known.
+
+    ``machine`` and ``commit`` are those of its first run.
+    """
+
+    folder: Path
+    name: str = ""
+    description: str = ""
+    began_at: str = ""
+    cases: tuple[str, ...] = ()
+    planned: int = 0
+    measured: int = 0
+    failed: int = 0
+    machine: str = ""
+    commit: str = ""
+    problem: str = ""
+
+
+def find(folder: Path) -> Iterator[Path]:
+    """Give the folders of all run sets below a folder, or itself, in alphabetical order.
+
+    Links to folders are not followed, hidden folders not looked into.
+    """
+    for here, below, files in os.walk(folder):
+        if MANIFEST in files:
+            below.clear()
+            yield Path(here)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+
+
+def stamp(folder: Path) -> Stamp:
+    """Tell the files of a run set apart from what they were: their names, times and sizes."""
+    files = sorted((folder / MANIFEST, *folder.glob("runs/[!.]*/*")))
+    return tuple(found for path in files for found in _stamped(path))
+
+
+def _stamped(path: Path) -> Iterator[tuple[str, int, int]]:
+    try:
+        status = path.stat()
+    except FileNotFoundError:  # a failed run gives way to a new one
+        return
+    yield str(path), status.st_mtime_ns, status.st_size
+
+
+def entry(folder: Path) -> Entry:
+    """Read what a list says of a run set; what keeps it from being read is in the entry."""
+    try:
+        run_set = store.read_plan(folder)
+        runs = list(store.outlines(run_set))
+    except InputError as error:
+        return Entry(folder, folder.name, problem=str(error))
+    statuses = [run.get("status") for run in runs]
+    environment = runs[0].get("environment") or {} if runs else {}
+    return Entry(
+        folder=folder,
+        name=run_set.name,
+        description=run_set.description,
+        began_at=run_set.began_at,
+        cases=tuple(dict.fromkeys(planned.case for planned in run_set.plan)),
+        planned=len(run_set.plan),
+        measured=statuses.count("done"),
+        failed=statuses.count("failed"),
+        machine=_machine(environment),
+        commit=((environment.get("git") or {}).get("commit") or "")[:COMMIT_LETTERS],
+    )
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    """Name the processor, and the GPUs where there are some."""
+    processor = (environment.get("cpu") or {}).get("model")
+    gpus = [gpu.get("name") for gpu in environment.get("gpus") or []]
+    counted = (f"{gpus.count(name)} × {name}" for name in dict.fromkeys(filter(None, gpus)))
+    return ", ".join(filter(None, (processor, *counted)))

@@ -1,0 +1,246 @@
+"""Records of aiperf (https://github.com/ai-dynamo/aiperf), tried with 0.13.0.
+
+``profile_export.jsonl`` has a line a request; ``profile_export_aiperf.json`` beside it names the
+version, the model and the load. Times are nanoseconds since 1970, latencies carry their unit.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeFloat
+
+from llmbench.errors import InputError
+from llmbench.runs.imports import documents
+from llmbench.runs.imports.documents import Document, Shape, validated
+from llmbench.runs.imports.measured import (
+    NO_TOKENS,
+    NOTHING,
+    SENDING,
+    Measured,
+    Stamps,
+    as_moment,
+    chunks,
+    first_and_last,
+    named,
+    uneven,
+)
+from llmbench.runs.record import Finish, Record
+from llmbench.runs.redaction import redact
+
+__all__ = ["read", "recognises"]
+
+TOOL = "aiperf"
+CREDIT = (
+    "when aiperf issued a request (its credit_issued_ns), which is later than due by its own lag"
+    " and by any wait for a place"
+)
+SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0}
+NANO = 1e-9
+
+
+class _Times(Shape):
+    value: NonNegativeFloat | tuple[NonNegativeFloat, ...]
+    unit: Literal["ns", "us", "ms", "sec"]
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """The value or values in seconds."""
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        return tuple(value * SECONDS[self.unit] for value in values)
+
+
+class _Count(Shape):
+    value: float
+
+
+class _Metrics(Shape):
+    time_to_first_token: _Times | None = None
+    time_to_first_output_token: _Times | None = None
+    inter_chunk_latency: _Times | None = None
+    request_latency: _Times | None = None
+    http_req_connecting: _Times | None = None
+    http_req_connection_reused: _Count | None = None
+    input_sequence_length: _Count | None = None
+    error_isl: _Count | None = None
+    output_sequence_length: _Count | None = None
+
+
+class _Metadata(Shape):
+    credit_issued_ns: int | None = None
+    request_start_ns: int
+    benchmark_phase: Literal["warmup", "profiling"] = "profiling"
+    profiling_index: int | None = None
+    was_cancelled: bool = False
+
+
+class _Error(Shape):
+    code: int | None = None
+    type: str | None = None
+    message: str
+
+
+class _Row(Shape):
+    metadata: _Metadata
+    metrics: _Metrics
+    error: _Error | None = None
+
+    @property
+    def due_ns(self) -> int:
+        """When it was issued, or sent where that is not told."""
+        return self.metadata.credit_issued_ns or self.metadata.request_start_ns
+
+
+class _Model(Shape):
+    name: str
+
+
+class _Models(Shape):
+    items: tuple[_Model, ...] = ()
+
+
+class _Phase(Shape):
+    kind: str = "profiling"
+    type: str
+    rate: float | None = None
+    concurrency: int | None = None
+
+
+class _Input(Shape):
+    models: _Models = _Models()
+    phases: tuple[_Phase, ...] = ()
+
+
+class _Summary(Shape):
+    aiperf_version: str | None = None
+    input: _Input = Field(default=_Input(), alias="input_config")
+
+    @property
+    def load(self) -> dict[str, Any]:
+        """What was sent, where it tells of one phase of profiling."""
+        phases = [phase for phase in self.input.phases if phase.kind == "profiling"]
+        return _load(phases[0]) if len(phases) == 1 else {}
+
+
+def recognises(document: Document) -> bool:
+    """Tell whether a file is one of its exports, be it the records or the summary."""
+    return document.keys >= {"metadata", "metrics"} or "aiperf_version" in document.keys
+
+
+def read(document: Document) -> list[Measured]:
+    """Read the records of a profile; raises InputError for what is no export of records."""
+    if "aiperf_version" in document.keys:
+        raise InputError(
+            f"{document.path}: is aiperf's summary and has nothing of single requests; give the "
+            "records beside it, profile_export.jsonl"
+        )
+    rows = [
+        validated(_Row, value, document.where(index)) for index, value in enumerate(document.values)
+    ]
+    _check_phases(document, rows)
+    summary = _summary(document.path)
+    origin = min(row.due_ns for row in rows)
+    records = tuple(_record(number, row, origin) for number, row in enumerate(rows))
+    has_credits = all(row.metadata.credit_issued_ns for row in rows)
+    return [
+        Measured(
+            tool=named(TOOL, summary.aiperf_version),
+            began_at=as_moment(origin * NANO),
+            records=records,
+            since=CREDIT if has_credits else SENDING,
+            model=", ".join(model.name for model in summary.input.models.items) or None,
+            load=summary.load,
+            caveats=uneven(records),
+        )
+    ]
+
+
+def _check_phases(document: Document, rows: list[_Row]) -> None:
+    phases = {row.metadata.profiling_index for row in rows} - {None}
+    if len(phases) > 1:
+        raise InputError(
+            f"{document.path}: holds {len(phases)} profiling phases, which are different loads; "
+            "give each a file, e.g. by profiling one load at a time"
+        )
+
+
+def _summary(records: Path) -> _Summary:
+    """Read the summary that aiperf leaves beside its records; nothing is known where it is gone."""
+    path = records.with_name(f"{records.stem}_aiperf.json")
+    if not path.expanduser().exists():
+        return _Summary()
+    return validated(_Summary, documents.read(path).values[0], str(path))
+
+
+def _record(number: int, row: _Row, origin: int) -> Record:
+    sent = (row.metadata.request_start_ns - origin) * NANO
+    times, counts = NOTHING if row.error else _stamps(row.metrics)
+    kind = _kind(row.error, sum(counts))
+    return Record(
+        request_id=number,
+        phase="warmup" if row.metadata.benchmark_phase == "warmup" else "measured",
+        due=(row.due_ns - origin) * NANO,
+        sent=sent,
+        started=None,
+        token_times=tuple(sent + time for time in times),
+        token_counts=counts,
+        prompt_tokens=_tokens(row.metrics.input_sequence_length or row.metrics.error_isl),
+        max_new_tokens=None,
+        finish=_finish(row, kind),
+        error_kind=kind,
+        error_message=redact(row.error.message) if row.error else None,
+        connect_seconds=_connecting(row.metrics),
+        first_content=_since(sent, row.metrics.time_to_first_output_token),
+    )
+
+
+def _stamps(metrics: _Metrics) -> Stamps:
+    """Give the times of tokens since the sending; where it did not stream, all are at the end."""
+    tokens = _tokens(metrics.output_sequence_length) or 0
+    first, whole, gaps = (
+        metrics.time_to_first_token, metrics.request_latency, metrics.inter_chunk_latency,
+    )  # fmt: skip
+    if first and gaps:
+        return chunks(list(accumulate(gaps.seconds, initial=first.seconds[0])), tokens)
+    if first and whole:
+        count = tokens if whole.seconds > first.seconds else 1
+        return first_and_last(first.seconds[0], whole.seconds[0], count, tokens)
+    return (whole.seconds, (tokens,)) if whole else NOTHING
+
+
+def _finish(row: _Row, kind: str | None) -> Finish:
+    if row.metadata.was_cancelled:
+        return "unfinished"
+    return "error" if kind else "ended"
+
+
+def _kind(error: _Error | None, tokens: int) -> str | None:
+    if error is None:
+        return None if tokens else NO_TOKENS
+    is_status = error.code is not None and 100 <= error.code < 600  # noqa: PLR2004 (HTTP's range)
+    return f"http-{error.code}" if is_status else error.type or "error"
+
+
+def _tokens(count: _Count | None) -> int | None:
+    return None if count is None else int(count.value)
+
+
+def _connecting(metrics: _Metrics) -> float | None:
+    """Give the time to connect, where a connection was opened."""
+    reused, connecting = metrics.http_req_connection_reused, metrics.http_req_connecting
+    is_new = reused is not None and not reused.value
+    return connecting.seconds[0] if is_new and connecting else None
+
+
+def _since(sent: float, latency: _Times | None) -> float | None:
+    return None if latency is None else sent + latency.seconds[0]
+
+
+def _load(phase: _Phase) -> dict[str, Any]:
+    if phase.type == "concurrency":
+        return {"kind": "closed", "concurrency": phase.concurrency}
+    rate = {} if phase.rate is None else {"rate": phase.rate}
+    limited = {} if phase.concurrency is None else {"max_in_flight": phase.concurrency}
+    return {"kind": phase.type, **rate, **limited}

@@ -1,0 +1,259 @@
+"""JSON reports of guidellm (https://github.com/vllm-project/guidellm), tried with 0.8.1.
+
+Of an answer it keeps the first and the last token's time and how many chunks there were, so TTFT,
+TPOT (which it calls ITL) and E2E are known and the gaps between tokens are not. Requests that it
+had queued and never sent are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from llmbench.errors import InputError
+from llmbench.runs.imports.documents import Document, Shape, validated
+from llmbench.runs.imports.measured import (
+    NO_TOKENS,
+    NOTHING,
+    SENDING,
+    Measured,
+    Stamps,
+    as_moment,
+    first_and_last,
+    named,
+)
+from llmbench.runs.record import Finish, Record
+from llmbench.runs.redaction import redact
+
+__all__ = ["read", "recognises"]
+
+TOOL = "guidellm"
+SCHEDULED = ("constant", "poisson", "trace")  # the rest send as soon as they can
+TARGET = "when guidellm meant to send a request (its targeted_start)"
+NO_TARGET = f"{SENDING}; its due times (targeted_start) lie before its start, and so are none"
+ERROR = re.compile(r"(\w+)\(")
+STATUS = re.compile(r"\b([1-5]\d\d)\b")
+
+
+class _Timings(Shape):
+    targeted_start: float | None = None
+    resolve_start: float | None = None
+    request_start: float | None = None
+    first_token_iteration: float | None = None
+    first_output_token_iteration: float | None = None
+    last_token_iteration: float | None = None
+    token_iterations: int = 0
+    request_end: float | None = None
+    resolve_end: float
+
+    @property
+    def sent(self) -> float | None:
+        """When it was sent; None where it was given up before."""
+        return self.resolve_start if self.request_start is None else self.request_start
+
+    @property
+    def ended(self) -> float:
+        """When it was over."""
+        return self.resolve_end if self.request_end is None else self.request_end
+
+
+class _Info(Shape):
+    timings: _Timings
+    scheduler_start_time: float
+    error: str | None = None
+
+
+class _Request(Shape):
+    info: _Info
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    request_args: str | None = None
+
+
+class _Requests(Shape):
+    successful: tuple[_Request, ...]
+    errored: tuple[_Request, ...]
+    incomplete: tuple[_Request, ...]
+
+    @property
+    def by_finish(self) -> list[tuple[Finish, _Request]]:
+        """Every request that was sent, with how it ended."""
+        groups: dict[Finish, tuple[_Request, ...]] = {
+            "ended": self.successful, "error": self.errored, "unfinished": self.incomplete,
+        }  # fmt: skip
+        return [
+            (finish, request)
+            for finish, group in groups.items()
+            for request in group
+            if request.info.timings.sent is not None
+        ]
+
+
+class _Strategy(Shape):
+    type_: str
+    rate: float | None = None
+    streams: int | None = None
+
+
+class _Backend(Shape):
+    model: str | None = None
+
+
+class _Config(Shape):
+    strategy: _Strategy
+    backend: _Backend = _Backend()
+
+
+class _Benchmark(Shape):
+    config: _Config
+    requests: _Requests
+
+
+class _Metadata(Shape):
+    guidellm_version: str | None = None
+
+
+class _Report(Shape):
+    metadata: _Metadata
+    benchmarks: tuple[_Benchmark, ...]
+
+
+Due = Callable[[_Request], float]
+
+
+def recognises(document: Document) -> bool:
+    """Tell whether a file is a report of it."""
+    return document.keys >= {"benchmarks", "metadata"}
+
+
+def read(document: Document) -> list[Measured]:
+    """Read every benchmark of a report; raises InputError where one has no requests."""
+    report = validated(_Report, document.values[0], str(document.path))
+    if not report.benchmarks:
+        raise InputError(f"{document.path}: benchmarks: is empty; expected one at the least")
+    for number, benchmark in enumerate(report.benchmarks):
+        if not benchmark.requests.by_finish:
+            raise InputError(
+                f"{document.path}: benchmarks.{number}.requests: holds none that was sent; let "
+                "guidellm keep its requests (no sample_size of 0)"
+            )
+    tool = named(TOOL, report.metadata.guidellm_version)
+    is_sweep = len(report.benchmarks) > 1
+    return [_measured(tool, benchmark, is_sweep=is_sweep) for benchmark in report.benchmarks]
+
+
+def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
+    strategy, requests = benchmark.config.strategy, benchmark.requests.by_finish
+    due, since = _schedule(strategy, [request for _, request in requests])
+    origin = min(due(request) for _, request in requests)
+    load = _load(strategy)
+    return Measured(
+        tool=tool,
+        began_at=as_moment(origin),
+        records=tuple(
+            _record(number, finish, request, due(request) - origin, origin)
+            for number, (finish, request) in enumerate(requests)
+        ),
+        since=since,
+        model=benchmark.config.backend.model,
+        load=load,
+        point=_point(load) if is_sweep else {},
+    )
+
+
+def _schedule(strategy: _Strategy, requests: list[_Request]) -> tuple[Due, str]:
+    """Tell when requests were due as far as the file knows, and from when latencies count.
+
+    The processes of 0.8.1 may draw Poisson's times before they know the start, and then send
+    everything at once: targets before the start are no times.
+    """
+    if strategy.type_ not in SCHEDULED:
+        return _as_sent, SENDING
+    targets = [(r.info.timings.targeted_start, r.info.scheduler_start_time) for r in requests]
+    if any(target is None or target < start for target, start in targets):
+        return _as_sent, NO_TARGET
+    return _as_meant, TARGET
+
+
+def _as_sent(request: _Request) -> float:
+    timings = request.info.timings
+    return timings.ended if timings.sent is None else timings.sent
+
+
+def _as_meant(request: _Request) -> float:
+    target = request.info.timings.targeted_start
+    return _as_sent(request) if target is None else target
+
+
+def _record(number: int, finish: Finish, request: _Request, due: float, origin: float) -> Record:
+    timings, error = request.info.timings, request.info.error
+    times, counts = _stamps(request, finish)
+    kind = _kind(error) if error else None
+    if finish == "ended" and not sum(counts):
+        finish, kind = "error", NO_TOKENS
+    return Record(
+        request_id=number,
+        phase="measured",
+        due=due,
+        sent=_less(timings.sent, origin),
+        started=None,
+        token_times=tuple(time - origin for time in times),
+        token_counts=counts,
+        prompt_tokens=request.prompt_tokens,
+        max_new_tokens=_most(request.request_args),
+        finish=finish,
+        error_kind=kind,
+        error_message=redact(error.partition(r"\n")[0]) if error else None,
+        first_content=_less(timings.first_output_token_iteration, origin),
+    )
+
+
+def _less(moment: float | None, origin: float) -> float | None:
+    return None if moment is None else moment - origin
+
+
+def _stamps(request: _Request, finish: Finish) -> Stamps:
+    timings = request.info.timings
+    tokens = timings.token_iterations if request.output_tokens is None else request.output_tokens
+    first, last = timings.first_token_iteration, timings.last_token_iteration
+    if first is not None and last is not None:
+        return first_and_last(first, last, timings.token_iterations, tokens)
+    # an answer that is not streamed is there when it has ended
+    return ((timings.ended,), (tokens,)) if finish == "ended" and tokens else NOTHING
+
+
+def _most(arguments: str | None) -> int | None:
+    """Find how many tokens were asked for in the body that was sent."""
+    try:
+        body = json.loads(arguments or "{}").get("body") or {}
+    except (ValueError, AttributeError):
+        return None
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    return most if isinstance(most, int) else None
+
+
+def _kind(error: str) -> str:
+    """Name an error by its HTTP status where it has one, else by its exception."""
+    name = ERROR.match(error)
+    if name is None:
+        return error.strip()
+    status = STATUS.search(error) if name[1] == "HTTPStatusError" else None
+    return f"http-{status[1]}" if status else name[1]
+
+
+def _load(strategy: _Strategy) -> dict[str, Any]:
+    match strategy.type_:
+        case "synchronous":
+            return {"kind": "closed", "concurrency": 1}
+        case "concurrent":
+            return {"kind": "closed", "concurrency": strategy.streams}
+    rate = {} if strategy.rate is None else {"rate": strategy.rate}
+    return {"kind": strategy.type_, **rate}
+
+
+def _point(load: dict[str, Any]) -> dict[str, Any]:
+    """Tell the loads of a sweep apart, rates by four digits."""
+    key = next(key for key in ("rate", "concurrency", "kind") if key in load)
+    return {f"load.{key}": float(f"{load[key]:.4g}") if key == "rate" else load[key]}

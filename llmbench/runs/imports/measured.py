@@ -1,0 +1,96 @@
+"""What another tool measured, in our words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from llmbench.runs.caveats import Caveat, uneven_chunks
+from llmbench.runs.record import Record
+
+__all__ = [
+    "NOTHING",
+    "NO_TOKENS",
+    "SENDING",
+    "Measured",
+    "Stamps",
+    "as_moment",
+    "chunks",
+    "first_and_last",
+    "named",
+    "uneven",
+]
+
+SENDING = "sending and not from the due time, so that no wait before it is in them"
+NO_TOKENS = "too-few-tokens"
+
+Stamps = tuple[tuple[float, ...], tuple[int, ...]]
+NOTHING: Stamps = ((), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One load of another tool: its records, and what is known of it beside them.
+
+    ``tool`` is its name with the version where that is known, ``since`` from when its latencies
+    count. ``load`` says in a scenario's words what was sent, as far as it has them, and ``point``
+    which of several loads in one file it was.
+    """
+
+    tool: str
+    began_at: str
+    records: tuple[Record, ...]
+    since: str = SENDING
+    model: str | None = None
+    load: dict[str, Any] = field(default_factory=dict)
+    point: dict[str, Any] = field(default_factory=dict)
+    caveats: tuple[Caveat, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The tool in one word."""
+        return self.tool.partition(" ")[0]
+
+
+def named(tool: str, version: str | None) -> str:
+    """Name a tool with its version, where that is known."""
+    return f"{tool} {version}" if version else tool
+
+
+def as_moment(seconds: float) -> str:
+    """Write seconds since 1970 as the label of a moment."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+# -- stamps and the tokens that came with them -----------------------------------------------------
+
+
+def chunks(times: Sequence[float], tokens: int) -> Stamps:
+    """Share tokens out evenly among chunks whose every time is known."""
+    bounds = [tokens * place // len(times) for place in range(len(times) + 1)]
+    return tuple(times), tuple(after - before for before, after in pairwise(bounds))
+
+
+def first_and_last(first: float, last: float, count: int, tokens: int) -> Stamps:
+    """Stamp an answer of ``count`` chunks of which only the first and the last time are known.
+
+    What came between them stands at NaN: a gap that nobody measured is no inter-token latency.
+    """
+    if count <= 1:
+        return (first,), (tokens,)
+    at_first = min(1, tokens)
+    if count == 2:  # noqa: PLR2004 (nothing came between)
+        return (first, last), (at_first, tokens - at_first)
+    at_last = min(1, tokens - at_first)
+    return (first, math.nan, last), (at_first, tokens - at_first - at_last, at_last)
+
+
+def uneven(records: Sequence[Record]) -> tuple[Caveat, ...]:
+    """Say in how many answers chunks are not one token each, where there are such."""
+    answered = [record.token_counts for record in records if record.succeeded]
+    count = sum(set(counts) != {1} for counts in answered)
+    return (uneven_chunks(count, len(answered)),) if count else ()

@@ -1,0 +1,282 @@
+"""Read scenario files, and say exactly what is wrong with them and where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.tokens import TagToken
+
+from llmbench.errors import ScenarioError
+from llmbench.scenario.schema import Case, Scenario, case_name, expand, set_key
+
+__all__ = ["Source", "load", "load_case", "parse_override"]
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A scenario as it was written: its text, plain data, and where each key came from.
+
+    ``overrides`` are the ``key=value`` texts of the command line, applied in order.
+    """
+
+    text: str
+    spec: dict[str, Any]
+    origins: dict[KeyPath, str]
+    overrides: tuple[str, ...]
+    scenario: Scenario
+    cases: tuple[Case, ...]
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
+    """Read a scenario file, apply overrides such as ``load.rate=8`` and expand its cases.
+
+    Raises ScenarioError with file, line, key, expectation, finding and the nearest key.
+    """
+    path, overrides = Path(path), tuple(overrides)
+    text = _read(path)
+    tree = _parse(text, path)
+    spec, origins = _plain(tree), dict(_origins(tree, path, ()))
+    origins[()] = f"{path}:1"
+    for override in overrides:
+        _apply(override, spec, origins)
+    scenario = _validate(spec, origins)
+    return Source(text, spec, origins, overrides, scenario, _cases(spec, origins))
+
+
+def load_case(spec: dict[str, Any], name: str, point: dict[str, Any]) -> Case:
+    """Rebuild a case from the plain data that a worker was given."""
+    return Case(name, point, spec, Scenario.model_validate(spec))
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split ``load.rate=8`` into its key and its value, read as YAML.
+
+    Raises ScenarioError when it has no ``=`` or its value is no YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ScenarioError(f"--set {text}: expected KEY=VALUE, for example --set load.rate=8")
+    try:
+        return key.strip(), _plain(YAML(typ="rt", pure=True).load(value))
+    except YAMLError as error:
+        raise ScenarioError(
+            f"--set {text}: the value is not valid YAML: {_problem(error)}"
+        ) from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise ScenarioError(f"{path}: no such scenario file{hint}") from None
+    except IsADirectoryError:
+        raise ScenarioError(f"{path}: is a folder; give a scenario file in it") from None
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parse(text: str, path: Path) -> CommentedMap:
+    try:
+        _refuse_tags(text, path)
+        tree = YAML(typ="rt", pure=True).load(text)
+    except YAMLError as error:
+        raise ScenarioError(f"{path}{_line_of(error)}: not valid YAML: {_problem(error)}") from None
+    if not isinstance(tree, CommentedMap):
+        raise ScenarioError(
+            f"{path}:1: expected keys such as 'name: chat', found {type(_plain(tree)).__name__}"
+        )
+    return tree
+
+
+def _refuse_tags(text: str, path: Path) -> None:
+    for token in YAML(typ="rt", pure=True).scan(text):
+        if isinstance(token, TagToken):
+            line = token.start_mark.line + 1
+            raise ScenarioError(f"{path}:{line}: YAML tags (!...) are not read; remove it")
+
+
+def _line_of(error: YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f":{mark.line + 1}" if mark else ""
+
+
+def _problem(error: YAMLError) -> str:
+    problem = error.problem if isinstance(error, MarkedYAMLError) else None
+    return (problem or str(error)).strip().replace("\n", " ")
+
+
+def _plain(node: Any) -> Any:
+    """Turn ruamel's round-trip nodes into dict, list and Python's own scalars."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return None if node is None else str(node)
+
+
+def _origins(node: Any, path: Path, at: KeyPath) -> Iterable[tuple[KeyPath, str]]:
+    if isinstance(node, CommentedMap):
+        for key, value in node.items():
+            yield (*at, str(key)), f"{path}:{node.lc.key(key)[0] + 1}"
+            yield from _origins(value, path, (*at, str(key)))
+    elif isinstance(node, CommentedSeq):
+        for index, value in enumerate(node):
+            yield (*at, index), f"{path}:{node.lc.item(index)[0] + 1}"
+            yield from _origins(value, path, (*at, index))
+
+
+def _apply(override: str, spec: dict[str, Any], origins: dict[KeyPath, str]) -> None:
+    key, value = parse_override(override)
+    try:
+        set_key(spec, key, value)
+    except ValueError as error:
+        raise ScenarioError(f"--set {override}: {error}") from None
+    at = tuple(key.split("."))
+    for below in [place for place in origins if place[: len(at)] == at]:
+        del origins[below]
+    origins[at] = f"--set {override}"
+
+
+def _validate(spec: dict[str, Any], origins: dict[KeyPath, str]) -> Scenario:
+    try:
+        return Scenario.model_validate(spec)
+    except ValidationError as error:
+        raise ScenarioError("\n".join(_explain(e, spec, origins) for e in error.errors())) from None
+
+
+def _cases(spec: dict[str, Any], origins: dict[KeyPath, str]) -> tuple[Case, ...]:
+    cases = []
+    for point, case_spec in expand(spec):
+        swept: dict[KeyPath, str] = {
+            tuple(key.split(".")): _origin(origins, ("sweep", key)) for key in point
+        }
+        scenario = _validate(case_spec, {**origins, **swept})
+        name = case_name(scenario.backends[0].name, point)
+        cases.append(Case(name, point, case_spec, scenario))
+    _refuse_duplicates(cases, origins)
+    return tuple(cases)
+
+
+def _refuse_duplicates(cases: list[Case], origins: dict[KeyPath, str]) -> None:
+    for slug, count in Counter(case.slug for case in cases).items():
+        if count > 1:
+            name = next(case.name for case in cases if case.slug == slug)
+            raise ScenarioError(
+                f"{_origin(origins, ('backends',))}: backends: {count} cases are named {name!r}; "
+                "give each a `name` of its own, e.g. {kind: compiled, name: compiled-dynamic}"
+            )
+
+
+def _origin(origins: dict[KeyPath, str], at: KeyPath) -> str:
+    """Find where the key, or its nearest parent that was written, came from."""
+    while at not in origins:
+        at = at[:-1]
+    return origins[at]
+
+
+def _explain(error: ErrorDetails, spec: dict[str, Any], origins: dict[KeyPath, str]) -> str:
+    """Turn one of pydantic's findings into ``file:line: key: what is wrong``."""
+    at = _written(error["loc"], spec)
+    key = ".".join(map(str, at)) or "scenario"
+    return f"{_origin(origins, at)}: {key}: {_reason(error)}"
+
+
+def _written(loc: KeyPath, spec: Any) -> KeyPath:
+    """Drop from pydantic's location the union tags, which nobody wrote."""
+    at: list[str | int] = []
+    for index, step in enumerate(loc):
+        inner = _child(spec, step)
+        is_tag = inner is None and index + 1 < len(loc) and _kind(spec) == step
+        if not is_tag:
+            at.append(step)
+            spec = inner
+    return tuple(at[:-1] if at and at[-1] == _kind(spec) else at)
+
+
+def _child(spec: Any, step: str | int) -> Any:
+    try:
+        return spec[step]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _kind(spec: Any) -> Any:
+    return spec.get("kind") if isinstance(spec, dict) else spec
+
+
+def _reason(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return f"no such key{_nearest_key(error)}"
+        case "missing":
+            return "is required and missing"
+        case "union_tag_invalid":
+            return _no_such_kind(context)
+        case "union_tag_not_found" | "model_attributes_type" | "dict_type" | "model_type":
+            return f"expected keys such as `kind: ...`, found {error['input']!r}"
+        case "value_error":
+            return f"{context['error']}, found {_short(error['input'])}"
+    message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
+    return f"{message}, found {_short(error['input'])}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 (a line's worth)
+
+
+def _no_such_kind(context: dict[str, Any]) -> str:
+    known = [name.strip(" '") for name in context["expected_tags"].split(",")]
+    near = get_close_matches(context["tag"], known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"no such kind {context['tag']!r}; {hint}known are {', '.join(known)}"
+
+
+def _nearest_key(error: ErrorDetails) -> str:
+    *parents, key = error["loc"]
+    known = _keys_at(parents)
+    near = get_close_matches(str(key), known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(known)}" if known else ""
+
+
+def _keys_at(loc: Iterable[str | int]) -> list[str]:
+    """List the keys that a scenario may have at a location, by walking its JSON Schema."""
+    schema = Scenario.model_json_schema()
+    node: dict[str, Any] = schema
+    for step in loc:
+        node = _resolve(_inside(node, step), schema["$defs"])
+    return sorted(node.get("properties", {}))
+
+
+def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:
+    if "discriminator" in node:
+        return {"$ref": node["discriminator"]["mapping"].get(step, "")}
+    inner: dict[str, Any] = node.get("properties", {}).get(step) or node.get("items") or {}
+    return inner
+
+
+def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = definitions.get(node.get("$ref", "").removeprefix("#/$defs/"), node)
+    return found

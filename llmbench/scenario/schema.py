@@ -1,0 +1,418 @@
+"""What a scenario may say, and how it expands into cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    NonNegativeInt,
+    create_model,
+    model_validator,
+)
+
+from llmbench import plugins
+from llmbench.units import Seconds
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
+__all__ = [
+    "AnyPart",
+    "Case",
+    "EngineOptions",
+    "ExplainOptions",
+    "GateOptions",
+    "ModelOptions",
+    "Objective",
+    "QualityOptions",
+    "SamplingOptions",
+    "Scenario",
+    "case_name",
+    "expand",
+    "set_key",
+    "slug_of",
+]
+
+SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
+SLO_KEY = re.compile(
+    r"(?:([\w-]+)\.)?(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(?:_p(50|90|95|99))?"
+)
+DEFAULT_PERCENT = 99.0
+
+
+@dataclass(frozen=True)
+class AnyPart:
+    """A validated choice of one part: the union of every found part's options, told by ``kind``.
+
+    Built when the first scenario is validated, so importing this module imports no part. A part
+    that holds others of its kind leaves itself out (``besides``).
+    """
+
+    kind: plugins.Kind
+    besides: str | None = None
+
+    def __get_pydantic_core_schema__(
+        self,
+        _source: Any,
+        handler: GetCoreSchemaHandler,
+    ) -> CoreSchema:
+        names = (name for name in plugins.names(self.kind) if name != self.besides)
+        models = tuple(self._model(name) for name in names)
+        union: Any = Annotated[reduce(or_, models), Field(discriminator="kind")]
+        return handler.generate_schema(Annotated[union, BeforeValidator(_from_shorthand)])
+
+    def _model(self, name: str) -> type[plugins.Options]:
+        base: type[plugins.Options] = plugins.find(self.kind, name).Options
+        fields: dict[str, Any] = {"kind": (Literal[name], Field(default=name))}
+        if self.kind == "backend":
+            fields["name"] = (
+                str,
+                Field(default=name, min_length=1, description="name of the case"),
+            )
+        return create_model(f"{name}-{self.kind}", __base__=base, **fields)
+
+
+def _from_shorthand(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class ModelOptions(plugins.Options):
+    """The model under test and how it is held."""
+
+    source: str = Field(
+        min_length=1,
+        description="hub id, local folder, GGUF file, random:<shape> or builtin:tiny",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="auto: bfloat16 on a GPU, else float32"
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1"
+    )
+    seed: int = Field(default=0, ge=0, description="of the weights of random:<shape>")
+    trust_remote_code: bool = Field(default=False, description="run code from the model repository")
+
+
+class EngineOptions(plugins.Options):
+    """How a local backend serves many requests at once."""
+
+    slots: int = Field(default=8, ge=1, description="sequences in a running batch at the most")
+    queue: Literal["fifo"] = Field(default="fifo", description="who gets a free slot")
+    batching: Literal["continuous", "static"] = Field(
+        default="continuous", description="whether requests join a running batch"
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="torch threads; torch decides if unset"
+    )
+
+
+class SamplingOptions(plugins.Options):
+    """How the next token is chosen; greedy at temperature 0."""
+
+    temperature: float = Field(default=0.0, ge=0, description="0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="likeliest share that is drawn from")
+
+
+class ExplainOptions(plugins.Options):
+    """Where the model looks, held against where the reference looks, on one prompt."""
+
+    prompt: str = Field(
+        default="The old captain looked at the sea and said that the ship would sail at dawn.",
+        min_length=1,
+        max_length=400,
+        description="the text that is looked at",
+    )
+    layers: tuple[NonNegativeInt, ...] | None = Field(
+        default=None, min_length=1, description="to draw; those that part most if unset"
+    )
+    heads: tuple[NonNegativeInt, ...] | None = Field(
+        default=None, min_length=1, description="the same"
+    )
+
+
+class QualityOptions(plugins.Options):
+    """How outputs are held against a reference, after the load and outside its time.
+
+    Text is read in windows: the first half of each is a prompt, the second half is scored.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    reference: Annotated[Any, AnyPart("backend")] = Field(
+        default="eager", validate_default=True, description="the backend that is taken to be right"
+    )
+    text: str | None = Field(default=None, description="a file of UTF-8 text; bundled if unset")
+    tokens: int = Field(default=2048, ge=1, description="tokens of the text that are scored")
+    window: int = Field(default=256, ge=2, multiple_of=2, description="tokens read at a time")
+    answers: int = Field(default=16, ge=0, description="greedy answers to the workload's prompts")
+    answer_tokens: int = Field(default=32, ge=1, description="tokens of each of them")
+    explain: ExplainOptions | None = Field(
+        default=None, description="maps of attention, from torch models"
+    )
+    max_perplexity_ratio: float | None = Field(
+        default=None, gt=0, description="perplexity by that of the reference"
+    )
+    max_kl_divergence: float | None = Field(default=None, ge=0, description="in nats a token")
+    max_logit_mse: float | None = Field(default=None, ge=0, description="of logits, squared")
+    min_top1_agreement: float | None = Field(
+        default=None, ge=0, le=1, description="share of tokens with the same likeliest one"
+    )
+    min_exact_match: float | None = Field(
+        default=None, ge=0, le=1, description="share of greedy answers that are the same"
+    )
+    on_breach: Literal["caveat", "fail"] = Field(
+        default="caveat", description="whether a missed bound also fails the command"
+    )
+
+    @property
+    def bounds(self) -> dict[str, tuple[str, float]]:
+        """The bounds that were set, by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
+        names = (name for name in type(self).model_fields if name[:4] in ("max_", "min_"))
+        set_ones = {name: getattr(self, name) for name in names}
+        return {n[4:]: (n[:3], bound) for n, bound in set_ones.items() if bound is not None}
+
+
+def _model_from_shorthand(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+class PrecisionOptions(plugins.Options):
+    """A percentile that is to be known to within a share of itself, at 95 % confidence."""
+
+    of: str = Field(
+        default="ttft_p99",
+        pattern=r"^(ttft|e2e)_p(50|90|95|99)$",
+        description="which percentile, of TTFT or E2E",
+    )
+    within: float = Field(default=0.05, gt=0, lt=1, description="share of it, either way")
+
+
+class StopOptions(plugins.Options):
+    """What ends a load besides `requests` and `duration`, which are maxima."""
+
+    min_requests: int = Field(default=0, ge=0, description="ends it once both minima are reached")
+    min_duration: Seconds = Field(default=0.0, ge=0, description="the same")
+    precision: PrecisionOptions | None = Field(
+        default=None, description="ends it, once the minima are reached"
+    )
+    error_rate: float | None = Field(
+        default=None, ge=0, lt=1, description="share of failed requests that ends it early"
+    )
+    client_lag: Seconds | None = Field(
+        default=None, gt=0, description="p99 of the client's own lag that ends it early"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a key of `slo` is about: ``chat.ttft_p99`` is the p99 of TTFT of the class chat.
+
+    Without a class it holds for all requests.
+    """
+
+    request_class: str | None
+    quantity: str
+    percent: float
+
+    def __str__(self) -> str:
+        of_class = f" of {self.request_class}" if self.request_class else ""
+        return f"p{self.percent:g} of {self.quantity}{of_class}"
+
+    @classmethod
+    def of(cls, key: str) -> Objective:
+        """Read a key; raises ValueError when it is none."""
+        match = SLO_KEY.fullmatch(key)
+        if not match:
+            raise ValueError(f"no such objective {key!r}; expected e.g. ttft, tpot_p99, e2e_p95")
+        return cls(match[1], match[2], float(match[3] or DEFAULT_PERCENT))
+
+
+def _known_slo(slo: dict[str, float]) -> dict[str, float]:
+    for key, seconds in slo.items():
+        Objective.of(key)
+        if seconds <= 0:
+            raise ValueError(f"{key} must be greater than 0")
+    return slo
+
+
+def _not_empty(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    for key, values in sweep.items():
+        if not values:
+            raise ValueError(f"{key} has no values; give a list of at least one, or remove it")
+        if key.partition(".")[0] in ("sweep", "backends", "repeats", "name"):
+            raise ValueError(
+                f"{key} cannot be swept; sweep keys of model, workload, load or engine"
+            )
+    return sweep
+
+
+def _gated(tolerances: dict[str, float]) -> dict[str, float]:
+    for key, share in tolerances.items():
+        if not 0 < share < 1:
+            raise ValueError(f"{key}: expected a share between 0 and 1, such as 0.03")
+    return tolerances
+
+
+class GateOptions(plugins.Options):
+    """What `llmbench check` holds a case to, against a baseline."""
+
+    metrics: Annotated[dict[str, float], AfterValidator(_gated)] = Field(
+        default_factory=dict,
+        description="the smallest change that matters, as a share: {ttft_p50: 0.03}",
+    )
+    screen: int = Field(default=4, ge=4, description="processes a side to begin with")
+    confirm: int = Field(
+        default=8, ge=8, description="new ones a side to confirm; three times at most"
+    )
+
+
+class EnergyOptions(plugins.Options):
+    """What electricity costs and emits, so that joules become money and CO2."""
+
+    price_per_kwh: float | None = Field(default=None, gt=0, description="any currency")
+    grams_co2_per_kwh: float | None = Field(default=None, gt=0, description="of the grid")
+
+
+class Scenario(plugins.Options):
+    """One experiment: a load of a workload on one or more backends, repeated."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    name: str = Field(
+        min_length=1, pattern=r"^[\w][\w .-]*$", description="letters, digits, - and _"
+    )
+    description: str = Field(default="", description="a sentence about it")
+    model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
+    workload: Annotated[Any, AnyPart("workload")] = Field(description="what is sent")
+    load: Annotated[Any, AnyPart("load")] = Field(description="when it is sent")
+    backends: list[Annotated[Any, AnyPart("backend")]] = Field(
+        min_length=1, description="to whom it is sent"
+    )
+    requests: int | None = Field(default=None, gt=0, description="measured requests")
+    duration: Seconds | None = Field(default=None, gt=0, description="measured time of arrivals")
+    warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        default=0,
+        description="requests sent first and cut from every metric; auto finds them afterwards",
+    )
+    stop: StopOptions = StopOptions()
+    max_in_flight: int | None = Field(
+        default=None, ge=1, description="of an open load; due times stay as they are"
+    )
+    behind: Literal["wait", "drop"] = Field(
+        default="wait", description="what becomes of a request that falls due beyond that"
+    )
+    repeats: int = Field(default=1, ge=1, description="fresh processes for each case")
+    engine: EngineOptions = EngineOptions()
+    sampling: SamplingOptions = SamplingOptions()
+    stop_at_eos: bool = Field(default=False, description="let answers end early; forced if false")
+    keep_outputs: bool = Field(default=False, description="store the ids of the answers' tokens")
+    collect: list[Annotated[Any, AnyPart("collector")]] = Field(
+        default_factory=lambda: ["cpu", "gpu", "energy"],
+        validate_default=True,
+        description="what watches the machine meanwhile (cpu, gpu and energy)",
+    )
+    slo: Annotated[dict[str, Seconds], AfterValidator(_known_slo)] = Field(
+        default_factory=dict, description="objectives, such as {ttft_p99: 500 ms}"
+    )
+    quality: QualityOptions | None = Field(
+        default=None, description="hold outputs against a reference"
+    )
+    gate: GateOptions = GateOptions()
+    energy: EnergyOptions = Field(default=EnergyOptions(), description="what joules cost and emit")
+    price_per_hour: float | None = Field(
+        default=None, gt=0, description="of the machine, any currency"
+    )
+    seed: int = Field(default=0, ge=0, description="of all random streams")
+    timeout: Seconds = Field(default=1800.0, gt=0, description="for one run, loading included")
+    sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
+        default_factory=dict, description="values by dotted key; every combination is a case"
+    )
+
+    @model_validator(mode="after")
+    def _stops(self) -> Scenario:
+        maxima = (self.requests, self.duration)
+        minima = not self.stop.precision and (self.stop.min_requests or self.stop.min_duration)
+        if maxima == (None, None) and not minima:
+            raise ValueError(
+                "expected `requests` or `duration`, or minima in `stop`, so that the load ends"
+            )
+        if self.behind == "drop" and self.max_in_flight is None:
+            raise ValueError("`behind: drop` needs `max_in_flight`, the limit that it is about")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One backend at one point of the sweep: what a run measures.
+
+    ``spec`` is the scenario as plain data with this backend alone and the point filled in; a
+    worker process rebuilds ``scenario`` from it.
+    """
+
+    name: str
+    point: dict[str, Any]
+    spec: dict[str, Any]
+    scenario: Scenario
+
+    @property
+    def backend(self) -> Any:
+        """The options of the one backend, with its ``kind`` and ``name``."""
+        return self.scenario.backends[0]
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder can bear it."""
+        return slug_of(self.name)
+
+
+def slug_of(name: str) -> str:
+    """Write the name of a case as a folder can bear it."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "case"
+
+
+def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in plain data, opening shorthand (``load: closed``) where needed.
+
+    Raises ValueError when the key leads through something that has no keys.
+    """
+    *parents, last = key.split(".")
+    reduce(_descend, parents, spec)[last] = value
+
+
+def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:
+    inner = spec.setdefault(key, {})
+    if isinstance(inner, str) and key in SHORTHAND:
+        inner = spec[key] = {SHORTHAND[key]: inner}
+    if not isinstance(inner, dict):
+        raise ValueError(f"{key!r} has no keys to set")  # noqa: TRY004 (the user's mistake, not a type error)
+    return inner
+
+
+def expand(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Give every (point, spec) of a scenario as plain data: one backend, one point of the sweep."""
+    sweep: dict[str, list[Any]] = spec.get("sweep") or {}
+    for values in product(*sweep.values()):
+        point = dict(zip(sweep, values, strict=True))
+        for backend in spec["backends"]:
+            case = deepcopy({**spec, "backends": [backend]})
+            case.pop("sweep", None)
+            for key, value in point.items():
+                set_key(case, key, value)
+            yield point, case
+
+
+def case_name(backend: str, point: dict[str, Any]) -> str:
+    """Name a case after its backend and its point: ``eager, load.rate=4``."""
+    return ", ".join([backend, *(f"{key}={value}" for key, value in point.items())])

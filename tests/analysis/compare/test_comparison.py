@@ -1,0 +1,179 @@
+"""Two run sets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbench.analysis.compare.comparison import TOLERANCES, compare, metric_name, values_of
+from llmbench.analysis.compare.differences import differences, forbids
+from llmbench.analysis.metrics import METRICS, Value
+from llmbench.runs.record import Record
+from llmbench.runs.run import Run, records_table
+from llmbench.runs.store import PlannedRun, RunSet
+
+SPEC: dict[str, Any] = {"name": "s", "load": {"kind": "closed"}, "model": "builtin:tiny"}
+TOLERATED = {"ttft_p50": 0.03}
+
+
+def run(case: str, repeat: int, ttft: float, **more: Any) -> Run:
+    """Make a run of 20 requests, one a second, each with this TTFT."""
+    records = [
+        Record(n, "measured", float(n), float(n), None, (n + ttft, n + ttft + 0.1), (1, 1), 4, 2,
+               "length")
+        for n in range(20)
+    ]  # fmt: skip
+    plain: dict[str, Any] = {
+        "case": case, "slug": case, "backend": "fake", "repeat": repeat, "point": {},
+        "spec": SPEC, "began_at": "2026-01-01T00:00:00+00:00", "records": records_table(records),
+        "environment": {"cpu": {"model": "A"}, "packages": {"torch": "2.13"}},
+    }  # fmt: skip
+    return Run(**{**plain, **more})
+
+
+def run_set(name: str, **ttfts: Sequence[float]) -> RunSet:
+    runs = [run(case, n, ttft) for case, each in ttfts.items() for n, ttft in enumerate(each, 1)]
+    plan = tuple(PlannedRun(r.case, r.slug, r.repeat, r.point, r.spec) for r in runs)
+    return RunSet(Path(name), name, "", "2026-01-01T00:00:00+00:00", "", (), {}, plan, tuple(runs))
+
+
+SIX = [0.100, 0.101, 0.102, 0.0995, 0.1005, 0.1015]
+
+
+def slower(by: float) -> list[float]:
+    return [by * value for value in SIX]
+
+
+def outcomes(baseline: RunSet, candidate: RunSet) -> dict[str, str]:
+    found = compare(baseline, candidate, TOLERATED)
+    return {case.case: case.verdicts["ttft_p50"].outcome for case in found.cases}
+
+
+def test_cases_of_one_name_are_compared() -> None:
+    ours, theirs = run_set("a", x=SIX, y=SIX), run_set("b", x=slower(1.2), y=SIX)
+    assert outcomes(ours, theirs) == {"x": "regression", "y": "equivalent"}
+
+
+def test_two_sets_of_one_case_each_are_compared_whatever_their_names() -> None:
+    found = compare(run_set("a", eager=SIX), run_set("b", compiled=slower(0.5)), TOLERATED)
+    assert [case.case for case in found.cases] == ["eager → compiled"]
+    assert found.cases[0].verdicts["ttft_p50"].outcome == "improvement"
+
+
+def test_cases_that_one_side_lacks_are_named() -> None:
+    found = compare(run_set("a", x=SIX, y=SIX), run_set("b", x=SIX, z=SIX), TOLERATED)
+    assert (found.missing, found.extra) == (("y",), ("z",))
+
+
+def test_sets_without_a_case_in_common_give_no_verdict() -> None:
+    assert compare(run_set("a", x=SIX, y=SIX), run_set("b", z=SIX), TOLERATED).cases == ()
+
+
+def test_what_chance_may_have_made_among_many_is_left_open() -> None:
+    names = [f"case{n}" for n in range(40)]
+    ours = run_set("a", **dict.fromkeys(names, SIX[:4]))
+    theirs = run_set("b", **{**dict.fromkeys(names, SIX[:4]), "case0": slower(1.2)[:4]})
+    verdict = compare(ours, theirs, TOLERATED).cases[0].verdicts["ttft_p50"]
+    assert verdict.outcome == "inconclusive"
+    assert "among 40 comparisons" in verdict.reason
+
+
+def test_another_scenario_is_not_comparable() -> None:
+    ours, theirs = run_set("a", x=SIX), run_set("b", x=SIX)
+    changed = tuple(replace(r, spec={**SPEC, "load": {"kind": "burst"}}) for r in theirs.runs)
+    verdict = compare(ours, replace(theirs, runs=changed), TOLERATED).cases[0].verdicts["ttft_p50"]
+    assert verdict.outcome == "not comparable"
+    assert "load.kind: closed → burst" in verdict.reason
+
+
+def test_other_hardware_is_compared_and_named() -> None:
+    ours, theirs = run_set("a", x=SIX), run_set("b", x=slower(1.2))
+    changed = tuple(replace(r, environment={"cpu": {"model": "B"}}) for r in theirs.runs)
+    found = compare(ours, replace(theirs, runs=changed), TOLERATED).cases[0]
+    assert found.verdicts["ttft_p50"].outcome == "regression"
+    assert ("hardware", "cpu.model", "A", "B") in {
+        (d.kind, d.what, d.baseline, d.candidate) for d in found.differences
+    }
+
+
+def test_labels_of_a_scenario_are_no_difference() -> None:
+    named = [run("x", 1, 0.1, spec={**SPEC, "name": "other", "repeats": 9, "slo": {"ttft": 1}})]
+    assert differences([run("x", 1, 0.1)], named) == []
+
+
+def test_a_value_that_varies_within_a_side_is_given_whole() -> None:
+    mixed = [run("x", n, 0.1, environment={"cpu": {"model": m}}) for n, m in enumerate("AB")]
+    (found,) = (d for d in differences([mixed[0]], mixed) if d.what == "cpu.model")
+    assert found.candidate == "A / B"
+
+
+def test_many_differences_are_told_in_short() -> None:
+    other = {"name": "s", "load": {"kind": "burst"}, "model": "other", "requests": 3, "seed": 4}
+    found = differences([run("x", 1, 0.1)], [run("x", 1, 0.1, spec=other)])
+    assert forbids(found).endswith("and 2 things more)")
+
+
+def test_a_percentile_that_its_sample_cannot_support_is_not_judged() -> None:
+    values, why = values_of("ttft_seconds_p99", [{"ttft_seconds_p99": Value(0.1, 661)}])
+    assert (values, why) == ([], "rests on 661 samples a process; needs 662")
+
+
+@pytest.mark.parametrize("value", [Value(None, 0, "not measured"), Value(0.0, 5)])
+def test_a_process_without_a_value_is_a_reason_not_to_judge(value: Value) -> None:
+    known = Value(2.0, 5)
+    values, why = values_of("perplexity", [{"perplexity": known}, {"perplexity": value}])
+    assert values == []
+    assert why
+
+
+def test_keys_are_short_for_metrics() -> None:
+    assert metric_name("ttft_p50") == "ttft_seconds_p50"
+    assert metric_name("output_tokens_per_second") == "output_tokens_per_second"
+    with pytest.raises(KeyError):
+        metric_name("tftt_p50")
+    assert all(METRICS[metric_name(key)].better != "neither" for key in TOLERANCES)
+
+
+# -- energy ----------------------------------------------------------------------------------------
+
+JOULES = {"energy_joules_per_output_token": 0.03}
+
+
+def with_energy(by: float, uuid: str, method: str = "nvml-counter") -> RunSet:
+    runs = [
+        replace(
+            run("x", n, ttft), summary={"energy_joules_per_output_token": (by * ttft, 100)},
+            facts={"energy": {"gpu0": {"method": method, "uuid": uuid, "unavailable": None}}},
+        )
+        for n, ttft in enumerate(SIX, 1)
+    ]  # fmt: skip
+    return replace(run_set("e", x=SIX), runs=tuple(runs))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "outcome"),
+    [
+        (with_energy(1.07, "GPU-1"), "regression"),
+        (with_energy(1.07, "GPU-2"), "inconclusive"),
+        (with_energy(1.3, "GPU-2"), "regression"),
+        (with_energy(1.0, "GPU-2"), "inconclusive"),
+        (with_energy(1.0, "GPU-1"), "equivalent"),
+        (with_energy(1.3, "GPU-1", "wall"), "not comparable"),
+    ],
+)
+def test_energies_of_two_cards_are_told_apart_beyond_their_gains_only(
+    candidate: RunSet, outcome: str
+) -> None:
+    found = compare(with_energy(1.0, "GPU-1"), candidate, JOULES)
+    assert found.cases[0].verdicts["energy_joules_per_output_token"].outcome == outcome
+
+
+def test_energies_by_methods_of_unknown_gain_are_not_compared_between_devices() -> None:
+    found = compare(with_energy(1.0, "a", "rapl"), with_energy(2.0, "b", "rapl"), JOULES)
+    verdict = found.cases[0].verdicts["energy_joules_per_output_token"]
+    assert verdict.outcome == "not comparable"
+    assert "not known" in verdict.reason

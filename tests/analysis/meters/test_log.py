@@ -1,0 +1,193 @@
+"""Logs of wall meters: what is read of them, and what is refused with which words."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmbench.analysis.meters.layout import ENERGY_UNITS, Layout
+from llmbench.analysis.meters.log import read
+from llmbench.errors import InputError
+from llmbench.runs.record import Series
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "meter.csv"
+
+
+def power(path: Path, text: str, layout: Layout = Layout()) -> Series:  # noqa: B008 (it is frozen)
+    path.write_text(text, encoding="utf-8")
+    (series,) = read(path, layout)
+    return series
+
+
+def test_power_is_read_with_its_times_in_seconds_since_1970(path: Path) -> None:
+    found = power(path, "time,watts\n1700000000,90.5\n1700000000.5,91\n")
+    expected = (1_700_000_000.0, 1_700_000_000.5), (90.5, 91.0)
+    assert found == Series("wall_power_watts", "W", "measured", *expected)
+
+
+@pytest.mark.parametrize(("unit", "joules"), [("J", 1.5), ("Wh", 5400.0), ("kWh", 5.4e6)])
+def test_energy_is_read_in_joules(path: Path, unit: str, joules: float) -> None:
+    layout = Layout(watts=None, energy="total", energy_unit=unit)
+    found = power(path, "time,total\n0,0\n1,1.5\n", layout)
+    assert found == Series("wall_energy_joules", "J", "measured", (0.0, 1.0), (0.0, joules))
+
+
+def test_power_and_energy_may_come_together(path: Path) -> None:
+    path.write_text("at,P (W),E (Wh),more\n0,90,1,x\n")
+    layout = Layout(time="at", watts="P (W)", energy="E (Wh)", energy_unit="Wh")
+    assert [series.values for series in read(path, layout)] == [(90.0,), (3600.0,)]
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "unavailable", "Unknown", "NaN"])
+def test_a_moment_without_a_reading_is_left_out(path: Path, nothing: str) -> None:
+    found = power(path, f"time,watts\n0,90\n1,{nothing}\n2,92\n")
+    assert (found.times, found.values) == ((0.0, 2.0), (90.0, 92.0))
+
+
+def test_a_row_that_ends_early_has_no_reading(path: Path) -> None:
+    assert power(path, "time,watts\n0,90\n1\n").times == (0.0,)
+
+
+def test_spaces_and_a_byte_order_mark_do_not_disturb(path: Path) -> None:
+    assert power(path, "\ufefftime , watts\n 0 , 90 \n").values == (90.0,)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31T12:00:00+00:00",
+        "2026-01-31 13:00:00.000+01:00",
+        "2026-01-31T07:00:00-0500",
+        "2026-01-31T07:00:00-05",
+    ],
+)
+def test_times_with_a_zone_are_moments(path: Path, told: str) -> None:
+    assert power(path, f"time,watts\n{told},90\n").times == (NOON,)
+
+
+def test_zones_may_change_within_a_log(path: Path) -> None:
+    text = "time,watts\n2026-01-31T13:00:00+01:00,1\n2026-01-31T12:00:01Z,2\n"
+    assert power(path, text).times == (NOON, NOON + 1)
+
+
+def test_times_that_name_no_zone_are_refused_and_never_guessed(path: Path) -> None:
+    with pytest.raises(InputError, match=r"reading 2: time: '2026-01-31 12:00:01' names no time"):
+        power(path, "time,watts\n2026-01-31 12:00:00Z,1\n2026-01-31 12:00:01,2\n")
+
+
+def test_times_that_name_no_zone_are_of_the_one_that_is_given(path: Path) -> None:
+    text = "time,watts\n2026-01-31 07:00:00,1\n2026-01-31 12:00:01Z,2\n"
+    assert power(path, text, Layout(utc_offset="-05:00")).times == (NOON, NOON + 1)
+
+
+def test_milliseconds_are_named_and_never_guessed(path: Path) -> None:
+    text = "time,watts\n1700000000500,90\n"
+    with pytest.raises(InputError, match="for milliseconds give --time-format unix-ms"):
+        power(path, text)
+    assert power(path, text, Layout(time_format="unix-ms")).times == (1_700_000_000.5,)
+
+
+def test_an_offset_is_added_to_every_time(path: Path) -> None:
+    found = power(path, "time,watts\n10,90\n11,91\n", Layout(offset_seconds=-1.5))
+    assert found.times == (8.5, 9.5)
+
+
+def test_readings_may_share_a_stamp(path: Path) -> None:
+    assert power(path, "time,watts\n10,90\n10,91\n").times == (10.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "cannot be read as CSV"),
+        ("time,watts\n", "holds no readings"),
+        (
+            "Time;Watts\n1;2\n",
+            r"has no column 'time'; (did you mean 'Time;Watts'\? )?it has Time;W",
+        ),
+        (
+            "time,Watts\n1,2\n",
+            "no column 'watts'; did you mean 'Watts'? it has time, Watts; name it",
+        ),
+        ("time,watts,watts\n1,2,3\n", "has several columns 'watts'; give each a name of its own"),
+        ("time,watts\n1,2,\n", "cannot be read as CSV: .*Expected 2 fields in line 2, saw 3"),
+        ("time,watts\n1,2\n0,2\n", "reading 2: time: '0' is earlier than the reading before it"),
+        ("time,watts\n1,2\n2,9O\n", "reading 2: watts: '9O' is no number"),
+        ("time,watts\n1,inf\n", "reading 1: watts: 'inf' is no number"),
+        ("time,watts\n-1,2\n", "reading 1: time: '-1' is no time in seconds since 1970"),
+        ("time,watts\n1,2\n,2\n", "reading 2: time: '' is no time in seconds since 1970"),
+        ("time,watts\n2026-01-31 12:00Z,2\n,2\n", "reading 2: time: '' is no ISO 8601 time"),
+        ("time,watts\nnoon,2\n", "reading 1: time: 'noon' is no ISO 8601 time"),
+        ("time,watts\n2026-01-31,2\n", "reading 1: time: '2026-01-31' names no time zone"),
+    ],
+)
+def test_what_cannot_be_read_says_where_and_what(path: Path, text: str, told: str) -> None:
+    pattern = told if "\\" in told else told.replace("?", r"\?")
+    with pytest.raises(InputError, match=pattern):
+        power(path, text)
+
+
+def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: cannot be read: No such file or directory"):
+        read(tmp_path / "none.csv", Layout())
+
+
+def test_a_log_that_is_no_text_is_refused(path: Path) -> None:
+    path.write_bytes(b"time,watts\n\xff\xfe,1\n")
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        read(path, Layout())
+
+
+def written(rows: list[str], layout: Layout) -> Series:
+    with tempfile.TemporaryDirectory() as folder:
+        return power(Path(folder) / "meter.csv", "\n".join(["time,watts", *rows]), layout)
+
+
+seconds = st.integers(0, 4_000_000_000_000).map(lambda milliseconds: milliseconds / 1e3)
+
+
+@settings(deadline=None)  # it writes a file
+@given(st.lists(st.tuples(seconds, st.floats(-1e6, 1e6)), min_size=1, max_size=20))
+def test_any_unix_times_and_powers_come_back_as_they_were_written(
+    readings: list[tuple[float, float]],
+) -> None:
+    ordered = sorted(readings, key=lambda reading: reading[0])
+    found = written([f"{time!r},{watts!r}" for time, watts in ordered], Layout())
+    assert list(zip(found.times, found.values, strict=True)) == ordered
+
+
+@settings(deadline=None)  # it writes files
+@given(
+    moments=st.lists(
+        st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)),  # noqa: DTZ001 (a zone is added)
+        min_size=1,
+        max_size=20,
+    ),
+    minutes=st.integers(-14 * 60, 14 * 60),
+)
+def test_any_moment_is_the_same_in_any_zone(moments: list[datetime], minutes: int) -> None:
+    zone = timezone(timedelta(minutes=minutes))
+    ordered = [moment.replace(tzinfo=UTC) for moment in sorted(moments)]
+    local = [moment.astimezone(zone).isoformat() for moment in ordered]
+    found = written([f"{told},1" for told in local], Layout(time_format="iso"))
+    offset = local[0][-6:]
+    naive = written([f"{told[:-6]},1" for told in local], Layout(utc_offset=offset))
+    assert found.times == naive.times
+    for time, moment in zip(found.times, ordered, strict=True):
+        assert math.isclose(time, moment.timestamp(), rel_tol=0, abs_tol=5e-6)
+
+
+def test_every_unit_of_energy_has_its_joules() -> None:
+    assert ENERGY_UNITS == {"J": 1.0, "Wh": 3600.0, "kWh": 3_600_000.0}

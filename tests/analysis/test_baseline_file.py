@@ -1,0 +1,71 @@
+"""Run sets boiled down to small files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from analysis.compare.test_comparison import SIX, TOLERATED, run_set, slower
+
+from llmbench.analysis import baseline_file
+from llmbench.analysis.compare.comparison import compare
+from llmbench.analysis.metrics import METRICS, summarise
+from llmbench.errors import InputError
+
+
+def test_a_summary_reads_back_with_every_metric_that_was_known(tmp_path: Path) -> None:
+    measured = run_set("a", x=SIX, y=slower(2))
+    baseline_file.write(measured, tmp_path / "a.json")
+    read = baseline_file.read(tmp_path / "a.json")
+    for ours, theirs in zip(measured.runs, read.runs, strict=True):
+        assert (ours.case, ours.repeat) == (theirs.case, theirs.repeat)
+        before, after = summarise(ours), summarise(theirs)
+        for name in METRICS:
+            assert after[name].value == before[name].value
+            assert after[name].value is None or after[name].n == before[name].n
+
+
+def test_a_summary_compares_as_the_run_set_does(tmp_path: Path) -> None:
+    baseline, candidate = run_set("a", x=SIX), run_set("b", x=slower(1.2))
+    baseline_file.write(baseline, tmp_path / "a.json")
+    found = compare(baseline_file.read(tmp_path / "a.json"), candidate, TOLERATED)
+    assert found.cases == compare(baseline, candidate, TOLERATED).cases
+
+
+def test_a_metric_that_is_not_in_a_summary_says_so(tmp_path: Path) -> None:
+    baseline_file.write(run_set("a", x=SIX), tmp_path / "a.json")
+    run = baseline_file.read(tmp_path / "a.json").runs[0]
+    assert summarise(run)["perplexity"].reason == "the summary of the run has none"
+
+
+def test_a_metric_is_one_line_of_the_file(tmp_path: Path) -> None:
+    baseline_file.write(run_set("a", x=SIX), tmp_path / "a.json")
+    lines = (tmp_path / "a.json").read_text().splitlines()
+    values = [line for line in lines if line.lstrip().startswith('"values"')]
+    assert len(values) > 10
+    assert all(len(json.loads(line.partition(":")[2].rstrip(","))) == 6 for line in values)
+
+
+def test_a_set_of_no_measured_run_is_refused() -> None:
+    with pytest.raises(InputError, match="holds no measured run"):
+        baseline_file.summary(run_set("a"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "not written by"),
+        ('{"format": "llmbench summary", "version": 9}', "of version 9, and this llmbench reads 1"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=said):
+        baseline_file.read(tmp_path / "a.json")
+
+
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.json: cannot be read: No such file"):
+        baseline_file.read(tmp_path / "a.json")

@@ -1,0 +1,97 @@
+"""Whether the harness kept up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from llmbench.analysis.harness_validity import Health, judge, worst
+from llmbench.analysis.metrics import Value
+from llmbench.runs.record import Record
+from llmbench.runs.run import Run, records_table
+
+
+def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | None) -> Health:
+    account: dict[str, Any] = {"client": client}
+    run = Run("case", "case", "endpoint", 1, {}, {}, "2026-01-01", account=account)
+    summary = {
+        "ttft_seconds_p50": Value(ttft, 1),
+        "send_lag_seconds_p99": Value(lag, 1),
+    }
+    return judge(run, summary)
+
+
+@pytest.mark.parametrize(
+    ("lag", "verdict"), [(0.0009, "valid"), (0.0011, "degraded"), (0.0101, "invalid")]
+)
+def test_a_lag_is_judged_in_milliseconds(lag: float, verdict: str) -> None:
+    assert judged(lag, ttft=0.05, core_share=0.1).verdict == verdict
+    assert judged(0.0, ttft=0.05, loop_lag_p99=lag).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("lag", "verdict"), [(0.009, "valid"), (0.011, "degraded"), (0.11, "invalid")]
+)
+def test_beside_a_long_ttft_a_lag_is_judged_by_its_share(lag: float, verdict: str) -> None:
+    assert judged(lag, ttft=1.0, core_share=0.1).verdict == verdict
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.6, "valid"), (0.8, "degraded"), (1, "invalid")])
+def test_a_busy_client_is_no_good_witness(share: float, verdict: str) -> None:
+    assert judged(core_share=share).verdict == verdict
+
+
+def local(due: float, sent: float) -> Health:
+    """Judge a local engine that ended steps at 1, 2, 2.5 and 3 s, and took a request meanwhile."""
+    before = Record(0, "measured", 0.0, 0.0, 0.0, (1.0, 2.0, 2.5, 3.0), (1,) * 4, 4, 4, "length")
+    request = Record(1, "measured", due, sent, sent, (sent + 0.1,), (1,), 4, 1, "length")
+    run = Run("case", "case", "eager", 1, {}, {}, "2026-01-01")
+    table = records_table([before, request])
+    return judge(replace(run, records=table), {"ttft_seconds_p50": Value(0.1, 1)})
+
+
+@pytest.mark.parametrize(
+    ("due", "sent", "verdict"),
+    [
+        (1.2, 2.0005, "valid"),  # in the step that ended at 2
+        (1.2, 2.005, "degraded"),
+        (1.2, 2.02, "invalid"),
+        (2.7, 3.0, "valid"),
+        (4.0, 4.0005, "valid"),  # when nothing was under way
+        (4.0, 4.02, "invalid"),
+        (1.2, 2.51, "degraded"),  # it might have been taken at 2 as well, but a step is a step
+    ],
+)
+def test_a_local_engine_is_late_from_the_end_of_a_step_on(
+    due: float, sent: float, verdict: str
+) -> None:
+    assert local(due, sent).verdict == verdict
+
+
+def test_what_speaks_against_it_is_told() -> None:
+    assert judged(0.02, core_share=0.8).reasons == (
+        "p99 of send lag is 20.0 ms",
+        "the client used 80% of its core",
+    )
+
+
+def test_what_another_tool_measured_is_never_called_valid() -> None:
+    assert judged(tool="other 1.0").verdict == "unknown"
+    (reason,) = judged(0.0, tool="other 1.0").reasons
+    assert reason == "other 1.0 does not tell how its client kept up"
+
+
+def test_what_is_known_against_another_tool_counts() -> None:
+    assert judged(0.0011, ttft=0.05, tool="other 1.0").verdict == "degraded"
+    assert judged(0.04, tool="other 1.0").verdict == "invalid"
+
+
+def test_what_was_not_watched_is_not_held_against_it() -> None:
+    assert judged(None) == Health("valid")
+
+
+def test_a_case_is_as_good_as_its_worst_process() -> None:
+    healths = [Health("valid"), Health("invalid", ("a", "b")), Health("degraded", ("a",))]
+    assert worst(healths) == Health("invalid", ("a", "b"))

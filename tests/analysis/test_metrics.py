@@ -1,0 +1,360 @@
+"""Every metric has its exact known value on records that are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.analysis.metrics import (
+    METRICS,
+    Observed,
+    across,
+    commonest_error,
+    errors_by_kind,
+    only,
+    parts,
+    series_mean,
+    series_rise,
+    summarise,
+)
+from llmbench.runs.record import Finish, Record, Series
+from llmbench.runs.request import Phase
+from llmbench.runs.run import Failure, Run, records_table
+
+
+def record(
+    number: int,
+    due: float,
+    times: tuple[float, ...],
+    *,
+    counts: tuple[int, ...] | None = None,
+    phase: Phase = "measured",
+    finish: Finish = "length",
+    **more: Any,
+) -> Record:
+    return Record(
+        request_id=number,
+        phase=phase,
+        due=due,
+        sent=more.pop("sent", due),
+        started=more.pop("started", due),
+        token_times=times,
+        token_counts=counts or (1,) * len(times),
+        prompt_tokens=10,
+        max_new_tokens=len(times),
+        finish=finish,
+        **more,
+    )
+
+
+def run(*records: Record, **more: Any) -> Run:
+    plain: dict[str, Any] = {
+        "case": "c", "slug": "c", "backend": "fake", "repeat": 1, "point": {}, "spec": {},
+        "began_at": "2026-01-01T00:00:00+00:00", "records": records_table(list(records)),
+    }  # fmt: skip
+    return Run(**{**plain, **more})
+
+
+def value(run: Run, name: str) -> float | None:
+    return summarise(run)[name].value
+
+
+TWO = (
+    record(0, 0.0, (0.5, 0.75, 1.0), sent=0.125, started=0.25),
+    record(1, 1.0, (2.0, 2.5), sent=1.0, started=1.5),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ttft_seconds_mean", (0.5 + 1.0) / 2),
+        ("service_ttft_seconds_mean", (0.375 + 1.0) / 2),
+        ("queue_time_seconds_mean", (0.25 + 0.5) / 2),
+        ("itl_seconds_mean", (0.25 + 0.25 + 0.5) / 3),
+        ("tpot_seconds_mean", (0.25 + 0.5) / 2),
+        ("e2e_seconds_mean", (1.0 + 1.5) / 2),
+        ("send_lag_seconds_mean", 0.125 / 2),
+        ("ttft_seconds_p50", 0.75),
+        ("ttft_seconds_p99", 0.995),
+        ("steady_window_seconds", 1.0),
+        ("makespan_seconds", 2.5),
+        ("drain_seconds", 1.5),
+        ("failed_requests", 0),
+        ("output_tokens_per_second", 2.0),  # 0.5 and 0.75 are inside [0, 1), 1.0 is not
+        ("total_tokens_per_second", 12.0),
+        ("requests_per_second", 0.0),
+    ],
+)
+def test_every_metric_of_two_requests_is_known(name: str, expected: float) -> None:
+    assert value(run(*TWO), name) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_chunk_of_several_tokens_is_one_gap_and_so_many_tokens() -> None:
+    observed = Observed(run(record(0, 0.0, (1.0, 2.0), counts=(1, 4))).records)
+    assert observed.itl.tolist() == [1.0]
+    assert observed.tpot.tolist() == [0.25]
+
+
+def test_gaps_between_requests_are_no_inter_token_latencies() -> None:
+    observed = Observed(run(record(0, 0.0, (1.0, 2.0)), record(1, 5.0, (9.0, 9.5))).records)
+    assert observed.itl.tolist() == [1.0, 0.5]
+
+
+def test_tokens_that_came_all_at_once_have_no_tpot() -> None:
+    whole = record(0, 0.0, (1.0,), counts=(8,))
+    assert summarise(run(whole))["tpot_seconds_p50"].value is None
+
+
+def test_tokens_between_two_stamps_have_no_itl_and_are_counted_in_the_middle() -> None:
+    middle = record(0, 0.0, (0.5, math.nan, 1.5), counts=(1, 6, 1), finish="ended")
+    stamped = run(middle, record(1, 1.25, (1.75,), finish="ended"))
+    assert value(stamped, "itl_seconds_p50") is None
+    assert value(stamped, "tpot_seconds_p50") == 1.0 / 7
+    assert value(stamped, "makespan_seconds") == 1.75
+    assert value(stamped, "output_tokens_per_second") == 7 / 1.25
+
+
+def test_without_the_length_of_a_prompt_there_is_no_rate_of_all_tokens() -> None:
+    unknown = replace(record(0, 0.0, (0.5,)), prompt_tokens=None)
+    found = summarise(run(unknown, record(1, 1.0, (1.5,))))["total_tokens_per_second"]
+    assert (found.value, found.reason) == (None, "the lengths of some prompts are not known")
+
+
+def test_the_ttft_of_content_leaves_reasoning_out() -> None:
+    found = summarise(run(record(0, 0.5, (1.0, 2.0, 3.0), first_content=2.0)))
+    assert found["ttft_seconds_p50"].value == 0.5
+    assert found["content_ttft_seconds_p50"].value == 1.5
+
+
+def test_a_request_of_one_token_has_no_tpot() -> None:
+    tpot = summarise(run(record(0, 0.0, (1.0,))))["tpot_seconds_p50"]
+    assert (tpot.value, tpot.reason) == (None, "no measured request has it")
+
+
+def test_the_warm_up_is_cut_from_latencies_but_its_tokens_count_as_throughput() -> None:
+    measured = run(record(0, 0.0, (1.5, 9.0), phase="warmup"), *TWO[1:], record(2, 2.0, (3.0,)))
+    assert value(measured, "ttft_seconds_p50") == 1.0
+    assert value(measured, "output_tokens_per_second") == 1.0
+
+
+def test_failed_requests_are_counted_by_kind_and_have_no_latency() -> None:
+    broken = record(2, 0.5, (0.6,), finish="error", error_kind="timeout", error_message="slow")
+    measured = run(*TWO, broken, record(3, 0.7, (), finish="unfinished"))
+    assert errors_by_kind(measured) == {"timeout": 1, "unfinished": 1}
+    assert value(measured, "failed_requests") == 2
+    assert summarise(measured)["ttft_seconds_p50"].n == 2
+
+
+def test_requests_that_got_no_token_are_not_counted_as_finished() -> None:
+    failed = record(1, 1.0, (), finish="error", error_kind="http-500")
+    with_failed = run(record(0, 0.0, (0.5,)), failed, record(2, 2.0, (2.5,)))
+    assert value(with_failed, "requests_per_second") == 0.5
+
+
+def test_goodput_counts_requests_that_meet_every_objective() -> None:
+    records = [record(i, float(i), (i + 0.25, i + 0.5)) for i in range(4)]
+    slow = record(4, 4.0, (4.75, 4.875))
+    spec = {"slo": {"ttft_p99": 0.5, "itl": 0.25}}
+    measured = run(*records, slow, record(5, 10.0, (10.25, 10.5)), spec=spec)
+    assert value(measured, "goodput_requests_per_second") == 0.4
+    assert value(measured, "slo_attainment") == pytest.approx(5 / 6)
+
+
+def test_one_long_gap_misses_an_itl_objective() -> None:
+    spec = {"slo": {"itl": 0.25}}
+    measured = run(record(0, 0.0, (0.1, 0.2, 0.9)), record(1, 1.0, (1.1, 1.2)), spec=spec)
+    assert value(measured, "slo_attainment") == 0.5
+
+
+def test_failures_are_in_the_denominator_of_the_attainment() -> None:
+    spec = {"slo": {"ttft": 100.0}}
+    measured = run(*TWO, record(2, 0.5, (), finish="error", error_kind="http-500"), spec=spec)
+    assert value(measured, "slo_attainment") == pytest.approx(2 / 3)
+
+
+def test_requests_that_were_all_due_at_once_have_no_steady_window() -> None:
+    rate = summarise(run(record(0, 0.0, (1.0,)), record(1, 0.0, (2.0,))))["requests_per_second"]
+    assert rate.value is None
+    assert rate.reason is not None
+    assert "no steady window" in rate.reason
+
+
+def test_cost_follows_from_the_price_and_the_throughput() -> None:
+    measured = run(*TWO, spec={"price_per_hour": 3.6})
+    assert value(measured, "cost_per_million_output_tokens") == pytest.approx(500.0)
+
+
+def test_what_a_backend_does_not_report_is_none_with_its_reason() -> None:
+    account = {"memory": {"allocator_peak": None}, "reasons": {"allocator_peak": "needs CUDA"}}
+    peak = summarise(run(*TWO, account=account))["memory_allocator_peak_bytes"]
+    assert (peak.value, peak.reason) == (None, "needs CUDA")
+
+
+def test_a_failed_run_has_every_metric_without_a_value() -> None:
+    failed = summarise(run(failure=Failure("killed", "out of memory")))
+    assert failed.keys() == METRICS.keys()
+    assert all(v.value is None and v.reason for v in failed.values())
+
+
+def test_a_series_is_averaged_over_the_window_only() -> None:
+    series = Series(
+        "gpu0_power_average_watts", "W", "measured", (0.0, 1.0, 2.0), (10.0, 30.0, 50.0)
+    )
+    assert series_mean(series, (0.5, 2.5)).value == 40.0
+
+
+def test_an_unavailable_series_has_no_average_but_a_reason() -> None:
+    mean = series_mean(Series.unavailable("gpu0_power_average_watts", "W", "no NVML"), None)
+    assert (mean.value, mean.reason) == (None, "no NVML")
+
+
+TOTAL = Series("wall_energy_joules", "J", "measured", (0.0, 1.0, 3.0), (5.0, 15.0, 55.0))
+
+
+def test_a_running_total_is_what_it_rose_by_in_the_window() -> None:
+    assert series_rise(TOTAL, (0.5, 2.0)).value == 25.0
+    assert series_rise(TOTAL, None).value == 50.0
+
+
+@pytest.mark.parametrize("window", [(-0.1, 2.0), (0.5, 3.1)])
+def test_a_running_total_is_not_known_beyond_its_readings(window: tuple[float, float]) -> None:
+    rise = series_rise(TOTAL, window)
+    assert (rise.value, rise.reason) == (None, "its readings do not cover the steady window")
+
+
+def test_an_unavailable_total_rose_by_nothing_that_is_known() -> None:
+    rise = series_rise(Series.unavailable("wall_energy_joules", "J", "no meter"), (0.0, 1.0))
+    assert (rise.value, rise.reason) == (None, "no meter")
+
+
+def test_a_metric_of_a_case_is_the_mean_of_its_processes() -> None:
+    runs = [run(record(0, 0.0, (float(ttft),))) for ttft in (1, 2, 6)]
+    estimate = across(runs)["ttft_seconds_p50"]
+    assert (estimate.value, estimate.values, estimate.n) == (3.0, (1.0, 2.0, 6.0), 3)
+
+
+times = st.lists(st.floats(0.001, 10), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), times), min_size=1, max_size=12))
+def test_latencies_equal_a_plain_computation_request_by_request(
+    drawn: list[tuple[float, list[float]]],
+) -> None:
+    records = [
+        record(i, due, tuple((due + np.cumsum(gaps)).tolist()))
+        for i, (due, gaps) in enumerate(drawn)
+    ]
+    observed = Observed(records_table(records))
+    ordered = sorted(records, key=lambda r: (r.due, r.request_id))
+    assert observed.ttft.tolist() == [r.token_times[0] - r.due for r in ordered]
+    assert observed.e2e.tolist() == [r.token_times[-1] - r.due for r in ordered]
+    gaps = [b - a for r in ordered for a, b in zip(r.token_times, r.token_times[1:], strict=False)]
+    assert observed.itl.tolist() == gaps
+    longest = [
+        max((b - a for a, b in zip(r.token_times, r.token_times[1:], strict=False)), default=np.nan)
+        for r in ordered
+    ]
+    np.testing.assert_array_equal(observed.longest_gap, longest)
+
+
+def test_the_commonest_error_is_told_with_one_message() -> None:
+    failed: dict[str, Any] = {"finish": "error", "error_kind": "http-422"}
+    found = run(
+        record(0, 0.0, (), finish="unfinished"),
+        record(1, 0.1, (), **failed, error_message="no such field"),
+        record(2, 0.2, (), **failed, error_message="no such field"),
+    )
+    assert commonest_error(found) == "http-422: no such field"
+    assert commonest_error(run(record(0, 0.0, (1.0,)))) is None
+
+
+CLASSED = [
+    record(0, 0.0, (0.1,), request_class="chat"),
+    record(1, 1.0, (1.4,), request_class="chat"),
+    record(2, 2.0, (5.0,), request_class="batch"),
+    record(3, 3.0, (3.4,)),
+]
+
+
+def test_an_objective_of_a_class_holds_for_that_class_alone() -> None:
+    measured = run(*CLASSED, spec={"slo": {"chat.ttft_p99": 0.2}})
+    assert value(measured, "slo_attainment") == 0.75
+
+
+def test_an_objective_without_a_class_holds_for_all() -> None:
+    measured = run(*CLASSED, spec={"slo": {"ttft": 0.5}})
+    assert value(measured, "slo_attainment") == 0.75
+
+
+def test_a_run_is_split_by_class_and_what_has_none_is_in_no_part() -> None:
+    split = parts([run(*CLASSED)], "request_class")
+    assert {name: value(runs[0], "ttft_seconds_p50") for name, runs in split.items()} == {
+        "batch": 3.0,
+        "chat": pytest.approx(0.25),
+    }
+
+
+def test_the_requests_of_one_class_are_to_be_had_alone() -> None:
+    assert only(run(*CLASSED), "request_class", "chat").records.num_rows == 2
+
+
+FACTS = {
+    "matmul_bytes": 100, "other_bytes": 0, "embedding_bytes": 0, "embedding_row_bytes": 0,
+    "matmul_parameters": 25, "head_parameters": 0, "vocabulary": 9, "tied": False, "state_bytes": 4,
+    "layers": [{"count": 1, "heads": 1, "kv_heads": 1, "head_size": 1, "window": None}],
+}  # fmt: skip
+ROOF = {
+    "hardware": "a processor", "device": "cpu", "precision": "float32", "threads": 1,
+    "torch": "2.13.0", "bytes_per_second": 1000.0, "flops_per_second": 1000.0,
+    "other_load_percent": 0.0, "measured_at": "2026-01-01T00:00:00+00:00",
+}  # fmt: skip
+COUNTED = {"model": FACTS, "roof": ROOF}
+
+
+def test_steps_inside_the_window_give_the_use_of_the_machine() -> None:
+    steps = (record(0, 0.0, (0.25, 0.5)), record(1, 1.0, (1.5,)))
+    measured = run(*steps, account=COUNTED)
+    # one decode in 0.25 s: all weights, 11 positions read and one written
+    assert value(measured, "decode_step_bytes") == 100 + 12 * 8
+    assert value(measured, "mbu") == 196 / 0.25 / 1000
+    assert value(measured, "memory_kv_used_bytes") == 11 * 8
+
+
+def test_what_steps_did_is_not_known_of_a_part_of_the_requests() -> None:
+    part = only(run(*CLASSED, account=COUNTED), "request_class", "chat")
+    found = summarise(part)
+    assert (found["mbu"].value, found["mbu"].reason) == (
+        None, "steps serve all requests, not a part",
+    )  # fmt: skip
+    assert found["memory_kv_used_bytes"].value is None
+
+
+def test_a_share_may_be_above_one_and_its_interval_still_holds_it() -> None:
+    fast = [{**ROOF, "bytes_per_second": rate} for rate in (300.0, 310.0, 320.0)]
+    steps = (record(0, 0.0, (0.25, 0.5)), record(1, 1.0, (1.5,)))
+    runs = [run(*steps, account={**COUNTED, "roof": roof}) for roof in fast]
+    estimate = across(runs)["mbu"]
+    assert estimate.low is not None
+    assert estimate.value is not None
+    assert estimate.high is not None
+    assert 1 < estimate.low <= estimate.value <= estimate.high
+
+
+@given(measured=st.lists(st.booleans(), max_size=6))
+def test_measured_requests_are_found_wherever_they_stand(measured: list[bool]) -> None:
+    phases: list[Phase] = ["measured" if is_measured else "warmup" for is_measured in measured]
+    records = [
+        record(number, float(number), (number + 0.25, number + 1.0 + number), phase=phase)
+        for number, phase in enumerate(phases)
+    ]
+    expected = [number for number, is_measured in enumerate(measured) if is_measured]
+    observed = Observed(records_table(records))
+    assert observed.measured["request_id"].to_pylist() == expected
+    assert observed.itl.tolist() == [0.75 + number for number in expected]

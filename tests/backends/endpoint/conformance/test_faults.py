@@ -1,0 +1,54 @@
+"""A load on a server some of whose answers are bad: every one is counted as what it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import cycle
+
+import numpy as np
+
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.endpoint import Endpoint
+from llmbench.backends.endpoint.conformance.behaviours import BEHAVIOURS
+from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
+from llmbench.loads.closed import Closed
+from llmbench.loads.dispatch import Dispatch
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+
+REQUESTS = 240
+FAULTS = (
+    "internal-error", "reset", "closed", "no-done", "garbage", "split-character",
+    "several-tokens", "silence",
+)  # fmt: skip
+SHARE = 0.05
+
+
+def mixed(seed: int) -> AdversarialServer:
+    """A server that answers five requests in a hundred by each of the faults."""
+    draws = np.random.default_rng(seed)
+    ways = [*FAULTS, "plain"]
+    shares = [SHARE] * len(FAULTS) + [1 - SHARE * len(FAULTS)]
+    chosen = cycle(draws.choice(ways, size=REQUESTS, p=shares))
+    return AdversarialServer(choose=lambda _: str(next(chosen)))
+
+
+def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
+    with in_background(mixed(seed=3)) as server:
+        context = OpenContext(
+            ModelOptions(source="served:any"), EngineOptions(), SamplingOptions(), Demand((1,), 9)
+        )
+        options = Endpoint.Options(url=server.url, body={"model": "mix"}, first_token_timeout=1.0)
+        pool = [Request(number, (1,), 8, text="x") for number in range(REQUESTS)]
+        stop = Stop(requests=REQUESTS)
+        users = Closed(Closed.Options(concurrency=12)).arrivals(stop, stream(0, "arrivals"))
+        with Endpoint(options.model_copy(update={"model": "plain"})).open(context) as opened:
+            records = opened.serve(Dispatch(pool, users, stop), opened.new_clock(), lambda _: None)
+    expected = Counter[str | None]()
+    for name, times in server.served.items():
+        expected[BEHAVIOURS[name].outcome.error] += times
+    assert Counter(record.error_kind for record in records) == expected
+    assert {record.output_tokens for record in records if record.succeeded} == {8}
+    assert len(expected) >= 6  # every kind of fault was met

@@ -1,0 +1,127 @@
+"""The quantized backend: which runtime it takes, and what is served there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.onnx import Onnx, quantizing
+from llmbench.backends.torch import quantized
+from llmbench.backends.torch.quantized import Quantized
+from llmbench.errors import InputError
+from llmbench.loads.dispatch import Dispatch
+from llmbench.loads.schedule import Scheduled
+from llmbench.loads.stopping import Stop
+from llmbench.models.compress import Recipe, Scheme
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+
+SCHEMES: list[Scheme] = [
+    "int8-weight-only", "int8-dynamic", "int4-weight-only", "int4-hqq", "int4-k-quant",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def context(cache: Path, monkeypatch: pytest.MonkeyPatch) -> OpenContext:
+    monkeypatch.setenv("LLMBENCH_CACHE", str(cache))
+    return OpenContext(
+        model=ModelOptions(source="random:tiny", device="cpu"),
+        engine=EngineOptions(slots=2),
+        sampling=SamplingOptions(),
+        demand=Demand(prompt_lengths=(4,), longest_sequence=12),
+    )
+
+
+def served(context: OpenContext, **options: Any) -> tuple[list[int], Any]:
+    with Quantized(Quantized.Options(**options)).open(context) as server:
+        requests = [Request(number, (1, 2, 3, 4), 8) for number in range(3)]
+        dispatch = Dispatch(requests, Scheduled(np.zeros(3)), Stop(requests=3))
+        records = server.serve(dispatch, server.new_clock(), lambda _: None)
+    return [len(record.token_times) for record in records], server.account()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_onnx_serves_every_scheme_it_has_kernels_for(context: OpenContext, scheme: Scheme) -> None:
+    context = replace(context, model=ModelOptions(source="builtin:tiny", device="cpu"))
+    lengths, account = served(context, scheme=scheme)
+    assert lengths == [8, 8, 8]
+    assert (account.requested["runtime"], account.effective["runtime"]) == ("auto", "onnx")
+    assert account.effective["quantize"].startswith(f"{scheme}: Mat")
+    assert "not-effective" not in {caveat.kind for caveat in account.caveats}
+    plain = Onnx(Onnx.Options()).load(context).weight_bytes
+    assert account.memory["weights"] < plain
+
+
+@pytest.mark.parametrize("runtime", ["eager", "compiled"])
+def test_torch_serves_packed_weights(context: OpenContext, runtime: str) -> None:
+    lengths, account = served(context, scheme="int8-weight-only", runtime=runtime)
+    assert lengths == [8, 8, 8]
+    assert account.effective["runtime"] == runtime
+    assert "aten packed kernel" in account.effective["quantize"]
+    assert account.cold_start["compile"] > 0
+
+
+def test_eager_serves_on_a_cpu_where_onnxruntime_is_not_installed(
+    context: OpenContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_spec(name: str) -> object:
+        return None if name == "onnxruntime" else util.find_spec(name)
+
+    monkeypatch.setattr(quantized, "find_spec", find_spec)
+    _, account = served(context, scheme="int4-weight-only")
+    assert account.effective["runtime"] == "eager"
+
+
+def test_a_scheme_that_the_provider_cannot_do_is_refused_with_those_it_can(
+    context: OpenContext,
+) -> None:
+    with (
+        pytest.raises(InputError, match=r"no kernels for float8 with provider cpu; there it does"),
+        Quantized(Quantized.Options(scheme="float8")).open(context),
+    ):
+        pass
+
+
+def test_dynamic_quantization_is_for_cpus_alone() -> None:
+    with pytest.raises(InputError, match="no kernels for int8-dynamic with provider cuda"):
+        quantizing.check("int8-dynamic", "cuda")
+
+
+@pytest.mark.slow
+def test_a_model_whose_sizes_the_tool_does_not_take_is_told_so_and_nothing_is_kept(
+    context: OpenContext, cache: Path
+) -> None:
+    before = set((cache / "onnx").glob("*k-quant*/"))
+    with (
+        pytest.raises(InputError, match=r"cannot apply int4-k-quant to this model .*; take anoth"),
+        Quantized(Quantized.Options(scheme="int4-k-quant")).open(context),
+    ):
+        pass
+    assert set((cache / "onnx").glob("*k-quant*/")) == before
+
+
+def test_a_provider_of_unknown_powers_is_told_to_leave_quantizing_out() -> None:
+    with pytest.raises(InputError, match="provider openvino; leave `quantize` out"):
+        quantizing.check("int8-weight-only", "openvino")
+
+
+@pytest.mark.slow
+def test_onnx_exports_what_is_left_after_pruning(context: OpenContext) -> None:
+    recipe = Recipe.model_validate({"prune": {"kind": "layers", "layers": [0]}})
+    fewer = Onnx(Onnx.Options(compress=recipe)).load(context)
+    whole = Onnx(Onnx.Options()).load(context)
+    assert len(fewer.layers) == len(whole.layers) - 1
+    assert fewer.weight_bytes < whole.weight_bytes
+    assert fewer.effective["prune"] == "layers 0: without 0"

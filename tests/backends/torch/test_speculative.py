@@ -1,0 +1,78 @@
+"""The speculative backend: which pairs it takes, and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from llmbench import models
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.torch.speculative import Speculative
+from llmbench.errors import InputError
+from llmbench.loads.dispatch import Dispatch
+from llmbench.loads.schedule import Scheduled
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+
+TINY = ModelOptions(source="builtin:tiny", device="cpu")
+CONTEXT = OpenContext(
+    model=TINY,
+    engine=EngineOptions(slots=2),
+    sampling=SamplingOptions(),
+    demand=Demand(prompt_lengths=(4,), longest_sequence=13),
+)
+
+
+def speculative(draft: str) -> Speculative:
+    return Speculative(Speculative.Options(draft=draft, tokens=3))
+
+
+def test_a_load_is_served_and_what_was_drafted_in_it_is_counted() -> None:
+    with speculative("builtin:tiny").open(CONTEXT) as server:
+        requests = [Request(number, (1, 2, 3, 4), 9) for number in range(3)]
+        dispatch = Dispatch(requests, Scheduled(np.zeros(3)), Stop(requests=3))
+        records = server.serve(dispatch, server.new_clock(), lambda _: None)
+    account = server.account()
+    # the first token comes with the prefill, the other eight in two chunks of four
+    assert [record.token_counts for record in records] == [(1, 4, 4)] * 3
+    assert account.counters["drafted_tokens"] == account.counters["accepted_tokens"] == 18
+    assert account.memory["weights"] == 2 * models.load_model(TINY).weight_bytes
+    assert account.effective["draft"] == "builtin:tiny"
+
+
+def test_its_logits_are_those_of_the_target_alone() -> None:
+    backend = speculative("builtin:tiny")
+    scorer = backend.scorer(CONTEXT, backend.load(CONTEXT), CONTEXT.demand)
+    windows = torch.arange(12).view(1, 12)
+    found = [step.clone() for step in scorer.logits(windows, prompt=4)]
+    with torch.inference_mode():
+        expected = models.load_model(TINY).module(windows).logits[0, 3:-1]
+    torch.testing.assert_close(torch.cat(found), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("draft", "told"),
+    [
+        ("random:tiny", "its vocabulary has .* tokens and that of the model 4096"),
+        ("builtin:tinny", "no built-in model named 'tinny'; did you mean 'tiny'"),
+    ],
+)
+def test_a_draft_that_does_not_go_with_the_model_is_refused(draft: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        speculative(draft).load(CONTEXT)
+
+
+def test_a_draft_with_too_short_a_context_is_refused() -> None:
+    long = replace(CONTEXT, demand=Demand((4,), longest_sequence=100_000))
+    with pytest.raises(InputError, match=r"its context holds .* the longest request has 100000"):
+        speculative("builtin:tiny").load(long)
+
+
+def test_answers_that_are_drawn_cannot_be_drafted() -> None:
+    drawn = replace(CONTEXT, sampling=SamplingOptions(temperature=0.7))
+    with pytest.raises(InputError, match=r"set sampling.temperature to 0"):
+        speculative("builtin:tiny").load(drawn)

@@ -1,0 +1,84 @@
+"""Campaigns of nights whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from campaign.test_gate import SCENARIO, Simulated
+
+from llmbench.campaign import aa_test, gate
+from llmbench.campaign.aa_test import Night, Rate
+from llmbench.cli.progress import Silence
+from llmbench.errors import InputError
+from llmbench.scenario import file as scenario_file
+from llmbench.scenario.file import Source
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    path = tmp_path / "gated.yaml"
+    path.write_text(SCENARIO)
+    return scenario_file.load(path)
+
+
+def night(source: Source, seed: int, delay: float = 0.0) -> Night:
+    baseline, candidate = Simulated(seed=seed), Simulated(seed=1000 + seed, factor=1 + delay)
+    return Night(delay, gate.check(source, baseline, candidate, Silence()))
+
+
+def test_nights_of_no_change_and_of_a_change_are_counted_apart(source: Source) -> None:
+    found = aa_test.find(
+        source, [night(source, n, delay) for n in range(5) for delay in (0.0, 0.1)]
+    )
+    assert (found.nights[0.0].hits, found.nights[0.0].trials) == (0, 5)
+    assert (found.nights[0.1].hits, found.nights[0.1].trials) == (5, 5)
+    assert found.comparisons[0.1].trials == 10  # two cases of one metric
+    called = found.cases["fake"]["ttft_p50"].called[0.1]
+    assert (called.hits, found.cases["other"]["ttft_p50"].called[0.1].hits) == (5, 0)
+
+
+def test_the_noise_between_processes_of_a_night_is_recovered(source: Source) -> None:
+    found = aa_test.find(source, [night(source, n) for n in range(60)])
+    noise = found.cases["fake"]["ttft_p50"]
+    assert noise.processes == 240
+    assert noise.noise == pytest.approx(0.01, rel=0.25)  # what Simulated draws
+    assert noise.floor == 2 * noise.noise
+
+
+def test_twice_the_processes_detect_no_larger_a_change(source: Source) -> None:
+    least = aa_test.find(source, [night(source, n) for n in range(20)]).cases["fake"]["ttft_p50"]
+    eight, sixteen = least.detectable[8], least.detectable[16]
+    assert eight is not None
+    assert sixteen is not None
+    assert 0.03 < sixteen <= eight <= 0.08
+
+
+def test_a_rate_has_its_interval() -> None:
+    assert str(Rate.of([False] * 60)) == "0 of 60 (0.0 to 6.0 %)"
+
+
+def test_floors_are_read_from_what_was_written(source: Source, tmp_path: Path) -> None:
+    found = aa_test.find(source, [night(source, n) for n in range(3)])
+    path = tmp_path / "noise.json"
+    path.write_text(json.dumps(found.as_json()))
+    hardware, floors = aa_test.read_floors(path)
+    assert hardware["cpu.model"] == "A"
+    assert floors["fake"]["ttft_p50"] == found.cases["fake"]["ttft_p50"].floor
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "another"}'])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "noise.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="not written by `llmbench aa`"):
+        aa_test.read_floors(path)
+
+
+def test_a_floor_raises_a_tolerance_and_lowers_none(source: Source) -> None:
+    floors = {"fake": {"ttft_p50": 0.2}, "other": {"ttft_p50": 0.001}}
+    found = gate.check(source, Simulated(), Simulated(factor=1.1, seed=2), Silence(), floors)
+    tolerances = {case.case: case.verdicts["ttft_p50"].tolerance for case in found.cases}
+    assert tolerances == {"fake": 0.2, "other": 0.03}
+    assert found.cases[0].verdicts["ttft_p50"].outcome == "equivalent"

@@ -1,0 +1,233 @@
+"""Every run in a process of its own: real workers on the simulated server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import llmbench
+from llmbench.campaign import campaign
+from llmbench.cli.progress import Silence
+from llmbench.errors import InputError
+from llmbench.loads.progress import Progress
+from llmbench.report.conclusions import answer
+from llmbench.report.results import Results
+from llmbench.runs import store
+from llmbench.runs.run import Run
+from llmbench.runs.store import RunSet
+from llmbench.scenario import file as scenario_file
+from llmbench.scenario.file import Source
+
+SCENARIO = """\
+name: simulated
+description: A simulated server.
+model: random:tiny
+workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
+load: {kind: poisson, rate: 4/s}
+requests: 10
+warmup: 2
+collect: [cpu]
+backends:
+  - {kind: fake, name: quick, prefill: 10 ms, per_token: 5 ms}
+  - {kind: fake, name: slow, prefill: 20 ms, per_token: 10 ms}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "simulated.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+class Listening(Silence):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.told: list[Progress] = []
+        self.ended_runs: list[Run] = []
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+    def progress(self, progress: Progress) -> None:
+        self.told.append(progress)
+
+    def ended(self, run: Run) -> None:
+        self.ended_runs.append(run)
+
+
+def run(source: Source, folder: Path, observer: Silence | None = None) -> RunSet:
+    return campaign.run_all(campaign.begin(source, folder), observer or Silence())
+
+
+def edited(path: Path, *overrides: str) -> Source:
+    return scenario_file.load(path, overrides)
+
+
+def test_every_case_is_measured_in_every_repeat(path: Path, tmp_path: Path) -> None:
+    found = run(edited(path, "repeats=2"), tmp_path / "results")
+    assert Counter(r.case for r in found.runs) == {"quick": 2, "slow": 2}
+    assert [r.status for r in found.runs] == ["done"] * 4
+    assert all(r.records.num_rows == 12 for r in found.runs)
+
+
+def test_a_simulated_servers_known_latencies_are_recovered(path: Path, tmp_path: Path) -> None:
+    found = llmbench.load(run(edited(path, "load.rate=0.1"), tmp_path / "results").folder)
+    values = found.summary.set_index(["case", "metric"])["value"]
+    assert values["quick", "ttft_seconds_p50"] == pytest.approx(0.010, abs=1e-9)
+    assert values["slow", "itl_seconds_p50"] == pytest.approx(0.010, abs=1e-9)
+    assert values["slow", "e2e_seconds_p50"] == pytest.approx(0.050, abs=1e-9)
+
+
+def test_each_repeat_goes_through_all_cases_in_an_order_of_its_own(path: Path) -> None:
+    planned = campaign.plan(edited(path, "repeats=12"))
+    rounds = [tuple(p.case for p in planned[i : i + 2]) for i in range(0, 24, 2)]
+    assert set(rounds) == {("quick", "slow"), ("slow", "quick")}
+    assert planned == campaign.plan(edited(path, "repeats=12"))
+    assert planned != campaign.plan(edited(path, "repeats=12", "seed=5"))
+
+
+def test_an_observer_hears_how_far_a_run_is(path: Path, tmp_path: Path) -> None:
+    listening = Listening()
+    run(edited(path, "backends=[fake]"), tmp_path / "results", listening)
+    assert "measuring" in listening.stages
+    last = listening.told[-1]
+    assert (last.completed, last.total, last.failed, last.output_tokens) == (12, 12, 0, 48)
+    latencies = [value for told in listening.told for value in told.itl_seconds]
+    assert min(latencies) == pytest.approx(0.005)
+    assert [r.case for r in listening.ended_runs] == ["fake"]
+
+
+def test_bad_input_that_only_a_worker_sees_fails_its_run_and_the_rest_go_on(
+    path: Path, tmp_path: Path
+) -> None:
+    backends = "backends=[eager, fake]"
+    found = run(edited(path, backends, "workload.output_tokens=4000"), tmp_path / "results")
+    (failed,) = found.failed
+    assert failed.failure is not None
+    assert (failed.case, failed.failure.kind) == ("eager", "bad-input")
+    assert "the longest request has 4008 tokens" in failed.failure.message
+    assert "context holds 2048" in failed.failure.message
+    assert [r.case for r in found.runs if not r.failure] == ["fake"]
+
+
+def test_a_batch_that_memory_does_not_hold_is_a_result_and_names_what_fitted(
+    path: Path, tmp_path: Path
+) -> None:
+    huge = 2**40
+    swept = edited(path, "backends=[eager]", f"sweep={{engine.slots: [2, {huge}]}}")
+    found = run(swept, tmp_path / "results")
+    (failed,) = found.failed
+    assert failed.failure is not None
+    assert failed.failure.kind == "out-of-memory"
+    assert f"KV cache for {huge:,} slots" in failed.failure.message
+    assert failed.failure.stderr_tail == ""
+    assert [r.point for r in found.runs if not r.failure] == [{"engine.slots": 2}]
+    told = answer(Results(found))
+    assert f"eager: engine.slots=2 fitted in memory, {huge} did not." in told
+
+
+def test_a_run_that_takes_too_long_is_stopped_and_says_so(path: Path, tmp_path: Path) -> None:
+    slow = "backends=[{kind: fake, clock: real, prefill: 60 s}]"
+    found = run(edited(path, slow, "timeout=8 s"), tmp_path / "results")
+    (failed,) = found.failed
+    assert failed.failure is not None
+    assert failed.failure.kind == "timeout"
+    assert "raise `timeout`" in failed.failure.message
+
+
+class Killing(Silence):
+    """Kills the worker as soon as it measures, as the kernel does when memory runs out."""
+
+    def stage(self, text: str) -> None:
+        if text == "measuring":
+            for child in psutil.Process().children():
+                child.send_signal(signal.SIGKILL)
+
+
+def test_a_killed_worker_is_a_failed_run_with_the_cure(path: Path, tmp_path: Path) -> None:
+    real = "backends=[{kind: fake, clock: real, prefill: 1 s}]"
+    found = run(edited(path, real), tmp_path / "results", Killing())
+    (failed,) = found.failed
+    assert failed.failure is not None
+    assert failed.failure.kind == "killed"
+    assert "SIGKILL; the kernel does this when memory runs out" in failed.failure.message
+
+
+def test_what_a_worker_wrote_before_it_died_is_kept_without_secrets(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_canary12345")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'llmbench.worker' in sys.orig_argv:\n"
+        "    raise SystemExit(f'broken with {os.environ[\"HF_TOKEN\"]}')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = run(edited(path, "backends=[fake]"), tmp_path / "results")
+    (failed,) = found.failed
+    assert failed.failure is not None
+    assert failed.failure.kind == "error"
+    assert (
+        failed.failure.message == "the worker ended with exit code 1: SystemExit: broken with ***"
+    )
+    stored = b"".join(p.read_bytes() for p in (tmp_path / "results").rglob("*") if p.is_file())
+    assert b"canary" not in stored
+
+
+def test_a_run_set_goes_on_with_what_it_lacks(path: Path, tmp_path: Path) -> None:
+    begun = campaign.begin(edited(path, "repeats=2"), tmp_path / "results")
+    first = begun.plan[0]
+    campaign.run_all(RunSet(**{**_fields(begun), "plan": (first,)}), Silence())
+    measured_at = (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns
+    listening = Listening()
+    found = campaign.run_all(store.read(begun.folder), listening)
+    assert len(listening.ended_runs) == 3
+    assert found.missing == []
+    assert (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns == measured_at
+
+
+def _fields(run_set: RunSet) -> dict[str, Any]:
+    return {name: getattr(run_set, name) for name in RunSet.__slots__}
+
+
+def test_a_model_that_cannot_be_there_is_refused_before_anything_is_made(
+    path: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        campaign.begin(edited(path, "model=./nowhere"), tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_killing_the_parent_loses_no_finished_run_and_resume_goes_on(
+    path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results"
+    path.write_text(SCENARIO.replace("prefill: 20 ms", "clock: real, prefill: 1 s"))
+    command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", str(folder)]
+    quick = folder / "runs" / "quick-r1" / "run.json"
+    with subprocess.Popen([*command, "--set", "seed=1"], stderr=subprocess.DEVNULL) as parent:
+        for _ in range(600):
+            if quick.exists() or parent.poll() is not None:
+                break
+            time.sleep(0.05)
+        os.kill(parent.pid, signal.SIGKILL)
+    done = [r.name for r in store.read(folder).runs]
+    assert "quick-r1" in done
+    path.write_text("the scenario is read from the results, not from its file")
+    again = subprocess.run(
+        [sys.executable, "-m", "llmbench", "run", "--resume", str(folder), "-q"], check=False
+    )
+    assert again.returncode == 0
+    assert store.read(folder).missing == []

@@ -1,0 +1,172 @@
+"""The gate: screened, confirmed, and honest about what it cannot decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmbench.analysis.compare.comparison import Comparison
+from llmbench.campaign import gate
+from llmbench.campaign.campaign import Observer
+from llmbench.cli.progress import Silence
+from llmbench.errors import InputError
+from llmbench.runs.record import Record
+from llmbench.runs.run import Failure, Run, records_table
+from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario import file as scenario_file
+from llmbench.scenario.file import Source
+from llmbench.scenario.schema import Case
+
+SCENARIO = """\
+name: gated
+model: random:tiny
+workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
+load: closed
+requests: 20
+backends: [fake, {kind: fake, name: other}]
+gate: {metrics: {ttft_p50: 0.03}}
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    path = tmp_path / "gated.yaml"
+    path.write_text(SCENARIO)
+    return scenario_file.load(path)
+
+
+@dataclass
+class Simulated:
+    """A side whose processes have a TTFT of ``base``, with noise, times ``factor`` for one case."""
+
+    factor: float = 1.0
+    noise: float = 0.01
+    seed: int = 0
+    slow_case: str = "fake"
+    cpu: str = "A"
+    fails: bool = False
+    drift: float = 0.0
+    run_set: RunSet = field(
+        default_factory=lambda: RunSet(Path("x"), "x", "", "", "", (), {}, (), ())
+    )
+    order: list[tuple[str, int]] = field(default_factory=list)
+
+    def measure(self, case: Case, repeat: int, observer: Observer) -> None:  # noqa: ARG002 (nobody watches)
+        planned = PlannedRun(case.name, case.slug, repeat, case.point, case.spec)
+        self.order.append((case.name, repeat))
+        run = self._run(case, repeat)
+        plan, runs = (*self.run_set.plan, planned), (*self.run_set.runs, run)
+        self.run_set = replace(self.run_set, plan=plan, runs=runs)
+
+    def _run(self, case: Case, repeat: int) -> Run:
+        draws = np.random.default_rng([self.seed, repeat, len(case.name)])
+        slower = self.factor if case.name == self.slow_case else 1.0
+        moved = 1 + self.drift * (repeat % 2)
+        ttft = 0.1 * slower * moved * float(np.exp(draws.normal(0, self.noise)))
+        records = [
+            Record(n, "measured", float(n), float(n), None, (n + ttft, n + ttft + 0.1), (1, 1), 8,
+                   2, "length")
+            for n in range(20)
+        ]  # fmt: skip
+        return Run(
+            case.name, case.slug, "fake", repeat, case.point, case.spec,
+            "2026-01-01T00:00:00+00:00", records=records_table(records),
+            environment={"cpu": {"model": self.cpu}},
+            failure=Failure("error", "broken") if self.fails else None,
+        )  # fmt: skip
+
+
+def check(source: Source, baseline: Any, candidate: Any) -> Comparison:
+    return gate.check(source, baseline, candidate, Silence())
+
+
+def outcomes(found: Comparison) -> dict[str, str]:
+    return {case.case: case.verdicts["ttft_p50"].outcome for case in found.cases}
+
+
+def test_a_change_is_confirmed_by_new_processes(source: Source) -> None:
+    baseline, candidate = Simulated(seed=1), Simulated(factor=1.1, seed=2)
+    assert outcomes(check(source, baseline, candidate))["fake"] == "regression"
+    assert candidate.order.count(("fake", 5)) == 1  # a process that the screen did not see
+
+
+def test_cases_that_are_not_suspected_are_not_measured_again(source: Source) -> None:
+    candidate = Simulated(factor=1.1, seed=2)
+    check(source, Simulated(seed=1), candidate)
+    assert max(repeat for case, repeat in candidate.order if case == "other") == 4
+
+
+def test_equal_sides_give_no_regression(source: Source) -> None:
+    for seed in range(30):
+        found = check(source, Simulated(seed=seed), Simulated(seed=100 + seed))
+        assert "regression" not in outcomes(found).values()
+
+
+def test_both_sides_take_turns_at_going_first(source: Source) -> None:
+    log: list[str] = []
+
+    @dataclass
+    class Logged(Simulated):
+        name: str = ""
+
+        def measure(self, case: Case, repeat: int, observer: Observer) -> None:
+            log.append(self.name)
+            super().measure(case, repeat, observer)
+
+    check(source, Logged(seed=1, name="A"), Logged(seed=2, name="B"))
+    firsts = [log[place] for place in range(0, len(log), 2)]
+    assert firsts.count("A") == firsts.count("B")
+
+
+def test_a_suspicion_that_new_processes_do_not_confirm_is_left_open(source: Source) -> None:
+    class Unlucky(Simulated):
+        def _run(self, case: Case, repeat: int) -> Run:
+            self.factor = 1.2 if repeat <= 4 else 1.0
+            return super()._run(case, repeat)
+
+    found = check(source, Simulated(seed=1), Unlucky(seed=2))
+    assert outcomes(found)["fake"] in ("inconclusive", "equivalent")
+
+
+def test_a_baseline_that_moves_itself_makes_it_the_environment(source: Source) -> None:
+    baseline = Simulated(seed=1, drift=-0.2)
+    found = check(source, baseline, Simulated(factor=1.5, seed=2))
+    assert outcomes(found)["fake"] == "environment"
+
+
+def test_a_candidate_on_other_hardware_is_not_comparable(source: Source) -> None:
+    found = check(source, Simulated(seed=1), Simulated(seed=2, cpu="B"))
+    verdict = found.cases[0].verdicts["ttft_p50"]
+    assert verdict.outcome == "not comparable"
+    assert "cpu.model: A → B" in verdict.reason
+
+
+def test_a_candidate_that_cannot_be_measured_is_missing(source: Source) -> None:
+    found = check(source, Simulated(seed=1), Simulated(fails=True))
+    assert set(found.missing) == {"fake", "other"}
+    assert "the candidate has no measured run" in found.cases[0].verdicts["ttft_p50"].reason
+
+
+def test_a_stored_baseline_is_not_measured_again(source: Source) -> None:
+    measured = Simulated(seed=1)
+    for case in source.cases:
+        for repeat in range(1, 7):
+            measured.measure(case, repeat, Silence())
+    stored = gate.Stored(measured.run_set)
+    found = check(source, stored, Simulated(factor=1.1, seed=2))
+    assert outcomes(found) == {"fake": "regression", "other": outcomes(found)["other"]}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [("{tftt_p50: 0.1}", "no metric 'tftt_p50'"), ("{makespan_seconds: 0.1}", "neither better")],
+)
+def test_a_metric_that_cannot_be_gated_is_refused(tmp_path: Path, metrics: str, said: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(SCENARIO.replace("{ttft_p50: 0.03}", metrics))
+    with pytest.raises(InputError, match=said):
+        gate.tolerances_of(scenario_file.load(path).cases[0])

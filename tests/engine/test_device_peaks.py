@@ -1,0 +1,111 @@
+"""A roof is measured once for a machine, in a process of its own, and kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from llmbench.analysis.roofline.operations import Roof
+from llmbench.engine import device_peaks
+from llmbench.environment import Missing
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure, though other tests do not, and keep it apart."""
+    monkeypatch.delenv("LLMBENCH_ROOF")
+    monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
+
+
+def made(asked: dict[str, Any], rate: float = 1e9, other: float = 0.0) -> Roof:
+    return Roof(
+        **asked,
+        bytes_per_second=rate,
+        flops_per_second=1e10,
+        other_load_percent=other,
+        measured_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_a_real_roof_of_this_machine_is_measured_and_kept(tmp_path: Path) -> None:
+    found = device_peaks.roof_of(CPU, "float32", threads=1)
+    assert found.bytes_per_second > 1e8
+    assert found.flops_per_second > 1e8
+    assert (found.device, found.precision, found.threads) == ("cpu", "float32", 1)
+    assert found.torch == torch.__version__
+    kept = list((tmp_path / "roof").glob("cpu-*.json"))
+    assert len(kept) == (not found.is_doubtful)
+
+
+def test_what_is_kept_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_peaks, "_measured_apart", made)
+    first = device_peaks.roof_of(CPU, "float32", threads=2)
+    monkeypatch.setattr(device_peaks, "_measured_apart", lambda asked: made(asked, rate=5.0))
+    assert device_peaks.roof_of(CPU, "float32", threads=2) == first
+    assert device_peaks.roof_of(CPU, "float32", threads=1).bytes_per_second == 5.0
+    assert device_peaks.roof_of(CPU, "bfloat16", threads=2).bytes_per_second == 5.0
+
+
+def test_what_was_measured_on_a_busy_processor_is_used_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(device_peaks, "_measured_apart", lambda asked: made(asked, other=50.0))
+    assert device_peaks.roof_of(CPU, "float32", threads=2).other_load_percent == 50.0
+    assert not (tmp_path / "roof").exists()
+
+
+def test_a_file_that_cannot_be_read_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(device_peaks, "_measured_apart", made)
+    device_peaks.roof_of(CPU, "float32", threads=2)
+    (kept,) = (tmp_path / "roof").iterdir()
+    kept.write_text("{}")
+    assert device_peaks.roof_of(CPU, "float32", threads=2).bytes_per_second == 1e9
+    assert json.loads(kept.read_text())["bytes_per_second"] == 1e9
+
+
+def test_a_cache_that_cannot_be_written_does_not_keep_a_roof_from_being_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "roof").touch()
+    monkeypatch.setattr(device_peaks, "_measured_apart", made)
+    assert device_peaks.roof_of(CPU, "float32", threads=2).bytes_per_second == 1e9
+
+
+def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMBENCH_ROOF", "off")
+    with pytest.raises(Missing, match="LLMBENCH_ROOF is off"):
+        device_peaks.roof_of(CPU, "float32", threads=2)
+
+
+def test_a_process_that_fails_is_told_by_its_last_words() -> None:
+    with pytest.raises(Missing, match=r"could not be measured: .*no_such_dtype"):
+        device_peaks.roof_of(CPU, "no_such_dtype", threads=2)
+
+
+def test_copied_bytes_are_read_and_written() -> None:
+    assert device_peaks.moved(torch.zeros(10)) == 2 * 10 * 4
+
+
+def test_products_grow_until_the_next_would_take_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(device_peaks, "_best", lambda *_: 0.001 * 8 ** len(sizes))
+    monkeypatch.setattr(device_peaks, "_product", lambda one, _: sizes.append(len(one)))
+    flops = device_peaks._flops_per_second(CPU, torch.float32)
+    assert sizes == [256, 512]  # 8 and 64 ms; eleven more of 512 ms would take over a second
+    assert flops == pytest.approx(2 * 256**3 / 0.008)
+
+
+def test_a_roof_is_told_apart_by_all_that_it_depends_on() -> None:
+    asked = device_peaks.asked_of(CPU, "float32", threads=2)
+    others = [{**asked, key: "other"} for key in asked if key != "device"]
+    assert len({device_peaks._place(each) for each in [asked, *others]}) == len(others) + 1

@@ -1,0 +1,40 @@
+"""Steps that are slower on purpose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from llmbench.engine.injected_delay import Slowed
+
+
+class Clockwork:
+    """A runner whose steps take so many seconds of a clock that the test moves."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now = 0.0
+        self.seconds = seconds
+
+    def monotonic(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        self.now += self.seconds
+        return slot + len(prompt)
+
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
+        self.now += self.seconds
+        return [[slot] for slot in slots]
+
+
+def test_a_step_takes_a_share_longer_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Clockwork(1.0)
+    monkeypatch.setattr(time, "monotonic", runner.monotonic)
+    slowed = Slowed(runner, 0.1)
+    assert slowed.prefill(2, [1, 2]) == 4
+    assert runner.now == pytest.approx(1.1, abs=1e-4)
+    assert slowed.decode([0, 3]) == [[0], [3]]
+    assert runner.now == pytest.approx(2.2, abs=1e-4)

@@ -1,0 +1,53 @@
+"""Waits of a queue whose theory is known: one server, Poisson arrivals, on the virtual clock."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+import pytest
+
+from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.fake import Fake
+from llmbench.loads.dispatch import Dispatch
+from llmbench.loads.poisson import Poisson
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+
+SERVICE, REQUESTS, BATCHES = 0.01, 40_000, 40
+
+
+def waits(service: str, share: float) -> np.ndarray:
+    """How long each request waits where the server is busy for that share of the time."""
+    fake = Fake(Fake.Options.model_validate({"prefill": SERVICE, "service": service}))
+    context = OpenContext(
+        ModelOptions(source="random:tiny"),
+        EngineOptions(slots=1),
+        SamplingOptions(),
+        Demand((1,), 2),
+    )
+    stop = Stop(requests=REQUESTS)
+    arrivals = Poisson(Poisson.Options(rate=share / SERVICE)).arrivals(stop, stream(1, "arrivals"))
+    requests = (Request(number, (1,), 1) for number in count())
+    with fake.open(context) as server:
+        dispatch = Dispatch(requests, arrivals, stop)
+        records = server.serve(dispatch, server.new_clock(), lambda _: None)
+    return np.array([(record.started or 0.0) - record.due for record in records])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
+@pytest.mark.parametrize(
+    ("service", "mean_wait"),
+    [("constant", 0.5), ("exponential", 1.0)],  # Pollaczek and Khinchine, in units of rho D/(1-rho)
+    ids=["M/D/1", "M/M/1"],
+)
+def test_mean_waits_are_those_of_theory(service: str, mean_wait: float, share: float) -> None:
+    theory = mean_wait * share * SERVICE / (1 - share)
+    means = (
+        waits(service, share).reshape(BATCHES, -1).mean(axis=1)
+    )  # neighbours are not independent
+    error = means.std(ddof=1) / np.sqrt(BATCHES)
+    assert abs(means.mean() - theory) < 3.6 * error  # 99.9 % of Student's t
+    assert error < 0.1 * theory

@@ -1,0 +1,101 @@
+"""When a load stops sending."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.loads.stopping import Precision, Stop
+from llmbench.scenario.rng import stream
+
+OFFSETS = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("stop", "sent"),
+    [
+        (Stop(requests=3), 3),
+        (Stop(warmup=1, requests=3), 4),
+        (Stop(duration=2.0), 2),
+        (Stop(warmup=1, duration=2.0), 3),
+        (Stop(requests=3, duration=2.0), 2),
+        (Stop(min_requests=2, min_duration=3.0), 3),
+        (Stop(min_requests=4, min_duration=1.0), 4),
+        (Stop(min_requests=4, min_duration=3.0, requests=2), 2),
+        (Stop(min_requests=4, min_duration=3.0, duration=1.0), 1),
+    ],
+)
+def test_a_schedule_is_cut_at_the_first_maximum_or_when_both_minima_are_reached(
+    stop: Stop, sent: int
+) -> None:
+    assert stop.count(OFFSETS) == sent
+
+
+@pytest.mark.parametrize(
+    "stop", [Stop(requests=6), Stop(duration=9.0), Stop(min_requests=2, min_duration=9.0)]
+)
+def test_a_schedule_that_is_too_short_to_tell_is_said_to_be(stop: Stop) -> None:
+    assert stop.count(OFFSETS) is None
+
+
+stops = st.builds(
+    Stop,
+    warmup=st.integers(0, 3),
+    requests=st.none() | st.integers(1, 20),
+    duration=st.none() | st.floats(0.01, 20.0),
+    min_requests=st.integers(0, 20),
+    min_duration=st.floats(0.0, 20.0),
+)
+
+
+@given(st.lists(st.floats(0.001, 3.0), min_size=1, max_size=30), stops)
+def test_counting_a_schedule_and_asking_request_by_request_agree(
+    gaps: list[float], stop: Stop
+) -> None:
+    offsets = np.cumsum(gaps)
+    asked = len(offsets)
+    first = np.inf
+    for taken, due in enumerate(offsets):
+        if stop.reached(taken, due - first):
+            asked = taken
+            break
+        first = due if taken == stop.warmup else first
+    assert asked == (stop.count(offsets) or len(offsets))
+
+
+def test_requests_fail_too_often_only_when_there_are_enough_of_them() -> None:
+    stop = Stop(requests=100, error_rate=0.1)
+    assert not stop.has_failed(failed=19, finished=19)
+    assert not stop.has_failed(failed=2, finished=20)
+    assert stop.has_failed(failed=3, finished=20)
+
+
+def test_without_a_rate_no_failure_ends_a_load() -> None:
+    assert not Stop(requests=100).has_failed(failed=100, finished=100)
+
+
+def test_a_percentile_of_few_values_is_not_known() -> None:
+    assert not Precision("ttft", 99, within=0.5).is_met([1.0] * 661)
+
+
+def test_a_percentile_of_equal_values_is_known() -> None:
+    assert Precision("ttft", 50, within=0.05).is_met([1.0] * 100)
+
+
+def test_values_that_hang_together_need_to_be_more() -> None:
+    independent = stream(0, "values").normal(1.0, 0.1, 2000)
+    in_runs = np.repeat(independent[:20], 100)
+    wanted = Precision("ttft", 50, within=0.02)
+    assert wanted.is_met(list(independent))
+    assert not wanted.is_met(list(in_runs))
+
+
+@given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 5))
+def test_stripes_add_up(warmup: int, requests: int, clients: int) -> None:
+    stop = Stop(warmup, requests, min_requests=requests)
+    parts = [stop.stripe(index, clients) for index in range(clients)]
+    assert sum(part.total or 0 for part in parts) == stop.total
+    assert sum(part.warmup for part in parts) == warmup
+    assert sum(part.min_requests for part in parts) == requests

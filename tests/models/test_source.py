@@ -1,0 +1,75 @@
+"""Where a model is, told from its source's text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmbench import models
+from llmbench.errors import InputError
+from llmbench.models.source import locate
+from llmbench.scenario.schema import ModelOptions
+
+
+def refusal(source: str) -> str:
+    with pytest.raises(InputError) as caught:
+        models.check_source(ModelOptions(source=source))
+    return str(caught.value)
+
+
+def test_what_is_no_path_is_a_hub_id() -> None:
+    assert (locate("meta-llama/Llama-3.2-1B").kind, locate("gpt2").kind) == ("hub", "hub")
+
+
+def test_a_folder_with_a_config_is_a_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert locate(str(tmp_path)).kind == "folder"
+
+
+def test_a_gguf_file_is_told_by_its_ending(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    assert locate(str(path)).kind == "gguf"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("random:lama-3.2-1b", "no random shape named 'lama-3.2-1b'; did you mean 'llama-3.2-1b'?"),
+        ("builtin:tinny", "no built-in model named 'tinny'; did you mean 'tiny'?"),
+        ("./nowhere", "nowhere: no such folder"),
+        ("/nowhere/model.gguf", "/nowhere/model.gguf: no such GGUF file"),
+        ("a/b/c", "a/b/c: neither a folder that is there nor a hub id"),
+        ("my model", "my model: neither a folder that is there nor a hub id"),
+    ],
+)
+def test_a_source_that_leads_nowhere_is_refused(source: str, message: str) -> None:
+    assert message in refusal(source)
+
+
+def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
+    assert "has no config.json" in refusal(str(tmp_path))
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"")
+    assert "is a file; expected a model folder" in refusal(str(tmp_path / "weights.bin"))
+
+
+def test_every_bundled_source_is_there_and_described() -> None:
+    for source in models.bundled():
+        models.check_source(ModelOptions(source=source))
+        assert models.describe(source)
+
+
+def test_checking_a_source_imports_no_torch() -> None:
+    script = (
+        "import sys; from llmbench import models\n"
+        "from llmbench.scenario.schema import ModelOptions\n"
+        "models.check_source(ModelOptions(source='builtin:tiny'))\n"
+        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,290 @@
+"""Run sets side by side: figures, ratios, charts, machines and how many there were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmbench.report.cells import Table
+from llmbench.report.charts import Chart
+from llmbench.report.comparison.machines import machines
+from llmbench.report.comparison.side_by_side import charts, figures, sides
+from llmbench.runs.run import Run
+from llmbench.runs.store import PlannedRun, RunSet
+
+SPEC = {"model": "builtin:tiny", "load": {"kind": "closed"}}
+ONE_CARD = [{"name": "Card", "uuid": "GPU-1", "driver": "580.1", "power_limit_watts": 300.0}]
+OTHER_CARD = [{**ONE_CARD[0], "uuid": "GPU-2"}]
+CPU = {"cpu": {"model": "Example 9000", "usable_cores": 8}, "memory": {"total_bytes": 2**34}}
+
+ENERGY = "energy_joules_per_output_token"
+
+
+Values = dict[str, Sequence[float]]
+
+
+def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
+    """Make a run set whose runs have these values of metrics, a value a process, of 700 samples."""
+    runs = [
+        Run(
+            case, case, "fake", place + 1, {}, more.get("spec", SPEC), "2026-01-01T00:00:00+00:00",
+            summary={name: (values[place], 700) for name, values in metrics.items()},
+            environment=more.get("environment", {}), facts=more.get("facts", {}),
+            account=more.get("account", {}),
+        )
+        for case, metrics in cases.items()
+        for place in range(len(next(iter(metrics.values()))))
+    ]  # fmt: skip
+    plan = tuple(PlannedRun(r.case, r.slug, r.repeat, r.point, r.spec) for r in runs)
+    return RunSet(Path(folder), "s", "", "2026-01-01T00:00:00+00:00", "", (), {}, plan, tuple(runs))
+
+
+def ttft(*values: float) -> Values:
+    return {"ttft_seconds_p50": values}
+
+
+SLOW = ttft(0.100, 0.101, 0.102, 0.105)
+FAST = ttft(0.050, 0.0505, 0.051, 0.0525)
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_each_side_has_its_figure_and_candidates_their_ratio() -> None:
+    compared = sides([run_set("a", {"x": SLOW}), run_set("b", {"x": FAST})])
+    table = figures(compared)
+    assert [column.label for column in table.columns] == [
+        "case", "metric", "a", "b", "b ÷ baseline",
+    ]  # fmt: skip
+    assert texts(table) == [["x", "TTFT p50", "102 ms", "51.0 ms", "× 0.500"]]
+    assert table.rows[0][1].detail == "lower is better"
+    assert table.rows[0][4].detail == "0.476 – 0.525"
+
+
+def test_several_candidates_are_all_held_against_the_first() -> None:
+    compared = sides([run_set(name, {"x": each}) for name, each in
+                      (("a", SLOW), ("b", FAST), ("c", SLOW))])  # fmt: skip
+    (row,) = texts(figures(compared))
+    assert row == ["x", "TTFT p50", "102 ms", "51.0 ms", "× 0.500", "102 ms", "× 1.00"]
+
+
+def test_too_few_processes_give_a_ratio_without_an_interval() -> None:
+    few = ttft(0.1, 0.1, 0.1)
+    ratio = figures(sides([run_set("a", {"x": few}), run_set("b", {"x": few})])).rows[0][4]
+    assert (ratio.text, ratio.detail) == ("× 1.00", "no interval")
+
+
+def test_a_case_that_a_side_lacks_is_missing_there() -> None:
+    both, one = {"x": SLOW, "y": SLOW}, {"x": FAST, "z": FAST}
+    table = figures(sides([run_set("a", both), run_set("b", one)]))
+    assert texts(table)[1] == ["y", "TTFT p50", "102 ms", "—", "—"]
+    assert table.rows[1][3].note == "this side has no such case"
+
+
+def test_the_only_cases_of_two_sides_are_held_against_each_other() -> None:
+    table = figures(sides([run_set("a", {"eager": SLOW}), run_set("b", {"compiled": FAST})]))
+    assert texts(table)[0][-1] == "× 0.500"
+
+
+def test_other_scenarios_have_figures_and_no_ratio() -> None:
+    other = run_set("b", {"x": FAST}, spec={**SPEC, "model": "other"})
+    table = figures(sides([run_set("a", {"x": SLOW}), other]))
+    assert texts(table)[0][3:] == ["51.0 ms", "—"]
+    assert "No ratio of TTFT p50: the scenario differs (model" in table.note
+
+
+def test_a_metric_that_no_side_has_has_no_row() -> None:
+    table = figures(sides([run_set("a", {"x": SLOW}), run_set("b", {"x": SLOW})]))
+    assert [row[1] for row in texts(table)] == ["TTFT p50"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["r/a", "r/b"], ["a", "b"]),
+        (["n1/candidate", "n2/candidate"], ["n1/candidate", "n2/candidate"]),
+        (["r/a", "r/a"], ["a", "a (2)"]),
+    ],
+)
+def test_no_two_sides_have_one_name(folders: list[str], names: list[str]) -> None:
+    assert [side.name for side in sides([run_set(f, {"x": SLOW}) for f in folders])] == names
+
+
+# -- what is had for joules and money --------------------------------------------------------------
+
+
+def test_prices_give_tokens_for_money() -> None:
+    """At 0.5 a million tokens, one unit of currency buys two millions."""
+    cost: Values = {"cost_per_million_output_tokens": (0.5, 0.5, 0.5, 0.5)}
+    dear: Values = {"cost_per_million_output_tokens": (1.0, 1.0, 1.0, 1.0)}
+    table = figures(sides([run_set("a", {"x": cost}), run_set("b", {"x": dear})]))
+    assert texts(table) == [
+        ["x", "output tokens per unit of currency", "2,000,000", "1,000,000", "× 0.500"]
+    ]
+
+
+def metered(folder: str, joules: float, uuid: str, method: str = "nvml-counter") -> RunSet:
+    """Make a run set whose energy was measured by a method on a device."""
+    facts = {"energy": {"gpu0": {"method": method, "uuid": uuid}}}
+    return run_set(folder, {"x": {ENERGY: (joules,) * 4}}, facts=facts)
+
+
+def test_energy_gives_tokens_a_joule() -> None:
+    table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-1")]))
+    assert texts(table) == [["x", "output tokens per joule", "4.00", "2.00", "× 0.500"]]
+    assert table.rows[0][4].detail == "0.500 – 0.500"
+
+
+def test_energies_of_two_cards_are_known_no_better_than_their_gains() -> None:
+    table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-2")]))
+    assert table.rows[0][4].detail == "0.500 – 0.500, devices ± 10 %"
+    assert "Energies on two devices may be told so far apart" in table.note
+
+
+def test_energies_that_were_measured_in_two_ways_have_no_ratio() -> None:
+    table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "", "rapl")]))
+    assert texts(table)[0][3:] == ["2.00", "—"]
+    assert "energy was measured by nvml-counter and by rapl" in table.note
+
+
+def test_nothing_is_had_for_nothing() -> None:
+    free = {**SLOW, "cost_per_million_output_tokens": (0.0, 0.0, 0.0, 0.0)}
+    compared = sides([run_set("a", {"x": free}), run_set("b", {"x": free})])
+    assert [row[1] for row in texts(figures(compared))] == ["TTFT p50"]
+
+
+# -- charts ----------------------------------------------------------------------------------------
+
+
+def drawn(chart: Chart) -> list[Any]:
+    return [(bar.y[0], bar.x[0]) for bar in chart.figure.data if bar.type == "bar"]
+
+
+def test_a_chart_has_a_bar_a_side_and_case() -> None:
+    compared = sides([run_set("a", {"x": SLOW, "y": FAST}), run_set("b", {"x": FAST, "y": SLOW})])
+    (chart,) = charts(compared)
+    assert (chart.key, chart.title) == ("side-by-side-ttft_seconds_p50", "TTFT p50")
+    assert drawn(chart) == [
+        ("x, a", pytest.approx(0.102)),
+        ("x, b", pytest.approx(0.051)),
+        ("y, a", pytest.approx(0.051)),
+        ("y, b", pytest.approx(0.102)),
+    ]
+    assert chart.says.startswith("Lower is better.")
+
+
+def test_sides_of_one_case_are_named_by_themselves() -> None:
+    (chart,) = charts(sides([run_set("a", {"x": SLOW}), run_set("b", {"x": FAST})]))
+    assert [name for name, _ in drawn(chart)] == ["a", "b"]
+
+
+def test_bars_have_whiskers_and_a_circle_for_each_process() -> None:
+    (chart,) = charts(sides([run_set("a", {"x": SLOW}), run_set("b", {"x": FAST})]))
+    bar, dots = chart.figure.data[0], chart.figure.data[2]
+    assert list(dots.x) == [0.100, 0.101, 0.102, 0.105]
+    assert bar.error_x.array[0] > 0
+    assert bar.error_x.arrayminus[0] > 0
+
+
+def test_names_in_charts_are_no_markup() -> None:
+    (chart,) = charts(sides([run_set("<b>a", {"x": SLOW}), run_set("b", {"x": FAST})]))
+    assert drawn(chart)[0][0] == "&lt;b&gt;a"
+
+
+# -- machines --------------------------------------------------------------------------------------
+
+
+def held(*environments: dict[str, Any], facts: Sequence[dict[str, Any]] = ()) -> Table:
+    each_facts = [*facts, *({} for _ in environments[len(facts) :])]
+    return machines(
+        sides(
+            [
+                run_set(chr(ord("a") + n), {"x": SLOW}, environment=environment, facts=told)
+                for n, (environment, told) in enumerate(zip(environments, each_facts, strict=True))
+            ]
+        )
+    )
+
+
+def test_machines_are_told_fact_by_fact() -> None:
+    other = {"cpu": {"model": "Example 9000", "usable_cores": 4}, "gpus": OTHER_CARD * 2}
+    assert texts(held(CPU, other)) == [
+        ["processor", "Example 9000", "Example 9000"],
+        ["cores that could be used", "8", "4"],
+        ["memory", "16.0 GiB", "—"],
+        ["GPU", "—", "2 × Card"],
+        ["GPU driver", "—", "2 × 580.1"],
+        ["GPU power limit", "—", "2 × 300 W"],
+    ]
+
+
+def test_a_fact_that_differs_says_so() -> None:
+    other = {**CPU, "cpu": {"model": "Other", "usable_cores": 8}}
+    marked = [row[0].text for row in held(CPU, other).rows if row[0].detail == "≠ differs"]
+    assert marked == ["processor"]
+
+
+def test_a_commit_is_told_with_its_changes() -> None:
+    git = {"git": {"commit": "0123456789abcdef", "dirty": True}}
+    assert texts(held(git, git)) == [
+        ["commit of the working directory", *["0123456789 and changes"] * 2]
+    ]
+
+
+def test_one_machine_a_side_knows_nothing_of_others_of_its_kind() -> None:
+    note = held(CPU, {"cpu": {"model": "Other"}}).note
+    assert note.startswith("One machine a side, as far as runs tell: nothing is known of how machi")
+
+
+def test_equal_hardware_may_be_one_machine_or_several() -> None:
+    assert held(CPU, CPU).note.startswith("All sides tell of the same hardware.")
+
+
+def test_cards_are_counted_by_their_ids() -> None:
+    note = held({**CPU, "gpus": ONE_CARD}, {**CPU, "gpus": OTHER_CARD}).note
+    assert note.startswith("GPU cards: a 1, b 1; nothing is known of how cards of one kind differ.")
+
+
+def test_the_same_cards_are_called_the_same() -> None:
+    note = held({**CPU, "gpus": ONE_CARD}, {**CPU, "gpus": ONE_CARD}).note
+    assert note.startswith("GPU cards: a 1, b 1, the same on all sides.")
+
+
+def test_cards_that_the_run_could_not_use_do_not_count() -> None:
+    """Of a machine with two cards, the collector watched the one that CUDA showed."""
+    two = {**CPU, "gpus": [*ONE_CARD, *OTHER_CARD]}
+    note = held(two, two, facts=[{"gpus": ONE_CARD}, {"gpus": ONE_CARD}]).note
+    assert note.startswith("GPU cards: a 1, b 1, the same on all sides.")
+
+
+def test_a_side_of_several_kinds_of_machines_is_named() -> None:
+    mixed = run_set("a", {"x": SLOW}, environment=CPU)
+    other = run_set("a", {"x": SLOW}, environment={"cpu": {"model": "Other"}})
+    runs = (*mixed.runs[:2], *other.runs[2:])
+    both = RunSet(Path("a"), "s", "", mixed.began_at, "", (), {}, mixed.plan, runs)
+    note = machines(sides([both, mixed])).note
+    assert note.startswith("a was measured on 2 kinds of machines.")
+
+
+def test_runs_that_tell_nothing_say_so() -> None:
+    table = held({}, {})
+    assert (table.rows, table.note) == ((), "The runs do not tell of their machines.")
+
+
+ROOF = {
+    "hardware": "Card", "device": "cuda", "precision": "bfloat16", "threads": None, "torch": "2.13",
+    "bytes_per_second": 3.0e12, "flops_per_second": 7.0e14, "other_load_percent": 0.0,
+    "measured_at": "2026-01-01T00:00:00+00:00",
+}  # fmt: skip
+
+
+def test_measured_peaks_are_told() -> None:
+    compared = sides([run_set("a", {"x": SLOW}), run_set("b", {"x": SLOW}, account={"roof": ROOF})])
+    assert texts(machines(compared)) == [
+        ["memory bandwidth, measured", "—", "3.00 TB/s"],
+        ["matrix products, measured", "—", "700 TFLOP/s in bfloat16"],
+    ]

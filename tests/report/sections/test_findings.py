@@ -1,0 +1,89 @@
+"""Every reason to doubt a result is found once, with all that it concerns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llmbench.report.results import Results
+from llmbench.report.sections import findings
+from llmbench.report.sections.findings import Finding
+from llmbench.runs.caveats import not_effective, recompiled
+from llmbench.runs.record import Record
+from llmbench.runs.store import RunSet
+
+
+def kinds(found: list[Finding], case: str) -> set[str]:
+    return {finding.caveat.kind for finding in found if case in finding.cases}
+
+
+def late(records: list[Record], seconds: float) -> list[Record]:
+    return [replace(record, sent=record.due + seconds) for record in records]
+
+
+def test_a_stored_caveat_of_many_runs_is_one_finding(results: Results) -> None:
+    found = [f for f in findings.find(results) if f.caveat.kind == "not-effective"]
+    assert [(f.cases, f.runs) for f in found] == [
+        (("steady",), ("steady-r1", "steady-r2", "steady-r3"))
+    ]
+
+
+def test_caveats_that_differ_in_figures_only_are_one_finding(make: Any, tmp_path: Path) -> None:
+    plan = [make.planned("swift", repeat) for repeat in (1, 2)]
+    runs = [replace(run, caveats=(recompiled(run.repeat),)) for run in make.sample_runs(plan)]
+    found = findings.find(Results(make.store_run_set(tmp_path / "set", plan, runs)))
+    doubt = next(f for f in found if f.caveat.kind == "recompiled")
+    assert doubt.runs == ("swift-r1", "swift-r2")
+    assert [doubt.caveat, *doubt.variants] == [recompiled(1), recompiled(2)]
+    assert "(So in 2 runs, the figures vary.)" in doubt.message
+
+
+def test_caveats_that_differ_in_words_stay_apart(make: Any, tmp_path: Path) -> None:
+    plan = make.planned("swift", 1)
+    caveats = (not_effective("dtype", "a", "b"), not_effective("kernel", "a", "b"))
+    run = replace(make.sample_runs([plan])[0], caveats=caveats)
+    found = findings.find(Results(make.store_run_set(tmp_path / "set", [plan], [run])))
+    assert sum(f.caveat.kind == "not-effective" for f in found) == 2
+
+
+def test_failed_requests_are_a_finding(results: Results) -> None:
+    found = findings.find(results)
+    failed = next(f for f in found if f.caveat.kind == "requests-failed")
+    assert failed.caveat.message.startswith("9 of 180 measured requests failed")
+
+
+def test_percentiles_with_too_few_samples_are_one_finding(results: Results) -> None:
+    found = findings.find(results)
+    doubt = next(f for f in found if f.caveat.kind == "unsupported-percentile")
+    assert "p99 of TTFT, TPOT, E2E rests on 60 samples" in doubt.caveat.message
+    assert doubt.cases == ("swift", "steady")
+
+
+def test_too_few_processes_are_a_finding(make: Any, tmp_path: Path) -> None:
+    plan = make.planned("swift", 1)
+    results = Results(make.store_run_set(tmp_path / "set", [plan], make.sample_runs([plan])))
+    assert "few-repeats" in kinds(findings.find(results), "swift")
+
+
+def test_a_harness_that_did_not_keep_up_is_a_finding(make: Any, tmp_path: Path) -> None:
+    plan = make.planned("only", 1)
+    run = make.run_of(plan, late(make.serve(1, per_token=0.005), 0.5))
+    results = Results(make.store_run_set(tmp_path / "set", [plan], [run]))
+    assert "harness-invalid" in kinds(findings.find(results), "only")
+
+
+def test_a_case_without_runs_has_no_findings(results: Results) -> None:
+    assert kinds(findings.find(results), "broken") == set()
+
+
+def test_a_finding_of_every_case_says_so(results: Results) -> None:
+    caveat = findings.find(results)[0].caveat
+    everywhere = Finding(caveat, ("swift", "steady", "stalling"))
+    assert findings.place(everywhere, results) == "all cases"
+    assert findings.place(Finding(caveat, ("swift", "steady")), results) == "swift, steady"
+
+
+def test_runs_that_failed_alike_are_gathered(sample: RunSet) -> None:
+    (names,) = findings.failures(sample).values()
+    assert names == ["broken-r1", "broken-r2", "broken-r3"]

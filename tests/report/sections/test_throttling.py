@@ -1,0 +1,54 @@
+"""When GPUs were throttled."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmbench.report.sections import throttling
+from llmbench.report.sections.throttling import Throttled
+from llmbench.runs.record import Series
+
+IDLE, POWER, HEAT = 0x01, 0x04, 0x20
+
+
+def masks(*values: int, gpu: str = "gpu0") -> Series:
+    times = tuple(float(place) for place in range(len(values)))
+    return Series(f"{gpu}_throttle_reasons", "bits", "measured", times, tuple(map(float, values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ((0, POWER, POWER, 0), [Throttled("gpu0", 1.0, 3.0, "power")]),
+        ((POWER, IDLE), [Throttled("gpu0", 0.0, 1.0, "power")]),
+        (
+            (POWER, POWER | HEAT, 0),
+            [
+                Throttled("gpu0", 0.0, 1.0, "power"),
+                Throttled("gpu0", 1.0, 2.0, "power, software thermal"),
+            ],
+        ),
+        ((0, POWER), [Throttled("gpu0", 1.0, 1.0, "power")]),
+        ((IDLE, IDLE | POWER, POWER), [Throttled("gpu0", 1.0, 2.0, "power")]),
+        ((0, IDLE, 0), []),
+        ((), []),
+    ],
+)
+def test_a_reason_holds_from_its_first_reading_until_the_first_without_it(
+    values: tuple[int, ...], found: list[Throttled]
+) -> None:
+    assert throttling.spans([masks(*values)]) == found
+
+
+def test_each_gpu_is_told_by_its_name_and_other_series_are_no_reasons() -> None:
+    power = Series("gpu0_power_instant_watts", "W", "measured", (0.0, 1.0), (4.0, 4.0))
+    found = throttling.spans([power, masks(POWER, 0), masks(HEAT, 0, gpu="gpu1")])
+    assert [each.gpu for each in found] == ["gpu0", "gpu1"]
+
+
+def test_the_table_has_a_row_a_time() -> None:
+    table = throttling.table(throttling.spans([masks(0, POWER, 0, 0, HEAT, 0)]))
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["gpu0", "1.00 s", "2.00 s", "power"],
+        ["gpu0", "4.00 s", "5.00 s", "software thermal"],
+    ]

@@ -1,0 +1,223 @@
+"""Reports of guidellm are read by their definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign_results import GUIDELLM, GUIDELLM_EARLY, changed, loaded, only, value
+
+from llmbench.errors import InputError
+from llmbench.runs import imports
+from llmbench.runs.imports.measured import Measured
+
+
+def reported(metric: str, statistic: str) -> float:
+    (benchmark,) = loaded(GUIDELLM)["benchmarks"]
+    found: float = benchmark["metrics"][metric]["successful"][statistic]
+    return found
+
+
+def with_strategy(folder: Path, **strategy: Any) -> Measured:
+    def change(found: Any) -> None:
+        found["benchmarks"][0]["config"]["strategy"] = strategy
+
+    return only(changed(GUIDELLM, folder, change))
+
+
+def with_request(folder: Path, change: Callable[[Any], object]) -> Measured:
+    """Change the first of the successful requests."""
+    return only(
+        changed(GUIDELLM, folder, lambda d: change(d["benchmarks"][0]["requests"]["successful"][0]))
+    )
+
+
+def test_it_is_told_by_its_content() -> None:
+    measured = only(GUIDELLM)
+    assert (measured.tool, measured.model) == ("guidellm 0.8.1", "truth")
+    assert measured.load == {"kind": "constant", "rate": 10.0}
+    assert measured.point == {}
+
+
+# Its percentile is the least value that so many samples are at or below, ours is interpolated; the
+# medians are the same where, as here, the number of samples is odd.
+@pytest.mark.parametrize("statistic", [("mean", "mean"), ("p50", "median")])
+def test_ttft_from_sending_is_what_it_reports(statistic: tuple[str, str]) -> None:
+    ours, theirs = statistic
+    found = value(only(GUIDELLM), f"service_ttft_seconds_{ours}")
+    assert found is not None
+    assert 1000 * found == pytest.approx(reported("time_to_first_token_ms", theirs), abs=1e-3)
+
+
+@pytest.mark.parametrize("statistic", [("mean", "mean"), ("p50", "median")])
+def test_what_it_calls_itl_is_our_tpot(statistic: tuple[str, str]) -> None:
+    ours, theirs = statistic
+    found = value(only(GUIDELLM), f"tpot_seconds_{ours}")
+    assert found is not None
+    assert 1000 * found == pytest.approx(reported("inter_token_latency_ms", theirs), abs=1e-3)
+
+
+def test_gaps_between_tokens_are_not_made_up() -> None:
+    assert value(only(GUIDELLM), "itl_seconds_p50") is None
+
+
+def test_latencies_count_from_when_it_meant_to_send() -> None:
+    measured = only(GUIDELLM)
+    assert "meant to send" in measured.since
+    assert sorted(record.due for record in measured.records) == pytest.approx(
+        [place / 10 for place in range(15)], abs=1e-6
+    )
+    ttft, service = (value(measured, f"{kind}_seconds_p50") for kind in ("ttft", "service_ttft"))
+    assert ttft is not None
+    assert service is not None
+    assert ttft > service
+
+
+def test_due_times_before_the_start_are_none_and_said_to_be_so() -> None:
+    measured = only(GUIDELLM_EARLY)
+    assert "lie before its start" in measured.since
+    assert all(record.due == record.sent for record in measured.records)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "load"),
+    [
+        ({"type_": "synchronous"}, {"kind": "closed", "concurrency": 1}),
+        ({"type_": "concurrent", "streams": 3}, {"kind": "closed", "concurrency": 3}),
+        ({"type_": "throughput"}, {"kind": "throughput"}),
+    ],
+)
+def test_a_strategy_without_a_schedule_has_no_due_times(
+    tmp_path: Path, strategy: dict[str, Any], load: dict[str, Any]
+) -> None:
+    measured = with_strategy(tmp_path, **strategy)
+    assert measured.load == load
+    assert "sending and not from the due time" in measured.since
+    assert all(record.due == record.sent for record in measured.records)
+
+
+def test_failed_requests_are_errors_by_kind() -> None:
+    failed = [record for record in only(GUIDELLM).records if not record.succeeded]
+    assert [record.error_kind for record in failed] == ["http-500"] * 2
+    message = failed[0].error_message
+    assert message is not None
+    assert message.startswith('HTTPStatusError("Server error')
+    assert "developer.mozilla" not in message
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [("ReadTimeout('')", "ReadTimeout"), ("Request was cancelled",) * 2]
+)
+def test_other_errors_bear_the_name_of_their_exception(
+    tmp_path: Path, error: str, kind: str
+) -> None:
+    def fail(found: Any) -> None:
+        found["benchmarks"][0]["requests"]["errored"][0]["info"]["error"] = error
+
+    records = only(changed(GUIDELLM, tmp_path, fail)).records
+    assert kind in [record.error_kind for record in records]
+
+
+def test_requests_that_were_given_up_are_unfinished(tmp_path: Path) -> None:
+    def give_up(found: Any) -> None:
+        requests = found["benchmarks"][0]["requests"]
+        requests["incomplete"] = [requests["successful"].pop()]
+
+    records = only(changed(GUIDELLM, tmp_path, give_up)).records
+    assert [record.finish for record in records].count("unfinished") == 1
+
+
+def test_requests_that_were_never_sent_are_left_out(tmp_path: Path) -> None:
+    def never_sent(found: Any) -> None:
+        timings = found["benchmarks"][0]["requests"]["errored"][0]["info"]["timings"]
+        timings.update(request_start=None, resolve_start=None, targeted_start=None)
+
+    measured = only(changed(GUIDELLM, tmp_path, never_sent))
+    assert len(measured.records) == 14
+    assert "meant to send" in measured.since
+
+
+def test_an_answer_that_was_not_streamed_is_there_at_its_end(tmp_path: Path) -> None:
+    def at_once(request: Any) -> None:
+        timings = request["info"]["timings"]
+        timings.update(
+            first_token_iteration=None, first_output_token_iteration=None,
+            last_token_iteration=None, token_iterations=0,
+        )  # fmt: skip
+
+    record = with_request(tmp_path, at_once).records[0]
+    assert record.token_counts == (8,)
+    assert record.first_content is None
+    end, start = (
+        loaded(GUIDELLM)["benchmarks"][0]["requests"]["successful"][0]["info"]["timings"][key]
+        for key in ("request_end", "request_start")
+    )
+    assert record.sent is not None
+    assert record.token_times[0] - record.sent == pytest.approx(end - start, abs=1e-6)
+
+
+def test_an_answer_without_a_token_is_no_success(tmp_path: Path) -> None:
+    def empty(request: Any) -> None:
+        request["output_tokens"] = 0
+
+    record = with_request(tmp_path, empty).records[0]
+    assert (record.finish, record.error_kind) == ("error", "too-few-tokens")
+
+
+def test_lengths_are_known_as_far_as_it_tells(tmp_path: Path) -> None:
+    record = only(GUIDELLM).records[0]
+    assert (record.prompt_tokens, record.max_new_tokens, record.output_tokens) == (11, 8, 8)
+    unknown = with_request(
+        tmp_path, lambda request: request.update(prompt_tokens=None, request_args=None)
+    ).records[0]
+    assert (unknown.prompt_tokens, unknown.max_new_tokens) == (None, None)
+
+
+@pytest.mark.parametrize("arguments", ["no JSON", "[]", '{"body": null}', '{"body": {}}'])
+def test_bodies_of_another_shape_tell_no_length(tmp_path: Path, arguments: str) -> None:
+    change = with_request(tmp_path, lambda request: request.update(request_args=arguments))
+    assert change.records[0].max_new_tokens is None
+
+
+def test_each_benchmark_of_a_sweep_is_a_load_of_its_own(tmp_path: Path) -> None:
+    def sweep(found: Any) -> None:
+        first = found["benchmarks"][0]
+        found["benchmarks"] += [deepcopy(first), deepcopy(first)]
+        first["config"]["strategy"] = {"type_": "synchronous"}
+        found["benchmarks"][1]["config"]["strategy"]["rate"] = 54.08098853862942
+        found["benchmarks"][2]["config"]["strategy"] = {"type_": "throughput"}
+
+    points = [measured.point for measured in imports.read(changed(GUIDELLM, tmp_path, sweep))]
+    assert points == [{"load.concurrency": 1}, {"load.rate": 54.08}, {"load.kind": "throughput"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda found: found["benchmarks"].clear(), "benchmarks: is empty"),
+        (
+            lambda found: found["benchmarks"][0].update(
+                requests={"successful": [], "errored": [], "incomplete": []}
+            ),
+            "benchmarks.0.requests: holds none that was sent",
+        ),
+        (
+            lambda found: found["benchmarks"][0]["requests"].pop("successful"),
+            "benchmarks.0.requests.successful: field required",
+        ),
+        (
+            lambda found: found["benchmarks"][0]["config"]["strategy"].update(rate="fast"),
+            "benchmarks.0.config.strategy.rate: input should be a valid number",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason(
+    tmp_path: Path, change: Callable[[Any], object], told: str
+) -> None:
+    path = changed(GUIDELLM, tmp_path, change)
+    with pytest.raises(InputError) as refused:
+        imports.read(path)
+    assert str(refused.value).startswith(f"{path}: {told}")

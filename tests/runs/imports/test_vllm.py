@@ -1,0 +1,157 @@
+"""Results of ``vllm bench serve`` are read by their definitions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign_results import VLLM, changed, loaded, only, value
+
+from llmbench.errors import InputError
+from llmbench.runs import imports
+
+
+def test_it_is_told_by_its_content() -> None:
+    measured = only(VLLM)
+    assert (measured.tool, measured.model) == ("vllm bench serve", "example/model")
+    assert measured.began_at == "2026-03-01T10:15:30"
+    assert measured.load == {"kind": "poisson", "rate": 8.0, "max_in_flight": 3}
+
+
+@pytest.mark.parametrize(
+    ("metric", "reported"),
+    [
+        ("service_ttft_seconds_p50", "median_ttft_ms"),
+        ("service_ttft_seconds_p99", "p99_ttft_ms"),
+        ("service_ttft_seconds_mean", "mean_ttft_ms"),
+        ("tpot_seconds_p50", "median_tpot_ms"),
+        ("itl_seconds_p50", "median_itl_ms"),
+        ("itl_seconds_p99", "p99_itl_ms"),
+        ("itl_seconds_mean", "mean_itl_ms"),
+    ],
+)
+def test_figures_are_those_that_it_reports(metric: str, reported: str) -> None:
+    found = value(only(VLLM), metric)
+    assert found is not None
+    assert 1000 * found == pytest.approx(loaded(VLLM)[reported], abs=1e-3)
+
+
+def test_latencies_count_from_the_release_of_a_request_where_it_is_saved() -> None:
+    measured, found = only(VLLM), loaded(VLLM)
+    assert "released a request" in measured.since
+    lags = [record.sent - record.due for record in measured.records if record.sent is not None]
+    assert lags == pytest.approx(found["queue_times"], abs=1e-9)
+    assert measured.records[0].due == 0.0
+
+
+def test_without_the_release_they_count_from_sending(tmp_path: Path) -> None:
+    measured = only(changed(VLLM, tmp_path, lambda found: found.pop("queue_times")))
+    assert "sending and not from the due time" in measured.since
+    assert all(record.due == record.sent for record in measured.records)
+
+
+def test_a_request_that_waited_for_a_free_place_only_was_due_when_it_was_sent(
+    tmp_path: Path,
+) -> None:
+    measured = only(changed(VLLM, tmp_path, lambda found: found.update(request_rate="inf")))
+    assert measured.load == {"kind": "closed", "concurrency": 3}
+    assert all(record.due == record.sent for record in measured.records)
+
+
+@pytest.mark.parametrize(
+    ("change", "load"),
+    [
+        ({"burstiness": 0.5}, {"kind": "gamma", "rate": 8.0, "burstiness": 0.5}),
+        ({"request_rate": "inf"}, {"kind": "request_rate inf"}),
+        ({"request_rate": "inf", "ramp_up_strategy": "linear"}, {"kind": "linear ramp"}),
+    ],
+)
+def test_the_load_is_said_in_our_words(
+    tmp_path: Path, change: dict[str, Any], load: dict[str, Any]
+) -> None:
+    path = changed(VLLM, tmp_path, lambda found: found.update(max_concurrency=None, **change))
+    assert only(path).load == load
+
+
+def test_failed_requests_are_errors_by_kind() -> None:
+    failed = {r.request_id: r for r in only(VLLM).records if not r.succeeded}
+    assert {n: r.error_kind for n, r in failed.items()} == {
+        4: "Internal Server Error", 7: "ServerDisconnectedError",
+    }  # fmt: skip
+    assert failed[7].error_message is not None
+    assert failed[7].error_message.endswith("ServerDisconnectedError: Server disconnected")
+    assert failed[4].token_times == ()
+
+
+@pytest.mark.parametrize("error", ["", "Never received a valid chunk to calculate TTFT."])
+def test_an_answer_without_a_token_is_no_success(tmp_path: Path, error: str) -> None:
+    def empty(found: dict[str, Any]) -> None:
+        found["output_lens"][0], found["errors"][0] = 0, error
+
+    record = only(changed(VLLM, tmp_path, empty)).records[0]
+    assert (record.finish, record.error_kind) == ("error", "too-few-tokens")
+
+
+def test_what_is_not_saved_is_not_known() -> None:
+    record = only(VLLM).records[0]
+    assert (record.max_new_tokens, record.started, record.first_content) == (None, None, None)
+    assert record.finish == "ended"
+
+
+def test_tokens_are_shared_out_where_chunks_are_not_one_each() -> None:
+    measured = only(VLLM)
+    assert measured.records[0].token_counts == (1,) * 8
+    assert measured.records[2].output_tokens == 9
+    (caveat,) = measured.caveats
+    assert caveat.kind == "uneven-chunks"
+    assert "In 1 of 7 answers" in caveat.message
+
+
+def test_texts_are_not_kept() -> None:
+    assert "word" not in repr(only(VLLM))
+
+
+def without(*keys: str) -> Callable[[dict[str, Any]], None]:
+    def remove(found: dict[str, Any]) -> None:
+        for key in keys:
+            del found[key]
+
+    return remove
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            without("input_lens", "output_lens", "ttfts", "itls", "errors", "start_times"),
+            "no input_lens, output_lens, ttfts, itls, errors); run vllm bench serve with --save",
+        ),
+        (without("start_times"), "does not say when requests were sent (no start_times"),
+        (lambda found: found["ttfts"].pop(), "expected as many entries in every list, found"),
+        (lambda found: found["ttfts"].__setitem__(0, "soon"), "ttfts.0: input should be a valid"),
+        (lambda found: found["ttfts"].__setitem__(0, 0.0), "its backend did not stream"),
+        (
+            lambda found: found["start_times"].__setitem__(0, 0.0),
+            "start_times.0: input should be gr",
+        ),
+        (lambda found: found.update(date="yesterday"), "date: value error"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason(
+    tmp_path: Path, change: Callable[[Any], object], told: str
+) -> None:
+    path = changed(VLLM, tmp_path, change)
+    with pytest.raises(InputError) as refused:
+        imports.read(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert told in str(refused.value)
+
+
+def test_several_results_in_a_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "appended.json"
+    path.write_text(f"{json.dumps(loaded(VLLM))}\n" * 2, "utf-8")
+    with pytest.raises(InputError, match="holds 2 results"):
+        imports.read(path)

@@ -1,0 +1,98 @@
+"""Run sets are found and read for a list without their records."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from small_sets import begun, planned, run_of, stored
+
+from llmbench.runs import catalog, store
+from llmbench.runs.run import Failure
+
+ENVIRONMENT = {
+    "cpu": {"model": "Example 9000"},
+    "gpus": [{"name": "Card"}, {"name": "Card"}],
+    "git": {"commit": "0123456789abcdef"},
+}
+
+
+def test_run_sets_are_found_at_any_depth_in_order(tmp_path: Path) -> None:
+    for name in ("b", "a/inner", "a/.hidden/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        stored(tmp_path / name)
+    assert list(catalog.find(tmp_path)) == [tmp_path / "a" / "inner", tmp_path / "b"]
+
+
+def test_a_folder_that_is_a_run_set_is_found_itself(tmp_path: Path) -> None:
+    assert list(catalog.find(stored(tmp_path / "only"))) == [tmp_path / "only"]
+
+
+def test_a_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
+    stored(tmp_path / "outside" / "set")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "link").symlink_to(tmp_path / "outside")
+    assert list(catalog.find(tmp_path / "inside")) == []
+
+
+def test_an_entry_says_what_a_run_set_is_about(tmp_path: Path) -> None:
+    entry = catalog.entry(stored(tmp_path / "set", 0.1, 0.2, environment=ENVIRONMENT))
+    assert (entry.name, entry.cases, entry.planned, entry.measured, entry.failed) == (
+        "small", ("eager",), 2, 2, 0,
+    )  # fmt: skip
+    assert (entry.machine, entry.commit) == ("Example 9000, 2 × Card", "0123456789")
+
+
+def test_runs_that_failed_or_are_not_there_yet_are_not_measured(tmp_path: Path) -> None:
+    plan = [planned("eager", repeat) for repeat in (1, 2, 3)]
+    begun(tmp_path / "set", plan)
+    store.write_run(tmp_path / "set", run_of(plan[0]))
+    store.write_run(tmp_path / "set", run_of(plan[1], failure=Failure("killed", "by somebody")))
+    entry = catalog.entry(tmp_path / "set")
+    assert (entry.planned, entry.measured, entry.failed) == (3, 1, 1)
+
+
+def test_a_run_set_without_a_run_has_no_machine(tmp_path: Path) -> None:
+    begun(tmp_path / "set", [planned("eager", 1)])
+    assert catalog.entry(tmp_path / "set").machine == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "cannot be read as JSON"),
+        ('{"format": "other"}', "not written by llmbench"),
+        ('{"format": "llmbench run set", "schema_version": 1}', "has schema version 1"),
+        (
+            f'{{"format": "llmbench run set", "schema_version": {store.SCHEMA_VERSION}}}',
+            "not as llmbench writes it",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_an_entry_with_the_reason(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "runset.json").write_text(text)
+    assert said in catalog.entry(tmp_path).problem
+
+
+def test_a_stamp_stays_while_nothing_changes(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "set")
+    assert catalog.stamp(folder) == catalog.stamp(folder)
+
+
+def test_a_stamp_changes_when_a_run_is_added(tmp_path: Path) -> None:
+    plan = [planned("eager", repeat) for repeat in (1, 2)]
+    begun(tmp_path / "set", plan)
+    before = catalog.stamp(tmp_path / "set")
+    store.write_run(tmp_path / "set", run_of(plan[0]))
+    assert catalog.stamp(tmp_path / "set") != before
+
+
+def test_a_stamp_leaves_out_what_is_half_written(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "set")
+    before = catalog.stamp(folder)
+    (run,) = (folder / "runs").iterdir()
+    shutil.copytree(run, folder / "runs" / f".{run.name}.partial-1")
+    assert catalog.stamp(folder) == before

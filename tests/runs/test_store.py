@@ -1,0 +1,210 @@
+"""Runs are written whole or not at all, and come back as they were."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from llmbench.errors import InputError
+from llmbench.runs import store
+from llmbench.runs.caveats import recompiled
+from llmbench.runs.record import Record, Series
+from llmbench.runs.run import Failure, Run, records_table
+from llmbench.runs.store import PlannedRun, RunSet
+
+RECORD = Record(
+    0, "measured", 0.0, 0.1, None, (0.5, 0.7), (1, 2), 3, 3, "length", output_ids=(7, 8, 9)
+)
+
+
+def planned(repeat: int = 1) -> PlannedRun:
+    return PlannedRun("a case", "a-case", repeat, {"load.rate": 2}, {"backends": ["fake"]})
+
+
+def run(repeat: int = 1, **more: Any) -> Run:
+    plan = planned(repeat)
+    return Run(plan.case, plan.slug, "fake", repeat, plan.point, plan.spec, "2026-01-01", **more)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> RunSet:
+    run_set = RunSet(
+        tmp_path / "results", "chat", "told", "2026-01-01", "name: chat\n", ("a=1",),
+        {"a": "--set a=1"}, (planned(1), planned(2)),
+    )  # fmt: skip
+    store.create(run_set)
+    return run_set
+
+
+def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
+    series = (
+        Series("cpu_percent", "%", "measured", (0.0, 0.1), (50.0, 75.0)),
+        Series.unavailable("gpu0_power_average_watts", "W", "no NVML"),
+    )
+    written = run(
+        records=records_table([RECORD]), series=series, environment={"cpu": "x"},
+        account={"memory": {"weights": 5}}, facts={"n": 1}, caveats=(recompiled(2),),
+    )  # fmt: skip
+    store.write_run(empty.folder, written)
+    (found,) = store.read(empty.folder).runs
+    assert found == written
+
+
+POWER = Series("wall_power_watts", "W", "measured", (-0.5, 0.5), (90.0, 110.0))
+
+
+def test_series_that_are_attached_come_after_what_was_watched(empty: RunSet) -> None:
+    watched = Series("cpu_percent", "%", "measured", (0.0,), (50.0,))
+    written = run(records=records_table([RECORD]), series=(watched,))
+    store.write_run(empty.folder, written)
+    store.attach(empty.folder, written, [POWER])
+    (found,) = store.read(empty.folder).runs
+    assert found == replace(written, series=(watched, POWER))
+
+
+def test_series_attached_again_take_the_place_of_those_before(empty: RunSet) -> None:
+    store.write_run(empty.folder, run())
+    store.attach(empty.folder, run(), [POWER])
+    again = replace(POWER, values=(1.0, 2.0))
+    store.attach(empty.folder, run(), [again])
+    (found,) = store.read(empty.folder).runs
+    assert found.series == (again,)
+
+
+def test_an_attached_series_has_the_last_word_on_its_name(empty: RunSet) -> None:
+    written = run(series=(replace(POWER, values=(1.0, 2.0)),))
+    store.write_run(empty.folder, written)
+    store.attach(empty.folder, written, [POWER])
+    (found,) = store.read(empty.folder).runs
+    assert found.series == (POWER,)
+
+
+def test_what_was_measured_is_left_as_it_is_when_series_are_attached(empty: RunSet) -> None:
+    store.write_run(empty.folder, run())
+    folder = empty.folder / "runs" / "a-case-r1"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    store.attach(empty.folder, run(), [POWER])
+    assert {path: path.read_bytes() for path in before} == before
+    assert [path.name for path in folder.iterdir() if path not in before] == ["attached.parquet"]
+
+
+def test_series_that_cannot_be_attached_leave_those_before(
+    empty: RunSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Any, path: Path, **__: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store.write_run(empty.folder, run())
+    store.attach(empty.folder, run(), [POWER])
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(InputError, match=r"attached\.parquet: cannot be written: No space left"):
+        store.attach(empty.folder, run(), [replace(POWER, values=(1.0, 2.0))])
+    (found,) = store.read(empty.folder).runs
+    assert found.series == (POWER,)
+    assert list((empty.folder / "runs" / "a-case-r1").glob(".*")) == []
+
+
+def test_a_run_set_comes_back_as_it_was_made(empty: RunSet) -> None:
+    assert store.read(empty.folder) == empty
+
+
+def test_token_times_are_kept_to_the_last_bit(empty: RunSet) -> None:
+    exact = replace(RECORD, token_times=(0.1 + 0.2, 1 / 3))
+    store.write_run(empty.folder, run(records=records_table([exact])))
+    table = pq.read_table(empty.folder / "runs" / "a-case-r1" / "records.parquet")
+    assert table["token_times"].to_pylist() == [[0.1 + 0.2, 1 / 3]]
+
+
+def test_runs_that_are_not_measured_yet_are_missing(empty: RunSet) -> None:
+    store.write_run(empty.folder, run(1))
+    assert [p.repeat for p in store.read(empty.folder).missing] == [2]
+
+
+def test_a_failed_run_is_kept_and_still_missing(empty: RunSet) -> None:
+    store.write_run(empty.folder, run(1, failure=Failure("killed", "out of memory", "tail")))
+    found = store.read(empty.folder)
+    assert [r.failure for r in found.failed] == [Failure("killed", "out of memory", "tail")]
+    assert len(found.missing) == 2
+
+
+def test_a_second_try_takes_the_place_of_a_failed_run(empty: RunSet) -> None:
+    store.write_run(empty.folder, run(1, failure=Failure("error", "once")))
+    store.write_run(empty.folder, run(1))
+    assert [r.status for r in store.read(empty.folder).runs] == ["done"]
+
+
+def test_a_run_that_cannot_be_written_leaves_no_trace(
+    empty: RunSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(InputError, match=r"No space left on device; free some space and go on"):
+        store.write_run(empty.folder, run(1))
+    assert list((empty.folder / "runs").iterdir()) == []
+
+
+def test_what_a_killed_worker_left_half_written_is_not_a_run(empty: RunSet) -> None:
+    half = empty.folder / "runs" / ".a-case-r1.partial-99"
+    half.mkdir()
+    (half / "records.parquet").write_bytes(b"half")
+    assert store.read(empty.folder).runs == ()
+    store.sweep_partials(empty.folder)
+    assert not half.exists()
+
+
+def test_a_folder_with_something_in_it_is_not_overwritten(empty: RunSet) -> None:
+    with pytest.raises(InputError, match=r"is not empty; give a new folder, or .*--resume"):
+        store.create(empty)
+
+
+def test_a_file_is_no_place_for_results(empty: RunSet, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        store.create(replace(empty, folder=tmp_path / "file"))
+    with pytest.raises(InputError, match="a parent of it is a file"):
+        store.create(replace(empty, folder=tmp_path / "file" / "inner"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_nearly_full_disk_is_refused_before_anything_is_measured(
+    empty: RunSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    with pytest.raises(InputError, match="only 0 MiB free"):
+        store.check_space(empty.folder)
+
+
+def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a results folder of llmbench"):
+        store.read(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        store.read(tmp_path / "nowhere")
+    (tmp_path / "runset.json").write_text('{"format": "something else"}')
+    with pytest.raises(InputError, match="not written by llmbench"):
+        store.read(tmp_path)
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(empty: RunSet) -> None:
+    manifest = empty.folder / "runset.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
+    with pytest.raises(InputError, match=r"schema version 99, and this llmbench reads 4; use"):
+        store.read(empty.folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "records.parquet", "series.parquet"])
+def test_a_damaged_file_is_named(empty: RunSet, name: str) -> None:
+    store.write_run(empty.folder, run(1))
+    (empty.folder / "runs" / "a-case-r1" / name).write_bytes(b"\x00damaged")
+    with pytest.raises(InputError, match=name):
+        store.read(empty.folder)
