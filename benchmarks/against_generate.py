@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmbench import models
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.onnx import Onnx
@@ -32,7 +32,7 @@ from llmbench.backends.torch.compiled import Compiled
 from llmbench.backends.torch.eager import Eager
 from llmbench.engine.engine import Engine
 from llmbench.engine.sampling import Greedy
-from llmbench.engine.warmup import rehearsals
+from llmbench.engine.warmup import warmup_steps
 from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
@@ -76,7 +76,7 @@ class Served:
     def __init__(
         self, backend: LocalBackend[Any], source: str, asked: Sequence[Request], slots: int
     ) -> None:
-        demand = Demand(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
+        demand = LoadShape(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
         context = OpenContext(
             model=ModelOptions(source=source),
             engine=EngineOptions(slots=slots),
@@ -88,7 +88,7 @@ class Served:
             backend.load(context), buckets, Greedy(), slots=slots, max_length=MAX_LENGTH
         )
         self.slots = slots
-        for rehearsal in rehearsals(self.runner, backend.rehearsed(buckets, demand)).values():
+        for rehearsal in warmup_steps(self.runner, backend.warmup_shapes(buckets, demand)).values():
             rehearsal()
 
     def run(self, asked: Sequence[Request]) -> Answered:

@@ -27,10 +27,10 @@ from llmbench.analysis.compare.verdicts import (
     BLOCK,
     STAGES,
     is_worse,
+    mann_whitney_p,
     p_in_blocks,
-    p_of_excess,
 )
-from llmbench.analysis.metrics import summarise
+from llmbench.analysis.metrics import summarize
 from llmbench.runs import store
 
 Floats = NDArray[np.float64]
@@ -48,7 +48,7 @@ def ours(size: int, baseline: Floats, candidate: Floats) -> float:
 TESTS: dict[str, Test] = {
     "aligned ranks, blocks of 4 (ours)": partial(ours, BLOCK),
     "aligned ranks, blocks of 2": partial(ours, 2),
-    "ranks of all": p_of_excess,
+    "ranks of all": mann_whitney_p,
     "signed ranks of pairs": lambda a, b: float(
         stats.wilcoxon(b - a, alternative="greater").pvalue
     ),
@@ -97,7 +97,7 @@ def measured(
         if not run.failure
     ]
     runs.sort(key=lambda run: run.began_at)
-    values = np.log([summarise(run)[metric].value or math.nan for run in runs])
+    values = np.log([summarize(run)[metric].value or math.nan for run in runs])
     count = 2 * STAGES * PAIRS
     stretches = [values[i : i + count] for i in range(len(values) - count + 1)]
     yield f"{metric}, {len(values)} processes", tolerance, stretches

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmbench import models
-from llmbench.backends.base import Demand
+from llmbench.backends.base import LoadShape
 from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.backends.torch.eager import Eager
 from llmbench.collectors.sampler import watch
@@ -85,7 +85,7 @@ class Timed:
 
 def real_runner(source: str, slots: int) -> TorchRunner:
     model = models.load_model(ModelOptions(source=source)).module
-    demand = Demand((PROMPT,), MAX_LENGTH)
+    demand = LoadShape((PROMPT,), MAX_LENGTH)
     buckets = Eager(Eager.Options()).buckets(demand, slots, MAX_LENGTH)
     return TorchRunner(model, KvCache.allocate(model, slots, MAX_LENGTH), Greedy(), buckets)
 

@@ -9,7 +9,7 @@
 2. Accuracy: Poisson, gamma and constant arrivals at 50, 200 and 500 requests a second, of 16
    tokens 5 ms apart. Errors of TTFT and ITL against the server's own log, arrivals against the
    schedule; and whether what the server saw is still that process: Kolmogorov-Smirnov's distance of
-   the gaps, the dispersion of counts, the correlation of neighbouring gaps.
+   the gaps, the dispersion of counts, the correlation of neighboring gaps.
 
 The server runs on one core and the client on another. ``watched`` is llmbench with the process of
 its collectors beside it, on the client's core: what they do to its punctuality. aiohttp is a client
@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.collectors.sampler import watch
 from llmbench.loads.clock import MonotonicClock
@@ -98,7 +98,7 @@ def pool(count: int, tokens: int) -> list[Request]:
 
 def by_llmbench(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[int, Seen], float]:
     context = OpenContext(
-        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((1,), 9)
+        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((1,), 9)
     )
     with Endpoint(Endpoint.Options(url=url)).open(context) as opened:
         clock = opened.new_clock()

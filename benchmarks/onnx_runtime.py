@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from against_generate import MAX_LENGTH, Served, reference, requests, show
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.onnx import Onnx, builder
 from llmbench.backends.torch.compiled import Compiled
@@ -84,7 +84,7 @@ def timed(step: Any) -> float:
 
 def stepped(kind: str, source: str, depth: int) -> list[float]:
     """Time the steps of one sequence whose cache is about so deep."""
-    demand = Demand((8,), depth)
+    demand = LoadShape((8,), depth)
     context = OpenContext(
         ModelOptions(source=source), EngineOptions(slots=1), SamplingOptions(), demand
     )

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.analysis.compare.verdicts import STAGES, change_of, in_blocks, is_suspect, look_again
-from llmbench.analysis.metrics import summarise
+from llmbench.analysis.compare.verdicts import STAGES, change_of, confirm, in_blocks, is_suspect
+from llmbench.analysis.metrics import summarize
 from llmbench.campaign import gate
 from llmbench.campaign.campaign import Installation
 from llmbench.campaign.gate import Live
@@ -48,7 +48,7 @@ def measured(given: argparse.Namespace) -> dict[float, Live]:
 def values(side: Live, metric: str, rounds: int) -> Floats:
     """Give a metric of each process, in the order of rounds."""
     runs = sorted((r for r in side.run_set.runs if not r.failure), key=lambda run: run.repeat)
-    return np.array([summarise(run)[metric].value for run in runs if run.repeat <= rounds])
+    return np.array([summarize(run)[metric].value for run in runs if run.repeat <= rounds])
 
 
 def is_called(baseline: list[float], candidate: list[float], tolerance: float) -> bool:
@@ -57,7 +57,7 @@ def is_called(baseline: list[float], candidate: list[float], tolerance: float) -
         return False
     for stage in range(1, STAGES + 1):
         seen = slice(SCREEN, SCREEN + stage * CONFIRM)
-        found, _ = look_again(in_blocks(baseline[seen], candidate[seen]), "lower", tolerance)
+        found, _ = confirm(in_blocks(baseline[seen], candidate[seen]), "lower", tolerance)
         if found != "open":
             return found == "confirmed"
     return False

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
-from llmbench.analysis.metrics import Observed
+from llmbench.analysis.metrics import RecordArrays
 from llmbench.analysis.roofline.efficiency import figures
 from llmbench.analysis.roofline.operations import ModelFacts, Roof
 from llmbench.backends.gc_freeze import frozen_garbage
@@ -51,7 +51,7 @@ class Copying:
     def _copy(self) -> None:
         self.target.copy_(self.source)
 
-    def bytes_per_second(self, observed: Observed) -> float:
+    def bytes_per_second(self, observed: RecordArrays) -> float:
         """What the copies inside the steady window moved in the time that they took themselves."""
         begin, end = observed.window or (0.0, np.inf)
         times = np.array(observed.good["token_times"][0].as_py()[1:])  # a copy for each
@@ -82,14 +82,14 @@ def share_of(runner: Copying, measured: Roof, seconds: float) -> dict[str, float
     dispatch = Dispatch(requests, Scheduled(np.array([0.0, seconds])), Stop(requests=2))
     with frozen_garbage(), torch.inference_mode():
         records = records_table(Engine(runner, MonotonicClock(), slots=2).serve(dispatch))
-    observed = Observed(records)
+    observed = RecordArrays(records)
     own = replace(measured, bytes_per_second=runner.bytes_per_second(observed))
     mbu, made = _mbu(runner, own, observed)
     before, _ = _mbu(runner, measured, observed)
     return {"mbu": mbu, "mbu_of_the_roof_before": before, "steps": made}
 
 
-def _mbu(runner: Copying, measured: Roof, observed: Observed) -> tuple[float | None, int]:
+def _mbu(runner: Copying, measured: Roof, observed: RecordArrays) -> tuple[float | None, int]:
     account = {"model": asdict(runner.facts), "roof": asdict(measured)}
     value, n, _ = figures(account, observed.all, observed.window)["mbu"]
     return value, n

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmbench.analysis.metrics import summarise
+from llmbench.analysis.metrics import summarize
 from llmbench.runs import imports
 from llmbench.runs.imports.measured import Measured
 from llmbench.runs.run import Run, records_table
@@ -52,4 +52,4 @@ def value(measured: Measured, metric: str) -> float | None:
     """Compute a metric of what was measured, as it is for any run."""
     records = records_table(list(measured.records))
     run = Run("case", "case", "tool", 1, {}, {}, measured.began_at, records)
-    return summarise(run)[metric].value
+    return summarize(run)[metric].value

@@ -15,7 +15,7 @@ import pytest
 from documents import PAGES, ROOT, blocks, commands, name_of
 from generate_reference import subparsers
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.cli import build_parser, main
 from llmbench.errors import ScenarioError
 from llmbench.loads.closed import Closed
@@ -177,7 +177,7 @@ def test_the_backend_in_the_docs_works() -> None:
     exec(blocks(ROOT / "docs" / "backends.md", "python")[0], namespace)  # noqa: S102 (our own docs)
     echo = namespace["Echo"](namespace["Echo"].Options())
     context = OpenContext(
-        ModelOptions(source="random:tiny"), EngineOptions(), SamplingOptions(), Demand((3,), 8),
+        ModelOptions(source="random:tiny"), EngineOptions(), SamplingOptions(), LoadShape((3,), 8),
     )  # fmt: skip
     stop = Stop(requests=3)
     arrivals = Closed(Closed.Options()).arrivals(stop, stream(0, "arrivals"))

@@ -98,7 +98,7 @@ def test_functions_and_fields_fail_with_the_error_they_were_given(standin: MakeS
     assert field(handle, 185).nvmlReturn == pynvml.NVML_SUCCESS
 
 
-def test_a_lost_card_answers_nothing_and_its_neighbour_all(standin: MakeStandin) -> None:
+def test_a_lost_card_answers_nothing_and_its_neighbor_all(standin: MakeStandin) -> None:
     cards = [StandinGpu(lost_from=1.0), StandinGpu(uuid="GPU-b")]
     driver, lost, other = standin(cards), card(0), card(1)
     assert pynvml.nvmlDeviceGetPowerUsage(lost) == 60_000
@@ -186,7 +186,7 @@ PIECES = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 700)), min_size=1).ma
 
 
 @given(PIECES, *(st.floats(0, 12) for _ in range(3)))
-def test_the_truth_adds_up_over_neighbouring_windows(
+def test_the_truth_adds_up_over_neighboring_windows(
     pieces: list[tuple[float, float]], a: float, b: float, c: float
 ) -> None:
     gpu = StandinGpu(pieces)

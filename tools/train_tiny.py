@@ -160,7 +160,7 @@ def train_tokenizer(texts: list[str], folder: Path) -> PreTrainedTokenizerFast:
 
 
 def token_ids(tokenizer: Any, texts: list[str]) -> np.ndarray:
-    """Tokenise passages one after the other, each begun by ``<|bos|>`` and ended by ``<|eos|>``."""
+    """Tokenize passages one after the other, each begun by ``<|bos|>`` and ended by ``<|eos|>``."""
     end = CONFIG.eos_token_id
     return np.concatenate([np.array([*tokenizer.encode(text), end]) for text in texts])
 
@@ -178,7 +178,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 class Training:
-    """A model and its optimiser, which can be saved and taken up again without pickles."""
+    """A model and its optimizer, which can be saved and taken up again without pickles."""
 
     def __init__(self, seed: int, checkpoint: Path) -> None:
         torch.manual_seed(seed)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from llmbench import models, plugins
-from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.engine.sequence import Sequence
 from llmbench.errors import InputError, MeasurementError
@@ -104,7 +104,7 @@ def _check(context: OpenContext) -> None:
         raise InputError("generate-batch's steps cannot be slowed; unset LLMBENCH_SLOWDOWN")
 
 
-def _check_length(demand: Demand, context_length: int) -> None:
+def _check_length(demand: LoadShape, context_length: int) -> None:
     if demand.longest_sequence > context_length:
         raise InputError(
             f"workload: the longest request has {demand.longest_sequence} tokens and the model's "
@@ -140,7 +140,7 @@ class Server:
         """The model, for maps of attention."""
         return self.model
 
-    def scorer(self, demand: Demand) -> None:
+    def scorer(self, demand: LoadShape) -> None:
         """Show no logits: the thread keeps them."""
 
     def calibrate(self, dispatch: Dispatch) -> None:
@@ -215,10 +215,10 @@ class Server:
         dispatch.finish(sequence.request.id, times[-1], outcome)
         return sequence.record(keep_outputs=self.context.keep_outputs)
 
-    def account(self) -> Account:
+    def account(self) -> BackendReport:
         """Say what was requested, what was effective and what it cost."""
         requested, effective = self._settings()
-        return Account(
+        return BackendReport(
             requested=requested,
             effective=effective,
             cold_start={**self.cold_start, "compile": None},

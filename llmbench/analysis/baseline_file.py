@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench.analysis.compare.differences import HARDWARE, SOFTWARE, meters_of
-from llmbench.analysis.metrics import summarise
+from llmbench.analysis.metrics import summarize
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.files import atomic_write
@@ -36,7 +36,7 @@ def summary(run_set: RunSet) -> dict[str, Any]:
 def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
     """Boil the runs of a case down; what surrounded them is that of the first."""
     first = runs[0]
-    summaries = [summarise(run) for run in runs]
+    summaries = [summarize(run) for run in runs]
     known = [name for name in summaries[0] if all(s[name].value is not None for s in summaries)]
     return {
         "case": case,

@@ -11,13 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from llmbench.analysis.metrics import Observed, Value, summarise
+from llmbench.analysis.metrics import RecordArrays, Value, summarize
 from llmbench.analysis.stats import percentile
 from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 from llmbench.units import format_duration
 
-__all__ = ["Health", "Verdict", "by_case", "judge", "worst"]
+__all__ = ["Validity", "Verdict", "by_case", "judge", "worst"]
 
 Verdict = Literal["valid", "unknown", "degraded", "invalid"]
 VERDICTS: tuple[Verdict, ...] = ("valid", "unknown", "degraded", "invalid")
@@ -30,7 +30,7 @@ CORE_SHARE = (0.7, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Validity:
     """A verdict on the client of a run, and what speaks against it.
 
     ``unknown``: nothing is known that speaks against it, and too little is known to trust it.
@@ -40,25 +40,25 @@ class Health:
     reasons: tuple[str, ...] = ()
 
 
-def judge(run: Run, summary: dict[str, Value], observed: Observed | None = None) -> Health:
-    """Judge a measured run from its account and its metrics (metrics.summarise).
+def judge(run: Run, summary: dict[str, Value], observed: RecordArrays | None = None) -> Validity:
+    """Judge a measured run from its account and its metrics (metrics.summarize).
 
     ``observed`` are its records as arrays, where they have been made already.
     """
-    symptoms = _symptoms(run, summary, observed or Observed(run.records))
+    symptoms = _symptoms(run, summary, observed or RecordArrays(run.records))
     found = [symptom for symptom in symptoms if symptom[0] != "valid"]
-    return Health(_worst(v for v, _ in found), tuple(reason for _, reason in found))
+    return Validity(_worst(v for v, _ in found), tuple(reason for _, reason in found))
 
 
-def worst(healths: list[Health]) -> Health:
+def worst(judged: list[Validity]) -> Validity:
     """Give the worst of the processes of a case; the first of them where several are as bad."""
-    return max(healths, key=lambda health: VERDICTS.index(health.verdict), default=Health("valid"))
+    return max(judged, key=lambda one: VERDICTS.index(one.verdict), default=Validity("valid"))
 
 
-def by_case(run_set: RunSet) -> dict[str, Health]:
+def by_case(run_set: RunSet) -> dict[str, Validity]:
     """Judge every measured case of a run set."""
     return {
-        case: worst([judge(run, summarise(run)) for run in runs])
+        case: worst([judge(run, summarize(run)) for run in runs])
         for case, runs in run_set.by_case().items()
         if runs
     }
@@ -69,7 +69,7 @@ def _worst(verdicts: Iterator[Verdict]) -> Verdict:
 
 
 def _symptoms(
-    run: Run, summary: dict[str, Value], observed: Observed
+    run: Run, summary: dict[str, Value], observed: RecordArrays
 ) -> Iterator[tuple[Verdict, str]]:
     client = run.account.get("client") or {}
     if tool := client.get("tool"):
@@ -83,7 +83,7 @@ def _symptoms(
         yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its core"
 
 
-def _idle_lag(observed: Observed) -> float | None:
+def _idle_lag(observed: RecordArrays) -> float | None:
     """Give the p99 of what a local engine was late by, when no step kept it from taking requests.
 
     None where no request tells, as of a run that is kept as a summary.

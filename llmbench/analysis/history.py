@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from llmbench.analysis import baseline_file
 from llmbench.analysis.compare.comparison import TOLERANCES, metric_name, values_of
 from llmbench.analysis.compare.differences import differences
-from llmbench.analysis.metrics import summarise
+from llmbench.analysis.metrics import summarize
 from llmbench.errors import InputError
 from llmbench.runs.files import atomic_write
 from llmbench.runs.run import Run
@@ -196,7 +196,7 @@ def _comparable(night: Night, last: Night) -> bool:
 
 
 def _values(night: Night, key: str) -> list[float]:
-    values, _ = values_of(metric_name(key), [summarise(run) for run in night.runs])
+    values, _ = values_of(metric_name(key), [summarize(run) for run in night.runs])
     return values
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from llmbench.analysis.harness_validity import judge
-from llmbench.analysis.metrics import Observed, only, summarise
+from llmbench.analysis.metrics import RecordArrays, only, summarize
 from llmbench.analysis.stats import percentile_interval
 from llmbench.runs.run import Run
 from llmbench.scenario.schema import Objective
@@ -46,7 +46,7 @@ def probe(at: float, runs: list[Run]) -> Probe:
     missed when the lower end is not, and open in between. Failed requests count as infinitely
     slow. A client that did not keep up leaves everything open.
     """
-    health = [judge(run, summarise(run)) for run in runs]
+    health = [judge(run, summarize(run)) for run in runs]
     if any(each.verdict == "invalid" for each in health):
         reasons = {reason for each in health for reason in each.reasons}
         return Probe(at, "open", tuple(f"{AT_LIMIT}: {reason}" for reason in sorted(reasons)))
@@ -60,7 +60,9 @@ def _judged(runs: list[Run], key: str, bound: Any) -> tuple[Verdict, str]:
     objective = Objective.of(key)
     if objective.request_class:
         runs = [only(run, "request_class", objective.request_class) for run in runs]
-    sample = np.concatenate([_sample(Observed(run.records), objective.quantity) for run in runs])
+    sample = np.concatenate(
+        [_sample(RecordArrays(run.records), objective.quantity) for run in runs]
+    )
     limit = parse_seconds(bound)
     low, high = percentile_interval(sample, objective.percent)
     seen = f"{objective} is {_between(low, high)}, {format_duration(limit)} is asked"
@@ -69,7 +71,7 @@ def _judged(runs: list[Run], key: str, bound: Any) -> tuple[Verdict, str]:
     return ("missed" if low > limit else "open"), f"{seen} ({len(sample)} samples)"
 
 
-def _sample(observed: Observed, quantity: str) -> np.ndarray:
+def _sample(observed: RecordArrays, quantity: str) -> np.ndarray:
     good = getattr(observed, quantity)
     failed = observed.measured.num_rows - observed.good.num_rows
     return np.append(good[~np.isnan(good)], np.full(failed, np.inf))

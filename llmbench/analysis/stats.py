@@ -16,10 +16,10 @@ __all__ = [
     "ecdf",
     "effective_size",
     "estimate",
+    "min_samples_for_percentile",
     "percentile",
-    "percentile_at_most",
-    "percentile_floor",
     "percentile_interval",
+    "percentile_upper_bound",
 ]
 
 MIN_PROCESSES = 3
@@ -37,7 +37,7 @@ def percentile(values: ArrayLike, percent: float) -> float:
     return float(np.percentile(values, percent))
 
 
-def percentile_floor(percent: float, confidence: float = 0.99) -> int:
+def min_samples_for_percentile(percent: float, confidence: float = 0.99) -> int:
     """Tell how many samples a percentile needs to be known with a confidence.
 
     The smallest n for which seeing one value or none beyond the percentile has a chance of at
@@ -51,12 +51,12 @@ def percentile_floor(percent: float, confidence: float = 0.99) -> int:
     return n
 
 
-def percentile_at_most(values: ArrayLike, percent: float, confidence: float = 0.99) -> float:
+def percentile_upper_bound(values: ArrayLike, percent: float, confidence: float = 0.99) -> float:
     """Give what a percentile of independent values is at most, with a confidence.
 
     The value above which t of n lie, for the greatest t with P(Binomial(n, 1 - p) <= t) <= 1 - c:
     MLPerf's early-stopping estimate. Infinity where there are too few values for any (see
-    percentile_floor).
+    min_samples_for_percentile).
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     allowed = _most_beyond(len(ordered), 1 - percent / 100, 1 - confidence)

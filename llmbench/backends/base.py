@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer
     from llmbench.models.loading import TorchModel
 
-__all__ = ["Account", "Backend", "Demand", "OpenContext", "Server"]
+__all__ = ["Backend", "BackendReport", "LoadShape", "OpenContext", "Server"]
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class LoadShape:
     """What the load will ask, known before it starts, so that caches and warm-up fit it.
 
     Lengths are in tokens; ``prompt_lengths`` are the distinct ones, ascending.
@@ -45,7 +45,7 @@ class OpenContext:
     model: ModelOptions
     engine: EngineOptions
     sampling: SamplingOptions
-    demand: Demand
+    demand: LoadShape
     seed: int = 0
     stop_at_eos: bool = False
     keep_outputs: bool = False
@@ -55,7 +55,7 @@ class OpenContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class BackendReport:
     """What a backend says of itself when the load is over.
 
     ``requested`` and ``effective`` have the same keys; a difference becomes a caveat.
@@ -101,7 +101,7 @@ class Server(Protocol):
         ``on_progress`` is called with the number of finished requests now and then.
         """
 
-    def account(self) -> Account:
+    def account(self) -> BackendReport:
         """Say what was requested, what was effective and what it cost."""
 
     @property
@@ -112,7 +112,7 @@ class Server(Protocol):
     def torch_model(self) -> TorchModel | None:
         """The model as a torch module, or None where another runtime has it."""
 
-    def scorer(self, demand: Demand) -> Scorer | None:
+    def scorer(self, demand: LoadShape) -> Scorer | None:
         """Give what shows the model's logits, or None where the backend shows none."""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.engine.engine import Engine
 from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.loads.dispatch import Dispatch
@@ -130,9 +130,9 @@ class _FakeServer:
         )
         return engine.serve(dispatch)
 
-    def account(self) -> Account:
+    def account(self) -> BackendReport:
         settings = {"clock": self.options.clock}
-        return Account(
+        return BackendReport(
             requested=settings, effective=settings, cold_start={"load": self.options.load}
         )
 
@@ -145,5 +145,5 @@ class _FakeServer:
     def torch_model(self) -> None:
         return None
 
-    def scorer(self, demand: Demand) -> None:
+    def scorer(self, demand: LoadShape) -> None:
         """Show no logits: it has no model."""

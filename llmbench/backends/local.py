@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from llmbench.analysis.roofline.operations import ModelFacts, Roof
-from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.backends.memory import Allocator, Asked, Gauge, Peaks, Unread, told_when_out
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import Engine, ModelRunner
 from llmbench.engine.injected_delay import Slowed
-from llmbench.engine.warmup import Rehearsed, Warmup, decodes, prefills, rehearsals, warm_up
+from llmbench.engine.warmup import Rehearsed, Warmup, decodes, prefills, warm_up, warmup_steps
 from llmbench.environment.probing import Reader
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
@@ -72,11 +72,11 @@ class LocalBackend(ABC, Generic[Model]):
         """Make what runs the steps."""
 
     @abstractmethod
-    def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
+    def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
         """Say which sizes steps are rounded up to."""
 
     @abstractmethod
-    def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:
+    def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:
         """Say which of them are run in the warm-up."""
 
     def imports(self) -> None:
@@ -131,7 +131,7 @@ class LocalBackend(ABC, Generic[Model]):
                 asked.done = "serving the load"
                 yield server
 
-    def scorer(self, context: OpenContext, model: Model, demand: Demand) -> Scorer:
+    def scorer(self, context: OpenContext, model: Model, demand: LoadShape) -> Scorer:
         """Wrap a model's steps so that they show logits, in batches of as many rows as slots."""
         from llmbench.engine.scoring import Forced, Scorer  # noqa: PLC0415 (imports torch)
 
@@ -175,8 +175,8 @@ class LocalBackend(ABC, Generic[Model]):
         runner = self.runner(model, buckets, sampler, slots=slots, max_length=max_length)
         prepared = time.monotonic() - began
         context.on_stage("warming up")
-        shapes = self.rehearsed(buckets, demand)
-        warmup = warm_up(rehearsals(runner, shapes), graphs_compiled)
+        shapes = self.warmup_shapes(buckets, demand)
+        warmup = warm_up(warmup_steps(runner, shapes), graphs_compiled)
         _take_peaks(peaks, runner, shapes)
         sampler.restart()
         cold_start["first_token"] = prepared + warmup.first_token_seconds
@@ -234,12 +234,12 @@ def _take_peaks(peaks: Peaks, runner: Rehearsed, shapes: Buckets) -> None:
                 step()
 
 
-def cache_length(demand: Demand, model: LoadedModel) -> int:
+def cache_length(demand: LoadShape, model: LoadedModel) -> int:
     """Give the tokens of a slot: the longest sequence rounded up, within the model's context."""
     return min(round_up(demand.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
-def _check_context(demand: Demand, context_length: int) -> None:
+def _check_context(demand: LoadShape, context_length: int) -> None:
     if demand.longest_sequence > context_length:
         raise InputError(
             f"workload: the longest request has {demand.longest_sequence} tokens (prompt and "
@@ -297,7 +297,7 @@ class LocalServer:
     bounds: Bounds
     peaks: Peaks
     settings: dict[str, Any]
-    scorer: Callable[[Demand], Scorer]
+    scorer: Callable[[LoadShape], Scorer]
     traced: Callable[[Path], AbstractContextManager[LocalRunner]]
     counters: dict[str, int] = field(default_factory=dict)
 
@@ -348,7 +348,7 @@ class LocalServer:
 
         return self.model if isinstance(self.model, TorchModel) else None
 
-    def account(self) -> Account:
+    def account(self) -> BackendReport:
         """Say what was requested, what was effective and what it cost."""
         compiles = self._compile_seconds()
         held = {"weights": self.model.weight_bytes, "kv_cache": self.runner.cache_nbytes}
@@ -356,7 +356,7 @@ class LocalServer:
         reasons = {**self.bounds.reasons, **self.peaks.reader.reasons}
         if compiles is None:
             reasons["compile"] = "this backend compiles, exports and compresses nothing"
-        return Account(
+        return BackendReport(
             requested=self._requested(),
             effective=self._effective(),
             cold_start={**self.cold_start, "compile": compiles},

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from llmbench.analysis.compare.comparison import Comparison, metric_name, values_of
 from llmbench.analysis.compare.differences import hardware_of
 from llmbench.analysis.compare.power import called, wilson
-from llmbench.analysis.compare.verdicts import spread_of, worse_by
-from llmbench.analysis.metrics import METRICS, summarise
+from llmbench.analysis.compare.verdicts import oriented_logs, robust_std
+from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.campaign import gate
 from llmbench.campaign.campaign import Installation, Observer
 from llmbench.errors import InputError
@@ -145,12 +145,12 @@ def _of_case(
         noise = np.concatenate([_residuals(found, case.name, key) for found in everything])
         if not len(noise):
             continue
-        floor = FLOOR * spread_of(noise)
+        floor = FLOOR * robust_std(noise)
         yield (
             key,
             MetricNoise(
                 len(noise),
-                spread_of(noise),
+                robust_std(noise),
                 tolerance,
                 floor,
                 {delay: _rate(several, case.name, key) for delay, several in of_delay.items()},
@@ -163,11 +163,11 @@ def _residuals(found: Comparison, case: str, key: str) -> NDArray[np.float64]:
     """Give by how much each baseline process was worse than the middle one of its night."""
     runs: list[Run] = found.baseline.by_case().get(case, [])
     name = metric_name(key)
-    values, _ = values_of(name, [summarise(run) for run in runs]) if runs else ([], "")
+    values, _ = values_of(name, [summarize(run) for run in runs]) if runs else ([], "")
     if not values:
         return np.empty(0)
     better = METRICS[name].better
-    worse, _ = worse_by(values, values, "higher" if better == "higher" else "lower")
+    worse, _ = oriented_logs(values, values, "higher" if better == "higher" else "lower")
     return worse - np.median(worse)
 
 
@@ -187,7 +187,7 @@ def _detectable(
 
     def found(effect: float, confirm: int) -> float:
         return called(
-            draw, effect, tolerance, RESAMPLED_NIGHTS, screen=options.screen, confirm=confirm
+            draw, effect, tolerance, RESAMPLED_NIGHTS, screen=options.screen, pairs=confirm
         )
 
     least: dict[int, float | None] = {}

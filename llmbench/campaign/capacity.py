@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from llmbench.analysis.slo_attainment import Probe, probe
-from llmbench.analysis.stats import percentile_floor
+from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.campaign import campaign
 from llmbench.campaign.campaign import Observer
 from llmbench.errors import InputError, MeasurementError
@@ -150,7 +150,7 @@ def only_case(source: Source) -> Case:
     if not case.scenario.slo:
         raise InputError("peak: the scenario sets no `slo`; say what has to be met, e.g. ttft_p99")
     percent = max(Objective.of(key).percent for key in case.scenario.slo)
-    floor, requests = percentile_floor(percent), case.scenario.requests
+    floor, requests = min_samples_for_percentile(percent), case.scenario.requests
     if requests is not None and requests < floor:
         raise InputError(
             f"peak: {requests} requests cannot tell a p{percent:g}; set `requests` to "

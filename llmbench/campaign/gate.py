@@ -27,13 +27,13 @@ from llmbench.analysis.compare.verdicts import (
     Better,
     Block,
     Verdict,
-    discoveries,
+    benjamini_hochberg,
+    confirm,
     is_suspect,
     is_worse,
-    look_again,
 )
 from llmbench.analysis.energy import Unusable
-from llmbench.analysis.metrics import METRICS, Value, summarise
+from llmbench.analysis.metrics import METRICS, Value, summarize
 from llmbench.campaign import campaign
 from llmbench.campaign.campaign import Installation, Observer
 from llmbench.errors import InputError
@@ -189,7 +189,7 @@ class _Trial:
             ours, theirs, _ = self._values(key, after=screened)
             if not ours or not theirs:
                 continue
-            found, p = look_again(self._blocks(key, screened), better, tolerance)
+            found, p = confirm(self._blocks(key, screened), better, tolerance)
             moved = _null_moved(ours, better, tolerance)
             self.tested[key] = found == "confirmed", p, moved
             if found != "open":
@@ -278,7 +278,7 @@ class _Trial:
 
 
 def _summaries(runs: Sequence[Run]) -> list[dict[str, Value]]:
-    return [summarise(run) for run in runs]
+    return [summarize(run) for run in runs]
 
 
 def _better(key: str) -> Better:
@@ -296,7 +296,7 @@ def _null_moved(baseline: Sequence[float], better: Better, tolerance: float) -> 
 def _discovered(cases: Sequence[CaseComparison]) -> Iterator[CaseComparison]:
     """Keep the regressions that survive a false discovery rate among all that were confirmed."""
     called = [v for case in cases for v in case.verdicts.values() if v.outcome == "regression"]
-    accepted = iter(discoveries([v.p for v in called if v.p is not None]))
+    accepted = iter(benjamini_hochberg([v.p for v in called if v.p is not None]))
     for case in cases:
         yield replace(
             case,

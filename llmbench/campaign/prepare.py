@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llmbench import models, plugins
-from llmbench.backends.base import Demand
+from llmbench.backends.base import LoadShape
 from llmbench.loads.dispatch import Dispatch, Limit
 from llmbench.loads.stopping import Stop, stop_rule
 from llmbench.runs.request import Request
@@ -39,7 +39,7 @@ class Prepared:
 
     dispatch: Dispatch
     sample: Dispatch
-    demand: Demand
+    demand: LoadShape
     requests: list[Request]
     schedule: pa.Table
     digest: str
@@ -74,7 +74,7 @@ def prepare(case: Case, logs: Path) -> Prepared:
     return Prepared(
         dispatch,
         Dispatch(
-            _Endless([replace(r, turns=()) for r in pool]), arrivals.stripe(0, 1), little, limit
+            _Endless([replace(r, turns=()) for r in pool]), arrivals.shard(0, 1), little, limit
         ),
         _demand(pool),
         pool,
@@ -116,9 +116,9 @@ class _Endless:
                 session += bool(request.turns)
 
 
-def _demand(pool: Sequence[Request]) -> Demand:
+def _demand(pool: Sequence[Request]) -> LoadShape:
     lengths = [each for request in pool for each in request.lengths()]
-    return Demand(
+    return LoadShape(
         prompt_lengths=tuple(sorted({prompt for prompt, _ in lengths})),
         longest_sequence=max(prompt + answer for prompt, answer in lengths),
     )

@@ -15,12 +15,12 @@ __all__ = ["add_parser", "run"]
 
 EXAMPLES = """\
 examples:
-  llmbench conformance                                   llmbench's own client, every behaviour
+  llmbench conformance                                   llmbench's own client, every behavior
   llmbench conformance --serve --port 8900               an adversarial server, for any client
   llmbench conformance --url http://localhost:8000/v1    what a server does that clients rely on
   llmbench conformance --json | jq '.[] | select(.passed | not)'
 
-The adversarial server answers POST /v1/chat/completions; `model` names the behaviour, and
+The adversarial server answers POST /v1/chat/completions; `model` names the behavior, and
 GET /v1/models lists them. Exit codes: 0 all as expected, 1 something is not, 2 bad input.
 """
 
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--serve", action="store_true", help="serve the behaviours until Ctrl-C")
+    what.add_argument("--serve", action="store_true", help="serve the behaviors until Ctrl-C")
     what.add_argument("--url", help="check this server instead")
     parser.add_argument("--port", type=int, default=0, help="to serve on; any free one if unset")
     parser.add_argument("--model", help="as the server calls it; its first if unset")

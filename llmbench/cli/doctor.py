@@ -100,7 +100,7 @@ def advise(found: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
     """Say what an environment lacks and what in it would disturb; nothing where all is well."""
     yield from _missing(found)
     yield from _clocks(found["cpu"])
-    yield from _neighbours(found, busy_percent)
+    yield from _neighbors(found, busy_percent)
     yield from _limits(found)
     for index, gpu in enumerate(found["gpus"] or []):
         yield from _gpu(index, gpu)
@@ -153,7 +153,7 @@ def _clocks(cpu: Mapping[str, Any]) -> Iterator[Advice]:
         )
 
 
-def _neighbours(found: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
+def _neighbors(found: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
     if busy_percent > BUSY_PERCENT:
         yield Advice(
             "disturbs",
@@ -208,7 +208,7 @@ def _gpu(index: int, gpu: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "disturbs",
             f"gpu{index}-vgpu",
-            f"GPU {index} is a share of a card (vGPU), so its power and its neighbours are hidden.",
+            f"GPU {index} is a share of a card (vGPU), so its power and its neighbors are hidden.",
             "Compare only runs on the same kind of share, or take a whole card.",
         )
 

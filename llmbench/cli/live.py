@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from llmbench.analysis.stats import percentile, percentile_floor
+from llmbench.analysis.stats import min_samples_for_percentile, percentile
 from llmbench.loads.progress import NOTHING_YET, Progress
 from llmbench.units import format_duration
 
@@ -42,7 +42,7 @@ class Reservoir:
             return "—"
         told = (
             f"p{percent} {format_duration(percentile(values, percent))}"
-            f"{' †' * (len(values) < percentile_floor(percent))}"
+            f"{' †' * (len(values) < min_samples_for_percentile(percent))}"
             for percent in PERCENTS
         )
         return ", ".join(told)

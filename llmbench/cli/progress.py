@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self, TextIO
 
-from llmbench.analysis.metrics import METRICS, summarise
+from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.loads.progress import Progress
 from llmbench.report.cells import show
 from llmbench.runs.run import Run
@@ -84,7 +84,7 @@ def ending(run: Run, seconds: float) -> str:
 
 
 def _figures(run: Run) -> Iterator[str]:
-    found = summarise(run)
+    found = summarize(run)
     for metric in TOLD:
         if (value := found[metric].value) is not None:
             yield f"{METRICS[metric].label} {show(value, METRICS[metric].unit)}"

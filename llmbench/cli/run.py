@@ -148,10 +148,10 @@ def _exit_code(run_set: RunSet, required: list[str]) -> int:
 
 def _without_energy(run_set: RunSet) -> list[str]:
     """Name the runs whose joules are not known, with the reasons."""
-    from llmbench.analysis.metrics import summarise
+    from llmbench.analysis.metrics import summarize
 
     measured = [run for run in run_set.runs if not run.failure]
-    found = {run.name: summarise(run)["energy_joules_per_output_token"] for run in measured}
+    found = {run.name: summarize(run)["energy_joules_per_output_token"] for run in measured}
     return [
         f"{name}: --require energy: {value.reason}"
         for name, value in found.items()

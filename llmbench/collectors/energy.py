@@ -163,7 +163,7 @@ class EnergyProbe:
         self._counters = [_Counter(meter) for meter in meters]
         self._idle, self._interval, self._now, self._sleep = idle, interval, now, sleep
         for counter, ticks in zip(self._counters, self._watch_idle(), strict=True):
-            counter.characterise(ticks)
+            counter.characterize(ticks)
 
     def _watch_idle(self) -> list[list[tuple[float, float]]]:
         """Give the (moment, joules) at which each counter rose while nothing ran."""
@@ -228,7 +228,7 @@ class _Counter:
         self._last = joules
         return joules - self._first
 
-    def characterise(self, ticks: Sequence[tuple[float, float]]) -> None:
+    def characterize(self, ticks: Sequence[tuple[float, float]]) -> None:
         """Measure the update period and the power of an idle machine."""
         moments = [moment for moment, _ in ticks]
         gaps = [late - early for early, late in pairwise(moments)]

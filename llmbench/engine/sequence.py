@@ -65,7 +65,7 @@ class Sequence:
             max_new_tokens=self.request.max_new_tokens,
             finish=self.finish,
             prompt_id=self.request.prompt_id,
-            tokenise_seconds=self.request.tokenise_seconds,
+            tokenize_seconds=self.request.tokenize_seconds,
             output_ids=tuple(self.output_ids) if keep_outputs else None,
             request_class=self.request.request_class,
             session=self.request.session,

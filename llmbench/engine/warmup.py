@@ -11,7 +11,7 @@ from typing import Protocol
 from llmbench.engine.buckets import Buckets
 from llmbench.engine.engine import ModelRunner
 
-__all__ = ["Rehearsed", "Warmup", "decodes", "prefills", "rehearsals", "warm_up"]
+__all__ = ["Rehearsed", "Warmup", "decodes", "prefills", "warm_up", "warmup_steps"]
 
 Step = Callable[[], object]
 
@@ -27,7 +27,7 @@ class Rehearsed(ModelRunner, Protocol):
         """Make the first rows so long that the next decode step brings them to ``length``."""
 
 
-def rehearsals(runner: Rehearsed, shapes: Buckets) -> dict[str, Step]:
+def warmup_steps(runner: Rehearsed, shapes: Buckets) -> dict[str, Step]:
     """Name a step for each shape to warm up: every prompt, then every batch and length."""
     return {**prefills(runner, shapes), **decodes(runner, shapes)}
 

@@ -14,7 +14,7 @@ MODES = ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")
 
 
 def open_nvml() -> Any:
-    """Give the initialised NVML module. Raises Missing, with the reason, where there is none."""
+    """Give the initialized NVML module. Raises Missing, with the reason, where there is none."""
     import pynvml  # noqa: PLC0415 (looks for the driver, which few machines have)
 
     try:

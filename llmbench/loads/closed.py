@@ -26,7 +26,7 @@ class _Users:
     def after_finish(self, now: float) -> float:
         return now + self._think()
 
-    def stripe(self, index: int, count: int) -> _Users:
+    def shard(self, index: int, count: int) -> _Users:
         """Give a client's share of the users, who think for times of their own."""
         users = len(range(index, self.concurrency, count))
         return _Users(users, self.mean_think_time, self.draws.spawn(count)[index])

@@ -20,7 +20,7 @@ from llmbench.loads.progress import Progress, Sample
 from llmbench.loads.stopping import Precision, Reason, Stop, share
 from llmbench.runs.request import Request
 
-__all__ = ["UNLIMITED", "Arrivals", "Dispatch", "Ending", "Limit", "Outcome"]
+__all__ = ["UNLIMITED", "Arrivals", "Dispatch", "Limit", "LoadSummary", "Outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Limit:
     in_flight: int | None = None
     behind: Literal["wait", "drop"] = "wait"
 
-    def stripe(self, index: int, count: int) -> Limit:
+    def shard(self, index: int, count: int) -> Limit:
         """Give a client's share; each has room for one request at the least."""
         if self.in_flight is None:
             return self
@@ -65,7 +65,7 @@ class Arrivals(Protocol):
     def after_finish(self, now: float) -> float | None:
         """Give the due time that the end of a request brings about, or None."""
 
-    def stripe(self, index: int, count: int) -> Arrivals:
+    def shard(self, index: int, count: int) -> Arrivals:
         """Give every count-th arrival from ``index`` on: what one of several clients sends."""
 
 
@@ -89,7 +89,7 @@ ANSWERED = Outcome()
 
 
 @dataclass(slots=True)
-class Ending:
+class LoadSummary:
     """How a load ended: what stopped it, the requests never sent with their due times.
 
     ``abandoned`` counts the turns of sessions that had broken off.
@@ -99,7 +99,7 @@ class Ending:
     dropped: list[tuple[Request, float]] = field(default_factory=list)
     abandoned: int = 0
 
-    def absorb(self, other: Ending) -> None:
+    def absorb(self, other: LoadSummary) -> None:
         """Add how another part of the same load ended."""
         self.stopped_by += [reason for reason in other.stopped_by if reason not in self.stopped_by]
         self.dropped += other.dropped
@@ -133,20 +133,20 @@ class Dispatch:
         self._ended: Reason | None = None
         self._in_flight: dict[int, tuple[Request, float]] = {}
         self._judged = _Judged(stop)
-        self._ending = Ending()
+        self._ending = LoadSummary()
         self._sample = Sample()
         self.stop = stop
         self.on_more: Callable[[], object] | None = None
         self.taken = 0
         self.completed = 0
 
-    def stripe(self, index: int, count: int) -> Dispatch:
+    def shard(self, index: int, count: int) -> Dispatch:
         """Give the part of a load, not begun yet, that one of several clients sends."""
         return Dispatch(
             _Every(self._all, index, count),
-            self._arrivals.stripe(index, count),
-            self.stop.stripe(index, count),
-            self._limit.stripe(index, count),
+            self._arrivals.shard(index, count),
+            self.stop.shard(index, count),
+            self._limit.shard(index, count),
         )
 
     @property
@@ -170,14 +170,14 @@ class Dispatch:
         return not self._in_flight and not self._has_more
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> LoadSummary:
         """How the load ended, once it is finished."""
         if self._ending.stopped_by:
             return self._ending
         return replace(self._ending, stopped_by=[self._reached or "schedule"])
 
-    def ended(self, ending: Ending) -> None:
-        """Note how the load ended, where its stripes were sent from elsewhere."""
+    def ended(self, ending: LoadSummary) -> None:
+        """Note how the load ended, where its shards were sent from elsewhere."""
         self._ending = ending
 
     def end(self, reason: Reason) -> None:
@@ -277,7 +277,7 @@ class Dispatch:
         )
 
     def hear(self, before: Progress, now: Progress) -> None:
-        """Take in how far a stripe is that is sent from elsewhere, and how far it was before."""
+        """Take in how far a shard is that is sent from elsewhere, and how far it was before."""
         self.completed += now.completed - before.completed
         self._sample.hear(before, now)
 

@@ -216,7 +216,7 @@ class _Driven(Dispatch):
         response = lg.QuerySampleResponse(self._samples[request_id], 0, 0, tokens)
         getattr(lg, event)([response])
 
-    def stripe(self, index: int, count: int) -> Dispatch:  # noqa: ARG002 (there are no stripes)
+    def shard(self, index: int, count: int) -> Dispatch:  # noqa: ARG002 (there are no shards)
         raise InputError("load: mlperf is sent by one client; leave `clients` out")
 
     @property

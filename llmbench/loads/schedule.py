@@ -39,7 +39,7 @@ class Scheduled:
         """Bring about nothing: an open loop ignores how the backend is doing."""
         return
 
-    def stripe(self, index: int, count: int) -> Scheduled:
+    def shard(self, index: int, count: int) -> Scheduled:
         """Give every count-th due time from ``index`` on."""
         return Scheduled(self.offsets[index::count])
 

@@ -9,7 +9,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.analysis.stats import percentile, percentile_floor, percentile_interval
+from llmbench.analysis.stats import min_samples_for_percentile, percentile, percentile_interval
 from llmbench.scenario.schema import Objective, PrecisionOptions, Scenario
 
 __all__ = ["Precision", "Reason", "Stop", "share", "stop_rule"]
@@ -37,7 +37,7 @@ class Precision:
 
     def is_met(self, sample: Sequence[float] | NDArray[np.float64]) -> bool:
         """Judge a sample (seconds, in the order of due times), its autocorrelation counted."""
-        if len(sample) < percentile_floor(self.percent):
+        if len(sample) < min_samples_for_percentile(self.percent):
             return False
         low, high = percentile_interval(sample, self.percent)
         middle = percentile(sample, self.percent)
@@ -116,7 +116,7 @@ class Stop:
             return False
         return failed > self.error_rate * finished
 
-    def stripe(self, index: int, count: int) -> Stop:
+    def shard(self, index: int, count: int) -> Stop:
         """Give the rule of every count-th request from ``index`` on."""
         warmup = share(self.warmup, index, count)
         total = None if self.total is None else share(self.total, index, count)

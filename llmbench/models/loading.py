@@ -15,7 +15,7 @@ from llmbench.errors import InputError
 from llmbench.models import attention as attentions
 from llmbench.models.failures import explained
 from llmbench.models.shapes import SHAPES
-from llmbench.models.source import Origin, locate
+from llmbench.models.source import ModelSource, locate
 from llmbench.runs.caveats import Caveat
 from llmbench.scenario.schema import ModelOptions
 
@@ -132,7 +132,11 @@ def _dtype(requested: str, device: torch.device) -> torch.dtype:
 
 
 def _module(
-    origin: Origin, options: ModelOptions, device: torch.device, dtype: torch.dtype, attention: str
+    origin: ModelSource,
+    options: ModelOptions,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
 ) -> PreTrainedModel:
     if origin.kind == "random":
         return _random(origin.where, options.seed, device, dtype, attention)

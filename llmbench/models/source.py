@@ -14,7 +14,7 @@ from llmbench.scenario.schema import ModelOptions
 __all__ = [
     "BUILTIN",
     "HELD_OUT",
-    "Origin",
+    "ModelSource",
     "bundled",
     "check_source",
     "describe",
@@ -29,31 +29,31 @@ HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # English that builtin:tiny has not 
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ModelSource:
     """The kind of a source and where it leads: a path, a hub id, a shape's or a server's name."""
 
     kind: Literal["folder", "gguf", "hub", "random", "served"]
     where: str
 
 
-def locate(source: str) -> Origin:
+def locate(source: str) -> ModelSource:
     """Read a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
 
     Raises InputError when it names a shape or a file that is not there.
     """
     kind, colon, name = source.partition(":")
     if colon and kind == "builtin":
-        return Origin("folder", str(BUILTIN[_known(name, list(BUILTIN), "built-in model")]))
+        return ModelSource("folder", str(BUILTIN[_known(name, list(BUILTIN), "built-in model")]))
     if colon and kind == "random":
-        return Origin("random", _known(name, list(SHAPES), "random shape"))
+        return ModelSource("random", _known(name, list(SHAPES), "random shape"))
     if colon and kind == "served":
-        return Origin("served", name)
+        return ModelSource("served", name)
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
-        return Origin("gguf", _file(path))
+        return ModelSource("gguf", _file(path))
     if path.is_dir() or source.startswith((".", "/", "~")) or path.is_file():
-        return Origin("folder", _folder(path))
-    return Origin("hub", _hub_id(source))
+        return ModelSource("folder", _folder(path))
+    return ModelSource("hub", _hub_id(source))
 
 
 def _known(name: str, known: list[str], what: str) -> str:

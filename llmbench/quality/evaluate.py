@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmbench import models, plugins
 from llmbench.analysis.metrics import METRICS, quality_values
-from llmbench.backends.base import Demand, OpenContext, Server
+from llmbench.backends.base import LoadShape, OpenContext, Server
 from llmbench.backends.local import LocalBackend
 from llmbench.errors import InputError
 from llmbench.quality.examination import Examination, read_windows
@@ -56,7 +56,7 @@ def _examined(
         return Quality.unavailable("not meaningful on random weights")
     context.on_stage("examining the quality")
     examination = _examination(asked, context.model, prompts)
-    demand = Demand(examination.lengths, examination.longest)
+    demand = LoadShape(examination.lengths, examination.longest)
     candidate = server.scorer(demand)
     if candidate is None:
         return Quality.unavailable("this backend shows no logits")

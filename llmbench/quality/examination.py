@@ -37,7 +37,7 @@ def cut_windows(
 
 
 def read_windows(tokenizer: Tokenizer, text: str, window: int, most: int) -> list[list[int]]:
-    """Tokenise a text and cut it into windows, as ``cut_windows`` does."""
+    """Tokenize a text and cut it into windows, as ``cut_windows`` does."""
     prefix = tokenizer.encode("")
     return cut_windows(prefix, tokenizer.encode(text)[len(prefix) :], window, most)
 

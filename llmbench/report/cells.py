@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llmbench.analysis.metrics import METRICS
-from llmbench.analysis.stats import Estimate, percentile_floor
+from llmbench.analysis.stats import Estimate, min_samples_for_percentile
 from llmbench.report.results import CaseResults
 from llmbench.units import format_bytes, format_duration, format_number, format_scaled
 
@@ -136,5 +136,5 @@ def floor_note(case: CaseResults, metric: str, percent: int) -> str:
 
     Each process has a percentile of its own, so the smallest sample counts.
     """
-    n, floor = case.fewest(metric), percentile_floor(percent)
+    n, floor = case.fewest(metric), min_samples_for_percentile(percent)
     return "" if n >= floor else f"rests on {n:,} samples a process; needs {floor:,}"

@@ -146,7 +146,7 @@ def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go
         line={
             "shape": "hv",
             "width": 2,
-            "color": palette.case_colour(case.index),
+            "color": palette.case_color(case.index),
             "dash": palette.case_dash(case.index),
         },
         hovertemplate=f"{hover}<br>%{{y:.1%}} are as fast or faster",
@@ -190,7 +190,7 @@ def _ecdf_thinned(largest: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """An estimate to be drawn under a name; ``index`` decides its colour."""
+    """An estimate to be drawn under a name; ``index`` decides its color."""
 
     name: str
     index: int
@@ -265,14 +265,14 @@ def _names_with_values(known: Sequence[Bar], unit: str) -> dict[str, Any]:
 
 
 def _bar(bar: Bar) -> go.Bar:
-    colour = palette.case_colour(bar.index)
+    color = palette.case_color(bar.index)
     return go.Bar(
         orientation="h",
         x=[bar.estimate.value],
         y=[safe(bar.name)],
         name=safe(bar.name),
         meta={"case": bar.index},
-        marker={"color": palette.pale(colour), "line": {"color": colour, "width": 1.5}},
+        marker={"color": palette.pale(color), "line": {"color": color, "width": 1.5}},
         error_x=whiskers(bar.estimate),
         hovertemplate="%{y}: %{x:,.4~g}<extra></extra>",
     )
@@ -308,8 +308,8 @@ def _dots(bar: Bar) -> go.Scatter:
 
 def cold_start(results: Results) -> Chart:
     """Draw what each case costs before it answers, and until it is steady, stage upon stage."""
-    colours = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
-    looks = zip(STAGES, colours, PATTERNS, strict=True)
+    colors = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
+    looks = zip(STAGES, colors, PATTERNS, strict=True)
     figure = go.Figure(
         [_stage(results, f"cold_start_{stage}_seconds", *look) for stage, *look in looks],
         layout(
@@ -332,7 +332,7 @@ def cold_start(results: Results) -> Chart:
     return Chart("cold-start", title, figure, says, empty=empty, data=(data,))
 
 
-def _stage(results: Results, metric: str, colour: str, pattern: str) -> go.Bar:
+def _stage(results: Results, metric: str, color: str, pattern: str) -> go.Bar:
     label = METRICS[metric].label
     return go.Bar(
         orientation="h",
@@ -340,6 +340,6 @@ def _stage(results: Results, metric: str, colour: str, pattern: str) -> go.Bar:
         x=[case.estimates[metric].value for case in results.measured],
         y=[safe(case.name) for case in results.measured],
         meta={"cases": [case.index for case in results.measured]},
-        marker={"color": colour, "pattern": {"shape": pattern, "size": 6}},
+        marker={"color": color, "pattern": {"shape": pattern, "size": 6}},
         hovertemplate=f"%{{y}}: {label} %{{x:.3~g}} s<extra></extra>",
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from llmbench.analysis.harness_validity import by_case
-from llmbench.analysis.metrics import METRICS, across, parts, summarise
+from llmbench.analysis.metrics import METRICS, across, parts, summarize
 from llmbench.runs import store
 from llmbench.runs.run import Run
 
@@ -119,6 +119,6 @@ def _series_frame(run: Run) -> pd.DataFrame:
 def _metrics_frame(run: Run) -> pd.DataFrame:
     rows = [
         {"metric": name, "value": v.value, "unit": METRICS[name].unit, "n": v.n, "reason": v.reason}
-        for name, v in summarise(run).items()
+        for name, v in summarize(run).items()
     ]
     return pd.DataFrame(rows)

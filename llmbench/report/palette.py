@@ -1,7 +1,7 @@
-"""The colours of charts, told apart by colour-blind people too, for light and dark pages.
+"""The colors of charts, told apart by color-blind people too, for light and dark pages.
 
-Figures are made in the light colours; a dark page swaps each for its counterpart. No chart relies
-on colour alone: lines have dashes, bars have patterns and names.
+Figures are made in the light colors; a dark page swaps each for its counterpart. No chart relies
+on color alone: lines have dashes, bars have patterns and names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = [
     "QUEUE",
     "SWAP",
 ]
-__all__ += ["WAITING", "case_colour", "case_dash", "pale"]
+__all__ += ["WAITING", "case_color", "case_dash", "pale"]
 
 INK, MUTED, GRID = "#1c2330", "#5a6475", "#dfe3ea"
 QUEUE, PREFILL, DECODE, WAITING, FAILED = "#a9b2c0", "#d98f1f", "#3d78b4", "#8d7fb0", "#c0392b"
@@ -26,9 +26,9 @@ CASES = ("#2a6cb0", "#c4570c", "#0c8470", "#8549a5", "#bd3560", "#6f6f07", "#1f8
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
-def pale(colour: str) -> str:
-    """Give a colour (``#rrggbb``) with an alpha of about a third."""
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+def pale(color: str) -> str:
+    """Give a color (``#rrggbb``) with an alpha of about a third."""
+    red, green, blue = bytes.fromhex(color.removeprefix("#"))
     return f"rgba({red}, {green}, {blue}, 0.35)"
 
 
@@ -41,11 +41,11 @@ SWAP = {
 SWAP |= {pale(light): pale(dark) for light, dark in SWAP.items()}
 
 
-def case_colour(index: int) -> str:
-    """Give a case its colour; they come round after eight."""
+def case_color(index: int) -> str:
+    """Give a case its color; they come round after eight."""
     return CASES[index % len(CASES)]
 
 
 def case_dash(index: int) -> str:
-    """Give a case its dash, so that no two of 32 share both colour and dash."""
+    """Give a case its dash, so that no two of 32 share both color and dash."""
     return DASHES[(index + index // len(CASES)) % len(DASHES)]

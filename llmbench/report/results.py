@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from llmbench.analysis import energy
 from llmbench.analysis.energy import Part, Unusable
-from llmbench.analysis.harness_validity import Health, judge, worst
-from llmbench.analysis.metrics import Observed, Value, across_summaries, parts, summarise
+from llmbench.analysis.harness_validity import Validity, judge, worst
+from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, parts, summarize
 from llmbench.analysis.stats import Estimate
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
@@ -25,7 +25,7 @@ __all__ = ["CaseResults", "Results"]
 class CaseResults:
     """One case: the runs of it that were measured, and their metrics.
 
-    ``index`` is its place in the scenario and decides its colour and line everywhere.
+    ``index`` is its place in the scenario and decides its color and line everywhere.
     """
 
     index: int
@@ -49,14 +49,14 @@ class CaseResults:
         return self.planned.point
 
     @cached_property
-    def observed(self) -> list[Observed]:
+    def observed(self) -> list[RecordArrays]:
         """The records of each process, as arrays."""
-        return [Observed(run.records) for run in self.runs]
+        return [RecordArrays(run.records) for run in self.runs]
 
     @cached_property
     def summaries(self) -> list[dict[str, Value]]:
         """Every metric of each process."""
-        return [summarise(*it) for it in zip(self.runs, self.observed, strict=True)]
+        return [summarize(*it) for it in zip(self.runs, self.observed, strict=True)]
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -71,7 +71,7 @@ class CaseResults:
         return known
 
     @cached_property
-    def health(self) -> Health:
+    def health(self) -> Validity:
         """The worst that the harness did to any process."""
         processes = zip(self.runs, self.summaries, self.observed, strict=True)
         return worst([judge(*process) for process in processes])
@@ -100,7 +100,7 @@ class CaseResults:
         return sum(int(summary["failed_requests"].value or 0) for summary in self.summaries)
 
 
-def _energy_parts(run: Run, observed: Observed) -> list[Part]:
+def _energy_parts(run: Run, observed: RecordArrays) -> list[Part]:
     try:
         return energy.parts(run, observed.window)
     except Unusable:  # the metrics have the reason
@@ -127,7 +127,7 @@ class Results:
         """The cases with at least one measured run."""
         return [case for case in self.cases if case.runs]
 
-    def processes(self) -> Iterator[tuple[CaseResults, Run, Observed]]:
+    def processes(self) -> Iterator[tuple[CaseResults, Run, RecordArrays]]:
         """Go through every measured run with its case and its records as arrays."""
         for case in self.measured:
             for run, observed in zip(case.runs, case.observed, strict=True):

@@ -17,7 +17,7 @@ from llmbench.analysis.metrics import (
     series_mean,
     series_rise,
 )
-from llmbench.analysis.stats import percentile_at_most, percentile_floor
+from llmbench.analysis.stats import min_samples_for_percentile, percentile_upper_bound
 from llmbench.report.by_case import (
     CASE,
     DAGGER,
@@ -161,8 +161,8 @@ def _at_most(case: CaseResults, latency: str, percent: int) -> Cell:
     """Bound a percentile by MLPerf's early-stopping rule."""
     if latency == "itl":
         return missing("the gaps of one answer are not independent")
-    sample, floor = case.pooled(latency), percentile_floor(percent)
-    bound = percentile_at_most(sample, percent)
+    sample, floor = case.pooled(latency), min_samples_for_percentile(percent)
+    bound = percentile_upper_bound(sample, percent)
     if not np.isfinite(bound):
         return missing(f"{len(sample):,} samples are too few; {floor} are needed")
     return quantity(bound, "s")

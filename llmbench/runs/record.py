@@ -23,7 +23,7 @@ class Record:
     ``due`` is when the schedule wanted it sent, ``sent`` when it reached the backend (None: never),
     ``started`` when the backend first worked on it. ``token_times`` has one stamp per chunk and
     ``token_counts`` how many tokens came with it, so a chunk of k tokens is one gap and k tokens.
-    A stamp is NaN where it is known only that tokens came between its neighbours; so it may be in
+    A stamp is NaN where it is known only that tokens came between its neighbors; so it may be in
     runs imported from other tools, where ``finish`` may be ``ended`` (in full, and nobody says why)
     and the lengths of what was asked None.
     ``output_ids`` are kept only when the scenario asks for them. Of an endpoint,
@@ -45,7 +45,7 @@ class Record:
     error_kind: str | None = None
     error_message: str | None = None
     prompt_id: str | None = None
-    tokenise_seconds: float | None = None
+    tokenize_seconds: float | None = None
     output_ids: tuple[int, ...] | None = None
     connect_seconds: float | None = None
     first_content: float | None = None

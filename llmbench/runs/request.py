@@ -25,8 +25,8 @@ class Turn:
 class Request:
     """One prompt and how many tokens to answer it with.
 
-    ``prompt`` holds token ids; the workload has tokenised it before the clock starts, and
-    ``tokenise_seconds`` says what that cost. ``text`` is what was tokenised, for backends that send
+    ``prompt`` holds token ids; the workload has tokenized it before the clock starts, and
+    ``tokenize_seconds`` says what that cost. ``text`` is what was tokenized, for backends that send
     text; None where the ids were drawn. ``prompt_id`` names the text it came from,
     ``request_class`` a group of requests with objectives of its own.
 
@@ -41,7 +41,7 @@ class Request:
     phase: Phase = "measured"
     text: str | None = None
     prompt_id: str | None = None
-    tokenise_seconds: float | None = None
+    tokenize_seconds: float | None = None
     request_class: str | None = None
     session: int | None = None
     turn: int = 0
@@ -62,7 +62,7 @@ class Request:
             max_new_tokens=turn.max_new_tokens,
             phase="measured",
             text=turn.text,
-            tokenise_seconds=None,
+            tokenize_seconds=None,
             turn=self.turn + 1,
             history=(*self.history, self.text or "", answer_text),
             turns=tuple(later),

@@ -39,7 +39,7 @@ RECORD_SCHEMA = pa.schema(
         ("error_kind", pa.string()),
         ("error_message", pa.string()),
         ("prompt_id", pa.string()),
-        ("tokenise_seconds", pa.float64()),
+        ("tokenize_seconds", pa.float64()),
         ("output_ids", pa.list_(pa.int32())),
         ("connect_seconds", pa.float64()),
         ("first_content", pa.float64()),

@@ -50,6 +50,7 @@ SCHEMA_VERSION = 4  # 2: quality; 3: records of endpoints; 4: sessions and reque
 SCHEDULE = "schedule.parquet"
 ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
+OLD_COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +364,7 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
         point=told["point"],
         spec=told["spec"],
         began_at=told["began_at"],
-        records=_table(folder / "records.parquet"),
+        records=_records(folder / "records.parquet"),
         series=_all_series(folder, told["series"]),
         environment=told["environment"],
         account=told["account"],
@@ -372,6 +373,13 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
         caveats=tuple(Caveat(**caveat) for caveat in told["caveats"]),
         failure=Failure(**told["failure"]) if told["failure"] else None,
     )
+
+
+def _records(path: Path) -> pa.Table:
+    """Read records; up to version 0.1.0 a column had another spelling."""
+    table = _table(path)
+    names = [OLD_COLUMNS.get(name, name) for name in table.column_names]
+    return table.rename_columns(names)
 
 
 def _table(path: Path) -> pa.Table:

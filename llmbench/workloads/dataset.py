@@ -15,7 +15,7 @@ from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.rows import Row, Said, read_rows
-from llmbench.workloads.texts import Tokenised, answer_tokens, shuffled
+from llmbench.workloads.texts import Tokenized, answer_tokens, shuffled
 
 __all__ = ["Dataset"]
 
@@ -56,7 +56,7 @@ class Dataset:
         return {found for row in self._rows if (found := self._class(row))}
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the tokenised prompts, without end."""
+        """Yield the tokenized prompts, without end."""
         rows = [self._request(row, tokenizer) for row in self._rows]
         asked = self.options.output_tokens
         drawn = (asked or Length(fixed=USUAL_TOKENS)).stream(stream(seed, "output lengths"))
@@ -65,10 +65,10 @@ class Dataset:
             outputs = length if asked else recorded or length
             yield text.request(number, outputs, request_class=kind)
 
-    def _request(self, row: Row, tokenizer: Tokenizer) -> tuple[Tokenised, int | None, str | None]:
+    def _request(self, row: Row, tokenizer: Tokenizer) -> tuple[Tokenized, int | None, str | None]:
         said = self._said(row)
         recorded = answer_tokens(said.answer, tokenizer)
-        return Tokenised.of(row.id, said.text, tokenizer), recorded, self._class(row)
+        return Tokenized.of(row.id, said.text, tokenizer), recorded, self._class(row)
 
     @cached_property
     def _rows(self) -> list[Row]:

@@ -17,7 +17,7 @@ from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.lengths import Length, Lengths
-from llmbench.workloads.texts import Tokenised, shuffled
+from llmbench.workloads.texts import Tokenized, shuffled
 
 __all__ = ["Prompt", "Prompts", "Task", "read_prompts"]
 
@@ -62,9 +62,9 @@ class Prompts:
         self.options = options
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the tokenised prompts, without end."""
+        """Yield the tokenized prompts, without end."""
         lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
-        texts = [Tokenised.of(p.id, p.prompt, tokenizer) for p in self._chosen()]
+        texts = [Tokenized.of(p.id, p.prompt, tokenizer) for p in self._chosen()]
         for number, text, length in zip(count(), shuffled(texts, seed), lengths, strict=False):
             yield text.request(number, length)
 

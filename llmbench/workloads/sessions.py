@@ -133,7 +133,7 @@ class _Recorded:
             ]
 
     def _asked(self, place: int, said: Said, drawn: int, tokenizer: Tokenizer) -> _Asked:
-        """Tokenise what was said; special tokens come before the first turn alone."""
+        """Tokenize what was said; special tokens come before the first turn alone."""
         ids = tokenizer.encode_more(said.text) if place else tokenizer.encode(said.text)
         recorded = None if self.options.output_tokens else answer_tokens(said.answer, tokenizer)
         return _Asked(tuple(ids), recorded or drawn, said.text)

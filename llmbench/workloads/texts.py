@@ -1,4 +1,4 @@
-"""Prompts that are texts: tokenised once, before the clock starts, and sent in a seeded order."""
+"""Prompts that are texts: tokenized once, before the clock starts, and sent in a seeded order."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Tokenizer
 
-__all__ = ["Tokenised", "answer_tokens", "shuffled"]
+__all__ = ["Tokenized", "answer_tokens", "shuffled"]
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Tokenised:
+class Tokenized:
     """A text with its token ids, and how long it took to have them."""
 
     id: str
     text: str
     ids: tuple[int, ...]
-    tokenise_seconds: float
+    tokenize_seconds: float
 
     @classmethod
-    def of(cls, name: str, text: str, tokenizer: Tokenizer) -> Tokenised:
-        """Tokenise a text."""
+    def of(cls, name: str, text: str, tokenizer: Tokenizer) -> Tokenized:
+        """Tokenize a text."""
         began = time.monotonic()
         ids = tuple(tokenizer.encode(text))
         return cls(name, text, ids, time.monotonic() - began)
@@ -40,7 +40,7 @@ class Tokenised:
             output_tokens,
             text=self.text,
             prompt_id=self.id,
-            tokenise_seconds=self.tokenise_seconds,
+            tokenize_seconds=self.tokenize_seconds,
             request_class=request_class,
         )
 

@@ -110,7 +110,7 @@ def read(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (
     are malformed, each with its number.
     """
     lines = _lines(path)
-    shape = FORMATS[_recognised(path, lines) if format == "auto" else format]
+    shape = FORMATS[_recognized(path, lines) if format == "auto" else format]
     rows = [row for row in _rows(path, lines, shape) if row.output_tokens]
     if not rows:
         raise InputError(f"{path}: holds no request that was answered; expected a trace of some")
@@ -152,7 +152,7 @@ def _json(line: str) -> dict[str, Any] | str:
     return found if isinstance(found, dict) else line
 
 
-def _recognised(path: Path, lines: list[tuple[int, dict[str, Any] | str]]) -> str:
+def _recognized(path: Path, lines: list[tuple[int, dict[str, Any] | str]]) -> str:
     """Tell the format by the fields of the first line."""
     fields = set(lines[0][1]) if lines and isinstance(lines[0][1], dict) else set()
     for name, shape in FORMATS.items():

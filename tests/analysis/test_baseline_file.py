@@ -10,7 +10,7 @@ from analysis.compare.test_comparison import SIX, TOLERATED, run_set, slower
 
 from llmbench.analysis import baseline_file
 from llmbench.analysis.compare.comparison import compare
-from llmbench.analysis.metrics import METRICS, summarise
+from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.errors import InputError
 
 
@@ -20,7 +20,7 @@ def test_a_summary_reads_back_with_every_metric_that_was_known(tmp_path: Path) -
     read = baseline_file.read(tmp_path / "a.json")
     for ours, theirs in zip(measured.runs, read.runs, strict=True):
         assert (ours.case, ours.repeat) == (theirs.case, theirs.repeat)
-        before, after = summarise(ours), summarise(theirs)
+        before, after = summarize(ours), summarize(theirs)
         for name in METRICS:
             assert after[name].value == before[name].value
             assert after[name].value is None or after[name].n == before[name].n
@@ -36,7 +36,7 @@ def test_a_summary_compares_as_the_run_set_does(tmp_path: Path) -> None:
 def test_a_metric_that_is_not_in_a_summary_says_so(tmp_path: Path) -> None:
     baseline_file.write(run_set("a", x=SIX), tmp_path / "a.json")
     run = baseline_file.read(tmp_path / "a.json").runs[0]
-    assert summarise(run)["perplexity"].reason == "the summary of the run has none"
+    assert summarize(run)["perplexity"].reason == "the summary of the run has none"
 
 
 def test_a_metric_is_one_line_of_the_file(tmp_path: Path) -> None:

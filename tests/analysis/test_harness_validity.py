@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from llmbench.analysis.harness_validity import Health, judge, worst
+from llmbench.analysis.harness_validity import Validity, judge, worst
 from llmbench.analysis.metrics import Value
 from llmbench.runs.record import Record
 from llmbench.runs.run import Run, records_table
 
 
-def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | None) -> Health:
+def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | None) -> Validity:
     account: dict[str, Any] = {"client": client}
     run = Run("case", "case", "endpoint", 1, {}, {}, "2026-01-01", account=account)
     summary = {
@@ -43,7 +43,7 @@ def test_a_busy_client_is_no_good_witness(share: float, verdict: str) -> None:
     assert judged(core_share=share).verdict == verdict
 
 
-def local(due: float, sent: float) -> Health:
+def local(due: float, sent: float) -> Validity:
     """Judge a local engine that ended steps at 1, 2, 2.5 and 3 s, and took a request meanwhile."""
     before = Record(0, "measured", 0.0, 0.0, 0.0, (1.0, 2.0, 2.5, 3.0), (1,) * 4, 4, 4, "length")
     request = Record(1, "measured", due, sent, sent, (sent + 0.1,), (1,), 4, 1, "length")
@@ -89,9 +89,9 @@ def test_what_is_known_against_another_tool_counts() -> None:
 
 
 def test_what_was_not_watched_is_not_held_against_it() -> None:
-    assert judged(None) == Health("valid")
+    assert judged(None) == Validity("valid")
 
 
 def test_a_case_is_as_good_as_its_worst_process() -> None:
-    healths = [Health("valid"), Health("invalid", ("a", "b")), Health("degraded", ("a",))]
-    assert worst(healths) == Health("invalid", ("a", "b"))
+    healths = [Validity("valid"), Validity("invalid", ("a", "b")), Validity("degraded", ("a",))]
+    assert worst(healths) == Validity("invalid", ("a", "b"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmbench.analysis.metrics import (
     METRICS,
-    Observed,
+    RecordArrays,
     across,
     commonest_error,
     errors_by_kind,
@@ -21,7 +21,7 @@ from llmbench.analysis.metrics import (
     parts,
     series_mean,
     series_rise,
-    summarise,
+    summarize,
 )
 from llmbench.runs.record import Finish, Record, Series
 from llmbench.runs.request import Phase
@@ -62,7 +62,7 @@ def run(*records: Record, **more: Any) -> Run:
 
 
 def value(run: Run, name: str) -> float | None:
-    return summarise(run)[name].value
+    return summarize(run)[name].value
 
 
 TWO = (
@@ -97,19 +97,19 @@ def test_every_metric_of_two_requests_is_known(name: str, expected: float) -> No
 
 
 def test_a_chunk_of_several_tokens_is_one_gap_and_so_many_tokens() -> None:
-    observed = Observed(run(record(0, 0.0, (1.0, 2.0), counts=(1, 4))).records)
+    observed = RecordArrays(run(record(0, 0.0, (1.0, 2.0), counts=(1, 4))).records)
     assert observed.itl.tolist() == [1.0]
     assert observed.tpot.tolist() == [0.25]
 
 
 def test_gaps_between_requests_are_no_inter_token_latencies() -> None:
-    observed = Observed(run(record(0, 0.0, (1.0, 2.0)), record(1, 5.0, (9.0, 9.5))).records)
+    observed = RecordArrays(run(record(0, 0.0, (1.0, 2.0)), record(1, 5.0, (9.0, 9.5))).records)
     assert observed.itl.tolist() == [1.0, 0.5]
 
 
 def test_tokens_that_came_all_at_once_have_no_tpot() -> None:
     whole = record(0, 0.0, (1.0,), counts=(8,))
-    assert summarise(run(whole))["tpot_seconds_p50"].value is None
+    assert summarize(run(whole))["tpot_seconds_p50"].value is None
 
 
 def test_tokens_between_two_stamps_have_no_itl_and_are_counted_in_the_middle() -> None:
@@ -123,18 +123,18 @@ def test_tokens_between_two_stamps_have_no_itl_and_are_counted_in_the_middle() -
 
 def test_without_the_length_of_a_prompt_there_is_no_rate_of_all_tokens() -> None:
     unknown = replace(record(0, 0.0, (0.5,)), prompt_tokens=None)
-    found = summarise(run(unknown, record(1, 1.0, (1.5,))))["total_tokens_per_second"]
+    found = summarize(run(unknown, record(1, 1.0, (1.5,))))["total_tokens_per_second"]
     assert (found.value, found.reason) == (None, "the lengths of some prompts are not known")
 
 
 def test_the_ttft_of_content_leaves_reasoning_out() -> None:
-    found = summarise(run(record(0, 0.5, (1.0, 2.0, 3.0), first_content=2.0)))
+    found = summarize(run(record(0, 0.5, (1.0, 2.0, 3.0), first_content=2.0)))
     assert found["ttft_seconds_p50"].value == 0.5
     assert found["content_ttft_seconds_p50"].value == 1.5
 
 
 def test_a_request_of_one_token_has_no_tpot() -> None:
-    tpot = summarise(run(record(0, 0.0, (1.0,))))["tpot_seconds_p50"]
+    tpot = summarize(run(record(0, 0.0, (1.0,))))["tpot_seconds_p50"]
     assert (tpot.value, tpot.reason) == (None, "no measured request has it")
 
 
@@ -149,7 +149,7 @@ def test_failed_requests_are_counted_by_kind_and_have_no_latency() -> None:
     measured = run(*TWO, broken, record(3, 0.7, (), finish="unfinished"))
     assert errors_by_kind(measured) == {"timeout": 1, "unfinished": 1}
     assert value(measured, "failed_requests") == 2
-    assert summarise(measured)["ttft_seconds_p50"].n == 2
+    assert summarize(measured)["ttft_seconds_p50"].n == 2
 
 
 def test_requests_that_got_no_token_are_not_counted_as_finished() -> None:
@@ -180,7 +180,7 @@ def test_failures_are_in_the_denominator_of_the_attainment() -> None:
 
 
 def test_requests_that_were_all_due_at_once_have_no_steady_window() -> None:
-    rate = summarise(run(record(0, 0.0, (1.0,)), record(1, 0.0, (2.0,))))["requests_per_second"]
+    rate = summarize(run(record(0, 0.0, (1.0,)), record(1, 0.0, (2.0,))))["requests_per_second"]
     assert rate.value is None
     assert rate.reason is not None
     assert "no steady window" in rate.reason
@@ -193,12 +193,12 @@ def test_cost_follows_from_the_price_and_the_throughput() -> None:
 
 def test_what_a_backend_does_not_report_is_none_with_its_reason() -> None:
     account = {"memory": {"allocator_peak": None}, "reasons": {"allocator_peak": "needs CUDA"}}
-    peak = summarise(run(*TWO, account=account))["memory_allocator_peak_bytes"]
+    peak = summarize(run(*TWO, account=account))["memory_allocator_peak_bytes"]
     assert (peak.value, peak.reason) == (None, "needs CUDA")
 
 
 def test_a_failed_run_has_every_metric_without_a_value() -> None:
-    failed = summarise(run(failure=Failure("killed", "out of memory")))
+    failed = summarize(run(failure=Failure("killed", "out of memory")))
     assert failed.keys() == METRICS.keys()
     assert all(v.value is None and v.reason for v in failed.values())
 
@@ -251,7 +251,7 @@ def test_latencies_equal_a_plain_computation_request_by_request(
         record(i, due, tuple((due + np.cumsum(gaps)).tolist()))
         for i, (due, gaps) in enumerate(drawn)
     ]
-    observed = Observed(records_table(records))
+    observed = RecordArrays(records_table(records))
     ordered = sorted(records, key=lambda r: (r.due, r.request_id))
     assert observed.ttft.tolist() == [r.token_times[0] - r.due for r in ordered]
     assert observed.e2e.tolist() == [r.token_times[-1] - r.due for r in ordered]
@@ -329,7 +329,7 @@ def test_steps_inside_the_window_give_the_use_of_the_machine() -> None:
 
 def test_what_steps_did_is_not_known_of_a_part_of_the_requests() -> None:
     part = only(run(*CLASSED, account=COUNTED), "request_class", "chat")
-    found = summarise(part)
+    found = summarize(part)
     assert (found["mbu"].value, found["mbu"].reason) == (
         None, "steps serve all requests, not a part",
     )  # fmt: skip
@@ -355,6 +355,6 @@ def test_measured_requests_are_found_wherever_they_stand(measured: list[bool]) -
         for number, phase in enumerate(phases)
     ]
     expected = [number for number, is_measured in enumerate(measured) if is_measured]
-    observed = Observed(records_table(records))
+    observed = RecordArrays(records_table(records))
     assert observed.measured["request_id"].to_pylist() == expected
     assert observed.itl.tolist() == [0.75 + number for number in expected]

@@ -15,10 +15,10 @@ from llmbench.analysis.stats import (
     ecdf,
     effective_size,
     estimate,
+    min_samples_for_percentile,
     percentile,
-    percentile_at_most,
-    percentile_floor,
     percentile_interval,
+    percentile_upper_bound,
 )
 
 samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
@@ -36,11 +36,11 @@ def test_an_empty_sample_has_no_percentile() -> None:
 
 @pytest.mark.parametrize(("percent", "floor"), [(50, 11), (90, 64), (95, 130), (99, 662)])
 def test_a_percentile_needs_as_many_samples_as_mlperf_asks(percent: float, floor: int) -> None:
-    assert percentile_floor(percent) == floor
+    assert min_samples_for_percentile(percent) == floor
 
 
 def test_p999_needs_as_many_samples_as_mlperf_asks() -> None:
-    assert percentile_floor(99.9) == pytest.approx(6_636, abs=2)
+    assert min_samples_for_percentile(99.9) == pytest.approx(6_636, abs=2)
 
 
 @given(samples)
@@ -131,13 +131,13 @@ def test_it_covers_it_as_often_where_values_follow_one_another() -> None:
 
 @pytest.mark.parametrize(("percent", "floor"), [(90, 64), (95, 130), (99, 662)])
 def test_a_percentile_is_bounded_from_its_floor_on(percent: float, floor: int) -> None:
-    assert percentile_at_most(range(floor - 1), percent) == np.inf
-    assert percentile_at_most(range(floor), percent) == floor - 1  # nothing lies above it
+    assert percentile_upper_bound(range(floor - 1), percent) == np.inf
+    assert percentile_upper_bound(range(floor), percent) == floor - 1  # nothing lies above it
 
 
 @given(st.integers(64, 400), st.sampled_from([50, 90]))
 def test_as_many_values_lie_above_the_bound_as_chance_allows(n: int, percent: int) -> None:
-    above = n - int(percentile_at_most(range(n), percent))
+    above = n - int(percentile_upper_bound(range(n), percent))
 
     def chance(at_most: int) -> float:
         p = percent / 100
@@ -148,7 +148,7 @@ def test_as_many_values_lie_above_the_bound_as_chance_allows(n: int, percent: in
 
 def test_the_bound_holds_as_often_as_it_says() -> None:
     draws = np.random.default_rng(4)
-    bounds = [percentile_at_most(draws.exponential(size=300), 90) for _ in range(500)]
+    bounds = [percentile_upper_bound(draws.exponential(size=300), 90) for _ in range(500)]
     assert np.mean([bound >= -np.log(0.1) for bound in bounds]) >= 0.98
 
 

@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.fake import Fake, FakeOptions
 from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import Dispatch
@@ -26,7 +26,7 @@ def context(slots: int, batching: str) -> OpenContext:
         model=ModelOptions(source="random:tiny"),
         engine=EngineOptions.model_validate({"slots": slots, "batching": batching}),
         sampling=SamplingOptions(),
-        demand=Demand((3,), 10),
+        demand=LoadShape((3,), 10),
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from analysis.roofline.test_efficiency import ROOF
 
 from llmbench.backends import memory
-from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.backends.local import LocalServer
 from llmbench.backends.memory import Asked, Peaks, Resident, Unread, ran_out, told_when_out
 from llmbench.backends.torch.eager import Eager
@@ -151,7 +151,7 @@ def context(**engine: int) -> OpenContext:
         model=ModelOptions(source="random:tiny", device="cpu"),
         engine=EngineOptions(**engine),  # type: ignore[arg-type]
         sampling=SamplingOptions(),
-        demand=Demand(prompt_lengths=(4,), longest_sequence=12),
+        demand=LoadShape(prompt_lengths=(4,), longest_sequence=12),
     )
 
 
@@ -176,7 +176,7 @@ def test_a_roof_that_was_measured_under_load_is_a_reason_to_doubt() -> None:
         assert "roof-under-load" not in {caveat.kind for caveat in server.account().caveats}
 
 
-def serve(server: LocalServer) -> Account:
+def serve(server: LocalServer) -> BackendReport:
     dispatch = Dispatch([Request(0, (1, 2, 3, 4), 8)], Scheduled(np.zeros(1)), Stop(requests=1))
     server.serve(dispatch, server.new_clock(), lambda _: None)
     return server.account()

@@ -194,7 +194,7 @@ def test_a_terminal_that_can_do_nothing_gets_lines(monkeypatch: pytest.MonkeyPat
     assert type(shown(quiet=False)) is Lines
 
 
-def test_a_pipe_gets_lines_though_colours_are_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_lines_though_colors_are_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert type(shown(quiet=False)) is Lines

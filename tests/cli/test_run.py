@@ -168,7 +168,7 @@ def test_a_terminal_sees_progress(path: Path, out: str) -> None:
     assert "fake, repeat 1" in shown
 
 
-def test_a_pipe_sees_plain_lines_though_colours_are_forced(path: Path, out: str) -> None:
+def test_a_pipe_sees_plain_lines_though_colors_are_forced(path: Path, out: str) -> None:
     command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
     environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

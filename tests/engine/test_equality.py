@@ -15,7 +15,7 @@ from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.matvec import generate_matvecs
 from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
-from llmbench.engine.warmup import rehearsals
+from llmbench.engine.warmup import warmup_steps
 from llmbench.models import attention as attentions
 
 EXACT = Buckets(tuple(range(1, 65)), (1, 2, 3), doublings(32, MAX_LENGTH))
@@ -86,12 +86,12 @@ def test_joining_requests_compile_nothing_new(model: PreTrainedModel) -> None:
     requests = ragged_requests()
     before = _dynamo.utils.counters["stats"]["unique_graphs"]
     runner = runner_of(model, FEW, in_one_graph)
-    for rehearsal in rehearsals(runner, FEW).values():
+    for rehearsal in warmup_steps(runner, FEW).values():
         rehearsal()
-    rehearsed = _dynamo.utils.counters["stats"]["unique_graphs"]
+    warmup_shapes = _dynamo.utils.counters["stats"]["unique_graphs"]
     answers(runner, requests)
-    assert rehearsed > before
-    assert _dynamo.utils.counters["stats"]["unique_graphs"] == rehearsed
+    assert warmup_shapes > before
+    assert _dynamo.utils.counters["stats"]["unique_graphs"] == warmup_shapes
 
 
 def test_eager_attention_gives_the_same_tokens(model: PreTrainedModel) -> None:

@@ -7,7 +7,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.fake import Fake
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
@@ -26,7 +26,7 @@ def waits(service: str, share: float) -> np.ndarray:
         ModelOptions(source="random:tiny"),
         EngineOptions(slots=1),
         SamplingOptions(),
-        Demand((1,), 2),
+        LoadShape((1,), 2),
     )
     stop = Stop(requests=REQUESTS)
     arrivals = Poisson(Poisson.Options(rate=share / SERVICE)).arrivals(stop, stream(1, "arrivals"))
@@ -45,9 +45,7 @@ def waits(service: str, share: float) -> np.ndarray:
 )
 def test_mean_waits_are_those_of_theory(service: str, mean_wait: float, share: float) -> None:
     theory = mean_wait * share * SERVICE / (1 - share)
-    means = (
-        waits(service, share).reshape(BATCHES, -1).mean(axis=1)
-    )  # neighbours are not independent
+    means = waits(service, share).reshape(BATCHES, -1).mean(axis=1)  # neighbors are not independent
     error = means.std(ddof=1) / np.sqrt(BATCHES)
     assert abs(means.mean() - theory) < 3.6 * error  # 99.9 % of Student's t
     assert error < 0.1 * theory

@@ -42,7 +42,7 @@ def test_what_a_card_does_not_tell_has_nvmls_words(standin: MakeStandin) -> None
     assert reasons == {"gpus.0.ecc": "NVML: Not Supported"}
 
 
-def test_a_lost_card_is_unknown_and_its_neighbour_is_described(standin: MakeStandin) -> None:
+def test_a_lost_card_is_unknown_and_its_neighbor_is_described(standin: MakeStandin) -> None:
     standin([StandinGpu(lost_from=0.0), StandinGpu(name=H100["name"], uuid="GPU-1")])
     (lost, other), reasons = described()
     assert (lost["name"], reasons["gpus.0.name"]) == (None, "NVML: GPU is lost")

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from llmbench.analysis.metrics import summarise
+from llmbench.analysis.metrics import summarize
 from llmbench.cli import main
 from llmbench.runs import store
 
@@ -41,7 +41,7 @@ def measured(tmp_path: Path, backend: dict[str, Any], model: str) -> Any:
 
 
 def check(run: Any) -> None:
-    summary = summarise(run)
+    summary = summarize(run)
     assert summary["failed_requests"].value == 0
     assert summary["cold_start_load_seconds"].value is not None
     assert all(tokens > 1 for tokens in run.records["output_tokens"].to_pylist())

@@ -199,7 +199,7 @@ def test_the_stripes_of_an_open_load_are_the_whole_load(
         return Dispatch([Request(n, (1,), 1) for n in range(len(offsets))],
                         Scheduled(np.array(offsets, dtype=float)), stop)  # fmt: skip
 
-    parts = [sent(whole().stripe(index, clients)) for index in range(clients)]
+    parts = [sent(whole().shard(index, clients)) for index in range(clients)]
     assert sorted(pair for part in parts for pair in part) == sorted(sent(whole()))
 
 
@@ -213,7 +213,7 @@ def test_the_stripes_of_a_closed_load_have_all_its_users_and_requests(
     parts = []
     for index in range(clients):
         arrivals = users.arrivals(stop, np.random.default_rng(0))
-        part = Dispatch(pool, arrivals, stop).stripe(index, clients)
+        part = Dispatch(pool, arrivals, stop).shard(index, clients)
         parts.append((sum(due == 0 for due, _ in sent(part)), part))
     assert sum(starts for starts, _ in parts) == min(concurrency, requests)
     if clients <= concurrency:
@@ -223,14 +223,14 @@ def test_the_stripes_of_a_closed_load_have_all_its_users_and_requests(
 def test_the_users_of_different_clients_think_for_different_times() -> None:
     stop = Stop(requests=100)
     whole = closed_loop(2, stop, think_time=1.0)
-    draws = [sent(closed_loop(2, stop, think_time=1.0).stripe(index, 2))[1][0] for index in (0, 1)]
+    draws = [sent(closed_loop(2, stop, think_time=1.0).shard(index, 2))[1][0] for index in (0, 1)]
     assert draws[0] != draws[1]
-    assert whole.stripe(0, 2).total == 50
+    assert whole.shard(0, 2).total == 50
 
 
 def test_a_limit_is_shared_out_and_leaves_everybody_room_for_one() -> None:
-    assert [Limit(5).stripe(index, 3).in_flight for index in range(3)] == [2, 2, 1]
-    assert [Limit(1).stripe(index, 2).in_flight for index in range(2)] == [1, 1]
+    assert [Limit(5).shard(index, 3).in_flight for index in range(3)] == [2, 2, 1]
+    assert [Limit(1).shard(index, 2).in_flight for index in range(2)] == [1, 1]
 
 
 def session(*thinking: float) -> Request:
@@ -385,10 +385,10 @@ def test_progress_counts_what_failed_and_what_was_dropped() -> None:
 
 def test_stripes_are_heard_into_the_whole() -> None:
     dispatch = open_loop(0.0, 1.0, 2.0)
-    stripe = dispatch.stripe(0, 2)
-    before = stripe.progress()
-    stripe.take_due(0.0)
-    stripe.finish(0, 0.5, Outcome(first_token=0.25, token_times=[0.25], tokens=1))
-    dispatch.hear(before, stripe.progress())
+    shard = dispatch.shard(0, 2)
+    before = shard.progress()
+    shard.take_due(0.0)
+    shard.finish(0, 0.5, Outcome(first_token=0.25, token_times=[0.25], tokens=1))
+    dispatch.hear(before, shard.progress())
     found = dispatch.progress()
     assert (found.completed, found.total, found.ttft_seconds) == (1, 3, [0.25])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.fake import Fake
 from llmbench.campaign.prepare import prepare
 from llmbench.errors import InputError
@@ -41,7 +41,7 @@ def serve(sent: Dispatch, clock: str = "real") -> list[Record]:
         Fake.Options.model_validate({"clock": clock, "prefill": 1e-4, "per_token": 1e-4})
     )
     context = OpenContext(
-        ModelOptions(source="random:tiny"), EngineOptions(), SamplingOptions(), Demand((4,), 7)
+        ModelOptions(source="random:tiny"), EngineOptions(), SamplingOptions(), LoadShape((4,), 7)
     )
     with backend.open(context) as server:
         return server.serve(sent, server.new_clock(), lambda _: None)
@@ -92,7 +92,7 @@ def test_what_loadgen_cannot_do_is_refused(
 
 def test_one_client_sends_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave `clients` out"):
-        dispatch(LOADS[0], tmp_path).stripe(0, 2)
+        dispatch(LOADS[0], tmp_path).shard(0, 2)
 
 
 def test_a_summary_says_what_was_missed(tmp_path: Path) -> None:

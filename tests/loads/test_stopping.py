@@ -95,7 +95,7 @@ def test_values_that_hang_together_need_to_be_more() -> None:
 @given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 5))
 def test_stripes_add_up(warmup: int, requests: int, clients: int) -> None:
     stop = Stop(warmup, requests, min_requests=requests)
-    parts = [stop.stripe(index, clients) for index in range(clients)]
+    parts = [stop.shard(index, clients) for index in range(clients)]
     assert sum(part.total or 0 for part in parts) == stop.total
     assert sum(part.warmup for part in parts) == warmup
     assert sum(part.min_requests for part in parts) == requests

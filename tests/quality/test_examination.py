@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from llmbench import models
 from llmbench.analysis.metrics import quality_values
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.eager import Eager
 from llmbench.engine.scoring import Scorer
 from llmbench.models.loading import TorchModel
@@ -39,7 +39,7 @@ def examination(options: ModelOptions, *, windows: int = 4, window: int = 64) ->
 
 
 def scorer(model: TorchModel, asked: Examination) -> Scorer:
-    demand = Demand(asked.lengths, asked.longest)
+    demand = LoadShape(asked.lengths, asked.longest)
     context = OpenContext(TINY, EngineOptions(slots=ROWS), SamplingOptions(), demand)
     return Eager(Eager.Options()).scorer(context, model, demand)
 

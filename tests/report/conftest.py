@@ -17,7 +17,7 @@ from selenium.webdriver import Chrome
 from llmbench import report
 from llmbench.analysis.history import ChangePoint
 from llmbench.analysis.history import Series as Nights
-from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.backends.fake import Fake
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
@@ -76,7 +76,10 @@ def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any
     pool = workload.requests(ByteTokenizer(500), seed)
     numbered = (replace(next(pool), id=i) for i in range(WARMUP + requests))
     context = OpenContext(
-        ModelOptions(source="builtin:tiny"), EngineOptions(), SamplingOptions(), Demand((32,), 72)
+        ModelOptions(source="builtin:tiny"),
+        EngineOptions(),
+        SamplingOptions(),
+        LoadShape((32,), 72),
     )
     with Fake(Fake.Options.model_validate(options)).open(context) as server:
         return server.serve(Dispatch(numbered, arrivals, stop), server.new_clock(), lambda _: None)
@@ -136,7 +139,7 @@ def run_of(planned: PlannedRun, served: list[Record], **more: Any) -> Run:
 
 def account_of(repeat: int) -> dict[str, Any]:
     return asdict(
-        Account(
+        BackendReport(
             requested={"dtype": "auto", "attention": "sdpa", "threads": None},
             effective={"dtype": "float32", "attention": "eager", "threads": 2},
             cold_start={

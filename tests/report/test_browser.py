@@ -170,17 +170,17 @@ def test_what_is_not_whole_is_a_page_without_a_console_message(
 
 def test_the_button_turns_page_and_figures_dark_and_back(browser: Chrome, page: Path) -> None:
     show(browser, page)
-    colours = (
+    colors = (
         "[getComputedStyle(document.body).backgroundColor,"
         " document.querySelector('#ecdf-ttft').data[0].line.color]"
     )
-    light = ask(browser, colours)
+    light = ask(browser, colors)
     browser.find_element(By.ID, "theme").click()
-    wait(browser, lambda: ask(browser, colours)[1] != light[1])
-    dark = ask(browser, colours)
+    wait(browser, lambda: ask(browser, colors)[1] != light[1])
+    dark = ask(browser, colors)
     assert (dark[0] != light[0], dark[1]) == (True, "#71b0f2")
     browser.find_element(By.ID, "theme").click()
-    wait(browser, lambda: ask(browser, colours) == light)
+    wait(browser, lambda: ask(browser, colors) == light)
 
 
 def test_a_dark_system_gets_a_dark_page(browser: Chrome, page: Path) -> None:

@@ -179,14 +179,14 @@ def test_thinning_keeps_the_ends_and_never_more_than_asked(length: int, most: in
 
 
 def test_no_two_of_32_cases_look_alike() -> None:
-    looks = {(palette.case_colour(i), palette.case_dash(i)) for i in range(32)}
+    looks = {(palette.case_color(i), palette.case_dash(i)) for i in range(32)}
     assert len(looks) == 32
 
 
-def test_every_colour_has_a_counterpart_in_the_dark() -> None:
-    used = [palette.case_colour(i) for i in range(8)]
-    assert all(colour in palette.SWAP for colour in used)
-    assert all(palette.pale(colour) in palette.SWAP for colour in used)
+def test_every_color_has_a_counterpart_in_the_dark() -> None:
+    used = [palette.case_color(i) for i in range(8)]
+    assert all(color in palette.SWAP for color in used)
+    assert all(palette.pale(color) in palette.SWAP for color in used)
 
 
 def test_names_in_charts_are_no_markup(make: Any, tmp_path: Path) -> None:

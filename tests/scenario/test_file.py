@@ -150,7 +150,7 @@ def test_an_override_of_a_whole_part_hides_the_lines_it_replaces(chat: Path) -> 
     assert "--set load={kind: poisson, rate: 0}" in complaint(chat, "load={kind: poisson, rate: 0}")
 
 
-def test_a_missing_file_suggests_its_neighbour(chat: Path) -> None:
+def test_a_missing_file_suggests_its_neighbor(chat: Path) -> None:
     assert "did you mean" in complaint(chat.with_name("chad.yaml"))
 
 

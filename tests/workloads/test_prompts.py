@@ -55,5 +55,5 @@ def test_one_language_can_be_chosen() -> None:
     assert {r.prompt_id for r in draw(40, task="summarization", language="zh")} == chinese
 
 
-def test_the_time_to_tokenise_is_kept_apart() -> None:
-    assert all(r.tokenise_seconds is not None and r.tokenise_seconds >= 0 for r in draw(5))
+def test_the_time_to_tokenize_is_kept_apart() -> None:
+    assert all(r.tokenize_seconds is not None and r.tokenize_seconds >= 0 for r in draw(5))

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from llmbench.analysis.compare.covariates import Cause, causes
+from llmbench.analysis.compare.covariates import Covariate, causes
 from llmbench.analysis.compare.differences import Difference, differences, energy_allowance, forbids
-from llmbench.analysis.compare.verdicts import Verdict, decide, discoveries
+from llmbench.analysis.compare.verdicts import Verdict, benjamini_hochberg, decide
 from llmbench.analysis.energy import Unusable
-from llmbench.analysis.metrics import METRICS, Value, summarise
-from llmbench.analysis.stats import percentile_floor
+from llmbench.analysis.metrics import METRICS, Value, summarize
+from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 
@@ -52,7 +52,7 @@ class CaseComparison:
     candidate_runs: int
     differences: tuple[Difference, ...]
     verdicts: dict[str, Verdict]
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[Covariate, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -147,7 +147,7 @@ def _compare(
 ) -> CaseComparison:
     found = differences(ours, theirs)
     why_not = forbids(found)
-    sides = [[summarise(run) for run in runs] for runs in (ours, theirs)]
+    sides = [[summarize(run) for run in runs] for runs in (ours, theirs)]
     verdicts = {
         key: Verdict("not comparable", None, tolerance, reason=why_not)
         if why_not
@@ -210,7 +210,7 @@ def values_of(name: str, summaries: Sequence[Mapping[str, Value]]) -> tuple[list
     if missing:
         return [], missing[0].reason or "a process has no value above 0"
     percent = name.rpartition("_p")[2]
-    floor = percentile_floor(float(percent)) if percent.isdigit() else 0
+    floor = min_samples_for_percentile(float(percent)) if percent.isdigit() else 0
     if (fewest := min(value.n for value in values)) < floor:
         return [], f"rests on {fewest} samples a process; needs {floor}"
     return [value.value for value in values if value.value], ""
@@ -219,7 +219,7 @@ def values_of(name: str, summaries: Sequence[Mapping[str, Value]]) -> tuple[list
 def _discovered(cases: Sequence[CaseComparison]) -> list[CaseComparison]:
     """Leave open what does not survive among so many comparisons."""
     tested = [v for case in cases for v in case.verdicts.values() if v.p is not None]
-    accepted = iter(discoveries([v.p for v in tested if v.p is not None]))
+    accepted = iter(benjamini_hochberg([v.p for v in tested if v.p is not None]))
     return [
         replace(
             case,

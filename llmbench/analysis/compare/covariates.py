@@ -1,4 +1,4 @@
-"""What else moved when a metric changed: clocks, throttling, neighbours, tokens, recompiles."""
+"""What else moved when a metric changed: clocks, throttling, neighbors, tokens, recompiles."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from llmbench.analysis.compare.differences import Difference
 from llmbench.analysis.compare.verdicts import p_of_shift
-from llmbench.analysis.metrics import Observed, series_mean
+from llmbench.analysis.metrics import RecordArrays, series_mean
 from llmbench.runs.run import Run
 
-__all__ = ["Cause", "causes"]
+__all__ = ["Covariate", "causes"]
 
 ALPHA = 0.05
 # bits of NVML's clocks event reasons (nvml.h): power cap; slowdowns by heat, power brake, hardware
@@ -23,7 +23,7 @@ POWER_CAP, THROTTLED = 0x04, 0x08 | 0x20 | 0x40 | 0x80
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class Covariate:
     """Something that was watched, on both sides: medians over processes, or versions.
 
     ``p`` is the two-sided one of Mann and Whitney, None for what is not a number.
@@ -40,27 +40,29 @@ Watched = Callable[[Run], float | None]
 
 def causes(
     ours: Sequence[Run], theirs: Sequence[Run], differences: Sequence[Difference]
-) -> tuple[Cause, ...]:
+) -> tuple[Covariate, ...]:
     """Name what moved between the runs of two sides, besides what was measured.
 
     That something moved as well does not make it the cause; that nothing did points at the code.
     """
     moved = (_moved(what, watched, ours, theirs) for what, watched in _watched(ours))
     software = [
-        Cause(each.what, each.baseline, each.candidate)
+        Covariate(each.what, each.baseline, each.candidate)
         for each in differences
         if each.kind == "software"
     ]
     return (*(cause for cause in moved if cause), *software)
 
 
-def _moved(what: str, watched: Watched, ours: Sequence[Run], theirs: Sequence[Run]) -> Cause | None:
+def _moved(
+    what: str, watched: Watched, ours: Sequence[Run], theirs: Sequence[Run]
+) -> Covariate | None:
     a, b = ([watched(run) for run in runs] for runs in (ours, theirs))
     left, right = [v for v in a if v is not None], [v for v in b if v is not None]
     if len(left) < len(a) or len(right) < len(b) or not left or not right:
         return None
     p = p_of_shift(left, right)
-    return Cause(what, f"{median(left):.4g}", f"{median(right):.4g}", p) if p <= ALPHA else None
+    return Covariate(what, f"{median(left):.4g}", f"{median(right):.4g}", p) if p <= ALPHA else None
 
 
 # -- what is watched -------------------------------------------------------------------------------
@@ -102,13 +104,13 @@ def _at(part: str, *path: Any) -> float | None:
 
 
 def _tokens(run: Run) -> float | None:
-    tokens = Observed(run.records).good["output_tokens"].to_numpy()
+    tokens = RecordArrays(run.records).good["output_tokens"].to_numpy()
     return float(np.mean(tokens)) if len(tokens) else None
 
 
 def _occupancy(run: Run) -> float | None:
     """Give the mean number of requests at work: time at work by time (Little, 1961)."""
-    observed = Observed(run.records)
+    observed = RecordArrays(run.records)
     if observed.makespan is None:
         return None
     at_work = observed.e2e - observed.queue_time

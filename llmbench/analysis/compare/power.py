@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.analysis.compare.verdicts import STAGES, in_blocks, is_suspect, look_again
+from llmbench.analysis.compare.verdicts import STAGES, confirm, in_blocks, is_suspect
 
 __all__ = ["NOISES", "Draw", "called", "wilson"]
 
@@ -51,7 +51,7 @@ def called(
     nights: int,
     *,
     screen: int = 4,
-    confirm: int = 8,
+    pairs: int = 8,
     seed: int = 0,
 ) -> float:
     """Give the share of nights in which a metric that is worse by ``effect`` is called worse."""
@@ -61,23 +61,23 @@ def called(
         ours, theirs = np.exp(draw(draws, count)), (1 + effect) * np.exp(draw(draws, count))
         return ours.tolist(), theirs.tolist()
 
-    return sum(_is_called(sides, tolerance, screen, confirm) for _ in range(nights)) / nights
+    return sum(_is_called(sides, tolerance, screen, pairs) for _ in range(nights)) / nights
 
 
 def _is_called(
     sides: Callable[[int], tuple[list[float], list[float]]],
     tolerance: float,
     screen: int,
-    confirm: int,
+    pairs: int,
 ) -> bool:
     if not is_suspect(*sides(screen), "lower", tolerance):
         return False
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(STAGES):
-        more = sides(confirm)
+        more = sides(pairs)
         ours, theirs = ours + more[0], theirs + more[1]
-        found, _ = look_again(in_blocks(ours, theirs), "lower", tolerance)
+        found, _ = confirm(in_blocks(ours, theirs), "lower", tolerance)
         if found != "open":
             return found == "confirmed"
     return False

@@ -27,19 +27,19 @@ __all__ = [
     "Look",
     "Outcome",
     "Verdict",
+    "benjamini_hochberg",
     "change_of",
+    "confirm",
     "decide",
-    "discoveries",
     "in_blocks",
     "is_suspect",
     "is_worse",
-    "look_again",
+    "mann_whitney_p",
+    "oriented_logs",
     "p_in_blocks",
-    "p_of_excess",
     "p_of_shift",
     "repeats_needed",
-    "spread_of",
-    "worse_by",
+    "robust_std",
 ]
 
 Outcome = Literal[
@@ -113,7 +113,7 @@ def _chances(m: int, n: int) -> NDArray[np.float64]:
     return np.array([count / whole for count in counts])
 
 
-def p_of_excess(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> float:
+def mann_whitney_p(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> float:
     """Give the exact one-sided p of the candidate being greater (Mann, Whitney, 1947).
 
     Ties count against it.
@@ -126,7 +126,7 @@ def p_of_excess(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -
 def p_of_shift(baseline: Sequence[float], candidate: Sequence[float]) -> float:
     """Give the exact two-sided p of one side being greater than the other (Mann, Whitney, 1947)."""
     a, b = (np.asarray(side, dtype=np.float64) for side in (baseline, candidate))
-    return min(1.0, 2 * min(p_of_excess(a, b), p_of_excess(b, a)))
+    return min(1.0, 2 * min(mann_whitney_p(a, b), mann_whitney_p(b, a)))
 
 
 def p_in_blocks(blocks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
@@ -198,7 +198,7 @@ def _logs(values: Sequence[float]) -> NDArray[np.float64]:
 # -- rules -----------------------------------------------------------------------------------------
 
 
-def worse_by(
+def oriented_logs(
     baseline: Sequence[float], candidate: Sequence[float], better: Better
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Turn both sides into logarithms that are greater where things are worse."""
@@ -215,9 +215,9 @@ def decide(
     is within it (two one-sided tests); else inconclusive.
     """
     change = change_of(baseline, candidate)
-    a, b = worse_by(baseline, candidate, better)
+    a, b = oriented_logs(baseline, candidate, better)
     allowed = math.log1p(tolerance)
-    worse, improved = p_of_excess(a + allowed, b), p_of_excess(b + allowed, a)
+    worse, improved = mann_whitney_p(a + allowed, b), mann_whitney_p(b + allowed, a)
     told = Verdict("inconclusive", change, tolerance, min(1.0, 2 * min(worse, improved)))
     if worse <= (1 - CONFIDENCE) / 2:
         return replace(told, outcome="regression")
@@ -238,7 +238,7 @@ def repeats_needed(a: NDArray[np.float64], b: NDArray[np.float64], allowed: floa
     efficiency of ranks), with d the distance of the change from the nearer tolerance and s from the
     median absolute deviation.
     """
-    spread = spread_of(np.concatenate([a - np.median(a), b - np.median(b)]))
+    spread = robust_std(np.concatenate([a - np.median(a), b - np.median(b)]))
     shift = abs(float(np.median(np.subtract.outer(b, a))))
     distance = abs(allowed - shift)
     if distance == 0:
@@ -248,7 +248,7 @@ def repeats_needed(a: NDArray[np.float64], b: NDArray[np.float64], allowed: floa
     return max(least, needed) if needed <= MOST_REPEATS else None
 
 
-def spread_of(centred: NDArray[np.float64]) -> float:
+def robust_std(centred: NDArray[np.float64]) -> float:
     """Estimate a standard deviation from values around 0, whatever a few of them do."""
     return 1.4826 * float(np.median(np.abs(centred)))
 
@@ -261,7 +261,7 @@ def is_suspect(
     Where the change comes to three quarters of the tolerance, or the best candidate process is
     beyond the tolerance of the best baseline one. It may err: the confirmation decides.
     """
-    a, b = worse_by(baseline, candidate, better)
+    a, b = oriented_logs(baseline, candidate, better)
     allowed = math.log1p(tolerance)
     shift = float(np.median(np.subtract.outer(b, a)))
     return shift > SUSPECT_SHARE * allowed or float(b.min() - a.min()) > allowed
@@ -271,7 +271,7 @@ def is_worse(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, by: float
 ) -> bool:
     """Tell whether the change is estimated to be for the worse by more than a share."""
-    a, b = worse_by(baseline, candidate, better)
+    a, b = oriented_logs(baseline, candidate, better)
     return float(np.median(np.subtract.outer(b, a))) > math.log1p(by)
 
 
@@ -281,7 +281,7 @@ def in_blocks(baseline: Sequence[float], candidate: Sequence[float]) -> list[Blo
     return [(baseline[at : at + BLOCK], candidate[at : at + BLOCK]) for at in pairs]
 
 
-def look_again(blocks: Sequence[Block], better: Better, tolerance: float) -> tuple[Look, float]:
+def confirm(blocks: Sequence[Block], better: Better, tolerance: float) -> tuple[Look, float]:
     """Tell whether new processes confirm a suspicion, clear it, or leave it open; give the p.
 
     ``blocks`` has values that were measured near each other, of baseline and candidate. Confirmed:
@@ -289,7 +289,7 @@ def look_again(blocks: Sequence[Block], better: Better, tolerance: float) -> tup
     ALPHA shared out among the STAGES at which it may be looked at. Cleared: the change is no more
     than half of the tolerance.
     """
-    sides = [worse_by(*block, better) for block in blocks if all(map(len, block))]
+    sides = [oriented_logs(*block, better) for block in blocks if all(map(len, block))]
     p = p_in_blocks([(a + math.log1p(tolerance), b) for a, b in sides])
     if p <= ALPHA / STAGES:
         return "confirmed", p
@@ -297,7 +297,7 @@ def look_again(blocks: Sequence[Block], better: Better, tolerance: float) -> tup
     return ("open" if is_worse(ours, theirs, better, tolerance / 2) else "cleared"), p
 
 
-def discoveries(ps: Sequence[float], rate: float = 0.05) -> list[bool]:
+def benjamini_hochberg(ps: Sequence[float], rate: float = 0.05) -> list[bool]:
     """Tell which of several tests count at a false discovery rate (Benjamini, Hochberg, 1995)."""
     order = np.argsort(ps)
     ranked = np.asarray(ps, dtype=np.float64)[order]

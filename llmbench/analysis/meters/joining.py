@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from llmbench.analysis.meters.log import ENERGY
-from llmbench.analysis.metrics import Observed
+from llmbench.analysis.metrics import RecordArrays
 from llmbench.environment.probing import Missing
 from llmbench.errors import InputError
 from llmbench.runs import store
@@ -95,7 +95,7 @@ def _origin(run: Run) -> float:
 
 
 def _span(run: Run) -> tuple[float, float]:
-    span = Observed(run.records).makespan
+    span = RecordArrays(run.records).makespan
     if span is None:
         raise Missing("no token came back, so it has no time to cover")
     return span

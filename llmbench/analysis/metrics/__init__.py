@@ -6,7 +6,7 @@ Formulas stand in docs/metrics.md. A value that cannot be had is None with its r
 from __future__ import annotations
 
 from llmbench.analysis.metrics.named import LATENCIES, METRICS, PHASE_PEAKS, STAGES, Metric, Value
-from llmbench.analysis.metrics.observed import Observed
+from llmbench.analysis.metrics.observed import RecordArrays
 from llmbench.analysis.metrics.outputs import quality_values
 from llmbench.analysis.metrics.runs import (
     across,
@@ -17,7 +17,7 @@ from llmbench.analysis.metrics.runs import (
     parts,
 )
 from llmbench.analysis.metrics.series import series_mean, series_rise
-from llmbench.analysis.metrics.summary import summarise
+from llmbench.analysis.metrics.summary import summarize
 
 __all__ = [
     "LATENCIES",
@@ -25,7 +25,7 @@ __all__ = [
     "PHASE_PEAKS",
     "STAGES",
     "Metric",
-    "Observed",
+    "RecordArrays",
     "Value",
     "across",
     "across_summaries",
@@ -36,5 +36,5 @@ __all__ = [
     "quality_values",
     "series_mean",
     "series_rise",
-    "summarise",
+    "summarize",
 ]

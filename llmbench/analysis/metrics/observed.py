@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 
 from llmbench.runs.record import SUCCEEDED
 
-__all__ = ["Floats", "Observed", "filled", "flat_times", "floats", "rows", "succeeded", "within"]
+__all__ = [
+    "Floats",
+    "RecordArrays",
+    "filled",
+    "flat_times",
+    "floats",
+    "rows",
+    "succeeded",
+    "within",
+]
 
 Floats = NDArray[np.float64]
 
 
-class Observed:
+class RecordArrays:
     """The records of a run as arrays; latencies cover the measured requests that succeeded.
 
     All times in seconds. ``itl`` pools every gap between chunks; each other latency has one

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from llmbench.analysis.metrics.named import METRICS, Metric, Value
-from llmbench.analysis.metrics.observed import Observed, succeeded
-from llmbench.analysis.metrics.summary import summarise
+from llmbench.analysis.metrics.observed import RecordArrays, succeeded
+from llmbench.analysis.metrics.summary import summarize
 from llmbench.analysis.stats import Estimate, estimate
 from llmbench.runs.run import Run
 
@@ -19,7 +19,7 @@ __all__ = ["across", "across_summaries", "commonest_error", "errors_by_kind", "o
 
 def errors_by_kind(run: Run) -> dict[str, int]:
     """Count the failed measured requests of a run by kind of error."""
-    measured = Observed(run.records).measured
+    measured = RecordArrays(run.records).measured
     kinds = pc.fill_null(measured["error_kind"], measured["finish"])
     failed = measured.append_column("kind", kinds).filter(pc.invert(succeeded(measured)))
     counts = failed.group_by("kind").aggregate([("request_id", "count")]).to_pylist()
@@ -64,11 +64,11 @@ def parts(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:
 
 def across(runs: list[Run]) -> dict[str, Estimate]:
     """Estimate every metric over the processes of one case."""
-    return across_summaries([summarise(run) for run in runs])
+    return across_summaries([summarize(run) for run in runs])
 
 
 def across_summaries(summaries: list[dict[str, Value]]) -> dict[str, Estimate]:
-    """Estimate every metric over processes that are summarised already."""
+    """Estimate every metric over processes that are summarized already."""
     return {
         name: _estimate(metric, [summary[name] for summary in summaries])
         for name, metric in METRICS.items()

@@ -15,7 +15,7 @@ from llmbench.analysis import energy
 from llmbench.analysis.metrics.named import LATENCIES, METRICS, PERCENTILES, REPORTED, STAGES, Value
 from llmbench.analysis.metrics.observed import (
     Floats,
-    Observed,
+    RecordArrays,
     filled,
     flat_times,
     floats,
@@ -29,10 +29,10 @@ from llmbench.runs.run import Run
 from llmbench.scenario.schema import Objective
 from llmbench.units import parse_seconds
 
-__all__ = ["meets_objectives", "summarise"]
+__all__ = ["meets_objectives", "summarize"]
 
 
-def summarise(run: Run, observed: Observed | None = None) -> dict[str, Value]:
+def summarize(run: Run, observed: RecordArrays | None = None) -> dict[str, Value]:
     """Compute every metric of a run; the same keys for every run, failed ones included.
 
     ``observed`` are its records as arrays, where they have been made already.
@@ -41,7 +41,7 @@ def summarise(run: Run, observed: Observed | None = None) -> dict[str, Value]:
         return dict.fromkeys(METRICS, Value(None, 0, f"the run failed: {run.failure.message}"))
     if run.summary is not None:
         return {name: _kept(run.summary.get(name)) for name in METRICS}
-    observed = observed or Observed(run.records)
+    observed = observed or RecordArrays(run.records)
     found = {
         **_latencies(observed),
         **_rates(observed),
@@ -57,7 +57,7 @@ def summarise(run: Run, observed: Observed | None = None) -> dict[str, Value]:
     return {name: found[name] for name in METRICS}
 
 
-def _energies(run: Run, observed: Observed) -> dict[str, Value]:
+def _energies(run: Run, observed: RecordArrays) -> dict[str, Value]:
     found = energy.figures(run, observed.window, partial(_counts_within, observed))
     return {name: Value(*told) for name, told in found.items()}
 
@@ -66,7 +66,7 @@ def _kept(told: tuple[float, int] | None) -> Value:
     return Value(*told) if told else Value(None, 0, "the summary of the run has none")
 
 
-def _latencies(observed: Observed) -> dict[str, Value]:
+def _latencies(observed: RecordArrays) -> dict[str, Value]:
     values = {}
     for key in LATENCIES:
         sample = _known(getattr(observed, key))
@@ -87,7 +87,7 @@ def _of(sample: Floats, statistic: Callable[[Floats], float]) -> Value:
     return Value(statistic(sample), len(sample))
 
 
-def _rates(observed: Observed) -> dict[str, Value]:
+def _rates(observed: RecordArrays) -> dict[str, Value]:
     names = ("output_tokens_per_second", "total_tokens_per_second", "requests_per_second")
     if observed.window is None:
         why = "no steady window: the measured requests were all due at one moment"
@@ -103,7 +103,7 @@ def _rate(count: float, seconds: float) -> Value:
     return Value(count / seconds, int(count))
 
 
-def _counts_within(observed: Observed, begin: float, end: float) -> tuple[int, float, int]:
+def _counts_within(observed: RecordArrays, begin: float, end: float) -> tuple[int, float, int]:
     """Count output tokens, all tokens (NaN: not known) and finished requests inside a window.
 
     A prompt's tokens count when its first output token comes. Requests of the warm-up that are
@@ -120,7 +120,7 @@ def _counts_within(observed: Observed, begin: float, end: float) -> tuple[int, f
     return outputs, outputs + float(prompts[within(first, begin, end)].sum()), finished
 
 
-def _objectives(observed: Observed, slo: dict[str, Any]) -> dict[str, Value]:
+def _objectives(observed: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
     names = ("goodput_requests_per_second", "slo_attainment")
     if not slo:
         return dict.fromkeys(names, Value(None, 0, "the scenario sets no `slo`"))
@@ -130,7 +130,7 @@ def _objectives(observed: Observed, slo: dict[str, Any]) -> dict[str, Value]:
     return {names[0]: _goodput(observed, met), names[1]: attainment}
 
 
-def meets_objectives(observed: Observed, slo: dict[str, Any]) -> NDArray[np.bool_]:
+def meets_objectives(observed: RecordArrays, slo: dict[str, Any]) -> NDArray[np.bool_]:
     """Tell of each good request whether it meets every objective (``{"ttft": "500 ms"}``).
 
     A percentile in a key (``ttft_p99``) is for the run as a whole; each request is held to the
@@ -154,7 +154,7 @@ def _is_of(table: pa.Table, request_class: str | None) -> NDArray[np.bool_]:
     return np.asarray(is_of.to_numpy(), dtype=bool)
 
 
-def _goodput(observed: Observed, met: NDArray[np.bool_]) -> Value:
+def _goodput(observed: RecordArrays, met: NDArray[np.bool_]) -> Value:
     if observed.window is None:
         return Value(None, 0, "no steady window: the measured requests were all due at one moment")
     begin, end = observed.window
@@ -162,7 +162,7 @@ def _goodput(observed: Observed, met: NDArray[np.bool_]) -> Value:
     return Value(count / (end - begin), count)
 
 
-def _spans(observed: Observed) -> dict[str, Value]:
+def _spans(observed: RecordArrays) -> dict[str, Value]:
     window, makespan = observed.window, observed.makespan
     failed = observed.measured.num_rows - observed.good.num_rows
     nothing = Value(None, 0, "no measured request was answered")
@@ -194,7 +194,7 @@ def _costs_of_start(account: dict[str, Any]) -> dict[str, Value]:
     return values
 
 
-def _use_of_the_machine(run: Run, observed: Observed) -> dict[str, Value]:
+def _use_of_the_machine(run: Run, observed: RecordArrays) -> dict[str, Value]:
     found = figures(run.account, run.records, observed.window)
     return {name: Value(*figure) for name, figure in found.items()}
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmbench import models
-from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.backends.endpoint import client_pool as clients
 from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import Clients
 from llmbench.backends.endpoint.measured_serve import Served, serve
 from llmbench.backends.endpoint.options import EndpointOptions
-from llmbench.backends.endpoint.record_builder import Accountant
+from llmbench.backends.endpoint.record_builder import RecordBuilder
 from llmbench.backends.endpoint.request_body import Payload, head
 from llmbench.backends.endpoint.server_info import resolve, served_model
 from llmbench.backends.endpoint.server_process import Launched, launched
@@ -150,7 +150,7 @@ class _EndpointServer:
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:
         served = self._served(dispatch, clock, on_progress)
-        accountant = Accountant(self.context, models.load_tokenizer(self.context.model))
+        accountant = RecordBuilder(self.context, models.load_tokenizer(self.context.model))
         records = [accountant.record(exchange) for exchange in served.exchanges]
         self.client |= served.took
         self.counters = served.counts + accountant.counts
@@ -163,13 +163,13 @@ class _EndpointServer:
             return self.clients.serve(dispatch, clock, on_progress)
         return serve(self.target, self.payload, dispatch, clock, on_progress)
 
-    def account(self) -> Account:
+    def account(self) -> BackendReport:
         settings = {
             "url": self.options.base.geturl(), "api": self.options.api, "model": self.model,
             "stream": self.options.stream, "connections": self.options.connections,
             "clients": self.options.clients,
         }  # fmt: skip
-        return Account(
+        return BackendReport(
             requested={**settings, "model": self.options.model or self.model},
             effective=settings,
             counters=dict(self.counters),
@@ -200,5 +200,5 @@ class _EndpointServer:
     def torch_model(self) -> None:
         return None
 
-    def scorer(self, demand: Demand) -> None:
+    def scorer(self, demand: LoadShape) -> None:
         """Show no logits: they stay on the server."""

@@ -1,4 +1,4 @@
-"""Several client processes on one load: each has a stripe of it, and all have one clock."""
+"""Several client processes on one load: each has a shard of it, and all have one clock."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Clients:
         self._pipes = pipes
 
     def serve(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]) -> Served:
-        """Hand each client its stripe and wait for all of them.
+        """Hand each client its shard and wait for all of them.
 
         The clock should begin a little later, so that all have theirs when the first is due.
         Raises MeasurementError when a client dies.
         """
         pipes = self._pipes[: max(1, len(dispatch.due_times))]
         for index, pipe in enumerate(pipes):
-            pipe.send((dispatch.stripe(index, len(pipes)), clock))
+            pipe.send((dispatch.shard(index, len(pipes)), clock))
         before = dict.fromkeys(pipes, NOTHING_YET)
         served: dict[Connection, Served] = {}
         while waiting := [pipe for pipe in pipes if pipe not in served]:

@@ -1,6 +1,6 @@
 """A client in a process of its own: ``python -m ...client_process FD``, told over a pipe.
 
-It gets its target, says that it is ready, gets its stripe of the load and the clock, and hands back
+It gets its target, says that it is ready, gets its shard of the load and the clock, and hands back
 what was seen.
 """
 
@@ -18,7 +18,7 @@ PROGRESS_SECONDS = 0.2
 
 
 def main() -> None:
-    """Serve one stripe."""
+    """Serve one shard."""
     pipe: Connection = Connection(int(sys.argv[1]))
     plain, address, payload = pipe.recv()
     target = EndpointOptions(**plain).target(*address)

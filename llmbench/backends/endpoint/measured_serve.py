@@ -16,7 +16,7 @@ from llmbench.backends.endpoint.client import Client, Connect, Payloads, Target,
 from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.loads.clock import Clock
-from llmbench.loads.dispatch import Dispatch, Ending
+from llmbench.loads.dispatch import Dispatch, LoadSummary
 
 __all__ = ["Served", "merged", "serve"]
 
@@ -33,7 +33,7 @@ class Served:
 
     exchanges: list[Exchange]
     counts: Counter[str]
-    ending: Ending
+    ending: LoadSummary
     took: dict[str, float | None]
 
 
@@ -80,7 +80,7 @@ def merged(parts: Sequence[Served]) -> Served:
     }
     exchanges = [exchange for part in parts for exchange in part.exchanges]
     counts = sum((part.counts for part in parts), Counter[str]())
-    ending = Ending()
+    ending = LoadSummary()
     for part in parts:
         ending.absorb(part.ending)
     return Served(exchanges, counts, ending, taken)

@@ -11,10 +11,10 @@ from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
 from llmbench.runs.request import Request
 
-__all__ = ["Accountant"]
+__all__ = ["RecordBuilder"]
 
 
-class Accountant:
+class RecordBuilder:
     """Counts the tokens of each exchange, by the server's word or by the tokenizer.
 
     ``counts`` says which of them counted how many answers, and how many had several tokens to a
@@ -46,7 +46,7 @@ class Accountant:
             error_kind=fault.kind if fault else None,
             error_message=redact(fault.message) if fault else None,
             prompt_id=request.prompt_id,
-            tokenise_seconds=request.tokenise_seconds,
+            tokenize_seconds=request.tokenize_seconds,
             output_ids=self._output_ids(exchange),
             connect_seconds=exchange.connect_seconds,
             first_content=exchange.first_content,

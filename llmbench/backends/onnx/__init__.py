@@ -11,7 +11,7 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.analysis.roofline.operations import ModelFacts
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.memory import Gauge, Unread
 from llmbench.backends.torch.eager import REHEARSED
@@ -111,11 +111,11 @@ class Onnx(LocalBackend["OnnxModel"]):
         finally:
             sessions.write_trace(session, folder / "onnxruntime.trace.json")
 
-    def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
+    def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
         """Take every size as it comes; the operator reads no more of the cache than is filled."""
         return Buckets(demand.prompt_lengths, tuple(range(1, slots + 1)), (max_length,))
 
-    def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:  # noqa: ARG002 (all are alike)
+    def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
         """Run a few of each kind."""
         return buckets.thinned(REHEARSED)
 

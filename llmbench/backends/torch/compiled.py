@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.eager import REHEARSED
 from llmbench.backends.torch.model import Attention, PyTorchBackend
 from llmbench.engine.buckets import Buckets, doublings
@@ -74,7 +74,7 @@ class Compiled(PyTorchBackend):
             generate_matvecs(model.module)
         return model
 
-    def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
+    def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
         """Round what is compiled up to few sizes, and read the whole cache."""
         eager = self.options.prefill == "eager"
         prompts = demand.prompt_lengths if eager else _padded(demand)
@@ -86,7 +86,7 @@ class Compiled(PyTorchBackend):
             return doublings(1, slots, ROWS_FACTOR)
         return tuple(sorted({min(size, slots) for size in asked} | {slots}))
 
-    def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:
+    def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:
         """Run every shape that is compiled, and a few prompts where they are not."""
         if self.options.prefill == "eager":
             prompts = buckets.thinned(REHEARSED).prompts
@@ -129,7 +129,7 @@ class Compiled(PyTorchBackend):
         return self.options.model_dump(include=told)
 
 
-def _padded(demand: Demand) -> tuple[int, ...]:
+def _padded(demand: LoadShape) -> tuple[int, ...]:
     longest = max(demand.prompt_lengths)
     return doublings(min(LEAST_PROMPT, longest), longest)
 

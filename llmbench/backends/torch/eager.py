@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.backends.base import Demand
+from llmbench.backends.base import LoadShape
 from llmbench.backends.local import LENGTH_MULTIPLE
 from llmbench.backends.torch.model import Attention, PyTorchBackend
 from llmbench.engine.buckets import Buckets
@@ -31,11 +31,11 @@ class Eager(PyTorchBackend):
         self.attention = options.attention
         self.compress = options.compress
 
-    def buckets(self, demand: Demand, slots: int, max_length: int) -> Buckets:
+    def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
         """Take every size as it comes, and read the cache in pieces of 64 tokens."""
         lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
         return Buckets(demand.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length))
 
-    def rehearsed(self, buckets: Buckets, demand: Demand) -> Buckets:  # noqa: ARG002 (all are alike)
+    def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
         """Run a few of each kind."""
         return buckets.thinned(REHEARSED)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from llmbench import models, plugins
 from llmbench.analysis.roofline.operations import ModelFacts
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import cache_length
 from llmbench.backends.torch.eager import Eager
 from llmbench.backends.torch.model import Attention
@@ -83,7 +83,7 @@ class Speculative(Eager):
         del model
         raise Missing("a step runs a draft several times besides the model, which is not counted")
 
-    def scorer(self, context: OpenContext, model: TorchModel, demand: Demand) -> Scorer:
+    def scorer(self, context: OpenContext, model: TorchModel, demand: LoadShape) -> Scorer:
         """Show the target's logits, and answers as they come about with the draft."""
         from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
 
@@ -98,7 +98,7 @@ class Speculative(Eager):
         return {"draft": self.draft, "drafted_tokens": self.drafted}
 
 
-def _check_pair(target: TorchModel, draft: TorchModel, demand: Demand) -> None:
+def _check_pair(target: TorchModel, draft: TorchModel, demand: LoadShape) -> None:
     if draft.vocabulary != target.vocabulary:
         raise InputError(
             f"speculative.draft: its vocabulary has {draft.vocabulary} tokens and that of the "

@@ -94,7 +94,7 @@ def distill(
 
 
 class Training:
-    """A student and its optimiser, taken from one step to the next."""
+    """A student and its optimizer, taken from one step to the next."""
 
     def __init__(self, teacher: PreTrainedModel, asked: Distillation) -> None:
         self.asked = asked

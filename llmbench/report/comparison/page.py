@@ -102,13 +102,13 @@ def _line(label: str, verdict: Verdict, change: Change) -> go.Scatter:
     low, high = (
         100 * (end - 1) if 0 < end < math.inf else middle for end in (change.low, change.high)
     )
-    colour = COLOURS.get(verdict.outcome, palette.MUTED)
+    color = COLOURS.get(verdict.outcome, palette.MUTED)
     return go.Scatter(
         x=[middle],
         y=[safe(label)],
         mode="markers",
-        marker={"size": 9, "color": colour, "symbol": SYMBOLS.get(verdict.outcome, "circle")},
+        marker={"size": 9, "color": color, "symbol": SYMBOLS.get(verdict.outcome, "circle")},
         error_x={"type": "data", "symmetric": False, "array": [high - middle],
-                 "arrayminus": [middle - low], "color": colour, "thickness": 2, "width": 0},
+                 "arrayminus": [middle - low], "color": color, "thickness": 2, "width": 0},
         hovertemplate=f"{safe(label)}: {verdict.change}, {verdict.outcome}<extra></extra>",
     )  # fmt: skip

@@ -167,7 +167,7 @@ def _embedded() -> dict[str, Any]:
         "plotly_version": embed.plotly_version,
         "swap": embed.inert_json(json.dumps(palette.SWAP)),
         "json_of": lambda chart: embed.inert_json(chart.figure.to_json()),
-        "case_colour": palette.case_colour,
+        "case_color": palette.case_color,
         "case_dash": palette.case_dash,
         "dark_of": palette.SWAP.__getitem__,
         "version": __version__,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llmbench.analysis.energy import AGREES_WITHIN
 from llmbench.analysis.metrics import LATENCIES, METRICS, commonest_error
-from llmbench.analysis.stats import MIN_PROCESSES, percentile_floor
+from llmbench.analysis.stats import MIN_PROCESSES, min_samples_for_percentile
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs import caveats
 from llmbench.runs.caveats import Caveat
@@ -125,11 +125,11 @@ def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:
     too_few: dict[int, list[str]] = {}
     for latency in JUDGED:
         n = case.fewest(f"{latency}_seconds_p{GATED_PERCENT}")
-        if 0 < n < percentile_floor(GATED_PERCENT):
+        if 0 < n < min_samples_for_percentile(GATED_PERCENT):
             too_few.setdefault(n, []).append(LATENCIES[latency])
     for n, names in too_few.items():
         label = f"p{GATED_PERCENT} of {', '.join(names)}"
-        yield caveats.unsupported_percentile(label, n, percentile_floor(GATED_PERCENT))
+        yield caveats.unsupported_percentile(label, n, min_samples_for_percentile(GATED_PERCENT))
 
 
 def _energy(case: CaseResults) -> Iterator[Caveat]:

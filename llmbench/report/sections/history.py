@@ -25,18 +25,18 @@ SAYS = (
 
 def charts(history: Sequence[Series], results: Results) -> list[Chart]:
     """Draw each metric over the nights, a line for each case of a run set that has some."""
-    colours = {case.name: case.index for case in results.cases}
-    of_cases = [series for series in history if series.case in colours]
+    colors = {case.name: case.index for case in results.cases}
+    of_cases = [series for series in history if series.case in colors]
     return [
-        _chart(metric, [s for s in of_cases if s.metric == metric], colours)
+        _chart(metric, [s for s in of_cases if s.metric == metric], colors)
         for metric in dict.fromkeys(series.metric for series in of_cases)
     ]
 
 
-def _chart(metric: str, drawn: Sequence[Series], colours: dict[str, int]) -> Chart:
+def _chart(metric: str, drawn: Sequence[Series], colors: dict[str, int]) -> Chart:
     described = METRICS[metric_name(metric)]
     figure = go.Figure(
-        [trace(series, colours[series.case]) for series in drawn for trace in (_line, _moves)],
+        [trace(series, colors[series.case]) for series in drawn for trace in (_line, _moves)],
         layout(
             height=320,
             xaxis={"title": {"text": "night"}, "type": "date"},
@@ -51,15 +51,15 @@ def _chart(metric: str, drawn: Sequence[Series], colours: dict[str, int]) -> Cha
 
 
 def _line(series: Series, index: int) -> go.Scatter:
-    colour = palette.case_colour(index)
+    color = palette.case_color(index)
     return go.Scatter(
         x=series.nights,
         y=series.values,
         mode="lines+markers",
         name=safe(series.case),
         meta={"case": index},
-        line={"color": colour, "width": 1.5, "dash": palette.case_dash(index)},
-        marker={"size": 5, "color": colour},
+        line={"color": color, "width": 1.5, "dash": palette.case_dash(index)},
+        marker={"size": 5, "color": color},
         hovertemplate=f"{safe(series.case)}, %{{x}}: %{{y:,.4~g}}<extra></extra>",
     )
 
@@ -75,7 +75,7 @@ def _moves(series: Series, index: int) -> go.Scatter:
         textposition="top center",
         cliponaxis=False,
         meta={"case": index},
-        marker={"size": 12, "symbol": "diamond-open", "color": palette.case_colour(index),
+        marker={"size": 12, "symbol": "diamond-open", "color": palette.case_color(index),
                 "line": {"width": 2}},
         hovertext=[safe(_told(change)) for change in moved],
         hovertemplate=f"{safe(series.case)}: %{{hovertext}}<extra></extra>",

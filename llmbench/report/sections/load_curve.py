@@ -110,7 +110,7 @@ def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str
         meta={"cases": [index for _, index, _ in drawn]},
         name=name,
         mode="lines+markers",
-        line={"color": palette.case_colour(number), "dash": dash, "width": 2},
+        line={"color": palette.case_color(number), "dash": dash, "width": 2},
         marker={"size": 7, "symbol": SYMBOLS[number % len(SYMBOLS)]},
         text=[show(value, "s") for _, _, value in drawn],
         hovertemplate=f"{name}: %{{text}} at %{{x:.4~g}}<extra></extra>",
@@ -147,7 +147,7 @@ def _mark_knee(figure: go.Figure, number: int, name: str, curve: Sequence[Point]
     if met:
         figure.add_vline(
             x=max(met),
-            line={"color": palette.case_colour(number), "dash": "dash", "width": 1.5},
+            line={"color": palette.case_color(number), "dash": "dash", "width": 1.5},
             annotation_text=f"{safe(name)}: {max(met):.4g}",
             annotation_position="top left",
         )

@@ -160,7 +160,7 @@ def _mark(case: CaseResults, phase: str, point: Point) -> go.Scatter:
     marker: dict[str, Any] = {
         "size": 11,
         "symbol": symbol,
-        "color": palette.case_colour(case.index),
+        "color": palette.case_color(case.index),
     }
     used = case.estimates[share].value
     told = "not known" if used is None else show(used, METRICS[share].unit)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.analysis.metrics import LATENCIES, Observed
+from llmbench.analysis.metrics import LATENCIES, RecordArrays
 from llmbench.report.cells import Cell, Column, Table, count, missing, quantity
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.run import Run
@@ -24,7 +24,7 @@ UNKNOWN = {
     "longest_gap": "it has one chunk only",
 }
 
-Found = tuple[CaseResults, Run, Observed, int]
+Found = tuple[CaseResults, Run, RecordArrays, int]
 
 
 def request_key(case: str, repeat: int, request_id: int) -> str:
@@ -69,7 +69,7 @@ def _longest(case: CaseResults, latency: str) -> Iterator[tuple[float, Found]]:
             yield float(sample[place]), (case, run, observed, int(place))
 
 
-def _row(case: CaseResults, run: Run, observed: Observed, place: int) -> tuple[Cell, ...]:
+def _row(case: CaseResults, run: Run, observed: RecordArrays, place: int) -> tuple[Cell, ...]:
     number = _of(observed, place, "request_id")
     opens = request_key(case.name, run.repeat, number)
     prompt = _of(observed, place, "prompt_tokens")
@@ -81,5 +81,5 @@ def _row(case: CaseResults, run: Run, observed: Observed, place: int) -> tuple[C
     )
 
 
-def _of(observed: Observed, place: int, column: str) -> Any:
+def _of(observed: RecordArrays, place: int, column: str) -> Any:
     return observed.good[column][place].as_py()

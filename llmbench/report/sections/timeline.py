@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from llmbench.analysis.metrics import Observed
+from llmbench.analysis.metrics import RecordArrays
 from llmbench.report import palette
 from llmbench.report.cells import Cell, Column, Table, count, missing, quantity
 from llmbench.report.charts import Chart, layout, safe, thin
@@ -29,7 +29,7 @@ GANTT_HEIGHT = 330
 STRIP_HEIGHT = 82
 EDGE_HEIGHT = 100
 LEGEND_LIFT = 20
-# what each span of a request is called, its colour, and how much of its row it fills
+# what each span of a request is called, its color, and how much of its row it fills
 SEGMENTS = {
     "queue": ("in the queue", palette.QUEUE, 0.35),
     "prefill": ("prefill", palette.PREFILL, 1.0),
@@ -133,7 +133,7 @@ def _bars(rows: list[Row]) -> list[go.Bar]:
     ]
 
 
-def _segment(rows: list[Row], key: str, label: str, colour: str, thickness: float) -> go.Bar:
+def _segment(rows: list[Row], key: str, label: str, color: str, thickness: float) -> go.Bar:
     there = [row for row in rows if row[key]]
     return go.Bar(
         orientation="h",
@@ -143,7 +143,7 @@ def _segment(rows: list[Row], key: str, label: str, colour: str, thickness: floa
         y=[row["row"] for row in there],
         width=thickness * (1 - GAP if len(rows) < REQUESTS / 4 else 1),
         marker={
-            "color": colour,
+            "color": color,
             "opacity": [WARMUP_OPACITY if row["phase"] == "warmup" else 1.0 for row in there],
             "line": {"width": 0},
         },
@@ -241,7 +241,7 @@ def _strips_table(strips: list[Series]) -> Table:
 
 
 def _looks(
-    observed: Observed, rows: list[Row], strips: list[Series], throttled: list[Throttled]
+    observed: RecordArrays, rows: list[Row], strips: list[Series], throttled: list[Throttled]
 ) -> dict[str, Any]:
     height = GANTT_HEIGHT + STRIP_HEIGHT * len(strips)
     last = f"xaxis{len(strips) + 1}" if strips else "xaxis"
@@ -263,7 +263,7 @@ def _looks(
     )
 
 
-def _window_lines(observed: Observed) -> list[dict[str, Any]]:
+def _window_lines(observed: RecordArrays) -> list[dict[str, Any]]:
     line = {"color": palette.MUTED, "width": 1, "dash": "dash"}
     return [
         {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}
@@ -289,7 +289,7 @@ def _key_of(throttled: list[Throttled]) -> list[go.Scatter]:
     return [go.Scatter(mode="markers", name=name, x=[None], y=[None], marker=marker)]
 
 
-def _window_labels(observed: Observed) -> list[dict[str, Any]]:
+def _window_labels(observed: RecordArrays) -> list[dict[str, Any]]:
     if observed.window is None:
         return []
     begin, end = observed.window

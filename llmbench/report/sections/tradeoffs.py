@@ -163,9 +163,9 @@ def _mark(case: CaseResults, cost: str, standing: str) -> go.Scatter:
     told = (THROUGHPUT, TIME, MEMORY, ENERGY, QUALITY, "perplexity_ratio", "top1_agreement")
     lines = [f"{METRICS[name].label}: {_shown(case, name)}" for name in told]
     lines.append(f"by {METRICS[cost].label}: {standing}")
-    colour = palette.case_colour(case.index)
+    color = palette.case_color(case.index)
     marker: dict[str, Any] = {
-        "size": 12, "color": colour, "symbol": SYMBOLS[standing], "line": {"width": 2},
+        "size": 12, "color": color, "symbol": SYMBOLS[standing], "line": {"width": 2},
     }  # fmt: skip
     return go.Scatter(
         x=[_value(case, cost)],
@@ -177,15 +177,15 @@ def _mark(case: CaseResults, cost: str, standing: str) -> go.Scatter:
         textposition="top center",
         cliponaxis=False,
         marker=marker,
-        error_x=_interval(case.estimates[cost], colour),
-        error_y=_interval(case.estimates[QUALITY], colour),
+        error_x=_interval(case.estimates[cost], color),
+        error_y=_interval(case.estimates[QUALITY], color),
         hovertemplate="<br>".join([f"<b>{safe(case.name)}</b>", *lines]) + "<extra></extra>",
     )
 
 
-def _interval(estimate: Estimate, colour: str) -> dict[str, Any] | None:
+def _interval(estimate: Estimate, color: str) -> dict[str, Any] | None:
     drawn = whiskers(estimate)
-    return drawn and {**drawn, "color": colour, "width": 4}
+    return drawn and {**drawn, "color": color, "width": 4}
 
 
 def _shown(case: CaseResults, metric: str) -> str:

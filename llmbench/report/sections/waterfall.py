@@ -12,7 +12,7 @@ __all__ = ["waterfall"]
 
 SPANS = {
     "unsent": ("until it is sent", palette.MUTED),
-    **{key: (label, colour) for key, (label, colour, _) in SEGMENTS.items()},
+    **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},
 }
 SAYS = (
     "From the due time at the top: each bar is a span of the request's time, from the stages before"
@@ -28,10 +28,10 @@ def waterfall() -> Chart:
                 orientation="h",
                 name=label,
                 meta={"span": key},
-                marker={"color": colour},
+                marker={"color": color},
                 hovertemplate="%{customdata}<extra></extra>",
             )
-            for key, (label, colour) in SPANS.items()
+            for key, (label, color) in SPANS.items()
         ],
         layout(
             barmode="overlay",

@@ -41,7 +41,7 @@ function isDark() {
   return !view.printing && (view.theme ?? (system.matches ? "dark" : "light")) === "dark";
 }
 
-/* Figures are stored in light colours; a dark page swaps each for its counterpart. */
+/* Figures are stored in light colors; a dark page swaps each for its counterpart. */
 function storedFigure(plot) {
   const dark = isDark();
   const text = one(`script[data-for="${plot.id}"]`).textContent;

@@ -59,7 +59,7 @@ function onKey(event) {
   const cell = event.target.closest("td[data-value]");
   if (!cell) return;
   if (event.key === "Enter") copyFrom(cell);
-  const next = neighbour(cell, event.key);
+  const next = neighbor(cell, event.key);
   if (!next) return;
   event.preventDefault();
   cell.tabIndex = -1;
@@ -67,7 +67,7 @@ function onKey(event) {
   next.focus();
 }
 
-function neighbour(cell, key) {
+function neighbor(cell, key) {
   const step = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[key];
   const across = { ArrowUp: "previousElementSibling", ArrowDown: "nextElementSibling" }[key];
   let next = cell;

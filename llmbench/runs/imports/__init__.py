@@ -15,9 +15,9 @@ from llmbench.runs.imports.measured import Measured
 __all__ = ["Measured", "read"]
 
 READERS = (
-    (vllm.recognises, vllm.read),
-    (guidellm.recognises, guidellm.read),
-    (aiperf.recognises, aiperf.read),
+    (vllm.recognizes, vllm.read),
+    (guidellm.recognizes, guidellm.read),
+    (aiperf.recognizes, aiperf.read),
 )
 
 
@@ -27,8 +27,8 @@ def read(path: Path) -> list[Measured]:
     Raises InputError when it cannot be read, is of no known tool, or lacks what is needed.
     """
     document = documents.read(path)
-    for recognises, read_document in READERS:
-        if recognises(document):
+    for recognizes, read_document in READERS:
+        if recognizes(document):
             return read_document(document)
     found = ", ".join(sorted(document.keys)[:8]) or "none"
     raise InputError(

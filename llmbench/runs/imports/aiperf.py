@@ -30,7 +30,7 @@ from llmbench.runs.imports.measured import (
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
 
-__all__ = ["read", "recognises"]
+__all__ = ["read", "recognizes"]
 
 TOOL = "aiperf"
 CREDIT = (
@@ -124,7 +124,7 @@ class _Summary(Shape):
         return _load(phases[0]) if len(phases) == 1 else {}
 
 
-def recognises(document: Document) -> bool:
+def recognizes(document: Document) -> bool:
     """Tell whether a file is one of its exports, be it the records or the summary."""
     return document.keys >= {"metadata", "metrics"} or "aiperf_version" in document.keys
 

@@ -27,7 +27,7 @@ from llmbench.runs.imports.measured import (
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
 
-__all__ = ["read", "recognises"]
+__all__ = ["read", "recognizes"]
 
 TOOL = "guidellm"
 SCHEDULED = ("constant", "poisson", "trace")  # the rest send as soon as they can
@@ -123,7 +123,7 @@ class _Report(Shape):
 Due = Callable[[_Request], float]
 
 
-def recognises(document: Document) -> bool:
+def recognizes(document: Document) -> bool:
     """Tell whether a file is a report of it."""
     return document.keys >= {"benchmarks", "metadata"}
 

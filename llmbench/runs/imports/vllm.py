@@ -20,7 +20,7 @@ from llmbench.runs.imports.measured import NO_TOKENS, NOTHING, SENDING, Measured
 from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
 
-__all__ = ["read", "recognises"]
+__all__ = ["read", "recognizes"]
 
 TOOL = "vllm bench serve"
 MARKS = {"model_id", "request_throughput", "total_input_tokens"}
@@ -62,7 +62,7 @@ class _Result(Shape):
         return tuple(start - max(0.0, queue) for start, queue in pairs)
 
 
-def recognises(document: Document) -> bool:
+def recognizes(document: Document) -> bool:
     """Tell whether a file was written by it, with details or without."""
     return document.keys >= MARKS
 

@@ -13,12 +13,12 @@ from scipy import stats
 
 from llmbench.analysis.compare.verdicts import (
     Change,
+    benjamini_hochberg,
     change_of,
+    confirm,
     decide,
-    discoveries,
     in_blocks,
     is_suspect,
-    look_again,
     repeats_needed,
 )
 
@@ -140,34 +140,34 @@ def test_a_screen_is_not_misled_by_bad_processes_of_the_baseline() -> None:
 def test_new_processes_confirm_what_is_beyond_the_tolerance() -> None:
     def look(factor: float) -> str:
         blocks = in_blocks(normal(0, 8), times(factor, normal(1, 8)))
-        return look_again(blocks, "lower", 0.03)[0]
+        return confirm(blocks, "lower", 0.03)[0]
 
     assert [look(1.08), look(1.03), look(1.0)] == ["confirmed", "open", "cleared"]
 
 
 def test_four_processes_a_side_confirm_nothing() -> None:
-    assert look_again([(FOUR, times(2.0))], "lower", 0.03)[0] == "open"
+    assert confirm([(FOUR, times(2.0))], "lower", 0.03)[0] == "open"
 
 
 def test_equal_values_speak_against_a_change() -> None:
-    found, p = look_again(in_blocks([1.0] * 8, [1.0] * 8), "lower", 0.0001)
+    found, p = confirm(in_blocks([1.0] * 8, [1.0] * 8), "lower", 0.0001)
     assert found == "cleared"
     assert p == pytest.approx(1.0)
 
 
 @given(st.integers(1, 6), st.integers(1, 6))
 def test_the_best_that_can_be_shown_is_one_order_of_all(m: int, n: int) -> None:
-    assert look_again([([1.0] * n, [9.0] * m)], "lower", 0.01)[1] == pytest.approx(
+    assert confirm([([1.0] * n, [9.0] * m)], "lower", 0.01)[1] == pytest.approx(
         1 / math.comb(m + n, m)
     )
-    assert look_again([([9.0] * n, [1.0] * m)], "lower", 0.01)[1] == pytest.approx(1.0)
+    assert confirm([([9.0] * n, [1.0] * m)], "lower", 0.01)[1] == pytest.approx(1.0)
 
 
 @given(st.integers(2, 7), st.integers(2, 7), st.integers(0, 100))
 def test_one_block_alone_is_the_test_of_mann_and_whitney(m: int, n: int, seed: int) -> None:
     a, b = normal(seed, n), normal(1000 + seed, m)
     expected = stats.mannwhitneyu(b, times(1.01, a), alternative="greater", method="exact").pvalue
-    assert look_again([(a, b)], "lower", 0.01)[1] == pytest.approx(expected)
+    assert confirm([(a, b)], "lower", 0.01)[1] == pytest.approx(expected)
 
 
 @given(st.integers(0, 100), st.lists(st.floats(-1.0, 1.0), min_size=3, max_size=3))
@@ -179,8 +179,8 @@ def test_what_the_machine_did_from_block_to_block_moves_nothing(
         (times(math.exp(by), a), times(math.exp(by), b))
         for by, (a, b) in zip(moves, blocks, strict=True)
     ]
-    assert look_again(moved, "lower", 0.01)[1] == pytest.approx(
-        look_again(blocks, "lower", 0.01)[1], abs=0.02
+    assert confirm(moved, "lower", 0.01)[1] == pytest.approx(
+        confirm(blocks, "lower", 0.01)[1], abs=0.02
     )
 
 
@@ -195,15 +195,12 @@ def test_the_p_of_blocks_is_that_of_all_ways_to_name_sides_in_them() -> None:
         for choice in product(combinations(range(4), 2), repeat=2)
     ]
     expected = np.mean([total >= seen - 1e-9 for total in sums])
-    assert look_again(blocks, "lower", 0.01)[1] == pytest.approx(expected)
+    assert confirm(blocks, "lower", 0.01)[1] == pytest.approx(expected)
 
 
 def test_a_block_that_one_side_lacks_says_nothing() -> None:
     blocks = in_blocks(normal(0, 8), times(1.08, normal(1, 8)))
-    assert (
-        look_again([*blocks, ([9.0], [])], "lower", 0.03)[1]
-        == (look_again(blocks, "lower", 0.03)[1])
-    )
+    assert confirm([*blocks, ([9.0], [])], "lower", 0.03)[1] == (confirm(blocks, "lower", 0.03)[1])
 
 
 @pytest.mark.parametrize(
@@ -217,4 +214,4 @@ def test_a_block_that_one_side_lacks_says_nothing() -> None:
 def test_of_several_tests_those_count_that_benjamini_and_hochberg_accept(
     ps: list[float], expected: list[bool]
 ) -> None:
-    assert discoveries(ps) == expected
+    assert benjamini_hochberg(ps) == expected

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import trustme
 
-from llmbench.backends.base import Account, Demand, OpenContext
+from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
-from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Ending, Limit
+from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Limit, LoadSummary
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
@@ -109,17 +109,17 @@ def users(count: int) -> Arrivals:
     return Closed(Closed.Options(concurrency=count)).arrivals(Stop(), stream(0, "arrivals"))
 
 
-Serve = Callable[..., tuple[list[Record], Account]]
+Serve = Callable[..., tuple[list[Record], BackendReport]]
 
 
 @pytest.fixture
-def endings() -> list[Ending]:
+def endings() -> list[LoadSummary]:
     """How each load ended."""
     return []
 
 
 @pytest.fixture
-def serve(server: Server, endings: list[Ending]) -> Serve:
+def serve(server: Server, endings: list[LoadSummary]) -> Serve:
     """Serves requests, one at once by default, with options of the backend."""
 
     def run(
@@ -131,12 +131,12 @@ def serve(server: Server, endings: list[Ending]) -> Serve:
         limit: Limit = UNLIMITED,
         stop: Stop | None = None,
         **options: Any,
-    ) -> tuple[list[Record], Account]:
+    ) -> tuple[list[Record], BackendReport]:
         requests = asked or [Request(n, (1, 2), 3, text=f"prompt {n}") for n in range(count)]
         due = arrivals or Scheduled(np.zeros(count))
         dispatch = Dispatch(requests, due, stop or Stop(requests=count), limit)
         context = OpenContext(
-            ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((2,), 5),
+            ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((2,), 5),
             keep_outputs=keep_outputs,
         )  # fmt: skip
         backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
@@ -197,7 +197,7 @@ def test_requests_are_sent_when_they_are_due_and_not_before(serve: Serve) -> Non
 
 def test_the_clock_begins_when_all_is_ready(server: Server) -> None:
     context = OpenContext(
-        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((1,), 3)
+        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((1,), 3)
     )
     with Endpoint(Endpoint.Options(url=server.url)).open(context) as opened:
         assert opened.new_clock().now() < 0
@@ -280,7 +280,7 @@ def test_what_the_server_says_is_wrong_with_a_request_is_not_sent_again(
 def test_a_server_that_dies_during_the_load_leaves_records(server: Server) -> None:
     backend = Endpoint(Endpoint.Options(url=server.url))
     context = OpenContext(
-        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((1,), 3)
+        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((1,), 3)
     )
     with backend.open(context) as opened:
         server.shutdown()
@@ -424,7 +424,7 @@ def test_sessions_stay_with_their_client(serve: Serve, server: Server) -> None:
 
 @pytest.mark.parametrize("clients", [1, 2])
 def test_what_was_dropped_is_known_whoever_sent_the_load(
-    serve: Serve, server: Server, endings: list[Ending], clients: int
+    serve: Serve, server: Server, endings: list[LoadSummary], clients: int
 ) -> None:
     server.delay = 0.3
     limit = Limit(clients, "drop")
@@ -434,7 +434,7 @@ def test_what_was_dropped_is_known_whoever_sent_the_load(
 
 
 def test_a_client_that_cannot_keep_up_ends_the_load_where_that_is_asked(
-    serve: Serve, endings: list[Ending]
+    serve: Serve, endings: list[LoadSummary]
 ) -> None:
     arrivals = Scheduled(np.arange(2000) / 200)
     stop = Stop(requests=2000, client_lag=1e-7)

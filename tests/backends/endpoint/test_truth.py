@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.constant import Constant
@@ -40,7 +40,7 @@ def serving(*arguments: object) -> Iterator[str]:
 def loaded(url: str, load: Any, count: int, tokens: int = 2) -> tuple[list[Record], float]:
     """Send a load; give its records and when the load began by the clock of the machine."""
     context = OpenContext(
-        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), Demand((1,), 9)
+        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((1,), 9)
     )
     pool = [Request(number, (1,), tokens, text=f"request {number}") for number in range(count)]
     stop = Stop(requests=count)

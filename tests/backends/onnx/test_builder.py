@@ -12,7 +12,7 @@ from greedy import answers, generated, ragged_requests
 from onnx import TensorProto, helper
 from runners import runner_of
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.onnx import Onnx, builder, loading
 from llmbench.errors import InputError, MissingExtraError
 from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
@@ -82,7 +82,7 @@ def test_without_the_builder_its_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         model=ModelOptions(source="random:tiny"),
         engine=EngineOptions(),
         sampling=SamplingOptions(),
-        demand=Demand((4,), 8),
+        demand=LoadShape((4,), 8),
     )
     with pytest.raises(MissingExtraError, match=r"pip install 'llmbench\[onnx-builder\]'"):
         Onnx(Onnx.Options(graph="builder")).load(context)

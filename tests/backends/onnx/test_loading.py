@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.onnx import Onnx, exporting
 from llmbench.errors import InputError
 from llmbench.loads.dispatch import Dispatch
@@ -29,7 +29,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenContext:
         model=ModelOptions(source="random:tiny"),
         engine=EngineOptions(slots=2),
         sampling=SamplingOptions(),
-        demand=Demand(prompt_lengths=(4,), longest_sequence=12),
+        demand=LoadShape(prompt_lengths=(4,), longest_sequence=12),
     )
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.onnx import Onnx, weights
 from llmbench.engine.model_costs import facts_of
 from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
@@ -66,7 +66,7 @@ def test_an_exported_model_holds_what_the_model_does(
     monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
     options = ModelOptions(source="random:tiny", device="cpu", dtype="float32")
     context = OpenContext(
-        options, EngineOptions(slots=1), SamplingOptions(), Demand((4,), longest_sequence=8)
+        options, EngineOptions(slots=1), SamplingOptions(), LoadShape((4,), longest_sequence=8)
     )
     backend = Onnx(Onnx.Options())
     found = backend.facts(backend.load(context))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.onnx import Onnx, quantizing
 from llmbench.backends.torch import quantized
 from llmbench.backends.torch.quantized import Quantized
@@ -39,7 +39,7 @@ def context(cache: Path, monkeypatch: pytest.MonkeyPatch) -> OpenContext:
         model=ModelOptions(source="random:tiny", device="cpu"),
         engine=EngineOptions(slots=2),
         sampling=SamplingOptions(),
-        demand=Demand(prompt_lengths=(4,), longest_sequence=12),
+        demand=LoadShape(prompt_lengths=(4,), longest_sequence=12),
     )
 
 

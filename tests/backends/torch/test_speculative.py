@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from llmbench import models
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.speculative import Speculative
 from llmbench.errors import InputError
 from llmbench.loads.dispatch import Dispatch
@@ -23,7 +23,7 @@ CONTEXT = OpenContext(
     model=TINY,
     engine=EngineOptions(slots=2),
     sampling=SamplingOptions(),
-    demand=Demand(prompt_lengths=(4,), longest_sequence=13),
+    demand=LoadShape(prompt_lengths=(4,), longest_sequence=13),
 )
 
 
@@ -67,7 +67,7 @@ def test_a_draft_that_does_not_go_with_the_model_is_refused(draft: str, told: st
 
 
 def test_a_draft_with_too_short_a_context_is_refused() -> None:
-    long = replace(CONTEXT, demand=Demand((4,), longest_sequence=100_000))
+    long = replace(CONTEXT, demand=LoadShape((4,), longest_sequence=100_000))
     with pytest.raises(InputError, match=r"its context holds .* the longest request has 100000"):
         speculative("builtin:tiny").load(long)
 

@@ -13,7 +13,7 @@ from chrome_traces import violations
 
 from llmbench.analysis.trace.analysis import break_down
 from llmbench.analysis.trace.events import read
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import LocalServer
 from llmbench.backends.torch.eager import Eager
 from llmbench.campaign.profile import recording
@@ -31,7 +31,7 @@ STEPS = 4
 def server() -> Iterator[LocalServer]:
     context = OpenContext(
         ModelOptions(source="random:tiny"), EngineOptions(slots=2), SamplingOptions(),
-        Demand((6,), 14),
+        LoadShape((6,), 14),
     )  # fmt: skip
     with Eager(Eager.Options()).open(context) as opened:
         yield opened

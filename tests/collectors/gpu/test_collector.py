@@ -61,7 +61,7 @@ def test_a_reason_that_nothing_counts_is_told_by_its_share_of_readings(
     assert "power for 0.89 s, hardware_thermal in 50 % of readings." in message
 
 
-def test_a_neighbour_is_a_doubt(watch_gpus: MakeWatch) -> None:
+def test_a_neighbor_is_a_doubt(watch_gpus: MakeWatch) -> None:
     assert doubt(watch_gpus(StandinGpu(pids=(1, 99)))).kind == "gpu-shared"
 
 
@@ -125,7 +125,7 @@ def opened(standin: MakeStandin, monkeypatch: pytest.MonkeyPatch) -> Any:
     return probe
 
 
-def test_our_own_process_is_no_neighbour(opened: Any) -> None:
+def test_our_own_process_is_no_neighbor(opened: Any) -> None:
     probe = opened(StandinGpu(pids=[os.getpid()]))
     probe.begin()
     assert probe.conclude().facts["gpus"][0]["other_processes"] == 0

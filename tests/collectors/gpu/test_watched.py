@@ -128,7 +128,7 @@ def test_a_limit_that_is_not_told_is_null(watch_gpus: MakeWatch) -> None:
     assert watch_gpus(StandinGpu(faults=faults)).facts()["power_limit_watts"] is None
 
 
-def test_a_lost_gpu_has_no_more_readings_and_its_neighbour_goes_on(watch_gpus: MakeWatch) -> None:
+def test_a_lost_gpu_has_no_more_readings_and_its_neighbor_goes_on(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus(StandinGpu(lost_from=3.0), StandinGpu(uuid="GPU-b"))
     watch.driver.advance(3.0)
     readings = watch.readings()

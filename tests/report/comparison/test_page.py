@@ -1,4 +1,4 @@
-"""A comparison as one page: its charts draw what was found, and nothing relies on colour."""
+"""A comparison as one page: its charts draw what was found, and nothing relies on color."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_forest_has_each_change_with_its_interval_and_tolerance(
     assert middle - below == pytest.approx(100 * (change.low - 1))
 
 
-def test_verdicts_differ_in_shape_and_not_in_colour_alone(page: str) -> None:
+def test_verdicts_differ_in_shape_and_not_in_color_alone(page: str) -> None:
     symbols = {line["y"][0]: line["marker"]["symbol"] for line in chart_data(page)["forest-0"][1:]}
     assert symbols["eager · TTFT p50"] == "x"
     assert symbols["eager · TPOT p50"] == "circle"

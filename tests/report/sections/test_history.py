@@ -17,7 +17,7 @@ SWIFT = Series(
 FEW = Series("sample", "steady", "ttft_p50", NIGHTS[:2], (0.2, 0.2), left_out=0, changes=None)
 
 
-def test_a_metric_is_a_chart_with_a_line_for_each_case_in_its_colour(results: Results) -> None:
+def test_a_metric_is_a_chart_with_a_line_for_each_case_in_its_color(results: Results) -> None:
     other = replace(SWIFT, metric="tpot_p50")
     ttft, tpot = history.charts([SWIFT, FEW, other], results)
     assert (ttft.title, tpot.title) == ("TTFT p50", "TPOT p50")

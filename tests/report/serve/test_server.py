@@ -150,7 +150,7 @@ def test_pages_may_not_be_framed_or_read_from_elsewhere(server: Server) -> None:
     headers = ask(server, "/").headers
     assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Cross-ModelSource-Resource-Policy"] == "same-origin"
 
 
 def test_every_page_allows_no_script_but_its_own(server: Server) -> None:

@@ -109,7 +109,7 @@ def test_failed_requests_are_errors_by_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"), [("ReadTimeout('')", "ReadTimeout"), ("Request was cancelled",) * 2]
+    ("error", "kind"), [("ReadTimeout('')", "ReadTimeout"), ("Request was canceled",) * 2]
 )
 def test_other_errors_bear_the_name_of_their_exception(
     tmp_path: Path, error: str, kind: str

@@ -1,4 +1,4 @@
-"""A server that misbehaves on demand: the model that a request names is the behaviour it gets."""
+"""A server that misbehaves on demand: the model that a request names is the behavior it gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from llmbench.backends.endpoint.conformance.behaviours import BEHAVIOURS
+from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
 from llmbench.backends.endpoint.conformance.wire import End, Pause, Step, plain
 
 __all__ = ["AdversarialServer", "in_background"]
@@ -21,9 +21,9 @@ LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 class AdversarialServer:
-    """Serves every behaviour at once, on a port of the loopback interface.
+    """Serves every behavior at once, on a port of the loopback interface.
 
-    ``choose`` turns the model that was asked for into the name of a behaviour (as it is, by
+    ``choose`` turns the model that was asked for into the name of a behavior (as it is, by
     default); ``served`` counts what was served.
     """
 
@@ -66,11 +66,11 @@ class AdversarialServer:
             writer.write(_models())
             return True
         name = self._choose(json.loads(body)["model"])
-        if name not in BEHAVIOURS:
+        if name not in BEHAVIORS:
             writer.write(plain("404 Not Found", "application/json", b'{"error": "no such model"}'))
             return True
         self.served[name] += 1
-        return await _play(BEHAVIOURS[name].script(), writer)
+        return await _play(BEHAVIORS[name].script(), writer)
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
@@ -81,7 +81,7 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
 
 
 def _models() -> bytes:
-    listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in BEHAVIOURS]}
+    listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in BEHAVIORS]}
     return plain("200 OK", "application/json", json.dumps(listed).encode())
 
 

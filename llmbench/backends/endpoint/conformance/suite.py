@@ -1,4 +1,4 @@
-"""Hold our client against every behaviour, and any server against what clients rely on."""
+"""Hold our client against every behavior, and any server against what clients rely on."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.endpoint import Endpoint
-from llmbench.backends.endpoint.conformance.behaviours import BEHAVIOURS, Behaviour
+from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS, Behavior
 from llmbench.backends.endpoint.conformance.wire import TOKENS
 from llmbench.errors import InputError
 from llmbench.loads.dispatch import Dispatch
@@ -48,7 +48,7 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
         ModelOptions(source="served:"),
         EngineOptions(),
         SamplingOptions(),
-        Demand((1,), 1),
+        LoadShape((1,), 1),
         stop_at_eos=stop_at_eos,
     )
     with Endpoint(Endpoint.Options(**options)).open(context) as server:
@@ -62,17 +62,17 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
 
 
 def check_client(url: str) -> Iterator[Finding]:
-    """Send one request to each behaviour of the adversarial server at ``url``."""
-    for behaviour in BEHAVIOURS.values():
-        yield _held(behaviour, exchange(url=url, model=behaviour.name, **TIMEOUTS))
+    """Send one request to each behavior of the adversarial server at ``url``."""
+    for behavior in BEHAVIORS.values():
+        yield _held(behavior, exchange(url=url, model=behavior.name, **TIMEOUTS))
 
 
-def _held(behaviour: Behaviour, record: Record) -> Finding:
-    right = behaviour.outcome
+def _held(behavior: Behavior, record: Record) -> Finding:
+    right = behavior.outcome
     tokens = None if right.tokens is None else record.output_tokens
     return Finding(
-        behaviour.name,
-        behaviour.does,
+        behavior.name,
+        behavior.does,
         _told(right.error, right.chunks, right.tokens),
         _told(record.error_kind, len(record.token_times), tokens),
     )

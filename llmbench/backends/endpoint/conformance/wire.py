@@ -1,4 +1,4 @@
-"""What adversarial behaviours are made of: parts of responses, byte by byte."""
+"""What adversarial behaviors are made of: parts of responses, byte by byte."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from itertools import cycle
 
 import numpy as np
 
-from llmbench.backends.base import Demand, OpenContext
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.endpoint import Endpoint
-from llmbench.backends.endpoint.conformance.behaviours import BEHAVIOURS
+from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
 from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
 from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import Dispatch
@@ -38,7 +38,10 @@ def mixed(seed: int) -> AdversarialServer:
 def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
     with in_background(mixed(seed=3)) as server:
         context = OpenContext(
-            ModelOptions(source="served:any"), EngineOptions(), SamplingOptions(), Demand((1,), 9)
+            ModelOptions(source="served:any"),
+            EngineOptions(),
+            SamplingOptions(),
+            LoadShape((1,), 9),
         )
         options = Endpoint.Options(url=server.url, body={"model": "mix"}, first_token_timeout=1.0)
         pool = [Request(number, (1,), 8, text="x") for number in range(REQUESTS)]
@@ -48,7 +51,7 @@ def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
             records = opened.serve(Dispatch(pool, users, stop), opened.new_clock(), lambda _: None)
     expected = Counter[str | None]()
     for name, times in server.served.items():
-        expected[BEHAVIOURS[name].outcome.error] += times
+        expected[BEHAVIORS[name].outcome.error] += times
     assert Counter(record.error_kind for record in records) == expected
     assert {record.output_tokens for record in records if record.succeeded} == {8}
     assert len(expected) >= 6  # every kind of fault was met

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmbench.backends.endpoint.conformance.behaviours import BEHAVIOURS
+from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
 from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
 from llmbench.backends.endpoint.conformance.suite import TIMEOUTS, Finding, check_server, exchange
 from llmbench.cli import main
@@ -21,17 +21,17 @@ def url() -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.parametrize("name", BEHAVIOURS)
+@pytest.mark.parametrize("name", BEHAVIORS)
 def test_our_client_makes_the_right_thing_of(name: str, url: str) -> None:
-    right = BEHAVIOURS[name].outcome
+    right = BEHAVIORS[name].outcome
     record = exchange(url=url, model=name, **TIMEOUTS)
     assert (record.error_kind, len(record.token_times)) == (right.error, right.chunks)
     if right.tokens is not None:
         assert record.output_tokens == right.tokens
 
 
-def test_there_are_at_least_twenty_behaviours() -> None:
-    assert len(BEHAVIOURS) >= 20
+def test_there_are_at_least_twenty_behaviors() -> None:
+    assert len(BEHAVIORS) >= 20
 
 
 def test_a_server_is_told_where_it_falls_short(url: str) -> None:

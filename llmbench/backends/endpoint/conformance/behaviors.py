@@ -23,7 +23,7 @@ from llmbench.backends.endpoint.conformance.wire import (
     usage,
 )
 
-__all__ = ["BEHAVIOURS", "FOREVER", "Behaviour", "Outcome"]
+__all__ = ["BEHAVIORS", "FOREVER", "Behavior", "Outcome"]
 
 FOREVER = Pause(3600.0)
 SINGLE_BYTES = 300
@@ -43,7 +43,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Behaviour:
+class Behavior:
     """One way to answer: what it does in a sentence, its bytes, and the right outcome."""
 
     name: str
@@ -52,15 +52,15 @@ class Behaviour:
     outcome: Outcome = Outcome()
 
 
-BEHAVIOURS: dict[str, Behaviour] = {}
+BEHAVIORS: dict[str, Behavior] = {}
 
 
-def _behaviour(
+def _behavior(
     does: str, error: str | None = None, chunks: int = TOKENS, tokens: int | None = TOKENS
 ) -> Callable[[Script], Script]:
     def register(script: Script) -> Script:
         name = script.__name__.removeprefix("_").replace("_", "-")
-        BEHAVIOURS[name] = Behaviour(name, does, script, Outcome(error, chunks, tokens))
+        BEHAVIORS[name] = Behavior(name, does, script, Outcome(error, chunks, tokens))
         return script
 
     return register
@@ -81,60 +81,60 @@ def _error(message: str) -> bytes:
 # -- good answers in unusual dress -----------------------------------------------------------------
 
 
-@_behaviour("one token to an event, usage, [DONE]")
+@_behavior("one token to an event, usage, [DONE]")
 def _plain() -> Iterator[Step]:
     return chunked(_stream())
 
 
-@_behaviour("the whole response in one segment")
+@_behavior("the whole response in one segment")
 def _one_segment() -> Iterator[Step]:
     yield b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
 
 
-@_behaviour("lines end with CR LF")
+@_behavior("lines end with CR LF")
 def _crlf() -> Iterator[Step]:
     return chunked(_stream(b"\r\n"))
 
 
-@_behaviour("lines end with CR alone")
+@_behavior("lines end with CR alone")
 def _cr() -> Iterator[Step]:
     return chunked(_stream(b"\r"))
 
 
-@_behaviour("a byte order mark opens the stream")
+@_behavior("a byte order mark opens the stream")
 def _byte_order_mark() -> Iterator[Step]:
     return chunked([b"\xef\xbb\xbf", *_stream()])
 
 
-@_behaviour("comments keep the connection alive between events")
+@_behavior("comments keep the connection alive between events")
 def _comments() -> Iterator[Step]:
     return chunked([b": ping\n\n" + part for part in _stream()])
 
 
-@_behaviour("no space after `data:`")
+@_behavior("no space after `data:`")
 def _no_space() -> Iterator[Step]:
     return chunked([part.replace(b"data: ", b"data:") for part in _stream()])
 
 
-@_behaviour("fields beside data: event, id, retry and one that nobody knows")
+@_behavior("fields beside data: event, id, retry and one that nobody knows")
 def _other_fields() -> Iterator[Step]:
     fields = b"event: message\nid: 7\nretry: 100\nflavour: sweet\n"
     return chunked([fields + part for part in _stream()])
 
 
-@_behaviour("the JSON of an event stands on several data lines")
+@_behavior("the JSON of an event stands on several data lines")
 def _several_lines() -> Iterator[Step]:
     return chunked([part.replace(b', "', b',\ndata: "') for part in _stream()])
 
 
-@_behaviour("bytes come one by one at first")
+@_behavior("bytes come one by one at first")
 def _byte_by_byte() -> Iterator[Step]:
     whole = b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
     yield from (whole[place : place + 1] for place in range(SINGLE_BYTES))
     yield whole[SINGLE_BYTES:]
 
 
-@_behaviour("a character's bytes come in two segments and two HTTP chunks")
+@_behavior("a character's bytes come in two segments and two HTTP chunks")
 def _split_character() -> Iterator[Step]:
     return chunked([half for part in _stream() for half in _halves(part)])
 
@@ -144,69 +144,69 @@ def _halves(part: bytes) -> list[bytes]:
     return [part] if place is None else [part[: place + 1], part[place + 1 :]]
 
 
-@_behaviour("an event of more than 64 KB", chunks=1)
+@_behavior("an event of more than 64 KB", chunks=1)
 def _large_event() -> Iterator[Step]:
     return chunked([event(delta("word " * 20_000)), event(last()), event(usage()), done()])
 
 
-@_behaviour("a chunk with the role alone comes first, which is no token")
+@_behavior("a chunk with the role alone comes first, which is no token")
 def _role_only() -> Iterator[Step]:
     return chunked([event(delta("assistant", "role")), *_stream()])
 
 
-@_behaviour("several tokens to an event", chunks=2)
+@_behavior("several tokens to an event", chunks=2)
 def _several_tokens() -> Iterator[Step]:
     halves = ["".join(WORDS[:4]), "".join(WORDS[4:])]
     return chunked([*(event(delta(half)) for half in halves), event(usage()), done()])
 
 
-@_behaviour("tokens whose text is empty, so far", chunks=TOKENS // 2)
+@_behavior("tokens whose text is empty, so far", chunks=TOKENS // 2)
 def _empty_text() -> Iterator[Step]:
     texts = [text for word in WORDS[::2] for text in ("", word)]
     return chunked([*(event(delta(text)) for text in texts), event(usage()), done()])
 
 
-@_behaviour("reasoning comes before content")
+@_behavior("reasoning comes before content")
 def _reasoning() -> Iterator[Step]:
     thought = [event(delta(word, "reasoning_content")) for word in WORDS[:3]]
     return chunked([*thought, *(event(delta(word)) for word in WORDS[3:]), event(usage()), done()])
 
 
-@_behaviour("usage in every event, growing")
+@_behavior("usage in every event, growing")
 def _growing_usage() -> Iterator[Step]:
     counts = [delta(word, usage=usage(n)["usage"]) for n, word in enumerate(WORDS, start=1)]
     return chunked([*map(event, counts), done()])
 
 
-@_behaviour("no usage: the client has to count", tokens=None)
+@_behavior("no usage: the client has to count", tokens=None)
 def _no_usage() -> Iterator[Step]:
     return chunked([*_events()[:-1], done()])
 
 
-@_behaviour("no chunked encoding: the body ends with the connection")
+@_behavior("no chunked encoding: the body ends with the connection")
 def _until_closed() -> Iterator[Step]:
     yield head("200 OK", "text/event-stream", "Connection: close")
     yield from _stream()
     yield End.CLOSE
 
 
-@_behaviour("a stream of a length known beforehand")
+@_behavior("a stream of a length known beforehand")
 def _known_length() -> Iterator[Step]:
     yield plain("200 OK", "text/event-stream; charset=utf-8", b"".join(_stream()))
 
 
-@_behaviour("an interim response comes first")
+@_behavior("an interim response comes first")
 def _interim() -> Iterator[Step]:
     yield b"HTTP/1.1 100 Continue\r\n\r\n"
     yield from chunked(_stream())
 
 
-@_behaviour("events after [DONE], which are none")
+@_behavior("events after [DONE], which are none")
 def _after_done() -> Iterator[Step]:
     return chunked([*_stream(), event(delta(" more"))])
 
 
-@_behaviour("[DONE] comes and the response never ends")
+@_behavior("[DONE] comes and the response never ends")
 def _never_ended() -> Iterator[Step]:
     return chunked([*_stream(), FOREVER], ended=False)
 
@@ -214,101 +214,101 @@ def _never_ended() -> Iterator[Step]:
 # -- bad answers -----------------------------------------------------------------------------------
 
 
-@_behaviour("HTTP 500", error="http-500", chunks=0, tokens=None)
+@_behavior("HTTP 500", error="http-500", chunks=0, tokens=None)
 def _internal_error() -> Iterator[Step]:
     yield plain("500 Internal Server Error", "application/json", _error("out of memory"))
 
 
-@_behaviour("HTTP 429 with Retry-After", error="http-429", chunks=0, tokens=None)
+@_behavior("HTTP 429 with Retry-After", error="http-429", chunks=0, tokens=None)
 def _too_many() -> Iterator[Step]:
     yield plain("429 Too Many Requests", "application/json", _error("slow"), "Retry-After: 0.2")
 
 
-@_behaviour("a redirect, which nobody follows under load", error="http-307", chunks=0, tokens=None)
+@_behavior("a redirect, which nobody follows under load", error="http-307", chunks=0, tokens=None)
 def _redirect() -> Iterator[Step]:
     yield plain("307 Temporary Redirect", "text/plain", b"", "Location: /elsewhere")
 
 
-@_behaviour("an error in place of a stream, as 200", error="server-error", chunks=0, tokens=None)
+@_behavior("an error in place of a stream, as 200", error="server-error", chunks=0, tokens=None)
 def _error_as_success() -> Iterator[Step]:
     yield plain("200 OK", "application/json", _error("the engine is dead"))
 
 
-@_behaviour("a whole answer where a stream was asked for", error="invalid-response", chunks=0,
+@_behavior("a whole answer where a stream was asked for", error="invalid-response", chunks=0,
             tokens=None)  # fmt: skip
 def _not_streamed() -> Iterator[Step]:
     yield plain("200 OK", "application/json", completion())
 
 
-@_behaviour("an error in mid-stream", error="server-error", chunks=3, tokens=None)
+@_behavior("an error in mid-stream", error="server-error", chunks=3, tokens=None)
 def _error_in_stream() -> Iterator[Step]:
     return chunked([*_events()[:3], event(_error("out of memory")), done()])
 
 
-@_behaviour("garbage in mid-stream", error="invalid-chunk", chunks=3, tokens=None)
+@_behavior("garbage in mid-stream", error="invalid-chunk", chunks=3, tokens=None)
 def _garbage() -> Iterator[Step]:
     return chunked([*_events()[:3], event(b'{"choices": [{"del'), *_stream()[3:]])
 
 
-@_behaviour("JSON of another shape in mid-stream", error="invalid-chunk", chunks=3, tokens=None)
+@_behavior("JSON of another shape in mid-stream", error="invalid-chunk", chunks=3, tokens=None)
 def _other_shape() -> Iterator[Step]:
     return chunked([*_events()[:3], event({"choices": "none"}), *_stream()[3:]])
 
 
-@_behaviour("bytes that are no UTF-8", error="invalid-chunk", chunks=3, tokens=None)
+@_behavior("bytes that are no UTF-8", error="invalid-chunk", chunks=3, tokens=None)
 def _not_utf8() -> Iterator[Step]:
     broken = event(delta("?")).replace(b"?", b"\xff\xfe")
     return chunked([*_events()[:3], broken, *_stream()[3:]])
 
 
-@_behaviour("the stream ends without [DONE]", error="truncated")
+@_behavior("the stream ends without [DONE]", error="truncated")
 def _no_done() -> Iterator[Step]:
     return chunked(_events())
 
 
-@_behaviour("[DONE] without the empty line that makes it an event", error="truncated")
+@_behavior("[DONE] without the empty line that makes it an event", error="truncated")
 def _unfinished_done() -> Iterator[Step]:
     return chunked([*_events(), b"data: [DONE]\n"])
 
 
-@_behaviour("the connection is closed in mid-stream", error="truncated", chunks=3, tokens=None)
+@_behavior("the connection is closed in mid-stream", error="truncated", chunks=3, tokens=None)
 def _closed() -> Iterator[Step]:
     yield from chunked(_events()[:3], ended=False)
     yield End.CLOSE
 
 
-@_behaviour("the connection is reset in mid-stream", error="reset", chunks=3, tokens=None)
+@_behavior("the connection is reset in mid-stream", error="reset", chunks=3, tokens=None)
 def _reset() -> Iterator[Step]:
     yield from chunked(_events()[:3], ended=False)
     yield Pause(0.05)
     yield End.RESET
 
 
-@_behaviour("the connection is closed before any answer", error="reset", chunks=0, tokens=None)
+@_behavior("the connection is closed before any answer", error="reset", chunks=0, tokens=None)
 def _no_answer() -> Iterator[Step]:
     yield End.CLOSE
 
 
-@_behaviour("no HTTP at all", error="invalid-response", chunks=0, tokens=None)
+@_behavior("no HTTP at all", error="invalid-response", chunks=0, tokens=None)
 def _not_http() -> Iterator[Step]:
     yield b"SSH-2.0-OpenSSH_9.2\r\n"
 
 
-@_behaviour("nothing ever comes", error="timeout-first-token", chunks=0, tokens=None)
+@_behavior("nothing ever comes", error="timeout-first-token", chunks=0, tokens=None)
 def _silence() -> Iterator[Step]:
     yield FOREVER
 
 
-@_behaviour("the server freezes in mid-stream", error="timeout-total", chunks=3, tokens=None)
+@_behavior("the server freezes in mid-stream", error="timeout-total", chunks=3, tokens=None)
 def _frozen() -> Iterator[Step]:
     return chunked([*_events()[:3], FOREVER], ended=False)
 
 
-@_behaviour("fewer tokens than were asked for", error="too-few-tokens", chunks=5, tokens=5)
+@_behavior("fewer tokens than were asked for", error="too-few-tokens", chunks=5, tokens=5)
 def _too_few() -> Iterator[Step]:
     return chunked([*_events()[:5], event(last("stop")), event(usage(5)), done()])
 
 
-@_behaviour("a stream without a token", error="too-few-tokens", chunks=0, tokens=0)
+@_behavior("a stream without a token", error="too-few-tokens", chunks=0, tokens=0)
 def _empty() -> Iterator[Step]:
     return chunked([event(last("stop")), event(usage(0)), done()])
