@@ -15,8 +15,6 @@ from pydantic import BaseModel, ConfigDict
 
 from llmbench.errors import InputError, MissingExtraError
 
-__all__ = ["KINDS", "Kind", "Options", "Part", "find", "names", "require", "summary"]
-
 Kind = Literal["backend", "load", "workload", "collector"]
 KINDS: tuple[Kind, ...] = ("backend", "load", "workload", "collector")
 

@@ -10,19 +10,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-__all__ = [
-    "Bytes",
-    "PerSecond",
-    "Seconds",
-    "format_bytes",
-    "format_duration",
-    "format_number",
-    "format_scaled",
-    "parse_bytes",
-    "parse_rate",
-    "parse_seconds",
-]
-
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _BYTES = {
     "B": 1,

@@ -19,8 +19,6 @@ from llmbench.runs.files import atomic_write
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 
-__all__ = ["FORMAT", "VERSION", "case_of", "read", "read_set", "runs_of", "summary", "write"]
-
 FORMAT, VERSION = "llmbench summary", 1
 
 

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from llmbench.runs.record import Series
 from llmbench.runs.run import Run
 
-__all__ = ["AGREES_WITHIN", "GAINS", "WALL", "Part", "Unusable", "figures", "has_wall", "parts"]
-
 SUFFIX = "_energy_joules"
 WALL = "wall"
 LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window that edges and sampling do not blur

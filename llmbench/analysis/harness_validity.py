@@ -17,8 +17,6 @@ from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 from llmbench.units import format_duration
 
-__all__ = ["Validity", "Verdict", "by_case", "judge", "worst"]
-
 Verdict = Literal["valid", "unknown", "degraded", "invalid"]
 VERDICTS: tuple[Verdict, ...] = ("valid", "unknown", "degraded", "invalid")
 BY_BOUNDS: tuple[Verdict, ...] = ("valid", "degraded", "invalid")

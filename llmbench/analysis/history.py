@@ -23,17 +23,6 @@ from llmbench.runs.files import atomic_write
 from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 
-__all__ = [
-    "FEWEST_NIGHTS",
-    "ChangePoint",
-    "Night",
-    "Series",
-    "add",
-    "change_points",
-    "read",
-    "series",
-]
-
 FEWEST_NIGHTS, FEWEST_BETWEEN = 20, 4
 ALPHA, PERMUTATIONS = 0.01, 999
 

@@ -14,8 +14,6 @@ from llmbench.runs.run import Run
 from llmbench.scenario.schema import Objective
 from llmbench.units import format_duration, parse_seconds
 
-__all__ = ["Probe", "Verdict", "probe"]
-
 Verdict = Literal["met", "missed", "open"]
 AT_LIMIT = "the harness is at its limit"
 

@@ -9,19 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Estimate",
-    "bootstrap_interval",
-    "difference",
-    "ecdf",
-    "effective_size",
-    "estimate",
-    "min_samples_for_percentile",
-    "percentile",
-    "percentile_interval",
-    "percentile_upper_bound",
-]
-
 MIN_PROCESSES = 3
 RESAMPLES = 10_000
 

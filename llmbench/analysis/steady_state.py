@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike
 
 from llmbench.runs.record import Record
 
-__all__ = ["METHOD", "find_warmup", "mser"]
-
 METHOD = "MSER-5"
 BATCH = 5
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer
     from llmbench.models.loading import TorchModel
 
-__all__ = ["Backend", "BackendReport", "LoadShape", "OpenContext", "Server"]
-
 
 @dataclass(frozen=True, slots=True)
 class LoadShape:

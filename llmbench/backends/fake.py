@@ -20,8 +20,6 @@ from llmbench.runs.record import Record
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 
-__all__ = ["Fake"]
-
 
 class Stall(plugins.Options):
     """A moment at which the simulated server freezes, and for how long."""

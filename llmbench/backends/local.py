@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer
     from llmbench.models.loading import LoadedModel, TorchModel
 
-__all__ = ["LENGTH_MULTIPLE", "LocalBackend", "LocalRunner", "LocalServer", "cache_length"]
-
 LENGTH_MULTIPLE = 64
 
 

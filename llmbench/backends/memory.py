@@ -23,8 +23,6 @@ from llmbench.units import format_bytes
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Allocator", "Asked", "Gauge", "Peaks", "Resident", "Unread", "ran_out", "told_when_out"]
-
 SELF = Path("/proc/self")
 
 # How allocators say that there is no more: torch on CPUs and GPUs, cuBLAS, onnxruntime.

@@ -27,8 +27,6 @@ from llmbench.runs.run import Run
 from llmbench.scenario.file import Source
 from llmbench.scenario.schema import Case
 
-__all__ = ["Findings", "MetricNoise", "Night", "Rate", "find", "nights", "read_floors"]
-
 FORMAT = "llmbench noise"
 FLOOR = 2.0  # times the noise between processes
 POWER, RESAMPLED_NIGHTS = 0.95, 300

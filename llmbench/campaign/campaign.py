@@ -33,19 +33,6 @@ from llmbench.scenario.schema import Case, Objective
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = [
-    "THIS",
-    "Installation",
-    "Listener",
-    "Observer",
-    "begin",
-    "check",
-    "follow",
-    "plan",
-    "run_all",
-    "run_one",
-]
-
 STDERR_LINES = 40
 
 

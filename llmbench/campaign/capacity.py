@@ -18,8 +18,6 @@ from llmbench.scenario import file as scenario_file
 from llmbench.scenario.file import Source
 from llmbench.scenario.schema import Case, Objective, case_name, set_key
 
-__all__ = ["Peak", "Seeker", "only_case", "search", "searched_key"]
-
 MOST_REPEATS = 3
 
 

@@ -44,9 +44,6 @@ from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Case
 
-__all__ = ["Live", "Side", "Stored", "check", "live", "tolerances_of"]
-
-
 NO_FLOORS: Mapping[str, Mapping[str, float]] = {}
 
 

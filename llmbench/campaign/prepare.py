@@ -22,8 +22,6 @@ from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Case
 from llmbench.workloads.base import Tokenizer, Workload
 
-__all__ = ["Prepared", "prepare"]
-
 POOL = 4096
 SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
 

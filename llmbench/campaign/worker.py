@@ -35,8 +35,6 @@ from llmbench.runs.run import CLOCK_ORIGIN, Run, records_table
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.schema import Case
 
-__all__ = ["SLOWDOWN", "Events", "Job", "context_of", "main", "measure", "work"]
-
 PROGRESS_SECONDS = 0.2
 SLOWDOWN = "LLMBENCH_SLOWDOWN"
 

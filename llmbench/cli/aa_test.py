@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from llmbench.report.cells import Cell, Table
     from llmbench.scenario.schema import Case
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench aa scenarios/gate.yaml                  30 nights on which nothing changed

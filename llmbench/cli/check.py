@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from llmbench.campaign.gate import Side
     from llmbench.scenario.file import Source
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 baselines:
   results/monday     a stored run set, or a file that `llmbench baseline` wrote

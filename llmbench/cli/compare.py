@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from llmbench.analysis.compare.comparison import Comparison
     from llmbench.report.cells import Table
 
-__all__ = ["add_parser", "print_markdown", "print_tables", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench compare results/monday results/tuesday

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llmbench.backends.endpoint.conformance.suite import Finding
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench conformance                                   llmbench's own client, every behavior

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmbench.models.compress.recipe import Distillation
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2

@@ -14,8 +14,6 @@ if TYPE_CHECKING:  # rich is loaded only where something is printed
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["Advice", "add_parser", "advise", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench doctor                        a table, and advice

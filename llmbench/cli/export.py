@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llmbench.report.frames import RunSet
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench export results/tonight --format csv > summary.csv

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-__all__ = ["usual_folder"]
-
 
 def usual_folder(name: str) -> Path:
     """Name a new results folder after what is measured and the time of day."""

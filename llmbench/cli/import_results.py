@@ -12,8 +12,6 @@ from llmbench.cli.folders import usual_folder
 if TYPE_CHECKING:
     from llmbench.runs.store import RunSet
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench import guidellm.json                    writes results/imported-DATE

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from llmbench.plugins import Kind
     from llmbench.runs.catalog import Entry
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench list                 everything

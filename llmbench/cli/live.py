@@ -11,8 +11,6 @@ from llmbench.analysis.stats import min_samples_for_percentile, percentile
 from llmbench.loads.progress import NOTHING_YET, Progress
 from llmbench.units import format_duration
 
-__all__ = ["Figures", "Pace", "Reservoir"]
-
 RATE_SECONDS = 10.0
 RESERVOIR = 2000
 PERCENTS = (50, 99)

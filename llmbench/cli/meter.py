@@ -14,8 +14,6 @@ from llmbench.errors import InputError
 if TYPE_CHECKING:
     from llmbench.analysis.meters.joining import Joined
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench meter results/tonight meter.csv         columns `time` and `watts`

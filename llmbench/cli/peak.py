@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from llmbench.runs.store import RunSet
     from llmbench.scenario.file import Source
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench peak scenario.yaml                       from 1/s up to 4,096/s, to within 5 %

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from llmbench.loads.progress import Progress
     from llmbench.runs.profile import CaseProfile, Profile
 
-__all__ = ["add_parser", "print_profile", "run", "told"]
-
 EXAMPLES = """\
 examples:
   llmbench profile scenarios/backends.yaml

@@ -17,8 +17,6 @@ from llmbench.units import format_duration
 if TYPE_CHECKING:
     from llmbench.cli.screen import Screen
 
-__all__ = ["Lines", "Silence", "ending", "name", "shown"]
-
 TOLD = ("output_tokens_per_second", "ttft_seconds_p50", "itl_seconds_p50")
 
 

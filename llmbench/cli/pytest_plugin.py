@@ -17,8 +17,6 @@ import pytest
 if TYPE_CHECKING:
     from llmbench.report.frames import RunSet
 
-__all__ = ["llmbench_run"]
-
 KEYS = ("workload:", "load:", "backends:")
 METRICS = ("ttft_p50", "tpot_p50", "e2e_p50")
 

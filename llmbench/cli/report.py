@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     Stored = RunSet | Profile
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench report results/tonight                  writes results/tonight/report.html

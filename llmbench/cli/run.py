@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from llmbench.runs.store import RunSet
     from llmbench.scenario.file import Source
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 examples:
   llmbench run scenarios/default.yaml

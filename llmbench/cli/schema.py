@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 
-__all__ = ["add_parser", "run"]
-
 EXAMPLES = """\
 example:
   llmbench schema > scenario.schema.json

@@ -21,8 +21,6 @@ from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun
 from llmbench.units import format_number
 
-__all__ = ["Screen"]
-
 REDRAWS_PER_SECOND = 1  # each takes milliseconds of a processor that others measure on
 BAR_WIDTH, LABEL_WIDTH, MARGIN = 24, 32, 3  # the margin is for the ^C of an interrupt
 SILENT_SECONDS = 5.0

@@ -12,8 +12,6 @@ from llmbench import plugins
 from llmbench.runs.caveats import Caveat
 from llmbench.units import Seconds
 
-__all__ = ["Collector", "CollectorOptions", "Conclusion", "Probe", "Quantity"]
-
 
 class CollectorOptions(plugins.Options):
     """What every collector can be told."""

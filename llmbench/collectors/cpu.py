@@ -18,8 +18,6 @@ from llmbench.environment.probing import Missing, read_text
 from llmbench.runs.caveats import Caveat
 from llmbench.units import Seconds
 
-__all__ = ["Clocked", "Cpu", "CpuProbe", "Shares"]
-
 OTHER_LOAD_PERCENT = 10.0
 STOLEN_PERCENT = 5.0
 HELD_PERCENT = 1.0

@@ -25,8 +25,6 @@ from llmbench.environment.nvml import open_nvml
 from llmbench.environment.probing import Missing
 from llmbench.units import Seconds
 
-__all__ = ["Energy", "EnergyProbe", "GpuCounter", "Meter"]
-
 FASTEST = 0.001  # between readings while a counter's period is measured
 FEWEST_PERIODS = 3
 OF_CARD = "energy is counted for whole cards, and this is one MIG instance of it"

@@ -15,8 +15,6 @@ from llmbench.environment.nvml import open_nvml
 from llmbench.environment.probing import Missing
 from llmbench.units import format_bytes
 
-__all__ = ["Glance"]
-
 READ_SECONDS = 1.0
 SHOWN: dict[str, Callable[[float], str]] = {
     "busy_percent": "{:.0f} %".format,

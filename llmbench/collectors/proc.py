@@ -15,19 +15,6 @@ import psutil
 from llmbench.environment import cgroups
 from llmbench.environment.probing import read_text
 
-__all__ = [
-    "Tree",
-    "busy_seconds",
-    "field_number",
-    "frequency_files",
-    "involuntary_switches",
-    "mean_frequency",
-    "pressure_seconds",
-    "quota_held_seconds",
-    "reset_rss_peak",
-    "rss_peak",
-]
-
 TREE_SECONDS = 1.0
 TREE_SHARE = 0.005
 FREQUENCY_FILES = 16

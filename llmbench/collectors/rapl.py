@@ -14,8 +14,6 @@ from pathlib import Path
 
 from llmbench.environment.probing import Forbidden, Missing, read_text
 
-__all__ = ["POWERCAP", "EnergyCounter", "Zone", "Zones", "zones"]
-
 POWERCAP = Path("/sys/class/powercap")
 ZONE = re.compile(r"intel-rapl(:\d+){1,2}")  # not intel-rapl-mmio: the same counters once more
 MIRROR_ROUNDS = 3

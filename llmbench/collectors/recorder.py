@@ -12,8 +12,6 @@ from llmbench.collectors.base import Conclusion, Probe, Quantity
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Series
 
-__all__ = ["Recorder", "Ticks"]
-
 MISSED_SHARE = 0.05
 
 

@@ -28,8 +28,6 @@ from llmbench.errors import MeasurementError
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Series
 
-__all__ = ["Watched", "main", "watch"]
-
 NICENESS = 5
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0

@@ -6,8 +6,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Buckets", "doublings", "round_up"]
-
 
 def round_up(number: int, multiple: int) -> int:
     """Give the least multiple that is not below a number."""

@@ -31,8 +31,6 @@ from llmbench.collectors import proc
 from llmbench.environment import Missing, hardware
 from llmbench.runs.files import atomic_write, cache_folder
 
-__all__ = ["asked_of", "copy_of", "main", "measured", "moved", "roof_of"]
-
 COPY_BYTES = {"cpu": 2**29, "cuda": 2**30}
 MEMORY_SHARE = 8  # the two arrays take no more than a quarter of what is free
 SIZES = (256, 512, 1024, 2048, 4096, 8192)

@@ -16,8 +16,6 @@ from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch, Outcome
 from llmbench.runs.record import Record
 
-__all__ = ["SCHEDULERS", "Engine", "ModelRunner"]
-
 SCHEDULERS = {"continuous": ContinuousScheduler, "static": StaticScheduler}
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from llmbench.engine.engine import ModelRunner
 
-__all__ = ["Slowed"]
-
 
 @dataclass(frozen=True, slots=True)
 class Slowed:

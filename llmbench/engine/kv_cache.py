@@ -15,8 +15,6 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from llmbench.errors import InputError
 
-__all__ = ["DecodeView", "KvCache", "PrefillView", "state_shapes"]
-
 
 @dataclass(frozen=True, slots=True)
 class KvCache:

@@ -7,8 +7,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["GeneratedMatvec", "generate_matvecs"]
-
 
 class GeneratedMatvec(nn.Linear):
     """A linear layer whose product with one row is, in a compiled step, a sum that is generated.

@@ -12,8 +12,6 @@ from llmbench.analysis.roofline.operations import LayerFacts, ModelFacts
 from llmbench.environment import Missing
 from llmbench.models.loading import stored_bytes, weight_bytes
 
-__all__ = ["facts_of"]
-
 SLIDING = "sliding_attention"
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 

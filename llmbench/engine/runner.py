@@ -15,8 +15,6 @@ from llmbench.engine.kv_cache import DecodeView, KvCache, PrefillView
 from llmbench.engine.sampling import Sampler
 from llmbench.errors import InputError
 
-__all__ = ["Step", "TorchRunner"]
-
 Step = Callable[..., Tensor]
 
 FULL, SLIDING = "full_attention", "sliding_attention"

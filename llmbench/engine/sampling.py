@@ -7,8 +7,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Greedy", "Sampler", "Temperature", "TopP"]
-
 
 class Sampler(Protocol):
     """A way to choose tokens; ``draw`` runs before a step, ``choose`` inside a compiled one."""

@@ -7,8 +7,6 @@ from collections import deque
 
 from llmbench.engine.sequence import Sequence
 
-__all__ = ["ContinuousScheduler", "StaticScheduler"]
-
 
 class ContinuousScheduler:
     """Requests join a running batch as soon as a slot is free and leave it as they finish."""

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from llmbench.engine.engine import ModelRunner
 
-__all__ = ["Forced", "Scorer"]
-
 FREE = -1
 
 

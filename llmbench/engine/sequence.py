@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.request import Request
 
-__all__ = ["Sequence"]
-
 
 @dataclass(slots=True)
 class Sequence:

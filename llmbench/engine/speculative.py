@@ -16,8 +16,6 @@ from torch import Tensor
 from llmbench.engine.runner import TorchRunner
 from llmbench.models.loading import TorchModel
 
-__all__ = ["Draft", "DraftedModel", "SpeculativeRunner"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DraftedModel(TorchModel):

@@ -11,8 +11,6 @@ from typing import Protocol
 from llmbench.engine.buckets import Buckets
 from llmbench.engine.engine import ModelRunner
 
-__all__ = ["Rehearsed", "Warmup", "decodes", "prefills", "warm_up", "warmup_steps"]
-
 Step = Callable[[], object]
 
 STEADY_WITHIN = 1.10  # two rounds in a row may differ by this factor

@@ -12,8 +12,6 @@ from typing import Any
 
 from llmbench.environment.probing import Missing, read_text
 
-__all__ = ["ROOT", "cpu_limit", "groups", "memberships", "memory_limit", "questions"]
-
 ROOT = Path("/sys/fs/cgroup")
 UNLIMITED_BYTES = 2**60  # version 1 says "no limit" with a huge number that depends on page size
 

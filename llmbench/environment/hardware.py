@@ -12,8 +12,6 @@ import psutil
 
 from llmbench.environment.probing import Missing, read_text
 
-__all__ = ["container_kind", "cpu_questions", "cpu_range", "is_virtual", "memory_questions"]
-
 # Where container engines leave their mark.
 MARKS = {".dockerenv": "docker", "run/.containerenv": "podman"}
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from llmbench.environment.probing import Missing, Reader
 
-__all__ = ["describe_gpus", "open_nvml", "virtualization"]
-
 # nvmlGpuVirtualizationMode_t, by its numbers.
 MODES = ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")
 

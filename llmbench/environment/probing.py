@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Forbidden", "Missing", "Reader", "read_text"]
-
 
 class Missing(Exception):  # noqa: N818 (not an error: a value that is not to be had here)
     """Why a value cannot be read."""

@@ -12,8 +12,6 @@ from typing import Any
 
 from llmbench.environment.probing import Missing
 
-__all__ = ["PACKAGES", "VARIABLES", "git_questions", "package_questions", "thread_questions"]
-
 PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "safetensors",
     "accelerate", "gguf", "triton", "nvidia-ml-py", "onnxruntime", "onnxruntime-gpu", "torchao",

@@ -11,8 +11,6 @@ from llmbench.loads.schedule import Scheduled, counted
 from llmbench.loads.stopping import Stop
 from llmbench.units import Seconds
 
-__all__ = ["Burst"]
-
 
 class Burst:
     """All requests at once, or bursts of so many every so often; MLPerf calls the former offline.

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Clock", "MonotonicClock", "VirtualClock"]
-
 
 class Clock(Protocol):
     """Seconds since an origin, never going back."""

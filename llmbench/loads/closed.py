@@ -11,8 +11,6 @@ from llmbench import plugins
 from llmbench.loads.stopping import Stop
 from llmbench.units import Seconds
 
-__all__ = ["Closed"]
-
 
 @dataclass(slots=True)
 class _Users:

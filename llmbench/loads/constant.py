@@ -10,8 +10,6 @@ from llmbench.loads.schedule import Scheduled, counted
 from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond
 
-__all__ = ["Constant"]
-
 
 class Constant:
     """An open loop with one request every 1/rate seconds, the first at once."""

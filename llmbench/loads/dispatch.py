@@ -20,8 +20,6 @@ from llmbench.loads.progress import Progress, Sample
 from llmbench.loads.stopping import Precision, Reason, Stop, share
 from llmbench.runs.request import Request
 
-__all__ = ["UNLIMITED", "Arrivals", "Dispatch", "Limit", "LoadSummary", "Outcome"]
-
 
 @dataclass(frozen=True, slots=True)
 class Limit:

@@ -10,8 +10,6 @@ from llmbench.loads.schedule import Floats, Scheduled, offsets_until
 from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond
 
-__all__ = ["Gamma"]
-
 
 class Gamma:
     """An open loop with gamma-distributed gaps: bursts of requests, or a steadier stream.

@@ -26,8 +26,6 @@ from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Objective, Scenario
 from llmbench.units import PerSecond, parse_seconds
 
-__all__ = ["Mlperf"]
-
 SUMMARY = "mlperf_log_summary.txt"
 NANOSECONDS, MILLISECONDS = 1e9, 1e3
 MODES = {"single-stream": "SingleStream", "server": "Server", "offline": "Offline"}

@@ -10,8 +10,6 @@ from llmbench.loads.schedule import Floats, Scheduled, offsets_until
 from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond
 
-__all__ = ["Poisson"]
-
 
 class Poisson:
     """An open loop with exponential gaps: the arrivals of many independent users.

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NOTHING_YET", "Progress", "Sample"]
-
 LATEST_REQUESTS, GAPS_A_REQUEST = 8, 4
 MICROSECOND_DIGITS = 6
 

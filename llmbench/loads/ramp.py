@@ -10,8 +10,6 @@ from llmbench.loads.schedule import Floats, Scheduled, Spacing, by_rate
 from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond, Seconds
 
-__all__ = ["Ramp"]
-
 
 class Ramp:
     """An open loop whose rate goes linearly from one to another, and stays there.

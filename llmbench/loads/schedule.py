@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from llmbench.loads.dispatch import Arrivals
 from llmbench.loads.stopping import Stop
 
-__all__ = ["Floats", "Load", "Scheduled", "Spacing", "by_rate", "counted", "offsets_until"]
-
 Floats = NDArray[np.float64]
 Spacing = Literal["constant", "poisson"]
 

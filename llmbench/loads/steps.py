@@ -10,8 +10,6 @@ from llmbench.loads.schedule import Floats, Scheduled, Spacing, by_rate
 from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond, Seconds
 
-__all__ = ["Steps"]
-
 
 class Step(plugins.Options):
     """A rate and how long it is held."""

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from llmbench.analysis.stats import min_samples_for_percentile, percentile, percentile_interval
 from llmbench.scenario.schema import Objective, PrecisionOptions, Scenario
 
-__all__ = ["Precision", "Reason", "Stop", "share", "stop_rule"]
-
 # "schedule": all that was planned has been sent
 Reason = Literal[
     "requests", "duration", "minimum", "precision", "error-rate", "client-lag", "schedule",

@@ -15,8 +15,6 @@ from llmbench.loads.schedule import Floats, Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.workloads import trace_files
 
-__all__ = ["Trace"]
-
 
 class Trace:
     """The arrival times of the workload's trace, or of another file, as they were or sped up.

@@ -10,8 +10,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-__all__ = ["register", "sdpa_grouped"]
-
 UNGROUPED: Any = SimpleNamespace(is_causal=False)
 
 

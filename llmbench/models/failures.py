@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from llmbench.errors import InputError
 
-__all__ = ["explained"]
-
 
 @contextmanager
 def explained(source: str) -> Iterator[None]:

@@ -19,15 +19,6 @@ from llmbench.models.source import ModelSource, locate
 from llmbench.runs.caveats import Caveat
 from llmbench.scenario.schema import ModelOptions
 
-__all__ = [
-    "LoadedModel",
-    "TorchModel",
-    "device_of",
-    "load",
-    "stored_bytes",
-    "weight_bytes",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:

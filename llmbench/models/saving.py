@@ -10,8 +10,6 @@ from transformers import PreTrainedModel
 
 from llmbench.models.tokenizing import TrainedTokenizer
 
-__all__ = ["save"]
-
 
 def save(
     module: PreTrainedModel, tokenizer: TrainedTokenizer, folder: Path, notes: dict[str, str]

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SHAPES", "Shape"]
-
 WIDE = 0.1
 WIDEST = 0.2  # small models need more for the same effect
 

@@ -11,19 +11,6 @@ from llmbench.errors import InputError
 from llmbench.models.shapes import SHAPES
 from llmbench.scenario.schema import ModelOptions
 
-__all__ = [
-    "BUILTIN",
-    "HELD_OUT",
-    "ModelSource",
-    "bundled",
-    "check_source",
-    "describe",
-    "is_trained",
-    "locate",
-    "served_name",
-    "where",
-]
-
 BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
 HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # English that builtin:tiny has not seen
 

@@ -12,8 +12,6 @@ from llmbench.models.shapes import SHAPES
 from llmbench.models.source import BUILTIN, locate
 from llmbench.scenario.schema import ModelOptions
 
-__all__ = ["ByteTokenizer", "Tokenizer", "TrainedTokenizer", "load"]
-
 
 class Tokenizer(Protocol):
     """Text to token ids and back."""

@@ -12,8 +12,6 @@ from llmbench.errors import InputError
 from llmbench.models.loading import TorchModel
 from llmbench.scenario.schema import ExplainOptions
 
-__all__ = ["compared", "divergences", "maps"]
-
 DIGITS = 4
 MOST_MAPS = 4
 

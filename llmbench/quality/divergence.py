@@ -10,8 +10,6 @@ from torch import Tensor
 
 from llmbench.runs.run import QUALITY_SCHEMA
 
-__all__ = ["compared", "table"]
-
 
 def compared(logits: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Compare logits [rows, vocabulary] with the reference's for the tokens that came, [rows].

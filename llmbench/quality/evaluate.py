@@ -21,8 +21,6 @@ from llmbench.scenario.schema import Case, ExplainOptions, ModelOptions, Quality
 if TYPE_CHECKING:
     from llmbench.models.loading import LoadedModel, TorchModel
 
-__all__ = ["breaches", "examine", "read_text"]
-
 ONCE = Quality.unavailable("measured in the first process of each case")
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer
     from llmbench.models.tokenizing import Tokenizer
 
-__all__ = ["Examination", "cut_windows", "read_windows"]
-
 Progress = Callable[[int, int], None]
 
 

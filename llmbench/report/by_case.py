@@ -19,17 +19,6 @@ from llmbench.report.cells import (
 )
 from llmbench.report.results import CaseResults
 
-__all__ = [
-    "CASE",
-    "DAGGER",
-    "INTERVALS",
-    "CellOf",
-    "by_case",
-    "failed",
-    "metric_column",
-    "percentile_column",
-]
-
 CASE = Column("case", numeric=False)
 INTERVALS = (
     "A figure is the mean over processes, with its 95 % bootstrap interval beneath where there are"

@@ -11,23 +11,6 @@ from llmbench.analysis.stats import Estimate, min_samples_for_percentile
 from llmbench.report.results import CaseResults
 from llmbench.units import format_bytes, format_duration, format_number, format_scaled
 
-__all__ = [
-    "MISSING",
-    "SHOWN",
-    "UNSUPPORTED",
-    "Cell",
-    "Column",
-    "Table",
-    "count",
-    "estimated",
-    "floor_note",
-    "missing",
-    "of_estimate",
-    "percentile",
-    "quantity",
-    "show",
-]
-
 MISSING = "—"
 UNSUPPORTED = "†"
 

@@ -22,22 +22,6 @@ from llmbench.report.by_case import CellOf, by_case
 from llmbench.report.cells import Cell, Column, Table, missing, quantity, show
 from llmbench.report.results import CaseResults, Results
 
-__all__ = [
-    "BARS",
-    "BAR_HEIGHT",
-    "MARGIN_HEIGHT",
-    "Bar",
-    "Chart",
-    "bars",
-    "cold_start",
-    "latency_ecdf",
-    "layout",
-    "safe",
-    "thin",
-    "throughput",
-    "whiskers",
-]
-
 ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
 SHARES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)

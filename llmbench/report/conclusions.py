@@ -13,8 +13,6 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.report.scenario_text import is_open_loop
 from llmbench.units import format_number
 
-__all__ = ["answer", "completeness"]
-
 PAIR = 2
 CLAIMS = {
     "output_tokens_per_second": ("the highest output throughput", "Output throughput"),

@@ -26,19 +26,6 @@ from llmbench.report.sections import timeline as timelines
 from llmbench.report.sections.load_curve import load_curves
 from llmbench.report.sections.tradeoffs import pareto
 
-__all__ = [
-    "cold_start",
-    "e2e_ecdf",
-    "ecdf",
-    "itl_ecdf",
-    "load_curve",
-    "quality",
-    "throughput",
-    "timeline",
-    "tpot_ecdf",
-    "ttft_ecdf",
-]
-
 
 def ecdf(run_set: RunSet, latency: str) -> go.Figure:
     """Draw the share of requests that are as fast as each latency (metrics.LATENCIES) or faster."""

@@ -14,8 +14,6 @@ from llmbench.analysis.metrics import METRICS, across, parts, summarize
 from llmbench.runs import store
 from llmbench.runs.run import Run
 
-__all__ = ["RunSet", "summary", "summary_rows"]
-
 
 class RunSet:
     """Stored results as frames: ``records``, ``series``, ``runs`` and ``summary``.

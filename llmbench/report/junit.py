@@ -7,8 +7,6 @@ from xml.etree import ElementTree as ET
 from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.compare.verdicts import Verdict
 
-__all__ = ["as_junit"]
-
 SKIPPED = ("inconclusive", "environment", "not comparable")
 
 

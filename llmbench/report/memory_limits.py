@@ -8,8 +8,6 @@ from llmbench.errors import OutOfMemoryError
 from llmbench.report.results import CaseResults, Results
 from llmbench.scenario.schema import case_name
 
-__all__ = ["fitted"]
-
 KEYS = ("engine.slots", "load.concurrency")
 
 

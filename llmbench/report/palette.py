@@ -6,20 +6,6 @@ on color alone: lines have dashes, bars have patterns and names.
 
 from __future__ import annotations
 
-__all__ = [
-    "CASES",
-    "DASHES",
-    "DECODE",
-    "FAILED",
-    "GRID",
-    "INK",
-    "MUTED",
-    "PREFILL",
-    "QUEUE",
-    "SWAP",
-]
-__all__ += ["WAITING", "case_color", "case_dash", "pale"]
-
 INK, MUTED, GRID = "#1c2330", "#5a6475", "#dfe3ea"
 QUEUE, PREFILL, DECODE, WAITING, FAILED = "#a9b2c0", "#d98f1f", "#3d78b4", "#8d7fb0", "#c0392b"
 CASES = ("#2a6cb0", "#c4570c", "#0c8470", "#8549a5", "#bd3560", "#6f6f07", "#1f8bb1", "#7d5435")

@@ -12,8 +12,6 @@ import pandas as pd
 
 from llmbench.report.cells import Table
 
-__all__ = ["as_csv", "as_json", "as_markdown", "frame_as_markdown"]
-
 
 def as_csv(frame: pd.DataFrame) -> str:
     """Write a frame as CSV: every digit of a float, lists as JSON, nothing for what is missing."""

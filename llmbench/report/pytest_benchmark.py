@@ -12,8 +12,6 @@ from llmbench.analysis.metrics import METRICS
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.store import RunSet
 
-__all__ = ["as_pytest_benchmark"]
-
 WRITTEN = tuple(
     f"{latency}_seconds_{statistic}"
     for latency in ("ttft", "tpot", "itl", "e2e")

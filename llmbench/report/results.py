@@ -18,8 +18,6 @@ from llmbench.analysis.stats import Estimate
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 
-__all__ = ["CaseResults", "Results"]
-
 
 @dataclass(frozen=True)
 class CaseResults:

@@ -11,8 +11,6 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.runs.store import RunSet
 from llmbench.scenario.schema import set_key
 
-__all__ = ["asked", "commands", "is_open_loop", "wording"]
-
 
 def asked(results: Results) -> list[tuple[str, str]]:
     """Describe the scenario, a heading and its wording at a time; empty for an empty plan."""

@@ -44,18 +44,6 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import findings
 from llmbench.runs.record import Series
 
-__all__ = [
-    "brief",
-    "cold_start",
-    "environment",
-    "headline",
-    "ladder",
-    "machine",
-    "memory",
-    "quality",
-    "settings",
-]
-
 DIFFERS = "≠"
 TOTAL_UNIT = "J"  # energy is watched as a running total
 

@@ -17,8 +17,6 @@ from llmbench.report.results import Results
 from llmbench.report.sections import findings
 from llmbench.runs.store import RunSet
 
-__all__ = ["as_rich", "fitting", "print_summary"]
-
 MAX_CAVEATS = 6
 NAME_WIDTH = 15
 ROOMY = 1000  # columns to measure a table in that is not squeezed

@@ -11,8 +11,6 @@ from typing import Any
 from llmbench.errors import InputError
 from llmbench.runs import store
 
-__all__ = ["Entry", "Stamp", "entry", "find", "stamp"]
-
 MANIFEST = "runset.json"
 COMMIT_LETTERS = 10
 

@@ -5,37 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = [
-    "QUALITY_BREACHED",
-    "Caveat",
-    "above_roof",
-    "counted_by_tokenizer",
-    "ended_early",
-    "energy_disagrees",
-    "energy_unverified",
-    "few_repeats",
-    "harness",
-    "imported",
-    "mlperf_invalid",
-    "never_steady",
-    "not_effective",
-    "profile_disturbed",
-    "profiler_heavy",
-    "pruned_dense",
-    "quality_breached",
-    "quality_unknown",
-    "recompiled",
-    "requests_failed",
-    "roof_under_load",
-    "short_energy_window",
-    "slow_packed_dtype",
-    "slowed",
-    "uneven_chunks",
-    "uneven_kernels",
-    "unsteady_warmup",
-    "unsupported_percentile",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Caveat:

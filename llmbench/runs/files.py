@@ -9,8 +9,6 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-__all__ = ["CACHE", "atomic_write", "cache_folder", "replacing"]
-
 CACHE = "LLMBENCH_CACHE"
 
 

@@ -22,20 +22,6 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.files import atomic_write
 from llmbench.runs.run import Failure
 
-__all__ = [
-    "FILE",
-    "TRACES",
-    "Breakdown",
-    "CaseProfile",
-    "KernelUse",
-    "PhaseProfile",
-    "Profile",
-    "add",
-    "create",
-    "is_profile",
-    "read",
-]
-
 FILE, TRACES = "profile.json", "traces"
 HEADER = {"format": "llmbench profile", "schema_version": 1}
 

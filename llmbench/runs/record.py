@@ -10,8 +10,6 @@ from typing import Literal
 
 from llmbench.runs.request import Phase
 
-__all__ = ["SUCCEEDED", "Finish", "Record", "Series"]
-
 Finish = Literal["length", "eos", "ended", "error", "unfinished"]
 SUCCEEDED: tuple[Finish, ...] = ("length", "eos", "ended")
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["Phase", "Request", "Turn"]
-
 Phase = Literal["warmup", "measured"]
 
 

@@ -10,17 +10,6 @@ import pyarrow as pa
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record, Series
 
-__all__ = [
-    "CLOCK_ORIGIN",
-    "QUALITY_SCHEMA",
-    "RECORD_SCHEMA",
-    "Answer",
-    "Failure",
-    "Quality",
-    "Run",
-    "records_table",
-]
-
 CLOCK_ORIGIN = "clock_origin_unix_seconds"
 
 RECORD_SCHEMA = pa.schema(

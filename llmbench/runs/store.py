@@ -29,22 +29,6 @@ from llmbench.runs.files import atomic_write, replacing
 from llmbench.runs.record import Series
 from llmbench.runs.run import Answer, Failure, Quality, Run
 
-__all__ = [
-    "PlannedRun",
-    "RunSet",
-    "attach",
-    "check_space",
-    "create",
-    "extend",
-    "make_folder",
-    "outlines",
-    "read",
-    "read_plan",
-    "read_run",
-    "sweep_partials",
-    "write_run",
-]
-
 FORMAT = "llmbench run set"
 SCHEMA_VERSION = 4  # 2: quality; 3: records of endpoints; 4: sessions and request classes
 SCHEDULE = "schedule.parquet"

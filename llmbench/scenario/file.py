@@ -19,8 +19,6 @@ from ruamel.yaml.tokens import TagToken
 from llmbench.errors import ScenarioError
 from llmbench.scenario.schema import Case, Scenario, case_name, expand, set_key
 
-__all__ = ["Source", "load", "load_case", "parse_override"]
-
 KeyPath = tuple[str | int, ...]
 
 

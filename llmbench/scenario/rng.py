@@ -6,8 +6,6 @@ from zlib import crc32
 
 import numpy as np
 
-__all__ = ["stream"]
-
 
 def stream(seed: int, name: str) -> np.random.Generator:
     """Open the random stream of that name under a seed; the same two give the same draws."""

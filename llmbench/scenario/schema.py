@@ -28,23 +28,6 @@ from llmbench.units import Seconds
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
-__all__ = [
-    "AnyPart",
-    "Case",
-    "EngineOptions",
-    "ExplainOptions",
-    "GateOptions",
-    "ModelOptions",
-    "Objective",
-    "QualityOptions",
-    "SamplingOptions",
-    "Scenario",
-    "case_name",
-    "expand",
-    "set_key",
-    "slug_of",
-]
-
 SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
 SLO_KEY = re.compile(
     r"(?:([\w-]+)\.)?(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(?:_p(50|90|95|99))?"

@@ -7,8 +7,6 @@ from typing import Protocol
 
 from llmbench.runs.request import Request
 
-__all__ = ["Tokenizer", "Workload"]
-
 
 class Tokenizer(Protocol):
     """Text to token ids and back."""

@@ -17,8 +17,6 @@ from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.rows import Row, Said, read_rows
 from llmbench.workloads.texts import Tokenized, answer_tokens, shuffled
 
-__all__ = ["Dataset"]
-
 USUAL_TOKENS = 32
 
 

@@ -10,8 +10,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from llmbench import plugins
 
-__all__ = ["Length", "Lengths"]
-
 Positive = Annotated[int, Field(ge=1)]
 
 

@@ -16,8 +16,6 @@ from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import AnyPart
 from llmbench.workloads.base import Tokenizer, Workload
 
-__all__ = ["Mixed"]
-
 
 class RequestClass(plugins.Options):
     """A class of requests: its workload, and its share of all requests relative to the others'."""

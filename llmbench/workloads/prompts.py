@@ -19,8 +19,6 @@ from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.texts import Tokenized, shuffled
 
-__all__ = ["Prompt", "Prompts", "Task", "read_prompts"]
-
 Task = Literal[
     "text-generation",
     "translation",

@@ -6,8 +6,6 @@ import numpy as np
 
 from llmbench.scenario.rng import stream
 
-__all__ = ["RandomIds"]
-
 
 class RandomIds:
     """Draws prompts of random token ids; those of one group begin alike."""

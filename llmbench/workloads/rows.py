@@ -13,8 +13,6 @@ import pyarrow.parquet as pq
 
 from llmbench.errors import InputError
 
-__all__ = ["Row", "Said", "read_rows"]
-
 CONVERSATIONS = ("conversations", "messages")  # ShareGPT's, and OpenAI's
 PEOPLE = ("human", "user")
 

@@ -20,8 +20,6 @@ from llmbench.workloads.random_ids import RandomIds
 from llmbench.workloads.rows import Said, read_rows
 from llmbench.workloads.texts import answer_tokens, shuffled
 
-__all__ = ["Sessions"]
-
 USUAL_TURNS, USUAL_PROMPT, USUAL_ANSWER = (Length(fixed=n) for n in (4, 64, 32))
 
 

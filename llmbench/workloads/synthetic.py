@@ -14,8 +14,6 @@ from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.random_ids import RandomIds
 
-__all__ = ["Synthetic"]
-
 
 class Synthetic:
     """Random token ids with given prompt and output lengths, for speed without text.

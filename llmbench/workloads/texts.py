@@ -11,8 +11,6 @@ from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Tokenizer
 
-__all__ = ["Tokenized", "answer_tokens", "shuffled"]
-
 Item = TypeVar("Item")
 
 

@@ -19,8 +19,6 @@ from llmbench.workloads import trace_files
 from llmbench.workloads.base import Tokenizer
 from llmbench.workloads.trace_files import TraceRow
 
-__all__ = ["Trace"]
-
 
 class Trace:
     """Prompts and answers as long as those of a recorded trace, in its order.

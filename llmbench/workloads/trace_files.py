@@ -21,8 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from llmbench.errors import InputError
 
-__all__ = ["FORMATS", "Format", "TraceRow", "read"]
-
 Format = Literal["auto", "azure", "mooncake", "burstgpt", "llmbench"]
 MOST_SHOWN = 5
 SCHEDULE = ".parquet"

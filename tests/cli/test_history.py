@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbench.__main__ import main
+from llmbench.cli import main
 
 SCENARIO = """\
 name: nightly

@@ -15,18 +15,6 @@ from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 
-__all__ = [
-    "TOLERANCES",
-    "CaseComparison",
-    "Comparison",
-    "compare",
-    "is_energy",
-    "judge",
-    "matched",
-    "metric_name",
-    "values_of",
-]
-
 # the smallest change that matters, as a share, where a scenario sets none
 TOLERANCES = {
     "ttft_p50": 0.03,

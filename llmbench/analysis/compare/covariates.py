@@ -15,8 +15,6 @@ from llmbench.analysis.compare.verdicts import p_of_shift
 from llmbench.analysis.metrics import RecordArrays, series_mean
 from llmbench.runs.run import Run
 
-__all__ = ["Covariate", "causes"]
-
 ALPHA = 0.05
 # bits of NVML's clocks event reasons (nvml.h): power cap; slowdowns by heat, power brake, hardware
 POWER_CAP, THROTTLED = 0x04, 0x08 | 0x20 | 0x40 | 0x80

@@ -9,21 +9,6 @@ from typing import Any, Literal
 from llmbench.analysis.energy import GAINS, WALL, Unusable, has_wall
 from llmbench.runs.run import Run
 
-__all__ = [
-    "HARDWARE",
-    "SOFTWARE",
-    "Difference",
-    "Facts",
-    "Kind",
-    "differences",
-    "energy_allowance",
-    "facts",
-    "forbids",
-    "hardware_of",
-    "meters_of",
-    "told",
-]
-
 Kind = Literal["scenario", "hardware", "software", "setting"]
 
 # what a scenario may say without another thing being measured

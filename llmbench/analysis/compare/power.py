@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from llmbench.analysis.compare.verdicts import STAGES, confirm, in_blocks, is_suspect
 
-__all__ = ["NOISES", "Draw", "called", "wilson"]
-
 Floats = NDArray[np.float64]
 # draws logarithms of a metric, one a process
 Draw = Callable[[np.random.Generator, int], Floats]

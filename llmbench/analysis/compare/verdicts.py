@@ -18,30 +18,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "BLOCK",
-    "STAGES",
-    "Better",
-    "Block",
-    "Change",
-    "Look",
-    "Outcome",
-    "Verdict",
-    "benjamini_hochberg",
-    "change_of",
-    "confirm",
-    "decide",
-    "in_blocks",
-    "is_suspect",
-    "is_worse",
-    "mann_whitney_p",
-    "oriented_logs",
-    "p_in_blocks",
-    "p_of_shift",
-    "repeats_needed",
-    "robust_std",
-]
-
 Outcome = Literal[
     "regression", "improvement", "equivalent", "inconclusive", "environment", "not comparable"
 ]

@@ -19,8 +19,6 @@ from llmbench.runs.record import Series
 from llmbench.runs.run import CLOCK_ORIGIN, Run
 from llmbench.runs.store import RunSet
 
-__all__ = ["Joined", "join"]
-
 USUAL_GAPS = 3.0  # of the log's own interval: one lost reading is borne, two are not
 SHORT_GAP_SECONDS = 1.0  # that a fast logger may be held up on a busy machine
 MOST_SHOWN = 5

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["ENERGY_UNITS", "TIME_FORMATS", "Layout", "TimeFormat"]
-
 TimeFormat = Literal["auto", "iso", "unix", "unix-ms"]
 TIME_FORMATS: tuple[TimeFormat, ...] = get_args(TimeFormat)
 ENERGY_UNITS = {"J": 1.0, "Wh": 3.6e3, "kWh": 3.6e6}

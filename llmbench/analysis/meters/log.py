@@ -14,8 +14,6 @@ from llmbench.analysis.meters.layout import ENERGY_UNITS, Layout
 from llmbench.errors import InputError
 from llmbench.runs.record import Series
 
-__all__ = ["ENERGY", "POWER", "read"]
-
 POWER = "wall_power_watts"
 ENERGY = "wall_energy_joules"
 NO_READING = ("", "nan", "null", "none", "unavailable", "unknown")  # what loggers write for none

@@ -5,17 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = [
-    "LATENCIES",
-    "METRICS",
-    "PERCENTILES",
-    "PHASE_PEAKS",
-    "REPORTED",
-    "STAGES",
-    "Metric",
-    "Value",
-]
-
 PERCENTILES = (50, 90, 95, 99)
 STAGES = ("import", "load", "compile", "first_token", "steady")
 

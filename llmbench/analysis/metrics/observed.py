@@ -11,17 +11,6 @@ from numpy.typing import NDArray
 
 from llmbench.runs.record import SUCCEEDED
 
-__all__ = [
-    "Floats",
-    "RecordArrays",
-    "filled",
-    "flat_times",
-    "floats",
-    "rows",
-    "succeeded",
-    "within",
-]
-
 Floats = NDArray[np.float64]
 
 

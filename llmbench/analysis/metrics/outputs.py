@@ -9,8 +9,6 @@ from llmbench.analysis.metrics.named import Value
 from llmbench.analysis.metrics.observed import floats
 from llmbench.runs.run import QUALITY_SCHEMA, Quality
 
-__all__ = ["quality_values"]
-
 TOKEN_COLUMNS = QUALITY_SCHEMA.names
 TOKEN_MEANS = {
     "kl_divergence": "kl_divergence",

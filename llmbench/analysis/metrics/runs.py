@@ -14,8 +14,6 @@ from llmbench.analysis.metrics.summary import summarize
 from llmbench.analysis.stats import Estimate, estimate
 from llmbench.runs.run import Run
 
-__all__ = ["across", "across_summaries", "commonest_error", "errors_by_kind", "only", "parts"]
-
 
 def errors_by_kind(run: Run) -> dict[str, int]:
     """Count the failed measured requests of a run by kind of error."""

@@ -8,8 +8,6 @@ from llmbench.analysis.metrics.named import Value
 from llmbench.analysis.metrics.observed import within
 from llmbench.runs.record import Series
 
-__all__ = ["series_mean", "series_rise"]
-
 
 def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
     """Average a series over a window (equal weights: samplers tick at a steady pace)."""

@@ -29,8 +29,6 @@ from llmbench.runs.run import Run
 from llmbench.scenario.schema import Objective
 from llmbench.units import parse_seconds
 
-__all__ = ["meets_objectives", "summarize"]
-
 
 def summarize(run: Run, observed: RecordArrays | None = None) -> dict[str, Value]:
     """Compute every metric of a run; the same keys for every run, failed ones included.

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Datasheet", "datasheet"]
-
 GIGA, TERA = 1e9, 1e12
 
 

@@ -15,8 +15,6 @@ from llmbench.analysis.roofline.datasheets import datasheet
 from llmbench.analysis.roofline.operations import ModelFacts, Roof, Work
 from llmbench.analysis.roofline.steps import Steps
 
-__all__ = ["FIGURES", "Figure", "figures", "roof_of"]
-
 Figure = tuple[float | None, int, str | None]
 
 UNREPORTED = "this backend does not report it"

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LayerFacts", "ModelFacts", "Roof", "Work", "attended"]
-
 OTHER_LOAD_PERCENT = 10.0
 
 Ints = NDArray[np.int64]

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from llmbench.analysis.roofline.operations import Ints, ModelFacts, Work
 
-__all__ = ["Steps"]
-
 
 @dataclass(frozen=True)
 class Steps:

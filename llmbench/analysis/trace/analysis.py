@@ -19,8 +19,6 @@ from llmbench.analysis.trace.events import OF_RUNTIME, Event, steps_of
 from llmbench.errors import MeasurementError
 from llmbench.runs.profile import Breakdown, KernelUse
 
-__all__ = ["break_down"]
-
 OPERATOR = "cpu_op"
 KERNELS = {"kernel", "gpu_memcpy", "gpu_memset"}
 HOST_CALLS = {"cuda_runtime", "cuda_driver"}

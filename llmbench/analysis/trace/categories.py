@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CATEGORIES", "IDLE", "OTHER", "OWNING", "category_of", "is_wrapper"]
-
 OTHER, IDLE = "other", "idle"
 CATEGORIES = {
     "gemm": "GEMM",

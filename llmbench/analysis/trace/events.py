@@ -13,8 +13,6 @@ from typing import Any
 
 from llmbench.errors import MeasurementError
 
-__all__ = ["OF_RUNTIME", "Event", "merged", "read", "step_name", "steps_of"]
-
 MICROSECONDS = 1e-6
 OF_RUNTIME = "Node"  # what onnxruntime calls the operators of its graphs
 RUN = "_kernel_time"  # how it names the event of a node that ran

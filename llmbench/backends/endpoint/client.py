@@ -18,8 +18,6 @@ from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.request import Request
 
-__all__ = ["Client", "Connect", "Payloads", "Target", "Timeouts", "connect"]
-
 SWEEP_SECONDS = 0.05
 HEARTBEAT_SECONDS = 0.01
 BEATS = 100  # in a second

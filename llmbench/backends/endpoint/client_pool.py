@@ -18,8 +18,6 @@ from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.progress import NOTHING_YET
 
-__all__ = ["READY", "Clients", "started"]
-
 READY = "ready"
 START_SECONDS = 60.0
 

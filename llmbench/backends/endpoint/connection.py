@@ -12,8 +12,6 @@ import httptools
 from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.loads.clock import Clock
 
-__all__ = ["Connection"]
-
 
 class Connection(asyncio.Protocol):
     """Carries one exchange after the other.

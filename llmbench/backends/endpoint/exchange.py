@@ -11,8 +11,6 @@ from llmbench.loads.dispatch import Outcome
 from llmbench.runs.record import Finish
 from llmbench.runs.request import Request
 
-__all__ = ["Exchange", "Fault", "spread"]
-
 OK = 200
 DONE = b"[DONE]"
 EVENT_STREAM = "text/event-stream"

@@ -11,8 +11,6 @@ import msgspec
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.connection import Connection
 
-__all__ = ["connect"]
-
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 

@@ -18,8 +18,6 @@ from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch, LoadSummary
 
-__all__ = ["Served", "merged", "serve"]
-
 PERCENT = 99
 
 

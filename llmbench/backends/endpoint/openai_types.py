@@ -10,8 +10,6 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Choice", "Chunk", "Usage", "read_chunk", "said_in"]
-
 
 class _Message(msgspec.Struct):
     content: str | None = None

@@ -18,8 +18,6 @@ from llmbench.errors import InputError
 from llmbench.runs.redaction import is_secret
 from llmbench.units import Seconds
 
-__all__ = ["EndpointOptions"]
-
 FROM_ENVIRONMENT = re.compile(r"\$\{(\w+)\}")
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 

@@ -11,8 +11,6 @@ from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
 from llmbench.runs.request import Request
 
-__all__ = ["RecordBuilder"]
-
 
 class RecordBuilder:
     """Counts the tokens of each exchange, by the server's word or by the tokenizer.

@@ -11,8 +11,6 @@ import msgspec
 
 from llmbench.runs.request import Request
 
-__all__ = ["Payload", "head"]
-
 ROLES = ("user", "assistant")
 
 

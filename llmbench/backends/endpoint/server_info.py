@@ -14,8 +14,6 @@ from urllib.parse import SplitResult
 
 from llmbench.errors import InputError
 
-__all__ = ["resolve", "served_model"]
-
 SECONDS = 10.0
 MOST_NAMES = 8
 

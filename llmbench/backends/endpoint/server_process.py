@@ -25,8 +25,6 @@ from llmbench.errors import InputError, MeasurementError
 from llmbench.runs.redaction import redact
 from llmbench.units import Seconds
 
-__all__ = ["PRESETS", "Launched", "ServerOptions", "launched"]
-
 POLL_SECONDS = 0.25
 STOP_SECONDS = 20.0
 TOLD_LINES = 15

@@ -5,8 +5,6 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 from __future__ import annotations
 
-__all__ = ["EventReader"]
-
 BOM = b"\xef\xbb\xbf"
 
 

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["Alarm"]
-
 _NANOSECONDS = 1_000_000_000
 
 

@@ -24,8 +24,6 @@ from llmbench import models
 from llmbench.backends.onnx.exporting import INPUTS, LOGITS, past_names, present_names
 from llmbench.errors import InputError
 
-__all__ = ["adapt", "build", "built", "recipe"]
-
 RECIPE = "onnxruntime-genai builder 1"
 ATTENTION = "GroupQueryAttention"
 PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}

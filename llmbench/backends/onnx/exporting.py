@@ -21,8 +21,6 @@ from transformers import AttentionInterface, Cache, PreTrainedModel
 
 from llmbench.engine.kv_cache import state_shapes
 
-__all__ = ["INPUTS", "LOGITS", "Layer", "export", "layers", "past_names", "present_names", "recipe"]
-
 INPUTS = ("input_ids", "position_ids", "seqlens_k", "total_sequence_length", "last")
 LOGITS = "logits"
 OPSET = 18

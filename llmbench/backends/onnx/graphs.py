@@ -20,8 +20,6 @@ from transformers import PreTrainedModel
 
 from llmbench.runs.files import cache_folder
 
-__all__ = ["GRAPH", "cached", "content_key", "folder"]
-
 GRAPH = "model.onnx"
 MANIFEST = "manifest.json"
 WHERE_FROM = {"_name_or_path", "transformers_version"}

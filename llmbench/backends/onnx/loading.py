@@ -25,8 +25,6 @@ from llmbench.models.compress.linears import unify
 from llmbench.models.loading import LoadedModel, TorchModel
 from llmbench.scenario.schema import ModelOptions
 
-__all__ = ["OnnxModel", "load"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxModel(LoadedModel):

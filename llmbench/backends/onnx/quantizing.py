@@ -15,8 +15,6 @@ from onnxruntime.quantization import QuantType, matmul_nbits_quantizer, quantize
 from llmbench.errors import InputError
 from llmbench.models.compress import Scheme
 
-__all__ = ["RECIPE", "check", "quantize", "told"]
-
 BLOCK = 32
 INT8_ACTIVATIONS = 4  # the accuracy level at which the kernels multiply integers
 PACKED = "MatMulNBits"

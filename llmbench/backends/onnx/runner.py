@@ -15,8 +15,6 @@ from llmbench.backends.onnx.exporting import INPUTS, LOGITS, past_names, present
 from llmbench.backends.onnx.loading import OnnxModel
 from llmbench.engine.sampling import Sampler
 
-__all__ = ["OnnxRunner"]
-
 TYPES = {
     torch.float32: TensorProto.FLOAT,
     torch.float16: TensorProto.FLOAT16,

@@ -13,8 +13,6 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from llmbench.backends.memory import ran_out
 from llmbench.errors import InputError
 
-__all__ = ["chosen_provider", "device_of", "open_session", "short_name", "write_trace"]
-
 LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,

@@ -13,8 +13,6 @@ from onnx import helper
 
 from llmbench.analysis.roofline.operations import ModelFacts
 
-__all__ = ["held_by"]
-
 # inputs of which an operator reads rows: tables of embeddings, and of rotations by position
 LOOKED_UP = {
     "Gather": (0,),

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from llmbench.engine.runner import Step, TorchRunner
     from llmbench.models.loading import TorchModel
 
-__all__ = ["Compiled"]
-
 LEAST_PROMPT = 32
 ROWS_FACTOR = 8
 MOST_SHAPES = 256

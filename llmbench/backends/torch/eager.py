@@ -11,8 +11,6 @@ from llmbench.backends.torch.model import Attention, PyTorchBackend
 from llmbench.engine.buckets import Buckets
 from llmbench.models.compress import Recipe
 
-__all__ = ["Eager"]
-
 REHEARSED = 8
 
 

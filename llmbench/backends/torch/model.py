@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from llmbench.engine.sampling import Sampler
     from llmbench.models.loading import TorchModel
 
-__all__ = ["Attention", "PyTorchBackend"]
-
 Attention = Literal["sdpa", "sdpa-grouped", "eager"]
 
 

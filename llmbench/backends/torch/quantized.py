@@ -15,8 +15,6 @@ from llmbench.backends.base import OpenContext
 from llmbench.backends.local import LocalServer
 from llmbench.models.compress import Recipe, Scheme
 
-__all__ = ["Quantized"]
-
 
 class Quantized:
     """A model quantized by a scheme, on the runtime that has the fastest kernels for it.

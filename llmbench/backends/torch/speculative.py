@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from llmbench.engine.speculative import DraftedModel
     from llmbench.models.loading import TorchModel
 
-__all__ = ["Speculative"]
-
 
 class Speculative(Eager):
     """PyTorch as it is, with a draft model whose tokens the target checks several at a time.

@@ -19,8 +19,6 @@ from llmbench.runs.profile import CaseProfile, Profile
 from llmbench.scenario.file import Source
 from llmbench.scenario.schema import Case
 
-__all__ = ["Asked", "Job", "Observer", "begin", "profile_all"]
-
 WORKER = "llmbench.campaign.profile.worker"
 
 

@@ -17,8 +17,6 @@ from llmbench.errors import InputError
 from llmbench.runs.request import Request
 from llmbench.scenario.schema import Scenario
 
-__all__ = ["Decode", "Phase", "Prefill", "implied_rows", "phases_of"]
-
 DECODED = 2  # tokens of an answer from which on it takes a decode step
 
 

@@ -17,16 +17,6 @@ from llmbench.backends.gc_freeze import frozen_garbage
 from llmbench.campaign.profile.phases import Phase
 from llmbench.errors import InputError
 
-__all__ = [
-    "DISCARDED",
-    "Ranges",
-    "Recorded",
-    "name_fused_kernels",
-    "ranges",
-    "record",
-    "time_steps",
-]
-
 DISCARDED = 3  # first steps: caches are cold, and a profiler drops kernels as it begins
 
 Ranges = Callable[[str], AbstractContextManager[Any]]

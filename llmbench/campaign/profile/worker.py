@@ -30,8 +30,6 @@ from llmbench.runs.profile import TRACES, CaseProfile, PhaseProfile
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.schema import Case
 
-__all__ = ["main", "profile_case"]
-
 ALIKE = 1.25  # a step under the profiler may be so many times as long or as short as another
 
 

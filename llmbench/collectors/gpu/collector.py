@@ -19,8 +19,6 @@ from llmbench.environment.nvml import open_nvml
 from llmbench.environment.probing import Missing
 from llmbench.runs.caveats import Caveat
 
-__all__ = ["Gpu", "GpuProbe", "NoGpuProbe"]
-
 
 class Gpu:
     """NVIDIA GPUs through NVML; quantities that a machine does not have are null with the reason.

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Device", "order_is_sure", "visible_devices"]
-
 
 @dataclass(frozen=True, slots=True)
 class Device:

@@ -15,8 +15,6 @@ from llmbench.collectors.base import Quantity
 from llmbench.collectors.gpu.devices import Device
 from llmbench.collectors.gpu.readings import OF_CARD
 
-__all__ = ["ACTIVITIES", "SPACING", "Activity", "Gpm", "NoGpm", "Sampled", "open_gpm"]
-
 SPACING = 0.11  # seconds; two samples have to be more than 100 ms apart
 
 MEBIBYTE = 2.0**20

@@ -10,18 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = [
-    "OF_CARD",
-    "READINGS",
-    "Reading",
-    "differences",
-    "field_value",
-    "limit_seconds",
-    "others",
-    "reason_shares",
-]
-
-
 OF_CARD = "it belongs to the whole card, and this is one MIG instance of it"
 
 

@@ -14,8 +14,6 @@ from llmbench.collectors.gpu.gpm import ACTIVITIES, Sampled
 from llmbench.collectors.gpu.readings import OF_CARD, READINGS, Reading
 from llmbench.environment.nvml import virtualization
 
-__all__ = ["Watched"]
-
 T = TypeVar("T")
 
 

@@ -8,8 +8,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["restore", "save"]
-
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 

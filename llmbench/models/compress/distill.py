@@ -33,8 +33,6 @@ from llmbench.models.tokenizing import TrainedTokenizer
 from llmbench.quality.examination import read_windows
 from llmbench.scenario.schema import ModelOptions
 
-__all__ = ["ASKED", "LOSSES", "NOTES", "Training", "distill"]
-
 LOSSES = ("kl_divergence", "cross_entropy")
 NOTES = "distill.json"
 ASKED = "asked.json"

@@ -8,8 +8,6 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-__all__ = ["exchange", "inner_linears", "unify"]
-
 
 def unify(model: PreTrainedModel) -> None:
     """Turn GPT-2's transposed layers into linear ones, so that there is one kind."""

@@ -11,8 +11,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PackedInt4", "PackedInt8"]
-
 aten = torch.ops.aten
 INT8_MATMUL = aten._weight_int8pack_mm  # noqa: SLF001 (torch has no public name for it)
 INT4_PACK = aten._convert_weight_to_int4pack_for_cpu  # noqa: SLF001 (the same)

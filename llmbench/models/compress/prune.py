@@ -20,15 +20,6 @@ from llmbench.quality.examination import read_windows
 from llmbench.runs import caveats
 from llmbench.scenario.schema import ModelOptions
 
-__all__ = [
-    "decoder_layers",
-    "drop_layers",
-    "influences",
-    "keep_two_of_four",
-    "pruned",
-    "zero_least",
-]
-
 WINDOW, WINDOWS = 256, 8
 
 

@@ -18,8 +18,6 @@ from llmbench.models.loading import TorchModel, device_of, weight_bytes
 from llmbench.runs import caveats
 from llmbench.scenario.schema import ModelOptions
 
-__all__ = ["check", "quantized"]
-
 
 @dataclass(frozen=True, slots=True)
 class _OnCuda:

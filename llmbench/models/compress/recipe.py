@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from llmbench.plugins import Options
 
-__all__ = ["Distillation", "DropLayers", "Magnitude", "Prune", "Recipe", "Scheme", "TwoFour"]
-
 Scheme = Literal[
     "int8-weight-only",
     "int8-dynamic",

@@ -13,8 +13,6 @@ from llmbench.report.comparison.side_by_side import Side
 from llmbench.runs.run import Run
 from llmbench.units import format_bytes, format_number, format_scaled
 
-__all__ = ["FACTS", "how_many", "machines"]
-
 COMMIT_LETTERS = 10
 
 

@@ -17,8 +17,6 @@ from llmbench.report.comparison import side_by_side, tables
 from llmbench.report.comparison.machines import machines
 from llmbench.report.pages.page import render_template, write_text
 
-__all__ = ["render", "write_comparison"]
-
 ROW_HEIGHT, EDGE_HEIGHT = 26, 70
 COLOURS = {"regression": palette.FAILED, "improvement": palette.DECODE}
 SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles

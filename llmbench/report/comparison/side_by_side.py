@@ -23,8 +23,6 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.runs.store import RunSet
 from llmbench.units import format_number
 
-__all__ = ["QUANTITIES", "Quantity", "Side", "charts", "figures", "sides"]
-
 ALLOWED = ", devices ± "
 METERS = "Energies on two devices may be told so far apart (devices ±) and be the same."
 CHARTED = ("output_tokens_per_second", "ttft_seconds_p50", "tpot_seconds_p50")

@@ -10,8 +10,6 @@ from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS
 from llmbench.report.cells import MISSING, Cell, Column, Table
 
-__all__ = ["causes", "differences", "headline", "verdicts"]
-
 MARKS = {
     "regression": "▲ regression",
     "improvement": "▼ improvement",

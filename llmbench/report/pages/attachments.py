@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from llmbench.analysis.history import Series
     from llmbench.runs.profile import Profile
 
-__all__ = ["NOTHING", "Beside", "read"]
-
 
 @dataclass(frozen=True, slots=True)
 class Beside:

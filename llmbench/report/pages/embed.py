@@ -23,8 +23,6 @@ from llmbench.report.plain import as_csv
 from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 
-__all__ = ["RawData", "inert_json", "plotly_bundle", "plotly_version", "raw_data"]
-
 LIMIT_BYTES = 4 * 2**20
 SOME_LIMIT_BYTES = 2**20
 NOTHING = Markup()

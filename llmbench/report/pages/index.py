@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from llmbench.report.pages.page import moment, render_template
 from llmbench.runs.catalog import Entry
 
-__all__ = ["HOME", "Listed", "render_index", "render_words"]
-
 HOME = "/"
 
 

@@ -8,8 +8,6 @@ from llmbench.report.pages.page import render_macro
 from llmbench.report.results import Results
 from llmbench.runs.store import RunSet
 
-__all__ = ["headline_html"]
-
 
 def headline_html(run_set: RunSet) -> str:
     """Give the table of results as HTML in which every text is escaped."""

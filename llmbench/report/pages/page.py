@@ -38,8 +38,6 @@ from llmbench.runs.files import atomic_write
 from llmbench.runs.record import SUCCEEDED
 from llmbench.runs.store import RunSet
 
-__all__ = ["moment", "render", "render_macro", "render_template", "write_page", "write_text"]
-
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
 

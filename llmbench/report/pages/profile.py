@@ -8,8 +8,6 @@ from llmbench.report.pages.page import moment, render_template, write_text
 from llmbench.report.sections import profiled
 from llmbench.runs.profile import Profile
 
-__all__ = ["render", "write_profile"]
-
 LISTED = 25
 
 

@@ -11,8 +11,6 @@ from llmbench.report.cells import Cell, Column, Table, missing, quantity, show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
 
-__all__ = ["attention_charts"]
-
 ROW_HEIGHT = 300
 WHO = ("reference", "candidate")
 LEAST_SCALE = 0.01  # nats; less is drawn pale however it compares

@@ -8,8 +8,6 @@ from llmbench.analysis.compare.differences import Facts, Kind, facts, told
 from llmbench.report.cells import Cell, Column, Table
 from llmbench.report.results import CaseResults, Results
 
-__all__ = ["differing"]
-
 NAMED = 3
 ALIKE = (
     "All cases were given the same requests on the same machine with the same software, so they "

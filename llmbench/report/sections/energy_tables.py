@@ -13,8 +13,6 @@ from llmbench.report.by_case import CASE, INTERVALS, CellOf, by_case, metric_col
 from llmbench.report.cells import Cell, Column, Table, count, estimated, missing, show
 from llmbench.report.results import CaseResults, Results
 
-__all__ = ["budget", "energy", "phases"]
-
 OUTPUT_TOKENS = "workload.output_tokens"
 ALLOCATED = (
     "Energy per request is the energy of the window over the requests that ended in it: measured "

@@ -15,8 +15,6 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.run import Failure
 from llmbench.runs.store import RunSet
 
-__all__ = ["Finding", "failures", "find", "place"]
-
 JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99
 FEW = 3

@@ -15,8 +15,6 @@ from llmbench.report.cells import MISSING, Cell, Column, Table, quantity, show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import Results
 
-__all__ = ["charts", "table"]
-
 SAYS = (
     "Each point is a night: the median of its processes. A diamond is a night from which on the "
     "level is another; the text beside it says by how much."

@@ -17,8 +17,6 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.scenario.schema import Objective
 from llmbench.units import parse_seconds
 
-__all__ = ["load_curves"]
-
 KEYS = ("load.rate", "load.concurrency")
 PERCENTS = ((99, "solid"), (50, "dot"))
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")

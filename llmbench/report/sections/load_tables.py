@@ -16,8 +16,6 @@ from llmbench.report.by_case import (
 from llmbench.report.cells import Cell, Column, Table, count, missing
 from llmbench.report.results import CaseResults, Results
 
-__all__ = ["request_classes", "sent", "turns"]
-
 
 def request_classes(results: Results) -> Table:
     """What each class of requests got, where there are classes."""

@@ -13,8 +13,6 @@ from llmbench.report.charts import BAR_HEIGHT, MARGIN_HEIGHT, Chart, layout, saf
 from llmbench.runs.profile import CaseProfile, PhaseProfile, Profile
 from llmbench.units import format_number
 
-__all__ = ["answer", "chart", "completeness", "phases", "settings", "shares", "uses"]
-
 NAMED = 3  # categories that a sentence names
 LONGEST_NAME = 72
 COLOURS = dict(zip(CATEGORIES, (*palette.CASES[:6], palette.QUEUE), strict=True))

@@ -19,8 +19,6 @@ from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
 from llmbench.units import format_scaled
 
-__all__ = ["chart", "table"]
-
 PHASES = {"decode": ("circle", "mbu"), "prefill": ("diamond", "mfu")}
 SCALE = {"dtick": "D2", "exponentformat": "SI"}
 ROOM = 4.0  # how far the axis goes on beyond what is drawn, as a factor

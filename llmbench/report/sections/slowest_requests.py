@@ -13,8 +13,6 @@ from llmbench.report.cells import Cell, Column, Table, count, missing, quantity
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.run import Run
 
-__all__ = ["SORTED_BY", "listed", "request_key", "slowest"]
-
 LISTED = 5
 SORTED_BY = ("e2e", "ttft")
 UNKNOWN = {

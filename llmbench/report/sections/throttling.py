@@ -10,8 +10,6 @@ from llmbench.collectors.gpu.readings import REASONS
 from llmbench.report.cells import Cell, Column, Table, quantity
 from llmbench.runs.record import Series
 
-__all__ = ["Throttled", "is_mask", "spans", "table"]
-
 MASK = "_throttle_reasons"
 ANY = sum(REASONS)
 

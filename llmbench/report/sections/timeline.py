@@ -20,8 +20,6 @@ from llmbench.report.sections.throttling import Throttled
 from llmbench.runs.record import SUCCEEDED, Series
 from llmbench.runs.run import Run
 
-__all__ = ["timeline"]
-
 REQUESTS = 400
 TABLED = 50
 POINTS = 1000

@@ -17,8 +17,6 @@ from llmbench.report.charts import Chart, layout, safe, whiskers
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.scenario_text import is_open_loop
 
-__all__ = ["frontier", "pareto", "standings"]
-
 QUALITY = "kl_divergence"
 THROUGHPUT, TIME = "output_tokens_per_second", "tpot_seconds_p50"
 MEMORY = "memory_weights_bytes"

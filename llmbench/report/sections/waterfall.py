@@ -8,8 +8,6 @@ from llmbench.report import palette
 from llmbench.report.charts import Chart, layout
 from llmbench.report.sections.timeline import SEGMENTS
 
-__all__ = ["waterfall"]
-
 SPANS = {
     "unsent": ("until it is sent", palette.MUTED),
     **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},

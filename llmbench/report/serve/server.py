@@ -13,8 +13,6 @@ from typing import Any
 from llmbench.errors import InputError
 from llmbench.report.serve.site import Answer, Site, words
 
-__all__ = ["Server", "started"]
-
 IDLE_SECONDS = 30
 MOST_PORT = 65_535
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)

@@ -19,8 +19,6 @@ from llmbench.report.pages.index import HOME, Listed, render_index, render_words
 from llmbench.runs import catalog, store
 from llmbench.runs.catalog import Stamp
 
-__all__ = ["Answer", "Site", "words"]
-
 COMPARE, REPORT = "/compare", "/report/"
 PAGES_KEPT, ENTRIES_KEPT = 8, 4096
 

@@ -30,8 +30,6 @@ from llmbench.runs.imports.measured import (
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
 
-__all__ = ["read", "recognizes"]
-
 TOOL = "aiperf"
 CREDIT = (
     "when aiperf issued a request (its credit_issued_ns), which is later than due by its own lag"

@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmbench.errors import InputError
 
-__all__ = ["Document", "Shape", "read", "validated"]
-
 MOST_SHOWN = 80  # characters of a value in an error
 
 

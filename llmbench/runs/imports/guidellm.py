@@ -27,8 +27,6 @@ from llmbench.runs.imports.measured import (
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
 
-__all__ = ["read", "recognizes"]
-
 TOOL = "guidellm"
 SCHEDULED = ("constant", "poisson", "trace")  # the rest send as soon as they can
 TARGET = "when guidellm meant to send a request (its targeted_start)"

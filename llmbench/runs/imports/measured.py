@@ -12,19 +12,6 @@ from typing import Any
 from llmbench.runs.caveats import Caveat, uneven_chunks
 from llmbench.runs.record import Record
 
-__all__ = [
-    "NOTHING",
-    "NO_TOKENS",
-    "SENDING",
-    "Measured",
-    "Stamps",
-    "as_moment",
-    "chunks",
-    "first_and_last",
-    "named",
-    "uneven",
-]
-
 SENDING = "sending and not from the due time, so that no wait before it is in them"
 NO_TOKENS = "too-few-tokens"
 

@@ -14,8 +14,6 @@ from llmbench.runs.run import Quality, Run, records_table
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.schema import case_name, slug_of
 
-__all__ = ["keep"]
-
 NO_SCENARIO = "# measured by other tools and imported; there is no scenario\n"
 NO_QUALITY = Quality.unavailable("imported runs have no outputs to hold against a reference")
 

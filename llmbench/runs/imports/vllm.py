@@ -20,8 +20,6 @@ from llmbench.runs.imports.measured import NO_TOKENS, NOTHING, SENDING, Measured
 from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
 
-__all__ = ["read", "recognizes"]
-
 TOOL = "vllm bench serve"
 MARKS = {"model_id", "request_throughput", "total_input_tokens"}
 DETAILS = ("input_lens", "output_lens", "ttfts", "itls", "errors")

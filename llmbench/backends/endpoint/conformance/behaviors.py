@@ -23,8 +23,6 @@ from llmbench.backends.endpoint.conformance.wire import (
     usage,
 )
 
-__all__ = ["BEHAVIORS", "FOREVER", "Behavior", "Outcome"]
-
 FOREVER = Pause(3600.0)
 SINGLE_BYTES = 300
 Script = Callable[[], Iterator[Step]]

@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
 from llmbench.backends.endpoint.conformance.wire import End, Pause, Step, plain
 
-__all__ = ["AdversarialServer", "in_background"]
-
 SEGMENT_SECONDS = 0.002
 LINGER_NONE = struct.pack("ii", 1, 0)
 

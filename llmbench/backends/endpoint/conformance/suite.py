@@ -20,8 +20,6 @@ from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 
-__all__ = ["Finding", "check_client", "check_server", "exchange"]
-
 PROMPT = "Count upwards from one, in words."
 TIMEOUTS: dict[str, Any] = {"first_token_timeout": 1.0, "total_timeout": 5.0}
 UNKNOWN_MODEL = "a-model-that-nobody-has"

@@ -8,23 +8,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-__all__ = [
-    "TOKENS",
-    "WORDS",
-    "End",
-    "Pause",
-    "Step",
-    "chunked",
-    "completion",
-    "delta",
-    "done",
-    "event",
-    "head",
-    "last",
-    "plain",
-    "usage",
-]
-
 WORDS = ("Speed", " without", " truth", " is", " only", " noise", " —", " 速度")
 TOKENS = len(WORDS)
 
