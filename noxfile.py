@@ -36,10 +36,17 @@ def check(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the whole test suite; arguments go to pytest."""
+    """Run the test suite without its slow tests; arguments go to pytest."""
     session.install(*PINNED, "-e", ".[test]")
     _need_browser(session)
     session.run("pytest", *IN_PARALLEL, *session.posargs)
+
+
+@nox.session
+def tests_slow(session: nox.Session) -> None:
+    """Run the slow tests, as the nightly workflow does; arguments go to pytest."""
+    session.install(*PINNED, "-e", ".[test]")
+    session.run("pytest", "-m", "slow and not integration", *IN_PARALLEL, *session.posargs)
 
 
 def _need_browser(session: nox.Session) -> None:
