@@ -1,6 +1,6 @@
-"""Check that a built site needs nobody else: no script, style, font or picture from elsewhere.
+"""Check that a built site is self-contained: no script, style, font or image from another host.
 
-`python tools/check_site.py build/site` lists what is loaded, and fails where there is any.
+`python tools/check_site.py build/site` lists remote resources and exits with 1 if there are any.
 """
 
 from __future__ import annotations
@@ -12,30 +12,28 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
-__all__ = ["remote"]
-
 REMOTE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 STYLE_LOADS = re.compile(r"(?:url\(|@import)\s*[\"']?([^\"')\s;]+)")
 
 
 class _Loads(HTMLParser):
-    """Notes the address of everything that a page loads; links that readers follow are none."""
+    """Collects the address of every resource that a page loads; plain links do not count."""
 
     def __init__(self) -> None:
         super().__init__()
         self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what the tag loads."""
+        """Collect the resources of one tag."""
         loading = {"src", "data", "poster"} | ({"href"} if tag == "link" else set())
         self.addresses += [value or "" for name, value in attrs if name in loading]
 
 
 def remote(site: Path) -> list[str]:
-    """List what the pages and styles of a site load from elsewhere, as ``file: address``."""
-    found = [(page, address) for page in site.rglob("*.html") for address in _of_page(page)]
-    found += [(style, address) for style in site.rglob("*.css") for address in _of_style(style)]
-    return sorted(f"{path.relative_to(site)}: {to}" for path, to in found if REMOTE.match(to))
+    """Return the remote resources of a site's pages and styles, as ``file: address``."""
+    loaded = [(page, address) for page in site.rglob("*.html") for address in _of_page(page)]
+    loaded += [(style, address) for style in site.rglob("*.css") for address in _of_style(style)]
+    return sorted(f"{path.relative_to(site)}: {to}" for path, to in loaded if REMOTE.match(to))
 
 
 def _of_page(page: Path) -> Iterator[str]:
@@ -54,11 +52,11 @@ def main() -> int:
     parser.add_argument("site", type=Path)
     site: Path = parser.parse_args().site
     if not (site / "index.html").is_file():
-        print(f"{site}: no site; build it with `nox -s docs`", file=sys.stderr)
+        print(f"{site}: has no index.html; build the site with `nox -s docs`", file=sys.stderr)
         return 2
-    found = remote(site)
-    print("\n".join(found) or f"{site}: nothing is loaded from elsewhere")
-    return int(bool(found))
+    resources = remote(site)
+    print("\n".join(resources) or f"{site}: self-contained")
+    return int(bool(resources))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python tools/generate_reference.py
 
-Keys come from the JSON Schema that `llmbench schema` prints, help from the command line's parser. A
-test holds the pages to what this writes.
+Keys come from the JSON Schema that `llmbench schema` prints, help texts from the argument parser.
+A test checks that the pages are up to date.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from llmbench import plugins
 from llmbench.cli import build_parser
 from llmbench.plugins import Kind
 from llmbench.scenario.schema import Scenario
-
-__all__ = ["FOLDER", "pages", "subparsers"]
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by tools/generate_reference.py; run it again to change this page. -->"
@@ -49,7 +47,7 @@ Schema = dict[str, Any]
 
 
 def pages() -> dict[str, str]:
-    """Give the text of every page by its file name."""
+    """Return the text of every page by its file name."""
     return {"scenario.md": _scenario_page(), "commands.md": _commands_page()}
 
 
@@ -57,7 +55,7 @@ def pages() -> dict[str, str]:
 
 
 def _commands_page() -> str:
-    os.environ["COLUMNS"] = COLUMNS  # argparse breaks its lines there
+    os.environ["COLUMNS"] = COLUMNS  # argparse wraps its lines at this width
     parser = build_parser()
     sections = [_help_of("llmbench", parser)]
     sections += [_help_of(f"llmbench {name}", sub) for name, sub in subparsers(parser).items()]
@@ -65,10 +63,10 @@ def _commands_page() -> str:
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Give the parser of each subcommand by its name."""
+    """Return the parser of each subcommand by its name."""
     actions = parser._actions  # noqa: SLF001 (argparse has no public name for it)
-    found = next(a for a in actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
-    return dict(found.choices)
+    subcommands = next(a for a in actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
+    return dict(subcommands.choices)
 
 
 def _help_of(command: str, parser: argparse.ArgumentParser) -> str:
@@ -86,56 +84,56 @@ def _scenario_page() -> str:
     return "\n".join(
         [
             f"{NOTE}\n\n# Scenario keys\n",
-            f"{_told(schema)} {UNITS}\n",
+            f"{_summary(schema)} {UNITS}\n",
             _table(schema, definitions),
             *(_parts(kind, definitions) for kind in plugins.KINDS),
-            "## What is shared\n",
+            "## Shared sections\n",
             *(_section(one, definitions) for one in shared),
         ]
     )
 
 
 def _parts(kind: Kind, definitions: Schema) -> str:
-    names = [name for name in plugins.names(kind) if _is_ours(kind, name)]
+    names = [name for name in plugins.names(kind) if _is_builtin(kind, name)]
     sections = [
-        f"### {kind} {name}\n\n{_introduced(kind, name)}\n\n"
+        f"### {kind} {name}\n\n{_introduction(kind, name)}\n\n"
         + _table(_without_kind(definitions[f"{name}-{kind}"]), definitions)
         for name in names
     ]
     return "\n".join([f"## {PARTS[kind]}\n", *sections])
 
 
-def _is_ours(kind: Kind, name: str) -> bool:
-    """Tell whether a part ships with llmbench; what else is installed here is not told of."""
+def _is_builtin(kind: Kind, name: str) -> bool:
+    """Whether a part ships with llmbench; other installed packages are not documented here."""
     (point,) = entry_points(group=f"llmbench.{kind}s", name=name)
     return point.dist is not None and point.dist.name == "llmbench"
 
 
-def _introduced(kind: Kind, name: str) -> str:
-    """Say what a part is, and show its options as its docstring does."""
+def _introduction(kind: Kind, name: str) -> str:
+    """Return the summary of a part and the example of its options."""
     part = plugins.find(kind, name)
     example = (part.Options.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
     return f"{plugins.summary(part)}\n\n{example}"
 
 
 def _without_kind(schema: Schema) -> Schema:
-    """Leave the one key out that a part's heading tells already."""
+    """Leave out `kind`, which is the heading."""
     keys = {key: of for key, of in schema["properties"].items() if key != "kind"}
     return {**schema, "properties": keys}
 
 
 def _section(schema: Schema, definitions: Schema) -> str:
-    told = [f"### {_title(schema['title'])}", _told(schema), _table(schema, definitions)]
-    return "\n\n".join(filter(None, told))
+    blocks = [f"### {_title(schema['title'])}", _summary(schema), _table(schema, definitions)]
+    return "\n\n".join(filter(None, blocks))
 
 
 def _title(name: str) -> str:
-    """Write the name of a model as words: ``QualityOptions`` is *quality options*."""
+    """Return the name of a model as words: ``QualityOptions`` becomes *quality options*."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).strip("_").lower()
 
 
-def _told(of: Schema) -> str:
-    """Give the first sentence of a description, or nothing."""
+def _summary(of: Schema) -> str:
+    """Return the first line of a description, or an empty string."""
     return str(of.get("description", "")).partition("\n")[0]
 
 
@@ -147,7 +145,7 @@ def _table(schema: Schema, definitions: Schema) -> str:
 def _row(key: str, of: Schema, schema: Schema, definitions: Schema) -> str:
     meant = definitions.get(_referred(of), {})
     default = "required" if key in schema.get("required", ()) else _default(of, meant)
-    meaning = (_told(of) or _told(meant)).replace("<", "&lt;")
+    meaning = (_summary(of) or _summary(meant)).replace("<", "&lt;")
     cells = (f"`{key}`", _value(of), default, meaning)
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
@@ -157,7 +155,7 @@ def _referred(of: Schema) -> str:
 
 
 def _default(of: Schema, meant: Schema) -> str:
-    """Show a default; of a mapping, what differs from its own defaults."""
+    """Return a default as text; for a mapping, only the keys that differ from its own defaults."""
     default = of.get("default")
     if isinstance(default, dict):
         own = {key: inner.get("default") for key, inner in meant.get("properties", {}).items()}
@@ -169,7 +167,7 @@ def _default(of: Schema, meant: Schema) -> str:
 
 
 def _quantity(of: Schema) -> str:
-    """Give the example by which a duration, a size or a rate is known, or nothing."""
+    """Return the example that marks a duration, a size or a rate, or an empty string."""
     return str(of["examples"][0]) if isinstance(of.get("type"), list) else ""
 
 
@@ -178,7 +176,7 @@ def _code(value: Any) -> str:
 
 
 def _value(of: Schema) -> str:
-    """Say in words what a key takes."""
+    """Return in words what a key accepts."""
     return " or ".join(dict.fromkeys(_kinds(of))) + _bounds(of)
 
 
@@ -203,12 +201,12 @@ def _kinds(of: Schema) -> Iterator[str]:
 
 
 def _items(of: Schema) -> str:
-    places = of.get("prefixItems")
-    return " and ".join(map(_value, places)) if places else _value(of.get("items", {}))
+    fixed = of.get("prefixItems")
+    return " and ".join(map(_value, fixed)) if fixed else _value(of.get("items", {}))
 
 
 def _link(name: str) -> str:
-    """Link to a definition's section; parts are linked by their kind."""
+    """Return a link to the section of a definition; parts are linked by kind."""
     kind = name.rpartition("-")[2]
     if kind in PARTS:
         return f"[a {kind}](#{PARTS[kind].lower()})"
@@ -218,8 +216,8 @@ def _link(name: str) -> str:
 
 def _bounds(of: Schema) -> str:
     signs = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
-    told = [f"{sign} {of[name]:g}" for name, sign in signs.items() if name in of]
-    return f", {', '.join(told)}" if told else ""
+    bounds = [f"{sign} {of[name]:g}" for name, sign in signs.items() if name in of]
+    return f", {', '.join(bounds)}" if bounds else ""
 
 
 def main() -> None:
