@@ -7,6 +7,8 @@
   x MeasurementError      a run could not be measured: the run fails, the others go on
     + OutOfMemoryError    memory does not hold what was asked for
 
+`Unavailable` is not in the tree: it is the reason why there is no value, not a failure.
+
 Every message says what is wrong, where, what was found and what to do.
 """
 
@@ -46,3 +48,11 @@ class OutOfMemoryError(MeasurementError):
     """Memory does not hold what was asked for, which is a result like any other."""
 
     kind = "out-of-memory"
+
+
+class Unavailable(Exception):  # noqa: N818 (the reason why there is no value, not an error)
+    """Why a value is unavailable."""
+
+
+class Forbidden(Unavailable):
+    """A value exists, and this user may not read it."""

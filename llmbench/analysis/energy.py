@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench.errors import Unavailable
 from llmbench.runs.record import Series
 from llmbench.runs.run import Run
 
@@ -29,10 +30,6 @@ FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of a power that is integrated; times th
 GAINS: dict[str, tuple[float, float] | None] = {"nvml-counter": (-0.06, 0.11), "rapl": None}
 
 Floats = NDArray[np.float64]
-
-
-class Unusable(Exception):  # noqa: N818 (not an error: an energy that is not known)
-    """Why a run has no energy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +69,10 @@ def parts(run: Run, window: tuple[float, float] | None) -> list[Part]:
     """Give what each counter saw inside a window; together they are the energy of the run.
 
     A wall meter has all of it, where there is one. Else every GPU counts, with every processor
-    that can be read. Raises Unusable, with the reason, where a part of that is not known.
+    that can be read. Raises Unavailable, with the reason, where a part of that is not known.
     """
     if window is None:
-        raise Unusable("no steady window: the measured requests were all due at one moment")
+        raise Unavailable("no steady window: the measured requests were all due at one moment")
     return [_part(run, series, *window) for series in _needed(run)]
 
 
@@ -85,13 +82,13 @@ def _needed(run: Run) -> list[Series]:
         return wall[:1]
     counters = [s for s in run.series if s.name.endswith(SUFFIX)]
     if not counters:
-        raise Unusable("the scenario does not collect `energy`")
+        raise Unavailable("the scenario does not collect `energy`")
     for series in counters:
         if not series.available and "uuid" in _facts(run, series):
-            raise Unusable(f"{_name(series)}: {_why_nothing(_facts(run, series))}")
+            raise Unavailable(f"{_name(series)}: {_why_nothing(_facts(run, series))}")
     readable = [series for series in counters if series.available]
     if not readable:
-        raise Unusable("; ".join(dict.fromkeys(str(s.why_unavailable) for s in counters)))
+        raise Unavailable("; ".join(dict.fromkeys(str(s.why_unavailable) for s in counters)))
     return readable
 
 
@@ -127,13 +124,13 @@ def _part(run: Run, series: Series, begin: float, end: float) -> Part:
     inside = (times >= begin) & (times < end)
     times, joules = times[inside], joules[inside]
     if not len(times) or times[-1] - times[0] < LEAST_COVERED * (end - begin):
-        raise Unusable(f"{name}: {_gap(times, begin, end, facts)}")
+        raise Unavailable(f"{name}: {_gap(times, begin, end, facts)}")
     if (np.diff(joules) < 0).any():
-        raise Unusable(f"{name}: counter_reset: the counter went back during the run")
+        raise Unavailable(f"{name}: counter_reset: the counter went back during the run")
     spent, seconds = float(joules[-1] - joules[0]), float(times[-1] - times[0])
     off = _disagreement(run, name, float(times[0]), float(times[-1]), spent)
     if off is not None and off > DISAGREES_BEYOND:
-        raise Unusable(
+        raise Unavailable(
             f"{name}: cross_check_failed: the counter and the integrated power are {100 * off:.0f}"
             " % apart"
         )
@@ -197,7 +194,9 @@ def _of_power(series: Series, begin: float, end: float) -> Part:
     """Integrate the readings of a wall meter, which has no counter."""
     joules = _integral(series, begin, end)
     if joules is None:
-        raise Unusable(f"{WALL}: sampling_gap: too few readings of the meter in the steady window")
+        raise Unavailable(
+            f"{WALL}: sampling_gap: too few readings of the meter in the steady window"
+        )
     usual = float(np.median(np.diff(np.asarray(series.times))))
     return Part(WALL, WALL, joules, begin, end, usual, usual / (end - begin), None)
 
@@ -241,7 +240,7 @@ JOULES_PER_KWH = 3.6e6
 def _told(how: Callable[[], float]) -> Told:
     try:
         return how(), 1, None
-    except Unusable as why:
+    except Unavailable as why:
         return None, 0, str(why)
 
 
@@ -250,7 +249,7 @@ def _each(run: Run, window: tuple[float, float] | None, counts: Counts, place: i
     for part in parts(run, window):
         done = counts(part.begin, part.end)[place]
         if not done > 0:  # nothing, or the lengths of some prompts are not known (NaN)
-            raise Unusable("what was done in the window is not known, or nothing was")
+            raise Unavailable("what was done in the window is not known, or nothing was")
         total += part.joules / done
     return total
 
@@ -258,7 +257,7 @@ def _each(run: Run, window: tuple[float, float] | None, counts: Counts, place: i
 def _by_factor(joules_a_token: Callable[[], float], factors: Mapping[str, Any], key: str) -> float:
     factor = factors.get(key)
     if factor is None:
-        raise Unusable(f"the scenario sets no `energy.{key}`")
+        raise Unavailable(f"the scenario sets no `energy.{key}`")
     return 1e6 * joules_a_token() / JOULES_PER_KWH * float(factor)
 
 
@@ -272,20 +271,22 @@ def _run_joules(run: Run) -> float:
     counters = _counters(run)
     for series in counters:
         if (np.diff(series.values) < 0).any():
-            raise Unusable(f"{_name(series)}: counter_reset: the counter went back during the run")
+            raise Unavailable(
+                f"{_name(series)}: counter_reset: the counter went back during the run"
+            )
     return sum(_fact(run, series, "run_joules") for series in counters)
 
 
 def _counters(run: Run) -> list[Series]:
     if has_wall(run):
-        raise Unusable("a wall meter's readings say nothing of idle moments")
+        raise Unavailable("a wall meter's readings say nothing of idle moments")
     return _needed(run)
 
 
 def _fact(run: Run, series: Series, key: str) -> float:
     found = _facts(run, series).get(key)
     if found is None:
-        raise Unusable(
+        raise Unavailable(
             f"{_name(series)}: the counter did not rise in the idle time that was watched"
         )
     return float(found)

@@ -87,7 +87,7 @@ class LocalBackend(ABC, Generic[Model]):
 
     @abstractmethod
     def facts(self, model: Model) -> ModelFacts:
-        """Count what a model's steps read and multiply; raises Missing where that cannot be."""
+        """Count what a model's steps read and multiply; raises Unavailable where that cannot be."""
 
     def allocator(self, context: OpenContext) -> Gauge:
         """Give what keeps the peak of the memory that tensors have."""

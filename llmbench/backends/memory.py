@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from llmbench.collectors import proc
-from llmbench.environment.probing import Missing, Reader
-from llmbench.errors import LlmbenchError, OutOfMemoryError
+from llmbench.environment.probing import Reader
+from llmbench.errors import LlmbenchError, OutOfMemoryError, Unavailable
 from llmbench.units import format_bytes
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Gauge(Protocol):
         """Forget the peak so far."""
 
     def peak(self) -> int | None:
-        """Give the peak in bytes since then; raises Missing, with a reason, where there is none."""
+        """Return the peak in bytes since then, or raise Unavailable with a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,9 @@ class Resident:
     def peak(self) -> int | None:
         """Give the most bytes that were resident at once."""
         if not self._was_reset:
-            raise Missing("the kernel does not let this process reset its memory peak (clear_refs)")
+            raise Unavailable(
+                "the kernel does not let this process reset its memory peak (clear_refs)"
+            )
         return proc.rss_peak(SELF)
 
 
@@ -103,8 +105,8 @@ class Unread:
         """Forget nothing."""
 
     def peak(self) -> int:
-        """Raise Missing."""
-        raise Missing(self.reason)
+        """Raise Unavailable."""
+        raise Unavailable(self.reason)
 
 
 @dataclass(slots=True)

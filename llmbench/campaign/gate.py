@@ -32,11 +32,10 @@ from llmbench.analysis.compare.verdicts import (
     is_suspect,
     is_worse,
 )
-from llmbench.analysis.energy import Unusable
 from llmbench.analysis.metrics import METRICS, Value, summarize
 from llmbench.campaign import campaign
 from llmbench.campaign.campaign import Installation, Observer
-from llmbench.errors import InputError
+from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
@@ -261,7 +260,7 @@ class _Trial:
             return self.tolerances[key]
         try:
             return max(self.tolerances[key], energy_allowance(*self._sides))
-        except Unusable:
+        except Unavailable:
             return math.inf
 
     @property

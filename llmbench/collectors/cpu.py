@@ -14,7 +14,8 @@ from pydantic import Field
 
 from llmbench.collectors import proc
 from llmbench.collectors.base import CollectorOptions, Conclusion, Quantity
-from llmbench.environment.probing import Missing, read_text
+from llmbench.environment.probing import read_text
+from llmbench.errors import Unavailable
 from llmbench.runs.caveats import Caveat
 from llmbench.units import Seconds
 
@@ -193,7 +194,7 @@ class CpuProbe:
 def _why_unreadable(path: Path) -> str | None:
     try:
         read_text(path)
-    except Missing as why:
+    except Unavailable as why:
         return str(why)
     return None
 

@@ -22,7 +22,7 @@ from llmbench.collectors.base import CollectorOptions, Conclusion, Probe, Quanti
 from llmbench.collectors.gpu.devices import Device, visible_devices
 from llmbench.collectors.rapl import POWERCAP, EnergyCounter, Zone, zones
 from llmbench.environment.nvml import open_nvml
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 from llmbench.units import Seconds
 
 FASTEST = 0.001  # between readings while a counter's period is measured
@@ -67,7 +67,7 @@ class Meter(Protocol):
     facts: dict[str, Any]
 
     def read(self) -> float:
-        """Read the joules since some moment; raises Missing where this reading is not to be had."""
+        """Return the joules since some moment, or raise Unavailable."""
 
 
 class NoMeter:
@@ -80,7 +80,7 @@ class NoMeter:
 
     def read(self) -> float:
         """Read nothing."""
-        raise Missing(str(self.unavailable))
+        raise Unavailable(str(self.unavailable))
 
 
 class GpuCounter:
@@ -99,7 +99,7 @@ class GpuCounter:
     def _why_not(self) -> str | None:
         try:
             self.read()
-        except Missing as why:
+        except Unavailable as why:
             return str(why)
         return None
 
@@ -108,7 +108,7 @@ class GpuCounter:
         try:
             return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
         except self._nvml.NVMLError as error:
-            raise Missing(f"NVML: {error}") from None
+            raise Unavailable(f"NVML: {error}") from None
 
 
 class ProcessorCounter:
@@ -125,7 +125,7 @@ class ProcessorCounter:
         """Read the joules since the probe was opened, through any number of wraps."""
         joules = self._counter.read()
         if joules is None:
-            raise Missing(str(self._counter.invalid))
+            raise Unavailable(str(self._counter.invalid))
         return joules
 
 
@@ -140,7 +140,7 @@ def _processors(root: Path = POWERCAP) -> Iterator[Meter]:
 def _gpus(visible: str | None) -> Iterator[Meter]:
     try:
         nvml = open_nvml()
-    except Missing as why:
+    except Unavailable as why:
         yield NoMeter("gpu0", "nvml-counter", str(why))
         return
     for device in visible_devices(nvml, visible):
@@ -215,7 +215,7 @@ class _Counter:
             return None
         try:
             joules = self.meter.read()
-        except Missing as why:
+        except Unavailable as why:
             self._failed[str(why)] += 1
             return None
         if self._first is None:

@@ -12,7 +12,7 @@ import psutil
 from llmbench.collectors.gpu.devices import Device, visible_devices
 from llmbench.collectors.gpu.readings import READINGS
 from llmbench.environment.nvml import open_nvml
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 from llmbench.units import format_bytes
 
 READ_SECONDS = 1.0
@@ -50,7 +50,7 @@ def _gpus() -> tuple[Any, list[Device]]:
     """Open what can be read; of the rest the run's own collector says why it cannot."""
     try:
         nvml = open_nvml()
-    except Missing:
+    except Unavailable:
         return None, []
     try:
         return nvml, visible_devices(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))

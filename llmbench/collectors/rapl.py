@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmbench.environment.probing import Forbidden, Missing, read_text
+from llmbench.environment.probing import read_text
+from llmbench.errors import Forbidden, Unavailable
 
 POWERCAP = Path("/sys/class/powercap")
 ZONE = re.compile(r"intel-rapl(:\d+){1,2}")  # not intel-rapl-mmio: the same counters once more
@@ -46,7 +47,7 @@ class Zone:
     unavailable: str | None = None
 
     def microjoules(self) -> int:
-        """Read the counter. Raises Missing where it cannot be read."""
+        """Read the counter. Raises Unavailable where it cannot be read."""
         return _energy(self.path)
 
 
@@ -77,7 +78,7 @@ def zones(root: Path = POWERCAP) -> Zones:
         named = _names(root)
         packages, mirrored = _distinct(_packages(root, named))
         drams, also_mirrored = _distinct(_drams(root, named))
-    except Missing as why:
+    except Unavailable as why:
         return Zones(unavailable=str(why))
     return Zones(packages, drams, (*mirrored, *also_mirrored))
 
@@ -85,20 +86,20 @@ def zones(root: Path = POWERCAP) -> Zones:
 def _names(root: Path) -> dict[tuple[int, ...], str]:
     """Give the zones' names by their numbers: ``{(0,): "package-0", (0, 2): "dram"}``.
 
-    Raises Missing when there is no package among them.
+    Raises Unavailable when there is no package among them.
     """
     try:
         numbers = sorted(_numbers(path) for path in root.iterdir() if ZONE.fullmatch(path.name))
     except OSError as error:
-        raise Missing(f"{root} cannot be read: {error.strerror}; {ELSEWHERE}") from None
+        raise Unavailable(f"{root} cannot be read: {error.strerror}; {ELSEWHERE}") from None
     if not numbers:
-        raise Missing(
+        raise Unavailable(
             f"{root} has no intel-rapl zones: the kernel module intel_rapl_msr is not loaded, or "
             f"the processor has no such counters; {ELSEWHERE}"
         )
     named = {each: _name(_folder(root, each)) for each in numbers}
     if not any(_is_package(each, name) for each, name in named.items()):
-        raise Missing(f"{root} has no zone of a package, only {', '.join(named.values())}")
+        raise Unavailable(f"{root} has no zone of a package, only {', '.join(named.values())}")
     return named
 
 
@@ -113,8 +114,8 @@ def _folder(root: Path, numbers: tuple[int, ...]) -> Path:
 def _name(folder: Path) -> str:
     try:
         return read_text(folder / "name")
-    except Missing as why:
-        raise Missing(f"{why}; {MASKED}") from None
+    except Unavailable as why:
+        raise Unavailable(f"{why}; {MASKED}") from None
 
 
 def _is_package(numbers: tuple[int, ...], name: str) -> bool:
@@ -147,7 +148,7 @@ def _zone(folder: Path, name: str) -> Zone:
 def _why_unreadable(folder: Path) -> str | None:
     try:
         _energy(folder)
-    except Missing as why:
+    except Unavailable as why:
         return str(why)
     return None
 
@@ -155,7 +156,7 @@ def _why_unreadable(folder: Path) -> str | None:
 def _max_power(folder: Path) -> float:
     try:
         told = _count(folder / "constraint_0_max_power_uw") / 1e6
-    except Missing:  # many zones state none
+    except Unavailable:  # many zones state none
         return MAX_POWER_WATTS
     return max(told, MAX_POWER_WATTS)
 
@@ -164,13 +165,13 @@ def _energy(folder: Path) -> int:
     try:
         return _count(folder / "energy_uj")
     except Forbidden as why:
-        raise Missing(f"{why}; {ROOT_ONLY}") from None
+        raise Unavailable(f"{why}; {ROOT_ONLY}") from None
 
 
 def _count(path: Path) -> int:
     text = read_text(path)
     if not text.isdecimal():
-        raise Missing(f"{path} holds {text!r}; expected a whole number")
+        raise Unavailable(f"{path} holds {text!r}; expected a whole number")
     return int(text)
 
 
@@ -241,7 +242,7 @@ class EnergyCounter:
             return
         try:
             step()
-        except Missing as why:
+        except Unavailable as why:
             self.invalid = str(why)
 
     def _start(self) -> None:
@@ -254,21 +255,23 @@ class EnergyCounter:
         if added:
             self._moved = moment
         elif moment - self._moved > STUCK_SECONDS:
-            raise Missing(f"the counter of {self._zone.name} has not moved for {STUCK_SECONDS:g} s")
+            raise Unavailable(
+                f"the counter of {self._zone.name} has not moved for {STUCK_SECONDS:g} s"
+            )
         self._total += added
         self._last, self._moment = count, moment
 
     def _increment(self, count: int, elapsed: float) -> int:
-        """Give the microjoules since the last reading. Raises Missing when that is not known."""
+        """Return the microjoules since the last reading, or raise Unavailable."""
         energy_range, most = self._zone.max_energy_range_uj, self._zone.max_power_watts * 1e6
         if elapsed * most >= energy_range:
-            raise Missing(
+            raise Unavailable(
                 f"the counter of {self._zone.name} was not read for {elapsed:.0f} s and may have "
                 "wrapped twice meanwhile"
             )
         added = (count - self._last) % energy_range
         if count < self._last and added > (elapsed + SLACK_SECONDS) * most:
-            raise Missing(
+            raise Unavailable(
                 f"the counter of {self._zone.name} went back from {self._last} to {count} µJ, which"
                 " is no wrap: the machine slept, or the driver was loaded anew"
             )

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from llmbench.analysis.roofline.operations import Roof
 from llmbench.collectors import proc
-from llmbench.environment import Missing, hardware
+from llmbench.environment import hardware
+from llmbench.errors import Unavailable
 from llmbench.runs.files import atomic_write, cache_folder
 
 COPY_BYTES = {"cpu": 2**29, "cuda": 2**30}
@@ -43,11 +44,11 @@ SWITCH = "LLMBENCH_ROOF"
 def roof_of(device: torch.device, dtype: str, threads: int) -> Roof:
     """Give the roof of a device for products of a dtype: the kept one, or one measured now.
 
-    What was measured on a busy CPU is not kept. Raises Missing, with the reason, where it cannot be
-    measured or LLMBENCH_ROOF is ``off``.
+    What was measured on a busy CPU is not kept. Raises Unavailable where it cannot be measured or
+    LLMBENCH_ROOF is ``off``.
     """
     if os.environ.get(SWITCH) == "off":
-        raise Missing(f"{SWITCH} is off")
+        raise Unavailable(f"{SWITCH} is off")
     asked = asked_of(device, dtype, threads)
     place = _place(asked)
     kept = _kept(place)
@@ -112,10 +113,10 @@ def _measured_apart(asked: dict[str, Any]) -> Roof:
             timeout=LIMIT_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise Missing(f"the roof was not measured within {LIMIT_SECONDS:g} s") from None
+        raise Unavailable(f"the roof was not measured within {LIMIT_SECONDS:g} s") from None
     if done.returncode:
         last = (done.stderr.strip() or "it wrote nothing").splitlines()[-1]
-        raise Missing(f"the roof could not be measured: {last}")
+        raise Unavailable(f"the roof could not be measured: {last}")
     return Roof(**json.loads(done.stdout))
 
 

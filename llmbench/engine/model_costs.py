@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from llmbench.analysis.roofline.operations import LayerFacts, ModelFacts
-from llmbench.environment import Missing
+from llmbench.errors import Unavailable
 from llmbench.models.loading import stored_bytes, weight_bytes
 
 SLIDING = "sliding_attention"
@@ -19,8 +19,8 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 def facts_of(model: PreTrainedModel) -> ModelFacts:
     """Count a model's weights as they are stored now; layers are what its configuration says.
 
-    Runs nothing, so that the model's first step is still to come. Raises Missing where what a step
-    reads depends on its tokens (experts), and where heads differ between layers.
+    Runs nothing, so that the model's first step is still to come. Raises Unavailable where what a
+    step reads depends on its tokens (experts), and where heads differ between layers.
     """
     config = model.config.get_text_config()
     _refuse_uncountable(config)
@@ -45,9 +45,9 @@ def facts_of(model: PreTrainedModel) -> ModelFacts:
 
 def _refuse_uncountable(config: Any) -> None:
     if any((getattr(config, name, None) or 0) > 1 for name in EXPERTS):
-        raise Missing("which experts a step reads depends on its tokens, and is not counted")
+        raise Unavailable("which experts a step reads depends on its tokens, and is not counted")
     if not isinstance(config.num_attention_heads, int):
-        raise Missing("the number of heads differs between layers, which is not counted")
+        raise Unavailable("the number of heads differs between layers, which is not counted")
 
 
 def _size(module: nn.Module) -> int:

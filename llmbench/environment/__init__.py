@@ -15,9 +15,9 @@ from typing import Any
 
 from llmbench import __version__
 from llmbench.environment import cgroups, hardware, nvml, software
-from llmbench.environment.probing import Missing, Reader, read_text
+from llmbench.environment.probing import Reader, read_text
 
-__all__ = ["Missing", "capture", "fingerprint", "flat"]
+__all__ = ["capture", "fingerprint", "flat"]
 
 FINGERPRINT_LENGTH = 12
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmbench.environment.probing import Missing, read_text
+from llmbench.environment.probing import read_text
+from llmbench.errors import Unavailable
 
 ROOT = Path("/sys/fs/cgroup")
 UNLIMITED_BYTES = 2**60  # version 1 says "no limit" with a huge number that depends on page size
@@ -49,10 +50,10 @@ def groups(controller: str, root: Path, membership: str) -> list[Path]:
 
 
 def cpu_limit(folders: list[Path]) -> float:
-    """Give the tightest quota in cores. Raises Missing where none is set."""
+    """Give the tightest quota in cores. Raises Unavailable where none is set."""
     quotas = [quota for folder in folders for quota in _quotas(folder)]
     if not quotas:
-        raise Missing("no limit is set")
+        raise Unavailable("no limit is set")
     return min(quotas)
 
 
@@ -69,10 +70,10 @@ def _quotas(folder: Path) -> list[float]:
 
 
 def memory_limit(folders: list[Path]) -> int:
-    """Give the tightest memory limit in bytes. Raises Missing where none is set."""
+    """Give the tightest memory limit in bytes. Raises Unavailable where none is set."""
     limits = [limit for folder in folders for limit in _memory_limits(folder)]
     if not limits:
-        raise Missing("no limit is set")
+        raise Unavailable("no limit is set")
     return min(limits)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from llmbench.environment.probing import Missing, read_text
+from llmbench.environment.probing import read_text
+from llmbench.errors import Unavailable
 
 # Where container engines leave their mark.
 MARKS = {".dockerenv": "docker", "run/.containerenv": "podman"}
@@ -45,13 +46,13 @@ def _cpu_model(cpuinfo: str) -> str:
     for line in cpuinfo.splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
-    raise Missing("/proc/cpuinfo names no model")
+    raise Unavailable("/proc/cpuinfo names no model")
 
 
 def _sockets(cpuinfo: str) -> int:
     packages = set(re.findall(r"^physical id\s*:\s*(\d+)", cpuinfo, re.MULTILINE))
     if not packages:
-        raise Missing("/proc/cpuinfo names no sockets")
+        raise Unavailable("/proc/cpuinfo names no sockets")
     return len(packages)
 
 
@@ -65,7 +66,7 @@ def _governors(cpu: Path) -> str:
     """Name the clock governors in use, most often one."""
     files = sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_governor"))
     if not files:
-        raise Missing("the kernel shows no cpufreq here; a virtual machine hides it")
+        raise Unavailable("the kernel shows no cpufreq here; a virtual machine hides it")
     return ", ".join(sorted({read_text(file) for file in files}))
 
 
@@ -76,14 +77,14 @@ def _turbo(cpu: Path) -> bool:
         return read_text(intel) == "0"
     if generic.exists():
         return read_text(generic) == "1"
-    raise Missing("the kernel shows no turbo switch here; a virtual machine hides it")
+    raise Unavailable("the kernel shows no turbo switch here; a virtual machine hides it")
 
 
 def _chosen(text: str) -> str:
     """Give the word in brackets of ``always [madvise] never``."""
     found = re.search(r"\[(\w+)\]", text)
     if not found:
-        raise Missing(f"expected a choice in brackets, got {text!r}")
+        raise Unavailable(f"expected a choice in brackets, got {text!r}")
     return found.group(1)
 
 
@@ -92,16 +93,16 @@ def is_virtual(root: Path) -> bool:
     cpuinfo = read_text(root / "proc/cpuinfo")
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     if not flags:
-        raise Missing("/proc/cpuinfo lists no flags")
+        raise Unavailable("/proc/cpuinfo lists no flags")
     return "hypervisor" in flags.group(1).split()
 
 
 def container_kind(root: Path, membership: str) -> str:
-    """Name what contains this process. Raises Missing where there is no sign of a container."""
+    """Name what contains this process. Raises Unavailable where there is no sign of a container."""
     for mark, kind in MARKS.items():
         if (root / mark).exists():
             return kind
     for kind in ("kubepods", "docker", "lxc", "libpod"):
         if kind in membership:
             return kind
-    raise Missing("no sign of a container")
+    raise Unavailable("no sign of a container")

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llmbench.environment.probing import Missing, Reader
+from llmbench.environment.probing import Reader
+from llmbench.errors import Unavailable
 
 # nvmlGpuVirtualizationMode_t, by its numbers.
 MODES = ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")
 
 
 def open_nvml() -> Any:
-    """Give the initialized NVML module. Raises Missing, with the reason, where there is none."""
+    """Return the initialized NVML module, or raise Unavailable."""
     import pynvml  # noqa: PLC0415 (looks for the driver, which few machines have)
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError_LibraryNotFound as error:
-        raise Missing(f"no NVIDIA driver: {error}") from None
+        raise Unavailable(f"no NVIDIA driver: {error}") from None
     except pynvml.NVMLError as error:
-        raise Missing(f"the NVIDIA driver does not answer: {error}") from None
+        raise Unavailable(f"the NVIDIA driver does not answer: {error}") from None
     return pynvml
 
 
@@ -67,6 +68,6 @@ def _worded(nvml: Any, how: Callable[[], Any]) -> Callable[[], Any]:
         try:
             return how()
         except nvml.NVMLError as error:
-            raise Missing(f"NVML: {error}") from None
+            raise Unavailable(f"NVML: {error}") from None
 
     return ask

@@ -7,13 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
-class Missing(Exception):  # noqa: N818 (not an error: a value that is not to be had here)
-    """Why a value cannot be read."""
-
-
-class Forbidden(Missing):
-    """A value is there, and this user may not read it."""
+from llmbench.errors import Forbidden, Unavailable
 
 
 @dataclass(slots=True)
@@ -26,7 +20,7 @@ class Reader:
         """Read one value."""
         try:
             return how()
-        except (Missing, OSError) as error:
+        except (Unavailable, OSError) as error:
             self.reasons[name] = str(error)
             return None
 
@@ -36,9 +30,9 @@ class Reader:
 
 
 def read_text(path: Path) -> str:
-    """Read a small file of /proc or /sys, stripped. Raises Missing where it cannot be read."""
+    """Read a small file of /proc or /sys, stripped. Raises Unavailable where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
-        kind = Forbidden if isinstance(error, PermissionError) else Missing
+        kind = Forbidden if isinstance(error, PermissionError) else Unavailable
         raise kind(f"{path} cannot be read: {error.strerror}") from None

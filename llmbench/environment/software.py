@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 
 PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "safetensors",
@@ -39,7 +39,7 @@ def _version_of(package: str) -> Callable[[], str]:
         try:
             return version(package)
         except PackageNotFoundError:
-            raise Missing("not installed") from None
+            raise Unavailable("not installed") from None
 
     return read
 
@@ -52,7 +52,7 @@ def thread_questions() -> dict[str, Callable[[], Any]]:
 def _loaded_torch() -> Any:
     """Give torch where this process has it already: importing it takes seconds."""
     if "torch" not in sys.modules:
-        raise Missing("torch is not loaded in this process")
+        raise Unavailable("torch is not loaded in this process")
     return sys.modules["torch"]
 
 
@@ -67,7 +67,7 @@ def git_questions(folder: Path) -> dict[str, Callable[[], Any]]:
 
 def _branch(name: str) -> str:
     if not name:
-        raise Missing("no branch is checked out")
+        raise Unavailable("no branch is checked out")
     return name
 
 
@@ -84,11 +84,11 @@ def _git(folder: Path, words: Sequence[str]) -> str:
             timeout=GIT_SECONDS,
         )
     except FileNotFoundError:
-        raise Missing("git is not installed") from None
+        raise Unavailable("git is not installed") from None
     except subprocess.TimeoutExpired:
-        raise Missing(f"git took longer than {GIT_SECONDS} s") from None
+        raise Unavailable(f"git took longer than {GIT_SECONDS} s") from None
     if done.returncode:
-        raise Missing(_why_git_failed(folder, done.stderr))
+        raise Unavailable(_why_git_failed(folder, done.stderr))
     return done.stdout.strip()
 
 

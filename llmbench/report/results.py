@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.analysis import energy
-from llmbench.analysis.energy import Part, Unusable
+from llmbench.analysis.energy import Part
 from llmbench.analysis.harness_validity import Validity, judge, worst
 from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, parts, summarize
 from llmbench.analysis.stats import Estimate
+from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 
@@ -101,7 +102,7 @@ class CaseResults:
 def _energy_parts(run: Run, observed: RecordArrays) -> list[Part]:
     try:
         return energy.parts(run, observed.window)
-    except Unusable:  # the metrics have the reason
+    except Unavailable:  # the metrics have the reason
         return []
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.analysis.energy import Unusable, figures, parts
+from llmbench.analysis.energy import figures, parts
+from llmbench.errors import Unavailable
 from llmbench.runs.record import Series
 from llmbench.runs.run import Run
 
@@ -188,5 +189,5 @@ def test_an_idle_time_that_was_not_watched_has_no_power() -> None:
 
 
 def test_parts_that_cannot_be_had_raise_with_the_reason() -> None:
-    with pytest.raises(Unusable, match="does not collect"):
+    with pytest.raises(Unavailable, match="does not collect"):
         parts(run_with(), WINDOW)

@@ -18,8 +18,7 @@ from llmbench.backends.local import LocalServer
 from llmbench.backends.memory import Asked, Peaks, Resident, Unread, ran_out, told_when_out
 from llmbench.backends.torch.eager import Eager
 from llmbench.backends.torch.speculative import Speculative
-from llmbench.environment import Missing
-from llmbench.errors import InputError, OutOfMemoryError
+from llmbench.errors import InputError, OutOfMemoryError, Unavailable
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
@@ -81,7 +80,7 @@ def test_a_peak_that_cannot_be_reset_is_not_that_of_a_phase(
     monkeypatch.setattr(memory, "SELF", tmp_path / "nowhere")
     resident = Resident()
     resident.reset()
-    with pytest.raises(Missing, match="does not let this process reset"):
+    with pytest.raises(Unavailable, match="does not let this process reset"):
         resident.peak()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from llmbench.collectors.energy import EnergyProbe, GpuCounter, NoMeter
 from llmbench.collectors.gpu.devices import Device
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 
 IDLE, INTERVAL = 1.0, 0.02
 
@@ -42,7 +42,7 @@ class Simulated:
 
     def read(self) -> float:
         if why := self.fails(self.time.now()):
-            raise Missing(why)
+            raise Unavailable(why)
         steps = int(self.time.now() / self.period + 1e-9)
         return sum(self.watts(step * self.period) * self.period for step in range(steps))
 

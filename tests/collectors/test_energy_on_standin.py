@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from standin import MakeStandin, Standin, StandinGpu
 
-from llmbench.analysis.energy import Part, Unusable, parts
+from llmbench.analysis.energy import Part, parts
 from llmbench.collectors.energy import EnergyProbe, GpuCounter
 from llmbench.collectors.gpu.collector import GpuProbe
 from llmbench.collectors.gpu.devices import visible_devices
 from llmbench.collectors.recorder import Recorder
 from llmbench.environment.nvml import open_nvml
+from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 
 LOADED = (2.0, 42.0)  # seconds of the load
@@ -62,7 +63,7 @@ def part_of(driver: Standin) -> Part:
 
 
 def why_not(driver: Standin) -> str:
-    with pytest.raises(Unusable) as why:
+    with pytest.raises(Unavailable) as why:
         parts(watched(driver), WINDOW)
     return str(why.value)
 

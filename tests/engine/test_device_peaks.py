@@ -11,7 +11,7 @@ import torch
 
 from llmbench.analysis.roofline.operations import Roof
 from llmbench.engine import device_peaks
-from llmbench.environment import Missing
+from llmbench.errors import Unavailable
 
 CPU = torch.device("cpu")
 
@@ -81,12 +81,12 @@ def test_a_cache_that_cannot_be_written_does_not_keep_a_roof_from_being_used(
 
 def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMBENCH_ROOF", "off")
-    with pytest.raises(Missing, match="LLMBENCH_ROOF is off"):
+    with pytest.raises(Unavailable, match="LLMBENCH_ROOF is off"):
         device_peaks.roof_of(CPU, "float32", threads=2)
 
 
 def test_a_process_that_fails_is_told_by_its_last_words() -> None:
-    with pytest.raises(Missing, match=r"could not be measured: .*no_such_dtype"):
+    with pytest.raises(Unavailable, match=r"could not be measured: .*no_such_dtype"):
         device_peaks.roof_of(CPU, "no_such_dtype", threads=2)
 
 

@@ -14,7 +14,7 @@ from llmbench.analysis.roofline.operations import LayerFacts
 from llmbench.engine import model_costs
 from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.model_costs import facts_of
-from llmbench.environment import Missing
+from llmbench.errors import Unavailable
 from llmbench.models.compress.linears import exchange, unify
 from llmbench.models.compress.packing import PackedInt8
 from llmbench.models.loading import weight_bytes
@@ -89,11 +89,11 @@ def test_states_are_as_wide_as_the_numbers_of_the_model() -> None:
 def test_experts_are_not_counted() -> None:
     model = tiny(vocab_size=100)
     model.config.num_local_experts = 8
-    with pytest.raises(Missing, match="experts"):
+    with pytest.raises(Unavailable, match="experts"):
         facts_of(model)
 
 
 def test_heads_that_differ_between_layers_are_not_counted() -> None:
     config = SimpleNamespace(num_attention_heads=[4, 2])  # as DeciLM and OpenELM have it
-    with pytest.raises(Missing, match="differs between layers"):
+    with pytest.raises(Unavailable, match="differs between layers"):
         model_costs._refuse_uncountable(config)

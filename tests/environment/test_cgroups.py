@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.environment import cgroups
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 
 
 def cpu_limit(root: Path, membership: str = "0::/\n") -> float:
@@ -67,14 +67,14 @@ def test_no_quota_is_a_reason(
     put("cpu/cpu.cfs_period_us", "100000")
     if name == "cpu.max":
         put("cgroup.controllers", "cpu")
-    with pytest.raises(Missing, match="no limit is set"):
+    with pytest.raises(Unavailable, match="no limit is set"):
         cpu_limit(tmp_path)
 
 
 def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match="no limit is set"):
+    with pytest.raises(Unavailable, match="no limit is set"):
         cpu_limit(tmp_path)
-    with pytest.raises(Missing, match="no limit is set"):
+    with pytest.raises(Unavailable, match="no limit is set"):
         memory_limit(tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_an_older_kernels_huge_memory_limit_is_none(
     put("memory/memory.limit_in_bytes", "9223372036854771712\n")
     put("memory/job/memory.limit_in_bytes", "1048576\n")
     assert memory_limit(tmp_path, "4:memory:/job\n") == 2**20
-    with pytest.raises(Missing, match="no limit is set"):
+    with pytest.raises(Unavailable, match="no limit is set"):
         memory_limit(tmp_path, "4:memory:/\n")
 
 

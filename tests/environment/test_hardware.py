@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.environment import hardware
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 
 Asked = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
 
@@ -67,7 +67,7 @@ def test_a_processor_of_another_architecture_has_reasons_instead(
     found, reasons = asked(hardware.cpu_questions(tmp_path))
     assert (found["model"], found["sockets"]) == (None, None)
     assert reasons["it.model"] == "/proc/cpuinfo names no model"
-    with pytest.raises(Missing, match="lists no flags"):
+    with pytest.raises(Unavailable, match="lists no flags"):
         hardware.is_virtual(tmp_path)
 
 
@@ -114,5 +114,5 @@ def test_a_container_is_known_by_its_marks(
 
 
 def test_a_machine_without_marks_is_no_container(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match="no sign of a container"):
+    with pytest.raises(Unavailable, match="no sign of a container"):
         hardware.container_kind(tmp_path, "0::/user.slice")

@@ -9,7 +9,8 @@ import pytest
 from standin import MakeStandin, StandinGpu
 
 from llmbench.environment import nvml
-from llmbench.environment.probing import Missing, Reader
+from llmbench.environment.probing import Reader
+from llmbench.errors import Unavailable
 
 H100: dict[str, Any] = {
     "name": "NVIDIA H100 80GB HBM3",
@@ -62,7 +63,9 @@ def test_how_a_card_is_shown_to_this_machine_has_a_word(
 
 def test_a_driver_that_does_not_answer_is_the_reason(standin: MakeStandin) -> None:
     standin(init_code=pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
-    with pytest.raises(Missing, match=r"^the NVIDIA driver does not answer: Driver Not Loaded$"):
+    with pytest.raises(
+        Unavailable, match=r"^the NVIDIA driver does not answer: Driver Not Loaded$"
+    ):
         nvml.open_nvml()
 
 
@@ -71,5 +74,5 @@ def test_without_a_driver_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> 
         raise pynvml.NVMLError_LibraryNotFound
 
     monkeypatch.setattr(pynvml, "nvmlInit", failing)
-    with pytest.raises(Missing, match=r"^no NVIDIA driver: NVML Shared Library Not Found$"):
+    with pytest.raises(Unavailable, match=r"^no NVIDIA driver: NVML Shared Library Not Found$"):
         nvml.open_nvml()

@@ -9,9 +9,9 @@ from typing import Any
 from llmbench.analysis.compare.covariates import Covariate, causes
 from llmbench.analysis.compare.differences import Difference, differences, energy_allowance, forbids
 from llmbench.analysis.compare.verdicts import Verdict, benjamini_hochberg, decide
-from llmbench.analysis.energy import Unusable
 from llmbench.analysis.metrics import METRICS, Value, summarize
 from llmbench.analysis.stats import min_samples_for_percentile
+from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 
@@ -172,7 +172,7 @@ def judge(
     """
     try:
         allowed = energy_allowance(*runs) if is_energy(name) else 0.0
-    except Unusable as why:
+    except Unavailable as why:
         return Verdict("not comparable", None, tolerance, reason=str(why))
     better = METRICS[name].better
     assert better != "neither"  # noqa: S101 (no tolerance is set for such a metric)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmbench.analysis.energy import GAINS, WALL, Unusable, has_wall
+from llmbench.analysis.energy import GAINS, WALL, has_wall
+from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 
 Kind = Literal["scenario", "hardware", "software", "setting"]
@@ -134,7 +135,7 @@ def meters_of(run: Run) -> dict[str, tuple[str, str]]:
 def energy_allowance(ours: Iterable[Run], theirs: Iterable[Run]) -> float:
     """Give the share by which energies of two sides may differ though nothing does.
 
-    0 on the same devices, where a gain cancels. Raises Unusable where they cannot be compared at
+    0 on the same devices, where a gain cancels. Raises Unavailable where they cannot be compared at
     all: measured in different ways, or on devices whose gain nobody knows.
     """
     sides = [{tuple(sorted(meters_of(run).items())) for run in runs} for runs in (ours, theirs)]
@@ -142,9 +143,9 @@ def energy_allowance(ours: Iterable[Run], theirs: Iterable[Run]) -> float:
         return 0.0
     methods = [_methods(side) for side in sides]
     if methods[0] != methods[1]:
-        raise Unusable(f"energy was measured by {methods[0]} and by {methods[1]}")
+        raise Unavailable(f"energy was measured by {methods[0]} and by {methods[1]}")
     if GAINS.get(methods[0]) is None:
-        raise Unusable(f"how far {methods[0]} is off on two devices is not known")
+        raise Unavailable(f"how far {methods[0]} is off on two devices is not known")
     return ACROSS_CARDS
 
 

@@ -11,8 +11,7 @@ from statistics import median
 
 from llmbench.analysis.meters.log import ENERGY
 from llmbench.analysis.metrics import RecordArrays
-from llmbench.environment.probing import Missing
-from llmbench.errors import InputError
+from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.imports.measured import as_moment
 from llmbench.runs.record import Series
@@ -47,7 +46,7 @@ def join(
     for run in measured:
         try:
             fitting.append((run, [_of_run(series, run, max_gap) for series in readings]))
-        except Missing as why:
+        except Unavailable as why:
             left_out[run.name] = str(why)
     if not fitting:
         raise InputError(_none_fits(run_set, log, left_out))
@@ -70,7 +69,7 @@ def _none_fits(run_set: RunSet, log: Path, left_out: dict[str, str]) -> str:
 
 
 def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
-    """Give the readings around and within a run, on its clock. Raises Missing with the reason."""
+    """Return the readings around and within a run, on its clock, or raise Unavailable."""
     origin = _origin(run)
     first, last = _span(run)
     kept = _around(series, origin + first, origin + last)
@@ -82,20 +81,20 @@ def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
 def _origin(run: Run) -> float:
     """Give when a run's clock read 0, in seconds since 1970."""
     if CLOCK_ORIGIN not in run.facts:
-        raise Missing(
+        raise Unavailable(
             "does not say when its clock began, since an earlier llmbench or another tool measured "
             "it; measure again"
         )
     origin: float | None = run.facts[CLOCK_ORIGIN]
     if origin is None:
-        raise Missing("its time was simulated; set `clock: real` on the backend `fake`")
+        raise Unavailable("its time was simulated; set `clock: real` on the backend `fake`")
     return origin
 
 
 def _span(run: Run) -> tuple[float, float]:
     span = RecordArrays(run.records).makespan
     if span is None:
-        raise Missing("no token came back, so it has no time to cover")
+        raise Unavailable("no token came back, so it has no time to cover")
     return span
 
 
@@ -105,7 +104,9 @@ def _around(series: Series, begin: float, end: float) -> Series:
     first = bisect_right(times, begin) - 1
     last = bisect_left(times, end, max(first, 0))
     if first < 0 or last == len(times):
-        raise Missing(f"ran {_told(begin, end)}, and the readings are {_bounds(times)}; {CLOCKS}")
+        raise Unavailable(
+            f"ran {_told(begin, end)}, and the readings are {_bounds(times)}; {CLOCKS}"
+        )
     inside = slice(first, last + 1)
     return replace(series, times=times[inside], values=series.values[inside])
 
@@ -130,7 +131,7 @@ def _longest(series: Series) -> float:
 def _check_gaps(kept: Series, most: float) -> None:
     for before, after in pairwise(kept.times):
         if after - before > most:
-            raise Missing(
+            raise Unavailable(
                 f"has no reading for {after - before:.3g} s from {as_moment(before)} on, and "
                 f"{most:.3g} s are allowed; see --max-gap"
             )
@@ -139,7 +140,7 @@ def _check_gaps(kept: Series, most: float) -> None:
 def _since_the_first(total: Sequence[float]) -> tuple[float, ...]:
     for before, after in pairwise(total):
         if after < before:
-            raise Missing(
+            raise Unavailable(
                 f"the meter's energy goes back from {before:.6g} J to {after:.6g} J during it; was "
                 "the meter reset?"
             )

@@ -16,7 +16,7 @@ from llmbench.backends.local import LocalBackend
 from llmbench.backends.memory import Gauge, Unread
 from llmbench.backends.torch.eager import REHEARSED
 from llmbench.engine.buckets import Buckets
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 from llmbench.models.compress import Recipe
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Onnx(LocalBackend["OnnxModel"]):
     def facts(self, model: OnnxModel) -> ModelFacts:
         """Give what was counted of the graph when it was opened."""
         if model.facts is None:
-            raise Missing(model.uncounted)
+            raise Unavailable(model.uncounted)
         return model.facts
 
     def allocator(self, context: OpenContext) -> Gauge:  # noqa: ARG002 (it is so everywhere)

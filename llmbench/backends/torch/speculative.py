@@ -14,8 +14,7 @@ from llmbench.backends.local import cache_length
 from llmbench.backends.torch.eager import Eager
 from llmbench.backends.torch.model import Attention
 from llmbench.engine.buckets import Buckets
-from llmbench.environment.probing import Missing
-from llmbench.errors import InputError
+from llmbench.errors import InputError, Unavailable
 
 if TYPE_CHECKING:
     from llmbench.engine.runner import TorchRunner
@@ -77,9 +76,11 @@ class Speculative(Eager):
         )
 
     def facts(self, model: TorchModel) -> ModelFacts:
-        """Raise Missing: a step is several of the draft and one of the target."""
+        """Raise Unavailable: a step is several of the draft and one of the target."""
         del model
-        raise Missing("a step runs a draft several times besides the model, which is not counted")
+        raise Unavailable(
+            "a step runs a draft several times besides the model, which is not counted"
+        )
 
     def scorer(self, context: OpenContext, model: TorchModel, demand: LoadShape) -> Scorer:
         """Show the target's logits, and answers as they come about with the draft."""

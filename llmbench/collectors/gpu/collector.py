@@ -16,7 +16,7 @@ from llmbench.collectors.gpu.readings import READINGS
 from llmbench.collectors.gpu.watched import Watched
 from llmbench.collectors.proc import Tree
 from llmbench.environment.nvml import open_nvml
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 from llmbench.runs.caveats import Caveat
 
 
@@ -40,7 +40,7 @@ class Gpu:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         try:
             nvml = open_nvml()
-        except Missing as why:
+        except Unavailable as why:
             return NoGpuProbe(str(why))
         try:
             return _opened(nvml, visible, Tree(pid))

@@ -13,9 +13,9 @@ from functools import cached_property
 from llmbench.analysis.compare.comparison import is_energy, matched, values_of
 from llmbench.analysis.compare.differences import differences, energy_allowance, forbids
 from llmbench.analysis.compare.verdicts import change_of
-from llmbench.analysis.energy import Unusable
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.stats import Estimate, estimate
+from llmbench.errors import Unavailable
 from llmbench.report.by_case import DAGGER
 from llmbench.report.cells import UNSUPPORTED, Cell, Column, Table, floor_note, missing, of_estimate
 from llmbench.report.charts import BARS, Bar, Chart, bars
@@ -190,7 +190,7 @@ def _ratio(case: CaseResults, other: CaseResults, quantity: Quantity) -> Cell:
         return missing(why_not)
     try:
         allowed = energy_allowance(case.runs, other.runs) if is_energy(quantity.metric) else 0.0
-    except Unusable as why_unlike:
+    except Unavailable as why_unlike:
         return missing(str(why_unlike))
     change = change_of(ours, theirs)
     interval = "no interval"

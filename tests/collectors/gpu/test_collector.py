@@ -12,7 +12,7 @@ from watching import MakeWatch, Watch
 from llmbench.collectors.base import Probe
 from llmbench.collectors.gpu import collector
 from llmbench.collectors.gpu.collector import Gpu, GpuProbe, NoGpuProbe, UnsureOrder
-from llmbench.environment.probing import Missing
+from llmbench.errors import Unavailable
 from llmbench.runs.caveats import Caveat
 
 
@@ -149,7 +149,7 @@ def test_a_gpu_that_is_lost_from_the_start_is_unavailable(opened: Any) -> None:
 
 def test_without_a_driver_the_probe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_driver() -> None:
-        raise Missing("no NVIDIA driver: NVML Shared Library Not Found")
+        raise Unavailable("no NVIDIA driver: NVML Shared Library Not Found")
 
     monkeypatch.setattr(collector, "open_nvml", no_driver)
     probe = Gpu(Gpu.Options()).probe(1)
