@@ -62,7 +62,7 @@ def prepare(case: Case, logs: Path) -> Prepared:
         load = load.following(workload)
     arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
     pool = _draw(case, workload, stop.total or max(len(arrivals.at_start()), POOL))
-    limit = Limit(scenario.max_in_flight, scenario.behind)
+    limit = Limit(scenario.max_in_flight, scenario.on_limit)
     dispatch = (
         load.driven(pool, scenario, logs)
         if hasattr(load, "driven")

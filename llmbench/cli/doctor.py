@@ -28,7 +28,6 @@ BUSY_SECONDS = 0.5
 EXTRAS = (
     ("onnx", "the onnx backend", ("onnxruntime", "onnxruntime-gpu")),
     ("quant", "quantized models", ("torchao",)),
-    ("ray", "runs on several machines", ("ray",)),
 )
 
 TITLES = {"missing": "Not here", "disturbs": "Would disturb a measurement"}

@@ -15,7 +15,6 @@ from llmbench.errors import Unavailable
 PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "safetensors",
     "accelerate", "gguf", "triton", "nvidia-ml-py", "onnxruntime", "onnxruntime-gpu", "torchao",
-    "ray",
 )  # fmt: skip
 
 # The only variables that are kept; none can hold a secret.

@@ -23,20 +23,20 @@ from llmbench.runs.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many requests may be in flight, and what becomes of one that falls due meanwhile.
+    """How many requests may be in flight, and what happens to one that falls due at that limit.
 
-    ``wait``: it is sent as soon as there is room, and its latency counts from its due time;
+    ``queue``: it is sent as soon as there is room, and its latency counts from its due time;
     ``drop``: it is never sent, and counts as failed.
     """
 
     in_flight: int | None = None
-    behind: Literal["wait", "drop"] = "wait"
+    on_limit: Literal["queue", "drop"] = "queue"
 
     def shard(self, index: int, count: int) -> Limit:
         """Give a client's share; each has room for one request at the least."""
         if self.in_flight is None:
             return self
-        return Limit(max(1, share(self.in_flight, index, count)), self.behind)
+        return Limit(max(1, share(self.in_flight, index, count)), self.on_limit)
 
 
 UNLIMITED = Limit()
@@ -234,7 +234,7 @@ class Dispatch:
 
     def _drop_due(self, now: float) -> None:
         """Drop what fell due while there was no room, where the limit says so."""
-        while self._limit.behind == "drop" and self._is_full and self._has_more:
+        while self._limit.on_limit == "drop" and self._is_full and self._has_more:
             if (due := self._due[0].due) > now:
                 break
             request = self._take()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -92,13 +93,20 @@ class EngineOptions(plugins.Options):
     """How a local backend serves many requests at once."""
 
     slots: int = Field(default=8, ge=1, description="sequences in a running batch at the most")
-    queue: Literal["fifo"] = Field(default="fifo", description="who gets a free slot")
     batching: Literal["continuous", "static"] = Field(
         default="continuous", description="whether requests join a running batch"
     )
     threads: int | None = Field(
         default=None, ge=1, description="torch threads; torch decides if unset"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_queue(cls, value: Any) -> Any:
+        """Ignore ``queue: fifo``, a key of version 0.1 that had no other value."""
+        if isinstance(value, dict) and value.get("queue") == "fifo":
+            return {key: inner for key, inner in value.items() if key != "queue"}
+        return value
 
 
 class SamplingOptions(plugins.Options):
@@ -268,6 +276,10 @@ class EnergyOptions(plugins.Options):
     grams_co2_per_kwh: float | None = Field(default=None, gt=0, description="of the grid")
 
 
+def _not_wait(value: Any) -> Any:
+    return "queue" if value == "wait" else value
+
+
 class Scenario(plugins.Options):
     """One experiment: a load of a workload on one or more backends, repeated."""
 
@@ -293,8 +305,10 @@ class Scenario(plugins.Options):
     max_in_flight: int | None = Field(
         default=None, ge=1, description="of an open load; due times stay as they are"
     )
-    behind: Literal["wait", "drop"] = Field(
-        default="wait", description="what becomes of a request that falls due beyond that"
+    on_limit: Annotated[Literal["queue", "drop"], BeforeValidator(_not_wait)] = Field(
+        default="queue",
+        validation_alias=AliasChoices("on_limit", "behind"),  # `behind: wait` up to version 0.1
+        description="a request that falls due at that limit is sent late, or dropped",
     )
     repeats: int = Field(default=1, ge=1, description="fresh processes for each case")
     engine: EngineOptions = EngineOptions()
@@ -331,8 +345,8 @@ class Scenario(plugins.Options):
             raise ValueError(
                 "expected `requests` or `duration`, or minima in `stop`, so that the load ends"
             )
-        if self.behind == "drop" and self.max_in_flight is None:
-            raise ValueError("`behind: drop` needs `max_in_flight`, the limit that it is about")
+        if self.on_limit == "drop" and self.max_in_flight is None:
+            raise ValueError("`on_limit: drop` needs `max_in_flight`, which is that limit")
         return self
 
 

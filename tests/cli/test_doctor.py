@@ -36,7 +36,6 @@ FINE: dict[str, Any] = {
         "onnxruntime": None,
         "onnxruntime-gpu": "1.30",
         "torchao": "0.16",
-        "ray": "2.40",
     },
     "reasons": {},
 }
@@ -73,7 +72,6 @@ def test_a_machine_where_all_is_well_needs_no_advice() -> None:
         ("system", "virtual_machine", True, "cpu-stolen"),
         ("packages", "torch", "2.13.0+cpu", "pip install --force-reinstall torch"),
         ("packages", "torchao", None, "pip install 'llmbench[quant]'"),
-        ("packages", "ray", None, "pip install 'llmbench[ray]'"),
         ("packages", "onnxruntime-gpu", None, "pip install 'llmbench[onnx-gpu]'"),
     ],
 )

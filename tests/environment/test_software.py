@@ -25,8 +25,8 @@ def test_a_library_that_is_not_installed_has_the_reason(
 
     monkeypatch.setattr(software, "version", version)
     found, reasons = asked(software.package_questions())
-    assert found["ray"] is None
-    assert reasons["it.ray"] == "not installed"
+    assert found["gguf"] is None
+    assert reasons["it.gguf"] == "not installed"
 
 
 def test_torchs_threads_are_known_only_where_it_is_loaded(

@@ -72,6 +72,17 @@ def test_a_case_is_rebuilt_from_its_plain_data(chat: Path) -> None:
     assert scenario_file.load_case(case.spec, case.name, case.point) == case
 
 
+@pytest.mark.parametrize(("old", "new"), [("wait", "queue"), ("drop", "drop")])
+def test_behind_is_read_as_on_limit(chat: Path, old: str, new: str) -> None:
+    source = scenario_file.load(chat, ["max_in_flight=2", f"behind={old}"])
+    assert source.scenario.on_limit == new
+
+
+def test_a_stored_scenario_with_a_queue_policy_is_still_read(chat: Path) -> None:
+    source = scenario_file.load(chat, ["engine={queue: fifo, slots: 4}"])
+    assert source.scenario.engine.slots == 4
+
+
 def test_an_override_is_kept_with_its_source(chat: Path) -> None:
     source = scenario_file.load(chat, ["load.rate=8"])
     assert source.scenario.load.rate == 8
