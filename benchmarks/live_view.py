@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from llmbench.campaign import campaign
+from llmbench.campaign import execute, plan
+from llmbench.campaign.observer import Silence
 from llmbench.campaign.worker import Events
-from llmbench.cli.progress import Lines, Silence
+from llmbench.cli.progress import Lines
 from llmbench.cli.screen import Screen
 from llmbench.collectors.live_usage import Glance
 from llmbench.loads.dispatch import Dispatch, Outcome
@@ -75,10 +76,10 @@ def share_of_a_core(observer: Any, folder: Path) -> float:
     """Measure a run and give the parent's processor time in percent of the time it took."""
     path = folder / "watched.yaml"
     path.write_text(SCENARIO, "utf-8")
-    run_set = campaign.begin(scenario_file.load(path), folder / "results")
+    run_set = plan.begin(scenario_file.load(path), folder / "results")
     observer.began(run_set.plan[0], 1, 1)
     busy, began = time.process_time(), time.monotonic()
-    campaign.run_one(run_set.folder, run_set.plan[0], observer)
+    execute.run_one(run_set.folder, run_set.plan[0], observer)
     return 100 * (time.process_time() - busy) / (time.monotonic() - began)
 
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from llmbench.analysis.compare.verdicts import STAGES, change_of, confirm, in_blocks, is_suspect
 from llmbench.analysis.metrics import summarize
 from llmbench.campaign import gate
-from llmbench.campaign.campaign import Installation
 from llmbench.campaign.gate import Live
-from llmbench.cli.progress import Silence
+from llmbench.campaign.observer import Silence
+from llmbench.campaign.process import Installation
 from llmbench.scenario import file as scenario_file
 
 DELAYS = (0.0, 0.05, 0.10)

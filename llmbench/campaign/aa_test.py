@@ -21,7 +21,8 @@ from llmbench.analysis.compare.power import called, wilson
 from llmbench.analysis.compare.verdicts import oriented_logs, robust_std
 from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.campaign import gate
-from llmbench.campaign.campaign import Installation, Observer
+from llmbench.campaign.observer import Observer
+from llmbench.campaign.process import Installation
 from llmbench.errors import InputError
 from llmbench.runs.run import Run
 from llmbench.scenario.file import Source

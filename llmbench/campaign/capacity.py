@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from llmbench.analysis.slo_attainment import Probe, probe
 from llmbench.analysis.stats import min_samples_for_percentile
-from llmbench.campaign import campaign
-from llmbench.campaign.campaign import Observer
+from llmbench.campaign import execute
+from llmbench.campaign.observer import Observer
 from llmbench.errors import InputError, MeasurementError
 from llmbench.runs import store
 from llmbench.runs.run import Run
@@ -113,7 +113,7 @@ class Seeker:
         if planned.name not in {each.name for each in self.run_set.plan}:
             self.run_set = store.extend(self.run_set, planned)
         self.observer.began(planned, len(self.run_set.plan), None)
-        run = campaign.run_one(self.run_set.folder, planned, self.observer)
+        run = execute.run_one(self.run_set.folder, planned, self.observer)
         self.observer.ended(run)
         if run.failure:
             raise MeasurementError(f"{run.name} failed: {run.failure.message}")

@@ -33,8 +33,9 @@ from llmbench.analysis.compare.verdicts import (
     is_worse,
 )
 from llmbench.analysis.metrics import METRICS, Value, summarize
-from llmbench.campaign import campaign
-from llmbench.campaign.campaign import Installation, Observer
+from llmbench.campaign import execute, plan
+from llmbench.campaign.observer import Observer
+from llmbench.campaign.process import Installation
 from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.run import Run
@@ -72,7 +73,7 @@ class Live:
         if planned.name not in {each.name for each in self.run_set.plan}:
             self.run_set = store.extend(self.run_set, planned)
         observer.began(planned, len(self.run_set.plan), None, self.run_set.folder.name)
-        run = campaign.run_one(self.run_set.folder, planned, observer, self.installation)
+        run = execute.run_one(self.run_set.folder, planned, observer, self.installation)
         observer.ended(run)
         kept = [each for each in self.run_set.runs if each.name != run.name]
         self.run_set = replace(self.run_set, runs=(*kept, run))
@@ -81,7 +82,7 @@ class Live:
 def live(source: Source, folder: Path, installation: Installation) -> Live:
     """Begin a side, or go on with what its folder has."""
     begun = (folder / "runset.json").is_file()
-    run_set = store.read(folder) if begun else campaign.begin(source, folder, planned=())
+    run_set = store.read(folder) if begun else plan.begin(source, folder, planned=())
     return Live(run_set, installation)
 
 

@@ -62,7 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is to be measured, say what came of it, and choose the exit code."""
     from llmbench.campaign import gate
-    from llmbench.campaign.campaign import THIS
+    from llmbench.campaign.process import THIS
     from llmbench.cli.progress import shown
     from llmbench.scenario import file as scenario_file
 
@@ -105,8 +105,8 @@ def _floors(path: Path) -> dict[str, dict[str, float]]:
 
 def _baseline(reference: str, source: Source, out: Path) -> Side:
     from llmbench.analysis import baseline_file
-    from llmbench.campaign.campaign import Installation
     from llmbench.campaign.gate import Stored, live
+    from llmbench.campaign.process import Installation
     from llmbench.errors import InputError
 
     path = Path(reference)

@@ -98,13 +98,13 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
-    from llmbench.campaign import campaign
+    from llmbench.campaign import plan
     from llmbench.runs import store
 
     if arguments.resume:
         return store.read(arguments.out)
     folder = arguments.out or usual_folder(f"{source.scenario.name}-peak")
-    return campaign.begin(source, folder, planned=())
+    return plan.begin(source, folder, planned=())
 
 
 def _say(arguments: argparse.Namespace, key: str) -> Callable[[Probe], None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from llmbench.analysis.metrics import METRICS, summarize
-from llmbench.loads.progress import Progress
+from llmbench.campaign.observer import Silence
 from llmbench.report.cells import show
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun
@@ -18,28 +18,6 @@ if TYPE_CHECKING:
     from llmbench.cli.screen import Screen
 
 TOLD = ("output_tokens_per_second", "ttft_seconds_p50", "itl_seconds_p50")
-
-
-class Silence:
-    """Shows nothing: for --quiet, and for programs that measure."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
-        """Show nothing."""
-
-    def stage(self, text: str) -> None:
-        """Show nothing."""
-
-    def progress(self, progress: Progress) -> None:
-        """Show nothing."""
-
-    def ended(self, run: Run) -> None:
-        """Show nothing."""
 
 
 class Lines(Silence):

@@ -140,13 +140,13 @@ def llmbench_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 def _measured(path: Path, overrides: tuple[str, ...], folder: Path) -> RunSet:
-    from llmbench.campaign import campaign
-    from llmbench.cli.progress import Silence
+    from llmbench.campaign import execute, plan
+    from llmbench.campaign.observer import Silence
     from llmbench.report.frames import RunSet
     from llmbench.scenario import file as scenario_file
 
     source = scenario_file.load(path, overrides)
-    return RunSet(campaign.run_all(campaign.begin(source, folder), Silence()))
+    return RunSet(execute.run_all(plan.begin(source, folder), Silence()))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -60,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, report, and say by the exit code how it went."""
-    from llmbench.campaign import campaign
+    from llmbench.campaign import execute
     from llmbench.cli.progress import shown
     from llmbench.runs import store
 
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     run_set = _begin(arguments)
     try:
         with shown(quiet=arguments.quiet) as observer:
-            run_set = campaign.run_all(run_set, observer)
+            run_set = execute.run_all(run_set, observer)
     except KeyboardInterrupt:
         _say_interrupted(store.read(run_set.folder))
         raise
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _begin(arguments: argparse.Namespace) -> RunSet:
-    from llmbench.campaign import campaign
+    from llmbench.campaign import plan
     from llmbench.errors import InputError
     from llmbench.runs import store
 
@@ -88,7 +88,7 @@ def _begin(arguments: argparse.Namespace) -> RunSet:
         return store.read(arguments.resume)
     source = _source(arguments)
     folder = arguments.out or usual_folder(source.scenario.name)
-    return campaign.begin(source, folder)
+    return plan.begin(source, folder)
 
 
 def _source(arguments: argparse.Namespace) -> Source:
@@ -101,9 +101,9 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 
 def _show_plan(arguments: argparse.Namespace) -> int:
-    from llmbench.campaign import campaign
+    from llmbench.campaign import plan
 
-    for planned in campaign.plan(_source(arguments)):
+    for planned in plan.planned_runs(_source(arguments)):
         print(planned.name)
     return 0
 

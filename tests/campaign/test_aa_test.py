@@ -10,7 +10,7 @@ from campaign.test_gate import SCENARIO, Simulated
 
 from llmbench.campaign import aa_test, gate
 from llmbench.campaign.aa_test import Night, Rate
-from llmbench.cli.progress import Silence
+from llmbench.campaign.observer import Silence
 from llmbench.errors import InputError
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.file import Source

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 import llmbench
-from llmbench.campaign import campaign
-from llmbench.cli.progress import Silence
+from llmbench.campaign import execute, plan
+from llmbench.campaign.observer import Silence
 from llmbench.errors import InputError
 from llmbench.loads.progress import Progress
 from llmbench.report.conclusions import answer
@@ -68,7 +68,7 @@ class Listening(Silence):
 
 
 def run(source: Source, folder: Path, observer: Silence | None = None) -> RunSet:
-    return campaign.run_all(campaign.begin(source, folder), observer or Silence())
+    return execute.run_all(plan.begin(source, folder), observer or Silence())
 
 
 def edited(path: Path, *overrides: str) -> Source:
@@ -91,11 +91,11 @@ def test_a_simulated_servers_known_latencies_are_recovered(path: Path, tmp_path:
 
 
 def test_each_repeat_goes_through_all_cases_in_an_order_of_its_own(path: Path) -> None:
-    planned = campaign.plan(edited(path, "repeats=12"))
+    planned = plan.planned_runs(edited(path, "repeats=12"))
     rounds = [tuple(p.case for p in planned[i : i + 2]) for i in range(0, 24, 2)]
     assert set(rounds) == {("quick", "slow"), ("slow", "quick")}
-    assert planned == campaign.plan(edited(path, "repeats=12"))
-    assert planned != campaign.plan(edited(path, "repeats=12", "seed=5"))
+    assert planned == plan.planned_runs(edited(path, "repeats=12"))
+    assert planned != plan.planned_runs(edited(path, "repeats=12", "seed=5"))
 
 
 def test_an_observer_hears_how_far_a_run_is(path: Path, tmp_path: Path) -> None:
@@ -187,12 +187,12 @@ def test_what_a_worker_wrote_before_it_died_is_kept_without_secrets(
 
 
 def test_a_run_set_goes_on_with_what_it_lacks(path: Path, tmp_path: Path) -> None:
-    begun = campaign.begin(edited(path, "repeats=2"), tmp_path / "results")
+    begun = plan.begin(edited(path, "repeats=2"), tmp_path / "results")
     first = begun.plan[0]
-    campaign.run_all(RunSet(**{**_fields(begun), "plan": (first,)}), Silence())
+    execute.run_all(RunSet(**{**_fields(begun), "plan": (first,)}), Silence())
     measured_at = (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns
     listening = Listening()
-    found = campaign.run_all(store.read(begun.folder), listening)
+    found = execute.run_all(store.read(begun.folder), listening)
     assert len(listening.ended_runs) == 3
     assert found.missing == []
     assert (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns == measured_at
@@ -206,7 +206,7 @@ def test_a_model_that_cannot_be_there_is_refused_before_anything_is_made(
     path: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="no such folder"):
-        campaign.begin(edited(path, "model=./nowhere"), tmp_path / "results")
+        plan.begin(edited(path, "model=./nowhere"), tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 

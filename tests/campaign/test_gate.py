@@ -11,8 +11,7 @@ import pytest
 
 from llmbench.analysis.compare.comparison import Comparison
 from llmbench.campaign import gate
-from llmbench.campaign.campaign import Observer
-from llmbench.cli.progress import Silence
+from llmbench.campaign.observer import Observer, Silence
 from llmbench.errors import InputError
 from llmbench.runs.record import Record
 from llmbench.runs.run import Failure, Run, records_table

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 from small_sets import planned, run_of
 
-from llmbench.cli.progress import Lines, Silence, shown
+from llmbench.campaign.observer import Silence
+from llmbench.cli.progress import Lines, shown
 from llmbench.cli.screen import Screen
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import Failure

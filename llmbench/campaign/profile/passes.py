@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmbench import plugins
-from llmbench.campaign import campaign
-from llmbench.campaign.campaign import Listener
+from llmbench.campaign import plan, process
+from llmbench.campaign.observer import Listener
 from llmbench.campaign.profile.phases import implied_rows
 from llmbench.errors import InputError
 from llmbench.runs import profile
@@ -60,7 +60,7 @@ def begin(source: Source, folder: Path, asked: Asked) -> Profile:
 
     Raises InputError when a case cannot be profiled or the folder cannot be used.
     """
-    campaign.check(source)
+    plan.check(source)
     for case in source.cases:
         _check_backend(case.backend.kind)
         implied_rows(case.scenario, asked.rows)
@@ -109,7 +109,7 @@ def _profiled(folder: Path, case: Case, asked: Asked, observer: Observer) -> Cas
             rows=asked.rows,
             nvtx=asked.nvtx,
         )
-        failure = campaign.follow(WORKER, job, case.scenario.timeout, observer)
+        failure = process.follow(WORKER, job, case.scenario.timeout, observer)
     if failure:
         failed = CaseProfile(case.name, case.slug, case.backend.kind, case.point, failure=failure)
         profile.add(folder, failed)

@@ -1,0 +1,57 @@
+"""Measure the planned runs, each in a process of its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from llmbench.campaign.observer import Observer
+from llmbench.campaign.process import THIS, Installation, follow
+from llmbench.campaign.worker import Job
+from llmbench.runs import store
+from llmbench.runs.run import Failure, Run
+from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.file import load_case
+from llmbench.scenario.schema import Case
+
+
+def run_all(run_set: RunSet, observer: Observer) -> RunSet:
+    """Run whatever the plan still lacks and return the run set with it.
+
+    A run that fails is stored as failed and the rest go on. KeyboardInterrupt ends the run in
+    progress and is passed on; finished runs are stored already.
+    """
+    missing = run_set.missing
+    store.sweep_partials(run_set.folder)
+    for index, planned in enumerate(missing, start=1):
+        observer.began(planned, index, len(missing))
+        observer.ended(run_one(run_set.folder, planned, observer))
+    return store.read(run_set.folder)
+
+
+def run_one(
+    folder: Path, planned: PlannedRun, observer: Observer, installation: Installation = THIS
+) -> Run:
+    """Measure one planned run in a worker; store it as failed when the worker does not."""
+    case = load_case(planned.spec, planned.case, planned.point)
+    began_at = datetime.now(UTC).isoformat(timespec="seconds")
+    job = Job(str(folder), planned.case, planned.point, planned.spec, planned.repeat)
+    failure = follow("llmbench.worker", job, case.scenario.timeout, observer, installation)
+    if failure is None:
+        return store.read_run(folder, planned)
+    failed = _failed(case, planned.repeat, began_at, failure)
+    store.write_run(folder, failed)
+    return failed
+
+
+def _failed(case: Case, repeat: int, began_at: str, failure: Failure) -> Run:
+    return Run(
+        case=case.name,
+        slug=case.slug,
+        backend=case.backend.kind,
+        repeat=repeat,
+        point=case.point,
+        spec=case.spec,
+        began_at=began_at,
+        failure=failure,
+    )

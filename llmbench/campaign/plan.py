@@ -1,0 +1,82 @@
+"""The runs of a scenario: checked before anything is measured, in a seeded, interleaved order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from llmbench import models, plugins
+from llmbench.errors import InputError
+from llmbench.quality.evaluate import read_text
+from llmbench.runs import store
+from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.file import Source
+from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import Case, Objective
+
+
+def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
+    """Return the runs in order: each repeat goes through all cases once, shuffled by the seed."""
+    rng = stream(source.scenario.seed, "order of runs")
+    return tuple(
+        PlannedRun(case.name, case.slug, repeat, case.point, case.spec)
+        for repeat in range(1, source.scenario.repeats + 1)
+        for case in (source.cases[index] for index in rng.permutation(len(source.cases)))
+    )
+
+
+def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None = None) -> RunSet:
+    """Create the results folder of a scenario, with all its runs planned, or with these.
+
+    Raises InputError when a model or an extra is unavailable or the folder cannot be used.
+    """
+    check(source)
+    run_set = RunSet(
+        folder=folder,
+        name=source.scenario.name,
+        description=source.scenario.description,
+        began_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        scenario_text=source.text,
+        overrides=source.overrides,
+        origins={".".join(map(str, at)): origin for at, origin in source.origins.items() if at},
+        plan=planned_runs(source) if planned is None else planned,
+    )
+    store.create(run_set)
+    return run_set
+
+
+def check(source: Source) -> None:
+    """Raise InputError when a model, an extra or a file that a scenario needs is unavailable."""
+    for case in source.cases:
+        plugins.require("backend", case.backend.kind)
+        plugins.require("load", case.scenario.load.kind)
+        models.check_source(case.scenario.model)
+        _check_files(case)
+        _check_classes(case)
+        if quality := case.scenario.quality:
+            plugins.require("backend", quality.reference.kind)
+            read_text(quality)
+
+
+def _check_files(case: Case) -> None:
+    """Read what the workload and the load read, before anything is measured."""
+    for kind, options in (("workload", case.scenario.workload), ("load", case.scenario.load)):
+        part = plugins.find(cast("plugins.Kind", kind), options.kind)(options)
+        if hasattr(part, "check"):
+            part.check()
+
+
+def _check_classes(case: Case) -> None:
+    """Raise InputError when an objective names a request class that the workload does not have."""
+    asked = {Objective.of(key).request_class for key in case.scenario.slo} - {None}
+    if not asked:
+        return
+    options = case.scenario.workload
+    part = plugins.find("workload", options.kind)(options)
+    known: set[str] = getattr(part, "classes", set())
+    if unknown := sorted(map(str, asked - known)):
+        raise InputError(
+            f"slo: the workload has no requests of class {', '.join(unknown)}; "
+            + (f"it has {', '.join(sorted(known))}" if known else "see `workload: mixed`")
+        )
