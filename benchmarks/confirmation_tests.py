@@ -1,7 +1,7 @@
 """Which test should confirm a suspicion: ours beside others, on simulated and on real noise.
 
     python benchmarks/confirmation_tests.py --nights 1000
-    python benchmarks/confirmation_tests.py --campaign results/aa --metric tpot_seconds_p50
+    python benchmarks/confirmation_tests.py --campaign results/aa --metric tpot_p50
 
 A night is a confirmation in stages of 8 pairs, measured in turn (ABBA); its share is how often
 a true change is called worse than the tolerance. Of a campaign (`llmbench aa`) the processes are
@@ -110,9 +110,7 @@ def main() -> None:
     )
     parser.add_argument("--nights", type=int, default=1000)
     parser.add_argument("--campaign", type=Path, help="a folder of `llmbench aa`")
-    parser.add_argument(
-        "--metric", default="tpot_seconds_p50", help="one that is better when lower"
-    )
+    parser.add_argument("--metric", default="tpot_p50", help="one that is better when lower")
     parser.add_argument("--tolerance", type=float, default=0.05)
     given = parser.parse_args()
     noises = (

@@ -26,7 +26,7 @@ from llmbench.scenario import file as scenario_file
 
 DELAYS = (0.0, 0.05, 0.10)
 SCREEN, CONFIRM = 4, 8
-LATENCIES = ("ttft_seconds_p50", "tpot_seconds_p50", "e2e_seconds_p50")
+LATENCIES = ("ttft_p50", "tpot_p50", "e2e_p50")
 
 Floats = NDArray[np.float64]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import pytest
 PROSE = "..."
 # What is meant to differ from 0.1.0, but for the wording.
 RENAMED = {"tokenise_seconds": "tokenize_seconds"}
+OLD_KEY = re.compile(
+    r"\b((?:[a-z]+_)?(?:ttft|itl|tpot|e2e|queue_time|send_lag))_seconds_(p\d+|mean)\b"
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +46,13 @@ def comparable(name: str, text: str) -> Any:
 
 def _without_prose(node: Any) -> Any:
     if isinstance(node, dict):
-        return {key: _without_prose(inner) for key, inner in node.items()}
+        return {_renamed(key): _without_prose(inner) for key, inner in node.items()}
     if isinstance(node, list):
         return [_without_prose(inner) for inner in node]
     if isinstance(node, str):
-        return PROSE if " " in node else RENAMED.get(node, node)
+        return PROSE if " " in node else _renamed(node)
     return node
+
+
+def _renamed(text: str) -> str:
+    return OLD_KEY.sub(r"\1_\2", RENAMED.get(text, text))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench.analysis.compare.differences import HARDWARE, SOFTWARE, meters_of
-from llmbench.analysis.metrics import summarize
+from llmbench.analysis.metrics import metric_key, summarize
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.files import atomic_write
@@ -145,7 +145,7 @@ def runs_of(case: dict[str, Any], began_at: str) -> list[Run]:
             run,
             repeat=repeat,
             summary={
-                name: (each["values"][place], each["n"][place])
+                metric_key(name): (each["values"][place], each["n"][place])
                 for name, each in case["metrics"].items()
             },
         )

@@ -72,8 +72,8 @@ def _symptoms(
     client = run.account.get("client") or {}
     if tool := client.get("tool"):
         yield "unknown", f"{tool} does not tell how its client kept up"
-    ttft = summary["ttft_seconds_p50"].value or 0.0
-    lag = summary["send_lag_seconds_p99"].value if client else _idle_lag(observed)
+    ttft = summary["ttft_p50"].value or 0.0
+    lag = summary["send_lag_p99"].value if client else _idle_lag(observed)
     yield _late("p99 of send lag", lag, ttft)
     yield _late("p99 of the event loop's lag", client.get("loop_lag_p99"), ttft)
     share = client.get("core_share")

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from llmbench.analysis import baseline_file
-from llmbench.analysis.compare.comparison import TOLERANCES, metric_name, values_of
+from llmbench.analysis.compare.comparison import TOLERANCES, values_of
 from llmbench.analysis.compare.differences import differences
 from llmbench.analysis.metrics import summarize
 from llmbench.errors import InputError
@@ -185,7 +185,7 @@ def _comparable(night: Night, last: Night) -> bool:
 
 
 def _values(night: Night, key: str) -> list[float]:
-    values, _ = values_of(metric_name(key), [summarize(run) for run in night.runs])
+    values, _ = values_of(key, [summarize(run) for run in night.runs])
     return values
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.analysis.compare.comparison import Comparison, metric_name, values_of
+from llmbench.analysis.compare.comparison import Comparison, values_of
 from llmbench.analysis.compare.differences import hardware_of
 from llmbench.analysis.compare.power import called, wilson
 from llmbench.analysis.compare.verdicts import oriented_logs, robust_std
@@ -161,11 +161,10 @@ def _of_case(
 def _residuals(found: Comparison, case: str, key: str) -> NDArray[np.float64]:
     """Give by how much each baseline process was worse than the middle one of its night."""
     runs: list[Run] = found.baseline.by_case().get(case, [])
-    name = metric_name(key)
-    values, _ = values_of(name, [summarize(run) for run in runs]) if runs else ([], "")
+    values, _ = values_of(key, [summarize(run) for run in runs]) if runs else ([], "")
     if not values:
         return np.empty(0)
-    better = METRICS[name].better
+    better = METRICS[key].better
     worse, _ = oriented_logs(values, values, "higher" if better == "higher" else "lower")
     return worse - np.median(worse)
 

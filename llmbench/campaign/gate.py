@@ -17,7 +17,6 @@ from llmbench.analysis.compare.comparison import (
     Comparison,
     is_energy,
     judge,
-    metric_name,
     values_of,
 )
 from llmbench.analysis.compare.differences import Difference, differences, energy_allowance, forbids
@@ -32,7 +31,7 @@ from llmbench.analysis.compare.verdicts import (
     is_suspect,
     is_worse,
 )
-from llmbench.analysis.metrics import METRICS, Value, summarize
+from llmbench.analysis.metrics import METRICS, Value, metric_key, summarize
 from llmbench.campaign import execute, plan
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import Installation
@@ -98,10 +97,10 @@ class Stored:
 
 def tolerances_of(case: Case) -> Mapping[str, float]:
     """Give the metrics that a case is held to; raises InputError when there is no such metric."""
-    asked = case.scenario.gate.metrics
+    asked = {metric_key(key): share for key, share in case.scenario.gate.metrics.items()}
     for key in asked:
         try:
-            better = METRICS[metric_name(key)].better
+            better = METRICS[key].better
         except KeyError:
             raise InputError(f"gate.metrics: no metric {key!r}; for example ttft_p50") from None
         if better == "neither":
@@ -208,7 +207,7 @@ class _Trial:
         ours, theirs, why = self._values(key)
         if self._why_not or not ours or not theirs:
             return Verdict("not comparable", None, tolerance, reason=self._why_not or why)
-        found = judge(metric_name(key), self._sides, (ours, theirs), tolerance)
+        found = judge(key, self._sides, (ours, theirs), tolerance)
         confirmed, p, moved = self.tested.get(key, (False, 1.0, False))
         if confirmed and moved:
             reason = "the baseline moved as well while it was measured"
@@ -230,13 +229,12 @@ class _Trial:
     def _values(
         self, key: str, after: int = 0, until: float = math.inf
     ) -> tuple[list[float], list[float], str]:
-        name = metric_name(key)
         ours, theirs = (
             _summaries(self.runs(side, after, until)) for side in (self.baseline, self.candidate)
         )
         if not ours or not theirs:
             return [], [], f"the {'candidate' if ours else 'baseline'} has no measured run of it"
-        (left, why), (right, why_too) = values_of(name, ours), values_of(name, theirs)
+        (left, why), (right, why_too) = values_of(key, ours), values_of(key, theirs)
         return left, right, why or why_too
 
     def _blocks(self, key: str, after: int) -> list[Block]:
@@ -257,7 +255,7 @@ class _Trial:
 
     def _tolerance(self, key: str) -> float:
         """Give what a metric may change by: energies of two devices by what these are off."""
-        if not is_energy(metric_name(key)):
+        if not is_energy(key):
             return self.tolerances[key]
         try:
             return max(self.tolerances[key], energy_allowance(*self._sides))
@@ -279,7 +277,7 @@ def _summaries(runs: Sequence[Run]) -> list[dict[str, Value]]:
 
 
 def _better(key: str) -> Better:
-    better = METRICS[metric_name(key)].better
+    better = METRICS[key].better
     assert better != "neither"  # noqa: S101 (tolerances_of has refused it)
     return better
 

@@ -112,7 +112,6 @@ def _print(found: Findings) -> None:
 
 
 def _table(found: Findings) -> Table:
-    from llmbench.analysis.compare.comparison import metric_name
     from llmbench.analysis.metrics import METRICS
     from llmbench.report.cells import Cell, Column, Table
 
@@ -125,7 +124,7 @@ def _table(found: Findings) -> Table:
     rows = tuple(
         (
             Cell(case),
-            Cell(METRICS[metric_name(key)].label),
+            Cell(METRICS[key].label),
             *(Cell(_percent(share)) for share in (noise.tolerance, noise.noise, noise.floor)),
             _detectable(noise.detectable),
             *(Cell(f"{rate.hits}/{rate.trials}") for rate in noise.called.values()),

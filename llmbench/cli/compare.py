@@ -110,13 +110,13 @@ def _print_beside(found: list[Comparison]) -> None:
 
 
 def _tolerance(text: str) -> tuple[str, float]:
-    from llmbench.analysis.compare.comparison import metric_name
-    from llmbench.analysis.metrics import METRICS
+    from llmbench.analysis.metrics import METRICS, metric_key
     from llmbench.errors import InputError
 
-    key, _, share = text.partition("=")
+    written, _, share = text.partition("=")
+    key = metric_key(written)
     try:
-        metric = METRICS[metric_name(key)]
+        metric = METRICS[key]
         value = float(share)
     except KeyError:
         raise InputError(f"--tolerance {text}: no metric {key!r}; for example ttft_p50") from None

@@ -17,7 +17,7 @@ from llmbench.units import format_duration
 if TYPE_CHECKING:
     from llmbench.cli.screen import Screen
 
-TOLD = ("output_tokens_per_second", "ttft_seconds_p50", "itl_seconds_p50")
+TOLD = ("output_tokens_per_second", "ttft_p50", "itl_p50")
 
 
 class Lines(Silence):

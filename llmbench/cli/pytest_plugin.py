@@ -98,13 +98,11 @@ def _fed_test(path: Path, group: str) -> Any:
 
 def _values(found: RunSet, case: str, metric: str) -> list[float]:
     """Give a metric's value of each process; fails where a run of the case failed."""
-    from llmbench.analysis.compare.comparison import metric_name
-
     failed = [run for run in found.stored.failed if run.case == case]
     if failed and failed[0].failure:
         pytest.fail(f"{failed[0].name}: {failed[0].failure.message}", pytrace=False)
     runs = found.runs
-    rows = runs[(runs["case"] == case) & (runs["metric"] == metric_name(metric))]
+    rows = runs[(runs["case"] == case) & (runs["metric"] == metric)]
     values: list[float] = rows["value"].dropna().tolist()
     if not values:
         pytest.skip(f"{metric}: {rows['reason'].iloc[0]}")

@@ -43,7 +43,7 @@ def metric_column(name: str, label: str | None = None) -> tuple[Column, CellOf]:
 
 def percentile_column(latency: str, percent: int) -> tuple[Column, CellOf]:
     """Make a column of a latency's percentile."""
-    label, metric = f"{LATENCIES[latency]} p{percent}", f"{latency}_seconds_p{percent}"
+    label, metric = f"{LATENCIES[latency]} p{percent}", f"{latency}_p{percent}"
     column = Column(label, f"{label} in seconds; better: lower", metric=metric)
     return column, partial(percentile, latency=latency, percent=percent)
 

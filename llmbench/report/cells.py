@@ -107,7 +107,7 @@ def _interval(estimate: Estimate, unit: str) -> str:
 
 def percentile(case: CaseResults, latency: str, percent: int) -> Cell:
     """Show a percentile of a latency, marked where the sample cannot support it."""
-    metric = f"{latency}_seconds_p{percent}"
+    metric = f"{latency}_p{percent}"
     cell, note = estimated(case, metric), floor_note(case, metric, percent)
     if cell.value is None or not note:
         return cell

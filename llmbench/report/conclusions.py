@@ -16,9 +16,9 @@ from llmbench.units import format_number
 PAIR = 2
 CLAIMS = {
     "output_tokens_per_second": ("the highest output throughput", "Output throughput"),
-    "ttft_seconds_p50": ("the lowest TTFT p50", "TTFT p50"),
-    "tpot_seconds_p50": ("the lowest TPOT p50", "TPOT p50"),
-    "e2e_seconds_p50": ("the lowest E2E p50", "E2E p50"),
+    "ttft_p50": ("the lowest TTFT p50", "TTFT p50"),
+    "tpot_p50": ("the lowest TPOT p50", "TPOT p50"),
+    "e2e_p50": ("the lowest E2E p50", "E2E p50"),
 }
 THROUGHPUT, *TIMES = CLAIMS
 

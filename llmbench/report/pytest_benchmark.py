@@ -13,7 +13,7 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.runs.store import RunSet
 
 WRITTEN = tuple(
-    f"{latency}_seconds_{statistic}"
+    f"{latency}_{statistic}"
     for latency in ("ttft", "tpot", "itl", "e2e")
     for statistic in ("p50", "p95", "p99")
 )

@@ -140,7 +140,7 @@ def ladder(results: Results, latency: str) -> Table:
             )
             for p in (90, 99)
         ),
-        (Column("mean"), partial(estimated, metric=f"{latency}_seconds_mean")),
+        (Column("mean"), partial(estimated, metric=f"{latency}_mean")),
     ]
     return by_case(LATENCIES[latency], results.measured, columns, (INTERVALS, DAGGER))
 

@@ -33,6 +33,18 @@ def test_a_summary_compares_as_the_run_set_does(tmp_path: Path) -> None:
     assert found.cases == compare(baseline, candidate, TOLERATED).cases
 
 
+def test_the_old_spelling_of_metrics_is_read(tmp_path: Path) -> None:
+    old = baseline_file.summary(run_set("a", x=SIX))
+    for case in old["cases"]:
+        for latency in ("ttft", "service_ttft"):
+            case["metrics"][f"{latency}_seconds_p50"] = case["metrics"].pop(f"{latency}_p50")
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    values = [
+        summarize(run)["ttft_p50"].value for run in baseline_file.read(tmp_path / "a.json").runs
+    ]
+    assert values == pytest.approx(SIX)
+
+
 def test_a_metric_that_is_not_in_a_summary_says_so(tmp_path: Path) -> None:
     baseline_file.write(run_set("a", x=SIX), tmp_path / "a.json")
     run = baseline_file.read(tmp_path / "a.json").runs[0]

@@ -17,8 +17,8 @@ def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | N
     account: dict[str, Any] = {"client": client}
     run = Run("case", "case", "endpoint", 1, {}, {}, "2026-01-01", account=account)
     summary = {
-        "ttft_seconds_p50": Value(ttft, 1),
-        "send_lag_seconds_p99": Value(lag, 1),
+        "ttft_p50": Value(ttft, 1),
+        "send_lag_p99": Value(lag, 1),
     }
     return judge(run, summary)
 
@@ -49,7 +49,7 @@ def local(due: float, sent: float) -> Validity:
     request = Record(1, "measured", due, sent, sent, (sent + 0.1,), (1,), 4, 1, "length")
     run = Run("case", "case", "eager", 1, {}, {}, "2026-01-01")
     table = records_table([before, request])
-    return judge(replace(run, records=table), {"ttft_seconds_p50": Value(0.1, 1)})
+    return judge(replace(run, records=table), {"ttft_p50": Value(0.1, 1)})
 
 
 @pytest.mark.parametrize(

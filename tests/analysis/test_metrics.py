@@ -74,15 +74,15 @@ TWO = (
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ttft_seconds_mean", (0.5 + 1.0) / 2),
-        ("service_ttft_seconds_mean", (0.375 + 1.0) / 2),
-        ("queue_time_seconds_mean", (0.25 + 0.5) / 2),
-        ("itl_seconds_mean", (0.25 + 0.25 + 0.5) / 3),
-        ("tpot_seconds_mean", (0.25 + 0.5) / 2),
-        ("e2e_seconds_mean", (1.0 + 1.5) / 2),
-        ("send_lag_seconds_mean", 0.125 / 2),
-        ("ttft_seconds_p50", 0.75),
-        ("ttft_seconds_p99", 0.995),
+        ("ttft_mean", (0.5 + 1.0) / 2),
+        ("service_ttft_mean", (0.375 + 1.0) / 2),
+        ("queue_time_mean", (0.25 + 0.5) / 2),
+        ("itl_mean", (0.25 + 0.25 + 0.5) / 3),
+        ("tpot_mean", (0.25 + 0.5) / 2),
+        ("e2e_mean", (1.0 + 1.5) / 2),
+        ("send_lag_mean", 0.125 / 2),
+        ("ttft_p50", 0.75),
+        ("ttft_p99", 0.995),
         ("steady_window_seconds", 1.0),
         ("makespan_seconds", 2.5),
         ("drain_seconds", 1.5),
@@ -109,14 +109,14 @@ def test_gaps_between_requests_are_no_inter_token_latencies() -> None:
 
 def test_tokens_that_came_all_at_once_have_no_tpot() -> None:
     whole = record(0, 0.0, (1.0,), counts=(8,))
-    assert summarize(run(whole))["tpot_seconds_p50"].value is None
+    assert summarize(run(whole))["tpot_p50"].value is None
 
 
 def test_tokens_between_two_stamps_have_no_itl_and_are_counted_in_the_middle() -> None:
     middle = record(0, 0.0, (0.5, math.nan, 1.5), counts=(1, 6, 1), finish="ended")
     stamped = run(middle, record(1, 1.25, (1.75,), finish="ended"))
-    assert value(stamped, "itl_seconds_p50") is None
-    assert value(stamped, "tpot_seconds_p50") == 1.0 / 7
+    assert value(stamped, "itl_p50") is None
+    assert value(stamped, "tpot_p50") == 1.0 / 7
     assert value(stamped, "makespan_seconds") == 1.75
     assert value(stamped, "output_tokens_per_second") == 7 / 1.25
 
@@ -129,18 +129,18 @@ def test_without_the_length_of_a_prompt_there_is_no_rate_of_all_tokens() -> None
 
 def test_the_ttft_of_content_leaves_reasoning_out() -> None:
     found = summarize(run(record(0, 0.5, (1.0, 2.0, 3.0), first_content=2.0)))
-    assert found["ttft_seconds_p50"].value == 0.5
-    assert found["content_ttft_seconds_p50"].value == 1.5
+    assert found["ttft_p50"].value == 0.5
+    assert found["content_ttft_p50"].value == 1.5
 
 
 def test_a_request_of_one_token_has_no_tpot() -> None:
-    tpot = summarize(run(record(0, 0.0, (1.0,))))["tpot_seconds_p50"]
+    tpot = summarize(run(record(0, 0.0, (1.0,))))["tpot_p50"]
     assert (tpot.value, tpot.reason) == (None, "no measured request has it")
 
 
 def test_the_warm_up_is_cut_from_latencies_but_its_tokens_count_as_throughput() -> None:
     measured = run(record(0, 0.0, (1.5, 9.0), phase="warmup"), *TWO[1:], record(2, 2.0, (3.0,)))
-    assert value(measured, "ttft_seconds_p50") == 1.0
+    assert value(measured, "ttft_p50") == 1.0
     assert value(measured, "output_tokens_per_second") == 1.0
 
 
@@ -149,7 +149,7 @@ def test_failed_requests_are_counted_by_kind_and_have_no_latency() -> None:
     measured = run(*TWO, broken, record(3, 0.7, (), finish="unfinished"))
     assert errors_by_kind(measured) == {"timeout": 1, "unfinished": 1}
     assert value(measured, "failed_requests") == 2
-    assert summarize(measured)["ttft_seconds_p50"].n == 2
+    assert summarize(measured)["ttft_p50"].n == 2
 
 
 def test_requests_that_got_no_token_are_not_counted_as_finished() -> None:
@@ -236,7 +236,7 @@ def test_an_unavailable_total_rose_by_nothing_that_is_known() -> None:
 
 def test_a_metric_of_a_case_is_the_mean_of_its_processes() -> None:
     runs = [run(record(0, 0.0, (float(ttft),))) for ttft in (1, 2, 6)]
-    estimate = across(runs)["ttft_seconds_p50"]
+    estimate = across(runs)["ttft_p50"]
     assert (estimate.value, estimate.values, estimate.n) == (3.0, (1.0, 2.0, 6.0), 3)
 
 
@@ -295,7 +295,7 @@ def test_an_objective_without_a_class_holds_for_all() -> None:
 
 def test_a_run_is_split_by_class_and_what_has_none_is_in_no_part() -> None:
     split = parts([run(*CLASSED)], "request_class")
-    assert {name: value(runs[0], "ttft_seconds_p50") for name, runs in split.items()} == {
+    assert {name: value(runs[0], "ttft_p50") for name, runs in split.items()} == {
         "batch": 3.0,
         "chat": pytest.approx(0.25),
     }

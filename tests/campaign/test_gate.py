@@ -160,6 +160,12 @@ def test_a_stored_baseline_is_not_measured_again(source: Source) -> None:
     assert outcomes(found) == {"fake": "regression", "other": outcomes(found)["other"]}
 
 
+def test_the_old_spelling_of_a_gated_metric_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(SCENARIO.replace("{ttft_p50: 0.03}", "{ttft_seconds_p50: 0.03}"))
+    assert gate.tolerances_of(scenario_file.load(path).cases[0]) == {"ttft_p50": 0.03}
+
+
 @pytest.mark.parametrize(
     ("metrics", "said"),
     [("{tftt_p50: 0.1}", "no metric 'tftt_p50'"), ("{makespan_seconds: 0.1}", "neither better")],

@@ -54,7 +54,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def test_csv_is_the_summary_by_default(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {row["metric"]: row for row in rows(exported(capsys, folder, "--format", "csv"))}
-    assert float(found["ttft_seconds_p50"]["value"]) == 0.25 + 1 - 1 / 3
+    assert float(found["ttft_p50"]["value"]) == 0.25 + 1 - 1 / 3
     assert found["memory_weights_bytes"]["value"] == ""
 
 

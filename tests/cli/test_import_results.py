@@ -46,7 +46,7 @@ def test_json_is_the_summary(tmp_path: Path, capsys: Capture) -> None:
     rows = {row["metric"]: row for row in told["summary"]}
     assert {row["case"] for row in told["summary"]} == {"before"}
     assert rows["failed_requests"]["value"] == 2
-    assert rows["service_ttft_seconds_p50"]["value"] > 0
+    assert rows["service_ttft_p50"]["value"] > 0
 
 
 def test_without_a_folder_it_makes_one_under_results(

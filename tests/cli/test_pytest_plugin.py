@@ -55,7 +55,7 @@ def test_pytest_benchmark_gets_one_round_a_process(project: pytest.Pytester) -> 
     assert ttft["stats"]["rounds"] == 3
     assert ttft["stats"]["median"] == pytest.approx(0.010)
     assert ttft["group"] == "simulated"
-    assert ttft["extra_info"]["llmbench"]["ttft_seconds_p50"]["value"] == pytest.approx(0.010)
+    assert ttft["extra_info"]["llmbench"]["ttft_p50"]["value"] == pytest.approx(0.010)
     assert "UNSERIALIZABLE" not in json.dumps(found)
     assert "gpus" in found["machine_info"]
 
@@ -141,7 +141,7 @@ def test_a_test_in_python_measures_a_scenario_once(project: pytest.Pytester) -> 
         def test_ttft(llmbench_run):
             found = llmbench_run("scenarios/simulated.yaml", "repeats=1")
             assert found is llmbench_run("scenarios/simulated.yaml", "repeats=1")
-            ttft = found.summary.set_index("metric").loc["ttft_seconds_p50", "value"]
+            ttft = found.summary.set_index("metric").loc["ttft_p50", "value"]
             assert abs(ttft - 0.010) < 1e-6
         """
     )

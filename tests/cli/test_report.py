@@ -46,7 +46,7 @@ def test_json_is_the_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["report", str(folder), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     rows = {row["metric"]: row for row in told["summary"]}
-    assert rows["ttft_seconds_p50"]["value"] == 0.25
+    assert rows["ttft_p50"]["value"] == 0.25
     assert rows["memory_weights_bytes"]["value"] is None
 
 

@@ -63,7 +63,7 @@ def test_one_column_at_a_time_is_sorted(browser: Chrome, page: Path) -> None:
 
 def number(browser: Chrome) -> WebElement:
     """The TTFT p50 of the first case."""
-    place = ask(browser, f"{TABLE}.querySelector('[data-metric=ttft_seconds_p50]').cellIndex")
+    place = ask(browser, f"{TABLE}.querySelector('[data-metric=ttft_p50]').cellIndex")
     cell: WebElement = ask(browser, f"{TABLE}.tBodies[0].rows[0].cells[{place}]")
     return cell
 

@@ -84,16 +84,6 @@ class Comparison:
         }
 
 
-def metric_name(key: str) -> str:
-    """Give the metric that a key is short for: ``ttft_p50`` is ``ttft_seconds_p50``.
-
-    Raises KeyError when there is none.
-    """
-    name, _, statistic = key.rpartition("_")
-    long = f"{name}_seconds_{statistic}"
-    return long if long in METRICS else METRICS[key].name
-
-
 def compare(
     baseline: RunSet, candidate: RunSet, tolerances: Mapping[str, float] = TOLERANCES
 ) -> Comparison:
@@ -152,11 +142,10 @@ def _verdict(
     sides: Sequence[list[dict[str, Value]]],
     tolerance: float,
 ) -> Verdict:
-    name = metric_name(key)
-    (ours, why), (theirs, why_too) = (values_of(name, side) for side in sides)
+    (ours, why), (theirs, why_too) = (values_of(key, side) for side in sides)
     if not ours or not theirs:
         return Verdict("not comparable", None, tolerance, reason=why or why_too)
-    return judge(name, runs, (ours, theirs), tolerance)
+    return judge(key, runs, (ours, theirs), tolerance)
 
 
 def judge(

@@ -5,7 +5,15 @@ Formulas stand in docs/metrics.md. A value that cannot be had is None with its r
 
 from __future__ import annotations
 
-from llmbench.analysis.metrics.named import LATENCIES, METRICS, PHASE_PEAKS, STAGES, Metric, Value
+from llmbench.analysis.metrics.named import (
+    LATENCIES,
+    METRICS,
+    PHASE_PEAKS,
+    STAGES,
+    Metric,
+    Value,
+    metric_key,
+)
 from llmbench.analysis.metrics.observed import RecordArrays
 from llmbench.analysis.metrics.outputs import quality_values
 from llmbench.analysis.metrics.runs import (
@@ -31,6 +39,7 @@ __all__ = [
     "across_summaries",
     "commonest_error",
     "errors_by_kind",
+    "metric_key",
     "only",
     "parts",
     "quality_values",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,14 @@ LATENCIES = {
     "send_lag": "send lag",
 }
 
+OLD_KEY = re.compile(rf"({'|'.join(LATENCIES)})_seconds_(p\d+|mean)")
+
+
+def metric_key(written: str) -> str:
+    """Return the key of a metric, also for a spelling of 0.1.0 (``ttft_seconds_p50``)."""
+    old = OLD_KEY.fullmatch(written)
+    return f"{old[1]}_{old[2]}" if old else written
+
 
 # the driver's view of a process and the allocator's are never one as the other
 PHASE_PEAKS = {
@@ -61,7 +70,7 @@ STEP: tuple[tuple[str, str, str, Literal["lower", "neither"]], ...] = (
 def _latency_metrics() -> list[Metric]:
     statistics = [*((f"p{p}", f"p{p}") for p in PERCENTILES), ("mean", "mean")]
     return [
-        Metric(f"{key}_seconds_{suffix}", f"{label} {text}", "s", "lower")
+        Metric(f"{key}_{suffix}", f"{label} {text}", "s", "lower")
         for key, label in LATENCIES.items()
         for suffix, text in statistics
     ]

@@ -69,8 +69,8 @@ def _latencies(observed: RecordArrays) -> dict[str, Value]:
     for key in LATENCIES:
         sample = _known(getattr(observed, key))
         for p in PERCENTILES:
-            values[f"{key}_seconds_p{p}"] = _of(sample, partial(percentile, percent=p))
-        values[f"{key}_seconds_mean"] = _of(sample, lambda s: float(np.mean(s)))
+            values[f"{key}_p{p}"] = _of(sample, partial(percentile, percent=p))
+        values[f"{key}_mean"] = _of(sample, lambda s: float(np.mean(s)))
     return values
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from llmbench.analysis.compare.comparison import Comparison, metric_name
+from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.compare.verdicts import Change, Verdict
 from llmbench.analysis.metrics import METRICS
 from llmbench.report import palette
@@ -59,7 +59,7 @@ def render(comparisons: Sequence[Comparison], home: str = "") -> str:
 def _forest(comparison: Comparison, number: int) -> Chart:
     """Draw every change with its interval, and the tolerance around none."""
     rows = [
-        (f"{case.case} · {METRICS[metric_name(key)].label}", verdict, verdict.change)
+        (f"{case.case} · {METRICS[key].label}", verdict, verdict.change)
         for case in comparison.cases
         for key, verdict in case.verdicts.items()
     ]

@@ -25,10 +25,10 @@ from llmbench.units import format_number
 
 ALLOWED = ", devices ± "
 METERS = "Energies on two devices may be told so far apart (devices ±) and be the same."
-CHARTED = ("output_tokens_per_second", "ttft_seconds_p50", "tpot_seconds_p50")
+CHARTED = ("output_tokens_per_second", "ttft_p50", "tpot_p50")
 SHOWN = (
-    "output_tokens_per_second", "requests_per_second", "ttft_seconds_p50", "ttft_seconds_p99",
-    "itl_seconds_p50", "tpot_seconds_p50", "e2e_seconds_p50", "memory_weights_bytes",
+    "output_tokens_per_second", "requests_per_second", "ttft_p50", "ttft_p99",
+    "itl_p50", "tpot_p50", "e2e_p50", "memory_weights_bytes",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from llmbench.analysis.compare.comparison import CaseComparison, Comparison, metric_name
+from llmbench.analysis.compare.comparison import CaseComparison, Comparison
 from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS
 from llmbench.report.cells import MISSING, Cell, Column, Table
@@ -47,7 +47,7 @@ def _rows(case: CaseComparison) -> Iterator[tuple[Cell, ...]]:
     for key, verdict in case.verdicts.items():
         yield (
             Cell(case.case),
-            Cell(METRICS[metric_name(key)].label),
+            Cell(METRICS[key].label),
             _change(verdict),
             Cell(f"±{100 * verdict.tolerance:g} %"),
             Cell(MARKS[verdict.outcome], detail=_settled_by(verdict), note=verdict.reason),
@@ -84,7 +84,7 @@ def _reasons(comparison: Comparison) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for case in comparison.cases:
         for key, verdict in case.verdicts.items():
-            label = METRICS[metric_name(key)].label
+            label = METRICS[key].label
             if verdict.reason and label not in reasons.setdefault(verdict.reason, []):
                 reasons[verdict.reason].append(label)
     return reasons

@@ -122,7 +122,7 @@ def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:
         yield caveats.few_repeats(len(case.runs))
     too_few: dict[int, list[str]] = {}
     for latency in JUDGED:
-        n = case.fewest(f"{latency}_seconds_p{GATED_PERCENT}")
+        n = case.fewest(f"{latency}_p{GATED_PERCENT}")
         if 0 < n < min_samples_for_percentile(GATED_PERCENT):
             too_few.setdefault(n, []).append(LATENCIES[latency])
     for n, names in too_few.items():

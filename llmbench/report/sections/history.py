@@ -7,7 +7,6 @@ from statistics import median
 
 import plotly.graph_objects as go
 
-from llmbench.analysis.compare.comparison import metric_name
 from llmbench.analysis.history import FEWEST_NIGHTS, ChangePoint, Series
 from llmbench.analysis.metrics import METRICS
 from llmbench.report import palette
@@ -32,7 +31,7 @@ def charts(history: Sequence[Series], results: Results) -> list[Chart]:
 
 
 def _chart(metric: str, drawn: Sequence[Series], colors: dict[str, int]) -> Chart:
-    described = METRICS[metric_name(metric)]
+    described = METRICS[metric]
     figure = go.Figure(
         [trace(series, colors[series.case]) for series in drawn for trace in (_line, _moves)],
         layout(
@@ -82,7 +81,7 @@ def _moves(series: Series, index: int) -> go.Scatter:
 
 def _nights(series: Series) -> Table:
     columns = (Column("night", numeric=False), Column("value"), Column("moved", numeric=False))
-    unit = METRICS[metric_name(series.metric)].unit
+    unit = METRICS[series.metric].unit
     moved = {change.began_at: _percent(change) for change in series.changes or ()}
     rows = tuple(
         (Cell(night), quantity(value, unit), Cell(moved.get(night, "")))
@@ -105,7 +104,7 @@ def table(found: Sequence[Series]) -> Table:
 
 
 def _row(series: Series) -> tuple[Cell, ...]:
-    metric = METRICS[metric_name(series.metric)]
+    metric = METRICS[series.metric]
     return (
         *map(Cell, (series.scenario, series.case, metric.label, str(len(series.nights)))),
         Cell(show(median(series.values), metric.unit)),

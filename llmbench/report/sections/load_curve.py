@@ -72,7 +72,7 @@ def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart
     label = LATENCIES[latency]
     figure = go.Figure(
         [
-            _line(f"{safe(name)} p{percent}", curve, f"{latency}_seconds_p{percent}", number, dash)
+            _line(f"{safe(name)} p{percent}", curve, f"{latency}_p{percent}", number, dash)
             for number, (name, curve) in enumerate(curves.items())
             for percent, dash in PERCENTS
         ]

@@ -18,7 +18,7 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.report.scenario_text import is_open_loop
 
 QUALITY = "kl_divergence"
-THROUGHPUT, TIME = "output_tokens_per_second", "tpot_seconds_p50"
+THROUGHPUT, TIME = "output_tokens_per_second", "tpot_p50"
 MEMORY = "memory_weights_bytes"
 ENERGY = "energy_joules_per_output_token"
 

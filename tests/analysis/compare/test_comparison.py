@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmbench.analysis.compare.comparison import TOLERANCES, compare, metric_name, values_of
+from llmbench.analysis.compare.comparison import TOLERANCES, compare, values_of
 from llmbench.analysis.compare.differences import differences, forbids
 from llmbench.analysis.metrics import METRICS, Value
 from llmbench.runs.record import Record
@@ -118,7 +118,7 @@ def test_many_differences_are_told_in_short() -> None:
 
 
 def test_a_percentile_that_its_sample_cannot_support_is_not_judged() -> None:
-    values, why = values_of("ttft_seconds_p99", [{"ttft_seconds_p99": Value(0.1, 661)}])
+    values, why = values_of("ttft_p99", [{"ttft_p99": Value(0.1, 661)}])
     assert (values, why) == ([], "rests on 661 samples a process; needs 662")
 
 
@@ -130,12 +130,8 @@ def test_a_process_without_a_value_is_a_reason_not_to_judge(value: Value) -> Non
     assert why
 
 
-def test_keys_are_short_for_metrics() -> None:
-    assert metric_name("ttft_p50") == "ttft_seconds_p50"
-    assert metric_name("output_tokens_per_second") == "output_tokens_per_second"
-    with pytest.raises(KeyError):
-        metric_name("tftt_p50")
-    assert all(METRICS[metric_name(key)].better != "neither" for key in TOLERANCES)
+def test_every_tolerance_is_of_a_metric_with_a_better_side() -> None:
+    assert all(METRICS[key].better != "neither" for key in TOLERANCES)
 
 
 # -- energy ----------------------------------------------------------------------------------------

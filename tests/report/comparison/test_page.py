@@ -69,7 +69,7 @@ def test_verdicts_differ_in_shape_and_not_in_color_alone(page: str) -> None:
 
 
 def test_sides_are_drawn_under_their_names(page: str) -> None:
-    bars = chart_data(page)["side-by-side-ttft_seconds_p50"]
+    bars = chart_data(page)["side-by-side-ttft_p50"]
     assert [bar["y"][0] for bar in bars if bar["type"] == "bar"] == ["before", "after"]
 
 

@@ -43,7 +43,7 @@ def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
 
 
 def ttft(*values: float) -> Values:
-    return {"ttft_seconds_p50": values}
+    return {"ttft_p50": values}
 
 
 SLOW = ttft(0.100, 0.101, 0.102, 0.105)
@@ -167,7 +167,7 @@ def drawn(chart: Chart) -> list[Any]:
 def test_a_chart_has_a_bar_a_side_and_case() -> None:
     compared = sides([run_set("a", {"x": SLOW, "y": FAST}), run_set("b", {"x": FAST, "y": SLOW})])
     (chart,) = charts(compared)
-    assert (chart.key, chart.title) == ("side-by-side-ttft_seconds_p50", "TTFT p50")
+    assert (chart.key, chart.title) == ("side-by-side-ttft_p50", "TTFT p50")
     assert drawn(chart) == [
         ("x, a", pytest.approx(0.102)),
         ("x, b", pytest.approx(0.051)),

@@ -107,7 +107,7 @@ def test_points_have_their_intervals_and_the_line_its_cases(make: Any, tmp_path:
 
 def test_each_case_stands_at_its_cost_and_its_divergence(two: Results) -> None:
     marks = [trace for trace in tradeoffs.pareto(two).figure.data if trace.mode == "markers+text"]
-    speeds = [case.estimates["tpot_seconds_p50"].value for case in two.measured]
+    speeds = [case.estimates["tpot_p50"].value for case in two.measured]
     assert [(mark.x[0], mark.y[0]) for mark in marks[:2]] == [(speeds[0], 0.0), (speeds[1], 0.25)]
     assert {mark.x[0] for mark in marks[2:]} == {12 * 2**20}
 

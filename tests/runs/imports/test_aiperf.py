@@ -50,7 +50,7 @@ def test_it_is_told_by_its_content() -> None:
 def test_figures_are_those_that_it_reports(
     ours: str, theirs: str, statistic: str, name: str
 ) -> None:
-    found = value(only(AIPERF), f"{ours}_seconds_{statistic}")
+    found = value(only(AIPERF), f"{ours}_{statistic}")
     assert found is not None
     assert 1000 * found == pytest.approx(loaded(AIPERF_SUMMARY)[theirs][name], abs=1e-3)
 

@@ -47,7 +47,7 @@ def test_it_is_told_by_its_content() -> None:
 @pytest.mark.parametrize("statistic", [("mean", "mean"), ("p50", "median")])
 def test_ttft_from_sending_is_what_it_reports(statistic: tuple[str, str]) -> None:
     ours, theirs = statistic
-    found = value(only(GUIDELLM), f"service_ttft_seconds_{ours}")
+    found = value(only(GUIDELLM), f"service_ttft_{ours}")
     assert found is not None
     assert 1000 * found == pytest.approx(reported("time_to_first_token_ms", theirs), abs=1e-3)
 
@@ -55,13 +55,13 @@ def test_ttft_from_sending_is_what_it_reports(statistic: tuple[str, str]) -> Non
 @pytest.mark.parametrize("statistic", [("mean", "mean"), ("p50", "median")])
 def test_what_it_calls_itl_is_our_tpot(statistic: tuple[str, str]) -> None:
     ours, theirs = statistic
-    found = value(only(GUIDELLM), f"tpot_seconds_{ours}")
+    found = value(only(GUIDELLM), f"tpot_{ours}")
     assert found is not None
     assert 1000 * found == pytest.approx(reported("inter_token_latency_ms", theirs), abs=1e-3)
 
 
 def test_gaps_between_tokens_are_not_made_up() -> None:
-    assert value(only(GUIDELLM), "itl_seconds_p50") is None
+    assert value(only(GUIDELLM), "itl_p50") is None
 
 
 def test_latencies_count_from_when_it_meant_to_send() -> None:
@@ -70,7 +70,7 @@ def test_latencies_count_from_when_it_meant_to_send() -> None:
     assert sorted(record.due for record in measured.records) == pytest.approx(
         [place / 10 for place in range(15)], abs=1e-6
     )
-    ttft, service = (value(measured, f"{kind}_seconds_p50") for kind in ("ttft", "service_ttft"))
+    ttft, service = (value(measured, f"{kind}_p50") for kind in ("ttft", "service_ttft"))
     assert ttft is not None
     assert service is not None
     assert ttft > service
