@@ -25,7 +25,7 @@ from rich.table import Table
 
 from llmbench import models
 from llmbench.backends.base import LoadShape, OpenContext
-from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.onnx import Onnx
 from llmbench.backends.torch.compiled import Compiled
@@ -39,7 +39,7 @@ from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.models.loading import TorchModel
 from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 MAX_LENGTH = 256
 Answered = tuple[float, list[list[int]]]  # seconds, and the ids of each answer
@@ -77,12 +77,7 @@ class Served:
         self, backend: LocalBackend[Any], source: str, asked: Sequence[Request], slots: int
     ) -> None:
         demand = LoadShape(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
-        context = OpenContext(
-            model=ModelOptions(source=source),
-            engine=EngineOptions(slots=slots),
-            sampling=SamplingOptions(),
-            demand=demand,
-        )
+        context = OpenContext(ModelOptions(source=source), demand, EngineOptions(slots=slots))
         buckets = backend.buckets(demand, slots, MAX_LENGTH)
         self.runner = backend.runner(
             backend.load(context), buckets, Greedy(), slots=slots, max_length=MAX_LENGTH
@@ -95,7 +90,7 @@ class Served:
         """Serve all requests at once; give the seconds and the answers."""
         engine = Engine(self.runner, MonotonicClock(), slots=self.slots, keep_outputs=True)
         stop = Stop(requests=len(asked))
-        with frozen_garbage():
+        with frozen_gc():
             began = time.perf_counter()
             records = engine.serve(Dispatch(asked, Scheduled(np.zeros(len(asked))), stop))
             seconds = time.perf_counter() - began

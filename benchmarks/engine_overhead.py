@@ -30,7 +30,7 @@ from rich.table import Table
 
 from llmbench import models
 from llmbench.backends.base import LoadShape
-from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.backends.torch.eager import Eager
 from llmbench.collectors.sampler import watch
 from llmbench.engine.engine import Engine, ModelRunner
@@ -99,7 +99,7 @@ def engine_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
     """Serve one request a slot and return the seconds."""
     engine = Engine(runner, MonotonicClock(), slots=slots)
     dispatch = all_at_once(slots, tokens)
-    with frozen_garbage():
+    with frozen_gc():
         began = time.perf_counter()
         engine.serve(dispatch)
         return time.perf_counter() - began
@@ -107,7 +107,7 @@ def engine_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
 
 def bare_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
     """Take the same steps with nothing around them."""
-    with frozen_garbage():
+    with frozen_gc():
         began = time.perf_counter()
         for slot in range(slots):
             runner.prefill(slot, (1,) * PROMPT)

@@ -54,7 +54,7 @@ from llmbench.loads.poisson import Poisson
 from llmbench.loads.stopping import Stop
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import ModelOptions
 
 Floats = NDArray[np.float64]
 STREAMS, CEILING_TOKENS = 64, 32
@@ -97,9 +97,7 @@ def pool(count: int, tokens: int) -> list[Request]:
 
 
 def by_llmbench(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[int, Seen], float]:
-    context = OpenContext(
-        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((1,), 9)
-    )
+    context = OpenContext(ModelOptions(source="served:"), LoadShape((1,), 9))
     with Endpoint(Endpoint.Options(url=url)).open(context) as opened:
         clock = opened.new_clock()
         assert isinstance(clock, MonotonicClock)  # noqa: S101 (what it is)

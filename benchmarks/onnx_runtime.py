@@ -33,7 +33,7 @@ from llmbench.backends.torch.compiled import Compiled
 from llmbench.backends.torch.eager import Eager
 from llmbench.engine.sampling import Greedy
 from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 GENAI = "genai"
 BACKENDS: dict[str, Callable[[], LocalBackend[Any]]] = {
@@ -85,9 +85,7 @@ def timed(step: Any) -> float:
 def stepped(kind: str, source: str, depth: int) -> list[float]:
     """Time the steps of one sequence whose cache is about so deep."""
     demand = LoadShape((8,), depth)
-    context = OpenContext(
-        ModelOptions(source=source), EngineOptions(slots=1), SamplingOptions(), demand
-    )
+    context = OpenContext(ModelOptions(source=source), demand, EngineOptions(slots=1))
     backend = BACKENDS[kind]()
     buckets = backend.buckets(demand, 1, depth)
     runner = backend.runner(backend.load(context), buckets, Greedy(), slots=1, max_length=depth)

@@ -22,7 +22,7 @@ import torch
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.analysis.roofline.efficiency import figures
 from llmbench.analysis.roofline.operations import ModelFacts, Roof
-from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.engine import device_peaks
 from llmbench.engine.engine import Engine
 from llmbench.loads.clock import MonotonicClock
@@ -80,7 +80,7 @@ def share_of(runner: Copying, measured: Roof, seconds: float) -> dict[str, float
     steps = max(2, int(seconds * measured.bytes_per_second / device_peaks.moved(runner.source)))
     requests = [Request(0, (1,), 2 * steps), Request(1, (1,), 1)]
     dispatch = Dispatch(requests, Scheduled(np.array([0.0, seconds])), Stop(requests=2))
-    with frozen_garbage(), torch.inference_mode():
+    with frozen_gc(), torch.inference_mode():
         records = records_table(Engine(runner, MonotonicClock(), slots=2).serve(dispatch))
     observed = RecordArrays(records)
     own = replace(measured, bytes_per_second=runner.bytes_per_second(observed))

@@ -7,7 +7,6 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,10 @@ import pytest
 from documents import PAGES, ROOT, blocks, commands, name_of
 from generate_reference import subparsers
 
-from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.cli import build_parser, main
 from llmbench.errors import ScenarioError
-from llmbench.loads.closed import Closed
-from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.stopping import Stop
-from llmbench.runs.request import Request
 from llmbench.scenario import file as scenario_file
-from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import dispatch, open_context, requests, serve
 
 SIMULATED = """\
 name: simulated
@@ -176,15 +169,8 @@ def test_the_backend_in_the_docs_works() -> None:
     namespace: dict[str, Any] = {"__name__": "mybackend"}
     exec(blocks(ROOT / "docs" / "backends.md", "python")[0], namespace)  # noqa: S102 (our own docs)
     echo = namespace["Echo"](namespace["Echo"].Options())
-    context = OpenContext(
-        ModelOptions(source="random:tiny"), EngineOptions(), SamplingOptions(), LoadShape((3,), 8),
-    )  # fmt: skip
-    stop = Stop(requests=3)
-    arrivals = Closed(Closed.Options()).arrivals(stop, stream(0, "arrivals"))
-    requests = (Request(number, (1, 2, 3), 5) for number in count())
-    with echo.open(context) as server:
-        dispatch = Dispatch(requests, arrivals, stop)
-        records = server.serve(dispatch, server.new_clock(), lambda _: None)
+    with echo.open(open_context()) as server:
+        records = serve(server, dispatch(requests(3, tokens=5)))
     assert [record.output_tokens for record in records] == [5, 5, 5]
 
 

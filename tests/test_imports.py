@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "llmbench"
 
 # From the top down; a module may import its own floor and those below it.
 FLOORS = [
-    {"__init__", "__main__", "worker", "cli"},
+    {"__init__", "__main__", "worker", "cli", "testing"},
     {"report", "campaign"},
     {"quality", "backends", "engine", "models", "loads", "workloads", "collectors"},
     {"analysis"},

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from llmbench import models, plugins
 from llmbench.backends.base import BackendReport, LoadShape, OpenContext
-from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.engine.sequence import Sequence
 from llmbench.errors import InputError, MeasurementError
 from llmbench.loads.clock import Clock, MonotonicClock
@@ -190,7 +190,7 @@ class Server:
         origin = time.monotonic() - clock.now()
         waiting: dict[str, Sequence] = {}
         records: list[Record] = []
-        with frozen_garbage() as collections:
+        with frozen_gc() as collections:
             while not dispatch.finished:
                 self._send(dispatch, clock, waiting)
                 if answer := self._answer(_patience(dispatch, clock)):

@@ -41,9 +41,9 @@ class OpenContext:
     """
 
     model: ModelOptions
-    engine: EngineOptions
-    sampling: SamplingOptions
     demand: LoadShape
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
     seed: int = 0
     stop_at_eos: bool = False
     keep_outputs: bool = False

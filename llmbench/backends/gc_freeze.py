@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def frozen_garbage() -> Iterator[list[str]]:
+def frozen_gc() -> Iterator[list[str]]:
     """Collect and freeze garbage, and list every collection that happens meanwhile."""
     collections: list[str] = []
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from llmbench.analysis.roofline.operations import ModelFacts, Roof
 from llmbench.backends.base import BackendReport, LoadShape, OpenContext
-from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.backends.memory import Allocator, Asked, Gauge, Peaks, Unread, told_when_out
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import Engine, ModelRunner
@@ -324,7 +324,7 @@ class LocalServer:
         graphs = graphs_compiled()
         self.runner.counts.clear()
         self.peaks.allocator.reset()
-        with frozen_garbage() as collections:
+        with frozen_gc() as collections:
             records = engine.serve(dispatch)
         self.counters = {
             "compiles_in_window": graphs_compiled() - graphs,

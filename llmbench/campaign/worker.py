@@ -21,7 +21,7 @@ import pyarrow as pa
 from llmbench import environment, plugins
 from llmbench.analysis.steady_state import METHOD, find_warmup
 from llmbench.backends.base import OpenContext
-from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.campaign.prepare import Prepared, prepare
 from llmbench.collectors.sampler import watch
 from llmbench.errors import InputError, MeasurementError
@@ -123,7 +123,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         server.calibrate(load.sample)
         events.stage("measuring")
         # garbage is collected before the clock starts: it takes longer than requests should wait
-        with frozen_garbage(), watch(case.scenario.collect, server.pid) as watched:
+        with frozen_gc(), watch(case.scenario.collect, server.pid) as watched:
             clock = server.new_clock()
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
             records = server.serve(load.dispatch, clock, lambda _: events.progress(load.dispatch))

@@ -1,1 +1,17 @@
 """How a local model serves many requests at once: slots, a queue and one synchronous loop."""
+
+from __future__ import annotations
+
+from llmbench.engine.buckets import Buckets
+from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
+from llmbench.engine.sequence import Sequence
+
+__all__ = [
+    "Buckets",
+    "ContinuousScheduler",
+    "Engine",
+    "ModelRunner",
+    "Sequence",
+    "StaticScheduler",
+]

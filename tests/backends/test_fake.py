@@ -8,36 +8,25 @@ from itertools import count
 import numpy as np
 import pytest
 
-from llmbench.backends.base import LoadShape, OpenContext
-from llmbench.backends.fake import Fake, FakeOptions
+from llmbench import testing
 from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import EngineOptions
 
 Serve = Callable[..., list[Record]]
-
-
-def context(slots: int, batching: str) -> OpenContext:
-    return OpenContext(
-        model=ModelOptions(source="random:tiny"),
-        engine=EngineOptions.model_validate({"slots": slots, "batching": batching}),
-        sampling=SamplingOptions(),
-        demand=LoadShape((3,), 10),
-    )
 
 
 def serve(
     dispatch: Dispatch, slots: int = 2, batching: str = "continuous", **options: object
 ) -> list[Record]:
     given = {"prefill": 0.25, "per_token": 0.125, **options}
-    backend = Fake(FakeOptions.model_validate(given))
-    with backend.open(context(slots, batching)) as server:
-        records = server.serve(dispatch, server.new_clock(), lambda _: None)
-    return sorted(records, key=lambda record: record.request_id)
+    engine = EngineOptions.model_validate({"slots": slots, "batching": batching})
+    with testing.fake_server(testing.open_context(engine=engine), **given) as server:
+        return testing.serve(server, dispatch)
 
 
 def arriving(*offsets: float, tokens: int = 3) -> Dispatch:

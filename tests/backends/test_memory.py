@@ -12,18 +12,14 @@ import pytest
 import torch
 from analysis.roofline.test_efficiency import ROOF
 
-from llmbench.backends import memory
-from llmbench.backends.base import BackendReport, LoadShape, OpenContext
+from llmbench import testing
+from llmbench.backends import BackendReport, memory
 from llmbench.backends.local import LocalServer
 from llmbench.backends.memory import Asked, Peaks, Resident, Unread, ran_out, told_when_out
 from llmbench.backends.torch.eager import Eager
 from llmbench.backends.torch.speculative import Speculative
 from llmbench.errors import InputError, OutOfMemoryError, Unavailable
-from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.schedule import Scheduled
-from llmbench.loads.stopping import Stop
-from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import open_context
 
 
 @dataclass(slots=True)
@@ -145,17 +141,8 @@ def test_a_cache_larger_than_the_free_memory_is_refused_before_the_kernel_kills(
 # -- a backend as a whole --------------------------------------------------------------------------
 
 
-def context(**engine: int) -> OpenContext:
-    return OpenContext(
-        model=ModelOptions(source="random:tiny", device="cpu"),
-        engine=EngineOptions(**engine),  # type: ignore[arg-type]
-        sampling=SamplingOptions(),
-        demand=LoadShape(prompt_lengths=(4,), longest_sequence=12),
-    )
-
-
 def test_a_backend_tells_its_peaks_and_what_its_steps_take() -> None:
-    with Eager(Eager.Options()).open(context(slots=2)) as server:
+    with Eager(Eager.Options()).open(open_context(slots=2)) as server:
         account = serve(server)
     assert account.model is not None
     assert account.memory["kv_cache"] == 2 * 64 * account.model.kv_token_bytes
@@ -168,7 +155,7 @@ def test_a_backend_tells_its_peaks_and_what_its_steps_take() -> None:
 
 def test_a_roof_that_was_measured_under_load_is_a_reason_to_doubt() -> None:
     doubtful = replace(ROOF, other_load_percent=50.0)
-    with Eager(Eager.Options()).open(context(slots=1)) as server:
+    with Eager(Eager.Options()).open(open_context(slots=1)) as server:
         server.bounds = replace(server.bounds, roof=doubtful)
         assert serve(server).caveats[0].kind == "roof-under-load"
         server.bounds = replace(server.bounds, roof=ROOF)
@@ -176,15 +163,14 @@ def test_a_roof_that_was_measured_under_load_is_a_reason_to_doubt() -> None:
 
 
 def serve(server: LocalServer) -> BackendReport:
-    dispatch = Dispatch([Request(0, (1, 2, 3, 4), 8)], Scheduled(np.zeros(1)), Stop(requests=1))
-    server.serve(dispatch, server.new_clock(), lambda _: None)
+    testing.serve(server, testing.dispatch(testing.requests(1)))
     return server.account()
 
 
 def test_a_backend_whose_cache_has_no_room_says_how_large_it_would_be() -> None:
     with (
         pytest.raises(OutOfMemoryError, match=r"KV cache for 1,099,511,627,776 slots"),
-        Eager(Eager.Options()).open(context(slots=2**40)),
+        Eager(Eager.Options()).open(open_context(slots=2**40)),
     ):
         pass
 
@@ -192,21 +178,21 @@ def test_a_backend_whose_cache_has_no_room_says_how_large_it_would_be() -> None:
 def test_what_ran_out_during_the_load_is_told_as_such() -> None:
     with (
         pytest.raises(OutOfMemoryError, match="while serving the load"),
-        Eager(Eager.Options()).open(context(slots=2)),
+        Eager(Eager.Options()).open(open_context(slots=2)),
     ):
         raise MemoryError
 
 
 def test_steps_with_a_draft_are_not_counted() -> None:
     drafted = Speculative(Speculative.Options(draft="random:tiny", tokens=2))
-    with drafted.open(context(slots=1)) as server:
+    with drafted.open(open_context(slots=1)) as server:
         account = server.bounds
     assert account.facts is None
     assert "draft" in account.reasons["model"]
 
 
 def test_a_cache_of_another_size_than_was_counted_leaves_nothing_counted() -> None:
-    with Eager(Eager.Options()).open(context(slots=1)) as server:
+    with Eager(Eager.Options()).open(open_context(slots=1)) as server:
         found = server.bounds
     assert found.facts is not None
     other = found.held_against(cache_bytes=1, positions=64)

@@ -40,7 +40,7 @@ def test_garbage_is_collected_before_the_clock_starts(
         order.append("clock")
         return VirtualClock()
 
-    monkeypatch.setattr(worker, "frozen_garbage", frozen)
+    monkeypatch.setattr(worker, "frozen_gc", frozen)
     monkeypatch.setattr(fake, "VirtualClock", new_clock)
     (tmp_path / "small.yaml").write_text(SCENARIO)
     (case,) = load(tmp_path / "small.yaml", []).cases

@@ -7,33 +7,23 @@ from itertools import count
 import numpy as np
 import pytest
 
-from llmbench.backends.base import LoadShape, OpenContext
-from llmbench.backends.fake import Fake
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
 from llmbench.loads.stopping import Stop
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import fake_server, open_context, serve
 
 SERVICE, REQUESTS, BATCHES = 0.01, 40_000, 40
 
 
 def waits(service: str, share: float) -> np.ndarray:
     """How long each request waits where the server is busy for that share of the time."""
-    fake = Fake(Fake.Options.model_validate({"prefill": SERVICE, "service": service}))
-    context = OpenContext(
-        ModelOptions(source="random:tiny"),
-        EngineOptions(slots=1),
-        SamplingOptions(),
-        LoadShape((1,), 2),
-    )
     stop = Stop(requests=REQUESTS)
     arrivals = Poisson(Poisson.Options(rate=share / SERVICE)).arrivals(stop, stream(1, "arrivals"))
     requests = (Request(number, (1,), 1) for number in count())
-    with fake.open(context) as server:
-        dispatch = Dispatch(requests, arrivals, stop)
-        records = server.serve(dispatch, server.new_clock(), lambda _: None)
+    with fake_server(open_context(slots=1), prefill=SERVICE, service=service) as server:
+        records = serve(server, Dispatch(requests, arrivals, stop))
     return np.array([(record.started or 0.0) - record.due for record in records])
 
 

@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 
-from llmbench.backends.base import LoadShape, OpenContext
-from llmbench.backends.fake import Fake
 from llmbench.campaign.prepare import prepare
 from llmbench.errors import InputError
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.mlperf import read_summary
 from llmbench.runs.record import Record
 from llmbench.scenario.file import load_case
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import fake_server, open_context
 
 SPEC: dict[str, Any] = {
     "name": "mlperf",
@@ -37,13 +35,7 @@ def dispatch(load: dict[str, Any], logs: Path, **changes: Any) -> Dispatch:
 
 
 def serve(sent: Dispatch, clock: str = "real") -> list[Record]:
-    backend = Fake(
-        Fake.Options.model_validate({"clock": clock, "prefill": 1e-4, "per_token": 1e-4})
-    )
-    context = OpenContext(
-        ModelOptions(source="random:tiny"), EngineOptions(), SamplingOptions(), LoadShape((4,), 7)
-    )
-    with backend.open(context) as server:
+    with fake_server(open_context(slots=8), clock=clock, prefill=1e-4, per_token=1e-4) as server:
         return server.serve(sent, server.new_clock(), lambda _: None)
 
 

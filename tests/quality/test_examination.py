@@ -13,13 +13,13 @@ from transformers import PreTrainedModel
 
 from llmbench import models
 from llmbench.analysis.metrics import quality_values
-from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.eager import Eager
 from llmbench.engine.scoring import Scorer
 from llmbench.models.loading import TorchModel
 from llmbench.quality.examination import Examination, cut_windows
 from llmbench.runs.run import Answer, Quality
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import ModelOptions
+from llmbench.testing import open_context
 
 ROWS = 3
 TINY = ModelOptions(source="builtin:tiny")
@@ -39,9 +39,10 @@ def examination(options: ModelOptions, *, windows: int = 4, window: int = 64) ->
 
 
 def scorer(model: TorchModel, asked: Examination) -> Scorer:
-    demand = LoadShape(asked.lengths, asked.longest)
-    context = OpenContext(TINY, EngineOptions(slots=ROWS), SamplingOptions(), demand)
-    return Eager(Eager.Options()).scorer(context, model, demand)
+    context = open_context(
+        TINY, slots=ROWS, prompt_lengths=asked.lengths, longest_sequence=asked.longest
+    )
+    return Eager(Eager.Options()).scorer(context, model, context.demand)
 
 
 def examined(asked: Examination, candidate: TorchModel, reference: TorchModel) -> dict[str, float]:

@@ -17,8 +17,7 @@ from selenium.webdriver import Chrome
 from llmbench import report
 from llmbench.analysis.history import ChangePoint
 from llmbench.analysis.history import Series as Nights
-from llmbench.backends.base import BackendReport, LoadShape, OpenContext
-from llmbench.backends.fake import Fake
+from llmbench.backends.base import BackendReport
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
 from llmbench.loads.stopping import Stop
@@ -31,7 +30,8 @@ from llmbench.runs.record import Record, Series
 from llmbench.runs.run import Failure, Run, records_table
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import fake_server, open_context
+from llmbench.testing import serve as serve_dispatch
 from llmbench.workloads.synthetic import Synthetic
 
 HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
@@ -75,14 +75,8 @@ def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any
     )
     pool = workload.requests(ByteTokenizer(500), seed)
     numbered = (replace(next(pool), id=i) for i in range(WARMUP + requests))
-    context = OpenContext(
-        ModelOptions(source="builtin:tiny"),
-        EngineOptions(),
-        SamplingOptions(),
-        LoadShape((32,), 72),
-    )
-    with Fake(Fake.Options.model_validate(options)).open(context) as server:
-        return server.serve(Dispatch(numbered, arrivals, stop), server.new_clock(), lambda _: None)
+    with fake_server(open_context(slots=8), **options) as server:
+        return serve_dispatch(server, Dispatch(numbered, arrivals, stop))
 
 
 def failing(records: list[Record], every: int, message: str) -> list[Record]:

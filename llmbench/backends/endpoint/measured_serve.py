@@ -14,7 +14,7 @@ import uvloop
 
 from llmbench.backends.endpoint.client import Client, Connect, Payloads, Target, connect
 from llmbench.backends.endpoint.exchange import Exchange
-from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch, LoadSummary
 
@@ -47,7 +47,7 @@ def serve(
     """Serve a dispatch from this process."""
     _raise_limit_of_files()
     client = Client(target, payload, clock, on_progress, connect)
-    with frozen_garbage() as collections:
+    with frozen_gc() as collections:
         began, busy = time.monotonic(), time.process_time()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(client.serve(dispatch))

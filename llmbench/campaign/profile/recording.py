@@ -13,7 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from llmbench.analysis.trace.events import step_name
-from llmbench.backends.gc_freeze import frozen_garbage
+from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.campaign.profile.phases import Phase
 from llmbench.errors import InputError
 
@@ -53,7 +53,7 @@ def name_fused_kernels() -> None:
 
 def time_steps(phase: Phase, count: int, marks: Ranges) -> list[float]:
     """Make steps without the profiler and give the seconds of each, the first ones discarded."""
-    with frozen_garbage():
+    with frozen_gc():
         seconds = [_timed(phase, marks) for _ in range(DISCARDED + count)]
     return seconds[DISCARDED:]
 
@@ -70,7 +70,7 @@ def _timed(phase: Phase, marks: Ranges) -> float:
 
 def record(phase: Phase, count: int, device: torch.device, path: Path, marks: Ranges) -> Recorded:
     """Make steps under torch's profiler, each in a range of its own, and export the trace."""
-    with frozen_garbage(), profile(activities=_activities(device)) as profiler:
+    with frozen_gc(), profile(activities=_activities(device)) as profiler:
         seen = list(_steps(phase, DISCARDED + count, marks))[DISCARDED:]
     profiler.export_chrome_trace(str(path))
     lengths = [length for _, cached in seen for length in cached]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import trustme
 
-from llmbench.backends.base import BackendReport, LoadShape, OpenContext
+from llmbench.backends import BackendReport
 from llmbench.backends.endpoint import Endpoint
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
 from llmbench.errors import InputError
@@ -26,7 +26,7 @@ from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request, Turn
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import open_context
 
 CANARY = "sk-canary-0123456789"
 
@@ -135,10 +135,7 @@ def serve(server: Server, endings: list[LoadSummary]) -> Serve:
         requests = asked or [Request(n, (1, 2), 3, text=f"prompt {n}") for n in range(count)]
         due = arrivals or Scheduled(np.zeros(count))
         dispatch = Dispatch(requests, due, stop or Stop(requests=count), limit)
-        context = OpenContext(
-            ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((2,), 5),
-            keep_outputs=keep_outputs,
-        )  # fmt: skip
+        context = open_context("served:", keep_outputs=keep_outputs)
         backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
         with backend.open(context) as opened:
             records = opened.serve(dispatch, opened.new_clock(), lambda _: None)
@@ -196,10 +193,7 @@ def test_requests_are_sent_when_they_are_due_and_not_before(serve: Serve) -> Non
 
 
 def test_the_clock_begins_when_all_is_ready(server: Server) -> None:
-    context = OpenContext(
-        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((1,), 3)
-    )
-    with Endpoint(Endpoint.Options(url=server.url)).open(context) as opened:
+    with Endpoint(Endpoint.Options(url=server.url)).open(open_context("served:")) as opened:
         assert opened.new_clock().now() < 0
 
 
@@ -279,10 +273,7 @@ def test_what_the_server_says_is_wrong_with_a_request_is_not_sent_again(
 
 def test_a_server_that_dies_during_the_load_leaves_records(server: Server) -> None:
     backend = Endpoint(Endpoint.Options(url=server.url))
-    context = OpenContext(
-        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((1,), 3)
-    )
-    with backend.open(context) as opened:
+    with backend.open(open_context("served:")) as opened:
         server.shutdown()
         server.socket.close()
         dispatch = Dispatch([Request(0, (1,), 2)], Scheduled(np.zeros(1)), Stop(requests=1))

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.constant import Constant
@@ -23,7 +22,7 @@ from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import open_context
 
 SERVER = Path(__file__).parents[3] / "benchmarks" / "truth_server.py"
 
@@ -39,13 +38,10 @@ def serving(*arguments: object) -> Iterator[str]:
 
 def loaded(url: str, load: Any, count: int, tokens: int = 2) -> tuple[list[Record], float]:
     """Send a load; give its records and when the load began by the clock of the machine."""
-    context = OpenContext(
-        ModelOptions(source="served:"), EngineOptions(), SamplingOptions(), LoadShape((1,), 9)
-    )
     pool = [Request(number, (1,), tokens, text=f"request {number}") for number in range(count)]
     stop = Stop(requests=count)
     arrivals = load.arrivals(stop, stream(0, "arrivals"))
-    with Endpoint(Endpoint.Options(url=url)).open(context) as opened:
+    with Endpoint(Endpoint.Options(url=url)).open(open_context("served:")) as opened:
         clock = opened.new_clock()
         assert isinstance(clock, MonotonicClock)
         records = opened.serve(Dispatch(pool, arrivals, stop), clock, lambda _: None)

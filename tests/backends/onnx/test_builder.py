@@ -12,10 +12,9 @@ from greedy import answers, generated, ragged_requests
 from onnx import TensorProto, helper
 from runners import runner_of
 
-from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.onnx import Onnx, builder, loading
 from llmbench.errors import InputError, MissingExtraError
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import open_context
 
 
 @pytest.mark.slow
@@ -78,11 +77,5 @@ def test_without_the_builder_its_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         return None if name == "onnxruntime_genai" else util.find_spec(name)
 
     monkeypatch.setattr(loading, "find_spec", find_spec)
-    context = OpenContext(
-        model=ModelOptions(source="random:tiny"),
-        engine=EngineOptions(),
-        sampling=SamplingOptions(),
-        demand=LoadShape((4,), 8),
-    )
     with pytest.raises(MissingExtraError, match=r"pip install 'llmbench\[onnx-builder\]'"):
-        Onnx(Onnx.Options(graph="builder")).load(context)
+        Onnx(Onnx.Options(graph="builder")).load(open_context())

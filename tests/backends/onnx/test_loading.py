@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
 
-from llmbench.backends.base import LoadShape, OpenContext
+from llmbench.backends import OpenContext
 from llmbench.backends.onnx import Onnx, exporting
 from llmbench.errors import InputError
-from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.schedule import Scheduled
-from llmbench.loads.stopping import Stop
-from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import dispatch, open_context, requests, serve
 
 BYTES_A_TOKEN = 2 * 2 * 2 * 16 * 4  # layers, keys and values, heads, size, float32
 
@@ -25,12 +20,7 @@ BYTES_A_TOKEN = 2 * 2 * 2 * 16 * 4  # layers, keys and values, heads, size, floa
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenContext:
     """A tiny random model for prompts of four tokens, exports kept in the test's own folder."""
     monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
-    return OpenContext(
-        model=ModelOptions(source="random:tiny"),
-        engine=EngineOptions(slots=2),
-        sampling=SamplingOptions(),
-        demand=LoadShape(prompt_lengths=(4,), longest_sequence=12),
-    )
+    return open_context()
 
 
 @pytest.mark.slow
@@ -44,11 +34,9 @@ def test_it_exports_once_serves_and_says_what_took_effect_and_what_it_cost(
         original(model, path)
 
     monkeypatch.setattr(exporting, "export", export)
-    requests = [Request(number, (1, 2, 3, 4), 8) for number in range(4)]
     for _ in range(2):
         with Onnx(Onnx.Options()).open(context) as server:
-            dispatch = Dispatch(requests, Scheduled(np.zeros(4)), Stop(requests=4))
-            records = server.serve(dispatch, server.new_clock(), lambda _: None)
+            records = serve(server, dispatch(requests(4)))
         account = server.account()
         assert [len(record.token_times) for record in records] == [8] * 4
         assert account.effective["provider"] == "cpu"
@@ -87,15 +75,9 @@ def test_a_folder_that_cannot_keep_exports_is_named(
         pass
 
 
-def test_a_provider_that_is_not_there_is_refused_before_the_model_is_loaded(
-    context: OpenContext,
-) -> None:
-    nowhere = OpenContext(
-        model=ModelOptions(source="./nowhere"), engine=context.engine,
-        sampling=context.sampling, demand=context.demand,
-    )  # fmt: skip
+def test_a_provider_that_is_not_there_is_refused_before_the_model_is_loaded() -> None:
     with (
         pytest.raises(InputError, match="'rocket' is not in the installed onnxruntime"),
-        Onnx(Onnx.Options(provider="rocket")).open(nowhere),
+        Onnx(Onnx.Options(provider="rocket")).open(open_context("./nowhere")),
     ):
         pass

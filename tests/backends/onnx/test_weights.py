@@ -10,10 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.onnx import Onnx, weights
 from llmbench.engine.model_costs import facts_of
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import open_context
 
 
 def graph_of(folder: Path, nodes: list[onnx.NodeProto], **shapes: tuple[int, ...]) -> Path:
@@ -64,12 +63,8 @@ def test_an_exported_model_holds_what_the_model_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
-    options = ModelOptions(source="random:tiny", device="cpu", dtype="float32")
-    context = OpenContext(
-        options, EngineOptions(slots=1), SamplingOptions(), LoadShape((4,), longest_sequence=8)
-    )
     backend = Onnx(Onnx.Options())
-    found = backend.facts(backend.load(context))
+    found = backend.facts(backend.load(open_context()))
     assert found.matmul_bytes == 4 * (found.matmul_parameters + found.head_parameters)
     assert found.embedding_bytes == found.vocabulary * found.embedding_row_bytes
     assert found.tied is False

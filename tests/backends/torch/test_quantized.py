@@ -7,20 +7,16 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from llmbench.backends.base import LoadShape, OpenContext
+from llmbench.backends import OpenContext
 from llmbench.backends.onnx import Onnx, quantizing
 from llmbench.backends.torch import quantized
 from llmbench.backends.torch.quantized import Quantized
 from llmbench.errors import InputError
-from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.schedule import Scheduled
-from llmbench.loads.stopping import Stop
 from llmbench.models.compress import Recipe, Scheme
-from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import ModelOptions
+from llmbench.testing import dispatch, open_context, requests, serve
 
 SCHEMES: list[Scheme] = [
     "int8-weight-only", "int8-dynamic", "int4-weight-only", "int4-hqq", "int4-k-quant",
@@ -35,19 +31,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def context(cache: Path, monkeypatch: pytest.MonkeyPatch) -> OpenContext:
     monkeypatch.setenv("LLMBENCH_CACHE", str(cache))
-    return OpenContext(
-        model=ModelOptions(source="random:tiny", device="cpu"),
-        engine=EngineOptions(slots=2),
-        sampling=SamplingOptions(),
-        demand=LoadShape(prompt_lengths=(4,), longest_sequence=12),
-    )
+    return open_context()
 
 
 def served(context: OpenContext, **options: Any) -> tuple[list[int], Any]:
     with Quantized(Quantized.Options(**options)).open(context) as server:
-        requests = [Request(number, (1, 2, 3, 4), 8) for number in range(3)]
-        dispatch = Dispatch(requests, Scheduled(np.zeros(3)), Stop(requests=3))
-        records = server.serve(dispatch, server.new_clock(), lambda _: None)
+        records = serve(server, dispatch(requests(3)))
     return [len(record.token_times) for record in records], server.account()
 
 

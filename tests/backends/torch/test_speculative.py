@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from llmbench import models
-from llmbench.backends.base import LoadShape, OpenContext
+from llmbench.backends import LoadShape
 from llmbench.backends.torch.speculative import Speculative
 from llmbench.errors import InputError
-from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.schedule import Scheduled
-from llmbench.loads.stopping import Stop
-from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import ModelOptions, SamplingOptions
+from llmbench.testing import dispatch, open_context, requests, serve
 
 TINY = ModelOptions(source="builtin:tiny", device="cpu")
-CONTEXT = OpenContext(
-    model=TINY,
-    engine=EngineOptions(slots=2),
-    sampling=SamplingOptions(),
-    demand=LoadShape(prompt_lengths=(4,), longest_sequence=13),
-)
+CONTEXT = open_context(TINY, longest_sequence=13)
 
 
 def speculative(draft: str) -> Speculative:
@@ -33,9 +24,7 @@ def speculative(draft: str) -> Speculative:
 
 def test_a_load_is_served_and_what_was_drafted_in_it_is_counted() -> None:
     with speculative("builtin:tiny").open(CONTEXT) as server:
-        requests = [Request(number, (1, 2, 3, 4), 9) for number in range(3)]
-        dispatch = Dispatch(requests, Scheduled(np.zeros(3)), Stop(requests=3))
-        records = server.serve(dispatch, server.new_clock(), lambda _: None)
+        records = serve(server, dispatch(requests(3, tokens=9)))
     account = server.account()
     # the first token comes with the prefill, the other eight in two chunks of four
     assert [record.token_counts for record in records] == [(1, 4, 4)] * 3

@@ -13,7 +13,6 @@ from chrome_traces import violations
 
 from llmbench.analysis.trace.analysis import break_down
 from llmbench.analysis.trace.events import read
-from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import LocalServer
 from llmbench.backends.torch.eager import Eager
 from llmbench.campaign.profile import recording
@@ -22,17 +21,14 @@ from llmbench.campaign.profile.recording import DISCARDED, Recorded
 from llmbench.errors import InputError
 from llmbench.runs.profile import Breakdown
 from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import open_context
 
 STEPS = 4
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    context = OpenContext(
-        ModelOptions(source="random:tiny"), EngineOptions(slots=2), SamplingOptions(),
-        LoadShape((6,), 14),
-    )  # fmt: skip
+    context = open_context(prompt_lengths=(6,), longest_sequence=14)
     with Eager(Eager.Options()).open(context) as opened:
         yield opened
 

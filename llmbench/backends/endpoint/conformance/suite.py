@@ -18,7 +18,7 @@ from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.scenario.schema import ModelOptions
 
 PROMPT = "Count upwards from one, in words."
 TIMEOUTS: dict[str, Any] = {"first_token_timeout": 1.0, "total_timeout": 5.0}
@@ -43,11 +43,7 @@ class Finding:
 def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT001, FBT002 (the scenario's own key)
     """Send one request for 8 tokens to an endpoint with these options; give its record."""
     context = OpenContext(
-        ModelOptions(source="served:"),
-        EngineOptions(),
-        SamplingOptions(),
-        LoadShape((1,), 1),
-        stop_at_eos=stop_at_eos,
+        ModelOptions(source="served:"), LoadShape((1,), 1), stop_at_eos=stop_at_eos
     )
     with Endpoint(Endpoint.Options(**options)).open(context) as server:
         request = Request(0, (), TOKENS, text=PROMPT)

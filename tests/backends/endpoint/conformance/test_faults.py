@@ -7,7 +7,6 @@ from itertools import cycle
 
 import numpy as np
 
-from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.endpoint import Endpoint
 from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
 from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
@@ -16,7 +15,7 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.stopping import Stop
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.testing import open_context
 
 REQUESTS = 240
 FAULTS = (
@@ -37,12 +36,7 @@ def mixed(seed: int) -> AdversarialServer:
 
 def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
     with in_background(mixed(seed=3)) as server:
-        context = OpenContext(
-            ModelOptions(source="served:any"),
-            EngineOptions(),
-            SamplingOptions(),
-            LoadShape((1,), 9),
-        )
+        context = open_context("served:any")
         options = Endpoint.Options(url=server.url, body={"model": "mix"}, first_token_timeout=1.0)
         pool = [Request(number, (1,), 8, text="x") for number in range(REQUESTS)]
         stop = Stop(requests=REQUESTS)
