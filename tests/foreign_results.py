@@ -10,7 +10,8 @@ from typing import Any
 from llmbench.analysis.metrics import summarize
 from llmbench.runs import imports
 from llmbench.runs.imports.measured import Measured
-from llmbench.runs.run import Run, records_table
+from llmbench.runs.record import records_table
+from llmbench.runs.run import Run
 
 DATA = Path(__file__).parent / "data" / "imports"
 VLLM = DATA / "vllm.json"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbench.runs import store
-from llmbench.runs.record import Record
-from llmbench.runs.run import Run, records_table
+from llmbench.runs.record import Record, records_table
+from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 
 BEGAN = "2026-01-01T00:00:00+00:00"

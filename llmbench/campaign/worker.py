@@ -29,9 +29,9 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.quality.evaluate import breaches, examine
 from llmbench.runs import caveats, store
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Record
+from llmbench.runs.record import Record, records_table
 from llmbench.runs.request import Request
-from llmbench.runs.run import CLOCK_ORIGIN, Run, records_table
+from llmbench.runs.run import CLOCK_ORIGIN, Run
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.schema import Case
 
@@ -180,24 +180,8 @@ def _of_the_load(facts: dict[str, Any]) -> Iterator[Caveat]:
 
 
 def _dropped(request: Request, due: float) -> Record:
-    return Record(
-        request_id=request.id,
-        phase=request.phase,
-        due=due,
-        sent=None,
-        started=None,
-        token_times=(),
-        token_counts=(),
-        prompt_tokens=len(request.prompt),
-        max_new_tokens=request.max_new_tokens,
-        finish="error",
-        error_kind="dropped",
-        error_message="fell due with `max_in_flight` requests in flight",
-        prompt_id=request.prompt_id,
-        request_class=request.request_class,
-        session=request.session,
-        turn=request.turn,
-    )
+    message = "fell due with `max_in_flight` requests in flight"
+    return Record.of(request, due, None, "error", error_kind="dropped", error_message=message)
 
 
 def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:

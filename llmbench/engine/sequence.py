@@ -51,21 +51,13 @@ class Sequence:
 
     def record(self, *, keep_outputs: bool) -> Record:
         """Freeze what happened."""
-        return Record(
-            request_id=self.request.id,
-            phase=self.request.phase,
-            due=self.due,
-            sent=self.sent,
+        return Record.of(
+            self.request,
+            self.due,
+            self.sent,
+            self.finish,
             started=self.started,
-            token_times=tuple(self.token_times),
-            token_counts=tuple(self.token_counts),
-            prompt_tokens=len(self.request.prompt),
-            max_new_tokens=self.request.max_new_tokens,
-            finish=self.finish,
-            prompt_id=self.request.prompt_id,
-            tokenize_seconds=self.request.tokenize_seconds,
+            token_times=self.token_times,
+            token_counts=self.token_counts,
             output_ids=tuple(self.output_ids) if keep_outputs else None,
-            request_class=self.request.request_class,
-            session=self.request.session,
-            turn=self.request.turn,
         )

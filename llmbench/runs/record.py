@@ -5,10 +5,13 @@ Times are seconds on the run's clock, which reads 0 when the load starts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
-from llmbench.runs.request import Phase
+import pyarrow as pa
+
+from llmbench.runs.request import Phase, Request
 
 Finish = Literal["length", "eos", "ended", "error", "unfinished"]
 SUCCEEDED: tuple[Finish, ...] = ("length", "eos", "ended")
@@ -52,6 +55,40 @@ class Record:
     session: int | None = None
     turn: int = 0
 
+    @classmethod
+    def of(
+        cls,
+        request: Request,
+        due: float,
+        sent: float | None,
+        finish: Finish,
+        *,
+        prompt_tokens: int | None = None,
+        started: float | None = None,
+        token_times: Iterable[float] = (),
+        token_counts: Iterable[int] = (),
+        **outcome: Any,
+    ) -> Self:
+        """Return the record of a request; ``outcome`` sets fields that have a default."""
+        return cls(
+            request_id=request.id,
+            phase=request.phase,
+            due=due,
+            sent=sent,
+            started=started,
+            token_times=tuple(token_times),
+            token_counts=tuple(token_counts),
+            prompt_tokens=len(request.prompt) if prompt_tokens is None else prompt_tokens,
+            max_new_tokens=request.max_new_tokens,
+            finish=finish,
+            prompt_id=request.prompt_id,
+            tokenize_seconds=request.tokenize_seconds,
+            request_class=request.request_class,
+            session=request.session,
+            turn=request.turn,
+            **outcome,
+        )
+
     @property
     def output_tokens(self) -> int:
         """Tokens that came back."""
@@ -61,6 +98,35 @@ class Record:
     def succeeded(self) -> bool:
         """Whether the backend answered in full."""
         return self.finish in SUCCEEDED
+
+
+ARROW_TYPES = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "str": pa.string(),
+    "Phase": pa.string(),
+    "Finish": pa.string(),
+    "tuple[float, ...]": pa.list_(pa.float64()),
+    "tuple[int, ...]": pa.list_(pa.int32()),
+}
+
+
+def _schema() -> pa.Schema:
+    """Derive the columns from the fields of a record; ``output_tokens`` is stored besides."""
+    types = {f.name: ARROW_TYPES[str(f.type).removesuffix(" | None")] for f in fields(Record)}
+    names = list(types)
+    names.insert(names.index("finish"), "output_tokens")
+    return pa.schema([(name, types.get(name, pa.int64())) for name in names])
+
+
+RECORD_SCHEMA = _schema()
+
+
+def records_table(records: Iterable[Record]) -> pa.Table:
+    """Return records as columns, one row per request, ordered by due time."""
+    ordered = sorted(records, key=lambda record: (record.due, record.request_id))
+    columns = {name: [getattr(record, name) for record in ordered] for name in RECORD_SCHEMA.names}
+    return pa.table(columns, schema=RECORD_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)

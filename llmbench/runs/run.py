@@ -8,36 +8,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Record, Series
+from llmbench.runs.record import RECORD_SCHEMA, Series
 
 CLOCK_ORIGIN = "clock_origin_unix_seconds"
-
-RECORD_SCHEMA = pa.schema(
-    [
-        ("request_id", pa.int64()),
-        ("phase", pa.string()),
-        ("due", pa.float64()),
-        ("sent", pa.float64()),
-        ("started", pa.float64()),
-        ("token_times", pa.list_(pa.float64())),
-        ("token_counts", pa.list_(pa.int32())),
-        ("prompt_tokens", pa.int64()),
-        ("max_new_tokens", pa.int64()),
-        ("output_tokens", pa.int64()),
-        ("finish", pa.string()),
-        ("error_kind", pa.string()),
-        ("error_message", pa.string()),
-        ("prompt_id", pa.string()),
-        ("tokenize_seconds", pa.float64()),
-        ("output_ids", pa.list_(pa.int32())),
-        ("connect_seconds", pa.float64()),
-        ("first_content", pa.float64()),
-        ("retries", pa.int64()),
-        ("request_class", pa.string()),
-        ("session", pa.int64()),
-        ("turn", pa.int64()),
-    ]
-)
 
 QUALITY_SCHEMA = pa.schema(
     [
@@ -48,18 +21,6 @@ QUALITY_SCHEMA = pa.schema(
         ("logit_squared_error", pa.float64()),
     ]
 )
-
-
-def records_table(records: list[Record]) -> pa.Table:
-    """Lay records out as columns, one row a request, ordered by due time."""
-    ordered = sorted(records, key=lambda record: (record.due, record.request_id))
-    columns = {
-        name: pa.array(
-            [getattr(record, name) for record in ordered], RECORD_SCHEMA.field(name).type
-        )
-        for name in RECORD_SCHEMA.names
-    }
-    return pa.table(columns, schema=RECORD_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)

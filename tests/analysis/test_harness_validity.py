@@ -9,8 +9,8 @@ import pytest
 
 from llmbench.analysis.harness_validity import Validity, judge, worst
 from llmbench.analysis.metrics import Value
-from llmbench.runs.record import Record
-from llmbench.runs.run import Run, records_table
+from llmbench.runs.record import Record, records_table
+from llmbench.runs.run import Run
 
 
 def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | None) -> Validity:

@@ -23,9 +23,9 @@ from llmbench.analysis.metrics import (
     series_rise,
     summarize,
 )
-from llmbench.runs.record import Finish, Record, Series
+from llmbench.runs.record import Finish, Record, Series, records_table
 from llmbench.runs.request import Phase
-from llmbench.runs.run import Failure, Run, records_table
+from llmbench.runs.run import Failure, Run
 
 
 def record(

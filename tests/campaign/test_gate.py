@@ -13,8 +13,8 @@ from llmbench.analysis.compare.comparison import Comparison
 from llmbench.campaign import gate
 from llmbench.campaign.observer import Observer, Silence
 from llmbench.errors import InputError
-from llmbench.runs.record import Record
-from llmbench.runs.run import Failure, Run, records_table
+from llmbench.runs.record import Record, records_table
+from llmbench.runs.run import Failure, Run
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.file import Source

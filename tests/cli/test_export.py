@@ -14,8 +14,8 @@ import pytest
 from llmbench.analysis.metrics import METRICS
 from llmbench.cli import main
 from llmbench.runs import store
-from llmbench.runs.record import Record, Series
-from llmbench.runs.run import Run, records_table
+from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 
 BEGAN = "2026-01-01T00:00:00+00:00"

@@ -26,8 +26,8 @@ from llmbench.report.pages.attachments import Beside
 from llmbench.report.results import Results
 from llmbench.runs import store
 from llmbench.runs.caveats import not_effective
-from llmbench.runs.record import Record, Series
-from llmbench.runs.run import Failure, Run, records_table
+from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.run import Failure, Run
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.rng import stream
 from llmbench.testing import fake_server, open_context

@@ -20,7 +20,8 @@ from llmbench.analysis.compare.comparison import compare
 from llmbench.analysis.metrics import METRICS, across
 from llmbench.report.cells import show as shown
 from llmbench.report.comparison.page import write_comparison
-from llmbench.runs.run import Failure, records_table
+from llmbench.runs.record import records_table
+from llmbench.runs.run import Failure
 from llmbench.runs.store import RunSet
 
 WIDTHS = (1280, 768, 390)

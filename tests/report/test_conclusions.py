@@ -7,7 +7,8 @@ from typing import Any
 
 from llmbench.report.conclusions import answer, completeness
 from llmbench.report.results import Results
-from llmbench.runs.run import Failure, Run, records_table
+from llmbench.runs.record import records_table
+from llmbench.runs.run import Failure, Run
 from llmbench.runs.store import PlannedRun
 
 

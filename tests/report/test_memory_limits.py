@@ -10,7 +10,8 @@ import pytest
 
 from llmbench.report.memory_limits import fitted
 from llmbench.report.results import Results
-from llmbench.runs.run import Failure, records_table
+from llmbench.runs.record import records_table
+from llmbench.runs.run import Failure
 
 OUT = Failure("out-of-memory", "memory ran out while warming up")
 

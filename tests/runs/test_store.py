@@ -16,8 +16,8 @@ import pytest
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.caveats import recompiled
-from llmbench.runs.record import Record, Series
-from llmbench.runs.run import Failure, Run, records_table
+from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.run import Failure, Run
 from llmbench.runs.store import PlannedRun, RunSet
 
 RECORD = Record(

@@ -30,28 +30,20 @@ class RecordBuilder:
         request, usage, fault = exchange.request, exchange.usage, exchange.fault
         tokens = self._tokens(exchange)
         prompt_tokens = usage.prompt_tokens if usage else None
-        return Record(
-            request_id=request.id,
-            phase=request.phase,
-            due=exchange.due,
-            sent=exchange.begun,
-            started=None,
-            token_times=tuple(exchange.stamps),
-            token_counts=spread(tokens, exchange.texts),
+        return Record.of(
+            request,
+            exchange.due,
+            exchange.begun,
+            exchange.finish(tokens),
             prompt_tokens=self._asked(request) if prompt_tokens is None else prompt_tokens,
-            max_new_tokens=request.max_new_tokens,
-            finish=exchange.finish(tokens),
+            token_times=exchange.stamps,
+            token_counts=spread(tokens, exchange.texts),
             error_kind=fault.kind if fault else None,
             error_message=redact(fault.message) if fault else None,
-            prompt_id=request.prompt_id,
-            tokenize_seconds=request.tokenize_seconds,
             output_ids=self._output_ids(exchange),
             connect_seconds=exchange.connect_seconds,
             first_content=exchange.first_content,
             retries=exchange.retries,
-            request_class=request.request_class,
-            session=request.session,
-            turn=request.turn,
         )
 
     def _asked(self, request: Request) -> int:

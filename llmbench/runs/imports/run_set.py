@@ -10,7 +10,8 @@ from typing import Any
 from llmbench.errors import InputError
 from llmbench.runs import caveats, imports, store
 from llmbench.runs.imports.measured import Measured
-from llmbench.runs.run import Quality, Run, records_table
+from llmbench.runs.record import records_table
+from llmbench.runs.run import Quality, Run
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.schema import case_name, slug_of
 

@@ -12,8 +12,8 @@ import pytest
 from llmbench.analysis.compare.comparison import TOLERANCES, compare, values_of
 from llmbench.analysis.compare.differences import differences, forbids
 from llmbench.analysis.metrics import METRICS, Value
-from llmbench.runs.record import Record
-from llmbench.runs.run import Run, records_table
+from llmbench.runs.record import Record, records_table
+from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 
 SPEC: dict[str, Any] = {"name": "s", "load": {"kind": "closed"}, "model": "builtin:tiny"}

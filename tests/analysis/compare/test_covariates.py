@@ -12,8 +12,8 @@ from llmbench.analysis.compare.comparison import compare
 from llmbench.analysis.compare.covariates import causes
 from llmbench.analysis.compare.differences import differences
 from llmbench.report.comparison import tables
-from llmbench.runs.record import Record, Series
-from llmbench.runs.run import Run, records_table
+from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.run import Run
 
 
 def side(**more: Any) -> list[Run]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from llmbench.analysis.meters.joining import Joined, _around, join
 from llmbench.errors import InputError
 from llmbench.runs import store
-from llmbench.runs.record import Record, Series
-from llmbench.runs.run import CLOCK_ORIGIN, Failure, Run, records_table
+from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.run import CLOCK_ORIGIN, Failure, Run
 from llmbench.runs.store import PlannedRun, RunSet
 
 ORIGIN = 1_700_000_000.0

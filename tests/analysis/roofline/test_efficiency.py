@@ -12,7 +12,7 @@ from analysis.roofline.test_steps import ALL, TWO
 from llmbench.analysis.roofline.datasheets import datasheet
 from llmbench.analysis.roofline.efficiency import FIGURES, figures
 from llmbench.analysis.roofline.operations import Roof, Work
-from llmbench.runs.run import records_table
+from llmbench.runs.record import records_table
 
 ROOF = Roof(
     hardware="a processor",

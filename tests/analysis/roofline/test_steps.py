@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from llmbench.analysis.roofline.operations import Work
 from llmbench.analysis.roofline.steps import Steps
-from llmbench.runs.record import Record
-from llmbench.runs.run import records_table
+from llmbench.runs.record import Record, records_table
 
 ALL = (0.0, 100.0)
 

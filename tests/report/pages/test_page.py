@@ -22,7 +22,8 @@ from llmbench.report.pages import embed
 from llmbench.report.pages.page import render
 from llmbench.report.results import Results
 from llmbench.report.scenario_text import asked, commands
-from llmbench.runs.run import Failure, records_table
+from llmbench.runs.record import records_table
+from llmbench.runs.run import Failure
 from llmbench.runs.store import RunSet
 
 HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
