@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbench.analysis.trace.categories import CATEGORIES
-from llmbench.runs.caveats import profiler_heavy
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.profile import Breakdown, CaseProfile, KernelUse, PhaseProfile, Profile
 from llmbench.runs.run import Failure
 
@@ -43,7 +43,7 @@ def case(name: str = "eager", **changes: Any) -> CaseProfile:
         "settings": {"dtype": "float32"},
         "phases": (phase("prefill", rows=1, tokens_per_step=1.0), phase()),
         "environment": {"llmbench": "0"},
-        "caveats": (profiler_heavy("decode", 2.5),),
+        "caveats": (Caveat("profiler-heavy", phase="decode", ratio=2.5),),
     }
     return CaseProfile(name, name, "eager", {}, **{**usual, **changes})
 

@@ -25,7 +25,7 @@ from llmbench.engine.sequence import Sequence
 from llmbench.errors import InputError, MeasurementError
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch, Outcome
-from llmbench.runs import caveats
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Server:
             counters=self.counters,
             warmup_steps=self.warmup_steps,
             caveats=tuple(
-                caveats.not_effective(key, asked, effective[key])
+                Caveat("not-effective", setting=key, requested=asked, effective=effective[key])
                 for key, asked in requested.items()
                 if asked not in (None, "auto", effective[key])
                 and not str(effective[key]).startswith(f"{asked}:")

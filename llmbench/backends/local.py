@@ -25,7 +25,6 @@ from llmbench.environment.probing import Reader
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
-from llmbench.runs import caveats
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 
@@ -385,13 +384,13 @@ class LocalServer:
         for setting, asked in self._requested().items():
             got = effective[setting]
             if asked not in (None, "auto", got) and not str(got).startswith(f"{asked}:"):
-                yield caveats.not_effective(setting, asked, got)
+                yield Caveat("not-effective", setting=setting, requested=asked, effective=got)
         if self.bounds.roof and self.bounds.roof.is_doubtful:
-            yield caveats.roof_under_load(self.bounds.roof.other_load_percent)
+            yield Caveat("roof-under-load", percent=self.bounds.roof.other_load_percent)
         if not self.warmup.steady:
-            yield caveats.unsteady_warmup(len(self.warmup.rounds))
+            yield Caveat("unsteady-warmup", rounds=len(self.warmup.rounds))
         if self.counters["compiles_in_window"]:
-            yield caveats.recompiled(self.counters["compiles_in_window"])
+            yield Caveat("recompiled", graphs=self.counters["compiles_in_window"])
 
 
 def _threads() -> int:

@@ -27,7 +27,7 @@ from llmbench.collectors.sampler import watch
 from llmbench.errors import InputError, MeasurementError
 from llmbench.loads.dispatch import Dispatch
 from llmbench.quality.evaluate import breaches, examine
-from llmbench.runs import caveats, store
+from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.request import Request
@@ -158,7 +158,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         },
         quality=quality,
         caveats=(
-            *([caveats.slowed(context.slowdown)] if context.slowdown else []),
+            *([Caveat("slowed", percent=100 * context.slowdown)] if context.slowdown else []),
             *account.caveats,
             *watched.caveats,
             *breaches(case, quality),
@@ -172,11 +172,11 @@ def _of_the_load(facts: dict[str, Any]) -> Iterator[Caveat]:
     """Give the doubts that the way a load went leaves."""
     for reason in facts["stopped_by"]:
         if reason in ("error-rate", "client-lag"):
-            yield caveats.ended_early(reason)
+            yield Caveat("ended-early", limit=reason.replace("-", "_"))
     if facts.get("warmup_requests", 0) is None:
-        yield caveats.never_steady(METHOD)
+        yield Caveat("never-steady", method=METHOD)
     if facts.get("mlperf", {}).get("result", "VALID") != "VALID":
-        yield caveats.mlperf_invalid(facts["mlperf"]["missed"])
+        yield Caveat("mlperf-invalid", missed=facts["mlperf"]["missed"])
 
 
 def _dropped(request: Request, due: float) -> Record:

@@ -201,32 +201,8 @@ def _why_unreadable(path: Path) -> str | None:
 
 def _doubts(shares: Shares, held: float | None) -> Iterator[Caveat]:
     if shares.other > OTHER_LOAD_PERCENT:
-        yield _other_load(shares.other)
+        yield Caveat("other-load", percent=shares.other)
     if shares.stolen > STOLEN_PERCENT:
-        yield _stolen(shares.stolen)
+        yield Caveat("cpu-stolen", percent=shares.stolen)
     if held is not None and held > HELD_PERCENT:
-        yield _held_back(held)
-
-
-def _other_load(percent: float) -> Caveat:
-    return Caveat(
-        "other-load",
-        f"Other programs used {percent:.0f} % of the machine's processors during this run.",
-        "Its times may be too long; stop what else is running and measure again.",
-    )
-
-
-def _stolen(percent: float) -> Caveat:
-    return Caveat(
-        "cpu-stolen",
-        f"The host of this virtual machine kept back {percent:.0f} % of its processors.",
-        "Its times may be too long; measure on a machine that is not shared.",
-    )
-
-
-def _held_back(percent: float) -> Caveat:
-    return Caveat(
-        "cpu-quota",
-        f"The container's processor quota held this run back for {percent:.0f} % of its time.",
-        "Raise the quota, or set `engine: {threads: N}` to no more cores than it allows.",
-    )
+        yield Caveat("cpu-quota", percent=held)

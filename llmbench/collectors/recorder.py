@@ -120,10 +120,15 @@ class Recorder:
 
     def _doubts(self) -> Iterator[Caveat]:
         if self.failure:
-            yield _failed(self.kind, self.failure, self.readings)
+            yield Caveat(
+                "collector-failed",
+                collector=self.kind,
+                reason=self.failure,
+                readings=self.readings,
+            )
         due = self.readings + self.ticks.missed
         if self.ticks.missed > MISSED_SHARE * due:
-            yield _late(self.kind, self.ticks.missed, due)
+            yield Caveat("sampler-late", collector=self.kind, missed=self.ticks.missed, due=due)
 
 
 class _Nothing:
@@ -140,19 +145,3 @@ class _Nothing:
 
     def conclude(self) -> Conclusion:
         return Conclusion()
-
-
-def _failed(kind: str, why: str, readings: int) -> Caveat:
-    return Caveat(
-        "collector-failed",
-        f"The {kind} collector failed after {readings} reading(s): {why}.",
-        "Its series end there; `llmbench doctor` shows what this machine lets be read.",
-    )
-
-
-def _late(kind: str, missed: int, due: int) -> Caveat:
-    return Caveat(
-        "sampler-late",
-        f"The {kind} collector missed {missed} of {due} readings.",
-        "The processors were all busy; leave one free, or set a longer `interval`.",
-    )

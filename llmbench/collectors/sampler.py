@@ -130,13 +130,7 @@ def _mourn(watched: Watched, promised: list[Quantity], code: int) -> None:
     watched.absolute = tuple(
         Series.unavailable(each.name, each.unit, each.unavailable or why) for each in promised
     )
-    watched.caveats = (
-        Caveat(
-            "sampler-died",
-            f"The process that watches the machine {how}, so nothing was collected.",
-            "Memory may have run out; the worker's stderr and the kernel's log say more.",
-        ),
-    )
+    watched.caveats = (Caveat("sampler-died", how=how),)
 
 
 # -- inside the sampler's process ------------------------------------------------------------------
@@ -236,7 +230,7 @@ def _told(recorders: Sequence[Recorder], cost: _Cost) -> dict[str, Any]:
     return {
         "series": [asdict(series) for recorder in recorders for series in recorder.series()],
         "facts": facts,
-        "caveats": [asdict(caveat) for c in conclusions for caveat in c.caveats],
+        "caveats": [caveat.as_dict() for c in conclusions for caveat in c.caveats],
     }
 
 

@@ -13,8 +13,7 @@ from llmbench.backends.base import LoadShape, OpenContext, Server
 from llmbench.backends.local import LocalBackend
 from llmbench.errors import InputError
 from llmbench.quality.examination import Examination, read_windows
-from llmbench.runs import caveats
-from llmbench.runs.caveats import Caveat
+from llmbench.runs.caveats import QUALITY_BREACHED, Caveat
 from llmbench.runs.run import NOT_ASKED, Quality
 from llmbench.scenario.schema import Case, ExplainOptions, ModelOptions, QualityOptions
 
@@ -133,10 +132,12 @@ def breaches(case: Case, quality: Quality) -> Iterator[Caveat]:
     if asked is None or quality is ONCE:
         return
     if quality.reason:
-        yield caveats.quality_unknown(quality.reason)
+        yield Caveat("quality-unknown", reason=quality.reason)
         return
     values = quality_values(quality)
     for metric, (side, bound) in asked.bounds.items():
         value = values[metric].value
         if value is None or (value > bound if side == "max" else value < bound):
-            yield caveats.quality_breached(METRICS[metric].label, side, bound, value)
+            limit = "at most" if side == "max" else "at least"
+            label = METRICS[metric].label
+            yield Caveat(QUALITY_BREACHED, label=label, limit=limit, bound=bound, value=value)

@@ -18,6 +18,7 @@ from llmbench.report.sections import findings
 from llmbench.runs.store import RunSet
 
 MAX_CAVEATS = 6
+COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15
 ROOMY = 1000  # columns to measure a table in that is not squeezed
 SPARED = ("harness", "requests/s", "ITL p50", "E2E p50")  # in this order
@@ -96,9 +97,12 @@ def _remarks(results: Results) -> RichTable:
         shown.add_row(Text("failed", "bold red"), told)
     found = findings.find(results)
     for finding in found[:MAX_CAVEATS]:
-        where = findings.place(finding, results)
+        where = findings.scope(finding, results)
         told = Text.assemble((where, "bold"), "  ", finding.message, " ")
-        shown.add_row(Text("caveat", "bold yellow"), told.append(finding.caveat.remedy, "dim"))
+        shown.add_row(
+            Text("caveat", COLORS[finding.caveat.severity]),
+            told.append(finding.caveat.remedy, "dim"),
+        )
     if len(found) > MAX_CAVEATS:
         shown.add_row("", Text(f"{len(found) - MAX_CAVEATS} more caveats are in the report", "dim"))
     if any(finding.caveat.kind == "unsupported-percentile" for finding in found):

@@ -1,268 +1,346 @@
-"""Stored reasons to doubt a run, each ending with what to do about it."""
+"""Stored reasons to doubt a run: a kind with parameters, whose text is made when it is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
+from typing import Any, Literal, NamedTuple
+
+Severity = Literal["invalid", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("invalid", "warning", "note")
 
 
-@dataclass(frozen=True, slots=True)
+class Kind(NamedTuple):
+    """A kind of caveat: format strings of its parameters, and those that identify a finding."""
+
+    severity: Severity
+    sentence: str
+    remedy: str
+    key: tuple[str, ...] = ()
+
+
+CUSTOM = Kind("warning", "{message}", "{remedy}", ("message",))  # also every caveat of 0.1.0
+QUALITY_BREACHED = "quality-breached"
+
+KINDS: dict[str, Kind] = {
+    # the client and the load
+    "harness-degraded": Kind(
+        "warning",
+        "llmbench itself delayed requests: {reasons}.",
+        "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
+    ),
+    "harness-invalid": Kind(
+        "invalid",
+        "llmbench itself delayed requests too much for these latencies to count: {reasons}.",
+        "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
+    ),
+    "imported": Kind(
+        "note",
+        "Measured by {tool} and imported. Whether its client kept up is unknown. Latencies count"
+        " from {since}.",
+        "Measure with llmbench for latencies from the due time and a check of the client.",
+    ),
+    "ended-early": Kind(
+        "invalid",
+        "The load ended early: `stop.{limit}` was exceeded.",
+        "Fix the errors, lower the load or set `clients` to use more cores; or raise the limit.",
+    ),
+    "never-steady": Kind(
+        "warning",
+        "Latencies never became steady ({method}), so no warm-up was cut.",
+        "Send more requests, or fewer per second: a growing queue has no steady state.",
+    ),
+    "mlperf-invalid": Kind(
+        "invalid",
+        "MLPerf's LoadGen calls this run INVALID. Requirements not met: {missed}.",
+        "See its summary under logs/; lower `target_qps` or raise the minima.",
+    ),
+    "requests-failed": Kind(
+        "warning",
+        "{failed} of {total} measured requests failed or did not finish. Most common error:"
+        " {commonest}.",
+        "Latency figures cover successful requests only; see the errors by kind.",
+    ),
+    "uneven-chunks": Kind(
+        "note",
+        "Chunks are not single tokens in {answers} of {total} answers.",
+        "ITL is the time between chunks; compare backends by TPOT, which counts tokens.",
+    ),
+    "counted-by-tokenizer": Kind(
+        "note",
+        "The server reported no token count for {answers} of {total} answers; the tokenizer of"
+        " the scenario's `model` counted them.",
+        "Set `usage: true` if the server supports it; otherwise set `model` to what it serves.",
+    ),
+    # the backend
+    "recompiled": Kind(
+        "warning",
+        "The backend compiled {graphs} graph(s) inside the measured window.",
+        "The latencies include that time; raise `warmup` or set `dynamic: true` on the backend.",
+    ),
+    "not-effective": Kind(
+        "warning",
+        "`{setting}` was requested as {requested!r} but was {effective!r}.",
+        "Compare this run only with runs that have the same effective setting.",
+        ("setting",),
+    ),
+    "pruned-dense": Kind(
+        "note",
+        "Pruned weights are stored and multiplied as zeros: this saves no memory and no time.",
+        "two-four is fast on GPUs with sparse tensor cores; dropping layers is fast anywhere.",
+    ),
+    "slow-packed-dtype": Kind(
+        "note",
+        "The CPU kernels for packed weights are slow in float32.",
+        "Set model.dtype to bfloat16, or use onnx, to see the scheme's speed.",
+    ),
+    "slowed": Kind(
+        "invalid",
+        "Every step was slowed by {percent:g} % on purpose.",
+        "Unset LLMBENCH_SLOWDOWN to measure the real speed.",
+    ),
+    "unsteady-warmup": Kind(
+        "warning",
+        "Step times were not steady after {rounds} warm-up rounds.",
+        "Other programs may be using the machine; stop them and run again.",
+    ),
+    "above-roof": Kind(
+        "warning",
+        "{label} is {share:.2f} of the measured peak; more than 1 is impossible.",
+        "The model fits in a cache, or the peak was measured on a busy machine: then remove the"
+        " folder `roof` of the cache (docs/metrics.md) and run again.",
+        ("label",),
+    ),
+    "roof-under-load": Kind(
+        "warning",
+        "Other programs used {percent:.0f} % of the processors while the peaks were measured.",
+        "MBU and MFU may be too high; stop other programs and measure again.",
+    ),
+    # the output's quality
+    QUALITY_BREACHED: Kind(
+        "invalid",
+        "Quality is out of bounds: {label} is {value:.4g}, required {limit} {bound:g}.",
+        "Its speed does not count until the bound is met; use a gentler scheme or move the bound.",
+        ("label", "limit"),
+    ),
+    "quality-unknown": Kind(
+        "warning",
+        "Quality was requested but is unknown: {reason}.",
+        "Whether this backend's output matches the model's is open.",
+    ),
+    # the profiler
+    "profile-disturbed": Kind(
+        "warning",
+        "Under the profiler, {phase} steps took {ratio:.2f} times as long as before it.",
+        "Another program was using the machine; stop it and profile again.",
+        ("phase",),
+    ),
+    "profiler-heavy": Kind(
+        "warning",
+        "The profiler made {phase} steps {ratio:.1f} times as long.",
+        "The shares of short operators and of the host are too high; profile longer steps.",
+        ("phase",),
+    ),
+    "uneven-kernels": Kind(
+        "warning",
+        "The profiled {phase} steps ran between {fewest} and {most} kernels each.",
+        "The profiler may have dropped some, or steps differ; check the trace before using counts.",
+        ("phase",),
+    ),
+    # energy
+    "short-energy-window": Kind(
+        "note",
+        "Energy was counted for {seconds:.1f} s; sampling needs {least:.0f} s or more.",
+        "Send more requests, or read the joules as an indication only.",
+    ),
+    "energy-unverified": Kind(
+        "note",
+        "The energy counter of {part} was not checked against power: too few power readings.",
+        "Add `gpu` to `collect`, or measure for longer.",
+        ("part",),
+    ),
+    "energy-disagrees": Kind(
+        "warning",
+        "The energy counter of {part} and its integrated power differ by {percent:.0f} %.",
+        "Beyond 10 % the energy would be invalid; compare it on the same card only.",
+        ("part",),
+    ),
+    # sample sizes
+    "few-repeats": Kind(
+        "note",
+        "Too few processes of this case for an interval: {count}.",
+        "Set `repeats` to 3 or more.",
+    ),
+    "unsupported-percentile": Kind(
+        "note",
+        "The {percentile} of {latencies} rests on {n} samples; 99 % confidence needs {floor}.",
+        "Raise `requests`, or read it as an indication only.",
+        ("percentile", "latencies"),
+    ),
+    # the machine
+    "other-load": Kind(
+        "warning",
+        "Other programs used {percent:.0f} % of the machine's processors during this run.",
+        "Its times may be too long; stop other programs and measure again.",
+    ),
+    "cpu-stolen": Kind(
+        "warning",
+        "The host took {percent:.0f} % of this virtual machine's processor time (steal).",
+        "Its times may be too long; measure on a machine that is not shared.",
+    ),
+    "cpu-quota": Kind(
+        "warning",
+        "The container's CPU quota throttled this run for {percent:.0f} % of its time.",
+        "Raise the quota, or set `engine: {{threads: N}}` to no more cores than it allows.",
+    ),
+    "gpu-throttled": Kind(
+        "warning",
+        "GPU {gpu} was throttled: {limits}.",
+        "Improve cooling or reduce the load; compare only with equally throttled runs.",
+        ("gpu",),
+    ),
+    "gpu-shared": Kind(
+        "warning",
+        "{count} other process(es) used GPU {gpu} at the beginning or end of this run.",
+        "Stop them and measure again; `nvidia-smi` lists them.",
+        ("gpu",),
+    ),
+    "gpu-partial": Kind(
+        "note",
+        "GPU {gpu} is a {share}: it shares power, clocks and heat with the rest of its card,"
+        " whose load is invisible from here.",
+        "Compare only with runs on the same share of the same card, or use a whole card.",
+        ("gpu",),
+    ),
+    "gpu-lost": Kind(
+        "invalid",
+        "GPU {gpu} ({uuid}) was lost after {seconds:.1f} s ({reason}); its readings end there.",
+        "Find the cause (Xid) with `dmesg`, reset the card or restart the machine, measure again.",
+        ("gpu",),
+    ),
+    "gpu-order": Kind(
+        "note",
+        "This machine has GPUs of several models, and CUDA may number them differently from NVML.",
+        "Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name GPUs by UUID in CUDA_VISIBLE_DEVICES.",
+    ),
+    "collector-failed": Kind(
+        "warning",
+        "The {collector} collector failed after {readings} reading(s): {reason}.",
+        "Its series end there; `llmbench doctor` shows what can be read on this machine.",
+        ("collector",),
+    ),
+    "sampler-late": Kind(
+        "warning",
+        "The {collector} collector missed {missed} of {due} readings.",
+        "All processors were busy; leave one free, or set a longer `interval`.",
+        ("collector",),
+    ),
+    "sampler-died": Kind(
+        "warning",
+        "The sampler process {how}, so nothing was collected.",
+        "Memory may have run out; check the worker's stderr and the kernel's log.",
+    ),
+}
+
+
+@dataclass(frozen=True, init=False, slots=True)
 class Caveat:
-    """A reason to doubt a run: ``kind`` for machines, ``message`` and ``remedy`` for people."""
+    """A reason to doubt a run: ``Caveat("recompiled", graphs=2)``.
+
+    A kind that KINDS lacks, such as a plugin's, brings its own text:
+    ``Caveat("warm-room", message="The room was warm.", remedy="Open a window.")``.
+    Caveats stored by version 0.1.0 have this form too.
+    """
 
     kind: str
-    message: str
-    remedy: str
+    parameters: Mapping[str, Any]
+
+    def __init__(self, kind: str, **parameters: Any) -> None:
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "parameters", parameters)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is stored; ``Caveat(**stored)`` is the caveat again."""
+        return {"kind": self.kind, **self.parameters}
+
+    @property
+    def severity(self) -> Severity:
+        """How much of the run to doubt: all of it, some figures, or their precision."""
+        return KINDS.get(self.kind, CUSTOM).severity
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What caveats of several runs share when they are one finding."""
+        return self.kind, *(str(self.parameters.get(name)) for name in self._text.key)
+
+    @property
+    def message(self) -> str:
+        """The reason, in a sentence."""
+        return _written(self._text.sentence, self.parameters)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return _written(self._text.remedy, self.parameters)
+
+    @property
+    def _text(self) -> Kind:
+        return CUSTOM if "message" in self.parameters else KINDS.get(self.kind, CUSTOM)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
 
 
-def harness(verdict: str, reasons: Sequence[str]) -> Caveat:
-    """Say that the harness itself did not keep up."""
-    return Caveat(
-        f"harness-{verdict}",
-        f"The harness makes these latencies {verdict}: {'; '.join(reasons)}.",
-        "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
-    )
+def message_of_all(caveats: Sequence[Caveat]) -> str:
+    """Return the one sentence of caveats with the same key: "used 76 to 90 % (3 runs)"."""
+    first = caveats[0]
+    seen = {name: [c.parameters.get(name) for c in caveats] for name in first.parameters}
+    return _written(first._text.sentence, {name: _Seen(values) for name, values in seen.items()})  # noqa: SLF001 (of this module)
 
 
-def imported(tool: str, since: str) -> Caveat:
-    """Say that another tool measured, and from when its latencies count."""
-    return Caveat(
-        "imported",
-        f"Measured by {tool} and imported: whether its client kept up was not judged, and latencies"
-        f" count from {since}.",
-        "Measure again with llmbench for latencies from the due time and a verdict on the harness.",
-    )
+class _Seen:
+    """The values of a parameter: formats to a range of numbers, or to a list of other values."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __format__(self, spec: str) -> str:
+        values: Sequence[Any] = self._values
+        if all(isinstance(value, int | float) for value in values):
+            values = sorted({min(values), max(values)})
+            return " to ".join(dict.fromkeys(_formatted(value, spec) for value in values))
+        return " or ".join(dict.fromkeys(_formatted(value, spec) for value in values))
+
+    def __repr__(self) -> str:
+        return " or ".join(dict.fromkeys(map(repr, self._values)))
 
 
-def recompiled(count: int) -> Caveat:
-    """Say that the backend compiled something inside the measured window."""
-    return Caveat(
-        "recompiled",
-        f"The backend compiled inside the measured window; graphs made there: {count}.",
-        "Their time is in the latencies; raise `warmup` or set `dynamic: true` on the backend.",
-    )
+class _Sentence(Formatter):
+    """Format strings in which a missing value is "unknown" and a list is joined."""
+
+    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        del args
+        return kwargs.get(str(key))
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return _formatted(value, format_spec)
 
 
-def not_effective(setting: str, requested: object, effective: object) -> Caveat:
-    """Say that a setting is not what was asked for."""
-    return Caveat(
-        "not-effective",
-        f"`{setting}` was requested as {requested!r} but was {effective!r}.",
-        "Compare this run only with runs whose effective setting is the same.",
-    )
+def _formatted(value: Any, spec: str) -> str:
+    match value:
+        case None:
+            return "unknown"
+        case list() | tuple():
+            return ", ".join(map(str, value))
+    try:
+        return format(value, spec)
+    except (TypeError, ValueError):  # stored by another version
+        return str(value)
 
 
-def pruned_dense() -> Caveat:
-    """Say that pruned weights are kept as zeros."""
-    return Caveat(
-        "pruned-dense",
-        "Pruned weights are stored and multiplied as zeros: no memory or time is saved.",
-        "two-four is fast on GPUs with sparse tensor cores; dropping layers is fast anywhere.",
-    )
-
-
-def slow_packed_dtype() -> Caveat:
-    """Say that packed weights meet activations in float32."""
-    return Caveat(
-        "slow-packed-dtype",
-        "The CPU kernels for packed weights are slow in float32.",
-        "Set model.dtype to bfloat16, or use onnx, to see what the scheme can do.",
-    )
-
-
-QUALITY_BREACHED = "quality-breached"
-
-
-def quality_breached(label: str, side: str, bound: float, value: float | None) -> Caveat:
-    """Say that the outputs are further from the reference's than the scenario allows."""
-    found = "is not known" if value is None else f"is {value:.4g}"
-    limit = "at most" if side == "max" else "at least"
-    return Caveat(
-        QUALITY_BREACHED,
-        f"Quality is out of bounds: {label} {found}, {limit} {bound:g} is asked for.",
-        "Its speed is no gain until the bound is met; use a gentler scheme or move the bound.",
-    )
-
-
-def quality_unknown(reason: str) -> Caveat:
-    """Say that outputs were not held against the reference."""
-    return Caveat(
-        "quality-unknown",
-        f"Quality was asked for and is not known: {reason}.",
-        "Whether this backend says what the model says is open.",
-    )
-
-
-def slowed(share: float) -> Caveat:
-    """Say that steps were made slower on purpose."""
-    return Caveat(
-        "slowed",
-        f"Every step was made {100 * share:g} % slower on purpose.",
-        "Unset LLMBENCH_SLOWDOWN to measure what it really takes.",
-    )
-
-
-def unsteady_warmup(rounds: int) -> Caveat:
-    """Say that step times had not settled when the warm-up's bound was reached."""
-    return Caveat(
-        "unsteady-warmup",
-        f"Step times were not steady after {rounds} warm-up rounds.",
-        "Other programs may be using the machine; make it quiet and run again.",
-    )
-
-
-def requests_failed(failed: int, total: int, commonest: str) -> Caveat:
-    """Say that some requests did not get their answer, and what most of them met."""
-    return Caveat(
-        "requests-failed",
-        f"{failed} of {total} measured requests failed or were not finished; most of them:"
-        f" {commonest}.",
-        "Latency figures cover the good ones only; see the errors by kind.",
-    )
-
-
-def uneven_chunks(answers: int, total: int) -> Caveat:
-    """Say that chunks and tokens are not one to one."""
-    return Caveat(
-        "uneven-chunks",
-        f"In {answers} of {total} answers the chunks are not one token each.",
-        "ITL is the time between chunks; compare backends by TPOT, which counts tokens.",
-    )
-
-
-def counted_by_tokenizer(answers: int, total: int) -> Caveat:
-    """Say that the server did not count its tokens."""
-    return Caveat(
-        "counted-by-tokenizer",
-        f"The server did not say how many tokens {answers} of {total} answers have; they were"
-        " counted by the tokenizer of the scenario's `model`.",
-        "Set `usage: true` if the server knows it; else give the model that it serves.",
-    )
-
-
-ENDED_EARLY = {
-    "error-rate": ("too many requests failed", "Mend what fails, or raise `stop.error_rate`."),
-    "client-lag": (
-        "the client could not keep up",
-        "Lower the load, set `clients` to use more cores, or raise `stop.client_lag`.",
-    ),
-}
-
-
-def ended_early(reason: str) -> Caveat:
-    """Say that a load was given up."""
-    why, remedy = ENDED_EARLY[reason]
-    return Caveat("ended-early", f"The load was ended early: {why}.", remedy)
-
-
-def mlperf_invalid(missed: Sequence[str]) -> Caveat:
-    """Say that LoadGen calls the run invalid."""
-    return Caveat(
-        "mlperf-invalid",
-        f"MLPerf's LoadGen calls this run INVALID: not met were {', '.join(missed)}.",
-        "Its summary under logs/ says what is missing; lower `target_qps` or raise the minima.",
-    )
-
-
-def above_roof(label: str, share: float) -> Caveat:
-    """Say that more than the measured peak was used."""
-    return Caveat(
-        "above-roof",
-        f"{label} is {share:.2f} of the measured peak, which cannot be more than 1.",
-        "The model fits in a cache, or the peak was measured while the machine was busy: then"
-        " remove the folder `roof` of the cache (docs/metrics.md) and run again.",
-    )
-
-
-def roof_under_load(percent: float) -> Caveat:
-    """Say that peaks were measured while others used the machine."""
-    return Caveat(
-        "roof-under-load",
-        f"Other programs used {percent:.0f} % of the processors while its peaks were measured.",
-        "MBU and MFU may be too high; stop what else is running and measure again.",
-    )
-
-
-def profile_disturbed(phase: str, ratio: float) -> Caveat:
-    """Say that steps took less while they were profiled, which they cannot by themselves."""
-    return Caveat(
-        "profile-disturbed",
-        f"Under the profiler {phase} steps took {ratio:.2f} times what they took before it.",
-        "Something else was using the machine; make it quiet and profile again.",
-    )
-
-
-def profiler_heavy(phase: str, ratio: float) -> Caveat:
-    """Say that steps took much longer while they were profiled."""
-    return Caveat(
-        "profiler-heavy",
-        f"The profiler made {phase} steps {ratio:.1f} times as long.",
-        "What many short operators and the host take is overstated; a longer step is told better.",
-    )
-
-
-def uneven_kernels(phase: str, fewest: int, most: int) -> Caveat:
-    """Say that equal steps ran unequal numbers of kernels."""
-    return Caveat(
-        "uneven-kernels",
-        f"The profiled {phase} steps ran between {fewest} and {most} kernels each, not all alike.",
-        "The profiler may have dropped some, or steps differ; see the trace before using counts.",
-    )
-
-
-def never_steady(method: str) -> Caveat:
-    """Say that no warm-up could be told from the rest."""
-    return Caveat(
-        "never-steady",
-        f"Latencies were not seen to become steady ({method}), so no warm-up was cut.",
-        "Send more requests, or fewer a second: a queue that grows has no steady state.",
-    )
-
-
-def short_energy_window(seconds: float, least: float) -> Caveat:
-    """Say that energy was counted for a short time."""
-    return Caveat(
-        "short-energy-window",
-        f"Energy was counted for {seconds:.1f} s; {least:.0f} s or more blur what sampling does.",
-        "Send more requests, or read the joules as an indication only.",
-    )
-
-
-def energy_unverified(part: str) -> Caveat:
-    """Say that nothing stands beside an energy counter."""
-    return Caveat(
-        "energy-unverified",
-        f"The energy counter of {part} was not held against its power, which was not seen often"
-        " enough.",
-        "Add `gpu` to `collect`, or measure for longer.",
-    )
-
-
-def energy_disagrees(part: str, share: float) -> Caveat:
-    """Say that an energy counter and the integrated power are apart."""
-    return Caveat(
-        "energy-disagrees",
-        f"The energy counter of {part} and its integrated power are {100 * share:.0f} % apart.",
-        "Beyond 10 % the energy would be invalid; compare it on the same card only.",
-    )
-
-
-def few_repeats(count: int) -> Caveat:
-    """Say that there are too few processes for an interval."""
-    return Caveat(
-        "few-repeats",
-        f"Too few processes of this case finished for an interval: {count}.",
-        "Set `repeats` to 3 or more.",
-    )
-
-
-def unsupported_percentile(percentile: str, n: int, floor: int) -> Caveat:
-    """Say that a percentile rests on fewer samples than it needs."""
-    return Caveat(
-        "unsupported-percentile",
-        f"The {percentile} rests on {n} samples; 99 % confidence in it needs {floor}.",
-        "Raise `requests`, or read it as an indication only.",
-    )
+def _written(sentence: str, parameters: Mapping[str, Any]) -> str:
+    return _Sentence().vformat(sentence, (), parameters)

@@ -162,6 +162,8 @@ def add(folder: Path, case: CaseProfile) -> None:
 def _write(profile: Profile) -> None:
     told = asdict(profile)
     del told["folder"]
+    for case, stored in zip(profile.cases, told["cases"], strict=True):
+        stored["caveats"] = [caveat.as_dict() for caveat in case.caveats]
     text = json.dumps({**HEADER, "llmbench": __version__, **told}, indent=1, ensure_ascii=False)
     atomic_write(profile.folder / FILE, text)
 

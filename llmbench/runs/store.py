@@ -185,7 +185,7 @@ def _write_files(folder: Path, run: Run) -> None:
         "attention": run.quality.attention,
         "reason": run.quality.reason,
     }
-    told["caveats"] = [asdict(caveat) for caveat in run.caveats]
+    told["caveats"] = [caveat.as_dict() for caveat in run.caveats]
     told["series"] = _heads(run.series)
     (folder / "run.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
 

@@ -50,7 +50,7 @@ def test_programs_that_use_a_tenth_of_the_machine_are_a_caveat() -> None:
     (caveat,) = _doubts(replace(QUIET, other=10.6), None)
     assert caveat.kind == "other-load"
     assert caveat.message.startswith("Other programs used 11 % of the machine's processors")
-    assert "stop what else is running" in caveat.remedy
+    assert "stop other programs" in caveat.remedy
 
 
 def test_a_host_that_keeps_processors_back_is_a_caveat() -> None:

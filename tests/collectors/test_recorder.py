@@ -13,7 +13,7 @@ from llmbench.collectors.recorder import Recorder, Ticks
 from llmbench.loads.clock import VirtualClock
 from llmbench.runs.caveats import Caveat
 
-SEEN = Conclusion({"seen": True}, (Caveat("seen", "Something was seen.", "Look."),))
+SEEN = Conclusion({"seen": True}, (Caveat("seen", message="Something was seen.", remedy="Look."),))
 
 
 class Scripted:

@@ -25,7 +25,7 @@ from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.report.pages.attachments import Beside
 from llmbench.report.results import Results
 from llmbench.runs import store
-from llmbench.runs.caveats import not_effective
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record, Series, records_table
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.store import PlannedRun, RunSet
@@ -181,11 +181,14 @@ SERVERS: dict[str, dict[str, Any]] = {
 }
 
 
+DTYPE = Caveat("not-effective", setting="dtype", requested="auto", effective="float32")
+
+
 def sample_runs(plan: Sequence[PlannedRun]) -> list[Run]:
     return [
         run_of(p, failing(serve(p.repeat, **SERVERS[p.case]), 20, HOSTILE) if p.case == "stalling"
                else serve(p.repeat, **SERVERS[p.case]),
-               caveats=(not_effective("dtype", "auto", "float32"),) if p.case == "steady" else ())
+               caveats=(DTYPE,) if p.case == "steady" else ())
         for p in plan
         if p.case in SERVERS
     ]  # fmt: skip

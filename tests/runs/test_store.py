@@ -15,7 +15,7 @@ import pytest
 
 from llmbench.errors import InputError
 from llmbench.runs import store
-from llmbench.runs.caveats import recompiled
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record, Series, records_table
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.store import PlannedRun, RunSet
@@ -51,7 +51,8 @@ def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
     )
     written = run(
         records=records_table([RECORD]), series=series, environment={"cpu": "x"},
-        account={"memory": {"weights": 5}}, facts={"n": 1}, caveats=(recompiled(2),),
+        account={"memory": {"weights": 5}}, facts={"n": 1},
+        caveats=(Caveat("recompiled", graphs=2),),
     )  # fmt: skip
     store.write_run(empty.folder, written)
     (found,) = store.read(empty.folder).runs

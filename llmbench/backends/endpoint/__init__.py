@@ -25,7 +25,6 @@ from llmbench.backends.endpoint.server_process import Launched, launched
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
-from llmbench.runs import caveats
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 
@@ -187,9 +186,9 @@ class _EndpointServer:
         by_tokenizer = self.counters["answers_counted_by_tokenizer"]
         answers = by_server + by_tokenizer
         if by_tokenizer:
-            yield caveats.counted_by_tokenizer(by_tokenizer, answers)
+            yield Caveat("counted-by-tokenizer", answers=by_tokenizer, total=answers)
         if uneven := self.counters["answers_with_uneven_chunks"]:
-            yield caveats.uneven_chunks(uneven, answers)
+            yield Caveat("uneven-chunks", answers=uneven, total=answers)
 
     @property
     def pid(self) -> int:

@@ -24,7 +24,7 @@ from llmbench.campaign.profile.passes import Job
 from llmbench.campaign.profile.phases import Phase, implied_rows, phases_of
 from llmbench.campaign.profile.recording import DISCARDED, Ranges, Recorded
 from llmbench.campaign.worker import Events, context_of, work
-from llmbench.runs import caveats, profile
+from llmbench.runs import profile
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.profile import TRACES, CaseProfile, PhaseProfile
 from llmbench.scenario import file as scenario_file
@@ -128,17 +128,17 @@ def _keep(trace: dict[str, Any], path: Path, partial: Path) -> None:
 def _caveats(server: LocalServer, graphs: int, phases: Sequence[PhaseProfile]) -> Iterator[Caveat]:
     yield from server.model.caveats
     if not server.warmup.steady:
-        yield caveats.unsteady_warmup(len(server.warmup.rounds))
+        yield Caveat("unsteady-warmup", rounds=len(server.warmup.rounds))
     if graphs:
-        yield caveats.recompiled(graphs)
+        yield Caveat("recompiled", graphs=graphs)
     for phase in phases:
         fewest, most = min(phase.breakdown.kernels), max(phase.breakdown.kernels)
         if fewest != most:
-            yield caveats.uneven_kernels(phase.phase, fewest, most)
+            yield Caveat("uneven-kernels", phase=phase.phase, fewest=fewest, most=most)
         if phase.ratio > ALIKE:
-            yield caveats.profiler_heavy(phase.phase, phase.ratio)
+            yield Caveat("profiler-heavy", phase=phase.phase, ratio=phase.ratio)
         if phase.ratio < 1 / ALIKE:
-            yield caveats.profile_disturbed(phase.phase, phase.ratio)
+            yield Caveat("profile-disturbed", phase=phase.phase, ratio=phase.ratio)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ class UnsureOrder:
     def conclude(self) -> Conclusion:
         """Sum up, and say that the numbers may be wrong."""
         concluded = self._probe.conclude()
-        return Conclusion(concluded.facts, (*concluded.caveats, _unsure_order()))
+        return Conclusion(concluded.facts, (*concluded.caveats, Caveat("gpu-order")))
 
 
 def _doubts(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
@@ -142,11 +142,14 @@ def _doubts(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
         if held or each["throttle_reasons"]:
             yield _throttled(each["index"], held, each["throttle_reasons"])
         if each["other_processes"]:
-            yield _shared(each["index"], each["other_processes"])
+            yield Caveat("gpu-shared", gpu=each["index"], count=each["other_processes"])
         if each["is_instance"] or each["virtualization"] == "vgpu":
-            yield _partial(each["index"], "MIG instance" if each["is_instance"] else "vGPU")
+            share = "MIG instance" if each["is_instance"] else "vGPU"
+            yield Caveat("gpu-partial", gpu=each["index"], share=share)
         if each["lost"]:
-            yield _lost(each["index"], each["uuid"], each["lost"])
+            seconds, reason = each["lost"]["after_seconds"], each["lost"]["why"]
+            gpu, uuid = each["index"], each["uuid"]
+            yield Caveat("gpu-lost", gpu=gpu, uuid=uuid, seconds=seconds, reason=reason)
 
 
 def _throttled(gpu: int, held: dict[str, float], shares: dict[str, float]) -> Caveat:
@@ -157,42 +160,4 @@ def _throttled(gpu: int, held: dict[str, float], shares: dict[str, float]) -> Ca
         for name, share in shares.items()
         if name not in held
     ]
-    return Caveat(
-        "gpu-throttled",
-        f"GPU {gpu} was held below its clocks by a limit: {', '.join([*counted, *sampled])}.",
-        "Cool it or lower its load; compare only with runs that were held back alike.",
-    )
-
-
-def _shared(gpu: int, count: int) -> Caveat:
-    return Caveat(
-        "gpu-shared",
-        f"{count} other process(es) used GPU {gpu} at the beginning or end of this run.",
-        "Stop them and measure again; `nvidia-smi` lists them.",
-    )
-
-
-def _partial(gpu: int, what: str) -> Caveat:
-    return Caveat(
-        "gpu-partial",
-        f"GPU {gpu} is a {what}: the rest of its card shares power, clocks and heat with it, and"
-        " what runs there cannot be seen from here.",
-        "Compare only with runs on the same share of the same card, or take a whole card.",
-    )
-
-
-def _lost(gpu: int, uuid: str, loss: dict[str, Any]) -> Caveat:
-    return Caveat(
-        "gpu-lost",
-        f"GPU {gpu} ({uuid}) was lost after {loss['after_seconds']:.1f} s ({loss['why']});"
-        " its readings end there.",
-        "`dmesg` names the cause (Xid); reset the card or restart the machine, and measure again.",
-    )
-
-
-def _unsure_order() -> Caveat:
-    return Caveat(
-        "gpu-order",
-        "This machine has GPUs of several models, and CUDA may number them differently from NVML.",
-        "Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name GPUs by UUID in CUDA_VISIBLE_DEVICES.",
-    )
+    return Caveat("gpu-throttled", gpu=gpu, limits=[*counted, *sampled])

@@ -17,7 +17,7 @@ from llmbench.models.compress.linears import inner_linears, unify
 from llmbench.models.compress.recipe import DropLayers, Magnitude, Prune
 from llmbench.models.loading import TorchModel, weight_bytes
 from llmbench.quality.examination import read_windows
-from llmbench.runs import caveats
+from llmbench.runs.caveats import Caveat
 from llmbench.scenario.schema import ModelOptions
 
 WINDOW, WINDOWS = 256, 8
@@ -30,7 +30,7 @@ def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel
     with torch.no_grad():
         dropped = _chosen_layers(module, options, prune) if isinstance(prune, DropLayers) else ()
         done = _prune(module, prune, dropped)
-    dense = () if isinstance(prune, DropLayers) or "sparse" in done else (caveats.pruned_dense(),)
+    dense = () if isinstance(prune, DropLayers) or "sparse" in done else (Caveat("pruned-dense"),)
     return replace(
         model,
         weight_bytes=weight_bytes(module),

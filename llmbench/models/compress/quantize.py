@@ -15,7 +15,7 @@ from llmbench.models.compress.linears import exchange, unify
 from llmbench.models.compress.packing import PackedInt4, PackedInt8
 from llmbench.models.compress.recipe import Scheme
 from llmbench.models.loading import TorchModel, device_of, weight_bytes
-from llmbench.runs import caveats
+from llmbench.runs.caveats import Caveat
 from llmbench.scenario.schema import ModelOptions
 
 
@@ -95,7 +95,7 @@ def quantized(model: TorchModel, scheme: Scheme) -> TorchModel:
         weight_bytes=weight_bytes(model.module),
         requested={**model.requested, "quantize": scheme},
         effective={**model.effective, "quantize": f"{scheme}: {told}"},
-        caveats=(*model.caveats, caveats.slow_packed_dtype()) if slow else model.caveats,
+        caveats=(*model.caveats, Caveat("slow-packed-dtype")) if slow else model.caveats,
     )
 
 

@@ -98,7 +98,7 @@ def _content(results: Results) -> dict[str, Any]:
         "asked": scenario_text.asked(results),
         "is_open_loop": scenario_text.is_open_loop(results),
         "commands": scenario_text.commands(results.run_set),
-        "findings": [(finding, findings.place(finding, results)) for finding in found],
+        "findings": [(finding, findings.scope(finding, results)) for finding in found],
         "headline": tables.headline(results),
         "latencies": [
             (key, charts.latency_ecdf(results, key), tables.ladder(results, key)) for key in CHARTED

@@ -1,17 +1,16 @@
-"""Reasons to doubt the results: those stored with the runs and those that the numbers show."""
+"""Reasons to doubt the results: stored with the runs, or following from their numbers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from llmbench.analysis.energy import AGREES_WITHIN
 from llmbench.analysis.metrics import LATENCIES, METRICS, commonest_error
 from llmbench.analysis.stats import MIN_PROCESSES, min_samples_for_percentile
 from llmbench.report.results import CaseResults, Results
-from llmbench.runs import caveats
-from llmbench.runs.caveats import Caveat
+from llmbench.runs.caveats import SEVERITIES, Caveat, message_of_all
 from llmbench.runs.run import Failure
 from llmbench.runs.store import RunSet
 
@@ -19,46 +18,48 @@ JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99
 FEW = 3
 ABOVE_ROOF = 1.05  # a copy through the same accounting is 1 to within this
-FIGURES = re.compile(r"\d[\d.,]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A caveat, the cases that it concerns and the runs among them (none: the case as a whole).
+    """Caveats of one kind and key, their cases and their runs (none: the case as a whole)."""
 
-    ``variants`` are the same caveat with other figures, from other runs of the case.
-    """
-
-    caveat: Caveat
+    caveats: tuple[Caveat, ...]
     cases: tuple[str, ...]
     runs: tuple[str, ...] = ()
-    variants: tuple[Caveat, ...] = ()
+
+    @property
+    def caveat(self) -> Caveat:
+        """The first of them, for the kind and the remedy that they share."""
+        return self.caveats[0]
 
     @property
     def message(self) -> str:
-        """What is the matter, and whether other runs say the same with other figures."""
-        if not self.variants:
+        """Their sentence, with ranges where figures differ between runs."""
+        if len(self.caveats) == 1:
             return self.caveat.message
-        return f"{self.caveat.message} (So in {len(self.runs)} runs, the figures vary.)"
+        return f"{message_of_all(self.caveats).removesuffix('.')} ({len(self.runs)} runs)."
 
 
 def find(results: Results) -> list[Finding]:
-    """List every caveat once, with all that it concerns, the most concerned first."""
+    """Return every finding once: the most severe first, then what concerns most cases."""
     concerned: dict[tuple[Caveat, ...], dict[str, list[str]]] = {}
     for case in results.cases:
-        for alike, runs in _of_case(case).items():
-            concerned.setdefault(alike, {})[case.name] = runs
-    found = [
-        Finding(
-            alike[0], tuple(cases), tuple(run for runs in cases.values() for run in runs), alike[1:]
-        )
-        for alike, cases in concerned.items()
+        for caveats, runs in _of_case(case).items():
+            concerned.setdefault(caveats, {})[case.name] = runs
+    findings = [
+        Finding(caveats, tuple(cases), tuple(chain.from_iterable(cases.values())))
+        for caveats, cases in concerned.items()
     ]
-    return sorted(found, key=lambda finding: -len(finding.cases))
+    return sorted(findings, key=_order)
 
 
-def place(finding: Finding, results: Results) -> str:
-    """Say where a finding holds: in all cases, in these, or in so many."""
+def _order(finding: Finding) -> tuple[int, int]:
+    return SEVERITIES.index(finding.caveat.severity), -len(finding.cases)
+
+
+def scope(finding: Finding, results: Results) -> str:
+    """Return the cases that a finding holds for, in a few words."""
     if len(finding.cases) == len(results.measured) > 1:
         return "all cases"
     if len(finding.cases) > FEW:
@@ -67,7 +68,7 @@ def place(finding: Finding, results: Results) -> str:
 
 
 def failures(run_set: RunSet) -> dict[Failure, list[str]]:
-    """Gather the names of the runs that failed in the same way."""
+    """Return each distinct failure with the names of its runs."""
     names: dict[Failure, list[str]] = {}
     for run in run_set.failed:
         if run.failure:
@@ -76,20 +77,17 @@ def failures(run_set: RunSet) -> dict[Failure, list[str]]:
 
 
 def _of_case(case: CaseResults) -> dict[tuple[Caveat, ...], list[str]]:
-    """Give the caveats of a case, those alike but for their figures together, with their runs."""
-    alike: dict[tuple[str, str], dict[Caveat, list[str]]] = {}
+    """Return the caveats of a case, grouped by key, with the runs that have them."""
+    groups: dict[tuple[str, ...], dict[Caveat, list[str]]] = {}
     for run in case.runs:
         for caveat in run.caveats:
-            shape = caveat.kind, FIGURES.sub("#", caveat.message)
-            alike.setdefault(shape, {}).setdefault(caveat, []).append(run.name)
-    of_runs = {
-        tuple(told): [run for runs in told.values() for run in runs] for told in alike.values()
-    }
+            groups.setdefault(caveat.key, {}).setdefault(caveat, []).append(run.name)
+    of_runs = {tuple(group): [*chain.from_iterable(group.values())] for group in groups.values()}
     return of_runs | {(caveat,): [] for caveat in _of_numbers(case) if (caveat,) not in of_runs}
 
 
 def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
-    """Give the caveats that the numbers of a case show."""
+    """Yield the caveats that follow from the numbers of a case."""
     if case.runs:
         yield from _failures(case)
         yield from _harness(case)
@@ -100,44 +98,52 @@ def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
 
 def _failures(case: CaseResults) -> Iterator[Caveat]:
     if case.failed_requests:
-        found = next(filter(None, map(commonest_error, case.runs)), "unknown")
-        yield caveats.requests_failed(case.failed_requests, case.requests, found)
+        yield Caveat(
+            "requests-failed",
+            failed=case.failed_requests,
+            total=case.requests,
+            commonest=next(filter(None, map(commonest_error, case.runs)), None),
+        )
 
 
 def _harness(case: CaseResults) -> Iterator[Caveat]:
-    # what is unknown of the client is said by the stored caveat of the import
+    # "unknown" has a stored caveat already: imported
     if case.health.verdict in ("degraded", "invalid"):
-        yield caveats.harness(case.health.verdict, case.health.reasons)
+        yield Caveat(f"harness-{case.health.verdict}", reasons=case.health.reasons)
 
 
 def _above_roofs(case: CaseResults) -> Iterator[Caveat]:
     for metric in ("mbu", "mfu"):
         share = max((s[metric].value or 0.0 for s in case.summaries), default=0.0)
         if share > ABOVE_ROOF:
-            yield caveats.above_roof(METRICS[metric].label, share)
+            yield Caveat("above-roof", label=METRICS[metric].label, share=share)
 
 
 def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:
     if len(case.runs) < MIN_PROCESSES:
-        yield caveats.few_repeats(len(case.runs))
+        yield Caveat("few-repeats", count=len(case.runs))
     too_few: dict[int, list[str]] = {}
     for latency in JUDGED:
         n = case.fewest(f"{latency}_p{GATED_PERCENT}")
         if 0 < n < min_samples_for_percentile(GATED_PERCENT):
             too_few.setdefault(n, []).append(LATENCIES[latency])
-    for n, names in too_few.items():
-        label = f"p{GATED_PERCENT} of {', '.join(names)}"
-        yield caveats.unsupported_percentile(label, n, min_samples_for_percentile(GATED_PERCENT))
+    for n, latencies in too_few.items():
+        yield Caveat(
+            "unsupported-percentile",
+            percentile=f"p{GATED_PERCENT}",
+            latencies=latencies,
+            n=n,
+            floor=min_samples_for_percentile(GATED_PERCENT),
+        )
 
 
 def _energy(case: CaseResults) -> Iterator[Caveat]:
-    """Doubt energies of short windows, and counters that nothing or something else speaks for."""
     measured = [part for parts in case.energy_parts for part in parts]
     short = [part for part in measured if part.seconds < part.least_seconds]
     for part in sorted(short, key=lambda part: part.seconds)[:1]:
-        yield caveats.short_energy_window(part.seconds, part.least_seconds)
+        yield Caveat("short-energy-window", seconds=part.seconds, least=part.least_seconds)
     for part in {part.name: part for part in measured if part.method == "nvml-counter"}.values():
         if part.disagreement is None:
-            yield caveats.energy_unverified(part.name)
+            yield Caveat("energy-unverified", part=part.name)
         elif part.disagreement > AGREES_WITHIN:
-            yield caveats.energy_disagrees(part.name, part.disagreement)
+            yield Caveat("energy-disagrees", part=part.name, percent=100 * part.disagreement)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from llmbench.runs.caveats import Caveat, uneven_chunks
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 
 SENDING = "sending and not from the due time, so that no wait before it is in them"
@@ -80,4 +80,4 @@ def uneven(records: Sequence[Record]) -> tuple[Caveat, ...]:
     """Say in how many answers chunks are not one token each, where there are such."""
     answered = [record.token_counts for record in records if record.succeeded]
     count = sum(set(counts) != {1} for counts in answered)
-    return (uneven_chunks(count, len(answered)),) if count else ()
+    return (Caveat("uneven-chunks", answers=count, total=len(answered)),) if count else ()

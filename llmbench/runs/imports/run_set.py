@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbench.errors import InputError
-from llmbench.runs import caveats, imports, store
+from llmbench.runs import imports, store
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.imports.measured import Measured
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Quality, Run
@@ -59,7 +60,7 @@ def _run(path: Path, name: str, measured: Measured) -> Run:
         records=records_table(list(measured.records)),
         account=_account(measured),
         quality=NO_QUALITY,
-        caveats=(caveats.imported(measured.tool, measured.since), *measured.caveats),
+        caveats=(Caveat("imported", tool=measured.tool, since=measured.since), *measured.caveats),
     )
 
 

@@ -46,7 +46,7 @@ def test_time_held_back_by_a_limit_is_a_doubt(watch_gpus: MakeWatch) -> None:
     watch.driver.advance(3.0)
     caveat = doubt(watch)
     assert caveat.kind == "gpu-throttled"
-    assert caveat.message.endswith("by a limit: power for 1.50 s.")
+    assert caveat.message.endswith("throttled: power for 1.50 s.")
 
 
 def test_a_reason_that_nothing_counts_is_told_by_its_share_of_readings(

@@ -9,7 +9,7 @@ from typing import Any
 from llmbench.report.results import Results
 from llmbench.report.sections import findings
 from llmbench.report.sections.findings import Finding
-from llmbench.runs.caveats import not_effective, recompiled
+from llmbench.runs.caveats import SEVERITIES, Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.store import RunSet
 
@@ -29,20 +29,26 @@ def test_a_stored_caveat_of_many_runs_is_one_finding(results: Results) -> None:
     ]
 
 
-def test_caveats_that_differ_in_figures_only_are_one_finding(make: Any, tmp_path: Path) -> None:
+def test_caveats_that_differ_in_numbers_only_are_one_finding(make: Any, tmp_path: Path) -> None:
     plan = [make.planned("swift", repeat) for repeat in (1, 2)]
-    runs = [replace(run, caveats=(recompiled(run.repeat),)) for run in make.sample_runs(plan)]
+    runs = [
+        replace(run, caveats=(Caveat("recompiled", graphs=run.repeat),))
+        for run in make.sample_runs(plan)
+    ]
     found = findings.find(Results(make.store_run_set(tmp_path / "set", plan, runs)))
     doubt = next(f for f in found if f.caveat.kind == "recompiled")
     assert doubt.runs == ("swift-r1", "swift-r2")
-    assert [doubt.caveat, *doubt.variants] == [recompiled(1), recompiled(2)]
-    assert "(So in 2 runs, the figures vary.)" in doubt.message
+    assert [caveat.parameters["graphs"] for caveat in doubt.caveats] == [1, 2]
+    assert doubt.message.endswith("compiled 1 to 2 graph(s) inside the measured window (2 runs).")
 
 
-def test_caveats_that_differ_in_words_stay_apart(make: Any, tmp_path: Path) -> None:
+def test_caveats_that_differ_in_a_key_parameter_stay_separate(make: Any, tmp_path: Path) -> None:
     plan = make.planned("swift", 1)
-    caveats = (not_effective("dtype", "a", "b"), not_effective("kernel", "a", "b"))
-    run = replace(make.sample_runs([plan])[0], caveats=caveats)
+    caveats = [
+        Caveat("not-effective", setting=setting, requested="a", effective="b")
+        for setting in ("dtype", "kernel")
+    ]
+    run = replace(make.sample_runs([plan])[0], caveats=tuple(caveats))
     found = findings.find(Results(make.store_run_set(tmp_path / "set", [plan], [run])))
     assert sum(f.caveat.kind == "not-effective" for f in found) == 2
 
@@ -78,10 +84,16 @@ def test_a_case_without_runs_has_no_findings(results: Results) -> None:
 
 
 def test_a_finding_of_every_case_says_so(results: Results) -> None:
-    caveat = findings.find(results)[0].caveat
-    everywhere = Finding(caveat, ("swift", "steady", "stalling"))
-    assert findings.place(everywhere, results) == "all cases"
-    assert findings.place(Finding(caveat, ("swift", "steady")), results) == "swift, steady"
+    caveats = findings.find(results)[0].caveats
+    everywhere = Finding(caveats, ("swift", "steady", "stalling"))
+    assert findings.scope(everywhere, results) == "all cases"
+    assert findings.scope(Finding(caveats, ("swift", "steady")), results) == "swift, steady"
+
+
+def test_the_most_severe_findings_come_first(results: Results) -> None:
+    ranks = [SEVERITIES.index(finding.caveat.severity) for finding in findings.find(results)]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) > 1
 
 
 def test_runs_that_failed_alike_are_gathered(sample: RunSet) -> None:

@@ -38,7 +38,7 @@ def test_every_run_says_who_measured_it_and_from_when_latencies_count(kept: RunS
     ):
         (caveat,) = (caveat for caveat in run.caveats if caveat.kind == "imported")
         assert f"Measured by {tool} and imported" in caveat.message
-        assert "latencies count from" in caveat.message
+        assert "Latencies count from" in caveat.message
 
 
 def test_no_imported_run_is_called_valid(kept: RunSet) -> None:

@@ -107,7 +107,7 @@ def test_tokens_are_shared_out_where_chunks_are_not_one_each() -> None:
     assert measured.records[2].output_tokens == 9
     (caveat,) = measured.caveats
     assert caveat.kind == "uneven-chunks"
-    assert "In 1 of 7 answers" in caveat.message
+    assert caveat.parameters == {"answers": 1, "total": 7}
 
 
 def test_texts_are_not_kept() -> None:
