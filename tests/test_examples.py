@@ -1,4 +1,4 @@
-"""The third-party backend in examples/, built and used as its users would."""
+"""The third-party backend in examples/: its answers, and its wheel used as its users would."""
 
 from __future__ import annotations
 
@@ -7,26 +7,70 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import pytest
+from llmbench_generate_batch import GenerateBatch
 
 import llmbench
+from llmbench.backends.torch.eager import Eager
+from llmbench.errors import InputError
+from llmbench.runs.record import Record
+from llmbench.scenario.schema import EngineOptions, SamplingOptions
+from llmbench.testing import dispatch, open_context, requests, serve
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "llmbench-generate-batch"
-SCENARIO = """\
-name: example
-description: The example beside our own engine.
-model: builtin:tiny
-workload: {kind: prompts, task: question-answering, output_tokens: {uniform: [4, 12]}}
-load: {kind: closed, concurrency: 3}
-requests: 8
-warmup: 2
-engine: {slots: 3}
-keep_outputs: true
-backends: [eager, generate-batch]
-"""
+CONTEXT = open_context(
+    "builtin:tiny", slots=3, prompt_lengths=(4, 40), longest_sequence=45, keep_outputs=True
+)
+
+
+def served(backend: Any) -> list[Record]:
+    load = [*requests(3, tokens=9), *requests(3, prompt=range(40), tokens=5)]
+    numbered = [replace(request, id=index) for index, request in enumerate(load)]
+    with backend.open(CONTEXT) as server:
+        return serve(server, dispatch(numbered))
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return served(GenerateBatch(GenerateBatch.Options()))
+
+
+def test_the_example_gives_the_same_answers_as_our_engine(records: list[Record]) -> None:
+    eager = served(Eager(Eager.Options()))
+    assert [r.output_ids for r in records] == [r.output_ids for r in eager]
+
+
+def test_the_example_stamps_every_token_after_its_request_was_sent(records: list[Record]) -> None:
+    for record in records:
+        assert record.sent is not None
+        assert record.started is not None
+        moments = [record.due, record.sent, record.started, *record.token_times]
+        assert moments == sorted(moments)
+        assert len(record.token_times) == len(record.output_ids or ()) == record.max_new_tokens
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sampling": SamplingOptions(temperature=0.7)}, "generate-batch is greedy here"),
+        ({"engine": EngineOptions(batching="static")}, "generate-batch only has `continuous`"),
+        ({"longest_sequence": 4000}, "the model's context holds 2048"),
+    ],
+)
+def test_the_example_refuses_what_it_cannot_do(fields: dict[str, Any], message: str) -> None:
+    backend = GenerateBatch(GenerateBatch.Options())
+    with (
+        pytest.raises(InputError, match=message),
+        backend.open(open_context("builtin:tiny", **fields)),
+    ):
+        pass
+
+
+# -- installed -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -40,78 +84,38 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheels / "site"
 
 
-def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Call llmbench where the example is installed."""
-    return subprocess.run(
+def run(installed: Path, *arguments: str) -> str:
+    """Call llmbench where the example is installed and return what it prints."""
+    done = subprocess.run(
         [sys.executable, "-m", "llmbench", *arguments],
         env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-@pytest.fixture(scope="module")
-def records(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """What a run of the example beside `eager` leaves."""
-    folder = tmp_path_factory.mktemp("measured")
-    (folder / "example.yaml").write_text(SCENARIO)
-    out = str(folder / "out")
-    done = run(installed, "run", str(folder / "example.yaml"), "--out", out, "--quiet")
     assert done.returncode == 0, done.stderr
-    found = llmbench.load(out)
-    assert not found.stored.failed
-    return found.records
+    return done.stdout
 
 
+@pytest.mark.slow
 def test_the_example_is_listed_once_it_is_installed(installed: Path) -> None:
-    listed = json.loads(run(installed, "list", "backends", "--json").stdout)["backends"]
+    listed = json.loads(run(installed, "list", "backends", "--json"))["backends"]
     assert listed["generate-batch"].startswith("PyTorch with the continuous batching")
 
 
+@pytest.mark.slow
 def test_the_schema_knows_the_options_of_the_example(installed: Path) -> None:
-    definitions = json.loads(run(installed, "schema").stdout)["$defs"]
+    definitions = json.loads(run(installed, "schema"))["$defs"]
     assert "step_tokens" in definitions["generate-batch-backend"]["properties"]
 
 
-def test_the_scenario_of_the_example_is_valid(installed: Path) -> None:
-    planned = run(installed, "run", str(EXAMPLE / "scenario.yaml"), "--dry-run")
-    assert planned.returncode == 0, planned.stderr
-    assert max(planned.stdout.split()) == "generate-batch-r3"
-
-
 @pytest.mark.slow
-def test_the_example_gives_the_very_answers_of_our_engine(records: pd.DataFrame) -> None:
-    answers = {
-        case: {row["request_id"]: list(row["output_ids"]) for _, row in rows.iterrows()}
-        for case, rows in records.groupby("case")
-    }
-    assert len(answers["eager"]) == 10
-    assert answers["generate-batch"] == answers["eager"]
-
-
-@pytest.mark.slow
-def test_the_example_stamps_every_token_after_its_request_was_sent(records: pd.DataFrame) -> None:
-    for _, row in records[records.case == "generate-batch"].iterrows():
-        moments = [row["due"], row["sent"], row["started"], *row["token_times"]]
-        assert moments == sorted(moments)
-        assert len(row["token_times"]) == len(row["output_ids"]) == row["max_new_tokens"]
-
-
-@pytest.mark.parametrize(
-    ("override", "told"),
-    [
-        ("sampling.temperature=0.7", "generate-batch is greedy here"),
-        ("engine.batching=static", "generate-batch only has `continuous`"),
-        ("workload={kind: synthetic, prompt_tokens: 4000}", "the model's context holds 2048"),
-    ],
-)
-def test_the_example_refuses_what_it_cannot_do(
-    installed: Path, tmp_path: Path, override: str, told: str
-) -> None:
-    path = tmp_path / "example.yaml"
-    path.write_text(SCENARIO.replace("eager, ", ""))
-    out = str(tmp_path / "out")
-    done = run(installed, "run", str(path), "--set", override, "--out", out, "--quiet")
-    assert done.returncode == 2
-    assert told in done.stderr
+def test_the_scenario_of_the_example_runs(installed: Path, tmp_path: Path) -> None:
+    scenario, out = str(EXAMPLE / "scenario.yaml"), tmp_path / "out"
+    planned = run(installed, "run", scenario, "--dry-run")
+    assert max(planned.split()) == "generate-batch-r3"
+    short = ("--set", "requests=8", "--set", "repeats=1", "--quiet")
+    run(installed, "run", scenario, *short, "--out", str(out))
+    measured = llmbench.load(out)
+    assert not measured.stored.failed
+    assert set(measured.records.case) == {"eager", "generate-batch"}
