@@ -30,14 +30,14 @@ STDERR_LINES = 40
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The llmbench that a worker is of: an interpreter, and a checkout that goes before it.
+    """The llmbench of a worker: an interpreter, and folders that precede its own packages.
 
-    What lies in the working directory is not taken for either; THIS looks where we did.
+    The working directory is not searched for modules, except by THIS installation.
     ``slowdown`` is the share of its time by which every step of a local backend takes longer.
     """
 
     python: str = sys.executable
-    checkout: Path | None = None
+    paths: tuple[Path, ...] = ()
     flags: tuple[str, ...] = ("-P",)
     slowdown: float | None = None
 
@@ -45,8 +45,8 @@ class Installation:
     def environment(self) -> dict[str, str]:
         """The environment of its workers."""
         changed = {}
-        if self.checkout is not None:
-            before = [str(self.checkout), os.environ.get("PYTHONPATH", "")]
+        if self.paths:
+            before = [*map(str, self.paths), os.environ.get("PYTHONPATH", "")]
             changed["PYTHONPATH"] = os.pathsep.join(filter(None, before))
         if self.slowdown is not None:
             changed[SLOWDOWN] = str(self.slowdown)

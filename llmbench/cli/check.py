@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,39 +104,24 @@ def _floors(path: Path) -> dict[str, dict[str, float]]:
 
 def _baseline(reference: str, source: Source, out: Path) -> Side:
     from llmbench.analysis import baseline_file
+    from llmbench.campaign.checkout import check_out, installation_of, is_checkout
     from llmbench.campaign.gate import Stored, live
     from llmbench.campaign.process import Installation
     from llmbench.errors import InputError
 
     path = Path(reference)
     if reference.startswith("git:"):
-        checkout = _checked_out(reference.removeprefix("git:"), out / "checkout")
-        return live(source, out / "baseline", Installation(checkout=checkout))
+        path = check_out(reference.removeprefix("git:"), out / "checkout")
     if (path / "runset.json").is_file() or path.suffix == ".json":
         return Stored(baseline_file.read_set(path))
-    if (path / "llmbench" / "__init__.py").is_file():
-        return live(source, out / "baseline", Installation(checkout=path.resolve()))
+    if is_checkout(path):
+        return live(source, out / "baseline", installation_of(path, out / "entry-points"))
     if path.is_file() and os.access(path, os.X_OK):
         return live(source, out / "baseline", Installation(python=str(path.absolute())))
     raise InputError(
         f"--baseline {reference}: expected a results folder, a checkout of llmbench, "
         "git:REF, a Python interpreter or a file of `llmbench baseline`"
     )
-
-
-def _checked_out(reference: str, where: Path) -> Path:
-    """Check a commit out beside the results, unless it is there already."""
-    from llmbench.errors import InputError
-
-    if not where.exists():
-        where.parent.mkdir(parents=True, exist_ok=True)
-        command = ["git", "worktree", "add", "--detach", "--quiet", str(where), reference]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        if told.returncode:
-            raise InputError(f"--baseline git:{reference}: {told.stderr.strip()}")
-    if not (where / "llmbench" / "__init__.py").is_file():
-        raise InputError(f"--baseline git:{reference}: holds no llmbench package")
-    return where.resolve()
 
 
 # -- what came of it -------------------------------------------------------------------------------
