@@ -30,8 +30,6 @@ from llmbench.runs.record import Record
 
 __all__ = ["Endpoint"]
 
-LEAD_SECONDS = 1.0
-
 
 class Endpoint:
     """A server that speaks OpenAI's API, such as vLLM, SGLang, llama.cpp or a hosted one.
@@ -42,6 +40,9 @@ class Endpoint:
 
     Options = EndpointOptions
     sends_text = True
+    lead_seconds = (
+        1.0  # from the clock's start to 0, in which clients get ready for the first arrivals
+    )
 
     def __init__(self, options: EndpointOptions) -> None:
         self.options = options
@@ -56,7 +57,7 @@ class Endpoint:
             raise InputError("an endpoint's steps cannot be slowed; unset LLMBENCH_SLOWDOWN")
         with (
             self._running(context) as (options, started),
-            _opened(options, context, started) as server,
+            _opened(options, context, started, self.lead_seconds) as server,
         ):
             yield server
 
@@ -73,7 +74,7 @@ class Endpoint:
 
 @contextmanager
 def _opened(
-    options: EndpointOptions, context: OpenContext, started: Launched | None
+    options: EndpointOptions, context: OpenContext, started: Launched | None, lead_seconds: float
 ) -> Iterator[_EndpointServer]:
     context.on_stage("looking for the server")
     address = resolve(options.base)
@@ -83,7 +84,9 @@ def _opened(
     name = served_model(options.base, options.credentials(), target.tls, wanted, launched_with)
     payload = _payload(options, context, name)
     with _clients(options, address, payload) as clients:
-        yield _EndpointServer(options, context, name, target, payload, started, clients)
+        yield _EndpointServer(
+            options, context, name, target, payload, started, clients, lead_seconds
+        )
 
 
 def _clients(
@@ -130,12 +133,13 @@ class _EndpointServer:
     payload: Payload
     started: Launched | None
     clients: Clients | None
+    lead_seconds: float
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
 
     def new_clock(self) -> MonotonicClock:
-        """Start the clock in a moment, so that making ready does not delay the first arrivals."""
-        return MonotonicClock(time.monotonic() + LEAD_SECONDS)
+        """Return a clock that reads 0 after the lead, so that setup delays no arrival."""
+        return MonotonicClock(time.monotonic() + self.lead_seconds)
 
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve a load from within this process: what is seen then is the client's own doing."""

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from llmbench.backends import BackendReport
-from llmbench.backends.endpoint import Endpoint
+from llmbench.backends.endpoint import Endpoint, client
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
@@ -35,6 +35,7 @@ class Server(ThreadingHTTPServer):
     """Answers well, notes what it was asked, and can be told to answer otherwise first."""
 
     daemon_threads = True
+    request_queue_size = 512  # a full queue drops connections, and TCP tries again after seconds
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -218,7 +219,7 @@ def test_every_request_can_have_a_connection_of_its_own(serve: Serve, server: Se
 
 
 def test_a_connection_idle_for_too_long_is_not_used_again(serve: Serve, server: Server) -> None:
-    serve(Scheduled(np.array([0.0, 0.8])), 2, max_idle=0.1)
+    serve(Scheduled(np.array([0.0, 0.4])), 2, max_idle=0.05)
     assert len(server.peers) == 2
 
 
@@ -425,9 +426,10 @@ def test_what_was_dropped_is_known_whoever_sent_the_load(
 
 
 def test_a_client_that_cannot_keep_up_ends_the_load_where_that_is_asked(
-    serve: Serve, endings: list[LoadSummary]
+    serve: Serve, endings: list[LoadSummary], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrivals = Scheduled(np.arange(2000) / 200)
+    monkeypatch.setattr(client, "BEATS", 10)
+    arrivals = Scheduled(np.arange(2000) / 20)
     stop = Stop(requests=2000, client_lag=1e-7)
     records, _ = serve(count=2000, arrivals=arrivals, stop=stop)
     assert endings[0].stopped_by == ["client-lag"]

@@ -21,7 +21,10 @@ from llmbench.runs.request import Request
 from llmbench.scenario.schema import ModelOptions
 
 PROMPT = "Count upwards from one, in words."
-TIMEOUTS: dict[str, Any] = {"first_token_timeout": 1.0, "total_timeout": 5.0}
+LEAD_SECONDS = 0.02
+LONG_TIMEOUTS: dict[str, Any] = {"first_token_timeout": 10.0, "total_timeout": 20.0}
+SHORT_TIMEOUTS: dict[str, Any] = {"first_token_timeout": 0.5, "total_timeout": 1.0}
+TIMEOUT_KINDS = ("timeout-first-token", "timeout-total")
 UNKNOWN_MODEL = "a-model-that-nobody-has"
 
 
@@ -45,7 +48,9 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
     context = OpenContext(
         ModelOptions(source="served:"), LoadShape((1,), 1), stop_at_eos=stop_at_eos
     )
-    with Endpoint(Endpoint.Options(**options)).open(context) as server:
+    backend = Endpoint(Endpoint.Options(**options))
+    backend.lead_seconds = LEAD_SECONDS
+    with backend.open(context) as server:
         request = Request(0, (), TOKENS, text=PROMPT)
         dispatch = Dispatch([request], Scheduled(np.zeros(1)), Stop(requests=1))
         (record,) = server.serve(dispatch, server.new_clock(), lambda _: None)
@@ -58,7 +63,13 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
 def check_client(url: str) -> Iterator[Finding]:
     """Send one request to each behavior of the adversarial server at ``url``."""
     for behavior in BEHAVIORS.values():
-        yield _held(behavior, exchange(url=url, model=behavior.name, **TIMEOUTS))
+        yield _held(behavior, provoke(url, behavior))
+
+
+def provoke(url: str, behavior: Behavior) -> Record:
+    """Return the record of a request that the adversarial server answers with ``behavior``."""
+    timeouts = SHORT_TIMEOUTS if behavior.outcome.error in TIMEOUT_KINDS else LONG_TIMEOUTS
+    return exchange(url=url, model=behavior.name, **timeouts)
 
 
 def _held(behavior: Behavior, record: Record) -> Finding:

@@ -37,7 +37,7 @@ def mixed(seed: int) -> AdversarialServer:
 def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
     with in_background(mixed(seed=3)) as server:
         context = open_context("served:any")
-        options = Endpoint.Options(url=server.url, body={"model": "mix"}, first_token_timeout=1.0)
+        options = Endpoint.Options(url=server.url, body={"model": "mix"}, first_token_timeout=0.5)
         pool = [Request(number, (1,), 8, text="x") for number in range(REQUESTS)]
         stop = Stop(requests=REQUESTS)
         users = Closed(Closed.Options(concurrency=12)).arrivals(stop, stream(0, "arrivals"))

@@ -9,7 +9,7 @@ import pytest
 
 from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
 from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
-from llmbench.backends.endpoint.conformance.suite import TIMEOUTS, Finding, check_server, exchange
+from llmbench.backends.endpoint.conformance.suite import Finding, check_server, provoke
 from llmbench.cli import main
 
 Capture = pytest.CaptureFixture[str]
@@ -24,7 +24,7 @@ def url() -> Iterator[str]:
 @pytest.mark.parametrize("name", BEHAVIORS)
 def test_our_client_makes_the_right_thing_of(name: str, url: str) -> None:
     right = BEHAVIORS[name].outcome
-    record = exchange(url=url, model=name, **TIMEOUTS)
+    record = provoke(url, BEHAVIORS[name])
     assert (record.error_kind, len(record.token_times)) == (right.error, right.chunks)
     if right.tokens is not None:
         assert record.output_tokens == right.tokens
