@@ -219,7 +219,7 @@ def test_every_request_can_have_a_connection_of_its_own(serve: Serve, server: Se
 
 
 def test_a_connection_idle_for_too_long_is_not_used_again(serve: Serve, server: Server) -> None:
-    serve(Scheduled(np.array([0.0, 0.4])), 2, max_idle=0.05)
+    serve(users(1), 2, max_idle=1e-9)
     assert len(server.peers) == 2
 
 
