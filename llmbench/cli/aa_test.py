@@ -12,7 +12,7 @@ from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
     from llmbench.campaign.aa_test import Findings
-    from llmbench.report.cells import Cell, Table
+    from llmbench.report.table import Cell, Table
     from llmbench.scenario.schema import Case
 
 EXAMPLES = """\
@@ -113,7 +113,7 @@ def _print(found: Findings) -> None:
 
 def _table(found: Findings) -> Table:
     from llmbench.analysis.metrics import METRICS
-    from llmbench.report.cells import Cell, Column, Table
+    from llmbench.report.table import Cell, Column, Table
 
     columns = (
         Column("case", numeric=False),
@@ -141,7 +141,7 @@ def _table(found: Findings) -> Table:
 
 
 def _detectable(least: dict[int, float | None]) -> Cell:
-    from llmbench.report.cells import Cell
+    from llmbench.report.table import Cell
 
     shown = [_percent(effect) if effect else "> 50 %" for effect in least.values()]
     return Cell(shown[0], detail=f"then {shown[1]}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from llmbench.analysis.compare.comparison import Comparison
-    from llmbench.report.cells import Table
+    from llmbench.report.table import Table
 
 EXAMPLES = """\
 examples:
@@ -89,7 +89,7 @@ def _beside(found: list[Comparison]) -> tuple[Table, Table]:
 
 
 def _print_markdown_beside(found: list[Comparison]) -> None:
-    from llmbench.report.plain import as_markdown
+    from llmbench.report.text import as_markdown
 
     for table in _beside(found):
         print(f"\n## {table.title}\n\n{as_markdown(table)}", end="")
@@ -132,7 +132,7 @@ def _tolerance(text: str) -> tuple[str, float]:
 def print_markdown(found: list[Comparison], file: TextIO | None = None) -> None:
     """Print comparisons as Markdown."""
     from llmbench.report.comparison import tables as compared
-    from llmbench.report.plain import as_markdown
+    from llmbench.report.text import as_markdown
 
     for comparison in found:
         names = comparison.candidate.folder.name, comparison.baseline.folder.name

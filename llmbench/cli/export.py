@@ -73,16 +73,17 @@ def _export(run_set: RunSet, arguments: argparse.Namespace) -> None:
 
 
 def _text(run_set: RunSet, arguments: argparse.Namespace) -> str:
-    from llmbench.report import plain, pytest_benchmark, tables
+    from llmbench.report import pytest_benchmark, text
     from llmbench.report.results import Results
+    from llmbench.report.sections import overview
 
     if arguments.format == "pytest-benchmark":
         return pytest_benchmark.as_pytest_benchmark(run_set.stored)
     if (arguments.format, arguments.what) == ("markdown", "summary"):
-        return plain.as_markdown(tables.headline(Results(run_set.stored)))
+        return text.as_markdown(overview.headline(Results(run_set.stored)))
     writers = {
-        "csv": plain.as_csv,
-        "json": plain.as_json,
-        "markdown": plain.frame_as_markdown,
+        "csv": text.as_csv,
+        "json": text.as_json,
+        "markdown": text.frame_as_markdown,
     }
     return writers[arguments.format](getattr(run_set, arguments.what))

@@ -68,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Profile, report, and say by the exit code how it went."""
     from llmbench.campaign.profile import passes
-    from llmbench.report.pages.profile import write_profile
+    from llmbench.report import html, pages
     from llmbench.runs import profile
     from llmbench.scenario import file as scenario_file
 
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         raise
-    write_profile(done, folder / "report.html")
+    html.write_text(folder / "report.html", pages.profile(done))
     _show(done, arguments)
     return _exit_code(done)
 
@@ -151,6 +151,7 @@ def told(done: Profile) -> dict[str, Any]:
     """Give every figure of a profile, and those that follow from them, as plain data."""
     cases = asdict(done)["cases"]
     for case, case_told in zip(done.cases, cases, strict=True):
+        case_told["caveats"] = [caveat.in_full() for caveat in case.caveats]
         for phase, phase_told in zip(case.phases, case_told["phases"], strict=True):
             phase_told.update({name: getattr(phase, name) for name in FOLLOWING})
     return {"name": done.name, "planned": done.planned, "cases": cases}

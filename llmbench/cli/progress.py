@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.campaign.observer import Silence
-from llmbench.report.cells import show
+from llmbench.report.table import show
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun
 from llmbench.units import format_duration

@@ -62,15 +62,14 @@ def _written(folder: Path, path: Path, arguments: argparse.Namespace) -> Stored:
     """Write the report of what a folder holds, a run set or a profile."""
     from llmbench import report
     from llmbench.errors import InputError
-    from llmbench.report.pages import attachments
-    from llmbench.report.pages.profile import write_profile
+    from llmbench.report import attachments, html, pages
     from llmbench.runs import profile, store
 
     if profile.is_profile(folder):
         if arguments.history or arguments.profile:
             raise InputError(f"{folder}: is a profile; --history and --profile go with run sets")
         profiled = profile.read(folder)
-        write_profile(profiled, path)
+        html.write_text(path, pages.profile(profiled))
         return profiled
     run_set = store.read(folder)
     shown = attachments.read(run_set.name, arguments.history, arguments.profile)

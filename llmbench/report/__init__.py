@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmbench.report.pages.attachments import NOTHING, Beside
+from llmbench.report.attachments import NOTHING, Beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,6 @@ def write(run_set: RunSet, path: Path, beside: Beside = NOTHING) -> None:
 
     Raises InputError when the file cannot be written.
     """
-    from llmbench.report.pages.page import write_page  # noqa: PLC0415 (plotly and jinja2 would slow `--help`)
+    from llmbench.report import html, pages  # noqa: PLC0415 (plotly and jinja2 would slow `--help`)
 
-    write_page(run_set, path, beside)
+    html.write_text(path, pages.report(run_set, beside=beside))

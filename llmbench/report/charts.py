@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from llmbench.analysis.metrics import LATENCIES, METRICS, STAGES
 from llmbench.analysis.stats import Estimate, ecdf
-from llmbench.report import palette, tables
-from llmbench.report.by_case import CellOf, by_case
-from llmbench.report.cells import Cell, Column, Table, missing, quantity, show
+from llmbench.report import palette
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.sections import overview
+from llmbench.report.table import Cell, CellOf, Column, Table, by_case, missing, quantity, show
 
 ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
@@ -310,7 +310,7 @@ def cold_start(results: Results) -> Chart:
         "Import, load, compile or export, first token, and the warm-up until step times are "
         "steady, averaged over processes."
     )
-    data = tables.cold_start(results)
+    data = overview.cold_start(results)
     empty = "" if len(data.columns) > 1 else data.note
     title = "Seconds before answers come steadily"
     return Chart("cold-start", title, figure, says, empty=empty, data=(data,))

@@ -23,7 +23,7 @@ from llmbench.report.charts import Chart
 from llmbench.report.frames import RunSet
 from llmbench.report.results import Results
 from llmbench.report.sections import timeline as timelines
-from llmbench.report.sections.load_curve import load_curves
+from llmbench.report.sections.load import load_curves
 from llmbench.report.sections.tradeoffs import pareto
 
 

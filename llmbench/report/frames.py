@@ -35,7 +35,7 @@ class RunSet:
 
     def _repr_html_(self) -> str:
         """Show the table of results in a notebook."""
-        from llmbench.report.pages.notebook import headline_html  # noqa: PLC0415 (the report reads frames)
+        from llmbench.report.pages import headline_html  # noqa: PLC0415 (the report reads frames)
 
         return headline_html(self.stored)
 

@@ -99,6 +99,11 @@ class CaseResults:
         return sum(int(summary["failed_requests"].value or 0) for summary in self.summaries)
 
 
+def request_key(case: str, repeat: int, request_id: int) -> str:
+    """Name a request among all of a run set, as the raw data do."""
+    return f"{case}/{repeat}/{request_id}"
+
+
 def _energy_parts(run: Run, observed: RecordArrays) -> list[Part]:
     try:
         return energy.parts(run, observed.window)

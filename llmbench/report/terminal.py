@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from llmbench.report import tables
-from llmbench.report.cells import UNSUPPORTED, Cell, Column, Table
 from llmbench.report.conclusions import answer, completeness
 from llmbench.report.results import Results
-from llmbench.report.sections import findings
+from llmbench.report.sections import findings, overview
+from llmbench.report.table import UNSUPPORTED, Cell, Column, Table
 from llmbench.runs.store import RunSet
 
 MAX_CAVEATS = 6
@@ -33,7 +32,7 @@ def print_summary(run_set: RunSet, console: Console) -> None:
         console.print(Text(sentence))
     if results.cases:
         console.print()
-        console.print(fitting(tables.brief(results), console, SPARED))
+        console.print(fitting(overview.brief(results), console, SPARED))
     console.print(_remarks(results))
 
 

@@ -267,6 +267,10 @@ class Caveat:
         """Return what is stored; ``Caveat(**stored)`` is the caveat again."""
         return {"kind": self.kind, **self.parameters}
 
+    def in_full(self) -> dict[str, Any]:
+        """Return what is stored with the text, for other programs."""
+        return {**self.as_dict(), "message": self.message, "remedy": self.remedy}
+
     @property
     def severity(self) -> Severity:
         """How much of the run to doubt: all of it, some figures, or their precision."""

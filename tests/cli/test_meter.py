@@ -11,7 +11,7 @@ import pytest
 from llmbench.cli import main
 from llmbench.report.frames import RunSet as Frames
 from llmbench.report.results import Results
-from llmbench.report.tables import machine
+from llmbench.report.sections.environment import machine
 from llmbench.runs import store
 from llmbench.runs.run import CLOCK_ORIGIN
 

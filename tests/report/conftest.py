@@ -22,7 +22,7 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
 from llmbench.loads.stopping import Stop
 from llmbench.models.tokenizing import ByteTokenizer
-from llmbench.report.pages.attachments import Beside
+from llmbench.report.attachments import Beside
 from llmbench.report.results import Results
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat

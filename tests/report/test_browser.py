@@ -18,8 +18,8 @@ from selenium.webdriver.support.ui import Select
 from llmbench import report
 from llmbench.analysis.compare.comparison import compare
 from llmbench.analysis.metrics import METRICS, across
-from llmbench.report.cells import show as shown
 from llmbench.report.comparison.page import write_comparison
+from llmbench.report.table import show as shown
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Failure
 from llmbench.runs.store import RunSet

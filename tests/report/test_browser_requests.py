@@ -16,7 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from llmbench import report
-from llmbench.report.pages import embed
+from llmbench.report import raw_data
 from llmbench.runs.store import RunSet
 
 pytestmark = needs_browser
@@ -155,7 +155,7 @@ def test_a_failed_request_tells_its_error_as_plain_text(
 def test_where_the_raw_data_are_beside_the_slow_ones_can_be_opened_and_no_others(
     browser: Chrome, sample: RunSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "LIMIT_BYTES", 1000)
+    monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)
     report.write(sample, tmp_path / "page.html")
     show(browser, tmp_path / "page.html")
     stored = record(sample, open_slowest(browser))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from llmbench.report import charts
-from llmbench.report.cells import Table
 from llmbench.report.results import Results
-from llmbench.report.sections.load_curve import load_curves
+from llmbench.report.sections.load import load_curves
 from llmbench.report.sections.timeline import TABLED, timeline
+from llmbench.report.table import Table
 
 
 def column(table: Table, label: str) -> list[float | None]:

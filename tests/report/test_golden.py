@@ -13,7 +13,7 @@ import pytest
 from llmbench.report import charts
 from llmbench.report.charts import Chart
 from llmbench.report.results import Results
-from llmbench.report.sections.load_curve import load_curves
+from llmbench.report.sections.load import load_curves
 from llmbench.report.sections.timeline import timeline
 
 GOLDEN = Path(__file__).with_name("golden_figures.json")

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llmbench.report import charts, tables
-from llmbench.report.cells import Table
-from llmbench.report.pages.page import render
+from llmbench.report import charts, pages
 from llmbench.report.results import Results
+from llmbench.report.sections import overview
+from llmbench.report.table import Table
 from llmbench.runs.store import RunSet
 
 Latency = Callable[[pd.DataFrame], "pd.Series[float]"]
@@ -74,7 +74,7 @@ def test_a_percentile_is_the_mean_of_the_exact_percentiles_of_the_processes(
             for repeat in (1, 2, 3)
         ]
     )
-    ladder = tables.ladder(results, latency)
+    ladder = overview.ladder(results, latency)
     assert value(ladder, case, f"p{percent}") == pytest.approx(expected, rel=1e-12)
 
 
@@ -83,7 +83,7 @@ def test_throughput_is_what_the_steady_windows_of_the_processes_hold(
     sample: RunSet, results: Results, case: str
 ) -> None:
     expected = [tokens_per_second(sample, case, repeat) for repeat in (1, 2, 3)]
-    shown = value(tables.headline(results), case, "output tokens/s")
+    shown = value(overview.headline(results), case, "output tokens/s")
     assert shown == pytest.approx(np.mean(expected), rel=1e-12)
     chart = charts.throughput(results, "output_tokens_per_second")
     bar, dots = (t for t in chart.figure.data if t.name == case)
@@ -140,9 +140,9 @@ class Cells(HTMLParser):
 
 
 def test_the_page_carries_the_exact_numbers_of_its_tables(sample: RunSet, results: Results) -> None:
-    section = re.search(r'id="results".*?</section>', render(sample), re.DOTALL)
+    section = re.search(r'id="results".*?</section>', pages.report(sample), re.DOTALL)
     assert section is not None
     cells = Cells()
     cells.feed(section[0])
-    table = tables.headline(results)
+    table = overview.headline(results)
     assert cells.numbers == [c.value for row in table.rows for c in row if c.value is not None]

@@ -8,8 +8,8 @@ from typing import Any
 from llmbench.analysis.compare.differences import hardware_of
 from llmbench.analysis.roofline.efficiency import roof_of
 from llmbench.analysis.roofline.operations import Roof
-from llmbench.report.cells import MISSING, Cell, Column, Table, missing
 from llmbench.report.comparison.side_by_side import Side
+from llmbench.report.table import MISSING, Cell, Column, Table, missing
 from llmbench.runs.run import Run
 from llmbench.units import format_bytes, format_number, format_scaled
 

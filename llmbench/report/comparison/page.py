@@ -15,7 +15,7 @@ from llmbench.report import palette
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.comparison import side_by_side, tables
 from llmbench.report.comparison.machines import machines
-from llmbench.report.pages.page import render_template, write_text
+from llmbench.report.html import render_template, write_text
 
 ROW_HEIGHT, EDGE_HEIGHT = 26, 70
 COLOURS = {"regression": palette.FAILED, "improvement": palette.DECODE}

@@ -16,10 +16,18 @@ from llmbench.analysis.compare.verdicts import change_of
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.stats import Estimate, estimate
 from llmbench.errors import Unavailable
-from llmbench.report.by_case import DAGGER
-from llmbench.report.cells import UNSUPPORTED, Cell, Column, Table, floor_note, missing, of_estimate
 from llmbench.report.charts import BARS, Bar, Chart, bars
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.table import (
+    DAGGER,
+    UNSUPPORTED,
+    Cell,
+    Column,
+    Table,
+    floor_note,
+    missing,
+    of_estimate,
+)
 from llmbench.runs.store import RunSet
 from llmbench.units import format_number
 

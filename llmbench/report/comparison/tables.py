@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from llmbench.analysis.compare.comparison import CaseComparison, Comparison
 from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS
-from llmbench.report.cells import MISSING, Cell, Column, Table
+from llmbench.report.table import MISSING, Cell, Column, Table
 
 MARKS = {
     "regression": "▲ regression",

@@ -7,9 +7,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from llmbench.report.cells import Cell, Column, Table, missing, quantity, show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.table import Cell, Column, Table, missing, quantity, show
 
 ROW_HEIGHT = 300
 WHO = ("reference", "candidate")

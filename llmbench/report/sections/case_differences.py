@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from llmbench.analysis.compare.differences import Facts, Kind, facts, told
-from llmbench.report.cells import Cell, Column, Table
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.table import Cell, Column, Table
 
 NAMED = 3
 ALIKE = (

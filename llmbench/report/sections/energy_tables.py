@@ -9,9 +9,21 @@ from statistics import median
 
 from llmbench.analysis.energy import GAINS, Part
 from llmbench.analysis.stats import Estimate, difference
-from llmbench.report.by_case import CASE, INTERVALS, CellOf, by_case, metric_column
-from llmbench.report.cells import Cell, Column, Table, count, estimated, missing, show
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.table import (
+    CASE,
+    INTERVALS,
+    Cell,
+    CellOf,
+    Column,
+    Table,
+    by_case,
+    count,
+    estimated,
+    metric_column,
+    missing,
+    show,
+)
 
 OUTPUT_TOKENS = "workload.output_tokens"
 ALLOCATED = (

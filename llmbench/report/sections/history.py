@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 from llmbench.analysis.history import FEWEST_NIGHTS, ChangePoint, Series
 from llmbench.analysis.metrics import METRICS
 from llmbench.report import palette
-from llmbench.report.cells import MISSING, Cell, Column, Table, quantity, show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import Results
+from llmbench.report.table import MISSING, Cell, Column, Table, quantity, show
 
 SAYS = (
     "Each point is a night: the median of its processes. A diamond is a night from which on the "

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 
 from llmbench.analysis.trace.categories import CATEGORIES
 from llmbench.report import palette
-from llmbench.report.cells import Cell, Column, Table, count, show
 from llmbench.report.charts import BAR_HEIGHT, MARGIN_HEIGHT, Chart, layout, safe
+from llmbench.report.table import Cell, Column, Table, count, show
 from llmbench.runs.profile import CaseProfile, PhaseProfile, Profile
 from llmbench.units import format_number
 

@@ -13,10 +13,9 @@ from llmbench.analysis.roofline.datasheets import datasheet
 from llmbench.analysis.roofline.efficiency import roof_of
 from llmbench.analysis.roofline.operations import Roof
 from llmbench.report import palette
-from llmbench.report.by_case import INTERVALS, by_case, metric_column
-from llmbench.report.cells import Table, show
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.table import INTERVALS, Table, by_case, metric_column, show
 from llmbench.units import format_scaled
 
 PHASES = {"decode": ("circle", "mbu"), "prefill": ("diamond", "mfu")}

@@ -1,4 +1,4 @@
-"""The slowest requests of each case, to be looked at one by one."""
+"""The slowest requests of each case, and the waterfall that shows where the time of one went."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from llmbench.analysis.metrics import LATENCIES, RecordArrays
-from llmbench.report.cells import Cell, Column, Table, count, missing, quantity
-from llmbench.report.results import CaseResults, Results
+from llmbench.report import palette
+from llmbench.report.charts import Chart, layout
+from llmbench.report.results import CaseResults, Results, request_key
+from llmbench.report.sections.timeline import SEGMENTS
+from llmbench.report.table import Cell, Column, Table, count, missing, quantity
 from llmbench.runs.run import Run
 
 LISTED = 5
@@ -23,11 +27,6 @@ UNKNOWN = {
 }
 
 Found = tuple[CaseResults, Run, RecordArrays, int]
-
-
-def request_key(case: str, repeat: int, request_id: int) -> str:
-    """Name a request among all of a run set, as the raw data do."""
-    return f"{case}/{repeat}/{request_id}"
 
 
 def slowest(results: Results, latency: str) -> Table:
@@ -81,3 +80,41 @@ def _row(case: CaseResults, run: Run, observed: RecordArrays, place: int) -> tup
 
 def _of(observed: RecordArrays, place: int, column: str) -> Any:
     return observed.good[column][place].as_py()
+
+
+# -- the waterfall ---------------------------------------------------------------------------------
+
+SPANS = {
+    "unsent": ("until it is sent", palette.MUTED),
+    **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},
+}
+SAYS = (
+    "From the due time at the top: each bar is a span of the request's time, from the stages before"
+    " its first chunk to the gaps between chunks. A long bar is where it waited."
+)
+
+
+def waterfall() -> Chart:
+    """Give a bar trace for each kind of span (``meta.span``), with nothing in it yet."""
+    figure = go.Figure(
+        [
+            go.Bar(
+                orientation="h",
+                name=label,
+                meta={"span": key},
+                marker={"color": color},
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+            for key, (label, color) in SPANS.items()
+        ],
+        layout(
+            barmode="overlay",
+            bargap=0.1,
+            height=360,
+            showlegend=True,
+            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
+            xaxis={"title": {"text": "seconds since the load began"}, "showgrid": True},
+            yaxis={"showgrid": False, "tickmode": "array"},
+        ),
+    )
+    return Chart("waterfall", "Waterfall", figure, SAYS)

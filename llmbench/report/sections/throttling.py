@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from llmbench.collectors.gpu.readings import REASONS
-from llmbench.report.cells import Cell, Column, Table, quantity
+from llmbench.report.table import Cell, Column, Table, quantity
 from llmbench.runs.record import Series
 
 MASK = "_throttle_reasons"

@@ -11,12 +11,11 @@ from plotly.subplots import make_subplots
 
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.report import palette
-from llmbench.report.cells import Cell, Column, Table, count, missing, quantity
 from llmbench.report.charts import Chart, layout, safe, thin
-from llmbench.report.results import CaseResults
+from llmbench.report.results import CaseResults, request_key
 from llmbench.report.sections import throttling
-from llmbench.report.sections.slowest_requests import request_key
 from llmbench.report.sections.throttling import Throttled
+from llmbench.report.table import Cell, Column, Table, count, missing, quantity
 from llmbench.runs.record import SUCCEEDED, Series
 from llmbench.runs.run import Run
 

@@ -11,11 +11,10 @@ from plotly.subplots import make_subplots
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.stats import Estimate
 from llmbench.report import palette
-from llmbench.report.by_case import CellOf, by_case, metric_column
-from llmbench.report.cells import Cell, Column, missing, show
 from llmbench.report.charts import Chart, layout, safe, whiskers
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.scenario_text import is_open_loop
+from llmbench.report.table import Cell, CellOf, Column, by_case, metric_column, missing, show
 
 QUALITY = "kl_divergence"
 THROUGHPUT, TIME = "output_tokens_per_second", "tpot_p50"

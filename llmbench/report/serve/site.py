@@ -13,9 +13,10 @@ from urllib.parse import parse_qs, quote, unquote_to_bytes
 
 from llmbench.analysis.compare.comparison import compare
 from llmbench.errors import InputError
+from llmbench.report import pages
 from llmbench.report.comparison import page as comparison_page
-from llmbench.report.pages import page
-from llmbench.report.pages.index import HOME, Listed, render_index, render_words
+from llmbench.report.html import HOME
+from llmbench.report.pages import Listed
 from llmbench.runs import catalog, store
 from llmbench.runs.catalog import Stamp
 
@@ -37,7 +38,7 @@ class _NoSuchRunSetError(Exception):
 
 def words(status: HTTPStatus, told: str, title: str = "") -> Answer:
     """Answer with a page that says why there is no other one; its usual title is the status."""
-    return Answer(status, _encoded(render_words(title or status.phrase, told)))
+    return Answer(status, _encoded(pages.words(title or status.phrase, told)))
 
 
 def _encoded(text: str) -> bytes:
@@ -94,7 +95,7 @@ class Site:
             Listed(key, self._shown(found), self._entry(found, catalog.stamp(found)))
             for key, found in self.folders().items()
         ]
-        return render_index(self._folder.name, listed, sought)
+        return pages.index(self._folder.name, listed, sought)
 
     def _reported(self, asked: str) -> Answer:
         (found,) = self._found([asked])
@@ -131,7 +132,7 @@ def _entry(folder: Path, _: Stamp) -> catalog.Entry:
 
 
 def _report(folder: Path, _: Stamp) -> str:
-    return page.render(store.read(folder), HOME)
+    return pages.report(store.read(folder), HOME)
 
 
 def _comparison(folders: tuple[Path, ...], _: tuple[Stamp, ...]) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from llmbench.report.cells import Table
 from llmbench.report.charts import Chart
 from llmbench.report.comparison.machines import machines
 from llmbench.report.comparison.side_by_side import charts, figures, sides
+from llmbench.report.table import Table
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 

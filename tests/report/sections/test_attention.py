@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llmbench.report.pages.page import render
+from llmbench.report import pages
 from llmbench.report.results import Results
 from llmbench.report.sections.attention import attention_charts
 from llmbench.runs.run import Quality
@@ -43,9 +43,11 @@ def test_tokens_are_not_read_as_markup(make: Any, tmp_path: Path) -> None:
 
 
 def test_a_case_without_maps_says_why(make: Any, tmp_path: Path) -> None:
-    page = render(stored(make, tmp_path, {"reason": "only torch models show their attention"}))
+    page = pages.report(
+        stored(make, tmp_path, {"reason": "only torch models show their attention"})
+    )
     assert "No maps of attention: only torch models show their attention." in page
 
 
 def test_a_report_that_was_not_asked_to_explain_has_no_such_section(sample: RunSet) -> None:
-    assert 'id="attention"' not in render(sample)
+    assert 'id="attention"' not in pages.report(sample)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmbench.report.cells import Table
-from llmbench.report.pages.page import render
+from llmbench.report import pages
 from llmbench.report.results import Results
 from llmbench.report.sections import energy_tables, findings
+from llmbench.report.table import Table
 from llmbench.runs.record import Series
 
 COUNTED = {
@@ -79,8 +79,8 @@ def test_a_run_without_counters_says_why_there_is_no_energy(results: Results) ->
 
 
 def test_the_page_shows_energy_or_the_reason(counted: Results, results: Results) -> None:
-    assert "What may be wrong with it" in render(counted.run_set)
-    assert "does not collect `energy`" in render(results.run_set)
+    assert "What may be wrong with it" in pages.report(counted.run_set)
+    assert "does not collect `energy`" in pages.report(results.run_set)
 
 
 def single(make: Any, tmp_path: Path, watts: dict[int, float]) -> Results:

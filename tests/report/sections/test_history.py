@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmbench.analysis.history import ChangePoint, Series
-from llmbench.report.cells import MISSING
 from llmbench.report.results import Results
 from llmbench.report.sections import history
+from llmbench.report.table import MISSING
 
 NIGHTS = tuple(f"2026-01-{day:02}T03:17:00+00:00" for day in range(1, 25))
 MOVED = ChangePoint(NIGHTS[12], "abcdef0123", 0.1, 0.12, 0.001)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from llmbench.analysis.trace.categories import CATEGORIES
 from llmbench.cli.profile import print_profile, told
-from llmbench.report.pages.profile import render
+from llmbench.report import pages
 from llmbench.report.sections import profiled
 from llmbench.runs.profile import KernelUse
 
@@ -61,14 +61,14 @@ def test_bars_sum_to_a_hundred() -> None:
 
 
 def test_the_page_shows_failures_and_caveats_and_names_the_traces() -> None:
-    page = render(WHOLE)
+    page = pages.profile(WHOLE)
     for text in ("no such thing", "the end of stderr", "The profiler made decode steps 2.5 times"):
         assert text in page
     assert "traces/eager-decode.json.gz" in page
 
 
 def test_a_profile_of_nothing_is_a_page_too() -> None:
-    page = render(profiles.profile(Path("why")))
+    page = pages.profile(profiles.profile(Path("why")))
     assert "Nothing was profiled." in page
     assert 'id="plotly"' not in page
 
@@ -78,7 +78,7 @@ def test_hostile_texts_are_inert() -> None:
     phase = profiles.phase()
     hostile = profiles.case(HOSTILE, settings={"x": HOSTILE}, phases=(phase,))
     object.__setattr__(phase.breakdown, "uses", (use,))
-    page = render(
+    page = pages.profile(
         profiles.profile(
             Path("why"), hostile, profiles.failed(HOSTILE, HOSTILE),
             name=HOSTILE, description=HOSTILE, scenario_text=HOSTILE, overrides=(HOSTILE,),

@@ -11,11 +11,10 @@ from analysis.roofline.test_efficiency import ROOF
 from analysis.roofline.test_operations import FACTS
 
 from llmbench.analysis.roofline.operations import Roof
-from llmbench.report import tables
-from llmbench.report.cells import show
-from llmbench.report.pages.page import render
+from llmbench.report import pages
 from llmbench.report.results import Results
-from llmbench.report.sections import findings, roofline
+from llmbench.report.sections import findings, overview, roofline
+from llmbench.report.table import show
 
 H200 = replace(ROOF, hardware="NVIDIA H200", precision="bfloat16", device="cuda", threads=None)
 HOSTILE = "<img src=x onerror=alert(2)>"
@@ -114,7 +113,7 @@ def test_the_memory_table_has_what_was_planned_beside_what_was_used(
     make: Any, tmp_path: Path
 ) -> None:
     results = results_of(make, tmp_path)
-    table = tables.memory(results)
+    table = overview.memory(results)
     labels = [column.label for column in table.columns]
     assert labels[:4] == ["case", "weights", "KV cache", "KV cache used"]
     assert table.rows[0][3].value == value(results, "memory_kv_used_bytes")
@@ -133,7 +132,7 @@ def test_a_share_above_the_roof_is_a_reason_to_doubt(make: Any, tmp_path: Path) 
 def test_the_page_shows_it_where_there_is_something_to_show(
     make: Any, tmp_path: Path, results: Results, *, counted: bool
 ) -> None:
-    page = render((results_of(make, tmp_path) if counted else results).run_set)
+    page = pages.report((results_of(make, tmp_path) if counted else results).run_set)
     assert ('<div class="plot" id="roofline"' in page) is counted
     assert "Use of the machine" in page
 

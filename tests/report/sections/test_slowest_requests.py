@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from llmbench.report.cells import Table
 from llmbench.report.results import Results
 from llmbench.report.sections.slowest_requests import LISTED, listed, slowest
+from llmbench.report.table import Table
 from llmbench.runs.store import RunSet
 
 

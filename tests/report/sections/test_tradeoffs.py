@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.report import tables
 from llmbench.report.results import Results
-from llmbench.report.sections import tradeoffs
+from llmbench.report.sections import overview, tradeoffs
 from llmbench.runs.record import Series
 from llmbench.runs.run import QUALITY_SCHEMA, Answer, Quality
 
@@ -128,7 +127,7 @@ def test_without_energy_there_is_no_panel_for_it(two: Results) -> None:
 
 
 def test_the_table_of_quality_names_the_reference(two: Results) -> None:
-    table = tables.quality(two)
+    table = overview.quality(two)
     labels = [column.label for column in table.columns]
     rough = dict(zip(labels, table.rows[1], strict=True))
     assert rough["perplexity ratio"].value == pytest.approx(1.6487212707)
@@ -139,7 +138,7 @@ def test_the_table_of_quality_names_the_reference(two: Results) -> None:
 def test_without_quality_the_chart_says_why_there_is_none(results: Results) -> None:
     told = tradeoffs.pareto(results).empty
     assert told == "Not known: the scenario does not ask for `quality`."
-    assert [column.label for column in tables.quality(results).columns] == ["case"]
+    assert [column.label for column in overview.quality(results).columns] == ["case"]
 
 
 def test_names_in_the_chart_are_not_read_as_markup(make: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmbench.report.pages import embed
+from llmbench.report import raw_data
 from llmbench.report.results import Results
 from llmbench.report.sections import slowest_requests
 from llmbench.runs.store import RunSet
@@ -26,19 +26,19 @@ def rows(packed: str) -> list[dict[str, Any]]:
 
 
 def test_the_hash_is_that_of_the_csv(sample: RunSet) -> None:
-    raw = embed.raw_data(sample, {})
+    raw = raw_data.raw_data(sample, {})
     assert raw.sha256 == hashlib.sha256(unpacked(raw.packed).encode()).hexdigest()
     assert raw.files is None
 
 
 @pytest.fixture
-def beside(sample: RunSet, results: Results, monkeypatch: pytest.MonkeyPatch) -> embed.RawData:
+def beside(sample: RunSet, results: Results, monkeypatch: pytest.MonkeyPatch) -> raw_data.RawData:
     """The raw data of the sample as though they were too large for a page."""
-    monkeypatch.setattr(embed, "LIMIT_BYTES", 1000)
-    return embed.raw_data(sample, slowest_requests.listed(results))
+    monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)
+    return raw_data.raw_data(sample, slowest_requests.listed(results))
 
 
-def test_files_beside_a_page_have_their_hashes(beside: embed.RawData, sample: RunSet) -> None:
+def test_files_beside_a_page_have_their_hashes(beside: raw_data.RawData, sample: RunSet) -> None:
     assert beside.files is not None
     assert len(beside.files.rows) == 9
     for name, size, digest in beside.files.rows:
@@ -46,7 +46,7 @@ def test_files_beside_a_page_have_their_hashes(beside: embed.RawData, sample: Ru
         assert (size.value, digest.text) == (len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_the_slow_requests_alone_come_along(beside: embed.RawData, results: Results) -> None:
+def test_the_slow_requests_alone_come_along(beside: raw_data.RawData, results: Results) -> None:
     found = {(row["case"], int(row["repeat"]), int(row["request_id"])) for row in rows(beside.some)}
     named = slowest_requests.listed(results)
     expected = {
@@ -60,13 +60,13 @@ def test_the_slow_requests_alone_come_along(beside: embed.RawData, results: Resu
 def test_slow_requests_that_are_too_long_stay_beside(
     sample: RunSet, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "LIMIT_BYTES", 1000)
-    monkeypatch.setattr(embed, "SOME_LIMIT_BYTES", 100)
-    assert embed.raw_data(sample, slowest_requests.listed(results)).some == ""
+    monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)
+    monkeypatch.setattr(raw_data, "SOME_LIMIT_BYTES", 100)
+    assert raw_data.raw_data(sample, slowest_requests.listed(results)).some == ""
 
 
 def test_without_a_slow_request_nothing_comes_along(
     sample: RunSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "LIMIT_BYTES", 1000)
-    assert embed.raw_data(sample, {}).some == ""
+    monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)
+    assert raw_data.raw_data(sample, {}).some == ""

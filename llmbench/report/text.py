@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llmbench.report.cells import Table
+from llmbench.report.table import Table
 
 
 def as_csv(frame: pd.DataFrame) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llmbench.report import tables
-from llmbench.report.cells import MISSING, UNSUPPORTED, Cell, Table, show
 from llmbench.report.results import Results
+from llmbench.report.sections import environment, overview
+from llmbench.report.table import MISSING, UNSUPPORTED, Cell, Table, show
 from llmbench.runs.record import Series
 from llmbench.runs.store import RunSet
 
@@ -42,7 +42,7 @@ def test_a_number_is_shown_in_the_unit_that_fits(value: float, unit: str, text: 
 
 
 def test_a_case_that_never_ran_has_dashes_with_their_reason_and_no_zeros(results: Results) -> None:
-    table = tables.headline(results)
+    table = overview.headline(results)
     shown = cell(table, "broken", "TTFT p50")
     assert (shown.text, shown.value) == (MISSING, None)
     assert shown.note == "no run of this case finished"
@@ -50,13 +50,13 @@ def test_a_case_that_never_ran_has_dashes_with_their_reason_and_no_zeros(results
 
 
 def test_a_column_that_no_case_has_is_left_out_and_named(results: Results) -> None:
-    table = tables.headline(results)
+    table = overview.headline(results)
     assert "GPU peak" not in [column.label for column in table.columns]
     assert "No GPU peak: needs a GPU." in table.note
 
 
 def test_a_percentile_with_too_few_samples_is_marked(results: Results) -> None:
-    table = tables.headline(results)
+    table = overview.headline(results)
     assert cell(table, "swift", "TTFT p99").text.endswith(UNSUPPORTED)
     assert "60 samples a process; needs 662" in cell(table, "swift", "TTFT p99").note
     assert UNSUPPORTED not in cell(table, "swift", "TTFT p50").text
@@ -66,36 +66,36 @@ def test_a_percentile_with_too_few_samples_is_marked(results: Results) -> None:
 def test_three_processes_give_an_interval_and_fewer_give_none(
     make: Any, results: Results, tmp_path: Path
 ) -> None:
-    assert " – " in cell(tables.headline(results), "swift", "output tokens/s").detail
-    assert cell(tables.headline(one_run(make, tmp_path)), "only", "output tokens/s").detail == ""
+    assert " – " in cell(overview.headline(results), "swift", "output tokens/s").detail
+    assert cell(overview.headline(one_run(make, tmp_path)), "only", "output tokens/s").detail == ""
 
 
 def test_processes_that_agree_to_the_last_digit_are_all_alike(results: Results) -> None:
-    assert cell(tables.memory(results), "swift", "weights").detail == "all alike"
+    assert cell(overview.memory(results), "swift", "weights").detail == "all alike"
 
 
 def test_failed_requests_are_counted_by_kind(results: Results) -> None:
-    failed = cell(tables.headline(results), "stalling", "failed")
+    failed = cell(overview.headline(results), "stalling", "failed")
     assert (failed.value, failed.note) == (9, "9 timeout")
 
 
 def test_cold_start_is_the_mean_of_each_stage(results: Results) -> None:
-    table = tables.cold_start(results)
+    table = overview.cold_start(results)
     assert cell(table, "swift", "load").value == pytest.approx(0.7)
     assert cell(table, "swift", "compile").value == 2.5
-    total = cell(tables.headline(results), "swift", "cold start")
+    total = cell(overview.headline(results), "swift", "cold start")
     assert total.value == pytest.approx(1.5 + 0.7 + 2.5 + 0.05)
 
 
 def test_a_setting_shows_what_was_effective_and_marks_what_differs(results: Results) -> None:
-    table = tables.settings(results)
+    table = environment.settings(results)
     assert cell(table, "dtype", "swift") == Cell("float32", detail="requested auto")
     assert cell(table, "attention", "swift") == Cell("eager", detail="≠ requested sdpa")
     assert cell(table, "threads", "swift") == Cell("2")
 
 
 def test_a_series_that_was_not_to_be_had_is_named_with_its_reason(results: Results) -> None:
-    table = tables.machine(results)
+    table = environment.machine(results)
     assert [row[0].text for row in table.rows] == ["cpu_busy_share", "memory_resident_bytes"]
     reason = "gpu0_power_average_watts: no NVIDIA driver (NVML) on this machine."
     assert table.note.endswith(reason)
@@ -108,7 +108,7 @@ def test_a_series_is_averaged_over_the_steady_window(make: Any, tmp_path: Path) 
     begin, _ = results.measured[0].observed[0].window or (0.0, 0.0)
     assert begin < 2
     expected = [v for t, v in zip(times, values, strict=True) if in_window(results, t)]
-    assert cell(tables.machine(results), "load", "only").value == pytest.approx(
+    assert cell(environment.machine(results), "load", "only").value == pytest.approx(
         sum(expected) / len(expected)
     )
 
@@ -117,7 +117,7 @@ def test_a_series_that_has_no_reading_in_the_steady_window_says_so(
     make: Any, tmp_path: Path
 ) -> None:
     series = Series("wall_power_watts", "W", "measured", (-5.0, 100.0), (90.0, 90.0))
-    table = tables.machine(one_run(make, tmp_path, series=(series,)))
+    table = environment.machine(one_run(make, tmp_path, series=(series,)))
     assert table.note.endswith(" wall_power_watts: no reading lies in the steady window.")
 
 
@@ -126,7 +126,7 @@ def test_a_running_total_is_shown_by_what_it_rose_by(make: Any, tmp_path: Path) 
     series = Series("wall_energy_joules", "J", "measured", times, (0.0, 1050.0))
     results = one_run(make, tmp_path, series=(series,))
     begin, end = results.measured[0].observed[0].window or (0.0, 0.0)
-    shown = cell(tables.machine(results), "wall_energy_joules", "only")
+    shown = cell(environment.machine(results), "wall_energy_joules", "only")
     assert shown.value == pytest.approx(10 * (end - begin))
     assert shown.text.endswith(" J")
 
@@ -139,7 +139,7 @@ def in_window(results: Results, time: float) -> bool:
 def test_facts_that_differ_between_runs_are_all_given(sample: RunSet) -> None:
     first, *others = sample.runs
     odd = replace(first, environment={"cpu": {"model": "Another CPU"}})
-    table = tables.environment(Results(replace(sample, runs=(odd, *others))))
+    table = environment.environment(Results(replace(sample, runs=(odd, *others))))
     fact = next(value for name, value in table.rows if name.text == "cpu.model")
     assert fact.text == "Another CPU (1 runs) / Simulated CPU (8 runs)"
     assert fact.detail == "differs between runs"
@@ -147,5 +147,5 @@ def test_facts_that_differ_between_runs_are_all_given(sample: RunSet) -> None:
 
 def test_an_empty_plan_gives_an_empty_table(make: Any, tmp_path: Path) -> None:
     results = Results(make.store_run_set(tmp_path / "set", [], []))
-    assert tables.headline(results).rows == ()
-    assert tables.environment(results).rows == ()
+    assert overview.headline(results).rows == ()
+    assert environment.environment(results).rows == ()

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from llmbench.errors import InputError
-from llmbench.report import charts, figures, tables
+from llmbench.report import charts, figures
 from llmbench.report.charts import Chart
 from llmbench.report.frames import RunSet
 from llmbench.report.results import Results
-from llmbench.report.sections import tradeoffs
-from llmbench.report.sections.load_curve import load_curves
+from llmbench.report.sections import overview, tradeoffs
+from llmbench.report.sections.load import load_curves
 from llmbench.report.sections.timeline import timeline
 from llmbench.runs.store import RunSet as Stored
 
@@ -28,7 +28,7 @@ def found(sample: Stored) -> RunSet:
 
 def test_it_shows_the_table_of_results(found: RunSet, results: Results) -> None:
     html = found._repr_html_()
-    values = [cell.value for row in tables.headline(results).rows for cell in row]
+    values = [cell.value for row in overview.headline(results).rows for cell in row]
     assert [value for value in values if value is not None and f'"{value}"' not in html] == []
     assert "9 of 12 runs measured, 3 failed." in html
 

@@ -1,25 +1,20 @@
-"""What a page carries inside: plotly.js, figures and raw data, none of which can end a script."""
+"""The records that a page carries: all of them, or a few and the hashes of their files."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
-import plotly
 import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-from llmbench.report.cells import Cell, Column, Table, quantity
 from llmbench.report.frames import RunSet as Frames
-from llmbench.report.plain import as_csv
+from llmbench.report.html import packed
+from llmbench.report.table import Cell, Column, Table, quantity
+from llmbench.report.text import as_csv
 from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 
@@ -27,31 +22,6 @@ LIMIT_BYTES = 4 * 2**20
 SOME_LIMIT_BYTES = 2**20
 NOTHING = Markup()
 BYTES_PER_TOKEN = 4  # what a token's time takes at the least once it is packed
-
-
-def inert_json(text: str) -> Markup:
-    """Make JSON safe inside a script element: no ``<`` is left that could end it."""
-    for letter in "<>&\u2028\u2029":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)  # noqa: S704 (nothing in it can be read as markup any more)
-
-
-def _packed(text: str) -> Markup:
-    """Compress a text and write it in letters that have no meaning in HTML."""
-    squeezed = gzip.compress(text.encode(), compresslevel=9, mtime=0)
-    return Markup(base64.b64encode(squeezed).decode())  # noqa: S704 (base64 has no markup)
-
-
-@cache
-def plotly_bundle() -> Markup:
-    """Give plotly.js as the installed package ships it, gzipped and in base64: 2 MB, not 4.8."""
-    return _packed(get_plotlyjs())
-
-
-def plotly_version() -> str:
-    """Give the version of the plotly package, and of the plotly.js in it where that is told."""
-    found = re.search(r"plotly\.js v([\d.]+)", get_plotlyjs()[:500])
-    return f"plotly {plotly.__version__}" + (f" (plotly.js {found[1]})" if found else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +50,10 @@ def raw_data(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RawData:
     tokens = sum(pc.sum(run.records["output_tokens"]).as_py() or 0 for run in measured)
     if requests and tokens * BYTES_PER_TOKEN <= LIMIT_BYTES:
         text = _csv(run_set)
-        packed = _packed(text)
-        if len(packed) <= LIMIT_BYTES:
-            return RawData(requests, packed, hashlib.sha256(text.encode()).hexdigest())
-    some = _packed(_csv(_only(run_set, few))) if any(few.values()) else NOTHING
+        squeezed = packed(text)
+        if len(squeezed) <= LIMIT_BYTES:
+            return RawData(requests, squeezed, hashlib.sha256(text.encode()).hexdigest())
+    some = packed(_csv(_only(run_set, few))) if any(few.values()) else NOTHING
     return RawData(
         requests,
         some=some if len(some) <= SOME_LIMIT_BYTES else NOTHING,

@@ -9,8 +9,7 @@ import pytest
 
 from llmbench.analysis import history
 from llmbench.errors import InputError
-from llmbench.report.pages import attachments
-from llmbench.report.pages.page import render
+from llmbench.report import attachments, pages
 from llmbench.runs import profile
 from llmbench.runs.store import RunSet
 
@@ -34,7 +33,7 @@ def test_a_history_and_a_profile_of_the_scenario_are_in_the_page(
     shown = attachments.read(
         "sample", stored_history(tmp_path, sample), stored_profile(tmp_path / "p", "sample")
     )
-    page = render(sample, beside=shown)
+    page = pages.report(sample, beside=shown)
     assert '<h2 id="history">History</h2>' in page
     assert 'id="nights-ttft_p50"' in page
     assert "Where a step&#39;s time goes" in page or "Where a step's time goes" in page
@@ -42,7 +41,7 @@ def test_a_history_and_a_profile_of_the_scenario_are_in_the_page(
 
 
 def test_without_them_there_is_no_place_for_them(sample: RunSet) -> None:
-    page = render(sample)
+    page = pages.report(sample)
     assert 'id="history"' not in page
     assert "a step's time goes" not in page
 

@@ -18,8 +18,7 @@ import pytest
 
 from llmbench import report
 from llmbench.errors import InputError
-from llmbench.report.pages import embed
-from llmbench.report.pages.page import render
+from llmbench.report import html, pages, raw_data
 from llmbench.report.results import Results
 from llmbench.report.scenario_text import asked, commands
 from llmbench.runs.record import records_table
@@ -55,7 +54,7 @@ def outline(page: str) -> Outline:
 
 @pytest.fixture(scope="module")
 def page(sample: RunSet) -> str:
-    return render(sample)
+    return pages.report(sample)
 
 
 def failed_run_set(make: Any, folder: Path) -> RunSet:
@@ -91,8 +90,8 @@ def test_every_chart_has_its_data_under_a_fold(page: str) -> None:
 
 
 def test_plotly_is_inlined_once(page: str) -> None:
-    assert page.count(embed.plotly_bundle()) == 1
-    packed = base64.b64decode(embed.plotly_bundle())
+    assert page.count(html.plotly_bundle()) == 1
+    packed = base64.b64decode(html.plotly_bundle())
     assert b"plotly.js" in gzip.decompress(packed)[:200]
 
 
@@ -111,7 +110,7 @@ def test_hostile_texts_are_inert_everywhere(make: Any, tmp_path: Path) -> None:
         tmp_path / "set", [plan], [run], name=HOSTILE, description=HOSTILE,
         scenario_text=HOSTILE, overrides=(HOSTILE,), origins={HOSTILE: f"{HOSTILE}:1"},
     )  # fmt: skip
-    parsed, plain = outline(render(hostile)), outline(render(tame(make, tmp_path)))
+    parsed, plain = outline(pages.report(hostile)), outline(pages.report(tame(make, tmp_path)))
     assert parsed.elements == plain.elements
     assert parsed.handlers == []
 
@@ -124,7 +123,7 @@ def tame(make: Any, folder: Path) -> RunSet:
 
 
 def test_hostile_errors_are_inert(make: Any, tmp_path: Path) -> None:
-    page = render(failed_run_set(make, tmp_path))
+    page = pages.report(failed_run_set(make, tmp_path))
     assert "<script>alert" not in page
     assert "<img" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -132,7 +131,7 @@ def test_hostile_errors_are_inert(make: Any, tmp_path: Path) -> None:
 
 def test_json_cannot_end_its_script() -> None:
     text = json.dumps({"name": "</script><!--\u2028&"}, ensure_ascii=False)
-    inert = embed.inert_json(text)
+    inert = html.inert_json(text)
     assert not set("<>&\u2028") & set(inert)
     assert json.loads(inert) == json.loads(text)
 
@@ -161,8 +160,8 @@ def test_answers_are_not_among_the_raw_data(page: str) -> None:
 def test_raw_data_too_large_for_a_page_name_their_files(
     sample: RunSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "LIMIT_BYTES", 1000)
-    page = render(sample)
+    monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)
+    page = pages.report(sample)
     assert "too large for this page" in page
     assert "sample/runs/*/records.parquet" in page
     assert "9 files with their hashes" in page
@@ -170,27 +169,27 @@ def test_raw_data_too_large_for_a_page_name_their_files(
 
 
 def test_an_empty_run_set_has_a_page_that_says_so(make: Any, tmp_path: Path) -> None:
-    page = render(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
+    page = pages.report(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
     assert "There are no results yet." in page
     assert "1 not measured yet" in page
     assert 'class="plot"' not in page
 
 
 def test_an_empty_plan_has_a_page_that_says_so(make: Any, tmp_path: Path) -> None:
-    page = render(make.store_run_set(tmp_path / "set", [], []))
+    page = pages.report(make.store_run_set(tmp_path / "set", [], []))
     assert "No run was planned." in page
     assert "The plan of this run set is empty." in page
 
 
 def test_a_failed_run_set_has_a_page_with_the_failure(make: Any, tmp_path: Path) -> None:
-    page = render(failed_run_set(make, tmp_path))
+    page = pages.report(failed_run_set(make, tmp_path))
     assert "every run that was tried has failed" in page
     assert "The end of what it wrote to stderr" in page
 
 
 def test_a_half_finished_run_set_has_a_page_of_what_there_is(make: Any, tmp_path: Path) -> None:
     plan = [make.planned("swift", repeat) for repeat in (1, 2)]
-    page = render(make.store_run_set(tmp_path / "set", plan, make.sample_runs(plan[:1])))
+    page = pages.report(make.store_run_set(tmp_path / "set", plan, make.sample_runs(plan[:1])))
     assert "1 of 2 runs measured, 1 not measured yet." in page
     assert 'id="ecdf-ttft"' in page
 
@@ -198,14 +197,14 @@ def test_a_half_finished_run_set_has_a_page_of_what_there_is(make: Any, tmp_path
 def test_a_single_request_has_a_page_without_throughput(make: Any, tmp_path: Path) -> None:
     plan = make.planned("only", 1)
     run = make.run_of(plan, make.serve(1, requests=1))
-    page = render(make.store_run_set(tmp_path / "set", [plan], [run]))
+    page = pages.report(make.store_run_set(tmp_path / "set", [plan], [run]))
     assert "Not known: no steady window" in page
     assert 'id="ecdf-ttft"' in page
 
 
 def test_a_closed_load_is_not_called_open(make: Any, tmp_path: Path) -> None:
     plan = make.planned("swift", 1, load={"kind": "closed", "concurrency": 2})
-    page = render(make.store_run_set(tmp_path / "set", [plan], make.sample_runs([plan])))
+    page = pages.report(make.store_run_set(tmp_path / "set", [plan], make.sample_runs([plan])))
     assert "The load is open" not in page
 
 

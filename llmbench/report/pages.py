@@ -1,0 +1,186 @@
+"""The HTML pages: the report of a run set, a profile, and the index of a folder of run sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmbench.analysis.metrics import LATENCIES
+from llmbench.report import charts, scenario_text
+from llmbench.report.attachments import NOTHING, Beside
+from llmbench.report.charts import Chart
+from llmbench.report.conclusions import answer, completeness
+from llmbench.report.html import HOME, moment, render_macro, render_template
+from llmbench.report.raw_data import raw_data
+from llmbench.report.results import Results
+from llmbench.report.sections import (
+    energy_tables,
+    environment,
+    findings,
+    history,
+    load,
+    overview,
+    profiled,
+    roofline,
+    slowest_requests,
+    tradeoffs,
+)
+from llmbench.report.sections.attention import attention_charts
+from llmbench.report.sections.case_differences import differing
+from llmbench.report.sections.timeline import timeline
+from llmbench.runs.catalog import Entry
+from llmbench.runs.profile import Profile
+from llmbench.runs.record import SUCCEEDED
+from llmbench.runs.store import RunSet
+
+CHARTED = ("ttft", "itl", "tpot", "e2e")
+RATES = ("output_tokens_per_second", "requests_per_second")
+LISTED = 25
+
+
+def report(run_set: RunSet, home: str = "", beside: Beside = NOTHING) -> str:
+    """Make the page's text; ``home`` is where it leads back to, and a file leads nowhere."""
+    results = Results(run_set)
+    content = {**_content(results), **_beside(results, beside)}
+    return render_template("page.html.j2", home, charted=bool(results.measured), **content)
+
+
+def _content(results: Results) -> dict[str, Any]:
+    """Gather what the page says, in its order."""
+    found = findings.find(results)
+    return {
+        "run_set": results.run_set,
+        "cases": results.measured,
+        "answer": answer(results),
+        "began": moment(results.run_set.began_at),
+        "completeness": completeness(results),
+        "differing": differing(results),
+        "asked": scenario_text.asked(results),
+        "is_open_loop": scenario_text.is_open_loop(results),
+        "commands": scenario_text.commands(results.run_set),
+        "findings": [(finding, findings.scope(finding, results)) for finding in found],
+        "headline": overview.headline(results),
+        "latencies": [
+            (key, charts.latency_ecdf(results, key), overview.ladder(results, key))
+            for key in CHARTED
+        ],
+        "ladders": [overview.ladder(results, key) for key in LATENCIES if key not in CHARTED],
+        "load_curves": load.load_curves(results, CHARTED),
+        "rates": _rates(results),
+        "parts": [make(results) for make in (load.request_classes, load.turns)],
+        "roofline": (roofline.chart(results), roofline.table(results)),
+        "sent": load.sent(results),
+        "timelines": [timeline(case) for case in results.measured],
+        "slow": [
+            slowest_requests.slowest(results, latency) for latency in slowest_requests.SORTED_BY
+        ],
+        "waterfall": slowest_requests.waterfall(),
+        "raw": raw_data(results.run_set, slowest_requests.listed(results)),
+        "succeeded": SUCCEEDED,
+        "machine": environment.machine(results),
+        "cold_start": charts.cold_start(results),
+        "memory": overview.memory(results),
+        "attention": attention_charts(results),
+        "energy": energy_tables.energy(results),
+        "energy_details": [
+            made
+            for make in (energy_tables.phases, energy_tables.budget)
+            if (made := make(results)).rows
+        ],
+        "quality": overview.quality(results),
+        "pareto": tradeoffs.pareto(results),
+        "settings": environment.settings(results),
+        "environment": environment.environment(results),
+        "failed": findings.failures(results.run_set),
+    }
+
+
+def _beside(results: Results, beside: Beside) -> dict[str, Any]:
+    profile = beside.profile
+    return {
+        "nights": history.charts(beside.history, results),
+        "series_of_nights": history.table(beside.history),
+        "profile": profile and {
+            "answer": profiled.answer(profile),
+            "chart": profiled.chart(profile),
+            "phases": profiled.phases(profile),
+        },
+    }  # fmt: skip
+
+
+def _rates(results: Results) -> list[Chart]:
+    rates = [*RATES, "goodput_requests_per_second"] if results.spec.get("slo") else RATES
+    return [charts.throughput(results, metric) for metric in rates]
+
+
+def headline_html(run_set: RunSet) -> str:
+    """Give the table of results as HTML in which every text is escaped."""
+    results = Results(run_set)
+    return render_macro("summary", run_set.name, completeness(results), overview.headline(results))
+
+
+def profile(profile: Profile) -> str:
+    """Make the page's text."""
+    return render_template(
+        "profile.html.j2",
+        home="",
+        profile=profile,
+        began=moment(profile.began_at),
+        answer=profiled.answer(profile),
+        completeness=profiled.completeness(profile),
+        chart_of_shares=profiled.chart(profile),
+        phases=profiled.phases(profile),
+        uses=[
+            (profiled.uses(case, phase, LISTED), phase.trace) for case, phase in profile.phases()
+        ],
+        settings=profiled.settings(profile),
+        caveats=[(case.case, caveat) for case in profile.cases for caveat in case.caveats],
+        charted=any(case.phases for case in profile.cases),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A run set in the list, with the ``key`` that its address has."""
+
+    key: str
+    shown: str
+    entry: Entry
+
+    @property
+    def began(self) -> str:
+        """When it began, as people read it; as it is stored where that is no time."""
+        try:
+            return moment(self.entry.began_at)
+        except ValueError:
+            return self.entry.began_at
+
+    def matches(self, words: Sequence[str]) -> bool:
+        """Tell whether each word is in something that the list says of it."""
+        told = self.entry
+        texts = (
+            self.shown, told.name, told.description, self.began, told.machine, told.commit,
+            told.problem, *told.cases,
+        )  # fmt: skip
+        whole = "\n".join(texts).casefold()
+        return all(word.casefold() in whole for word in words)
+
+
+def index(title: str, listed: Sequence[Listed], sought: str) -> str:
+    """Make the list of run sets, newest first: those that have each of the words sought."""
+    found = [each for each in listed if each.matches(sought.split())]
+    return render_template(
+        "index.html.j2",
+        HOME,
+        title=title,
+        listed=sorted(found, key=lambda each: each.entry.began_at, reverse=True),
+        total=len(listed),
+        sought=sought,
+        charted=False,
+    )
+
+
+def words(title: str, words: str) -> str:
+    """Make a page that says why there is no other one."""
+    return render_template("words.html.j2", HOME, title=title, words=words, charted=False)

@@ -1,0 +1,159 @@
+"""What was there: the settings of the backends, the machine and the software."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from llmbench.analysis.metrics import (
+    Value,
+    series_mean,
+    series_rise,
+)
+from llmbench.report.results import CaseResults, Results
+from llmbench.report.table import (
+    MISSING,
+    SHOWN,
+    Cell,
+    Column,
+    Table,
+    missing,
+    quantity,
+)
+from llmbench.runs.record import Series
+
+DIFFERS = "≠"
+TOTAL_UNIT = "J"  # energy is watched as a running total
+
+
+def settings(results: Results) -> Table:
+    """What each backend said it was, case by case, and what was requested where that differs."""
+    cells = [_settings_of(case) for case in results.measured]
+    names = dict.fromkeys(name for case in cells for name in case)
+    rows = tuple((Cell(name), *(case.get(name, Cell(MISSING)) for case in cells)) for name in names)
+    columns = (_text("setting"), *(_text(case.name) for case in results.measured))
+    note = (
+        f"{DIFFERS} marks what is not as it was requested; auto leaves the choice to the backend."
+    )
+    return Table("Settings", columns, rows, note)
+
+
+def _settings_of(case: CaseResults) -> dict[str, Cell]:
+    """Give each setting's effective value; where processes differ, every value."""
+    seen: dict[str, dict[tuple[str, str], None]] = {}
+    for account in (run.account for run in case.runs):
+        requested, effective = account.get("requested", {}), account.get("effective", {})
+        for name in {**requested, **effective}:
+            pair = _plain(requested.get(name)), _plain(effective.get(name))
+            seen.setdefault(name, {})[pair] = None
+    return {name: _setting(list(pairs)) for name, pairs in seen.items()}
+
+
+def _setting(pairs: list[tuple[str, str]]) -> Cell:
+    text = " / ".join(dict.fromkeys(effective for _, effective in pairs))
+    others = dict.fromkeys(asked for asked, effective in pairs if asked not in (effective, MISSING))
+    if not others:
+        return Cell(text)
+    mark = "" if set(others) == {"auto"} else f"{DIFFERS} "
+    return Cell(text, detail=f"{mark}requested {' / '.join(others)}")
+
+
+def environment(results: Results) -> Table:
+    """The machine and the software, a row a fact; where runs differ, all values are given."""
+    facts: dict[str, dict[str, list[str]]] = {}
+    for run in results.run_set.runs:
+        for key, value in _flat(run.environment, ""):
+            facts.setdefault(key, {}).setdefault(value, []).append(run.name)
+    rows = tuple((Cell(key), _fact(values)) for key, values in facts.items())
+    return Table("Environment", (_text("fact"), _text("value")), rows)
+
+
+def _fact(values: dict[str, list[str]]) -> Cell:
+    if len(values) == 1:
+        return Cell(next(iter(values)))
+    told = [f"{value} ({len(runs)} runs)" for value, runs in values.items()]
+    return Cell(" / ".join(told), detail="differs between runs")
+
+
+def _flat(node: Any, at: str) -> Iterable[tuple[str, str]]:
+    """Walk nested facts and give each with its dotted key."""
+    if isinstance(node, dict) and node:
+        for key, inner in node.items():
+            yield from _flat(inner, f"{at}.{key}" if at else str(key))
+    elif isinstance(node, list) and any(isinstance(item, dict) for item in node):
+        for index, inner in enumerate(node):
+            yield from _flat(inner, f"{at}[{index}]")
+    elif at:
+        yield at, _plain(node)
+
+
+def _plain(value: Any) -> str:
+    """Write a setting as a scenario would."""
+    match value:
+        case None:
+            return MISSING
+        case bool():
+            return "true" if value else "false"
+        case list() | tuple():
+            return ", ".join(_plain(item) for item in value) or MISSING
+        case dict():
+            return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items()) or MISSING
+    return str(value)
+
+
+def machine(results: Results) -> Table:
+    """Each watched quantity, case by case: its mean in the steady window, or a total's rise in it.
+
+    The note names what was not to be had, and why.
+    """
+    watched: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
+    for case, run, observed in results.processes():
+        for series in run.series:
+            figure = series_rise if series.unit == TOTAL_UNIT else series_mean
+            seen = series, figure(series, observed.window)
+            watched.setdefault(series.name, {}).setdefault(case.index, []).append(seen)
+    columns = (
+        _text("quantity"),
+        *(Column(case.name) for case in results.measured),
+        _text("source"),
+    )
+    rows = [_watched(name, by_case, results) for name, by_case in watched.items()]
+    known = tuple(row for row in rows if any(cell.value is not None for cell in row))
+    note = "Means over the steady windows of all processes; of running totals (J), what they rose."
+    return Table("Machine", columns, known, " ".join((note, *_unavailable(rows))))
+
+
+def _unavailable(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
+    """Name the quantities that no case has, by reason."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if all(cell.value is None for cell in row):
+            reasons = dict.fromkeys(cell.note for cell in row[1:-1])
+            names.setdefault("; ".join(reasons), []).append(row[0].text)
+    return [f"{', '.join(quantities)}: {reason}." for reason, quantities in names.items()]
+
+
+def _watched(
+    name: str, by_case: dict[int, list[tuple[Series, Value]]], results: Results
+) -> tuple[Cell, ...]:
+    sources = dict.fromkeys(s.source for seen in by_case.values() for s, _ in seen)
+    return (
+        Cell(name),
+        *(_mean(by_case.get(case.index, [])) for case in results.measured),
+        Cell("; ".join(source.replace(":", ": ", 1) for source in sources)),
+    )
+
+
+def _mean(seen: list[tuple[Series, Value]]) -> Cell:
+    """Average over the processes that have the quantity."""
+    known = [value.value for _, value in seen if value.value is not None]
+    if not known:
+        return missing(seen[0][1].reason if seen else "not watched")
+    mean, unit = sum(known) / len(known), seen[0][0].unit
+    cell = quantity(mean, unit)
+    return cell if unit in SHOWN else replace(cell, text=f"{cell.text} {unit}")
+
+
+def _text(label: str) -> Column:
+    return Column(label, numeric=False)
