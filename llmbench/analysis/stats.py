@@ -168,7 +168,7 @@ def estimate(values: Sequence[float | None], reason: str | None = None) -> Estim
 
 
 def difference(
-    ours: Sequence[float], theirs: Sequence[float], confidence: float = 0.95, seed: int = 0
+    baseline: Sequence[float], candidate: Sequence[float], confidence: float = 0.95, seed: int = 0
 ) -> Estimate:
     """Estimate by how much the mean of one case is above that of another, one value a process.
 
@@ -176,7 +176,7 @@ def difference(
     three processes a side there is no interval, and no value either: a difference means nothing
     without it.
     """
-    sides = [np.asarray(side, dtype=np.float64) for side in (ours, theirs)]
+    sides = [np.asarray(side, dtype=np.float64) for side in (baseline, candidate)]
     if (fewest := min(map(len, sides))) < MIN_PROCESSES:
         why = f"a difference needs {MIN_PROCESSES} processes of each case, got {fewest}"
         return Estimate(None, None, None, (), why)

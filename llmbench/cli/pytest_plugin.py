@@ -161,12 +161,14 @@ def pytest_benchmark_compare_machine_info(
     machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
 ) -> None:
     """Refuse to compare with what was measured on other hardware."""
-    theirs = compared_benchmark.get("machine_info", {})
-    if "gpus" not in theirs:
+    saved = compared_benchmark.get("machine_info", {})
+    if "gpus" not in saved:
         return
-    ours = [(info["gpus"], info.get("cpu", {}).get("brand_raw")) for info in (machine_info, theirs)]
-    if ours[0] != ours[1]:
+    hardware = [
+        (info["gpus"], info.get("cpu", {}).get("brand_raw")) for info in (machine_info, saved)
+    ]
+    if hardware[0] != hardware[1]:
         raise pytest.UsageError(
-            f"llmbench: the saved benchmark is of other hardware ({ours[1]}) than this "
-            f"({ours[0]}); compare with one of this machine"
+            f"llmbench: the saved benchmark is of other hardware ({hardware[1]}) than this "
+            f"({hardware[0]}); compare with one of this machine"
         )

@@ -36,14 +36,16 @@ def maps(model: TorchModel, ids: Sequence[int]) -> dict[int, Tensor]:
     return {n: layer[0].float().cpu() for n, layer in zip(kept, attended, strict=True)}
 
 
-def divergences(ours: Tensor, theirs: Tensor) -> Tensor:
+def divergences(candidate: Tensor, reference: Tensor) -> Tensor:
     """Give the Jensen-Shannon divergence of each head, [heads], in nats, the mean over tokens.
 
     Both maps are [heads, tokens, tokens]. It is 0 for equal maps and at most ln 2 (Lin, Divergence
     Measures Based on the Shannon Entropy, 1991).
     """
-    middle = (ours + theirs) / 2
-    halves = [torch.xlogy(one, one / middle.clamp(min=1e-30)).sum(-1) for one in (ours, theirs)]
+    middle = (candidate + reference) / 2
+    halves = [
+        torch.xlogy(one, one / middle.clamp(min=1e-30)).sum(-1) for one in (candidate, reference)
+    ]
     return ((halves[0] + halves[1]) / 2).mean(-1).clamp(min=0)
 
 
@@ -56,17 +58,20 @@ def compared(
     ``maps`` the chosen layers and heads, or those where the two part most. Raises InputError for a
     layer or a head that the reference does not have.
     """
-    ours, theirs = maps(candidate, ids), maps(reference, ids)
-    by_layer = {n: divergences(ours[n], theirs[n]) if n in ours else None for n in theirs}
-    chosen = _chosen(by_layer, theirs, asked)
+    candidates, references = maps(candidate, ids), maps(reference, ids)
+    by_layer = {
+        n: divergences(candidates[n], references[n]) if n in candidates else None
+        for n in references
+    }
+    chosen = _chosen(by_layer, references, asked)
     return {
         "divergence": [None if row is None else _rounded(row) for row in by_layer.values()],
         "maps": [
             {
                 "layer": layer,
                 "head": head,
-                "candidate": _rounded(ours[layer][head]) if layer in ours else None,
-                "reference": _rounded(theirs[layer][head]),
+                "candidate": _rounded(candidates[layer][head]) if layer in candidates else None,
+                "reference": _rounded(references[layer][head]),
             }
             for layer, head in chosen
         ],
@@ -74,15 +79,15 @@ def compared(
 
 
 def _chosen(
-    by_layer: dict[int, Tensor | None], theirs: dict[int, Tensor], asked: ExplainOptions
+    by_layer: dict[int, Tensor | None], references: dict[int, Tensor], asked: ExplainOptions
 ) -> list[tuple[int, int]]:
-    heads = len(next(iter(theirs.values())))
+    heads = len(next(iter(references.values())))
     every = [
         (layer, head)
-        for layer in (theirs if asked.layers is None else asked.layers)
+        for layer in (references if asked.layers is None else asked.layers)
         for head in (range(heads) if asked.heads is None else asked.heads)
     ]
-    if lost := [(layer, head) for layer, head in every if layer not in theirs or head >= heads]:
+    if lost := [(layer, head) for layer, head in every if layer not in references or head >= heads]:
         layer, head = lost[0]
         raise InputError(f"the reference has no head {head} in a layer {layer}, both from 0")
     if asked.layers is not None and asked.heads is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from llmbench.runs.run import QUALITY_SCHEMA
 
 
-def compared(logits: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def compared(candidate: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Compare logits [rows, vocabulary] with the reference's for the tokens that came, [rows].
 
     Gives [rows] each: ``nll`` and ``reference_nll`` (negative log-likelihood of the target, nats),
@@ -19,18 +19,18 @@ def compared(logits: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Te
     ``agrees`` (the same most likely token) and ``logit_squared_error`` (mean over the vocabulary).
     Computed in float32 on the reference's device.
     """
-    theirs = reference.float()
-    ours = logits.to(theirs)
-    wanted = targets.to(theirs.device)[:, None]
-    log_ours, log_theirs = ours.log_softmax(-1), theirs.log_softmax(-1)
+    reference = reference.float()
+    candidate = candidate.to(reference)
+    wanted = targets.to(reference.device)[:, None]
+    log_candidate, log_reference = candidate.log_softmax(-1), reference.log_softmax(-1)
     # rounding can bring it just below 0
-    divergence = (log_theirs.exp() * (log_theirs - log_ours)).sum(-1)
+    divergence = (log_reference.exp() * (log_reference - log_candidate)).sum(-1)
     return {
-        "nll": -log_ours.gather(-1, wanted)[:, 0],
-        "reference_nll": -log_theirs.gather(-1, wanted)[:, 0],
+        "nll": -log_candidate.gather(-1, wanted)[:, 0],
+        "reference_nll": -log_reference.gather(-1, wanted)[:, 0],
         "kl_divergence": divergence.clamp(min=0),
-        "agrees": ours.argmax(-1) == theirs.argmax(-1),
-        "logit_squared_error": (ours - theirs).square().mean(-1),
+        "agrees": candidate.argmax(-1) == reference.argmax(-1),
+        "logit_squared_error": (candidate - reference).square().mean(-1),
     }
 
 

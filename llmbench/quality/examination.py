@@ -74,15 +74,15 @@ class Examination:
         scored, half = [], windows.shape[1] // 2
         for group in windows.split(rows):
             pairs = _side_by_side(group, half, candidate, reference)
-            for place, (ours, theirs) in enumerate(pairs, start=half):
-                scored.append(compared(ours, theirs, group[:, place]))
+            for place, (candidate_logits, reference_logits) in enumerate(pairs, start=half):
+                scored.append(compared(candidate_logits, reference_logits, group[:, place]))
             progress(len(scored), half * -(-len(windows) // rows))
         return table(scored)
 
     def answers(self, candidate: Scorer, reference: Scorer) -> tuple[Answer, ...]:
         """Hold the greedy answers of both against each other."""
         pairs = zip(self._answered(candidate), self._answered(reference), strict=True)
-        return tuple(Answer(len(theirs), _alike(ours, theirs)) for ours, theirs in pairs)
+        return tuple(Answer(len(expected), _alike(answer, expected)) for answer, expected in pairs)
 
     def _answered(self, scorer: Scorer) -> Iterator[list[int]]:
         for start in range(0, len(self.prompts), scorer.rows):
@@ -96,7 +96,7 @@ def _side_by_side(
     return zip(candidate.logits(windows, prompt), reference.logits(windows, prompt), strict=True)
 
 
-def _alike(ours: Sequence[int], theirs: Sequence[int]) -> int:
+def _alike(answer: Sequence[int], expected: Sequence[int]) -> int:
     """Count the tokens before the first that differs."""
-    pairs = enumerate(zip(ours, theirs, strict=True))
-    return next((place for place, (one, other) in pairs if one != other), len(theirs))
+    pairs = enumerate(zip(answer, expected, strict=True))
+    return next((place for place, (one, other) in pairs if one != other), len(expected))

@@ -18,9 +18,9 @@ def test_a_summary_reads_back_with_every_metric_that_was_known(tmp_path: Path) -
     measured = run_set("a", x=SIX, y=slower(2))
     baseline_file.write(measured, tmp_path / "a.json")
     read = baseline_file.read(tmp_path / "a.json")
-    for ours, theirs in zip(measured.runs, read.runs, strict=True):
-        assert (ours.case, ours.repeat) == (theirs.case, theirs.repeat)
-        before, after = summarize(ours), summarize(theirs)
+    for run, restored in zip(measured.runs, read.runs, strict=True):
+        assert (run.case, run.repeat) == (restored.case, restored.repeat)
+        before, after = summarize(run), summarize(restored)
         for name in METRICS:
             assert after[name].value == before[name].value
             assert after[name].value is None or after[name].n == before[name].n

@@ -54,10 +54,10 @@ def test_a_night_that_is_added_twice_is_there_once(tmp_path: Path) -> None:
 
 
 def test_stores_that_grew_apart_merge_by_their_lines(tmp_path: Path) -> None:
-    ours, theirs = tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl"
-    history.add(ours, [night(1), night(2)])
-    history.add(theirs, [night(1), night(3)])
-    (tmp_path / "both.jsonl").write_text(theirs.read_text() + ours.read_text())
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    history.add(one, [night(1), night(2)])
+    history.add(other, [night(1), night(3)])
+    (tmp_path / "both.jsonl").write_text(other.read_text() + one.read_text())
     assert len(history.read(tmp_path / "both.jsonl")) == 3
 
 

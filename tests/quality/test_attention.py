@@ -39,18 +39,18 @@ def test_a_map_says_how_much_each_token_looks_at_those_before_it(tiny: TorchMode
 @given(seed=st.integers(0, 99))
 def test_the_divergence_is_that_of_its_definition_and_bounded(seed: int) -> None:
     torch.manual_seed(seed)
-    ours, theirs = torch.randn(2, 3, 4, 4).softmax(-1)
-    middle = (ours + theirs) / 2
-    kl = [(one * (one / middle).log()).sum(-1) for one in (ours, theirs)]
-    found = divergences(ours, theirs)
+    candidate, reference = torch.randn(2, 3, 4, 4).softmax(-1)
+    middle = (candidate + reference) / 2
+    kl = [(one * (one / middle).log()).sum(-1) for one in (candidate, reference)]
+    found = divergences(candidate, reference)
     torch.testing.assert_close(found, ((kl[0] + kl[1]) / 2).mean(-1))
     assert (found <= math.log(2)).all()
-    assert torch.equal(divergences(ours, ours), torch.zeros(3))
+    assert torch.equal(divergences(candidate, candidate), torch.zeros(3))
 
 
 def test_maps_that_share_nothing_are_ln_2_apart() -> None:
-    ours, theirs = torch.eye(2)[None], torch.eye(2).flip(0)[None]
-    assert divergences(ours, theirs).item() == pytest.approx(math.log(2))
+    candidate, reference = torch.eye(2)[None], torch.eye(2).flip(0)[None]
+    assert divergences(candidate, reference).item() == pytest.approx(math.log(2))
 
 
 def test_a_dropped_layer_has_no_map_and_the_others_keep_their_numbers(tiny: TorchModel) -> None:

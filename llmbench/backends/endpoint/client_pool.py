@@ -72,12 +72,12 @@ def started(
 @contextmanager
 def _process() -> Iterator[Connection]:
     """Start a client and give the pipe to it."""
-    ours, theirs = Pipe()
-    command = [sys.executable, "-m", f"{__package__}.client_process", str(theirs.fileno())]
-    with ours, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
-        theirs.close()
+    own_end, client_end = Pipe()
+    command = [sys.executable, "-m", f"{__package__}.client_process", str(client_end.fileno())]
+    with own_end, subprocess.Popen(command, pass_fds=[client_end.fileno()]) as process:
+        client_end.close()
         try:
-            yield ours
+            yield own_end
         finally:
             process.kill()
 

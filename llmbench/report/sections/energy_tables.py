@@ -182,14 +182,14 @@ def _rest(case: CaseResults) -> str:
 
 def _split_row(short: _Single, long: _Single) -> tuple[Cell, ...]:
     more = long.output_tokens - short.output_tokens
-    ours, theirs = (
-        each.case.estimates["energy_joules_per_request"].values for each in (short, long)
+    of_short, of_long = (
+        single.case.estimates["energy_joules_per_request"].values for single in (short, long)
     )
     return (
         Cell(long.case.name),
         Cell(f"{short.output_tokens} and {long.output_tokens} tokens"),
         estimated(short.case, "energy_joules_per_request"),
-        _a_token(difference(ours, theirs), more),
+        _a_token(difference(of_short, of_long), more),
     )
 
 

@@ -37,7 +37,7 @@ def test_it_is_told_by_its_content() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("metric", "reported"),
     [
         ("service_ttft", "time_to_first_token"),
         ("itl", "inter_chunk_latency"),
@@ -48,11 +48,11 @@ def test_it_is_told_by_its_content() -> None:
     ("statistic", "name"), [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("mean", "avg")]
 )
 def test_figures_are_those_that_it_reports(
-    ours: str, theirs: str, statistic: str, name: str
+    metric: str, reported: str, statistic: str, name: str
 ) -> None:
-    found = value(only(AIPERF), f"{ours}_{statistic}")
+    found = value(only(AIPERF), f"{metric}_{statistic}")
     assert found is not None
-    assert 1000 * found == pytest.approx(loaded(AIPERF_SUMMARY)[theirs][name], abs=1e-3)
+    assert 1000 * found == pytest.approx(loaded(AIPERF_SUMMARY)[reported][name], abs=1e-3)
 
 
 def test_an_answer_ends_with_its_last_token() -> None:

@@ -46,18 +46,22 @@ def test_it_is_told_by_its_content() -> None:
 # medians are the same where, as here, the number of samples is odd.
 @pytest.mark.parametrize("statistic", [("mean", "mean"), ("p50", "median")])
 def test_ttft_from_sending_is_what_it_reports(statistic: tuple[str, str]) -> None:
-    ours, theirs = statistic
-    found = value(only(GUIDELLM), f"service_ttft_{ours}")
+    name, reported_name = statistic
+    found = value(only(GUIDELLM), f"service_ttft_{name}")
     assert found is not None
-    assert 1000 * found == pytest.approx(reported("time_to_first_token_ms", theirs), abs=1e-3)
+    assert 1000 * found == pytest.approx(
+        reported("time_to_first_token_ms", reported_name), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("statistic", [("mean", "mean"), ("p50", "median")])
 def test_what_it_calls_itl_is_our_tpot(statistic: tuple[str, str]) -> None:
-    ours, theirs = statistic
-    found = value(only(GUIDELLM), f"tpot_{ours}")
+    name, reported_name = statistic
+    found = value(only(GUIDELLM), f"tpot_{name}")
     assert found is not None
-    assert 1000 * found == pytest.approx(reported("inter_token_latency_ms", theirs), abs=1e-3)
+    assert 1000 * found == pytest.approx(
+        reported("inter_token_latency_ms", reported_name), abs=1e-3
+    )
 
 
 def test_gaps_between_tokens_are_not_made_up() -> None:
