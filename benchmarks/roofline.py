@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from llmbench.analysis.metrics import RecordArrays
-from llmbench.analysis.roofline.efficiency import figures
-from llmbench.analysis.roofline.operations import ModelFacts, Roof
+from llmbench.analysis.roofline.efficiency import efficiency
+from llmbench.analysis.roofline.peaks import DevicePeaks
+from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.engine import device_peaks
 from llmbench.engine.engine import Engine
@@ -59,9 +60,9 @@ class Copying:
         return device_peaks.moved(self.source) / float(np.mean(np.array(self.seconds)[inside]))
 
     @property
-    def facts(self) -> ModelFacts:
+    def facts(self) -> ModelCosts:
         """A model all of whose bytes are those of the copy."""
-        return ModelFacts(
+        return ModelCosts(
             matmul_bytes=device_peaks.moved(self.source),
             other_bytes=0,
             embedding_bytes=0,
@@ -75,7 +76,7 @@ class Copying:
         )
 
 
-def share_of(runner: Copying, measured: Roof, seconds: float) -> dict[str, float | None]:
+def share_of(runner: Copying, measured: DevicePeaks, seconds: float) -> dict[str, float | None]:
     """Serve one long answer until the window ends, and give MBU and the median step's share."""
     steps = max(2, int(seconds * measured.bytes_per_second / device_peaks.moved(runner.source)))
     requests = [Request(0, (1,), 2 * steps), Request(1, (1,), 1)]
@@ -89,10 +90,12 @@ def share_of(runner: Copying, measured: Roof, seconds: float) -> dict[str, float
     return {"mbu": mbu, "mbu_of_the_roof_before": before, "steps": made}
 
 
-def _mbu(runner: Copying, measured: Roof, observed: RecordArrays) -> tuple[float | None, int]:
+def _mbu(
+    runner: Copying, measured: DevicePeaks, observed: RecordArrays
+) -> tuple[float | None, int]:
     account = {"model": asdict(runner.facts), "roof": asdict(measured)}
-    value, n, _ = figures(account, observed.all, observed.window)["mbu"]
-    return value, n
+    mbu = efficiency(account, observed.all, observed.window)["mbu"]
+    return mbu.value, mbu.n
 
 
 def main() -> None:

@@ -1,32 +1,32 @@
-"""What a run's energy counters amount to, with what is not known of it: pure functions.
+"""The energy of a run from its counters, with its uncertainty.
 
-A window begins and ends at a moment at which the counter rose, so that no part of an update is
-counted twice or left out, and lies wholly inside the load. docs/energy.md has the method.
+A window begins and ends when the counter rose, so that no part of an update is counted twice or
+left out, and lies inside the load. docs/energy.md has the method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench.analysis.values import NO_WINDOW, Value
 from llmbench.errors import Unavailable
 from llmbench.runs.record import Series
 from llmbench.runs.run import Run
 
 SUFFIX = "_energy_joules"
 WALL = "wall"
-LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window that edges and sampling do not blur
+LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window, so that its edges weigh little
 LEAST_COVERED = 0.8
 AGREES_WITHIN, DISAGREES_BEYOND = 0.05, 0.10
-FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of a power that is integrated; times the usual gap
+FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of an integrated power; in median gaps
 
-# By which share all that a method tells of a device may be off (results published with Yang et al.,
-# SC 2024: steady-state errors of GeForce 10 and later and of A100); None: not known.
+# The range of a method's relative error on a device, the same at all times (results published with
+# Yang et al., SC 2024: steady-state errors of GeForce 10 and later and of A100); None: not known.
 GAINS: dict[str, tuple[float, float] | None] = {"nvml-counter": (-0.06, 0.11), "rapl": None}
 
 Floats = NDArray[np.float64]
@@ -34,10 +34,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The energy that one counter saw inside a window, and how well it is known.
+    """The energy of one counter inside a window, and its uncertainty.
 
-    ``edge`` is the share of it that the moments of its edges leave open, ``disagreement`` how far
-    the integral of the power is from the counter, as a share of it; None where there is none.
+    ``edge`` is the share of it that depends on the exact times of the window's edges;
+    ``disagreement`` is the relative difference of the integrated power (None: not integrated).
     """
 
     name: str
@@ -51,7 +51,7 @@ class Part:
 
     @property
     def seconds(self) -> float:
-        """How long the window is."""
+        """The length of the window."""
         return self.end - self.begin
 
     @property
@@ -61,23 +61,23 @@ class Part:
 
     @property
     def least_seconds(self) -> float:
-        """How long the window should be."""
+        """The length that the window should have."""
         return max(LEAST_SECONDS, LEAST_PERIODS * (self.period or 0.0))
 
 
 def parts(run: Run, window: tuple[float, float] | None) -> list[Part]:
-    """Give what each counter saw inside a window; together they are the energy of the run.
+    """Return the energy of each counter inside a window; their sum is the energy of the run.
 
-    A wall meter has all of it, where there is one. Else every GPU counts, with every processor
-    that can be read. Raises Unavailable, with the reason, where a part of that is not known.
+    A wall meter alone, where there is one; else every GPU and every processor that can be read.
+    Raises Unavailable where one of them is not known.
     """
     if window is None:
-        raise Unavailable("no steady window: the measured requests were all due at one moment")
+        raise Unavailable(NO_WINDOW)
     return [_part(run, series, *window) for series in _needed(run)]
 
 
 def _needed(run: Run) -> list[Series]:
-    """Give the series that make up the energy of a run."""
+    """Return the series that make up the energy of a run."""
     if wall := _wall(run):
         return wall[:1]
     counters = [s for s in run.series if s.name.endswith(SUFFIX)]
@@ -85,15 +85,15 @@ def _needed(run: Run) -> list[Series]:
         raise Unavailable("the scenario does not collect `energy`")
     for series in counters:
         if not series.available and "uuid" in _facts(run, series):
-            raise Unavailable(f"{_name(series)}: {_why_nothing(_facts(run, series))}")
+            raise Unavailable(f"{_name(series)}: {_why_unavailable(_facts(run, series))}")
     readable = [series for series in counters if series.available]
     if not readable:
         raise Unavailable("; ".join(dict.fromkeys(str(s.why_unavailable) for s in counters)))
     return readable
 
 
-def _why_nothing(facts: dict[str, Any]) -> str:
-    """Say why a counter that is there was not seen to rise."""
+def _why_unavailable(facts: dict[str, Any]) -> str:
+    """Return why an existing counter did not rise."""
     failed = "; ".join(facts.get("failed_readings") or ())
     return facts["unavailable"] or failed or "zero_delta: the counter did not rise during the run"
 
@@ -103,7 +103,7 @@ def _wall(run: Run) -> list[Series]:
 
 
 def has_wall(run: Run) -> bool:
-    """Tell whether a meter at the wall measured a run."""
+    """Return whether a wall meter measured a run."""
     return bool(_wall(run))
 
 
@@ -112,11 +112,12 @@ def _name(series: Series) -> str:
 
 
 def _facts(run: Run, series: Series) -> dict[str, Any]:
-    found: dict[str, Any] = run.facts.get("energy", {}).get(_name(series), {})
-    return found
+    facts: dict[str, Any] = run.facts.get("energy", {}).get(_name(series), {})
+    return facts
 
 
 def _part(run: Run, series: Series, begin: float, end: float) -> Part:
+    """Return E = e[last] − e[first], over the readings e of a counter that lie in a window."""
     if series.unit == "W":
         return _of_power(series, begin, end)
     facts, name = _facts(run, series), _name(series)
@@ -147,7 +148,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> Part:
 
 
 def _gap(times: Floats, begin: float, end: float, facts: dict[str, Any]) -> str:
-    """Say how little of a window a counter covers, and what kept it from being read."""
+    """Explain how little of a window a counter covers, with its failed readings."""
     seconds = float(times[-1] - times[0]) if len(times) else 0.0
     failed = "; ".join(facts.get("failed_readings") or ())
     return (
@@ -157,8 +158,9 @@ def _gap(times: Floats, begin: float, end: float, facts: dict[str, Any]) -> str:
 
 
 def _disagreement(run: Run, name: str, begin: float, end: float, joules: float) -> float | None:
-    watched = (s for s in run.series if s.name == f"{name}_power_instant_watts" and s.available)
-    power = next(watched, None)
+    """Return |E − ∫P dt| / E, where E is the counter's energy and P the sampled power."""
+    powers = (s for s in run.series if s.name == f"{name}_power_instant_watts" and s.available)
+    power = next(powers, None)
     if power is None or not _is_resolved(power, begin, end):
         return None
     integral = _integral(power, begin, end)
@@ -166,28 +168,27 @@ def _disagreement(run: Run, name: str, begin: float, end: float, joules: float) 
 
 
 def _is_resolved(power: Series, begin: float, end: float) -> bool:
-    """Tell whether a power changes little from a reading to the next.
+    """Return whether a power changes little between readings: Σ |Pᵢ₊₁ − Pᵢ| / 2 ≤ 5 % of Σ Pᵢ.
 
-    Bursts that are shorter than the interval may come just between readings, or at each: half of
-    the mean change from one to the next is what trapezoids may be off by.
+    Bursts shorter than the interval may fall between readings, or on each: half of the mean change
+    bounds the error of the trapezoids.
     """
     times, watts = np.asarray(power.times), np.asarray(power.values)
     inside = watts[(times > begin) & (times < end)]
-    unseen = np.abs(np.diff(inside)).sum() / 2
-    return bool(unseen <= AGREES_WITHIN * inside.sum())
+    error = np.abs(np.diff(inside)).sum() / 2
+    return bool(error <= AGREES_WITHIN * inside.sum())
 
 
 def _integral(power: Series, begin: float, end: float) -> float | None:
-    """Integrate a power by trapezoids, None where it was not seen often enough for that."""
+    """Integrate a power by trapezoids; None where there are too few readings."""
     times, watts = np.asarray(power.times), np.asarray(power.values)
     inside = (times > begin) & (times < end)
     if inside.sum() < FEWEST_SAMPLES:
         return None
-    gaps = np.diff(np.concatenate([[begin], times[inside], [end]]))
-    if gaps.max() > LONGEST_GAP * np.median(np.diff(times)):
+    moments = np.concatenate([[begin], times[inside], [end]])
+    if np.diff(moments).max() > LONGEST_GAP * np.median(np.diff(times)):
         return None
-    at = np.concatenate([[begin], times[inside], [end]])
-    return float(np.trapezoid(np.interp(at, times, watts), at))
+    return float(np.trapezoid(np.interp(moments, times, watts), moments))
 
 
 def _of_power(series: Series, begin: float, end: float) -> Part:
@@ -201,73 +202,68 @@ def _of_power(series: Series, begin: float, end: float) -> Part:
     return Part(WALL, WALL, joules, begin, end, usual, usual / (end - begin), None)
 
 
-# -- figures of a run ------------------------------------------------------------------------------
+# -- metrics of a run -----------------------------------------------------------------------------
 
-Told = tuple[float | None, int, str | None]
+JOULES_PER_KWH = 3.6e6
 Counts = Callable[[float, float], tuple[int, float, int]]
 
 
-def figures(run: Run, window: tuple[float, float] | None, counts: Counts) -> dict[str, Told]:
-    """Give the energies of a run: a value with its n, or None with the reason.
+def energy_metrics(
+    run: Run, window: tuple[float, float] | None, counts: Counts
+) -> dict[str, Value]:
+    """Return the energy metrics of a run.
 
-    ``counts`` tells the output tokens, all tokens and finished requests between two moments. What
-    each part spent is divided by what was done in the window of that part.
+    mean power = Σ Eₖ / Tₖ
+    energy per unit = Σ Eₖ / nₖ
+    cost per 10⁶ output tokens = 10⁶ E f / 3.6·10⁶
+
+    where Eₖ is the energy in J of counter k in its window of Tₖ seconds, nₖ the output tokens, all
+    tokens or finished requests in that window (``counts`` returns the three between two moments),
+    E the energy per output token, and f the price or the grams of CO₂ per kWh.
     """
-    found: dict[str, Callable[[], float]] = {
+
+    def per(unit: int) -> float:
+        return sum(_per(part, counts(part.begin, part.end)[unit]) for part in parts(run, window))
+
+    def by_factor(key: str) -> float:
+        factor = (run.spec.get("energy") or {}).get(key)
+        if factor is None:
+            raise Unavailable(f"the scenario sets no `energy.{key}`")
+        return 1e6 * per(0) / JOULES_PER_KWH * float(factor)
+
+    computations: dict[str, Callable[[], float]] = {
         "energy_power_watts": lambda: sum(part.watts for part in parts(run, window)),
-        **{
-            f"energy_joules_per_{what}": partial(_each, run, window, counts, place)
-            for place, what in enumerate(("output_token", "total_token", "request"))
-        },
+        "energy_joules_per_output_token": lambda: per(0),
+        "energy_joules_per_total_token": lambda: per(1),
+        "energy_joules_per_request": lambda: per(2),
         "energy_idle_watts": lambda: _idle_watts(run),
         "energy_run_joules": lambda: _run_joules(run),
+        "energy_cost_per_million_output_tokens": lambda: by_factor("price_per_kwh"),
+        "carbon_grams_per_million_output_tokens": lambda: by_factor("grams_co2_per_kwh"),
     }
-    factors = run.spec.get("energy") or {}
-    a_token = found["energy_joules_per_output_token"]
-    for name, key in FACTORS:
-        found[name] = partial(_by_factor, a_token, factors, key)
-    return {name: _told(how) for name, how in found.items()}
+    return {key: _value(compute) for key, compute in computations.items()}
 
 
-# what factors that a scenario gives make of joules: metric and key
-FACTORS = (
-    ("energy_cost_per_million_output_tokens", "price_per_kwh"),
-    ("carbon_grams_per_million_output_tokens", "grams_co2_per_kwh"),
-)
-JOULES_PER_KWH = 3.6e6
-
-
-def _told(how: Callable[[], float]) -> Told:
+def _value(compute: Callable[[], float]) -> Value:
     try:
-        return how(), 1, None
-    except Unavailable as why:
-        return None, 0, str(why)
+        return Value(compute(), 1)
+    except Unavailable as reason:
+        return Value.unavailable(str(reason))
 
 
-def _each(run: Run, window: tuple[float, float] | None, counts: Counts, place: int) -> float:
-    total = 0.0
-    for part in parts(run, window):
-        done = counts(part.begin, part.end)[place]
-        if not done > 0:  # nothing, or the lengths of some prompts are not known (NaN)
-            raise Unavailable("what was done in the window is not known, or nothing was")
-        total += part.joules / done
-    return total
-
-
-def _by_factor(joules_a_token: Callable[[], float], factors: Mapping[str, Any], key: str) -> float:
-    factor = factors.get(key)
-    if factor is None:
-        raise Unavailable(f"the scenario sets no `energy.{key}`")
-    return 1e6 * joules_a_token() / JOULES_PER_KWH * float(factor)
+def _per(part: Part, count: float) -> float:
+    if not count > 0:  # none, or the lengths of some prompts are not known (NaN)
+        raise Unavailable("nothing was finished in the window, or its amount is not known")
+    return part.joules / count
 
 
 def _idle_watts(run: Run) -> float:
-    """Give the power before the load, with the model loaded."""
+    """Return the power before the load, with the model loaded."""
     return sum(_fact(run, series, "idle_watts") for series in _counters(run))
 
 
 def _run_joules(run: Run) -> float:
-    """Give the energy from the idle time before the load to that after it."""
+    """Return the energy from the idle time before the load to the idle time after it."""
     counters = _counters(run)
     for series in counters:
         if (np.diff(series.values) < 0).any():
@@ -279,14 +275,12 @@ def _run_joules(run: Run) -> float:
 
 def _counters(run: Run) -> list[Series]:
     if has_wall(run):
-        raise Unavailable("a wall meter's readings say nothing of idle moments")
+        raise Unavailable("a wall meter's readings do not cover idle time")
     return _needed(run)
 
 
 def _fact(run: Run, series: Series, key: str) -> float:
-    found = _facts(run, series).get(key)
-    if found is None:
-        raise Unavailable(
-            f"{_name(series)}: the counter did not rise in the idle time that was watched"
-        )
-    return float(found)
+    fact = _facts(run, series).get(key)
+    if fact is None:
+        raise Unavailable(f"{_name(series)}: the counter did not rise during idle time")
+    return float(fact)

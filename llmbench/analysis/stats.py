@@ -1,23 +1,24 @@
-"""Percentiles, how much data they need, and intervals over processes."""
+"""Percentiles, the samples that they need, and bootstrap intervals over processes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MIN_PROCESSES = 3
 RESAMPLES = 10_000
+INTERVAL = (50 * (1 - 0.95), 50 * (1 + 0.95))  # percentiles of resamples: a 95 % interval
+
+Floats = NDArray[np.float64]
+
+
+# -- percentiles -----------------------------------------------------------------------------------
 
 
 def percentile(values: ArrayLike, percent: float) -> float:
-    """Give the exact percentile of a sample, interpolated linearly as numpy does.
-
-    Raises ValueError for an empty sample.
-    """
+    """Return an exact percentile, interpolated linearly; raises ValueError for an empty sample."""
     values = np.asarray(values, dtype=np.float64)
     if not values.size:
         raise ValueError("an empty sample has no percentiles")
@@ -25,11 +26,11 @@ def percentile(values: ArrayLike, percent: float) -> float:
 
 
 def min_samples_for_percentile(percent: float, confidence: float = 0.99) -> int:
-    """Tell how many samples a percentile needs to be known with a confidence.
+    """Return the number of samples that a percentile needs.
 
-    The smallest n for which seeing one value or none beyond the percentile has a chance of at
-    most 1 - confidence: P(Binomial(n, 1 - p) <= 1) <= 1 - c, MLPerf's early-stopping rule. 64 for
-    p90, 130 for p95, 662 for p99.
+    The smallest n with P(B ≤ 1) = pⁿ + n (1 − p) pⁿ⁻¹ ≤ 1 − c, where B ~ Binomial(n, 1 − p) counts
+    the samples above the percentile, p = percent / 100 and c is the confidence. 64 for p90, 130
+    for p95, 662 for p99. Source: MLPerf Inference's early stopping.
     """
     p = percent / 100
     n = 2
@@ -39,39 +40,29 @@ def min_samples_for_percentile(percent: float, confidence: float = 0.99) -> int:
 
 
 def percentile_upper_bound(values: ArrayLike, percent: float, confidence: float = 0.99) -> float:
-    """Give what a percentile of independent values is at most, with a confidence.
+    """Return the upper confidence bound of a percentile of independent values.
 
-    The value above which t of n lie, for the greatest t with P(Binomial(n, 1 - p) <= t) <= 1 - c:
-    MLPerf's early-stopping estimate. Infinity where there are too few values for any (see
-    min_samples_for_percentile).
+    x₍ₙ₋ₜ₎, the value above which t of the n values lie, for the greatest t with P(B ≤ t) ≤ 1 − c,
+    where B ~ Binomial(n, 1 − p). Infinity where t < 1 (see min_samples_for_percentile). Source:
+    MLPerf Inference's early stopping.
     """
+    from scipy.stats import binom  # noqa: PLC0415 (slow to import, and only reports need it)
+
     ordered = np.sort(np.asarray(values, dtype=np.float64))
-    allowed = _most_beyond(len(ordered), 1 - percent / 100, 1 - confidence)
-    return float(ordered[len(ordered) - allowed]) if allowed >= 1 else float("inf")
-
-
-def _most_beyond(n: int, share: float, risk: float) -> int:
-    """Give the greatest t with P(Binomial(n, share) <= t) <= risk; -1 where there is none.
-
-    Chances are added up from so far below the mean that what is left out does not count.
-    """
-    mean, deviation = n * share, np.sqrt(n * share * (1 - share))
-    first = max(0, int(mean - 12 * deviation))
-    k = np.arange(first, int(np.ceil(mean)))
-    ways = math.lgamma(n + 1) - math.lgamma(first + 1) - math.lgamma(n - first + 1)
-    start = ways + first * math.log(share) + (n - first) * math.log1p(-share)
-    steps = np.log((n - k) / (k + 1)) + math.log(share / (1 - share))
-    chances = np.exp(start + np.concatenate([[0.0], np.cumsum(steps)]))
-    return first + int(np.searchsorted(np.cumsum(chances), risk, "right")) - 1
+    n, share, risk = len(ordered), 1 - percent / 100, 1 - confidence
+    # the smallest t with P(B <= t) >= risk is one too many, unless it is equal
+    above = int(binom.ppf(risk, n, share))
+    above -= bool(binom.cdf(above, n, share) > risk)
+    return float(ordered[n - above]) if above >= 1 else float("inf")
 
 
 def percentile_interval(values: ArrayLike, percent: float, z: float = 1.96) -> tuple[float, float]:
-    """Give the interval of a percentile of values in the order they came, 95 % for a z of 1.96.
+    """Return the confidence interval of a percentile of autocorrelated values, in their order.
 
-    Between two order statistics, by the normal approximation of how many values lie below (Conover,
-    Practical Nonparametric Statistics, 3.2), as wide as values that hang together make it: there
-    are fewer than n that say something of their own (effective_size). An end for which there are
-    too few values is infinite.
+    [x₍ₗ₎, x₍ᵤ₎] with l, u = n p ∓ z n √(p (1 − p) / nₑ), where x₍ᵢ₎ are the sorted values, n their
+    number, nₑ the effective size of the series "is at most the percentile", and z = 1.96 for
+    95 %. An end outside the sample is infinite. Source: Conover, Practical Nonparametric
+    Statistics, 3.2 (normal approximation), widened for autocorrelation.
     """
     values = np.asarray(values, dtype=np.float64)
     ordered = np.sort(values)
@@ -88,15 +79,16 @@ def percentile_interval(values: ArrayLike, percent: float, z: float = 1.96) -> t
 
 
 def effective_size(values: ArrayLike) -> float:
-    """Tell how many independent values a series is worth for its mean; n at the most.
+    """Return the effective sample size of a series for its mean, at most n.
 
-    n over the integrated autocorrelation time, summed in pairs of lags as long as they are positive
-    (Geyer, Practical Markov Chain Monte Carlo, 1992).
+    nₑ = n / τ with τ = 2 Σ (ρ₂ₖ + ρ₂ₖ₊₁) − 1, where ρ is the autocorrelation and the sum over k
+    ends before its first term that is not positive. Source: Geyer, Practical Markov Chain Monte
+    Carlo, 1992 (initial positive sequence).
     """
     series = np.asarray(values, dtype=np.float64)
-    centred = series - series.mean()
-    n = len(centred)
-    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    centered = series - series.mean()
+    n = len(centered)
+    spectrum = np.abs(np.fft.rfft(centered, 2 * n)) ** 2
     covariance = np.fft.irfft(spectrum)[:n]
     if covariance[0] <= 0:
         return float(n)
@@ -107,21 +99,22 @@ def effective_size(values: ArrayLike) -> float:
     return float(n / max(time, 1.0))
 
 
-def ecdf(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the empirical distribution: sorted values and the share of the sample up to each."""
+def ecdf(values: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the empirical distribution: sorted values and the share of the sample up to each."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
 
 
-def bootstrap_interval(
-    values: Sequence[float], confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Give the bootstrap interval of the mean over processes (one value a process, none negative).
+# -- intervals over processes ----------------------------------------------------------------------
 
-    Percentile bootstrap of 10,000 seeded resamples. What a resample's mean differs by, as a ratio,
-    is widened by the power sqrt(n / (n - 1)), since a resample of n values is too narrow by that
-    factor (Efron and Tibshirani 1993, 13.3); on ratios an interval stays positive. Raises
-    ValueError below three processes.
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a mean over processes, values of 0 or more.
+
+    x̄ (x̄* / x̄)^√(n / (n − 1)) at its 2.5 and 97.5 percentiles, where x̄ is the mean of n values and
+    x̄* that of one of 10,000 resamples. Resamples of n values vary too little by √((n − 1) / n);
+    on ratios an interval stays positive. Raises ValueError below three processes. Source: Efron
+    and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3.
     """
     sample = np.asarray(values, dtype=np.float64)
     n, mean = len(sample), float(sample.mean())
@@ -129,66 +122,32 @@ def bootstrap_interval(
         raise ValueError(f"an interval needs {MIN_PROCESSES} processes, got {n}")
     if mean == 0:
         return 0.0, 0.0
-    draws = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
-    ratios = (sample[draws].mean(axis=1) / mean) ** np.sqrt(n / (n - 1))
-    low, high = np.percentile(ratios, [50 * (1 - confidence), 50 * (1 + confidence)])
+    means = _resampled_means(sample, np.random.default_rng(seed))
+    low, high = np.percentile((means / mean) ** np.sqrt(n / (n - 1)), INTERVAL)
     return mean * float(low), mean * float(high)
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A metric over the processes of a case: its mean, and an interval where there can be one.
+def bootstrap_difference(
+    baseline: Sequence[float], candidate: Sequence[float], seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the difference of two means over processes.
 
-    ``values`` has one number a process. ``value`` is None when no process has it; ``reason`` says
-    why the value, or failing that the interval, is missing.
+    ȳ − x̄ + (ȳ* − ȳ) √(m / (m − 1)) − (x̄* − x̄) √(n / (n − 1)) at its 2.5 and 97.5 percentiles, where
+    x are n values of the baseline, y are m of the candidate and * marks a resample.
     """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    values: tuple[float, ...]
-    reason: str | None = None
-
-    @property
-    def n(self) -> int:
-        """How many processes it rests on."""
-        return len(self.values)
+    rng = np.random.default_rng(seed)
+    below, above = (_widened(np.asarray(side, np.float64), rng) for side in (baseline, candidate))
+    low, high = np.percentile(above - below, INTERVAL)
+    return float(low), float(high)
 
 
-def estimate(values: Sequence[float | None], reason: str | None = None) -> Estimate:
-    """Estimate a metric from one value a process; None stands for "not measured there"."""
-    found = tuple(value for value in values if value is not None)
-    if not found:
-        return Estimate(None, None, None, (), reason or "no run of this case finished")
-    if len(found) < MIN_PROCESSES:
-        why = f"an interval needs {MIN_PROCESSES} processes, got {len(found)}"
-        return Estimate(float(np.mean(found)), None, None, found, why)
-    low, high = bootstrap_interval(found)
-    return Estimate(float(np.mean(found)), low, high, found)
-
-
-def difference(
-    baseline: Sequence[float], candidate: Sequence[float], confidence: float = 0.95, seed: int = 0
-) -> Estimate:
-    """Estimate by how much the mean of one case is above that of another, one value a process.
-
-    Both are resampled, and what a resample differs by is widened as in bootstrap_interval. Below
-    three processes a side there is no interval, and no value either: a difference means nothing
-    without it.
-    """
-    sides = [np.asarray(side, dtype=np.float64) for side in (baseline, candidate)]
-    if (fewest := min(map(len, sides))) < MIN_PROCESSES:
-        why = f"a difference needs {MIN_PROCESSES} processes of each case, got {fewest}"
-        return Estimate(None, None, None, (), why)
-    draws = np.random.default_rng(seed)
-    below, above = (_resampled(side, draws) for side in sides)
-    middle = float(sides[1].mean() - sides[0].mean())
-    low, high = np.percentile(above - below, [50 * (1 - confidence), 50 * (1 + confidence)])
-    return Estimate(middle, float(low), float(high), tuple(sides[1] - sides[0].mean()))
-
-
-def _resampled(sample: NDArray[np.float64], draws: np.random.Generator) -> NDArray[np.float64]:
+def _widened(sample: Floats, rng: np.random.Generator) -> Floats:
     n, mean = len(sample), sample.mean()
-    means = sample[draws.integers(0, n, (RESAMPLES, n))].mean(axis=1)
-    widened: NDArray[np.float64] = mean + (means - mean) * np.sqrt(n / (n - 1))
+    widened: Floats = mean + (_resampled_means(sample, rng) - mean) * np.sqrt(n / (n - 1))
     return widened
+
+
+def _resampled_means(sample: Floats, rng: np.random.Generator) -> Floats:
+    n = len(sample)
+    means: Floats = sample[rng.integers(0, n, (RESAMPLES, n))].mean(axis=1)
+    return means

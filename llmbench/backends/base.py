@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmbench.analysis.roofline.operations import ModelFacts, Roof
+from llmbench.analysis.roofline.peaks import DevicePeaks
+from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
@@ -73,8 +74,8 @@ class BackendReport:
     counters: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     client: dict[str, float | None] = field(default_factory=dict)
-    model: ModelFacts | None = None
-    roof: Roof | None = None
+    model: ModelCosts | None = None
+    roof: DevicePeaks | None = None
     warmup_steps: tuple[float, ...] = ()
     caveats: tuple[Caveat, ...] = ()
 

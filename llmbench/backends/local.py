@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from llmbench.analysis.roofline.operations import ModelFacts, Roof
+from llmbench.analysis.roofline.peaks import DevicePeaks
+from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import BackendReport, LoadShape, OpenContext
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.backends.memory import Allocator, Asked, Gauge, Peaks, Unread, told_when_out
@@ -85,7 +86,7 @@ class LocalBackend(ABC, Generic[Model]):
         return {}
 
     @abstractmethod
-    def facts(self, model: Model) -> ModelFacts:
+    def facts(self, model: Model) -> ModelCosts:
         """Count what a model's steps read and multiply; raises Unavailable where that cannot be."""
 
     def allocator(self, context: OpenContext) -> Gauge:
@@ -191,17 +192,17 @@ class LocalBackend(ABC, Generic[Model]):
 class Bounds:
     """What a model's steps take and what its device gives at the most, or why it is not known."""
 
-    facts: ModelFacts | None
-    roof: Roof | None
+    facts: ModelCosts | None
+    roof: DevicePeaks | None
     reasons: dict[str, str]
 
     @classmethod
-    def of(cls, model: LoadedModel, facts: Callable[[], ModelFacts]) -> Bounds:
+    def of(cls, model: LoadedModel, facts: Callable[[], ModelCosts]) -> Bounds:
         """Count the one and find out the other."""
-        from llmbench.engine.device_peaks import roof_of  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.device_peaks import peaks_of  # noqa: PLC0415 (imports torch)
 
         told = Reader()
-        roof = partial(roof_of, model.device, model.effective["dtype"], _threads())
+        roof = partial(peaks_of, model.device, model.effective["dtype"], _threads())
         return cls(told.read("model", facts), told.read("roof", roof), told.reasons)
 
     def held_against(self, cache_bytes: int, positions: int) -> Bounds:
@@ -212,7 +213,7 @@ class Bounds:
         return Bounds(None, self.roof, {**self.reasons, "model": why})
 
 
-def _plan(asked: Asked, context: OpenContext, model: LoadedModel, facts: ModelFacts | None) -> None:
+def _plan(asked: Asked, context: OpenContext, model: LoadedModel, facts: ModelCosts | None) -> None:
     """Note what memory will be asked for; raises OutOfMemoryError when it cannot be there."""
     asked.done, asked.weight_bytes = "warming up", model.weight_bytes
     if facts is not None:

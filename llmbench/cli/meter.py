@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.analysis.meters.layout import ENERGY_UNITS, TIME_FORMATS, Layout
+from llmbench.analysis.meters import ENERGY_UNITS, TIME_FORMATS, Layout
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from llmbench.analysis.roofline.operations import Roof
+from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.collectors import proc
 from llmbench.environment import hardware
 from llmbench.errors import Unavailable
@@ -41,7 +41,7 @@ LIMIT_SECONDS = 120.0
 SWITCH = "LLMBENCH_ROOF"
 
 
-def roof_of(device: torch.device, dtype: str, threads: int) -> Roof:
+def peaks_of(device: torch.device, dtype: str, threads: int) -> DevicePeaks:
     """Give the roof of a device for products of a dtype: the kept one, or one measured now.
 
     What was measured on a busy CPU is not kept. Raises Unavailable where it cannot be measured or
@@ -60,16 +60,16 @@ def roof_of(device: torch.device, dtype: str, threads: int) -> Roof:
     return roof
 
 
-def _keep(roof: Roof, place: Path) -> None:
+def _keep(roof: DevicePeaks, place: Path) -> None:
     with suppress(OSError):  # a folder that keeps nothing costs the next run a few seconds
         place.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(place, json.dumps(asdict(roof), indent=1))
 
 
-def _kept(place: Path) -> Roof | None:
+def _kept(place: Path) -> DevicePeaks | None:
     """Read what an earlier run measured; what cannot be read is to be measured again."""
     try:
-        return Roof(**json.loads(place.read_text("utf-8")))
+        return DevicePeaks(**json.loads(place.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -102,7 +102,7 @@ def _place(asked: dict[str, Any]) -> Path:
     return cache_folder("roof") / f"{asked['device'].partition(':')[0]}-{digest}.json"
 
 
-def _measured_apart(asked: dict[str, Any]) -> Roof:
+def _measured_apart(asked: dict[str, Any]) -> DevicePeaks:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "llmbench.engine.device_peaks"],
@@ -117,7 +117,7 @@ def _measured_apart(asked: dict[str, Any]) -> Roof:
     if done.returncode:
         last = (done.stderr.strip() or "it wrote nothing").splitlines()[-1]
         raise Unavailable(f"the roof could not be measured: {last}")
-    return Roof(**json.loads(done.stdout))
+    return DevicePeaks(**json.loads(done.stdout))
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def measured(asked: dict[str, Any]) -> Roof:
+def measured(asked: dict[str, Any]) -> DevicePeaks:
     """Measure a roof in this process; takes a second or two."""
     device = torch.device(asked["device"])
     name = "float32" if asked["precision"] == "tf32" else asked["precision"]
@@ -139,7 +139,7 @@ def measured(asked: dict[str, Any]) -> Roof:
     bytes_per_second = _bytes_per_second(device)
     flops_per_second = _flops_per_second(device, getattr(torch, name))
     others, elapsed = (after - then for after, then in zip(_others_seconds(), before, strict=True))
-    return Roof(
+    return DevicePeaks(
         **asked,
         bytes_per_second=bytes_per_second,
         flops_per_second=flops_per_second,

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from llmbench.analysis.roofline.operations import LayerFacts, ModelFacts
+from llmbench.analysis.roofline.work import LayerCosts, ModelCosts
 from llmbench.errors import Unavailable
 from llmbench.models.loading import stored_bytes, weight_bytes
 
@@ -16,7 +16,7 @@ SLIDING = "sliding_attention"
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
-def facts_of(model: PreTrainedModel) -> ModelFacts:
+def facts_of(model: PreTrainedModel) -> ModelCosts:
     """Count a model's weights as they are stored now; layers are what its configuration says.
 
     Runs nothing, so that the model's first step is still to come. Raises Unavailable where what a
@@ -29,7 +29,7 @@ def facts_of(model: PreTrainedModel) -> ModelFacts:
     matrices = [m for m in model.modules() if _size(m) and m is not head]
     apart = [table for table in tables if getattr(head, "weight", None) is not table.weight]
     matmul_bytes, embedding_bytes = stored_bytes([*matrices, head]), stored_bytes(apart)
-    return ModelFacts(
+    return ModelCosts(
         matmul_bytes=matmul_bytes,
         other_bytes=weight_bytes(model) - matmul_bytes - embedding_bytes,
         embedding_bytes=embedding_bytes,
@@ -60,7 +60,7 @@ def _size(module: nn.Module) -> int:
     return max(int(inputs * outputs) for inputs, outputs in pairs)
 
 
-def _layers(config: Any) -> tuple[LayerFacts, ...]:
+def _layers(config: Any) -> tuple[LayerCosts, ...]:
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -69,5 +69,5 @@ def _layers(config: Any) -> tuple[LayerFacts, ...]:
     kinds = getattr(config, "layer_types", None) or [SLIDING] * config.num_hidden_layers
     windows = Counter(window if kind == SLIDING else None for kind in kinds)
     return tuple(
-        LayerFacts(count, heads, kv_heads, head_size, window) for window, count in windows.items()
+        LayerCosts(count, heads, kv_heads, head_size, window) for window, count in windows.items()
     )

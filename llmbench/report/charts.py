@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from llmbench.analysis.metrics import LATENCIES, METRICS, STAGES
-from llmbench.analysis.stats import Estimate, ecdf
+from llmbench.analysis.stats import ecdf
+from llmbench.analysis.values import Estimate
 from llmbench.report import palette
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import overview

@@ -14,7 +14,7 @@ from llmbench.analysis import energy
 from llmbench.analysis.energy import Part
 from llmbench.analysis.harness_validity import Validity, judge, worst
 from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, parts, summarize
-from llmbench.analysis.stats import Estimate
+from llmbench.analysis.values import Estimate
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from llmbench.analysis.metrics import LATENCIES, METRICS, errors_by_kind
-from llmbench.analysis.stats import Estimate, min_samples_for_percentile
+from llmbench.analysis.stats import min_samples_for_percentile
+from llmbench.analysis.values import Estimate
 from llmbench.report.results import CaseResults
 from llmbench.units import format_bytes, format_duration, format_number, format_scaled
 

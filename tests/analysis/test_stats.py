@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 
 from llmbench.analysis.stats import (
     bootstrap_interval,
-    difference,
     ecdf,
     effective_size,
-    estimate,
     min_samples_for_percentile,
     percentile,
     percentile_interval,
     percentile_upper_bound,
 )
+from llmbench.analysis.values import difference, estimate
 
 samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
 

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from analysis.roofline.test_efficiency import ROOF
+from analysis.roofline.test_efficiency import PEAKS
 
 from llmbench import testing
 from llmbench.backends import BackendReport, memory
@@ -154,11 +154,11 @@ def test_a_backend_tells_its_peaks_and_what_its_steps_take() -> None:
 
 
 def test_a_roof_that_was_measured_under_load_is_a_reason_to_doubt() -> None:
-    doubtful = replace(ROOF, other_load_percent=50.0)
+    doubtful = replace(PEAKS, other_load_percent=50.0)
     with Eager(Eager.Options()).open(open_context(slots=1)) as server:
         server.bounds = replace(server.bounds, roof=doubtful)
         assert serve(server).caveats[0].kind == "roof-under-load"
-        server.bounds = replace(server.bounds, roof=ROOF)
+        server.bounds = replace(server.bounds, roof=PEAKS)
         assert "roof-under-load" not in {caveat.kind for caveat in server.account().caveats}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from llmbench.analysis.roofline.operations import Roof
+from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.engine import device_peaks
 from llmbench.errors import Unavailable
 
@@ -23,8 +23,8 @@ def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
 
 
-def made(asked: dict[str, Any], rate: float = 1e9, other: float = 0.0) -> Roof:
-    return Roof(
+def made(asked: dict[str, Any], rate: float = 1e9, other: float = 0.0) -> DevicePeaks:
+    return DevicePeaks(
         **asked,
         bytes_per_second=rate,
         flops_per_second=1e10,
@@ -34,7 +34,7 @@ def made(asked: dict[str, Any], rate: float = 1e9, other: float = 0.0) -> Roof:
 
 
 def test_a_real_roof_of_this_machine_is_measured_and_kept(tmp_path: Path) -> None:
-    found = device_peaks.roof_of(CPU, "float32", threads=1)
+    found = device_peaks.peaks_of(CPU, "float32", threads=1)
     assert found.bytes_per_second > 1e8
     assert found.flops_per_second > 1e8
     assert (found.device, found.precision, found.threads) == ("cpu", "float32", 1)
@@ -45,18 +45,18 @@ def test_a_real_roof_of_this_machine_is_measured_and_kept(tmp_path: Path) -> Non
 
 def test_what_is_kept_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_peaks, "_measured_apart", made)
-    first = device_peaks.roof_of(CPU, "float32", threads=2)
+    first = device_peaks.peaks_of(CPU, "float32", threads=2)
     monkeypatch.setattr(device_peaks, "_measured_apart", lambda asked: made(asked, rate=5.0))
-    assert device_peaks.roof_of(CPU, "float32", threads=2) == first
-    assert device_peaks.roof_of(CPU, "float32", threads=1).bytes_per_second == 5.0
-    assert device_peaks.roof_of(CPU, "bfloat16", threads=2).bytes_per_second == 5.0
+    assert device_peaks.peaks_of(CPU, "float32", threads=2) == first
+    assert device_peaks.peaks_of(CPU, "float32", threads=1).bytes_per_second == 5.0
+    assert device_peaks.peaks_of(CPU, "bfloat16", threads=2).bytes_per_second == 5.0
 
 
 def test_what_was_measured_on_a_busy_processor_is_used_and_not_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(device_peaks, "_measured_apart", lambda asked: made(asked, other=50.0))
-    assert device_peaks.roof_of(CPU, "float32", threads=2).other_load_percent == 50.0
+    assert device_peaks.peaks_of(CPU, "float32", threads=2).other_load_percent == 50.0
     assert not (tmp_path / "roof").exists()
 
 
@@ -64,10 +64,10 @@ def test_a_file_that_cannot_be_read_is_made_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(device_peaks, "_measured_apart", made)
-    device_peaks.roof_of(CPU, "float32", threads=2)
+    device_peaks.peaks_of(CPU, "float32", threads=2)
     (kept,) = (tmp_path / "roof").iterdir()
     kept.write_text("{}")
-    assert device_peaks.roof_of(CPU, "float32", threads=2).bytes_per_second == 1e9
+    assert device_peaks.peaks_of(CPU, "float32", threads=2).bytes_per_second == 1e9
     assert json.loads(kept.read_text())["bytes_per_second"] == 1e9
 
 
@@ -76,18 +76,18 @@ def test_a_cache_that_cannot_be_written_does_not_keep_a_roof_from_being_used(
 ) -> None:
     (tmp_path / "roof").touch()
     monkeypatch.setattr(device_peaks, "_measured_apart", made)
-    assert device_peaks.roof_of(CPU, "float32", threads=2).bytes_per_second == 1e9
+    assert device_peaks.peaks_of(CPU, "float32", threads=2).bytes_per_second == 1e9
 
 
 def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMBENCH_ROOF", "off")
     with pytest.raises(Unavailable, match="LLMBENCH_ROOF is off"):
-        device_peaks.roof_of(CPU, "float32", threads=2)
+        device_peaks.peaks_of(CPU, "float32", threads=2)
 
 
 def test_a_process_that_fails_is_told_by_its_last_words() -> None:
     with pytest.raises(Unavailable, match=r"could not be measured: .*no_such_dtype"):
-        device_peaks.roof_of(CPU, "no_such_dtype", threads=2)
+        device_peaks.peaks_of(CPU, "no_such_dtype", threads=2)
 
 
 def test_copied_bytes_are_read_and_written() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from llmbench.analysis.roofline.operations import LayerFacts
+from llmbench.analysis.roofline.work import LayerCosts
 from llmbench.engine import model_costs
 from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.model_costs import facts_of
@@ -43,7 +43,7 @@ def test_matrices_of_a_llama_are_those_of_its_configuration() -> None:
     assert found.head_parameters == families.VOCABULARY * size
     assert found.embedding_bytes == families.VOCABULARY * size * FLOAT
     assert found.embedding_row_bytes == size * FLOAT
-    assert found.layers == (LayerFacts(count=2, heads=4, kv_heads=2, head_size=16),)
+    assert found.layers == (LayerCosts(count=2, heads=4, kv_heads=2, head_size=16),)
 
 
 def test_matrices_of_gpt2_are_counted_though_they_are_no_linear_layers() -> None:

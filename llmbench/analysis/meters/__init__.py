@@ -1,1 +1,30 @@
-"""Wall meters: what the whole machine drew, logged by something outside and joined to runs."""
+"""Logs of wall meters: their layout (light, for the command line), reading and joining to runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["ENERGY_UNITS", "TIME_FORMATS", "Layout", "TimeFormat"]
+
+TimeFormat = Literal["auto", "iso", "unix", "unix-ms"]
+TIME_FORMATS: tuple[TimeFormat, ...] = get_args(TimeFormat)
+ENERGY_UNITS = {"J": 1.0, "Wh": 3.6e3, "kWh": 3.6e6}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of a log, by name, and the units of their values.
+
+    Energy is a running total in ``energy_unit`` (a key of ENERGY_UNITS). ``utc_offset`` such as
+    ``+02:00`` is the zone of times without one. ``offset_seconds`` is added to every time, for a
+    meter whose clock is off.
+    """
+
+    time: str = "time"
+    watts: str | None = "watts"
+    energy: str | None = None
+    energy_unit: str = "J"
+    time_format: TimeFormat = "auto"
+    utc_offset: str | None = None
+    offset_seconds: float = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from llmbench.analysis.meters.layout import ENERGY_UNITS, Layout
+from llmbench.analysis.meters import ENERGY_UNITS, Layout
 from llmbench.errors import InputError
 from llmbench.runs.record import Series
 

@@ -1,31 +1,28 @@
-"""What a run's records and series amount to: pure functions of what is stored.
+"""Metrics: pure functions of a run's stored records and series. docs/metrics.md has the formulas.
 
-Formulas stand in docs/metrics.md. A value that cannot be had is None with its reason.
+A metric that was not measured is None with the reason.
 """
 
 from __future__ import annotations
 
-from llmbench.analysis.metrics.named import (
+from llmbench.analysis.metrics.catalog import (
     LATENCIES,
     METRICS,
     PHASE_PEAKS,
     STAGES,
     Metric,
-    Value,
     metric_key,
 )
-from llmbench.analysis.metrics.observed import RecordArrays
-from llmbench.analysis.metrics.outputs import quality_values
-from llmbench.analysis.metrics.runs import (
-    across,
-    across_summaries,
+from llmbench.analysis.metrics.quality import quality_values
+from llmbench.analysis.metrics.record_arrays import (
+    RecordArrays,
     commonest_error,
     errors_by_kind,
     only,
     parts,
 )
-from llmbench.analysis.metrics.series import series_mean, series_rise
-from llmbench.analysis.metrics.summary import summarize
+from llmbench.analysis.metrics.summary import across, across_summaries, summarize
+from llmbench.analysis.values import Value, series_mean, series_rise
 
 __all__ = [
     "LATENCIES",

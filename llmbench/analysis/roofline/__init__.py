@@ -1,1 +1,1 @@
-"""What steps could reach on a machine and what they reached: FLOPs, bytes, MBU and MFU."""
+"""Roofline: what steps move and compute, and the share of the device peaks that they reach."""

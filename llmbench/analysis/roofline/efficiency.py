@@ -1,107 +1,100 @@
-"""How much of what its machine can do a run made use of: MBU, MFU and what they rest on.
+"""Model bandwidth and FLOPs utilization (MBU, MFU) of a run, and what its steps moved and computed.
 
-Each figure is a value with the number of steps behind it, or None with the reason.
+Sources: roofline, Williams et al. 2009; MBU, Databricks, LLM Inference Performance Engineering,
+2023; MFU, Chowdhery et al., PaLM, 2022 (https://arxiv.org/abs/2204.02311).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from llmbench.analysis.roofline.datasheets import datasheet
-from llmbench.analysis.roofline.operations import ModelFacts, Roof, Work
-from llmbench.analysis.roofline.steps import Steps
-
-Figure = tuple[float | None, int, str | None]
+from llmbench.analysis.roofline.peaks import DevicePeaks, datasheet, peaks_of
+from llmbench.analysis.roofline.work import ModelCosts, Steps, Work
+from llmbench.analysis.values import NO_WINDOW, Value, unavailable
 
 UNREPORTED = "this backend does not report it"
-NO_WINDOW = "no steady window: the measured requests were all due at one moment"
 PHASES = ("decode", "prefill")
 WORK = ("seconds", "bytes", "flops")
-FIGURES = (
+METRICS = (
     "mbu",
     "mbu_datasheet",
     "mfu",
     "mfu_datasheet",
-    *(f"{phase}_step_{what}" for phase in PHASES for what in WORK),
+    *(f"{phase}_step_{quantity}" for phase in PHASES for quantity in WORK),
     "memory_kv_used_bytes",
 )
 
 
-def figures(
+def efficiency(
     account: Mapping[str, Any], records: pa.Table, window: tuple[float, float] | None
-) -> dict[str, Figure]:
-    """Compute every figure of FIGURES from what a run's backend said of itself and its records."""
-    told, reasons = account.get("model"), account.get("reasons", {})
-    if told is None:
-        return dict.fromkeys(FIGURES, (None, 0, reasons.get("model", UNREPORTED)))
-    facts, steps = ModelFacts.of(told), Steps(records)
-    cached = steps.most_cached()
-    found: dict[str, Figure] = {
-        "memory_kv_used_bytes": (float(cached * facts.kv_token_bytes), records.num_rows, None)
-    }
+) -> dict[str, Value]:
+    """Return METRICS of a run, from its backend's report, its records and its steady window.
+
+    memory_kv_used_bytes = positions × bytes of a position, where positions are the most that the
+    KV cache held at once.
+    """
+    stored, reasons = account.get("model"), account.get("reasons", {})
+    if stored is None:
+        return unavailable(METRICS, reasons.get("model", UNREPORTED))
+    costs, steps = ModelCosts.of(stored), Steps(records)
+    used = Value(float(steps.most_cached() * costs.kv_token_bytes), records.num_rows)
     if window is None:
-        return dict.fromkeys(FIGURES, (None, 0, NO_WINDOW)) | found
-    decode, prefill = steps.decode(facts, window), steps.prefill(facts, window)
-    roof, why_none = roof_of(account), reasons.get("roof", UNREPORTED)
+        return unavailable(METRICS, NO_WINDOW) | {"memory_kv_used_bytes": used}
+    decode, prefill = steps.decode(costs, window), steps.prefill(costs, window)
     return {
-        **_of_work("decode", decode),
-        **_of_work("prefill", prefill),
-        **dict(_shares(decode, prefill, _Peaks.of(roof, why_none))),
-        **found,
+        **_means("decode", decode),
+        **_means("prefill", prefill),
+        **_utilization(decode, prefill, peaks_of(account), reasons.get("roof", UNREPORTED)),
+        "memory_kv_used_bytes": used,
     }
 
 
-def roof_of(account: Mapping[str, Any]) -> Roof | None:
-    """Give what a run's machine was measured to do, or None where it was not."""
-    told = account.get("roof")
-    return Roof(**told) if told else None
-
-
-def _of_work(phase: str, work: Work) -> dict[str, Figure]:
-    """Give the means of a step; prefills are one request each."""
-    totals = dict(zip(WORK, (work.seconds, work.moved_bytes, work.flops), strict=True))
+def _means(phase: str, work: Work) -> dict[str, Value]:
+    """Return the mean seconds, bytes and FLOPs of a step; a prefill step is one request."""
+    totals = zip(WORK, (work.seconds, work.moved_bytes, work.flops), strict=True)
     return {
-        f"{phase}_step_{what}": _figure(total / work.steps if work.steps else None, phase, work)
-        for what, total in totals.items()
+        f"{phase}_step_{quantity}": _value(total / work.steps if work.steps else None, phase, work)
+        for quantity, total in totals
     }
 
 
-def _figure(value: float | None, phase: str, work: Work) -> Figure:
-    why = None if work.steps else f"no {phase} lies within the steady window"
-    return value, work.steps, why
+def _value(value: float | None, phase: str, work: Work) -> Value:
+    reason = None if work.steps else f"no {phase} lies within the steady window"
+    return Value(value, work.steps, reason)
 
 
-@dataclass(frozen=True, slots=True)
-class _Peaks:
-    """Peaks of bandwidth and of computing, measured and from the maker, or why there are none."""
+def _utilization(
+    decode: Work, prefill: Work, peaks: DevicePeaks | None, reason: str
+) -> dict[str, Value]:
+    """Return MBU and MFU, of the measured peaks and of the datasheet's.
 
-    measured: tuple[float, float] | str
-    maker: tuple[float, float] | str
+    MBU = bytes / s / B of the decode steps and MFU = FLOPs / s / F of the prefills, where s are the
+    seconds of these steps, B is the peak in bytes/s and F in FLOP/s.
+    """
+    if peaks is None:
+        return unavailable(("mbu", "mfu", "mbu_datasheet", "mfu_datasheet"), reason)
+    sheet = datasheet(peaks.hardware)
+    flops = sheet.flops_per_second.get(peaks.precision) if sheet else None
+    unlisted = f"no datasheet peaks of {peaks.hardware} in {peaks.precision} are known"
+    return {
+        **_shares("", decode, prefill, (peaks.bytes_per_second, peaks.flops_per_second)),
+        **(
+            _shares("_datasheet", decode, prefill, (sheet.bytes_per_second, flops))
+            if sheet and flops
+            else unavailable(("mbu_datasheet", "mfu_datasheet"), unlisted)
+        ),
+    }
 
-    @classmethod
-    def of(cls, roof: Roof | None, why_none: str) -> _Peaks:
-        if roof is None:
-            return cls(why_none, why_none)
-        sheet = datasheet(roof.hardware)
-        flops = sheet.flops_per_second.get(roof.precision) if sheet else None
-        told = f"the maker's peaks of {roof.hardware} in {roof.precision} are not noted down"
-        return cls(
-            measured=(roof.bytes_per_second, roof.flops_per_second),
-            maker=(sheet.bytes_per_second, flops) if sheet and flops else told,
-        )
 
-
-def _shares(decode: Work, prefill: Work, peaks: _Peaks) -> Iterator[tuple[str, Figure]]:
-    for suffix, known in (("", peaks.measured), ("_datasheet", peaks.maker)):
-        if isinstance(known, str):
-            yield f"mbu{suffix}", (None, 0, known)
-            yield f"mfu{suffix}", (None, 0, known)
-            continue
-        mbu = decode.bandwidth_share(known[0]) if decode.steps else None
-        mfu = prefill.compute_share(known[1]) if prefill.steps else None
-        yield f"mbu{suffix}", _figure(mbu, "decode", decode)
-        yield f"mfu{suffix}", _figure(mfu, "prefill", prefill)
+def _shares(
+    suffix: str, decode: Work, prefill: Work, peaks: tuple[float, float]
+) -> dict[str, Value]:
+    mbu = decode.bandwidth_share(peaks[0]) if decode.steps else None
+    mfu = prefill.compute_share(peaks[1]) if prefill.steps else None
+    return {
+        f"mbu{suffix}": _value(mbu, "decode", decode),
+        f"mfu{suffix}": _value(mfu, "prefill", prefill),
+    }

@@ -1,1 +1,1 @@
-"""What profiler traces say of a step: categories of operators, launches and host gaps."""
+"""Profiler traces: events, categories of operators, and where step time goes."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.analysis.roofline.operations import ModelFacts
+from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import LocalBackend
 from llmbench.backends.memory import Gauge, Unread
@@ -70,7 +70,7 @@ class Onnx(LocalBackend["OnnxModel"]):
             recipe=asked.compress or Recipe(),
         )
 
-    def facts(self, model: OnnxModel) -> ModelFacts:
+    def facts(self, model: OnnxModel) -> ModelCosts:
         """Give what was counted of the graph when it was opened."""
         if model.facts is None:
             raise Unavailable(model.uncounted)

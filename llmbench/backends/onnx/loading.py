@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llmbench import models
-from llmbench.analysis.roofline.operations import ModelFacts
+from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import OpenContext
 from llmbench.backends.onnx import builder, exporting, graphs, quantizing, sessions, weights
 from llmbench.engine.model_costs import facts_of
@@ -37,7 +37,7 @@ class OnnxModel(LoadedModel):
     session: Any
     layers: list[exporting.Layer]
     dtype: torch.dtype
-    facts: ModelFacts | None = None
+    facts: ModelCosts | None = None
     uncounted: str = ""
 
 

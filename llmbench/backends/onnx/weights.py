@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from llmbench.analysis.roofline.operations import ModelFacts
+from llmbench.analysis.roofline.work import ModelCosts
 
 # inputs of which an operator reads rows: tables of embeddings, and of rotations by position
 LOOKED_UP = {
@@ -23,7 +23,7 @@ LOOKED_UP = {
 MATRIX = 2  # dimensions
 
 
-def held_by(graph: Path, facts: ModelFacts) -> ModelFacts:
+def held_by(graph: Path, facts: ModelCosts) -> ModelCosts:
     """Count a model's weights as a graph holds them; shapes are those of the model.
 
     The graph's weights lie beside it and are not read, only their sizes.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmbench import models
-from llmbench.analysis.roofline.operations import ModelFacts
+from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import OpenContext
 from llmbench.backends.local import LocalBackend
 from llmbench.engine.buckets import Buckets
@@ -46,7 +46,7 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         model = models.load_model(context.model, self.attention)
         return _compressed(model, context, recipe) if self.compress else model
 
-    def facts(self, model: TorchModel) -> ModelFacts:
+    def facts(self, model: TorchModel) -> ModelCosts:
         """Count the weights as they are held now."""
         from llmbench.engine.model_costs import facts_of  # noqa: PLC0415 (imports torch)
 

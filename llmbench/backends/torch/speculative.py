@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from llmbench import models, plugins
-from llmbench.analysis.roofline.operations import ModelFacts
+from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import cache_length
 from llmbench.backends.torch.eager import Eager
@@ -75,7 +75,7 @@ class Speculative(Eager):
             model.module, caches[1], sampler, buckets, draft=draft, drafted=self.drafted
         )
 
-    def facts(self, model: TorchModel) -> ModelFacts:
+    def facts(self, model: TorchModel) -> ModelCosts:
         """Raise Unavailable: a step is several of the draft and one of the target."""
         del model
         raise Unavailable(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from llmbench import environment, plugins
-from llmbench.analysis.trace.analysis import break_down
+from llmbench.analysis.trace.breakdown import break_down
 from llmbench.analysis.trace.events import merged, read
 from llmbench.backends.local import LocalServer, graphs_compiled
 from llmbench.campaign.prepare import prepare

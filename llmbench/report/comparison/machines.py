@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llmbench.analysis.compare.differences import hardware_of
-from llmbench.analysis.roofline.efficiency import roof_of
-from llmbench.analysis.roofline.operations import Roof
+from llmbench.analysis.roofline.peaks import DevicePeaks, peaks_of
 from llmbench.report.comparison.side_by_side import Side
 from llmbench.report.table import MISSING, Cell, Column, Table, missing
 from llmbench.runs.run import Run
@@ -64,17 +63,17 @@ def _watts(gpu: dict[str, Any]) -> str | None:
     return None if watts is None else f"{format_number(watts)} W"
 
 
-def _peak(told: Callable[[Roof], str]) -> Callable[[Run], str | None]:
+def _peak(told: Callable[[DevicePeaks], str]) -> Callable[[Run], str | None]:
     """Say something of what a machine was measured to do at the most."""
 
     def look(run: Run) -> str | None:
-        roof = roof_of(run.account)
+        roof = peaks_of(run.account)
         return None if roof is None else told(roof)
 
     return look
 
 
-def _flops(roof: Roof) -> str:
+def _flops(roof: DevicePeaks) -> str:
     return f"{format_scaled(roof.flops_per_second, 'FLOP/s')} in {roof.precision}"
 
 

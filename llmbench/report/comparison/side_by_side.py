@@ -14,7 +14,7 @@ from llmbench.analysis.compare.comparison import is_energy, matched, values_of
 from llmbench.analysis.compare.differences import differences, energy_allowance, forbids
 from llmbench.analysis.compare.verdicts import change_of
 from llmbench.analysis.metrics import METRICS
-from llmbench.analysis.stats import Estimate, estimate
+from llmbench.analysis.values import Estimate, estimate
 from llmbench.errors import Unavailable
 from llmbench.report.charts import BARS, Bar, Chart, bars
 from llmbench.report.results import CaseResults, Results

@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from statistics import median
 
 from llmbench.analysis.energy import GAINS, Part
-from llmbench.analysis.stats import Estimate, difference
+from llmbench.analysis.values import Estimate, difference
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import (
     CASE,

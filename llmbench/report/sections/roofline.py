@@ -9,9 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from llmbench.analysis.metrics import METRICS
-from llmbench.analysis.roofline.datasheets import datasheet
-from llmbench.analysis.roofline.efficiency import roof_of
-from llmbench.analysis.roofline.operations import Roof
+from llmbench.analysis.roofline.peaks import DevicePeaks, datasheet, peaks_of
 from llmbench.report import palette
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
@@ -40,17 +38,17 @@ def table(results: Results) -> Table:
     return by_case("Roofline", results.measured, columns, notes)
 
 
-def _roofs(results: Results) -> list[Roof]:
+def _roofs(results: Results) -> list[DevicePeaks]:
     """Give the roof of each hardware and precision; of several, the highest of each part."""
-    found = (roof_of(run.account) for case in results.measured for run in case.runs)
-    highest: dict[tuple[str, str, int | None], Roof] = {}
+    found = (peaks_of(run.account) for case in results.measured for run in case.runs)
+    highest: dict[tuple[str, str, int | None], DevicePeaks] = {}
     for roof in filter(None, found):
         known = highest.setdefault((roof.hardware, roof.precision, roof.threads), roof)
         highest[roof.hardware, roof.precision, roof.threads] = _higher(known, roof)
     return list(highest.values())
 
 
-def _higher(one: Roof, other: Roof) -> Roof:
+def _higher(one: DevicePeaks, other: DevicePeaks) -> DevicePeaks:
     """A busy machine can only lower what is measured."""
     return replace(
         one,
@@ -59,7 +57,7 @@ def _higher(one: Roof, other: Roof) -> Roof:
     )
 
 
-def _told(roof: Roof) -> str:
+def _told(roof: DevicePeaks) -> str:
     threads = f" with {roof.threads} threads" if roof.threads else ""
     return (
         f"Measured on {roof.hardware}{threads} at {roof.measured_at}: a copy moves up to "
@@ -117,14 +115,14 @@ def _point(case: CaseResults, phase: str) -> Point | None:
     return flops / moved, flops / seconds
 
 
-def _span(intensities: Sequence[float], roofs: Sequence[Roof]) -> tuple[float, float]:
+def _span(intensities: Sequence[float], roofs: Sequence[DevicePeaks]) -> tuple[float, float]:
     """Give the intensities between which roofs are drawn: their ridges and all points inside."""
     ridges = [flops / rate for roof in roofs for _, rate, flops in _peaks(roof)]
     drawn = [*intensities, *ridges] or [1.0]
     return min(drawn) / ROOM, max(drawn) * ROOM
 
 
-def _peaks(roof: Roof) -> Iterator[tuple[str, float, float]]:
+def _peaks(roof: DevicePeaks) -> Iterator[tuple[str, float, float]]:
     """Give bytes/s and FLOP/s as measured and, where they are known, as the maker says."""
     yield "measured", roof.bytes_per_second, roof.flops_per_second
     sheet = datasheet(roof.hardware)
@@ -132,7 +130,7 @@ def _peaks(roof: Roof) -> Iterator[tuple[str, float, float]]:
         yield "datasheet", sheet.bytes_per_second, sheet.flops_per_second[roof.precision]
 
 
-def _lines(roof: Roof, span: tuple[float, float]) -> Iterator[go.Scatter]:
+def _lines(roof: DevicePeaks, span: tuple[float, float]) -> Iterator[go.Scatter]:
     for kind, rate, flops in _peaks(roof):
         ridge = flops / rate
         intensities = [span[0], ridge, span[1]]

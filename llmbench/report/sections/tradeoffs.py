@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from llmbench.analysis.metrics import METRICS
-from llmbench.analysis.stats import Estimate
+from llmbench.analysis.values import Estimate
 from llmbench.report import palette
 from llmbench.report.charts import Chart, layout, safe, whiskers
 from llmbench.report.results import CaseResults, Results

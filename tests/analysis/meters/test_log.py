@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbench.analysis.meters.layout import ENERGY_UNITS, Layout
+from llmbench.analysis.meters import ENERGY_UNITS, Layout
 from llmbench.analysis.meters.log import read
 from llmbench.errors import InputError
 from llmbench.runs.record import Series

@@ -1,4 +1,4 @@
-"""MBU and MFU are the shares of peaks that steps used, or there is a reason for having none."""
+"""MBU and MFU are shares of the peaks, or unavailable with a reason."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from analysis.roofline.test_operations import FACTS, ints
 from analysis.roofline.test_steps import ALL, TWO
+from analysis.roofline.test_work import COSTS, ints
 
-from llmbench.analysis.roofline.datasheets import datasheet
-from llmbench.analysis.roofline.efficiency import FIGURES, figures
-from llmbench.analysis.roofline.operations import Roof, Work
+from llmbench.analysis.roofline.efficiency import METRICS, efficiency
+from llmbench.analysis.roofline.peaks import DevicePeaks, datasheet
+from llmbench.analysis.roofline.work import Work
+from llmbench.analysis.values import NO_WINDOW, Value
 from llmbench.runs.record import records_table
 
-ROOF = Roof(
+PEAKS = DevicePeaks(
     hardware="a processor",
     device="cpu",
     precision="float32",
@@ -28,81 +29,78 @@ ROOF = Roof(
 RECORDS = records_table(TWO)
 
 
-def account(roof: Roof | None = ROOF, **more: Any) -> dict[str, Any]:
-    return {"model": asdict(FACTS), "roof": asdict(roof) if roof else None, "reasons": {}, **more}
+def account(peaks: DevicePeaks | None = PEAKS, **more: Any) -> dict[str, Any]:
+    return {"model": asdict(COSTS), "roof": asdict(peaks) if peaks else None, "reasons": {}, **more}
 
 
-def test_shares_are_those_of_the_measured_peaks() -> None:
-    found = figures(account(), RECORDS, ALL)
-    decode = FACTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
-    prefill = FACTS.prefill(1.75, ints(4, 7))
-    assert found["mbu"] == (decode.moved_bytes / 3.5 / 1e4, 4, None)
-    assert found["mfu"] == (prefill.flops / 1.75 / 1e6, 2, None)
+def test_mbu_and_mfu_are_shares_of_the_measured_peaks() -> None:
+    values = efficiency(account(), RECORDS, ALL)
+    decode = COSTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
+    prefill = COSTS.prefill(1.75, ints(4, 7))
+    assert values["mbu"] == Value(decode.moved_bytes / 3.5 / 1e4, 4)
+    assert values["mfu"] == Value(prefill.flops / 1.75 / 1e6, 2)
 
 
-def test_steps_are_told_by_their_means() -> None:
-    found = figures(account(), RECORDS, ALL)
-    decode = FACTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
-    assert found["decode_step_seconds"] == (3.5 / 4, 4, None)
-    assert found["decode_step_bytes"] == (decode.moved_bytes / 4, 4, None)
-    assert found["decode_step_flops"] == (decode.flops / 4, 4, None)
+def test_steps_have_mean_seconds_bytes_and_flops() -> None:
+    values = efficiency(account(), RECORDS, ALL)
+    decode = COSTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
+    assert values["decode_step_seconds"] == Value(3.5 / 4, 4)
+    assert values["decode_step_bytes"] == Value(decode.moved_bytes / 4, 4)
+    assert values["decode_step_flops"] == Value(decode.flops / 4, 4)
 
 
-def test_the_makers_peaks_are_looked_up_by_the_name_of_the_hardware() -> None:
+def test_datasheet_peaks_are_looked_up_by_the_name_of_the_hardware() -> None:
     sheet = datasheet("NVIDIA H200")
     assert sheet is not None
-    roof = replace(ROOF, hardware="NVIDIA H200", precision="bfloat16", device="cuda")
-    found = figures(account(roof), RECORDS, ALL)
-    mbu, of_datasheet = found["mbu"][0], found["mbu_datasheet"][0]
+    peaks = replace(PEAKS, hardware="NVIDIA H200", precision="bfloat16", device="cuda")
+    values = efficiency(account(peaks), RECORDS, ALL)
+    mbu, of_datasheet = values["mbu"].value, values["mbu_datasheet"].value
     assert mbu is not None
     assert of_datasheet == pytest.approx(mbu * 1e4 / sheet.bytes_per_second)
 
 
-def test_hardware_without_a_datasheet_has_measured_shares_alone() -> None:
-    found = figures(account(), RECORDS, ALL)
-    assert found["mbu_datasheet"] == (
-        None, 0, "the maker's peaks of a processor in float32 are not noted down",
-    )  # fmt: skip
+def test_hardware_without_a_datasheet_has_only_the_measured_utilization() -> None:
+    values = efficiency(account(), RECORDS, ALL)
+    assert values["mbu_datasheet"] == Value.unavailable(
+        "no datasheet peaks of a processor in float32 are known"
+    )
 
 
-def test_a_precision_that_the_datasheet_does_not_have_has_no_share_of_it() -> None:
-    roof = replace(ROOF, hardware="Tesla T4", precision="bfloat16")
-    assert figures(account(roof), RECORDS, ALL)["mfu_datasheet"][0] is None
+def test_a_precision_that_the_datasheet_lacks_has_no_utilization_of_it() -> None:
+    peaks = replace(PEAKS, hardware="Tesla T4", precision="bfloat16")
+    assert efficiency(account(peaks), RECORDS, ALL)["mfu_datasheet"].value is None
 
 
-def test_without_a_roof_bytes_and_flops_are_known_and_shares_are_not() -> None:
-    told = account(None, reasons={"roof": "LLMBENCH_ROOF is off"})
-    found = figures(told, RECORDS, ALL)
-    assert found["mbu"] == (None, 0, "LLMBENCH_ROOF is off")
-    assert found["decode_step_bytes"][0] is not None
+def test_without_measured_peaks_bytes_and_flops_are_known_and_utilization_is_not() -> None:
+    stored = account(None, reasons={"roof": "LLMBENCH_ROOF is off"})
+    values = efficiency(stored, RECORDS, ALL)
+    assert values["mbu"] == Value.unavailable("LLMBENCH_ROOF is off")
+    assert values["decode_step_bytes"].value is not None
 
 
-def test_without_a_model_every_figure_has_the_backends_reason() -> None:
-    found = figures({"model": None, "reasons": {"model": "experts"}}, RECORDS, ALL)
-    assert found == dict.fromkeys(FIGURES, (None, 0, "experts"))
-    assert figures({}, RECORDS, ALL)["mbu"][2] == "this backend does not report it"
+def test_without_model_costs_every_metric_has_the_backends_reason() -> None:
+    values = efficiency({"model": None, "reasons": {"model": "experts"}}, RECORDS, ALL)
+    assert values == dict.fromkeys(METRICS, Value.unavailable("experts"))
+    assert efficiency({}, RECORDS, ALL)["mbu"].reason == "this backend does not report it"
 
 
 def test_without_a_steady_window_only_the_cache_is_known() -> None:
-    found = figures(account(), RECORDS, None)
-    assert found["memory_kv_used_bytes"] == (16.0 * FACTS.kv_token_bytes, 2, None)
-    assert found["mbu"] == (
-        None, 0, "no steady window: the measured requests were all due at one moment",
-    )  # fmt: skip
+    values = efficiency(account(), RECORDS, None)
+    assert values["memory_kv_used_bytes"] == Value(16.0 * COSTS.kv_token_bytes, 2)
+    assert values["mbu"] == Value.unavailable(NO_WINDOW)
 
 
 def test_a_window_without_a_decode_has_no_mbu() -> None:
-    assert figures(account(), RECORDS, (0.0, 1.5))["mbu"] == (
-        None, 0, "no decode lies within the steady window",
-    )  # fmt: skip
+    mbu = efficiency(account(), RECORDS, (0.0, 1.5))["mbu"]
+    assert mbu == Value.unavailable("no decode lies within the steady window")
 
 
-def test_every_figure_is_always_there() -> None:
+def test_every_metric_is_always_present() -> None:
     for window in (ALL, None):
-        assert set(figures(account(), RECORDS, window)) == set(FIGURES)
+        assert set(efficiency(account(), RECORDS, window)) == set(METRICS)
 
 
-def test_the_copy_that_made_the_roof_uses_all_of_it() -> None:
+def test_the_copy_that_measured_the_peak_reaches_all_of_it() -> None:
     copy = Work(steps=1, seconds=0.25, moved_bytes=2 * 2**29, flops=0.0)
-    roof = replace(ROOF, bytes_per_second=2 * 2**29 / 0.25)
-    assert copy.bandwidth_share(roof.bytes_per_second) == 1.0
+    peaks = replace(PEAKS, bytes_per_second=2 * 2**29 / 0.25)
+    assert copy.bandwidth_share(peaks.bytes_per_second) == 1.0

@@ -1,4 +1,4 @@
-"""Steps are read off the stamps of tokens."""
+"""Steps are reconstructed from the stamps of tokens."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.roofline.test_operations import FACTS, FULL, ints
+from analysis.roofline.test_work import COSTS, FULL, ints
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.analysis.roofline.operations import Work
-from llmbench.analysis.roofline.steps import Steps
+from llmbench.analysis.roofline.work import Steps, Work
 from llmbench.runs.record import Record, records_table
 
 ALL = (0.0, 100.0)
@@ -27,7 +26,7 @@ def record(number: int, prompt: int, started: float, *times: float, **more: Any)
     return Record(**{**plain, **more})
 
 
-# The first is prefilled and decodes alone; the second joins it at 3.5 and stays on.
+# The first is prefilled and decodes alone; the second joins it at 3.5 and ends after it.
 TWO = [record(0, 4, 0.5, 1.0, 2.0, 4.0, 5.0), record(1, 7, 2.25, 3.5, 4.0, 5.0, 6.0)]
 
 
@@ -35,50 +34,50 @@ def steps_of(*records: Record) -> Steps:
     return Steps(records_table(list(records)))
 
 
-def test_a_decode_step_takes_since_the_stamp_before_it_and_has_a_row_a_token() -> None:
+def test_a_decode_step_begins_at_the_stamp_before_it_and_has_one_row_per_token() -> None:
     # steps at 2 (one row), 4 and 5 (two), 6 (one); that at 4 follows a prefill stamped at 3.5
-    work = steps_of(*TWO).decode(FACTS, ALL)
+    work = steps_of(*TWO).decode(COSTS, ALL)
     assert (work.steps, work.seconds) == (4, 1.0 + 0.5 + 1.0 + 1.0)
-    expected = FACTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
+    expected = COSTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
     assert work == expected
 
 
 def test_only_steps_that_begin_and_end_inside_the_window_count() -> None:
     # the first stamp inside, 3.5, begins the step at 4; that at 5 ends with the window
-    work = steps_of(*TWO).decode(FACTS, (2.5, 5.0))
-    assert work == FACTS.decode(1, 0.5, ints(6, 8), ints(6, 8))
+    work = steps_of(*TWO).decode(COSTS, (2.5, 5.0))
+    assert work == COSTS.decode(1, 0.5, ints(6, 8), ints(6, 8))
 
 
-def test_waiting_for_a_prefill_is_no_time_of_a_decode() -> None:
+def test_idle_time_is_not_part_of_a_decode_step() -> None:
     idle = [record(0, 4, 0.0, 1.0, 2.0), record(1, 4, 50.0, 51.0, 52.0)]
-    assert steps_of(*idle).decode(FACTS, ALL).seconds == 2.0
+    assert steps_of(*idle).decode(COSTS, ALL).seconds == 2.0
 
 
 def test_a_prefill_takes_from_its_start_to_its_token() -> None:
-    work = steps_of(*TWO).prefill(FACTS, ALL)
-    assert work == FACTS.prefill(0.5 + 1.25, ints(4, 7))
+    work = steps_of(*TWO).prefill(COSTS, ALL)
+    assert work == COSTS.prefill(0.5 + 1.25, ints(4, 7))
 
 
 def test_a_prefill_that_began_before_the_window_does_not_count() -> None:
-    assert steps_of(*TWO).prefill(FACTS, (1.0, 100.0)) == FACTS.prefill(1.25, ints(7))
+    assert steps_of(*TWO).prefill(COSTS, (1.0, 100.0)) == COSTS.prefill(1.25, ints(7))
 
 
 def test_warm_up_requests_are_part_of_the_steps() -> None:
     early = [replace(TWO[0], phase="warmup"), TWO[1]]
-    assert steps_of(*early).decode(FACTS, ALL) == steps_of(*TWO).decode(FACTS, ALL)
+    assert steps_of(*early).decode(COSTS, ALL) == steps_of(*TWO).decode(COSTS, ALL)
 
 
 def test_requests_without_a_token_took_part_in_no_step() -> None:
     dropped = replace(record(2, 9, 0.0, finish="error"), started=None, sent=None)
-    assert steps_of(*TWO, dropped).decode(FACTS, ALL) == steps_of(*TWO).decode(FACTS, ALL)
+    assert steps_of(*TWO, dropped).decode(COSTS, ALL) == steps_of(*TWO).decode(COSTS, ALL)
     nothing = steps_of(dropped)
-    assert nothing.decode(FACTS, ALL) == Work(0, 0.0, 0.0, 0.0)
-    assert nothing.prefill(FACTS, ALL).steps == 0
+    assert nothing.decode(COSTS, ALL) == Work(0, 0.0, 0.0, 0.0)
+    assert nothing.prefill(COSTS, ALL).steps == 0
     assert nothing.most_cached() == 0
 
 
 def test_an_answer_of_one_token_has_no_decode_step() -> None:
-    assert steps_of(record(0, 4, 0.0, 1.0)).decode(FACTS, ALL).steps == 0
+    assert steps_of(record(0, 4, 0.0, 1.0)).decode(COSTS, ALL).steps == 0
 
 
 def test_the_cache_holds_prompts_and_all_but_the_last_token_of_each_answer() -> None:
@@ -88,13 +87,13 @@ def test_the_cache_holds_prompts_and_all_but_the_last_token_of_each_answer() -> 
     assert steps_of(record(0, 4, 0.0, 1.0)).most_cached() == 4
 
 
-def test_a_slot_that_was_freed_is_not_held_any_more() -> None:
+def test_a_freed_slot_no_longer_counts() -> None:
     one_by_one = [record(i, 4, 10.0 * i, 10 * i + 1.0, 10 * i + 2.0) for i in range(5)]
     assert steps_of(*one_by_one).most_cached() == 5
 
 
 def served(prompts: list[int], answers: list[int], slots: int) -> list[Record]:
-    """Step as the engine does, prefills first, each step a second."""
+    """Return the records of an engine whose steps take one second, prefills first."""
     waiting = list(enumerate(zip(prompts, answers, strict=True)))
     running: dict[int, int] = {}
     times: dict[int, list[float]] = {number: [] for number, _ in waiting}
@@ -120,7 +119,7 @@ lengths = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 6)), min_size=1, 
 
 
 def decoded_at(now: float, records: list[Record]) -> list[int]:
-    """Give how many positions each row attends to that decodes then."""
+    """Return the positions that each row decoding at that time attends to."""
     rows = (r for r in records if now in r.token_times[1:])
     return [(r.prompt_tokens or 0) + r.token_times.index(now) for r in rows]
 
@@ -129,24 +128,24 @@ def decoded_at(now: float, records: list[Record]) -> list[int]:
 def test_decode_steps_equal_a_walk_through_the_stamps(
     drawn: list[tuple[int, int]], slots: int, begin: float, span: float
 ) -> None:
-    prompts, answers = (list(each) for each in zip(*drawn, strict=True))
+    prompts, answers = map(list, zip(*drawn, strict=True))
     records = served(prompts, answers, slots)
-    facts = replace(FACTS, layers=(FULL, replace(FULL, window=5)))
+    costs = replace(COSTS, layers=(FULL, replace(FULL, window=5)))
     window = (begin, begin + span)
     stamps = sorted({t for r in records for t in r.token_times if window[0] <= t < window[1]})
     decodes = [depths for now in stamps[1:] if (depths := decoded_at(now, records))]
-    found = Steps(records_table(records)).decode(facts, window)
-    assert (found.steps, found.seconds) == (len(decodes), float(len(decodes)))
-    single = [facts.decode(1, 1.0, ints(*depths), ints(*depths)) for depths in decodes]
-    assert found.moved_bytes == pytest.approx(sum(work.moved_bytes for work in single))
-    assert found.flops == pytest.approx(sum(work.flops for work in single))
+    work = Steps(records_table(records)).decode(costs, window)
+    assert (work.steps, work.seconds) == (len(decodes), float(len(decodes)))
+    single = [costs.decode(1, 1.0, ints(*depths), ints(*depths)) for depths in decodes]
+    assert work.moved_bytes == pytest.approx(sum(one.moved_bytes for one in single))
+    assert work.flops == pytest.approx(sum(one.flops for one in single))
 
 
 @given(lengths, st.integers(1, 4))
-def test_what_the_cache_holds_equals_a_walk_through_the_stamps(
+def test_the_most_cached_positions_equal_a_walk_through_the_stamps(
     drawn: list[tuple[int, int]], slots: int
 ) -> None:
-    prompts, answers = (list(each) for each in zip(*drawn, strict=True))
+    prompts, answers = map(list, zip(*drawn, strict=True))
     records = served(prompts, answers, slots)
     held = [
         sum(

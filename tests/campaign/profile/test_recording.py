@@ -11,7 +11,7 @@ import pytest
 import torch
 from chrome_traces import violations
 
-from llmbench.analysis.trace.analysis import break_down
+from llmbench.analysis.trace.breakdown import break_down
 from llmbench.analysis.trace.events import read
 from llmbench.backends.local import LocalServer
 from llmbench.backends.torch.eager import Eager

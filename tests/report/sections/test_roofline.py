@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis.roofline.test_efficiency import ROOF
-from analysis.roofline.test_operations import FACTS
+from analysis.roofline.test_efficiency import PEAKS
+from analysis.roofline.test_work import COSTS
 
-from llmbench.analysis.roofline.operations import Roof
+from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.report import pages
 from llmbench.report.results import Results
 from llmbench.report.sections import findings, overview, roofline
 from llmbench.report.table import show
 
-H200 = replace(ROOF, hardware="NVIDIA H200", precision="bfloat16", device="cuda", threads=None)
+H200 = replace(PEAKS, hardware="NVIDIA H200", precision="bfloat16", device="cuda", threads=None)
 HOSTILE = "<img src=x onerror=alert(2)>"
 
 
-def results_of(make: Any, folder: Path, roof: Roof | None = ROOF, name: str = "only") -> Results:
+def results_of(
+    make: Any, folder: Path, roof: DevicePeaks | None = PEAKS, name: str = "only"
+) -> Results:
     planned = make.planned(name, 1)
     run = make.run_of(planned, make.serve(1))
-    counted = {"model": asdict(FACTS), "roof": asdict(roof) if roof else None}
+    counted = {"model": asdict(COSTS), "roof": asdict(roof) if roof else None}
     run = replace(run, account={**run.account, **counted})
     return Results(make.store_run_set(folder / "set", [planned], [run]))
 
@@ -53,8 +55,8 @@ def test_a_roof_rises_with_the_bandwidth_and_is_flat_from_its_ridge(
     chart = roofline.chart(results_of(make, tmp_path))
     line = next(trace for trace in chart.figure.data if "measured" in trace.name)
     low, ridge, high = line.x
-    assert ridge == ROOF.flops_per_second / ROOF.bytes_per_second
-    assert list(line.y) == [low * ROOF.bytes_per_second, *[ROOF.flops_per_second] * 2]
+    assert ridge == PEAKS.flops_per_second / PEAKS.bytes_per_second
+    assert list(line.y) == [low * PEAKS.bytes_per_second, *[PEAKS.flops_per_second] * 2]
     assert low < ridge < high
     assert (line.line.dash, len(chart.figure.data)) == ("solid", 3)
     assert (chart.figure.layout.xaxis.type, chart.figure.layout.yaxis.type) == ("log", "log")
@@ -72,11 +74,11 @@ def test_the_makers_roof_is_dashed_where_it_is_known(make: Any, tmp_path: Path) 
 def test_of_several_roofs_of_one_machine_the_highest_is_drawn(make: Any, tmp_path: Path) -> None:
     results = results_of(make, tmp_path)
     (run,) = results.run_set.runs
-    busy = replace(ROOF, bytes_per_second=1e3, flops_per_second=2e6)
+    busy = replace(PEAKS, bytes_per_second=1e3, flops_per_second=2e6)
     other = replace(run, account={**run.account, "roof": asdict(busy)})
     both = Results(replace(results.run_set, runs=(run, other)))
     (line,) = (t for t in roofline.chart(both).figure.data if t.mode == "lines")
-    assert line.x[1] == busy.flops_per_second / ROOF.bytes_per_second
+    assert line.x[1] == busy.flops_per_second / PEAKS.bytes_per_second
 
 
 def test_points_are_drawn_without_a_roof_too(make: Any, tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ def test_the_table_has_both_kinds_of_shares_and_names_the_peaks(make: Any, tmp_p
 def test_hardware_without_a_datasheet_has_no_such_column(make: Any, tmp_path: Path) -> None:
     table = roofline.table(results_of(make, tmp_path))
     assert "MBU of the datasheet" not in [column.label for column in table.columns]
-    assert "the maker's peaks of a processor in float32 are not noted down" in table.note
+    assert "no datasheet peaks of a processor in float32 are known" in table.note
     assert "with 2 threads" in table.note
 
 
@@ -120,10 +122,10 @@ def test_the_memory_table_has_what_was_planned_beside_what_was_used(
 
 
 def test_a_share_above_the_roof_is_a_reason_to_doubt(make: Any, tmp_path: Path) -> None:
-    low = replace(ROOF, bytes_per_second=1.0, flops_per_second=1e15)
+    low = replace(PEAKS, bytes_per_second=1.0, flops_per_second=1e15)
     found = findings.find(results_of(make, tmp_path, low))
     assert [f.caveat.kind for f in found if f.caveat.kind == "above-roof"] == ["above-roof"]
-    high = replace(ROOF, bytes_per_second=1e12, flops_per_second=1e15)
+    high = replace(PEAKS, bytes_per_second=1e12, flops_per_second=1e15)
     found = findings.find(results_of(make, tmp_path / "high", high))
     assert "above-roof" not in {f.caveat.kind for f in found}
 
@@ -138,6 +140,6 @@ def test_the_page_shows_it_where_there_is_something_to_show(
 
 
 def test_names_in_it_are_no_markup(make: Any, tmp_path: Path) -> None:
-    hostile = results_of(make, tmp_path, replace(ROOF, hardware=HOSTILE), name=HOSTILE)
+    hostile = results_of(make, tmp_path, replace(PEAKS, hardware=HOSTILE), name=HOSTILE)
     text = roofline.chart(hostile).figure.to_json().replace("\\u003c", "<")
     assert "<img" not in text

@@ -1,20 +1,20 @@
-"""Makers' peaks are noted down by the name that a driver tells."""
+"""Datasheet peaks are found by the name that the driver reports."""
 
 from __future__ import annotations
 
 import pytest
 
-from llmbench.analysis.roofline.datasheets import SHEETS, datasheet
+from llmbench.analysis.roofline.peaks import SHEETS, datasheet
 
 
-def test_an_h100_has_the_peaks_of_its_sheet_without_sparsity() -> None:
+def test_an_h100_has_the_dense_peaks_of_its_datasheet() -> None:
     sheet = datasheet("NVIDIA H100 80GB HBM3")
     assert sheet is not None
     assert sheet.bytes_per_second == 3.35e12
     assert sheet.flops_per_second["bfloat16"] == pytest.approx(1978.9e12 / 2, rel=1e-3)
 
 
-def test_unknown_hardware_has_none() -> None:
+def test_unknown_hardware_has_no_datasheet() -> None:
     assert datasheet("Intel Xeon") is None
 
 

@@ -1,7 +1,7 @@
-"""What makers say of their GPUs: bytes a second of memory, FLOPs a second of dense products.
+"""Peak memory bandwidth and compute of a device: measured, and by its maker's datasheet.
 
-Figures are without sparsity; those of the makers that count it are halved. Names are as NVML and
-CUDA tell them. Products with tensor cores accumulate in float32. The makers' sheets:
+Datasheet values are dense: where a maker counts sparsity, they are halved. Names are those of NVML
+and CUDA. Tensor cores accumulate in float32. Sources:
 
 * H100: https://www.nvidia.com/en-us/data-center/h100/
 * H200: https://www.nvidia.com/en-us/data-center/h200/
@@ -16,9 +16,44 @@ CUDA tell them. Products with tensor cores accumulate in float32. The makers' sh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 GIGA, TERA = 1e9, 1e12
+OTHER_LOAD_PERCENT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePeaks:
+    """A device's measured peaks.
+
+    ``bytes_per_second`` is of a copy, bytes read and written together; ``flops_per_second`` of a
+    product of square matrices in ``precision`` (float32, tf32, bfloat16, float16). ``hardware`` is
+    the name of the GPU or of the processor; ``measured_at`` is ISO 8601, UTC;
+    ``other_load_percent`` is the processor load of other programs meanwhile.
+    """
+
+    hardware: str
+    device: str
+    precision: str
+    threads: int | None
+    torch: str
+    bytes_per_second: float
+    flops_per_second: float
+    other_load_percent: float
+    measured_at: str
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether other programs used so much of the processor that its peaks may be too low."""
+        return self.device == "cpu" and self.other_load_percent > OTHER_LOAD_PERCENT
+
+
+def peaks_of(account: Mapping[str, Any]) -> DevicePeaks | None:
+    """Return the peaks that a run measured, or None."""
+    stored = account.get("roof")
+    return DevicePeaks(**stored) if stored else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +65,7 @@ class Datasheet:
 
 
 def _sheet(gigabytes: float, float32: float, tf32: float, half: float) -> Datasheet:
-    """Note down a card whose tensor cores do both halves alike, FLOPs in units of 10¹²."""
+    """Return a datasheet with equal peaks in both half precisions, from GB/s and TFLOP/s."""
     flops = {"float32": float32, "tf32": tf32, "float16": half, "bfloat16": half}
     return Datasheet(gigabytes * GIGA, {name: rate * TERA for name, rate in flops.items()})
 
@@ -56,5 +91,5 @@ SHEETS = {
 
 
 def datasheet(hardware: str) -> Datasheet | None:
-    """Give the maker's peaks of a GPU by its name, or None where they are not noted down."""
+    """Return the maker's peaks of a GPU by its name, or None where it is not listed."""
     return SHEETS.get(hardware)

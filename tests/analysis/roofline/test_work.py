@@ -1,4 +1,4 @@
-"""Bytes and FLOPs of steps are what a count by hand gives."""
+"""Bytes and FLOPs of steps equal a count by hand."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.analysis.roofline.operations import LayerFacts, ModelFacts, Roof, Work, attended
+from llmbench.analysis.roofline.peaks import DevicePeaks
+from llmbench.analysis.roofline.work import LayerCosts, ModelCosts, Work, attended
 
-FULL = LayerFacts(count=2, heads=4, kv_heads=2, head_size=8)
-SLIDING = LayerFacts(count=3, heads=4, kv_heads=2, head_size=8, window=4)
-FACTS = ModelFacts(
+FULL = LayerCosts(count=2, heads=4, kv_heads=2, head_size=8)
+SLIDING = LayerCosts(count=3, heads=4, kv_heads=2, head_size=8, window=4)
+COSTS = ModelCosts(
     matmul_bytes=1000,
     other_bytes=24,
     embedding_bytes=500,
@@ -46,51 +47,51 @@ def ints(*numbers: int) -> Any:
         (3, 1, 3),
     ],
 )
-def test_each_token_attends_to_those_before_it_and_no_more_than_the_window(
+def test_each_token_attends_to_the_tokens_before_it_and_at_most_the_window(
     length: int, window: int | None, pairs: int
 ) -> None:
     assert attended(ints(length), window).tolist() == [pairs]
 
 
 @given(st.integers(0, 300), st.one_of(st.none(), st.integers(1, 200)))
-def test_what_is_attended_to_equals_a_sum_token_by_token(length: int, window: int | None) -> None:
+def test_attended_pairs_equal_a_sum_over_tokens(length: int, window: int | None) -> None:
     expected = sum(i if window is None else min(i, window) for i in range(1, length + 1))
     assert attended(ints(length), window).tolist() == [expected]
 
 
 def test_a_decode_step_reads_all_weights_once_and_the_cache_of_each_row() -> None:
-    work = FACTS.decode(1, 0.5, ints(5, 9), ints(5, 9))
+    work = COSTS.decode(1, 0.5, ints(5, 9), ints(5, 9))
     assert work.moved_bytes == 1024 + 2 * (10 + POSITION) + (5 + 9) * POSITION
     assert work.flops == 2 * 2 * 250 + (5 + 9) * PAIR
     assert (work.steps, work.seconds) == (1, 0.5)
 
 
 def test_a_row_that_takes_part_in_several_steps_reads_one_position_more_each_time() -> None:
-    work = FACTS.decode(3, 1.0, ints(5), ints(7))
+    work = COSTS.decode(3, 1.0, ints(5), ints(7))
     assert work.moved_bytes == 3 * 1024 + 3 * (10 + POSITION) + (5 + 6 + 7) * POSITION
 
 
 def test_a_row_that_takes_part_in_no_step_moves_nothing() -> None:
-    work = FACTS.decode(1, 1.0, ints(5, 4), ints(5, 3))
-    assert work == FACTS.decode(1, 1.0, ints(5), ints(5))
+    work = COSTS.decode(1, 1.0, ints(5, 4), ints(5, 3))
+    assert work == COSTS.decode(1, 1.0, ints(5), ints(5))
 
 
-def test_layers_with_a_window_read_no_more_than_it() -> None:
-    sliding = replace(FACTS, layers=(FULL, SLIDING))
+def test_layers_with_a_sliding_window_read_at_most_the_window() -> None:
+    sliding = replace(COSTS, layers=(FULL, SLIDING))
     work = sliding.decode(1, 1.0, ints(10), ints(10))
     by_layer = POSITION // 2
     read = (2 * 10 + 3 * 4) * by_layer
     assert work.moved_bytes == 1024 + 10 + 5 * by_layer + read
 
 
-def test_a_prefill_multiplies_by_the_head_for_its_last_token_alone() -> None:
-    work = FACTS.prefill(1.0, ints(6))
+def test_a_prefill_computes_the_head_for_its_last_token_only() -> None:
+    work = COSTS.prefill(1.0, ints(6))
     assert work.flops == 2 * (200 * 6 + 50) + (6 * 7 / 2) * PAIR
     assert work.moved_bytes == 1024 + 6 * (10 + POSITION)
 
 
 def test_prefills_are_counted_one_by_one() -> None:
-    both, first, second = (FACTS.prefill(1.0, ints(*p)) for p in ((6, 3), (6,), (3,)))
+    both, first, second = (COSTS.prefill(1.0, ints(*p)) for p in ((6, 3), (6,), (3,)))
     assert both.flops == first.flops + second.flops
     assert both.moved_bytes == first.moved_bytes + second.moved_bytes
     assert both.steps == 2
@@ -100,23 +101,25 @@ def test_prefills_are_counted_one_by_one() -> None:
 def test_a_prefill_attends_to_as_much_as_decoding_its_tokens_would(
     prompt: int, window: int | None
 ) -> None:
-    facts = replace(FACTS, layers=(replace(FULL, window=window),))
-    whole = facts.attention_flops(ints(1), ints(prompt))
-    single = [facts.attention_flops(ints(n), ints(n)) for n in range(1, prompt + 1)]
+    costs = replace(COSTS, layers=(replace(FULL, window=window),))
+    whole = costs.attention_flops(ints(1), ints(prompt))
+    single = [costs.attention_flops(ints(n), ints(n)) for n in range(1, prompt + 1)]
     assert whole.tolist() == sum(single).tolist()  # type: ignore[union-attr] # of arrays
 
 
-def test_other_programs_make_the_roof_of_a_processor_doubtful_and_not_that_of_a_gpu() -> None:
-    roof = Roof("x", "cpu", "float32", 1, "2.13.0", 1.0, 1.0, 50.0, "2026-01-01T00:00:00+00:00")
-    assert roof.is_doubtful
-    assert not replace(roof, device="cuda").is_doubtful
-    assert not replace(roof, other_load_percent=5.0).is_doubtful
+def test_other_programs_make_the_peaks_of_a_processor_doubtful_but_not_those_of_a_gpu() -> None:
+    peaks = DevicePeaks(
+        "x", "cpu", "float32", 1, "2.13.0", 1.0, 1.0, 50.0, "2026-01-01T00:00:00+00:00"
+    )
+    assert peaks.is_doubtful
+    assert not replace(peaks, device="cuda").is_doubtful
+    assert not replace(peaks, other_load_percent=5.0).is_doubtful
 
 
-def test_facts_survive_being_stored() -> None:
-    assert ModelFacts.of(asdict(FACTS)) == FACTS
+def test_costs_survive_being_stored() -> None:
+    assert ModelCosts.of(asdict(COSTS)) == COSTS
 
 
-def test_a_share_is_what_was_done_a_second_of_what_could_be() -> None:
+def test_a_share_is_the_rate_divided_by_the_peak() -> None:
     work = Work(steps=4, seconds=2.0, moved_bytes=30.0, flops=8.0)
     assert (work.bandwidth_share(60.0), work.compute_share(8.0)) == (0.25, 0.5)

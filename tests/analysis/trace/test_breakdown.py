@@ -10,7 +10,7 @@ from chrome_traces import document, event, kernel, launch, node, operator, step
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.analysis.trace.analysis import break_down
+from llmbench.analysis.trace.breakdown import break_down
 from llmbench.analysis.trace.events import read
 from llmbench.errors import MeasurementError
 from llmbench.runs.profile import Breakdown

@@ -1,4 +1,4 @@
-"""The metrics by name, with their units and which way is better."""
+"""The metrics by key, with label, unit and direction."""
 
 from __future__ import annotations
 
@@ -12,21 +12,12 @@ STAGES = ("import", "load", "compile", "first_token", "steady")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a number is called, its unit, and which way is better."""
+    """A metric's key (``name``), label, unit, and which direction is better."""
 
     name: str
     label: str
     unit: str
     better: Literal["lower", "higher", "neither"]
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One metric of one run: the number and the samples behind it, or why there is none."""
-
-    value: float | None
-    n: int = 0
-    reason: str | None = None
 
 
 LATENCIES = {
@@ -49,7 +40,7 @@ def metric_key(written: str) -> str:
     return f"{old[1]}_{old[2]}" if old else written
 
 
-# the driver's view of a process and the allocator's are never one as the other
+# the allocator's bytes and the process's resident memory are never mixed
 PHASE_PEAKS = {
     "load_peak": "GPU allocator peak of load",
     "prefill_peak": "GPU allocator peak of prefill",
@@ -84,9 +75,9 @@ def _phase_peaks() -> list[Metric]:
 
 def _step_metrics() -> list[Metric]:
     return [
-        Metric(f"{phase}_step_{what}", f"{phase} step {label}", unit, better)
+        Metric(f"{phase}_step_{quantity}", f"{phase} step {label}", unit, better)
         for phase in ("decode", "prefill")
-        for what, label, unit, better in STEP
+        for quantity, label, unit, better in STEP
     ]
 
 

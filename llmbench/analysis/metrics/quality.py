@@ -1,0 +1,68 @@
+"""Output quality of a run against the reference: of scored tokens and of greedy answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from llmbench.analysis.metrics.record_arrays import floats
+from llmbench.analysis.values import Value, unavailable
+from llmbench.runs.run import QUALITY_SCHEMA, Quality
+
+TOKEN_MEANS = {
+    "kl_divergence": "kl_divergence",
+    "top1_agreement": "agrees",
+    "logit_mse": "logit_squared_error",
+}
+
+
+def quality_values(quality: Quality) -> dict[str, Value]:
+    """Return the quality metrics of a run."""
+    return {**_of_tokens(quality), **_of_answers(quality)}
+
+
+def _of_tokens(quality: Quality) -> dict[str, Value]:
+    """Return perplexities and divergences.
+
+    perplexity = exp(−mean log q(x)), and with p for q that of the reference
+    perplexity ratio = exp(mean log p(x) − mean log q(x))
+    KL divergence = mean Σ p log(p / q)
+    top-1 agreement = mean [argmax p = argmax q]
+    logit MSE = mean of the mean squared difference of logits
+
+    where means are over the scored tokens x, q is the run's distribution of the next token and p
+    the reference's; KL in nats per token.
+    """
+    n = quality.tokens.num_rows
+    if not n:
+        keys = ("perplexity", "reference_perplexity", "perplexity_ratio", *TOKEN_MEANS)
+        return unavailable(keys, quality.reason or "no tokens were scored")
+    means = {
+        name: float(np.mean(floats(quality.tokens[name].cast(pa.float64()))))
+        for name in QUALITY_SCHEMA.names
+    }
+    values = {
+        "perplexity": np.exp(means["nll"]),
+        "reference_perplexity": np.exp(means["reference_nll"]),
+        "perplexity_ratio": np.exp(means["nll"] - means["reference_nll"]),
+        **{key: means[column] for key, column in TOKEN_MEANS.items()},
+    }
+    return {key: Value(float(value), n) for key, value in values.items()}
+
+
+def _of_answers(quality: Quality) -> dict[str, Value]:
+    """Return the agreement of greedy answers.
+
+    exact match = mean [a = n] and first divergence = mean a, over the answers, where a counts the
+    leading tokens that equal the reference's and n the tokens of the reference's answer.
+    """
+    answers = quality.answers
+    if not answers:
+        reason = quality.reason or "no answers were compared"
+        return unavailable(("exact_match", "first_divergence"), reason)
+    exact = [answer.alike == answer.tokens for answer in answers]
+    leading = [answer.alike for answer in answers]
+    return {
+        "exact_match": Value(float(np.mean(exact)), len(answers)),
+        "first_divergence": Value(float(np.mean(leading)), len(answers)),
+    }

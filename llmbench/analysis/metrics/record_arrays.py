@@ -1,0 +1,219 @@
+"""The records of a run as arrays, selections of them, and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llmbench.runs.record import SUCCEEDED
+from llmbench.runs.run import Run
+
+Floats = NDArray[np.float64]
+
+
+class RecordArrays:
+    """The records of a run as arrays; latencies cover the measured requests that succeeded.
+
+    Times are seconds since the load began: t[i] is the stamp of a request's chunk i, ``due`` its
+    due time, ``sent`` when it was sent, ``started`` when the backend began to work on it. Latencies
+    have one entry per request, ``itl`` one per gap.
+    """
+
+    def __init__(self, records: pa.Table) -> None:
+        self.all = records.combine_chunks()
+        self.measured = rows(self.all, pc.equal(self.all["phase"], "measured"))
+        self.good = rows(self.measured, succeeded(self.measured))
+
+    @cached_property
+    def _first(self) -> Floats:
+        return floats(pc.list_element(self.good["token_times"], 0))
+
+    @cached_property
+    def _last(self) -> Floats:
+        flat, ends = flat_times(self.good)
+        return flat[ends - 1] if len(ends) else flat
+
+    @cached_property
+    def ttft(self) -> Floats:
+        """TTFT = t[0] − due."""
+        return self._first - floats(self.good["due"])
+
+    @cached_property
+    def service_ttft(self) -> Floats:
+        """Service TTFT = t[0] − sent."""
+        return self._first - floats(self.good["sent"])
+
+    @cached_property
+    def content_ttft(self) -> Floats:
+        """Content TTFT = c − due, c the stamp of the first token that is not reasoning.
+
+        NaN where the two cannot be distinguished.
+        """
+        return floats(self.good["first_content"]) - floats(self.good["due"])
+
+    @cached_property
+    def queue_time(self) -> Floats:
+        """Queue time = started − due; NaN where the backend does not report when it started."""
+        return floats(self.good["started"]) - floats(self.good["due"])
+
+    @cached_property
+    def e2e(self) -> Floats:
+        """E2E = t[last] − due."""
+        return self._last - floats(self.good["due"])
+
+    @cached_property
+    def send_lag(self) -> Floats:
+        """Send lag = sent − due, of every measured request, failed ones included."""
+        return floats(self.measured["sent"]) - floats(self.measured["due"])
+
+    @cached_property
+    def idle_lag(self) -> Floats:
+        """Idle lag = sent − max(due, s), s the last stamp of any request before it was sent.
+
+        It is the part of the send lag of each measured request in which no step ran: a local engine
+        admits requests between two steps, each of which ends with a stamp.
+        """
+        flat, _ = flat_times(self.all)
+        stamps = np.append(-np.inf, np.sort(flat[~np.isnan(flat)]))
+        sent, due = floats(self.measured["sent"]), floats(self.measured["due"])
+        last = stamps[np.searchsorted(stamps, sent, side="right") - 1]
+        lag: Floats = sent - np.maximum(due, last)
+        return lag
+
+    @cached_property
+    def tpot(self) -> Floats:
+        """TPOT = (t[last] − t[0]) / (n − 1), n output tokens; NaN where all came in one chunk."""
+        tokens = floats(self.good["output_tokens"])
+        several = (tokens > 1) & (floats(pc.list_value_length(self.good["token_times"])) > 1)
+        tpot = np.full(len(tokens), np.nan)
+        tpot[several] = (self._last - self._first)[several] / (tokens[several] - 1)
+        return tpot
+
+    @cached_property
+    def itl(self) -> Floats:
+        """ITL = t[i] − t[i − 1], all gaps of all requests pooled."""
+        flat, ends = flat_times(self.good)
+        gaps = np.diff(flat)
+        return np.delete(gaps, ends[:-1] - 1)
+
+    @cached_property
+    def longest_gap(self) -> Floats:
+        """Longest gap = max over i of t[i] − t[i − 1]; NaN where a request has one chunk."""
+        flat, ends = flat_times(self.good)
+        if not len(ends):
+            return flat
+        starts = np.r_[0, ends[:-1]]
+        gaps = np.diff(flat, prepend=np.nan)
+        gaps[starts] = -np.inf
+        longest = np.maximum.reduceat(gaps, starts)
+        return np.where(np.isinf(longest), np.nan, longest)
+
+    @cached_property
+    def window(self) -> tuple[float, float] | None:
+        """The steady window: from the first to the last due time of the measured requests.
+
+        None where they were all due at one moment.
+        """
+        due = floats(self.measured["due"])
+        if not len(due) or due.min() == due.max():
+            return None
+        return float(due.min()), float(due.max())
+
+    @cached_property
+    def makespan(self) -> tuple[float, float] | None:
+        """First due time and last token's stamp of the measured requests; None without tokens."""
+        flat, _ = flat_times(self.measured)
+        if not len(flat):
+            return None
+        return float(floats(self.measured["due"]).min()), float(np.nanmax(flat))
+
+
+def succeeded(table: pa.Table) -> pa.ChunkedArray:
+    """Return which requests succeeded."""
+    return pc.is_in(table["finish"], pa.array(SUCCEEDED))
+
+
+def rows(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
+    """Return the rows of a mask, without a copy where they are contiguous."""
+    indices = np.flatnonzero(mask.to_numpy())
+    if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
+        return table.slice(int(indices[0]), len(indices))
+    return table.filter(mask)
+
+
+def floats(column: pa.ChunkedArray) -> Floats:
+    """Return a column as floats, null as NaN."""
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def flat_times(table: pa.Table) -> tuple[Floats, NDArray[np.int64]]:
+    """Return all token times in one array, and where each request's part ends."""
+    times = table["token_times"]
+    ends = np.cumsum(floats(pc.list_value_length(times))).astype(np.int64)
+    return floats(pc.list_flatten(times)), ends
+
+
+def interpolated(times: Floats) -> Floats:
+    """Return stamps with the unknown ones interpolated between their neighbors."""
+    unknown = np.isnan(times)
+    if not unknown.any() or unknown.all():
+        return times
+    known = np.flatnonzero(~unknown)
+    return np.interp(np.arange(len(times)), known, times[known])
+
+
+def within(times: Floats, begin: float, end: float) -> NDArray[np.bool_]:
+    """Return which times lie in a window, its end excluded."""
+    return (times >= begin) & (times < end)
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def errors_by_kind(run: Run) -> dict[str, int]:
+    """Return the number of failed measured requests of a run by kind of error."""
+    measured = RecordArrays(run.records).measured
+    kinds = pc.fill_null(measured["error_kind"], measured["finish"])
+    failed = measured.append_column("kind", kinds).filter(pc.invert(succeeded(measured)))
+    counts = failed.group_by("kind").aggregate([("request_id", "count")]).to_pylist()
+    return {row["kind"]: row["request_id_count"] for row in counts}
+
+
+def commonest_error(run: Run) -> str | None:
+    """Return the most frequent kind of error with one message; None where no request failed."""
+    kinds = errors_by_kind(run)
+    if not kinds:
+        return None
+    kind = max(kinds, key=lambda kind: kinds[kind])
+    of_kind = run.records.filter(pc.equal(run.records["error_kind"], kind))
+    message = of_kind["error_message"][0].as_py() if of_kind.num_rows else None
+    return f"{kind}: {message}" if message else kind
+
+
+# -- parts of a run --------------------------------------------------------------------------------
+
+
+def only(run: Run, column: str, value: Any) -> Run:
+    """Return a run with only the requests that have a value in a column.
+
+    Steps served other requests too, so what they moved and computed is unavailable for a part.
+    """
+    reasons = run.account.get("reasons", {}) | {"model": "steps serve all requests, not a part"}
+    return replace(
+        run,
+        records=run.records.filter(pc.equal(run.records[column], value)),
+        account=run.account | {"model": None, "reasons": reasons},
+    )
+
+
+def parts(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:
+    """Split runs by the value of a column; requests with null are in no part."""
+    values = {value for run in runs for value in pc.unique(run.records[column]).to_pylist()}
+    return {value: [only(run, column, value) for run in runs] for value in sorted(values - {None})}

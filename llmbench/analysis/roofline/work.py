@@ -1,0 +1,274 @@
+"""What the steps of a model move and compute at the least, counted from its shapes and records.
+
+Bytes are those that must come from memory: all weights once a step, as they are stored, and the
+part of the KV cache that rows attend to. docs/metrics.md has the sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def attended(length: Ints, window: int | None) -> Floats:
+    """Return the query-key pairs of a causal prefill of ``length`` tokens.
+
+    Σ min(i, w) for i = 1 ... S, where S is the length and w the sliding window (None: no window).
+    """
+    beyond = np.maximum(length - window, 0) if window is not None else np.zeros_like(length)
+    within = (length - beyond).astype(np.float64)
+    return within * (within + 1) / 2 + beyond * float(window or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCosts:
+    """``count`` layers of equal shape.
+
+    ``window`` is the number of positions that a token attends to at most, itself included (None:
+    all before it).
+    """
+
+    count: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    window: int | None = None
+
+    @property
+    def states(self) -> int:
+        """Numbers that these layers cache of one position, keys and values."""
+        return 2 * self.count * self.kv_heads * self.head_size
+
+    @property
+    def flops_per_pair(self) -> int:
+        """FLOPs of one query with one key and its value: two products and two sums a number."""
+        return 4 * self.count * self.heads * self.head_size
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCosts:
+    """The weights and shapes that determine the work of a model's steps, for any runner.
+
+    Bytes are as stored. Each step reads ``matmul_bytes`` (matrices with scales and biases, the head
+    included) and ``other_bytes`` (norms and the like). Of the embedding tables
+    (``embedding_bytes``) it reads ``embedding_row_bytes`` per token; a table ``tied`` to the head
+    is among the matrices. Parameters count the numbers of the matrices before packing;
+    ``matmul_parameters`` excludes the head's. ``state_bytes`` is the size of a number in the KV
+    cache.
+    """
+
+    matmul_bytes: int
+    other_bytes: int
+    embedding_bytes: int
+    embedding_row_bytes: int
+    matmul_parameters: int
+    head_parameters: int
+    vocabulary: int
+    tied: bool
+    state_bytes: int
+    layers: tuple[LayerCosts, ...]
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> ModelCosts:
+        """Return the costs that a run stored."""
+        layers = tuple(LayerCosts(**layer) for layer in stored["layers"])
+        return cls(**{**stored, "layers": layers})
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of weights that every step reads."""
+        return self.matmul_bytes + self.other_bytes
+
+    @property
+    def kv_token_bytes(self) -> int:
+        """Bytes of one position in the KV cache, all layers together."""
+        return self.state_bytes * sum(layer.states for layer in self.layers)
+
+    def kv_read_bytes(self, first: Ints, last: Ints) -> Floats:
+        """Return the bytes of KV cache read by tokens attending to first, ..., last positions."""
+        return self.state_bytes * self._over_layers("states", first, last)
+
+    def attention_flops(self, first: Ints, last: Ints) -> Floats:
+        """Return the attention FLOPs of tokens attending to first, ..., last positions."""
+        return self._over_layers("flops_per_pair", first, last)
+
+    def _over_layers(self, weight: str, first: Ints, last: Ints) -> Floats:
+        total = np.zeros(np.shape(last))
+        for layer in self.layers:
+            pairs = attended(last, layer.window) - attended(first - 1, layer.window)
+            total += getattr(layer, weight) * pairs
+        return total
+
+    def decode(self, steps: int, seconds: float, first: Ints, last: Ints) -> Work:
+        """Return the work of decode steps in which each row attends to first, ..., last positions.
+
+        bytes = steps W + T (e + kv) + Σ kv min(d, w)
+        FLOPs = 2 T N + Σ a min(d, w)
+
+        where T are the tokens (last − first + 1 of each row), W the bytes of weights of a step, e
+        those of an embedding row, kv those of a position in the cache, d the positions that a token
+        attends to, w the sliding window of a layer, N the parameters of all matrices and a the
+        attention FLOPs per position. Sums are over tokens and layers.
+        """
+        tokens = int((last - first + 1).sum())
+        token_bytes = self.embedding_row_bytes + self.kv_token_bytes
+        read = float(self.kv_read_bytes(first, last).sum())
+        products = 2.0 * (self.matmul_parameters + self.head_parameters) * tokens
+        return Work(
+            steps=steps,
+            seconds=seconds,
+            moved_bytes=float(steps * self.step_bytes + tokens * token_bytes) + read,
+            flops=products + float(self.attention_flops(first, last).sum()),
+        )
+
+    def prefill(self, seconds: float, prompts: Ints) -> Work:
+        """Return the work of one prefill per prompt, given by its tokens.
+
+        bytes = n W + T (e + kv)
+        FLOPs = 2 (T (N − N_head) + n N_head) + Σ a min(i, w)
+
+        where n are the prompts and T their tokens, N_head the parameters of the head, which sees
+        only the last token, and i the position of a token; the rest as in decode. The keys and
+        values that are attended to have just been computed, so they are written and not read.
+        """
+        tokens, steps = int(prompts.sum()), len(prompts)
+        token_bytes = self.embedding_row_bytes + self.kv_token_bytes
+        products = 2.0 * (self.matmul_parameters * tokens + self.head_parameters * steps)
+        pairs = float(self.attention_flops(np.ones_like(prompts), prompts).sum())
+        return Work(
+            steps=steps,
+            seconds=seconds,
+            moved_bytes=float(steps * self.step_bytes + tokens * token_bytes),
+            flops=products + pairs,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Steps of one kind: their number, seconds, bytes moved and FLOPs."""
+
+    steps: int
+    seconds: float
+    moved_bytes: float
+    flops: float
+
+    def bandwidth_share(self, peak: float) -> float:
+        """Return the bytes per second as a share of a peak (bytes/s)."""
+        return self.moved_bytes / self.seconds / peak
+
+    def compute_share(self, peak: float) -> float:
+        """Return the FLOPs per second as a share of a peak (FLOP/s)."""
+        return self.flops / self.seconds / peak
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a local engine, reconstructed from records (RECORD_SCHEMA), one token a chunk.
+
+    All tokens of a step share one stamp and every step yields a token, so the distinct stamps are
+    the steps. A request's first token comes from its prefill, each other one from a decode step;
+    requests without tokens took part in none. A step lies in a window (begin, end) in seconds if
+    it begins in it and ends before its end.
+    """
+
+    records: pa.Table
+
+    @cached_property
+    def _answered(self) -> pa.Table:
+        lengths = pc.list_value_length(self.records["token_times"])
+        return self.records.combine_chunks().filter(pc.greater(lengths, 0))
+
+    @cached_property
+    def _prompts(self) -> Ints:
+        return _array(self._answered["prompt_tokens"], np.int64)
+
+    @cached_property
+    def _times(self) -> Floats:
+        return _array(pc.list_flatten(self._answered["token_times"]), np.float64)
+
+    @cached_property
+    def _lengths(self) -> Ints:
+        return _array(pc.list_value_length(self._answered["token_times"]), np.int64)
+
+    @cached_property
+    def _ends(self) -> Ints:
+        """Where each request's part of the times ends."""
+        return np.cumsum(self._lengths)
+
+    @cached_property
+    def _begins(self) -> Ints:
+        return self._ends - self._lengths
+
+    @cached_property
+    def _stamps(self) -> tuple[Floats, Ints]:
+        """The stamp of each step, ascending, and its number of tokens."""
+        stamps, tokens = np.unique(self._times, return_counts=True)
+        return stamps, tokens.astype(np.int64)
+
+    @cached_property
+    def _prefills(self) -> Ints:
+        """Indices of the steps that are prefills."""
+        return np.searchsorted(self._stamps[0], self._times[self._begins])
+
+    def decode(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
+        """Return the work of the decode steps in a window; each took from the stamp before it on.
+
+        The engine decodes as soon as the step before is stamped, so that time holds nothing else.
+        """
+        stamps, _ = self._stamps
+        begin, end = np.searchsorted(stamps, window)
+        decodes = np.ones(len(stamps), dtype=bool)
+        decodes[self._prefills] = False
+        inside = decodes[begin + 1 : end]
+        seconds = np.diff(stamps[begin:end])[inside]
+        if not len(seconds):
+            return Work(0, 0.0, 0.0, 0.0)
+        first = np.maximum(self._stamped(np.less_equal, stamps[begin]), 1)
+        last = np.maximum(self._stamped(np.less, window[1]), first)
+        # token number k, counted from 0, attends to the prompt and k more
+        spans = self._prompts + first, self._prompts + last - 1
+        return costs.decode(len(seconds), float(seconds.sum()), *spans)
+
+    def _stamped(self, compare: Any, moment: float) -> Ints:
+        """Return the number of tokens that each request has by a moment."""
+        counts: Ints = np.add.reduceat(compare(self._times, moment), self._begins, dtype=np.int64)
+        return counts
+
+    def prefill(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
+        """Return the work of the prefills in a window, each from its start to its token."""
+        started = _array(self._answered["started"], np.float64)
+        ended = self._times[self._begins]
+        inside = (started >= window[0]) & (ended < window[1])
+        seconds = float((ended - started)[inside].sum())
+        return costs.prefill(seconds, self._prompts[inside])
+
+    def most_cached(self) -> int:
+        """Return the most positions that the KV cache held at once.
+
+        A prefill writes its prompt, a decode step the previous token of each of its rows; a request
+        leaves with its last token, which is never written.
+        """
+        stamps, written = self._stamps
+        if not len(stamps):
+            return 0
+        change = written.copy()
+        np.add.at(change, self._prefills, self._prompts - 1)
+        lasts = np.searchsorted(stamps, self._times[self._ends - 1])
+        held = self._prompts + self._lengths - 1
+        freed = np.zeros(len(stamps) + 1, dtype=np.int64)
+        np.add.at(freed, lasts + 1, held)
+        return int((np.cumsum(change) - np.cumsum(freed[:-1])).max())
+
+
+def _array(column: pa.ChunkedArray, kind: Any) -> NDArray[Any]:
+    return np.asarray(column.to_numpy(), dtype=kind)

@@ -1,0 +1,114 @@
+"""A value with the size of its sample, or the reason why it is unavailable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from llmbench.analysis.stats import MIN_PROCESSES, bootstrap_difference, bootstrap_interval
+from llmbench.runs.record import Series
+
+NO_WINDOW = "no steady window: the measured requests were all due at one moment"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A number and the size ``n`` of the sample behind it, or None and the reason."""
+
+    value: float | None
+    n: int = 0
+    reason: str | None = None
+
+    @classmethod
+    def unavailable(cls, reason: str) -> Self:
+        """Return a value that is None for a reason."""
+        return cls(None, 0, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate(Value):
+    """A metric over the processes of a case: their mean, with an interval from three on.
+
+    ``values`` has one number per process. ``reason`` says why the value, or its interval, is
+    missing.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    values: tuple[float, ...] = ()
+
+
+def unavailable(keys: Iterable[str], reason: str) -> dict[str, Value]:
+    """Return several metrics that are unavailable for the same reason."""
+    return dict.fromkeys(keys, Value.unavailable(reason))
+
+
+# -- over processes --------------------------------------------------------------------------------
+
+
+def estimate(values: Sequence[float | None], reason: str | None = None) -> Estimate:
+    """Estimate a metric from one value per process; None: not measured in that process.
+
+    x̄ = Σ xᵢ / n, where xᵢ is the value of process i and n the number of processes that have one.
+    The interval is that of stats.bootstrap_interval.
+    """
+    known = tuple(value for value in values if value is not None)
+    if not known:
+        return Estimate.unavailable(reason or "no run of this case finished")
+    mean, n = float(np.mean(known)), len(known)
+    if n < MIN_PROCESSES:
+        few = f"an interval needs {MIN_PROCESSES} processes, got {n}"
+        return Estimate(mean, n, few, values=known)
+    low, high = bootstrap_interval(known)
+    return Estimate(mean, n, None, low, high, known)
+
+
+def difference(baseline: Sequence[float], candidate: Sequence[float]) -> Estimate:
+    """Estimate by how much the candidate's mean is above the baseline's, one value per process.
+
+    Unavailable below three processes a side, since a difference without an interval means nothing.
+    """
+    fewest = min(len(baseline), len(candidate))
+    if fewest < MIN_PROCESSES:
+        return Estimate.unavailable(
+            f"a difference needs {MIN_PROCESSES} processes of each case, got {fewest}"
+        )
+    differences = np.asarray(candidate) - np.mean(baseline)
+    low, high = bootstrap_difference(baseline, candidate)
+    return Estimate(
+        float(np.mean(candidate) - np.mean(baseline)),
+        len(differences),
+        None,
+        low,
+        high,
+        tuple(differences.tolist()),
+    )
+
+
+# -- of a series -----------------------------------------------------------------------------------
+
+
+def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
+    """Return the mean of the readings in a window; samplers read at a constant interval."""
+    if not series.available:
+        return Value(None, 0, series.why_unavailable)
+    times, values = np.asarray(series.times), np.asarray(series.values)
+    inside = values[(times >= window[0]) & (times < window[1])] if window else values
+    if not len(inside):
+        return Value.unavailable("no reading lies in the steady window")
+    return Value(float(np.mean(inside)), len(inside))
+
+
+def series_rise(series: Series, window: tuple[float, float] | None) -> Value:
+    """Return the increase of a running total over a window, interpolated between readings."""
+    if not series.available:
+        return Value(None, 0, series.why_unavailable)
+    times, values = np.asarray(series.times), np.asarray(series.values)
+    begin, end = window or (times[0], times[-1])
+    if not times[0] <= begin <= end <= times[-1]:
+        return Value.unavailable("its readings do not cover the steady window")
+    before, after = np.interp((begin, end), times, values)
+    return Value(float(after - before), int(((times >= begin) & (times < end)).sum()))
