@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from llmbench.analysis.values import NO_WINDOW, Value
 from llmbench.errors import Unavailable
-from llmbench.runs.record import Series
 from llmbench.runs.run import Run
+from llmbench.runs.series import Series
 
 SUFFIX = "_energy_joules"
 WALL = "wall"
@@ -121,7 +121,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> Part:
     if series.unit == "W":
         return _of_power(series, begin, end)
     facts, name = _facts(run, series), _name(series)
-    times, joules = np.asarray(series.times), np.asarray(series.values)
+    times, joules = series.times, series.values
     inside = (times >= begin) & (times < end)
     times, joules = times[inside], joules[inside]
     if not len(times) or times[-1] - times[0] < LEAST_COVERED * (end - begin):
@@ -173,7 +173,7 @@ def _is_resolved(power: Series, begin: float, end: float) -> bool:
     Bursts shorter than the interval may fall between readings, or on each: half of the mean change
     bounds the error of the trapezoids.
     """
-    times, watts = np.asarray(power.times), np.asarray(power.values)
+    times, watts = power.times, power.values
     inside = watts[(times > begin) & (times < end)]
     error = np.abs(np.diff(inside)).sum() / 2
     return bool(error <= AGREES_WITHIN * inside.sum())
@@ -181,7 +181,7 @@ def _is_resolved(power: Series, begin: float, end: float) -> bool:
 
 def _integral(power: Series, begin: float, end: float) -> float | None:
     """Integrate a power by trapezoids; None where there are too few readings."""
-    times, watts = np.asarray(power.times), np.asarray(power.values)
+    times, watts = power.times, power.values
     inside = (times > begin) & (times < end)
     if inside.sum() < FEWEST_SAMPLES:
         return None
@@ -198,7 +198,7 @@ def _of_power(series: Series, begin: float, end: float) -> Part:
         raise Unavailable(
             f"{WALL}: sampling_gap: too few readings of the meter in the steady window"
         )
-    usual = float(np.median(np.diff(np.asarray(series.times))))
+    usual = float(np.median(np.diff(series.times)))
     return Part(WALL, WALL, joules, begin, end, usual, usual / (end - begin), None)
 
 

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from llmbench.analysis.stats import MIN_PROCESSES, bootstrap_difference, bootstrap_interval
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 
 NO_WINDOW = "no steady window: the measured requests were all due at one moment"
 
@@ -95,7 +95,7 @@ def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
     """Return the mean of the readings in a window; samplers read at a constant interval."""
     if not series.available:
         return Value(None, 0, series.why_unavailable)
-    times, values = np.asarray(series.times), np.asarray(series.values)
+    times, values = series.times, series.values
     inside = values[(times >= window[0]) & (times < window[1])] if window else values
     if not len(inside):
         return Value.unavailable("no reading lies in the steady window")
@@ -106,7 +106,7 @@ def series_rise(series: Series, window: tuple[float, float] | None) -> Value:
     """Return the increase of a running total over a window, interpolated between readings."""
     if not series.available:
         return Value(None, 0, series.why_unavailable)
-    times, values = np.asarray(series.times), np.asarray(series.values)
+    times, values = series.times, series.values
     begin, end = window or (times[0], times[-1])
     if not times[0] <= begin <= end <= times[-1]:
         return Value.unavailable("its readings do not cover the steady window")

@@ -146,7 +146,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         spec=case.spec,
         began_at=began_at,
         records=records_table(records),
-        series=tuple(watched.series(origin)),
+        series=watched.series(origin),
         environment=surroundings,
         account=asdict(replace(account, caveats=())),
         facts={

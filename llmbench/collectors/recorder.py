@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from llmbench.collectors.base import Conclusion, Probe, Quantity
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 
 MISSED_SHARE = 0.05
 
@@ -97,13 +97,13 @@ class Recorder:
                 found.append(value)
 
     def series(self) -> Iterator[Series]:
-        """Give every quantity as a series, with times of the monotonic clock."""
+        """Yield every quantity as a series, with times of the monotonic clock."""
         for quantity, (times, values) in zip(self.quantities, self._columns, strict=True):
             why = quantity.unavailable or self._why_empty()
             if quantity.unavailable or not values:
                 yield Series.unavailable(quantity.name, quantity.unit, why)
             else:
-                yield Series(quantity.name, quantity.unit, "measured", tuple(times), tuple(values))
+                yield Series.measured(quantity.name, quantity.unit, times, values)
 
     def _why_empty(self) -> str:
         if self.failure:

@@ -1,9 +1,10 @@
 """One process that reads all probes at a steady pace and hands its readings over at the end.
 
-Protocol: a job as one JSON line on stdin; on stdout a line with the quantities when all probes are
-open; readings until a line ``stop`` on stdin; then everything as one JSON line on stdout. When the
-parent dies the sampler ends by itself: its stdin ends, and the kernel sends it a signal besides,
-should a child of the parent have kept the pipe open.
+Protocol: the parent writes a job to stdin as one line of JSON. When all probes are open, the
+sampler writes their quantities to stdout as one line of JSON. It reads the probes until the line
+``stop`` comes, then writes all series to stdout as one Arrow IPC stream, with facts and caveats in
+its metadata. When the parent dies, the sampler ends: its stdin ends, and the kernel also sends a
+signal, in case a child of the parent keeps the pipe open.
 """
 
 from __future__ import annotations
@@ -19,76 +20,71 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any, TextIO
+from typing import Any, BinaryIO
+
+import pyarrow as pa
 
 from llmbench import plugins
 from llmbench.collectors.base import Conclusion, Probe, Quantity
 from llmbench.collectors.recorder import Recorder
 from llmbench.errors import MeasurementError
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series, read_series, series_table
 
 NICENESS = 5
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-STOP = "stop\n"
+STOP = b"stop\n"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(slots=True)
-class Watched:
-    """What the sampler saw, once the watch is over; times are of CLOCK_MONOTONIC."""
+class Collected:
+    """What the collectors saw, filled when the watch ends; times are of CLOCK_MONOTONIC."""
 
     absolute: tuple[Series, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     caveats: tuple[Caveat, ...] = ()
 
-    def series(self, origin: float) -> list[Series]:
-        """Give the series with times in seconds since ``origin`` (of ``time.monotonic()``)."""
-        return [
-            Series(s.name, s.unit, s.source, tuple(t - origin for t in s.times), s.values)
-            for s in self.absolute
-        ]
+    def series(self, origin: float) -> tuple[Series, ...]:
+        """Return the series with times in seconds since ``origin`` (of ``time.monotonic()``)."""
+        return tuple(series.since(origin) for series in self.absolute)
 
 
 @contextmanager
-def watch(collectors: Sequence[Any], pid: int | None = None) -> Iterator[Watched]:
-    """Watch a process (this one) and its machine with these collectors (their options) meanwhile.
+def watch(collectors: Sequence[Any], pid: int | None = None) -> Iterator[Collected]:
+    """Watch a process (by default this one) and its machine during the block.
 
-    The sampler is ready when the block begins. Each collector keeps the ``interval`` of its
-    options. Raises MeasurementError when the sampler cannot start; when it dies later, every
-    quantity is unavailable with the reason, and a caveat says so.
+    ``collectors`` are options of collectors. The sampler is ready when the block begins. Raises
+    MeasurementError when the sampler cannot start. When it dies later, every quantity is
+    unavailable with the reason, and there is a caveat.
     """
-    watched = Watched()
+    collected = Collected()
     if not collectors:
-        yield watched
+        yield collected
         return
     with _start() as process:
         promised = _begin(process, _job(collectors, pid or os.getpid()))
         try:
-            yield watched
+            yield collected
         finally:
-            _finish(process, promised, watched)
+            _finish(process, promised, collected)
 
 
 def _job(collectors: Sequence[Any], pid: int) -> dict[str, Any]:
-    # one that watches the idle time after the load ends last, so that this is in no other's window
-    ordered = sorted(collectors, key=lambda each: getattr(each, "idle", 0.0))
-    options = [each.model_dump(mode="json") for each in ordered]
+    # a collector that watches the idle time after the load concludes last
+    ordered = sorted(collectors, key=lambda options: getattr(options, "idle", 0.0))
+    options = [options.model_dump(mode="json") for options in ordered]
     return {"pid": pid, "parent": os.getpid(), "collectors": options}
 
 
-def _start() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "llmbench.collectors.sampler"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def _start() -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "llmbench.collectors.sampler"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def _begin(process: subprocess.Popen[str], job: dict[str, Any]) -> list[Quantity]:
-    """Hand over the job and wait until all probes are open; give what they will read."""
+def _begin(process: subprocess.Popen[bytes], job: dict[str, Any]) -> list[Quantity]:
+    """Send the job, wait until all probes are open, and return what they will read."""
     if process.stdin is None or process.stdout is None:
         raise MeasurementError("the sampler has no pipes")
     with suppress(BrokenPipeError):  # it ended already, which is seen below
@@ -99,38 +95,37 @@ def _begin(process: subprocess.Popen[str], job: dict[str, Any]) -> list[Quantity
     line = process.stdout.readline()
     if not line:
         code = process.wait()
-        raise MeasurementError(f"the sampler ended with exit code {code}; stderr has its words")
-    return [Quantity(**told) for told in json.loads(line)]
+        raise MeasurementError(f"the sampler ended with exit code {code}; its stderr says why")
+    return [Quantity(**quantity) for quantity in json.loads(line)]
 
 
-def _finish(process: subprocess.Popen[str], promised: list[Quantity], watched: Watched) -> None:
+def _finish(process: subprocess.Popen[bytes], promised: list[Quantity], into: Collected) -> None:
     try:
-        text, _ = process.communicate(STOP, timeout=STOP_SECONDS)
+        stream, _ = process.communicate(STOP, timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        text, _ = process.communicate()
+        stream, _ = process.communicate()
     if process.returncode == 0:
-        _take(watched, json.loads(text))
+        _fill(into, pa.ipc.open_stream(stream).read_all())
     else:
-        _mourn(watched, promised, process.returncode)
+        _fill_with_reason(into, promised, process.returncode)
 
 
-def _take(watched: Watched, told: dict[str, Any]) -> None:
-    watched.absolute = tuple(
-        Series(s["name"], s["unit"], s["source"], tuple(s["times"]), tuple(s["values"]))
-        for s in told["series"]
-    )
-    watched.facts = told["facts"]
-    watched.caveats = tuple(Caveat(**caveat) for caveat in told["caveats"])
+def _fill(collected: Collected, table: pa.Table) -> None:
+    metadata = table.schema.metadata
+    collected.absolute = read_series(table)
+    collected.facts = json.loads(metadata[b"facts"])
+    collected.caveats = tuple(Caveat(**caveat) for caveat in json.loads(metadata[b"caveats"]))
 
 
-def _mourn(watched: Watched, promised: list[Quantity], code: int) -> None:
+def _fill_with_reason(collected: Collected, promised: list[Quantity], code: int) -> None:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    why = f"the sampler {how} during the run"
-    watched.absolute = tuple(
-        Series.unavailable(each.name, each.unit, each.unavailable or why) for each in promised
+    reason = f"the sampler {how} during the run"
+    collected.absolute = tuple(
+        Series.unavailable(quantity.name, quantity.unit, quantity.unavailable or reason)
+        for quantity in promised
     )
-    watched.caveats = (Caveat("sampler-died", how=how),)
+    collected.caveats = (Caveat("sampler-died", how=how),)
 
 
 # -- inside the sampler's process ------------------------------------------------------------------
@@ -139,22 +134,26 @@ def _mourn(watched: Watched, promised: list[Quantity], code: int) -> None:
 def main() -> int:
     """Sample until told to stop."""
     out = _own_stdout()
-    job = json.loads(sys.stdin.readline())
+    job = json.loads(sys.stdin.buffer.readline())
     _end_with(job["parent"])
     os.nice(NICENESS)
-    recorders = [_recorder(told, job["pid"]) for told in job["collectors"]]
+    recorders = [_recorder(options, job["pid"]) for options in job["collectors"]]
     cost = _Cost()
     for recorder in recorders:
         recorder.begin(cost.began)
-    _say(out, [asdict(quantity) for recorder in recorders for quantity in recorder.quantities])
+    promised = [asdict(quantity) for recorder in recorders for quantity in recorder.quantities]
+    out.write(f"{json.dumps(promised)}\n".encode())
+    out.flush()
     if _sample(recorders):
-        _say(out, _told(recorders, cost))
+        table = _summed_up(recorders, cost)
+        with out, pa.ipc.new_stream(out, table.schema) as stream:
+            stream.write_table(table)
     return 0
 
 
-def _own_stdout() -> TextIO:
-    """Keep stdout for the protocol; whatever a probe's library prints goes to stderr instead."""
-    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+def _own_stdout() -> BinaryIO:
+    """Keep stdout for the protocol; what libraries print goes to stderr instead."""
+    own = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return own
 
@@ -167,21 +166,16 @@ def _end_with(parent: int) -> None:
         raise SystemExit(1)
 
 
-def _say(out: TextIO, told: Any) -> None:
-    out.write(json.dumps(told) + "\n")
-    out.flush()
-
-
-def _recorder(told: dict[str, Any], pid: int) -> Recorder:
-    kind = told["kind"]
+def _recorder(options: dict[str, Any], pid: int) -> Recorder:
+    kind = options["kind"]
 
     def open_probe() -> Probe:
         part = plugins.find("collector", kind)
-        given = {key: value for key, value in told.items() if key != "kind"}
+        given = {key: value for key, value in options.items() if key != "kind"}
         probe: Probe = part(part.Options(**given)).probe(pid)
         return probe
 
-    return Recorder(kind, told["interval"], open_probe)
+    return Recorder(kind, options["interval"], open_probe)
 
 
 def _sample(recorders: Sequence[Recorder]) -> bool:
@@ -191,7 +185,7 @@ def _sample(recorders: Sequence[Recorder]) -> bool:
         for recorder in recorders:
             if recorder.due <= now:
                 recorder.read()
-    return sys.stdin.readline() == STOP
+    return sys.stdin.buffer.readline() == STOP
 
 
 def _stdin_speaks(until: float) -> bool:
@@ -217,7 +211,8 @@ class _Cost:
         }
 
 
-def _told(recorders: Sequence[Recorder], cost: _Cost) -> dict[str, Any]:
+def _summed_up(recorders: Sequence[Recorder], cost: _Cost) -> pa.Table:
+    """Return all series as a table, with facts and caveats in its metadata."""
     spent = cost.facts()
     conclusions: list[Conclusion] = [recorder.conclude() for recorder in recorders]
     facts = {key: value for c in conclusions for key, value in c.facts.items()}
@@ -227,11 +222,9 @@ def _told(recorders: Sequence[Recorder], cost: _Cost) -> dict[str, Any]:
         "overruns": {recorder.kind: recorder.ticks.missed for recorder in recorders},
         "failures": {recorder.kind: r for recorder in recorders if (r := recorder.failure)},
     }
-    return {
-        "series": [asdict(series) for recorder in recorders for series in recorder.series()],
-        "facts": facts,
-        "caveats": [caveat.as_dict() for c in conclusions for caveat in c.caveats],
-    }
+    caveats = [caveat.as_dict() for c in conclusions for caveat in c.caveats]
+    series = [series for recorder in recorders for series in recorder.series()]
+    return series_table(series, facts=facts, caveats=caveats)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What happened to a request, and what the machine did meanwhile.
+"""What happened to a request.
 
 Times are seconds on the run's clock, which reads 0 when the load starts.
 """
@@ -127,33 +127,3 @@ def records_table(records: Iterable[Record]) -> pa.Table:
     ordered = sorted(records, key=lambda record: (record.due, record.request_id))
     columns = {name: [getattr(record, name) for record in ordered] for name in RECORD_SCHEMA.names}
     return pa.table(columns, schema=RECORD_SCHEMA)
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One quantity watched over time.
-
-    ``source`` is ``measured``, ``estimated:<model>`` or ``unavailable:<why>``; an unavailable
-    series has no values, never zeros.
-    """
-
-    name: str
-    unit: str
-    source: str
-    times: tuple[float, ...] = ()
-    values: tuple[float, ...] = ()
-
-    @classmethod
-    def unavailable(cls, name: str, unit: str, why: str) -> Series:
-        """Say that a quantity could not be watched, and why."""
-        return cls(name, unit, f"unavailable:{why}")
-
-    @property
-    def available(self) -> bool:
-        """Whether it holds values."""
-        return not self.source.startswith("unavailable:")
-
-    @property
-    def why_unavailable(self) -> str | None:
-        """The reason for having no values, or None."""
-        return None if self.available else self.source.removeprefix("unavailable:")

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import RECORD_SCHEMA, Series
+from llmbench.runs.record import RECORD_SCHEMA
+from llmbench.runs.series import Series
 
 CLOCK_ORIGIN = "clock_origin_unix_seconds"
 

@@ -26,8 +26,8 @@ from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.files import atomic_write, replacing
-from llmbench.runs.record import Series
 from llmbench.runs.run import Answer, Failure, Quality, Run
+from llmbench.runs.series import Series, heads, read_series, series_table
 
 FORMAT = "llmbench run set"
 SCHEMA_VERSION = 4  # 2: quality; 3: records of endpoints; 4: sessions and request classes
@@ -167,7 +167,7 @@ def write_run(run_set_folder: Path, run: Run, schedule: pa.Table | None = None) 
 
 def _write_files(folder: Path, run: Run) -> None:
     pq.write_table(run.records, folder / "records.parquet", compression="zstd")
-    pq.write_table(_series_table(run.series), folder / "series.parquet", compression="zstd")
+    pq.write_table(series_table(run.series), folder / "series.parquet", compression="zstd")
     pq.write_table(run.quality.tokens, folder / "quality.parquet", compression="zstd")
     told = {
         name: getattr(run, name)
@@ -186,7 +186,7 @@ def _write_files(folder: Path, run: Run) -> None:
         "reason": run.quality.reason,
     }
     told["caveats"] = [caveat.as_dict() for caveat in run.caveats]
-    told["series"] = _heads(run.series)
+    told["series"] = heads(run.series)
     (folder / "run.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
 
 
@@ -195,28 +195,12 @@ def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
 
     Nothing else of the run is touched. Raises InputError when they cannot be written.
     """
-    told = {ATTACHED: json.dumps(_heads(series), ensure_ascii=False)}
-    table = _series_table(series).replace_schema_metadata(told)
     path = run_set_folder / "runs" / run.name / ATTACHED
     try:
         with replacing(path) as partial:
-            pq.write_table(table, partial, compression="zstd")
+            pq.write_table(series_table(series), partial, compression="zstd")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _heads(series: Sequence[Series]) -> list[dict[str, str]]:
-    return [{"name": s.name, "unit": s.unit, "source": s.source} for s in series]
-
-
-def _series_table(series: Sequence[Series]) -> pa.Table:
-    names = [s.name for s in series for _ in s.times]
-    times = [time for s in series for time in s.times]
-    values = [value for s in series for value in s.values]
-    columns = [
-        pa.array(names, pa.string()), pa.array(times, pa.float64()), pa.array(values, pa.float64()),
-    ]  # fmt: skip
-    return pa.table(columns, names=["name", "time", "value"])
 
 
 def sweep_partials(run_set_folder: Path) -> None:
@@ -383,18 +367,7 @@ def _quality(told: dict[str, Any], tokens: pa.Table) -> Quality:
 
 def _all_series(folder: Path, told: list[dict[str, str]]) -> tuple[Series, ...]:
     """Read what was watched, and what was attached later, which has the last word on a name."""
-    found = _read_series(told, _table(folder / "series.parquet"))
+    found = read_series(_table(folder / "series.parquet"), told)
     if (folder / ATTACHED).exists():
-        table = _table(folder / ATTACHED)
-        found += _read_series(json.loads(table.schema.metadata[ATTACHED.encode()]), table)
+        found += read_series(_table(folder / ATTACHED))
     return tuple({series.name: series for series in found}.values())
-
-
-def _read_series(told: list[dict[str, str]], table: pa.Table) -> tuple[Series, ...]:
-    points: dict[str, tuple[list[float], list[float]]] = {s["name"]: ([], []) for s in told}
-    for name, time, value in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        points[name][0].append(time)
-        points[name][1].append(value)
-    return tuple(
-        Series(s["name"], s["unit"], s["source"], *map(tuple, points[s["name"]])) for s in told
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from llmbench.analysis.energy import energy_metrics, parts
 from llmbench.errors import Unavailable
-from llmbench.runs.record import Series
 from llmbench.runs.run import Run
+from llmbench.runs.series import Series
 
 WINDOW = (10.0, 50.0)
 UUID = {"method": "nvml-counter", "uuid": "GPU-1", "polled_seconds": 0.02, "unavailable": None}
@@ -22,13 +23,13 @@ def counter(
     watts: float = 300.0, period: float = 0.1, until: float = 60.0, name: str = "gpu0"
 ) -> Series:
     times = np.arange(0.0, until, period)
-    return Series(f"{name}_energy_joules", "J", "measured", tuple(times), tuple(watts * times))
+    return Series.measured(f"{name}_energy_joules", "J", times, watts * times)
 
 
 def power(watts: float = 300.0, until: float = 60.0, name: str = "gpu0") -> Series:
     times = np.arange(0.0, until, 0.1)
-    values = tuple(np.full(len(times), watts))
-    return Series(f"{name}_power_instant_watts", "W", "measured", tuple(times), values)
+    values = np.full(len(times), watts)
+    return Series.measured(f"{name}_power_instant_watts", "W", times, values)
 
 
 def run_with(*series: Series, spec: dict[str, Any] | None = None, **facts: Any) -> Run:
@@ -78,10 +79,9 @@ def test_energies_of_several_devices_are_summed() -> None:
 
 def test_a_counter_that_goes_back_is_invalid() -> None:
     whole = counter()
-    values = np.array(whole.values)
+    values = whole.values.copy()
     values[300:] -= values[300]
-    reset = Series(whole.name, whole.unit, whole.source, whole.times, tuple(values))
-    assert "counter_reset" in reason(run_with(reset))
+    assert "counter_reset" in reason(run_with(replace(whole, values=values)))
 
 
 def test_a_device_that_disappears_has_no_energy_and_its_last_error_as_the_reason() -> None:
@@ -107,8 +107,8 @@ def test_without_a_sampled_power_a_counter_is_unverified() -> None:
 
 def test_a_power_with_a_gap_verifies_nothing() -> None:
     whole = power()
-    kept = [(t, v) for t, v in zip(whole.times, whole.values, strict=True) if not 20 < t < 25]
-    gapped = Series(whole.name, "W", "measured", *map(tuple, zip(*kept, strict=True)))
+    kept = (whole.times <= 20) | (whole.times >= 25)
+    gapped = replace(whole, times=whole.times[kept], values=whole.values[kept])
     (part,) = parts(run_with(counter(), gapped), WINDOW)
     assert part.disagreement is None
 
@@ -150,7 +150,7 @@ def test_without_a_steady_window_there_is_no_energy() -> None:
 
 def test_a_wall_meter_counts_alone() -> None:
     times = np.arange(0.0, 60.0, 1.0)
-    wall = Series("wall_power_watts", "W", "measured", tuple(times), tuple(np.full(60, 500.0)))
+    wall = Series.measured("wall_power_watts", "W", times, np.full(60, 500.0))
     run = run_with(counter(300), wall)
     assert energy_metrics(run, WINDOW, counts)["energy_power_watts"].value == pytest.approx(500)
 

@@ -23,9 +23,10 @@ from llmbench.analysis.metrics import (
     series_rise,
     summarize,
 )
-from llmbench.runs.record import Finish, Record, Series, records_table
+from llmbench.runs.record import Finish, Record, records_table
 from llmbench.runs.request import Phase
 from llmbench.runs.run import Failure, Run
+from llmbench.runs.series import Series
 
 
 def record(
@@ -204,9 +205,7 @@ def test_a_failed_run_has_every_metric_without_a_value() -> None:
 
 
 def test_a_series_is_averaged_over_the_window_only() -> None:
-    series = Series(
-        "gpu0_power_average_watts", "W", "measured", (0.0, 1.0, 2.0), (10.0, 30.0, 50.0)
-    )
+    series = Series.measured("gpu0_power_average_watts", "W", (0.0, 1.0, 2.0), (10.0, 30.0, 50.0))
     assert series_mean(series, (0.5, 2.5)).value == 40.0
 
 
@@ -215,7 +214,7 @@ def test_an_unavailable_series_has_no_average_but_a_reason() -> None:
     assert (mean.value, mean.reason) == (None, "no NVML")
 
 
-TOTAL = Series("wall_energy_joules", "J", "measured", (0.0, 1.0, 3.0), (5.0, 15.0, 55.0))
+TOTAL = Series.measured("wall_energy_joules", "J", (0.0, 1.0, 3.0), (5.0, 15.0, 55.0))
 
 
 def test_a_running_total_is_what_it_rose_by_in_the_window() -> None:

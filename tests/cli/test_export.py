@@ -14,8 +14,9 @@ import pytest
 from llmbench.analysis.metrics import METRICS
 from llmbench.cli import main
 from llmbench.runs import store
-from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
+from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
 
 BEGAN = "2026-01-01T00:00:00+00:00"
@@ -37,7 +38,7 @@ def folder(empty: Path) -> Path:
         Record(i, "measured", i / 3, i / 3, None, (i + 0.25, i + 0.5), (1, 1), 4, 2, "length")
         for i in range(3)
     ]
-    series = (Series("cpu", "%", "measured", (0.0, 1.0), (10.0, 20.0)),)
+    series = (Series.measured("cpu", "%", (0.0, 1.0), (10.0, 20.0)),)
     run = Run("a|b", "a-b", "fake", 1, {}, PLAN.spec, BEGAN, records_table(records), series)
     store.write_run(empty, run)
     return empty

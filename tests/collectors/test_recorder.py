@@ -12,6 +12,7 @@ from llmbench.collectors.base import Conclusion, Quantity
 from llmbench.collectors.recorder import Recorder, Ticks
 from llmbench.loads.clock import VirtualClock
 from llmbench.runs.caveats import Caveat
+from llmbench.runs.series import Series
 
 SEEN = Conclusion({"seen": True}, (Caveat("seen", message="Something was seen.", remedy="Look."),))
 
@@ -58,8 +59,8 @@ def test_readings_are_stamped_when_they_are_complete() -> None:
     made, clock = recorder((1, 10, None), (2, 20, None))
     record(made, clock, 2)
     first, second, third = made.series()
-    assert (first.times, first.values) == ((1.25, 2.25), (1.0, 2.0))
-    assert (second.times, second.values) == ((1.25, 2.25), (10.0, 20.0))
+    assert first == Series.measured("a", "A", (1.25, 2.25), (1, 2))
+    assert second == Series.measured("b", "B", (1.25, 2.25), (10, 20))
     assert third.why_unavailable == "not on this machine"
 
 
@@ -67,7 +68,7 @@ def test_a_reading_that_is_not_to_be_had_leaves_a_gap_and_no_zero() -> None:
     made, clock = recorder((1, 10, None), (None, 20, None), (3, 30, None))
     record(made, clock, 3)
     first, _, _ = made.series()
-    assert (first.times, first.values) == ((1.25, 3.25), (1.0, 3.0))
+    assert first == Series.measured("a", "A", (1.25, 3.25), (1, 3))
 
 
 def test_quantities_that_never_could_be_read_say_so() -> None:
@@ -87,7 +88,7 @@ def test_a_probe_that_fails_in_the_middle_keeps_what_it_has_with_the_reason() ->
     made, clock = recorder((1, 10, None), OSError("the card fell off the bus"))
     record(made, clock, 2)
     first, _, _ = made.series()
-    assert first.values == (1.0,)
+    assert first.values.tolist() == [1.0]
     assert made.due == float("inf")
     conclusion = made.conclude()
     assert conclusion.facts == {}
@@ -146,7 +147,7 @@ def test_a_probe_that_fails_at_the_end_keeps_its_series(monkeypatch: pytest.Monk
     made, clock = recorder((1, 10, None))
     record(made, clock, 1)
     assert [caveat.kind for caveat in made.conclude().caveats] == ["collector-failed"]
-    assert next(iter(made.series())).values == (1.0,)
+    assert next(iter(made.series())).values.tolist() == [1.0]
 
 
 def test_missing_more_than_one_reading_in_twenty_is_a_caveat() -> None:

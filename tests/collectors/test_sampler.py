@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,10 @@ import pytest
 from standin import MakeStandin, StandinGpu
 
 from llmbench.collectors.cpu import Cpu
-from llmbench.collectors.sampler import NICENESS, Watched, watch
+from llmbench.collectors.sampler import NICENESS, Collected, watch
 from llmbench.errors import MeasurementError
 from llmbench.plugins import Options
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 from llmbench.scenario.schema import Scenario
 
 
@@ -32,7 +33,7 @@ def collectors(*kinds: str) -> list[Options]:
     return chosen
 
 
-def watched_while_busy(seconds: float, *kinds: str) -> tuple[Watched, float]:
+def watched_while_busy(seconds: float, *kinds: str) -> tuple[Collected, float]:
     with watch(collectors(*kinds), os.getpid()) as watched:
         origin = time.monotonic()
         while time.monotonic() < origin + seconds:
@@ -40,8 +41,8 @@ def watched_while_busy(seconds: float, *kinds: str) -> tuple[Watched, float]:
     return watched, origin
 
 
-def by_name(series: list[Series]) -> dict[str, Series]:
-    return {each.name: each for each in series}
+def by_name(series: Sequence[Series]) -> dict[str, Series]:
+    return {one.name: one for one in series}
 
 
 def test_it_sees_that_this_process_is_busy() -> None:
@@ -88,7 +89,7 @@ def test_without_a_gpu_every_gpu_series_says_why_it_has_no_values() -> None:
     else:
         pytest.skip("this machine has a GPU")
     power = by_name(watched.series(origin))["gpu0_power_average_watts"]
-    assert (power.values, power.available) == ((), False)
+    assert (len(power.values), power.available) == (0, False)
     assert power.why_unavailable is not None
     assert power.why_unavailable.startswith("no NVIDIA driver")
 
@@ -103,15 +104,15 @@ def test_it_reads_gpus_through_the_driver_that_the_machine_has(
     series = by_name(watched.series(origin))
     assert set(series["gpu0_power_average_watts"].values) == {250.0}
     active = series["gpu0_sm_active_percent"].values
-    assert active == pytest.approx([50.0] * len(active))
-    assert active
+    assert len(active)
+    assert active == pytest.approx(50.0)
     assert watched.facts["gpus"][0]["power_limit_watts"] == 500.0
 
 
 def test_nobody_to_watch_with_is_no_error() -> None:
     with watch([], os.getpid()) as watched:
         pass
-    assert watched.series(0.0) == []
+    assert watched.series(0.0) == ()
 
 
 def test_a_watch_ends_with_the_error_of_what_it_watched() -> None:
@@ -127,7 +128,7 @@ def test_a_collector_that_is_not_there_is_a_caveat_and_the_others_go_on() -> Non
         time.sleep(0.1)
     assert [caveat.kind for caveat in watched.caveats if caveat.kind == "collector-failed"]
     assert "no collector named 'unknown'" in watched.facts["sampler"]["failures"]["unknown"]
-    assert by_name(watched.series(0.0))["process_rss_bytes"].values
+    assert by_name(watched.series(0.0))["process_rss_bytes"].available
 
 
 def only_child() -> psutil.Process:

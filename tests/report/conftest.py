@@ -26,8 +26,9 @@ from llmbench.report.attachments import Beside
 from llmbench.report.results import Results
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
+from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.rng import stream
 from llmbench.testing import fake_server, open_context
@@ -103,8 +104,8 @@ def cut_short(record: Record) -> Record:
 def cpu_series(seconds: float) -> tuple[Series, ...]:
     times = np.arange(0.0, seconds, 0.1)
     return (
-        Series("cpu_busy_share", "%", "measured", tuple(times), tuple(50 + 30 * np.sin(times))),
-        Series("memory_resident_bytes", "B", "measured", tuple(times), tuple(2**28 + 1e6 * times)),
+        Series.measured("cpu_busy_share", "%", times, 50 + 30 * np.sin(times)),
+        Series.measured("memory_resident_bytes", "B", times, 2**28 + 1e6 * times),
         Series.unavailable(
             "gpu0_power_average_watts", "W", "no NVIDIA driver (NVML) on this machine"
         ),

@@ -13,7 +13,8 @@ from llmbench.report import charts, palette
 from llmbench.report.charts import thin
 from llmbench.report.results import Results
 from llmbench.report.sections.timeline import POINTS, REQUESTS, timeline
-from llmbench.runs.record import Record, Series
+from llmbench.runs.record import Record
+from llmbench.runs.series import Series
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -85,8 +86,8 @@ def test_spans_are_told_apart_by_their_thickness(make: Any, tmp_path: Path) -> N
 
 
 def test_throttling_is_shaded_named_and_told(make: Any, tmp_path: Path) -> None:
-    reasons = Series(
-        "gpu0_throttle_reasons", "bits", "measured", (0.0, 1.0, 2.0, 3.0), (0.0, 4.0, 4.0, 1.0)
+    reasons = Series.measured(
+        "gpu0_throttle_reasons", "bits", (0.0, 1.0, 2.0, 3.0), (0.0, 4.0, 4.0, 1.0)
     )
     chart = timeline(results_of(make, tmp_path, RECORDS, series=(reasons,)).measured[0])
     *_, shade = chart.figure.layout.shapes
@@ -113,7 +114,7 @@ def test_a_request_that_got_no_token_is_drawn_as_queued_and_failed(
 def test_a_long_run_is_thinned_and_says_so(make: Any, tmp_path: Path) -> None:
     records = [record(i, i / 10, i / 10, i / 10 + 1, i / 10 + 2) for i in range(1000)]
     times = tuple(np.arange(5000) / 50)
-    series = Series("cpu", "%", "measured", times, times)
+    series = Series.measured("cpu", "%", times, times)
     chart = timeline(results_of(make, tmp_path, records, series=(series,)).measured[0])
     decode, strip = chart.figure.data[2], chart.figure.data[3]
     assert (len(decode.x), len(strip.x)) == (REQUESTS, POINTS)
@@ -201,5 +202,5 @@ def test_names_in_charts_are_no_markup(make: Any, tmp_path: Path) -> None:
 
 def replace_names(results: Results) -> Results:
     run = results.run_set.runs[0]
-    series = Series(HOSTILE, HOSTILE, "measured", (0.0, 1.0), (1.0, 2.0))
+    series = Series.measured(HOSTILE, HOSTILE, (0.0, 1.0), (1.0, 2.0))
     return Results(replace(results.run_set, runs=(replace(run, series=(series,)),)))

@@ -10,14 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
+from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
 
 RECORD = Record(
@@ -46,7 +48,7 @@ def empty(tmp_path: Path) -> RunSet:
 
 def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
     series = (
-        Series("cpu_percent", "%", "measured", (0.0, 0.1), (50.0, 75.0)),
+        Series.measured("cpu_percent", "%", (0.0, 0.1), (50.0, 75.0)),
         Series.unavailable("gpu0_power_average_watts", "W", "no NVML"),
     )
     written = run(
@@ -59,11 +61,11 @@ def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
     assert found == written
 
 
-POWER = Series("wall_power_watts", "W", "measured", (-0.5, 0.5), (90.0, 110.0))
+POWER = Series.measured("wall_power_watts", "W", (-0.5, 0.5), (90.0, 110.0))
 
 
 def test_series_that_are_attached_come_after_what_was_watched(empty: RunSet) -> None:
-    watched = Series("cpu_percent", "%", "measured", (0.0,), (50.0,))
+    watched = Series.measured("cpu_percent", "%", (0.0,), (50.0,))
     written = run(records=records_table([RECORD]), series=(watched,))
     store.write_run(empty.folder, written)
     store.attach(empty.folder, written, [POWER])
@@ -74,14 +76,14 @@ def test_series_that_are_attached_come_after_what_was_watched(empty: RunSet) -> 
 def test_series_attached_again_take_the_place_of_those_before(empty: RunSet) -> None:
     store.write_run(empty.folder, run())
     store.attach(empty.folder, run(), [POWER])
-    again = replace(POWER, values=(1.0, 2.0))
+    again = replace(POWER, values=np.array([1.0, 2.0]))
     store.attach(empty.folder, run(), [again])
     (found,) = store.read(empty.folder).runs
     assert found.series == (again,)
 
 
 def test_an_attached_series_has_the_last_word_on_its_name(empty: RunSet) -> None:
-    written = run(series=(replace(POWER, values=(1.0, 2.0)),))
+    written = run(series=(replace(POWER, values=np.array([1.0, 2.0])),))
     store.write_run(empty.folder, written)
     store.attach(empty.folder, written, [POWER])
     (found,) = store.read(empty.folder).runs
@@ -108,7 +110,7 @@ def test_series_that_cannot_be_attached_leave_those_before(
     store.attach(empty.folder, run(), [POWER])
     monkeypatch.setattr(pq, "write_table", full)
     with pytest.raises(InputError, match=r"attached\.parquet: cannot be written: No space left"):
-        store.attach(empty.folder, run(), [replace(POWER, values=(1.0, 2.0))])
+        store.attach(empty.folder, run(), [replace(POWER, values=np.array([1.0, 2.0]))])
     (found,) = store.read(empty.folder).runs
     assert found.series == (POWER,)
     assert list((empty.folder / "runs" / "a-case-r1").glob(".*")) == []

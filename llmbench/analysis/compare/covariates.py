@@ -124,6 +124,6 @@ def _mean(name: str, run: Run) -> float | None:
 
 def _share(name: str, bits: int, run: Run) -> float | None:
     for series in run.series:
-        if series.name == name and series.available and series.values:
-            return float(np.mean([bool(int(value) & bits) for value in series.values]))
+        if series.name == name and len(series.values):
+            return float(np.mean(series.values.astype(int) & bits > 0))
     return None

@@ -5,17 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
+
+import numpy as np
 
 from llmbench.analysis.meters.log import ENERGY
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.imports.measured import as_moment
-from llmbench.runs.record import Series
 from llmbench.runs.run import CLOCK_ORIGIN, Run
+from llmbench.runs.series import Floats, Series
 from llmbench.runs.store import RunSet
 
 USUAL_GAPS = 3.0  # of the log's own interval: one lost reading is borne, two are not
@@ -75,7 +75,7 @@ def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
     kept = _around(series, origin + first, origin + last)
     _check_gaps(kept, _longest(series) if max_gap is None else max_gap)
     values = _since_the_first(kept.values) if series.name == ENERGY else kept.values
-    return replace(kept, times=tuple(time - origin for time in kept.times), values=values)
+    return replace(kept.since(origin), values=values)
 
 
 def _origin(run: Run) -> float:
@@ -114,8 +114,8 @@ def _around(series: Series, begin: float, end: float) -> Series:
 CLOCKS = "is the meter's clock off (--offset), or its zone another (--utc-offset)?"
 
 
-def _bounds(times: Sequence[float]) -> str:
-    return _told(times[0], times[-1]) if times else "none"
+def _bounds(times: Floats) -> str:
+    return _told(times[0], times[-1]) if len(times) else "none"
 
 
 def _told(begin: float, end: float) -> str:
@@ -124,24 +124,23 @@ def _told(begin: float, end: float) -> str:
 
 def _longest(series: Series) -> float:
     """Give the longest gap that a log's own pace allows, in seconds."""
-    pace = median(after - before for before, after in pairwise(series.times))
-    return max(SHORT_GAP_SECONDS, USUAL_GAPS * pace)
+    return max(SHORT_GAP_SECONDS, USUAL_GAPS * float(np.median(np.diff(series.times))))
 
 
 def _check_gaps(kept: Series, most: float) -> None:
-    for before, after in pairwise(kept.times):
-        if after - before > most:
-            raise Unavailable(
-                f"has no reading for {after - before:.3g} s from {as_moment(before)} on, and "
-                f"{most:.3g} s are allowed; see --max-gap"
-            )
+    gaps = np.diff(kept.times)
+    for index in np.flatnonzero(gaps > most)[:1]:
+        raise Unavailable(
+            f"has no reading for {gaps[index]:.3g} s from {as_moment(kept.times[index])} on, and "
+            f"{most:.3g} s are allowed; see --max-gap"
+        )
 
 
-def _since_the_first(total: Sequence[float]) -> tuple[float, ...]:
-    for before, after in pairwise(total):
-        if after < before:
-            raise Unavailable(
-                f"the meter's energy goes back from {before:.6g} J to {after:.6g} J during it; was "
-                "the meter reset?"
-            )
-    return tuple(value - total[0] for value in total)
+def _since_the_first(total: Floats) -> Floats:
+    for index in np.flatnonzero(np.diff(total) < 0)[:1]:
+        before, after = total[index : index + 2]
+        raise Unavailable(
+            f"the meter's energy goes back from {before:.6g} J to {after:.6g} J during it; was "
+            "the meter reset?"
+        )
+    return np.asarray(total - total[0])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmbench.analysis.meters import ENERGY_UNITS, Layout
 from llmbench.errors import InputError
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 
 POWER = "wall_power_watts"
 ENERGY = "wall_energy_joules"
@@ -44,9 +44,7 @@ def read(path: Path, layout: Layout) -> tuple[Series, ...]:
 
 def _series(name: str, unit: str, times: Floats, values: Floats) -> Series:
     known = ~np.isnan(values)
-    return Series(
-        name, unit, "measured", tuple(times[known].tolist()), tuple(values[known].tolist())
-    )
+    return Series.measured(name, unit, times[known], values[known])
 
 
 # -- cells -----------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from llmbench.report.table import (
     missing,
     quantity,
 )
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 
 DIFFERS = "≠"
 TOTAL_UNIT = "J"  # energy is watched as a running total

@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 
 from llmbench.collectors.gpu.readings import REASONS
 from llmbench.report.table import Cell, Column, Table, quantity
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 
 MASK = "_throttle_reasons"
 ANY = sum(REASONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from llmbench.report.results import CaseResults, request_key
 from llmbench.report.sections import throttling
 from llmbench.report.sections.throttling import Throttled
 from llmbench.report.table import Cell, Column, Table, count, missing, quantity
-from llmbench.runs.record import SUCCEEDED, Series
+from llmbench.runs.record import SUCCEEDED
 from llmbench.runs.run import Run
+from llmbench.runs.series import Floats, Series
 
 REQUESTS = 400
 TABLED = 50
@@ -34,7 +35,7 @@ SEGMENTS = {
     "decode": ("decode", palette.DECODE, 0.65),
 }
 GAP = 0.15  # between rows
-READ: dict[str, Callable[[Sequence[float]], Any]] = {
+READ: dict[str, Callable[[Floats], Any]] = {
     "least": np.min, "mean": np.mean, "most": np.max,
 }  # fmt: skip
 UNITS = {"B": ("MiB", 2.0**20)}
@@ -47,7 +48,7 @@ def timeline(case: CaseResults) -> Chart:
     """Draw the first measured run of a case: a bar a request, a strip a watched quantity."""
     run = case.runs[0]
     rows = _drawn_requests(run)
-    read = [series for series in run.series if series.available and series.times]
+    read = [series for series in run.series if len(series.times)]
     strips = [series for series in read if not throttling.is_mask(series)]
     throttled = throttling.spans(read)
     figure = _subplots(len(strips))
@@ -209,8 +210,8 @@ def _strip(series: Series) -> go.Scatter:
     return go.Scatter(
         mode="lines",
         name=safe(series.name),
-        x=np.asarray(series.times)[drawn],
-        y=np.asarray(series.values)[drawn] / size,
+        x=series.times[drawn],
+        y=series.values[drawn] / size,
         line={"width": 1.5, "color": palette.DECODE},
         showlegend=False,
         hovertemplate=f"%{{x:.3f}} s: %{{y:,.4~g}} {safe(unit)}<extra></extra>",

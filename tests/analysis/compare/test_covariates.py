@@ -12,8 +12,9 @@ from llmbench.analysis.compare.comparison import compare
 from llmbench.analysis.compare.covariates import causes
 from llmbench.analysis.compare.differences import differences
 from llmbench.report.comparison import tables
-from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
+from llmbench.runs.series import Series
 
 
 def side(**more: Any) -> list[Run]:
@@ -23,7 +24,7 @@ def side(**more: Any) -> list[Run]:
 
 def watched(name: str, *values: float) -> tuple[Series, ...]:
     times = tuple(float(n) for n in range(len(values)))
-    return (Series(name, "", "measured", times, tuple(values)),)
+    return (Series.measured(name, "", times, values),)
 
 
 def moved(ours: list[Run], theirs: list[Run]) -> dict[str, tuple[str, str]]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from llmbench.analysis.meters.joining import Joined, _around, join
 from llmbench.errors import InputError
 from llmbench.runs import store
-from llmbench.runs.record import Record, Series, records_table
+from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import CLOCK_ORIGIN, Failure, Run
+from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
 
 ORIGIN = 1_700_000_000.0
@@ -52,16 +54,16 @@ def series_of(run_set: RunSet, repeat: int = 1) -> tuple[Series, ...]:
 def log(*times: float, name: str = POWER, values: tuple[float, ...] | None = None) -> Series:
     """Readings so many seconds after the first run's clock began; 100, 101, ... unless told."""
     given = values or tuple(100.0 + i for i in range(len(times)))
-    return Series(name, "W", "measured", tuple(ORIGIN + t for t in times), given)
+    return Series.measured(name, "W", ORIGIN + np.array(times), given)
 
 
 def test_a_run_gets_the_readings_in_it_and_one_on_either_side(tmp_path: Path) -> None:
     run_set = stored(tmp_path, run(1))
     assert join(run_set, LOG, [log(*range(-3, 8))]) == Joined(("case-r1",), {})
     expected = (0.0, 1.0, 2.0, 3.0, 4.0), (103.0, 104.0, 105.0, 106.0, 107.0)
-    assert series_of(run_set) == (Series(POWER, "W", "measured", *expected),)
+    assert series_of(run_set) == (Series.measured(POWER, "W", *expected),)
     join(run_set, LOG, [log(-1.5, 0.5, 2.5, 4.5, 6.5)])
-    assert series_of(run_set)[0].times == (-1.5, 0.5, 2.5, 4.5)
+    assert series_of(run_set)[0].times.tolist() == [-1.5, 0.5, 2.5, 4.5]
 
 
 def test_energy_counts_from_the_first_reading_of_a_run(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_energy_counts_from_the_first_reading_of_a_run(tmp_path: Path) -> None:
     total = log(-2, -0.5, 1.5, 3.5, 5.5, name=ENERGY, values=(7.0, 10.0, 210.0, 410.0, 610.0))
     join(run_set, LOG, [total])
     (found,) = series_of(run_set)
-    assert (found.times, found.values) == ((-0.5, 1.5, 3.5, 5.5), (0.0, 200.0, 400.0, 600.0))
+    assert found == Series.measured(ENERGY, "W", (-0.5, 1.5, 3.5, 5.5), (0, 200, 400, 600))
 
 
 def test_a_run_that_the_log_does_not_cover_is_left_out_with_both_spans(tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_a_meter_may_be_reset_between_runs(tmp_path: Path) -> None:
     times = (0, 2, 4, 60, 62, 64)
     total = log(*times, name=ENERGY, values=(10.0, 30.0, 50.0, 0.0, 20.0, 40.0))
     assert join(run_set, LOG, [total]).left_out == {}
-    assert series_of(run_set, 2)[0].values == (0.0, 20.0, 40.0)
+    assert series_of(run_set, 2)[0].values.tolist() == [0.0, 20.0, 40.0]
 
 
 def test_a_run_gets_all_columns_or_none(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ ascending = st.lists(st.integers(0, 1000), min_size=2, max_size=40).map(sorted)
 def test_what_is_kept_just_covers_the_span(times: list[int], data: st.DataObject) -> None:
     within = st.floats(times[0], times[-1])
     begin, end = sorted((data.draw(within), data.draw(within)))
-    series = Series(POWER, "W", "measured", tuple(map(float, times)), tuple(map(float, times)))
+    series = Series.measured(POWER, "W", times, times)
     kept = _around(series, begin, end).times
     assert kept[0] <= begin <= end <= kept[-1]
     assert [time for time in kept[1:] if time < begin] == []

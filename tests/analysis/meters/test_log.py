@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmbench.analysis.meters import ENERGY_UNITS, Layout
 from llmbench.analysis.meters.log import read
 from llmbench.errors import InputError
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
 
@@ -33,34 +33,34 @@ def power(path: Path, text: str, layout: Layout = Layout()) -> Series:  # noqa: 
 def test_power_is_read_with_its_times_in_seconds_since_1970(path: Path) -> None:
     found = power(path, "time,watts\n1700000000,90.5\n1700000000.5,91\n")
     expected = (1_700_000_000.0, 1_700_000_000.5), (90.5, 91.0)
-    assert found == Series("wall_power_watts", "W", "measured", *expected)
+    assert found == Series.measured("wall_power_watts", "W", *expected)
 
 
 @pytest.mark.parametrize(("unit", "joules"), [("J", 1.5), ("Wh", 5400.0), ("kWh", 5.4e6)])
 def test_energy_is_read_in_joules(path: Path, unit: str, joules: float) -> None:
     layout = Layout(watts=None, energy="total", energy_unit=unit)
     found = power(path, "time,total\n0,0\n1,1.5\n", layout)
-    assert found == Series("wall_energy_joules", "J", "measured", (0.0, 1.0), (0.0, joules))
+    assert found == Series.measured("wall_energy_joules", "J", (0.0, 1.0), (0.0, joules))
 
 
 def test_power_and_energy_may_come_together(path: Path) -> None:
     path.write_text("at,P (W),E (Wh),more\n0,90,1,x\n")
     layout = Layout(time="at", watts="P (W)", energy="E (Wh)", energy_unit="Wh")
-    assert [series.values for series in read(path, layout)] == [(90.0,), (3600.0,)]
+    assert [series.values.tolist() for series in read(path, layout)] == [[90.0], [3600.0]]
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "unavailable", "Unknown", "NaN"])
 def test_a_moment_without_a_reading_is_left_out(path: Path, nothing: str) -> None:
     found = power(path, f"time,watts\n0,90\n1,{nothing}\n2,92\n")
-    assert (found.times, found.values) == ((0.0, 2.0), (90.0, 92.0))
+    assert found == Series.measured("wall_power_watts", "W", (0, 2), (90, 92))
 
 
 def test_a_row_that_ends_early_has_no_reading(path: Path) -> None:
-    assert power(path, "time,watts\n0,90\n1\n").times == (0.0,)
+    assert power(path, "time,watts\n0,90\n1\n").times.tolist() == [0.0]
 
 
 def test_spaces_and_a_byte_order_mark_do_not_disturb(path: Path) -> None:
-    assert power(path, "\ufefftime , watts\n 0 , 90 \n").values == (90.0,)
+    assert power(path, "\ufefftime , watts\n 0 , 90 \n").values.tolist() == [90.0]
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_spaces_and_a_byte_order_mark_do_not_disturb(path: Path) -> None:
     ],
 )
 def test_times_with_a_zone_are_moments(path: Path, told: str) -> None:
-    assert power(path, f"time,watts\n{told},90\n").times == (NOON,)
+    assert power(path, f"time,watts\n{told},90\n").times.tolist() == [NOON]
 
 
 def test_zones_may_change_within_a_log(path: Path) -> None:
     text = "time,watts\n2026-01-31T13:00:00+01:00,1\n2026-01-31T12:00:01Z,2\n"
-    assert power(path, text).times == (NOON, NOON + 1)
+    assert power(path, text).times.tolist() == [NOON, NOON + 1]
 
 
 def test_times_that_name_no_zone_are_refused_and_never_guessed(path: Path) -> None:
@@ -89,23 +89,23 @@ def test_times_that_name_no_zone_are_refused_and_never_guessed(path: Path) -> No
 
 def test_times_that_name_no_zone_are_of_the_one_that_is_given(path: Path) -> None:
     text = "time,watts\n2026-01-31 07:00:00,1\n2026-01-31 12:00:01Z,2\n"
-    assert power(path, text, Layout(utc_offset="-05:00")).times == (NOON, NOON + 1)
+    assert power(path, text, Layout(utc_offset="-05:00")).times.tolist() == [NOON, NOON + 1]
 
 
 def test_milliseconds_are_named_and_never_guessed(path: Path) -> None:
     text = "time,watts\n1700000000500,90\n"
     with pytest.raises(InputError, match="for milliseconds give --time-format unix-ms"):
         power(path, text)
-    assert power(path, text, Layout(time_format="unix-ms")).times == (1_700_000_000.5,)
+    assert power(path, text, Layout(time_format="unix-ms")).times.tolist() == [1_700_000_000.5]
 
 
 def test_an_offset_is_added_to_every_time(path: Path) -> None:
     found = power(path, "time,watts\n10,90\n11,91\n", Layout(offset_seconds=-1.5))
-    assert found.times == (8.5, 9.5)
+    assert found.times.tolist() == [8.5, 9.5]
 
 
 def test_readings_may_share_a_stamp(path: Path) -> None:
-    assert power(path, "time,watts\n10,90\n10,91\n").times == (10.0, 10.0)
+    assert power(path, "time,watts\n10,90\n10,91\n").times.tolist() == [10.0, 10.0]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_any_moment_is_the_same_in_any_zone(moments: list[datetime], minutes: in
     found = written([f"{told},1" for told in local], Layout(time_format="iso"))
     offset = local[0][-6:]
     naive = written([f"{told[:-6]},1" for told in local], Layout(utc_offset=offset))
-    assert found.times == naive.times
+    assert found.times.tolist() == naive.times.tolist()
     for time, moment in zip(found.times, ordered, strict=True):
         assert math.isclose(time, moment.timestamp(), rel_tol=0, abs_tol=5e-6)
 

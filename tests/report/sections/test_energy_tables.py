@@ -13,7 +13,7 @@ from llmbench.report import pages
 from llmbench.report.results import Results
 from llmbench.report.sections import energy_tables, findings
 from llmbench.report.table import Table
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 
 COUNTED = {
     "method": "nvml-counter", "uuid": "GPU-1", "polled_seconds": 0.02, "unavailable": None,
@@ -23,13 +23,13 @@ COUNTED = {
 
 def counter(watts: float) -> Series:
     times = np.arange(0.0, 40.0, 0.1)
-    return Series("gpu0_energy_joules", "J", "measured", tuple(times), tuple(watts * times))
+    return Series.measured("gpu0_energy_joules", "J", times, watts * times)
 
 
 def power(watts: float) -> Series:
     times = np.arange(0.0, 40.0, 0.1)
     values = tuple(np.full(len(times), watts))
-    return Series("gpu0_power_instant_watts", "W", "measured", tuple(times), values)
+    return Series.measured("gpu0_power_instant_watts", "W", times, values)
 
 
 def cell(table: Table, label: str, row: int = 0) -> Any:

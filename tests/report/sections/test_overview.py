@@ -11,7 +11,7 @@ import pytest
 from llmbench.report.results import Results
 from llmbench.report.sections import environment, overview
 from llmbench.report.table import MISSING, UNSUPPORTED, Cell, Table, show
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 from llmbench.runs.store import RunSet
 
 
@@ -104,7 +104,7 @@ def test_a_series_that_was_not_to_be_had_is_named_with_its_reason(results: Resul
 def test_a_series_is_averaged_over_the_steady_window(make: Any, tmp_path: Path) -> None:
     times = tuple(float(t) for t in range(-5, 100))
     values = tuple(7.0 if t >= 2 else 1e9 for t in times)
-    results = one_run(make, tmp_path, series=(Series("load", "W", "measured", times, values),))
+    results = one_run(make, tmp_path, series=(Series.measured("load", "W", times, values),))
     begin, _ = results.measured[0].observed[0].window or (0.0, 0.0)
     assert begin < 2
     expected = [v for t, v in zip(times, values, strict=True) if in_window(results, t)]
@@ -116,14 +116,14 @@ def test_a_series_is_averaged_over_the_steady_window(make: Any, tmp_path: Path) 
 def test_a_series_that_has_no_reading_in_the_steady_window_says_so(
     make: Any, tmp_path: Path
 ) -> None:
-    series = Series("wall_power_watts", "W", "measured", (-5.0, 100.0), (90.0, 90.0))
+    series = Series.measured("wall_power_watts", "W", (-5.0, 100.0), (90.0, 90.0))
     table = environment.machine(one_run(make, tmp_path, series=(series,)))
     assert table.note.endswith(" wall_power_watts: no reading lies in the steady window.")
 
 
 def test_a_running_total_is_shown_by_what_it_rose_by(make: Any, tmp_path: Path) -> None:
     times = (-5.0, 100.0)
-    series = Series("wall_energy_joules", "J", "measured", times, (0.0, 1050.0))
+    series = Series.measured("wall_energy_joules", "J", times, (0.0, 1050.0))
     results = one_run(make, tmp_path, series=(series,))
     begin, end = results.measured[0].observed[0].window or (0.0, 0.0)
     shown = cell(environment.machine(results), "wall_energy_joules", "only")

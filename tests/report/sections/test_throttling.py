@@ -6,14 +6,14 @@ import pytest
 
 from llmbench.report.sections import throttling
 from llmbench.report.sections.throttling import Throttled
-from llmbench.runs.record import Series
+from llmbench.runs.series import Series
 
 IDLE, POWER, HEAT = 0x01, 0x04, 0x20
 
 
 def masks(*values: int, gpu: str = "gpu0") -> Series:
     times = tuple(float(place) for place in range(len(values)))
-    return Series(f"{gpu}_throttle_reasons", "bits", "measured", times, tuple(map(float, values)))
+    return Series.measured(f"{gpu}_throttle_reasons", "bits", times, values)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_reason_holds_from_its_first_reading_until_the_first_without_it(
 
 
 def test_each_gpu_is_told_by_its_name_and_other_series_are_no_reasons() -> None:
-    power = Series("gpu0_power_instant_watts", "W", "measured", (0.0, 1.0), (4.0, 4.0))
+    power = Series.measured("gpu0_power_instant_watts", "W", (0.0, 1.0), (4.0, 4.0))
     found = throttling.spans([power, masks(POWER, 0), masks(HEAT, 0, gpu="gpu1")])
     assert [each.gpu for each in found] == ["gpu0", "gpu1"]
 

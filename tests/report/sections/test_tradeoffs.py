@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from llmbench.report.results import Results
 from llmbench.report.sections import overview, tradeoffs
-from llmbench.runs.record import Series
 from llmbench.runs.run import QUALITY_SCHEMA, Answer, Quality
+from llmbench.runs.series import Series
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
@@ -113,7 +113,7 @@ def test_each_case_stands_at_its_cost_and_its_divergence(two: Results) -> None:
 
 def test_energy_is_a_third_panel_where_it_is_known(make: Any, tmp_path: Path) -> None:
     times = tuple(n / 10 for n in range(400))
-    counter = Series("gpu0_energy_joules", "J", "measured", times, tuple(90 * t for t in times))
+    counter = Series.measured("gpu0_energy_joules", "J", times, tuple(90 * t for t in times))
     plan = make.planned("metered", 1)
     run = make.run_of(plan, make.serve(1), quality=quality(0.1, 1.0), series=(counter,))
     chart = tradeoffs.pareto(Results(make.store_run_set(tmp_path / "set", [plan], [run])))
