@@ -1,11 +1,11 @@
-"""Whether the harness itself kept up, so that the latencies are the backend's and not its own.
+"""Whether the harness kept up, so that latencies are the backend's and not its own.
 
-The rules stand in docs/metrics.md.
+docs/metrics.md has the rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,11 +17,11 @@ from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 from llmbench.units import format_duration
 
-Verdict = Literal["valid", "unknown", "degraded", "invalid"]
-VERDICTS: tuple[Verdict, ...] = ("valid", "unknown", "degraded", "invalid")
-BY_BOUNDS: tuple[Verdict, ...] = ("valid", "degraded", "invalid")
+Rating = Literal["valid", "unknown", "degraded", "invalid"]
+RATINGS: tuple[Rating, ...] = ("valid", "unknown", "degraded", "invalid")
+BY_BOUNDS: tuple[Rating, ...] = ("valid", "degraded", "invalid")
 
-# a lag is small beside these seconds, or beside this share of the median TTFT
+# bounds of degraded and invalid: a lag in seconds, or as a share of the median TTFT if that is more
 LAG_SECONDS = (0.001, 0.010)
 LAG_SHARE = (0.01, 0.10)
 CORE_SHARE = (0.7, 0.95)
@@ -29,28 +29,34 @@ CORE_SHARE = (0.7, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """A verdict on the client of a run, and what speaks against it.
+    """The verdict on the harness of a run, with the symptoms.
 
-    ``unknown``: nothing is known that speaks against it, and too little is known to trust it.
+    ``unknown``: there is no symptom, and too little is known for ``valid``.
     """
 
-    verdict: Verdict
+    verdict: Rating
     reasons: tuple[str, ...] = ()
 
 
-def judge(run: Run, summary: dict[str, Value], observed: RecordArrays | None = None) -> Validity:
+def judge(run: Run, summary: dict[str, Value], arrays: RecordArrays | None = None) -> Validity:
     """Judge a measured run from its account and its metrics (metrics.summarize).
 
-    ``observed`` are its records as arrays, where they have been made already.
+    ``arrays`` are its records as arrays, where they exist already.
     """
-    symptoms = _symptoms(run, summary, observed or RecordArrays(run.records))
-    found = [symptom for symptom in symptoms if symptom[0] != "valid"]
-    return Validity(_worst(v for v, _ in found), tuple(reason for _, reason in found))
+    symptoms = [
+        symptom
+        for symptom in _symptoms(run, summary, arrays or RecordArrays(run.records))
+        if symptom[0] != "valid"
+    ]
+    ratings: list[Rating] = ["valid", *(rating for rating, _ in symptoms)]
+    return Validity(max(ratings, key=RATINGS.index), tuple(reason for _, reason in symptoms))
 
 
-def worst(judged: list[Validity]) -> Validity:
-    """Give the worst of the processes of a case; the first of them where several are as bad."""
-    return max(judged, key=lambda one: VERDICTS.index(one.verdict), default=Validity("valid"))
+def worst(validities: list[Validity]) -> Validity:
+    """Return the worst validity of a case's processes; the first of equals."""
+    return max(
+        validities, key=lambda validity: RATINGS.index(validity.verdict), default=Validity("valid")
+    )
 
 
 def by_case(run_set: RunSet) -> dict[str, Validity]:
@@ -62,42 +68,35 @@ def by_case(run_set: RunSet) -> dict[str, Validity]:
     }
 
 
-def _worst(verdicts: Iterator[Verdict]) -> Verdict:
-    return max(verdicts, key=VERDICTS.index, default="valid")
-
-
 def _symptoms(
-    run: Run, summary: dict[str, Value], observed: RecordArrays
-) -> Iterator[tuple[Verdict, str]]:
+    run: Run, summary: dict[str, Value], arrays: RecordArrays
+) -> Iterator[tuple[Rating, str]]:
     client = run.account.get("client") or {}
     if tool := client.get("tool"):
-        yield "unknown", f"{tool} does not tell how its client kept up"
+        yield "unknown", f"{tool} does not report whether its client kept up"
     ttft = summary["ttft_p50"].value or 0.0
-    lag = summary["send_lag_p99"].value if client else _idle_lag(observed)
-    yield _late("p99 of send lag", lag, ttft)
-    yield _late("p99 of the event loop's lag", client.get("loop_lag_p99"), ttft)
+    lag = summary["send_lag_p99"].value if client else _idle_lag(arrays)
+    yield _late("requests were sent", lag, ttft)
+    yield _late("the client's event loop was", client.get("loop_lag_p99"), ttft)
     share = client.get("core_share")
     if share is not None:
         yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its core"
 
 
-def _idle_lag(observed: RecordArrays) -> float | None:
-    """Give the p99 of what a local engine was late by, when no step kept it from taking requests.
-
-    None where no request tells, as of a run that is kept as a summary.
-    """
-    known = observed.idle_lag[~np.isnan(observed.idle_lag)]
+def _idle_lag(arrays: RecordArrays) -> float | None:
+    """Return the p99 of the idle lag of a local engine; None where no request has one."""
+    known = arrays.idle_lag[~np.isnan(arrays.idle_lag)]
     return percentile(known, 99) if len(known) else None
 
 
-def _late(what: str, lag: float | None, ttft: float) -> tuple[Verdict, str]:
+def _late(subject: str, lag: float | None, ttft: float) -> tuple[Rating, str]:
     if lag is None:
         return "valid", ""
     bounds = [
         max(seconds, share * ttft) for seconds, share in zip(LAG_SECONDS, LAG_SHARE, strict=True)
     ]
-    return _rated(lag, bounds), f"{what} is {format_duration(lag)}"
+    return _rated(lag, bounds), f"{subject} {format_duration(lag)} late (p99)"
 
 
-def _rated(value: float, bounds: list[float] | tuple[float, ...]) -> Verdict:
+def _rated(value: float, bounds: Sequence[float]) -> Rating:
     return BY_BOUNDS[sum(value > bound for bound in bounds)]

@@ -1,4 +1,4 @@
-"""Whether the runs at one load meet the objectives of their scenario, at 95 % confidence."""
+"""Whether the runs at one load attain the objectives of their scenario, at 95 % confidence."""
 
 from __future__ import annotations
 
@@ -8,53 +8,52 @@ from typing import Any, Literal
 import numpy as np
 
 from llmbench.analysis.harness_validity import judge
-from llmbench.analysis.metrics import RecordArrays, only, summarize
+from llmbench.analysis.metrics import LATENCIES, RecordArrays, only, summarize
 from llmbench.analysis.stats import percentile_interval
 from llmbench.runs.run import Run
 from llmbench.scenario.schema import Objective
 from llmbench.units import format_duration, parse_seconds
 
-Verdict = Literal["met", "missed", "open"]
-AT_LIMIT = "the harness is at its limit"
+Status = Literal["met", "missed", "open"]
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """What one load showed: whether the objectives are met, and why not where they are not."""
+class Attainment:
+    """Whether the objectives are met at a load, with the reasons where they are not.
+
+    ``harness_limited``: the harness itself did not keep up with the load.
+    """
 
     at: float
-    verdict: Verdict
+    verdict: Status
     reasons: tuple[str, ...] = ()
+    harness_limited: bool = False
 
     @property
     def met(self) -> bool:
-        """Whether they are shown to be met; what is open is not."""
+        """Whether the objectives are met with confidence; ``open`` is not met."""
         return self.verdict == "met"
 
-    @property
-    def is_at_limit(self) -> bool:
-        """Whether it is the harness that could not go on."""
-        return any(reason.startswith(AT_LIMIT) for reason in self.reasons)
 
-
-def probe(at: float, runs: list[Run]) -> Probe:
+def attainment(at: float, runs: list[Run]) -> Attainment:
     """Judge the runs at one load, their requests pooled.
 
     An objective is met when the upper end of its percentile's 95 % interval is within the bound,
     missed when the lower end is not, and open in between. Failed requests count as infinitely
-    slow. A client that did not keep up leaves everything open.
+    slow. If the harness did not keep up, everything is open.
     """
-    health = [judge(run, summarize(run)) for run in runs]
-    if any(each.verdict == "invalid" for each in health):
-        reasons = {reason for each in health for reason in each.reasons}
-        return Probe(at, "open", tuple(f"{AT_LIMIT}: {reason}" for reason in sorted(reasons)))
-    judged = [_judged(runs, key, bound) for key, bound in runs[0].spec["slo"].items()]
-    verdicts = {verdict for verdict, _ in judged}
-    whole: Verdict = "missed" if "missed" in verdicts else "open" if "open" in verdicts else "met"
-    return Probe(at, whole, tuple(reason for verdict, reason in judged if verdict != "met"))
+    validities = [judge(run, summarize(run)) for run in runs]
+    if any(validity.verdict == "invalid" for validity in validities):
+        reasons = sorted({reason for validity in validities for reason in validity.reasons})
+        limited = tuple(f"the harness is at its limit: {reason}" for reason in reasons)
+        return Attainment(at, "open", limited, harness_limited=True)
+    judged = [_judge(runs, key, bound) for key, bound in runs[0].spec["slo"].items()]
+    statuses = {status for status, _ in judged}
+    whole: Status = "missed" if "missed" in statuses else "open" if "open" in statuses else "met"
+    return Attainment(at, whole, tuple(reason for status, reason in judged if status != "met"))
 
 
-def _judged(runs: list[Run], key: str, bound: Any) -> tuple[Verdict, str]:
+def _judge(runs: list[Run], key: str, bound: Any) -> tuple[Status, str]:
     objective = Objective.of(key)
     if objective.request_class:
         runs = [only(run, "request_class", objective.request_class) for run in runs]
@@ -63,24 +62,29 @@ def _judged(runs: list[Run], key: str, bound: Any) -> tuple[Verdict, str]:
     )
     limit = parse_seconds(bound)
     low, high = percentile_interval(sample, objective.percent)
-    seen = f"{objective} is {_between(low, high)}, {format_duration(limit)} is asked"
+    of_class = f"{objective.request_class}: " if objective.request_class else ""
+    percentile = f"{of_class}{LATENCIES[objective.quantity]} p{objective.percent:g}"
+    reason = (
+        f"{percentile} {_shown(low, high)} "
+        f"(objective {format_duration(limit)}, {len(sample)} samples)"
+    )
     if high <= limit:
-        return "met", seen
-    return ("missed" if low > limit else "open"), f"{seen} ({len(sample)} samples)"
+        return "met", reason
+    return ("missed" if low > limit else "open"), reason
 
 
-def _sample(observed: RecordArrays, quantity: str) -> np.ndarray:
-    good = getattr(observed, quantity)
-    failed = observed.measured.num_rows - observed.good.num_rows
+def _sample(arrays: RecordArrays, quantity: str) -> np.ndarray:
+    good = getattr(arrays, quantity)
+    failed = arrays.measured.num_rows - arrays.good.num_rows
     return np.append(good[~np.isnan(good)], np.full(failed, np.inf))
 
 
-def _between(low: float, high: float) -> str:
-    """Word an interval; its ends are infinite where too few requests, or failed ones, decide."""
+def _shown(low: float, high: float) -> str:
+    """Format an interval; an end is infinite where requests are too few or failed."""
     if low == np.inf:
         return "not reached, since requests failed"
     if np.isfinite(low) and np.isfinite(high):
         return f"{format_duration(low)} to {format_duration(high)}"
     if np.isfinite(low):
-        return f"{format_duration(low)} or more"
-    return f"{format_duration(high)} or less" if np.isfinite(high) else "not known"
+        return f"≥ {format_duration(low)}"
+    return f"≤ {format_duration(high)}" if np.isfinite(high) else "not known"

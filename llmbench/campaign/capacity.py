@@ -6,7 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
-from llmbench.analysis.slo_attainment import Probe, probe
+from llmbench.analysis.slo_attainment import Attainment, attainment
 from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.campaign import execute
 from llmbench.campaign.observer import Observer
@@ -27,11 +27,11 @@ class Peak:
 
     best: float | None
     missed: float | None
-    probes: tuple[Probe, ...]
+    probes: tuple[Attainment, ...]
 
 
 def search(
-    measure: Callable[[float], Probe],
+    measure: Callable[[float], Attainment],
     start: float,
     most: float,
     tolerance: float,
@@ -44,7 +44,7 @@ def search(
     ``tolerance`` (0.05: 5 %) apart, in numbers of four digits. It assumes that a higher load is
     never better. ``whole`` keeps to whole numbers.
     """
-    probes: list[Probe] = []
+    probes: list[Attainment] = []
 
     def meets(at: float) -> bool:
         probes.append(measure(at))
@@ -89,9 +89,9 @@ class Seeker:
     case: Case
     key: str
     observer: Observer
-    on_probe: Callable[[Probe], None]
+    on_probe: Callable[[Attainment], None]
 
-    def __call__(self, at: float) -> Probe:
+    def __call__(self, at: float) -> Attainment:
         """Measure at a load until its objectives are met or missed, three times at the most.
 
         Raises MeasurementError when a run fails.
@@ -99,11 +99,11 @@ class Seeker:
         runs: list[Run] = []
         while len(runs) < MOST_REPEATS:
             runs.append(self._run(at, len(runs) + 1))
-            found = probe(at, runs)
-            if found.verdict != "open" or found.is_at_limit:
+            attained = attainment(at, runs)
+            if attained.verdict != "open" or attained.harness_limited:
                 break
-        self.on_probe(found)
-        return found
+        self.on_probe(attained)
+        return attained
 
     def _run(self, at: float, repeat: int) -> Run:
         planned = self._planned(at, repeat)

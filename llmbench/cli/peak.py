@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
-    from llmbench.analysis.slo_attainment import Probe
+    from llmbench.analysis.slo_attainment import Attainment
     from llmbench.campaign.capacity import Peak
     from llmbench.runs.store import RunSet
     from llmbench.scenario.file import Source
@@ -107,8 +107,8 @@ def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
     return plan.begin(source, folder, planned=())
 
 
-def _say(arguments: argparse.Namespace, key: str) -> Callable[[Probe], None]:
-    def say(probe: Probe) -> None:
+def _say(arguments: argparse.Namespace, key: str) -> Callable[[Attainment], None]:
+    def say(probe: Attainment) -> None:
         if not (arguments.quiet or arguments.json):
             why = f": {'; '.join(probe.reasons)}" if probe.reasons else ""
             print(f"{key}={probe.at:g} {probe.verdict}{why}", flush=True)

@@ -217,10 +217,6 @@ class Objective:
     quantity: str
     percent: float
 
-    def __str__(self) -> str:
-        of_class = f" of {self.request_class}" if self.request_class else ""
-        return f"p{self.percent:g} of {self.quantity}{of_class}"
-
     @classmethod
     def of(cls, key: str) -> Objective:
         """Read a key; raises ValueError when it is none."""

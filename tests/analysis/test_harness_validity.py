@@ -34,17 +34,17 @@ def test_a_lag_is_judged_in_milliseconds(lag: float, verdict: str) -> None:
 @pytest.mark.parametrize(
     ("lag", "verdict"), [(0.009, "valid"), (0.011, "degraded"), (0.11, "invalid")]
 )
-def test_beside_a_long_ttft_a_lag_is_judged_by_its_share(lag: float, verdict: str) -> None:
+def test_a_lag_is_judged_by_its_share_of_a_long_ttft(lag: float, verdict: str) -> None:
     assert judged(lag, ttft=1.0, core_share=0.1).verdict == verdict
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.6, "valid"), (0.8, "degraded"), (1, "invalid")])
-def test_a_busy_client_is_no_good_witness(share: float, verdict: str) -> None:
+def test_a_busy_client_is_degraded_or_invalid(share: float, verdict: str) -> None:
     assert judged(core_share=share).verdict == verdict
 
 
 def local(due: float, sent: float) -> Validity:
-    """Judge a local engine that ended steps at 1, 2, 2.5 and 3 s, and took a request meanwhile."""
+    """Judge a local engine that ended steps at 1, 2, 2.5 and 3 s and admitted a request."""
     before = Record(0, "measured", 0.0, 0.0, 0.0, (1.0, 2.0, 2.5, 3.0), (1,) * 4, 4, 4, "length")
     request = Record(1, "measured", due, sent, sent, (sent + 0.1,), (1,), 4, 1, "length")
     run = Run("case", "case", "eager", 1, {}, {}, "2026-01-01")
@@ -59,9 +59,9 @@ def local(due: float, sent: float) -> Validity:
         (1.2, 2.005, "degraded"),
         (1.2, 2.02, "invalid"),
         (2.7, 3.0, "valid"),
-        (4.0, 4.0005, "valid"),  # when nothing was under way
+        (4.0, 4.0005, "valid"),  # no step was running
         (4.0, 4.02, "invalid"),
-        (1.2, 2.51, "degraded"),  # it might have been taken at 2 as well, but a step is a step
+        (1.2, 2.51, "degraded"),  # it could have been admitted at 2 already
     ],
 )
 def test_a_local_engine_is_late_from_the_end_of_a_step_on(
@@ -70,28 +70,28 @@ def test_a_local_engine_is_late_from_the_end_of_a_step_on(
     assert local(due, sent).verdict == verdict
 
 
-def test_what_speaks_against_it_is_told() -> None:
+def test_the_symptoms_are_the_reasons() -> None:
     assert judged(0.02, core_share=0.8).reasons == (
-        "p99 of send lag is 20.0 ms",
+        "requests were sent 20.0 ms late (p99)",
         "the client used 80% of its core",
     )
 
 
-def test_what_another_tool_measured_is_never_called_valid() -> None:
+def test_a_run_of_another_tool_is_never_valid() -> None:
     assert judged(tool="other 1.0").verdict == "unknown"
     (reason,) = judged(0.0, tool="other 1.0").reasons
-    assert reason == "other 1.0 does not tell how its client kept up"
+    assert reason == "other 1.0 does not report whether its client kept up"
 
 
-def test_what_is_known_against_another_tool_counts() -> None:
+def test_symptoms_of_another_tools_client_count() -> None:
     assert judged(0.0011, ttft=0.05, tool="other 1.0").verdict == "degraded"
     assert judged(0.04, tool="other 1.0").verdict == "invalid"
 
 
-def test_what_was_not_watched_is_not_held_against_it() -> None:
+def test_an_unknown_lag_is_no_symptom() -> None:
     assert judged(None) == Validity("valid")
 
 
 def test_a_case_is_as_good_as_its_worst_process() -> None:
-    healths = [Validity("valid"), Validity("invalid", ("a", "b")), Validity("degraded", ("a",))]
-    assert worst(healths) == Validity("invalid", ("a", "b"))
+    validities = [Validity("valid"), Validity("invalid", ("a", "b")), Validity("degraded", ("a",))]
+    assert worst(validities) == Validity("invalid", ("a", "b"))

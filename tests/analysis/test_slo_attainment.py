@@ -1,11 +1,11 @@
-"""Whether objectives are met, in words."""
+"""Whether objectives are met, with the reasons."""
 
 from __future__ import annotations
 
 import pytest
 from small_sets import planned, records, run_of
 
-from llmbench.analysis.slo_attainment import probe
+from llmbench.analysis.slo_attainment import attainment
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
 
@@ -29,20 +29,20 @@ def runs(*ttfts: float, failed: int = 0) -> list[Run]:
             [0.5] * 40,
             0,
             "missed",
-            ("p50 of ttft is 500 ms to 500 ms, 400 ms is asked (40 samples)",),
+            ("TTFT p50 500 ms to 500 ms (objective 400 ms, 40 samples)",),
         ),
         (
             [0.1] * 4,
             36,
             "missed",
-            ("p50 of ttft is not reached, since requests failed, 400 ms is asked (40 samples)",),
+            ("TTFT p50 not reached, since requests failed (objective 400 ms, 40 samples)",),
         ),
-        ([0.1], 0, "open", ("p50 of ttft is not known, 400 ms is asked (1 samples)",)),
+        ([0.1], 0, "open", ("TTFT p50 not known (objective 400 ms, 1 samples)",)),
     ],
     ids=["met", "missed", "failed", "one"],
 )
-def test_a_verdict_comes_with_what_was_seen(
+def test_a_verdict_has_the_reasons_why_objectives_are_not_met(
     ttfts: list[float], failed: int, verdict: str, reasons: tuple[str, ...]
 ) -> None:
-    found = probe(8.0, runs(*ttfts, failed=failed))
-    assert (found.verdict, found.reasons) == (verdict, reasons)
+    attained = attainment(8.0, runs(*ttfts, failed=failed))
+    assert (attained.verdict, attained.reasons) == (verdict, reasons)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.analysis.slo_attainment import Probe
+from llmbench.analysis.slo_attainment import Attainment
 from llmbench.analysis.stats import percentile_interval
 from llmbench.campaign.capacity import Peak, search
 from llmbench.cli import main
@@ -23,8 +23,8 @@ Capture = pytest.CaptureFixture[str]
 def found(limit: float, start: float = 1, most: float = 1000, **more: Any) -> Peak:
     """Search where exactly the loads up to a limit meet the objectives."""
 
-    def measure(at: float) -> Probe:
-        return Probe(at, "met" if at <= limit else "missed")
+    def measure(at: float) -> Attainment:
+        return Attainment(at, "met" if at <= limit else "missed")
 
     return search(measure, start, most, more.pop("tolerance", 0.05), **more)
 
@@ -60,7 +60,7 @@ def test_whole_numbers_stay_whole(limit: int) -> None:
 
 
 def test_what_is_open_counts_as_not_met() -> None:
-    peak = search(lambda at: Probe(at, "met" if at < 3 else "open"), 1, 64, 0.5)
+    peak = search(lambda at: Attainment(at, "met" if at < 3 else "open"), 1, 64, 0.5)
     assert peak.best is not None
     assert peak.best < 3
 

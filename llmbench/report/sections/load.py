@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from llmbench.analysis.metrics import LATENCIES
-from llmbench.analysis.slo_attainment import probe
+from llmbench.analysis.slo_attainment import attainment
 from llmbench.report import palette
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
@@ -159,7 +159,7 @@ def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
 
 
 def _objectives(at: float, case: CaseResults) -> str:
-    return probe(at, list(case.runs)).verdict if case.runs[0].spec.get("slo") else "none"
+    return attainment(at, list(case.runs)).verdict if case.runs[0].spec.get("slo") else "none"
 
 
 def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart:

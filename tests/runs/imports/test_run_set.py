@@ -68,7 +68,7 @@ def test_a_report_is_made_of_it(kept: RunSet, tmp_path: Path) -> None:
     report.write(kept, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "guidellm guidellm" in page
-    assert "does not tell how its client kept up" in page
+    assert "does not report whether its client kept up" in page
 
 
 def test_a_sweep_is_a_case_a_load(tmp_path: Path) -> None:
