@@ -33,9 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, after showing what moves."""
+    from llmbench import report
     from llmbench.analysis import baseline_file
     from llmbench.analysis.compare.comparison import compare
-    from llmbench.cli.compare import print_tables
     from llmbench.errors import InputError
     from llmbench.runs import store
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             "measured; go on with `llmbench run --resume`"
         )
     if arguments.file.exists():
-        print_tables([compare(baseline_file.read(arguments.file), measured)])
+        report.show([compare(baseline_file.read(arguments.file), measured)])
     baseline_file.write(measured, arguments.file)
     print(f"baseline  {arguments.file}")
     return 0

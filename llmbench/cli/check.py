@@ -128,23 +128,21 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
 
 
 def _tell(arguments: argparse.Namespace, found: Comparison, out: Path) -> None:
-    from llmbench.cli.compare import print_markdown, print_tables
-    from llmbench.report.comparison.page import write_comparison
-    from llmbench.report.junit import as_junit
+    from llmbench import report
     from llmbench.runs.files import atomic_write
 
     page = out / "comparison.html"
-    write_comparison([found], page)
+    report.write([found], page)
     atomic_write(out / "verdicts.json", json.dumps(found.as_json(), indent=1))
     if arguments.junit:
-        arguments.junit.write_text(as_junit(found), "utf-8")
+        arguments.junit.write_text(report.render([found], "junit"), "utf-8")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
-            print_markdown([found], file)
+            file.write(report.render([found], "markdown"))
     if arguments.json:
         print(json.dumps(found.as_json(), indent=1))
         return
-    print_tables([found])
+    report.show([found])
     print(f"\nverdicts  {out / 'verdicts.json'}\nreport    {page}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _annotate(found)

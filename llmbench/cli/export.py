@@ -64,26 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _export(run_set: RunSet, arguments: argparse.Namespace) -> None:
-    if arguments.format == "parquet":
-        getattr(run_set, arguments.what).to_parquet(arguments.out, index=False)
+    from llmbench import report
+
+    whole = arguments.format == "pytest-benchmark" or (
+        (arguments.format, arguments.what) == ("markdown", "summary")
+    )
+    subject = run_set.stored if whole else getattr(run_set, arguments.what)
+    exported = report.render(subject, arguments.format)
+    if isinstance(exported, bytes):
+        arguments.out.write_bytes(exported)
     elif arguments.out:
-        arguments.out.write_text(_text(run_set, arguments), encoding="utf-8")
+        arguments.out.write_text(exported, encoding="utf-8")
     else:
-        sys.stdout.write(_text(run_set, arguments))
-
-
-def _text(run_set: RunSet, arguments: argparse.Namespace) -> str:
-    from llmbench.report import pytest_benchmark, text
-    from llmbench.report.results import Results
-    from llmbench.report.sections import overview
-
-    if arguments.format == "pytest-benchmark":
-        return pytest_benchmark.as_pytest_benchmark(run_set.stored)
-    if (arguments.format, arguments.what) == ("markdown", "summary"):
-        return text.as_markdown(overview.headline(Results(run_set.stored)))
-    writers = {
-        "csv": text.as_csv,
-        "json": text.as_json,
-        "markdown": text.frame_as_markdown,
-    }
-    return writers[arguments.format](getattr(run_set, arguments.what))
+        sys.stdout.write(exported)

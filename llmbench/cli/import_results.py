@@ -67,9 +67,7 @@ def _print_json(run_set: RunSet, page: Path) -> None:
 
 
 def _print_table(run_set: RunSet, page: Path) -> None:
-    from rich.console import Console
+    from llmbench import report
 
-    from llmbench.report.terminal import print_summary
-
-    print_summary(run_set, Console())
+    report.show(run_set)
     print(f"\nresults  {run_set.folder}\nreport   {page}")

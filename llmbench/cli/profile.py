@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from llmbench.cli.folders import usual_folder
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.status import Status
 
     from llmbench.campaign.profile.passes import Asked
@@ -32,8 +31,6 @@ Their traces, in traces/, can be looked at with ui.perfetto.dev and chrome://tra
 exit codes:
   0 every case was profiled   1 some case failed   2 bad input   130 interrupted, the rest is kept
 """
-SHOWN = 6
-SPARED = ("busy", "launches a step", "category")  # where a terminal is narrow, in this order
 FOLLOWING = ("seconds", "ratio", "idle_seconds", "launches_per_step", "launches_per_token")
 
 
@@ -67,8 +64,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Profile, report, and say by the exit code how it went."""
+    from llmbench import report
     from llmbench.campaign.profile import passes
-    from llmbench.report import html, pages
     from llmbench.runs import profile
     from llmbench.scenario import file as scenario_file
 
@@ -86,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         raise
-    html.write_text(folder / "report.html", pages.profile(done))
+    report.write(done, folder / "report.html")
     _show(done, arguments)
     return _exit_code(done)
 
@@ -137,13 +134,13 @@ class _Told:
 
 
 def _show(done: Profile, arguments: argparse.Namespace) -> None:
-    from rich.console import Console
+    from llmbench import report
 
     page = done.folder / "report.html"
     if arguments.json:
         print(json.dumps({"folder": str(done.folder), "report": str(page), **told(done)}, indent=1))
     elif not arguments.quiet:
-        print_profile(done, Console())
+        report.show(done)
         print(f"\nresults  {done.folder}\nreport   {page}")
 
 
@@ -155,28 +152,6 @@ def told(done: Profile) -> dict[str, Any]:
         for phase, phase_told in zip(case.phases, case_told["phases"], strict=True):
             phase_told.update({name: getattr(phase, name) for name in FOLLOWING})
     return {"name": done.name, "planned": done.planned, "cases": cases}
-
-
-def print_profile(done: Profile, console: Console) -> None:
-    """Print where the time goes: shares, steps, and what takes most of each phase."""
-    from rich.text import Text
-
-    from llmbench.report.sections import profiled
-    from llmbench.report.terminal import fitting
-
-    console.print()
-    completeness = profiled.completeness(done)
-    console.print(Text.assemble((done.name, "bold"), "  ", (completeness, "dim")))
-    for sentence in profiled.answer(done):
-        console.print(Text(sentence))
-    top = [profiled.uses(case, phase, SHOWN) for case, phase in done.phases()]
-    for table in (profiled.shares(done), profiled.phases(done), *top):
-        console.print(Text(f"\n{table.title}", "bold"))
-        console.print(fitting(table, console, SPARED))
-        console.print(Text(table.note, "dim"), end="\n" if table.note else "")
-    for case in done.cases:
-        for caveat in case.caveats:
-            console.print(Text.assemble(("caveat", "yellow"), f"  {case.case}  {caveat}"))
 
 
 def _exit_code(done: Profile) -> int:

@@ -62,18 +62,18 @@ def _written(folder: Path, path: Path, arguments: argparse.Namespace) -> Stored:
     """Write the report of what a folder holds, a run set or a profile."""
     from llmbench import report
     from llmbench.errors import InputError
-    from llmbench.report import attachments, html, pages
+    from llmbench.report import attachments
     from llmbench.runs import profile, store
 
     if profile.is_profile(folder):
         if arguments.history or arguments.profile:
             raise InputError(f"{folder}: is a profile; --history and --profile go with run sets")
         profiled = profile.read(folder)
-        html.write_text(path, pages.profile(profiled))
+        report.write(profiled, path)
         return profiled
     run_set = store.read(folder)
-    shown = attachments.read(run_set.name, arguments.history, arguments.profile)
-    report.write(run_set, path, shown)
+    attached = attachments.read(run_set.name, arguments.history, arguments.profile)
+    report.write(run_set, path, attachments=attached)
     return run_set
 
 
@@ -94,15 +94,8 @@ def _print_json(told: list[tuple[Stored, Path]]) -> None:
 
 
 def _print_tables(told: list[tuple[Stored, Path]]) -> None:
-    from rich.console import Console
-
-    from llmbench.cli.profile import print_profile
-    from llmbench.report.terminal import print_summary
-    from llmbench.runs.store import RunSet
+    from llmbench import report
 
     for stored, path in told:
-        if isinstance(stored, RunSet):
-            print_summary(stored, Console())
-        else:
-            print_profile(stored, Console())
+        report.show(stored)
         print(f"\nresults  {stored.folder}\nreport   {path}")

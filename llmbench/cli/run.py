@@ -109,11 +109,8 @@ def _show_plan(arguments: argparse.Namespace) -> int:
 
 
 def _show(run_set: RunSet, arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from llmbench import report
     from llmbench.report.frames import summary
-    from llmbench.report.terminal import print_summary
 
     page = run_set.folder / "report.html"
     report.write(run_set, page)
@@ -121,7 +118,7 @@ def _show(run_set: RunSet, arguments: argparse.Namespace) -> None:
         told = {"folder": str(run_set.folder), "report": str(page), "failed": _failures(run_set)}
         print(json.dumps({**told, **summary(run_set)}, indent=1))
     elif not arguments.quiet:
-        print_summary(run_set, Console())
+        report.show(run_set)
         print(f"\nresults  {run_set.folder}\nreport   {page}")
 
 

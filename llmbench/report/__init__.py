@@ -1,27 +1,59 @@
-"""What a run set is shown as: tables in the terminal, one self-contained HTML page, plain text.
+"""Stored results as pages, tables and files.
 
 Everything here is a pure function of what is stored, so a report can be made again at any time.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from llmbench.report.attachments import NOTHING, Beside
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmbench.runs.store import RunSet
+__all__ = ["RENDERERS", "render", "show", "write"]
 
-__all__ = ["write"]
+# By name, since most renderers import more than `llmbench --help` has time for.
+RENDERERS = {
+    ("RunSet", "html"): "llmbench.report.pages:report",
+    ("RunSet", "terminal"): "llmbench.report.terminal:run_set",
+    ("RunSet", "markdown"): "llmbench.report.text:headline_as_markdown",
+    ("RunSet", "pytest-benchmark"): "llmbench.report.pytest_benchmark:as_pytest_benchmark",
+    ("Profile", "html"): "llmbench.report.pages:profile",
+    ("Profile", "terminal"): "llmbench.report.terminal:profile",
+    ("Comparison", "html"): "llmbench.report.comparison.page:render",
+    ("Comparison", "terminal"): "llmbench.report.comparison.printed:as_rich",
+    ("Comparison", "markdown"): "llmbench.report.comparison.printed:as_markdown",
+    ("Comparison", "junit"): "llmbench.report.junit:as_junit",
+    ("DataFrame", "csv"): "llmbench.report.text:as_csv",
+    ("DataFrame", "json"): "llmbench.report.text:as_json",
+    ("DataFrame", "markdown"): "llmbench.report.text:frame_as_markdown",
+    ("DataFrame", "parquet"): "llmbench.report.text:as_parquet",
+}
 
 
-def write(run_set: RunSet, path: Path, beside: Beside = NOTHING) -> None:
-    """Write the HTML report of a run set, whole or not at all, with what is shown beside it.
+def render(subject: Any, form: str, **options: Any) -> Any:
+    """Return a run set, a profile, a frame or a list of comparisons in a form of RENDERERS.
+
+    Forms are text, but for ``terminal`` (what rich prints) and ``parquet`` (bytes). Comparisons in
+    a list have one baseline.
+    """
+    kind = type(subject[0] if isinstance(subject, list) else subject).__name__
+    return resolve_name(RENDERERS[kind, form])(subject, **options)
+
+
+def write(subject: Any, path: Path, **options: Any) -> None:
+    """Write the HTML page of a subject, whole or not at all.
 
     Raises InputError when the file cannot be written.
     """
-    from llmbench.report import html, pages  # noqa: PLC0415 (plotly and jinja2 would slow `--help`)
+    from llmbench.report.html import write_text  # noqa: PLC0415 (jinja2 would slow `--help`)
 
-    html.write_text(path, pages.report(run_set, beside=beside))
+    write_text(path, render(subject, "html", **options))
+
+
+def show(subject: Any, **options: Any) -> None:
+    """Print a subject in the terminal."""
+    from rich.console import Console  # noqa: PLC0415 (would slow `--help`)
+
+    Console().print(render(subject, "terminal", **options))

@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Attachments:
     """Series of nights of the scenario, and a profile of it; either may be missing."""
 
     history: tuple[Series, ...] = ()
     profile: Profile | None = None
 
 
-NOTHING = Beside()
+NOTHING = Attachments()
 
 
-def read(scenario: str, store: Path | None, profiled: Path | None) -> Beside:
+def read(scenario: str, store: Path | None, profiled: Path | None) -> Attachments:
     """Read what is to be shown with a scenario's run set from a history and a profile's folder.
 
     Raises InputError where either cannot be read or is of other scenarios.
     """
-    return Beside(_series(scenario, store), _profile(scenario, profiled))
+    return Attachments(_series(scenario, store), _profile(scenario, profiled))
 
 
 def _series(scenario: str, store: Path | None) -> tuple[Series, ...]:

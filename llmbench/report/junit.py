@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from llmbench.analysis.compare.comparison import Comparison
@@ -10,14 +11,14 @@ from llmbench.analysis.compare.verdicts import Verdict
 SKIPPED = ("inconclusive", "environment", "not comparable")
 
 
-def as_junit(comparison: Comparison) -> str:
+def as_junit(comparisons: Sequence[Comparison]) -> str:
     """Write a test for each metric of each case: failed for a regression, skipped if undecided."""
-    suite = ET.Element("testsuite", name=f"llmbench {comparison.candidate.name}")
-    for case in comparison.cases:
+    suite = ET.Element("testsuite", name=f"llmbench {comparisons[0].candidate.name}")
+    for case in (case for comparison in comparisons for case in comparison.cases):
         for key, verdict in case.verdicts.items():
             test = ET.SubElement(suite, "testcase", classname=case.case, name=key)
             _outcome(test, verdict)
-    for case_name in comparison.missing:
+    for case_name in (name for comparison in comparisons for name in comparison.missing):
         test = ET.SubElement(suite, "testcase", classname=case_name, name="measured")
         ET.SubElement(test, "error", message="a side has no measured run of it")
     tests = suite.findall("testcase")

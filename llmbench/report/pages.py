@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbench.analysis.metrics import LATENCIES
 from llmbench.report import charts, scenario_text
-from llmbench.report.attachments import NOTHING, Beside
+from llmbench.report.attachments import NOTHING, Attachments
 from llmbench.report.charts import Chart
 from llmbench.report.conclusions import answer, completeness
 from llmbench.report.html import HOME, moment, render_macro, render_template
@@ -39,10 +39,10 @@ RATES = ("output_tokens_per_second", "requests_per_second")
 LISTED = 25
 
 
-def report(run_set: RunSet, home: str = "", beside: Beside = NOTHING) -> str:
+def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) -> str:
     """Make the page's text; ``home`` is where it leads back to, and a file leads nowhere."""
     results = Results(run_set)
-    content = {**_content(results), **_beside(results, beside)}
+    content = {**_content(results), **_attached(results, attachments)}
     return render_template("page.html.j2", home, charted=bool(results.measured), **content)
 
 
@@ -96,11 +96,11 @@ def _content(results: Results) -> dict[str, Any]:
     }
 
 
-def _beside(results: Results, beside: Beside) -> dict[str, Any]:
-    profile = beside.profile
+def _attached(results: Results, attachments: Attachments) -> dict[str, Any]:
+    profile = attachments.profile
     return {
-        "nights": history.charts(beside.history, results),
-        "series_of_nights": history.table(beside.history),
+        "nights": history.charts(attachments.history, results),
+        "series_of_nights": history.table(attachments.history),
         "profile": profile and {
             "answer": profiled.answer(profile),
             "chart": profiled.chart(profile),

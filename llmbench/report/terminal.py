@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from llmbench.report.conclusions import answer, completeness
 from llmbench.report.results import Results
-from llmbench.report.sections import findings, overview
+from llmbench.report.sections import findings, overview, profiled
 from llmbench.report.table import UNSUPPORTED, Cell, Column, Table
+from llmbench.runs.profile import Profile
 from llmbench.runs.store import RunSet
 
 MAX_CAVEATS = 6
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15
 ROOMY = 1000  # columns to measure a table in that is not squeezed
-SPARED = ("harness", "requests/s", "ITL p50", "E2E p50")  # in this order
+USES = 6  # kernels and operators of a phase
+# columns that a narrow terminal loses, in this order
+SPARED = (
+    "harness", "requests/s", "ITL p50", "E2E p50", "busy", "launches a step", "category",
+)  # fmt: skip
 
 
-def print_summary(run_set: RunSet, console: Console) -> None:
-    """Print what was found: the answer, one row a case, failed runs and caveats."""
-    results = Results(run_set)
-    console.print()
-    console.print(Text.assemble((run_set.name, "bold"), "  ", (completeness(results), "dim")))
-    for sentence in answer(results):
-        console.print(Text(sentence))
-    if results.cases:
-        console.print()
-        console.print(fitting(overview.brief(results), console, SPARED))
-    console.print(_remarks(results))
+def run_set(stored: RunSet) -> Group:
+    """Return the conclusions, one row per case, failed runs and caveats."""
+    results = Results(stored)
+    table = (Text(), Fitting(overview.brief(results))) if results.cases else ()
+    return Group(
+        Text(),
+        Text.assemble((stored.name, "bold"), "  ", (completeness(results), "dim")),
+        *map(Text, answer(results)),
+        *table,
+        _remarks(results),
+    )
+
+
+def profile(stored: Profile) -> Group:
+    """Return where the time goes: shares, steps, and what takes most of each phase."""
+    uses = [profiled.uses(case, phase, USES) for case, phase in stored.phases()]
+    tables = (profiled.shares(stored), profiled.phases(stored), *uses)
+    return Group(
+        Text(),
+        Text.assemble((stored.name, "bold"), "  ", (profiled.completeness(stored), "dim")),
+        *map(Text, profiled.answer(stored)),
+        *(part for table in tables for part in _titled(table)),
+        *(
+            Text.assemble(("caveat", "yellow"), f"  {case.case}  {caveat}")
+            for case in stored.cases
+            for caveat in case.caveats
+        ),
+    )
+
+
+def _titled(table: Table) -> list[RenderableType]:
+    note = [Text(table.note, "dim")] if table.note else []
+    return [Text(f"\n{table.title}", "bold"), Fitting(table), *note]
 
 
 def as_rich(table: Table) -> RichTable:
@@ -46,14 +72,18 @@ def as_rich(table: Table) -> RichTable:
     return shown
 
 
-def fitting(table: Table, console: Console, spared: Sequence[str]) -> RichTable:
-    """Lay a table out, without those of the spared columns that the terminal has no room for."""
-    shown, room = as_rich(table), console.options.update(max_width=ROOMY)
-    for label in (label for label in spared if label in _labels(table)):
-        if console.measure(shown, options=room).minimum > console.width:
-            table = _without(table, label)
-            shown = as_rich(table)
-    return shown
+@dataclass(frozen=True)
+class Fitting:
+    """A table without those of the SPARED columns that the terminal has no room for."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table, room = self.table, options.update(max_width=ROOMY)
+        for label in (label for label in SPARED if label in _labels(table)):
+            if console.measure(as_rich(table), options=room).minimum > options.max_width:
+                table = _without(table, label)
+        yield as_rich(table)
 
 
 def _labels(table: Table) -> list[str]:

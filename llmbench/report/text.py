@@ -1,4 +1,4 @@
-"""Frames and tables as plain text and files, for other programs to read."""
+"""Frames and tables as CSV, JSON, Parquet and Markdown, for other programs to read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from llmbench.report.results import Results
+from llmbench.report.sections import overview
 from llmbench.report.table import Table
+from llmbench.runs.store import RunSet
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Write a frame as CSV: every digit of a float, lists as JSON, nothing for what is missing."""
+    """Return a frame as CSV: every digit of a float, lists as JSON, nothing for missing values."""
     flat = frame.apply(lambda column: column.map(_flat) if column.dtype == object else column)
     text: str = flat.to_csv(index=False, lineterminator="\n")
     return text
@@ -25,7 +28,7 @@ def _flat(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """Make a list of an array; a number that is not known is null, which JSON has a word for."""
+    """Return an array as a list, with null (None) for NaN, which JSON lacks."""
     if not isinstance(value, np.ndarray):
         return value
     if value.dtype.kind == "f" and np.isnan(value).any():
@@ -33,14 +36,20 @@ def _listed(value: Any) -> Any:
     return value.tolist()
 
 
+def as_parquet(frame: pd.DataFrame) -> bytes:
+    """Return a frame as the bytes of a Parquet file."""
+    packed: bytes = frame.to_parquet(None, index=False)
+    return packed
+
+
 def as_json(frame: pd.DataFrame) -> str:
-    """Write a frame as a JSON list of rows; what is missing is null."""
+    """Return a frame as a JSON list of rows, with null for missing values."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return json.dumps(rows, indent=1, ensure_ascii=False, default=_listed)
 
 
 def as_markdown(table: Table) -> str:
-    """Write a table as Markdown, details in brackets and the note below."""
+    """Return a table as Markdown, with details in parentheses and the note below."""
     heads = [column.label for column in table.columns]
     marks = ["---:" if column.numeric else "---" for column in table.columns]
     rows = [
@@ -51,8 +60,13 @@ def as_markdown(table: Table) -> str:
     return "\n".join(_lines(heads, marks, rows)) + "\n" + note
 
 
+def headline_as_markdown(run_set: RunSet) -> str:
+    """Return the table of results as Markdown."""
+    return as_markdown(overview.headline(Results(run_set)))
+
+
 def frame_as_markdown(frame: pd.DataFrame) -> str:
-    """Write a frame as a Markdown table."""
+    """Return a frame as a Markdown table."""
     rows = [
         ["" if _is_missing(value) else str(_flat(value)) for value in row]
         for row in frame.itertuples(index=False)
@@ -71,6 +85,6 @@ def _lines(heads: list[str], marks: list[str], rows: Iterable[list[str]]) -> Ite
 
 
 def _escaped(text: str) -> str:
-    """Keep a text from ending its cell or becoming markup."""
+    """Return a text on one line, without anything that could end its cell or be markup."""
     flat = " ".join(text.split())
     return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

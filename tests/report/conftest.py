@@ -22,7 +22,7 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.poisson import Poisson
 from llmbench.loads.stopping import Stop
 from llmbench.models.tokenizing import ByteTokenizer
-from llmbench.report.attachments import Beside
+from llmbench.report.attachments import Attachments
 from llmbench.report.results import Results
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
@@ -260,5 +260,5 @@ def page(sample: RunSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the sample, with a history and a profile beside it."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     profile = profiles.profile(path.parent, profiles.case("swift"), name="sample")
-    report.write(sample, path, Beside(SERIES, profile))
+    report.write(sample, path, attachments=Attachments(SERIES, profile))
     return path

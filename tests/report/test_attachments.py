@@ -33,7 +33,7 @@ def test_a_history_and_a_profile_of_the_scenario_are_in_the_page(
     shown = attachments.read(
         "sample", stored_history(tmp_path, sample), stored_profile(tmp_path / "p", "sample")
     )
-    page = pages.report(sample, beside=shown)
+    page = pages.report(sample, attachments=shown)
     assert '<h2 id="history">History</h2>' in page
     assert 'id="nights-ttft_p50"' in page
     assert "Where a step&#39;s time goes" in page or "Where a step's time goes" in page

@@ -18,7 +18,6 @@ from selenium.webdriver.support.ui import Select
 from llmbench import report
 from llmbench.analysis.compare.comparison import compare
 from llmbench.analysis.metrics import METRICS, across
-from llmbench.report.comparison.page import write_comparison
 from llmbench.report.table import show as shown
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Failure
@@ -90,7 +89,7 @@ def comparison(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         runs = [make.run_of(p, make.serve(p.repeat, prefill=prefill)) for p in plan]
         sets.append(make.store_run_set(folder / name, plan, runs))
     path = folder / "comparison.html"
-    write_comparison([compare(*sets)], path)
+    report.write([compare(*sets)], path)
     return path
 
 

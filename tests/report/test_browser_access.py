@@ -15,7 +15,6 @@ from selenium.webdriver.common.keys import Keys
 
 from llmbench import report
 from llmbench.analysis.compare.comparison import compare
-from llmbench.report.comparison.page import write_comparison
 from llmbench.runs.store import RunSet
 
 pytestmark = needs_browser
@@ -85,7 +84,7 @@ def test_axe_finds_nothing_in_an_empty_page(
 def test_axe_finds_nothing_in_a_comparison(
     browser: Chrome, sample: RunSet, tmp_path: Path, axe: str
 ) -> None:
-    write_comparison([compare(sample, sample)], tmp_path / "page.html")
+    report.write([compare(sample, sample)], tmp_path / "page.html")
     console(browser)
     show(browser, tmp_path / "page.html")
     assert violations(browser, axe) == []

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from llmbench.report.terminal import print_summary
+from llmbench import report
 from llmbench.runs.store import RunSet
 
 
 def shown(run_set: RunSet, width: int = 100) -> str:
     told = io.StringIO()
-    print_summary(run_set, Console(width=width, file=told))
+    Console(width=width, file=told).print(report.render(run_set, "terminal"))
     return told.getvalue()
 
 

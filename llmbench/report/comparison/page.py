@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import plotly.graph_objects as go
 
@@ -15,16 +14,11 @@ from llmbench.report import palette
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.comparison import side_by_side, tables
 from llmbench.report.comparison.machines import machines
-from llmbench.report.html import render_template, write_text
+from llmbench.report.html import render_template
 
 ROW_HEIGHT, EDGE_HEIGHT = 26, 70
 COLOURS = {"regression": palette.FAILED, "improvement": palette.DECODE}
 SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles
-
-
-def write_comparison(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Write the page whole or not at all; raises InputError when the file cannot be written."""
-    write_text(path, render(comparisons))
 
 
 def render(comparisons: Sequence[Comparison], home: str = "") -> str:

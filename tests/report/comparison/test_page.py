@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from llmbench import report
 from llmbench.analysis.compare.comparison import compare
-from llmbench.report.comparison.page import render, write_comparison
+from llmbench.report.comparison.page import render
 from llmbench.runs.store import RunSet
 
 HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
@@ -109,6 +110,6 @@ def test_sets_without_a_case_in_common_have_a_page(make: Any, tmp_path: Path) ->
 def test_a_page_that_is_written_leads_nowhere(
     compared: tuple[RunSet, RunSet], tmp_path: Path
 ) -> None:
-    write_comparison([compare(*compared)], tmp_path / "page.html")
+    report.write([compare(*compared)], tmp_path / "page.html")
     references = re.findall(r'(?:href|src)="([^"]*)"', (tmp_path / "page.html").read_text())
     assert all(reference.startswith("#") for reference in references)

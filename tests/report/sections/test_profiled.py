@@ -10,8 +10,9 @@ from pathlib import Path
 import profiles
 from rich.console import Console
 
+from llmbench import report
 from llmbench.analysis.trace.categories import CATEGORIES
-from llmbench.cli.profile import print_profile, told
+from llmbench.cli.profile import told
 from llmbench.report import pages
 from llmbench.report.sections import profiled
 from llmbench.runs.profile import KernelUse
@@ -90,7 +91,7 @@ def test_hostile_texts_are_inert() -> None:
 
 def test_the_terminal_has_every_share_at_80_columns() -> None:
     written = io.StringIO()
-    print_profile(WHOLE, Console(file=written, width=80))
+    Console(file=written, width=80).print(report.render(WHOLE, "terminal"))
     shown = written.getvalue()
     for label in CATEGORIES.values():
         assert label in shown
