@@ -32,7 +32,7 @@ from llmbench.campaign.worker import Events
 from llmbench.cli.progress import Lines
 from llmbench.cli.screen import Screen
 from llmbench.collectors.live_usage import Glance
-from llmbench.loads.dispatch import Dispatch, Outcome
+from llmbench.loads.dispatch import Dispatch, RequestOutcome
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.runs.request import Request
@@ -101,7 +101,7 @@ def worker() -> dict[str, float]:
     dispatch = Dispatch(asked, Scheduled(np.zeros(requests)), Stop(requests=requests))
     dispatch.take_due(0.0)
     times = [place / 100 for place in range(TOKENS)]
-    outcome = Outcome(first_token=times[0], token_times=times, tokens=TOKENS)
+    outcome = RequestOutcome(first_token=times[0], token_times=times, tokens=TOKENS)
     a_request, an_event = [], []
     for first in range(0, requests, LATEST):
         began = time.perf_counter()

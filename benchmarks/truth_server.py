@@ -22,7 +22,7 @@ from typing import Any, cast
 import httptools
 import uvloop
 
-from llmbench.backends.endpoint.timer import Alarm
+from llmbench.backends.endpoint.timer import Timer
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 PIECE = {
@@ -79,7 +79,7 @@ class Truth:
         self.ttft, self.itl, self.freeze = ttft, itl, freeze
         self.log: list[Stream] = []
         self._loop = asyncio.get_running_loop()
-        self._alarm = Alarm(self._loop, self._write_due)
+        self._timer = Timer(self._loop, self._write_due)
         self._due: list[deque[tuple[float, Stream]]] = [deque(), deque()]  # first tokens, others
 
     def begin(self, stream: Stream) -> None:
@@ -90,7 +90,7 @@ class Truth:
     def _write_due(self) -> None:
         now = time.monotonic()
         if (thaw := self._thawed(now)) > now:
-            self._alarm.set(thaw - now)
+            self._timer.set(thaw - now)
             return
         for queue in self._due:
             # streams of one queue fall due in the order in which they were queued
@@ -101,7 +101,7 @@ class Truth:
                 if stream.write():
                     self._due[1].append((due + self.itl, stream))
         if ahead := [queue[0][0] for queue in self._due if queue]:
-            self._alarm.set(min(ahead) - time.monotonic())
+            self._timer.set(min(ahead) - time.monotonic())
 
     def _thawed(self, moment: float) -> float:
         if self.freeze and self.log:

@@ -24,7 +24,7 @@ from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.engine.sequence import Sequence
 from llmbench.errors import InputError, MeasurementError
 from llmbench.loads.clock import Clock, MonotonicClock
-from llmbench.loads.dispatch import Dispatch, Outcome
+from llmbench.loads.dispatch import Dispatch, RequestOutcome
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 
@@ -211,7 +211,7 @@ class Server:
     def _hand_back(self, sequence: Sequence, dispatch: Dispatch) -> Record:
         dispatch.first_token(sequence.request.id)
         times, ids = sequence.token_times, sequence.output_ids
-        outcome = Outcome(first_token=times[0], tokens=len(ids), answer_ids=ids)
+        outcome = RequestOutcome(first_token=times[0], tokens=len(ids), answer_ids=ids)
         dispatch.finish(sequence.request.id, times[-1], outcome)
         return sequence.record(keep_outputs=self.context.keep_outputs)
 

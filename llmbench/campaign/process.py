@@ -137,7 +137,7 @@ class _Worker:
             elif "failure" in event:
                 self.told = Failure(event["failure"], event["message"])
             else:
-                listener.progress(Progress.told(event))
+                listener.progress(Progress.from_event(event))
 
     def _judge(self, code: int) -> Failure | None:
         if self.timed_out.is_set():

@@ -67,7 +67,7 @@ class Events:
         is_last = dispatch.completed == dispatch.total
         if is_last or now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
-            self._say(dispatch.progress().as_event())
+            self._say(dispatch.progress().to_event())
 
     def failed(self, kind: str, message: str) -> None:
         """Say why the run cannot be measured."""
@@ -128,7 +128,7 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
             records = server.serve(load.dispatch, clock, lambda _: events.progress(load.dispatch))
             facts = load.dispatch.facts
-            dropped = load.dispatch.ending.dropped
+            dropped = load.dispatch.summary.dropped
             records += [_dropped(request, due) for request, due in dropped]
         account = server.account()
         quality = examine(case, job.repeat, server, context, load.prompts)

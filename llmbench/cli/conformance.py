@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmbench.backends.endpoint.conformance.suite import Finding
+    from llmbench.backends.endpoint.conformance.suite import CheckResult
 
 EXAMPLES = """\
 examples:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _print_json(found) if arguments.json else _print(found)
 
 
-def _checked(url: str | None, model: str | None) -> Iterator[Finding]:
+def _checked(url: str | None, model: str | None) -> Iterator[CheckResult]:
     from llmbench.backends.endpoint.conformance import suite
     from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
 
@@ -78,13 +78,13 @@ def _serve(port: int) -> int:
     return 0
 
 
-def _print_json(findings: Iterable[Finding]) -> int:
+def _print_json(findings: Iterable[CheckResult]) -> int:
     told = [{**asdict(finding), "passed": finding.passed} for finding in findings]
     print(json.dumps(told, indent=1))
     return int(not all(each["passed"] for each in told))
 
 
-def _print(findings: Iterable[Finding]) -> int:
+def _print(findings: Iterable[CheckResult]) -> int:
     from rich.console import Console
     from rich.markup import escape
 

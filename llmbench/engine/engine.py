@@ -6,6 +6,7 @@ clock, hand finished requests back. The engine knows token ids only: no text and
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from typing import Protocol
@@ -13,7 +14,7 @@ from typing import Protocol
 from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
 from llmbench.engine.sequence import Sequence
 from llmbench.loads.clock import Clock
-from llmbench.loads.dispatch import Dispatch, Outcome
+from llmbench.loads.dispatch import Dispatch, RequestOutcome
 from llmbench.runs.record import Record
 
 SCHEDULERS = {"continuous": ContinuousScheduler, "static": StaticScheduler}
@@ -58,11 +59,12 @@ class Engine:
         self._keep_outputs = keep_outputs
         self._on_progress = on_progress
         self._first_token: Callable[[int], None] = lambda _: None
+        self._more = threading.Event()
 
     def serve(self, dispatch: Dispatch) -> list[Record]:
         """Serve until the dispatch is finished; records come in the order of finishing."""
         records: list[Record] = []
-        self._first_token = dispatch.first_token
+        self._first_token, dispatch.on_more = dispatch.first_token, self._more.set
         while not dispatch.finished:
             self._admit(dispatch)
             if self._scheduler.is_idle:
@@ -85,7 +87,8 @@ class Engine:
     def _wait(self, dispatch: Dispatch) -> None:
         due = dispatch.next_due()
         if due is None:
-            dispatch.wait()
+            self._more.wait()  # only a load issued by another thread has nothing due and no end
+            self._more.clear()
         else:
             self._clock.sleep_until(due)
 
@@ -116,6 +119,8 @@ class Engine:
     def _hand_back(self, sequence: Sequence, dispatch: Dispatch) -> Record:
         times = sequence.token_times
         ids = sequence.output_ids
-        outcome = Outcome(first_token=times[0], token_times=times, tokens=len(ids), answer_ids=ids)
+        outcome = RequestOutcome(
+            first_token=times[0], token_times=times, tokens=len(ids), answer_ids=ids
+        )
         dispatch.finish(sequence.request.id, times[-1], outcome)
         return sequence.record(keep_outputs=self._keep_outputs)

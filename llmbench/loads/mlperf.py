@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
-from llmbench.loads.dispatch import ANSWERED, Arrivals, Dispatch, Outcome
+from llmbench.loads.dispatch import ANSWERED, Arrivals, Dispatch, RequestOutcome
 from llmbench.loads.poisson import Poisson
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop, stop_rule
@@ -125,7 +125,6 @@ class _Driven(Dispatch):
         self._logs = logs
         self._origin = 0.0
         self._issued: SimpleQueue[tuple[Any, float]] = SimpleQueue()
-        self._more = threading.Event()
         self._loadgen: Future[None] | None = None
         self._samples: dict[int, int] = {}
 
@@ -153,7 +152,6 @@ class _Driven(Dispatch):
         self._wake()
 
     def _wake(self) -> None:
-        self._more.set()
         if self.on_more:
             self.on_more()
 
@@ -173,13 +171,9 @@ class _Driven(Dispatch):
     def next_due(self) -> float | None:
         return 0.0 if self._loadgen is None else super().next_due()
 
-    def wait(self) -> None:
-        self._more.wait()
-
     def take_due(self, now: float) -> list[tuple[Request, float]]:
         if self._loadgen is None and now >= 0:
             self._begin(now)
-        self._more.clear()
         while not self._issued.empty():
             sample, at = self._issued.get()
             request = replace(self._pool[sample.index], id=len(self._samples))
@@ -204,7 +198,7 @@ class _Driven(Dispatch):
     def first_token(self, request_id: int) -> None:
         self._tell("FirstTokenComplete", request_id, 1)
 
-    def finish(self, request_id: int, now: float, outcome: Outcome = ANSWERED) -> None:
+    def finish(self, request_id: int, now: float, outcome: RequestOutcome = ANSWERED) -> None:
         super().finish(request_id, now, outcome)
         self._tell("QuerySamplesComplete", request_id, outcome.tokens)
 

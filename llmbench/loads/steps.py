@@ -11,7 +11,7 @@ from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond, Seconds
 
 
-class Step(plugins.Options):
+class RateStep(plugins.Options):
     """A rate and how long it is held."""
 
     rate: PerSecond = Field(gt=0, description="requests per second")
@@ -24,7 +24,7 @@ class Steps:
     class Options(plugins.Options):
         """``{kind: steps, steps: [{rate: 2/s, lasting: 30 s}, {rate: 8/s, lasting: 30 s}]}``."""
 
-        steps: tuple[Step, ...] = Field(min_length=1, description="one after the other")
+        steps: tuple[RateStep, ...] = Field(min_length=1, description="one after the other")
         spacing: Spacing = Field(default="poisson", description="of the arrivals")
 
     def __init__(self, options: Options) -> None:

@@ -1,4 +1,4 @@
-"""When a load stops sending: rules that compose, with no clock and no network."""
+"""When a load stops sending: composable rules, with no clock and no network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llmbench.analysis.stats import min_samples_for_percentile, percentile, percentile_interval
 from llmbench.scenario.schema import Objective, PrecisionOptions, Scenario
 
-# "schedule": all that was planned has been sent
+# "schedule": every planned request was sent
 Reason = Literal[
     "requests", "duration", "minimum", "precision", "error-rate", "client-lag", "schedule",
 ]  # fmt: skip
@@ -20,37 +20,37 @@ SLACK_SECONDS = 1e-9  # schedules are rounded to it
 FEWEST_JUDGED = 20
 
 
-def share(total: int, index: int, count: int) -> int:
-    """Count the numbers below ``total`` that are ``index`` modulo ``count``."""
+def shard_size(total: int, index: int, count: int) -> int:
+    """Return how many of ``total`` items fall to shard ``index`` of ``count``."""
     return len(range(index, total, count))
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """A percentile that is to be known to within a share of itself, at 95 % confidence."""
+    """A percentile to be known to within a relative error, at 95 % confidence."""
 
     quantity: Literal["ttft", "e2e"]
     percent: float
     within: float
 
     def is_met(self, sample: Sequence[float] | NDArray[np.float64]) -> bool:
-        """Judge a sample (seconds, in the order of due times), its autocorrelation counted."""
+        """Check a sample in the order of due times; its autocorrelation widens the interval."""
         if len(sample) < min_samples_for_percentile(self.percent):
             return False
         low, high = percentile_interval(sample, self.percent)
-        middle = percentile(sample, self.percent)
-        return low >= middle * (1 - self.within) and high <= middle * (1 + self.within)
+        estimate = percentile(sample, self.percent)
+        return low >= estimate * (1 - self.within) and high <= estimate * (1 + self.within)
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     """When a load stops sending: at the first of its limits.
 
-    ``warmup`` requests come first and are cut from every metric; all else counts from the first
-    measured one. ``requests`` and ``duration`` (seconds between due times) are maxima.
-    ``min_requests`` and ``min_duration`` end the load when both are reached; where a ``precision``
-    is asked for, that ends it, and not before them. ``error_rate`` is the share of failed requests
-    that ends it early, ``client_lag`` (seconds) the lag of a client over the wire that does.
+    The ``warmup`` requests come first and are in no metric; every limit counts from the first
+    measured request. ``requests`` and ``duration`` (seconds between due times) are maxima.
+    ``min_requests`` and ``min_duration`` end the load when both are reached; with a ``precision``,
+    reaching it ends the load, but not before both minima. ``error_rate`` is the fraction of failed
+    requests, ``client_lag`` (seconds) the lag of a network client, that ends the load early.
     """
 
     warmup: int = 0
@@ -64,16 +64,16 @@ class Stop:
 
     @property
     def total(self) -> int | None:
-        """How many requests are sent at the most, warm-up included; None where time decides."""
+        """The maximum number of requests, warm-up included; None if the duration decides."""
         return None if self.requests is None else self.warmup + self.requests
 
     @property
     def ends_at_minimum(self) -> bool:
-        """Whether reaching both minima is what ends the load."""
+        """Whether the load ends when both minima are reached."""
         return self.precision is None and bool(self.min_requests or self.min_duration)
 
     def reached(self, taken: int, since: float) -> Reason | None:
-        """Tell which limit keeps a request from being sent.
+        """Return the limit that prevents a request from being sent, or None.
 
         ``taken`` requests were sent before it; it is due ``since`` seconds after the first measured
         one (negative infinity in the warm-up).
@@ -87,7 +87,7 @@ class Stop:
         return "minimum" if self.ends_at_minimum and has_minimum else None
 
     def count(self, offsets: NDArray[np.float64]) -> int | None:
-        """Count how many of a schedule's first ``offsets`` are sent; None: more are needed to say.
+        """Return how many requests of a schedule are sent, or None if ``offsets`` end too early.
 
         The same rule as ``reached``, for due times that are known beforehand.
         """
@@ -95,39 +95,39 @@ class Stop:
         if self.duration is not None:
             bounds.append(self._before(offsets, self.duration))
         if self.ends_at_minimum:
-            least = self.warmup + max(1, self.min_requests)
-            bounds.append(max(least, self._before(offsets, self.min_duration)))
+            minimum = self.warmup + max(1, self.min_requests)
+            bounds.append(max(minimum, self._before(offsets, self.min_duration)))
         sent = min(bounds)
         return int(sent) if sent <= len(offsets) else None
 
     def _before(self, offsets: NDArray[np.float64], seconds: float) -> float:
-        """Count the offsets less than so long after the first measured one; infinity: all are."""
+        """Count the offsets up to ``seconds`` after the first measured one; infinity if all are."""
         if self.warmup >= len(offsets):
             return float("inf")
         end = offsets[self.warmup] + seconds - SLACK_SECONDS
-        found = int(np.searchsorted(offsets, end))
-        return found if found < len(offsets) else float("inf")
+        count = int(np.searchsorted(offsets, end))
+        return count if count < len(offsets) else float("inf")
 
     def has_failed(self, failed: int, finished: int) -> bool:
-        """Tell whether too many of the finished requests have failed."""
+        """Return whether too many of the finished requests have failed."""
         if self.error_rate is None or finished < FEWEST_JUDGED:
             return False
         return failed > self.error_rate * finished
 
     def shard(self, index: int, count: int) -> Stop:
-        """Give the rule of every count-th request from ``index`` on."""
-        warmup = share(self.warmup, index, count)
-        total = None if self.total is None else share(self.total, index, count)
+        """Return the rule for every count-th request, starting at ``index``."""
+        warmup = shard_size(self.warmup, index, count)
+        total = None if self.total is None else shard_size(self.total, index, count)
         return replace(
             self,
             warmup=warmup,
             requests=None if total is None else total - warmup,
-            min_requests=share(self.warmup + self.min_requests, index, count) - warmup,
+            min_requests=shard_size(self.warmup + self.min_requests, index, count) - warmup,
         )
 
 
 def stop_rule(scenario: Scenario) -> Stop:
-    """Return when the load of a scenario stops sending."""
+    """Return the stop rule of a scenario."""
     options = scenario.stop
     return Stop(
         warmup=0 if scenario.warmup == "auto" else scenario.warmup,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.loads.closed import Closed
-from llmbench.loads.dispatch import Dispatch, Limit, Outcome
+from llmbench.loads.dispatch import Dispatch, Limit, RequestOutcome
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Precision, Stop
 from llmbench.runs.request import Request, Turn
@@ -162,7 +162,7 @@ def test_what_falls_due_while_there_is_no_room_can_be_dropped() -> None:
     dispatch.finish(0, 0.3)  # 1 and 2 fell due before that
     assert dispatch.take_due(0.3) == []
     assert ids(dispatch.take_due(0.5)) == [3]
-    assert [(request.id, due) for request, due in dispatch.ending.dropped] == [(1, 0.1), (2, 0.2)]
+    assert [(request.id, due) for request, due in dispatch.summary.dropped] == [(1, 0.1), (2, 0.2)]
     dispatch.finish(3, 0.6)
     assert dispatch.finished
     assert dispatch.completed == 4
@@ -171,7 +171,7 @@ def test_what_falls_due_while_there_is_no_room_can_be_dropped() -> None:
 def test_what_is_only_late_is_not_dropped() -> None:
     dispatch = limited(Limit(2, "drop"), 0.0, 0.1)
     assert ids(dispatch.take_due(5.0)) == [0, 1]
-    assert dispatch.ending.dropped == []
+    assert dispatch.summary.dropped == []
 
 
 def sent(dispatch: Dispatch) -> list[tuple[float, int]]:
@@ -250,7 +250,7 @@ def test_the_next_turn_falls_due_when_the_answer_has_been_thought_about() -> Non
     dispatch.take_due(0.0)
     assert dispatch.next_due() is None
     assert not dispatch.finished
-    dispatch.finish(0, 2.0, Outcome(answer_ids=[7, 8], answer_text="seven"))
+    dispatch.finish(0, 2.0, RequestOutcome(answer_ids=[7, 8], answer_text="seven"))
     ((request, due),) = dispatch.take_due(5.0)
     assert (due, request.turn, request.session) == (5.0, 1, 0)
 
@@ -258,9 +258,9 @@ def test_the_next_turn_falls_due_when_the_answer_has_been_thought_about() -> Non
 def test_a_turn_carries_what_was_said_and_really_answered_before() -> None:
     dispatch = one_session(0.0, 0.0)
     dispatch.take_due(0.0)
-    dispatch.finish(0, 1.0, Outcome(answer_ids=[7, 8], answer_text="a"))
+    dispatch.finish(0, 1.0, RequestOutcome(answer_ids=[7, 8], answer_text="a"))
     dispatch.take_due(1.0)
-    dispatch.finish(1, 2.0, Outcome(answer_ids=[9], answer_text="b"))
+    dispatch.finish(1, 2.0, RequestOutcome(answer_ids=[9], answer_text="b"))
     ((request, _),) = dispatch.take_due(2.0)
     assert request.prompt == (1, 2, 7, 8, 10, 11, 9, 11, 11)
     assert (request.history, request.text) == (("first", "a", "t0", "b"), "t1")
@@ -269,9 +269,9 @@ def test_a_turn_carries_what_was_said_and_really_answered_before() -> None:
 def test_a_session_ends_with_a_turn_that_fails() -> None:
     dispatch = one_session(0.0, 0.0)
     dispatch.take_due(0.0)
-    dispatch.finish(0, 1.0, Outcome(succeeded=False))
+    dispatch.finish(0, 1.0, RequestOutcome(succeeded=False))
     assert dispatch.finished
-    assert dispatch.ending.abandoned == 2
+    assert dispatch.summary.abandoned == 2
 
 
 def test_in_a_closed_loop_a_user_begins_a_new_session_after_the_last_turn() -> None:
@@ -296,7 +296,7 @@ def test_turns_count_as_requests() -> None:
         dispatch.finish(request.id, now + 1.0)
     assert phases == ["warmup", "measured"]
     assert dispatch.finished
-    assert dispatch.ending.stopped_by == ["requests"]
+    assert dispatch.summary.stopped_by == ["requests"]
 
 
 def test_a_closed_loop_goes_on_until_both_minima_are_reached() -> None:
@@ -308,10 +308,10 @@ def test_a_closed_loop_goes_on_until_both_minima_are_reached() -> None:
             now += 2.0
             dispatch.finish(request.id, now)
     assert taken == 3  # due at 0, 2 and 4
-    assert dispatch.ending.stopped_by == ["minimum"]
+    assert dispatch.summary.stopped_by == ["minimum"]
 
 
-def serve(dispatch: Dispatch, outcomes: Iterator[Outcome]) -> int:
+def serve(dispatch: Dispatch, outcomes: Iterator[RequestOutcome]) -> int:
     """Answer each request after a second, until the load ends; count them."""
     now = 0.0
     while not dispatch.finished:
@@ -323,20 +323,20 @@ def serve(dispatch: Dispatch, outcomes: Iterator[Outcome]) -> int:
 
 def test_too_many_failures_end_a_load_early() -> None:
     dispatch = closed_loop(1, Stop(requests=1000, error_rate=0.5))
-    assert serve(dispatch, (Outcome(succeeded=False) for _ in count())) == 20
-    assert dispatch.ending.stopped_by == ["error-rate"]
+    assert serve(dispatch, (RequestOutcome(succeeded=False) for _ in count())) == 20
+    assert dispatch.summary.stopped_by == ["error-rate"]
 
 
 def test_a_load_ends_when_its_percentile_is_known_well_enough() -> None:
     stop = Stop(requests=5000, precision=Precision("e2e", 50, within=0.05))
     dispatch = closed_loop(1, stop)
-    assert serve(dispatch, (Outcome(first_token=0.0) for _ in count())) < 100
-    assert dispatch.ending.stopped_by == ["precision"]
+    assert serve(dispatch, (RequestOutcome(first_token=0.0) for _ in count())) < 100
+    assert dispatch.summary.stopped_by == ["precision"]
 
 
 def test_a_precision_does_not_end_a_load_before_its_minima() -> None:
     stop = Stop(requests=5000, min_requests=300, precision=Precision("e2e", 50, within=0.05))
-    assert 300 <= serve(closed_loop(1, stop), (Outcome() for _ in count())) <= 330
+    assert 300 <= serve(closed_loop(1, stop), (RequestOutcome() for _ in count())) <= 330
 
 
 def test_a_load_can_be_ended_from_outside() -> None:
@@ -346,20 +346,20 @@ def test_a_load_can_be_ended_from_outside() -> None:
     assert dispatch.take_due(1.0) == []
     dispatch.finish(0, 2.0)
     assert dispatch.finished
-    assert dispatch.ending.stopped_by == ["client-lag"]
+    assert dispatch.summary.stopped_by == ["client-lag"]
 
 
 def test_a_schedule_that_was_sent_to_its_end_is_what_stopped_a_load() -> None:
     dispatch = open_loop(0.0, stop=Stop(duration=9.0))
     dispatch.take_due(0.0)
     dispatch.finish(0, 1.0)
-    assert dispatch.ending.stopped_by == ["schedule"]
+    assert dispatch.summary.stopped_by == ["schedule"]
 
 
 def test_progress_has_what_came_back_and_its_latencies_once() -> None:
     dispatch = open_loop(1.0, 2.0)
     dispatch.take_due(2.0)
-    dispatch.finish(0, 3.0, Outcome(first_token=1.5, token_times=[1.5, 3.0], tokens=2))
+    dispatch.finish(0, 3.0, RequestOutcome(first_token=1.5, token_times=[1.5, 3.0], tokens=2))
     found = dispatch.progress()
     assert (found.completed, found.total, found.failed, found.output_tokens) == (1, 2, 0, 2)
     assert (found.at, found.ttft_seconds, found.itl_seconds) == (3.0, [0.5], [1.5])
@@ -369,7 +369,7 @@ def test_progress_has_what_came_back_and_its_latencies_once() -> None:
 def test_progress_leaves_latencies_of_the_warm_up_out_and_counts_its_tokens() -> None:
     dispatch = open_loop(0.0, 1.0, stop=Stop(warmup=1, requests=1))
     dispatch.take_due(0.0)
-    dispatch.finish(0, 0.5, Outcome(first_token=0.5, token_times=[0.5], tokens=1))
+    dispatch.finish(0, 0.5, RequestOutcome(first_token=0.5, token_times=[0.5], tokens=1))
     found = dispatch.progress()
     assert (found.completed, found.output_tokens, found.ttft_seconds) == (1, 1, [])
 
@@ -379,7 +379,7 @@ def test_progress_counts_what_failed_and_what_was_dropped() -> None:
         endless(), Scheduled(np.array([0.0, 0.5])), Stop(requests=2), Limit(1, "drop")
     )
     dispatch.take_due(0.0)
-    dispatch.finish(0, 1.0, Outcome(succeeded=False))
+    dispatch.finish(0, 1.0, RequestOutcome(succeeded=False))
     assert dispatch.progress().failed == 2
 
 
@@ -388,7 +388,7 @@ def test_stripes_are_heard_into_the_whole() -> None:
     shard = dispatch.shard(0, 2)
     before = shard.progress()
     shard.take_due(0.0)
-    shard.finish(0, 0.5, Outcome(first_token=0.25, token_times=[0.25], tokens=1))
-    dispatch.hear(before, shard.progress())
+    shard.finish(0, 0.5, RequestOutcome(first_token=0.25, token_times=[0.25], tokens=1))
+    dispatch.add_progress(before, shard.progress())
     found = dispatch.progress()
     assert (found.completed, found.total, found.ttft_seconds) == (1, 3, [0.25])

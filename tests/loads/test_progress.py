@@ -6,42 +6,42 @@ import json
 
 import pytest
 
-from llmbench.loads.progress import NOTHING_YET, Progress, Sample
+from llmbench.loads.progress import NOTHING_YET, Progress, ProgressSample
 
 
 def test_what_a_worker_says_is_read_back() -> None:
     progress = Progress(3, 10, 1, 25, 2.5, [0.1], [0.01, 0.02])
-    assert Progress.told(json.loads(json.dumps(progress.as_event()))) == progress
+    assert Progress.from_event(json.loads(json.dumps(progress.to_event()))) == progress
 
 
 def test_a_worker_of_another_version_may_say_less_or_more() -> None:
-    assert Progress.told({"completed": 3, "total": None, "new": 1}) == Progress(3, None)
+    assert Progress.from_event({"completed": 3, "total": None, "new": 1}) == Progress(3, None)
 
 
 def test_answers_are_counted_with_their_tokens() -> None:
-    sample = Sample()
+    sample = ProgressSample()
     sample.add(1.0, 5, succeeded=True)
     sample.add(2.0, 0, succeeded=False)
     assert (sample.at, sample.output_tokens, sample.failed) == (2.0, 5, 1)
 
 
 def test_a_latency_is_told_once() -> None:
-    sample = Sample()
-    sample.time(1.0, [1.25, 1.5])
+    sample = ProgressSample()
+    sample.add_times(1.0, [1.25, 1.5])
     assert sample.take() == ([0.25], [0.25])
     assert sample.take() == ([], [])
 
 
 def test_a_request_without_a_token_has_no_latency() -> None:
-    sample = Sample()
-    sample.time(1.0, [])
+    sample = ProgressSample()
+    sample.add_times(1.0, [])
     assert sample.take() == ([], [])
 
 
 def test_only_the_latest_requests_are_looked_at() -> None:
-    sample = Sample()
+    sample = ProgressSample()
     for due in range(20):
-        sample.time(due, [due + due / 100])
+        sample.add_times(due, [due + due / 100])
     assert sample.take()[0] == pytest.approx([due / 100 for due in range(12, 20)])
 
 
@@ -50,16 +50,16 @@ def test_only_the_latest_requests_are_looked_at() -> None:
 )
 def test_a_few_gaps_stand_for_a_request(chunks: int, gaps: list[int]) -> None:
     """The n-th gap of this request takes n seconds."""
-    sample = Sample()
-    sample.time(0.0, [float(sum(range(n + 1))) for n in range(chunks)])
+    sample = ProgressSample()
+    sample.add_times(0.0, [float(sum(range(n + 1))) for n in range(chunks)])
     assert sample.take()[1] == gaps
 
 
 def test_parts_sent_from_elsewhere_are_added_up() -> None:
-    sample = Sample()
+    sample = ProgressSample()
     first = Progress(2, None, 0, 10, 1.0, [0.1], [0.01])
-    sample.hear(NOTHING_YET, first)
-    sample.hear(NOTHING_YET, Progress(1, None, 1, 5, 1.5, [0.2], []))
-    sample.hear(first, Progress(4, None, 1, 30, 2.0, [0.3], [0.02]))
+    sample.merge(NOTHING_YET, first)
+    sample.merge(NOTHING_YET, Progress(1, None, 1, 5, 1.5, [0.2], []))
+    sample.merge(first, Progress(4, None, 1, 30, 2.0, [0.3], [0.02]))
     assert (sample.failed, sample.output_tokens, sample.at) == (2, 35, 2.0)
     assert sample.take() == ([0.1, 0.2, 0.3], [0.01, 0.02])

@@ -13,7 +13,7 @@ import numpy as np
 
 from llmbench.backends.endpoint.connection import Connection
 from llmbench.backends.endpoint.exchange import Exchange
-from llmbench.backends.endpoint.timer import Alarm
+from llmbench.backends.endpoint.timer import Timer
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.request import Request
@@ -101,8 +101,8 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
         dispatch.on_more = partial(self._loop.call_soon_threadsafe, self._send_due)
-        self._alarm = Alarm(self._loop, self._send_due)
-        self._heart = Alarm(self._loop, self._beat)
+        self._timer = Timer(self._loop, self._send_due)
+        self._heart = Timer(self._loop, self._beat)
         self._next_beat = self._clock.now()
         self._sweep()
         self._beat()
@@ -119,7 +119,7 @@ class Client:
         for request, due in self._dispatch.take_due(self._clock.now()):
             self._send(self._exchange(request, due))
         if (due_next := self._dispatch.next_due()) is not None:
-            self._alarm.set(due_next - self._clock.now())
+            self._timer.set(due_next - self._clock.now())
         elif self._dispatch.finished and not self._finished.done():
             self._finished.set_result(None)
 
@@ -140,8 +140,13 @@ class Client:
         task.add_done_callback(self._connecting.discard)
 
     def _exchange(self, request: Request, due: float) -> Exchange:
-        target, told = self._target, self._dispatch.first_token
-        return Exchange(request, due, target.streamed, target.needs_done, told)
+        return Exchange(
+            request,
+            due,
+            self._target.streamed,
+            self._target.needs_done,
+            self._dispatch.first_token,
+        )
 
     def _take_idle(self) -> Connection | None:
         oldest = self._clock.now() - self._target.max_idle
@@ -191,7 +196,7 @@ class Client:
         if _may_help(exchange) and exchange.retries < self._target.retries:
             self._retry(exchange)
             return
-        exchange.payload = b""
+        exchange.payload, exchange.on_first_token = b"", None
         self.exchanges.append(exchange)
         now = exchange.done_at or self._clock.now()
         self._dispatch.finish(exchange.request.id, now, exchange.outcome)
@@ -247,7 +252,7 @@ class Client:
 
     def _close(self) -> None:
         self._dispatch.on_more = None
-        self._alarm.close()
+        self._timer.close()
         self._heart.close()
         self._sweeper.cancel()
         for connection in self._idle:

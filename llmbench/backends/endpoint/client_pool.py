@@ -45,11 +45,11 @@ class Clients:
                 if isinstance(told, Served):
                     served[pipe] = told
                 else:
-                    dispatch.hear(before[pipe], told)
+                    dispatch.add_progress(before[pipe], told)
                     before[pipe] = told
                     on_progress(dispatch.completed)
         whole = merged([served[pipe] for pipe in pipes])
-        dispatch.ended(whole.ending)
+        dispatch.conclude(whole.summary)
         return whole
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from llmbench.backends.endpoint.openai_types import Chunk, Usage, read_chunk, said_in
 from llmbench.backends.endpoint.sse import EventReader
-from llmbench.loads.dispatch import Outcome
+from llmbench.loads.dispatch import RequestOutcome
 from llmbench.runs.record import Finish
 from llmbench.runs.request import Request
 
@@ -39,7 +39,7 @@ class Exchange:
     due: float
     streamed: bool
     needs_done: bool = True
-    on_first_token: Callable[[int], None] = lambda _: None
+    on_first_token: Callable[[int], None] | None = None
     payload: bytes = b""
     begun: float = 0.0
     connect_seconds: float | None = None
@@ -130,7 +130,7 @@ class Exchange:
             self.finish_reason = choice.finish_reason
         content = choice.content
         if text := content or choice.reasoning:
-            if not self.stamps:
+            if self.on_first_token and not self.stamps:
                 self.on_first_token(self.request.id)
             self.stamps.append(now)
             self.texts.append(text)
@@ -157,14 +157,14 @@ class Exchange:
             self.fail("invalid-response", "the answer is not streamed; set `stream: false`")
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RequestOutcome:
         """How it came back, as far as the load goes by it."""
         if self.fault or not self.stamps:
-            return Outcome(succeeded=False)
+            return RequestOutcome(succeeded=False)
         # what was thought is no part of the conversation
         answer = "".join(self.texts[self._reasoned :]) if self.request.turns else ""
         tokens = self.counted or len(self.texts)
-        return Outcome(
+        return RequestOutcome(
             first_token=self.stamps[0], token_times=self.stamps, tokens=tokens, answer_text=answer
         )
 

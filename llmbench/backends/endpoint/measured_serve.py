@@ -25,13 +25,13 @@ PERCENT = 99
 class Served:
     """All exchanges of a load, what was counted beside them, and what it took.
 
-    ``ending`` says how the load ended. ``took`` has the p99 of lags and of TTFT (counted from the
+    ``summary`` says how the load ended. ``took`` has the p99 of lags and of TTFT (counted from the
     sending) in seconds, and ``core_share``: processor time over time, of the busiest client.
     """
 
     exchanges: list[Exchange]
     counts: Counter[str]
-    ending: LoadSummary
+    summary: LoadSummary
     took: dict[str, float | None]
 
 
@@ -53,7 +53,7 @@ def serve(
             runner.run(client.serve(dispatch))
         busy, took = time.process_time() - busy, time.monotonic() - began
     client.counts["gc_collections"] = len(collections)
-    return Served(client.exchanges, client.counts, dispatch.ending, _took(client, busy / took))
+    return Served(client.exchanges, client.counts, dispatch.summary, _took(client, busy / took))
 
 
 def _took(client: Client, core_share: float) -> dict[str, float | None]:
@@ -78,10 +78,10 @@ def merged(parts: Sequence[Served]) -> Served:
     }
     exchanges = [exchange for part in parts for exchange in part.exchanges]
     counts = sum((part.counts for part in parts), Counter[str]())
-    ending = LoadSummary()
+    summary = LoadSummary()
     for part in parts:
-        ending.absorb(part.ending)
-    return Served(exchanges, counts, ending, taken)
+        summary.absorb(part.summary)
+    return Served(exchanges, counts, summary, taken)
 
 
 def _raise_limit_of_files() -> None:

@@ -27,7 +27,7 @@ class _Setting(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Alarm:
+class Timer:
     """Calls ``on_ring`` in the loop after a delay that can be set anew at any time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_ring: Callable[[], None]) -> None:

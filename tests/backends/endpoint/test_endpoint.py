@@ -140,7 +140,7 @@ def serve(server: Server, endings: list[LoadSummary]) -> Serve:
         backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
         with backend.open(context) as opened:
             records = opened.serve(dispatch, opened.new_clock(), lambda _: None)
-            endings.append(dispatch.ending)
+            endings.append(dispatch.summary)
             return sorted(records, key=lambda record: record.request_id), opened.account()
 
     return run

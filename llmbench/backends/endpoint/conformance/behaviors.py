@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from llmbench.backends.endpoint.conformance.wire import (
     TOKENS,
     WORDS,
+    Action,
     End,
     Pause,
-    Step,
     chunked,
     completion,
     delta,
@@ -25,11 +25,11 @@ from llmbench.backends.endpoint.conformance.wire import (
 
 FOREVER = Pause(3600.0)
 SINGLE_BYTES = 300
-Script = Callable[[], Iterator[Step]]
+Script = Callable[[], Iterator[Action]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Expected:
     """What a client is to record: the kind of error or None, chunks with text, and tokens.
 
     ``tokens`` is None where the server does not count, and so the tokenizer decides.
@@ -42,12 +42,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """One way to answer: what it does in a sentence, its bytes, and the right outcome."""
+    """One way to answer: what it does in a sentence, its bytes, and the right expected."""
 
     name: str
     does: str
     script: Script
-    outcome: Outcome = Outcome()
+    expected: Expected = Expected()
 
 
 BEHAVIORS: dict[str, Behavior] = {}
@@ -58,7 +58,7 @@ def _behavior(
 ) -> Callable[[Script], Script]:
     def register(script: Script) -> Script:
         name = script.__name__.removeprefix("_").replace("_", "-")
-        BEHAVIORS[name] = Behavior(name, does, script, Outcome(error, chunks, tokens))
+        BEHAVIORS[name] = Behavior(name, does, script, Expected(error, chunks, tokens))
         return script
 
     return register
@@ -80,60 +80,60 @@ def _error(message: str) -> bytes:
 
 
 @_behavior("one token to an event, usage, [DONE]")
-def _plain() -> Iterator[Step]:
+def _plain() -> Iterator[Action]:
     return chunked(_stream())
 
 
 @_behavior("the whole response in one segment")
-def _one_segment() -> Iterator[Step]:
+def _one_segment() -> Iterator[Action]:
     yield b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
 
 
 @_behavior("lines end with CR LF")
-def _crlf() -> Iterator[Step]:
+def _crlf() -> Iterator[Action]:
     return chunked(_stream(b"\r\n"))
 
 
 @_behavior("lines end with CR alone")
-def _cr() -> Iterator[Step]:
+def _cr() -> Iterator[Action]:
     return chunked(_stream(b"\r"))
 
 
 @_behavior("a byte order mark opens the stream")
-def _byte_order_mark() -> Iterator[Step]:
+def _byte_order_mark() -> Iterator[Action]:
     return chunked([b"\xef\xbb\xbf", *_stream()])
 
 
 @_behavior("comments keep the connection alive between events")
-def _comments() -> Iterator[Step]:
+def _comments() -> Iterator[Action]:
     return chunked([b": ping\n\n" + part for part in _stream()])
 
 
 @_behavior("no space after `data:`")
-def _no_space() -> Iterator[Step]:
+def _no_space() -> Iterator[Action]:
     return chunked([part.replace(b"data: ", b"data:") for part in _stream()])
 
 
 @_behavior("fields beside data: event, id, retry and one that nobody knows")
-def _other_fields() -> Iterator[Step]:
+def _other_fields() -> Iterator[Action]:
     fields = b"event: message\nid: 7\nretry: 100\nflavour: sweet\n"
     return chunked([fields + part for part in _stream()])
 
 
 @_behavior("the JSON of an event stands on several data lines")
-def _several_lines() -> Iterator[Step]:
+def _several_lines() -> Iterator[Action]:
     return chunked([part.replace(b', "', b',\ndata: "') for part in _stream()])
 
 
 @_behavior("bytes come one by one at first")
-def _byte_by_byte() -> Iterator[Step]:
+def _byte_by_byte() -> Iterator[Action]:
     whole = b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
     yield from (whole[place : place + 1] for place in range(SINGLE_BYTES))
     yield whole[SINGLE_BYTES:]
 
 
 @_behavior("a character's bytes come in two segments and two HTTP chunks")
-def _split_character() -> Iterator[Step]:
+def _split_character() -> Iterator[Action]:
     return chunked([half for part in _stream() for half in _halves(part)])
 
 
@@ -143,69 +143,69 @@ def _halves(part: bytes) -> list[bytes]:
 
 
 @_behavior("an event of more than 64 KB", chunks=1)
-def _large_event() -> Iterator[Step]:
+def _large_event() -> Iterator[Action]:
     return chunked([event(delta("word " * 20_000)), event(last()), event(usage()), done()])
 
 
 @_behavior("a chunk with the role alone comes first, which is no token")
-def _role_only() -> Iterator[Step]:
+def _role_only() -> Iterator[Action]:
     return chunked([event(delta("assistant", "role")), *_stream()])
 
 
 @_behavior("several tokens to an event", chunks=2)
-def _several_tokens() -> Iterator[Step]:
+def _several_tokens() -> Iterator[Action]:
     halves = ["".join(WORDS[:4]), "".join(WORDS[4:])]
     return chunked([*(event(delta(half)) for half in halves), event(usage()), done()])
 
 
 @_behavior("tokens whose text is empty, so far", chunks=TOKENS // 2)
-def _empty_text() -> Iterator[Step]:
+def _empty_text() -> Iterator[Action]:
     texts = [text for word in WORDS[::2] for text in ("", word)]
     return chunked([*(event(delta(text)) for text in texts), event(usage()), done()])
 
 
 @_behavior("reasoning comes before content")
-def _reasoning() -> Iterator[Step]:
+def _reasoning() -> Iterator[Action]:
     thought = [event(delta(word, "reasoning_content")) for word in WORDS[:3]]
     return chunked([*thought, *(event(delta(word)) for word in WORDS[3:]), event(usage()), done()])
 
 
 @_behavior("usage in every event, growing")
-def _growing_usage() -> Iterator[Step]:
+def _growing_usage() -> Iterator[Action]:
     counts = [delta(word, usage=usage(n)["usage"]) for n, word in enumerate(WORDS, start=1)]
     return chunked([*map(event, counts), done()])
 
 
 @_behavior("no usage: the client has to count", tokens=None)
-def _no_usage() -> Iterator[Step]:
+def _no_usage() -> Iterator[Action]:
     return chunked([*_events()[:-1], done()])
 
 
 @_behavior("no chunked encoding: the body ends with the connection")
-def _until_closed() -> Iterator[Step]:
+def _until_closed() -> Iterator[Action]:
     yield head("200 OK", "text/event-stream", "Connection: close")
     yield from _stream()
     yield End.CLOSE
 
 
 @_behavior("a stream of a length known beforehand")
-def _known_length() -> Iterator[Step]:
+def _known_length() -> Iterator[Action]:
     yield plain("200 OK", "text/event-stream; charset=utf-8", b"".join(_stream()))
 
 
 @_behavior("an interim response comes first")
-def _interim() -> Iterator[Step]:
+def _interim() -> Iterator[Action]:
     yield b"HTTP/1.1 100 Continue\r\n\r\n"
     yield from chunked(_stream())
 
 
 @_behavior("events after [DONE], which are none")
-def _after_done() -> Iterator[Step]:
+def _after_done() -> Iterator[Action]:
     return chunked([*_stream(), event(delta(" more"))])
 
 
 @_behavior("[DONE] comes and the response never ends")
-def _never_ended() -> Iterator[Step]:
+def _never_ended() -> Iterator[Action]:
     return chunked([*_stream(), FOREVER], ended=False)
 
 
@@ -213,100 +213,100 @@ def _never_ended() -> Iterator[Step]:
 
 
 @_behavior("HTTP 500", error="http-500", chunks=0, tokens=None)
-def _internal_error() -> Iterator[Step]:
+def _internal_error() -> Iterator[Action]:
     yield plain("500 Internal Server Error", "application/json", _error("out of memory"))
 
 
 @_behavior("HTTP 429 with Retry-After", error="http-429", chunks=0, tokens=None)
-def _too_many() -> Iterator[Step]:
+def _too_many() -> Iterator[Action]:
     yield plain("429 Too Many Requests", "application/json", _error("slow"), "Retry-After: 0.2")
 
 
 @_behavior("a redirect, which nobody follows under load", error="http-307", chunks=0, tokens=None)
-def _redirect() -> Iterator[Step]:
+def _redirect() -> Iterator[Action]:
     yield plain("307 Temporary Redirect", "text/plain", b"", "Location: /elsewhere")
 
 
 @_behavior("an error in place of a stream, as 200", error="server-error", chunks=0, tokens=None)
-def _error_as_success() -> Iterator[Step]:
+def _error_as_success() -> Iterator[Action]:
     yield plain("200 OK", "application/json", _error("the engine is dead"))
 
 
 @_behavior("a whole answer where a stream was asked for", error="invalid-response", chunks=0,
             tokens=None)  # fmt: skip
-def _not_streamed() -> Iterator[Step]:
+def _not_streamed() -> Iterator[Action]:
     yield plain("200 OK", "application/json", completion())
 
 
 @_behavior("an error in mid-stream", error="server-error", chunks=3, tokens=None)
-def _error_in_stream() -> Iterator[Step]:
+def _error_in_stream() -> Iterator[Action]:
     return chunked([*_events()[:3], event(_error("out of memory")), done()])
 
 
 @_behavior("garbage in mid-stream", error="invalid-chunk", chunks=3, tokens=None)
-def _garbage() -> Iterator[Step]:
+def _garbage() -> Iterator[Action]:
     return chunked([*_events()[:3], event(b'{"choices": [{"del'), *_stream()[3:]])
 
 
 @_behavior("JSON of another shape in mid-stream", error="invalid-chunk", chunks=3, tokens=None)
-def _other_shape() -> Iterator[Step]:
+def _other_shape() -> Iterator[Action]:
     return chunked([*_events()[:3], event({"choices": "none"}), *_stream()[3:]])
 
 
 @_behavior("bytes that are no UTF-8", error="invalid-chunk", chunks=3, tokens=None)
-def _not_utf8() -> Iterator[Step]:
+def _not_utf8() -> Iterator[Action]:
     broken = event(delta("?")).replace(b"?", b"\xff\xfe")
     return chunked([*_events()[:3], broken, *_stream()[3:]])
 
 
 @_behavior("the stream ends without [DONE]", error="truncated")
-def _no_done() -> Iterator[Step]:
+def _no_done() -> Iterator[Action]:
     return chunked(_events())
 
 
 @_behavior("[DONE] without the empty line that makes it an event", error="truncated")
-def _unfinished_done() -> Iterator[Step]:
+def _unfinished_done() -> Iterator[Action]:
     return chunked([*_events(), b"data: [DONE]\n"])
 
 
 @_behavior("the connection is closed in mid-stream", error="truncated", chunks=3, tokens=None)
-def _closed() -> Iterator[Step]:
+def _closed() -> Iterator[Action]:
     yield from chunked(_events()[:3], ended=False)
     yield End.CLOSE
 
 
 @_behavior("the connection is reset in mid-stream", error="reset", chunks=3, tokens=None)
-def _reset() -> Iterator[Step]:
+def _reset() -> Iterator[Action]:
     yield from chunked(_events()[:3], ended=False)
     yield Pause(0.05)
     yield End.RESET
 
 
 @_behavior("the connection is closed before any answer", error="reset", chunks=0, tokens=None)
-def _no_answer() -> Iterator[Step]:
+def _no_answer() -> Iterator[Action]:
     yield End.CLOSE
 
 
 @_behavior("no HTTP at all", error="invalid-response", chunks=0, tokens=None)
-def _not_http() -> Iterator[Step]:
+def _not_http() -> Iterator[Action]:
     yield b"SSH-2.0-OpenSSH_9.2\r\n"
 
 
 @_behavior("nothing ever comes", error="timeout-first-token", chunks=0, tokens=None)
-def _silence() -> Iterator[Step]:
+def _silence() -> Iterator[Action]:
     yield FOREVER
 
 
 @_behavior("the server freezes in mid-stream", error="timeout-total", chunks=3, tokens=None)
-def _frozen() -> Iterator[Step]:
+def _frozen() -> Iterator[Action]:
     return chunked([*_events()[:3], FOREVER], ended=False)
 
 
 @_behavior("fewer tokens than were asked for", error="too-few-tokens", chunks=5, tokens=5)
-def _too_few() -> Iterator[Step]:
+def _too_few() -> Iterator[Action]:
     return chunked([*_events()[:5], event(last("stop")), event(usage(5)), done()])
 
 
 @_behavior("a stream without a token", error="too-few-tokens", chunks=0, tokens=0)
-def _empty() -> Iterator[Step]:
+def _empty() -> Iterator[Action]:
     return chunked([event(last("stop")), event(usage(0)), done()])

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
-from llmbench.backends.endpoint.conformance.wire import End, Pause, Step, plain
+from llmbench.backends.endpoint.conformance.wire import Action, End, Pause, plain
 
 SEGMENT_SECONDS = 0.002
 LINGER_NONE = struct.pack("ii", 1, 0)
@@ -83,7 +83,7 @@ def _models() -> bytes:
     return plain("200 OK", "application/json", json.dumps(listed).encode())
 
 
-async def _play(steps: Iterable[Step], writer: asyncio.StreamWriter) -> bool:
+async def _play(steps: Iterable[Action], writer: asyncio.StreamWriter) -> bool:
     for step in steps:
         if isinstance(step, bytes):
             writer.write(step)

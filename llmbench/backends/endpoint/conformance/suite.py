@@ -29,7 +29,7 @@ UNKNOWN_MODEL = "a-model-that-nobody-has"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One check: what it is about, what was expected and what was found."""
 
     name: str
@@ -60,7 +60,7 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
 # -- our client ------------------------------------------------------------------------------------
 
 
-def check_client(url: str) -> Iterator[Finding]:
+def check_client(url: str) -> Iterator[CheckResult]:
     """Send one request to each behavior of the adversarial server at ``url``."""
     for behavior in BEHAVIORS.values():
         yield _held(behavior, provoke(url, behavior))
@@ -68,14 +68,14 @@ def check_client(url: str) -> Iterator[Finding]:
 
 def provoke(url: str, behavior: Behavior) -> Record:
     """Return the record of a request that the adversarial server answers with ``behavior``."""
-    timeouts = SHORT_TIMEOUTS if behavior.outcome.error in TIMEOUT_KINDS else LONG_TIMEOUTS
+    timeouts = SHORT_TIMEOUTS if behavior.expected.error in TIMEOUT_KINDS else LONG_TIMEOUTS
     return exchange(url=url, model=behavior.name, **timeouts)
 
 
-def _held(behavior: Behavior, record: Record) -> Finding:
-    right = behavior.outcome
+def _held(behavior: Behavior, record: Record) -> CheckResult:
+    right = behavior.expected
     tokens = None if right.tokens is None else record.output_tokens
-    return Finding(
+    return CheckResult(
         behavior.name,
         behavior.does,
         _told(right.error, right.chunks, right.tokens),
@@ -91,14 +91,14 @@ def _told(error: str | None, chunks: int, tokens: int | None) -> str:
 # -- a server --------------------------------------------------------------------------------------
 
 
-def check_server(url: str, model: str | None = None) -> Iterator[Finding]:
+def check_server(url: str, model: str | None = None) -> Iterator[CheckResult]:
     """Ask a server for what a load generator relies on, one check after the other."""
     for name, (about, expected, ask) in CHECKS.items():
         try:
             found = ask({"url": url, "model": model})
         except InputError as error:
             found = str(error)
-        yield Finding(name, about, expected, found)
+        yield CheckResult(name, about, expected, found)
 
 
 Asked = dict[str, Any]

@@ -26,7 +26,7 @@ class End(Enum):
     RESET = auto()
 
 
-Step = bytes | Pause | End
+Action = bytes | Pause | End
 
 
 def head(status: str = "200 OK", kind: str = "text/event-stream", *fields: str) -> bytes:
@@ -35,7 +35,7 @@ def head(status: str = "200 OK", kind: str = "text/event-stream", *fields: str) 
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def chunked(parts: Iterable[Step], *, ended: bool = True) -> Iterator[Step]:
+def chunked(parts: Iterable[Action], *, ended: bool = True) -> Iterator[Action]:
     """Send bytes as an HTTP response in chunks, one for each part; other steps pass."""
     yield head("200 OK", "text/event-stream", "Transfer-Encoding: chunked")
     for part in parts:

@@ -45,7 +45,7 @@ def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
             records = opened.serve(Dispatch(pool, users, stop), opened.new_clock(), lambda _: None)
     expected = Counter[str | None]()
     for name, times in server.served.items():
-        expected[BEHAVIORS[name].outcome.error] += times
+        expected[BEHAVIORS[name].expected.error] += times
     assert Counter(record.error_kind for record in records) == expected
     assert {record.output_tokens for record in records if record.succeeded} == {8}
     assert len(expected) >= 6  # every kind of fault was met

@@ -1,4 +1,4 @@
-"""Every way to answer leads to its one right outcome."""
+"""Every way to answer leads to its one right expected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
 from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
-from llmbench.backends.endpoint.conformance.suite import Finding, check_server, provoke
+from llmbench.backends.endpoint.conformance.suite import CheckResult, check_server, provoke
 from llmbench.cli import main
 
 Capture = pytest.CaptureFixture[str]
@@ -23,7 +23,7 @@ def url() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", BEHAVIORS)
 def test_our_client_makes_the_right_thing_of(name: str, url: str) -> None:
-    right = BEHAVIORS[name].outcome
+    right = BEHAVIORS[name].expected
     record = provoke(url, BEHAVIORS[name])
     assert (record.error_kind, len(record.token_times)) == (right.error, right.chunks)
     if right.tokens is not None:
@@ -43,8 +43,8 @@ def test_a_server_is_told_where_it_falls_short(url: str) -> None:
 
 
 def test_a_finding_passes_when_it_is_what_was_expected() -> None:
-    assert Finding("a", "b", "8 chunks", "8 chunks").passed
-    assert not Finding("a", "b", "8 chunks", "2 chunks").passed
+    assert CheckResult("a", "b", "8 chunks", "8 chunks").passed
+    assert not CheckResult("a", "b", "8 chunks", "2 chunks").passed
 
 
 def test_the_command_exits_with_1_when_something_is_not_as_expected(
