@@ -27,11 +27,26 @@ os.environ.setdefault("LLMBENCH_ROOF", "off")
 
 
 @pytest.fixture(params=["llama", "gpt2", "gemma3"])
-def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+def family(request: pytest.FixtureRequest) -> str:
+    """The name of one family of models after the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def model(family: str) -> PreTrainedModel:
     """One model of each family."""
     import families  # noqa: PLC0415 (transformers takes seconds to import)
 
-    return families.build(request.param)
+    return families.build(family)
+
+
+@pytest.fixture
+def shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that all tests and workers of a session share: a graph is exported only once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-cache"
+    monkeypatch.setenv("LLMBENCH_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -42,10 +42,9 @@ def gpt2() -> PreTrainedModel:
 
 
 def gemma3() -> PreTrainedModel:
-    kinds = ["sliding_attention", "full_attention"] * 2
     config = Gemma3TextConfig(
-        **SHARED, **GROUPED, num_hidden_layers=4, head_dim=16, sliding_window=WINDOW,
-        layer_types=kinds,
+        **SHARED, **GROUPED, num_hidden_layers=2, head_dim=16, sliding_window=WINDOW,
+        layer_types=["sliding_attention", "full_attention"],
     )  # fmt: skip
     return Gemma3ForCausalLM(config)
 
@@ -54,7 +53,7 @@ FAMILIES = {"llama": llama, "gpt2": gpt2, "gemma3": gemma3}
 
 
 def build(name: str) -> PreTrainedModel:
-    """Make one of the family, its weights seeded, with no token that ends an answer."""
+    """Return a model of the family with seeded weights and no token that ends an answer."""
     torch.manual_seed(7)
     model = FAMILIES[name]()
     model.eval()

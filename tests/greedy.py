@@ -1,9 +1,11 @@
-"""Greedy answers by the engine and by transformers' own generate, to be held side by side."""
+"""Greedy answers of the engine, and of transformers' own generate to compare them with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
+import families
 import numpy as np
 import torch
 from transformers import PreTrainedModel
@@ -21,11 +23,11 @@ MAX_LENGTH = 128
 
 def ragged_requests() -> list[Request]:
     """Eight prompts of 3 to 60 tokens, some longer than Gemma's window, with varied answers."""
-    draws = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     lengths = [3, 60, 17, 33, 9, 48, 5, 26]
     answers = [24, 9, 31, 20, 40, 13, 1, 28]
     return [
-        Request(number, tuple(draws.integers(0, 256, length).tolist()), answer)
+        Request(number, tuple(rng.integers(0, 256, length).tolist()), answer)
         for number, (length, answer) in enumerate(zip(lengths, answers, strict=True))
     ]
 
@@ -49,7 +51,7 @@ class Ticking:
 def answers(
     runner: ModelRunner, requests: list[Request], batching: str = "continuous"
 ) -> dict[int, list[int]]:
-    """Serve requests that join and leave a running batch; give their answers by request."""
+    """Return the answers by request id, served as requests join and leave a running batch."""
     clock = VirtualClock()
     engine = Engine(
         Ticking(runner, clock), clock, slots=SLOTS, batching=batching, keep_outputs=True
@@ -70,3 +72,10 @@ def generated(model: PreTrainedModel, request: Request) -> list[int]:
     )
     answer: list[int] = tokens[0, len(request.prompt) :].tolist()
     return answer
+
+
+@cache
+def expected(family: str) -> dict[int, list[int]]:
+    """Return the answers of a family's model to the ragged requests, by transformers alone."""
+    model = families.build(family)
+    return {request.id: generated(model, request) for request in ragged_requests()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,13 @@ def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
         device_peaks.peaks_of(CPU, "float32", threads=2)
 
 
-def test_a_process_that_fails_is_told_by_its_last_words() -> None:
+def test_a_process_that_fails_is_reported_with_its_last_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed = subprocess.CompletedProcess(
+        [], 1, "", "Traceback ...\nAttributeError: no_such_dtype\n"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(Unavailable, match=r"could not be measured: .*no_such_dtype"):
         device_peaks.peaks_of(CPU, "no_such_dtype", threads=2)
 

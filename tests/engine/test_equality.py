@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from greedy import MAX_LENGTH, SLOTS, answers, generated, ragged_requests
+from greedy import MAX_LENGTH, SLOTS, answers, expected, ragged_requests
 from torch import _dynamo
 from transformers import PreTrainedModel
 
@@ -15,15 +15,17 @@ from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.matvec import generate_matvecs
 from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
-from llmbench.engine.warmup import warmup_steps
+from llmbench.engine.warmup import decodes
 from llmbench.models import attention as attentions
 
 EXACT = Buckets(tuple(range(1, 65)), (1, 2, 3), doublings(32, MAX_LENGTH))
-attentions.register()
 FEW = Buckets((16, 64), (1, SLOTS), (MAX_LENGTH,))
+ONE = Buckets(EXACT.prompts, (SLOTS,), (MAX_LENGTH,))
+BATCHINGS = ("continuous", "static")
+attentions.register()
 
 
-def as_it_is(step: Step) -> Step:
+def uncompiled(step: Step) -> Step:
     return step
 
 
@@ -33,69 +35,76 @@ def in_one_graph(step: Step) -> Step:
     return compiled
 
 
+COMPILED = {"compile_prefill": in_one_graph, "compile_decode": in_one_graph}
+
+
 def runner_of(
-    model: PreTrainedModel, buckets: Buckets, compile_step: Callable[[Step], Step]
+    model: PreTrainedModel,
+    buckets: Buckets,
+    *,
+    compile_prefill: Callable[[Step], Step] = uncompiled,
+    compile_decode: Callable[[Step], Step] = uncompiled,
 ) -> TorchRunner:
     return TorchRunner(
         model,
         KvCache.allocate(model, SLOTS, MAX_LENGTH),
         Greedy(),
         buckets,
-        compile_prefill=compile_step,
-        compile_decode=compile_step,
+        compile_prefill=compile_prefill,
+        compile_decode=compile_decode,
     )
 
 
-@pytest.mark.parametrize("batching", ["continuous", "static"])
+def check_equal(runner: TorchRunner, family: str) -> None:
+    """Check both ways of batching on the same runner, whose steps are compiled once."""
+    for batching in BATCHINGS:
+        assert answers(runner, ragged_requests(), batching) == expected(family)
+
+
+def graphs_compiled() -> int:
+    return int(_dynamo.utils.counters["stats"]["unique_graphs"])
+
+
 @pytest.mark.parametrize(
-    ("attention", "buckets", "compile_step"),
-    [
-        ("sdpa", EXACT, as_it_is),
-        ("sdpa-grouped", FEW, as_it_is),
-        ("sdpa", FEW, in_one_graph),
-        ("sdpa-grouped", FEW, in_one_graph),
-    ],
-    ids=["eager", "padded", "compiled", "compiled-grouped"],
+    ("attention", "buckets"),
+    [("sdpa", EXACT), ("eager", EXACT), ("sdpa-grouped", FEW)],
+    ids=["eager", "eager-attention", "padded"],
 )
 def test_greedy_tokens_equal_generate_while_requests_join_and_leave(
-    model: PreTrainedModel,
-    batching: str,
-    attention: str,
-    buckets: Buckets,
-    compile_step: Callable[[Step], Step],
+    model: PreTrainedModel, family: str, attention: str, buckets: Buckets
 ) -> None:
-    requests = ragged_requests()
-    expected = {request.id: generated(model, request) for request in requests}
     model.set_attn_implementation(attention)
-    assert answers(runner_of(model, buckets, compile_step), requests, batching) == expected
-    assert len({token for answer in expected.values() for token in answer}) >= 24
+    check_equal(runner_of(model, buckets), family)
+    assert len({token for answer in expected(family).values() for token in answer}) >= 24
 
 
-def test_tokens_are_the_same_where_the_compiler_writes_the_products(
-    model: PreTrainedModel,
+def test_compiled_steps_give_the_same_tokens_and_joining_requests_compile_nothing_new(
+    model: PreTrainedModel, family: str
 ) -> None:
-    requests = ragged_requests()
-    expected = {request.id: generated(model, request) for request in requests}
+    before = graphs_compiled()
+    model.set_attn_implementation("sdpa-grouped")
+    runner = runner_of(model, ONE, compile_decode=in_one_graph)
+    for step in decodes(runner, ONE).values():
+        step()
+    warm = graphs_compiled()
+    assert warm > before
+    check_equal(runner, family)
+    assert graphs_compiled() == warm
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["sdpa", "sdpa-grouped"])
+def test_compiled_steps_give_the_same_tokens_in_several_buckets(
+    model: PreTrainedModel, family: str, attention: str
+) -> None:
+    model.set_attn_implementation(attention)
+    check_equal(runner_of(model, FEW, **COMPILED), family)
+
+
+@pytest.mark.slow
+def test_tokens_are_the_same_where_the_compiler_generates_the_products(
+    model: PreTrainedModel, family: str
+) -> None:
     model.set_attn_implementation("sdpa-grouped")
     generate_matvecs(model)
-    assert answers(runner_of(model, FEW, in_one_graph), requests) == expected
-
-
-def test_joining_requests_compile_nothing_new(model: PreTrainedModel) -> None:
-    _dynamo.reset()
-    requests = ragged_requests()
-    before = _dynamo.utils.counters["stats"]["unique_graphs"]
-    runner = runner_of(model, FEW, in_one_graph)
-    for rehearsal in warmup_steps(runner, FEW).values():
-        rehearsal()
-    warmup_shapes = _dynamo.utils.counters["stats"]["unique_graphs"]
-    answers(runner, requests)
-    assert warmup_shapes > before
-    assert _dynamo.utils.counters["stats"]["unique_graphs"] == warmup_shapes
-
-
-def test_eager_attention_gives_the_same_tokens(model: PreTrainedModel) -> None:
-    requests = ragged_requests()[:3]
-    expected = {request.id: generated(model, request) for request in requests}
-    model.set_attn_implementation("eager")
-    assert answers(runner_of(model, EXACT, as_it_is), requests) == expected
+    check_equal(runner_of(model, FEW, **COMPILED), family)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import pytest
-from greedy import answers, generated, ragged_requests
+from greedy import answers, expected, ragged_requests
 from runners import runner_of
 from transformers import PreTrainedModel
 
-from llmbench.backends.onnx import exporting
+from llmbench.backends.onnx import exporting, graphs
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_greedy_tokens_equal_generate_while_requests_join_and_leave(
-    model: PreTrainedModel, tmp_path: Path
+    model: PreTrainedModel, family: str
 ) -> None:
-    requests = ragged_requests()
-    expected = {request.id: generated(model, request) for request in requests}
-    graph = tmp_path / "model.onnx"
-    exporting.export(model, graph)
+    graph = graphs.cached(f"test-{family}", partial(exporting.export, model))
     runner = runner_of(model, graph)
     for batching in ("continuous", "static"):
-        assert answers(runner, requests, batching) == expected
+        assert answers(runner, ragged_requests(), batching) == expected(family)

@@ -58,11 +58,8 @@ def test_rotations_by_position_are_looked_up(tmp_path: Path) -> None:
     assert facts.matmul_bytes + facts.other_bytes == 0
 
 
-@pytest.mark.slow
-def test_an_exported_model_holds_what_the_model_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("shared_cache")
+def test_an_exported_model_holds_what_the_model_does() -> None:
     backend = Onnx(Onnx.Options())
     found = backend.facts(backend.load(open_context()))
     assert found.matmul_bytes == 4 * (found.matmul_parameters + found.head_parameters)

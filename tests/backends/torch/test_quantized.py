@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from llmbench.backends.torch import quantized
 from llmbench.backends.torch.quantized import Quantized
 from llmbench.errors import InputError
 from llmbench.models.compress import Recipe, Scheme
-from llmbench.scenario.schema import ModelOptions
 from llmbench.testing import dispatch, open_context, requests, serve
 
 SCHEMES: list[Scheme] = [
@@ -23,14 +21,9 @@ SCHEMES: list[Scheme] = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def context(cache: Path, monkeypatch: pytest.MonkeyPatch) -> OpenContext:
-    monkeypatch.setenv("LLMBENCH_CACHE", str(cache))
+def context(shared_cache: Path) -> OpenContext:
+    del shared_cache  # asked for so that exports are kept there
     return open_context()
 
 
@@ -40,10 +33,16 @@ def served(context: OpenContext, **options: Any) -> tuple[list[int], Any]:
     return [len(record.token_times) for record in records], server.account()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_onnx_serves_every_scheme_it_has_kernels_for(context: OpenContext, scheme: Scheme) -> None:
-    context = replace(context, model=ModelOptions(source="builtin:tiny", device="cpu"))
+@pytest.mark.parametrize(
+    ("model", "scheme"),
+    [
+        ("random:tiny", "int8-weight-only"),
+        *(pytest.param("builtin:tiny", scheme, marks=pytest.mark.slow) for scheme in SCHEMES),
+    ],
+)
+@pytest.mark.usefixtures("shared_cache")
+def test_onnx_serves_every_scheme_it_has_kernels_for(model: str, scheme: Scheme) -> None:
+    context = open_context(model)
     lengths, account = served(context, scheme=scheme)
     assert lengths == [8, 8, 8]
     assert (account.requested["runtime"], account.effective["runtime"]) == ("auto", "onnx")
@@ -53,7 +52,7 @@ def test_onnx_serves_every_scheme_it_has_kernels_for(context: OpenContext, schem
     assert account.memory["weights"] < plain
 
 
-@pytest.mark.parametrize("runtime", ["eager", "compiled"])
+@pytest.mark.parametrize("runtime", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_torch_serves_packed_weights(context: OpenContext, runtime: str) -> None:
     lengths, account = served(context, scheme="int8-weight-only", runtime=runtime)
     assert lengths == [8, 8, 8]
@@ -88,17 +87,16 @@ def test_dynamic_quantization_is_for_cpus_alone() -> None:
         quantizing.check("int8-dynamic", "cuda")
 
 
-@pytest.mark.slow
 def test_a_model_whose_sizes_the_tool_does_not_take_is_told_so_and_nothing_is_kept(
-    context: OpenContext, cache: Path
+    context: OpenContext, shared_cache: Path
 ) -> None:
-    before = set((cache / "onnx").glob("*k-quant*/"))
+    before = set((shared_cache / "onnx").glob("*k-quant*/"))
     with (
         pytest.raises(InputError, match=r"cannot apply int4-k-quant to this model .*; take anoth"),
         Quantized(Quantized.Options(scheme="int4-k-quant")).open(context),
     ):
         pass
-    assert set((cache / "onnx").glob("*k-quant*/")) == before
+    assert set((shared_cache / "onnx").glob("*k-quant*/")) == before
 
 
 def test_a_provider_of_unknown_powers_is_told_to_leave_quantizing_out() -> None:

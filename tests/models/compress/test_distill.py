@@ -46,7 +46,7 @@ def test_a_student_is_an_ordinary_model_with_its_teachers_tokenizer(tmp_path: Pa
 
 
 def test_training_brings_the_student_nearer_to_held_out_text(tmp_path: Path) -> None:
-    losses = distilled(tmp_path / "s", steps=40, batch=4, tokens=96, texts=96)[
+    losses = distilled(tmp_path / "s", steps=30, batch=4, tokens=64, texts=64)[
         "held_out_cross_entropy"
     ]
     assert losses["teacher"] < losses["student"] < losses["student_before"] - 0.1
