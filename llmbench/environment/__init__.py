@@ -1,7 +1,7 @@
-"""What machine and software a run was measured on.
+"""The machine and the software that a run was measured on.
 
-A value that cannot be read is None, and ``reasons`` has under its name why. Nothing secret is
-read: of the environment's variables only a short list is kept.
+A value that cannot be read is None, and ``reasons`` has the reason under its name. Nothing secret
+is read: only a short list of environment variables is kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["capture", "fingerprint", "flat"]
 
 FINGERPRINT_LENGTH = 12
 
-# What must be alike for the speed of two machines to be compared; the GPUs' part is below.
+# What must be equal for the speed of two machines to be comparable; the GPUs' part is below.
 COMPARABLE = (
     "cpu.model", "cpu.sockets", "cpu.physical_cores", "cpu.logical_cores", "cpu.usable_cores",
     "cpu.numa_nodes", "cpu.governor", "cpu.turbo", "cpu.smt", "memory.total_bytes",
@@ -31,10 +31,9 @@ COMPARABLE_OF_GPU = ("name", "memory_bytes", "power_limit_watts", "ecc", "mig")
 
 
 def capture(folder: Path, root: Path = Path("/")) -> dict[str, Any]:
-    """Read the hardware, the system, library versions, settings, and git of a folder.
+    """Return the hardware, the system, package versions, settings, and git state of a folder.
 
-    Takes a fraction of a second and imports no library that is asked about. ``root`` is where
-    /proc and /sys lie.
+    Takes a fraction of a second and imports none of the packages. ``root`` contains proc and sys.
     """
     reader = Reader()
     membership = reader.read("container.group", lambda: read_text(root / "proc/self/cgroup")) or ""
@@ -65,13 +64,13 @@ def _system(reader: Reader, root: Path) -> dict[str, Any]:
 
 
 def _container(reader: Reader, root: Path, membership: str) -> dict[str, Any]:
-    asked = cgroups.questions(root / cgroups.ROOT.relative_to("/"), membership)
+    limits = cgroups.questions(root / cgroups.ROOT.relative_to("/"), membership)
     kind = {"kind": lambda: hardware.container_kind(root, membership)}
-    return reader.read_all("container", kind | asked)
+    return reader.read_all("container", kind | limits)
 
 
 def flat(environment: dict[str, Any]) -> dict[str, Any]:
-    """Flatten to dotted names (``cpu.model``, ``gpus.0.name``); ``reasons`` are left out."""
+    """Return values by dotted name (``cpu.model``, ``gpus.0.name``), without ``reasons``."""
     parts = {name: value for name, value in environment.items() if name != "reasons"}
     return dict(_leaves("", parts))
 
@@ -81,20 +80,20 @@ def _leaves(prefix: str, value: Any) -> list[tuple[str, Any]]:
     if not isinstance(inner, dict) or not inner:
         return [(prefix, value)]
     dot = "." if prefix else ""
-    return [leaf for key, each in inner.items() for leaf in _leaves(f"{prefix}{dot}{key}", each)]
+    return [leaf for key, child in inner.items() for leaf in _leaves(f"{prefix}{dot}{key}", child)]
 
 
 def fingerprint(environment: dict[str, Any]) -> str:
-    """Give a short hash that is alike for runs whose hardware may be compared.
+    """Return a short hash that is equal for runs on comparable hardware.
 
-    Kinds, numbers, limits and clock settings of processors, memory and GPUs are in it; single
-    cards' ids, software and what changes by the minute are not. Memory counts in whole GiB, since
-    kernels keep back a little more or less.
+    It covers models, counts, limits and clock settings of processors, memory and GPUs. It covers
+    no ids of single cards, no software, and nothing that changes by the minute. Memory counts in
+    whole GiB, since kernels reserve a varying amount.
     """
-    found = flat(environment)
-    told = {name: found.get(name) for name in COMPARABLE}
-    told["memory.total_bytes"] = round((told["memory.total_bytes"] or 0) / 2**30)
+    values = flat(environment)
+    hashed = {name: values.get(name) for name in COMPARABLE}
+    hashed["memory.total_bytes"] = round((hashed["memory.total_bytes"] or 0) / 2**30)
     gpus = environment.get("gpus") or []
-    told["gpus"] = [{name: gpu.get(name) for name in COMPARABLE_OF_GPU} for gpu in gpus]
-    text = json.dumps(told, sort_keys=True)
+    hashed["gpus"] = [{name: gpu.get(name) for name in COMPARABLE_OF_GPU} for gpu in gpus]
+    text = json.dumps(hashed, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]

@@ -1,6 +1,6 @@
-"""What a container or a service manager allows: control groups, versions 1 and 2.
+"""CPU and memory limits of a container or service: control groups, versions 1 and 2.
 
-A limit may be set on the group of a process or on any group around it; the tightest holds.
+A limit may be set on the group of a process or on any of its parents; the tightest applies.
 Formats: the kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
@@ -14,11 +14,11 @@ from llmbench.environment.probing import read_text
 from llmbench.errors import Unavailable
 
 ROOT = Path("/sys/fs/cgroup")
-UNLIMITED_BYTES = 2**60  # version 1 says "no limit" with a huge number that depends on page size
+UNLIMITED_BYTES = 2**60  # version 1 has no word for "no limit", but a number of about 2**63
 
 
 def questions(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
-    """List what can be asked of the control groups under ``root`` (text of /proc/self/cgroup)."""
+    """Return readers of the limits; ``membership`` is the text of /proc/self/cgroup."""
     return {
         "cpu_limit_cores": lambda: cpu_limit(groups("cpu", root, membership)),
         "memory_limit_bytes": lambda: memory_limit(groups("memory", root, membership)),
@@ -26,31 +26,31 @@ def questions(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
 
 
 def memberships(text: str) -> dict[str, str]:
-    """Read ``/proc/<pid>/cgroup``: controller to group, ``""`` for that of version 2."""
-    found: dict[str, str] = {}
+    """Return groups by controller from ``/proc/<pid>/cgroup``; version 2's controller is ``""``."""
+    by_controller: dict[str, str] = {}
     for line in text.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
-        found |= dict.fromkeys(controllers.split(","), group)
-    return found
+        by_controller |= dict.fromkeys(controllers.split(","), group)
+    return by_controller
 
 
 def groups(controller: str, root: Path, membership: str) -> list[Path]:
-    """Give the folders of a process's group and of those around it, the innermost first.
+    """Return the folders of a process's group and of its parents, the innermost first.
 
-    Inside a container the named group may lie outside what is mounted; the mount's own root then
-    is the innermost that can be seen.
+    Inside a container the group may lie outside the mount; the mount's root is then the innermost
+    visible folder.
     """
     unified = (root / "cgroup.controllers").exists()
     mount = root if unified else root / controller
     own = memberships(membership).get("" if unified else controller, "/").strip("/")
     inner = mount if ".." in own.split("/") else mount / own
-    around = [inner, *inner.parents]
-    return [folder for folder in around[: around.index(mount) + 1] if folder.is_dir()]
+    parents = [inner, *inner.parents]
+    return [folder for folder in parents[: parents.index(mount) + 1] if folder.is_dir()]
 
 
 def cpu_limit(folders: list[Path]) -> float:
-    """Give the tightest quota in cores. Raises Unavailable where none is set."""
+    """Return the tightest quota in cores, or raise Unavailable where none is set."""
     quotas = [quota for folder in folders for quota in _quotas(folder)]
     if not quotas:
         raise Unavailable("no limit is set")
@@ -58,7 +58,7 @@ def cpu_limit(folders: list[Path]) -> float:
 
 
 def _quotas(folder: Path) -> list[float]:
-    """Read ``cpu.max`` (``max 100000`` or ``200000 100000``), or version 1's pair of files."""
+    """Return the quota of ``cpu.max`` (``200000 100000``), or of version 1's pair of files."""
     if (folder / "cpu.max").exists():
         quota, period = read_text(folder / "cpu.max").split()
     elif (folder / "cpu.cfs_quota_us").exists():
@@ -70,7 +70,7 @@ def _quotas(folder: Path) -> list[float]:
 
 
 def memory_limit(folders: list[Path]) -> int:
-    """Give the tightest memory limit in bytes. Raises Unavailable where none is set."""
+    """Return the tightest memory limit in bytes, or raise Unavailable where none is set."""
     limits = [limit for folder in folders for limit in _memory_limits(folder)]
     if not limits:
         raise Unavailable("no limit is set")

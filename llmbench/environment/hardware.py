@@ -1,4 +1,4 @@
-"""Processors and memory as /proc and /sys tell of them, and what holds this process in."""
+"""Processors and memory according to /proc and /sys, and the container of this process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import psutil
 from llmbench.environment.probing import read_text
 from llmbench.errors import Unavailable
 
-# Where container engines leave their mark.
+# Files that container engines create.
 MARKS = {".dockerenv": "docker", "run/.containerenv": "podman"}
 
 
 def cpu_questions(root: Path) -> dict[str, Callable[[], Any]]:
-    """List what can be asked of the processors; ``root`` is that of /proc and /sys."""
+    """Return readers of the processors' properties; ``root`` contains proc and sys."""
     cpu = root / "sys/devices/system/cpu"
     return {
         "model": lambda: _cpu_model(read_text(root / "proc/cpuinfo")),
@@ -34,11 +34,11 @@ def cpu_questions(root: Path) -> dict[str, Callable[[], Any]]:
 
 
 def memory_questions(root: Path) -> dict[str, Callable[[], Any]]:
-    """List what can be asked of the memory."""
+    """Return readers of the memory's properties."""
     pages = root / "sys/kernel/mm/transparent_hugepage/enabled"
     return {
         "total_bytes": lambda: psutil.virtual_memory().total,
-        "transparent_hugepages": lambda: _chosen(read_text(pages)),
+        "transparent_hugepages": lambda: _bracketed(read_text(pages)),
     }
 
 
@@ -46,59 +46,59 @@ def _cpu_model(cpuinfo: str) -> str:
     for line in cpuinfo.splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
-    raise Unavailable("/proc/cpuinfo names no model")
+    raise Unavailable("/proc/cpuinfo has no model name")
 
 
 def _sockets(cpuinfo: str) -> int:
     packages = set(re.findall(r"^physical id\s*:\s*(\d+)", cpuinfo, re.MULTILINE))
     if not packages:
-        raise Unavailable("/proc/cpuinfo names no sockets")
+        raise Unavailable("/proc/cpuinfo has no physical ids")
     return len(packages)
 
 
 def cpu_range(text: str) -> int:
-    """Count what a kernel list such as ``0-3,8,10-11`` names."""
+    """Return the number of items in a kernel list such as ``0-3,8,10-11``."""
     ends = [part.partition("-") for part in text.split(",")]
     return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
 
 
 def _governors(cpu: Path) -> str:
-    """Name the clock governors in use, most often one."""
+    """Return the clock governors in use, usually one."""
     files = sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_governor"))
     if not files:
-        raise Unavailable("the kernel shows no cpufreq here; a virtual machine hides it")
+        raise Unavailable("the kernel exposes no cpufreq here; virtual machines hide it")
     return ", ".join(sorted({read_text(file) for file in files}))
 
 
 def _turbo(cpu: Path) -> bool:
-    """Tell whether clocks above the nominal one are allowed."""
+    """Return whether clocks above the nominal one are allowed."""
     intel, generic = cpu / "intel_pstate/no_turbo", cpu / "cpufreq/boost"
     if intel.exists():
         return read_text(intel) == "0"
     if generic.exists():
         return read_text(generic) == "1"
-    raise Unavailable("the kernel shows no turbo switch here; a virtual machine hides it")
+    raise Unavailable("the kernel exposes no turbo setting here; virtual machines hide it")
 
 
-def _chosen(text: str) -> str:
-    """Give the word in brackets of ``always [madvise] never``."""
-    found = re.search(r"\[(\w+)\]", text)
-    if not found:
+def _bracketed(text: str) -> str:
+    """Return the word in brackets of ``always [madvise] never``."""
+    match = re.search(r"\[(\w+)\]", text)
+    if not match:
         raise Unavailable(f"expected a choice in brackets, got {text!r}")
-    return found.group(1)
+    return match.group(1)
 
 
 def is_virtual(root: Path) -> bool:
-    """Tell whether the processor says that it is a virtual machine's (x86 only)."""
+    """Return whether the processor has the flag of a virtual machine (x86 only)."""
     cpuinfo = read_text(root / "proc/cpuinfo")
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     if not flags:
-        raise Unavailable("/proc/cpuinfo lists no flags")
+        raise Unavailable("/proc/cpuinfo has no flags")
     return "hypervisor" in flags.group(1).split()
 
 
 def container_kind(root: Path, membership: str) -> str:
-    """Name what contains this process. Raises Unavailable where there is no sign of a container."""
+    """Return the container engine, or raise Unavailable where there is no sign of one."""
     for mark, kind in MARKS.items():
         if (root / mark).exists():
             return kind

@@ -1,4 +1,4 @@
-"""The NVIDIA driver as NVML tells of it; nothing here needs CUDA."""
+"""The NVIDIA driver and its GPUs through NVML; nothing here needs CUDA."""
 
 from __future__ import annotations
 
@@ -8,13 +8,26 @@ from typing import Any
 from llmbench.environment.probing import Reader
 from llmbench.errors import Unavailable
 
-# nvmlGpuVirtualizationMode_t, by its numbers.
+# The names of nvmlGpuVirtualizationMode_t, in order.
 MODES = ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")
+
+# Bits of NVML's clocks event reasons (nvml.h) that mean throttling. An idle GPU (1) and clocks
+# fixed by a setting (2, 256) are not throttled.
+POWER_CAP = 0x04
+THROTTLE_REASONS = {
+    POWER_CAP: "power",
+    0x08: "hardware_slowdown",
+    0x10: "sync_boost",
+    0x20: "software_thermal",
+    0x40: "hardware_thermal",
+    0x80: "power_brake",
+}
+THROTTLED = sum(THROTTLE_REASONS)
 
 
 def open_nvml() -> Any:
-    """Return the initialized NVML module, or raise Unavailable."""
-    import pynvml  # noqa: PLC0415 (looks for the driver, which few machines have)
+    """Return the initialized NVML module, or raise Unavailable with the reason."""
+    import pynvml  # noqa: PLC0415 (loads the driver, which few machines have)
 
     try:
         pynvml.nvmlInit()
@@ -26,18 +39,18 @@ def open_nvml() -> Any:
 
 
 def describe_gpus(nvml: Any, reader: Reader) -> list[dict[str, Any]]:
-    """Describe every GPU of the machine; what one does not tell is None with NVML's words."""
+    """Return every GPU's properties; a missing one is None with NVML's message as the reason."""
     return [
         reader.read_all(f"gpus.{index}", _questions(nvml, index))
-        for index in range(_worded(nvml, nvml.nvmlDeviceGetCount)())
+        for index in range(_or_unavailable(nvml, nvml.nvmlDeviceGetCount)())
     ]
 
 
 def _questions(nvml: Any, index: int) -> dict[str, Callable[[], Any]]:
-    def card() -> Any:  # asked for each time, since a card that is lost has no handle
+    def card() -> Any:  # fetched every time, since a lost card has no handle
         return nvml.nvmlDeviceGetHandleByIndex(index)
 
-    asked: dict[str, Callable[[], Any]] = {
+    questions: dict[str, Callable[[], Any]] = {
         "name": lambda: nvml.nvmlDeviceGetName(card()),
         "uuid": lambda: nvml.nvmlDeviceGetUUID(card()),
         "memory_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(card()).total,
@@ -49,25 +62,25 @@ def _questions(nvml: Any, index: int) -> dict[str, Callable[[], Any]]:
         "mig": lambda: bool(nvml.nvmlDeviceGetMigMode(card())[0]),
         "virtualization": lambda: virtualization(nvml, card()),
     }
-    return {name: _worded(nvml, how) for name, how in asked.items()}
+    return {name: _or_unavailable(nvml, read) for name, read in questions.items()}
 
 
 def virtualization(nvml: Any, handle: Any) -> str:
-    """Tell how a card is shown to this machine: none, passthrough, vgpu, ... Raises NVMLError."""
+    """Return how the card is virtualized: none, passthrough, vgpu, ... Raises NVMLError."""
     mode: int = nvml.nvmlDeviceGetVirtualizationMode(handle)
     return MODES[mode] if mode < len(MODES) else str(mode)
 
 
 def _cuda_version(number: int) -> str:
-    """Write NVML's 12040 as 12.4."""
+    """Return NVML's 12040 as ``12.4``."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _worded(nvml: Any, how: Callable[[], Any]) -> Callable[[], Any]:
-    def ask() -> Any:
+def _or_unavailable(nvml: Any, read: Callable[[], Any]) -> Callable[[], Any]:
+    def read_or_raise() -> Any:
         try:
-            return how()
+            return read()
         except nvml.NVMLError as error:
             raise Unavailable(f"NVML: {error}") from None
 
-    return ask
+    return read_or_raise

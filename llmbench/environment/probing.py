@@ -1,4 +1,4 @@
-"""Values that may not be to be had, and why."""
+"""Reading values that may be unavailable."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from llmbench.errors import Forbidden, Unavailable
 
 @dataclass(slots=True)
 class Reader:
-    """Reads values by name; where one is not to be had it is None and ``reasons`` says why."""
+    """Reads values by name; an unavailable one is None, with its reason in ``reasons``."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 
-    def read(self, name: str, how: Callable[[], Any]) -> Any:
-        """Read one value."""
+    def read(self, name: str, question: Callable[[], Any]) -> Any:
+        """Return one value, or None."""
         try:
-            return how()
+            return question()
         except (Unavailable, OSError) as error:
             self.reasons[name] = str(error)
             return None
 
-    def read_all(self, prefix: str, asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-        """Read several values; their reasons stand under ``prefix.name``."""
-        return {name: self.read(f"{prefix}.{name}", how) for name, how in asked.items()}
+    def read_all(self, prefix: str, questions: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Return several values; reasons are stored under ``prefix.name``."""
+        return {name: self.read(f"{prefix}.{name}", read) for name, read in questions.items()}
 
 
 def read_text(path: Path) -> str:
-    """Read a small file of /proc or /sys, stripped. Raises Unavailable where it cannot be read."""
+    """Return a small file of /proc or /sys, stripped; raises Unavailable or Forbidden."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:

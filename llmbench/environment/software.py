@@ -1,4 +1,4 @@
-"""Libraries, settings and the state of the working folder."""
+"""Package versions, settings, and the git state of the working folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = (
     "accelerate", "gguf", "triton", "nvidia-ml-py", "onnxruntime", "onnxruntime-gpu", "torchao",
 )  # fmt: skip
 
-# The only variables that are kept; none can hold a secret.
+# The only environment variables that are stored; none can hold a secret.
 VARIABLES = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES",
@@ -29,7 +29,7 @@ GIT_SECONDS = 10
 
 
 def package_questions() -> dict[str, Callable[[], str]]:
-    """List the libraries whose versions can be asked; none is imported."""
+    """Return readers of package versions; they import no package."""
     return {name: _version_of(name) for name in PACKAGES}
 
 
@@ -44,19 +44,19 @@ def _version_of(package: str) -> Callable[[], str]:
 
 
 def thread_questions() -> dict[str, Callable[[], Any]]:
-    """List how many threads torch takes when it is not told."""
+    """Return readers of default thread counts."""
     return {"torch": lambda: _loaded_torch().get_num_threads()}
 
 
 def _loaded_torch() -> Any:
-    """Give torch where this process has it already: importing it takes seconds."""
+    """Return torch if this process has imported it; importing it takes seconds."""
     if "torch" not in sys.modules:
         raise Unavailable("torch is not loaded in this process")
     return sys.modules["torch"]
 
 
 def git_questions(folder: Path) -> dict[str, Callable[[], Any]]:
-    """List what can be asked of the repository that a folder is in."""
+    """Return readers of the state of the folder's git repository."""
     return {
         "commit": lambda: _git(folder, ["rev-parse", "--verify", "HEAD"]),
         "branch": lambda: _branch(_git(folder, ["branch", "--show-current"])),
@@ -70,12 +70,12 @@ def _branch(name: str) -> str:
     return name
 
 
-def _git(folder: Path, words: Sequence[str]) -> str:
+def _git(folder: Path, arguments: Sequence[str]) -> str:
     try:
-        done = subprocess.run(
-            ["git", *words],  # noqa: S607 (git is wherever the user has it)
+        process = subprocess.run(
+            ["git", *arguments],  # noqa: S607 (git is wherever the user has it)
             cwd=folder,
-            # messages in English; and `status` must not lock a repository that others work in
+            # messages in English; `status` must not lock a repository that others are using
             env={**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
             capture_output=True,
             text=True,
@@ -86,12 +86,12 @@ def _git(folder: Path, words: Sequence[str]) -> str:
         raise Unavailable("git is not installed") from None
     except subprocess.TimeoutExpired:
         raise Unavailable(f"git took longer than {GIT_SECONDS} s") from None
-    if done.returncode:
-        raise Unavailable(_why_git_failed(folder, done.stderr))
-    return done.stdout.strip()
+    if process.returncode:
+        raise Unavailable(_git_error(folder, process.stderr))
+    return process.stdout.strip()
 
 
-def _why_git_failed(folder: Path, stderr: str) -> str:
+def _git_error(folder: Path, stderr: str) -> str:
     if "not a git repository" in stderr:
         return f"{folder.name or folder} is not in a git repository"
     if "Needed a single revision" in stderr:

@@ -22,7 +22,7 @@ def watch_gpus(standin: MakeStandin) -> MakeWatch:
             nvml,
             visible_devices(nvml, visible),
             lambda: frozenset({OURS}),
-            is_here=lambda _: True,
+            pid_exists=lambda _: True,
             now=driver.time,
             sleep=driver.advance,
         )

@@ -37,7 +37,7 @@ def watched(driver: Standin) -> Run:
         return EnergyProbe(counters, IDLE, INTERVAL, now=driver.time, sleep=driver.advance)
 
     def power() -> GpuProbe:
-        return GpuProbe(nvml, devices, frozenset, is_here=lambda _: True)
+        return GpuProbe(nvml, devices, frozenset, pid_exists=lambda _: True)
 
     driver.advance(LOADED[0] - 2 * IDLE)
     recorders = [

@@ -1,4 +1,4 @@
-"""A machine made of files, and how questions are asked of it."""
+"""A machine made of files, and a reader of its properties."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from llmbench import environment
 from llmbench.environment.probing import Reader
 
-Asked = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
+ReadAll = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
 
 
 @pytest.fixture
@@ -31,11 +31,11 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def asked() -> Asked:
-    """Read all of some questions; give the values and the reasons."""
+def read_all() -> ReadAll:
+    """Return the values of some questions, and the reasons of those without one."""
 
-    def ask(questions: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    def read(questions: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, str]]:
         reader = Reader()
         return reader.read_all("it", questions), reader.reasons
 
-    return ask
+    return read

@@ -21,11 +21,11 @@ def test_it_can_be_stored_as_json(captured: dict[str, Any]) -> None:
 
 
 def test_the_machine_is_described(captured: dict[str, Any]) -> None:
-    found = environment.flat(captured)
-    assert found["system.python"] == platform.python_version()
-    assert found["cpu.logical_cores"] > 0
-    assert found["memory.total_bytes"] > 0
-    assert found["packages.torch"]
+    values = environment.flat(captured)
+    assert values["system.python"] == platform.python_version()
+    assert values["cpu.logical_cores"] > 0
+    assert values["memory.total_bytes"] > 0
+    assert values["packages.torch"]
 
 
 def test_every_none_but_a_variable_that_is_not_set_has_its_reason(
@@ -36,7 +36,7 @@ def test_every_none_but_a_variable_that_is_not_set_has_its_reason(
     assert nones - unset == captured["reasons"].keys()
 
 
-def test_it_imports_nothing_that_it_asks_about(tmp_path: Path) -> None:
+def test_it_imports_none_of_the_packages(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from llmbench import environment\n"
         f"environment.capture(Path({str(tmp_path)!r}))\n"
@@ -53,24 +53,24 @@ def test_secrets_in_the_environment_are_not_kept(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_canary12345")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    found = environment.capture(tmp_path)
-    assert "canary" not in json.dumps(found)
-    assert found["variables"]["OMP_NUM_THREADS"] == "2"
+    values = environment.capture(tmp_path)
+    assert "canary" not in json.dumps(values)
+    assert values["variables"]["OMP_NUM_THREADS"] == "2"
 
 
-def test_no_variable_whose_name_speaks_of_secrets_is_kept() -> None:
+def test_no_variable_whose_name_suggests_a_secret_is_kept() -> None:
     secret = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "KEY")
     kept = [name.removeprefix("TOKENIZERS") for name in software.VARIABLES]
     assert not [name for name in kept if any(word in name for word in secret)]
 
 
-def test_a_machine_that_shows_nothing_is_described_with_reasons(tmp_path: Path) -> None:
-    found = environment.capture(tmp_path, root=tmp_path / "nowhere")
-    assert found["cpu"]["model"] is None
-    assert "cpuinfo cannot be read: No such file or directory" in found["reasons"]["cpu.model"]
+def test_a_machine_without_proc_and_sys_has_reasons(tmp_path: Path) -> None:
+    values = environment.capture(tmp_path, root=tmp_path / "nowhere")
+    assert values["cpu"]["model"] is None
+    assert "cpuinfo cannot be read: No such file or directory" in values["reasons"]["cpu.model"]
 
 
-def test_flat_names_lead_through_lists_and_leave_reasons_out() -> None:
+def test_flat_names_include_list_indices_and_no_reasons() -> None:
     nested = {"gpus": [{"name": "H100"}], "cpu": {"smt": None}, "reasons": {"cpu.smt": "why"}}
     assert environment.flat(nested) == {"gpus.0.name": "H100", "cpu.smt": None}
 
@@ -78,8 +78,8 @@ def test_flat_names_lead_through_lists_and_leave_reasons_out() -> None:
 GPU = {"name": "H100", "uuid": "GPU-1", "driver": "570", "power_limit_watts": 700.0}
 
 
-def changed(found: dict[str, Any], part: str, name: str, value: Any) -> dict[str, Any]:
-    other = deepcopy(found)
+def changed(values: dict[str, Any], part: str, name: str, value: Any) -> dict[str, Any]:
+    other = deepcopy(values)
     other[part][name] = value
     return other
 
@@ -99,7 +99,7 @@ def test_a_fingerprint_is_short_and_always_the_same(captured: dict[str, Any]) ->
         ("variables", "OMP_NUM_THREADS", "3"),
     ],
 )
-def test_software_and_what_changes_by_the_minute_leave_the_fingerprint_alone(
+def test_software_and_what_changes_by_the_minute_do_not_change_the_fingerprint(
     captured: dict[str, Any], part: str, name: str, value: Any
 ) -> None:
     other = changed(captured, part, name, value)

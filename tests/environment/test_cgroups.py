@@ -30,7 +30,7 @@ def test_the_quota_of_a_container_is_read(
     assert cpu_limit(tmp_path) == cores
 
 
-def test_the_tightest_quota_of_all_groups_around_a_process_holds(
+def test_the_tightest_quota_of_all_parent_groups_applies(
     tmp_path: Path, put: Callable[[str, str], None]
 ) -> None:
     put("cgroup.controllers", "cpu memory")

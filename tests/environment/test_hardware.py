@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmbench.environment import hardware
 from llmbench.errors import Unavailable
 
-Asked = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
+ReadAll = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
 
 CPUINFO = """\
 processor\t: 0
@@ -29,7 +29,7 @@ flags\t\t: fpu sse2 {flags}
 
 
 def test_the_processor_is_read_from_the_kernel(
-    asked: Asked, tmp_path: Path, put: Callable[[str, str], None]
+    read_all: ReadAll, tmp_path: Path, put: Callable[[str, str], None]
 ) -> None:
     put("proc/cpuinfo", CPUINFO.format(first=0, second=1, flags="hypervisor"))
     put("sys/devices/system/node/online", "0-1\n")
@@ -37,46 +37,46 @@ def test_the_processor_is_read_from_the_kernel(
     put("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "performance\n")
     put("sys/devices/system/cpu/intel_pstate/no_turbo", "1\n")
     put("sys/devices/system/cpu/smt/active", "1\n")
-    found, reasons = asked(hardware.cpu_questions(tmp_path))
+    values, reasons = read_all(hardware.cpu_questions(tmp_path))
     assert reasons == {}
-    assert found["model"] == "Simulated CPU @ 2.80GHz"
-    assert (found["sockets"], found["numa_nodes"]) == (2, 2)
-    assert found["governor"] == "performance, powersave"
-    assert (found["turbo"], found["smt"]) == (False, True)
+    assert values["model"] == "Simulated CPU @ 2.80GHz"
+    assert (values["sockets"], values["numa_nodes"]) == (2, 2)
+    assert values["governor"] == "performance, powersave"
+    assert (values["turbo"], values["smt"]) == (False, True)
     assert hardware.is_virtual(tmp_path)
 
 
-def test_turbo_has_another_switch_where_the_processor_is_not_intels(
-    asked: Asked, tmp_path: Path, put: Callable[[str, str], None]
+def test_turbo_is_read_elsewhere_for_other_vendors(
+    read_all: ReadAll, tmp_path: Path, put: Callable[[str, str], None]
 ) -> None:
     put("sys/devices/system/cpu/cpufreq/boost", "1\n")
-    found, _ = asked(hardware.cpu_questions(tmp_path))
-    assert found["turbo"] is True
+    values, _ = read_all(hardware.cpu_questions(tmp_path))
+    assert values["turbo"] is True
 
 
-def test_a_virtual_machine_that_hides_clocks_says_so(asked: Asked, tmp_path: Path) -> None:
-    found, reasons = asked(hardware.cpu_questions(tmp_path))
-    assert (found["governor"], found["turbo"]) == (None, None)
-    assert "a virtual machine hides it" in reasons["it.governor"]
+def test_a_virtual_machine_that_hides_clocks_says_so(read_all: ReadAll, tmp_path: Path) -> None:
+    values, reasons = read_all(hardware.cpu_questions(tmp_path))
+    assert (values["governor"], values["turbo"]) == (None, None)
+    assert "virtual machines hide it" in reasons["it.governor"]
 
 
 def test_a_processor_of_another_architecture_has_reasons_instead(
-    asked: Asked, tmp_path: Path, put: Callable[[str, str], None]
+    read_all: ReadAll, tmp_path: Path, put: Callable[[str, str], None]
 ) -> None:
     put("proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\n")
-    found, reasons = asked(hardware.cpu_questions(tmp_path))
-    assert (found["model"], found["sockets"]) == (None, None)
-    assert reasons["it.model"] == "/proc/cpuinfo names no model"
-    with pytest.raises(Unavailable, match="lists no flags"):
+    values, reasons = read_all(hardware.cpu_questions(tmp_path))
+    assert (values["model"], values["sockets"]) == (None, None)
+    assert reasons["it.model"] == "/proc/cpuinfo has no model name"
+    with pytest.raises(Unavailable, match="has no flags"):
         hardware.is_virtual(tmp_path)
 
 
 def test_the_choice_of_huge_pages_is_the_one_in_brackets(
-    asked: Asked, tmp_path: Path, put: Callable[[str, str], None]
+    read_all: ReadAll, tmp_path: Path, put: Callable[[str, str], None]
 ) -> None:
     put("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n")
-    found, _ = asked(hardware.memory_questions(tmp_path))
-    assert found["transparent_hugepages"] == "madvise"
+    values, _ = read_all(hardware.memory_questions(tmp_path))
+    assert values["transparent_hugepages"] == "madvise"
 
 
 @given(st.sets(st.integers(0, 300), min_size=1))
@@ -106,13 +106,13 @@ def ranges(numbers: list[int]) -> str:
         ("other", "0::/lxc/one", "lxc"),
     ],
 )
-def test_a_container_is_known_by_its_marks(
+def test_a_container_is_recognized_by_its_files(
     tmp_path: Path, put: Callable[[str, str], None], mark: str, membership: str, kind: str
 ) -> None:
     put(mark, "")
     assert hardware.container_kind(tmp_path, membership) == kind
 
 
-def test_a_machine_without_marks_is_no_container(tmp_path: Path) -> None:
+def test_a_machine_without_them_is_no_container(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no sign of a container"):
         hardware.container_kind(tmp_path, "0::/user.slice")

@@ -36,14 +36,14 @@ def test_a_card_is_described(standin: MakeStandin) -> None:
     assert described() == ([H100], {})
 
 
-def test_what_a_card_does_not_tell_has_nvmls_words(standin: MakeStandin) -> None:
+def test_an_unsupported_property_has_nvmls_message_as_its_reason(standin: MakeStandin) -> None:
     standin([StandinGpu(faults={"nvmlDeviceGetEccMode": pynvml.NVML_ERROR_NOT_SUPPORTED})])
     (card,), reasons = described()
     assert card["ecc"] is None
     assert reasons == {"gpus.0.ecc": "NVML: Not Supported"}
 
 
-def test_a_lost_card_is_unknown_and_its_neighbor_is_described(standin: MakeStandin) -> None:
+def test_a_lost_card_has_reasons_and_the_other_is_described(standin: MakeStandin) -> None:
     standin([StandinGpu(lost_from=0.0), StandinGpu(name=H100["name"], uuid="GPU-1")])
     (lost, other), reasons = described()
     assert (lost["name"], reasons["gpus.0.name"]) == (None, "NVML: GPU is lost")
@@ -53,12 +53,12 @@ def test_a_lost_card_is_unknown_and_its_neighbor_is_described(standin: MakeStand
 @pytest.mark.parametrize(
     ("number", "word"), [(0, "none"), (1, "passthrough"), (2, "vgpu"), (3, "host-vgpu"), (9, "9")]
 )
-def test_how_a_card_is_shown_to_this_machine_has_a_word(
+def test_the_virtualization_of_a_card_has_a_name(
     standin: MakeStandin, number: int, word: str
 ) -> None:
     standin([StandinGpu(virtualization=number)])
-    asked = nvml.open_nvml()
-    assert nvml.virtualization(asked, asked.nvmlDeviceGetHandleByIndex(0)) == word
+    opened = nvml.open_nvml()
+    assert nvml.virtualization(opened, opened.nvmlDeviceGetHandleByIndex(0)) == word
 
 
 def test_a_driver_that_does_not_answer_is_the_reason(standin: MakeStandin) -> None:

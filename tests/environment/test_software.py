@@ -14,28 +14,28 @@ import pytest
 
 from llmbench.environment import software
 
-Asked = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
+ReadAll = Callable[[dict[str, Callable[[], Any]]], tuple[dict[str, Any], dict[str, str]]]
 
 
 def test_a_library_that_is_not_installed_has_the_reason(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
+    read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def version(name: str) -> str:
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(software, "version", version)
-    found, reasons = asked(software.package_questions())
-    assert found["gguf"] is None
+    values, reasons = read_all(software.package_questions())
+    assert values["gguf"] is None
     assert reasons["it.gguf"] == "not installed"
 
 
 def test_torchs_threads_are_known_only_where_it_is_loaded(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
+    read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 6))
-    assert asked(software.thread_questions())[0] == {"torch": 6}
+    assert read_all(software.thread_questions())[0] == {"torch": 6}
     monkeypatch.delitem(sys.modules, "torch")
-    assert asked(software.thread_questions())[1] == {
+    assert read_all(software.thread_questions())[1] == {
         "it.torch": "torch is not loaded in this process"
     }
 
@@ -58,34 +58,36 @@ def commit(repository: Path) -> None:
 
 
 def test_the_commit_of_the_folder_is_kept_and_whether_it_was_changed(
-    asked: Asked, repository: Path
+    read_all: ReadAll, repository: Path
 ) -> None:
     commit(repository)
-    found, reasons = asked(software.git_questions(repository))
+    values, reasons = read_all(software.git_questions(repository))
     assert reasons == {}
-    assert len(found["commit"]) == 40
-    assert (found["branch"], found["dirty"]) == ("trunk", False)
+    assert len(values["commit"]) == 40
+    assert (values["branch"], values["dirty"]) == ("trunk", False)
     (repository / "new").write_text("")
-    assert asked(software.git_questions(repository))[0]["dirty"] is True
+    assert read_all(software.git_questions(repository))[0]["dirty"] is True
 
 
-def test_a_repository_without_a_commit_says_so(asked: Asked, repository: Path) -> None:
-    assert asked(software.git_questions(repository))[1] == {
+def test_a_repository_without_a_commit_says_so(read_all: ReadAll, repository: Path) -> None:
+    assert read_all(software.git_questions(repository))[1] == {
         "it.commit": "the repository has no commit yet"
     }
 
 
-def test_a_detached_head_is_on_no_branch(asked: Asked, repository: Path) -> None:
+def test_a_detached_head_is_on_no_branch(read_all: ReadAll, repository: Path) -> None:
     commit(repository)
     subprocess.run(["git", "-C", repository, "checkout", "-q", "--detach"], check=True)
-    assert asked(software.git_questions(repository))[1] == {"it.branch": "no branch is checked out"}
+    assert read_all(software.git_questions(repository))[1] == {
+        "it.branch": "no branch is checked out"
+    }
 
 
 def test_a_machine_without_git_says_so(
-    asked: Asked,
+    read_all: ReadAll,
     repository: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("empty")))
-    assert set(asked(software.git_questions(repository))[1].values()) == {"git is not installed"}
+    assert set(read_all(software.git_questions(repository))[1].values()) == {"git is not installed"}

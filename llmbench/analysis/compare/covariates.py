@@ -13,11 +13,10 @@ import numpy as np
 from llmbench.analysis.compare.differences import Difference
 from llmbench.analysis.compare.verdicts import p_of_shift
 from llmbench.analysis.metrics import RecordArrays, series_mean
+from llmbench.environment.nvml import POWER_CAP, THROTTLED
 from llmbench.runs.run import Run
 
 ALPHA = 0.05
-# bits of NVML's clocks event reasons (nvml.h): power cap; slowdowns by heat, power brake, hardware
-POWER_CAP, THROTTLED = 0x04, 0x08 | 0x20 | 0x40 | 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +74,9 @@ def _watched(runs: Sequence[Run]) -> Iterator[tuple[str, Watched]]:
     yield "load of others (%)", partial(_at, "facts", "other_load_percent")
     yield "processor clock (Hz)", partial(_mean, "cpu_frequency_hertz")
     yield "processor busy (%)", partial(_mean, "system_cpu_percent")
-    for gpu in dict.fromkeys(s.name.partition("_")[0] for r in runs for s in r.series):
-        if gpu.startswith("gpu"):
-            yield from _watched_on(gpu)
+    for device in dict.fromkeys(s.device or "" for r in runs for s in r.series):
+        if device.startswith("gpu"):
+            yield from _watched_on(device)
 
 
 def _watched_on(gpu: str) -> Iterator[tuple[str, Watched]]:
@@ -87,7 +86,10 @@ def _watched_on(gpu: str) -> Iterator[tuple[str, Watched]]:
     yield f"{gpu} busy (%)", partial(_mean, f"{gpu}_busy_percent")
     yield f"{gpu} temperature (°C)", partial(_mean, f"{gpu}_temperature_celsius")
     yield f"{gpu} at its power cap (share)", partial(_share, f"{gpu}_throttle_reasons", POWER_CAP)
-    yield f"{gpu} throttled (share)", partial(_share, f"{gpu}_throttle_reasons", THROTTLED)
+    yield (
+        f"{gpu} throttled by other limits (share)",
+        partial(_share, f"{gpu}_throttle_reasons", THROTTLED ^ POWER_CAP),
+    )
     yield f"{gpu} SMs active (%)", partial(_mean, f"{gpu}_sm_active_percent")
     yield f"{gpu} tensor cores active (%)", partial(_mean, f"{gpu}_tensor_active_percent")
     yield f"{gpu} DRAM bandwidth used (%)", partial(_mean, f"{gpu}_dram_active_percent")

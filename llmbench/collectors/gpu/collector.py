@@ -1,32 +1,36 @@
-"""NVIDIA GPUs through NVML: busy time, activity, memory, power, clocks, heat and throttling."""
+"""NVIDIA GPUs through NVML: busy time, activity, memory, power, clocks, temperature, throttling."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import psutil
 
 from llmbench.collectors.base import CollectorOptions, Conclusion, Probe, Quantity
+from llmbench.collectors.gpu import readings
 from llmbench.collectors.gpu.devices import Device, order_is_sure, visible_devices
-from llmbench.collectors.gpu.gpm import ACTIVITIES, NoGpm, open_gpm
-from llmbench.collectors.gpu.readings import READINGS
-from llmbench.collectors.gpu.watched import Watched
+from llmbench.collectors.gpu.gpm import ACTIVITIES, ActivityMeter, NoGpm, open_gpm
+from llmbench.collectors.gpu.readings import OF_CARD, READINGS, Reading
 from llmbench.collectors.proc import Tree
-from llmbench.environment.nvml import open_nvml
+from llmbench.environment.nvml import open_nvml, virtualization
 from llmbench.errors import Unavailable
 from llmbench.runs.caveats import Caveat
 
+T = TypeVar("T")
+
 
 class Gpu:
-    """NVIDIA GPUs through NVML; quantities that a machine does not have are null with the reason.
+    """NVIDIA GPUs through NVML; quantities that a machine lacks are null with the reason.
 
-    Busy time is the share of time with some kernel running: it is 100 % with one multiprocessor
-    at work, and so is no utilization; the activities of GPM are. Devices are those that CUDA shows
-    the process, numbered as CUDA does. Memory is what the driver gave to all processes, contexts
-    included. docs/telemetry.md tells what each quantity is.
+    Busy time is the share of time in which any kernel runs: it is 100 % with one multiprocessor
+    busy, and so is no utilization; the activities of GPM are. Devices are those visible to CUDA,
+    in its order. Memory is what the driver allocated to all processes, contexts included.
+    docs/telemetry.md defines each quantity.
     """
 
     class Options(CollectorOptions):
@@ -36,54 +40,54 @@ class Gpu:
         self.options = options
 
     def probe(self, pid: int) -> Probe:
-        """Open the probe, or one that says why there is none."""
+        """Open the probe, or a stand-in with the reason why there is none."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         try:
             nvml = open_nvml()
-        except Unavailable as why:
-            return NoGpuProbe(str(why))
+        except Unavailable as reason:
+            return NoGpuProbe(str(reason))
         try:
             return _opened(nvml, visible, Tree(pid))
-        except nvml.NVMLError as error:  # a card that is lost has no handle
+        except nvml.NVMLError as error:  # a lost card has no handle
             return NoGpuProbe(f"NVML: {error}")
 
 
 def _opened(nvml: Any, visible: str | None, tree: Tree) -> Probe:
     devices = visible_devices(nvml, visible)
     if not devices:
-        return NoGpuProbe(f"CUDA_VISIBLE_DEVICES={visible!r} names no GPU of this machine")
-    sure = order_is_sure(nvml, visible, os.environ.get("CUDA_DEVICE_ORDER"))
+        return NoGpuProbe(f"CUDA_VISIBLE_DEVICES={visible!r} selects no GPU of this machine")
+    is_sure = order_is_sure(nvml, visible, os.environ.get("CUDA_DEVICE_ORDER"))
     probe = GpuProbe(nvml, devices, lambda: tree.pids(time.monotonic()))
-    return probe if sure else UnsureOrder(probe)
+    return probe if is_sure else UnsureOrder(probe)
 
 
 class NoGpuProbe:
-    """Stands in where there is no GPU to read, and says why."""
+    """Stands in where there is no GPU to read."""
 
-    def __init__(self, why: str) -> None:
-        self._why = why
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
     def quantities(self) -> Sequence[Quantity]:
-        """List what would be read, each with the reason why it is not."""
-        readings = [Quantity(f"gpu0_{r.name}", r.unit, self._why) for r in READINGS]
-        return [*readings, *NoGpm(self._why).quantities("gpu0")]
+        """Return all quantities, each unavailable with the reason."""
+        unread = [Quantity(f"gpu0_{r.name}", r.unit, self._reason) for r in READINGS]
+        return [*unread, *NoGpm(self._reason).quantities("gpu0")]
 
     def begin(self) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
     def read(self) -> Sequence[float | None]:
-        """Read nothing."""
+        """Return None for each quantity."""
         return [None] * (len(READINGS) + len(ACTIVITIES))
 
     def conclude(self) -> Conclusion:
-        """Say that there is nothing to say."""
+        """Return an empty list of GPUs."""
         return Conclusion({"gpus": []})
 
 
 class GpuProbe:
-    """Reads devices; what one does not tell at the start is unavailable with NVML's own words.
+    """Reads devices; what one does not support is unavailable with NVML's message.
 
-    ``own_pids`` gives the ids of the process under test and its descendants.
+    ``own_pids`` returns the ids of the process under test and its descendants.
     """
 
     def __init__(
@@ -92,72 +96,203 @@ class GpuProbe:
         devices: Sequence[Device],
         own_pids: Callable[[], frozenset[int]],
         *,
-        is_here: Callable[[int], bool] = psutil.pid_exists,
+        pid_exists: Callable[[int], bool] = psutil.pid_exists,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._own_pids = own_pids
         self._devices = [
-            Watched(nvml, device, open_gpm(nvml, device, now, sleep), is_here, now)
+            DeviceProbe(nvml, device, open_gpm(nvml, device, now, sleep), pid_exists, now)
             for device in devices
         ]
 
     def quantities(self) -> Sequence[Quantity]:
-        """List what each reading holds."""
-        return [quantity for each in self._devices for quantity in each.quantities()]
+        """Return what each reading holds."""
+        return [quantity for device in self._devices for quantity in device.quantities()]
 
     def begin(self) -> None:
-        """Note the throttle counters, and who else is on the devices."""
+        """Note the throttle counters, and the other processes on the devices."""
         own = self._own_pids()
-        for each in self._devices:
-            each.begin(own)
+        for device in self._devices:
+            device.begin(own)
 
     def read(self) -> Sequence[float | None]:
-        """Read every quantity of every device."""
-        return [value for each in self._devices for value in each.read()]
+        """Return every quantity of every device."""
+        return [value for device in self._devices for value in device.read()]
 
     def conclude(self) -> Conclusion:
-        """Give devices and limits over the window, and doubts about the devices."""
+        """Return the devices, their limits over the window, and caveats."""
         own = self._own_pids()
-        facts = [each.conclude(own) for each in self._devices]
-        return Conclusion({"gpus": facts}, tuple(_doubts(facts)))
+        facts = [device.conclude(own) for device in self._devices]
+        return Conclusion({"gpus": facts}, tuple(_caveats(facts)))
 
 
 class UnsureOrder:
-    """A probe whose devices may not be numbered as CUDA does."""
+    """A probe whose devices may not be in CUDA's order."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self.quantities, self.begin, self.read = probe.quantities, probe.begin, probe.read
 
     def conclude(self) -> Conclusion:
-        """Sum up, and say that the numbers may be wrong."""
-        concluded = self._probe.conclude()
-        return Conclusion(concluded.facts, (*concluded.caveats, Caveat("gpu-order")))
+        """Add the caveat that the order may be wrong."""
+        conclusion = self._probe.conclude()
+        return Conclusion(conclusion.facts, (*conclusion.caveats, Caveat("gpu-order")))
 
 
-def _doubts(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
-    for each in facts:
-        held = {limit: seconds for limit, seconds in each["limited_seconds"].items() if seconds}
-        if held or each["throttle_reasons"]:
-            yield _throttled(each["index"], held, each["throttle_reasons"])
-        if each["other_processes"]:
-            yield Caveat("gpu-shared", gpu=each["index"], count=each["other_processes"])
-        if each["is_instance"] or each["virtualization"] == "vgpu":
-            share = "MIG instance" if each["is_instance"] else "vGPU"
-            yield Caveat("gpu-partial", gpu=each["index"], share=share)
-        if each["lost"]:
-            seconds, reason = each["lost"]["after_seconds"], each["lost"]["why"]
-            gpu, uuid = each["index"], each["uuid"]
-            yield Caveat("gpu-lost", gpu=gpu, uuid=uuid, seconds=seconds, reason=reason)
+def _caveats(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
+    for gpu in facts:
+        index = gpu["index"]
+        limited = {limit: seconds for limit, seconds in gpu["limited_seconds"].items() if seconds}
+        if limited or gpu["throttle_reasons"]:
+            yield _throttled(index, limited, gpu["throttle_reasons"])
+        if gpu["other_processes"]:
+            yield Caveat("gpu-shared", gpu=index, count=gpu["other_processes"])
+        if gpu["is_instance"] or gpu["virtualization"] == "vgpu":
+            share = "MIG instance" if gpu["is_instance"] else "vGPU"
+            yield Caveat("gpu-partial", gpu=index, share=share)
+        if gpu["lost"]:
+            seconds, reason = gpu["lost"]["after_seconds"], gpu["lost"]["why"]
+            yield Caveat("gpu-lost", gpu=index, uuid=gpu["uuid"], seconds=seconds, reason=reason)
 
 
-def _throttled(gpu: int, held: dict[str, float], shares: dict[str, float]) -> Caveat:
-    """Tell of counted seconds, and of the share of readings for reasons that nothing counts."""
-    counted = [f"{limit} for {seconds:.2f} s" for limit, seconds in held.items()]
+def _throttled(gpu: int, limited: dict[str, float], shares: dict[str, float]) -> Caveat:
+    """Return the caveat with counted seconds, or the share of readings for uncounted reasons."""
+    counted = [f"{limit} for {seconds:.2f} s" for limit, seconds in limited.items()]
     sampled = [
         f"{name} in {100 * share:.0f} % of readings"
         for name, share in shares.items()
-        if name not in held
+        if name not in limited
     ]
     return Caveat("gpu-throttled", gpu=gpu, limits=[*counted, *sampled])
+
+
+# -- one device ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """When a card fell off the bus, in seconds since the window began, and NVML's message."""
+
+    after_seconds: float
+    why: str
+
+
+class DeviceProbe:
+    """Reads one device; once it is lost, it is not read again."""
+
+    def __init__(
+        self,
+        nvml: Any,
+        device: Device,
+        gpm: ActivityMeter,
+        pid_exists: Callable[[int], bool],
+        now: Callable[[], float],
+    ) -> None:
+        self._nvml = nvml
+        self._device = device
+        self._gpm = gpm
+        self._pid_exists = pid_exists
+        self._now = now
+        self._lost_codes = {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
+        self._unavailable = {reading.name: self._reason(reading) for reading in READINGS}
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._masks: Counter[int] = Counter()
+        self._loss: Loss | None = None
+
+    def _reason(self, reading: Reading) -> str | None:
+        """Return why a quantity is unavailable, or None."""
+        if reading.of_card and self._device.is_instance:
+            return OF_CARD
+        try:
+            reading.ask(self._nvml, self._device.handle)
+        except self._nvml.NVMLError as error:
+            return f"NVML: {error}"
+        return None
+
+    def quantities(self) -> Iterator[Quantity]:
+        """Yield the readings, then the activities."""
+        prefix = f"gpu{self._device.index}"
+        for reading in READINGS:
+            name = f"{prefix}_{reading.name}"
+            yield Quantity(name, reading.unit, self._unavailable[reading.name])
+        yield from self._gpm.quantities(prefix)
+
+    def begin(self, own: frozenset[int]) -> None:
+        """Note counters and other processes; ``own`` are the ids of our processes."""
+        self._began = self._now()
+        self._settings = {
+            "virtualization": self._or_none(lambda: virtualization(self._nvml, self._device.card)),
+            "power_limit_watts": self._or_none(self._power_limit_watts),
+        }
+        self._limited = readings.limit_seconds(self._nvml, self._device.handle)
+        self._others = self._count_others(own)
+        self._try("gpm", self._gpm.begin)
+
+    def read(self) -> Iterator[float | None]:
+        """Yield every quantity once."""
+        for reading in READINGS:
+            yield None if self._unavailable[reading.name] else self._read(reading)
+        yield from self._try("gpm", self._gpm.read) or (None,) * len(ACTIVITIES)
+
+    def _read(self, reading: Reading) -> float | None:
+        value = self._try(reading.name, lambda: reading.ask(self._nvml, self._device.handle))
+        if reading.name == "throttle_reasons" and value is not None:
+            self._masks[int(value)] += 1
+        return None if value is None else float(value)
+
+    def _try(self, name: str, ask: Callable[[], T]) -> T | None:
+        """Return the answer; None after a failure, which is counted, or a loss."""
+        if self._loss:
+            return None
+        try:
+            return ask()
+        except self._nvml.NVMLError as error:
+            self._note(name, error)
+            return None
+
+    def _note(self, name: str, error: Any) -> None:
+        reason = f"NVML: {error}"
+        if error.value in self._lost_codes:
+            self._loss = Loss(self._now() - self._began, reason)
+        else:
+            self._failures[name, reason] += 1
+
+    def _or_none(self, ask: Callable[[], T]) -> T | None:
+        try:
+            return ask()
+        except self._nvml.NVMLError:
+            return None
+
+    def _power_limit_watts(self) -> float:
+        return float(self._nvml.nvmlDeviceGetEnforcedPowerLimit(self._device.card)) / 1e3
+
+    def _count_others(self, own: frozenset[int]) -> int | None:
+        # with the version in its name: without it, a driver that is too old raises no NVMLError
+        ask = self._nvml.nvmlDeviceGetComputeRunningProcesses_v3
+        running = self._or_none(lambda: ask(self._device.handle))
+        if running is None:
+            return None
+        listed = frozenset(process.pid for process in running)
+        return readings.others(listed, own, self._pid_exists)
+
+    def conclude(self, own: frozenset[int]) -> dict[str, Any]:
+        """Free what was allocated, and return the device's facts."""
+        self._gpm.close()
+        limited = readings.limit_seconds(self._nvml, self._device.handle)
+        edges: Sequence[int | None] = [self._others, self._count_others(own)]
+        return {
+            "index": self._device.index,
+            "uuid": self._device.uuid,
+            "name": self._device.name,
+            "is_instance": self._device.is_instance,
+            **self._settings,
+            "limited_seconds": readings.differences(self._limited, limited),
+            "throttle_reasons": readings.reason_shares(self._masks),
+            "other_processes": max((n for n in edges if n is not None), default=None),
+            "lost": asdict(self._loss) if self._loss else None,
+            "failed_readings": [
+                {"quantity": name, "why": reason, "count": count}
+                for (name, reason), count in self._failures.items()
+            ],
+        }

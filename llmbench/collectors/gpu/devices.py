@@ -1,4 +1,4 @@
-"""Which GPUs CUDA shows a process, in its order, as NVML's handles.
+"""The GPUs visible to a CUDA process, in CUDA's order, as NVML handles.
 
 Rules: CUDA C++ Programming Guide, "CUDA Environment Variables"; MIG User Guide, "Device Names".
 """
@@ -12,10 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device as CUDA counts it: a whole card, or one MIG instance of a card.
-
-    ``parent`` is the handle of the card of which it is an instance.
-    """
+    """A CUDA device: a whole card, or a MIG instance of the card ``parent``."""
 
     index: int
     handle: Any
@@ -26,16 +23,16 @@ class Device:
 
     @property
     def card(self) -> Any:
-        """The handle of the card, which is that of the device where it is a whole one."""
+        """The handle of the whole card."""
         return self.parent if self.is_instance else self.handle
 
 
 def visible_devices(nvml: Any, visible: str | None) -> list[Device]:
-    """Give the devices in CUDA's order; ``visible`` is CUDA_VISIBLE_DEVICES.
+    """Return the devices in CUDA's order; ``visible`` is CUDA_VISIBLE_DEVICES.
 
-    It names indices, UUIDs or beginnings of UUIDs, of cards or MIG instances; like CUDA, it ends
-    at the first entry that names no device. Of a card that is split into instances, CUDA shows
-    the first one only.
+    Its entries are indices, UUIDs or prefixes of UUIDs, of cards or MIG instances. As in CUDA, the
+    list ends at the first entry without a device, and of a card that is split into MIG instances
+    only the first one is visible.
     """
     cards = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
     chosen = cards if visible is None else list(_named(nvml, cards, visible))
@@ -62,19 +59,19 @@ def _matches(nvml: Any, cards: list[Any], entry: str) -> list[Any]:
 def _instance(nvml: Any, uuid: str) -> list[Any]:
     try:
         return [nvml.nvmlDeviceGetHandleByUUID(uuid)]
-    except nvml.NVMLError:  # no such instance, which for CUDA is the end of the list
+    except nvml.NVMLError:  # no such instance: CUDA ends the list here
         return []
 
 
 def _usable(nvml: Any, handle: Any) -> list[Any]:
-    """Give the handle itself, or the first MIG instance of a card that is split."""
+    """Return the handle itself, or the first MIG instance of a split card."""
     return _instances(nvml, handle)[:1] if _is_split(nvml, handle) else [handle]
 
 
 def _is_split(nvml: Any, handle: Any) -> bool:
     try:
         mode, _ = nvml.nvmlDeviceGetMigMode(handle)
-    except nvml.NVMLError:  # cards without MIG, and instances themselves, do not know the question
+    except nvml.NVMLError:  # not supported by cards without MIG, nor by instances
         return False
     return bool(mode) and not _is_instance(nvml, handle)
 
@@ -82,18 +79,18 @@ def _is_split(nvml: Any, handle: Any) -> bool:
 def _is_instance(nvml: Any, handle: Any) -> bool:
     try:
         return bool(nvml.nvmlDeviceIsMigDeviceHandle(handle))
-    except nvml.NVMLError:  # drivers from before MIG do not know the question
+    except nvml.NVMLError:  # not supported by drivers older than MIG
         return False
 
 
 def _instances(nvml: Any, card: Any) -> list[Any]:
-    found = []
+    instances = []
     for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(card)):
         try:
-            found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, number))
+            instances.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, number))
         except nvml.NVMLError:  # numbers without an instance are gaps, not errors
             continue
-    return found
+    return instances
 
 
 def _device(nvml: Any, index: int, handle: Any) -> Device:
@@ -109,10 +106,10 @@ def _device(nvml: Any, index: int, handle: Any) -> Device:
 
 
 def order_is_sure(nvml: Any, visible: str | None, order: str | None) -> bool:
-    """Tell whether NVML's indices are CUDA's; ``order`` is CUDA_DEVICE_ORDER.
+    """Return whether NVML's indices are CUDA's; ``order`` is CUDA_DEVICE_ORDER.
 
-    NVML counts cards by their place on the bus, CUDA by speed unless told PCI_BUS_ID; that makes
-    a difference where cards are of several models and are not named by UUID.
+    NVML orders cards by PCI bus, CUDA by speed unless ``order`` is PCI_BUS_ID. They may differ
+    where there are several models and CUDA_VISIBLE_DEVICES has no UUIDs.
     """
     handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
     models = {nvml.nvmlDeviceGetName(handle) for handle in handles}

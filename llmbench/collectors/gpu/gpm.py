@@ -1,6 +1,7 @@
-"""How much of a GPU is at work, through NVML's GPM (GPU performance monitoring), from Hopper on.
+"""Activity of SMs, tensor cores, DRAM and PCIe through NVML's GPM, on Hopper and later.
 
-Each value is a mean between two samples. Names and units: nvmlGpmMetricId_t of nvml.h.
+GPM is GPU performance monitoring. Each value is a mean between two samples. Names and units:
+nvmlGpmMetricId_t of nvml.h.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from llmbench.collectors.base import Quantity
 from llmbench.collectors.gpu.devices import Device
 from llmbench.collectors.gpu.readings import OF_CARD
 
-SPACING = 0.11  # seconds; two samples have to be more than 100 ms apart
+SPACING = 0.11  # seconds; two samples must be more than 100 ms apart
 
 MEBIBYTE = 2.0**20
 
-NO_GPM = "this card has no GPM counters; NVIDIA's GPUs have them from Hopper on"
-NO_METRICS = "NVML says that the card has GPM counters, but two samples of them gave: "
+NO_GPM = "this card has no GPM counters; NVIDIA GPUs have them from Hopper on"
+NO_METRICS = "NVML reports GPM support, but two samples failed: "
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """One quantity of GPM: ours, the name of NVML's constant, and NVML's unit in ours.
+    """One quantity of GPM, the name of its NVML constant, and the factor to its unit.
 
-    ``of_card`` marks what a MIG instance shares with its card and cannot claim for itself.
+    ``of_card`` marks what a MIG instance shares with the rest of its card.
     """
 
     name: str
@@ -61,45 +62,45 @@ ACTIVITIES = (
 NOTHING: Sequence[float | None] = (None,) * len(ACTIVITIES)
 
 
-class Sampled(Protocol):
-    """The activities of one device, or what stands in for them."""
+class ActivityMeter(Protocol):
+    """The activities of one device."""
 
     def quantities(self, prefix: str) -> Iterator[Quantity]:
-        """List the activities in order."""
+        """Yield the activities in order."""
 
     def begin(self) -> None:
-        """Take the sample from which the first means count. Raises NVMLError."""
+        """Take the first sample. Raises NVMLError."""
 
     def read(self) -> Sequence[float | None]:
-        """Give the means since the last values; None while too little time has passed."""
+        """Return the means since the last values; None while too little time has passed."""
 
     def close(self) -> None:
-        """Give the samples back."""
+        """Free the samples."""
 
 
 class NoGpm:
-    """Stands in where there are no activities, and says why."""
+    """Stands in for the activities of a device without GPM."""
 
-    def __init__(self, why: str) -> None:
-        self._why = why
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
     def quantities(self, prefix: str) -> Iterator[Quantity]:
-        """List the activities, each with the reason why it is not known."""
-        return (Quantity(f"{prefix}_{each.name}", each.unit, self._why) for each in ACTIVITIES)
+        """Yield the activities, each unavailable with the reason."""
+        return (Quantity(f"{prefix}_{a.name}", a.unit, self._reason) for a in ACTIVITIES)
 
     def begin(self) -> None:
-        """Take nothing."""
+        """Do nothing."""
 
     def read(self) -> Sequence[float | None]:
-        """Read nothing."""
+        """Return None for each activity."""
         return NOTHING
 
     def close(self) -> None:
-        """Give nothing back."""
+        """Do nothing."""
 
 
 class Gpm:
-    """Two samples of one device, taken in turns."""
+    """Two alternating samples of one device."""
 
     def __init__(self, nvml: Any, device: Device, now: Callable[[], float]) -> None:
         self._nvml = nvml
@@ -109,29 +110,30 @@ class Gpm:
         self._unavailable: dict[str, str | None] = {}
 
     def probe(self, sleep: Callable[[float], None]) -> None:
-        """Find out by two samples which activities there are. Raises NVMLError where none is."""
+        """Take two samples to see which activities are available. Raises NVMLError if none is."""
         self.begin()
         sleep(SPACING)
         for activity, metric in zip(ACTIVITIES, self._means(), strict=True):
-            self._unavailable[activity.name] = self._why_not(activity, metric.nvmlReturn)
+            self._unavailable[activity.name] = self._reason(activity, metric.nvmlReturn)
 
-    def _why_not(self, activity: Activity, code: int) -> str | None:
+    def _reason(self, activity: Activity, code: int) -> str | None:
         if activity.of_card and self._device.is_instance:
             return OF_CARD
         return None if code == self._nvml.NVML_SUCCESS else f"NVML: {self._nvml.NVMLError(code)}"
 
     def quantities(self, prefix: str) -> Iterator[Quantity]:
-        """List the activities; what the probe did not find has NVML's words."""
-        for each in ACTIVITIES:
-            yield Quantity(f"{prefix}_{each.name}", each.unit, self._unavailable[each.name])
+        """Yield the activities; an unavailable one has NVML's message as its reason."""
+        for activity in ACTIVITIES:
+            reason = self._unavailable[activity.name]
+            yield Quantity(f"{prefix}_{activity.name}", activity.unit, reason)
 
     def begin(self) -> None:
-        """Take the sample from which the first means count. Raises NVMLError."""
+        """Take the first sample. Raises NVMLError."""
         self._take(self._new)
 
     def _take(self, sample: Any) -> None:
         if self._device.is_instance:
-            # The card is asked: with an instance's own handle, drivers have answered wrongly.
+            # through the card: with an instance's handle, some drivers return wrong values
             number = self._nvml.nvmlDeviceGetGpuInstanceId(self._device.handle)
             self._nvml.nvmlGpmMigSampleGet(self._device.card, number, sample)
         else:
@@ -139,9 +141,9 @@ class Gpm:
         self._taken = self._now()
 
     def read(self) -> Sequence[float | None]:
-        """Give the means since the last values; None while too little time has passed.
+        """Return the means since the last values; None while too little time has passed.
 
-        Raises NVMLError where no sample is to be had.
+        Raises NVMLError where sampling fails.
         """
         if self._now() - self._taken < SPACING:
             return NOTHING
@@ -149,28 +151,28 @@ class Gpm:
 
     def _value(self, activity: Activity, metric: Any) -> float | None:
         unknown = self._unavailable[activity.name] or metric.nvmlReturn != self._nvml.NVML_SUCCESS
-        if unknown or math.isnan(metric.value):  # NaN: the counters did not run in between
+        if unknown or math.isnan(metric.value):  # NaN: the counters were paused
             return None
         return float(metric.value) * activity.scale
 
     def _means(self) -> Sequence[Any]:
-        """Take a sample, and give NVML's metrics between the one before and it."""
+        """Take a sample and return NVML's metrics since the previous one."""
         self._take(self._old)
         self._old, self._new = self._new, self._old
-        asked = self._nvml.c_nvmlGpmMetricsGet_t(
+        request = self._nvml.c_nvmlGpmMetricsGet_t(
             version=self._nvml.NVML_GPM_METRICS_GET_VERSION,
             numMetrics=len(ACTIVITIES),
             sample1=self._old,
             sample2=self._new,
         )
-        for place, activity in enumerate(ACTIVITIES):
-            asked.metrics[place].metricId = getattr(self._nvml, activity.metric)
-        self._nvml.nvmlGpmMetricsGet(asked)
-        found: Sequence[Any] = asked.metrics[: len(ACTIVITIES)]
-        return found
+        for index, activity in enumerate(ACTIVITIES):
+            request.metrics[index].metricId = getattr(self._nvml, activity.metric)
+        self._nvml.nvmlGpmMetricsGet(request)
+        metrics: Sequence[Any] = request.metrics[: len(ACTIVITIES)]
+        return metrics
 
     def close(self) -> None:
-        """Give the samples back."""
+        """Free the samples."""
         for sample in (self._old, self._new):
             self._nvml.nvmlGpmSampleFree(sample)
 
@@ -180,10 +182,10 @@ def open_gpm(
     device: Device,
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Sampled:
-    """Open the activities of a device, or say why there are none; takes a tenth of a second.
+) -> ActivityMeter:
+    """Return the activities of a device, or a stand-in with the reason; takes 0.1 s.
 
-    What NVML says of a card's support is not enough: of vGPUs it says yes, and no sample is good.
+    NVML's own statement of support is not enough: it claims it for vGPUs, where samples fail.
     """
     try:
         if not nvml.nvmlGpmQueryDeviceSupport(device.card).isSupportedDevice:
@@ -194,7 +196,7 @@ def open_gpm(
     return _probed(nvml, gpm, sleep)
 
 
-def _probed(nvml: Any, gpm: Gpm, sleep: Callable[[float], None]) -> Sampled:
+def _probed(nvml: Any, gpm: Gpm, sleep: Callable[[float], None]) -> ActivityMeter:
     try:
         gpm.probe(sleep)
     except nvml.NVMLError as error:

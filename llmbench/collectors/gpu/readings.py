@@ -1,6 +1,6 @@
-"""What NVML is asked of a device, and how its answers are to be read.
+"""The quantities that NVML reports of a device.
 
-Names and bits: nvml.h and the NVML API Reference Guide.
+Names and meanings: nvml.h and the NVML API Reference Guide.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-OF_CARD = "it belongs to the whole card, and this is one MIG instance of it"
+from llmbench.environment.nvml import THROTTLE_REASONS
+
+OF_CARD = "it belongs to the whole card, and this is a MIG instance of it"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One quantity of a device: its name and unit, and how NVML is asked for it.
+    """One quantity of a device, and the NVML call that reads it.
 
-    ``of_card`` marks what a MIG instance shares with its card and cannot claim for itself.
+    ``of_card`` marks what a MIG instance shares with the rest of its card.
     """
 
     name: str
@@ -26,8 +28,8 @@ class Reading:
     of_card: bool = False
 
 
-# Power by its fields, whose meaning is fixed: nvmlDeviceGetPowerUsage is an average over a second
-# on some cards (Ampere and newer, but for GA100) and of the instant on the others.
+# Power comes from fields with a fixed meaning: nvmlDeviceGetPowerUsage is an average over a second
+# on some cards (Ampere and newer, except GA100) and instantaneous on others.
 READINGS = (
     Reading("busy_percent", "% of time", lambda n, h: n.nvmlDeviceGetUtilizationRates(h).gpu),
     Reading("memory_used_bytes", "B", lambda n, h: n.nvmlDeviceGetMemoryInfo(h).used),
@@ -57,9 +59,9 @@ READINGS = (
     Reading("throttle_reasons", "bits", lambda n, h: n.nvmlDeviceGetCurrentClocksEventReasons(h)),
 )
 
-# Counters of the nanoseconds for which a limit held the clocks down. Hardware slowdown and power
-# brake have counters too, but their numbers differ between drivers (251 to 253 with 580, 269 to
-# 271 in later headers) and mean settings of power smoothing elsewhere; the mask tells of those.
+# Counters of the nanoseconds for which a limit reduced the clocks. Hardware slowdown and power
+# brake have counters too, but their field ids differ between drivers (251 to 253 with 580, 269 to
+# 271 in later headers), where they may be settings of power smoothing; the mask covers those.
 LIMITS = {
     "power": "NVML_FI_DEV_PERF_POLICY_POWER",
     "thermal": "NVML_FI_DEV_PERF_POLICY_THERMAL",
@@ -67,32 +69,21 @@ LIMITS = {
     "board": "NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT",
 }
 
-# Bits of the reasons mask that mean throttling: an idle GPU (1) or clocks set by somebody (2, 256)
-# are no slowdown.
-REASONS = {
-    0x04: "power",
-    0x08: "hardware_slowdown",
-    0x10: "sync_boost",
-    0x20: "software_thermal",
-    0x40: "hardware_thermal",
-    0x80: "power_brake",
-}
-
-# Which member of NVML's union holds a value of which type (nvmlValueType_t); older bindings know
-# no others, and no field that is asked for has one.
+# The member of NVML's union for each value type (nvmlValueType_t); older bindings have no others,
+# and no field that is read here needs one.
 MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")
 
 
 def field_value(nvml: Any, handle: Any, field: int) -> float:
-    """Ask for one field value; each has a return code of its own. Raises NVMLError."""
-    (found,) = nvml.nvmlDeviceGetFieldValues(handle, [field])
-    if found.nvmlReturn != nvml.NVML_SUCCESS:
-        raise nvml.NVMLError(found.nvmlReturn)
-    return float(getattr(found.value, MEMBERS[found.valueType]))
+    """Return one field's value; each has its own return code. Raises NVMLError."""
+    (result,) = nvml.nvmlDeviceGetFieldValues(handle, [field])
+    if result.nvmlReturn != nvml.NVML_SUCCESS:
+        raise nvml.NVMLError(result.nvmlReturn)
+    return float(getattr(result.value, MEMBERS[result.valueType]))
 
 
 def limit_seconds(nvml: Any, handle: Any) -> dict[str, float | None]:
-    """Read for how long each limit has held the clocks down; None where it is not told."""
+    """Return for how long each limit has reduced the clocks; None where that is unavailable."""
     return {limit: _counted_seconds(nvml, handle, name) for limit, name in LIMITS.items()}
 
 
@@ -106,7 +97,7 @@ def _counted_seconds(nvml: Any, handle: Any, name: str) -> float | None:
 def differences(
     begin: Mapping[str, float | None], end: Mapping[str, float | None]
 ) -> dict[str, float | None]:
-    """Subtract counters; None where one is missing or went back, as on a driver reload."""
+    """Return end − begin; None where one is missing or the counter restarted."""
     return {name: _difference(begin.get(name), late) for name, late in end.items()}
 
 
@@ -115,20 +106,20 @@ def _difference(begin: float | None, end: float | None) -> float | None:
 
 
 def reason_shares(masks: Counter[int]) -> dict[str, float]:
-    """Give, for each reason for throttling that was seen, the share of readings that had it."""
-    total = masks.total()
-    seen = {
-        name: sum(n for mask, n in masks.items() if mask & bit) for bit, name in REASONS.items()
+    """Return the share of readings with each throttle reason that occurred."""
+    counts = {
+        name: sum(n for mask, n in masks.items() if mask & bit)
+        for bit, name in THROTTLE_REASONS.items()
     }
-    return {name: count / total for name, count in seen.items() if count}
+    return {name: count / masks.total() for name, count in counts.items() if count}
 
 
-def others(listed: frozenset[int], own: frozenset[int], here: Callable[[int], bool]) -> int:
-    """Count the processes on a GPU that are not ours.
+def others(listed: frozenset[int], own: frozenset[int], exists: Callable[[int], bool]) -> int:
+    """Return the number of other processes on a GPU.
 
-    Inside a container NVML may list ids of outside it. So where none of ours is listed, one id
-    that nobody has ``here`` is taken for ours.
+    Inside a container NVML may list process ids of the host. So if none of our own is listed, one
+    id that does not exist here counts as ours.
     """
-    strangers = listed - own
-    disguised = not listed & own and any(not here(pid) for pid in strangers)
-    return len(strangers) - disguised
+    foreign = listed - own
+    is_disguised = not listed & own and any(not exists(pid) for pid in foreign)
+    return len(foreign) - is_disguised

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from llmbench.collectors.gpu.readings import REASONS
+from llmbench.environment.nvml import THROTTLE_REASONS, THROTTLED
 from llmbench.report.table import Cell, Column, Table, quantity
 from llmbench.runs.series import Series
 
-MASK = "_throttle_reasons"
-ANY = sum(REASONS)
+MASK = "throttle_reasons"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Throttled:
 
 def is_mask(series: Series) -> bool:
     """Tell whether a series is one of reasons for throttling, whose values are bits."""
-    return series.name.endswith(MASK)
+    return series.quantity == MASK
 
 
 def spans(watched: Iterable[Series]) -> list[Throttled]:
@@ -36,15 +35,15 @@ def spans(watched: Iterable[Series]) -> list[Throttled]:
 
 def _spans(series: Series) -> Iterator[Throttled]:
     readings = zip(pairwise([*series.times, *series.times[-1:]]), series.values, strict=True)
-    for mask, alike in groupby(readings, key=lambda reading: int(reading[1]) & ANY):
+    for mask, alike in groupby(readings, key=lambda reading: int(reading[1]) & THROTTLED):
         (begin, end), *others = (times for times, _ in alike)
         if mask:
             last = others[-1][1] if others else end
-            yield Throttled(series.name.removesuffix(MASK), begin, last, _named(mask))
+            yield Throttled(series.device or "", begin, last, _named(mask))
 
 
 def _named(mask: int) -> str:
-    return ", ".join(name.replace("_", " ") for bit, name in REASONS.items() if mask & bit)
+    return ", ".join(name.replace("_", " ") for bit, name in THROTTLE_REASONS.items() if mask & bit)
 
 
 def table(found: Sequence[Throttled]) -> Table:

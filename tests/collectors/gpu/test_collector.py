@@ -1,4 +1,4 @@
-"""GPUs as a whole: their numbers, doubts about them, and what is said where there are none."""
+"""All GPUs: their order, their caveats, and machines without a GPU."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ def reasons(probe: Probe) -> dict[str, str | None]:
     return {quantity.name: quantity.unavailable for quantity in probe.quantities()}
 
 
-def doubt(watch: Watch) -> Caveat:
+def only_caveat(watch: Watch) -> Caveat:
     (caveat,) = watch.conclude().caveats
     return caveat
 
 
-def test_devices_are_numbered_as_cuda_does_whatever_their_index_in_nvml(
+def test_devices_are_numbered_in_cudas_order(
     watch_gpus: MakeWatch,
 ) -> None:
     cards = [StandinGpu(uuid=f"GPU-{letter}") for letter in "abc"]
     watch = watch_gpus(*cards, visible="2,0")
     assert {"gpu0_busy_percent", "gpu1_busy_percent"} <= watch.readings().keys()
-    told = [(each["index"], each["uuid"]) for each in watch.conclude().facts["gpus"]]
-    assert told == [(0, "GPU-c"), (1, "GPU-a")]
+    numbered = [(gpu["index"], gpu["uuid"]) for gpu in watch.conclude().facts["gpus"]]
+    assert numbered == [(0, "GPU-c"), (1, "GPU-a")]
 
 
-def test_where_all_is_well_there_is_no_doubt(watch_gpus: MakeWatch) -> None:
+def test_without_problems_there_is_no_caveat(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus()
     watch.readings()
     assert watch.conclude().caveats == ()
 
 
-def test_time_held_back_by_a_limit_is_a_doubt(watch_gpus: MakeWatch) -> None:
+def test_time_throttled_by_a_limit_is_a_caveat(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus(StandinGpu([(0, 60), (1, 400), (2.5, 60)], cap_watts=300))
     watch.driver.advance(3.0)
-    caveat = doubt(watch)
+    caveat = only_caveat(watch)
     assert caveat.kind == "gpu-throttled"
     assert caveat.message.endswith("throttled: power for 1.50 s.")
 
 
-def test_a_reason_that_nothing_counts_is_told_by_its_share_of_readings(
+def test_an_uncounted_throttle_reason_has_its_share_of_readings(
     watch_gpus: MakeWatch,
 ) -> None:
     watch = watch_gpus(StandinGpu([(0, 400), (1, 60)], cap_watts=300))
@@ -57,12 +57,12 @@ def test_a_reason_that_nothing_counts_is_told_by_its_share_of_readings(
         watch.change(reasons=bits)
         watch.readings()
     watch.driver.advance(1.0)
-    message = doubt(watch).message
+    message = only_caveat(watch).message
     assert "power for 0.89 s, hardware_thermal in 50 % of readings." in message
 
 
-def test_a_neighbor_is_a_doubt(watch_gpus: MakeWatch) -> None:
-    assert doubt(watch_gpus(StandinGpu(pids=(1, 99)))).kind == "gpu-shared"
+def test_another_process_is_a_caveat(watch_gpus: MakeWatch) -> None:
+    assert only_caveat(watch_gpus(StandinGpu(pids=(1, 99)))).kind == "gpu-shared"
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_a_neighbor_is_a_doubt(watch_gpus: MakeWatch) -> None:
         (StandinGpu(mig=True, instances=[StandinInstance("MIG-1")]), "GPU 0 is a MIG instance"),
     ],
 )
-def test_a_part_of_a_card_is_a_doubt(watch_gpus: MakeWatch, card: StandinGpu, what: str) -> None:
-    caveat = doubt(watch_gpus(card))
+def test_a_part_of_a_card_is_a_caveat(watch_gpus: MakeWatch, card: StandinGpu, what: str) -> None:
+    caveat = only_caveat(watch_gpus(card))
     assert (caveat.kind, caveat.message.startswith(what)) == ("gpu-partial", True)
 
 
@@ -81,16 +81,16 @@ def test_a_card_passed_through_to_this_machine_is_a_whole_card(watch_gpus: MakeW
     assert watch_gpus(StandinGpu(virtualization=1)).conclude().caveats == ()
 
 
-def test_a_gpu_that_was_lost_is_named_with_the_moment(watch_gpus: MakeWatch) -> None:
+def test_a_lost_gpu_is_a_caveat_with_the_time(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus(StandinGpu(uuid="GPU-a"), StandinGpu(uuid="GPU-b", lost_from=2.0))
     watch.driver.advance(2.5)
     watch.readings()
-    caveat = doubt(watch)
+    caveat = only_caveat(watch)
     assert caveat.kind == "gpu-lost"
     assert caveat.message.startswith("GPU 1 (GPU-b) was lost after 2.5 s (NVML: GPU is lost);")
 
 
-def test_an_order_that_is_not_sure_is_a_doubt_and_changes_nothing_else(
+def test_an_unsure_order_is_a_caveat_and_changes_nothing_else(
     watch_gpus: MakeWatch,
 ) -> None:
     sure = watch_gpus()
@@ -125,19 +125,19 @@ def opened(standin: MakeStandin, monkeypatch: pytest.MonkeyPatch) -> Any:
     return probe
 
 
-def test_our_own_process_is_no_neighbor(opened: Any) -> None:
+def test_our_own_process_does_not_count_as_another(opened: Any) -> None:
     probe = opened(StandinGpu(pids=[os.getpid()]))
     probe.begin()
     assert probe.conclude().facts["gpus"][0]["other_processes"] == 0
 
 
-def test_a_hidden_gpu_is_not_watched(opened: Any) -> None:
+def test_a_hidden_gpu_is_not_read(opened: Any) -> None:
     probe = opened(StandinGpu(), CUDA_VISIBLE_DEVICES="-1")
-    expected = "CUDA_VISIBLE_DEVICES='-1' names no GPU of this machine"
+    expected = "CUDA_VISIBLE_DEVICES='-1' selects no GPU of this machine"
     assert set(reasons(probe).values()) == {expected}
 
 
-def test_cards_of_several_models_counted_by_index_are_not_sure(opened: Any) -> None:
+def test_the_order_of_several_models_by_index_is_unsure(opened: Any) -> None:
     mixed = StandinGpu(uuid="GPU-a", name="H100"), StandinGpu(uuid="GPU-b", name="T4")
     assert isinstance(opened(*mixed, CUDA_VISIBLE_DEVICES="0"), UnsureOrder)
     assert isinstance(opened(*mixed, CUDA_VISIBLE_DEVICES="GPU-b"), GpuProbe)
@@ -147,7 +147,7 @@ def test_a_gpu_that_is_lost_from_the_start_is_unavailable(opened: Any) -> None:
     assert set(reasons(opened(StandinGpu(lost_from=0.0))).values()) == {"NVML: GPU is lost"}
 
 
-def test_without_a_driver_the_probe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_every_quantity_has_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_driver() -> None:
         raise Unavailable("no NVIDIA driver: NVML Shared Library Not Found")
 

@@ -10,19 +10,19 @@ import pytest
 from standin import MakeStandin, Standin, StandinGpu, StandinInstance
 
 from llmbench.collectors.gpu.devices import visible_devices
-from llmbench.collectors.gpu.gpm import NO_GPM, NO_METRICS, SPACING, Sampled, open_gpm
+from llmbench.collectors.gpu.gpm import NO_GPM, NO_METRICS, SPACING, ActivityMeter, open_gpm
 from llmbench.environment.nvml import open_nvml
 
 NAMES = ("sm_active", "tensor_active", "dram_active", "pcie_rx", "pcie_tx")
 
 
-def opened(driver: Standin) -> Sampled:
+def opened(driver: Standin) -> ActivityMeter:
     nvml = open_nvml()
     (device,) = visible_devices(nvml, None)
     return open_gpm(nvml, device, driver.time, driver.advance)
 
 
-def reasons(gpm: Sampled) -> set[str | None]:
+def reasons(gpm: ActivityMeter) -> set[str | None]:
     return {quantity.unavailable for quantity in gpm.quantities("gpu0")}
 
 

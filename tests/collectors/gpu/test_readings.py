@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from standin import VALUE_TYPES, MakeStandin, StandinGpu
 
 from llmbench.collectors.gpu.readings import (
-    REASONS,
     differences,
     field_value,
     limit_seconds,
     others,
     reason_shares,
 )
-from llmbench.environment.nvml import open_nvml
+from llmbench.environment.nvml import THROTTLE_REASONS, open_nvml
 
 PIDS = st.frozensets(st.integers(1, 20), max_size=6)
 
@@ -78,7 +77,7 @@ def test_no_readings_have_no_reasons() -> None:
 @given(st.dictionaries(st.integers(0, 2**9 - 1), st.integers(1, 50), max_size=6))
 def test_shares_lie_between_zero_and_one_and_zero_is_left_out(masks: dict[int, int]) -> None:
     shares = reason_shares(Counter(masks))
-    assert shares.keys() <= set(REASONS.values())
+    assert shares.keys() <= set(THROTTLE_REASONS.values())
     assert all(0 < share <= 1 for share in shares.values())
 
 
@@ -86,17 +85,17 @@ def test_shares_lie_between_zero_and_one_and_zero_is_left_out(masks: dict[int, i
 def test_on_the_bare_machine_others_are_all_that_is_not_ours(
     listed: frozenset[int], own: frozenset[int]
 ) -> None:
-    assert others(listed, own, here=lambda _: True) == len(listed - own)
+    assert others(listed, own, exists=lambda _: True) == len(listed - own)
 
 
 def test_in_a_container_one_unknown_id_is_our_own() -> None:
-    assert others(frozenset({70001}), frozenset({1}), here=lambda _: False) == 0
-    assert others(frozenset({70001, 70002}), frozenset({1}), here=lambda _: False) == 1
+    assert others(frozenset({70001}), frozenset({1}), exists=lambda _: False) == 0
+    assert others(frozenset({70001, 70002}), frozenset({1}), exists=lambda _: False) == 1
 
 
 def test_where_we_are_listed_an_unknown_id_is_somebody_else() -> None:
-    assert others(frozenset({1, 70001}), frozenset({1}), here=lambda _: False) == 1
+    assert others(frozenset({1, 70001}), frozenset({1}), exists=lambda _: False) == 1
 
 
 def test_an_idle_gpu_has_no_others() -> None:
-    assert others(frozenset(), frozenset({1}), here=lambda _: False) == 0
+    assert others(frozenset(), frozenset({1}), exists=lambda _: False) == 0

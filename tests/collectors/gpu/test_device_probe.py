@@ -1,4 +1,4 @@
-"""What one GPU's readings become, through the real binding and a stand-in driver."""
+"""Readings of one GPU, through the real binding and a stand-in driver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def test_readings_are_in_si_units(watch_gpus: MakeWatch) -> None:
     }
 
 
-def test_what_a_card_does_not_tell_is_unavailable_with_nvmls_words(watch_gpus: MakeWatch) -> None:
+def test_an_unsupported_reading_has_nvmls_message_as_its_reason(
+    watch_gpus: MakeWatch,
+) -> None:
     faults = {"nvmlDeviceGetUtilizationRates": NOT_SUPPORTED, "field 185": NOT_SUPPORTED}
     watch = watch_gpus(StandinGpu(faults=faults))
     assert watch.reasons()["gpu0_busy_percent"] == "NVML: Not Supported"
@@ -75,13 +77,13 @@ def test_limits_are_the_difference_of_the_counters_over_the_window(watch_gpus: M
     }
 
 
-def test_a_limit_whose_counter_was_reset_is_not_known(watch_gpus: MakeWatch) -> None:
+def test_a_limit_whose_counter_was_reset_is_unknown(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus(StandinGpu(field_values={75: ("ulonglong", 5e9)}))
     watch.change(field_values={75: ("ulonglong", 1e9)})
     assert watch.facts()["limited_seconds"]["thermal"] is None
 
 
-def test_reasons_for_throttling_are_shares_of_the_readings(watch_gpus: MakeWatch) -> None:
+def test_throttle_reasons_are_shares_of_the_readings(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus()
     for reasons in (0, 0x40, 0x40, 0x1 | 0x2 | 0x100):
         watch.change(reasons=reasons)
@@ -96,19 +98,21 @@ def test_another_process_at_either_edge_is_counted(watch_gpus: MakeWatch, edge: 
     assert watch.facts()["other_processes"] == 1
 
 
-def test_who_else_is_there_is_unknown_where_nvml_does_not_tell(watch_gpus: MakeWatch) -> None:
+def test_other_processes_are_unknown_where_nvml_does_not_list_them(watch_gpus: MakeWatch) -> None:
     function = "nvmlDeviceGetComputeRunningProcesses_v3"
     denied = watch_gpus(StandinGpu(faults={function: pynvml.NVML_ERROR_NO_PERMISSION}))
     assert denied.facts()["other_processes"] is None
     assert watch_gpus(missing=[function]).facts()["other_processes"] is None
 
 
-def test_the_power_limit_and_what_shows_the_card_are_facts(watch_gpus: MakeWatch) -> None:
+def test_the_power_limit_and_the_virtualization_are_facts(watch_gpus: MakeWatch) -> None:
     facts = watch_gpus(StandinGpu(cap_watts=650, virtualization=1)).facts()
     assert (facts["power_limit_watts"], facts["virtualization"]) == (650.0, "passthrough")
 
 
-def test_what_holds_an_instance_is_that_of_its_card(watch_gpus: MakeWatch) -> None:
+def test_an_instance_has_the_settings_of_its_card(
+    watch_gpus: MakeWatch,
+) -> None:
     instances = [StandinInstance("MIG-x")]
     card = StandinGpu(cap_watts=650, virtualization=1, mig=True, instances=instances)
     facts = watch_gpus(card).facts()
@@ -123,12 +127,12 @@ def test_activities_count_from_the_beginning_of_the_window(watch_gpus: MakeWatch
     assert watch.readings()["gpu0_sm_active_percent"] == 100.0
 
 
-def test_a_limit_that_is_not_told_is_null(watch_gpus: MakeWatch) -> None:
+def test_an_unavailable_power_limit_is_null(watch_gpus: MakeWatch) -> None:
     faults = {"nvmlDeviceGetEnforcedPowerLimit": NOT_SUPPORTED}
     assert watch_gpus(StandinGpu(faults=faults)).facts()["power_limit_watts"] is None
 
 
-def test_a_lost_gpu_has_no_more_readings_and_its_neighbor_goes_on(watch_gpus: MakeWatch) -> None:
+def test_a_lost_gpu_has_no_more_readings_and_the_others_go_on(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus(StandinGpu(lost_from=3.0), StandinGpu(uuid="GPU-b"))
     watch.driver.advance(3.0)
     readings = watch.readings()
@@ -147,7 +151,7 @@ def test_a_gpu_that_comes_back_after_it_was_lost_is_not_read_again(watch_gpus: M
     assert set(watch.readings().values()) == {None}
 
 
-def test_samples_are_given_back_at_the_end(watch_gpus: MakeWatch) -> None:
+def test_samples_are_freed_at_the_end(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus()
     assert watch.driver.open_samples == 2
     watch.conclude()
