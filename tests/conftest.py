@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import in_process
 import pynvml
 import pytest
 from hypothesis import settings
 from standin import SONAME, Library, MakeStandin, Standin, StandinGpu, compiler
+
+from llmbench.campaign.process import Installation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,6 +27,21 @@ settings.load_profile("llmbench")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Measuring what the machine can do takes seconds; the tests of it turn it on.
 os.environ.setdefault("LLMBENCH_ROOF", "off")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_in_this_process() -> Iterator[None]:
+    """Start no worker processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Installation, "launch", in_process.launch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _workers_in_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start worker processes for tests that are marked ``processes``."""
+    if request.node.get_closest_marker("processes"):
+        monkeypatch.setattr(Installation, "launch", in_process.in_processes)
 
 
 @pytest.fixture(params=["llama", "gpt2", "gemma3"])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from llmbench.campaign.observer import Observer
-from llmbench.campaign.process import THIS, Installation, follow
+from llmbench.campaign.process import THIS, Launcher
 from llmbench.campaign.worker import Job
 from llmbench.runs import store
 from llmbench.runs.run import Failure, Run
@@ -30,13 +30,13 @@ def run_all(run_set: RunSet, observer: Observer) -> RunSet:
 
 
 def run_one(
-    folder: Path, planned: PlannedRun, observer: Observer, installation: Installation = THIS
+    folder: Path, planned: PlannedRun, observer: Observer, launcher: Launcher = THIS
 ) -> Run:
     """Measure one planned run in a worker; store it as failed when the worker does not."""
     case = load_case(planned.spec, planned.case, planned.point)
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     job = Job(str(folder), planned.case, planned.point, planned.spec, planned.repeat)
-    failure = follow("llmbench.worker", job, case.scenario.timeout, observer, installation)
+    failure = launcher.launch("llmbench.worker", job, case.scenario.timeout, observer)
     if failure is None:
         return store.read_run(folder, planned)
     failed = _failed(case, planned.repeat, began_at, failure)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.worker import SLOWDOWN
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 STDERR_LINES = 40
+
+
+class Launcher(Protocol):
+    """Starts workers."""
+
+    def launch(
+        self, module: str, job: DataclassInstance, timeout: float, listener: Listener
+    ) -> Failure | None:
+        """Have a module's worker do a job; return how it failed, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +61,28 @@ class Installation:
             changed[SLOWDOWN] = str(self.slowdown)
         return {**os.environ, **changed}
 
+    def launch(
+        self, module: str, job: DataclassInstance, timeout: float, listener: Listener
+    ) -> Failure | None:
+        """Have a worker process do a job; return how it failed, or None."""
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+            worker = _Worker(module, job, timeout, stderr, self)
+            failure = worker.follow(listener)
+            return _with_stderr(failure, stderr) if failure else None
+
 
 THIS = Installation(flags=())
 
 
-def follow(
-    module: str,
-    job: DataclassInstance,
-    timeout: float,
-    listener: Listener,
-    installation: Installation = THIS,
-) -> Failure | None:
-    """Have a module's worker do a job in a process of its own; say how it failed, or None."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
-        worker = _Worker(module, job, timeout, stderr, installation)
-        failure = worker.follow(listener)
-        return _with_stderr(failure, stderr) if failure else None
+def pass_on(event: dict[str, Any], listener: Listener) -> Failure | None:
+    """Pass a worker's event to a listener; return the failure that it reports, if any."""
+    if "failure" in event:
+        return Failure(event["failure"], event["message"])
+    if "stage" in event:
+        listener.stage(event["stage"])
+    else:
+        listener.progress(Progress.from_event(event))
+    return None
 
 
 def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
@@ -87,7 +102,7 @@ class _Worker:
     timeout: float
     stderr: TextIO
     installation: Installation
-    told: Failure | None = None
+    reported: Failure | None = None
     timed_out: threading.Event = field(default_factory=threading.Event)
 
     def follow(self, listener: Listener) -> Failure | None:
@@ -131,19 +146,13 @@ class _Worker:
 
     def _pass_on(self, lines: Iterable[str], listener: Listener) -> None:
         for line in lines:
-            event = json.loads(line)
-            if "stage" in event:
-                listener.stage(event["stage"])
-            elif "failure" in event:
-                self.told = Failure(event["failure"], event["message"])
-            else:
-                listener.progress(Progress.from_event(event))
+            self.reported = pass_on(json.loads(line), listener) or self.reported
 
     def _judge(self, code: int) -> Failure | None:
         if self.timed_out.is_set():
             return Failure("timeout", f"did not finish within {self.timeout:g} s; raise `timeout`")
-        if code == 0 or self.told:
-            return self.told
+        if code == 0 or self.reported:
+            return self.reported
         if code < 0:
             return Failure("killed", _killed_by(-code))
         return Failure("error", f"the worker ended with exit code {code}: {{last line}}")

@@ -80,20 +80,28 @@ class Events:
 
 def main() -> int:
     """Measure the job on stdin and store the run."""
-    return work(_measured)
+    return work(do)
 
 
-def _measured(told: dict[str, Any], events: Events) -> None:
-    job = Job(**told)
+def do(fields: dict[str, Any], events: Events) -> None:
+    """Measure a case once and store the run."""
+    job = Job(**fields)
     case = scenario_file.load_case(job.spec, job.case, job.point)
     store.write_run(Path(job.folder), *measure(case, job, events))
 
 
 def work(do: Callable[[dict[str, Any], Events], None]) -> int:
-    """Do the job on stdin, telling the parent on stdout what goes on, and give the exit code."""
+    """Do the job on stdin with events on stdout, and return the exit code."""
     events = Events(_own_stdout())
+    return attempt(do, json.load(sys.stdin), events)
+
+
+def attempt(
+    do: Callable[[dict[str, Any], Events], None], fields: dict[str, Any], events: Events
+) -> int:
+    """Do a job, report the errors that are expected, and return the exit code."""
     try:
-        do(json.load(sys.stdin), events)
+        do(fields, events)
     except InputError as error:
         events.failed("bad-input", str(error))
         return 2

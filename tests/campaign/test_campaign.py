@@ -1,4 +1,4 @@
-"""Every run in a process of its own: real workers on the simulated server."""
+"""A campaign on the simulated server; some of its workers are real processes."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def edited(path: Path, *overrides: str) -> Source:
     return scenario_file.load(path, overrides)
 
 
+@pytest.mark.processes
 def test_every_case_is_measured_in_every_repeat(path: Path, tmp_path: Path) -> None:
     found = run(edited(path, "repeats=2"), tmp_path / "results")
     assert Counter(r.case for r in found.runs) == {"quick": 2, "slow": 2}
@@ -122,6 +123,7 @@ def test_bad_input_that_only_a_worker_sees_fails_its_run_and_the_rest_go_on(
     assert [r.case for r in found.runs if not r.failure] == ["fake"]
 
 
+@pytest.mark.processes
 def test_a_batch_that_memory_does_not_hold_is_a_result_and_names_what_fitted(
     path: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_batch_that_memory_does_not_hold_is_a_result_and_names_what_fitted(
     assert f"eager: engine.slots=2 fitted in memory, {huge} did not." in told
 
 
+@pytest.mark.processes
 def test_a_run_that_takes_too_long_is_stopped_and_says_so(path: Path, tmp_path: Path) -> None:
     slow = "backends=[{kind: fake, clock: real, prefill: 60 s}]"
     found = run(edited(path, slow, "timeout=8 s"), tmp_path / "results")
@@ -156,6 +159,7 @@ class Killing(Silence):
                 child.send_signal(signal.SIGKILL)
 
 
+@pytest.mark.processes
 def test_a_killed_worker_is_a_failed_run_with_the_cure(path: Path, tmp_path: Path) -> None:
     real = "backends=[{kind: fake, clock: real, prefill: 1 s}]"
     found = run(edited(path, real), tmp_path / "results", Killing())
@@ -165,6 +169,7 @@ def test_a_killed_worker_is_a_failed_run_with_the_cure(path: Path, tmp_path: Pat
     assert "SIGKILL; the kernel does this when memory runs out" in failed.failure.message
 
 
+@pytest.mark.processes
 def test_what_a_worker_wrote_before_it_died_is_kept_without_secrets(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

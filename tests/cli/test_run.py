@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from llmbench.campaign.process import Installation
 from llmbench.cli import main
+from llmbench.runs.run import Failure
 
 SCENARIO = """\
 name: simulated
@@ -71,9 +73,12 @@ def test_json_is_the_only_thing_on_stdout(path: Path, out: str, capsys: Capture)
     assert metrics["memory_weights_bytes"] is None
 
 
-def test_a_failed_run_ends_with_1(path: Path, out: str, capsys: Capture) -> None:
-    slow = "backends=[{kind: fake, clock: real, prefill: 60 s}]"
-    assert main(["run", str(path), "--out", out, "--set", slow, "--set", "timeout=5 s"]) == 1
+def test_a_failed_run_ends_with_1(
+    path: Path, out: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = Failure("timeout", "did not finish within 5 s")
+    monkeypatch.setattr(Installation, "launch", lambda *_: failure)
+    assert main(["run", str(path), "--out", out]) == 1
     assert "fake-r1 failed: did not finish within 5 s" in capsys.readouterr().err
     assert Path(out, "report.html").is_file()
 

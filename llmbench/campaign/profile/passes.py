@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmbench import plugins
-from llmbench.campaign import plan, process
+from llmbench.campaign import plan
 from llmbench.campaign.observer import Listener
+from llmbench.campaign.process import THIS
 from llmbench.campaign.profile.phases import implied_rows
 from llmbench.errors import InputError
 from llmbench.runs import profile
@@ -109,7 +110,7 @@ def _profiled(folder: Path, case: Case, asked: Asked, observer: Observer) -> Cas
             rows=asked.rows,
             nvtx=asked.nvtx,
         )
-        failure = process.follow(WORKER, job, case.scenario.timeout, observer)
+        failure = THIS.launch(WORKER, job, case.scenario.timeout, observer)
     if failure:
         failed = CaseProfile(case.name, case.slug, case.backend.kind, case.point, failure=failure)
         profile.add(folder, failed)

@@ -35,11 +35,12 @@ ALIKE = 1.25  # a step under the profiler may be so many times as long or as sho
 
 def main() -> int:
     """Profile the job on stdin and store it."""
-    return work(_profiled)
+    return work(do)
 
 
-def _profiled(told: dict[str, Any], events: Events) -> None:
-    job = Job(**told)
+def do(fields: dict[str, Any], events: Events) -> None:
+    """Profile a case and add it to profile.json."""
+    job = Job(**fields)
     case = scenario_file.load_case(job.spec, job.case, job.point)
     profile.add(Path(job.folder), profile_case(case, job, events))
 
