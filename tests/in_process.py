@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.process import Installation, pass_on
@@ -18,27 +18,11 @@ from llmbench.campaign.worker import SLOWDOWN, Events, attempt
 from llmbench.runs.run import Failure
 
 if TYPE_CHECKING:
-    from typing import TextIO
-
     from _typeshed import DataclassInstance
 
 in_processes = Installation.launch
 MODULES = {"llmbench.worker": "llmbench.campaign.worker"}
 PROFILE = "llmbench.campaign.profile.worker"
-
-
-class _Passing:
-    """A worker's stdout whose lines go to a listener at once."""
-
-    def __init__(self, listener: Listener) -> None:
-        self.failure: Failure | None = None
-        self._listener = listener
-
-    def write(self, line: str) -> None:
-        self.failure = pass_on(json.loads(line), self._listener) or self.failure
-
-    def flush(self) -> None:
-        pass
 
 
 def launch(
@@ -52,16 +36,21 @@ def launch(
     if installation.paths or installation.python != sys.executable:
         return in_processes(installation, module, job, timeout, listener)
     worker = importlib.import_module(MODULES.get(module, module))
-    out = _Passing(listener)
-    fields = json.loads(json.dumps(asdict(job)))
+    failures: list[Failure] = []
+
+    def take(event: dict[str, Any]) -> None:
+        if failure := pass_on(msgspec.json.decode(msgspec.json.encode(event)), listener):
+            failures.append(failure)
+
+    fields = msgspec.json.decode(msgspec.json.encode(job))
     with _slowed(installation.slowdown), _unprofiled(module):
         try:
-            attempt(worker.do, fields, Events(cast("TextIO", out)))
+            attempt(worker.do, fields, Events(take))
         except Exception as error:  # noqa: BLE001 (a process would end with it)
             last = "".join(traceback.format_exception_only(error)).strip()
             message = f"the worker ended with exit code 1: {last}"
             return Failure("error", message, traceback.format_exc())
-    return out.failure
+    return failures[0] if failures else None
 
 
 @contextmanager

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.worker import SLOWDOWN
+from llmbench.environment import child_process
 from llmbench.loads.progress import Progress
 from llmbench.runs.redaction import redact
 from llmbench.runs.run import Failure
@@ -66,9 +65,39 @@ class Installation:
     ) -> Failure | None:
         """Have a worker process do a job; return how it failed, or None."""
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
-            worker = _Worker(module, job, timeout, stderr, self)
-            failure = worker.follow(listener)
+            failure = self._follow(module, job, timeout, listener, stderr)
             return _with_stderr(failure, stderr) if failure else None
+
+    def _follow(
+        self,
+        module: str,
+        job: DataclassInstance,
+        timeout: float,
+        listener: Listener,
+        stderr: TextIO,
+    ) -> Failure | None:
+        deadline = time.monotonic() + timeout
+        reported: Failure | None = None
+        with child_process.start(
+            module,
+            job,
+            python=[self.python, *self.flags],
+            environment=self.environment,
+            stderr=stderr,
+            has_session=True,
+        ) as child:
+            child.close()  # workers of other versions read their stdin to its end
+            try:
+                while child.poll(_until(deadline)):
+                    reported = pass_on(child.receive(dict[str, Any]), listener) or reported
+            except EOFError:
+                with suppress(subprocess.TimeoutExpired):
+                    return _failure(child.wait(_until(deadline)), reported)
+        return Failure("timeout", f"did not finish within {timeout:g} s; raise `timeout`")
+
+
+def _until(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 THIS = Installation(flags=())
@@ -93,69 +122,13 @@ def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
     return Failure(failure.kind, message, "".join(tail))
 
 
-@dataclass(slots=True)
-class _Worker:
-    """A worker process while it is followed."""
-
-    module: str
-    job: DataclassInstance
-    timeout: float
-    stderr: TextIO
-    installation: Installation
-    reported: Failure | None = None
-    timed_out: threading.Event = field(default_factory=threading.Event)
-
-    def follow(self, listener: Listener) -> Failure | None:
-        """Start the worker, pass its events on, and say how it failed, or None."""
-        with self._process() as process, self._deadline(process):
-            stdin, stdout = cast("TextIO", process.stdin), cast("TextIO", process.stdout)
-            with suppress(BrokenPipeError), stdin:  # it died already, which is judged below
-                json.dump(asdict(self.job), stdin)
-            self._pass_on(stdout, listener)
-            code = process.wait()
-        return self._judge(code)
-
-    @contextmanager
-    def _process(self) -> Iterator[subprocess.Popen[str]]:
-        with subprocess.Popen(
-            [self.installation.python, *self.installation.flags, "-m", self.module],
-            env=self.installation.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.stderr,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                _kill(process)
-
-    @contextmanager
-    def _deadline(self, process: subprocess.Popen[str]) -> Iterator[None]:
-        def end() -> None:
-            self.timed_out.set()
-            _kill(process)
-
-        timer = threading.Timer(self.timeout, end)
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _pass_on(self, lines: Iterable[str], listener: Listener) -> None:
-        for line in lines:
-            self.reported = pass_on(json.loads(line), listener) or self.reported
-
-    def _judge(self, code: int) -> Failure | None:
-        if self.timed_out.is_set():
-            return Failure("timeout", f"did not finish within {self.timeout:g} s; raise `timeout`")
-        if code == 0 or self.reported:
-            return self.reported
-        if code < 0:
-            return Failure("killed", _killed_by(-code))
-        return Failure("error", f"the worker ended with exit code {code}: {{last line}}")
+def _failure(code: int, reported: Failure | None) -> Failure | None:
+    """Return how a worker failed that has ended by itself or was killed."""
+    if code == 0 or reported:
+        return reported
+    if code < 0:
+        return Failure("killed", _killed_by(-code))
+    return Failure("error", f"the worker ended with exit code {code}: {{last line}}")
 
 
 def _killed_by(number: int) -> str:
@@ -167,10 +140,3 @@ def _killed_by(number: int) -> str:
         else ""
     )
     return f"the worker was killed by {name}{hint}"
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End the worker and whatever it started."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

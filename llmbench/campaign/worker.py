@@ -5,16 +5,14 @@ Exit codes: 0 the run is stored, 1 it failed, 2 the user can mend what is wrong.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,6 +22,7 @@ from llmbench.backends.base import OpenContext
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.campaign.prepare import Prepared, prepare
 from llmbench.collectors.sampler import watch
+from llmbench.environment import child_process
 from llmbench.errors import InputError, MeasurementError
 from llmbench.loads.dispatch import Dispatch
 from llmbench.quality.evaluate import breaches, examine
@@ -52,14 +51,14 @@ class Job:
 
 @dataclass(slots=True)
 class Events:
-    """Tells the parent, in JSON lines, what goes on."""
+    """What a worker reports to the process that started it."""
 
-    out: TextIO
+    send: Callable[[dict[str, Any]], object]
     _last_progress: float = field(default=0.0)
 
     def stage(self, text: str) -> None:
         """Say what the worker does now."""
-        self._say({"stage": text})
+        self.send({"stage": text})
 
     def progress(self, dispatch: Dispatch) -> None:
         """Say how far a load is, a few times a second at the most."""
@@ -67,15 +66,11 @@ class Events:
         is_last = dispatch.completed == dispatch.total
         if is_last or now - self._last_progress >= PROGRESS_SECONDS:
             self._last_progress = now
-            self._say(dispatch.progress().to_event())
+            self.send(dispatch.progress().to_event())
 
     def failed(self, kind: str, message: str) -> None:
         """Say why the run cannot be measured."""
-        self._say({"failure": kind, "message": message})
-
-    def _say(self, event: dict[str, Any]) -> None:
-        self.out.write(json.dumps(event) + "\n")
-        self.out.flush()
+        self.send({"failure": kind, "message": message})
 
 
 def main() -> int:
@@ -92,8 +87,8 @@ def do(fields: dict[str, Any], events: Events) -> None:
 
 def work(do: Callable[[dict[str, Any], Events], None]) -> int:
     """Do the job on stdin with events on stdout, and return the exit code."""
-    events = Events(_own_stdout())
-    return attempt(do, json.load(sys.stdin), events)
+    channel = child_process.parent()
+    return attempt(do, channel.receive(dict[str, Any]), Events(channel.send))
 
 
 def attempt(
@@ -109,13 +104,6 @@ def attempt(
         events.failed(error.kind, str(error))
         return 1
     return 0
-
-
-def _own_stdout() -> TextIO:
-    """Keep stdout for events; whatever libraries print goes to stderr instead."""
-    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return own
 
 
 def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:

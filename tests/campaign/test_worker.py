@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +44,6 @@ def test_garbage_is_collected_before_the_clock_starts(
     (tmp_path / "small.yaml").write_text(SCENARIO)
     (case,) = load(tmp_path / "small.yaml", []).cases
     job = Job(str(tmp_path), case.name, case.point, case.spec, 1)
-    run, _ = worker.measure(case, job, Events(io.StringIO()))
+    run, _ = worker.measure(case, job, Events(lambda _: None))
     assert order[-2:] == ["garbage", "clock"]
     assert run.records.num_rows == 3

@@ -1,0 +1,162 @@
+"""Child processes: ``python -m MODULE``, which gets a job and exchanges messages with its parent.
+
+A message is one line of JSON on the child's stdin or stdout. It holds plain data, dataclasses or
+msgspec structs; NumPy arrays travel as lists.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Any, TypeVar
+
+import msgspec
+
+READ_BYTES = 2**20
+
+T = TypeVar("T")
+
+
+class Channel:
+    """Messages over a pair of pipes."""
+
+    def __init__(self, incoming: int, outgoing: int) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._received = bytearray()
+        self._searched = 0
+
+    def send(self, message: object) -> None:
+        """Write a message; raises BrokenPipeError where nobody reads it."""
+        line = memoryview(msgspec.json.encode(message, enc_hook=_plain) + b"\n")
+        while line:
+            line = line[os.write(self._outgoing, line) :]
+
+    def receive(self, kind: type[T]) -> T:
+        """Return the next message; raises EOFError where the other side has ended."""
+        while (end := self._received.find(b"\n", self._searched)) < 0:
+            self._searched = len(self._received)
+            if not (data := os.read(self._incoming, READ_BYTES)):
+                raise EOFError("the other process has ended")
+            self._received += data
+        message = msgspec.json.decode(memoryview(self._received)[:end], type=kind, strict=False)
+        self._received = self._received[end + 1 :]
+        self._searched = 0
+        return message
+
+    def poll(self, timeout: float | None) -> bool:
+        """Wait until a message or the end has come; return whether one has within ``timeout``."""
+        return bool(ready([self], timeout))
+
+    @property
+    def holds_message(self) -> bool:
+        """Whether a message has been read that nobody has received."""
+        return b"\n" in self._received
+
+    def fileno(self) -> int:
+        """Return the file descriptor that messages come from."""
+        return self._incoming
+
+
+C = TypeVar("C", bound=Channel)
+
+
+def ready(channels: Sequence[C], timeout: float | None = None) -> list[C]:
+    """Wait until a channel has a message or has ended; return all channels of which that is so."""
+    if read := [channel for channel in channels if channel.holds_message]:
+        return read
+    return list(select.select(channels, [], [], timeout)[0])
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy array or scalar as plain data."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise NotImplementedError(f"a message cannot hold {type(value).__name__}")
+
+
+# -- in the parent ---------------------------------------------------------------------------------
+
+
+class Child(Channel):
+    """A child process and the channel to it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, has_session: bool) -> None:
+        assert process.stdin is not None  # noqa: S101 (for type checkers)
+        assert process.stdout is not None  # noqa: S101 (for type checkers)
+        super().__init__(process.stdout.fileno(), process.stdin.fileno())
+        self._process = process
+        self._stdin = process.stdin
+        self._has_session = has_session
+
+    def send(self, message: object) -> None:
+        """Write a message; that the child has ended is seen where something is received."""
+        with suppress(BrokenPipeError):
+            super().send(message)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._stdin.close()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the child has ended and return its exit code, negative for a signal.
+
+        Raises subprocess.TimeoutExpired where that takes longer than ``timeout`` seconds.
+        """
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        """End the child, with all that it started where it has a session of its own."""
+        if self._process.poll() is None:
+            if self._has_session:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def start(
+    module: str,
+    job: object,
+    *,
+    python: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    stderr: IO[Any] | None = None,
+    has_session: bool = False,
+) -> Iterator[Child]:
+    """Start a module's process and send it a job; the process ends with the block.
+
+    ``python`` is an interpreter with its flags; ``stderr`` is a file for what the process writes
+    there. Raises OSError where the interpreter cannot be started.
+    """
+    with subprocess.Popen(
+        [*(python or [sys.executable]), "-m", module],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=has_session,
+        bufsize=0,
+    ) as process:
+        child = Child(process, has_session=has_session)
+        try:
+            child.send(job)
+            yield child
+        finally:
+            child.kill()
+
+
+# -- in the child ----------------------------------------------------------------------------------
+
+
+def parent() -> Channel:
+    """Return the channel to the parent; whatever else is printed to stdout goes to stderr."""
+    outgoing = os.dup(1)
+    os.dup2(2, 1)
+    return Channel(0, outgoing)

@@ -1,0 +1,95 @@
+"""Child processes and what they exchange with their parent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from llmbench.environment import child_process
+from llmbench.environment.child_process import Channel, Child, ready
+
+TESTS = Path(__file__).parents[1]
+
+
+@contextmanager
+def echoing(**job: Any) -> Iterator[Child]:
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    with child_process.start("echoing", job, environment=environment) as child:
+        yield child
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    label: str | None = None
+
+
+@pytest.fixture
+def loop() -> Iterator[Channel]:
+    """Yield a channel whose messages come back to it."""
+    incoming, outgoing = os.pipe()
+    yield Channel(incoming, outgoing)
+    os.close(incoming)
+    os.close(outgoing)
+
+
+def test_messages_come_back_in_order_and_with_their_types() -> None:
+    with echoing(messages=[{"x": 0.1}, {"x": 2, "label": "two\nlines"}]) as child:
+        assert child.receive(Point) == Point(0.1)
+        assert child.receive(Point) == Point(2.0, "two\nlines")
+        assert child.wait() == 0
+
+
+def test_a_message_may_be_larger_than_a_pipe() -> None:
+    values = list(range(300_000))
+    with echoing(messages=[values, "end"]) as child:
+        assert child.receive(list[int]) == values
+        assert child.receive(str) == "end"
+
+
+def test_what_libraries_print_is_no_message() -> None:
+    with echoing(messages=[1], printed="hello from a library") as child:
+        assert child.receive(int) == 1
+
+
+def test_a_child_that_has_ended_is_seen_by_who_receives() -> None:
+    with echoing(exit_code=3) as child:
+        assert child.poll(60)
+        with pytest.raises(EOFError):
+            child.receive(int)
+        assert child.wait() == 3
+        child.send("nobody reads this")
+
+
+def test_a_child_ends_with_the_block() -> None:
+    with echoing(messages=[os.getpid()] * 100_000):  # more than a pipe holds, and nobody reads it
+        (process,) = psutil.Process().children()
+    assert not process.is_running()
+
+
+def test_numpy_travels_as_plain_data(loop: Channel) -> None:
+    loop.send({"array": np.array([0.5, 1.5]), "scalar": np.float64(2.5)})
+    assert loop.receive(dict[str, Any]) == {"array": [0.5, 1.5], "scalar": 2.5}
+
+
+def test_what_is_no_data_is_refused(loop: Channel) -> None:
+    with pytest.raises(NotImplementedError, match="a message cannot hold PosixPath"):
+        loop.send(TESTS)
+
+
+def test_a_message_that_has_been_read_is_ready(loop: Channel) -> None:
+    assert not loop.poll(0)
+    loop.send(1)
+    loop.send(2)
+    assert loop.receive(int) == 1
+    assert ready([loop], 0) == [loop]
+    assert loop.receive(int) == 2
+    assert not loop.poll(0)
