@@ -1,10 +1,9 @@
 """One process that reads all probes at a steady pace and hands its readings over at the end.
 
-Protocol: the parent writes a job to stdin as one line of JSON. When all probes are open, the
-sampler writes their quantities to stdout as one line of JSON. It reads the probes until the line
-``stop`` comes, then writes all series to stdout as one Arrow IPC stream, with facts and caveats in
-its metadata. When the parent dies, the sampler ends: its stdin ends, and the kernel also sends a
-signal, in case a child of the parent keeps the pipe open.
+It gets a job and sends the quantities when all probes are open. It reads the probes until it gets
+STOP, then sends all series as one Arrow IPC stream, with facts and caveats in its metadata. When
+the parent dies, the sampler ends: its stdin ends, and the kernel also sends a signal, in case a
+child of the parent keeps the pipe open.
 """
 
 from __future__ import annotations
@@ -12,21 +11,20 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
 from llmbench import plugins
 from llmbench.collectors.base import Conclusion, Probe, Quantity
 from llmbench.collectors.recorder import Recorder
+from llmbench.environment import child_process
+from llmbench.environment.child_process import Channel, Child
 from llmbench.errors import MeasurementError
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.series import Series, read_series, series_table
@@ -34,7 +32,7 @@ from llmbench.runs.series import Series, read_series, series_table
 NICENESS = 5
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-STOP = b"stop\n"
+STOP = "stop"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -63,52 +61,53 @@ def watch(collectors: Sequence[Any], pid: int | None = None) -> Iterator[Collect
     if not collectors:
         yield collected
         return
-    with _start() as process:
-        promised = _begin(process, _job(collectors, pid or os.getpid()))
+    job = _Job(pid or os.getpid(), os.getpid(), _options(collectors))
+    with child_process.start("llmbench.collectors.sampler", job) as sampler:
+        promised = _promised(sampler)
         try:
             yield collected
         finally:
-            _finish(process, promised, collected)
+            _finish(sampler, promised, collected)
 
 
-def _job(collectors: Sequence[Any], pid: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The process to watch, the parent to end with, and the options of the collectors."""
+
+    pid: int
+    parent: int
+    collectors: list[dict[str, Any]]
+
+
+def _options(collectors: Sequence[Any]) -> list[dict[str, Any]]:
     # a collector that watches the idle time after the load concludes last
     ordered = sorted(collectors, key=lambda options: getattr(options, "idle", 0.0))
-    options = [options.model_dump(mode="json") for options in ordered]
-    return {"pid": pid, "parent": os.getpid(), "collectors": options}
+    return [options.model_dump(mode="json") for options in ordered]
 
 
-def _start() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "llmbench.collectors.sampler"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def _begin(process: subprocess.Popen[bytes], job: dict[str, Any]) -> list[Quantity]:
-    """Send the job, wait until all probes are open, and return what they will read."""
-    if process.stdin is None or process.stdout is None:
-        raise MeasurementError("the sampler has no pipes")
-    with suppress(BrokenPipeError):  # it ended already, which is seen below
-        os.write(process.stdin.fileno(), f"{json.dumps(job)}\n".encode())
-    if not select.select([process.stdout], [], [], START_SECONDS)[0]:
-        process.kill()
+def _promised(sampler: Child) -> list[Quantity]:
+    """Wait until all probes are open, and return what they will read."""
+    if not sampler.poll(START_SECONDS):
         raise MeasurementError(f"the sampler was not ready within {START_SECONDS:g} s")
-    line = process.stdout.readline()
-    if not line:
-        code = process.wait()
-        raise MeasurementError(f"the sampler ended with exit code {code}; its stderr says why")
-    return [Quantity(**quantity) for quantity in json.loads(line)]
-
-
-def _finish(process: subprocess.Popen[bytes], promised: list[Quantity], into: Collected) -> None:
     try:
-        stream, _ = process.communicate(STOP, timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        stream, _ = process.communicate()
-    if process.returncode == 0:
-        _fill(into, pa.ipc.open_stream(stream).read_all())
+        return sampler.receive(list[Quantity])
+    except EOFError:
+        code = sampler.wait()
+        raise MeasurementError(
+            f"the sampler ended with exit code {code}; its stderr says why"
+        ) from None
+
+
+def _finish(sampler: Child, promised: list[Quantity], into: Collected) -> None:
+    sampler.send(STOP)
+    if not sampler.poll(STOP_SECONDS):
+        sampler.kill()
+    try:
+        stream = sampler.receive_bytes()
+    except EOFError:
+        _fill_with_reason(into, promised, sampler.wait())
     else:
-        _fill_with_reason(into, promised, process.returncode)
+        _fill(into, pa.ipc.open_stream(stream).read_all())
 
 
 def _fill(collected: Collected, table: pa.Table) -> None:
@@ -133,29 +132,22 @@ def _fill_with_reason(collected: Collected, promised: list[Quantity], code: int)
 
 def main() -> int:
     """Sample until told to stop."""
-    out = _own_stdout()
-    job = json.loads(sys.stdin.buffer.readline())
-    _end_with(job["parent"])
+    parent = child_process.parent()
+    job = parent.receive(_Job)
+    _end_with(job.parent)
     os.nice(NICENESS)
-    recorders = [_recorder(options, job["pid"]) for options in job["collectors"]]
+    recorders = [_recorder(options, job.pid) for options in job.collectors]
     cost = _Cost()
     for recorder in recorders:
         recorder.begin(cost.began)
-    promised = [asdict(quantity) for recorder in recorders for quantity in recorder.quantities]
-    out.write(f"{json.dumps(promised)}\n".encode())
-    out.flush()
-    if _sample(recorders):
+    parent.send([quantity for recorder in recorders for quantity in recorder.quantities])
+    if _sample(recorders, parent):
         table = _summed_up(recorders, cost)
-        with out, pa.ipc.new_stream(out, table.schema) as stream:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
+        parent.send_bytes(memoryview(sink.getvalue()))
     return 0
-
-
-def _own_stdout() -> BinaryIO:
-    """Keep stdout for the protocol; what libraries print goes to stderr instead."""
-    own = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return own
 
 
 def _end_with(parent: int) -> None:
@@ -178,20 +170,21 @@ def _recorder(options: dict[str, Any], pid: int) -> Recorder:
     return Recorder(kind, options["interval"], open_probe)
 
 
-def _sample(recorders: Sequence[Recorder]) -> bool:
-    """Read each probe when it is due; True when told to stop, False when the parent is gone."""
-    while not _stdin_speaks(min(recorder.due for recorder in recorders)):
+def _sample(recorders: Sequence[Recorder], parent: Channel) -> bool:
+    """Read each probe when it is due; return True when told to stop, False without a parent."""
+    while not parent.poll(_seconds_until(min(recorder.due for recorder in recorders))):
         now = time.monotonic()
         for recorder in recorders:
             if recorder.due <= now:
                 recorder.read()
-    return sys.stdin.buffer.readline() == STOP
+    try:
+        return parent.receive(str) == STOP
+    except EOFError:
+        return False
 
 
-def _stdin_speaks(until: float) -> bool:
-    """Sleep until a moment; True at once when stdin has a line or has ended."""
-    wait = None if until == float("inf") else max(0.0, until - time.monotonic())
-    return bool(select.select([sys.stdin], [], [], wait)[0])
+def _seconds_until(due: float) -> float | None:
+    return None if due == float("inf") else max(0.0, due - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Child processes: ``python -m MODULE``, which gets a job and exchanges messages with its parent.
 
-A message is one line of JSON on the child's stdin or stdout. It holds plain data, dataclasses or
-msgspec structs; NumPy arrays travel as lists.
+A message is one line of JSON on the child's stdin or stdout: plain data, dataclasses or msgspec
+structs, with NumPy arrays as lists. Bulk data follow a line with their size.
 """
 
 from __future__ import annotations
@@ -29,25 +29,44 @@ class Channel:
         self._incoming = incoming
         self._outgoing = outgoing
         self._received = bytearray()
-        self._searched = 0
 
     def send(self, message: object) -> None:
         """Write a message; raises BrokenPipeError where nobody reads it."""
-        line = memoryview(msgspec.json.encode(message, enc_hook=_plain) + b"\n")
-        while line:
-            line = line[os.write(self._outgoing, line) :]
+        self._write(msgspec.json.encode(message, enc_hook=_plain) + b"\n")
+
+    def send_bytes(self, data: bytes | memoryview) -> None:
+        """Write bulk data, for ``receive_bytes`` on the other side."""
+        self.send(len(data))
+        self._write(data)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._outgoing, left) :]
 
     def receive(self, kind: type[T]) -> T:
         """Return the next message; raises EOFError where the other side has ended."""
-        while (end := self._received.find(b"\n", self._searched)) < 0:
-            self._searched = len(self._received)
-            if not (data := os.read(self._incoming, READ_BYTES)):
-                raise EOFError("the other process has ended")
-            self._received += data
-        message = msgspec.json.decode(memoryview(self._received)[:end], type=kind, strict=False)
-        self._received = self._received[end + 1 :]
-        self._searched = 0
-        return message
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            self._read()
+        line = bytes(memoryview(self._received)[:end])
+        del self._received[: end + 1]
+        return msgspec.json.decode(line, type=kind)
+
+    def receive_bytes(self) -> bytes:
+        """Return bulk data; raises EOFError where the other side has ended."""
+        size = self.receive(int)
+        while len(self._received) < size:
+            self._read()
+        data = bytes(memoryview(self._received)[:size])
+        del self._received[:size]
+        return data
+
+    def _read(self) -> None:
+        if not (data := os.read(self._incoming, READ_BYTES)):
+            raise EOFError("the other process has ended")
+        self._received += data
 
     def poll(self, timeout: float | None) -> bool:
         """Wait until a message or the end has come; return whether one has within ``timeout``."""

@@ -80,6 +80,15 @@ def test_numpy_travels_as_plain_data(loop: Channel) -> None:
     assert loop.receive(dict[str, Any]) == {"array": [0.5, 1.5], "scalar": 2.5}
 
 
+def test_bulk_data_travel_between_messages(loop: Channel) -> None:
+    loop.send("before")
+    loop.send_bytes(b"\n\x00 bulk")
+    loop.send("after")
+    assert loop.receive(str) == "before"
+    assert loop.receive_bytes() == b"\n\x00 bulk"
+    assert loop.receive(str) == "after"
+
+
 def test_what_is_no_data_is_refused(loop: Channel) -> None:
     with pytest.raises(NotImplementedError, match="a message cannot hold PosixPath"):
         loop.send(TESTS)
