@@ -1,4 +1,4 @@
-"""Where a load became steady: how much of its beginning is warm-up, found by a named method."""
+"""The warm-up of a load: how much of its beginning is not in steady state."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BATCH = 5
 
 
 def mser(values: ArrayLike) -> int | None:
-    """Tell how many of the first values belong to the warm-up; None: they never become steady.
+    """Return the number of leading values that are warm-up; None: there is no steady state.
 
-    MSER-5: of the means of five values each, those are cut whose cutting makes the standard error
-    of the others' mean smallest; where that is more than half, there is no steady state (White, An
-    Effective Truncation Heuristic for Bias Reduction in Simulation Output, 1997).
+    MSER-5: d* = argmin over d of Σᵢ₌d (zᵢ − z̄_d)² / (m − d)², where z are m means of five values
+    each and z̄_d is the mean of z_d and the following. None where d* > m / 2. Source: White, An
+    Effective Truncation Heuristic for Bias Reduction in Simulation Output, 1997.
     """
     series = np.asarray(values, dtype=np.float64)
     means = series[: len(series) // BATCH * BATCH].reshape(-1, BATCH).mean(axis=1)
@@ -32,10 +32,10 @@ def mser(values: ArrayLike) -> int | None:
 
 
 def find_warmup(records: Sequence[Record]) -> tuple[list[Record], int | None]:
-    """Mark the warm-up among records, by the later of the two ends that TTFT and TPOT show.
+    """Return the records with the warm-up marked, and the number of them that are warm-up.
 
-    Returns the records and how many of them are warm-up now; None, and no mark, where one of the
-    two never became steady.
+    The warm-up ends at the later of its ends by TTFT and by TPOT. None, and no mark, where one of
+    the two has no steady state.
     """
     ordered = sorted(records, key=lambda record: (record.due, record.request_id))
     good = [record for record in ordered if record.succeeded]
@@ -54,9 +54,9 @@ def _tpots(records: Sequence[Record]) -> list[tuple[float, float]]:
     ]
 
 
-def _end(seen: list[tuple[float, float]]) -> float | None:
-    """Give the due time at which values became steady; the beginning, where there are none."""
-    if not seen:
+def _end(points: list[tuple[float, float]]) -> float | None:
+    """Return the due time at which values become steady; −infinity without values."""
+    if not points:
         return float("-inf")
-    cut = mser([value for _, value in seen])
-    return None if cut is None else seen[cut][0]
+    cut = mser([value for _, value in points])
+    return None if cut is None else points[cut][0]

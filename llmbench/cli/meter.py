@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.max_gap is not None and not arguments.max_gap > 0:
         raise InputError(f"--max-gap {arguments.max_gap:g}: expected more than 0 seconds")
     run_set = store.read(arguments.folder)
-    readings = log.read(arguments.log, _layout(arguments))
+    readings = log.read_log(arguments.log, _layout(arguments))
     joined = joining.join(run_set, arguments.log, readings, arguments.max_gap)
     page = arguments.folder / "report.html"
     report.write(store.read(arguments.folder), page)

@@ -22,22 +22,22 @@ def settling(count: int, warm: int) -> list[float]:
 
 
 @pytest.mark.parametrize("warm", [20, 60, 100])
-def test_the_beginning_that_differs_is_cut(warm: int) -> None:
+def test_a_different_beginning_is_cut(warm: int) -> None:
     cut = mser(settling(400, warm))
     assert cut is not None
     assert 0.6 * warm <= cut <= warm + 50
 
 
-def test_little_is_cut_of_what_was_steady_from_the_beginning() -> None:
+def test_little_is_cut_of_a_steady_series() -> None:
     cuts = [mser(1.0 + noise(400, seed)) for seed in range(20)]
     assert sum(cut is not None and cut <= 40 for cut in cuts) >= 15
 
 
-def test_what_keeps_growing_is_never_steady() -> None:
+def test_a_growing_series_is_never_steady() -> None:
     assert mser(np.arange(400.0)) is None
 
 
-def test_too_few_values_tell_nothing() -> None:
+def test_too_few_values_have_no_steady_state() -> None:
     assert mser([1.0] * 49) is None
 
 
@@ -65,7 +65,7 @@ def test_failed_requests_of_the_warm_up_are_part_of_it() -> None:
     assert marked[0].phase == "warmup"
 
 
-def test_nothing_is_marked_where_nothing_becomes_steady() -> None:
+def test_no_record_is_marked_without_a_steady_state() -> None:
     marked, cut = find_warmup([record(n, float(n)) for n in range(400)])
     assert cut is None
     assert {r.phase for r in marked} == {"measured"}

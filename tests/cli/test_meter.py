@@ -96,10 +96,10 @@ def test_a_meter_whose_clock_is_off_can_be_set_right(
         (["--energy-unit", "J"], "--energy-column and --energy-unit go together"),
         (["--utc-offset", "CET"], "--utc-offset CET: expected hours and minutes"),
         (["--max-gap", "0"], "--max-gap 0: expected more than 0 seconds"),
-        (["--time-column", "Time"], "has no column 'Time'; did you mean 'time'?"),
+        (["--time-column", "Time"], "no column 'Time'; did you mean 'time'?"),
     ],
 )
-def test_bad_input_ends_with_2_and_says_what(
+def test_bad_input_exits_with_2_and_a_message(
     folder: Path, log: str, capsys: Capture, arguments: list[str], told: str
 ) -> None:
     assert main(["meter", str(folder), log, *arguments]) == 2

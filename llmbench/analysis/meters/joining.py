@@ -1,4 +1,4 @@
-"""Readings of a wall meter joined to the runs that they cover, by the time of day."""
+"""Join the readings of a wall meter to the runs that they cover, by wall-clock time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from llmbench.runs.run import CLOCK_ORIGIN, Run
 from llmbench.runs.series import Floats, Series
 from llmbench.runs.store import RunSet
 
-USUAL_GAPS = 3.0  # of the log's own interval: one lost reading is borne, two are not
-SHORT_GAP_SECONDS = 1.0  # that a fast logger may be held up on a busy machine
+MOST_INTERVALS = 3.0  # median intervals of the log: one lost reading is accepted, two are not
+SHORT_GAP_SECONDS = 1.0  # accepted even of a fast logger, on a busy machine
 MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Which runs have got a log's readings, and which have not, each with the reason."""
+    """The runs that got readings, and those left out with the reason."""
 
     runs: tuple[str, ...]
     left_out: dict[str, str]
@@ -36,9 +36,9 @@ def join(
 ) -> Joined:
     """Attach readings, with times in seconds since 1970, to each stored run that they cover.
 
-    A run is covered from its first due time to its last token, by readings that are no further
-    than ``max_gap`` seconds apart (three times the log's own median interval, or a second if that
-    is more). Energy counts from a run's first reading. Raises InputError when no run can be had.
+    A run is covered from its first due time to its last token by readings at most ``max_gap``
+    seconds apart (default: three median intervals of the log, at least a second). Energy counts
+    from a run's first reading. Raises InputError when no run is covered.
     """
     measured = [run for run in run_set.runs if not run.failure]
     left_out: dict[str, str] = {}
@@ -46,8 +46,8 @@ def join(
     for run in measured:
         try:
             fitting.append((run, [_of_run(series, run, max_gap) for series in readings]))
-        except Unavailable as why:
-            left_out[run.name] = str(why)
+        except Unavailable as reason:
+            left_out[run.name] = str(reason)
     if not fitting:
         raise InputError(_none_fits(run_set, log, left_out))
     for run, series in fitting:
@@ -57,11 +57,11 @@ def join(
 
 def _none_fits(run_set: RunSet, log: Path, left_out: dict[str, str]) -> str:
     if not left_out:
-        return f"{run_set.folder}: holds no run that was measured"
-    shown = [f"{name}: {why}" for name, why in list(left_out.items())[:MOST_SHOWN]]
+        return f"{run_set.folder}: no run was measured"
+    shown = [f"{name}: {reason}" for name, reason in list(left_out.items())[:MOST_SHOWN]]
     more = len(left_out) - len(shown)
     lines = [
-        f"{log}: fits no run of {run_set.folder}",
+        f"{log}: covers no run of {run_set.folder}",
         *shown,
         *([f"and {more} more"] if more else []),
     ]
@@ -79,11 +79,11 @@ def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
 
 
 def _origin(run: Run) -> float:
-    """Give when a run's clock read 0, in seconds since 1970."""
+    """Return the Unix time at which a run's clock read 0."""
     if CLOCK_ORIGIN not in run.facts:
         raise Unavailable(
-            "does not say when its clock began, since an earlier llmbench or another tool measured "
-            "it; measure again"
+            "its clock's origin is unknown, since an earlier llmbench or another tool measured it; "
+            "measure it again"
         )
     origin: float | None = run.facts[CLOCK_ORIGIN]
     if origin is None:
@@ -94,45 +94,45 @@ def _origin(run: Run) -> float:
 def _span(run: Run) -> tuple[float, float]:
     span = RecordArrays(run.records).makespan
     if span is None:
-        raise Unavailable("no token came back, so it has no time to cover")
+        raise Unavailable("it has no tokens, so there is no time to cover")
     return span
 
 
 def _around(series: Series, begin: float, end: float) -> Series:
-    """Cut to the readings within a span and one on either side."""
+    """Return the readings within a span and one on either side."""
     times = series.times
     first = bisect_right(times, begin) - 1
     last = bisect_left(times, end, max(first, 0))
     if first < 0 or last == len(times):
         raise Unavailable(
-            f"ran {_told(begin, end)}, and the readings are {_bounds(times)}; {CLOCKS}"
+            f"ran {_from_to(begin, end)}, and the readings are {_bounds(times)}; {CLOCKS}"
         )
     inside = slice(first, last + 1)
     return replace(series, times=times[inside], values=series.values[inside])
 
 
-CLOCKS = "is the meter's clock off (--offset), or its zone another (--utc-offset)?"
+CLOCKS = "is the meter's clock off (--offset), or in another time zone (--utc-offset)?"
 
 
 def _bounds(times: Floats) -> str:
-    return _told(times[0], times[-1]) if len(times) else "none"
+    return _from_to(times[0], times[-1]) if len(times) else "none"
 
 
-def _told(begin: float, end: float) -> str:
+def _from_to(begin: float, end: float) -> str:
     return f"from {as_moment(begin)} to {as_moment(end)}"
 
 
 def _longest(series: Series) -> float:
-    """Give the longest gap that a log's own pace allows, in seconds."""
-    return max(SHORT_GAP_SECONDS, USUAL_GAPS * float(np.median(np.diff(series.times))))
+    """Return the default of the longest accepted gap, in seconds."""
+    return max(SHORT_GAP_SECONDS, MOST_INTERVALS * float(np.median(np.diff(series.times))))
 
 
 def _check_gaps(kept: Series, most: float) -> None:
     gaps = np.diff(kept.times)
     for index in np.flatnonzero(gaps > most)[:1]:
         raise Unavailable(
-            f"has no reading for {gaps[index]:.3g} s from {as_moment(kept.times[index])} on, and "
-            f"{most:.3g} s are allowed; see --max-gap"
+            f"has no reading for {gaps[index]:.3g} s from {as_moment(kept.times[index])} on; at "
+            f"most {most:.3g} s are accepted (--max-gap)"
         )
 
 
@@ -140,7 +140,7 @@ def _since_the_first(total: Floats) -> Floats:
     for index in np.flatnonzero(np.diff(total) < 0)[:1]:
         before, after = total[index : index + 2]
         raise Unavailable(
-            f"the meter's energy goes back from {before:.6g} J to {after:.6g} J during it; was "
+            f"the meter's energy drops from {before:.6g} J to {after:.6g} J during the run; was "
             "the meter reset?"
         )
     return np.asarray(total - total[0])

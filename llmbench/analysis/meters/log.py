@@ -1,4 +1,4 @@
-"""Logs of wall meters, smart plugs and power distribution units: CSV files of timed readings."""
+"""Read logs of wall meters, smart plugs and power distribution units: CSV files of readings."""
 
 from __future__ import annotations
 
@@ -16,30 +16,37 @@ from llmbench.runs.series import Series
 
 POWER = "wall_power_watts"
 ENERGY = "wall_energy_joules"
-NO_READING = ("", "nan", "null", "none", "unavailable", "unknown")  # what loggers write for none
-MOST_SECONDS = 1e11  # the year 5138; of milliseconds, the year 1973
+NO_READING = (
+    "",
+    "nan",
+    "null",
+    "none",
+    "unavailable",
+    "unknown",
+)  # as loggers write it
+MOST_SECONDS = 1e11  # the year 5138; as milliseconds, the year 1973
 ZONED = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"  # a time of day, and a zone at its end
 
 Floats = NDArray[np.float64]
 
 
-def read(path: Path, layout: Layout) -> tuple[Series, ...]:
-    """Read a log: power in W, a running total in J, or both, with times in seconds since 1970.
+def read_log(path: Path, layout: Layout) -> tuple[Series, ...]:
+    """Return the series of a log: power in W, a running total in J, or both, by Unix time.
 
-    Moments without a value are left out of a series. Raises InputError when the file cannot be
-    read, a column is missing, a cell is neither a value nor empty, or times go back.
+    Readings without a value are left out. Raises InputError when the file cannot be read, a column
+    is missing, a cell is neither a number nor empty, or times decrease.
     """
     table = _table(path.expanduser())
     times = _times(path, _column(path, table, layout.time, "--time-column"), layout)
-    found = []
+    series = []
     if layout.watts:
         column = _column(path, table, layout.watts, "--watts-column")
-        found.append(_series(POWER, "W", times, _values(path, column)))
+        series.append(_series(POWER, "W", times, _values(path, column)))
     if layout.energy:
         column = _column(path, table, layout.energy, "--energy-column")
         joules = _values(path, column) * ENERGY_UNITS[layout.energy_unit]
-        found.append(_series(ENERGY, "J", times, joules))
-    return tuple(found)
+        series.append(_series(ENERGY, "J", times, joules))
+    return tuple(series)
 
 
 def _series(name: str, unit: str, times: Floats, values: Floats) -> Series:
@@ -52,7 +59,7 @@ def _series(name: str, unit: str, times: Floats, values: Floats) -> Series:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        # without a header: with one, pandas shifts lines that are longer than it
+        # no header: with one, pandas shifts lines that are longer than it
         rows = pd.read_csv(
             path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
@@ -61,9 +68,9 @@ def _table(path: Path) -> pd.DataFrame:
     except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"{path}: cannot be read as CSV: {str(error).strip()}") from None
     if len(rows) == 1:
-        raise InputError(f"{path}: holds no readings; expected a line of names and lines of values")
-    texts = {place: rows[place].fillna("").str.strip() for place in rows}
-    table = pd.DataFrame({place: text[1:] for place, text in texts.items()})
+        raise InputError(f"{path}: no readings; expected a line of names and lines of values")
+    texts = {index: rows[index].fillna("").str.strip() for index in rows}
+    table = pd.DataFrame({index: text[1:] for index, text in texts.items()})
     table.columns = pd.Index([text[0] for text in texts.values()])
     return table
 
@@ -74,67 +81,67 @@ def _column(path: Path, table: pd.DataFrame, name: str, option: str) -> pd.Serie
         near = get_close_matches(name.casefold(), folded, n=1)
         hint = f"did you mean {folded[near[0]]!r}? " if near else ""
         raise InputError(
-            f"{path}: has no column {name!r}; {hint}it has {', '.join(table.columns)}; "
-            f"name it with {option}"
+            f"{path}: no column {name!r}; {hint}columns: {', '.join(table.columns)}; name it with "
+            f"{option}"
         )
     if list(table.columns).count(name) > 1:
-        raise InputError(f"{path}: has several columns {name!r}; give each a name of its own")
+        raise InputError(f"{path}: several columns {name!r}; give them different names")
     return table[name]
 
 
 def _values(path: Path, column: pd.Series[Any]) -> Floats:
-    """Read numbers; NaN where a cell says that there was no reading."""
-    none = column.str.casefold().isin(NO_READING)
+    """Return the numbers of a column; NaN where there was no reading."""
+    missing = column.str.casefold().isin(NO_READING)
     numbers = _numbers(column)
-    _refuse(path, column, ~none & ~np.isfinite(numbers), "is no number")
-    return np.where(none, np.nan, numbers)
+    _refuse(path, column, ~missing & ~np.isfinite(numbers), "is not a number")
+    return np.where(missing, np.nan, numbers)
 
 
 def _numbers(column: pd.Series[Any]) -> Floats:
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
 
 
-def _refuse(path: Path, column: pd.Series[Any], wrong: Any, why: str) -> None:
-    """Raise InputError that names the first cell that is wrong, where there is one."""
-    places = np.flatnonzero(wrong)
-    if len(places):
-        text = column.iloc[places[0]]
-        raise InputError(f"{path}: reading {places[0] + 1}: {column.name}: {text!r} {why}")
+def _refuse(path: Path, column: pd.Series[Any], wrong: Any, reason: str) -> None:
+    """Raise InputError with the first wrong cell, if any."""
+    indices = np.flatnonzero(wrong)
+    if len(indices):
+        text = column.iloc[indices[0]]
+        raise InputError(f"{path}: reading {indices[0] + 1}: {column.name}: {text!r} {reason}")
 
 
 # -- times -----------------------------------------------------------------------------------------
 
 
 def _times(path: Path, column: pd.Series[Any], layout: Layout) -> Floats:
-    """Read times as seconds since 1970, which may not go back."""
+    """Return times as seconds since 1970, in ascending order."""
     numbers = _numbers(column)
-    how = layout.time_format
-    if how == "auto":
-        how = "unix" if np.isfinite(numbers[0]) else "iso"
-    if how == "iso":
+    time_format = layout.time_format
+    if time_format == "auto":
+        time_format = "unix" if np.isfinite(numbers[0]) else "iso"
+    if time_format == "iso":
         times = _from_iso(path, column, layout.utc_offset)
     else:
-        times = _from_unix(path, column, numbers / 1e3 if how == "unix-ms" else numbers)
-    goes_back = np.diff(times, prepend=times[0]) < 0
-    _refuse(path, column, goes_back, "is earlier than the reading before it; sort the log by time")
+        times = _from_unix(path, column, numbers / 1e3 if time_format == "unix-ms" else numbers)
+    descending = np.diff(times, prepend=times[0]) < 0
+    _refuse(path, column, descending, "is earlier than the reading before it; sort the log by time")
     return times + layout.offset_seconds
 
 
 def _from_unix(path: Path, column: pd.Series[Any], seconds: Floats) -> Floats:
     possible = (seconds >= 0) & (seconds < MOST_SECONDS)
-    why = "is no time in seconds since 1970; for milliseconds give --time-format unix-ms"
-    _refuse(path, column, ~possible, why)
+    reason = "is not in seconds since 1970; for milliseconds use --time-format unix-ms"
+    _refuse(path, column, ~possible, reason)
     return seconds
 
 
 def _from_iso(path: Path, column: pd.Series[Any], utc_offset: str | None) -> Floats:
     zoned = column.str.contains(ZONED, regex=True)
     if utc_offset is None:
-        why = "names no time zone; give that of the log, for example --utc-offset +00:00"
-        _refuse(path, column, ~zoned & _is_time(column), why)
+        reason = "has no time zone; give that of the log, for example --utc-offset +00:00"
+        _refuse(path, column, ~zoned & _is_time(column), reason)
     moments = _moments(column.where(zoned, column + (utc_offset or "")))
-    why = "is no ISO 8601 time such as 2026-01-31T12:00:00Z; see --time-format"
-    _refuse(path, column, moments.isna(), why)
+    reason = "is not an ISO 8601 time such as 2026-01-31T12:00:00Z; see --time-format"
+    _refuse(path, column, moments.isna(), reason)
     since = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
     return np.asarray(since, dtype=np.float64)
 

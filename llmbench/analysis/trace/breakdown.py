@@ -1,8 +1,8 @@
-"""Where the time of steps went: pure functions of a trace's events.
+"""The breakdown of step time by operator and category, from the events of a trace.
 
-On the CPU each moment belongs to the innermost operator that the step's thread is in. On a GPU each
-moment belongs to the kernel that runs; where several run at once it is divided among them. A moment
-at which nothing runs is idle. So the shares of a step sum to the step.
+On the CPU, time belongs to the innermost operator on the step's thread. On a GPU, it belongs to the
+running kernel and is divided equally among concurrent ones. Time in which nothing runs is idle, so
+the shares of a step sum to 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Charge:
-    """What one step's time went to, by name and category."""
+    """The time of one step by operator name and category."""
 
     seconds: defaultdict[Key, float] = field(default_factory=lambda: defaultdict(float))
     calls: Counter[Key] = field(default_factory=Counter)
@@ -42,32 +42,30 @@ class _Charge:
 
 
 def break_down(events: Sequence[Event], device: str, first: int, count: int) -> Breakdown:
-    """Say where the time of so many steps went, from a step's number on.
+    """Return the breakdown of ``count`` steps from number ``first`` on.
 
-    ``device`` is torch's type of it. Raises MeasurementError when steps, or all that ran in them,
-    are missing from the trace.
+    ``device`` is torch's device type. Raises MeasurementError when the trace lacks steps, or
+    anything that ran in them.
     """
     steps = steps_of(events, first, count)
     charges = list(_on_device(events, steps) if device == "cuda" else _on_host(events, steps))
     if not any(charge.kernels for charge in charges):
         raise MeasurementError(
-            "the profiler saw nothing run in the steps; another one, such as nsys, may hold the "
-            "device: with --nvtx the steps are in its timeline, and shares can be read there"
+            "the profiler recorded nothing in the steps; another profiler, such as nsys, may be "
+            "using the device: with --nvtx the steps are in its timeline"
         )
     return _summed(steps, charges)
 
 
 def _summed(steps: Sequence[Event], charges: Sequence[_Charge]) -> Breakdown:
     lengths = tuple(step.end - step.begin for step in steps)
-    all_of_them = _Charge()
+    total = _Charge()
     for charge in charges:
         for key, seconds in charge.seconds.items():
-            all_of_them.add(key, seconds, charge.calls[key])
+            total.add(key, seconds, charge.calls[key])
     uses = [
-        KernelUse(
-            *key, all_of_them.calls[key] / len(steps), spent / len(steps), spent / sum(lengths)
-        )
-        for key, spent in all_of_them.seconds.items()
+        KernelUse(*key, total.calls[key] / len(steps), spent / len(steps), spent / sum(lengths))
+        for key, spent in total.seconds.items()
     ]
     return Breakdown(
         step_seconds=lengths,
@@ -91,7 +89,7 @@ def _shares(uses: Iterable[KernelUse]) -> dict[str, float]:
 
 
 def _on_host(events: Iterable[Event], steps: Sequence[Event]) -> Iterator[_Charge]:
-    """Charge each step's operators with the time that none inside them takes."""
+    """Yield the charge of each step: the self time of its operators."""
     lane = steps[0].lane
     operators = [event for event in _operators(events) if event.lane == lane]
     owner = _owners(operators)
@@ -104,14 +102,14 @@ def _on_host(events: Iterable[Event], steps: Sequence[Event]) -> Iterator[_Charg
 
 
 def _operators(events: Iterable[Event]) -> list[Event]:
-    """Give the operators in an order in which those around others come first."""
-    found = (
+    """Return the operators by begin, outer ones before those inside them."""
+    operators = (
         event
         for event in events
         if event.kind == OF_RUNTIME or (event.kind == OPERATOR and not is_wrapper(event.name))
     )
-    # what takes no time holds nothing, so it comes before what begins with it
-    return sorted(found, key=lambda event: (event.begin, event.end > event.begin, -event.end))
+    # an event without duration contains nothing, so it comes before those that begin with it
+    return sorted(operators, key=lambda event: (event.begin, event.end > event.begin, -event.end))
 
 
 def _by_step(
@@ -119,24 +117,24 @@ def _by_step(
     steps: Sequence[Event],
     moment: Callable[[Event], float] = lambda event: event.begin,
 ) -> list[list[Event]]:
-    """Give each step the events whose moment lies within it."""
+    """Return the events of each step: those whose moment lies in it."""
     begins = [step.begin for step in steps]
-    found: list[list[Event]] = [[] for _ in steps]
+    by_step: list[list[Event]] = [[] for _ in steps]
     for event in events:
         at = moment(event)
         index = bisect_right(begins, at) - 1
         if index >= 0 and at < steps[index].end:
-            found[index].append(event)
-    return found
+            by_step[index].append(event)
+    return by_step
 
 
 def _own_times(operators: Sequence[Event], end: float) -> list[float]:
-    """Give the seconds of each operator that no later one inside it takes, up to an end."""
+    """Return the self time of each operator up to an end, without that of operators inside it."""
     own = [0.0] * len(operators)
     within: list[int] = []
     now = operators[0].begin if operators else end
 
-    def go_on(until: float) -> None:
+    def advance(until: float) -> None:
         nonlocal now
         while within and operators[within[-1]].end <= until:
             index = within.pop()
@@ -147,14 +145,14 @@ def _own_times(operators: Sequence[Event], end: float) -> list[float]:
         now = max(now, until)
 
     for index, operator in enumerate(operators):
-        go_on(operator.begin)
+        advance(operator.begin)
         within.append(index)
-    go_on(end)
+    advance(end)
     return own
 
 
 def _outermost(operators: Iterable[Event]) -> int:
-    """Count the operators that were not called by another one of their profiler's."""
+    """Count the operators that are not inside another one of the same profiler."""
     number, ends = 0, dict.fromkeys((OPERATOR, OF_RUNTIME), 0.0)
     for event in operators:
         if event.begin >= ends[event.kind]:
@@ -163,7 +161,7 @@ def _outermost(operators: Iterable[Event]) -> int:
 
 
 def _owners(operators: Iterable[Event]) -> Callable[[float], str | None]:
-    """Give what tells the category that owns a moment of the host, if one does."""
+    """Return a function of time: the category of the owning operator on the host, or None."""
     outer: list[Event] = []
     for event in operators:
         owning = event.kind == OPERATOR and category_of(event.name) in OWNING
@@ -189,10 +187,11 @@ def _category(event: Event, owner: Callable[[float], str | None]) -> str:
 
 
 def _on_device(events: Sequence[Event], steps: Sequence[Event]) -> Iterator[_Charge]:
-    """Charge each step's kernels with the time in which they ran, in it and on any stream.
+    """Yield the charge of each step: the time of its kernels on any stream, within the step.
 
-    A kernel is of the step in which the host launched it, and of an owning operator if it was
-    launched in one. The replay of a CUDA graph is one launch, so its kernels go by name alone.
+    A kernel belongs to the step in which the host launched it, and to the owning operator that
+    launched it, if any. The replay of a CUDA graph is one launch, so only names categorize its
+    kernels.
     """
     calls = [event for event in events if event.kind in HOST_CALLS]
     called: dict[int | None, float] = {
@@ -215,7 +214,7 @@ def _on_device(events: Sequence[Event], steps: Sequence[Event]) -> Iterator[_Cha
 
 
 def _shared_times(kernels: Sequence[Event], step: Event) -> list[float]:
-    """Give the seconds of each kernel within a step; those that run at once share theirs."""
+    """Return the seconds of each kernel within a step; concurrent kernels share theirs equally."""
     shared = [0.0] * len(kernels)
     edges = sorted(
         (min(max(moment, step.begin), step.end), ends, index)
@@ -225,6 +224,6 @@ def _shared_times(kernels: Sequence[Event], step: Event) -> list[float]:
     running: set[int] = set()
     for (moment, ends, index), (following, _, _) in pairwise(edges):
         (running.discard if ends else running.add)(index)
-        for each in running:
-            shared[each] += (following - moment) / len(running)
+        for kernel in running:
+            shared[kernel] += (following - moment) / len(running)
     return shared

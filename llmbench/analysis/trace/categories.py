@@ -1,4 +1,4 @@
-"""What a kernel or an operator does, told by its name."""
+"""The category of a kernel or operator, by its name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CATEGORIES = {
     IDLE: "idle",
 }
 
-# What runs inside an operator of these belongs to it, whatever its own name is.
+# Operators of these categories own what runs inside them, whatever its name.
 OWNING = {"attention", "sampling"}
 
-# The first that is found in a name decides; (?<![a-z]) keeps to whole words. What torch.compile
-# fused is named after all that it holds, down to views of the operators before and after it. So
-# such a name tells of a product or a choice, but not of attention, which is a call of its own.
+# The first match decides; (?<![a-z]) restricts it to whole words. torch.compile names a fused
+# kernel after everything in it, down to views of the operators before and after it. Such a name can
+# show a matrix product or sampling, but not attention, which is never fused.
 RULES = tuple(
     (category, re.compile(pattern, re.IGNORECASE | re.VERBOSE))
     for category, pattern in (
@@ -57,7 +57,7 @@ RULES = tuple(
     )
 )
 
-# These wrap what torch.compile made and run nothing by themselves.
+# These wrap compiled regions and run nothing themselves.
 WRAPPER = re.compile(
     r"Torch-Compiled Region|## Call CompiledFxGraph|Pregraph bytecode|TorchDynamo Cache Lookup"
     r"|AOTDispatcher Runtime Wrapper|\w*inductor_wrapper_call"
@@ -65,10 +65,10 @@ WRAPPER = re.compile(
 
 
 def category_of(name: str) -> str:
-    """Give the category of a kernel or an operator: a key of CATEGORIES, ``other`` if in doubt."""
+    """Return the category of a kernel or operator: a key of CATEGORIES, ``other`` if unknown."""
     return next((category for category, rule in RULES if rule.search(name)), OTHER)
 
 
 def is_wrapper(name: str) -> bool:
-    """Tell whether an operator's own time is that of the host."""
+    """Return whether an operator only wraps others, so that its self time is host time."""
     return WRAPPER.match(name) is not None

@@ -1,7 +1,7 @@
-"""Events of a Chrome trace, as torch's profiler and onnxruntime's are read.
+"""Events of the Chrome traces that the profilers of torch and onnxruntime write.
 
-The format is Google's Trace Event Format: ``ts`` and ``dur`` are microseconds, here since the
-file's ``baseTimeNanoseconds`` on the system's clock.
+Source: Google's Trace Event Format. ``ts`` and ``dur`` are microseconds, relative to the file's
+``baseTimeNanoseconds`` on the system clock.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 from llmbench.errors import MeasurementError
 
 MICROSECONDS = 1e-6
-OF_RUNTIME = "Node"  # what onnxruntime calls the operators of its graphs
-RUN = "_kernel_time"  # how it names the event of a node that ran
+OF_RUNTIME = "Node"  # onnxruntime's category of the operators of its graphs
+RUN = "_kernel_time"  # suffix of its events of nodes that ran
 STEP = re.compile(r"llmbench \w+ (\d+)")
 RANGE = "user_annotation"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that took time, from ``begin`` to ``end`` in seconds since the trace's base.
+    """An event with a duration, from ``begin`` to ``end`` in seconds since the trace's base.
 
-    ``kind`` is its profiler's word (``cpu_op``, ``cuda_runtime``, ``kernel``, ``Node``), ``lane``
-    the thread or stream that it ran on, ``correlation`` what a launch and its kernel share.
+    ``kind`` is its category (``cpu_op``, ``cuda_runtime``, ``kernel``, ``Node``), ``lane`` the
+    thread or stream that it ran on, ``correlation`` the id that a launch and its kernel share.
     """
 
     kind: str
@@ -36,8 +36,8 @@ class Event:
     correlation: int | None = None
 
 
-def read(document: dict[str, Any]) -> list[Event]:
-    """Give the events of a trace that took time; those of a graph go by their operator's name."""
+def events_of(document: dict[str, Any]) -> list[Event]:
+    """Return the events of a trace with a duration; nodes of a graph by their operator's name."""
     return [
         _event(raw)
         for raw in document["traceEvents"]
@@ -59,14 +59,14 @@ def _event(raw: dict[str, Any]) -> Event:
 
 
 def step_name(phase: str, number: int) -> str:
-    """Name the range around a step."""
+    """Return the name of the range around a step."""
     return f"llmbench {phase} {number}"
 
 
 def steps_of(events: Iterable[Event], first: int, count: int) -> list[Event]:
-    """Give the ranges of so many steps from a number on, in their order.
+    """Return the ranges of ``count`` steps from number ``first`` on, in order.
 
-    Raises MeasurementError when the trace has lost one.
+    Raises MeasurementError when the trace lacks one.
     """
     numbered = {
         int(match[1]): event
@@ -74,24 +74,24 @@ def steps_of(events: Iterable[Event], first: int, count: int) -> list[Event]:
         if event.kind == RANGE and (match := STEP.fullmatch(event.name))
     }
     wanted = range(first, first + count)
-    if lost := [number for number in wanted if number not in numbered]:
+    if missing := [number for number in wanted if number not in numbered]:
         raise MeasurementError(
-            f"the trace lacks {len(lost)} of {count} steps; ask for fewer with --steps"
+            f"the trace lacks {len(missing)} of {count} steps; ask for fewer with --steps"
         )
     return [numbered[number] for number in wanted]
 
 
 def merged(document: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Lay other traces of the same process on a trace's time axis, as far as it reaches."""
-    seen = [raw for raw in document["traceEvents"] if raw.get("ph") == "X"]
-    low, high = min(raw["ts"] for raw in seen), max(raw["ts"] + raw["dur"] for raw in seen)
+    """Return a trace with the events of other traces of the process that lie in its time range."""
+    timed = [raw for raw in document["traceEvents"] if raw.get("ph") == "X"]
+    low, high = min(raw["ts"] for raw in timed), max(raw["ts"] + raw["dur"] for raw in timed)
     base = document["baseTimeNanoseconds"]
-    moved = [raw for other in others for raw in _moved(other, base)]
-    within = [raw for raw in moved if low <= raw["ts"] <= high]
+    shifted = [raw for other in others for raw in _shifted(other, base)]
+    within = [raw for raw in shifted if low <= raw["ts"] <= high]
     return {**document, "traceEvents": [*document["traceEvents"], *within]}
 
 
-def _moved(trace: dict[str, Any], base: int) -> list[dict[str, Any]]:
+def _shifted(trace: dict[str, Any], base: int) -> list[dict[str, Any]]:
     shift = (trace["baseTimeNanoseconds"] - base) / 1000
     lasting = (raw for raw in trace["traceEvents"] if raw.get("ph") == "X")
     return [{**raw, "ts": raw["ts"] + shift} for raw in lasting]

@@ -16,7 +16,7 @@ import torch
 
 from llmbench import environment, plugins
 from llmbench.analysis.trace.breakdown import break_down
-from llmbench.analysis.trace.events import merged, read
+from llmbench.analysis.trace.events import events_of, merged
 from llmbench.backends.local import LocalServer, graphs_compiled
 from llmbench.campaign.prepare import prepare
 from llmbench.campaign.profile import recording
@@ -115,7 +115,7 @@ def _phase(
         cache_tokens=seen.cache_tokens,
         tokens_per_step=seen.tokens / job.steps,
         step_seconds=seconds,
-        breakdown=break_down(read(trace), seen.device.type, DISCARDED, job.steps),
+        breakdown=break_down(events_of(trace), seen.device.type, DISCARDED, job.steps),
         trace=name,
     )
 

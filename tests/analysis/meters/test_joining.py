@@ -86,11 +86,11 @@ def test_a_run_that_the_log_does_not_cover_is_left_out_with_both_spans(tmp_path:
 
 @pytest.mark.parametrize("times", [(0.1, 2.0, 4.1), (0.0, 2.0, 3.9)])
 def test_a_run_must_be_covered_to_its_ends(tmp_path: Path, times: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match=r"meter\.csv: fits no run of .*\n  case-r1: ran from"):
+    with pytest.raises(InputError, match=r"meter\.csv: covers no run of .*\n  case-r1: ran from"):
         join(stored(tmp_path, run(1)), LOG, [log(*times)])
 
 
-def test_a_log_without_one_reading_covers_nothing(tmp_path: Path) -> None:
+def test_a_log_without_readings_covers_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the readings are none"):
         join(stored(tmp_path, run(1)), LOG, [log()])
 
@@ -101,12 +101,12 @@ def test_a_gap_inside_a_run_leaves_it_out(tmp_path: Path) -> None:
     joined = join(run_set, LOG, [log(*times)])
     assert joined.runs == ("case-r2",)
     assert joined.left_out["case-r1"] == (
-        "has no reading for 2 s from 2023-11-14T22:13:21+00:00 on, and 1.5 s are allowed; see "
-        "--max-gap"
+        "has no reading for 2 s from 2023-11-14T22:13:21+00:00 on; at most 1.5 s are accepted "
+        "(--max-gap)"
     )
 
 
-def test_a_fast_logger_may_be_held_up_for_a_second(tmp_path: Path) -> None:
+def test_a_fast_logger_may_pause_for_a_second(tmp_path: Path) -> None:
     run_set = stored(tmp_path, run(1))
     times = [t / 10 for t in range(-2, 50) if not 10 < t < 20]
     assert join(run_set, LOG, [log(*times)]).left_out == {}
@@ -126,10 +126,10 @@ def test_the_bound_on_gaps_can_be_given(tmp_path: Path) -> None:
     assert join(run_set, LOG, readings, max_gap=4.5).runs == ("case-r1",)
 
 
-def test_energy_that_goes_back_inside_a_run_leaves_it_out(tmp_path: Path) -> None:
+def test_energy_that_drops_during_a_run_leaves_it_out(tmp_path: Path) -> None:
     total = log(0, 2, 4, name=ENERGY, values=(10.0, 30.0, 5.0))
     with pytest.raises(
-        InputError, match="goes back from 30 J to 5 J during it; was the meter reset"
+        InputError, match="drops from 30 J to 5 J during the run; was the meter reset"
     ):
         join(stored(tmp_path, run(1)), LOG, [total])
 
@@ -159,28 +159,28 @@ def test_runs_that_a_second_log_does_not_cover_keep_the_first(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "reason"),
     [
-        ({"facts": {}}, "does not say when its clock began, since an earlier llmbench or another"),
+        ({"facts": {}}, "its clock's origin is unknown, since an earlier llmbench or another"),
         ({"facts": {CLOCK_ORIGIN: None}}, "its time was simulated; set `clock: real`"),
-        ({"records": records_table([])}, "no token came back, so it has no time to cover"),
+        ({"records": records_table([])}, "it has no tokens, so there is no time to cover"),
     ],
 )
-def test_a_run_without_a_time_of_day_is_left_out(
-    tmp_path: Path, more: dict[str, Any], told: str
+def test_a_run_without_a_time_to_cover_is_left_out(
+    tmp_path: Path, more: dict[str, Any], reason: str
 ) -> None:
     run_set = stored(tmp_path, run(1, **more), run(2))
     joined = join(run_set, LOG, [log(*range(70))])
     assert joined.runs == ("case-r2",)
-    assert joined.left_out["case-r1"].startswith(told)
+    assert joined.left_out["case-r1"].startswith(reason)
 
 
-def test_where_no_run_fits_every_reason_is_given_up_to_five(tmp_path: Path) -> None:
+def test_where_no_run_is_covered_up_to_five_reasons_are_given(tmp_path: Path) -> None:
     runs = [run(repeat, facts={}) for repeat in range(1, 8)]
     with pytest.raises(InputError) as caught:
         join(stored(tmp_path, *runs), LOG, [log(*range(6))])
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"meter.csv: fits no run of {tmp_path}/set"
+    assert lines[0] == f"meter.csv: covers no run of {tmp_path}/set"
     assert [line.split(":")[0].strip() for line in lines[1:6]] == [
         f"case-r{i}" for i in range(1, 6)
     ]
@@ -189,7 +189,7 @@ def test_where_no_run_fits_every_reason_is_given_up_to_five(tmp_path: Path) -> N
 
 def test_a_run_set_in_which_nothing_was_measured_is_refused(tmp_path: Path) -> None:
     run_set = stored(tmp_path, run(1, failure=Failure("error", "x"), records=records_table([])))
-    with pytest.raises(InputError, match="holds no run that was measured"):
+    with pytest.raises(InputError, match="no run was measured"):
         join(run_set, LOG, [log(*range(6))])
 
 
@@ -197,7 +197,7 @@ ascending = st.lists(st.integers(0, 1000), min_size=2, max_size=40).map(sorted)
 
 
 @given(times=ascending, data=st.data())
-def test_what_is_kept_just_covers_the_span(times: list[int], data: st.DataObject) -> None:
+def test_the_kept_readings_just_cover_the_span(times: list[int], data: st.DataObject) -> None:
     within = st.floats(times[0], times[-1])
     begin, end = sorted((data.draw(within), data.draw(within)))
     series = Series.measured(POWER, "W", times, times)

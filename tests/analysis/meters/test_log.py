@@ -1,4 +1,4 @@
-"""Logs of wall meters: what is read of them, and what is refused with which words."""
+"""Logs of wall meters: the series they give, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench.analysis.meters import ENERGY_UNITS, Layout
-from llmbench.analysis.meters.log import read
+from llmbench.analysis.meters.log import read_log
 from llmbench.errors import InputError
 from llmbench.runs.series import Series
 
@@ -26,45 +26,45 @@ def path(tmp_path: Path) -> Path:
 
 def power(path: Path, text: str, layout: Layout = Layout()) -> Series:  # noqa: B008 (it is frozen)
     path.write_text(text, encoding="utf-8")
-    (series,) = read(path, layout)
+    (series,) = read_log(path, layout)
     return series
 
 
 def test_power_is_read_with_its_times_in_seconds_since_1970(path: Path) -> None:
-    found = power(path, "time,watts\n1700000000,90.5\n1700000000.5,91\n")
+    series = power(path, "time,watts\n1700000000,90.5\n1700000000.5,91\n")
     expected = (1_700_000_000.0, 1_700_000_000.5), (90.5, 91.0)
-    assert found == Series.measured("wall_power_watts", "W", *expected)
+    assert series == Series.measured("wall_power_watts", "W", *expected)
 
 
 @pytest.mark.parametrize(("unit", "joules"), [("J", 1.5), ("Wh", 5400.0), ("kWh", 5.4e6)])
 def test_energy_is_read_in_joules(path: Path, unit: str, joules: float) -> None:
     layout = Layout(watts=None, energy="total", energy_unit=unit)
-    found = power(path, "time,total\n0,0\n1,1.5\n", layout)
-    assert found == Series.measured("wall_energy_joules", "J", (0.0, 1.0), (0.0, joules))
+    series = power(path, "time,total\n0,0\n1,1.5\n", layout)
+    assert series == Series.measured("wall_energy_joules", "J", (0.0, 1.0), (0.0, joules))
 
 
 def test_power_and_energy_may_come_together(path: Path) -> None:
     path.write_text("at,P (W),E (Wh),more\n0,90,1,x\n")
     layout = Layout(time="at", watts="P (W)", energy="E (Wh)", energy_unit="Wh")
-    assert [series.values.tolist() for series in read(path, layout)] == [[90.0], [3600.0]]
+    assert [series.values.tolist() for series in read_log(path, layout)] == [[90.0], [3600.0]]
 
 
-@pytest.mark.parametrize("nothing", ["", " ", "unavailable", "Unknown", "NaN"])
-def test_a_moment_without_a_reading_is_left_out(path: Path, nothing: str) -> None:
-    found = power(path, f"time,watts\n0,90\n1,{nothing}\n2,92\n")
-    assert found == Series.measured("wall_power_watts", "W", (0, 2), (90, 92))
+@pytest.mark.parametrize("missing", ["", " ", "unavailable", "Unknown", "NaN"])
+def test_a_missing_reading_is_left_out(path: Path, missing: str) -> None:
+    series = power(path, f"time,watts\n0,90\n1,{missing}\n2,92\n")
+    assert series == Series.measured("wall_power_watts", "W", (0, 2), (90, 92))
 
 
 def test_a_row_that_ends_early_has_no_reading(path: Path) -> None:
     assert power(path, "time,watts\n0,90\n1\n").times.tolist() == [0.0]
 
 
-def test_spaces_and_a_byte_order_mark_do_not_disturb(path: Path) -> None:
+def test_spaces_and_a_byte_order_mark_are_ignored(path: Path) -> None:
     assert power(path, "\ufefftime , watts\n 0 , 90 \n").values.tolist() == [90.0]
 
 
 @pytest.mark.parametrize(
-    "told",
+    "stamp",
     [
         "2026-01-31T12:00:00Z",
         "2026-01-31T12:00:00+00:00",
@@ -73,8 +73,8 @@ def test_spaces_and_a_byte_order_mark_do_not_disturb(path: Path) -> None:
         "2026-01-31T07:00:00-05",
     ],
 )
-def test_times_with_a_zone_are_moments(path: Path, told: str) -> None:
-    assert power(path, f"time,watts\n{told},90\n").times.tolist() == [NOON]
+def test_times_with_a_zone_are_moments(path: Path, stamp: str) -> None:
+    assert power(path, f"time,watts\n{stamp},90\n").times.tolist() == [NOON]
 
 
 def test_zones_may_change_within_a_log(path: Path) -> None:
@@ -82,26 +82,26 @@ def test_zones_may_change_within_a_log(path: Path) -> None:
     assert power(path, text).times.tolist() == [NOON, NOON + 1]
 
 
-def test_times_that_name_no_zone_are_refused_and_never_guessed(path: Path) -> None:
-    with pytest.raises(InputError, match=r"reading 2: time: '2026-01-31 12:00:01' names no time"):
+def test_times_without_a_zone_are_refused(path: Path) -> None:
+    with pytest.raises(InputError, match=r"reading 2: time: '2026-01-31 12:00:01' has no time"):
         power(path, "time,watts\n2026-01-31 12:00:00Z,1\n2026-01-31 12:00:01,2\n")
 
 
-def test_times_that_name_no_zone_are_of_the_one_that_is_given(path: Path) -> None:
+def test_times_without_a_zone_use_the_given_one(path: Path) -> None:
     text = "time,watts\n2026-01-31 07:00:00,1\n2026-01-31 12:00:01Z,2\n"
     assert power(path, text, Layout(utc_offset="-05:00")).times.tolist() == [NOON, NOON + 1]
 
 
-def test_milliseconds_are_named_and_never_guessed(path: Path) -> None:
+def test_milliseconds_need_their_option(path: Path) -> None:
     text = "time,watts\n1700000000500,90\n"
-    with pytest.raises(InputError, match="for milliseconds give --time-format unix-ms"):
+    with pytest.raises(InputError, match="for milliseconds use --time-format unix-ms"):
         power(path, text)
     assert power(path, text, Layout(time_format="unix-ms")).times.tolist() == [1_700_000_000.5]
 
 
 def test_an_offset_is_added_to_every_time(path: Path) -> None:
-    found = power(path, "time,watts\n10,90\n11,91\n", Layout(offset_seconds=-1.5))
-    assert found.times.tolist() == [8.5, 9.5]
+    series = power(path, "time,watts\n10,90\n11,91\n", Layout(offset_seconds=-1.5))
+    assert series.times.tolist() == [8.5, 9.5]
 
 
 def test_readings_may_share_a_stamp(path: Path) -> None:
@@ -109,45 +109,45 @@ def test_readings_may_share_a_stamp(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "cannot be read as CSV"),
-        ("time,watts\n", "holds no readings"),
+        ("time,watts\n", "no readings"),
         (
             "Time;Watts\n1;2\n",
-            r"has no column 'time'; (did you mean 'Time;Watts'\? )?it has Time;W",
+            r"no column 'time'; (did you mean 'Time;Watts'\? )?columns: Time;W",
         ),
         (
             "time,Watts\n1,2\n",
-            "no column 'watts'; did you mean 'Watts'? it has time, Watts; name it",
+            "no column 'watts'; did you mean 'Watts'? columns: time, Watts; name it",
         ),
-        ("time,watts,watts\n1,2,3\n", "has several columns 'watts'; give each a name of its own"),
+        ("time,watts,watts\n1,2,3\n", "several columns 'watts'; give them different names"),
         ("time,watts\n1,2,\n", "cannot be read as CSV: .*Expected 2 fields in line 2, saw 3"),
         ("time,watts\n1,2\n0,2\n", "reading 2: time: '0' is earlier than the reading before it"),
-        ("time,watts\n1,2\n2,9O\n", "reading 2: watts: '9O' is no number"),
-        ("time,watts\n1,inf\n", "reading 1: watts: 'inf' is no number"),
-        ("time,watts\n-1,2\n", "reading 1: time: '-1' is no time in seconds since 1970"),
-        ("time,watts\n1,2\n,2\n", "reading 2: time: '' is no time in seconds since 1970"),
-        ("time,watts\n2026-01-31 12:00Z,2\n,2\n", "reading 2: time: '' is no ISO 8601 time"),
-        ("time,watts\nnoon,2\n", "reading 1: time: 'noon' is no ISO 8601 time"),
-        ("time,watts\n2026-01-31,2\n", "reading 1: time: '2026-01-31' names no time zone"),
+        ("time,watts\n1,2\n2,9O\n", "reading 2: watts: '9O' is not a number"),
+        ("time,watts\n1,inf\n", "reading 1: watts: 'inf' is not a number"),
+        ("time,watts\n-1,2\n", "reading 1: time: '-1' is not in seconds since 1970"),
+        ("time,watts\n1,2\n,2\n", "reading 2: time: '' is not in seconds since 1970"),
+        ("time,watts\n2026-01-31 12:00Z,2\n,2\n", "reading 2: time: '' is not an ISO 8601 time"),
+        ("time,watts\nnoon,2\n", "reading 1: time: 'noon' is not an ISO 8601 time"),
+        ("time,watts\n2026-01-31,2\n", "reading 1: time: '2026-01-31' has no time zone"),
     ],
 )
-def test_what_cannot_be_read_says_where_and_what(path: Path, text: str, told: str) -> None:
-    pattern = told if "\\" in told else told.replace("?", r"\?")
+def test_an_unreadable_log_is_refused_with_a_reason(path: Path, text: str, message: str) -> None:
+    pattern = message if "\\" in message else message.replace("?", r"\?")
     with pytest.raises(InputError, match=pattern):
         power(path, text)
 
 
-def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: cannot be read: No such file or directory"):
-        read(tmp_path / "none.csv", Layout())
+        read_log(tmp_path / "none.csv", Layout())
 
 
-def test_a_log_that_is_no_text_is_refused(path: Path) -> None:
+def test_a_binary_log_is_refused(path: Path) -> None:
     path.write_bytes(b"time,watts\n\xff\xfe,1\n")
     with pytest.raises(InputError, match="cannot be read as CSV"):
-        read(path, Layout())
+        read_log(path, Layout())
 
 
 def written(rows: list[str], layout: Layout) -> Series:
@@ -164,8 +164,8 @@ def test_any_unix_times_and_powers_come_back_as_they_were_written(
     readings: list[tuple[float, float]],
 ) -> None:
     ordered = sorted(readings, key=lambda reading: reading[0])
-    found = written([f"{time!r},{watts!r}" for time, watts in ordered], Layout())
-    assert list(zip(found.times, found.values, strict=True)) == ordered
+    series = written([f"{time!r},{watts!r}" for time, watts in ordered], Layout())
+    assert list(zip(series.times, series.values, strict=True)) == ordered
 
 
 @settings(deadline=None)  # it writes files
@@ -181,11 +181,11 @@ def test_any_moment_is_the_same_in_any_zone(moments: list[datetime], minutes: in
     zone = timezone(timedelta(minutes=minutes))
     ordered = [moment.replace(tzinfo=UTC) for moment in sorted(moments)]
     local = [moment.astimezone(zone).isoformat() for moment in ordered]
-    found = written([f"{told},1" for told in local], Layout(time_format="iso"))
+    series = written([f"{told},1" for told in local], Layout(time_format="iso"))
     offset = local[0][-6:]
     naive = written([f"{told[:-6]},1" for told in local], Layout(utc_offset=offset))
-    assert found.times.tolist() == naive.times.tolist()
-    for time, moment in zip(found.times, ordered, strict=True):
+    assert series.times.tolist() == naive.times.tolist()
+    for time, moment in zip(series.times, ordered, strict=True):
         assert math.isclose(time, moment.timestamp(), rel_tol=0, abs_tol=5e-6)
 
 

@@ -108,11 +108,11 @@ NAMES = {
 @pytest.mark.parametrize(
     ("category", "name"), [(category, name) for category, names in NAMES.items() for name in names]
 )
-def test_a_name_tells_what_it_does(category: str, name: str) -> None:
+def test_a_name_has_its_category(category: str, name: str) -> None:
     assert category_of(name) == category
 
 
-def test_every_category_but_idle_has_a_name_here() -> None:
+def test_every_category_but_idle_is_tested() -> None:
     assert NAMES.keys() | {"idle"} == CATEGORIES.keys()
     assert CATEGORIES.keys() >= OWNING
 
@@ -120,6 +120,6 @@ def test_every_category_but_idle_has_a_name_here() -> None:
 @pytest.mark.parametrize(
     "name", ["Torch-Compiled Region: 0/0", "## Call CompiledFxGraph f3ab ##", "Pregraph bytecode"]
 )
-def test_what_wraps_compiled_code_is_the_hosts(name: str) -> None:
+def test_wrappers_of_compiled_code_are_host_time(name: str) -> None:
     assert is_wrapper(name)
     assert not is_wrapper("aten::mm")

@@ -12,7 +12,7 @@ import torch
 from chrome_traces import violations
 
 from llmbench.analysis.trace.breakdown import break_down
-from llmbench.analysis.trace.events import read
+from llmbench.analysis.trace.events import events_of
 from llmbench.backends.local import LocalServer
 from llmbench.backends.torch.eager import Eager
 from llmbench.campaign.profile import recording
@@ -55,7 +55,7 @@ def trace(recorded: Recorded) -> dict[str, Any]:
 
 
 def broken_down(recorded: Recorded) -> Breakdown:
-    return break_down(read(trace(recorded)), "cpu", DISCARDED, STEPS)
+    return break_down(events_of(trace(recorded)), "cpu", DISCARDED, STEPS)
 
 
 def test_the_shares_of_real_steps_sum_to_the_step(recorded: Recorded) -> None:
