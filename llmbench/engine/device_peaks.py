@@ -12,8 +12,7 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.collectors import proc
-from llmbench.environment import hardware
+from llmbench.environment import child_process, hardware
 from llmbench.errors import Unavailable
 from llmbench.runs.files import atomic_write, cache_folder
 
@@ -82,7 +81,7 @@ def asked_of(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
         "device": str(device),
         "precision": _precision(device, dtype),
         "threads": threads if on_cpu else None,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 
@@ -103,31 +102,30 @@ def _place(asked: dict[str, Any]) -> Path:
 
 
 def _measured_apart(asked: dict[str, Any]) -> DevicePeaks:
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "llmbench.engine.device_peaks"],
-            input=json.dumps(asked),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LIMIT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"the roof was not measured within {LIMIT_SECONDS:g} s") from None
-    if done.returncode:
-        last = (done.stderr.strip() or "it wrote nothing").splitlines()[-1]
-        raise Unavailable(f"the roof could not be measured: {last}")
-    return DevicePeaks(**json.loads(done.stdout))
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr,
+        child_process.start("llmbench.engine.device_peaks", asked, stderr=stderr) as child,
+    ):
+        if not child.poll(LIMIT_SECONDS):
+            raise Unavailable(f"the roof was not measured within {LIMIT_SECONDS:g} s")
+        try:
+            return child.receive(DevicePeaks)
+        except EOFError:
+            child.wait()
+            stderr.seek(0)
+            last = (stderr.read().strip() or "it wrote nothing").splitlines()[-1]
+            raise Unavailable(f"the roof could not be measured: {last}") from None
 
 
 def main() -> None:
-    """Measure what stdin asks for and write it to stdout."""
-    asked = json.load(sys.stdin)
+    """Measure what the parent asks for and send it."""
+    parent = child_process.parent()
+    asked = parent.receive(dict[str, Any])
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
     if asked["precision"] == "tf32":
         torch.set_float32_matmul_precision("high")
-    json.dump(asdict(measured(asked)), sys.stdout)
+    parent.send(measured(asked))
 
 
 @torch.inference_mode()
