@@ -47,10 +47,8 @@ from llmbench.backends.endpoint import Endpoint
 from llmbench.collectors.sampler import watch
 from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.closed import Closed
-from llmbench.loads.constant import Constant
 from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.gamma import Gamma
-from llmbench.loads.poisson import Poisson
+from llmbench.loads.steady_rate import Constant, Gamma, Poisson
 from llmbench.loads.stopping import Stop
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream

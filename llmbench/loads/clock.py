@@ -8,60 +8,60 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds since an origin, never going back."""
+    """Seconds since an origin; it never goes back."""
 
     def now(self) -> float:
-        """Read the clock, in seconds."""
+        """Return the time in seconds."""
 
     def sleep_until(self, moment: float) -> None:
-        """Wait until the clock reads ``moment`` (at once where that is past)."""
+        """Wait until the clock reads ``moment``; return at once if that is in the past."""
 
     def unix_origin(self) -> float | None:
-        """Tell when it read 0, in seconds since 1970; None where it keeps no real time.
+        """Return the Unix time at which it read 0, or None for a virtual clock.
 
-        Only to join what others logged meanwhile, such as a wall meter: the time of day may be set
-        forward or back, so no duration is ever taken from it.
+        Only for joining other logs, such as a wall meter's: the time of day can be changed while a
+        run goes on, so no duration is ever computed from it.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class MonotonicClock:
-    """CLOCK_MONOTONIC less an origin: one clock for all processes of one Linux machine."""
+    """CLOCK_MONOTONIC minus an origin: one clock for all processes of one Linux machine."""
 
     origin: float = field(default_factory=time.monotonic)
 
     def now(self) -> float:
-        """Read the clock, in seconds since the origin."""
+        """Return the seconds since the origin."""
         return time.monotonic() - self.origin
 
     def sleep_until(self, moment: float) -> None:
-        """Wait until the clock reads ``moment``, giving the processor away meanwhile."""
+        """Sleep until the clock reads ``moment``."""
         remaining = moment - self.now()
         if remaining > 0:
             time.sleep(remaining)
 
     def unix_origin(self) -> float:
-        """Tell when it read 0, in seconds since 1970, by the time of day as it is set now."""
+        """Return the Unix time at which it read 0, by the current time of day."""
         return time.time() - self.now()
 
 
 @dataclass(slots=True)
 class VirtualClock:
-    """A clock that moves only when told to."""
+    """A clock that advances only on request."""
 
     seconds: float = 0.0
 
     def now(self) -> float:
-        """Read the clock, in virtual seconds."""
+        """Return the virtual time in seconds."""
         return self.seconds
 
     def sleep_until(self, moment: float) -> None:
-        """Jump to ``moment`` where that lies ahead."""
+        """Jump to ``moment`` if that is in the future."""
         self.seconds = max(self.seconds, moment)
 
     def unix_origin(self) -> None:
-        """Give no time: it moves as told to."""
+        """Return None: it keeps no real time."""
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Advance by ``seconds``."""
         self.seconds += seconds

@@ -1,4 +1,4 @@
-"""A fixed number of users, each waiting for an answer before asking again."""
+"""A fixed number of users, each waiting for an answer before sending the next request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.loads.stopping import Stop
+from llmbench.loads.stopping import Stop, shard_size
 from llmbench.units import Seconds
 
 
@@ -16,39 +16,42 @@ from llmbench.units import Seconds
 class _Users:
     concurrency: int
     mean_think_time: float
-    draws: np.random.Generator
+    rng: np.random.Generator
 
     def at_start(self) -> list[float]:
         return [0.0] * self.concurrency
 
     def after_finish(self, now: float) -> float:
-        return now + self._think()
+        return now - self.mean_think_time * float(np.log1p(-self.rng.random()))
 
     def shard(self, index: int, count: int) -> _Users:
-        """Give a client's share of the users, who think for times of their own."""
-        users = len(range(index, self.concurrency, count))
-        return _Users(users, self.mean_think_time, self.draws.spawn(count)[index])
-
-    def _think(self) -> float:
-        return -self.mean_think_time * float(np.log1p(-self.draws.random()))
+        """Return the users of one client; their think times are a stream of their own."""
+        users = shard_size(self.concurrency, index, count)
+        return _Users(users, self.mean_think_time, self.rng.spawn(count)[index])
 
 
 class Closed:
-    """A fixed number of users in a loop: ask, wait for the answer, think, ask again.
+    """A fixed number of users in a loop: send, wait for the answer, think, send again.
 
-    Think times are exponential with the given mean. A slow backend slows a closed loop down, so
-    it shows throughput at a concurrency and not what a stream of strangers would suffer.
+    t[next] = t[finished] − think_time · ln(1 − u)
+
+    where t[next] is when a user's next request is due, t[finished] when the one before it finished,
+    both in seconds, think_time is the mean in seconds and u is uniform in [0, 1). A slow backend
+    slows a closed loop down: it shows the throughput at a concurrency, not the latency that
+    independent users would see.
     """
 
     class Options(plugins.Options):
         """``{kind: closed, concurrency: 4, think_time: 0 s}``."""
 
         concurrency: int = Field(default=1, ge=1, description="users at the same time")
-        think_time: Seconds = Field(default=0.0, ge=0, description="mean pause between two asks")
+        think_time: Seconds = Field(
+            default=0.0, ge=0, description="mean pause between an answer and the next request"
+        )
 
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def arrivals(self, stop: Stop, draws: np.random.Generator) -> _Users:  # noqa: ARG002 (answers decide)
-        """Let every user ask at once, and again after each answer."""
-        return _Users(self.options.concurrency, self.options.think_time, draws)
+    def arrivals(self, stop: Stop, rng: np.random.Generator) -> _Users:  # noqa: ARG002 (answers decide)
+        """Return arrivals in which every user starts at once and goes on after each answer."""
+        return _Users(self.options.concurrency, self.options.think_time, rng)

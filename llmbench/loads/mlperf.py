@@ -18,8 +18,8 @@ from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import ANSWERED, Arrivals, Dispatch, RequestOutcome
-from llmbench.loads.poisson import Poisson
 from llmbench.loads.schedule import Scheduled
+from llmbench.loads.steady_rate import Poisson
 from llmbench.loads.stopping import Stop, stop_rule
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
@@ -35,8 +35,8 @@ class Mlperf:
     """MLPerf Inference's LoadGen issues the queries by its rules, and keeps its official logs.
 
     `stop.min_requests` and `stop.min_duration` are its minima, `requests` and `duration` its
-    maxima; of the `slo`, it takes ttft and tpot together, or e2e, as the bounds of `server`.
-    Latency counts from when LoadGen issued a query; its own verdict is stored beside ours.
+    maxima. Its `server` scenario takes its latency bounds from the `slo`: ttft and tpot, or e2e.
+    Latency counts from when LoadGen issued a query; its own verdict is stored with the run.
     """
 
     needs: ClassVar = {"mlperf_loadgen": "mlperf"}
@@ -44,43 +44,41 @@ class Mlperf:
     class Options(plugins.Options):
         """``{kind: mlperf, scenario: server, target_qps: 4/s}``."""
 
-        scenario: Literal["single-stream", "server", "offline"] = Field(
-            description="which of MLPerf's"
-        )
+        scenario: Literal["single-stream", "server", "offline"] = Field(description="of MLPerf")
         target_qps: PerSecond | None = Field(
-            default=None, gt=0, description="of server; what to expect of offline"
+            default=None, gt=0, description="target of server; expected rate of offline"
         )
 
         @model_validator(mode="after")
         def _has_a_target(self) -> Mlperf.Options:
             if (self.target_qps is None) != (self.scenario == "single-stream"):
-                raise ValueError("server and offline need `target_qps`, single-stream has none")
+                raise ValueError("server and offline need `target_qps`; single-stream has none")
             return self
 
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def arrivals(self, stop: Stop, draws: np.random.Generator) -> Arrivals:
-        """Make a load much like LoadGen's, to try a client on."""
+    def arrivals(self, stop: Stop, rng: np.random.Generator) -> Arrivals:
+        """Return arrivals much like LoadGen's, to calibrate a client with."""
         match self.options.scenario:
             case "single-stream":
-                return Closed(Closed.Options(concurrency=1)).arrivals(stop, draws)
+                return Closed(Closed.Options(concurrency=1)).arrivals(stop, rng)
             case "server":
                 rate = self.options.target_qps
-                return Poisson(Poisson.Options(rate=rate or 1.0)).arrivals(stop, draws)
+                return Poisson(Poisson.Options(rate=rate or 1.0)).arrivals(stop, rng)
         return Scheduled(np.zeros(stop.total or stop.min_requests or 1))
 
     def driven(self, pool: Sequence[Request], scenario: Scenario, logs: Path) -> Dispatch:
-        """Give a dispatch that LoadGen fills, with the pool as its sample library."""
+        """Return a dispatch that LoadGen fills, with the pool as its sample library."""
         if scenario.warmup or scenario.max_in_flight:
-            raise InputError("load: mlperf has no `warmup` and no `max_in_flight`; leave them out")
+            raise InputError("load: mlperf has no `warmup` and no `max_in_flight`; remove them")
         if getattr(scenario.backends[0], "clock", "real") != "real":
             raise InputError(
                 "load: mlperf runs in real time; set `clock: real` on the fake backend"
             )
         if any(request.turns for request in pool):
             raise InputError("load: mlperf issues single queries; use a workload without sessions")
-        return _Driven(pool, stop_rule(scenario), self._settings(scenario), logs)
+        return _LoadGenDispatch(pool, stop_rule(scenario), self._settings(scenario), logs)
 
     def _settings(self, scenario: Scenario) -> Any:
         import mlperf_loadgen as lg  # noqa: PLC0415 (an extra)
@@ -101,7 +99,7 @@ class Mlperf:
 
 
 def _bound(settings: Any, scenario: Scenario) -> None:
-    """Tell LoadGen what latency is allowed: TTFT and TPOT, or that of the whole answer."""
+    """Set LoadGen's latency bounds: TTFT and TPOT, or end-to-end latency."""
     bounds = {Objective.of(key).quantity: parse_seconds(v) for key, v in scenario.slo.items()}
     settings.server_target_latency_percentile = 0.99
     if {"ttft", "tpot"} <= bounds.keys():
@@ -114,13 +112,17 @@ def _bound(settings: Any, scenario: Scenario) -> None:
         raise InputError("load: mlperf's server needs a `slo` of ttft and tpot, or of e2e")
 
 
-class _Driven(Dispatch):
-    """A dispatch that LoadGen fills, from a thread of its own, once the clock reads 0."""
+class _LoadGenDispatch(Dispatch):
+    """A dispatch that LoadGen fills from its own thread, once the clock reads 0.
 
-    def __init__(self, pool: Sequence[Request], asked: Stop, settings: Any, logs: Path) -> None:
+    LoadGen hears of first tokens and finished queries when they happen, because it takes its own
+    times.
+    """
+
+    def __init__(self, pool: Sequence[Request], stop: Stop, settings: Any, logs: Path) -> None:
         super().__init__((), Scheduled(np.empty(0)), Stop())
         self._pool = pool
-        self._asked = asked
+        self._bounds = stop
         self._settings = settings
         self._logs = logs
         self._origin = 0.0
@@ -159,7 +161,7 @@ class _Driven(Dispatch):
 
     @property
     def total(self) -> int | None:
-        return self._asked.requests
+        return self._bounds.requests
 
     @property
     def finished(self) -> bool:
@@ -196,20 +198,20 @@ class _Driven(Dispatch):
         self._wake()
 
     def first_token(self, request_id: int) -> None:
-        self._tell("FirstTokenComplete", request_id, 1)
+        self._report("FirstTokenComplete", request_id, 1)
 
     def finish(self, request_id: int, now: float, outcome: RequestOutcome = ANSWERED) -> None:
         super().finish(request_id, now, outcome)
-        self._tell("QuerySamplesComplete", request_id, outcome.tokens)
+        self._report("QuerySamplesComplete", request_id, outcome.tokens)
 
-    def _tell(self, event: str, request_id: int, tokens: int) -> None:
+    def _report(self, event: str, request_id: int, tokens: int) -> None:
         import mlperf_loadgen as lg  # noqa: PLC0415 (an extra)
 
         response = lg.QuerySampleResponse(self._samples[request_id], 0, 0, tokens)
         getattr(lg, event)([response])
 
     def shard(self, index: int, count: int) -> Dispatch:  # noqa: ARG002 (there are no shards)
-        raise InputError("load: mlperf is sent by one client; leave `clients` out")
+        raise InputError("load: mlperf is sent by one client; remove `clients`")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -217,7 +219,7 @@ class _Driven(Dispatch):
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Read LoadGen's verdict: ``result``, and ``missed``, the conditions that were not met."""
+    """Return LoadGen's verdict: ``result``, and ``missed``, the conditions that were not met."""
     lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
     result = next(line.partition(":")[2].strip() for line in lines if line.startswith("Result is"))
     missed = [line.partition(":")[0].strip() for line in lines if line.upper().endswith(": NO")]

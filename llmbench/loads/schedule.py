@@ -1,4 +1,4 @@
-"""What every load is made of: a protocol, and schedules known before the clock starts."""
+"""What loads are built from: the protocol, and schedules known before the clock starts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Spacing = Literal["constant", "poisson"]
 
 
 class Load(Protocol):
-    """A part that says when requests are due."""
+    """A part that determines when requests are due."""
 
-    def arrivals(self, stop: Stop, draws: np.random.Generator) -> Arrivals:
-        """Make the due times, a pure function of the options, the stop rule and the stream."""
+    def arrivals(self, stop: Stop, rng: np.random.Generator) -> Arrivals:
+        """Return the due times: a pure function of the options, the stop rule and the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,59 +30,62 @@ class Scheduled:
     offsets: Floats
 
     def at_start(self) -> Floats:
-        """List every due time."""
+        """Return every due time."""
         return self.offsets
 
     def after_finish(self, now: float) -> None:  # noqa: ARG002 (an open loop does not look back)
-        """Bring about nothing: an open loop ignores how the backend is doing."""
+        """Return None: an open loop does not wait for answers."""
         return
 
     def shard(self, index: int, count: int) -> Scheduled:
-        """Give every count-th due time from ``index`` on."""
+        """Return every count-th due time, starting at ``index``."""
         return Scheduled(self.offsets[index::count])
 
 
 def offsets_until(
     stop: Stop,
     gaps: Callable[[int], Floats],
-    when: Callable[[Floats], Floats] = lambda sums: sums,
+    time_of: Callable[[Floats], Floats] = lambda sums: sums,
 ) -> Floats:
-    """Add up gaps between arrivals until the stop rule is met.
+    """Return ascending due times in seconds, from gaps that are drawn until the stop rule is met.
 
-    ``gaps(k)`` draws the next k gaps, ``when`` turns their sums into seconds (as they are, by
-    default); a sum whose time never comes is infinity. Returns ascending offsets in seconds.
+    ``gaps(k)`` draws the next k gaps; ``time_of`` maps their sums to seconds, or to infinity for an
+    arrival that never comes. Gaps are rounded to 1e-9, because the last bit of a logarithm differs
+    between machines.
     """
-    drawn = _rounded(gaps(stop.total if stop.total is not None else stop.warmup + 64))
-    offsets = _finite(when(np.cumsum(drawn)))
+    drawn = np.round(gaps(stop.total if stop.total is not None else stop.warmup + 64), 9)
+    offsets = _finite(time_of(np.cumsum(drawn)))
     while (sent := stop.count(offsets)) is None and len(offsets) == len(drawn):
-        drawn = np.append(drawn, _rounded(gaps(len(drawn))))
-        offsets = _finite(when(np.cumsum(drawn)))
+        drawn = np.append(drawn, np.round(gaps(len(drawn)), 9))
+        offsets = _finite(time_of(np.cumsum(drawn)))
     return offsets[:sent]
-
-
-def counted(stop: Stop, when: Callable[[Floats], Floats]) -> Floats:
-    """Place arrivals at ``when(n)`` for n = 0, 1, ... until the stop rule is met."""
-    return offsets_until(stop, np.ones, lambda sums: when(sums - 1))
-
-
-def _rounded(gaps: Floats) -> Floats:
-    """Round to 1e-9, so that a logarithm's last bit, which machines differ in, shifts nothing."""
-    return np.round(gaps, 9)
 
 
 def _finite(offsets: Floats) -> Floats:
     return offsets[np.isfinite(offsets)]
 
 
-def by_rate(
-    stop: Stop, spacing: Spacing, draws: np.random.Generator, when: Callable[[Floats], Floats]
-) -> Floats:
-    """Place arrivals of a rate that changes with time, until the stop rule is met.
+def exponential_gaps(count: int, rng: np.random.Generator) -> Floats:
+    """Draw gaps between Poisson arrivals of rate 1, by inversion: −ln(1 − u)."""
+    return -np.log1p(-rng.random(count))
 
-    ``when(n)`` tells when n arrivals are expected to have come: the inverse of the rate's integral.
-    Poisson arrivals are those of rate 1 seen through it (Çinlar, Introduction to Stochastic
-    Processes, 1975). Returns ascending offsets in seconds.
+
+def spaced(stop: Stop, time_of: Callable[[Floats], Floats]) -> Floats:
+    """Return the due times ``time_of(i)`` of requests i = 0, 1, ... until the stop rule is met."""
+    return offsets_until(stop, np.ones, lambda sums: time_of(sums - 1))
+
+
+def by_rate(
+    stop: Stop, spacing: Spacing, rng: np.random.Generator, time_of: Callable[[Floats], Floats]
+) -> Floats:
+    """Return the due times of a rate that changes with time, until the stop rule is met.
+
+    t[i] = N⁻¹(s[i])
+
+    where N(t) is the integral of the rate from 0 to t, N⁻¹ is ``time_of``, and s[i] are i for
+    constant spacing or the arrivals of a Poisson process of rate 1 (Çinlar, Introduction to
+    Stochastic Processes, 1975).
     """
     if spacing == "poisson":
-        return offsets_until(stop, lambda k: -np.log1p(-draws.random(k)), when)
-    return counted(stop, when)
+        return offsets_until(stop, lambda count: exponential_gaps(count, rng), time_of)
+    return spaced(stop, time_of)

@@ -1,4 +1,4 @@
-"""Arrivals as they were recorded."""
+"""Recorded arrivals."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from llmbench.workloads import trace_files
 
 
 class Trace:
-    """The arrival times of the workload's trace, or of another file, as they were or sped up.
+    """The arrival times of the workload's trace, or of another file, at a chosen speed.
 
-    Request i comes when row i of the trace came. A run's `schedule.parquet` is such a file: with it
-    another run is sent the same requests at the same times.
+    t[i] = a[i] / speed
+
+    where t[i] is the due time of request i and a[i] the time of row i of the trace, in seconds. A
+    run's `schedule.parquet` is such a file: another run can be sent the same requests at the same
+    times.
     """
 
     class Options(plugins.Options):
-        """``{kind: trace, speed: 2}``, with a workload that knows times, or with a ``path``."""
+        """``{kind: trace, speed: 2}``, with a workload that has times, or with a ``path``."""
 
         path: Path | None = Field(default=None, description="of a trace; the workload's if unset")
         speed: float = Field(default=1.0, gt=0, description="2 halves the time between arrivals")
@@ -38,13 +41,13 @@ class Trace:
             trace_files.read(self.options.path)
 
     def following(self, workload: Any) -> _Recorded:
-        """Take the times of the file or of a workload; raises InputError when there are none."""
+        """Return the times of the file or of a workload; raises InputError if there are none."""
         if self.options.path:
             rows = trace_files.read(self.options.path)
             return _Recorded(np.array([row.time for row in rows]) / self.options.speed)
         if not hasattr(workload, "times"):
             raise InputError(
-                "load: trace needs a workload that knows times, such as trace, or a `path` to some"
+                "load: trace needs a workload that has times, such as trace; or set `path`"
             )
         return _Recorded(workload.times() / self.options.speed)
 
@@ -53,11 +56,11 @@ class Trace:
 class _Recorded:
     times: Floats
 
-    def arrivals(self, stop: Stop, draws: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
-        """Take as many of the times as the stop rule allows."""
+    def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
+        """Return as many of the times as the stop rule allows."""
         if stop.total is not None and stop.total > len(self.times):
             raise InputError(
-                f"requests: {stop.total} were asked for, warm-up included, and the trace has "
-                f"{len(self.times)}; ask for fewer, or give a `duration`"
+                f"requests: {stop.total} requested, warm-up included, but the trace has "
+                f"{len(self.times)}; lower `requests`, or set a `duration`"
             )
         return Scheduled(self.times[: stop.count(self.times)])

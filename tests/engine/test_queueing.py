@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.poisson import Poisson
+from llmbench.loads.steady_rate import Poisson
 from llmbench.loads.stopping import Stop
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream

@@ -1,4 +1,4 @@
-"""Clocks, and the time of day at which they read 0."""
+"""Clocks, and the Unix time at which they read 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmbench.loads import clock
 from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
 
 
-def test_a_clock_tells_at_what_time_of_day_it_read_0(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_knows_the_unix_time_of_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = SimpleNamespace(monotonic=lambda: 130.0, time=lambda: 1_700_000_000.0)
     monkeypatch.setattr(clock, "time", stopped)
     assert MonotonicClock(origin=100.0).unix_origin() == 1_699_999_970.0

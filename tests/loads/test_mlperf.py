@@ -52,7 +52,7 @@ def test_every_query_of_loadgen_has_a_record_and_its_logs_are_kept(
     assert "MLPerf Results Summary" in (tmp_path / "logs/mlperf_log_summary.txt").read_text()
 
 
-def test_loadgen_is_told_of_first_tokens_and_of_how_many_came(tmp_path: Path) -> None:
+def test_loadgen_receives_first_tokens_and_token_counts(tmp_path: Path) -> None:
     slo = {"ttft_p99": "10 s", "tpot_p99": "10 s"}
     serve(dispatch(LOADS[1], tmp_path, slo=slo, stop={"min_requests": 10}))
     summary = (tmp_path / "mlperf_log_summary.txt").read_text()
@@ -60,14 +60,14 @@ def test_loadgen_is_told_of_first_tokens_and_of_how_many_came(tmp_path: Path) ->
     assert "Completed tokens per second" in summary
 
 
-def test_a_run_that_is_too_short_for_its_percentile_is_called_invalid(tmp_path: Path) -> None:
+def test_a_run_too_short_for_its_percentile_is_invalid(tmp_path: Path) -> None:
     sent = dispatch(LOADS[0], tmp_path, stop={"min_requests": 10})
     serve(sent)
     assert sent.facts["mlperf"] == {"result": "INVALID", "missed": ["Early stopping satisfied"]}
 
 
 @pytest.mark.parametrize(
-    ("load", "changes", "said"),
+    ("load", "changes", "message"),
     [
         (LOADS[0], {"warmup": 3}, "no `warmup`"),
         (LOADS[1], {"slo": {}}, "needs a `slo`"),
@@ -75,19 +75,19 @@ def test_a_run_that_is_too_short_for_its_percentile_is_called_invalid(tmp_path: 
         (LOADS[0], {"backends": ["fake"]}, "real time"),
     ],
 )
-def test_what_loadgen_cannot_do_is_refused(
-    load: dict[str, Any], changes: dict[str, Any], said: str, tmp_path: Path
+def test_options_that_loadgen_does_not_support_are_rejected(
+    load: dict[str, Any], changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         dispatch(load, tmp_path, **changes)
 
 
-def test_one_client_sends_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leave `clients` out"):
+def test_the_load_cannot_be_sharded(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="remove `clients`"):
         dispatch(LOADS[0], tmp_path).shard(0, 2)
 
 
-def test_a_summary_says_what_was_missed(tmp_path: Path) -> None:
+def test_a_summary_lists_missed_conditions(tmp_path: Path) -> None:
     path = tmp_path / "summary.txt"
     path.write_text(
         "Result is : INVALID\n  Min duration satisfied : NO\n  Min queries satisfied : Yes\n"

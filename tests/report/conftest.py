@@ -19,7 +19,7 @@ from llmbench.analysis.history import ChangePoint
 from llmbench.analysis.history import Series as Nights
 from llmbench.backends.base import BackendReport
 from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.poisson import Poisson
+from llmbench.loads.steady_rate import Poisson
 from llmbench.loads.stopping import Stop
 from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.report.attachments import Attachments

@@ -108,5 +108,5 @@ def test_more_requests_than_the_trace_has_are_refused(trace: Any) -> None:
 
 
 def test_a_workload_without_times_cannot_be_followed() -> None:
-    with pytest.raises(InputError, match="a workload that knows times"):
+    with pytest.raises(InputError, match="a workload that has times"):
         TraceLoad(TraceLoad.Options()).following(Prompts(Prompts.Options()))

@@ -15,9 +15,8 @@ import numpy as np
 
 from llmbench.backends.endpoint import Endpoint
 from llmbench.loads.clock import MonotonicClock
-from llmbench.loads.constant import Constant
 from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.poisson import Poisson
+from llmbench.loads.steady_rate import Constant, Poisson
 from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
