@@ -12,6 +12,7 @@ from llmbench.runs import imports
 from llmbench.runs.imports.measured import Measured
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Run
+from llmbench.scenario.cases import Case
 
 DATA = Path(__file__).parent / "data" / "imports"
 VLLM = DATA / "vllm.json"
@@ -52,5 +53,5 @@ def only(path: Path) -> Measured:
 def value(measured: Measured, metric: str) -> float | None:
     """Compute a metric of what was measured, as it is for any run."""
     records = records_table(list(measured.records))
-    run = Run("case", "case", "tool", 1, {}, {}, measured.began_at, records)
+    run = Run(Case("case", "case", "tool", {}, {}), 1, measured.began_at, records)
     return summarize(run)[metric].value

@@ -8,17 +8,14 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.process import Installation, pass_on
-from llmbench.campaign.worker import SLOWDOWN, Events, attempt
+from llmbench.campaign.worker import SLOWDOWN, Events, Job, attempt
 from llmbench.runs.run import Failure
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 in_processes = Installation.launch
 MODULES = {"llmbench.worker": "llmbench.campaign.worker"}
@@ -28,7 +25,7 @@ PROFILE = "llmbench.campaign.profile.worker"
 def launch(
     installation: Installation,
     module: str,
-    job: DataclassInstance,
+    job: Job,
     timeout: float,
     listener: Listener,
 ) -> Failure | None:
@@ -42,7 +39,7 @@ def launch(
         if failure := pass_on(msgspec.json.decode(msgspec.json.encode(event)), listener):
             failures.append(failure)
 
-    fields = msgspec.json.decode(msgspec.json.encode(job))
+    fields = msgspec.json.decode(msgspec.json.encode(job.message()))
     with _slowed(installation.slowdown), _unprofiled(module):
         try:
             attempt(worker.do, fields, Events(take))

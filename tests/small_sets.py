@@ -10,9 +10,10 @@ from llmbench.runs import store
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 
 BEGAN = "2026-01-01T00:00:00+00:00"
-SPEC: dict[str, Any] = {"model": "builtin:tiny", "load": "closed"}
+SPEC: dict[str, Any] = {"model": {"source": "builtin:tiny"}, "load": {"kind": "closed"}}
 
 
 def records(ttft: float = 0.25, requests: int = 12) -> list[Record]:
@@ -25,15 +26,12 @@ def records(ttft: float = 0.25, requests: int = 12) -> list[Record]:
 
 
 def planned(case: str, repeat: int, **spec: Any) -> PlannedRun:
-    return PlannedRun(case, case.encode().hex()[:40], repeat, {}, {**SPEC, **spec})
+    return PlannedRun(Case(case, case.encode().hex()[:40], "fake", {}, {**SPEC, **spec}), repeat)
 
 
 def run_of(plan: PlannedRun, ttft: float = 0.25, **more: Any) -> Run:
-    plain: dict[str, Any] = {"backend": "fake", "records": records_table(records(ttft))}
-    return Run(
-        case=plan.case, slug=plan.slug, repeat=plan.repeat, point=plan.point, spec=plan.spec,
-        began_at=BEGAN, **{**plain, **more},
-    )  # fmt: skip
+    plain: dict[str, Any] = {"records": records_table(records(ttft))}
+    return Run(plan.case, plan.repeat, BEGAN, **{**plain, **more})
 
 
 def begun(folder: Path, plan: Sequence[PlannedRun], name: str = "small", **more: Any) -> RunSet:

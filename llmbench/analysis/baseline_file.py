@@ -18,6 +18,7 @@ from llmbench.runs import store
 from llmbench.runs.files import atomic_write
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case, normal_spec
 
 FORMAT, VERSION = "llmbench summary", 1
 
@@ -38,10 +39,10 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
     known = [name for name in summaries[0] if all(s[name].value is not None for s in summaries)]
     return {
         "case": case,
-        "slug": first.slug,
-        "backend": first.backend,
-        "point": first.point,
-        "spec": first.spec,
+        "slug": first.case.slug,
+        "backend": first.case.backend,
+        "point": first.case.point,
+        "spec": first.case.spec,
         "commit": (first.environment.get("git") or {}).get("commit"),
         "environment": {
             top: first.environment[top]
@@ -117,7 +118,7 @@ def read(path: Path) -> RunSet:
             "write it anew with `llmbench baseline`"
         )
     runs = [run for case in told["cases"] for run in runs_of(case, told["began_at"])]
-    plan = tuple(PlannedRun(r.case, r.slug, r.repeat, r.point, r.spec) for r in runs)
+    plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
     return RunSet(path, told["name"], "", told["began_at"], "", (), {}, plan, tuple(runs))
 
 
@@ -129,12 +130,10 @@ def read_set(path: Path) -> RunSet:
 def runs_of(case: dict[str, Any], began_at: str) -> list[Run]:
     """Give the runs that a summary of a case stands for."""
     run = Run(
-        case=case["case"],
-        slug=case["slug"],
-        backend=case["backend"],
+        case=Case(
+            case["case"], case["slug"], case["backend"], case["point"], normal_spec(case["spec"])
+        ),
         repeat=0,
-        point=case["point"],
-        spec=case["spec"],
         began_at=began_at,
         environment=case["environment"],
         account={"effective": case["effective"]},

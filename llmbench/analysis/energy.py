@@ -226,7 +226,7 @@ def energy_metrics(
         return sum(_per(part, counts(part.begin, part.end)[unit]) for part in parts(run, window))
 
     def by_factor(key: str) -> float:
-        factor = (run.spec.get("energy") or {}).get(key)
+        factor = (run.case.spec.get("energy") or {}).get(key)
         if factor is None:
             raise Unavailable(f"the scenario sets no `energy.{key}`")
         return 1e6 * per(0) / JOULES_PER_KWH * float(factor)

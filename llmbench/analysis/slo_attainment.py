@@ -47,7 +47,7 @@ def attainment(at: float, runs: list[Run]) -> Attainment:
         reasons = sorted({reason for validity in validities for reason in validity.reasons})
         limited = tuple(f"the harness is at its limit: {reason}" for reason in reasons)
         return Attainment(at, "open", limited, harness_limited=True)
-    judged = [_judge(runs, key, bound) for key, bound in runs[0].spec["slo"].items()]
+    judged = [_judge(runs, key, bound) for key, bound in runs[0].case.spec["slo"].items()]
     statuses = {status for status, _ in judged}
     whole: Status = "missed" if "missed" in statuses else "open" if "open" in statuses else "met"
     return Attainment(at, whole, tuple(reason for status, reason in judged if status != "met"))

@@ -25,8 +25,8 @@ from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import Installation
 from llmbench.errors import InputError
 from llmbench.runs.run import Run
+from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
-from llmbench.scenario.schema import Case
 
 FORMAT = "llmbench noise"
 FLOOR = 2.0  # times the noise between processes

@@ -14,9 +14,9 @@ from llmbench.errors import InputError, MeasurementError
 from llmbench.runs import store
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
-from llmbench.scenario import file as scenario_file
+from llmbench.scenario.cases import Case, set_key
 from llmbench.scenario.file import Source
-from llmbench.scenario.schema import Case, Objective, case_name, set_key
+from llmbench.scenario.schema import Objective, Scenario
 
 MOST_REPEATS = 3
 
@@ -123,10 +123,7 @@ class Seeker:
         value = int(at) if at == int(at) else at
         spec, point = deepcopy(self.case.spec), {self.key: value}
         set_key(spec, self.key, value)
-        name = case_name(self.case.backend.name, point)
-        return PlannedRun(
-            name, scenario_file.load_case(spec, name, point).slug, repeat, point, spec
-        )
+        return PlannedRun(Case.of(Scenario.model_validate(spec), point), repeat)
 
 
 def searched_key(case: Case) -> str:

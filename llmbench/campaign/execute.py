@@ -9,10 +9,8 @@ from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import THIS, Launcher
 from llmbench.campaign.worker import Job
 from llmbench.runs import store
-from llmbench.runs.run import Failure, Run
+from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
-from llmbench.scenario.file import load_case
-from llmbench.scenario.schema import Case
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:
@@ -33,25 +31,12 @@ def run_one(
     folder: Path, planned: PlannedRun, observer: Observer, launcher: Launcher = THIS
 ) -> Run:
     """Measure one planned run in a worker; store it as failed when the worker does not."""
-    case = load_case(planned.spec, planned.case, planned.point)
+    case = planned.case
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
-    job = Job(str(folder), planned.case, planned.point, planned.spec, planned.repeat)
+    job = Job(folder=str(folder), case=case, repeat=planned.repeat)
     failure = launcher.launch("llmbench.worker", job, case.scenario.timeout, observer)
     if failure is None:
         return store.read_run(folder, planned)
-    failed = _failed(case, planned.repeat, began_at, failure)
+    failed = Run(case, planned.repeat, began_at, failure=failure)
     store.write_run(folder, failed)
     return failed
-
-
-def _failed(case: Case, repeat: int, began_at: str, failure: Failure) -> Run:
-    return Run(
-        case=case.name,
-        slug=case.slug,
-        backend=case.backend.kind,
-        repeat=repeat,
-        point=case.point,
-        spec=case.spec,
-        began_at=began_at,
-        failure=failure,
-    )

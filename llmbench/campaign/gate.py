@@ -39,9 +39,9 @@ from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import Case
 
 NO_FLOORS: Mapping[str, Mapping[str, float]] = {}
 
@@ -66,7 +66,7 @@ class Live:
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
         """Measure a case once, unless it has been."""
-        planned = PlannedRun(case.name, case.slug, repeat, case.point, case.spec)
+        planned = PlannedRun(case, repeat)
         if planned.name in {run.name for run in self.run_set.runs if not run.failure}:
             return
         if planned.name not in {each.name for each in self.run_set.plan}:

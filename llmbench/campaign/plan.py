@@ -11,16 +11,17 @@ from llmbench.errors import InputError
 from llmbench.quality.evaluate import read_text
 from llmbench.runs import store
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import Case, Objective
+from llmbench.scenario.schema import Objective
 
 
 def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
     """Return the runs in order: each repeat goes through all cases once, shuffled by the seed."""
     rng = stream(source.scenario.seed, "order of runs")
     return tuple(
-        PlannedRun(case.name, case.slug, repeat, case.point, case.spec)
+        PlannedRun(case, repeat)
         for repeat in range(1, source.scenario.repeats + 1)
         for case in (source.cases[index] for index in rng.permutation(len(source.cases)))
     )
@@ -49,7 +50,7 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
 def check(source: Source) -> None:
     """Raise InputError when a model, an extra or a file that a scenario needs is unavailable."""
     for case in source.cases:
-        plugins.require("backend", case.backend.kind)
+        plugins.require("backend", case.backend)
         plugins.require("load", case.scenario.load.kind)
         models.check_source(case.scenario.model)
         _check_files(case)

@@ -18,8 +18,8 @@ from llmbench.backends.base import LoadShape
 from llmbench.loads.dispatch import Dispatch, Limit
 from llmbench.loads.stopping import Stop, stop_rule
 from llmbench.runs.request import Request
+from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import Case
 from llmbench.workloads.base import Tokenizer, Workload
 
 POOL = 4096
@@ -85,7 +85,7 @@ def _draw(case: Case, workload: Workload, wanted: int) -> list[Request]:
     scenario = case.scenario
     tokenizer = models.load_tokenizer(scenario.model)
     pool = islice(workload.requests(tokenizer, scenario.seed), wanted)
-    if not getattr(plugins.find("backend", case.backend.kind), "sends_text", False):
+    if not getattr(plugins.find("backend", case.backend), "sends_text", False):
         return list(pool)
     return [_with_text(request, tokenizer) for request in pool]
 

@@ -12,17 +12,14 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from llmbench.campaign.observer import Listener
-from llmbench.campaign.worker import SLOWDOWN
+from llmbench.campaign.worker import SLOWDOWN, Job
 from llmbench.environment import child_process
 from llmbench.loads.progress import Progress
 from llmbench.runs.redaction import redact
 from llmbench.runs.run import Failure
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 STDERR_LINES = 40
 
@@ -30,9 +27,7 @@ STDERR_LINES = 40
 class Launcher(Protocol):
     """Starts workers."""
 
-    def launch(
-        self, module: str, job: DataclassInstance, timeout: float, listener: Listener
-    ) -> Failure | None:
+    def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
         """Have a module's worker do a job; return how it failed, or None."""
 
 
@@ -60,9 +55,7 @@ class Installation:
             changed[SLOWDOWN] = str(self.slowdown)
         return {**os.environ, **changed}
 
-    def launch(
-        self, module: str, job: DataclassInstance, timeout: float, listener: Listener
-    ) -> Failure | None:
+    def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
         """Have a worker process do a job; return how it failed, or None."""
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
             failure = self._follow(module, job, timeout, listener, stderr)
@@ -71,7 +64,7 @@ class Installation:
     def _follow(
         self,
         module: str,
-        job: DataclassInstance,
+        job: Job,
         timeout: float,
         listener: Listener,
         stderr: TextIO,
@@ -80,7 +73,7 @@ class Installation:
         reported: Failure | None = None
         with child_process.start(
             module,
-            job,
+            job.message(),
             python=[self.python, *self.flags],
             environment=self.environment,
             stderr=stderr,

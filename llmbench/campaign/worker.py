@@ -9,10 +9,10 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -31,22 +31,36 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.request import Request
 from llmbench.runs.run import CLOCK_ORIGIN, Run
-from llmbench.scenario import file as scenario_file
-from llmbench.scenario.schema import Case
+from llmbench.scenario.cases import Case, portable
+from llmbench.scenario.schema import Scenario
 
 PROGRESS_SECONDS = 0.2
 SLOWDOWN = "LLMBENCH_SLOWDOWN"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a worker is told to measure and where to store it."""
+    """A case for a worker to measure, and the results folder to store the run in."""
 
     folder: str
-    case: str
-    point: dict[str, Any]
-    spec: dict[str, Any]
-    repeat: int
+    case: Case
+    repeat: int = 1
+
+    def message(self) -> dict[str, Any]:
+        """Return what a worker of any version reads: exactly these keys, the case in three."""
+        case = self.case
+        return {
+            **{item.name: getattr(self, item.name) for item in fields(self)},
+            "case": case.name,
+            "point": case.point,
+            "spec": portable(case.spec),
+        }
+
+    @classmethod
+    def read(cls, message: dict[str, Any]) -> Self:
+        """Return the job of a message; the case is validated."""
+        name, point, spec = (message.pop(key) for key in ("case", "point", "spec"))
+        return cls(case=Case.of(Scenario.model_validate(spec), point, name), **message)
 
 
 @dataclass(slots=True)
@@ -80,9 +94,8 @@ def main() -> int:
 
 def do(fields: dict[str, Any], events: Events) -> None:
     """Measure a case once and store the run."""
-    job = Job(**fields)
-    case = scenario_file.load_case(job.spec, job.case, job.point)
-    store.write_run(Path(job.folder), *measure(case, job, events))
+    job = Job.read(fields)
+    store.write_run(Path(job.folder), *measure(job, events))
 
 
 def work(do: Callable[[dict[str, Any], Events], None]) -> int:
@@ -106,15 +119,15 @@ def attempt(
     return 0
 
 
-def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
+def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
     """Run a case once in this process and return all that was seen, and the schedule."""
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     surroundings = environment.capture(Path.cwd())
     events.stage("reading the workload")
-    load = prepare(case, _logs(case, job, "-mlperf"))
-    choice = case.backend
-    backend = plugins.find("backend", choice.kind)(choice)
-    context = context_of(case, load, events, _logs(case, job, ".log"))
+    case = job.case
+    load = prepare(case, _logs(job, "-mlperf"))
+    backend = plugins.find("backend", case.backend)(case.backend_options)
+    context = context_of(case, load, events, _logs(job, ".log"))
     with backend.open(context) as server:
         server.calibrate(load.sample)
         events.stage("measuring")
@@ -134,12 +147,8 @@ def measure(case: Case, job: Job, events: Events) -> tuple[Run, pa.Table]:
         records, found = find_warmup(records)
         warmup = {"warmup_method": METHOD, "warmup_requests": found}
     run = Run(
-        case=case.name,
-        slug=case.slug,
-        backend=choice.kind,
+        case=case,
         repeat=job.repeat,
-        point=case.point,
-        spec=case.spec,
         began_at=began_at,
         records=records_table(records),
         series=watched.series(origin),
@@ -209,9 +218,9 @@ def _slowdown() -> float:
     return share
 
 
-def _logs(case: Case, job: Job, suffix: str) -> Path:
+def _logs(job: Job, suffix: str) -> Path:
     """Tell where others who take part in a run may write what they have to say."""
-    return Path(job.folder) / "logs" / f"{case.slug}-r{job.repeat}{suffix}"
+    return Path(job.folder) / "logs" / f"{job.case.slug}-r{job.repeat}{suffix}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from llmbench.cli.folders import usual_folder
 if TYPE_CHECKING:
     from llmbench.campaign.aa_test import Findings
     from llmbench.report.table import Cell, Table
-    from llmbench.scenario.schema import Case
+    from llmbench.scenario.cases import Case
 
 EXAMPLES = """\
 examples:
@@ -92,7 +92,7 @@ def _delays(text: str) -> list[float]:
 def _refuse_endpoints(cases: Sequence[Case], delays: list[float]) -> None:
     from llmbench.errors import InputError
 
-    if delays and (remote := [case.name for case in cases if case.backend.kind == "endpoint"]):
+    if delays and (remote := [case.name for case in cases if case.backend == "endpoint"]):
         raise InputError(f"--delays: {remote[0]} is an endpoint, whose steps cannot be slowed")
 
 

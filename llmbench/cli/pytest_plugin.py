@@ -98,7 +98,7 @@ def _fed_test(path: Path, group: str) -> Any:
 
 def _values(found: RunSet, case: str, metric: str) -> list[float]:
     """Give a metric's value of each process; fails where a run of the case failed."""
-    failed = [run for run in found.stored.failed if run.case == case]
+    failed = [run for run in found.stored.failed if run.case.name == case]
     if failed and failed[0].failure:
         pytest.fail(f"{failed[0].name}: {failed[0].failure.message}", pytrace=False)
     runs = found.runs

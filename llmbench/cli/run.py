@@ -162,7 +162,7 @@ def _breaches(run_set: RunSet) -> list[str]:
         f"{run.name}: {caveat.message}"
         for run in run_set.runs
         for caveat in run.caveats
-        if caveat.kind == QUALITY_BREACHED and run.spec["quality"].get("on_breach") == "fail"
+        if caveat.kind == QUALITY_BREACHED and run.case.spec["quality"].get("on_breach") == "fail"
     ]
 
 

@@ -15,7 +15,8 @@ from llmbench.errors import InputError
 from llmbench.quality.examination import Examination, read_windows
 from llmbench.runs.caveats import QUALITY_BREACHED, Caveat
 from llmbench.runs.run import NOT_ASKED, Quality
-from llmbench.scenario.schema import Case, ExplainOptions, ModelOptions, QualityOptions
+from llmbench.scenario.cases import Case
+from llmbench.scenario.schema import ExplainOptions, ModelOptions, QualityOptions
 
 if TYPE_CHECKING:
     from llmbench.models.loading import LoadedModel, TorchModel

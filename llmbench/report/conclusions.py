@@ -11,7 +11,7 @@ from llmbench.errors import OutOfMemoryError
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.scenario_text import is_open_loop
 from llmbench.report.table import show
-from llmbench.scenario.schema import case_name
+from llmbench.scenario.cases import case_name
 from llmbench.units import format_number
 
 PAIR = 2
@@ -177,7 +177,7 @@ KEYS = ("engine.slots", "load.concurrency")
 
 def _fitted(results: Results) -> Iterator[str]:
     """Say of each backend at which point of a sweep memory ran out, and what fitted below it."""
-    failed = {run.case: run.failure for run in results.run_set.failed if run.failure}
+    failed = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
     refused = {case for case, why in failed.items() if why.kind == OutOfMemoryError.kind}
     for key in KEYS:
         for name, cases in _alike(results.cases, key).items():
@@ -188,7 +188,7 @@ def _alike(cases: list[CaseResults], key: str) -> dict[str, list[CaseResults]]:
     """Group the cases that differ in a key of the sweep alone, the least of it first."""
     groups: dict[str, list[CaseResults]] = {}
     for case in sorted((c for c in cases if key in c.point), key=lambda c: c.point[key]):
-        backend = case.name.partition(", ")[0]
+        backend = case.planned.case.backend_name
         others = {k: v for k, v in case.point.items() if k != key}
         groups.setdefault(case_name(backend, others), []).append(case)
     return groups

@@ -99,7 +99,7 @@ def _rows(case: str, runs: list[Run]) -> list[dict[str, Any]]:
 
 def _stacked(parts: list[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
     for run, frame in parts:
-        frame.insert(0, "case", run.case)
+        frame.insert(0, "case", run.case.name)
         frame.insert(1, "repeat", run.repeat)
     return pd.concat([frame for _, frame in parts], ignore_index=True) if parts else pd.DataFrame()
 

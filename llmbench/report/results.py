@@ -34,18 +34,18 @@ class CaseResults:
     @property
     def name(self) -> str:
         """What the scenario calls it."""
-        return self.planned.case
+        return self.planned.case.name
 
     def split(self, column: str, label: str) -> Iterator[CaseResults]:
         """Give the parts of the case by what its requests have in a column, each as a case."""
         for value, runs in parts(self.runs, column).items():
-            planned = replace(self.planned, case=f"{self.name}, {label} {value}")
-            yield CaseResults(self.index, planned, tuple(runs))
+            case = replace(self.planned.case, name=f"{self.name}, {label} {value}")
+            yield CaseResults(self.index, replace(self.planned, case=case), tuple(runs))
 
     @property
     def point(self) -> dict[str, Any]:
         """Its point of the sweep; empty where nothing is swept."""
-        return self.planned.point
+        return self.planned.case.point
 
     @cached_property
     def observed(self) -> list[RecordArrays]:
@@ -120,7 +120,7 @@ class Results:
     @cached_property
     def cases(self) -> list[CaseResults]:
         """Every case that was planned, measured or not."""
-        planned = {p.case: p for p in reversed(self.run_set.plan)}
+        planned = {p.case.name: p for p in reversed(self.run_set.plan)}
         return [
             CaseResults(index, planned[case], tuple(runs))
             for index, (case, runs) in enumerate(self.run_set.by_case().items())
@@ -140,4 +140,4 @@ class Results:
     @property
     def spec(self) -> dict[str, Any]:
         """The scenario of the first planned run as plain data; empty for an empty plan."""
-        return self.run_set.plan[0].spec if self.run_set.plan else {}
+        return self.run_set.plan[0].case.spec if self.run_set.plan else {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.store import RunSet
-from llmbench.scenario.schema import set_key
+from llmbench.scenario.cases import set_key
 
 
 def asked(results: Results) -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def _described(results: Results) -> Iterator[tuple[str, str]]:
 
 
 def _unswept(case: CaseResults) -> dict[str, Any]:
-    spec = deepcopy(case.planned.spec)
+    spec = deepcopy(case.planned.case.spec)
     for key in case.point:
         set_key(spec, key, "(swept)")
     return spec
@@ -96,7 +96,7 @@ def _repeats(results: Results) -> str:
 
 def _backends(results: Results) -> Iterator[str]:
     for case in results.cases:
-        for backend in case.planned.spec.get("backends") or []:
+        for backend in case.planned.case.spec.get("backends") or []:
             yield _backend(backend)
 
 
@@ -116,7 +116,7 @@ def _objectives(slo: dict[str, Any]) -> str:
 
 def is_open_loop(results: Results) -> bool:
     """Tell whether requests come at a pace of their own, whatever the answers do."""
-    loads = [case.planned.spec.get("load") for case in results.cases]
+    loads = [case.planned.case.spec.get("load") for case in results.cases]
     kinds = [load.get("kind") if isinstance(load, dict) else load for load in loads]
     return bool(kinds) and all(kind and kind != "closed" for kind in kinds)
 
@@ -127,7 +127,9 @@ def commands(run_set: RunSet) -> list[str]:
 
 
 def _first_command(run_set: RunSet) -> str:
-    imported = [planned.spec["imported"] for planned in run_set.plan if "imported" in planned.spec]
+    imported = [
+        planned.case.spec["imported"] for planned in run_set.plan if "imported" in planned.case.spec
+    ]
     if imported:
         files = dict.fromkeys(shlex.quote(source["file"]) for source in imported)
         return " ".join(["llmbench import", *files, "--out", shlex.quote(run_set.folder.name)])

@@ -10,6 +10,7 @@ import pyarrow as pa
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import RECORD_SCHEMA
 from llmbench.runs.series import Series
+from llmbench.scenario.cases import Case
 
 CLOCK_ORIGIN = "clock_origin_unix_seconds"
 
@@ -80,12 +81,8 @@ class Run:
     the sample size of each metric.
     """
 
-    case: str
-    slug: str
-    backend: str
+    case: Case
     repeat: int
-    point: dict[str, Any]
-    spec: dict[str, Any]
     began_at: str
     records: pa.Table = field(default_factory=RECORD_SCHEMA.empty_table)
     series: tuple[Series, ...] = ()
@@ -105,4 +102,4 @@ class Run:
     @property
     def name(self) -> str:
         """Its folder's name: the case and which repeat."""
-        return f"{self.slug}-r{self.repeat}"
+        return f"{self.case.slug}-r{self.repeat}"

@@ -28,9 +28,11 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.files import atomic_write, replacing
 from llmbench.runs.run import Answer, Failure, Quality, Run
 from llmbench.runs.series import Series, heads, read_series, series_table
+from llmbench.scenario.cases import Case, normal_spec
 
 FORMAT = "llmbench run set"
-SCHEMA_VERSION = 4  # 2: quality; 3: records of endpoints; 4: sessions and request classes
+SCHEMA_VERSION = 5  # 5: cases apart from the plan, their specs in normal form
+FLAT_CASES = 4  # a version that stored the fields of a case with each run, specs as written
 SCHEDULE = "schedule.parquet"
 ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
@@ -41,16 +43,13 @@ OLD_COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 class PlannedRun:
     """A run that a run set is to hold."""
 
-    case: str
-    slug: str
+    case: Case
     repeat: int
-    point: dict[str, Any]
-    spec: dict[str, Any]
 
     @property
     def name(self) -> str:
         """Its folder's name."""
-        return f"{self.slug}-r{self.repeat}"
+        return f"{self.case.slug}-r{self.repeat}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +77,11 @@ class RunSet:
 
     def by_case(self) -> dict[str, list[Run]]:
         """Group the runs that were measured by case, cases in the order of the scenario."""
-        cases = dict.fromkeys(sorted({p.case for p in self.plan}, key=self._first_mention))
-        return {
-            case: [run for run in self.runs if run.case == case and not run.failure]
-            for case in cases
-        }
-
-    def _first_mention(self, case: str) -> int:
-        return min(index for index, planned in enumerate(self.plan) if planned.case == case)
+        runs: dict[str, list[Run]] = {planned.case.name: [] for planned in self.plan}
+        for run in self.runs:
+            if not run.failure:
+                runs[run.case.name].append(run)
+        return runs
 
     @property
     def failed(self) -> list[Run]:
@@ -139,7 +135,10 @@ def _write_manifest(run_set: RunSet) -> None:
         "scenario_text": run_set.scenario_text,
         "overrides": run_set.overrides,
         "origins": run_set.origins,
-        "plan": [asdict(planned) for planned in run_set.plan],
+        "cases": list(
+            {planned.case.name: asdict(planned.case) for planned in run_set.plan}.values()
+        ),
+        "plan": [{"case": planned.case.name, "repeat": planned.repeat} for planned in run_set.plan],
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
     atomic_write(run_set.folder / "runset.json", text)
@@ -172,10 +171,10 @@ def _write_files(folder: Path, run: Run) -> None:
     told = {
         name: getattr(run, name)
         for name in (
-            "case", "slug", "backend", "repeat", "point", "spec", "began_at", "environment",
-            "account", "facts",
+            "repeat", "began_at", "environment", "account", "facts",
         )
     }  # fmt: skip
+    told["case"] = asdict(run.case)
     told["schema_version"] = SCHEMA_VERSION
     told["status"] = run.status
     told["failure"] = asdict(run.failure) if run.failure else None
@@ -263,12 +262,26 @@ def read_plan(folder: str | Path) -> RunSet:
             scenario_text=manifest["scenario_text"],
             overrides=tuple(manifest["overrides"]),
             origins=manifest["origins"],
-            plan=tuple(PlannedRun(**planned) for planned in manifest["plan"]),
+            plan=_plan(manifest),
         )
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{folder / 'runset.json'}: not as llmbench writes it ({error!r}); run it again"
         ) from None
+
+
+def _plan(manifest: dict[str, Any]) -> tuple[PlannedRun, ...]:
+    if manifest["schema_version"] == FLAT_CASES:
+        return tuple(PlannedRun(_flat_case(run), run["repeat"]) for run in manifest["plan"])
+    cases = {case["name"]: Case(**case) for case in manifest["cases"]}
+    return tuple(PlannedRun(cases[run["case"]], run["repeat"]) for run in manifest["plan"])
+
+
+def _flat_case(stored: dict[str, Any]) -> Case:
+    """Return the case of a planned run or a run of schema version 4."""
+    spec = normal_spec(stored["spec"])
+    backend = stored.get("backend") or (spec.get("backends") or [{}])[0].get("kind", "")
+    return Case(stored["case"], stored["slug"], backend, stored["point"], spec)
 
 
 def outlines(run_set: RunSet) -> Iterator[dict[str, Any]]:
@@ -312,10 +325,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _check_version(told: dict[str, Any], path: Path) -> None:
     version = told.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in (FLAT_CASES, SCHEMA_VERSION):
         raise InputError(
-            f"{path}: has schema version {version}, and this llmbench reads {SCHEMA_VERSION}; "
-            "use the llmbench that wrote it, or run the scenario again"
+            f"{path}: has schema version {version}, and this llmbench reads {FLAT_CASES} "
+            f"and {SCHEMA_VERSION}; use the llmbench that wrote it, or run the scenario again"
         )
 
 
@@ -325,12 +338,8 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
     told = _json(folder / "run.json")
     _check_version(told, folder / "run.json")
     return Run(
-        case=told["case"],
-        slug=told["slug"],
-        backend=told["backend"],
+        case=_flat_case(told) if told["schema_version"] == FLAT_CASES else Case(**told["case"]),
         repeat=told["repeat"],
-        point=told["point"],
-        spec=told["spec"],
         began_at=told["began_at"],
         records=_records(folder / "records.parquet"),
         series=_all_series(folder, told["series"]),

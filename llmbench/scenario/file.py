@@ -17,7 +17,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.tokens import TagToken
 
 from llmbench.errors import ScenarioError
-from llmbench.scenario.schema import Case, Scenario, case_name, expand, set_key
+from llmbench.scenario.cases import Case, expand, set_key
+from llmbench.scenario.schema import Scenario
 
 KeyPath = tuple[str | int, ...]
 
@@ -51,11 +52,6 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
         _apply(override, spec, origins)
     scenario = _validate(spec, origins)
     return Source(text, spec, origins, overrides, scenario, _cases(spec, origins))
-
-
-def load_case(spec: dict[str, Any], name: str, point: dict[str, Any]) -> Case:
-    """Rebuild a case from the plain data that a worker was given."""
-    return Case(name, point, spec, Scenario.model_validate(spec))
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -167,9 +163,7 @@ def _cases(spec: dict[str, Any], origins: dict[KeyPath, str]) -> tuple[Case, ...
         swept: dict[KeyPath, str] = {
             tuple(key.split(".")): _origin(origins, ("sweep", key)) for key in point
         }
-        scenario = _validate(case_spec, {**origins, **swept})
-        name = case_name(scenario.backends[0].name, point)
-        cases.append(Case(name, point, case_spec, scenario))
+        cases.append(Case.of(_validate(case_spec, {**origins, **swept}), point))
     _refuse_duplicates(cases, origins)
     return tuple(cases)
 

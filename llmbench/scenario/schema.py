@@ -1,13 +1,10 @@
-"""What a scenario may say, and how it expands into cases."""
+"""The keys of a scenario, as pydantic models."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import reduce
-from itertools import product
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,7 +26,6 @@ from llmbench.units import Seconds
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
-SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
 SLO_KEY = re.compile(
     r"(?:([\w-]+)\.)?(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(?:_p(50|90|95|99))?"
 )
@@ -344,68 +340,3 @@ class Scenario(plugins.Options):
         if self.on_limit == "drop" and self.max_in_flight is None:
             raise ValueError("`on_limit: drop` needs `max_in_flight`, which is that limit")
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One backend at one point of the sweep: what a run measures.
-
-    ``spec`` is the scenario as plain data with this backend alone and the point filled in; a
-    worker process rebuilds ``scenario`` from it.
-    """
-
-    name: str
-    point: dict[str, Any]
-    spec: dict[str, Any]
-    scenario: Scenario
-
-    @property
-    def backend(self) -> Any:
-        """The options of the one backend, with its ``kind`` and ``name``."""
-        return self.scenario.backends[0]
-
-    @property
-    def slug(self) -> str:
-        """The name as a folder can bear it."""
-        return slug_of(self.name)
-
-
-def slug_of(name: str) -> str:
-    """Write the name of a case as a folder can bear it."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "case"
-
-
-def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key in plain data, opening shorthand (``load: closed``) where needed.
-
-    Raises ValueError when the key leads through something that has no keys.
-    """
-    *parents, last = key.split(".")
-    reduce(_descend, parents, spec)[last] = value
-
-
-def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:
-    inner = spec.setdefault(key, {})
-    if isinstance(inner, str) and key in SHORTHAND:
-        inner = spec[key] = {SHORTHAND[key]: inner}
-    if not isinstance(inner, dict):
-        raise ValueError(f"{key!r} has no keys to set")  # noqa: TRY004 (the user's mistake, not a type error)
-    return inner
-
-
-def expand(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Give every (point, spec) of a scenario as plain data: one backend, one point of the sweep."""
-    sweep: dict[str, list[Any]] = spec.get("sweep") or {}
-    for values in product(*sweep.values()):
-        point = dict(zip(sweep, values, strict=True))
-        for backend in spec["backends"]:
-            case = deepcopy({**spec, "backends": [backend]})
-            case.pop("sweep", None)
-            for key, value in point.items():
-                set_key(case, key, value)
-            yield point, case
-
-
-def case_name(backend: str, point: dict[str, Any]) -> str:
-    """Name a case after its backend and its point: ``eager, load.rate=4``."""
-    return ", ".join([backend, *(f"{key}={value}" for key, value in point.items())])

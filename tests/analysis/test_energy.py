@@ -14,6 +14,7 @@ from llmbench.analysis.energy import energy_metrics, parts
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 from llmbench.runs.series import Series
+from llmbench.scenario.cases import Case
 
 WINDOW = (10.0, 50.0)
 UUID = {"method": "nvml-counter", "uuid": "GPU-1", "polled_seconds": 0.02, "unavailable": None}
@@ -35,9 +36,8 @@ def power(watts: float = 300.0, until: float = 60.0, name: str = "gpu0") -> Seri
 def run_with(*series: Series, spec: dict[str, Any] | None = None, **facts: Any) -> Run:
     stored = facts or {"gpu0": UUID}
     return Run(
-        case="c", slug="c", backend="eager", repeat=1, point={}, spec=spec or {}, began_at="",
-        series=series, facts={"energy": stored},
-    )  # fmt: skip
+        Case("c", "c", "eager", {}, spec or {}), 1, "", series=series, facts={"energy": stored}
+    )
 
 
 def counts(begin: float, end: float) -> tuple[int, float, int]:

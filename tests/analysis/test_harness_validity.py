@@ -11,11 +11,12 @@ from llmbench.analysis.harness_validity import Validity, judge, worst
 from llmbench.analysis.metrics import Value
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
+from llmbench.scenario.cases import Case
 
 
 def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | None) -> Validity:
     account: dict[str, Any] = {"client": client}
-    run = Run("case", "case", "endpoint", 1, {}, {}, "2026-01-01", account=account)
+    run = Run(Case("case", "case", "endpoint", {}, {}), 1, "2026-01-01", account=account)
     summary = {
         "ttft_p50": Value(ttft, 1),
         "send_lag_p99": Value(lag, 1),
@@ -47,7 +48,7 @@ def local(due: float, sent: float) -> Validity:
     """Judge a local engine that ended steps at 1, 2, 2.5 and 3 s and admitted a request."""
     before = Record(0, "measured", 0.0, 0.0, 0.0, (1.0, 2.0, 2.5, 3.0), (1,) * 4, 4, 4, "length")
     request = Record(1, "measured", due, sent, sent, (sent + 0.1,), (1,), 4, 1, "length")
-    run = Run("case", "case", "eager", 1, {}, {}, "2026-01-01")
+    run = Run(Case("case", "case", "eager", {}, {}), 1, "2026-01-01")
     table = records_table([before, request])
     return judge(replace(run, records=table), {"ttft_p50": Value(0.1, 1)})
 

@@ -27,6 +27,7 @@ from llmbench.runs.record import Finish, Record, records_table
 from llmbench.runs.request import Phase
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.series import Series
+from llmbench.scenario.cases import Case
 
 
 def record(
@@ -56,7 +57,7 @@ def record(
 
 def run(*records: Record, **more: Any) -> Run:
     plain: dict[str, Any] = {
-        "case": "c", "slug": "c", "backend": "fake", "repeat": 1, "point": {}, "spec": {},
+        "case": Case("c", "c", "fake", {}, more.pop("spec", {})), "repeat": 1,
         "began_at": "2026-01-01T00:00:00+00:00", "records": records_table(list(records)),
     }  # fmt: skip
     return Run(**{**plain, **more})

@@ -93,7 +93,7 @@ def test_a_simulated_servers_known_latencies_are_recovered(path: Path, tmp_path:
 
 def test_each_repeat_goes_through_all_cases_in_an_order_of_its_own(path: Path) -> None:
     planned = plan.planned_runs(edited(path, "repeats=12"))
-    rounds = [tuple(p.case for p in planned[i : i + 2]) for i in range(0, 24, 2)]
+    rounds = [tuple(p.case.name for p in planned[i : i + 2]) for i in range(0, 24, 2)]
     assert set(rounds) == {("quick", "slow"), ("slow", "quick")}
     assert planned == plan.planned_runs(edited(path, "repeats=12"))
     assert planned != plan.planned_runs(edited(path, "repeats=12", "seed=5"))
@@ -107,7 +107,7 @@ def test_an_observer_hears_how_far_a_run_is(path: Path, tmp_path: Path) -> None:
     assert (last.completed, last.total, last.failed, last.output_tokens) == (12, 12, 0, 48)
     latencies = [value for told in listening.told for value in told.itl_seconds]
     assert min(latencies) == pytest.approx(0.005)
-    assert [r.case for r in listening.ended_runs] == ["fake"]
+    assert [r.case.name for r in listening.ended_runs] == ["fake"]
 
 
 def test_bad_input_that_only_a_worker_sees_fails_its_run_and_the_rest_go_on(
@@ -117,10 +117,10 @@ def test_bad_input_that_only_a_worker_sees_fails_its_run_and_the_rest_go_on(
     found = run(edited(path, backends, "workload.output_tokens=4000"), tmp_path / "results")
     (failed,) = found.failed
     assert failed.failure is not None
-    assert (failed.case, failed.failure.kind) == ("eager", "bad-input")
+    assert (failed.case.name, failed.failure.kind) == ("eager", "bad-input")
     assert "the longest request has 4008 tokens" in failed.failure.message
     assert "context holds 2048" in failed.failure.message
-    assert [r.case for r in found.runs if not r.failure] == ["fake"]
+    assert [r.case.name for r in found.runs if not r.failure] == ["fake"]
 
 
 @pytest.mark.processes
@@ -135,7 +135,7 @@ def test_a_batch_that_memory_does_not_hold_is_a_result_and_names_what_fitted(
     assert failed.failure.kind == "out-of-memory"
     assert f"KV cache for {huge:,} slots" in failed.failure.message
     assert failed.failure.stderr_tail == ""
-    assert [r.point for r in found.runs if not r.failure] == [{"engine.slots": 2}]
+    assert [r.case.point for r in found.runs if not r.failure] == [{"engine.slots": 2}]
     told = answer(Results(found))
     assert f"eager: engine.slots=2 fitted in memory, {huge} did not." in told
 

@@ -17,8 +17,8 @@ from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario import file as scenario_file
+from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
-from llmbench.scenario.schema import Case
 
 SCENARIO = """\
 name: gated
@@ -55,7 +55,7 @@ class Simulated:
     order: list[tuple[str, int]] = field(default_factory=list)
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:  # noqa: ARG002 (nobody watches)
-        planned = PlannedRun(case.name, case.slug, repeat, case.point, case.spec)
+        planned = PlannedRun(case, repeat)
         self.order.append((case.name, repeat))
         run = self._run(case, repeat)
         plan, runs = (*self.run_set.plan, planned), (*self.run_set.runs, run)
@@ -72,8 +72,7 @@ class Simulated:
             for n in range(20)
         ]  # fmt: skip
         return Run(
-            case.name, case.slug, "fake", repeat, case.point, case.spec,
-            "2026-01-01T00:00:00+00:00", records=records_table(records),
+            case, repeat, "2026-01-01T00:00:00+00:00", records=records_table(records),
             environment={"cpu": {"model": self.cpu}},
             failure=Failure("error", "broken") if self.fails else None,
         )  # fmt: skip

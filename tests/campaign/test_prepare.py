@@ -11,7 +11,8 @@ import pytest
 from llmbench.campaign.prepare import Prepared, prepare
 from llmbench.errors import InputError
 from llmbench.loads.dispatch import Dispatch
-from llmbench.scenario.file import load_case
+from llmbench.scenario.cases import Case
+from llmbench.scenario.schema import Scenario
 
 SPEC: dict[str, Any] = {
     "name": "prepared",
@@ -24,7 +25,7 @@ SPEC: dict[str, Any] = {
 
 
 def prepared(**changes: Any) -> Prepared:
-    return prepare(load_case({**SPEC, **changes}, "case", {}), Path())
+    return prepare(Case.of(Scenario.model_validate({**SPEC, **changes}), {}), Path())
 
 
 def due_times(dispatch: Dispatch) -> list[float]:

@@ -43,7 +43,7 @@ def test_garbage_is_collected_before_the_clock_starts(
     monkeypatch.setattr(fake, "VirtualClock", new_clock)
     (tmp_path / "small.yaml").write_text(SCENARIO)
     (case,) = load(tmp_path / "small.yaml", []).cases
-    job = Job(str(tmp_path), case.name, case.point, case.spec, 1)
-    run, _ = worker.measure(case, job, Events(lambda _: None))
+    job = Job(folder=str(tmp_path), case=case)
+    run, _ = worker.measure(job, Events(lambda _: None))
     assert order[-2:] == ["garbage", "clock"]
     assert run.records.num_rows == 3

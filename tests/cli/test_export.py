@@ -18,9 +18,10 @@ from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
 from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 
 BEGAN = "2026-01-01T00:00:00+00:00"
-PLAN = PlannedRun("a|b", "a-b", 1, {}, {"model": "builtin:tiny", "load": "closed"})
+PLAN = PlannedRun(Case("a|b", "a-b", "fake", {}, {"load": {"kind": "closed"}}), 1)
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def folder(empty: Path) -> Path:
         for i in range(3)
     ]
     series = (Series.measured("cpu", "%", (0.0, 1.0), (10.0, 20.0)),)
-    run = Run("a|b", "a-b", "fake", 1, {}, PLAN.spec, BEGAN, records_table(records), series)
+    run = Run(PLAN.case, 1, BEGAN, records_table(records), series)
     store.write_run(empty, run)
     return empty
 

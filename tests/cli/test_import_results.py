@@ -27,7 +27,7 @@ def test_it_writes_a_run_set_with_its_page_and_prints_the_table(
     assert "2 of 2 runs measured" in told
     assert f"report   {folder / 'report.html'}" in told
     assert (folder / "report.html").exists()
-    assert [run.case for run in store.read(folder).runs] == ["vllm vllm", "guidellm guidellm"]
+    assert [run.case.name for run in store.read(folder).runs] == ["vllm vllm", "guidellm guidellm"]
 
 
 def test_the_report_can_be_made_again(tmp_path: Path, capsys: Capture) -> None:

@@ -13,6 +13,7 @@ from llmbench.collectors.recorder import Recorder
 from llmbench.environment.nvml import open_nvml
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
+from llmbench.scenario.cases import Case
 
 LOADED = (2.0, 42.0)  # seconds of the load
 WINDOW = (3.0, 41.0)  # the steady window inside it
@@ -54,7 +55,7 @@ def watched(driver: Standin) -> Run:
                 recorder.read()
     facts = recorders[0].conclude().facts
     series = tuple(series for recorder in recorders for series in recorder.series())
-    return Run("c", "c", "eager", 1, {}, {}, "", series=series, facts=facts)
+    return Run(Case("c", "c", "eager", {}, {}), 1, "", series=series, facts=facts)
 
 
 def part_of(driver: Standin) -> Part:

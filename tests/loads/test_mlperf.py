@@ -12,7 +12,8 @@ from llmbench.errors import InputError
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.mlperf import read_summary
 from llmbench.runs.record import Record
-from llmbench.scenario.file import load_case
+from llmbench.scenario.cases import Case
+from llmbench.scenario.schema import Scenario
 from llmbench.testing import fake_server, open_context
 
 SPEC: dict[str, Any] = {
@@ -31,7 +32,8 @@ LOADS: list[dict[str, Any]] = [
 
 
 def dispatch(load: dict[str, Any], logs: Path, **changes: Any) -> Dispatch:
-    return prepare(load_case({**SPEC, "load": load, **changes}, "case", {}), logs).dispatch
+    scenario = Scenario.model_validate({**SPEC, "load": load, **changes})
+    return prepare(Case.of(scenario, {}), logs).dispatch
 
 
 def serve(sent: Dispatch, clock: str = "real") -> list[Record]:

@@ -30,6 +30,7 @@ from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
 from llmbench.testing import fake_server, open_context
 from llmbench.testing import serve as serve_dispatch
@@ -115,7 +116,6 @@ def cpu_series(seconds: float) -> tuple[Series, ...]:
 def run_of(planned: PlannedRun, served: list[Record], **more: Any) -> Run:
     last = max(r.token_times[-1] for r in served if r.token_times)
     plain: dict[str, Any] = {
-        "backend": "fake",
         "records": records_table(served),
         "series": cpu_series(last),
         "environment": {
@@ -126,10 +126,7 @@ def run_of(planned: PlannedRun, served: list[Record], **more: Any) -> Run:
         "account": account_of(planned.repeat),
         **more,
     }
-    return Run(
-        case=planned.case, slug=planned.slug, repeat=planned.repeat, point=planned.point,
-        spec=planned.spec, began_at="2026-01-01T00:00:00+00:00", **plain,
-    )  # fmt: skip
+    return Run(planned.case, planned.repeat, "2026-01-01T00:00:00+00:00", **plain)
 
 
 def account_of(repeat: int) -> dict[str, Any]:
@@ -152,7 +149,7 @@ def account_of(repeat: int) -> dict[str, Any]:
 
 def planned(case: str, repeat: int, point: dict[str, Any] | None = None, **spec: Any) -> PlannedRun:
     slug = "".join(letter if letter.isalnum() else "-" for letter in case).strip("-")
-    return PlannedRun(case, slug, repeat, point or {}, spec_of(case, **spec))
+    return PlannedRun(Case(case, slug, "fake", point or {}, spec_of(case, **spec)), repeat)
 
 
 def store_run_set(
@@ -187,12 +184,15 @@ DTYPE = Caveat("not-effective", setting="dtype", requested="auto", effective="fl
 
 def sample_runs(plan: Sequence[PlannedRun]) -> list[Run]:
     return [
-        run_of(p, failing(serve(p.repeat, **SERVERS[p.case]), 20, HOSTILE) if p.case == "stalling"
-               else serve(p.repeat, **SERVERS[p.case]),
-               caveats=(DTYPE,) if p.case == "steady" else ())
-        for p in plan
-        if p.case in SERVERS
-    ]  # fmt: skip
+        run_of(
+            planned,
+            failing(records, 20, HOSTILE) if name == "stalling" else records,
+            caveats=(DTYPE,) if name == "steady" else (),
+        )
+        for planned in plan
+        if (name := planned.case.name) in SERVERS
+        for records in [serve(planned.repeat, **SERVERS[name])]
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -221,7 +221,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> RunSet:
         run_of(p, serve(1), records=records_table([]), series=(), environment={}, account={},
                failure=failure)
         for p in plan
-        if p.case == "broken"
+        if p.case.name == "broken"
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("results") / "sample"
     return store_run_set(folder, plan, [*sample_runs(plan), *failed])

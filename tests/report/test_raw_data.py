@@ -50,7 +50,7 @@ def test_the_slow_requests_alone_come_along(beside: raw_data.RawData, results: R
     found = {(row["case"], int(row["repeat"]), int(row["request_id"])) for row in rows(beside.some)}
     named = slowest_requests.listed(results)
     expected = {
-        (run.case, run.repeat, number)
+        (run.case.name, run.repeat, number)
         for _, run, _ in results.processes()
         for number in named.get(run.name, ())
     }

@@ -21,6 +21,7 @@ from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 
 RECORD = Record(
     0, "measured", 0.0, 0.1, None, (0.5, 0.7), (1, 2), 3, 3, "length", output_ids=(7, 8, 9)
@@ -28,12 +29,11 @@ RECORD = Record(
 
 
 def planned(repeat: int = 1) -> PlannedRun:
-    return PlannedRun("a case", "a-case", repeat, {"load.rate": 2}, {"backends": ["fake"]})
+    return PlannedRun(Case("a case", "a-case", "fake", {"load.rate": 2}, {"seed": 3}), repeat)
 
 
 def run(repeat: int = 1, **more: Any) -> Run:
-    plan = planned(repeat)
-    return Run(plan.case, plan.slug, "fake", repeat, plan.point, plan.spec, "2026-01-01", **more)
+    return Run(planned(repeat).case, repeat, "2026-01-01", **more)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from llmbench.errors import ScenarioError
 from llmbench.scenario import file as scenario_file
+from llmbench.scenario.cases import Case
+from llmbench.scenario.schema import Scenario
 
 GOOD = """\
 name: chat
@@ -53,7 +55,7 @@ def test_a_good_file_gives_a_case_for_each_backend(chat: Path) -> None:
 def test_units_are_read(chat: Path) -> None:
     source = scenario_file.load(chat)
     assert source.scenario.load.rate == 4.0
-    assert source.cases[1].backend.per_token == 0.01
+    assert source.cases[1].backend_options.per_token == 0.01
 
 
 def test_a_sweep_expands_into_every_combination(chat: Path) -> None:
@@ -69,7 +71,7 @@ def test_a_sweep_expands_into_every_combination(chat: Path) -> None:
 
 def test_a_case_is_rebuilt_from_its_plain_data(chat: Path) -> None:
     case = scenario_file.load(chat).cases[1]
-    assert scenario_file.load_case(case.spec, case.name, case.point) == case
+    assert Case.of(Scenario.model_validate(case.spec), case.point, case.name) == case
 
 
 @pytest.mark.parametrize(("old", "new"), [("wait", "queue"), ("drop", "drop")])

@@ -73,7 +73,7 @@ def facts(runs: Iterable[Run]) -> Facts:
 
 
 def _of_run(run: Run) -> Iterator[tuple[Kind, str, str]]:
-    for what, value in _flat({k: v for k, v in run.spec.items() if k not in LABELS}, ""):
+    for what, value in _flat({k: v for k, v in run.case.spec.items() if k not in LABELS}, ""):
         yield "scenario", what, value
     if schedule := run.facts.get("schedule_sha256"):
         yield "scenario", "schedule", schedule[:12]

@@ -52,7 +52,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
     values = {
         **_latencies(arrays),
         **_rates(arrays),
-        **_objectives(arrays, run.spec.get("slo") or {}),
+        **_objectives(arrays, run.case.spec.get("slo") or {}),
         **_spans(arrays),
         **_reported(run.account),
         **efficiency(run.account, run.records, arrays.window),
@@ -61,7 +61,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **energy_metrics(run, arrays.window, partial(_counts_within, arrays)),
     }
     rate = values["output_tokens_per_second"]
-    values["cost_per_million_output_tokens"] = _cost(rate, run.spec.get("price_per_hour"))
+    values["cost_per_million_output_tokens"] = _cost(rate, run.case.spec.get("price_per_hour"))
     return {key: values[key] for key in METRICS}
 
 

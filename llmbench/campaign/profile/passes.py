@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from llmbench import plugins
-from llmbench.campaign import plan
+from llmbench.campaign import plan, worker
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.process import THIS
 from llmbench.campaign.profile.phases import implied_rows
 from llmbench.errors import InputError
 from llmbench.runs import profile
 from llmbench.runs.profile import CaseProfile, Profile
+from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
-from llmbench.scenario.schema import Case
 
 WORKER = "llmbench.campaign.profile.worker"
 
@@ -32,15 +32,11 @@ class Asked:
     nvtx: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a worker is told to profile: ``scratch`` is a folder that is removed afterwards."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(worker.Job):
+    """A case for a worker to profile: ``scratch`` is a folder that is removed afterwards."""
 
-    folder: str
     scratch: str
-    case: str
-    point: dict[str, Any]
-    spec: dict[str, Any]
     steps: int
     rows: int | None
     nvtx: bool
@@ -63,7 +59,7 @@ def begin(source: Source, folder: Path, asked: Asked) -> Profile:
     """
     plan.check(source)
     for case in source.cases:
-        _check_backend(case.backend.kind)
+        _check_backend(case.backend)
         implied_rows(case.scenario, asked.rows)
     made = Profile(
         folder=folder,
@@ -103,15 +99,13 @@ def _profiled(folder: Path, case: Case, asked: Asked, observer: Observer) -> Cas
         job = Job(
             folder=str(folder.absolute()),
             scratch=str(Path(scratch).absolute()),
-            case=case.name,
-            point=case.point,
-            spec=case.spec,
+            case=case,
             steps=asked.steps,
             rows=asked.rows,
             nvtx=asked.nvtx,
         )
         failure = THIS.launch(WORKER, job, case.scenario.timeout, observer)
     if failure:
-        failed = CaseProfile(case.name, case.slug, case.backend.kind, case.point, failure=failure)
+        failed = CaseProfile(case.name, case.slug, case.backend, case.point, failure=failure)
         profile.add(folder, failed)
     return profile.read(folder).cases[-1]

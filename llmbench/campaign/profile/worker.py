@@ -27,8 +27,6 @@ from llmbench.campaign.worker import Events, context_of, work
 from llmbench.runs import profile
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.profile import TRACES, CaseProfile, PhaseProfile
-from llmbench.scenario import file as scenario_file
-from llmbench.scenario.schema import Case
 
 ALIKE = 1.25  # a step under the profiler may be so many times as long or as short as another
 
@@ -40,20 +38,20 @@ def main() -> int:
 
 def do(fields: dict[str, Any], events: Events) -> None:
     """Profile a case and add it to profile.json."""
-    job = Job(**fields)
-    case = scenario_file.load_case(job.spec, job.case, job.point)
-    profile.add(Path(job.folder), profile_case(case, job, events))
+    job = Job.read(fields)
+    profile.add(Path(job.folder), profile_case(job, events))
 
 
-def profile_case(case: Case, job: Job, events: Events) -> CaseProfile:
+def profile_case(job: Job, events: Events) -> CaseProfile:
     """Open the case's backend, make its steps by the clock, and again under the profilers."""
+    case = job.case
     scratch, rows = Path(job.scratch), implied_rows(case.scenario, job.rows)
     marks = recording.ranges(nvtx=job.nvtx)
     surroundings = environment.capture(Path.cwd())
     recording.name_fused_kernels()
     events.stage("reading the workload")
     load = prepare(case, scratch)
-    backend = plugins.find("backend", case.backend.kind)(case.backend)
+    backend = plugins.find("backend", case.backend)(case.backend_options)
     with backend.open(context_of(case, load, events, scratch / "log")) as server:
         graphs = graphs_compiled()
         timed = _timed(phases_of(server.runner, load.requests, rows), job, marks, events)
@@ -69,7 +67,7 @@ def profile_case(case: Case, job: Job, events: Events) -> CaseProfile:
     return CaseProfile(
         case=case.name,
         slug=case.slug,
-        backend=case.backend.kind,
+        backend=case.backend,
         point=case.point,
         device=server.model.device.type,
         settings={**server.model.effective, "threads": torch.get_num_threads(), **server.settings},

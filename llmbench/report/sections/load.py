@@ -159,7 +159,7 @@ def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
 
 
 def _objectives(at: float, case: CaseResults) -> str:
-    return attainment(at, list(case.runs)).verdict if case.runs[0].spec.get("slo") else "none"
+    return attainment(at, list(case.runs)).verdict if case.runs[0].case.spec.get("slo") else "none"
 
 
 def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart:

@@ -190,7 +190,7 @@ def _requests_table(run: Run, rows: list[Row]) -> Table:
 
 
 def _request(run: Run, row: Row) -> tuple[Cell, ...]:
-    opens = request_key(run.case, run.repeat, row["request_id"])
+    opens = request_key(run.case.name, run.repeat, row["request_id"])
     return (
         Cell(f"#{row['request_id']}", opens=opens),
         Cell(row["phase"]),

@@ -14,7 +14,7 @@ from llmbench.runs.imports.measured import Measured
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Quality, Run
 from llmbench.runs.store import PlannedRun, RunSet
-from llmbench.scenario.schema import case_name, slug_of
+from llmbench.scenario.cases import Case, case_name, slug_of
 
 NO_SCENARIO = "# measured by other tools and imported; there is no scenario\n"
 NO_QUALITY = Quality.unavailable("imported runs have no outputs to hold against a reference")
@@ -49,13 +49,10 @@ def _label(path: Path, files: Sequence[Path]) -> str:
 
 def _run(path: Path, name: str, measured: Measured) -> Run:
     case = case_name(name, measured.point)
+    spec = _spec(path, case, measured)
     return Run(
-        case=case,
-        slug=slug_of(case),
-        backend=measured.kind,
+        case=Case(case, slug_of(case), measured.kind, measured.point, spec),
         repeat=1,
-        point=measured.point,
-        spec=_spec(path, case, measured),
         began_at=measured.began_at,
         records=records_table(list(measured.records)),
         account=_account(measured),
@@ -68,7 +65,7 @@ def _spec(path: Path, case: str, measured: Measured) -> dict[str, Any]:
     """Say in a scenario's keys what is known of the load; ``imported`` is no key of scenarios."""
     return {
         "name": case,
-        "model": measured.model,
+        "model": {"source": measured.model},
         "load": measured.load or None,
         "requests": sum(record.phase == "measured" for record in measured.records),
         "imported": {"tool": measured.tool, "file": str(path)},
@@ -88,18 +85,18 @@ def _account(measured: Measured) -> dict[str, Any]:
 
 
 def _check_names(runs: Sequence[Run]) -> None:
-    for slug, count in Counter(run.slug for run in runs).items():
+    for slug, count in Counter(run.case.slug for run in runs).items():
         if count > 1:
-            alike = [run for run in runs if run.slug == slug]
-            files = ", ".join(dict.fromkeys(run.spec["imported"]["file"] for run in alike))
+            alike = [run for run in runs if run.case.slug == slug]
+            files = ", ".join(dict.fromkeys(run.case.spec["imported"]["file"] for run in alike))
             raise InputError(
-                f"{files}: would give {count} cases named {alike[0].case!r}; rename a file, or "
-                "import each into a folder of its own with --name"
+                f"{files}: would give {count} cases named {alike[0].case.name!r}; rename a file, "
+                "or import each into a folder of its own with --name"
             )
 
 
 def _run_set(runs: Sequence[Run], folder: Path, name: str | None) -> RunSet:
-    tools = ", ".join(dict.fromkeys(run.spec["imported"]["tool"] for run in runs))
+    tools = ", ".join(dict.fromkeys(run.case.spec["imported"]["tool"] for run in runs))
     return RunSet(
         folder=folder,
         name=name or folder.resolve().name,
@@ -108,5 +105,5 @@ def _run_set(runs: Sequence[Run], folder: Path, name: str | None) -> RunSet:
         scenario_text=NO_SCENARIO,
         overrides=(),
         origins={},
-        plan=tuple(PlannedRun(r.case, r.slug, r.repeat, r.point, r.spec) for r in runs),
+        plan=tuple(PlannedRun(run.case, run.repeat) for run in runs),
     )

@@ -15,6 +15,7 @@ from llmbench.analysis.metrics import METRICS, Value
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 
 SPEC: dict[str, Any] = {"name": "s", "load": {"kind": "closed"}, "model": "builtin:tiny"}
 TOLERATED = {"ttft_p50": 0.03}
@@ -28,8 +29,8 @@ def run(case: str, repeat: int, ttft: float, **more: Any) -> Run:
         for n in range(20)
     ]  # fmt: skip
     plain: dict[str, Any] = {
-        "case": case, "slug": case, "backend": "fake", "repeat": repeat, "point": {},
-        "spec": SPEC, "began_at": "2026-01-01T00:00:00+00:00", "records": records_table(records),
+        "case": Case(case, case, "fake", {}, more.pop("spec", SPEC)), "repeat": repeat,
+        "began_at": "2026-01-01T00:00:00+00:00", "records": records_table(records),
         "environment": {"cpu": {"model": "A"}, "packages": {"torch": "2.13"}},
     }  # fmt: skip
     return Run(**{**plain, **more})
@@ -37,7 +38,7 @@ def run(case: str, repeat: int, ttft: float, **more: Any) -> Run:
 
 def run_set(name: str, **ttfts: Sequence[float]) -> RunSet:
     runs = [run(case, n, ttft) for case, each in ttfts.items() for n, ttft in enumerate(each, 1)]
-    plan = tuple(PlannedRun(r.case, r.slug, r.repeat, r.point, r.spec) for r in runs)
+    plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
     return RunSet(Path(name), name, "", "2026-01-01T00:00:00+00:00", "", (), {}, plan, tuple(runs))
 
 
@@ -84,7 +85,8 @@ def test_what_chance_may_have_made_among_many_is_left_open() -> None:
 
 def test_another_scenario_is_not_comparable() -> None:
     ours, theirs = run_set("a", x=SIX), run_set("b", x=SIX)
-    changed = tuple(replace(r, spec={**SPEC, "load": {"kind": "burst"}}) for r in theirs.runs)
+    burst = Case("x", "x", "fake", {}, {**SPEC, "load": {"kind": "burst"}})
+    changed = tuple(replace(run, case=burst) for run in theirs.runs)
     verdict = compare(ours, replace(theirs, runs=changed), TOLERATED).cases[0].verdicts["ttft_p50"]
     assert verdict.outcome == "not comparable"
     assert "load.kind: closed → burst" in verdict.reason

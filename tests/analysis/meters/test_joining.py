@@ -18,6 +18,7 @@ from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import CLOCK_ORIGIN, Failure, Run
 from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 
 ORIGIN = 1_700_000_000.0
 LOG = Path("meter.csv")
@@ -35,11 +36,11 @@ def run(repeat: int, **more: Any) -> Run:
         "facts": {CLOCK_ORIGIN: ORIGIN + 60 * (repeat - 1)},
         **more,
     }
-    return Run("case", "case", "fake", repeat, {}, {}, "2023-11-14", **plain)
+    return Run(Case("case", "case", "fake", {}, {}), repeat, "2023-11-14", **plain)
 
 
 def stored(folder: Path, *runs: Run) -> RunSet:
-    plan = tuple(PlannedRun(r.case, r.slug, r.repeat, r.point, r.spec) for r in runs)
+    plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
     run_set = RunSet(folder / "set", "set", "", "2023-11-14", "", (), {}, plan)
     store.create(run_set)
     for each in runs:

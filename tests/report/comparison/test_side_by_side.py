@@ -14,6 +14,7 @@ from llmbench.report.comparison.side_by_side import charts, figures, sides
 from llmbench.report.table import Table
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.scenario.cases import Case
 
 SPEC = {"model": "builtin:tiny", "load": {"kind": "closed"}}
 ONE_CARD = [{"name": "Card", "uuid": "GPU-1", "driver": "580.1", "power_limit_watts": 300.0}]
@@ -30,7 +31,8 @@ def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
     """Make a run set whose runs have these values of metrics, a value a process, of 700 samples."""
     runs = [
         Run(
-            case, case, "fake", place + 1, {}, more.get("spec", SPEC), "2026-01-01T00:00:00+00:00",
+            Case(case, case, "fake", {}, more.get("spec", SPEC)), place + 1,
+            "2026-01-01T00:00:00+00:00",
             summary={name: (values[place], 700) for name, values in metrics.items()},
             environment=more.get("environment", {}), facts=more.get("facts", {}),
             account=more.get("account", {}),
@@ -38,7 +40,7 @@ def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
         for case, metrics in cases.items()
         for place in range(len(next(iter(metrics.values()))))
     ]  # fmt: skip
-    plan = tuple(PlannedRun(r.case, r.slug, r.repeat, r.point, r.spec) for r in runs)
+    plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
     return RunSet(Path(folder), "s", "", "2026-01-01T00:00:00+00:00", "", (), {}, plan, tuple(runs))
 
 

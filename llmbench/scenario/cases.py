@@ -1,0 +1,132 @@
+"""Cases: a scenario expanded into one backend at one point of the sweep each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from itertools import product
+from typing import Any
+
+from pydantic import ValidationError
+
+from llmbench.scenario.schema import Scenario
+from llmbench.units import parse_seconds
+
+SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
+OLD_LIMITS = {"queue": "wait", "drop": "drop"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One backend at one point of the sweep: what a run measures.
+
+    ``backend`` is the kind of the backend, ``slug`` the name in a form that folders can have.
+    ``spec`` is the scenario in normal form (see `normal`) with this backend alone and the point
+    filled in. Imported cases have a spec that is not a scenario.
+    """
+
+    name: str
+    slug: str
+    backend: str
+    point: dict[str, Any]
+    spec: dict[str, Any]
+
+    @classmethod
+    def of(cls, scenario: Scenario, point: dict[str, Any], name: str | None = None) -> Case:
+        """Return the case of a scenario with one backend, named after it and the point."""
+        backend = scenario.backends[0]
+        name = name or case_name(backend.name, point)
+        case = cls(name, slug_of(name), backend.kind, point, normal(scenario))
+        vars(case)["scenario"] = scenario
+        return case
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """The validated scenario, with every default."""
+        return Scenario.model_validate(self.spec)
+
+    @property
+    def backend_options(self) -> Any:
+        """The options of the one backend, with its ``kind`` and ``name``."""
+        return self.scenario.backends[0]
+
+    @property
+    def backend_name(self) -> str:
+        """The name of the backend in the scenario: its kind, unless it has a name of its own."""
+        name: str = (self.spec.get("backends") or [{}])[0].get("name", self.backend)
+        return name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def normal(scenario: Scenario) -> dict[str, Any]:
+    """Return the keys that were set as plain data: no shorthand, SI units, today's spellings."""
+    return scenario.model_dump(mode="json", exclude_unset=True)
+
+
+def normal_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec of a stored run (up to schema version 4: as it was written) in normal form.
+
+    What is not a valid scenario here (imported, or of a plugin that is not installed) keeps its
+    values; only shorthand of its main keys is expanded, and objectives are numbers.
+    """
+    try:
+        return normal(Scenario.model_validate(spec))
+    except ValidationError:
+        opened = {
+            key: {SHORTHAND[key]: value} if key in SHORTHAND and isinstance(value, str) else value
+            for key, value in spec.items()
+        }
+        slo = {key: parse_seconds(bound) for key, bound in (spec.get("slo") or {}).items()}
+        return {**opened, "slo": slo} if slo else opened
+
+
+def portable(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec in the spelling that every version reads, for workers of other versions."""
+    renamed = {key: value for key, value in spec.items() if key != "on_limit"}
+    return {**renamed, "behind": OLD_LIMITS[spec["on_limit"]]} if "on_limit" in spec else renamed
+
+
+def case_name(backend: str, point: Mapping[str, Any]) -> str:
+    """Return a case's name, made of its backend and its point: ``eager, load.rate=4``."""
+    return ", ".join([backend, *(f"{key}={value}" for key, value in point.items())])
+
+
+def slug_of(name: str) -> str:
+    """Return the name of a case in a form that folders can have."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "case"
+
+
+def expand(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield every (point, spec) of a scenario as plain data: one backend, one sweep point."""
+    sweep: dict[str, list[Any]] = spec.get("sweep") or {}
+    for values in product(*sweep.values()):
+        point = dict(zip(sweep, values, strict=True))
+        for backend in spec["backends"]:
+            case = deepcopy({**spec, "backends": [backend]})
+            case.pop("sweep", None)
+            for key, value in point.items():
+                set_key(case, key, value)
+            yield point, case
+
+
+def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in plain data, expanding shorthand (``load: closed``) where needed.
+
+    Raises ValueError when the key leads through something that has no keys.
+    """
+    *parents, last = key.split(".")
+    reduce(_descend, parents, spec)[last] = value
+
+
+def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:
+    inner = spec.setdefault(key, {})
+    if isinstance(inner, str) and key in SHORTHAND:
+        inner = spec[key] = {SHORTHAND[key]: inner}
+    if not isinstance(inner, dict):
+        raise ValueError(f"{key!r} has no keys to set")  # noqa: TRY004 (the user's mistake, not a type error)
+    return inner
