@@ -10,7 +10,7 @@ from llmbench.runs import store
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
-from llmbench.scenario.cases import Case
+from llmbench.scenario.cases import Case, normal_spec
 
 BEGAN = "2026-01-01T00:00:00+00:00"
 SPEC: dict[str, Any] = {"model": {"source": "builtin:tiny"}, "load": {"kind": "closed"}}
@@ -26,7 +26,9 @@ def records(ttft: float = 0.25, requests: int = 12) -> list[Record]:
 
 
 def planned(case: str, repeat: int, **spec: Any) -> PlannedRun:
-    return PlannedRun(Case(case, case.encode().hex()[:40], "fake", {}, {**SPEC, **spec}), repeat)
+    return PlannedRun(
+        Case(case, case.encode().hex()[:40], "fake", {}, normal_spec({**SPEC, **spec})), repeat
+    )
 
 
 def run_of(plan: PlannedRun, ttft: float = 0.25, **more: Any) -> Run:

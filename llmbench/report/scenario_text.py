@@ -54,13 +54,16 @@ def wording(part: Any, leading: str = "kind") -> str:
         return ", ".join(wording(item) for item in part)
     if not isinstance(part, dict):
         return "" if part is None else str(part)
+    if list(part) == ["fixed"]:  # a length that is always the same
+        return str(part["fixed"])
     head = [wording(part[leading])] if leading in part else []
     rest = (f"{key} {_inner(value)}" for key, value in part.items() if key != leading)
     return ", ".join([*head, *rest])
 
 
 def _inner(value: Any) -> str:
-    return f"({wording(value)})" if isinstance(value, dict) else wording(value)
+    text = wording(value)
+    return f"({text})" if " " in text and isinstance(value, dict) else text
 
 
 def _sweep(results: Results) -> dict[str, list[str]]:

@@ -78,7 +78,7 @@ def edited(path: Path, *overrides: str) -> Source:
 @pytest.mark.processes
 def test_every_case_is_measured_in_every_repeat(path: Path, tmp_path: Path) -> None:
     found = run(edited(path, "repeats=2"), tmp_path / "results")
-    assert Counter(r.case for r in found.runs) == {"quick": 2, "slow": 2}
+    assert Counter(r.case.name for r in found.runs) == {"quick": 2, "slow": 2}
     assert [r.status for r in found.runs] == ["done"] * 4
     assert all(r.records.num_rows == 12 for r in found.runs)
 

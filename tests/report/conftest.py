@@ -30,7 +30,7 @@ from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.series import Series
 from llmbench.runs.store import PlannedRun, RunSet
-from llmbench.scenario.cases import Case
+from llmbench.scenario.cases import Case, normal_spec
 from llmbench.scenario.rng import stream
 from llmbench.testing import fake_server, open_context
 from llmbench.testing import serve as serve_dispatch
@@ -149,7 +149,9 @@ def account_of(repeat: int) -> dict[str, Any]:
 
 def planned(case: str, repeat: int, point: dict[str, Any] | None = None, **spec: Any) -> PlannedRun:
     slug = "".join(letter if letter.isalnum() else "-" for letter in case).strip("-")
-    return PlannedRun(Case(case, slug, "fake", point or {}, spec_of(case, **spec)), repeat)
+    return PlannedRun(
+        Case(case, slug, "fake", point or {}, normal_spec(spec_of(case, **spec))), repeat
+    )
 
 
 def store_run_set(

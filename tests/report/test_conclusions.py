@@ -46,7 +46,7 @@ def test_intervals_that_overlap_are_not_told_apart(make: Any, tmp_path: Path) ->
 def test_what_cases_that_are_not_told_apart_all_beat_is_named(make: Any, tmp_path: Path) -> None:
     prefill = {"a": 0.02, "b": 0.02, "slow": 0.05}
     plan = [make.planned(case, repeat) for repeat in (1, 2, 3) for case in prefill]
-    runs = [make.run_of(p, make.serve(p.repeat, prefill=prefill[p.case])) for p in plan]
+    runs = [make.run_of(p, make.serve(p.repeat, prefill=prefill[p.case.name])) for p in plan]
     assert answer(Results(make.store_run_set(tmp_path / "set", plan, runs)))[0] == (
         "a (21.5 ms) and b (21.5 ms) are not told apart by TTFT p50: 95 % intervals overlap; both "
         "are clear of slow (53.6 ms)."
@@ -82,7 +82,9 @@ def test_cases_are_compared_within_a_point_of_the_sweep(make: Any, tmp_path: Pat
     ]
     speeds = {"a": 0.005, "b": 0.01}
     runs = [
-        make.run_of(p, make.serve(p.repeat, p.point["load.rate"], prefill=4 * speeds[p.case[0]]))
+        make.run_of(
+            p, make.serve(p.repeat, p.case.point["load.rate"], prefill=4 * speeds[p.case.name[0]])
+        )
         for p in plan
     ]
     said = answer(Results(make.store_run_set(tmp_path / "set", plan, runs)))
@@ -93,7 +95,7 @@ def test_cases_are_compared_within_a_point_of_the_sweep(make: Any, tmp_path: Pat
 
 def test_points_of_one_backend_are_compared_with_each_other(make: Any, tmp_path: Path) -> None:
     plan = [make.planned(f"a, load.rate={rate}", 1, {"load.rate": rate}) for rate in (2, 8)]
-    runs = [make.run_of(p, make.serve(1, p.point["load.rate"])) for p in plan]
+    runs = [make.run_of(p, make.serve(1, p.case.point["load.rate"])) for p in plan]
     said = answer(Results(make.store_run_set(tmp_path / "set", plan, runs)))
     assert [sentence.startswith("At ") for sentence in said] == [False] * 3
 

@@ -33,7 +33,8 @@ def figures(make: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
         for repeat in (1, 2, 3)
     ]
     runs = [
-        make.run_of(p, make.serve(p.repeat, rate=p.point["load.rate"], requests=4)) for p in plan
+        make.run_of(p, make.serve(p.repeat, rate=p.case.point["load.rate"], requests=4))
+        for p in plan
     ]
     stored = make.store_run_set(tmp_path_factory.mktemp("golden") / "set", plan, runs)
     return {chart.key: plain(chart.figure.to_dict()["data"]) for chart in drawn(Results(stored))}

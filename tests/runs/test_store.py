@@ -201,7 +201,9 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_with_what_to_do(empty: RunSet) -> None:
     manifest = empty.folder / "runset.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
-    with pytest.raises(InputError, match=r"schema version 99, and this llmbench reads 4; use"):
+    with pytest.raises(
+        InputError, match=r"schema version 99, and this llmbench reads 4 and 5; use"
+    ):
         store.read(empty.folder)
 
 

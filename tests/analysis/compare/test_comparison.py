@@ -17,7 +17,7 @@ from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 
-SPEC: dict[str, Any] = {"name": "s", "load": {"kind": "closed"}, "model": "builtin:tiny"}
+SPEC: dict[str, Any] = {"load": {"kind": "closed"}, "model": {"source": "builtin:tiny"}}
 TOLERATED = {"ttft_p50": 0.03}
 
 

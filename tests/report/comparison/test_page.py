@@ -98,7 +98,7 @@ def test_sets_without_a_case_in_common_have_a_page(make: Any, tmp_path: Path) ->
     plans = [[make.planned(f"{side}{n}", 1) for n in range(2)] for side in "ab"]
     sets = [
         make.store_run_set(
-            tmp_path / plan[0].case, plan, [make.run_of(p, make.serve(1)) for p in plan]
+            tmp_path / plan[0].case.name, plan, [make.run_of(p, make.serve(1)) for p in plan]
         )
         for plan in plans
     ]

@@ -95,8 +95,8 @@ def single(make: Any, tmp_path: Path, watts: dict[int, float]) -> Results:
     ]  # fmt: skip
     served = {n: make.serve(1, per_token=0.005) for n in watts}
     runs = [
-        make.run_of(p, served[p.point["workload.output_tokens"]],
-                    series=(counter(watts[p.point["workload.output_tokens"]]),),
+        make.run_of(p, served[p.case.point["workload.output_tokens"]],
+                    series=(counter(watts[p.case.point["workload.output_tokens"]]),),
                     facts={"energy": {"gpu0": COUNTED}})
         for p in plan
     ]  # fmt: skip

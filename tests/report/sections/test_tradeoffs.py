@@ -59,8 +59,8 @@ def several(make: Any, folder: Path, **slower: tuple[float, float]) -> Results:
     runs = [
         make.run_of(
             p,
-            make.serve(p.repeat, rate=50, per_token=slower[p.case][0]),
-            quality=quality(slower[p.case][1], 1.0),
+            make.serve(p.repeat, rate=50, per_token=slower[p.case.name][0]),
+            quality=quality(slower[p.case.name][1], 1.0),
         )
         for p in plan
     ]
