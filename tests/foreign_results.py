@@ -28,10 +28,10 @@ def loaded(path: Path) -> Any:
 
 def changed(path: Path, folder: Path, change: Callable[[Any], object]) -> Path:
     """Write a JSON sample with a change made in place into a folder."""
-    found = loaded(path)
-    change(found)
+    document = loaded(path)
+    change(document)
     copy = folder / path.name
-    copy.write_text(json.dumps(found), "utf-8")
+    copy.write_text(json.dumps(document), "utf-8")
     return copy
 
 
@@ -46,7 +46,7 @@ def changed_lines(path: Path, folder: Path, change: Callable[[list[Any]], object
 
 def only(path: Path) -> Measured:
     """Read a file of one load."""
-    (measured,) = imports.read(path)
+    (measured,) = imports.read_results(path)
     return measured
 
 

@@ -46,10 +46,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Import, report, and show what the files say."""
     from llmbench import report
-    from llmbench.runs.imports.run_set import keep
+    from llmbench.runs.imports.run_set import import_results
 
     folder = arguments.out or usual_folder("imported")
-    run_set = keep(arguments.files, folder, arguments.name)
+    run_set = import_results(arguments.files, folder, arguments.name)
     page = folder / "report.html"
     report.write(run_set, page)
     if arguments.json:

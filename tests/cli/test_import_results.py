@@ -74,7 +74,7 @@ def test_stamps_that_are_not_known_are_null_in_exports(tmp_path: Path, capsys: C
     ("arguments", "told"),
     [
         (["none.json"], "none.json: cannot be read"),
-        ([VLLM, GUIDELLM, "--name", "before"], "--name names the case of one file"),
+        ([VLLM, GUIDELLM, "--name", "before"], "--name is for a single file"),
     ],
 )
 def test_what_cannot_be_imported_is_bad_input(

@@ -1,7 +1,7 @@
-"""Results of other load tools, read as runs of ours: one module a tool, told by a file's content.
+"""Read the results of other load tools as runs: one module per tool, recognized by content.
 
-What a tool does not tell is not known here either: it is None or NaN, and never made up. Every run
-bears a caveat that names the tool and says from when its latencies count.
+What a tool does not report is None or NaN. Every run has a caveat with the tool and from when its
+latencies count.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from llmbench.errors import InputError
 from llmbench.runs.imports import aiperf, documents, guidellm, vllm
 from llmbench.runs.imports.measured import Measured
 
-__all__ = ["Measured", "read"]
+__all__ = ["Measured", "read_results"]
 
 READERS = (
-    (vllm.recognizes, vllm.read),
-    (guidellm.recognizes, guidellm.read),
-    (aiperf.recognizes, aiperf.read),
+    (vllm.recognizes, vllm.measured_in),
+    (guidellm.recognizes, guidellm.measured_in),
+    (aiperf.recognizes, aiperf.measured_in),
 )
 
 
-def read(path: Path) -> list[Measured]:
-    """Read what a file of another tool holds, one entry a load that was measured.
+def read_results(path: Path) -> list[Measured]:
+    """Return the measured loads in a file of another tool.
 
-    Raises InputError when it cannot be read, is of no known tool, or lacks what is needed.
+    Raises InputError when it cannot be read, its tool is unknown, or it lacks required data.
     """
-    document = documents.read(path)
-    for recognizes, read_document in READERS:
+    document = documents.read_document(path)
+    for recognizes, measured_in in READERS:
         if recognizes(document):
-            return read_document(document)
+            return measured_in(document)
     found = ", ".join(sorted(document.keys)[:8]) or "none"
     raise InputError(
-        f"{path}: is of no tool that llmbench reads (keys: {found}); expected the JSON of vllm "
-        "bench serve --save-result --save-detailed, guidellm's JSON report, or aiperf's "
-        "profile_export.jsonl; see docs/imports.md"
+        f"{path}: its tool is unknown (keys: {found}); expected the JSON of vllm bench serve "
+        "--save-result --save-detailed, guidellm's JSON report, or aiperf's profile_export.jsonl; "
+        "see docs/imports.md"
     )

@@ -1,16 +1,16 @@
-"""Records of aiperf (https://github.com/ai-dynamo/aiperf), tried with 0.13.0.
+"""Records of aiperf (https://github.com/ai-dynamo/aiperf), tested with 0.13.0.
 
-``profile_export.jsonl`` has a line a request; ``profile_export_aiperf.json`` beside it names the
-version, the model and the load. Times are nanoseconds since 1970, latencies carry their unit.
+``profile_export.jsonl`` has one line per request; ``profile_export_aiperf.json`` in the same folder
+has the version, the model and the load. Times are nanoseconds since 1970, latencies have a unit.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat
+from msgspec import Meta, field
 
 from llmbench.errors import InputError
 from llmbench.runs.imports import documents
@@ -24,8 +24,8 @@ from llmbench.runs.imports.measured import (
     as_moment,
     chunks,
     first_and_last,
-    named,
     uneven,
+    with_version,
 )
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
@@ -33,14 +33,16 @@ from llmbench.runs.redaction import redact
 TOOL = "aiperf"
 CREDIT = (
     "when aiperf issued a request (its credit_issued_ns), which is later than due by its own lag"
-    " and by any wait for a place"
+    " and by any wait for its concurrency limit"
 )
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0}
 NANO = 1e-9
 
+NonNegative = Annotated[float, Meta(ge=0)]
 
-class _Times(Shape):
-    value: NonNegativeFloat | tuple[NonNegativeFloat, ...]
+
+class _Times(Shape, frozen=True, kw_only=True):
+    value: NonNegative | tuple[NonNegative, ...]
     unit: Literal["ns", "us", "ms", "sec"]
 
     @property
@@ -50,11 +52,11 @@ class _Times(Shape):
         return tuple(value * SECONDS[self.unit] for value in values)
 
 
-class _Count(Shape):
+class _Count(Shape, frozen=True, kw_only=True):
     value: float
 
 
-class _Metrics(Shape):
+class _Metrics(Shape, frozen=True, kw_only=True):
     time_to_first_token: _Times | None = None
     time_to_first_output_token: _Times | None = None
     inter_chunk_latency: _Times | None = None
@@ -66,7 +68,7 @@ class _Metrics(Shape):
     output_sequence_length: _Count | None = None
 
 
-class _Metadata(Shape):
+class _Metadata(Shape, frozen=True, kw_only=True):
     credit_issued_ns: int | None = None
     request_start_ns: int
     benchmark_phase: Literal["warmup", "profiling"] = "profiling"
@@ -74,65 +76,65 @@ class _Metadata(Shape):
     was_cancelled: bool = False
 
 
-class _Error(Shape):
+class _Error(Shape, frozen=True, kw_only=True):
     code: int | None = None
     type: str | None = None
     message: str
 
 
-class _Row(Shape):
+class _Row(Shape, frozen=True, kw_only=True):
     metadata: _Metadata
     metrics: _Metrics
     error: _Error | None = None
 
     @property
     def due_ns(self) -> int:
-        """When it was issued, or sent where that is not told."""
+        """When it was issued; when it was sent, where that is unknown."""
         return self.metadata.credit_issued_ns or self.metadata.request_start_ns
 
 
-class _Model(Shape):
+class _Model(Shape, frozen=True, kw_only=True):
     name: str
 
 
-class _Models(Shape):
+class _Models(Shape, frozen=True, kw_only=True):
     items: tuple[_Model, ...] = ()
 
 
-class _Phase(Shape):
+class _Phase(Shape, frozen=True, kw_only=True):
     kind: str = "profiling"
     type: str
     rate: float | None = None
     concurrency: int | None = None
 
 
-class _Input(Shape):
+class _Input(Shape, frozen=True, kw_only=True):
     models: _Models = _Models()
     phases: tuple[_Phase, ...] = ()
 
 
-class _Summary(Shape):
+class _Summary(Shape, frozen=True, kw_only=True):
     aiperf_version: str | None = None
-    input: _Input = Field(default=_Input(), alias="input_config")
+    input: _Input = field(default=_Input(), name="input_config")
 
     @property
     def load(self) -> dict[str, Any]:
-        """What was sent, where it tells of one phase of profiling."""
+        """The load, where there is exactly one profiling phase."""
         phases = [phase for phase in self.input.phases if phase.kind == "profiling"]
         return _load(phases[0]) if len(phases) == 1 else {}
 
 
 def recognizes(document: Document) -> bool:
-    """Tell whether a file is one of its exports, be it the records or the summary."""
+    """Return whether a file is one of its exports: records or summary."""
     return document.keys >= {"metadata", "metrics"} or "aiperf_version" in document.keys
 
 
-def read(document: Document) -> list[Measured]:
-    """Read the records of a profile; raises InputError for what is no export of records."""
+def measured_in(document: Document) -> list[Measured]:
+    """Return the load of a profile; raises InputError for exports without records."""
     if "aiperf_version" in document.keys:
         raise InputError(
-            f"{document.path}: is aiperf's summary and has nothing of single requests; give the "
-            "records beside it, profile_export.jsonl"
+            f"{document.path}: is aiperf's summary, without single requests; give its records, "
+            "profile_export.jsonl in the same folder"
         )
     rows = [
         validated(_Row, value, document.where(index)) for index, value in enumerate(document.values)
@@ -144,7 +146,7 @@ def read(document: Document) -> list[Measured]:
     has_credits = all(row.metadata.credit_issued_ns for row in rows)
     return [
         Measured(
-            tool=named(TOOL, summary.aiperf_version),
+            tool=with_version(TOOL, summary.aiperf_version),
             began_at=as_moment(origin * NANO),
             records=records,
             since=CREDIT if has_credits else SENDING,
@@ -159,17 +161,17 @@ def _check_phases(document: Document, rows: list[_Row]) -> None:
     phases = {row.metadata.profiling_index for row in rows} - {None}
     if len(phases) > 1:
         raise InputError(
-            f"{document.path}: holds {len(phases)} profiling phases, which are different loads; "
-            "give each a file, e.g. by profiling one load at a time"
+            f"{document.path}: has {len(phases)} profiling phases, which are different loads; "
+            "write one file per load, for example by profiling one load at a time"
         )
 
 
 def _summary(records: Path) -> _Summary:
-    """Read the summary that aiperf leaves beside its records; nothing is known where it is gone."""
+    """Read the summary in the folder of the records; an empty one where it is missing."""
     path = records.with_name(f"{records.stem}_aiperf.json")
     if not path.expanduser().exists():
         return _Summary()
-    return validated(_Summary, documents.read(path).values[0], str(path))
+    return validated(_Summary, documents.read_document(path).values[0], str(path))
 
 
 def _record(number: int, row: _Row, origin: int) -> Record:
@@ -190,12 +192,12 @@ def _record(number: int, row: _Row, origin: int) -> Record:
         error_kind=kind,
         error_message=redact(row.error.message) if row.error else None,
         connect_seconds=_connecting(row.metrics),
-        first_content=_since(sent, row.metrics.time_to_first_output_token),
+        first_content=_after(sent, row.metrics.time_to_first_output_token),
     )
 
 
 def _stamps(metrics: _Metrics) -> Stamps:
-    """Give the times of tokens since the sending; where it did not stream, all are at the end."""
+    """Return the chunk times since sending; without streaming, one chunk at the end."""
     tokens = _tokens(metrics.output_sequence_length) or 0
     first, whole, gaps = (
         metrics.time_to_first_token, metrics.request_latency, metrics.inter_chunk_latency,
@@ -226,13 +228,13 @@ def _tokens(count: _Count | None) -> int | None:
 
 
 def _connecting(metrics: _Metrics) -> float | None:
-    """Give the time to connect, where a connection was opened."""
+    """Return the time to connect; None where a connection was reused."""
     reused, connecting = metrics.http_req_connection_reused, metrics.http_req_connecting
     is_new = reused is not None and not reused.value
     return connecting.seconds[0] if is_new and connecting else None
 
 
-def _since(sent: float, latency: _Times | None) -> float | None:
+def _after(sent: float, latency: _Times | None) -> float | None:
     return None if latency is None else sent + latency.seconds[0]
 
 

@@ -1,4 +1,4 @@
-"""Result files of other tools: one JSON document, or one to a line."""
+"""Result files of other tools: one JSON document, or JSON lines."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import msgspec
 
 from llmbench.errors import InputError
 
-MOST_SHOWN = 80  # characters of a value in an error
 
-
-class Shape(BaseModel):
-    """What llmbench reads of another tool's data; whatever else stands there is left alone."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of another tool's data that llmbench reads; other keys are ignored."""
 
 
 S = TypeVar("S", bound=Shape)
@@ -25,29 +21,29 @@ S = TypeVar("S", bound=Shape)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file and the JSON values in it: one, or one of each line."""
+    """A file and the JSON values in it: one, or one per line."""
 
     path: Path
     values: tuple[Any, ...]
 
     def where(self, index: int) -> str:
-        """Name the place of a value in messages: the file, and its line where there are several."""
+        """Return the location of a value: the file, and its line if there are several."""
         return f"{self.path}:{index + 1}" if len(self.values) > 1 else str(self.path)
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys of the first value; none where it is no object."""
+        """The keys of the first value; none where it is not an object."""
         first = self.values[0]
         return frozenset(first) if isinstance(first, dict) else frozenset()
 
 
-def read(path: Path) -> Document:
-    """Read a file of JSON or of JSON lines; raises InputError when it is neither, or empty."""
+def read_document(path: Path) -> Document:
+    """Read a file of JSON or JSON lines; raises InputError when it is neither, or empty."""
     try:
         text = path.expanduser().read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InputError(f"{path}: cannot be read: {why}; check the path") from None
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(f"{path}: cannot be read: {reason}; check the path") from None
     if not text.strip():
         raise InputError(f"{path}: is empty; expected the result file of a load tool")
     try:
@@ -56,27 +52,25 @@ def read(path: Path) -> Document:
         return Document(path, tuple(_lines(path, text, str(error))))
 
 
-def _lines(path: Path, text: str, why: str) -> list[Any]:
-    """Read JSON lines; where already the first is none, ``why`` tells of the whole."""
+def _lines(path: Path, text: str, of_document: str) -> list[Any]:
+    """Parse JSON lines; ``of_document`` is the error of parsing it all as one document."""
     values: list[Any] = []
     for number, line in enumerate(text.rstrip().splitlines(), start=1):
         try:
             values.append(json.loads(line))
         except ValueError as error:
-            place, told = (f"{path}:{number}", str(error)) if values else (str(path), why)
+            where, reason = (f"{path}:{number}", str(error)) if values else (path, of_document)
             raise InputError(
-                f"{place}: is no JSON: {told}; was the tool cut off while it wrote?"
+                f"{where}: not valid JSON: {reason}; was the tool interrupted while writing?"
             ) from None
     return values
 
 
-def validated(shape: type[S], found: Any, where: str) -> S:
-    """Check a value against a shape; raises InputError that says where, what and what was found."""
+def validated(shape: type[S], value: Any, where: str) -> S:
+    """Convert a value to a shape; raises InputError with the location and what is wrong."""
     try:
-        return shape.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(map(str, first["loc"]))
-        told = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        seen = "" if first["type"] == "missing" else f", found {repr(first['input'])[:MOST_SHOWN]}"
-        raise InputError(f"{where}: {at or 'the whole'}: {told}{seen}") from None
+        return msgspec.convert(value, shape, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        at = f"{path.rstrip('`')}: " if path else ""
+        raise InputError(f"{where}: {at}{message[0].lower()}{message[1:]}") from None

@@ -1,8 +1,8 @@
-"""JSON reports of guidellm (https://github.com/vllm-project/guidellm), tried with 0.8.1.
+"""JSON reports of guidellm (https://github.com/vllm-project/guidellm), tested with 0.8.1.
 
-Of an answer it keeps the first and the last token's time and how many chunks there were, so TTFT,
-TPOT (which it calls ITL) and E2E are known and the gaps between tokens are not. Requests that it
-had queued and never sent are left out.
+It stores the times of the first and the last token and the number of chunks, so TTFT, TPOT (which
+it calls ITL) and E2E are known and the gaps between tokens are not. Requests that were queued and
+never sent are left out.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from llmbench.runs.imports.measured import (
     Stamps,
     as_moment,
     first_and_last,
-    named,
+    with_version,
 )
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
 
 TOOL = "guidellm"
-SCHEDULED = ("constant", "poisson", "trace")  # the rest send as soon as they can
+SCHEDULED = ("constant", "poisson", "trace")  # the other strategies send as soon as possible
 TARGET = "when guidellm meant to send a request (its targeted_start)"
-NO_TARGET = f"{SENDING}; its due times (targeted_start) lie before its start, and so are none"
+NO_TARGET = f"{SENDING}; its due times (targeted_start) are before its start and not usable"
 ERROR = re.compile(r"(\w+)\(")
 STATUS = re.compile(r"\b([1-5]\d\d)\b")
 
 
-class _Timings(Shape):
+class _Timings(Shape, frozen=True, kw_only=True):
     targeted_start: float | None = None
     resolve_start: float | None = None
     request_start: float | None = None
@@ -48,36 +48,36 @@ class _Timings(Shape):
 
     @property
     def sent(self) -> float | None:
-        """When it was sent; None where it was given up before."""
+        """When it was sent; None if it never was."""
         return self.resolve_start if self.request_start is None else self.request_start
 
     @property
     def ended(self) -> float:
-        """When it was over."""
+        """When it ended."""
         return self.resolve_end if self.request_end is None else self.request_end
 
 
-class _Info(Shape):
+class _Info(Shape, frozen=True, kw_only=True):
     timings: _Timings
     scheduler_start_time: float
     error: str | None = None
 
 
-class _Request(Shape):
+class _Request(Shape, frozen=True, kw_only=True):
     info: _Info
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     request_args: str | None = None
 
 
-class _Requests(Shape):
+class _Requests(Shape, frozen=True, kw_only=True):
     successful: tuple[_Request, ...]
     errored: tuple[_Request, ...]
     incomplete: tuple[_Request, ...]
 
     @property
     def by_finish(self) -> list[tuple[Finish, _Request]]:
-        """Every request that was sent, with how it ended."""
+        """The requests that were sent, each with its finish."""
         groups: dict[Finish, tuple[_Request, ...]] = {
             "ended": self.successful, "error": self.errored, "unfinished": self.incomplete,
         }  # fmt: skip
@@ -89,31 +89,31 @@ class _Requests(Shape):
         ]
 
 
-class _Strategy(Shape):
+class _Strategy(Shape, frozen=True, kw_only=True):
     type_: str
     rate: float | None = None
     streams: int | None = None
 
 
-class _Backend(Shape):
+class _Backend(Shape, frozen=True, kw_only=True):
     model: str | None = None
 
 
-class _Config(Shape):
+class _Config(Shape, frozen=True, kw_only=True):
     strategy: _Strategy
     backend: _Backend = _Backend()
 
 
-class _Benchmark(Shape):
+class _Benchmark(Shape, frozen=True, kw_only=True):
     config: _Config
     requests: _Requests
 
 
-class _Metadata(Shape):
+class _Metadata(Shape, frozen=True, kw_only=True):
     guidellm_version: str | None = None
 
 
-class _Report(Shape):
+class _Report(Shape, frozen=True, kw_only=True):
     metadata: _Metadata
     benchmarks: tuple[_Benchmark, ...]
 
@@ -122,22 +122,22 @@ Due = Callable[[_Request], float]
 
 
 def recognizes(document: Document) -> bool:
-    """Tell whether a file is a report of it."""
+    """Return whether a file is one of its reports."""
     return document.keys >= {"benchmarks", "metadata"}
 
 
-def read(document: Document) -> list[Measured]:
-    """Read every benchmark of a report; raises InputError where one has no requests."""
+def measured_in(document: Document) -> list[Measured]:
+    """Return the benchmarks of a report; raises InputError where one has no requests."""
     report = validated(_Report, document.values[0], str(document.path))
     if not report.benchmarks:
-        raise InputError(f"{document.path}: benchmarks: is empty; expected one at the least")
+        raise InputError(f"{document.path}: benchmarks: is empty; expected at least one")
     for number, benchmark in enumerate(report.benchmarks):
         if not benchmark.requests.by_finish:
             raise InputError(
-                f"{document.path}: benchmarks.{number}.requests: holds none that was sent; let "
-                "guidellm keep its requests (no sample_size of 0)"
+                f"{document.path}: benchmarks[{number}].requests: no request was sent; let "
+                "guidellm store its requests (no sample_size of 0)"
             )
-    tool = named(TOOL, report.metadata.guidellm_version)
+    tool = with_version(TOOL, report.metadata.guidellm_version)
     is_sweep = len(report.benchmarks) > 1
     return [_measured(tool, benchmark, is_sweep=is_sweep) for benchmark in report.benchmarks]
 
@@ -162,17 +162,17 @@ def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
 
 
 def _schedule(strategy: _Strategy, requests: list[_Request]) -> tuple[Due, str]:
-    """Tell when requests were due as far as the file knows, and from when latencies count.
+    """Return the due time of a request as a function, and from when latencies count.
 
-    The processes of 0.8.1 may draw Poisson's times before they know the start, and then send
-    everything at once: targets before the start are no times.
+    The processes of 0.8.1 may draw Poisson due times before they know the start and then send
+    everything at once: targets before the start are not due times.
     """
     if strategy.type_ not in SCHEDULED:
         return _as_sent, SENDING
     targets = [(r.info.timings.targeted_start, r.info.scheduler_start_time) for r in requests]
     if any(target is None or target < start for target, start in targets):
         return _as_sent, NO_TARGET
-    return _as_meant, TARGET
+    return _targeted, TARGET
 
 
 def _as_sent(request: _Request) -> float:
@@ -180,7 +180,7 @@ def _as_sent(request: _Request) -> float:
     return timings.ended if timings.sent is None else timings.sent
 
 
-def _as_meant(request: _Request) -> float:
+def _targeted(request: _Request) -> float:
     target = request.info.timings.targeted_start
     return _as_sent(request) if target is None else target
 
@@ -218,12 +218,12 @@ def _stamps(request: _Request, finish: Finish) -> Stamps:
     first, last = timings.first_token_iteration, timings.last_token_iteration
     if first is not None and last is not None:
         return first_and_last(first, last, timings.token_iterations, tokens)
-    # an answer that is not streamed is there when it has ended
+    # without streaming, the answer arrives at the end
     return ((timings.ended,), (tokens,)) if finish == "ended" and tokens else NOTHING
 
 
 def _most(arguments: str | None) -> int | None:
-    """Find how many tokens were asked for in the body that was sent."""
+    """Return the token limit in the request body."""
     try:
         body = json.loads(arguments or "{}").get("body") or {}
     except (ValueError, AttributeError):
@@ -233,7 +233,7 @@ def _most(arguments: str | None) -> int | None:
 
 
 def _kind(error: str) -> str:
-    """Name an error by its HTTP status where it has one, else by its exception."""
+    """Return the kind of an error: its HTTP status, or else its exception."""
     name = ERROR.match(error)
     if name is None:
         return error.strip()
@@ -252,6 +252,6 @@ def _load(strategy: _Strategy) -> dict[str, Any]:
 
 
 def _point(load: dict[str, Any]) -> dict[str, Any]:
-    """Tell the loads of a sweep apart, rates by four digits."""
+    """Return the point of a load in a sweep, rates with four digits."""
     key = next(key for key in ("rate", "concurrency", "kind") if key in load)
     return {f"load.{key}": float(f"{load[key]:.4g}") if key == "rate" else load[key]}

@@ -1,4 +1,4 @@
-"""What another tool measured, in our words."""
+"""A load that another tool measured, as records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 
-SENDING = "sending and not from the due time, so that no wait before it is in them"
+SENDING = "sending and not from the due time, so they exclude any wait before sending"
 NO_TOKENS = "too-few-tokens"
 
 Stamps = tuple[tuple[float, ...], tuple[int, ...]]
@@ -21,11 +21,11 @@ NOTHING: Stamps = ((), ())
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One load of another tool: its records, and what is known of it beside them.
+    """One load of another tool: its records and metadata.
 
-    ``tool`` is its name with the version where that is known, ``since`` from when its latencies
-    count. ``load`` says in a scenario's words what was sent, as far as it has them, and ``point``
-    which of several loads in one file it was.
+    ``tool`` is its name, with the version where it is known; ``since`` is from when latencies
+    count. ``load`` describes the load with the keys of a scenario where they exist, ``point`` which
+    of several loads in one file it is.
     """
 
     tool: str
@@ -43,13 +43,13 @@ class Measured:
         return self.tool.partition(" ")[0]
 
 
-def named(tool: str, version: str | None) -> str:
-    """Name a tool with its version, where that is known."""
+def with_version(tool: str, version: str | None) -> str:
+    """Return the name of a tool with its version, where it is known."""
     return f"{tool} {version}" if version else tool
 
 
 def as_moment(seconds: float) -> str:
-    """Write seconds since 1970 as the label of a moment."""
+    """Return a Unix time in ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
@@ -57,20 +57,20 @@ def as_moment(seconds: float) -> str:
 
 
 def chunks(times: Sequence[float], tokens: int) -> Stamps:
-    """Share tokens out evenly among chunks whose every time is known."""
-    bounds = [tokens * place // len(times) for place in range(len(times) + 1)]
+    """Return the stamps of chunks whose times are all known, with tokens divided evenly."""
+    bounds = [tokens * index // len(times) for index in range(len(times) + 1)]
     return tuple(times), tuple(after - before for before, after in pairwise(bounds))
 
 
 def first_and_last(first: float, last: float, count: int, tokens: int) -> Stamps:
-    """Stamp an answer of ``count`` chunks of which only the first and the last time are known.
+    """Return the stamps of ``count`` chunks with only the first and the last time known.
 
-    What came between them stands at NaN: a gap that nobody measured is no inter-token latency.
+    The chunks between them are one entry at NaN: an unmeasured gap is not an inter-token latency.
     """
     if count <= 1:
         return (first,), (tokens,)
     at_first = min(1, tokens)
-    if count == 2:  # noqa: PLR2004 (nothing came between)
+    if count == 2:  # noqa: PLR2004 (none between them)
         return (first, last), (at_first, tokens - at_first)
     at_last = min(1, tokens - at_first)
     return (first, math.nan, last), (at_first, tokens - at_first - at_last, at_last)

@@ -1,4 +1,4 @@
-"""Imported runs, kept as a run set that reports and comparisons read like any other."""
+"""Store imported runs as a run set for reports and comparisons."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, case_name, slug_of
 
 NO_SCENARIO = "# measured by other tools and imported; there is no scenario\n"
-NO_QUALITY = Quality.unavailable("imported runs have no outputs to hold against a reference")
+NO_QUALITY = Quality.unavailable("imported runs have no outputs to compare with a reference")
 
 
-def keep(files: Sequence[Path], folder: Path, name: str | None = None) -> RunSet:
-    """Read result files of other tools and store them in a new folder, a case a load.
+def import_results(files: Sequence[Path], folder: Path, name: str | None = None) -> RunSet:
+    """Read result files of other tools and store them in a new folder, one case per load.
 
-    A case is named by ``name``, where there is one file, or by its tool and file. Raises InputError
-    when a file cannot be read, two cases have one name, or the folder cannot be used.
+    A case is named ``name`` (of a single file) or by its tool and file. Raises InputError when a
+    file cannot be read, two cases have the same name, or the folder cannot be used.
     """
     if name and len(files) > 1:
-        raise InputError("--name names the case of one file; leave it out to name each by its own")
+        raise InputError("--name is for a single file; leave it out to name cases by their files")
     runs = [
         _run(path, name or f"{measured.kind} {_label(path, files)}", measured)
         for path in files
-        for measured in imports.read(path)
+        for measured in imports.read_results(path)
     ]
     _check_names(runs)
     run_set = _run_set(runs, folder, name)
@@ -42,7 +42,7 @@ def keep(files: Sequence[Path], folder: Path, name: str | None = None) -> RunSet
 
 
 def _label(path: Path, files: Sequence[Path]) -> str:
-    """Name a file by its stem, with its folder where others have the same."""
+    """Return the stem of a file, with its folder where another file has the same stem."""
     is_alone = sum(other.stem == path.stem for other in files) == 1
     return path.stem if is_alone else f"{path.resolve().parent.name}/{path.stem}"
 
@@ -62,7 +62,7 @@ def _run(path: Path, name: str, measured: Measured) -> Run:
 
 
 def _spec(path: Path, case: str, measured: Measured) -> dict[str, Any]:
-    """Say in a scenario's keys what is known of the load; ``imported`` is no key of scenarios."""
+    """Return the known parts of a scenario, and ``imported``, which is not a scenario key."""
     return {
         "name": case,
         "model": {"source": measured.model},
@@ -87,11 +87,11 @@ def _account(measured: Measured) -> dict[str, Any]:
 def _check_names(runs: Sequence[Run]) -> None:
     for slug, count in Counter(run.case.slug for run in runs).items():
         if count > 1:
-            alike = [run for run in runs if run.case.slug == slug]
-            files = ", ".join(dict.fromkeys(run.case.spec["imported"]["file"] for run in alike))
+            same = [run for run in runs if run.case.slug == slug]
+            files = ", ".join(dict.fromkeys(run.case.spec["imported"]["file"] for run in same))
             raise InputError(
-                f"{files}: would give {count} cases named {alike[0].case.name!r}; rename a file, "
-                "or import each into a folder of its own with --name"
+                f"{files}: {count} cases would have the name {same[0].case.name!r}; rename a file, "
+                "or import them into separate folders with --name"
             )
 
 

@@ -1,8 +1,8 @@
 """Results of ``vllm bench serve --save-result --save-detailed``.
 
-Its source: https://github.com/vllm-project/vllm/blob/main/vllm/benchmarks/serve.py. Every list has
-an entry a request; times are seconds of one monotonic clock. A request is counted as failed where
-it has an error or no output token, since whether it succeeded is not saved.
+Source: https://github.com/vllm-project/vllm/blob/main/vllm/benchmarks/serve.py. Every list has one
+entry per request; times are seconds of one monotonic clock. Success is not stored: a request with
+an error, or without output tokens, counts as failed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from itertools import accumulate
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, field_validator
+from msgspec import Meta, field
 
 from llmbench.errors import InputError
 from llmbench.runs.imports.documents import Document, Shape, validated
@@ -23,37 +23,46 @@ from llmbench.runs.redaction import redact
 TOOL = "vllm bench serve"
 MARKS = {"model_id", "request_throughput", "total_input_tokens"}
 DETAILS = ("input_lens", "output_lens", "ttfts", "itls", "errors")
-RELEASE = "when it released a request to its limit of concurrency, later than due by its own lag"
+RELEASE = "when it released a request to its concurrency limit, later than due by its own lag"
+
+NonNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
 
 
-class _Result(Shape):
-    date: datetime
-    model: str = Field(alias="model_id")
+class _Result(Shape, frozen=True, kw_only=True):
+    date: str
+    model: str = field(name="model_id")
     request_rate: float | None = None
     burstiness: float = 1.0
     max_concurrency: int | None = None
     ramp_up_strategy: str | None = None
-    input_lens: tuple[NonNegativeInt, ...]
-    output_lens: tuple[NonNegativeInt, ...]
-    ttfts: tuple[NonNegativeFloat, ...]
-    itls: tuple[tuple[NonNegativeFloat, ...], ...]
+    input_lens: tuple[Count, ...]
+    output_lens: tuple[Count, ...]
+    ttfts: tuple[NonNegative, ...]
+    itls: tuple[tuple[NonNegative, ...], ...]
     errors: tuple[str, ...]
-    start_times: tuple[PositiveFloat, ...]
+    start_times: tuple[Positive, ...]
     queue_times: tuple[float, ...] | None = None
 
-    @field_validator("date", mode="before")
-    @classmethod
-    def _as_it_writes_it(cls, found: Any) -> datetime:
-        return datetime.strptime(str(found), "%Y%m%d-%H%M%S")  # noqa: DTZ007 (it names no zone)
+    def __post_init__(self) -> None:
+        try:
+            self.began_at()
+        except ValueError as error:
+            raise ValueError(f"date: {error}") from None
+
+    def began_at(self) -> datetime:
+        """Return the date, which has no time zone; raises ValueError if it is none."""
+        return datetime.strptime(self.date, "%Y%m%d-%H%M%S")  # noqa: DTZ007
 
     @property
     def is_paced(self) -> bool:
-        """Whether requests came at a pace of their own, and not as places became free."""
+        """Whether requests had a rate, instead of being sent as others finished."""
         return self.ramp_up_strategy is not None or math.isfinite(self.request_rate or math.inf)
 
     @property
     def due(self) -> tuple[float, ...]:
-        """When each request was to be sent; as a place became free where there was no pace."""
+        """When each request was due; without a rate, when it was sent."""
         if self.queue_times is None or not self.is_paced:
             return self.start_times
         pairs = zip(self.start_times, self.queue_times, strict=True)
@@ -61,12 +70,12 @@ class _Result(Shape):
 
 
 def recognizes(document: Document) -> bool:
-    """Tell whether a file was written by it, with details or without."""
+    """Return whether a file is one of its results, with details or without."""
     return document.keys >= MARKS
 
 
-def read(document: Document) -> list[Measured]:
-    """Read its one result; raises InputError where it has none for each request."""
+def measured_in(document: Document) -> list[Measured]:
+    """Return its one load; raises InputError for results without single requests."""
     _check_details(document)
     result = validated(_Result, document.values[0], str(document.path))
     _check_lists(document, result)
@@ -76,7 +85,7 @@ def read(document: Document) -> list[Measured]:
     return [
         Measured(
             tool=TOOL,
-            began_at=result.date.isoformat(),
+            began_at=result.began_at().isoformat(),
             records=records,
             since=RELEASE if has_release else SENDING,
             model=result.model,
@@ -90,17 +99,18 @@ def _check_details(document: Document) -> None:
     path = document.path
     if len(document.values) > 1:
         raise InputError(
-            f"{path}: holds {len(document.values)} results (--append-result); put each in a file"
+            f"{path}: has {len(document.values)} results (--append-result); write one file "
+            "per result"
         )
-    if lacking := [key for key in DETAILS if key not in document.keys]:
+    if missing := [key for key in DETAILS if key not in document.keys]:
         raise InputError(
-            f"{path}: has nothing of single requests (no {', '.join(lacking)}); run vllm bench "
-            "serve with --save-result --save-detailed"
+            f"{path}: no single requests (no {', '.join(missing)}); run vllm bench serve with "
+            "--save-result --save-detailed"
         )
     if "start_times" not in document.keys:
         raise InputError(
-            f"{path}: does not say when requests were sent (no start_times; older versions did not "
-            "save them), so that there is no load to see; measure again with a newer vllm"
+            f"{path}: the times of sending are missing (no start_times; older versions did not "
+            "save them); measure again with a newer vllm"
         )
 
 
@@ -110,13 +120,13 @@ def _check_lists(document: Document, result: _Result) -> None:
     }
     lengths = {key: len(values) for key, values in lists.items() if values is not None}
     if len(set(lengths.values())) > 1 or not result.ttfts:
-        told = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise InputError(f"{document.path}: expected as many entries in every list, found {told}")
+        found = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise InputError(f"{document.path}: expected lists of equal length, found {found}")
     answered = zip(result.output_lens, result.ttfts, strict=True)
     if any(tokens and not ttft for tokens, ttft in answered):
         raise InputError(
-            f"{document.path}: ttfts: 0 where there are tokens: its backend did not stream, and "
-            "when they came is not saved; measure with one that streams"
+            f"{document.path}: ttfts: 0 for answers with tokens: its backend did not stream, so "
+            "their times are unknown; measure with a streaming backend"
         )
 
 
@@ -143,7 +153,7 @@ def _record(result: _Result, number: int, due: float, origin: float) -> Record:
 
 
 def _kind(error: str) -> str:
-    """Name an error by the exception of a traceback; a plain reason is the answer's HTTP status."""
+    """Return the kind of an error: the exception of a traceback, or the HTTP reason phrase."""
     if not error or error.startswith("Never received a valid chunk"):
         return NO_TOKENS
     last = error.splitlines()[-1]
@@ -161,4 +171,4 @@ def _load(result: _Result) -> dict[str, Any]:
         return {"kind": kind, "rate": result.request_rate, **gamma, **limited}
     if limit is not None:
         return {"kind": "closed", "concurrency": limit}
-    return {"kind": "request_rate inf"}  # all at once, or by the times of a trace: it does not say
+    return {"kind": "request_rate inf"}  # all at once, or from a trace: unknown

@@ -30,7 +30,7 @@ def beside(folder: Path, change: Callable[[Any], object]) -> Measured:
     return only(folder / AIPERF.name)
 
 
-def test_it_is_told_by_its_content() -> None:
+def test_it_is_recognized_by_its_content() -> None:
     measured = only(AIPERF)
     assert (measured.tool, measured.model) == ("aiperf 0.13.0", "truth")
     assert measured.load == {"kind": "poisson", "rate": 10.0}
@@ -47,12 +47,12 @@ def test_it_is_told_by_its_content() -> None:
 @pytest.mark.parametrize(
     ("statistic", "name"), [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("mean", "avg")]
 )
-def test_figures_are_those_that_it_reports(
+def test_metrics_equal_those_that_it_reports(
     metric: str, reported: str, statistic: str, name: str
 ) -> None:
-    found = value(only(AIPERF), f"{metric}_{statistic}")
-    assert found is not None
-    assert 1000 * found == pytest.approx(loaded(AIPERF_SUMMARY)[reported][name], abs=1e-3)
+    metric_value = value(only(AIPERF), f"{metric}_{statistic}")
+    assert metric_value is not None
+    assert 1000 * metric_value == pytest.approx(loaded(AIPERF_SUMMARY)[reported][name], abs=1e-3)
 
 
 def test_an_answer_ends_with_its_last_token() -> None:
@@ -71,7 +71,7 @@ def test_latencies_count_from_when_a_request_was_issued() -> None:
     assert all(record.sent > record.due for record in measured.records if record.sent is not None)
 
 
-def test_where_that_is_not_told_they_count_from_sending(tmp_path: Path) -> None:
+def test_without_the_time_of_issue_latencies_count_from_sending(tmp_path: Path) -> None:
     def forget(rows: list[Any]) -> None:
         for row in rows:
             del row["metadata"]["credit_issued_ns"]
@@ -93,7 +93,7 @@ def test_failed_requests_are_errors_by_kind() -> None:
     assert "out of memory" in (failed[0].error_message or "")
 
 
-def test_errors_without_a_status_bear_their_type(tmp_path: Path) -> None:
+def test_errors_without_a_status_have_their_type_as_the_kind(tmp_path: Path) -> None:
     error = {"type": "TimeoutError", "message": "took too long"}
     record = with_row(tmp_path, lambda row: row.update(error=error), FAILED)
     assert (record.error_kind, record.error_message) == ("TimeoutError", "took too long")
@@ -104,12 +104,12 @@ def test_cancelled_requests_are_unfinished(tmp_path: Path) -> None:
     assert record.finish == "unfinished"
 
 
-def test_an_answer_without_a_token_is_no_success(tmp_path: Path) -> None:
+def test_an_answer_without_tokens_is_an_error(tmp_path: Path) -> None:
     record = with_row(tmp_path, lambda row: row.update(metrics={}))
     assert (record.finish, record.error_kind) == ("error", "too-few-tokens")
 
 
-def test_an_answer_that_was_not_streamed_is_there_at_its_end(tmp_path: Path) -> None:
+def test_an_answer_without_streaming_arrives_at_its_end(tmp_path: Path) -> None:
     def at_once(row: Any) -> None:
         keys = ("request_latency", "output_sequence_length")
         row["metrics"] = {key: row["metrics"][key] for key in keys}
@@ -119,7 +119,7 @@ def test_an_answer_that_was_not_streamed_is_there_at_its_end(tmp_path: Path) -> 
     assert record.first_content is None
 
 
-def test_without_the_times_of_chunks_gaps_are_not_made_up(tmp_path: Path) -> None:
+def test_without_the_times_of_chunks_there_are_no_gaps(tmp_path: Path) -> None:
     record = with_row(tmp_path, lambda row: row["metrics"].pop("inter_chunk_latency"))
     assert record.token_counts == (1, 6, 1)
 
@@ -159,48 +159,48 @@ def test_without_its_summary_version_model_and_load_are_not_known(tmp_path: Path
         ),
     ],
 )
-def test_the_load_is_said_in_our_words(
+def test_the_load_has_the_keys_of_a_scenario(
     tmp_path: Path, phase: dict[str, Any], load: dict[str, Any]
 ) -> None:
-    measured = beside(tmp_path, lambda found: found["input_config"].update(phases=[phase]))
+    measured = beside(tmp_path, lambda document: document["input_config"].update(phases=[phase]))
     assert measured.load == load
 
 
-def test_a_wrong_summary_is_named(tmp_path: Path) -> None:
+def test_a_wrong_summary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"profile_export_aiperf\.json: input_config\.phases"):
-        beside(tmp_path, lambda found: found["input_config"].update(phases="many"))
+        beside(tmp_path, lambda document: document["input_config"].update(phases="many"))
 
 
-def test_its_summary_alone_is_refused_and_the_records_are_named() -> None:
-    with pytest.raises(InputError, match="give the records beside it"):
-        imports.read(AIPERF_SUMMARY)
+def test_its_summary_alone_is_refused_with_the_name_of_the_records() -> None:
+    with pytest.raises(InputError, match="give its records, profile_export"):
+        imports.read_results(AIPERF_SUMMARY)
 
 
-def test_several_profiling_phases_are_several_loads_and_refused(tmp_path: Path) -> None:
+def test_several_profiling_phases_are_refused(tmp_path: Path) -> None:
     def twice(rows: list[Any]) -> None:
         rows[-1]["metadata"]["profiling_index"] = 1
 
-    with pytest.raises(InputError, match="holds 2 profiling phases"):
-        imports.read(changed_lines(AIPERF, tmp_path, twice))
+    with pytest.raises(InputError, match="has 2 profiling phases"):
+        imports.read_results(changed_lines(AIPERF, tmp_path, twice))
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             lambda row: row["metadata"].pop("request_start_ns"),
-            "metadata.request_start_ns: field required",
+            "metadata: object missing required field `request_start_ns`",
         ),
         (
             lambda row: row["metrics"]["time_to_first_token"].update(unit="h"),
-            "metrics.time_to_first_token.unit: input should be 'ns', 'us', 'ms' or 'sec'",
+            "metrics.time_to_first_token.unit: invalid enum value 'h'",
         ),
     ],
 )
-def test_a_line_that_cannot_be_read_is_named(
-    tmp_path: Path, change: Callable[[Any], object], told: str
+def test_an_invalid_line_is_refused_with_its_number(
+    tmp_path: Path, change: Callable[[Any], object], message: str
 ) -> None:
     path = changed_lines(AIPERF, tmp_path, lambda rows: change(rows[FIRST]))
     with pytest.raises(InputError) as refused:
-        imports.read(path)
-    assert str(refused.value).startswith(f"{path}:{FIRST + 1}: {told}")
+        imports.read_results(path)
+    assert str(refused.value).startswith(f"{path}:{FIRST + 1}: {message}")

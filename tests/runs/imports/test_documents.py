@@ -1,4 +1,4 @@
-"""Files that are no results are refused with what was found."""
+"""Files that are not results are refused with the reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmbench.runs import imports
 
 def refusal(path: Path) -> str:
     with pytest.raises(InputError) as refused:
-        imports.read(path)
+        imports.read_results(path)
     return str(refused.value)
 
 
@@ -22,12 +22,12 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "none.json"
     assert refusal(path) == f"{path}: cannot be read: No such file or directory; check the path"
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "found.json"
     path.write_bytes(b"\xff\xfe\x00")
     assert "not UTF-8" in refusal(path)
@@ -38,22 +38,20 @@ def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
     assert "is empty; expected the result file of a load tool" in refusal(written(tmp_path, text))
 
 
-def test_what_was_cut_off_is_refused(tmp_path: Path) -> None:
-    told = refusal(written(tmp_path, '{"benchmarks": [{'))
-    assert "is no JSON" in told
-    assert "cut off" in told
+def test_truncated_json_is_refused(tmp_path: Path) -> None:
+    message = refusal(written(tmp_path, '{"benchmarks": [{'))
+    assert "not valid JSON" in message
+    assert "interrupted" in message
 
 
-def test_a_line_that_was_cut_off_is_numbered(tmp_path: Path) -> None:
+def test_a_truncated_line_is_refused_with_its_number(tmp_path: Path) -> None:
     path = written(tmp_path, '{"metadata": {}}\n{"meta')
-    assert refusal(path).startswith(f"{path}:2: is no JSON")
+    assert refusal(path).startswith(f"{path}:2: not valid JSON")
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "b": 2}', "[1, 2]", "3", "null"])
-def test_json_of_another_kind_is_refused_and_what_is_read_is_named(
-    tmp_path: Path, text: str
-) -> None:
-    told = refusal(written(tmp_path, text))
-    assert f"keys: {'a, b' if '{' in text else 'none'}" in told
+def test_other_json_is_refused_with_the_supported_tools(tmp_path: Path, text: str) -> None:
+    message = refusal(written(tmp_path, text))
+    assert f"keys: {'a, b' if '{' in text else 'none'}" in message
     for tool in ("vllm bench serve", "guidellm", "aiperf"):
-        assert tool in told
+        assert tool in message

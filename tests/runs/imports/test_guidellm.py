@@ -17,13 +17,13 @@ from llmbench.runs.imports.measured import Measured
 
 def reported(metric: str, statistic: str) -> float:
     (benchmark,) = loaded(GUIDELLM)["benchmarks"]
-    found: float = benchmark["metrics"][metric]["successful"][statistic]
-    return found
+    reported: float = benchmark["metrics"][metric]["successful"][statistic]
+    return reported
 
 
 def with_strategy(folder: Path, **strategy: Any) -> Measured:
-    def change(found: Any) -> None:
-        found["benchmarks"][0]["config"]["strategy"] = strategy
+    def change(document: Any) -> None:
+        document["benchmarks"][0]["config"]["strategy"] = strategy
 
     return only(changed(GUIDELLM, folder, change))
 
@@ -35,40 +35,40 @@ def with_request(folder: Path, change: Callable[[Any], object]) -> Measured:
     )
 
 
-def test_it_is_told_by_its_content() -> None:
+def test_it_is_recognized_by_its_content() -> None:
     measured = only(GUIDELLM)
     assert (measured.tool, measured.model) == ("guidellm 0.8.1", "truth")
     assert measured.load == {"kind": "constant", "rate": 10.0}
     assert measured.point == {}
 
 
-# Its percentile is the least value that so many samples are at or below, ours is interpolated; the
+# Its percentiles are nearest-rank, those of llmbench are interpolated; the
 # medians are the same where, as here, the number of samples is odd.
 @pytest.mark.parametrize("statistic", [("mean", "mean"), ("p50", "median")])
 def test_ttft_from_sending_is_what_it_reports(statistic: tuple[str, str]) -> None:
     name, reported_name = statistic
-    found = value(only(GUIDELLM), f"service_ttft_{name}")
-    assert found is not None
-    assert 1000 * found == pytest.approx(
+    metric_value = value(only(GUIDELLM), f"service_ttft_{name}")
+    assert metric_value is not None
+    assert 1000 * metric_value == pytest.approx(
         reported("time_to_first_token_ms", reported_name), abs=1e-3
     )
 
 
 @pytest.mark.parametrize("statistic", [("mean", "mean"), ("p50", "median")])
-def test_what_it_calls_itl_is_our_tpot(statistic: tuple[str, str]) -> None:
+def test_its_itl_is_tpot(statistic: tuple[str, str]) -> None:
     name, reported_name = statistic
-    found = value(only(GUIDELLM), f"tpot_{name}")
-    assert found is not None
-    assert 1000 * found == pytest.approx(
+    metric_value = value(only(GUIDELLM), f"tpot_{name}")
+    assert metric_value is not None
+    assert 1000 * metric_value == pytest.approx(
         reported("inter_token_latency_ms", reported_name), abs=1e-3
     )
 
 
-def test_gaps_between_tokens_are_not_made_up() -> None:
+def test_there_are_no_gaps_between_tokens() -> None:
     assert value(only(GUIDELLM), "itl_p50") is None
 
 
-def test_latencies_count_from_when_it_meant_to_send() -> None:
+def test_latencies_count_from_its_targeted_start() -> None:
     measured = only(GUIDELLM)
     assert "meant to send" in measured.since
     assert sorted(record.due for record in measured.records) == pytest.approx(
@@ -80,9 +80,9 @@ def test_latencies_count_from_when_it_meant_to_send() -> None:
     assert ttft > service
 
 
-def test_due_times_before_the_start_are_none_and_said_to_be_so() -> None:
+def test_due_times_before_the_start_are_not_used() -> None:
     measured = only(GUIDELLM_EARLY)
-    assert "lie before its start" in measured.since
+    assert "are before its start" in measured.since
     assert all(record.due == record.sent for record in measured.records)
 
 
@@ -115,19 +115,17 @@ def test_failed_requests_are_errors_by_kind() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"), [("ReadTimeout('')", "ReadTimeout"), ("Request was canceled",) * 2]
 )
-def test_other_errors_bear_the_name_of_their_exception(
-    tmp_path: Path, error: str, kind: str
-) -> None:
-    def fail(found: Any) -> None:
-        found["benchmarks"][0]["requests"]["errored"][0]["info"]["error"] = error
+def test_other_errors_have_the_exception_as_the_kind(tmp_path: Path, error: str, kind: str) -> None:
+    def fail(document: Any) -> None:
+        document["benchmarks"][0]["requests"]["errored"][0]["info"]["error"] = error
 
     records = only(changed(GUIDELLM, tmp_path, fail)).records
     assert kind in [record.error_kind for record in records]
 
 
-def test_requests_that_were_given_up_are_unfinished(tmp_path: Path) -> None:
-    def give_up(found: Any) -> None:
-        requests = found["benchmarks"][0]["requests"]
+def test_abandoned_requests_are_unfinished(tmp_path: Path) -> None:
+    def give_up(document: Any) -> None:
+        requests = document["benchmarks"][0]["requests"]
         requests["incomplete"] = [requests["successful"].pop()]
 
     records = only(changed(GUIDELLM, tmp_path, give_up)).records
@@ -135,8 +133,8 @@ def test_requests_that_were_given_up_are_unfinished(tmp_path: Path) -> None:
 
 
 def test_requests_that_were_never_sent_are_left_out(tmp_path: Path) -> None:
-    def never_sent(found: Any) -> None:
-        timings = found["benchmarks"][0]["requests"]["errored"][0]["info"]["timings"]
+    def never_sent(document: Any) -> None:
+        timings = document["benchmarks"][0]["requests"]["errored"][0]["info"]["timings"]
         timings.update(request_start=None, resolve_start=None, targeted_start=None)
 
     measured = only(changed(GUIDELLM, tmp_path, never_sent))
@@ -144,7 +142,7 @@ def test_requests_that_were_never_sent_are_left_out(tmp_path: Path) -> None:
     assert "meant to send" in measured.since
 
 
-def test_an_answer_that_was_not_streamed_is_there_at_its_end(tmp_path: Path) -> None:
+def test_an_answer_without_streaming_arrives_at_its_end(tmp_path: Path) -> None:
     def at_once(request: Any) -> None:
         timings = request["info"]["timings"]
         timings.update(
@@ -163,7 +161,7 @@ def test_an_answer_that_was_not_streamed_is_there_at_its_end(tmp_path: Path) -> 
     assert record.token_times[0] - record.sent == pytest.approx(end - start, abs=1e-6)
 
 
-def test_an_answer_without_a_token_is_no_success(tmp_path: Path) -> None:
+def test_an_answer_without_tokens_is_an_error(tmp_path: Path) -> None:
     def empty(request: Any) -> None:
         request["output_tokens"] = 0
 
@@ -171,7 +169,7 @@ def test_an_answer_without_a_token_is_no_success(tmp_path: Path) -> None:
     assert (record.finish, record.error_kind) == ("error", "too-few-tokens")
 
 
-def test_lengths_are_known_as_far_as_it_tells(tmp_path: Path) -> None:
+def test_known_lengths_are_kept(tmp_path: Path) -> None:
     record = only(GUIDELLM).records[0]
     assert (record.prompt_tokens, record.max_new_tokens, record.output_tokens) == (11, 8, 8)
     unknown = with_request(
@@ -181,47 +179,47 @@ def test_lengths_are_known_as_far_as_it_tells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["no JSON", "[]", '{"body": null}', '{"body": {}}'])
-def test_bodies_of_another_shape_tell_no_length(tmp_path: Path, arguments: str) -> None:
+def test_bodies_of_another_shape_have_no_length(tmp_path: Path, arguments: str) -> None:
     change = with_request(tmp_path, lambda request: request.update(request_args=arguments))
     assert change.records[0].max_new_tokens is None
 
 
-def test_each_benchmark_of_a_sweep_is_a_load_of_its_own(tmp_path: Path) -> None:
-    def sweep(found: Any) -> None:
-        first = found["benchmarks"][0]
-        found["benchmarks"] += [deepcopy(first), deepcopy(first)]
+def test_each_benchmark_of_a_sweep_is_a_separate_load(tmp_path: Path) -> None:
+    def sweep(document: Any) -> None:
+        first = document["benchmarks"][0]
+        document["benchmarks"] += [deepcopy(first), deepcopy(first)]
         first["config"]["strategy"] = {"type_": "synchronous"}
-        found["benchmarks"][1]["config"]["strategy"]["rate"] = 54.08098853862942
-        found["benchmarks"][2]["config"]["strategy"] = {"type_": "throughput"}
+        document["benchmarks"][1]["config"]["strategy"]["rate"] = 54.08098853862942
+        document["benchmarks"][2]["config"]["strategy"] = {"type_": "throughput"}
 
-    points = [measured.point for measured in imports.read(changed(GUIDELLM, tmp_path, sweep))]
+    points = [measured.point for measured in imports.read_results(changed(GUIDELLM, tmp_path, sweep))]
     assert points == [{"load.concurrency": 1}, {"load.rate": 54.08}, {"load.kind": "throughput"}]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (lambda found: found["benchmarks"].clear(), "benchmarks: is empty"),
+        (lambda document: document["benchmarks"].clear(), "benchmarks: is empty"),
         (
-            lambda found: found["benchmarks"][0].update(
+            lambda document: document["benchmarks"][0].update(
                 requests={"successful": [], "errored": [], "incomplete": []}
             ),
-            "benchmarks.0.requests: holds none that was sent",
+            "benchmarks[0].requests: no request was sent",
         ),
         (
-            lambda found: found["benchmarks"][0]["requests"].pop("successful"),
-            "benchmarks.0.requests.successful: field required",
+            lambda document: document["benchmarks"][0]["requests"].pop("successful"),
+            "benchmarks[0].requests: object missing required field `successful`",
         ),
         (
-            lambda found: found["benchmarks"][0]["config"]["strategy"].update(rate="fast"),
-            "benchmarks.0.config.strategy.rate: input should be a valid number",
+            lambda document: document["benchmarks"][0]["config"]["strategy"].update(rate="fast"),
+            "benchmarks[0].config.strategy.rate: expected `float | null`, got `str`",
         ),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_reason(
-    tmp_path: Path, change: Callable[[Any], object], told: str
+def test_invalid_results_are_refused_with_the_reason(
+    tmp_path: Path, change: Callable[[Any], object], message: str
 ) -> None:
     path = changed(GUIDELLM, tmp_path, change)
     with pytest.raises(InputError) as refused:
-        imports.read(path)
-    assert str(refused.value).startswith(f"{path}: {told}")
+        imports.read_results(path)
+    assert str(refused.value).startswith(f"{path}: {message}")

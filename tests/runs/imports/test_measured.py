@@ -12,7 +12,7 @@ from llmbench.runs.imports.measured import as_moment, chunks, first_and_last
 
 
 @given(st.integers(1, 50), st.integers(0, 200))
-def test_chunks_share_all_tokens_evenly(count: int, tokens: int) -> None:
+def test_tokens_are_divided_evenly_among_chunks(count: int, tokens: int) -> None:
     times, counts = chunks([float(n) for n in range(count)], tokens)
     assert (len(times), sum(counts)) == (count, tokens)
     assert max(counts) - min(counts) <= 1
@@ -40,7 +40,7 @@ def test_two_chunks_have_nothing_between_them(
     assert first_and_last(1.0, 2.0, count, tokens) == (times, counts)
 
 
-def test_what_came_between_the_first_and_the_last_chunk_has_no_known_time() -> None:
+def test_chunks_between_the_first_and_the_last_have_no_known_time() -> None:
     (first, middle, last), counts = first_and_last(1.0, 2.0, 8, 8)
     assert (first, last, counts) == (1.0, 2.0, (1, 6, 1))
     assert math.isnan(middle)

@@ -14,7 +14,7 @@ from llmbench.errors import InputError
 from llmbench.runs import imports
 
 
-def test_it_is_told_by_its_content() -> None:
+def test_it_is_recognized_by_its_content() -> None:
     measured = only(VLLM)
     assert (measured.tool, measured.model) == ("vllm bench serve", "example/model")
     assert measured.began_at == "2026-03-01T10:15:30"
@@ -33,30 +33,30 @@ def test_it_is_told_by_its_content() -> None:
         ("itl_mean", "mean_itl_ms"),
     ],
 )
-def test_figures_are_those_that_it_reports(metric: str, reported: str) -> None:
-    found = value(only(VLLM), metric)
-    assert found is not None
-    assert 1000 * found == pytest.approx(loaded(VLLM)[reported], abs=1e-3)
+def test_metrics_equal_those_that_it_reports(metric: str, reported: str) -> None:
+    metric_value = value(only(VLLM), metric)
+    assert metric_value is not None
+    assert 1000 * metric_value == pytest.approx(loaded(VLLM)[reported], abs=1e-3)
 
 
-def test_latencies_count_from_the_release_of_a_request_where_it_is_saved() -> None:
-    measured, found = only(VLLM), loaded(VLLM)
+def test_latencies_count_from_the_release_of_a_request_where_it_is_known() -> None:
+    measured, document = only(VLLM), loaded(VLLM)
     assert "released a request" in measured.since
     lags = [record.sent - record.due for record in measured.records if record.sent is not None]
-    assert lags == pytest.approx(found["queue_times"], abs=1e-9)
+    assert lags == pytest.approx(document["queue_times"], abs=1e-9)
     assert measured.records[0].due == 0.0
 
 
-def test_without_the_release_they_count_from_sending(tmp_path: Path) -> None:
-    measured = only(changed(VLLM, tmp_path, lambda found: found.pop("queue_times")))
+def test_without_the_release_latencies_count_from_sending(tmp_path: Path) -> None:
+    measured = only(changed(VLLM, tmp_path, lambda document: document.pop("queue_times")))
     assert "sending and not from the due time" in measured.since
     assert all(record.due == record.sent for record in measured.records)
 
 
-def test_a_request_that_waited_for_a_free_place_only_was_due_when_it_was_sent(
+def test_without_a_rate_requests_are_due_when_they_are_sent(
     tmp_path: Path,
 ) -> None:
-    measured = only(changed(VLLM, tmp_path, lambda found: found.update(request_rate="inf")))
+    measured = only(changed(VLLM, tmp_path, lambda document: document.update(request_rate="inf")))
     assert measured.load == {"kind": "closed", "concurrency": 3}
     assert all(record.due == record.sent for record in measured.records)
 
@@ -69,10 +69,10 @@ def test_a_request_that_waited_for_a_free_place_only_was_due_when_it_was_sent(
         ({"request_rate": "inf", "ramp_up_strategy": "linear"}, {"kind": "linear ramp"}),
     ],
 )
-def test_the_load_is_said_in_our_words(
+def test_the_load_has_the_keys_of_a_scenario(
     tmp_path: Path, change: dict[str, Any], load: dict[str, Any]
 ) -> None:
-    path = changed(VLLM, tmp_path, lambda found: found.update(max_concurrency=None, **change))
+    path = changed(VLLM, tmp_path, lambda document: document.update(max_concurrency=None, **change))
     assert only(path).load == load
 
 
@@ -87,21 +87,21 @@ def test_failed_requests_are_errors_by_kind() -> None:
 
 
 @pytest.mark.parametrize("error", ["", "Never received a valid chunk to calculate TTFT."])
-def test_an_answer_without_a_token_is_no_success(tmp_path: Path, error: str) -> None:
-    def empty(found: dict[str, Any]) -> None:
-        found["output_lens"][0], found["errors"][0] = 0, error
+def test_an_answer_without_tokens_is_an_error(tmp_path: Path, error: str) -> None:
+    def empty(document: dict[str, Any]) -> None:
+        document["output_lens"][0], document["errors"][0] = 0, error
 
     record = only(changed(VLLM, tmp_path, empty)).records[0]
     assert (record.finish, record.error_kind) == ("error", "too-few-tokens")
 
 
-def test_what_is_not_saved_is_not_known() -> None:
+def test_missing_data_is_unknown() -> None:
     record = only(VLLM).records[0]
     assert (record.max_new_tokens, record.started, record.first_content) == (None, None, None)
     assert record.finish == "ended"
 
 
-def test_tokens_are_shared_out_where_chunks_are_not_one_each() -> None:
+def test_tokens_are_divided_evenly_among_chunks() -> None:
     measured = only(VLLM)
     assert measured.records[0].token_counts == (1,) * 8
     assert measured.records[2].output_tokens == 9
@@ -115,43 +115,46 @@ def test_texts_are_not_kept() -> None:
 
 
 def without(*keys: str) -> Callable[[dict[str, Any]], None]:
-    def remove(found: dict[str, Any]) -> None:
+    def remove(document: dict[str, Any]) -> None:
         for key in keys:
-            del found[key]
+            del document[key]
 
     return remove
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             without("input_lens", "output_lens", "ttfts", "itls", "errors", "start_times"),
             "no input_lens, output_lens, ttfts, itls, errors); run vllm bench serve with --save",
         ),
-        (without("start_times"), "does not say when requests were sent (no start_times"),
-        (lambda found: found["ttfts"].pop(), "expected as many entries in every list, found"),
-        (lambda found: found["ttfts"].__setitem__(0, "soon"), "ttfts.0: input should be a valid"),
-        (lambda found: found["ttfts"].__setitem__(0, 0.0), "its backend did not stream"),
+        (without("start_times"), "the times of sending are missing (no start_times"),
+        (lambda document: document["ttfts"].pop(), "expected lists of equal length, found"),
         (
-            lambda found: found["start_times"].__setitem__(0, 0.0),
-            "start_times.0: input should be gr",
+            lambda document: document["ttfts"].__setitem__(0, "soon"),
+            "ttfts[0]: expected `float`, got `str`",
         ),
-        (lambda found: found.update(date="yesterday"), "date: value error"),
+        (lambda document: document["ttfts"].__setitem__(0, 0.0), "its backend did not stream"),
+        (
+            lambda document: document["start_times"].__setitem__(0, 0.0),
+            "start_times[0]: expected `float` > 0.0",
+        ),
+        (lambda document: document.update(date="yesterday"), "date: time data"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_reason(
-    tmp_path: Path, change: Callable[[Any], object], told: str
+def test_invalid_results_are_refused_with_the_reason(
+    tmp_path: Path, change: Callable[[Any], object], message: str
 ) -> None:
     path = changed(VLLM, tmp_path, change)
     with pytest.raises(InputError) as refused:
-        imports.read(path)
+        imports.read_results(path)
     assert str(refused.value).startswith(f"{path}: ")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_several_results_in_a_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "appended.json"
     path.write_text(f"{json.dumps(loaded(VLLM))}\n" * 2, "utf-8")
-    with pytest.raises(InputError, match="holds 2 results"):
-        imports.read(path)
+    with pytest.raises(InputError, match="has 2 results"):
+        imports.read_results(path)
