@@ -192,7 +192,9 @@ def test_each_benchmark_of_a_sweep_is_a_separate_load(tmp_path: Path) -> None:
         document["benchmarks"][1]["config"]["strategy"]["rate"] = 54.08098853862942
         document["benchmarks"][2]["config"]["strategy"] = {"type_": "throughput"}
 
-    points = [measured.point for measured in imports.read_results(changed(GUIDELLM, tmp_path, sweep))]
+    points = [
+        measured.point for measured in imports.read_results(changed(GUIDELLM, tmp_path, sweep))
+    ]
     assert points == [{"load.concurrency": 1}, {"load.rate": 54.08}, {"load.kind": "throughput"}]
 
 
