@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmbench import models, plugins
 from llmbench.backends.base import LoadShape
-from llmbench.loads.dispatch import Dispatch, Limit
+from llmbench.loads.dispatch import Dispatch, Limit, RequestCycle
 from llmbench.loads.stopping import Stop, stop_rule
 from llmbench.runs.request import Request
 from llmbench.scenario.cases import Case
@@ -66,13 +65,13 @@ def prepare(case: Case, logs: Path) -> Prepared:
     dispatch = (
         load.driven(pool, scenario, logs)
         if hasattr(load, "driven")
-        else Dispatch(_Endless(pool), arrivals, stop, limit)
+        else Dispatch(RequestCycle(pool), arrivals, stop, limit)
     )
     offsets = np.array(dispatch.due_times, dtype=np.float64)
     return Prepared(
         dispatch,
         Dispatch(
-            _Endless([replace(r, turns=()) for r in pool]), arrivals.shard(0, 1), little, limit
+            RequestCycle([replace(r, turns=()) for r in pool]), arrivals.shard(0, 1), little, limit
         ),
         _demand(pool),
         pool,
@@ -96,22 +95,6 @@ def _with_text(request: Request, tokenizer: Tokenizer) -> Request:
         return request
     turns = tuple(replace(turn, text=tokenizer.decode(turn.prompt)) for turn in request.turns)
     return replace(request, text=tokenizer.decode(request.prompt), turns=turns)
-
-
-@dataclass(frozen=True, slots=True)
-class _Endless:
-    """The requests numbered, with room for the turns of each; after the last, the first again."""
-
-    pool: Sequence[Request]
-
-    def __iter__(self) -> Iterator[Request]:
-        number = session = 0
-        while True:
-            for request in self.pool:
-                own: dict[str, Any] = {"session": session} if request.turns else {}
-                yield replace(request, id=number, **own)
-                number += 1 + len(request.turns)
-                session += bool(request.turns)
 
 
 def _demand(pool: Sequence[Request]) -> LoadShape:

@@ -6,6 +6,7 @@ structs, with NumPy arrays as lists. Bulk data follow a line with their size.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -52,7 +53,7 @@ class Channel:
             self._read()
         line = bytes(memoryview(self._received)[:end])
         del self._received[: end + 1]
-        return msgspec.json.decode(line, type=kind)
+        return msgspec.json.decode(line, type=kind, dec_hook=_restored)
 
     def receive_bytes(self) -> bytes:
         """Return bulk data; raises EOFError where the other side has ended."""
@@ -93,10 +94,29 @@ def ready(channels: Sequence[C], timeout: float | None = None) -> list[C]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a NumPy array or scalar as plain data."""
+    """Return NumPy's arrays, scalars and generators as plain data."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if hasattr(value, "bit_generator"):
+        return json.dumps(value.bit_generator.state)  # its integers are larger than msgspec takes
     raise NotImplementedError(f"a message cannot hold {type(value).__name__}")
+
+
+def converted(value: Any, kind: type[T]) -> T:
+    """Return plain data of a message as an instance of a type."""
+    return msgspec.convert(value, kind, dec_hook=_restored)
+
+
+def _restored(kind: Any, value: Any) -> Any:
+    """Return what ``_plain`` was given."""
+    import numpy as np  # noqa: PLC0415 (most messages have none of it)
+
+    if kind is not np.random.Generator:
+        return np.array(value)
+    state = json.loads(value)
+    generator = np.random.Generator(getattr(np.random, state["bit_generator"])())
+    generator.bit_generator.state = state
+    return generator
 
 
 # -- in the parent ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import heapq
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, islice
+from itertools import count, cycle, islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -43,15 +43,27 @@ UNLIMITED = Limit()
 
 
 @dataclass(frozen=True, slots=True)
-class _RequestShard:
-    """Every count-th request, starting at ``index``."""
+class RequestCycle:
+    """The requests of a pool, numbered; after the last comes the first again.
 
-    requests: Iterable[Request]
-    index: int
-    count: int
+    A session's ids leave room for its turns. Only every ``count``-th request is taken, starting at
+    ``index``: the shard of one of several clients.
+    """
+
+    pool: Sequence[Request]
+    index: int = 0
+    count: int = 1
 
     def __iter__(self) -> Iterator[Request]:
-        return islice(iter(self.requests), self.index, None, self.count)
+        return islice(self._numbered(), self.index, None, self.count)
+
+    def _numbered(self) -> Iterator[Request]:
+        number = session = 0
+        for request in cycle(self.pool):
+            own: dict[str, Any] = {"session": session} if request.turns else {}
+            yield replace(request, id=number, **own)
+            number += 1 + len(request.turns)
+            session += bool(request.turns)
 
 
 class Arrivals(Protocol):
@@ -104,6 +116,20 @@ class LoadSummary:
         self.abandoned += other.abandoned
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The part of a load that one of several clients sends, before it starts."""
+
+    requests: RequestCycle
+    arrivals: Arrivals
+    stop: Stop
+    limit: Limit
+
+    def dispatch(self) -> Dispatch:
+        """Return what hands the shard's requests out."""
+        return Dispatch(self.requests, self.arrivals, self.stop, self.limit)
+
+
 class Dispatch:
     """The requests of a run, handed out as they fall due.
 
@@ -138,10 +164,15 @@ class Dispatch:
         self.taken = 0
         self.completed = 0
 
-    def shard(self, index: int, count: int) -> Dispatch:
-        """Return the part of a load, not started yet, that one of several clients sends."""
-        return Dispatch(
-            _RequestShard(self._all, index, count),
+    def shard(self, index: int, count: int) -> Shard:
+        """Return the part of a load, not started yet, that one of several clients sends.
+
+        Raises TypeError where the requests are not a RequestCycle.
+        """
+        if not isinstance(self._all, RequestCycle):
+            raise TypeError("only a cycle of requests can be sharded")
+        return Shard(
+            RequestCycle(self._all.pool, index, count),
             self._arrivals.shard(index, count),
             self.stop.shard(index, count),
             self._limit.shard(index, count),

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
-from llmbench.loads.dispatch import ANSWERED, Arrivals, Dispatch, RequestOutcome
+from llmbench.loads.dispatch import ANSWERED, Arrivals, Dispatch, RequestOutcome, Shard
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.steady_rate import Poisson
 from llmbench.loads.stopping import Stop, stop_rule
@@ -210,7 +210,7 @@ class _LoadGenDispatch(Dispatch):
         response = lg.QuerySampleResponse(self._samples[request_id], 0, 0, tokens)
         getattr(lg, event)([response])
 
-    def shard(self, index: int, count: int) -> Dispatch:  # noqa: ARG002 (there are no shards)
+    def shard(self, index: int, count: int) -> Shard:  # noqa: ARG002 (there are no shards)
         raise InputError("load: mlperf is sent by one client; remove `clients`")
 
     @property

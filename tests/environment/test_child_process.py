@@ -89,6 +89,14 @@ def test_bulk_data_travel_between_messages(loop: Channel) -> None:
     assert loop.receive(str) == "after"
 
 
+def test_a_generator_goes_on_where_it_was(loop: Channel) -> None:
+    rng = np.random.default_rng(7)
+    rng.random(3)
+    loop.send(rng)
+    copy = loop.receive(np.random.Generator)
+    assert copy.random(4).tolist() == rng.random(4).tolist()
+
+
 def test_what_is_no_data_is_refused(loop: Channel) -> None:
     with pytest.raises(NotImplementedError, match="a message cannot hold PosixPath"):
         loop.send(TESTS)

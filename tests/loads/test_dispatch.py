@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbench.loads.closed import Closed
-from llmbench.loads.dispatch import Dispatch, Limit, RequestOutcome
+from llmbench.loads.dispatch import Dispatch, Limit, RequestCycle, RequestOutcome
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Precision, Stop
 from llmbench.runs.request import Request, Turn
 
 
-def endless() -> Iterator[Request]:
-    return (Request(number, (1, 2, 3), 4) for number in count())
+def endless() -> RequestCycle:
+    return RequestCycle([Request(0, (1, 2, 3), 4)])
 
 
 def open_loop(*offsets: float, stop: Stop | None = None) -> Dispatch:
@@ -196,10 +196,10 @@ def test_the_stripes_of_an_open_load_are_the_whole_load(
     stop = Stop(warmup=min(warmup, len(offsets)), requests=len(offsets) - min(warmup, len(offsets)))
 
     def whole() -> Dispatch:
-        return Dispatch([Request(n, (1,), 1) for n in range(len(offsets))],
+        return Dispatch(RequestCycle([Request(n, (1,), 1) for n in range(len(offsets))]),
                         Scheduled(np.array(offsets, dtype=float)), stop)  # fmt: skip
 
-    parts = [sent(whole().shard(index, clients)) for index in range(clients)]
+    parts = [sent(whole().shard(index, clients).dispatch()) for index in range(clients)]
     assert sorted(pair for part in parts for pair in part) == sorted(sent(whole()))
 
 
@@ -209,11 +209,11 @@ def test_the_stripes_of_a_closed_load_have_all_its_users_and_requests(
 ) -> None:
     stop = Stop(requests=requests)
     users = Closed(Closed.Options(concurrency=concurrency))
-    pool = [Request(n, (1,), 1) for n in range(requests)]
+    pool = RequestCycle([Request(0, (1,), 1)])
     parts = []
     for index in range(clients):
         arrivals = users.arrivals(stop, np.random.default_rng(0))
-        part = Dispatch(pool, arrivals, stop).shard(index, clients)
+        part = Dispatch(pool, arrivals, stop).shard(index, clients).dispatch()
         parts.append((sum(due == 0 for due, _ in sent(part)), part))
     assert sum(starts for starts, _ in parts) == min(concurrency, requests)
     if clients <= concurrency:
@@ -223,9 +223,12 @@ def test_the_stripes_of_a_closed_load_have_all_its_users_and_requests(
 def test_the_users_of_different_clients_think_for_different_times() -> None:
     stop = Stop(requests=100)
     whole = closed_loop(2, stop, think_time=1.0)
-    draws = [sent(closed_loop(2, stop, think_time=1.0).shard(index, 2))[1][0] for index in (0, 1)]
+    draws = [
+        sent(closed_loop(2, stop, think_time=1.0).shard(index, 2).dispatch())[1][0]
+        for index in (0, 1)
+    ]
     assert draws[0] != draws[1]
-    assert whole.shard(0, 2).total == 50
+    assert whole.shard(0, 2).stop.total == 50
 
 
 def test_a_limit_is_shared_out_and_leaves_everybody_room_for_one() -> None:
@@ -385,7 +388,7 @@ def test_progress_counts_what_failed_and_what_was_dropped() -> None:
 
 def test_stripes_are_heard_into_the_whole() -> None:
     dispatch = open_loop(0.0, 1.0, 2.0)
-    shard = dispatch.shard(0, 2)
+    shard = dispatch.shard(0, 2).dispatch()
     before = shard.progress()
     shard.take_due(0.0)
     shard.finish(0, 0.5, RequestOutcome(first_token=0.25, token_times=[0.25], tokens=1))

@@ -83,18 +83,18 @@ def _opened(
     launched_with = models.where(context.model) if started else None
     name = served_model(options.base, options.credentials(), target.tls, wanted, launched_with)
     payload = _payload(options, context, name)
-    with _clients(options, address, payload) as clients:
+    with _clients(options, address, target, payload) as clients:
         yield _EndpointServer(
             options, context, name, target, payload, started, clients, lead_seconds
         )
 
 
 def _clients(
-    options: EndpointOptions, address: tuple[str, int], payload: Payload
+    options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
 ) -> AbstractContextManager[Clients | None]:
     if options.clients == 1:
         return nullcontext()
-    return clients.started(options, address, payload)
+    return clients.started(options, address, target, payload)
 
 
 def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payload:

@@ -143,9 +143,9 @@ class Client:
         return Exchange(
             request,
             due,
-            self._target.streamed,
-            self._target.needs_done,
-            self._dispatch.first_token,
+            streamed=self._target.streamed,
+            needs_done=self._target.needs_done,
+            on_first_token=self._dispatch.first_token,
         )
 
     def _take_idle(self) -> Connection | None:

@@ -1,38 +1,34 @@
-"""A client in a process of its own: ``python -m ...client_process FD``, told over a pipe.
-
-It gets its target, says that it is ready, gets its shard of the load and the clock, and hands back
-what was seen.
-"""
+"""A client process: it gets its target, reports that it is ready, and serves a shard."""
 
 from __future__ import annotations
 
-import sys
 import time
-from multiprocessing.connection import Connection
 
-from llmbench.backends.endpoint.client_pool import READY
+from llmbench.backends.endpoint.client_pool import READY, Done, Job, Report, Work
 from llmbench.backends.endpoint.measured_serve import serve
-from llmbench.backends.endpoint.options import EndpointOptions
+from llmbench.environment import child_process
 
 PROGRESS_SECONDS = 0.2
 
 
 def main() -> None:
     """Serve one shard."""
-    pipe: Connection = Connection(int(sys.argv[1]))
-    plain, address, payload = pipe.recv()
-    target = EndpointOptions(**plain).target(*address)
-    pipe.send(READY)
-    dispatch, clock = pipe.recv()
+    parent = child_process.parent()
+    job = parent.receive(Job)
+    target = job.target()
+    parent.send(READY)
+    work = parent.receive(Work)
+    dispatch = work.dispatch()
     last = 0.0
 
     def progress(_: int) -> None:
         nonlocal last
         if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
             last = now
-            pipe.send(dispatch.progress())
+            parent.send(Report(progress=dispatch.progress()))
 
-    pipe.send(serve(target, payload, dispatch, clock, progress))
+    served = serve(target, job.payload, dispatch, work.clock, progress)
+    parent.send(Report(done=Done.of(served)))
 
 
 if __name__ == "__main__":

@@ -27,31 +27,66 @@ class Fault:
 
 
 @dataclass(slots=True, eq=False)
-class Exchange:
-    """A request on its way: fed by a connection with bytes and the moments they were read.
+class Answer:
+    """A request and what came back for it.
 
     Times are seconds on the run's clock. ``stamps`` has an entry for each chunk that carried text,
-    ``texts`` what it said. A stream has to end with [DONE], or with a finish_reason where it
-    ``needs_done`` not. The exchange is ``over`` when the answer is whole or ``fault`` is set.
+    ``texts`` what it said.
     """
 
     request: Request
     due: float
-    streamed: bool
-    needs_done: bool = True
-    on_first_token: Callable[[int], None] | None = None
-    payload: bytes = b""
     begun: float = 0.0
     connect_seconds: float | None = None
     retries: int = 0
-    status: int | None = None
-    retry_after: float | None = None
     stamps: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     first_content: float | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
     fault: Fault | None = None
+
+    @property
+    def counted(self) -> int | None:
+        """Output tokens as the server counted them."""
+        return self.usage.completion_tokens if self.usage else None
+
+    def judge(self, *, forced: bool) -> None:
+        """Find the fault of an answer that came whole: too few tokens."""
+        if self.fault:
+            return
+        if not self.stamps:
+            self.fault = Fault("too-few-tokens", "the answer is empty")
+        elif forced and self.counted is not None and self.counted < self.request.max_new_tokens:
+            self.fault = Fault(
+                "too-few-tokens",
+                f"{self.counted} of {self.request.max_new_tokens} tokens; the server ends answers "
+                "by itself: set `stop_at_eos: true` to let it",
+            )
+
+    def finish(self, tokens: int) -> Finish:
+        """Say how the answer ended, given how many tokens it has."""
+        if self.fault:
+            return "error"
+        if self.finish_reason:
+            return "length" if self.finish_reason == "length" else "eos"
+        return "length" if tokens >= self.request.max_new_tokens else "eos"
+
+
+@dataclass(slots=True, eq=False)
+class Exchange(Answer):
+    """A request on its way: fed by a connection with bytes and the moments they were read.
+
+    A stream has to end with [DONE], or with a finish_reason where it ``needs_done`` not. The
+    exchange is ``over`` when the answer is whole or ``fault`` is set.
+    """
+
+    streamed: bool = True
+    needs_done: bool = True
+    on_first_token: Callable[[int], None] | None = None
+    payload: bytes = b""
+    status: int | None = None
+    retry_after: float | None = None
     done_at: float | None = None
     received: int = 0
     _events: EventReader = field(default_factory=EventReader)
@@ -167,34 +202,6 @@ class Exchange:
         return RequestOutcome(
             first_token=self.stamps[0], token_times=self.stamps, tokens=tokens, answer_text=answer
         )
-
-    # -- when it is over ---------------------------------------------------------------------------
-
-    @property
-    def counted(self) -> int | None:
-        """Output tokens as the server counted them."""
-        return self.usage.completion_tokens if self.usage else None
-
-    def judge(self, *, forced: bool) -> None:
-        """Find the fault of an answer that came whole: too few tokens."""
-        if self.fault:
-            return
-        if not self.stamps:
-            self.fault = Fault("too-few-tokens", "the answer is empty")
-        elif forced and self.counted is not None and self.counted < self.request.max_new_tokens:
-            self.fault = Fault(
-                "too-few-tokens",
-                f"{self.counted} of {self.request.max_new_tokens} tokens; the server ends answers "
-                "by itself: set `stop_at_eos: true` to let it",
-            )
-
-    def finish(self, tokens: int) -> Finish:
-        """Say how the answer ended, given how many tokens it has."""
-        if self.fault:
-            return "error"
-        if self.finish_reason:
-            return "length" if self.finish_reason == "length" else "eos"
-        return "length" if tokens >= self.request.max_new_tokens else "eos"
 
 
 def _reason(body: bytes) -> str:

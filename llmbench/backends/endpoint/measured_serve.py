@@ -13,7 +13,7 @@ import numpy as np
 import uvloop
 
 from llmbench.backends.endpoint.client import Client, Connect, Payloads, Target, connect
-from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.backends.endpoint.exchange import Answer
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch, LoadSummary
@@ -29,7 +29,7 @@ class Served:
     sending) in seconds, and ``core_share``: processor time over time, of the busiest client.
     """
 
-    exchanges: list[Exchange]
+    exchanges: Sequence[Answer]
     counts: Counter[str]
     summary: LoadSummary
     took: dict[str, float | None]

@@ -20,7 +20,7 @@ from llmbench.backends.endpoint import Endpoint, client
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
-from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Limit, LoadSummary
+from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Limit, LoadSummary, RequestCycle
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
@@ -135,7 +135,7 @@ def serve(server: Server, endings: list[LoadSummary]) -> Serve:
     ) -> tuple[list[Record], BackendReport]:
         requests = asked or [Request(n, (1, 2), 3, text=f"prompt {n}") for n in range(count)]
         due = arrivals or Scheduled(np.zeros(count))
-        dispatch = Dispatch(requests, due, stop or Stop(requests=count), limit)
+        dispatch = Dispatch(RequestCycle(requests), due, stop or Stop(requests=count), limit)
         context = open_context("served:", keep_outputs=keep_outputs)
         backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
         with backend.open(context) as opened:
