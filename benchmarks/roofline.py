@@ -1,12 +1,12 @@
-"""Whether the accounting behind MBU is right: a bare copy through it must use all of the roof.
+"""Check the accounting of MBU: a bare copy through it must reach all of the measured peak.
 
     python benchmarks/roofline.py              # the CPU, about twenty seconds
     python benchmarks/roofline.py --device cuda --json
 
-The engine serves requests on a runner whose decode steps are the copy that roofs are measured by,
-and a model's facts that say so. Records, steps and shares are computed as for any run, and held
-against two roofs: the one that any run would measure, seconds before, and what these same copies
-moved by a clock around each. The second holds whatever else a shared host does meanwhile.
+The engine serves requests on a runner whose decode steps are the copy that measures peaks, with
+model costs to match. Records, steps and MBU are computed as for any run, and compared with two
+peaks: the one that any run measures, seconds before, and the bandwidth of these same copies, timed
+one by one. The second is right whatever else a shared host does meanwhile.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ class Copying:
     def _copy(self) -> None:
         self.target.copy_(self.source)
 
-    def bytes_per_second(self, observed: RecordArrays) -> float:
-        """What the copies inside the steady window moved in the time that they took themselves."""
-        begin, end = observed.window or (0.0, np.inf)
-        times = np.array(observed.good["token_times"][0].as_py()[1:])  # a copy for each
+    def bytes_per_second(self, arrays: RecordArrays) -> float:
+        """Return the bandwidth of the copies inside the steady window, in their own time."""
+        begin, end = arrays.window or (0.0, np.inf)
+        times = np.array(arrays.good["token_times"][0].as_py()[1:])  # one copy per token
         inside = (times >= begin) & (times < end)
         return device_peaks.moved(self.source) / float(np.mean(np.array(self.seconds)[inside]))
 
     @property
-    def facts(self) -> ModelCosts:
-        """A model all of whose bytes are those of the copy."""
+    def costs(self) -> ModelCosts:
+        """The costs of a model whose bytes are those of the copy."""
         return ModelCosts(
             matmul_bytes=device_peaks.moved(self.source),
             other_bytes=0,
@@ -77,24 +77,22 @@ class Copying:
 
 
 def share_of(runner: Copying, measured: DevicePeaks, seconds: float) -> dict[str, float | None]:
-    """Serve one long answer until the window ends, and give MBU and the median step's share."""
+    """Serve one long answer until the window ends; return MBU of both peaks and the steps."""
     steps = max(2, int(seconds * measured.bytes_per_second / device_peaks.moved(runner.source)))
     requests = [Request(0, (1,), 2 * steps), Request(1, (1,), 1)]
     dispatch = Dispatch(requests, Scheduled(np.array([0.0, seconds])), Stop(requests=2))
     with frozen_gc(), torch.inference_mode():
         records = records_table(Engine(runner, MonotonicClock(), slots=2).serve(dispatch))
-    observed = RecordArrays(records)
-    own = replace(measured, bytes_per_second=runner.bytes_per_second(observed))
-    mbu, made = _mbu(runner, own, observed)
-    before, _ = _mbu(runner, measured, observed)
+    arrays = RecordArrays(records)
+    own = replace(measured, bytes_per_second=runner.bytes_per_second(arrays))
+    mbu, made = _mbu(runner, own, arrays)
+    before, _ = _mbu(runner, measured, arrays)
     return {"mbu": mbu, "mbu_of_the_roof_before": before, "steps": made}
 
 
-def _mbu(
-    runner: Copying, measured: DevicePeaks, observed: RecordArrays
-) -> tuple[float | None, int]:
-    account = {"model": asdict(runner.facts), "roof": asdict(measured)}
-    mbu = efficiency(account, observed.all, observed.window)["mbu"]
+def _mbu(runner: Copying, measured: DevicePeaks, arrays: RecordArrays) -> tuple[float | None, int]:
+    account = {"model": asdict(runner.costs), "roof": asdict(measured)}
+    mbu = efficiency(account, arrays.all, arrays.window)["mbu"]
     return mbu.value, mbu.n
 
 
@@ -109,18 +107,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    asked = device_peaks.asked_of(device, arguments.dtype, torch.get_num_threads())
+    request = device_peaks.asked_of(device, arguments.dtype, torch.get_num_threads())
     rounds = []
     for _ in range(arguments.rounds):
         runner = Copying(device)
-        measured = device_peaks.measured(asked)
+        measured = device_peaks.measured(request)
         shares = share_of(runner, measured, arguments.seconds)
         rounds.append({**shares, "roof": asdict(measured)})
     if arguments.json:
         print(json.dumps(rounds, indent=1))
         return
-    for each in rounds:
-        print(", ".join(f"{name} {value:.3f}" for name, value in each.items() if name != "roof"))
+    for result in rounds:
+        print(", ".join(f"{name} {value:.3f}" for name, value in result.items() if name != "roof"))
 
 
 if __name__ == "__main__":

@@ -86,9 +86,9 @@ def test_a_counter_that_goes_back_is_invalid() -> None:
 
 def test_a_device_that_disappears_has_no_energy_and_its_last_error_as_the_reason() -> None:
     facts = {**UUID, "failed_readings": {"NVML: GPU is lost": 900}}
-    why = reason(run_with(counter(until=30.0), gpu0=facts))
-    assert "sampling_gap" in why
-    assert "GPU is lost" in why
+    message = reason(run_with(counter(until=30.0), gpu0=facts))
+    assert "sampling_gap" in message
+    assert "GPU is lost" in message
 
 
 def test_a_counter_and_a_power_that_disagree_are_invalid() -> None:

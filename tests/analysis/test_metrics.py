@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llmbench.analysis.metrics import (
     METRICS,
     RecordArrays,
+    Value,
     across,
     commonest_error,
     errors_by_kind,
@@ -98,23 +99,23 @@ def test_every_metric_of_two_requests_is_known(name: str, expected: float) -> No
     assert value(run(*TWO), name) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_chunk_of_several_tokens_is_one_gap_and_so_many_tokens() -> None:
-    observed = RecordArrays(run(record(0, 0.0, (1.0, 2.0), counts=(1, 4))).records)
-    assert observed.itl.tolist() == [1.0]
-    assert observed.tpot.tolist() == [0.25]
+def test_a_chunk_of_several_tokens_is_one_gap_and_several_tokens() -> None:
+    arrays = RecordArrays(run(record(0, 0.0, (1.0, 2.0), counts=(1, 4))).records)
+    assert arrays.itl.tolist() == [1.0]
+    assert arrays.tpot.tolist() == [0.25]
 
 
-def test_gaps_between_requests_are_no_inter_token_latencies() -> None:
-    observed = RecordArrays(run(record(0, 0.0, (1.0, 2.0)), record(1, 5.0, (9.0, 9.5))).records)
-    assert observed.itl.tolist() == [1.0, 0.5]
+def test_gaps_between_requests_are_not_inter_token_latencies() -> None:
+    arrays = RecordArrays(run(record(0, 0.0, (1.0, 2.0)), record(1, 5.0, (9.0, 9.5))).records)
+    assert arrays.itl.tolist() == [1.0, 0.5]
 
 
-def test_tokens_that_came_all_at_once_have_no_tpot() -> None:
+def test_tokens_in_one_chunk_have_no_tpot() -> None:
     whole = record(0, 0.0, (1.0,), counts=(8,))
     assert summarize(run(whole))["tpot_p50"].value is None
 
 
-def test_tokens_between_two_stamps_have_no_itl_and_are_counted_in_the_middle() -> None:
+def test_tokens_without_a_stamp_have_no_itl_and_count_at_an_interpolated_time() -> None:
     middle = record(0, 0.0, (0.5, math.nan, 1.5), counts=(1, 6, 1), finish="ended")
     stamped = run(middle, record(1, 1.25, (1.75,), finish="ended"))
     assert value(stamped, "itl_p50") is None
@@ -125,14 +126,14 @@ def test_tokens_between_two_stamps_have_no_itl_and_are_counted_in_the_middle() -
 
 def test_without_the_length_of_a_prompt_there_is_no_rate_of_all_tokens() -> None:
     unknown = replace(record(0, 0.0, (0.5,)), prompt_tokens=None)
-    found = summarize(run(unknown, record(1, 1.0, (1.5,))))["total_tokens_per_second"]
-    assert (found.value, found.reason) == (None, "the lengths of some prompts are not known")
+    rate = summarize(run(unknown, record(1, 1.0, (1.5,))))["total_tokens_per_second"]
+    assert (rate.value, rate.reason) == (None, "the lengths of some prompts are not known")
 
 
-def test_the_ttft_of_content_leaves_reasoning_out() -> None:
-    found = summarize(run(record(0, 0.5, (1.0, 2.0, 3.0), first_content=2.0)))
-    assert found["ttft_p50"].value == 0.5
-    assert found["content_ttft_p50"].value == 1.5
+def test_content_ttft_excludes_reasoning() -> None:
+    summary = summarize(run(record(0, 0.5, (1.0, 2.0, 3.0), first_content=2.0)))
+    assert summary["ttft_p50"].value == 0.5
+    assert summary["content_ttft_p50"].value == 1.5
 
 
 def test_a_request_of_one_token_has_no_tpot() -> None:
@@ -140,7 +141,7 @@ def test_a_request_of_one_token_has_no_tpot() -> None:
     assert (tpot.value, tpot.reason) == (None, "no measured request has it")
 
 
-def test_the_warm_up_is_cut_from_latencies_but_its_tokens_count_as_throughput() -> None:
+def test_the_warm_up_has_no_latencies_but_its_tokens_count_as_throughput() -> None:
     measured = run(record(0, 0.0, (1.5, 9.0), phase="warmup"), *TWO[1:], record(2, 2.0, (3.0,)))
     assert value(measured, "ttft_p50") == 1.0
     assert value(measured, "output_tokens_per_second") == 1.0
@@ -154,7 +155,7 @@ def test_failed_requests_are_counted_by_kind_and_have_no_latency() -> None:
     assert summarize(measured)["ttft_p50"].n == 2
 
 
-def test_requests_that_got_no_token_are_not_counted_as_finished() -> None:
+def test_requests_without_tokens_do_not_count_as_finished() -> None:
     failed = record(1, 1.0, (), finish="error", error_kind="http-500")
     with_failed = run(record(0, 0.0, (0.5,)), failed, record(2, 2.0, (2.5,)))
     assert value(with_failed, "requests_per_second") == 0.5
@@ -193,7 +194,7 @@ def test_cost_follows_from_the_price_and_the_throughput() -> None:
     assert value(measured, "cost_per_million_output_tokens") == pytest.approx(500.0)
 
 
-def test_what_a_backend_does_not_report_is_none_with_its_reason() -> None:
+def test_a_value_that_a_backend_does_not_report_is_none_with_the_reason() -> None:
     account = {"memory": {"allocator_peak": None}, "reasons": {"allocator_peak": "needs CUDA"}}
     peak = summarize(run(*TWO, account=account))["memory_allocator_peak_bytes"]
     assert (peak.value, peak.reason) == (None, "needs CUDA")
@@ -210,7 +211,7 @@ def test_a_series_is_averaged_over_the_window_only() -> None:
     assert series_mean(series, (0.5, 2.5)).value == 40.0
 
 
-def test_an_unavailable_series_has_no_average_but_a_reason() -> None:
+def test_an_unavailable_series_has_no_mean_but_a_reason() -> None:
     mean = series_mean(Series.unavailable("gpu0_power_average_watts", "W", "no NVML"), None)
     assert (mean.value, mean.reason) == (None, "no NVML")
 
@@ -218,18 +219,18 @@ def test_an_unavailable_series_has_no_average_but_a_reason() -> None:
 TOTAL = Series.measured("wall_energy_joules", "J", (0.0, 1.0, 3.0), (5.0, 15.0, 55.0))
 
 
-def test_a_running_total_is_what_it_rose_by_in_the_window() -> None:
+def test_a_running_total_has_its_increase_over_the_window() -> None:
     assert series_rise(TOTAL, (0.5, 2.0)).value == 25.0
     assert series_rise(TOTAL, None).value == 50.0
 
 
 @pytest.mark.parametrize("window", [(-0.1, 2.0), (0.5, 3.1)])
-def test_a_running_total_is_not_known_beyond_its_readings(window: tuple[float, float]) -> None:
+def test_a_running_total_is_unavailable_beyond_its_readings(window: tuple[float, float]) -> None:
     rise = series_rise(TOTAL, window)
     assert (rise.value, rise.reason) == (None, "its readings do not cover the steady window")
 
 
-def test_an_unavailable_total_rose_by_nothing_that_is_known() -> None:
+def test_an_unavailable_total_has_no_increase_but_a_reason() -> None:
     rise = series_rise(Series.unavailable("wall_energy_joules", "J", "no meter"), (0.0, 1.0))
     assert (rise.value, rise.reason) == (None, "no meter")
 
@@ -251,27 +252,27 @@ def test_latencies_equal_a_plain_computation_request_by_request(
         record(i, due, tuple((due + np.cumsum(gaps)).tolist()))
         for i, (due, gaps) in enumerate(drawn)
     ]
-    observed = RecordArrays(records_table(records))
+    arrays = RecordArrays(records_table(records))
     ordered = sorted(records, key=lambda r: (r.due, r.request_id))
-    assert observed.ttft.tolist() == [r.token_times[0] - r.due for r in ordered]
-    assert observed.e2e.tolist() == [r.token_times[-1] - r.due for r in ordered]
+    assert arrays.ttft.tolist() == [r.token_times[0] - r.due for r in ordered]
+    assert arrays.e2e.tolist() == [r.token_times[-1] - r.due for r in ordered]
     gaps = [b - a for r in ordered for a, b in zip(r.token_times, r.token_times[1:], strict=False)]
-    assert observed.itl.tolist() == gaps
+    assert arrays.itl.tolist() == gaps
     longest = [
         max((b - a for a, b in zip(r.token_times, r.token_times[1:], strict=False)), default=np.nan)
         for r in ordered
     ]
-    np.testing.assert_array_equal(observed.longest_gap, longest)
+    np.testing.assert_array_equal(arrays.longest_gap, longest)
 
 
-def test_the_commonest_error_is_told_with_one_message() -> None:
+def test_the_commonest_error_has_one_message() -> None:
     failed: dict[str, Any] = {"finish": "error", "error_kind": "http-422"}
-    found = run(
+    measured = run(
         record(0, 0.0, (), finish="unfinished"),
         record(1, 0.1, (), **failed, error_message="no such field"),
         record(2, 0.2, (), **failed, error_message="no such field"),
     )
-    assert commonest_error(found) == "http-422: no such field"
+    assert commonest_error(measured) == "http-422: no such field"
     assert commonest_error(run(record(0, 0.0, (1.0,)))) is None
 
 
@@ -283,17 +284,17 @@ CLASSED = [
 ]
 
 
-def test_an_objective_of_a_class_holds_for_that_class_alone() -> None:
+def test_an_objective_of_a_class_applies_to_that_class_only() -> None:
     measured = run(*CLASSED, spec={"slo": {"chat.ttft_p99": 0.2}})
     assert value(measured, "slo_attainment") == 0.75
 
 
-def test_an_objective_without_a_class_holds_for_all() -> None:
+def test_an_objective_without_a_class_applies_to_all() -> None:
     measured = run(*CLASSED, spec={"slo": {"ttft": 0.5}})
     assert value(measured, "slo_attainment") == 0.75
 
 
-def test_a_run_is_split_by_class_and_what_has_none_is_in_no_part() -> None:
+def test_a_run_is_split_by_class_without_the_requests_of_no_class() -> None:
     split = parts([run(*CLASSED)], "request_class")
     assert {name: value(runs[0], "ttft_p50") for name, runs in split.items()} == {
         "batch": 3.0,
@@ -301,24 +302,24 @@ def test_a_run_is_split_by_class_and_what_has_none_is_in_no_part() -> None:
     }
 
 
-def test_the_requests_of_one_class_are_to_be_had_alone() -> None:
+def test_a_run_can_be_reduced_to_one_class() -> None:
     assert only(run(*CLASSED), "request_class", "chat").records.num_rows == 2
 
 
-FACTS = {
+COSTS = {
     "matmul_bytes": 100, "other_bytes": 0, "embedding_bytes": 0, "embedding_row_bytes": 0,
     "matmul_parameters": 25, "head_parameters": 0, "vocabulary": 9, "tied": False, "state_bytes": 4,
     "layers": [{"count": 1, "heads": 1, "kv_heads": 1, "head_size": 1, "window": None}],
 }  # fmt: skip
-ROOF = {
+PEAKS = {
     "hardware": "a processor", "device": "cpu", "precision": "float32", "threads": 1,
     "torch": "2.13.0", "bytes_per_second": 1000.0, "flops_per_second": 1000.0,
     "other_load_percent": 0.0, "measured_at": "2026-01-01T00:00:00+00:00",
 }  # fmt: skip
-COUNTED = {"model": FACTS, "roof": ROOF}
+COUNTED = {"model": COSTS, "roof": PEAKS}
 
 
-def test_steps_inside_the_window_give_the_use_of_the_machine() -> None:
+def test_steps_inside_the_window_give_mbu_and_cache_use() -> None:
     steps = (record(0, 0.0, (0.25, 0.5)), record(1, 1.0, (1.5,)))
     measured = run(*steps, account=COUNTED)
     # one decode in 0.25 s: all weights, 11 positions read and one written
@@ -327,17 +328,15 @@ def test_steps_inside_the_window_give_the_use_of_the_machine() -> None:
     assert value(measured, "memory_kv_used_bytes") == 11 * 8
 
 
-def test_what_steps_did_is_not_known_of_a_part_of_the_requests() -> None:
+def test_mbu_is_unavailable_for_a_part_of_the_requests() -> None:
     part = only(run(*CLASSED, account=COUNTED), "request_class", "chat")
-    found = summarize(part)
-    assert (found["mbu"].value, found["mbu"].reason) == (
-        None, "steps serve all requests, not a part",
-    )  # fmt: skip
-    assert found["memory_kv_used_bytes"].value is None
+    summary = summarize(part)
+    assert summary["mbu"] == Value.unavailable("steps serve all requests, not a part")
+    assert summary["memory_kv_used_bytes"].value is None
 
 
-def test_a_share_may_be_above_one_and_its_interval_still_holds_it() -> None:
-    fast = [{**ROOF, "bytes_per_second": rate} for rate in (300.0, 310.0, 320.0)]
+def test_the_interval_of_a_share_above_one_contains_it() -> None:
+    fast = [{**PEAKS, "bytes_per_second": rate} for rate in (300.0, 310.0, 320.0)]
     steps = (record(0, 0.0, (0.25, 0.5)), record(1, 1.0, (1.5,)))
     runs = [run(*steps, account={**COUNTED, "roof": roof}) for roof in fast]
     estimate = across(runs)["mbu"]
@@ -348,13 +347,13 @@ def test_a_share_may_be_above_one_and_its_interval_still_holds_it() -> None:
 
 
 @given(measured=st.lists(st.booleans(), max_size=6))
-def test_measured_requests_are_found_wherever_they_stand(measured: list[bool]) -> None:
+def test_measured_requests_are_selected_at_any_position(measured: list[bool]) -> None:
     phases: list[Phase] = ["measured" if is_measured else "warmup" for is_measured in measured]
     records = [
         record(number, float(number), (number + 0.25, number + 1.0 + number), phase=phase)
         for number, phase in enumerate(phases)
     ]
     expected = [number for number, is_measured in enumerate(measured) if is_measured]
-    observed = RecordArrays(records_table(records))
-    assert observed.measured["request_id"].to_pylist() == expected
-    assert observed.itl.tolist() == [0.75 + number for number in expected]
+    arrays = RecordArrays(records_table(records))
+    assert arrays.measured["request_id"].to_pylist() == expected
+    assert arrays.itl.tolist() == [0.75 + number for number in expected]

@@ -16,7 +16,7 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
 
 
 def settling(count: int, warm: int) -> list[float]:
-    """Give values that are twice as high at first and fall to 1."""
+    """Return values that are twice as high at first and fall to 1."""
     excess: np.ndarray = np.clip(1.0 - np.arange(count) / warm, 0.0, None)
     return list(1.0 + excess + noise(count))
 

@@ -43,8 +43,8 @@ def stored(folder: Path, *runs: Run) -> RunSet:
     plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
     run_set = RunSet(folder / "set", "set", "", "2023-11-14", "", (), {}, plan)
     store.create(run_set)
-    for each in runs:
-        store.write_run(run_set.folder, each)
+    for one in runs:
+        store.write_run(run_set.folder, one)
     return store.read(run_set.folder)
 
 
@@ -53,7 +53,7 @@ def series_of(run_set: RunSet, repeat: int = 1) -> tuple[Series, ...]:
 
 
 def log(*times: float, name: str = POWER, values: tuple[float, ...] | None = None) -> Series:
-    """Readings so many seconds after the first run's clock began; 100, 101, ... unless told."""
+    """Return readings at times relative to the first run's clock; by default 100, 101, ... W."""
     given = values or tuple(100.0 + i for i in range(len(times)))
     return Series.measured(name, "W", ORIGIN + np.array(times), given)
 
@@ -71,17 +71,17 @@ def test_energy_counts_from_the_first_reading_of_a_run(tmp_path: Path) -> None:
     run_set = stored(tmp_path, run(1))
     total = log(-2, -0.5, 1.5, 3.5, 5.5, name=ENERGY, values=(7.0, 10.0, 210.0, 410.0, 610.0))
     join(run_set, LOG, [total])
-    (found,) = series_of(run_set)
-    assert found == Series.measured(ENERGY, "W", (-0.5, 1.5, 3.5, 5.5), (0, 200, 400, 600))
+    (energy,) = series_of(run_set)
+    assert energy == Series.measured(ENERGY, "W", (-0.5, 1.5, 3.5, 5.5), (0, 200, 400, 600))
 
 
 def test_a_run_that_the_log_does_not_cover_is_left_out_with_both_spans(tmp_path: Path) -> None:
     run_set = stored(tmp_path, run(1), run(2))
     joined = join(run_set, LOG, [log(*range(-3, 8))])
     assert joined.runs == ("case-r1",)
-    why = joined.left_out["case-r2"]
-    assert "ran from 2023-11-14T22:14:20+00:00 to 2023-11-14T22:14:24+00:00" in why
-    assert "readings are from 2023-11-14T22:13:17+00:00 to 2023-11-14T22:13:27+00:00" in why
+    reason = joined.left_out["case-r2"]
+    assert "ran from 2023-11-14T22:14:20+00:00 to 2023-11-14T22:14:24+00:00" in reason
+    assert "readings are from 2023-11-14T22:13:17+00:00 to 2023-11-14T22:13:27+00:00" in reason
     assert series_of(run_set, 2) == ()
 
 

@@ -181,9 +181,9 @@ def test_any_moment_is_the_same_in_any_zone(moments: list[datetime], minutes: in
     zone = timezone(timedelta(minutes=minutes))
     ordered = [moment.replace(tzinfo=UTC) for moment in sorted(moments)]
     local = [moment.astimezone(zone).isoformat() for moment in ordered]
-    series = written([f"{told},1" for told in local], Layout(time_format="iso"))
+    series = written([f"{stamp},1" for stamp in local], Layout(time_format="iso"))
     offset = local[0][-6:]
-    naive = written([f"{told[:-6]},1" for told in local], Layout(utc_offset=offset))
+    naive = written([f"{stamp[:-6]},1" for stamp in local], Layout(utc_offset=offset))
     assert series.times.tolist() == naive.times.tolist()
     for time, moment in zip(series.times, ordered, strict=True):
         assert math.isclose(time, moment.timestamp(), rel_tol=0, abs_tol=5e-6)

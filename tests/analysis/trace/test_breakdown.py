@@ -240,9 +240,9 @@ def test_the_shares_of_any_kernels_sum_to_the_step(
     spans: list[tuple[int, int]], streams: int
 ) -> None:
     launched = [
-        each
+        launched_event
         for number, (at, length) in enumerate(spans)
-        for each in (
+        for launched_event in (
             launch(number, at - 3),
             kernel(NAMES[at % 6], at, length, number, stream=number % streams),
         )

@@ -10,9 +10,9 @@ from llmbench.errors import MeasurementError
 
 
 def test_times_are_seconds_since_the_base() -> None:
-    (found,) = events_of(document(operator("aten::mm", 10, 2.5)))
-    assert (found.begin, found.end) == pytest.approx((10e-6, 12.5e-6))
-    assert (found.kind, found.name, found.lane) == ("cpu_op", "aten::mm", "42/42")
+    (event,) = events_of(document(operator("aten::mm", 10, 2.5)))
+    assert (event.begin, event.end) == pytest.approx((10e-6, 12.5e-6))
+    assert (event.kind, event.name, event.lane) == ("cpu_op", "aten::mm", "42/42")
 
 
 def test_only_what_has_a_duration_is_an_event() -> None:
@@ -22,7 +22,7 @@ def test_only_what_has_a_duration_is_an_event() -> None:
 
 def test_a_node_of_a_graph_has_its_operators_name_and_fences_are_left_out() -> None:
     fence = event("Node", "/mlp/MatMul_fence_before", 4, 0, args={"op_name": "MatMul"})
-    assert [found.name for found in events_of(document(fence, node("MatMul", 4, 9)))] == ["MatMul"]
+    assert [event.name for event in events_of(document(fence, node("MatMul", 4, 9)))] == ["MatMul"]
 
 
 def test_a_launch_keeps_its_correlation() -> None:
@@ -31,7 +31,7 @@ def test_a_launch_keeps_its_correlation() -> None:
 
 def test_steps_are_in_order_from_the_first_that_counts() -> None:
     events = events_of(document(step(2, 30, 5), step(0, 10, 5), step(1, 20, 5)))
-    assert [found.name for found in steps_of(events, 1, 2)] == [
+    assert [event.name for event in steps_of(events, 1, 2)] == [
         step_name("decode", 1),
         step_name("decode", 2),
     ]
@@ -44,8 +44,8 @@ def test_a_step_missing_from_the_trace_is_an_error() -> None:
 
 def test_the_gpus_copy_of_a_range_is_not_a_step() -> None:
     echo = event("gpu_user_annotation", step_name("decode", 0), 12, 3, pid=0)
-    (found,) = steps_of(events_of(document(step(0, 10, 5), echo)), 0, 1)
-    assert found.kind == "user_annotation"
+    (one,) = steps_of(events_of(document(step(0, 10, 5), echo)), 0, 1)
+    assert one.kind == "user_annotation"
 
 
 def test_another_trace_is_shifted_onto_the_time_axis_and_cut_to_its_range() -> None:

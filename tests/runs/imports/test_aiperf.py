@@ -23,8 +23,8 @@ def with_row(folder: Path, change: Callable[[Any], object], row: int = FIRST) ->
     return only(changed_lines(AIPERF, folder, lambda rows: change(rows[row]))).records[row]
 
 
-def beside(folder: Path, change: Callable[[Any], object]) -> Measured:
-    """Read the records with a changed summary beside them."""
+def with_summary(folder: Path, change: Callable[[Any], object]) -> Measured:
+    """Return what is read of the records with a changed summary."""
     shutil.copy(AIPERF, folder)
     changed(AIPERF_SUMMARY, folder, change)
     return only(folder / AIPERF.name)
@@ -162,13 +162,15 @@ def test_without_its_summary_version_model_and_load_are_not_known(tmp_path: Path
 def test_the_load_has_the_keys_of_a_scenario(
     tmp_path: Path, phase: dict[str, Any], load: dict[str, Any]
 ) -> None:
-    measured = beside(tmp_path, lambda document: document["input_config"].update(phases=[phase]))
+    measured = with_summary(
+        tmp_path, lambda document: document["input_config"].update(phases=[phase])
+    )
     assert measured.load == load
 
 
 def test_a_wrong_summary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"profile_export_aiperf\.json: input_config\.phases"):
-        beside(tmp_path, lambda document: document["input_config"].update(phases="many"))
+        with_summary(tmp_path, lambda document: document["input_config"].update(phases="many"))
 
 
 def test_its_summary_alone_is_refused_with_the_name_of_the_records() -> None:

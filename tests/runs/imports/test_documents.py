@@ -17,7 +17,7 @@ def refusal(path: Path) -> str:
 
 
 def written(folder: Path, text: str) -> Path:
-    path = folder / "found.json"
+    path = folder / "results.json"
     path.write_text(text, "utf-8")
     return path
 
@@ -28,7 +28,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "found.json"
+    path = tmp_path / "results.json"
     path.write_bytes(b"\xff\xfe\x00")
     assert "not UTF-8" in refusal(path)
 

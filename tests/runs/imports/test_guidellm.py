@@ -72,7 +72,7 @@ def test_latencies_count_from_its_targeted_start() -> None:
     measured = only(GUIDELLM)
     assert "meant to send" in measured.since
     assert sorted(record.due for record in measured.records) == pytest.approx(
-        [place / 10 for place in range(15)], abs=1e-6
+        [index / 10 for index in range(15)], abs=1e-6
     )
     ttft, service = (value(measured, f"{kind}_p50") for kind in ("ttft", "service_ttft"))
     assert ttft is not None
