@@ -1,7 +1,4 @@
-"""The command line: one file a subcommand.
-
-Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted with finished runs kept.
-"""
+"""The command line: one file per subcommand."""
 
 from __future__ import annotations
 
@@ -31,35 +28,41 @@ from llmbench.cli import (
     serve,
 )
 from llmbench.cli import list as listing
+from llmbench.cli.options import Command
 from llmbench.errors import LlmbenchError
 
 __all__ = ["build_parser", "main"]
 
 INTERRUPTED = 130
-COMMANDS = (
-    run, peak, profile, report, compare, check, aa_test, history, baseline, import_results,
-    meter, distill, listing, doctor, conformance, schema, serve, export,
-)  # fmt: skip
+COMMANDS: dict[str, Command] = {
+    "run": run, "peak": peak, "profile": profile, "report": report, "compare": compare,
+    "check": check, "aa": aa_test, "history": history, "baseline": baseline,
+    "import": import_results, "meter": meter, "distill": distill, "list": listing,
+    "doctor": doctor, "conformance": conformance, "schema": schema, "serve": serve,
+    "export": export,
+}  # fmt: skip
 
 EXAMPLES = """\
 examples:
   llmbench run scenarios/default.yaml              measure, print a table, write report.html
   llmbench run scenarios/default.yaml --set load.rate=8
-  llmbench peak scenario.yaml                      the highest load that meets its objectives
-  llmbench profile scenarios/backends.yaml         what the time of each backend's steps goes to
+  llmbench peak scenario.yaml                      the highest load that meets the objectives
+  llmbench profile scenarios/backends.yaml         where each backend's step time goes
   llmbench run --resume results/default-20260101-120000
-  llmbench report results/default-20260101-120000  make the report again from what is stored
-  llmbench serve results                           look at all of them in a browser
-  llmbench compare results/monday results/tuesday  what changed, and what does not show
+  llmbench report results/default-20260101-120000  write the report again from stored runs
+  llmbench serve results                           browse all reports
+  llmbench compare results/monday results/tuesday  what changed
   llmbench check scenarios/default.yaml --baseline git:main
-  llmbench aa scenarios/gate.yaml                  how often that check errs on this machine
+  llmbench aa scenarios/gate.yaml                  the false-alarm rate of that check
   llmbench history history.jsonl --add results/tonight
-  llmbench baseline results/tonight baseline.json  what others are held against from now on
+  llmbench baseline results/tonight baseline.json  a baseline for check and compare
   llmbench import guidellm.json --out results/old  results of other load tools in our report
-  llmbench meter results/tonight meter.csv         what a wall meter read meanwhile
+  llmbench meter results/tonight meter.csv         attach a wall meter's readings
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
-  llmbench conformance --url http://host:8000      what a server does that clients rely on
-  llmbench doctor                                  what this machine is and what it lacks
+  llmbench conformance --url http://host:8000      test a server's responses
+  llmbench doctor                                  describe this machine and what is missing
+
+exit codes: 0 success, 1 some run failed, 2 bad input, 130 interrupted (finished runs are kept)
 """
 
 
@@ -74,14 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader of a pipe, such as `head`, has seen enough; nothing more can be said to it
+        # the reader of the pipe, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line, with every subcommand."""
+    """Return the parser of the command line, with every subcommand."""
     parser = argparse.ArgumentParser(
         prog="llmbench",
         description="Benchmark LLM inference: one scenario, any backend, realistic load.",
@@ -90,6 +93,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llmbench {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(subparsers)
+    for name, command in COMMANDS.items():
+        added = subparsers.add_parser(
+            name,
+            help=command.HELP,
+            description=command.DESCRIPTION,
+            epilog=command.EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(added)
+        added.set_defaults(run=command.run)
     return parser

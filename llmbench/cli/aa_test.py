@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli.folders import usual_folder
+from llmbench.cli import options
 
 if TYPE_CHECKING:
     from llmbench.campaign.aa_test import Findings
     from llmbench.report.table import Cell, Table
     from llmbench.scenario.cases import Case
 
-EXAMPLES = """\
+HELP = "measure the false-alarm rate of check on this machine"
+DESCRIPTION = "Check an installation against itself repeatedly, and count false alarms."
+EPILOG = """\
 examples:
   llmbench aa scenarios/gate.yaml                  30 nights on which nothing changed
   llmbench aa scenarios/gate.yaml --delays 5,10    the same, and as many with slower steps
@@ -29,25 +31,14 @@ Exit codes: 0 done, 2 bad input.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "aa",
-        help="how often the gate errs here: nights of no change, and of known delays",
-        description="Check an installation against itself, night after night, and count alarms.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file; see `gate` in it")
     parser.add_argument("--nights", type=int, default=30, metavar="N", help="of each kind (30)")
     parser.add_argument(
         "--delays", default="", metavar="PERCENT,...", help="also nights with so much slower steps"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
-    parser.set_defaults(run=run)
+    options.add_campaign(parser, "the error rates", "results/NAME-aa-DATE")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     delays = _delays(arguments.delays)
     source = scenario_file.load(arguments.scenario, arguments.set)
     _refuse_endpoints(source.cases, delays)
-    out = arguments.out or usual_folder(f"{source.scenario.name}-aa")
+    out = arguments.out or options.default_folder(f"{source.scenario.name}-aa")
     with shown(quiet=arguments.quiet) as observer:
         measured = list(aa_test.nights(source, out, arguments.nights, delays, observer))
     found = aa_test.find(source, measured)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-EXAMPLES = """\
+HELP = "write a run set as a small baseline file for check and compare"
+DESCRIPTION = "Write a run set as a baseline file, to be reviewed and committed."
+EPILOG = """\
 examples:
   llmbench baseline results/nightly baselines/cpu.json
   llmbench check scenarios/gate.yaml --baseline baselines/cpu.json
@@ -17,18 +19,10 @@ Exit codes: 0 written, 2 bad input.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "baseline",
-        help="write a run set as a small file that check and compare take for a baseline",
-        description="Move a baseline, on purpose: write a run set as a file to be reviewed.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("results", type=Path, help="a results folder")
     parser.add_argument("file", type=Path, help="the baseline; replaced where it is there")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli.folders import usual_folder
+from llmbench.cli import options
 
 if TYPE_CHECKING:
     from llmbench.analysis.compare.comparison import Comparison
     from llmbench.campaign.gate import Side
     from llmbench.scenario.file import Source
 
-EXAMPLES = """\
+HELP = "fail on a regression against a baseline, confirmed by new processes"
+DESCRIPTION = "Compare a scenario with a baseline: screen every metric, then confirm suspects."
+EPILOG = """\
 baselines:
   results/monday     a stored run set, or a file that `llmbench baseline` wrote
   ../main            a checkout of llmbench, measured now, interleaved with this one
@@ -35,27 +37,16 @@ On GitHub a step summary and annotations are written.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "check",
-        help="fail on a regression against a baseline, confirmed by new processes",
-        description="Hold a scenario against a baseline: screen every metric, confirm suspects.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file; see `gate` in it")
     parser.add_argument("--baseline", required=True, metavar="REF", help="see below")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
+    options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE")
     parser.add_argument(
         "--noise", type=Path, metavar="FILE", help="least tolerances, as `llmbench aa` found them"
     )
     parser.add_argument("--strict", action="store_true", help="also fail where nothing is decided")
-    parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write them as JUnit XML")
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
-    parser.set_defaults(run=run)
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     for case in source.cases:
         gate.tolerances_of(case)
     floors = _floors(arguments.noise) if arguments.noise else gate.NO_FLOORS
-    out = arguments.out or usual_folder(f"{source.scenario.name}-check")
+    out = arguments.out or options.default_folder(f"{source.scenario.name}-check")
     baseline = _baseline(arguments.baseline, source, out)
     candidate = gate.live(source, out / "candidate", THIS)
     with shown(quiet=arguments.quiet) as observer:

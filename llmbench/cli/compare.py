@@ -6,7 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-EXAMPLES = """\
+from llmbench.cli import options
+
+HELP = "compare run sets, with a verdict for every metric"
+DESCRIPTION = "Compare stored run sets with a baseline: what differs, and what changed."
+EPILOG = """\
 examples:
   llmbench compare results/monday results/tuesday
   llmbench compare results/a10 results/h100 --out hardware.html     the machines are in a table
@@ -19,15 +23,8 @@ intervals and tests go by ranks, so set `repeats` to 6 or more where small chang
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "compare",
-        help="run sets side by side, with a verdict for every metric",
-        description="Compare stored run sets with a baseline: what differs, and what changed.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "baseline",
         type=Path,
@@ -42,11 +39,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="METRIC=SHARE",
         help="compare this metric as well, or with another tolerance",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write a page of HTML")
+    options.add_out(parser, "write a page of HTML", "FILE")
     shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    options.add_json(shown, "the comparison")
     shown.add_argument("--markdown", action="store_true", help="print it as Markdown")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``llmbench conformance``: try our client, any client or any server against bad manners."""
+"""``llmbench conformance``: test clients and servers with faulty and unusual responses."""
 
 from __future__ import annotations
 
@@ -8,48 +8,45 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from llmbench.cli import options
+from llmbench.errors import InputError
+
 if TYPE_CHECKING:
     from llmbench.backends.endpoint.conformance.suite import CheckResult
 
-EXAMPLES = """\
+HELP = "test clients and servers with faulty and unusual responses"
+DESCRIPTION = "Check that every behavior of a server, good or bad, leads to the right outcome."
+EPILOG = """\
 examples:
   llmbench conformance                                   llmbench's own client, every behavior
   llmbench conformance --serve --port 8900               an adversarial server, for any client
-  llmbench conformance --url http://localhost:8000/v1    what a server does that clients rely on
+  llmbench conformance --url http://localhost:8000/v1    what clients rely on, of your server
   llmbench conformance --json | jq '.[] | select(.passed | not)'
 
-The adversarial server answers POST /v1/chat/completions; `model` names the behavior, and
-GET /v1/models lists them. Exit codes: 0 all as expected, 1 something is not, 2 bad input.
+The adversarial server answers POST /v1/chat/completions; `model` selects the behavior, and
+GET /v1/models lists them. The exit code is 1 if any behavior is not as expected.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "conformance",
-        help="try clients and servers against what goes wrong between them",
-        description="Check that every way of answering, good or bad, leads to its right outcome.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--serve", action="store_true", help="serve the behaviors until Ctrl-C")
-    what.add_argument("--url", help="check this server instead")
-    parser.add_argument("--port", type=int, default=0, help="to serve on; any free one if unset")
-    parser.add_argument("--model", help="as the server calls it; its first if unset")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
+    what.add_argument("--serve", action="store_true", help="serve all behaviors until Ctrl-C")
+    what.add_argument("--url", help="check this server instead of llmbench's client")
+    parser.add_argument("--port", type=int, default=0, help="port to serve on (a free one)")
+    parser.add_argument("--model", help="model to request (the server's first)")
+    options.add_json(parser, "the findings")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve, or check and print what was found."""
+    """Serve, or check and print the findings."""
     if arguments.serve:
         return _serve(arguments.port)
-    found = _checked(arguments.url, arguments.model)
-    return _print_json(found) if arguments.json else _print(found)
+    findings = _check(arguments.url, arguments.model)
+    return _print_json(findings) if arguments.json else _print(findings)
 
 
-def _checked(url: str | None, model: str | None) -> Iterator[CheckResult]:
+def _check(url: str | None, model: str | None) -> Iterator[CheckResult]:
     from llmbench.backends.endpoint.conformance import suite
     from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
 
@@ -64,7 +61,6 @@ def _serve(port: int) -> int:
     import asyncio
 
     from llmbench.backends.endpoint.conformance.server import AdversarialServer
-    from llmbench.errors import InputError
 
     async def serve() -> None:
         async with AdversarialServer().listening(port) as server:
@@ -79,9 +75,9 @@ def _serve(port: int) -> int:
 
 
 def _print_json(findings: Iterable[CheckResult]) -> int:
-    told = [{**asdict(finding), "passed": finding.passed} for finding in findings]
-    print(json.dumps(told, indent=1))
-    return int(not all(each["passed"] for each in told))
+    rows = [{**asdict(finding), "passed": finding.passed} for finding in findings]
+    print(json.dumps(rows, indent=1))
+    return int(not all(row["passed"] for row in rows))
 
 
 def _print(findings: Iterable[CheckResult]) -> int:

@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmbench.cli import options
+
 if TYPE_CHECKING:  # rich is loaded only where something is printed
     from rich.console import Console
     from rich.table import Table
 
-EXAMPLES = """\
+HELP = "describe this machine and what is missing on it"
+DESCRIPTION = "Print hardware and software, what is missing, and what would disturb measurements."
+EPILOG = """\
 examples:
   llmbench doctor                        a table, and advice
   llmbench doctor --json > machine.json  the same for machines
@@ -43,17 +47,9 @@ class Advice:
     remedy: str
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "doctor",
-        help="describe this machine and what it lacks",
-        description="Print what runs are measured on, what is missing, and what would disturb.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_json(parser, "everything")
 
 
 def run(arguments: argparse.Namespace) -> int:

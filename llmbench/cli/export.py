@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmbench.cli import options
+from llmbench.errors import InputError
+
 if TYPE_CHECKING:
     from llmbench.report.frames import RunSet
 
-EXAMPLES = """\
+HELP = "write stored results as CSV, JSON, Parquet or Markdown"
+DESCRIPTION = "Write stored results to stdout in a format that other programs read."
+EPILOG = """\
 examples:
   llmbench export results/tonight --format csv > summary.csv
   llmbench export results/tonight --format pytest-benchmark --out tonight.json
@@ -19,46 +24,37 @@ examples:
   llmbench export results/tonight --what records --format parquet --out records.parquet
 
 what:
-  summary  one row a case and metric: the mean over processes with its interval
-  runs     one row a run and metric
-  records  one row a request
-  series   one row a reading of the machine
+  summary  one row per case and metric: the mean over processes with its interval
+  runs     one row per run and metric
+  records  one row per request
+  series   one row per reading of the machine
 """
 FORMATS = ("csv", "json", "parquet", "markdown", "pytest-benchmark")
 WHAT = ("summary", "runs", "records", "series")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "export",
-        help="write stored results as CSV, JSON, Parquet or Markdown",
-        description="Write stored results in a format that other programs read, to stdout.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--what", choices=WHAT, default="summary", help="default: summary")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="instead of stdout")
-    parser.set_defaults(run=run)
+    options.add_out(parser, "file to write instead of stdout", "FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write what was asked for."""
-    from llmbench.errors import InputError
+    """Write the selected part of the results."""
     from llmbench.report.frames import RunSet
 
     if arguments.format == "parquet" and not arguments.out:
-        raise InputError("Parquet is not for a terminal; name a file with --out")
+        raise InputError("Parquet is binary; give a file with --out")
     run_set = RunSet.read(arguments.folder)
     if getattr(run_set, arguments.what).empty:
-        raise InputError(f"{arguments.folder}: holds no {arguments.what} yet; nothing was measured")
+        raise InputError(f"{arguments.folder}: has no {arguments.what}: nothing was measured yet")
     try:
         _export(run_set, arguments)
     except OSError as error:
         if error.filename is None:
-            raise  # a pipe that its reader has closed
+            raise  # the reader of a pipe has closed it
         raise InputError(f"{arguments.out}: cannot be written: {error.strerror}") from error
     return 0
 

@@ -8,10 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmbench.cli import options
+
 if TYPE_CHECKING:
     from llmbench.analysis.history import Series
 
-EXAMPLES = """\
+HELP = "show metrics night by night, with their change points"
+DESCRIPTION = "Append run sets to a history file, and show its series."
+EPILOG = """\
 examples:
   llmbench history history.jsonl --add results/nightly   append a night, then show the series
   llmbench history history.jsonl                         show them
@@ -25,21 +29,13 @@ Exit codes: 0 done, 2 bad input.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "history",
-        help="the series of nights, with the nights at which they moved",
-        description="Append run sets to a store of nights, and show its series.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("store", type=Path, help="a file of JSON lines")
     parser.add_argument(
         "--add", nargs="+", type=Path, default=[], metavar="RESULTS", help="results folders"
     )
-    parser.add_argument("--json", action="store_true", help="print the series as JSON")
-    parser.set_defaults(run=run)
+    options.add_json(parser, "the series")
 
 
 def run(arguments: argparse.Namespace) -> int:

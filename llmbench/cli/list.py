@@ -8,11 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmbench.cli import options
+from llmbench.errors import ScenarioError
+
 if TYPE_CHECKING:
     from llmbench.plugins import Kind
     from llmbench.runs.catalog import Entry
 
-EXAMPLES = """\
+HELP = "list scenarios, parts and results"
+DESCRIPTION = "List scenarios, backends, loads, workloads, collectors, models and results."
+EPILOG = """\
 examples:
   llmbench list                 everything
   llmbench list backends
@@ -22,50 +27,37 @@ examples:
 Rows = list[tuple[str, str]]
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "list",
-        help="list scenarios, parts and results",
-        description="List scenarios, backends, loads, workloads, collectors, models and results.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("what", nargs="?", choices=[*LISTINGS], help="default: everything")
     parser.add_argument(
         "--folder", type=Path, help="where to look (default: ./scenarios, ./results)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
+    options.add_json(parser, "the list")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the listings asked for."""
+    """Print the selected lists."""
     wanted = [arguments.what] if arguments.what else list(LISTINGS)
-    found = {what: LISTINGS[what](arguments.folder) for what in wanted}
+    lists = {what: LISTINGS[what](arguments.folder) for what in wanted}
     if arguments.json:
-        print(json.dumps({what: dict(rows) for what, rows in found.items()}, indent=1))
+        print(json.dumps({what: dict(rows) for what, rows in lists.items()}, indent=1))
     else:
-        _print(found)
+        _print(lists)
     return 0
 
 
-def _print(found: dict[str, Rows]) -> None:
+def _print(lists: dict[str, Rows]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
-    for what, rows in found.items():
+    for what, rows in lists.items():
         table.add_row(f"[bold]{what}[/]")
-        for name, told in rows or [("(none)", "")]:
-            table.add_row(f"  {_escaped(name)}", _escaped(told))
+        for name, text in rows or [("(none)", "")]:
+            table.add_row(f"  {escape(name)}", escape(text))
     Console(highlight=False).print(table)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _parts(kind: Kind) -> Callable[[Path | None], Rows]:
@@ -78,7 +70,6 @@ def _parts(kind: Kind) -> Callable[[Path | None], Rows]:
 
 
 def _scenarios(folder: Path | None) -> Rows:
-    from llmbench.errors import ScenarioError
     from llmbench.scenario import file as scenario_file
 
     rows = []
@@ -86,20 +77,20 @@ def _scenarios(folder: Path | None) -> Rows:
         try:
             rows.append((str(path), scenario_file.load(path).scenario.description))
         except ScenarioError as error:
-            rows.append((str(path), f"not valid: {error}"))
+            rows.append((str(path), f"invalid: {error}"))
     return rows
 
 
 def _results(folder: Path | None) -> Rows:
     from llmbench.runs import catalog
 
-    found = map(catalog.entry, catalog.find(folder or Path("results")))
-    return [(str(entry.folder), _told(entry)) for entry in found]
+    entries = map(catalog.entry, catalog.find(folder or Path("results")))
+    return [(str(entry.folder), _describe(entry)) for entry in entries]
 
 
-def _told(entry: Entry) -> str:
+def _describe(entry: Entry) -> str:
     if entry.problem:
-        return f"not readable: {entry.problem}"
+        return f"cannot be read: {entry.problem}"
     return f"{entry.measured} of {entry.planned} runs, {entry.name}"
 
 

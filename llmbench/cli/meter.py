@@ -9,52 +9,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmbench.analysis.meters import ENERGY_UNITS, TIME_FORMATS, Layout
+from llmbench.cli import options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
     from llmbench.analysis.meters.joining import Joined
 
-EXAMPLES = """\
+HELP = "attach the log of a wall meter, smart plug or PDU to stored runs"
+DESCRIPTION = "Attach a wall meter's readings to the runs they cover, by the time of day."
+EPILOG = """\
 examples:
   llmbench meter results/tonight meter.csv         columns `time` and `watts`
   llmbench meter results/tonight plug.csv --time-column Timestamp --watts-column "Power (W)"
   llmbench meter results/tonight pdu.csv --energy-column total --energy-unit kWh
   llmbench meter results/tonight plug.csv --utc-offset=-05:00 --offset 1.5
 
-A log is CSV with a line of names. Times are ISO 8601 or seconds since 1970; those that name no
-zone need --utc-offset. Each run that the log covers gets the series wall_power_watts,
-wall_energy_joules, or both, in place of any attached before, and report.html is made again.
-Exit codes: 0 attached, 2 bad input or no run covered.
+A log is a CSV file with a header. Times are ISO 8601 or seconds since 1970; times without a zone
+need --utc-offset. Each run that the log covers gets the series wall_power_watts,
+wall_energy_joules, or both, which replace any attached before, and report.html is rewritten.
+It is an error (exit code 2) if the log covers no run.
 """
 OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "meter",
-        help="attach the log of a wall meter, smart plug or PDU to stored runs",
-        description="Join a wall meter's log to the runs it covers, by the time of day.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
     parser.add_argument("log", type=Path, metavar="CSV", help="the log")
     _add_columns(parser)
     _add_times(parser)
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
-    parser.set_defaults(run=run)
+    options.add_json(parser, "which runs got readings")
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--time-column", default="time", metavar="NAME", help="(time)")
+    parser.add_argument("--time-column", default="time", metavar="NAME", help="times (time)")
     parser.add_argument(
         "--watts-column",
         metavar="NAME",
-        help="with power (watts, where there is no --energy-column)",
+        help="column of power (watts, unless --energy-column is given)",
     )
-    parser.add_argument("--energy-column", metavar="NAME", help="with a running total of energy")
-    parser.add_argument("--energy-unit", choices=ENERGY_UNITS, help="of that column")
+    parser.add_argument("--energy-column", metavar="NAME", help="column of total energy")
+    parser.add_argument("--energy-unit", choices=ENERGY_UNITS, help="unit of that column")
 
 
 def _add_times(parser: argparse.ArgumentParser) -> None:
@@ -62,23 +57,26 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
         "--time-format",
         choices=TIME_FORMATS,
         default="auto",
-        help="default: auto, seconds since 1970 where the first is a number, else ISO 8601",
+        help="default: auto: seconds since 1970 if the first is a number, else ISO 8601",
     )
     parser.add_argument(
-        "--utc-offset", metavar="±HH:MM", help="zone of times that name none, e.g. =-05:00"
+        "--utc-offset", metavar="±HH:MM", help="zone of times without one, e.g. =-05:00"
     )
     parser.add_argument(
-        "--offset", type=float, default=0.0, metavar="SECONDS", help="added to the meter's times"
+        "--offset",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="to add to the meter's times",
     )
     parser.add_argument(
         "--max-gap", type=float, metavar="SECONDS",
-        help="between readings in a run (three times the log's median interval, at least 1)",
+        help="largest gap between readings of a run (3 median intervals of the log, at least 1 s)",
     )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Attach, report, and say which runs got readings and which not."""
-    from llmbench import report
+    """Attach the readings, write the report, and print which runs got readings."""
     from llmbench.analysis.meters import joining, log
     from llmbench.runs import store
 
@@ -87,8 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     run_set = store.read(arguments.folder)
     readings = log.read_log(arguments.log, _layout(arguments))
     joined = joining.join(run_set, arguments.log, readings, arguments.max_gap)
-    page = arguments.folder / "report.html"
-    report.write(store.read(arguments.folder), page)
+    page = output.write_report(store.read(arguments.folder))
     names = [series.name for series in readings]
     if arguments.json:
         _print_json(arguments.folder, page, names, joined)
@@ -115,19 +112,19 @@ def _layout(arguments: argparse.Namespace) -> Layout:
 
 
 def _print_json(folder: Path, page: Path, names: list[str], joined: Joined) -> None:
-    told = {
+    result = {
         "folder": str(folder),
         "report": str(page),
         "series": names,
         "attached": joined.runs,
         "left_out": joined.left_out,
     }
-    print(json.dumps(told, indent=1))
+    print(json.dumps(result, indent=1))
 
 
 def _print_lines(folder: Path, page: Path, names: list[str], joined: Joined) -> None:
     total = len(joined.runs) + len(joined.left_out)
     print(f"attached {' and '.join(names)} to {len(joined.runs)} of {total} runs")
-    for name, why in joined.left_out.items():
-        print(f"left out {name}: {why}")
+    for name, reason in joined.left_out.items():
+        print(f"left out {name}: {reason}")
     print(f"\nresults  {folder}\nreport   {page}")

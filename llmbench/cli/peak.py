@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli.folders import usual_folder
+from llmbench.cli import options
 
 if TYPE_CHECKING:
     from llmbench.analysis.slo_attainment import Attainment
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from llmbench.runs.store import RunSet
     from llmbench.scenario.file import Source
 
-EXAMPLES = """\
+HELP = "find the highest load that meets the objectives"
+DESCRIPTION = "Find the highest rate or concurrency at which every objective is met."
+EPILOG = """\
 examples:
   llmbench peak scenario.yaml                       from 1/s up to 4,096/s, to within 5 %
   llmbench peak scenario.yaml --from 8 --to 64 --tolerance 0.02
@@ -30,27 +32,16 @@ objectives or a run failed, 2 bad input.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "peak",
-        help="find the highest load that meets the objectives",
-        description="Find the highest rate or concurrency at which every objective is met.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file with `slo` and one backend")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override")
+    options.add_campaign(parser, "the result", "results/NAME-peak-DATE")
     parser.add_argument("--from", dest="start", type=float, default=1.0, help="load to begin at")
     parser.add_argument("--to", dest="most", type=float, default=4096.0, help="highest load to try")
     parser.add_argument(
         "--tolerance", type=float, default=0.05, help="how near the answer has to be (0.05: 5 %%)"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder")
     parser.add_argument("--resume", action="store_true", help="use what --out has already")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -103,7 +94,7 @@ def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
 
     if arguments.resume:
         return store.read(arguments.out)
-    folder = arguments.out or usual_folder(f"{source.scenario.name}-peak")
+    folder = arguments.out or options.default_folder(f"{source.scenario.name}-peak")
     return plan.begin(source, folder, planned=())
 
 

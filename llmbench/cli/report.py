@@ -1,4 +1,4 @@
-"""``llmbench report``: make reports again from what is stored."""
+"""``llmbench report``: write reports of stored results again."""
 
 from __future__ import annotations
 
@@ -7,61 +7,57 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmbench.cli import options, output
+from llmbench.errors import InputError
+
 if TYPE_CHECKING:
     from llmbench.runs.profile import Profile
     from llmbench.runs.store import RunSet
 
-    Stored = RunSet | Profile
-
-EXAMPLES = """\
+HELP = "write the report of stored results again"
+DESCRIPTION = "Write report.html again from stored runs and print their table."
+EPILOG = """\
 examples:
   llmbench report results/tonight                  writes results/tonight/report.html
   llmbench report results/tonight --out page.html
-  llmbench report results/*                        one report in each folder
+  llmbench report results/*                        one report per folder
   llmbench report results/tonight --json           the summary as JSON instead of a table
   llmbench report results/tonight --history history.jsonl --profile results/tonight-profile
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "report",
-        help="make the report of stored results again",
-        description="Make report.html again from stored runs and print their table.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a results folder")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: DIR/report.html")
+    options.add_out(parser, "default: DIR/report.html", "FILE")
     parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="show the nights that `llmbench history` keeps"
+        "--history", type=Path, metavar="FILE", help="include a history of `llmbench history`"
     )
     parser.add_argument(
-        "--profile", type=Path, metavar="DIR", help="show what `llmbench profile` left"
+        "--profile", type=Path, metavar="DIR", help="include a profile of `llmbench profile`"
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    parser.set_defaults(run=run)
+    options.add_json(parser, "the summary")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write a report for each folder and show what it says."""
-    from llmbench.errors import InputError
-
+    """Write and print a report for each folder."""
     if arguments.out and len(arguments.folders) > 1:
         raise InputError("--out names one file; leave it out to write one report in each folder")
-    told = []
+    reports = []
     for folder in arguments.folders:
-        path = arguments.out or folder / "report.html"
-        told.append((_written(folder, path, arguments), path))
-    _print_json(told) if arguments.json else _print_tables(told)
+        page = arguments.out or folder / "report.html"
+        reports.append((_write(folder, page, arguments), page))
+    if arguments.json:
+        print(json.dumps([output.as_dict(*report) for report in reports], indent=1))
+    else:
+        for report in reports:
+            output.print_table(*report)
     return 0
 
 
-def _written(folder: Path, path: Path, arguments: argparse.Namespace) -> Stored:
-    """Write the report of what a folder holds, a run set or a profile."""
+def _write(folder: Path, page: Path, arguments: argparse.Namespace) -> RunSet | Profile:
+    """Write the report of a folder's run set or profile, and return what is stored."""
     from llmbench import report
-    from llmbench.errors import InputError
     from llmbench.report import attachments
     from llmbench.runs import profile, store
 
@@ -69,33 +65,9 @@ def _written(folder: Path, path: Path, arguments: argparse.Namespace) -> Stored:
         if arguments.history or arguments.profile:
             raise InputError(f"{folder}: is a profile; --history and --profile go with run sets")
         profiled = profile.read(folder)
-        report.write(profiled, path)
+        report.write(profiled, page)
         return profiled
     run_set = store.read(folder)
     attached = attachments.read(run_set.name, arguments.history, arguments.profile)
-    report.write(run_set, path, attachments=attached)
+    report.write(run_set, page, attachments=attached)
     return run_set
-
-
-def _print_json(told: list[tuple[Stored, Path]]) -> None:
-    from llmbench.cli.profile import told as told_of
-    from llmbench.report.frames import summary
-    from llmbench.runs.store import RunSet
-
-    entries = [
-        {
-            "folder": str(stored.folder),
-            "report": str(path),
-            **(summary(stored) if isinstance(stored, RunSet) else told_of(stored)),
-        }
-        for stored, path in told
-    ]
-    print(json.dumps(entries, indent=1))
-
-
-def _print_tables(told: list[tuple[Stored, Path]]) -> None:
-    from llmbench import report
-
-    for stored, path in told:
-        report.show(stored)
-        print(f"\nresults  {stored.folder}\nreport   {path}")

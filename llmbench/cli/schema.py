@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-EXAMPLES = """\
+HELP = "print the JSON Schema of scenario files"
+DESCRIPTION = "Print the JSON Schema of scenario files, with every part that is installed."
+EPILOG = """\
 example:
   llmbench schema > scenario.schema.json
   # then, as the first line of a scenario file:
@@ -13,16 +15,8 @@ example:
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand to the command line."""
-    parser = subparsers.add_parser(
-        "schema",
-        help="print the JSON Schema of scenario files",
-        description="Print the JSON Schema of scenario files, with every part that is installed.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
 
 
 def run(_: argparse.Namespace) -> int:

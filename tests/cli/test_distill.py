@@ -36,11 +36,11 @@ def test_people_get_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (["--out", "new"], "--teacher: Field required; --layers: Field required"),
         ([*SMALL, "--steps", "none", "--out", "new"], "--steps: Input should be a valid integer"),
-        (SMALL, "name a new folder for the student with --out"),
-        ([*SMALL, "--out", "."], "is there already; name another folder"),
-        (["--resume", "nowhere"], "nowhere: has no interrupted training beside it"),
-        (["--resume", "nowhere", "--layers", "2"], "leave the rest out"),
-        ([*SMALL, "--out", "begun"], "go on with --resume begun"),
+        (SMALL, "--out is missing; give a new folder for the student"),
+        ([*SMALL, "--out", "."], "exists; give another folder"),
+        (["--resume", "nowhere"], "nowhere: has no interrupted training"),
+        (["--resume", "nowhere", "--layers", "2"], "remove the other arguments"),
+        ([*SMALL, "--out", "begun"], "resume it with --resume begun"),
     ],
 )
 def test_bad_input_is_named_and_makes_nothing(

@@ -99,7 +99,7 @@ def test_parquet_is_read_back_the_same(folder: Path, tmp_path: Path) -> None:
 
 def test_parquet_needs_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(folder), "--format", "parquet"]) == 2
-    assert "name a file with --out" in capsys.readouterr().err
+    assert "give a file with --out" in capsys.readouterr().err
 
 
 def test_markdown_of_the_summary_is_the_headline(
@@ -127,7 +127,7 @@ def test_a_run_set_without_runs_has_no_records(
     empty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(empty), "--format", "csv", "--what", "records"]) == 2
-    assert "holds no records yet" in capsys.readouterr().err
+    assert "has no records: nothing was measured yet" in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_is_bad_input(

@@ -92,7 +92,7 @@ def test_a_failed_run_ends_with_1(
         (["run", "{path}", "--out", "{path}"], "is a file"),
         (["run", "{path}", "--set", "model=./nowhere"], "no such folder"),
         (["run", "--resume", "{folder}"], "not a results folder of llmbench"),
-        (["run", "{path}", "--resume", "{folder}"], "leave the rest out"),
+        (["run", "{path}", "--resume", "{folder}"], "remove the other arguments"),
         (["report", "{folder}"], "not a results folder of llmbench"),
         (["export", "{folder}", "--format", "csv"], "not a results folder of llmbench"),
     ],
@@ -148,7 +148,7 @@ def test_an_interrupt_keeps_finished_runs_and_says_how_to_go_on(path: Path, out:
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert f"1 of 2 runs are kept; go on with\n  llmbench run --resume {out}" in printed
+    assert f"1 of 2 runs are kept; resume with\n  llmbench run --resume {out}" in printed
     assert "Traceback" not in printed
 
 
@@ -214,7 +214,7 @@ def test_results_and_scenarios_of_a_folder_are_listed(
     assert main(["list", "scenarios", "--folder", str(path.parent), "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["scenarios"]
     assert listed[str(path)] == "A simulated server."
-    assert listed[str(path.parent / "broken.yaml")].startswith("not valid:")
+    assert listed[str(path.parent / "broken.yaml")].startswith("invalid:")
 
 
 def test_the_doctor_tells_the_machine_as_json(capsys: Capture) -> None:

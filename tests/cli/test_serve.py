@@ -57,7 +57,7 @@ def test_a_host_that_others_reach_is_warned_of(folder: Path) -> None:
         first_line(process)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
-    assert "whoever can reach this machine can read all results" in told
+    assert "anyone on the network can read all results" in told
 
 
 def test_a_folder_that_is_not_there_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

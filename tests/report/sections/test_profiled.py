@@ -12,7 +12,7 @@ from rich.console import Console
 
 from llmbench import report
 from llmbench.analysis.trace.categories import CATEGORIES
-from llmbench.cli.profile import told
+from llmbench.cli.output import as_dict
 from llmbench.report import pages
 from llmbench.report.sections import profiled
 from llmbench.runs.profile import KernelUse
@@ -100,5 +100,5 @@ def test_the_terminal_has_every_share_at_80_columns() -> None:
 
 
 def test_json_has_what_follows_from_the_figures() -> None:
-    found = told(WHOLE)["cases"][0]["phases"][1]
+    found = as_dict(WHOLE, Path("page"))["cases"][0]["phases"][1]
     assert (found["seconds"], found["launches_per_token"]) == (0.004, 3)
