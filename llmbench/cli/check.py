@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise", type=Path, metavar="FILE", help="least tolerances, as `llmbench aa` found them"
     )
     parser.add_argument("--strict", action="store_true", help="also fail where nothing is decided")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write verdicts as JUnit XML")
 
 
 def run(arguments: argparse.Namespace) -> int:
