@@ -91,8 +91,8 @@ def share_of(runner: Copying, measured: DevicePeaks, seconds: float) -> dict[str
 
 
 def _mbu(runner: Copying, measured: DevicePeaks, arrays: RecordArrays) -> tuple[float | None, int]:
-    account = {"model": asdict(runner.costs), "roof": asdict(measured)}
-    mbu = efficiency(account, arrays.all, arrays.window)["mbu"]
+    backend_report = {"model_costs": asdict(runner.costs), "device_peaks": asdict(measured)}
+    mbu = efficiency(backend_report, arrays.all, arrays.window)["mbu"]
     return mbu.value, mbu.n
 
 

@@ -215,7 +215,7 @@ class Server:
         dispatch.finish(sequence.request.id, times[-1], outcome)
         return sequence.record(keep_outputs=self.context.keep_outputs)
 
-    def account(self) -> BackendReport:
+    def report(self) -> BackendReport:
         """Say what was requested, what was effective and what it cost."""
         requested, effective = self._settings()
         return BackendReport(

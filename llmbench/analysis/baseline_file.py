@@ -49,7 +49,7 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
             for top in dict.fromkeys(path.partition(".")[0] for path in (*HARDWARE, *SOFTWARE))
             if top in first.environment
         },
-        "effective": first.account.get("effective", {}),
+        "effective": first.backend_report.get("effective", {}),
         "schedule": first.facts.get("schedule_sha256"),
         "energy": {
             name: {"method": method, "uuid": uuid}
@@ -136,7 +136,7 @@ def runs_of(case: dict[str, Any], began_at: str) -> list[Run]:
         repeat=0,
         began_at=began_at,
         environment=case["environment"],
-        account={"effective": case["effective"]},
+        backend_report={"effective": case["effective"]},
         facts={"schedule_sha256": case["schedule"], "energy": case.get("energy", {})},
     )
     return [

@@ -39,7 +39,7 @@ class Validity:
 
 
 def judge(run: Run, summary: dict[str, Value], arrays: RecordArrays | None = None) -> Validity:
-    """Judge a measured run from its account and its metrics (metrics.summarize).
+    """Judge a measured run from its backend's report and its metrics (metrics.summarize).
 
     ``arrays`` are its records as arrays, where they exist already.
     """
@@ -71,7 +71,7 @@ def by_case(run_set: RunSet) -> dict[str, Validity]:
 def _symptoms(
     run: Run, summary: dict[str, Value], arrays: RecordArrays
 ) -> Iterator[tuple[Rating, str]]:
-    client = run.account.get("client") or {}
+    client = run.backend_report.get("client") or {}
     if tool := client.get("tool"):
         yield "unknown", f"{tool} does not report whether its client kept up"
     ttft = summary["ttft_p50"].value or 0.0

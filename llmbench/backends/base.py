@@ -1,8 +1,8 @@
-"""The one seam: a backend is opened, serves a dispatch, and says what it really was."""
+"""The one seam: a backend is opened, serves a dispatch, and reports what took effect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadShape:
-    """What the load will ask, known before it starts, so that caches and warm-up fit it.
+    """The sizes of a load, known before it starts, so that caches and warm-up fit it.
 
     Lengths are in tokens; ``prompt_lengths`` are the distinct ones, ascending.
     """
@@ -36,9 +36,9 @@ class LoadShape:
 class OpenContext:
     """Everything that a backend is opened with.
 
-    ``on_stage`` is told what goes on ("loading", "compiling", "warming up") for people who wait.
-    ``log`` is a file that what is started may write to. ``slowdown`` is the share of its
-    time by which every step is to take longer, on purpose.
+    ``on_stage`` is called with what is going on ("loading", "compiling", "warming up"). ``log`` is
+    a file for the output of launched servers. ``slowdown`` injects a delay into every step, as a
+    share of its time.
     """
 
     model: ModelOptions
@@ -55,16 +55,15 @@ class OpenContext:
 
 @dataclass(frozen=True, slots=True)
 class BackendReport:
-    """What a backend says of itself when the load is over.
+    """A backend's own report when the load is over.
 
-    ``requested`` and ``effective`` have the same keys; a difference becomes a caveat.
-    ``cold_start`` holds seconds by stage (metrics.STAGES names those that are shown), ``memory``
-    bytes by kind, ``counters`` whatever was counted (``compiles_in_window``, ``gc_collections``);
-    None stands for "not measured", with the reason under the same key in ``reasons``.
-    ``client`` is what a client over the wire needed for itself, and what it needs at the least
+    ``effective`` has the keys of ``requested``; a difference becomes a caveat. ``cold_start`` is in
+    seconds by stage, ``memory`` in bytes by kind, ``counters`` are any counts
+    (``compiles_in_window``, ``gc_collections``). None means "not measured", with the reason under
+    the same key in ``reasons``. ``client`` is the overhead of a client over the wire and its floor
     (``floor_...``): seconds of lag, shares of a core. ``warmup_steps`` is the kept series of
-    warm-up step times in seconds. ``model`` is what the model's steps read and multiply, ``roof``
-    what its device was measured to do.
+    warm-up step times in seconds. ``model_costs`` is what the model's steps read and multiply,
+    ``device_peaks`` what its device was measured to reach.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -74,22 +73,34 @@ class BackendReport:
     counters: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     client: dict[str, float | None] = field(default_factory=dict)
-    model: ModelCosts | None = None
-    roof: DevicePeaks | None = None
+    model_costs: ModelCosts | None = None
+    device_peaks: DevicePeaks | None = None
     warmup_steps: tuple[float, ...] = ()
     caveats: tuple[Caveat, ...] = ()
+
+
+def not_effective(requested: Mapping[str, Any], effective: Mapping[str, Any]) -> Iterator[Caveat]:
+    """Yield a caveat for each setting whose effective value is not the requested one.
+
+    None and ``auto`` request nothing in particular.
+    """
+    for setting, value in requested.items():
+        if value not in (None, "auto", effective[setting]):
+            yield Caveat(
+                "not-effective", setting=setting, requested=value, effective=effective[setting]
+            )
 
 
 class Server(Protocol):
     """An opened backend, warm and ready."""
 
     def new_clock(self) -> Clock:
-        """Start the clock that the load will run by; it reads 0 now."""
+        """Start and return the clock of the load; it reads 0 now."""
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Try a part of the load on nothing, to know what the client itself takes, if there is one.
+        """Measure the overhead of the client, if there is one, with the beginning of the load.
 
-        Its result is part of the account.
+        The result is part of the report.
         """
 
     def serve(
@@ -100,19 +111,19 @@ class Server(Protocol):
         ``on_progress`` is called with the number of finished requests now and then.
         """
 
-    def account(self) -> BackendReport:
-        """Say what was requested, what was effective and what it cost."""
+    def report(self) -> BackendReport:
+        """Return what was requested, what was effective and what it cost."""
 
     @property
     def pid(self) -> int:
-        """The process that does the work, with its descendants, for collectors to watch."""
+        """The process that collectors watch, with its descendants."""
 
     @property
     def torch_model(self) -> TorchModel | None:
         """The model as a torch module, or None where another runtime has it."""
 
     def scorer(self, demand: LoadShape) -> Scorer | None:
-        """Give what shows the model's logits, or None where the backend shows none."""
+        """Return the scorer of the model's logits, or None where the backend exposes none."""
 
 
 class Backend(Protocol):
@@ -121,5 +132,5 @@ class Backend(Protocol):
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
         """Load, compile and warm up; yields a server and frees everything afterwards.
 
-        Raises InputError for what the user can mend, such as a prompt longer than the context.
+        Raises InputError for unsupported options; never substitutes silently.
         """

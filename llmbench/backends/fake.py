@@ -128,7 +128,7 @@ class _FakeServer:
         )
         return engine.serve(dispatch)
 
-    def account(self) -> BackendReport:
+    def report(self) -> BackendReport:
         settings = {"clock": self.options.clock}
         return BackendReport(
             requested=settings, effective=settings, cold_start={"load": self.options.load}

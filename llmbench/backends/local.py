@@ -1,4 +1,4 @@
-"""What all backends share that run a model in this process."""
+"""The base of all backends that run a model in this process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
-from llmbench.backends.base import BackendReport, LoadShape, OpenContext
+from llmbench.backends.base import BackendReport, LoadShape, OpenContext, not_effective
 from llmbench.backends.gc_freeze import frozen_gc
-from llmbench.backends.memory import Allocator, Asked, Gauge, Peaks, Unread, told_when_out
+from llmbench.backends.memory import (
+    Allocator,
+    Gauge,
+    MemoryPlan,
+    Peaks,
+    Untracked,
+    as_out_of_memory,
+)
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import Engine, ModelRunner
-from llmbench.engine.injected_delay import Slowed
-from llmbench.engine.warmup import Rehearsed, Warmup, decodes, prefills, warm_up, warmup_steps
+from llmbench.engine.injected_delay import DelayedRunner
+from llmbench.engine.warmup import (
+    Warmup,
+    WarmupRunner,
+    decodes,
+    prefills,
+    warm_up,
+    warmup_steps,
+)
 from llmbench.environment.probing import Reader
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
@@ -40,8 +54,8 @@ LENGTH_MULTIPLE = 64
 Model = TypeVar("Model", bound="LoadedModel")
 
 
-class LocalRunner(Rehearsed, Protocol):
-    """A runner that a local backend serves with; ``counts`` is what it counts of its own."""
+class LocalRunner(WarmupRunner, Protocol):
+    """A runner that a local backend serves with; ``counts`` are counters of its own."""
 
     counts: Counter[str]
 
@@ -53,56 +67,56 @@ class LocalRunner(Rehearsed, Protocol):
 class LocalBackend(ABC, Generic[Model]):
     """Loads a model into this process, warms it up and serves it with the engine.
 
-    A kind of backend says how a model is loaded, what runs its steps, and in which shapes.
-    ``profilable`` says that what it opens is a LocalServer, whose steps can be taken apart.
+    A subclass defines how a model is loaded, what runs its steps, and in which shapes. Local
+    backends are ``profilable``: they open a LocalServer, whose steps can be traced.
     """
 
     profilable: ClassVar = True
 
     @abstractmethod
     def load(self, context: OpenContext) -> Model:
-        """Load a model; raises InputError when it cannot be had."""
+        """Load a model; raise InputError when it is unavailable."""
 
     @abstractmethod
     def runner(
         self, model: Model, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
     ) -> LocalRunner:
-        """Make what runs the steps."""
+        """Return the runner of the steps."""
 
     @abstractmethod
     def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Say which sizes steps are rounded up to."""
+        """Return the sizes that steps are rounded up to."""
 
     @abstractmethod
     def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:
-        """Say which of them are run in the warm-up."""
+        """Return those of them that the warm-up runs."""
 
     def imports(self) -> None:
-        """Import what loading takes."""
+        """Import the modules that loading needs, so that their time is counted separately."""
         from llmbench.models import loading  # noqa: F401, PLC0415 (imports torch, transformers)
 
     def settings(self) -> dict[str, Any]:
-        """Name the backend's own settings, which take effect as they are requested."""
+        """Return the backend's own settings, which always take effect."""
         return {}
 
     @abstractmethod
-    def facts(self, model: Model) -> ModelCosts:
-        """Count what a model's steps read and multiply; raises Unavailable where that cannot be."""
+    def costs(self, model: Model) -> ModelCosts:
+        """Return what a model's steps read and multiply; raise Unavailable where unknown."""
 
     def allocator(self, context: OpenContext) -> Gauge:
-        """Give what keeps the peak of the memory that tensors have."""
+        """Return the tracker of peak tensor memory."""
         from llmbench.models.loading import device_of  # noqa: PLC0415 (imports torch)
 
         device = device_of(context.model.device)
         if device.type == "cuda":
             return Allocator(device)
-        return Unread(f"torch keeps no allocator statistics on {device.type}")
+        return Untracked(f"torch keeps no allocator statistics on {device.type}")
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
         """Load, compile and warm up.
 
-        Raises InputError when the model cannot be had or its context is too short.
+        Raises InputError when the model is unavailable or its context is too short.
         """
         context.on_stage("importing")
         began = time.monotonic()
@@ -112,25 +126,25 @@ class LocalBackend(ABC, Generic[Model]):
         imported = time.monotonic() - began
         if context.engine.threads:
             torch.set_num_threads(context.engine.threads)
-        peaks, asked = Peaks(self.allocator(context)), Asked(context.engine.slots)
-        with told_when_out(asked):
+        peaks, plan = Peaks(self.allocator(context)), MemoryPlan(context.engine.slots)
+        with as_out_of_memory(plan):
             context.on_stage("loading the model")
             began = time.monotonic()
             with peaks.of("load"):
                 model = self.load(context)
             loaded = time.monotonic() - began - (model.compile_seconds or 0.0)
             _check_context(context.demand, model.context_length)
-            context.on_stage("measuring what the device can do")
-            bounds = Bounds.of(model, partial(self.facts, model))
-            _plan(asked, context, model, bounds.facts)
+            context.on_stage("measuring the device's peaks")
+            roofline = RooflineInputs.of(model, partial(self.costs, model))
+            _plan(plan, context, model, roofline.model_costs)
             cold_start = {"import": imported, "load": loaded}
             with torch.inference_mode():
-                server = self._warm_server(context, model, cold_start, bounds, peaks)
-                asked.done = "serving the load"
+                server = self._warm_server(context, model, cold_start, roofline, peaks)
+                plan.stage = "serving the load"
                 yield server
 
     def scorer(self, context: OpenContext, model: Model, demand: LoadShape) -> Scorer:
-        """Wrap a model's steps so that they show logits, in batches of as many rows as slots."""
+        """Return a scorer that runs the model's own steps on one text per slot."""
         from llmbench.engine.scoring import Forced, Scorer  # noqa: PLC0415 (imports torch)
 
         _check_context(demand, model.context_length)
@@ -149,10 +163,10 @@ class LocalBackend(ABC, Generic[Model]):
         runner: Any,
         folder: Path,
     ) -> Iterator[LocalRunner]:
-        """Give a runner whose runtime writes a trace of its own into a folder, if it can.
+        """Yield a runner whose runtime writes a trace of its own into a folder, if it has one.
 
-        It is a Chrome trace with ``baseTimeNanoseconds`` of the system's clock, there at the end.
-        Torch needs none: what it does is seen by its profiler anyway.
+        It is a Chrome trace with ``baseTimeNanoseconds`` of the system's clock, complete at the
+        end. Torch needs none, since its profiler records it anyway.
         """
         del context, model, folder
         yield runner
@@ -162,7 +176,7 @@ class LocalBackend(ABC, Generic[Model]):
         context: OpenContext,
         model: Model,
         cold_start: dict[str, float],
-        bounds: Bounds,
+        roofline: RooflineInputs,
         peaks: Peaks,
     ) -> LocalServer:
         slots, demand = context.engine.slots, context.demand
@@ -181,50 +195,55 @@ class LocalBackend(ABC, Generic[Model]):
         cold_start["steady"] = sum(warmup.steps) - warmup.first_token_seconds
         scorer = partial(self.scorer, context, model)
         traced = partial(self.traced, context, model, runner)
-        bounds = bounds.held_against(runner.cache_nbytes, slots * max_length)
+        roofline = roofline.checked(runner.cache_nbytes, slots * max_length)
         settings = self.settings()
         return LocalServer(
-            context, model, runner, warmup, cold_start, bounds, peaks, settings, scorer, traced
+            context, model, runner, warmup, cold_start, roofline, peaks, settings, scorer, traced
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a model's steps take and what its device gives at the most, or why it is not known."""
+class RooflineInputs:
+    """The model's costs and the device's measured peaks, or the reasons why they are unknown."""
 
-    facts: ModelCosts | None
-    roof: DevicePeaks | None
+    model_costs: ModelCosts | None
+    device_peaks: DevicePeaks | None
     reasons: dict[str, str]
 
     @classmethod
-    def of(cls, model: LoadedModel, facts: Callable[[], ModelCosts]) -> Bounds:
-        """Count the one and find out the other."""
+    def of(cls, model: LoadedModel, costs: Callable[[], ModelCosts]) -> RooflineInputs:
+        """Compute the model's costs and look up the device's measured peaks."""
         from llmbench.engine.device_peaks import peaks_of  # noqa: PLC0415 (imports torch)
 
-        told = Reader()
-        roof = partial(peaks_of, model.device, model.effective["dtype"], _threads())
-        return cls(told.read("model", facts), told.read("roof", roof), told.reasons)
+        reader = Reader()
+        peaks = partial(peaks_of, model.device, model.effective["dtype"], _threads())
+        return cls(
+            reader.read("model_costs", costs), reader.read("device_peaks", peaks), reader.reasons
+        )
 
-    def held_against(self, cache_bytes: int, positions: int) -> Bounds:
-        """Count nothing where a cache of so many positions is not as large as was counted."""
-        if self.facts is None or self.facts.kv_token_bytes * positions == cache_bytes:
+    def checked(self, cache_bytes: int, positions: int) -> RooflineInputs:
+        """Return these without the model's costs where they predict another cache size."""
+        costs = self.model_costs
+        if costs is None or costs.kv_token_bytes * positions == cache_bytes:
             return self
-        why = "its KV cache is not of the size that the model's configuration tells"
-        return Bounds(None, self.roof, {**self.reasons, "model": why})
+        reason = "its KV cache does not have the size that the model's configuration implies"
+        return RooflineInputs(None, self.device_peaks, {**self.reasons, "model_costs": reason})
 
 
-def _plan(asked: Asked, context: OpenContext, model: LoadedModel, facts: ModelCosts | None) -> None:
-    """Note what memory will be asked for; raises OutOfMemoryError when it cannot be there."""
-    asked.done, asked.weight_bytes = "warming up", model.weight_bytes
-    if facts is not None:
+def _plan(
+    plan: MemoryPlan, context: OpenContext, model: LoadedModel, costs: ModelCosts | None
+) -> None:
+    """Note the memory that will be needed; raise OutOfMemoryError when the host lacks it."""
+    plan.stage, plan.weight_bytes = "warming up", model.weight_bytes
+    if costs is not None:
         positions = context.engine.slots * cache_length(context.demand, model)
-        asked.kv_bytes = positions * facts.kv_token_bytes
+        plan.kv_bytes = positions * costs.kv_token_bytes
     if model.device.type == "cpu":
-        asked.check_host()
+        plan.check_host()
 
 
-def _take_peaks(peaks: Peaks, runner: Rehearsed, shapes: Buckets) -> None:
-    """Run the largest prefill and the largest decode once more, each for the peak of its kind."""
+def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
+    """Run the largest prefill and the largest decode again, to measure the peak of each phase."""
     largest = shapes.thinned(1)
     for phase, steps in (("prefill", prefills), ("decode", decodes)):
         with peaks.of(phase):
@@ -233,7 +252,7 @@ def _take_peaks(peaks: Peaks, runner: Rehearsed, shapes: Buckets) -> None:
 
 
 def cache_length(demand: LoadShape, model: LoadedModel) -> int:
-    """Give the tokens of a slot: the longest sequence rounded up, within the model's context."""
+    """Return the tokens of a slot: the longest sequence rounded up, within the model's context."""
     return min(round_up(demand.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
@@ -249,29 +268,29 @@ def _check_context(demand: LoadShape, context_length: int) -> None:
 def _sampler(context: OpenContext, model: LoadedModel) -> Sampler:
     from llmbench.engine.sampling import Greedy, Temperature, TopP  # noqa: PLC0415 (imports torch)
 
-    asked = context.sampling
+    sampling = context.sampling
     noise: dict[str, Any] = {
         "rows": context.engine.slots,
         "vocabulary": model.vocabulary,
         "device": model.device,
         "seed": context.seed,
     }
-    if asked.temperature == 0:
+    if sampling.temperature == 0:
         return Greedy()
-    if asked.top_p == 1:
-        return Temperature(asked.temperature, **noise)
-    return TopP(asked.temperature, asked.top_p, **noise)
+    if sampling.top_p == 1:
+        return Temperature(sampling.temperature, **noise)
+    return TopP(sampling.temperature, sampling.top_p, **noise)
 
 
 def graphs_compiled() -> int:
-    """Count the graphs that torch.compile has made in this process."""
+    """Return how many graphs torch.compile has compiled in this process."""
     from torch._dynamo.utils import counters  # noqa: PLC0415 (imports torch)
 
     return int(counters["stats"]["unique_graphs"])
 
 
 def graph_breaks() -> int:
-    """Count the places where torch.compile had to split a step."""
+    """Return how many graph breaks torch.compile had in this process."""
     from torch._dynamo.utils import counters  # noqa: PLC0415 (imports torch)
 
     return sum(counters["graph_break"].values())
@@ -281,10 +300,10 @@ def graph_breaks() -> int:
 class LocalServer:
     """A warm model that serves one load.
 
-    ``cold_start`` holds seconds: ``import`` of what was not yet imported to read the workload,
-    ``load`` until the weights are on the device, ``first_token`` from there until the first id is
-    on the host, the cache and any compiling of that step included, ``steady`` the rest of the
-    warm-up.
+    ``cold_start`` is in seconds: ``import`` of the modules that reading the workload did not
+    import, ``load`` until the weights are on the device, ``first_token`` from there until the first
+    id is on the host (with allocating the cache and compiling that step), ``steady`` for the rest
+    of the warm-up.
     """
 
     context: OpenContext
@@ -292,7 +311,7 @@ class LocalServer:
     runner: LocalRunner
     warmup: Warmup
     cold_start: dict[str, float]
-    bounds: Bounds
+    roofline: RooflineInputs
     peaks: Peaks
     settings: dict[str, Any]
     scorer: Callable[[LoadShape], Scorer]
@@ -309,9 +328,9 @@ class LocalServer:
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:
-        """Serve the load with garbage frozen, and count what should not happen meanwhile."""
+        """Serve the load with the garbage collector frozen; count compilations and collections."""
         slowdown = self.context.slowdown
-        runner: ModelRunner = Slowed(self.runner, slowdown) if slowdown else self.runner
+        runner: ModelRunner = DelayedRunner(self.runner, slowdown) if slowdown else self.runner
         engine = Engine(
             runner,
             clock,
@@ -346,23 +365,23 @@ class LocalServer:
 
         return self.model if isinstance(self.model, TorchModel) else None
 
-    def account(self) -> BackendReport:
-        """Say what was requested, what was effective and what it cost."""
+    def report(self) -> BackendReport:
+        """Return what was requested, what was effective and what it cost."""
         compiles = self._compile_seconds()
-        held = {"weights": self.model.weight_bytes, "kv_cache": self.runner.cache_nbytes}
+        sizes = {"weights": self.model.weight_bytes, "kv_cache": self.runner.cache_nbytes}
         peaks = self.peaks.since_reset()
-        reasons = {**self.bounds.reasons, **self.peaks.reader.reasons}
+        reasons = {**self.roofline.reasons, **self.peaks.reader.reasons}
         if compiles is None:
             reasons["compile"] = "this backend compiles, exports and compresses nothing"
         return BackendReport(
             requested=self._requested(),
             effective=self._effective(),
             cold_start={**self.cold_start, "compile": compiles},
-            memory={**held, **peaks},
+            memory={**sizes, **peaks},
             counters=self.counters,
             reasons=reasons,
-            model=self.bounds.facts,
-            roof=self.bounds.roof,
+            model_costs=self.roofline.model_costs,
+            device_peaks=self.roofline.device_peaks,
             warmup_steps=self.warmup.steps,
             caveats=tuple(self._caveats()),
         )
@@ -381,13 +400,10 @@ class LocalServer:
 
     def _caveats(self) -> Iterator[Caveat]:
         yield from self.model.caveats
-        effective = self._effective()
-        for setting, asked in self._requested().items():
-            got = effective[setting]
-            if asked not in (None, "auto", got) and not str(got).startswith(f"{asked}:"):
-                yield Caveat("not-effective", setting=setting, requested=asked, effective=got)
-        if self.bounds.roof and self.bounds.roof.is_doubtful:
-            yield Caveat("roof-under-load", percent=self.bounds.roof.other_load_percent)
+        yield from not_effective(self._requested(), self._effective())
+        peaks = self.roofline.device_peaks
+        if peaks and peaks.is_doubtful:
+            yield Caveat("roof-under-load", percent=peaks.other_load_percent)
         if not self.warmup.steady:
             yield Caveat("unsteady-warmup", rounds=len(self.warmup.rounds))
         if self.counters["compiles_in_window"]:

@@ -1,7 +1,7 @@
-"""Peaks of memory by phase (load, prefill, decode), and memory that runs out told as a result.
+"""Memory peaks by phase (load, prefill, decode), and out-of-memory errors as a result.
 
-What torch's allocator gave to tensors and what the kernel counts for a process are different
-figures, and never one as the other.
+The bytes of tensors in torch's allocator and the resident memory of a process are different
+figures; one never stands in for the other.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 SELF = Path("/proc/self")
 
-# How allocators say that there is no more: torch on CPUs and GPUs, cuBLAS, onnxruntime.
-NO_MORE = (
+# Messages of allocators that ran out: torch on CPUs and GPUs, cuBLAS, onnxruntime.
+OUT_OF_MEMORY = (
     "out of memory",
     "DefaultCPUAllocator",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -40,14 +40,14 @@ NO_MORE = (
 
 
 class Gauge(Protocol):
-    """Something that keeps the peak of one kind of memory; its figures have names with a prefix."""
+    """A tracker of the peak of one kind of memory."""
 
     @property
     def prefix(self) -> str:
-        """What the names of its figures begin with."""
+        """The prefix of the names of its figures."""
 
     def reset(self) -> None:
-        """Forget the peak so far."""
+        """Reset the peak."""
 
     def peak(self) -> int | None:
         """Return the peak in bytes since then, or raise Unavailable with a reason."""
@@ -55,20 +55,20 @@ class Gauge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Allocator:
-    """Bytes of tensors on a GPU, as torch's allocator gave them out."""
+    """Bytes of tensors on a GPU, as torch's allocator counts them."""
 
     device: torch.device
     prefix: str = ""
 
     def reset(self) -> None:
-        """Forget the peak so far."""
+        """Reset the peak."""
         import torch  # noqa: PLC0415 (validating a scenario must not import torch)
 
         torch.cuda.init()  # before it there are no statistics to reset
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> int:
-        """Give the most bytes that tensors had at once."""
+        """Return the peak of allocated bytes."""
         import torch  # noqa: PLC0415 (the same)
 
         return torch.cuda.max_memory_allocated(self.device)
@@ -76,17 +76,17 @@ class Allocator:
 
 @dataclass(slots=True)
 class Resident:
-    """Resident memory of this process, whatever it is for, as the kernel counts it."""
+    """Resident memory of this process, as the kernel counts it."""
 
     prefix: str = "rss_"
     _was_reset: bool = True
 
     def reset(self) -> None:
-        """Forget the peak so far."""
+        """Reset the peak."""
         self._was_reset = proc.reset_rss_peak(SELF)
 
     def peak(self) -> int | None:
-        """Give the most bytes that were resident at once."""
+        """Return the peak of resident bytes."""
         if not self._was_reset:
             raise Unavailable(
                 "the kernel does not let this process reset its memory peak (clear_refs)"
@@ -95,14 +95,14 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
-    """A kind of memory that nobody keeps the peak of, and why."""
+class Untracked:
+    """A kind of memory whose peak nobody tracks, and the reason."""
 
     reason: str
     prefix: str = ""
 
     def reset(self) -> None:
-        """Forget nothing."""
+        """Do nothing."""
 
     def peak(self) -> int:
         """Raise Unavailable."""
@@ -111,7 +111,7 @@ class Unread:
 
 @dataclass(slots=True)
 class Peaks:
-    """The peaks of each phase in bytes (``load_peak``, ``rss_load_peak``), or why there is none."""
+    """The peaks of each phase in bytes (``load_peak``, ``rss_load_peak``), or a reason."""
 
     allocator: Gauge
     resident: Gauge = field(default_factory=Resident)
@@ -120,7 +120,7 @@ class Peaks:
 
     @contextmanager
     def of(self, phase: str) -> Iterator[None]:
-        """Take the peaks of what is done meanwhile."""
+        """Measure the peaks of a phase."""
         gauges = (self.allocator, self.resident)
         for gauge in gauges:
             gauge.reset()
@@ -132,49 +132,49 @@ class Peaks:
         self.memory[name] = self.reader.read(name, gauge.peak)
 
     def since_reset(self) -> Mapping[str, int | None]:
-        """Give all peaks, with that of the allocator since it was reset last."""
+        """Return all peaks, with that of the allocator since its last reset."""
         self._note("allocator_peak", self.allocator)
         return self.memory
 
 
-# -- no more of it ---------------------------------------------------------------------------------
+# -- out of memory ---------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class Asked:
-    """What was asked of memory so far, in bytes, and what is being ``done``."""
+class MemoryPlan:
+    """The memory that is needed, in bytes, and the ``stage`` that is running."""
 
     slots: int
-    done: str = "loading the model"
+    stage: str = "loading the model"
     weight_bytes: int | None = None
     kv_bytes: int | None = None
 
-    def refused(self, why: str) -> OutOfMemoryError:
-        """Say that there is not so much, what it was for, and what would need less."""
+    def error(self, reason: str) -> OutOfMemoryError:
+        """Return the error: the stage, the memory that was needed, and what would need less."""
         needs = {
             "of weights": self.weight_bytes,
             f"of KV cache for {self.slots:,} slots": self.kv_bytes,
         }
         known = [f"{format_bytes(size)} {what}" for what, size in needs.items() if size is not None]
-        asked = f"; asked for {' and '.join(known)}" if known else ""
+        needed = f"; needs {' and '.join(known)}" if known else ""
         return OutOfMemoryError(
-            f"memory ran out while {self.done}{asked} ({why}); set fewer `engine.slots`, send "
+            f"memory ran out while {self.stage}{needed} ({reason}); set fewer `engine.slots`, send "
             "shorter requests, or take a narrower `model.dtype` or a smaller model"
         )
 
     def check_host(self) -> None:
         """Raise OutOfMemoryError when a KV cache on the host is larger than its free memory.
 
-        The kernel promises more than there is, and kills who makes use of it.
+        The kernel would overcommit and later kill the process.
         """
         free = psutil.virtual_memory().available
         if self.kv_bytes is not None and self.kv_bytes > free:
-            raise self.refused(f"{format_bytes(free)} are free")
+            raise self.error(f"{format_bytes(free)} are free")
 
 
 @contextmanager
-def told_when_out(asked: Asked) -> Iterator[None]:
-    """Turn what allocators raise when there is no more into OutOfMemoryError."""
+def as_out_of_memory(plan: MemoryPlan) -> Iterator[None]:
+    """Turn what allocators raise when memory runs out into OutOfMemoryError."""
     try:
         yield
     except LlmbenchError:
@@ -183,13 +183,13 @@ def told_when_out(asked: Asked) -> Iterator[None]:
         if not ran_out(error):
             raise
         first = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise asked.refused(first) from error
+        raise plan.error(first) from error
 
 
 def ran_out(error: BaseException) -> bool:
-    """Tell whether an error says that there is no more memory."""
+    """Return whether an error means that memory ran out."""
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return any(words in str(error) for words in NO_MORE)
+    return any(message in str(error) for message in OUT_OF_MEMORY)

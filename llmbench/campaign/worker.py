@@ -139,7 +139,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
             facts = load.dispatch.facts
             dropped = load.dispatch.summary.dropped
             records += [_dropped(request, due) for request, due in dropped]
-        account = server.account()
+        backend_report = server.report()
         quality = examine(case, job.repeat, server, context, load.prompts)
     events.stage("storing")
     warmup: dict[str, Any] = {}
@@ -153,7 +153,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
         records=records_table(records),
         series=watched.series(origin),
         environment=surroundings,
-        account=asdict(replace(account, caveats=())),
+        backend_report=asdict(replace(backend_report, caveats=())),
         facts={
             **watched.facts,
             CLOCK_ORIGIN: unix_origin,
@@ -164,7 +164,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
         quality=quality,
         caveats=(
             *([Caveat("slowed", percent=100 * context.slowdown)] if context.slowdown else []),
-            *account.caveats,
+            *backend_report.caveats,
             *watched.caveats,
             *breaches(case, quality),
             *_of_the_load(facts | warmup),

@@ -10,7 +10,7 @@ from llmbench.engine.engine import ModelRunner
 
 
 @dataclass(frozen=True, slots=True)
-class Slowed:
+class DelayedRunner:
     """A model runner each of whose steps takes longer than the one within by a share of its time.
 
     It waits with the processor busy: a sleep of microseconds would take many more.

@@ -16,7 +16,7 @@ SLIDING = "sliding_attention"
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
-def facts_of(model: PreTrainedModel) -> ModelCosts:
+def costs_of(model: PreTrainedModel) -> ModelCosts:
     """Count a model's weights as they are stored now; layers are what its configuration says.
 
     Runs nothing, so that the model's first step is still to come. Raises Unavailable where what a

@@ -18,33 +18,33 @@ LEAST_ROUNDS = 3
 MOST_ROUNDS = 12
 
 
-class Rehearsed(ModelRunner, Protocol):
+class WarmupRunner(ModelRunner, Protocol):
     """A model runner that can be warmed up."""
 
     def pretend(self, rows: int, length: int) -> None:
         """Make the first rows so long that the next decode step brings them to ``length``."""
 
 
-def warmup_steps(runner: Rehearsed, shapes: Buckets) -> dict[str, Step]:
+def warmup_steps(runner: WarmupRunner, shapes: Buckets) -> dict[str, Step]:
     """Name a step for each shape to warm up: every prompt, then every batch and length."""
     return {**prefills(runner, shapes), **decodes(runner, shapes)}
 
 
-def prefills(runner: Rehearsed, shapes: Buckets) -> dict[str, Step]:
+def prefills(runner: WarmupRunner, shapes: Buckets) -> dict[str, Step]:
     """Name a prefill for each length of a prompt."""
     return {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
 
 
-def decodes(runner: Rehearsed, shapes: Buckets) -> dict[str, Step]:
+def decodes(runner: WarmupRunner, shapes: Buckets) -> dict[str, Step]:
     """Name a decode for each batch and length."""
     return {
-        f"decode {rows} x {length}": partial(_rehearse_decode, runner, rows, length)
+        f"decode {rows} x {length}": partial(_warm_up_decode, runner, rows, length)
         for rows in shapes.rows
         for length in shapes.lengths
     }
 
 
-def _rehearse_decode(runner: Rehearsed, rows: int, length: int) -> None:
+def _warm_up_decode(runner: WarmupRunner, rows: int, length: int) -> None:
     runner.pretend(rows, length)
     runner.decode(range(rows))
 

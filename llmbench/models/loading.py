@@ -64,7 +64,11 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
         vocabulary=int(config.vocab_size),
         device=module.device,
         weight_bytes=weight_bytes(module),
-        requested={"dtype": options.dtype, "device": options.device, "attention": attention},
+        requested={
+            "dtype": options.dtype,
+            "device": "auto" if options.device == "auto" else str(device),
+            "attention": attention,
+        },
         effective={
             "dtype": str(module.dtype).removeprefix("torch."),
             "device": str(module.device),
@@ -98,17 +102,19 @@ def _stored(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def device_of(requested: str) -> torch.device:
-    """Give the device that was asked for; raises InputError when it is not there."""
+    """Return the device of a `model.device`; raise InputError when it is not there."""
     if requested == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if requested.startswith("cuda"):
-        _require_gpu(requested)
-    return torch.device(requested)
+        requested = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(requested)
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+        _require_gpu(requested, device.index)
+    return device
 
 
-def _require_gpu(requested: str) -> None:
+def _require_gpu(requested: str, index: int) -> None:
     count = torch.cuda.device_count()
-    if int(requested.partition(":")[2] or 0) >= count:
+    if index >= count:
         raise InputError(
             f"model.device: {requested!r} was asked for and torch {torch.__version__} sees {count} "
             "GPU(s); use `device: auto` or `cpu`, or see `llmbench doctor`"

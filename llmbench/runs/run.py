@@ -74,7 +74,7 @@ class Run:
     """One case measured once, in a process of its own.
 
     ``began_at`` is the wall-clock time (ISO 8601, UTC) and serves as a label only; every other time
-    is in seconds on the run's clock. ``account`` is what the backend said of itself, ``facts``
+    is in seconds on the run's clock. ``backend_report`` is the backend's own report, ``facts``
     what the collectors found out once, and under ``CLOCK_ORIGIN`` when the clock read 0, in seconds
     since 1970: only for joining what others logged, and None where time was simulated. A failed run
     has a ``failure`` and no records; of a run in a history only ``summary`` is kept, the value and
@@ -87,7 +87,7 @@ class Run:
     records: pa.Table = field(default_factory=RECORD_SCHEMA.empty_table)
     series: tuple[Series, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
-    account: dict[str, Any] = field(default_factory=dict)
+    backend_report: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     quality: Quality = NOT_ASKED
     caveats: tuple[Caveat, ...] = ()

@@ -36,6 +36,7 @@ FLAT_CASES = 4  # a version that stored the fields of a case with each run, spec
 SCHEDULE = "schedule.parquet"
 ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
+OLD_REPORT_KEYS = {"model": "model_costs", "roof": "device_peaks"}
 OLD_COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 
 
@@ -171,7 +172,7 @@ def _write_files(folder: Path, run: Run) -> None:
     told = {
         name: getattr(run, name)
         for name in (
-            "repeat", "began_at", "environment", "account", "facts",
+            "repeat", "began_at", "environment", "backend_report", "facts",
         )
     }  # fmt: skip
     told["case"] = asdict(run.case)
@@ -344,12 +345,25 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
         records=_records(folder / "records.parquet"),
         series=_all_series(folder, told["series"]),
         environment=told["environment"],
-        account=told["account"],
+        backend_report=_backend_report(told),
         facts=told["facts"],
         quality=_quality(told["quality"], _table(folder / "quality.parquet")),
         caveats=tuple(Caveat(**caveat) for caveat in told["caveats"]),
         failure=Failure(**told["failure"]) if told["failure"] else None,
     )
+
+
+def _backend_report(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return what the backend reported; version 0.1.0 stored it as `account`, with other keys."""
+    if "account" not in stored:
+        report: dict[str, Any] = stored["backend_report"]
+        return report
+    renamed = _renamed(stored["account"])
+    return renamed | {"reasons": _renamed(renamed.get("reasons", {}))}
+
+
+def _renamed(stored: dict[str, Any]) -> dict[str, Any]:
+    return {OLD_REPORT_KEYS.get(key, key): value for key, value in stored.items()}
 
 
 def _records(path: Path) -> pa.Table:

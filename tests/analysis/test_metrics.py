@@ -195,8 +195,8 @@ def test_cost_follows_from_the_price_and_the_throughput() -> None:
 
 
 def test_a_value_that_a_backend_does_not_report_is_none_with_the_reason() -> None:
-    account = {"memory": {"allocator_peak": None}, "reasons": {"allocator_peak": "needs CUDA"}}
-    peak = summarize(run(*TWO, account=account))["memory_allocator_peak_bytes"]
+    backend_report = {"memory": {"allocator_peak": None}, "reasons": {"allocator_peak": "needs CUDA"}}
+    peak = summarize(run(*TWO, backend_report=backend_report))["memory_allocator_peak_bytes"]
     assert (peak.value, peak.reason) == (None, "needs CUDA")
 
 
@@ -316,12 +316,12 @@ PEAKS = {
     "torch": "2.13.0", "bytes_per_second": 1000.0, "flops_per_second": 1000.0,
     "other_load_percent": 0.0, "measured_at": "2026-01-01T00:00:00+00:00",
 }  # fmt: skip
-COUNTED = {"model": COSTS, "roof": PEAKS}
+COUNTED = {"model_costs": COSTS, "device_peaks": PEAKS}
 
 
 def test_steps_inside_the_window_give_mbu_and_cache_use() -> None:
     steps = (record(0, 0.0, (0.25, 0.5)), record(1, 1.0, (1.5,)))
-    measured = run(*steps, account=COUNTED)
+    measured = run(*steps, backend_report=COUNTED)
     # one decode in 0.25 s: all weights, 11 positions read and one written
     assert value(measured, "decode_step_bytes") == 100 + 12 * 8
     assert value(measured, "mbu") == 196 / 0.25 / 1000
@@ -329,7 +329,7 @@ def test_steps_inside_the_window_give_mbu_and_cache_use() -> None:
 
 
 def test_mbu_is_unavailable_for_a_part_of_the_requests() -> None:
-    part = only(run(*CLASSED, account=COUNTED), "request_class", "chat")
+    part = only(run(*CLASSED, backend_report=COUNTED), "request_class", "chat")
     summary = summarize(part)
     assert summary["mbu"] == Value.unavailable("steps serve all requests, not a part")
     assert summary["memory_kv_used_bytes"].value is None
@@ -338,7 +338,7 @@ def test_mbu_is_unavailable_for_a_part_of_the_requests() -> None:
 def test_the_interval_of_a_share_above_one_contains_it() -> None:
     fast = [{**PEAKS, "bytes_per_second": rate} for rate in (300.0, 310.0, 320.0)]
     steps = (record(0, 0.0, (0.25, 0.5)), record(1, 1.0, (1.5,)))
-    runs = [run(*steps, account={**COUNTED, "roof": roof}) for roof in fast]
+    runs = [run(*steps, backend_report={**COUNTED, "device_peaks": peaks}) for peaks in fast]
     estimate = across(runs)["mbu"]
     assert estimate.low is not None
     assert estimate.value is not None

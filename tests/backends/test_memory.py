@@ -1,4 +1,4 @@
-"""Memory is told phase by phase, and when it runs out that is told as a result."""
+"""Memory peaks are reported by phase, and running out of memory is a result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from analysis.roofline.test_efficiency import PEAKS
 from llmbench import testing
 from llmbench.backends import BackendReport, memory
 from llmbench.backends.local import LocalServer
-from llmbench.backends.memory import Asked, Peaks, Resident, Unread, ran_out, told_when_out
+from llmbench.backends.memory import (
+    MemoryPlan,
+    Peaks,
+    Resident,
+    Untracked,
+    as_out_of_memory,
+    ran_out,
+)
 from llmbench.backends.torch.eager import Eager
 from llmbench.backends.torch.speculative import Speculative
 from llmbench.errors import InputError, OutOfMemoryError, Unavailable
@@ -39,7 +46,7 @@ class Counting:
 
 def test_each_phase_begins_with_a_forgotten_peak() -> None:
     gauge = Counting()
-    peaks = Peaks(gauge, Unread("nobody looks", prefix="rss_"))
+    peaks = Peaks(gauge, Untracked("nobody looks", prefix="rss_"))
     for phase in ("load", "prefill"):
         with peaks.of(phase):
             pass
@@ -49,7 +56,7 @@ def test_each_phase_begins_with_a_forgotten_peak() -> None:
 
 
 def test_a_peak_that_nobody_keeps_is_none_with_its_reason() -> None:
-    peaks = Peaks(Unread("no statistics"), Unread("nobody looks", prefix="rss_"))
+    peaks = Peaks(Untracked("no statistics"), Untracked("nobody looks", prefix="rss_"))
     with peaks.of("decode"):
         pass
     assert peaks.memory == {"decode_peak": None, "rss_decode_peak": None}
@@ -83,15 +90,15 @@ def test_a_peak_that_cannot_be_reset_is_not_that_of_a_phase(
 # -- running out -----------------------------------------------------------------------------------
 
 
-def test_an_allocation_that_torch_refuses_says_what_was_asked_for() -> None:
-    asked = Asked(slots=64, done="warming up", weight_bytes=2**20, kv_bytes=2**50)
+def test_a_failed_allocation_of_torch_reports_what_was_needed() -> None:
+    asked = MemoryPlan(slots=64, stage="warming up", weight_bytes=2**20, kv_bytes=2**50)
     with (
         pytest.raises(
             OutOfMemoryError,
-            match=r"while warming up; asked for 1\.00 MiB of weights and 1,024 TiB of KV cache for"
+            match=r"while warming up; needs 1\.00 MiB of weights and 1,024 TiB of KV cache for"
             r" 64 slots \(.*DefaultCPUAllocator.*\); set fewer `engine\.slots`",
         ),
-        told_when_out(asked),
+        as_out_of_memory(asked),
     ):
         torch.empty(2**50, dtype=torch.uint8)
 
@@ -99,7 +106,7 @@ def test_an_allocation_that_torch_refuses_says_what_was_asked_for() -> None:
 def test_what_is_not_known_yet_is_not_told() -> None:
     with (
         pytest.raises(OutOfMemoryError, match=r"while loading the model \(MemoryError\); set"),
-        told_when_out(Asked(slots=8)),
+        as_out_of_memory(MemoryPlan(slots=8)),
     ):
         raise MemoryError
 
@@ -119,52 +126,52 @@ def test_every_allocator_is_understood(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(errno.ENOENT, "no file")])
-def test_other_errors_are_passed_on_as_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, told_when_out(Asked(slots=8)):
+def test_other_errors_are_passed_on_unchanged(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, as_out_of_memory(MemoryPlan(slots=8)):
         raise error
     assert caught.value is error
 
 
-def test_what_the_user_can_mend_is_passed_on_as_it_is() -> None:
-    with pytest.raises(InputError, match="out of memory"), told_when_out(Asked(slots=8)):
+def test_input_errors_are_passed_on_unchanged() -> None:
+    with pytest.raises(InputError, match="out of memory"), as_out_of_memory(MemoryPlan(slots=8)):
         raise InputError("a name such as out of memory")
 
 
 def test_a_cache_larger_than_the_free_memory_is_refused_before_the_kernel_kills() -> None:
     free = psutil.virtual_memory().available
     with pytest.raises(OutOfMemoryError, match=r"\(.* are free\)"):
-        Asked(slots=8, kv_bytes=2 * free).check_host()
-    Asked(slots=8, kv_bytes=1).check_host()
-    Asked(slots=8).check_host()
+        MemoryPlan(slots=8, kv_bytes=2 * free).check_host()
+    MemoryPlan(slots=8, kv_bytes=1).check_host()
+    MemoryPlan(slots=8).check_host()
 
 
 # -- a backend as a whole --------------------------------------------------------------------------
 
 
-def test_a_backend_tells_its_peaks_and_what_its_steps_take() -> None:
+def test_a_backend_reports_its_peaks_and_the_costs_of_its_steps() -> None:
     with Eager(Eager.Options()).open(open_context(slots=2)) as server:
-        account = serve(server)
-    assert account.model is not None
-    assert account.memory["kv_cache"] == 2 * 64 * account.model.kv_token_bytes
-    assert account.memory["decode_peak"] is None
-    assert account.reasons["decode_peak"] == "torch keeps no allocator statistics on cpu"
-    assert account.memory["rss_decode_peak"]
-    assert account.memory["rss_load_peak"]
-    assert (account.roof, account.reasons["roof"]) == (None, "LLMBENCH_ROOF is off")
+        report = serve(server)
+    assert report.model_costs is not None
+    assert report.memory["kv_cache"] == 2 * 64 * report.model_costs.kv_token_bytes
+    assert report.memory["decode_peak"] is None
+    assert report.reasons["decode_peak"] == "torch keeps no allocator statistics on cpu"
+    assert report.memory["rss_decode_peak"]
+    assert report.memory["rss_load_peak"]
+    assert (report.device_peaks, report.reasons["device_peaks"]) == (None, "LLMBENCH_ROOF is off")
 
 
-def test_a_roof_that_was_measured_under_load_is_a_reason_to_doubt() -> None:
+def test_peaks_that_were_measured_under_load_are_a_caveat() -> None:
     doubtful = replace(PEAKS, other_load_percent=50.0)
     with Eager(Eager.Options()).open(open_context(slots=1)) as server:
-        server.bounds = replace(server.bounds, roof=doubtful)
+        server.roofline = replace(server.roofline, device_peaks=doubtful)
         assert serve(server).caveats[0].kind == "roof-under-load"
-        server.bounds = replace(server.bounds, roof=PEAKS)
-        assert "roof-under-load" not in {caveat.kind for caveat in server.account().caveats}
+        server.roofline = replace(server.roofline, device_peaks=PEAKS)
+        assert "roof-under-load" not in {caveat.kind for caveat in server.report().caveats}
 
 
 def serve(server: LocalServer) -> BackendReport:
     testing.serve(server, testing.dispatch(testing.requests(1)))
-    return server.account()
+    return server.report()
 
 
 def test_a_backend_whose_cache_has_no_room_says_how_large_it_would_be() -> None:
@@ -175,7 +182,7 @@ def test_a_backend_whose_cache_has_no_room_says_how_large_it_would_be() -> None:
         pass
 
 
-def test_what_ran_out_during_the_load_is_told_as_such() -> None:
+def test_memory_that_runs_out_during_the_load_is_reported_as_such() -> None:
     with (
         pytest.raises(OutOfMemoryError, match="while serving the load"),
         Eager(Eager.Options()).open(open_context(slots=2)),
@@ -186,15 +193,15 @@ def test_what_ran_out_during_the_load_is_told_as_such() -> None:
 def test_steps_with_a_draft_are_not_counted() -> None:
     drafted = Speculative(Speculative.Options(draft="random:tiny", tokens=2))
     with drafted.open(open_context(slots=1)) as server:
-        account = server.bounds
-    assert account.facts is None
-    assert "draft" in account.reasons["model"]
+        roofline = server.roofline
+    assert roofline.model_costs is None
+    assert "draft" in roofline.reasons["model_costs"]
 
 
-def test_a_cache_of_another_size_than_was_counted_leaves_nothing_counted() -> None:
+def test_costs_that_predict_another_cache_size_are_dropped() -> None:
     with Eager(Eager.Options()).open(open_context(slots=1)) as server:
-        found = server.bounds
-    assert found.facts is not None
-    other = found.held_against(cache_bytes=1, positions=64)
-    assert other.facts is None
-    assert "not of the size" in other.reasons["model"]
+        roofline = server.roofline
+    assert roofline.model_costs is not None
+    other = roofline.checked(cache_bytes=1, positions=64)
+    assert other.model_costs is None
+    assert "does not have the size" in other.reasons["model_costs"]

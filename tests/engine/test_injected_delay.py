@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from llmbench.engine.injected_delay import Slowed
+from llmbench.engine.injected_delay import DelayedRunner
 
 
 class Clockwork:
@@ -33,7 +33,7 @@ class Clockwork:
 def test_a_step_takes_a_share_longer_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Clockwork(1.0)
     monkeypatch.setattr(time, "monotonic", runner.monotonic)
-    slowed = Slowed(runner, 0.1)
+    slowed = DelayedRunner(runner, 0.1)
     assert slowed.prefill(2, [1, 2]) == 4
     assert runner.now == pytest.approx(1.1, abs=1e-4)
     assert slowed.decode([0, 3]) == [[0], [3]]

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from llmbench.analysis.roofline.work import LayerCosts
 from llmbench.engine import model_costs
 from llmbench.engine.kv_cache import KvCache
-from llmbench.engine.model_costs import facts_of
+from llmbench.engine.model_costs import costs_of
 from llmbench.errors import Unavailable
 from llmbench.models.compress.linears import exchange, unify
 from llmbench.models.compress.packing import PackedInt8
@@ -23,7 +23,7 @@ FLOAT = 4
 
 
 def test_groups_of_weights_make_up_all_of_them(model: PreTrainedModel) -> None:
-    found = facts_of(model)
+    found = costs_of(model)
     groups = found.matmul_bytes + found.other_bytes + found.embedding_bytes
     assert groups == weight_bytes(model)
     assert found.other_bytes > 0
@@ -33,11 +33,11 @@ def test_a_position_takes_as_much_of_the_cache_as_the_cache_allocates(
     model: PreTrainedModel,
 ) -> None:
     cache = KvCache.allocate(model, slots=2, max_length=8)
-    assert facts_of(model).kv_token_bytes * 16 == cache.nbytes
+    assert costs_of(model).kv_token_bytes * 16 == cache.nbytes
 
 
 def test_matrices_of_a_llama_are_those_of_its_configuration() -> None:
-    found, size, inner = facts_of(families.build("llama")), 64, 128
+    found, size, inner = costs_of(families.build("llama")), 64, 128
     attention, gated = 2 * size * size + 2 * size * size // 2, 3 * size * inner
     assert found.matmul_parameters == 2 * (attention + gated)
     assert found.head_parameters == families.VOCABULARY * size
@@ -47,13 +47,13 @@ def test_matrices_of_a_llama_are_those_of_its_configuration() -> None:
 
 
 def test_matrices_of_gpt2_are_counted_though_they_are_no_linear_layers() -> None:
-    found, size = facts_of(families.build("gpt2")), 64
+    found, size = costs_of(families.build("gpt2")), 64
     assert found.matmul_parameters == 2 * 12 * size * size
     assert found.embedding_row_bytes == 2 * size * FLOAT  # of the token and of its position
 
 
 def test_layers_that_slide_have_their_window_and_others_none() -> None:
-    layers = facts_of(families.build("gemma3")).layers
+    layers = costs_of(families.build("gemma3")).layers
     assert {(layer.count, layer.window) for layer in layers} == {(2, families.WINDOW), (2, None)}
 
 
@@ -62,8 +62,8 @@ def tiny(**more: Any) -> PreTrainedModel:
 
 
 def test_a_table_tied_to_the_head_is_read_whole() -> None:
-    tied = facts_of(tiny(vocab_size=100, tie_word_embeddings=True))
-    untied = facts_of(tiny(vocab_size=100, tie_word_embeddings=False))
+    tied = costs_of(tiny(vocab_size=100, tie_word_embeddings=True))
+    untied = costs_of(tiny(vocab_size=100, tie_word_embeddings=False))
     assert (tied.tied, untied.tied) == (True, False)
     assert tied.embedding_bytes == 0
     assert tied.matmul_bytes == untied.matmul_bytes
@@ -71,10 +71,10 @@ def test_a_table_tied_to_the_head_is_read_whole() -> None:
 
 def test_packed_weights_have_their_real_bytes_and_the_parameters_that_they_stand_for() -> None:
     model = families.build("gpt2")
-    before = facts_of(model)
+    before = costs_of(model)
     unify(model)
     exchange(model, PackedInt8)
-    after = facts_of(model)
+    after = costs_of(model)
     assert after.matmul_parameters == before.matmul_parameters
     assert after.head_parameters == before.head_parameters
     assert after.matmul_bytes < before.matmul_bytes / 3
@@ -83,14 +83,14 @@ def test_packed_weights_have_their_real_bytes_and_the_parameters_that_they_stand
 
 def test_states_are_as_wide_as_the_numbers_of_the_model() -> None:
     model = tiny(vocab_size=100).to(torch.bfloat16)  # type: ignore[arg-type]
-    assert facts_of(model).state_bytes == 2
+    assert costs_of(model).state_bytes == 2
 
 
 def test_experts_are_not_counted() -> None:
     model = tiny(vocab_size=100)
     model.config.num_local_experts = 8
     with pytest.raises(Unavailable, match="experts"):
-        facts_of(model)
+        costs_of(model)
 
 
 def test_heads_that_differ_between_layers_are_not_counted() -> None:

@@ -123,13 +123,13 @@ def run_of(planned: PlannedRun, served: list[Record], **more: Any) -> Run:
             "libraries": {"torch": "2.13.0", "numpy": "2.3.0"},
             "hostname": HOSTILE,
         },
-        "account": account_of(planned.repeat),
+        "backend_report": backend_report_of(planned.repeat),
         **more,
     }
     return Run(planned.case, planned.repeat, "2026-01-01T00:00:00+00:00", **plain)
 
 
-def account_of(repeat: int) -> dict[str, Any]:
+def backend_report_of(repeat: int) -> dict[str, Any]:
     return asdict(
         BackendReport(
             requested={"dtype": "auto", "attention": "sdpa", "threads": None},
@@ -220,7 +220,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> RunSet:
     plan = [planned(case, repeat) for repeat in (1, 2, 3) for case in cases]
     failure = Failure("killed", "the worker was killed by SIGKILL", f"Traceback ...\n{HOSTILE}\n")
     failed = [
-        run_of(p, serve(1), records=records_table([]), series=(), environment={}, account={},
+        run_of(p, serve(1), records=records_table([]), series=(), environment={}, backend_report={},
                failure=failure)
         for p in plan
         if p.case.name == "broken"

@@ -53,7 +53,7 @@ def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
     )
     written = run(
         records=records_table([RECORD]), series=series, environment={"cpu": "x"},
-        account={"memory": {"weights": 5}}, facts={"n": 1},
+        backend_report={"memory": {"weights": 5}}, facts={"n": 1},
         caveats=(Caveat("recompiled", graphs=2),),
     )  # fmt: skip
     store.write_run(empty.folder, written)

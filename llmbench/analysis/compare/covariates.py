@@ -69,7 +69,7 @@ def _watched(runs: Sequence[Run]) -> Iterator[tuple[str, Watched]]:
     yield "output tokens of a request", _tokens
     yield "sequences in a step, on average", _occupancy
     for counter in ("compiles_in_window", "graph_breaks", "gc_collections"):
-        yield counter.replace("_", " "), partial(_at, "account", "counters", counter)
+        yield counter.replace("_", " "), partial(_at, "backend_report", "counters", counter)
     yield "stolen processor time (%)", partial(_at, "facts", "stolen_percent")
     yield "load of others (%)", partial(_at, "facts", "other_load_percent")
     yield "processor clock (Hz)", partial(_mean, "cpu_frequency_hertz")

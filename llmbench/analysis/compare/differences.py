@@ -82,7 +82,7 @@ def _of_run(run: Run) -> Iterator[tuple[Kind, str, str]]:
     for what in SOFTWARE:
         for inner, value in _flat(_at(run.environment, what), what):
             yield "software", inner, value
-    for what, value in _flat(run.account.get("effective", {}), ""):
+    for what, value in _flat(run.backend_report.get("effective", {}), ""):
         yield "setting", what, value
 
 

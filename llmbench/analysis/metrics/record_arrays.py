@@ -205,11 +205,13 @@ def only(run: Run, column: str, value: Any) -> Run:
 
     Steps served other requests too, so what they moved and computed is unavailable for a part.
     """
-    reasons = run.account.get("reasons", {}) | {"model": "steps serve all requests, not a part"}
+    reasons = run.backend_report.get("reasons", {}) | {
+        "model_costs": "steps serve all requests, not a part"
+    }
     return replace(
         run,
         records=run.records.filter(pc.equal(run.records[column], value)),
-        account=run.account | {"model": None, "reasons": reasons},
+        backend_report=run.backend_report | {"model_costs": None, "reasons": reasons},
     )
 
 

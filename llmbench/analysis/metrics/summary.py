@@ -54,9 +54,9 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **_rates(arrays),
         **_objectives(arrays, run.case.spec.get("slo") or {}),
         **_spans(arrays),
-        **_reported(run.account),
-        **efficiency(run.account, run.records, arrays.window),
-        "draft_acceptance": _acceptance(run.account),
+        **_reported(run.backend_report),
+        **efficiency(run.backend_report, run.records, arrays.window),
+        "draft_acceptance": _acceptance(run.backend_report),
         **quality_values(run.quality),
         **energy_metrics(run, arrays.window, partial(_counts_within, arrays)),
     }
@@ -203,16 +203,16 @@ def _spans(arrays: RecordArrays) -> dict[str, Value]:
     }
 
 
-def _reported(account: dict[str, Any]) -> dict[str, Value]:
+def _reported(backend_report: dict[str, Any]) -> dict[str, Value]:
     """Return the cold start and the memory that the backend reported."""
-    reasons = account.get("reasons", {})
+    reasons = backend_report.get("reasons", {})
     sources = {
         **{f"cold_start_{stage}_seconds": ("cold_start", stage) for stage in STAGES},
         **{f"memory_{kind}_bytes": ("memory", kind) for kind in REPORTED},
     }
     values = {}
     for key, (group, name) in sources.items():
-        value = account.get(group, {}).get(name)
+        value = backend_report.get(group, {}).get(name)
         values[key] = (
             Value.unavailable(reasons.get(name, UNREPORTED))
             if value is None
@@ -221,12 +221,12 @@ def _reported(account: dict[str, Any]) -> dict[str, Value]:
     return values
 
 
-def _acceptance(account: dict[str, Any]) -> Value:
+def _acceptance(backend_report: dict[str, Any]) -> Value:
     """Draft acceptance = accepted / drafted tokens.
 
     Source: Leviathan et al., Fast Inference from Transformers via Speculative Decoding, 2023.
     """
-    counters = account.get("counters") or {}
+    counters = backend_report.get("counters") or {}
     drafted = counters.get("drafted_tokens")
     if not drafted:
         return Value.unavailable("nothing is drafted")

@@ -29,16 +29,16 @@ METRICS = (
 
 
 def efficiency(
-    account: Mapping[str, Any], records: pa.Table, window: tuple[float, float] | None
+    backend_report: Mapping[str, Any], records: pa.Table, window: tuple[float, float] | None
 ) -> dict[str, Value]:
     """Return METRICS of a run, from its backend's report, its records and its steady window.
 
     memory_kv_used_bytes = positions × bytes of a position, where positions are the most that the
     KV cache held at once.
     """
-    stored, reasons = account.get("model"), account.get("reasons", {})
+    stored, reasons = backend_report.get("model_costs"), backend_report.get("reasons", {})
     if stored is None:
-        return unavailable(METRICS, reasons.get("model", UNREPORTED))
+        return unavailable(METRICS, reasons.get("model_costs", UNREPORTED))
     costs, steps = ModelCosts.of(stored), Steps(records)
     used = Value(float(steps.most_cached() * costs.kv_token_bytes), records.num_rows)
     if window is None:
@@ -47,7 +47,9 @@ def efficiency(
     return {
         **_means("decode", decode),
         **_means("prefill", prefill),
-        **_utilization(decode, prefill, peaks_of(account), reasons.get("roof", UNREPORTED)),
+        **_utilization(
+            decode, prefill, peaks_of(backend_report), reasons.get("device_peaks", UNREPORTED)
+        ),
         "memory_kv_used_bytes": used,
     }
 

@@ -50,9 +50,9 @@ class DevicePeaks:
         return self.device == "cpu" and self.other_load_percent > OTHER_LOAD_PERCENT
 
 
-def peaks_of(account: Mapping[str, Any]) -> DevicePeaks | None:
+def peaks_of(backend_report: Mapping[str, Any]) -> DevicePeaks | None:
     """Return the peaks that a run measured, or None."""
-    stored = account.get("roof")
+    stored = backend_report.get("device_peaks")
     return DevicePeaks(**stored) if stored else None
 
 

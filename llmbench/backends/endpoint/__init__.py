@@ -166,7 +166,7 @@ class _EndpointServer:
             return self.clients.serve(dispatch, clock, on_progress)
         return serve(self.target, self.payload, dispatch, clock, on_progress)
 
-    def account(self) -> BackendReport:
+    def report(self) -> BackendReport:
         settings = {
             "url": self.options.base.geturl(), "api": self.options.api, "model": self.model,
             "stream": self.options.stream, "connections": self.options.connections,

@@ -13,8 +13,8 @@ from llmbench import plugins
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import LocalBackend
-from llmbench.backends.memory import Gauge, Unread
-from llmbench.backends.torch.eager import REHEARSED
+from llmbench.backends.memory import Gauge, Untracked
+from llmbench.backends.torch.eager import WARMUP_SIZES
 from llmbench.engine.buckets import Buckets
 from llmbench.errors import Unavailable
 from llmbench.models.compress import Recipe
@@ -70,15 +70,15 @@ class Onnx(LocalBackend["OnnxModel"]):
             recipe=asked.compress or Recipe(),
         )
 
-    def facts(self, model: OnnxModel) -> ModelCosts:
-        """Give what was counted of the graph when it was opened."""
-        if model.facts is None:
-            raise Unavailable(model.uncounted)
-        return model.facts
+    def costs(self, model: OnnxModel) -> ModelCosts:
+        """Return the costs that were computed when the graph was opened."""
+        if model.costs is None:
+            raise Unavailable(model.no_costs)
+        return model.costs
 
     def allocator(self, context: OpenContext) -> Gauge:  # noqa: ARG002 (it is so everywhere)
         """Read nothing: torch's allocator sees only the buffers that steps are bound to."""
-        return Unread("onnxruntime has an allocator of its own, which keeps no peak")
+        return Untracked("onnxruntime has an allocator of its own, which keeps no peak")
 
     def runner(
         self, model: OnnxModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
@@ -117,7 +117,7 @@ class Onnx(LocalBackend["OnnxModel"]):
 
     def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
         """Run a few of each kind."""
-        return buckets.thinned(REHEARSED)
+        return buckets.thinned(WARMUP_SIZES)
 
     def settings(self) -> dict[str, Any]:
         """Name where the graph comes from and how far it is rewritten."""

@@ -17,7 +17,7 @@ from llmbench import models
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import OpenContext
 from llmbench.backends.onnx import builder, exporting, graphs, quantizing, sessions, weights
-from llmbench.engine.model_costs import facts_of
+from llmbench.engine.model_costs import costs_of
 from llmbench.environment.probing import Reader
 from llmbench.errors import InputError, MissingExtraError
 from llmbench.models.compress import Recipe, Scheme, pruned
@@ -30,15 +30,15 @@ from llmbench.scenario.schema import ModelOptions
 class OnnxModel(LoadedModel):
     """An open session of an exported graph, and the layers whose states it caches.
 
-    ``facts`` are what its steps read and multiply, or ``uncounted`` says why they are not known.
+    ``costs`` are what its steps read and multiply; ``no_costs`` is the reason where unknown.
     """
 
     graph: Path
     session: Any
     layers: list[exporting.Layer]
     dtype: torch.dtype
-    facts: ModelCosts | None = None
-    uncounted: str = ""
+    costs: ModelCosts | None = None
+    no_costs: str = ""
 
 
 def load(
@@ -61,8 +61,8 @@ def load(
         model = pruned(model, context.model, recipe.prune)
     context.on_stage("exporting to ONNX")
     layers = exporting.layers(model.module)
-    told = Reader()
-    shapes = told.read("model", partial(facts_of, model.module))
+    reader = Reader()
+    costs = reader.read("model_costs", partial(costs_of, model.module))
     graph = _graph(model, recipe.quantize, source, sessions.short_name(chosen))
     context.on_stage("opening the session")
     session = sessions.open_session(graph, chosen, level, context.engine.threads)
@@ -77,14 +77,15 @@ def load(
     }
     if recipe.quantize:
         requested["quantize"] = recipe.quantize
-        effective["quantize"] = quantizing.told(recipe.quantize)
+        effective["quantize"] = recipe.quantize
+        effective["quantize_kernels"] = quantizing.kernels(recipe.quantize)
     return OnnxModel(
         graph=graph,
         session=session,
         layers=layers,
         dtype=model.module.dtype,
-        facts=shapes and weights.held_by(graph, shapes),
-        uncounted=told.reasons.get("model", ""),
+        costs=costs and weights.costs_of_graph(graph, costs),
+        no_costs=reader.reasons.get("model_costs", ""),
         context_length=model.context_length,
         eos_ids=model.eos_ids,
         vocabulary=model.vocabulary,

@@ -18,48 +18,50 @@ from llmbench.models.compress import Scheme
 BLOCK = 32
 INT8_ACTIVATIONS = 4  # the accuracy level at which the kernels multiply integers
 PACKED = "MatMulNBits"
-RECIPE = 1  # a graph of another number is not used again
+RECIPE = 1  # part of the cache key
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """What a scheme does in a few words, and the providers that have kernels for it."""
+class _Method:
+    """The kernels of a scheme in words, and the providers that have them."""
 
-    told: str
+    kernels: str
     providers: tuple[str, ...]
 
 
 BOTH = ("cpu", "cuda")
-WAYS = {
-    "int8-weight-only": _Way(f"{PACKED}, 8 bits, round to nearest, blocks of {BLOCK}", BOTH),
-    "int4-weight-only": _Way(f"{PACKED}, 4 bits, round to nearest, blocks of {BLOCK}", BOTH),
-    "int4-hqq": _Way(f"{PACKED}, 4 bits, half-quadratic, blocks of {BLOCK}", BOTH),
-    "int4-k-quant": _Way(f"{PACKED}, 4 bits, k-quant, blocks of {BLOCK}", BOTH),
-    "int8-dynamic": _Way("MatMulInteger, a scale an output, activations as they come", ("cpu",)),
+METHODS = {
+    "int8-weight-only": _Method(f"{PACKED}, 8 bits, round to nearest, blocks of {BLOCK}", BOTH),
+    "int4-weight-only": _Method(f"{PACKED}, 4 bits, round to nearest, blocks of {BLOCK}", BOTH),
+    "int4-hqq": _Method(f"{PACKED}, 4 bits, half-quadratic, blocks of {BLOCK}", BOTH),
+    "int4-k-quant": _Method(f"{PACKED}, 4 bits, k-quant, blocks of {BLOCK}", BOTH),
+    "int8-dynamic": _Method(
+        "MatMulInteger, one scale per output, activations quantized dynamically", ("cpu",)
+    ),
 }
 
 
 def check(scheme: Scheme, provider: str) -> None:
     """Raise InputError when a provider (``cpu``, ``cuda``) has no kernels for a scheme."""
-    offered = [name for name, way in WAYS.items() if provider in way.providers]
+    offered = [name for name, method in METHODS.items() if provider in method.providers]
     if scheme not in offered:
-        does = f"there it does {', '.join(offered)}" if offered else "leave `quantize` out"
+        advice = f"it has {', '.join(offered)}" if offered else "leave `quantize` out"
         raise InputError(
-            f"compress: onnxruntime has no kernels for {scheme} with provider {provider}; {does}"
+            f"compress: onnxruntime has no kernels for {scheme} with provider {provider}; {advice}"
         )
 
 
-def told(scheme: Scheme) -> str:
-    """Say what a scheme does."""
-    return f"{scheme}: {WAYS[scheme].told}"
+def kernels(scheme: Scheme) -> str:
+    """Return the kernels of a scheme in words."""
+    return METHODS[scheme].kernels
 
 
 def quantize(graph: Path, scheme: Scheme, path: Path) -> None:
     """Write the quantized graph to ``path`` and its weights beside it.
 
-    Raises InputError where the tool cannot take the sizes of the model's layers.
+    Raises InputError where the tool does not support the sizes of the model's layers.
     """
-    logging.disable()  # the tool tells of every tensor, of no use to who measures
+    logging.disable()  # the tool logs every tensor
     try:
         with warnings.catch_warnings(action="ignore"):
             _dynamic(graph, path) if scheme == "int8-dynamic" else _packed(graph, scheme, path)
@@ -86,14 +88,14 @@ def _dynamic(graph: Path, path: Path) -> None:
 
 def _packed(graph: Path, scheme: Scheme, path: Path) -> None:
     model = onnx.load(graph)
-    quantizer = matmul_nbits_quantizer.MatMulNBitsQuantizer(model, algo_config=_way(scheme)())
+    quantizer = matmul_nbits_quantizer.MatMulNBitsQuantizer(model, algo_config=_algorithm(scheme)())
     quantizer.process()
     packed = quantizer.model.model
     _multiply_integers(packed)
     onnx.save(packed, path, save_as_external_data=True, location=f"{path.name}.data")
 
 
-def _way(scheme: Scheme) -> Any:
+def _algorithm(scheme: Scheme) -> Any:
     tools = matmul_nbits_quantizer
     nearest = partial(tools.DefaultWeightOnlyQuantConfig, block_size=BLOCK, is_symmetric=True)
     return {
@@ -105,7 +107,7 @@ def _way(scheme: Scheme) -> Any:
 
 
 def _multiply_integers(model: onnx.ModelProto) -> None:
-    """Ask for integer products, which not every algorithm of the tool lets one set."""
+    """Request integer products, which not every algorithm of the tool has an option for."""
     for node in model.graph.node:
         if node.op_type == PACKED:
             kept = [a for a in node.attribute if a.name != "accuracy_level"]

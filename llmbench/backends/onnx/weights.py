@@ -23,7 +23,7 @@ LOOKED_UP = {
 MATRIX = 2  # dimensions
 
 
-def held_by(graph: Path, facts: ModelCosts) -> ModelCosts:
+def costs_of_graph(graph: Path, facts: ModelCosts) -> ModelCosts:
     """Count a model's weights as a graph holds them; shapes are those of the model.
 
     The graph's weights lie beside it and are not read, only their sizes.

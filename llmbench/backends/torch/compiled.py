@@ -9,7 +9,7 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.backends.base import LoadShape, OpenContext
-from llmbench.backends.torch.eager import REHEARSED
+from llmbench.backends.torch.eager import WARMUP_SIZES
 from llmbench.backends.torch.model import Attention, PyTorchBackend
 from llmbench.engine.buckets import Buckets, doublings
 from llmbench.models.compress import Recipe
@@ -87,7 +87,7 @@ class Compiled(PyTorchBackend):
     def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:
         """Run every shape that is compiled, and a few prompts where they are not."""
         if self.options.prefill == "eager":
-            prompts = buckets.thinned(REHEARSED).prompts
+            prompts = buckets.thinned(WARMUP_SIZES).prompts
         else:
             prompts = tuple(sorted({buckets.prompt(n) for n in demand.prompt_lengths}))
         return replace(buckets, prompts=prompts)

@@ -11,7 +11,7 @@ from llmbench.backends.torch.model import Attention, PyTorchBackend
 from llmbench.engine.buckets import Buckets
 from llmbench.models.compress import Recipe
 
-REHEARSED = 8
+WARMUP_SIZES = 8
 
 
 class Eager(PyTorchBackend):
@@ -36,4 +36,4 @@ class Eager(PyTorchBackend):
 
     def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
         """Run a few of each kind."""
-        return buckets.thinned(REHEARSED)
+        return buckets.thinned(WARMUP_SIZES)

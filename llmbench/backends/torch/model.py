@@ -46,11 +46,11 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         model = models.load_model(context.model, self.attention)
         return _compressed(model, context, recipe) if self.compress else model
 
-    def facts(self, model: TorchModel) -> ModelCosts:
-        """Count the weights as they are held now."""
-        from llmbench.engine.model_costs import facts_of  # noqa: PLC0415 (imports torch)
+    def costs(self, model: TorchModel) -> ModelCosts:
+        """Return the costs with the weights as they are stored now."""
+        from llmbench.engine.model_costs import costs_of  # noqa: PLC0415 (imports torch)
 
-        return facts_of(model.module)
+        return costs_of(model.module)
 
     def runner(
         self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int

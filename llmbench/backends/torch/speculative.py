@@ -75,7 +75,7 @@ class Speculative(Eager):
             model.module, caches[1], sampler, buckets, draft=draft, drafted=self.drafted
         )
 
-    def facts(self, model: TorchModel) -> ModelCosts:
+    def costs(self, model: TorchModel) -> ModelCosts:
         """Raise Unavailable: a step is several of the draft and one of the target."""
         del model
         raise Unavailable(

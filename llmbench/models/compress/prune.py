@@ -35,7 +35,7 @@ def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel
         model,
         weight_bytes=weight_bytes(module),
         requested={**model.requested, "prune": str(prune)},
-        effective={**model.effective, "prune": f"{prune}: {done}"},
+        effective={**model.effective, "prune": str(prune), "pruned": done},
         caveats=(*model.caveats, *dense),
         dropped_layers=tuple(dropped),
     )

@@ -21,11 +21,11 @@ from llmbench.scenario.schema import ModelOptions
 
 @dataclass(frozen=True, slots=True)
 class _OnCuda:
-    """A torchao configuration, what it needs, and what it does in a few words."""
+    """A torchao configuration, the compute capability it needs, and its kernels in words."""
 
     config: str
     options: dict[str, Any]
-    told: str
+    kernels: str
     capability: tuple[int, int] = (8, 0)
 
 
@@ -85,24 +85,24 @@ def _check_cuda(scheme: Scheme, device: torch.device, dtype: str) -> None:
 
 
 def quantized(model: TorchModel, scheme: Scheme) -> TorchModel:
-    """Quantize a model in place and say what was done, for a scheme that was checked."""
+    """Quantize a model in place by a scheme that was checked; return it with the kernels."""
     unify(model.module)
     on_cuda = model.device.type == "cuda"
-    told = _by_torchao(model.module, scheme) if on_cuda else _packed(model.module, scheme)
+    kernels = _by_torchao(model.module, scheme) if on_cuda else _packed(model.module, scheme)
     slow = model.device.type == "cpu" and model.module.dtype == torch.float32
     return replace(
         model,
         weight_bytes=weight_bytes(model.module),
         requested={**model.requested, "quantize": scheme},
-        effective={**model.effective, "quantize": f"{scheme}: {told}"},
+        effective={**model.effective, "quantize": scheme, "quantize_kernels": kernels},
         caveats=(*model.caveats, Caveat("slow-packed-dtype")) if slow else model.caveats,
     )
 
 
 def _packed(module: Any, scheme: Scheme) -> str:
-    make, told = ON_CPU[scheme]
-    made, of = exchange(module, make)
-    return f"{told}, {made} of {of} linear layers"
+    make, kernels = ON_CPU[scheme]
+    packed, linears = exchange(module, make)
+    return f"{kernels}, {packed} of {linears} linear layers"
 
 
 def _by_torchao(module: Any, scheme: Scheme) -> str:
@@ -111,4 +111,4 @@ def _by_torchao(module: Any, scheme: Scheme) -> str:
     chosen = ON_CUDA[scheme]
     config = getattr(quantization, chosen.config)(**chosen.options)
     quantization.quantize_(module, config)
-    return chosen.told
+    return chosen.kernels

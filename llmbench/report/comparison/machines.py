@@ -67,7 +67,7 @@ def _peak(told: Callable[[DevicePeaks], str]) -> Callable[[Run], str | None]:
     """Say something of what a machine was measured to do at the most."""
 
     def look(run: Run) -> str | None:
-        roof = peaks_of(run.account)
+        roof = peaks_of(run.backend_report)
         return None if roof is None else told(roof)
 
     return look

@@ -42,8 +42,11 @@ def settings(results: Results) -> Table:
 def _settings_of(case: CaseResults) -> dict[str, Cell]:
     """Give each setting's effective value; where processes differ, every value."""
     seen: dict[str, dict[tuple[str, str], None]] = {}
-    for account in (run.account for run in case.runs):
-        requested, effective = account.get("requested", {}), account.get("effective", {})
+    for backend_report in (run.backend_report for run in case.runs):
+        requested, effective = (
+            backend_report.get("requested", {}),
+            backend_report.get("effective", {}),
+        )
         for name in {**requested, **effective}:
             pair = _plain(requested.get(name)), _plain(effective.get(name))
             seen.setdefault(name, {})[pair] = None

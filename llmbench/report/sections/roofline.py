@@ -40,7 +40,7 @@ def table(results: Results) -> Table:
 
 def _roofs(results: Results) -> list[DevicePeaks]:
     """Give the roof of each hardware and precision; of several, the highest of each part."""
-    found = (peaks_of(run.account) for case in results.measured for run in case.runs)
+    found = (peaks_of(run.backend_report) for case in results.measured for run in case.runs)
     highest: dict[tuple[str, str, int | None], DevicePeaks] = {}
     for roof in filter(None, found):
         known = highest.setdefault((roof.hardware, roof.precision, roof.threads), roof)

@@ -55,7 +55,7 @@ def _run(path: Path, name: str, measured: Measured) -> Run:
         repeat=1,
         began_at=measured.began_at,
         records=records_table(list(measured.records)),
-        account=_account(measured),
+        backend_report=_backend_report(measured),
         quality=NO_QUALITY,
         caveats=(Caveat("imported", tool=measured.tool, since=measured.since), *measured.caveats),
     )
@@ -72,7 +72,7 @@ def _spec(path: Path, case: str, measured: Measured) -> dict[str, Any]:
     }
 
 
-def _account(measured: Measured) -> dict[str, Any]:
+def _backend_report(measured: Measured) -> dict[str, Any]:
     return {
         "client": {"tool": measured.tool},
         "effective": {

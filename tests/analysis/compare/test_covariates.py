@@ -35,8 +35,8 @@ def moved(ours: list[Run], theirs: list[Run]) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize(
     ("ours", "theirs", "what"),
     [
-        ({"account": {"counters": {"compiles_in_window": 0}}},
-         {"account": {"counters": {"compiles_in_window": 2}}},
+        ({"backend_report": {"counters": {"compiles_in_window": 0}}},
+         {"backend_report": {"counters": {"compiles_in_window": 2}}},
          {"compiles in window": ("0", "2")}),
         ({"facts": {"stolen_percent": 0.1}}, {"facts": {"stolen_percent": 9.0}},
          {"stolen processor time (%)": ("0.1", "9")}),

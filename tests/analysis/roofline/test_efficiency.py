@@ -29,12 +29,17 @@ PEAKS = DevicePeaks(
 RECORDS = records_table(TWO)
 
 
-def account(peaks: DevicePeaks | None = PEAKS, **more: Any) -> dict[str, Any]:
-    return {"model": asdict(COSTS), "roof": asdict(peaks) if peaks else None, "reasons": {}, **more}
+def backend_report(peaks: DevicePeaks | None = PEAKS, **more: Any) -> dict[str, Any]:
+    return {
+        "model_costs": asdict(COSTS),
+        "device_peaks": asdict(peaks) if peaks else None,
+        "reasons": {},
+        **more,
+    }
 
 
 def test_mbu_and_mfu_are_shares_of_the_measured_peaks() -> None:
-    values = efficiency(account(), RECORDS, ALL)
+    values = efficiency(backend_report(), RECORDS, ALL)
     decode = COSTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
     prefill = COSTS.prefill(1.75, ints(4, 7))
     assert values["mbu"] == Value(decode.moved_bytes / 3.5 / 1e4, 4)
@@ -42,7 +47,7 @@ def test_mbu_and_mfu_are_shares_of_the_measured_peaks() -> None:
 
 
 def test_steps_have_mean_seconds_bytes_and_flops() -> None:
-    values = efficiency(account(), RECORDS, ALL)
+    values = efficiency(backend_report(), RECORDS, ALL)
     decode = COSTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
     assert values["decode_step_seconds"] == Value(3.5 / 4, 4)
     assert values["decode_step_bytes"] == Value(decode.moved_bytes / 4, 4)
@@ -53,14 +58,14 @@ def test_datasheet_peaks_are_looked_up_by_the_name_of_the_hardware() -> None:
     sheet = datasheet("NVIDIA H200")
     assert sheet is not None
     peaks = replace(PEAKS, hardware="NVIDIA H200", precision="bfloat16", device="cuda")
-    values = efficiency(account(peaks), RECORDS, ALL)
+    values = efficiency(backend_report(peaks), RECORDS, ALL)
     mbu, of_datasheet = values["mbu"].value, values["mbu_datasheet"].value
     assert mbu is not None
     assert of_datasheet == pytest.approx(mbu * 1e4 / sheet.bytes_per_second)
 
 
 def test_hardware_without_a_datasheet_has_only_the_measured_utilization() -> None:
-    values = efficiency(account(), RECORDS, ALL)
+    values = efficiency(backend_report(), RECORDS, ALL)
     assert values["mbu_datasheet"] == Value.unavailable(
         "no datasheet peaks of a processor in float32 are known"
     )
@@ -68,36 +73,36 @@ def test_hardware_without_a_datasheet_has_only_the_measured_utilization() -> Non
 
 def test_a_precision_that_the_datasheet_lacks_has_no_utilization_of_it() -> None:
     peaks = replace(PEAKS, hardware="Tesla T4", precision="bfloat16")
-    assert efficiency(account(peaks), RECORDS, ALL)["mfu_datasheet"].value is None
+    assert efficiency(backend_report(peaks), RECORDS, ALL)["mfu_datasheet"].value is None
 
 
 def test_without_measured_peaks_bytes_and_flops_are_known_and_utilization_is_not() -> None:
-    stored = account(None, reasons={"roof": "LLMBENCH_ROOF is off"})
+    stored = backend_report(None, reasons={"device_peaks": "LLMBENCH_ROOF is off"})
     values = efficiency(stored, RECORDS, ALL)
     assert values["mbu"] == Value.unavailable("LLMBENCH_ROOF is off")
     assert values["decode_step_bytes"].value is not None
 
 
 def test_without_model_costs_every_metric_has_the_backends_reason() -> None:
-    values = efficiency({"model": None, "reasons": {"model": "experts"}}, RECORDS, ALL)
+    values = efficiency({"model_costs": None, "reasons": {"model_costs": "experts"}}, RECORDS, ALL)
     assert values == dict.fromkeys(METRICS, Value.unavailable("experts"))
     assert efficiency({}, RECORDS, ALL)["mbu"].reason == "this backend does not report it"
 
 
 def test_without_a_steady_window_only_the_cache_is_known() -> None:
-    values = efficiency(account(), RECORDS, None)
+    values = efficiency(backend_report(), RECORDS, None)
     assert values["memory_kv_used_bytes"] == Value(16.0 * COSTS.kv_token_bytes, 2)
     assert values["mbu"] == Value.unavailable(NO_WINDOW)
 
 
 def test_a_window_without_a_decode_has_no_mbu() -> None:
-    mbu = efficiency(account(), RECORDS, (0.0, 1.5))["mbu"]
+    mbu = efficiency(backend_report(), RECORDS, (0.0, 1.5))["mbu"]
     assert mbu == Value.unavailable("no decode lies within the steady window")
 
 
 def test_every_metric_is_always_present() -> None:
     for window in (ALL, None):
-        assert set(efficiency(account(), RECORDS, window)) == set(METRICS)
+        assert set(efficiency(backend_report(), RECORDS, window)) == set(METRICS)
 
 
 def test_the_copy_that_measured_the_peak_reaches_all_of_it() -> None:

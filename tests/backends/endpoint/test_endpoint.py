@@ -141,7 +141,7 @@ def serve(server: Server, endings: list[LoadSummary]) -> Serve:
         with backend.open(context) as opened:
             records = opened.serve(dispatch, opened.new_clock(), lambda _: None)
             endings.append(dispatch.summary)
-            return sorted(records, key=lambda record: record.request_id), opened.account()
+            return sorted(records, key=lambda record: record.request_id), opened.report()
 
     return run
 
@@ -177,9 +177,9 @@ def test_fields_of_the_body_are_added_or_left_out(serve: Serve, server: Server) 
 
 
 def test_the_servers_count_of_tokens_is_taken(serve: Serve) -> None:
-    (record,), account = serve()
+    (record,), report = serve()
     assert (record.prompt_tokens, record.output_tokens, record.finish) == (5, 3, "length")
-    assert account.counters["answers_counted_by_server"] == 1
+    assert report.counters["answers_counted_by_server"] == 1
 
 
 def test_an_answer_can_be_had_as_a_whole(serve: Serve) -> None:
@@ -199,8 +199,8 @@ def test_the_clock_begins_when_all_is_ready(server: Server) -> None:
 
 
 def test_one_connection_is_used_again_and_again(serve: Serve, server: Server) -> None:
-    records, account = serve(users(1), 3)
-    assert len(server.peers) == account.counters["connections"] == 1
+    records, report = serve(users(1), 3)
+    assert len(server.peers) == report.counters["connections"] == 1
     assert [record.connect_seconds is None for record in records] == [False, True, True]
 
 
@@ -208,9 +208,9 @@ def test_a_kept_connection_that_the_server_closed_is_made_good_once(
     serve: Serve, server: Server
 ) -> None:
     server.hang_up_after = 1  # as servers do that restart a worker, without saying so
-    records, account = serve(users(1), 3)
+    records, report = serve(users(1), 3)
     assert [record.error_kind for record in records] == [None] * 3
-    assert account.counters["stale_connections"] == 2
+    assert report.counters["stale_connections"] == 2
 
 
 def test_every_request_can_have_a_connection_of_its_own(serve: Serve, server: Server) -> None:
@@ -233,7 +233,7 @@ def test_a_closed_loop_asks_again_when_it_is_answered(serve: Serve, server: Serv
 def test_several_clients_send_each_request_once_and_on_one_clock(
     serve: Serve, server: Server, arrivals: Arrivals
 ) -> None:
-    records, account = serve(arrivals, 12, clients=3)
+    records, report = serve(arrivals, 12, clients=3)
     assert [record.request_id for record in records] == list(range(12))
     assert sorted(asked["messages"][0]["content"] for asked in server.asked) == sorted(
         f"prompt {number}" for number in range(12)
@@ -241,7 +241,7 @@ def test_several_clients_send_each_request_once_and_on_one_clock(
     if isinstance(arrivals, Scheduled):
         assert [record.due for record in records] == arrivals.offsets.tolist()
     assert all((record.sent or 0.0) >= record.due for record in records)
-    assert account.client["core_share"]
+    assert report.client["core_share"]
 
 
 def test_there_are_no_more_clients_than_have_something_to_do(serve: Serve) -> None:
@@ -253,8 +253,8 @@ def test_a_refused_request_is_sent_again_where_that_is_asked_for(
     serve: Serve, server: Server
 ) -> None:
     server.first = [(503, {}), (429, {"Retry-After": "0.2"})]
-    (record,), account = serve(retries=2)
-    assert (record.error_kind, record.retries, account.counters["retries"]) == (None, 2, 2)
+    (record,), report = serve(retries=2)
+    assert (record.error_kind, record.retries, report.counters["retries"]) == (None, 2, 2)
     assert record.token_times[0] - (record.sent or 0.0) > 0.25  # its waiting is in its latency
 
 
@@ -326,9 +326,9 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     server.first = [(500, {})]  # this server repeats the key in its error
-    (record,), account = serve()
+    (record,), report = serve()
     assert server.headers[0]["Authorization"] == f"Bearer {CANARY}"
-    assert CANARY not in repr((record, account))
+    assert CANARY not in repr((record, report))
     assert record.error_message == "Bearer ***"
 
 

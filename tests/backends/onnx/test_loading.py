@@ -41,14 +41,14 @@ def test_it_exports_once_serves_and_reports_what_took_effect_and_what_it_cost(
     for _ in range(2):
         with Onnx(Onnx.Options()).open(context) as server:
             records = serve(server, dispatch(requests(4)))
-        account = server.account()
+        report = server.report()
         assert [len(record.token_times) for record in records] == [8] * 4
-        assert account.effective["provider"] == "cpu"
-        assert account.requested["provider"] == "auto"
-        assert account.effective["attention"] == "GroupQueryAttention"
-        assert account.cold_start["compile"] is not None
-        assert account.memory["kv_cache"] == 2 * 64 * BYTES_A_TOKEN
-        assert "not-effective" not in {caveat.kind for caveat in account.caveats}
+        assert report.effective["provider"] == "cpu"
+        assert report.requested["provider"] == "auto"
+        assert report.effective["attention"] == "GroupQueryAttention"
+        assert report.cold_start["compile"] is not None
+        assert report.memory["kv_cache"] == 2 * 64 * BYTES_A_TOKEN
+        assert "not-effective" not in {caveat.kind for caveat in report.caveats}
     assert len(exported) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from llmbench.backends.onnx import Onnx, weights
-from llmbench.engine.model_costs import facts_of
+from llmbench.engine.model_costs import costs_of
 from llmbench.testing import open_context
 
 
@@ -33,10 +33,10 @@ def test_tables_are_read_by_rows_and_matrices_whole(tmp_path: Path) -> None:
         helper.make_node("Add", ["m", "bias"], ["y"]),
     ]
     path = graph_of(tmp_path, nodes, table=(50, 8), matrix=(8, 6), bias=(6,))
-    facts = weights.held_by(path, facts_of(families.build("llama")))
-    assert (facts.embedding_bytes, facts.embedding_row_bytes) == (50 * 8 * 4, 8 * 4)
-    assert (facts.matmul_bytes, facts.other_bytes) == (8 * 6 * 4, 6 * 4)
-    assert facts.tied is False
+    costs = weights.costs_of_graph(path, costs_of(families.build("llama")))
+    assert (costs.embedding_bytes, costs.embedding_row_bytes) == (50 * 8 * 4, 8 * 4)
+    assert (costs.matmul_bytes, costs.other_bytes) == (8 * 6 * 4, 6 * 4)
+    assert costs.tied is False
 
 
 def test_a_table_that_is_also_multiplied_is_read_whole(tmp_path: Path) -> None:
@@ -45,23 +45,23 @@ def test_a_table_that_is_also_multiplied_is_read_whole(tmp_path: Path) -> None:
         helper.make_node("Gemm", ["e", "table"], ["y"], transB=1),
     ]
     path = graph_of(tmp_path, nodes, table=(50, 8))
-    facts = weights.held_by(path, facts_of(families.build("llama")))
-    assert (facts.embedding_bytes, facts.matmul_bytes, facts.tied) == (0, 50 * 8 * 4, True)
+    costs = weights.costs_of_graph(path, costs_of(families.build("llama")))
+    assert (costs.embedding_bytes, costs.matmul_bytes, costs.tied) == (0, 50 * 8 * 4, True)
 
 
 def test_rotations_by_position_are_looked_up(tmp_path: Path) -> None:
     inputs = ["q", "k", "v", "pk", "pv", "s", "t", "cos", "sin"]
     nodes = [helper.make_node("GroupQueryAttention", inputs, ["y"], domain="com.microsoft")]
     path = graph_of(tmp_path, nodes, cos=(100, 4), sin=(100, 4))
-    facts = weights.held_by(path, facts_of(families.build("llama")))
-    assert facts.embedding_row_bytes == 2 * 4 * 4
-    assert facts.matmul_bytes + facts.other_bytes == 0
+    costs = weights.costs_of_graph(path, costs_of(families.build("llama")))
+    assert costs.embedding_row_bytes == 2 * 4 * 4
+    assert costs.matmul_bytes + costs.other_bytes == 0
 
 
 @pytest.mark.usefixtures("shared_cache")
 def test_an_exported_model_holds_what_the_model_does() -> None:
     backend = Onnx(Onnx.Options())
-    found = backend.facts(backend.load(open_context()))
-    assert found.matmul_bytes == 4 * (found.matmul_parameters + found.head_parameters)
-    assert found.embedding_bytes == found.vocabulary * found.embedding_row_bytes
-    assert found.tied is False
+    costs = backend.costs(backend.load(open_context()))
+    assert costs.matmul_bytes == 4 * (costs.matmul_parameters + costs.head_parameters)
+    assert costs.embedding_bytes == costs.vocabulary * costs.embedding_row_bytes
+    assert costs.tied is False

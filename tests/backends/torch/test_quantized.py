@@ -30,7 +30,7 @@ def context(shared_cache: Path) -> OpenContext:
 def served(context: OpenContext, **options: Any) -> tuple[list[int], Any]:
     with Quantized(Quantized.Options(**options)).open(context) as server:
         records = serve(server, dispatch(requests(3)))
-    return [len(record.token_times) for record in records], server.account()
+    return [len(record.token_times) for record in records], server.report()
 
 
 @pytest.mark.parametrize(
@@ -43,22 +43,23 @@ def served(context: OpenContext, **options: Any) -> tuple[list[int], Any]:
 @pytest.mark.usefixtures("shared_cache")
 def test_onnx_serves_every_scheme_it_has_kernels_for(model: str, scheme: Scheme) -> None:
     context = open_context(model)
-    lengths, account = served(context, scheme=scheme)
+    lengths, report = served(context, scheme=scheme)
     assert lengths == [8, 8, 8]
-    assert (account.requested["runtime"], account.effective["runtime"]) == ("auto", "onnx")
-    assert account.effective["quantize"].startswith(f"{scheme}: Mat")
-    assert "not-effective" not in {caveat.kind for caveat in account.caveats}
+    assert (report.requested["runtime"], report.effective["runtime"]) == ("auto", "onnx")
+    assert report.effective["quantize"] == scheme
+    assert report.effective["quantize_kernels"].startswith("Mat")
+    assert "not-effective" not in {caveat.kind for caveat in report.caveats}
     plain = Onnx(Onnx.Options()).load(context).weight_bytes
-    assert account.memory["weights"] < plain
+    assert report.memory["weights"] < plain
 
 
 @pytest.mark.parametrize("runtime", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_torch_serves_packed_weights(context: OpenContext, runtime: str) -> None:
-    lengths, account = served(context, scheme="int8-weight-only", runtime=runtime)
+    lengths, report = served(context, scheme="int8-weight-only", runtime=runtime)
     assert lengths == [8, 8, 8]
-    assert account.effective["runtime"] == runtime
-    assert "aten packed kernel" in account.effective["quantize"]
-    assert account.cold_start["compile"] > 0
+    assert report.effective["runtime"] == runtime
+    assert "aten packed kernel" in report.effective["quantize_kernels"]
+    assert report.cold_start["compile"] > 0
 
 
 def test_eager_serves_on_a_cpu_where_onnxruntime_is_not_installed(
@@ -68,15 +69,15 @@ def test_eager_serves_on_a_cpu_where_onnxruntime_is_not_installed(
         return None if name == "onnxruntime" else util.find_spec(name)
 
     monkeypatch.setattr(quantized, "find_spec", find_spec)
-    _, account = served(context, scheme="int4-weight-only")
-    assert account.effective["runtime"] == "eager"
+    _, report = served(context, scheme="int4-weight-only")
+    assert report.effective["runtime"] == "eager"
 
 
 def test_a_scheme_that_the_provider_cannot_do_is_refused_with_those_it_can(
     context: OpenContext,
 ) -> None:
     with (
-        pytest.raises(InputError, match=r"no kernels for float8 with provider cpu; there it does"),
+        pytest.raises(InputError, match=r"no kernels for float8 with provider cpu; it has"),
         Quantized(Quantized.Options(scheme="float8")).open(context),
     ):
         pass
@@ -111,4 +112,4 @@ def test_onnx_exports_what_is_left_after_pruning(context: OpenContext) -> None:
     whole = Onnx(Onnx.Options()).load(context)
     assert len(fewer.layers) == len(whole.layers) - 1
     assert fewer.weight_bytes < whole.weight_bytes
-    assert fewer.effective["prune"] == "layers 0: without 0"
+    assert (fewer.effective["prune"], fewer.effective["pruned"]) == ("layers 0", "without 0")

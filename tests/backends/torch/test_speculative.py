@@ -25,12 +25,12 @@ def speculative(draft: str) -> Speculative:
 def test_a_load_is_served_and_what_was_drafted_in_it_is_counted() -> None:
     with speculative("builtin:tiny").open(CONTEXT) as server:
         records = serve(server, dispatch(requests(3, tokens=9)))
-    account = server.account()
+    report = server.report()
     # the first token comes with the prefill, the other eight in two chunks of four
     assert [record.token_counts for record in records] == [(1, 4, 4)] * 3
-    assert account.counters["drafted_tokens"] == account.counters["accepted_tokens"] == 18
-    assert account.memory["weights"] == 2 * models.load_model(TINY).weight_bytes
-    assert account.effective["draft"] == "builtin:tiny"
+    assert report.counters["drafted_tokens"] == report.counters["accepted_tokens"] == 18
+    assert report.memory["weights"] == 2 * models.load_model(TINY).weight_bytes
+    assert report.effective["draft"] == "builtin:tiny"
 
 
 def test_its_logits_are_those_of_the_target_alone() -> None:

@@ -83,7 +83,10 @@ def test_a_layer_that_changes_nothing_has_the_least_influence_and_is_dropped_fir
         idle.mlp.down_proj.weight.zero_()
         assert influences(model.module, TINY)[4] == pytest.approx(0, abs=1e-6)
     dropped = pruned(model, TINY, DropLayers(kind="layers", ratio=0.125))
-    assert dropped.effective["prune"] == "layers 0.125: without 4"
+    assert (dropped.effective["prune"], dropped.effective["pruned"]) == (
+        "layers 0.125",
+        "without 4",
+    )
 
 
 def test_the_bytes_of_a_pruned_model_are_those_it_holds() -> None:
@@ -101,7 +104,7 @@ def test_the_bytes_of_a_pruned_model_are_those_it_holds() -> None:
 def test_zeros_that_save_nothing_are_a_caveat() -> None:
     zeroed = pruned(models.load_model(TINY), TINY, TwoFour(kind="two-four"))
     assert [caveat.kind for caveat in zeroed.caveats] == ["pruned-dense"]
-    assert zeroed.effective["prune"] == "two-four: dense kernels"
+    assert (zeroed.effective["prune"], zeroed.effective["pruned"]) == ("two-four", "dense kernels")
     fewer = pruned(models.load_model(TINY), TINY, DropLayers(kind="layers", layers=(1,)))
     assert fewer.caveats == ()
 

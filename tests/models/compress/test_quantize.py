@@ -67,7 +67,7 @@ def test_the_bytes_of_a_quantized_model_are_those_of_its_tensors(scheme: Scheme)
     small = quantized(plain, scheme)
     held = {t.data_ptr(): t.nbytes for t in (*module.parameters(), *module.buffers())}
     assert small.weight_bytes == sum(held.values()) < 0.55 * whole
-    assert small.effective["quantize"].endswith("43 of 43 linear layers")
+    assert small.effective["quantize_kernels"].endswith("43 of 43 linear layers")
     assert [caveat.kind for caveat in small.caveats] == ["slow-packed-dtype"]
 
 

@@ -35,7 +35,7 @@ def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
             "2026-01-01T00:00:00+00:00",
             summary={name: (values[place], 700) for name, values in metrics.items()},
             environment=more.get("environment", {}), facts=more.get("facts", {}),
-            account=more.get("account", {}),
+            backend_report=more.get("backend_report", {}),
         )
         for case, metrics in cases.items()
         for place in range(len(next(iter(metrics.values()))))
@@ -277,7 +277,7 @@ def test_runs_that_tell_nothing_say_so() -> None:
     assert (table.rows, table.note) == ((), "The runs do not tell of their machines.")
 
 
-ROOF = {
+PEAKS = {
     "hardware": "Card", "device": "cuda", "precision": "bfloat16", "threads": None, "torch": "2.13",
     "bytes_per_second": 3.0e12, "flops_per_second": 7.0e14, "other_load_percent": 0.0,
     "measured_at": "2026-01-01T00:00:00+00:00",
@@ -285,7 +285,12 @@ ROOF = {
 
 
 def test_measured_peaks_are_told() -> None:
-    compared = sides([run_set("a", {"x": SLOW}), run_set("b", {"x": SLOW}, account={"roof": ROOF})])
+    compared = sides(
+        [
+            run_set("a", {"x": SLOW}),
+            run_set("b", {"x": SLOW}, backend_report={"device_peaks": PEAKS}),
+        ]
+    )
     assert texts(machines(compared)) == [
         ["memory bandwidth, measured", "—", "3.00 TB/s"],
         ["matrix products, measured", "—", "700 TFLOP/s in bfloat16"],

@@ -25,7 +25,7 @@ def environment(**more: Any) -> dict[str, Any]:
 
 def test_cases_that_differ_in_settings_alone_may_be_compared(make: Any, tmp_path: Path) -> None:
     other = {"effective": {"dtype": "bfloat16", "threads": 2}, "requested": {}}
-    table = differing(cases(make, tmp_path, {}, {"account": other}))
+    table = differing(cases(make, tmp_path, {}, {"backend_report": other}))
     assert table.note.startswith("All cases were given the same requests on the same machine")
     told = {row[1].text: [cell.text for cell in row[2:]] for row in table.rows}
     assert told["dtype"] == ["float32", "bfloat16"]

@@ -25,8 +25,8 @@ def results_of(
 ) -> Results:
     planned = make.planned(name, 1)
     run = make.run_of(planned, make.serve(1))
-    counted = {"model": asdict(COSTS), "roof": asdict(roof) if roof else None}
-    run = replace(run, account={**run.account, **counted})
+    counted = {"model_costs": asdict(COSTS), "device_peaks": asdict(roof) if roof else None}
+    run = replace(run, backend_report={**run.backend_report, **counted})
     return Results(make.store_run_set(folder / "set", [planned], [run]))
 
 
@@ -75,7 +75,7 @@ def test_of_several_roofs_of_one_machine_the_highest_is_drawn(make: Any, tmp_pat
     results = results_of(make, tmp_path)
     (run,) = results.run_set.runs
     busy = replace(PEAKS, bytes_per_second=1e3, flops_per_second=2e6)
-    other = replace(run, account={**run.account, "roof": asdict(busy)})
+    other = replace(run, backend_report={**run.backend_report, "device_peaks": asdict(busy)})
     both = Results(replace(results.run_set, runs=(run, other)))
     (line,) = (t for t in roofline.chart(both).figure.data if t.mode == "lines")
     assert line.x[1] == busy.flops_per_second / PEAKS.bytes_per_second
