@@ -16,7 +16,9 @@ from llmbench.scenario.cases import Case
 
 def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | None) -> Validity:
     backend_report: dict[str, Any] = {"client": client}
-    run = Run(Case("case", "case", "endpoint", {}, {}), 1, "2026-01-01", backend_report=backend_report)
+    run = Run(
+        Case("case", "case", "endpoint", {}, {}), 1, "2026-01-01", backend_report=backend_report
+    )
     summary = {
         "ttft_p50": Value(ttft, 1),
         "send_lag_p99": Value(lag, 1),

@@ -195,7 +195,10 @@ def test_cost_follows_from_the_price_and_the_throughput() -> None:
 
 
 def test_a_value_that_a_backend_does_not_report_is_none_with_the_reason() -> None:
-    backend_report = {"memory": {"allocator_peak": None}, "reasons": {"allocator_peak": "needs CUDA"}}
+    backend_report = {
+        "memory": {"allocator_peak": None},
+        "reasons": {"allocator_peak": "needs CUDA"},
+    }
     peak = summarize(run(*TWO, backend_report=backend_report))["memory_allocator_peak_bytes"]
     assert (peak.value, peak.reason) == (None, "needs CUDA")
 
