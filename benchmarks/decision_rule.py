@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from llmbench.analysis.compare.power import NOISES, called
+from llmbench.analysis.compare.power import NOISES, detection_rate
 
 EFFECTS = (0.0, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10)
 
@@ -22,7 +22,7 @@ def main() -> None:
     print("| noise | tolerance |", " | ".join(f"{effect:.0%}" for effect in EFFECTS), "|")
     print("|---|---|", "---|" * len(EFFECTS))
     for name, (draw, tolerance) in NOISES.items():
-        shares = (called(draw, effect, tolerance, nights) for effect in EFFECTS)
+        shares = (detection_rate(draw, effect, tolerance, nights) for effect in EFFECTS)
         print(f"| {name} | {tolerance:.0%} |", " | ".join(f"{share:.4g}" for share in shares), "|")
 
 

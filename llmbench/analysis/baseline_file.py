@@ -1,6 +1,6 @@
-"""Run sets boiled down to a value of each metric a process: small enough to be committed.
+"""Baseline files: one value of each metric per process, small enough to be committed.
 
-A summary reads back as a run set whose runs have no records, which is all that comparisons need.
+A file reads back as a run set whose runs have no records, which is all that comparisons need.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbench.analysis.compare.differences import HARDWARE, SOFTWARE, meters_of
-from llmbench.analysis.metrics import metric_key, summarize
+from llmbench.analysis.compare.judge import Processes
+from llmbench.analysis.metrics import metric_key
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.files import atomic_write
@@ -24,19 +25,19 @@ FORMAT, VERSION = "llmbench summary", 1
 
 
 def summary(run_set: RunSet) -> dict[str, Any]:
-    """Boil a run set down; raises InputError where none of its runs was measured."""
+    """Return the summary of a run set; raises InputError where none of its runs was measured."""
     cases = [case_of(case, runs) for case, runs in run_set.by_case().items() if runs]
     if not cases:
-        raise InputError(f"{run_set.folder}: holds no measured run")
-    told = {"name": run_set.name, "began_at": run_set.began_at, "cases": cases}
-    return {"format": FORMAT, "version": VERSION, **told}
+        raise InputError(f"{run_set.folder}: no measured run")
+    named = {"name": run_set.name, "began_at": run_set.began_at, "cases": cases}
+    return {"format": FORMAT, "version": VERSION, **named}
 
 
 def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
-    """Boil the runs of a case down; what surrounded them is that of the first."""
+    """Return the summary of a case, with the environment of its first run."""
     first = runs[0]
-    summaries = [summarize(run) for run in runs]
-    known = [name for name in summaries[0] if all(s[name].value is not None for s in summaries)]
+    summaries = Processes.of(runs).summaries
+    known = [key for key in summaries[0] if all(s[key].value is not None for s in summaries)]
     return {
         "case": case,
         "slug": first.case.slug,
@@ -57,17 +58,14 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
         },
         "processes": [run.repeat for run in runs],
         "metrics": {
-            name: {
-                "values": [s[name].value for s in summaries],
-                "n": [s[name].n for s in summaries],
-            }
-            for name in known
+            key: {"values": [s[key].value for s in summaries], "n": [s[key].n for s in summaries]}
+            for key in known
         },
     }
 
 
 def write(run_set: RunSet, path: Path) -> None:
-    """Write a summary whole or not at all, a line a list of numbers, so that a review can read it.
+    """Write a baseline file, whole or not at all, with one line per metric for reviews.
 
     Raises InputError where there is nothing to write or the file cannot be written.
     """
@@ -80,55 +78,55 @@ def write(run_set: RunSet, path: Path) -> None:
 
 
 def _lines(node: Any, depth: int) -> Iterator[str]:
-    """Write JSON with lists of plain values on one line."""
+    """Yield lines of JSON with lists of plain values on one line."""
     inner, pad = " " * (depth + 1), " " * depth
     flat = not isinstance(node, (dict, list)) or not node
     if flat or (isinstance(node, list) and not any(isinstance(e, (dict, list)) for e in node)):
         yield json.dumps(node, ensure_ascii=False)
         return
     open_, close = ("{", "}") if isinstance(node, dict) else ("[", "]")
-    items = node.items() if isinstance(node, dict) else ((None, each) for each in node)
+    items = node.items() if isinstance(node, dict) else ((None, inner) for inner in node)
     yield open_
-    for place, (key, value) in enumerate(items, start=1):
+    for number, (key, value) in enumerate(items, start=1):
         written = list(_lines(value, depth + 1))
         written[0] = inner + (f"{json.dumps(key)}: " if key is not None else "") + written[0]
-        written[-1] += "," * (place < len(node))
+        written[-1] += "," * (number < len(node))
         yield from written
     yield pad + close
 
 
 def read(path: Path) -> RunSet:
-    """Read a summary as a run set.
+    """Read a baseline file as a run set.
 
-    Raises InputError when the file is none or of another version.
+    Raises InputError when the file is not a baseline file or has another version.
     """
     try:
-        told = json.loads(path.read_text("utf-8"))
+        stored = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise InputError(f"{path}: is no JSON: {error}") from None
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise InputError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
         raise InputError(
             f"{path}: not written by `llmbench baseline` (its format is not {FORMAT!r})"
         )
-    if told.get("version") != VERSION:
+    if stored.get("version") != VERSION:
         raise InputError(
-            f"{path}: is of version {told.get('version')}, and this llmbench reads {VERSION}; "
-            "write it anew with `llmbench baseline`"
+            f"{path}: version {stored.get('version')}, this llmbench reads version {VERSION}; "
+            "write it again with `llmbench baseline`"
         )
-    runs = [run for case in told["cases"] for run in runs_of(case, told["began_at"])]
+    runs = [run for case in stored["cases"] for run in runs_of(case, stored["began_at"])]
     plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
-    return RunSet(path, told["name"], "", told["began_at"], "", (), {}, plan, tuple(runs))
+    return RunSet(path, stored["name"], "", stored["began_at"], "", (), {}, plan, tuple(runs))
 
 
 def read_set(path: Path) -> RunSet:
-    """Read a run set, whole from its folder or boiled down from a file."""
+    """Read a run set from its folder, or from a baseline file."""
     return read(path) if path.is_file() else store.read(path)
 
 
 def runs_of(case: dict[str, Any], began_at: str) -> list[Run]:
-    """Give the runs that a summary of a case stands for."""
+    """Return the runs that the summary of a case stands for."""
     run = Run(
         case=Case(
             case["case"], case["slug"], case["backend"], case["point"], normal_spec(case["spec"])
@@ -144,9 +142,9 @@ def runs_of(case: dict[str, Any], began_at: str) -> list[Run]:
             run,
             repeat=repeat,
             summary={
-                metric_key(name): (each["values"][place], each["n"][place])
-                for name, each in case["metrics"].items()
+                metric_key(key): (metric["values"][index], metric["n"][index])
+                for key, metric in case["metrics"].items()
             },
         )
-        for place, repeat in enumerate(case["processes"])
+        for index, repeat in enumerate(case["processes"])
     ]

@@ -1,4 +1,4 @@
-"""The series of nights: kept as lines that merge, shown with the nights at which they moved."""
+"""The history of nightly runs: stored as lines that merge, with change points per metric."""
 
 from __future__ import annotations
 
@@ -11,41 +11,35 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from scipy import stats
 
 from llmbench.analysis import baseline_file
-from llmbench.analysis.compare.comparison import TOLERANCES, values_of
+from llmbench.analysis.compare.comparison import TOLERANCES
 from llmbench.analysis.compare.differences import differences
-from llmbench.analysis.metrics import summarize
+from llmbench.analysis.compare.judge import Processes
+from llmbench.analysis.compare.verdicts import Floats
 from llmbench.errors import InputError
 from llmbench.runs.files import atomic_write
-from llmbench.runs.run import Run
 from llmbench.runs.store import RunSet
 
-FEWEST_NIGHTS, FEWEST_BETWEEN = 20, 4
+MIN_NIGHTS, MIN_SEGMENT = 20, 4
 ALPHA, PERMUTATIONS = 0.01, 999
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """The runs of one case on one night."""
+class Entry:
+    """The processes of one case in one run set, usually those of a night."""
 
     scenario: str
     case: str
     began_at: str
     commit: str | None
-    runs: tuple[Run, ...]
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What tells it from every other night."""
-        return self.began_at, self.scenario, self.case
+    processes: Processes
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """A night from which a series has another level; ``p`` is that of a split so good by chance."""
+    """A night from which a series has another level; ``p`` is that of so good a split by chance."""
 
     began_at: str
     commit: str | None
@@ -55,11 +49,11 @@ class ChangePoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """A metric of a case, night by night: the median of its processes.
+class MetricHistory:
+    """A metric of a case by night: the median of its processes.
 
-    ``changes`` is None with fewer than FEWEST_NIGHTS nights. ``left_out`` counts nights of another
-    machine or another scenario than the last.
+    ``changes`` is None with fewer than MIN_NIGHTS nights. ``left_out`` counts nights with another
+    machine or scenario than the last.
     """
 
     scenario: str
@@ -73,172 +67,165 @@ class Series:
 
 # -- the store -------------------------------------------------------------------------------------
 
+CaseKey = tuple[str, str, str]
+
 
 def add(store: Path, run_sets: Sequence[RunSet]) -> int:
-    """Append the cases of run sets to a store, a line each, and return how many are new.
+    """Append the cases of run sets to a store, one line each, and return how many are new.
 
-    Lines come in the order of nights; one that is there already stays once, so that stores which
-    grew apart merge by putting their lines together.
+    Lines are sorted by time and a case that is there already is kept once, so that stores which
+    diverged merge by concatenation.
     """
-    known = _lines(store) if store.exists() else {}
-    before = len(known)
+    lines = _lines(store) if store.exists() else {}
+    before = len(lines)
     for run_set in run_sets:
-        told = baseline_file.summary(run_set)
-        for case in told.pop("cases"):
-            line = {**told, **case}
-            known.setdefault(_key(line), line)
-    text = "".join(json.dumps(known[key], ensure_ascii=False) + "\n" for key in sorted(known))
+        summary = baseline_file.summary(run_set)
+        for case in summary.pop("cases"):
+            line = {**summary, **case}
+            lines.setdefault(_key(line), line)
+    text = "".join(json.dumps(lines[key], ensure_ascii=False) + "\n" for key in sorted(lines))
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(store, text)
     except OSError as error:
         raise InputError(f"{store}: cannot be written: {error.strerror}") from None
-    return len(known) - before
+    return len(lines) - before
 
 
-def read(store: Path) -> list[Night]:
-    """Read the nights of a store, the oldest first.
+def read(store: Path) -> list[Entry]:
+    """Return the entries of a store, the oldest first.
 
-    Raises InputError, naming the line, where something in it is none of ours.
+    Raises InputError, with the line number, where a line was not written by llmbench.
     """
     return [
-        Night(
+        Entry(
             line["name"],
             line["case"],
             line["began_at"],
             line["commit"],
-            tuple(baseline_file.runs_of(line, line["began_at"])),
+            Processes.of(baseline_file.runs_of(line, line["began_at"])),
         )
         for _, line in sorted(_lines(store).items())
     ]
 
 
-def _lines(store: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+def _lines(store: Path) -> dict[CaseKey, dict[str, Any]]:
     try:
         text = store.read_text("utf-8")
     except OSError as error:
         raise InputError(f"{store}: cannot be read: {error.strerror}") from None
-    found = {}
-    for number, written in enumerate(text.splitlines(), start=1):
-        if written.strip():
-            line = _line(written, f"{store}:{number}")
-            found[_key(line)] = line
-    return found
+    lines = [
+        _line(written, f"{store}:{number}")
+        for number, written in enumerate(text.splitlines(), start=1)
+        if written.strip()
+    ]
+    return {_key(line): line for line in lines}
 
 
-def _line(written: str, where: str) -> dict[str, Any]:
+def _line(written: str, location: str) -> dict[str, Any]:
     try:
         line = json.loads(written)
     except ValueError:
         raise InputError(
-            f"{where}: is no JSON; a merge may have left its marks, remove them"
+            f"{location}: not valid JSON; remove conflict markers that a merge left"
         ) from None
     if not isinstance(line, dict) or line.get("format") != baseline_file.FORMAT:
-        raise InputError(f"{where}: not written by `llmbench history`")
+        raise InputError(f"{location}: not written by `llmbench history`")
     if line.get("version") != baseline_file.VERSION:
         raise InputError(
-            f"{where}: is of version {line.get('version')}, and this llmbench reads "
+            f"{location}: version {line.get('version')}, this llmbench reads version "
             f"{baseline_file.VERSION}; remove the line or use the llmbench that wrote it"
         )
     return line
 
 
-def _key(line: dict[str, Any]) -> tuple[str, str, str]:
+def _key(line: dict[str, Any]) -> CaseKey:
     return line["began_at"], line["name"], line["case"]
 
 
-# -- series ----------------------------------------------------------------------------------------
+# -- histories -------------------------------------------------------------------------------------
 
 
-def series(nights: Sequence[Night]) -> list[Series]:
-    """Give the usual metrics of every case that the nights support, in the order of names."""
-    cases = sorted({(night.scenario, night.case) for night in nights})
-    return [
-        found
-        for scenario, case in cases
-        for key in TOLERANCES
-        if (found := _series(scenario, case, key, nights))
-    ]
+def histories(entries: Sequence[Entry]) -> list[MetricHistory]:
+    """Return the usual metrics of every case that its processes support, sorted by name."""
+    by_case: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        by_case.setdefault((entry.scenario, entry.case), []).append(entry)
+    return [history for _, of_case in sorted(by_case.items()) for history in _of_case(of_case)]
 
 
-def _series(scenario: str, case: str, key: str, nights: Sequence[Night]) -> Series | None:
-    of_case = [night for night in nights if (night.scenario, night.case) == (scenario, case)]
-    alike = [night for night in of_case if _comparable(night, of_case[-1])]
-    known = [(night, median(found)) for night in alike if (found := _values(night, key))]
-    if not known:
-        return None
-    values = [value for _, value in known]
-    return Series(
-        scenario,
-        case,
-        key,
-        tuple(night.began_at for night, _ in known),
-        tuple(values),
-        len(of_case) - len(alike),
-        tuple(_named(known)) if len(known) >= FEWEST_NIGHTS else None,
-    )
+def _of_case(entries: Sequence[Entry]) -> Iterator[MetricHistory]:
+    last = entries[-1]
+    alike = [entry for entry in entries if _comparable(entry, last)]
+    for key in TOLERANCES:
+        known = [(e, median(values)) for e in alike if (values := e.processes.values(key)[0])]
+        if known:
+            yield MetricHistory(
+                last.scenario,
+                last.case,
+                key,
+                tuple(entry.began_at for entry, _ in known),
+                tuple(value for _, value in known),
+                len(entries) - len(alike),
+                tuple(_changes(known)) if len(known) >= MIN_NIGHTS else None,
+            )
 
 
-def _comparable(night: Night, last: Night) -> bool:
-    kinds = {found.kind for found in differences(night.runs, last.runs)}
+def _comparable(entry: Entry, last: Entry) -> bool:
+    kinds = {d.kind for d in differences(entry.processes.runs, last.processes.runs)}
     return not kinds & {"scenario", "hardware"}
 
 
-def _values(night: Night, key: str) -> list[float]:
-    values, _ = values_of(key, [summarize(run) for run in night.runs])
-    return values
-
-
-def _named(known: Sequence[tuple[Night, float]]) -> Iterator[ChangePoint]:
+def _changes(known: Sequence[tuple[Entry, float]]) -> Iterator[ChangePoint]:
     values = [value for _, value in known]
-    found = change_points(values)
-    edges = [0, *(place for place, _ in found), len(values)]
+    points = change_points(values)
+    edges = [0, *(index for index, _ in points), len(values)]
     levels = [median(values[begin:end]) for begin, end in pairwise(edges)]
-    for (place, p), (before, after) in zip(found, pairwise(levels), strict=True):
-        night = known[place][0]
-        yield ChangePoint(night.began_at, night.commit, before, after, p)
+    for (index, p), (before, after) in zip(points, pairwise(levels), strict=True):
+        entry = known[index][0]
+        yield ChangePoint(entry.began_at, entry.commit, before, after, p)
 
 
 def change_points(values: Sequence[float]) -> list[tuple[int, float]]:
-    """Find where a series has another level from, each with its p.
+    """Return the indexes from which a series has another level, each with its p.
 
-    The best split of the ranks in two (ruptures, least squares) counts when at most ALPHA of
-    shuffled series have one as good, then both parts are split on (Matteson and James, 2014). As
-    many splits as count are then placed together.
+    The best split of the ranks in two (ruptures, least squares) counts where at most ALPHA of
+    shuffled series have one as good. Both parts are then split further (Matteson and James, 2014).
+    Finally the best positions for that number of splits are computed together.
     """
-    found = np.asarray(values, dtype=np.float64)
-    ps = list(_splits(found, np.random.default_rng(0)))
-    return list(zip(_best_splits(_ranks(found), len(ps))[0], ps, strict=True)) if ps else []
+    series = np.asarray(values, dtype=np.float64)
+    ps = list(_splits(series, np.random.default_rng(0)))
+    return list(zip(_best_splits(_ranks(series), len(ps))[0], ps, strict=True)) if ps else []
 
 
-def _splits(values: NDArray[np.float64], draws: np.random.Generator) -> Iterator[float]:
-    """Give the p of every split that counts, in the order of nights."""
-    if len(values) < 2 * FEWEST_BETWEEN:
+def _splits(values: Floats, rng: np.random.Generator) -> Iterator[float]:
+    """Yield the p of every split that counts, in the order of nights."""
+    if len(values) < 2 * MIN_SEGMENT:
         return
     ranks = _ranks(values)
-    (place,), cost = _best_splits(ranks, 1)
-    shuffled = (draws.permutation(ranks) for _ in range(PERMUTATIONS))
-    as_good = sum(_best_splits(each, 1)[1] <= cost for each in shuffled)
+    (index,), cost = _best_splits(ranks, 1)
+    shuffled = (rng.permutation(ranks) for _ in range(PERMUTATIONS))
+    as_good = sum(_best_splits(series, 1)[1] <= cost for series in shuffled)
     p = (1 + as_good) / (1 + PERMUTATIONS)
     if p > ALPHA:
         return
-    yield from _splits(values[:place], draws)
+    yield from _splits(values[:index], rng)
     yield p
-    yield from _splits(values[place:], draws)
+    yield from _splits(values[index:], rng)
 
 
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(pd.Series(values).rank(), dtype=np.float64)
+def _ranks(values: Floats) -> Floats:
+    return np.asarray(stats.rankdata(values), dtype=np.float64)
 
 
-def _best_splits(ranks: NDArray[np.float64], count: int) -> tuple[list[int], float]:
-    """Give where to split so that parts are most alike within, and what is left of squares."""
+def _best_splits(ranks: Floats, count: int) -> tuple[list[int], float]:
+    """Return the splits that leave the least squares within the parts, and these squares."""
     try:
         import ruptures  # noqa: PLC0415 (an extra)
     except ModuleNotFoundError:
         raise InputError(
             "change points need ruptures; install it with: pip install 'llmbench[history]'"
         ) from None
-    search = ruptures.KernelCPD(kernel="linear", min_size=FEWEST_BETWEEN).fit(ranks[:, None])
+    search = ruptures.KernelCPD(kernel="linear", min_size=MIN_SEGMENT).fit(ranks[:, None])
     ends = search.predict(n_bkps=count)
     return [int(end) for end in ends[:-1]], float(search.cost.sum_of_costs(ends))

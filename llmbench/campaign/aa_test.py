@@ -1,6 +1,6 @@
-"""Nights on which nothing changed, or a known delay was added: how often the gate errs here.
+"""Checks of an installation against itself, with and without a known delay: how often they err.
 
-Every night is a whole `check` of an installation against itself; docs/statistics.md has the method.
+Every repetition is a whole `check`; docs/statistics.md explains the method.
 """
 
 from __future__ import annotations
@@ -9,42 +9,43 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import stats
 
-from llmbench.analysis.compare.comparison import Comparison, values_of
+from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.compare.differences import hardware_of
-from llmbench.analysis.compare.power import called, wilson
-from llmbench.analysis.compare.verdicts import oriented_logs, robust_std
-from llmbench.analysis.metrics import METRICS, summarize
+from llmbench.analysis.compare.judge import Processes, better
+from llmbench.analysis.compare.power import detection_rate
+from llmbench.analysis.compare.verdicts import Floats, oriented_logs, robust_std
+from llmbench.analysis.metrics import metric_key
 from llmbench.campaign import gate
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import Installation
 from llmbench.errors import InputError
-from llmbench.runs.run import Run
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 
 FORMAT = "llmbench noise"
 FLOOR = 2.0  # times the noise between processes
-POWER, RESAMPLED_NIGHTS = 0.95, 300
+POWER, RESAMPLED_CHECKS = 0.95, 300
 EFFECTS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50)
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """One comparison of an installation with itself, slower by a share (0: not at all)."""
+class Repetition:
+    """One check of an installation against itself with a delay: a share of each step, or 0."""
 
     delay: float
-    found: Comparison
+    comparison: Comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often something came out, with its 95 % interval (Wilson, 1927)."""
+    """How often something happened, with its 95 % interval (Wilson, 1927)."""
 
     hits: int
     trials: int
@@ -52,11 +53,11 @@ class Rate:
     high: float
 
     @classmethod
-    def of(cls, came_out: Sequence[bool]) -> Rate:
+    def of(cls, happened: Sequence[bool]) -> Rate:
         """Count; raises ValueError where nothing was tried."""
-        if not came_out:
-            raise ValueError("a rate needs a trial")
-        return cls(sum(came_out), len(came_out), *wilson(sum(came_out), len(came_out)))
+        hits, trials = sum(happened), len(happened)
+        interval = stats.binomtest(hits, trials).proportion_ci(method="wilson")
+        return cls(hits, trials, float(interval.low), float(interval.high))
 
     def __str__(self) -> str:
         return f"{self.hits} of {self.trials} ({100 * self.low:.1f} to {100 * self.high:.1f} %)"
@@ -66,10 +67,10 @@ class Rate:
 class MetricNoise:
     """What a metric of a case does when nothing changes, and when a known delay is added.
 
-    ``noise`` is the standard deviation between processes of one night, as a share and whatever a
-    few of them do; ``floor`` the least tolerance that suits it. ``called`` has, by delay, how often
-    it came out as a regression; ``detectable`` the smallest change that the gate finds 19 times in
-    20, by the processes of a confirmation, None where it is beyond EFFECTS.
+    ``noise`` is the robust standard deviation between processes of one repetition, as a share;
+    ``floor`` the lowest suitable tolerance. ``called`` has, by delay, how often the metric was
+    called a regression; ``detectable`` the smallest change that the gate finds 19 times in 20, by
+    the processes of a confirmation, None where that is beyond EFFECTS.
     """
 
     processes: int
@@ -82,9 +83,9 @@ class MetricNoise:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a campaign of nights came to: ``cases`` by case and metric.
+    """The results of all repetitions: ``cases`` by case and metric.
 
-    ``nights`` has, by delay, on how many nights any metric of any case came out as a regression.
+    ``nights`` has, by delay, in how many repetitions any metric of any case was a regression.
     """
 
     scenario: str
@@ -94,16 +95,16 @@ class Findings:
     cases: dict[str, dict[str, MetricNoise]]
 
     def as_json(self) -> dict[str, Any]:
-        """Give all of it as plain data."""
+        """Return all of it as plain data."""
         return {"format": FORMAT, **asdict(self)}
 
 
-def nights(
+def repetitions(
     source: Source, folder: Path, count: int, delays: Sequence[float], observer: Observer
-) -> Iterator[Night]:
-    """Measure so many nights without a delay and with each, in turn.
+) -> Iterator[Repetition]:
+    """Measure ``count`` repetitions without a delay and with each delay, in turn.
 
-    What the folder holds is not measured again.
+    What the folder has is not measured again.
     """
     for number in range(1, count + 1):
         for delay in (0.0, *delays):
@@ -111,104 +112,104 @@ def nights(
             slower = Installation(flags=(), slowdown=delay)
             baseline = gate.live(source, at / "baseline", Installation(flags=(), slowdown=0.0))
             candidate = gate.live(source, at / "candidate", slower)
-            yield Night(delay, gate.check(source, baseline, candidate, observer))
+            yield Repetition(delay, gate.check(source, baseline, candidate, observer))
 
 
-def find(source: Source, measured: Sequence[Night]) -> Findings:
-    """Sum up what was measured; raises InputError where every run failed."""
-    runs = [run for night in measured for run in night.found.baseline.runs if not run.failure]
+def findings(source: Source, measured: Sequence[Repetition]) -> Findings:
+    """Return the rates and the noise of repetitions; raises InputError where every run failed."""
+    runs = [run for rep in measured for run in rep.comparison.baseline.runs if not run.failure]
     if not runs:
         raise InputError("no run of the baseline could be measured; see its logs")
-    delays = sorted({night.delay for night in measured})
-    of_delay = {delay: [n.found for n in measured if n.delay == delay] for delay in delays}
+    by_delay = {
+        delay: [rep.comparison for rep in measured if rep.delay == delay]
+        for delay in sorted({rep.delay for rep in measured})
+    }
+    calls = {delay: list(map(_calls, checks)) for delay, checks in by_delay.items()}
     return Findings(
         scenario=source.scenario.name,
         hardware=hardware_of(runs[0].environment),
-        nights={d: Rate.of([any(_calls(c)) for c in found]) for d, found in of_delay.items()},
+        nights={delay: Rate.of(list(map(any, checks))) for delay, checks in calls.items()},
         comparisons={
-            d: Rate.of([call for c in found for call in _calls(c)]) for d, found in of_delay.items()
+            delay: Rate.of(list(chain.from_iterable(checks))) for delay, checks in calls.items()
         },
-        cases={case.name: dict(_of_case(case, of_delay)) for case in source.cases},
+        cases={case.name: dict(_noises(case, by_delay)) for case in source.cases},
     )
 
 
-def _calls(found: Comparison) -> list[bool]:
-    return [v.outcome == "regression" for case in found.cases for v in case.verdicts.values()]
+def _calls(check: Comparison) -> list[bool]:
+    return [v.outcome == "regression" for case in check.cases for v in case.verdicts.values()]
 
 
-def _of_case(
-    case: Case, of_delay: Mapping[float, Sequence[Comparison]]
+def _noises(
+    case: Case, by_delay: Mapping[float, Sequence[Comparison]]
 ) -> Iterator[tuple[str, MetricNoise]]:
+    """Yield the noise of every metric that was measured."""
+    baselines = [
+        Processes.of(check.baseline.by_case().get(case.name, []))
+        for checks in by_delay.values()
+        for check in checks
+    ]
     for key, tolerance in gate.tolerances_of(case).items():
-        everything = [found for several in of_delay.values() for found in several]
-        noise = np.concatenate([_residuals(found, case.name, key) for found in everything])
-        if not len(noise):
+        residuals = np.concatenate([_residuals(processes, key) for processes in baselines])
+        if not len(residuals):
             continue
-        floor = FLOOR * robust_std(noise)
-        yield (
-            key,
-            MetricNoise(
-                len(noise),
-                robust_std(noise),
-                tolerance,
-                floor,
-                {delay: _rate(several, case.name, key) for delay, several in of_delay.items()},
-                _detectable(noise, max(tolerance, floor), case),
-            ),
-        )
+        noise = robust_std(residuals)
+        floor = FLOOR * noise
+        called = {delay: _rate(checks, case.name, key) for delay, checks in by_delay.items()}
+        detectable = _detectable(residuals, max(tolerance, floor), case)
+        yield key, MetricNoise(len(residuals), noise, tolerance, floor, called, detectable)
 
 
-def _residuals(found: Comparison, case: str, key: str) -> NDArray[np.float64]:
-    """Give by how much each baseline process was worse than the middle one of its night."""
-    runs: list[Run] = found.baseline.by_case().get(case, [])
-    values, _ = values_of(key, [summarize(run) for run in runs]) if runs else ([], "")
+def _residuals(processes: Processes, key: str) -> Floats:
+    """Return by how much each process is worse than their median, on a logarithmic scale."""
+    values, _ = processes.values(key)
     if not values:
         return np.empty(0)
-    better = METRICS[key].better
-    worse, _ = oriented_logs(values, values, "higher" if better == "higher" else "lower")
+    worse, _ = oriented_logs(values, values, better(key))
     return worse - np.median(worse)
 
 
-def _rate(several: Sequence[Comparison], case: str, key: str) -> Rate:
-    verdicts = [c.verdicts[key] for found in several for c in found.cases if c.case == case]
+def _rate(checks: Sequence[Comparison], case: str, key: str) -> Rate:
+    verdicts = [c.verdicts[key] for check in checks for c in check.cases if c.case == case]
     return Rate.of([verdict.outcome == "regression" for verdict in verdicts])
 
 
-def _detectable(
-    noise: NDArray[np.float64], tolerance: float, case: Case
-) -> dict[int, float | None]:
-    """Let the gate judge nights drawn from the noise that was seen, with changes put in."""
+def _detectable(noise: Floats, tolerance: float, case: Case) -> dict[int, float | None]:
+    """Return the smallest detectable change by pairs of a confirmation.
+
+    The gate judges simulated checks: processes drawn from the measured noise, with a change added.
+    """
     options = case.scenario.gate
 
-    def draw(draws: np.random.Generator, count: int) -> NDArray[np.float64]:
-        return draws.choice(noise, count)
+    def draw(rng: np.random.Generator, count: int) -> Floats:
+        return rng.choice(noise, count)
 
-    def found(effect: float, confirm: int) -> float:
-        return called(
-            draw, effect, tolerance, RESAMPLED_NIGHTS, screen=options.screen, pairs=confirm
+    def rate(effect: float, pairs: int) -> float:
+        return detection_rate(
+            draw, effect, tolerance, RESAMPLED_CHECKS, screen=options.screen, pairs=pairs
         )
 
     least: dict[int, float | None] = {}
-    for confirm in (options.confirm, 2 * options.confirm):
-        place = bisect_left(EFFECTS, POWER, key=lambda effect: found(effect, confirm))
-        least[confirm] = EFFECTS[place] if place < len(EFFECTS) else None
+    for pairs in (options.confirm, 2 * options.confirm):
+        index = bisect_left(EFFECTS, POWER, key=lambda effect: rate(effect, pairs))
+        least[pairs] = EFFECTS[index] if index < len(EFFECTS) else None
     return least
 
 
 def read_floors(path: Path) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
-    """Read the hardware that noise was measured on, and the floors by case and metric.
+    """Return the hardware on which noise was measured, and the floors by case and metric.
 
-    Raises InputError when the file is none of ours.
+    Raises InputError when the file cannot be read or was not written by `llmbench aa`.
     """
     try:
-        told = json.loads(path.read_text("utf-8"))
-        if told["format"] != FORMAT:
+        stored = json.loads(path.read_text("utf-8"))
+        if stored["format"] != FORMAT:
             raise InputError(f"{path}: not written by `llmbench aa` (its format is not {FORMAT!r})")
         floors = {
-            case: {key: float(noise["floor"]) for key, noise in metrics.items()}
-            for case, metrics in told["cases"].items()
+            case: {metric_key(key): float(noise["floor"]) for key, noise in metrics.items()}
+            for case, metrics in stored["cases"].items()
         }
-        return dict(told["hardware"]), floors
+        return dict(stored["hardware"]), floors
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,37 +1,35 @@
-"""The gate of a nightly build: a candidate against a baseline, screened and then confirmed.
+"""The gate of a nightly build: a candidate checked against a baseline, screened and then confirmed.
 
-docs/statistics.md has the method in plain words, and how often it errs.
+docs/statistics.md explains the method and its error rates.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from llmbench.analysis.compare.comparison import (
-    TOLERANCES,
-    CaseComparison,
-    Comparison,
-    is_energy,
-    judge,
-    values_of,
+from llmbench.analysis.compare.comparison import TOLERANCES, CaseComparison, Comparison
+from llmbench.analysis.compare.judge import (
+    CasePair,
+    Processes,
+    Verdicts,
+    better,
+    control_false_discoveries,
 )
-from llmbench.analysis.compare.differences import Difference, differences, energy_allowance, forbids
 from llmbench.analysis.compare.verdicts import (
     BLOCK,
     STAGES,
     Better,
     Block,
     Verdict,
-    benjamini_hochberg,
     confirm,
     is_suspect,
     is_worse,
 )
-from llmbench.analysis.metrics import METRICS, Value, metric_key, summarize
+from llmbench.analysis.metrics import METRICS, metric_key
 from llmbench.campaign import execute, plan
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import Installation
@@ -44,22 +42,23 @@ from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream
 
 NO_FLOORS: Mapping[str, Mapping[str, float]] = {}
+UNMEASURED = CasePair(Processes(), Processes(), ("scenario", "hardware"))
 
 
 class Side(Protocol):
-    """One side of a comparison: where its processes come from."""
+    """One side of a check: where its processes come from."""
 
     @property
     def run_set(self) -> RunSet:
         """What has been measured so far."""
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
-        """Measure a case once more, where that can be done."""
+        """Measure a case once, where that is possible."""
 
 
 @dataclass(slots=True)
 class Live:
-    """A side that is measured now, by an installation; what its folder has already is kept."""
+    """A side that an installation measures; runs that its folder already has are kept."""
 
     run_set: RunSet
     installation: Installation
@@ -69,17 +68,17 @@ class Live:
         planned = PlannedRun(case, repeat)
         if planned.name in {run.name for run in self.run_set.runs if not run.failure}:
             return
-        if planned.name not in {each.name for each in self.run_set.plan}:
+        if planned.name not in {known.name for known in self.run_set.plan}:
             self.run_set = store.extend(self.run_set, planned)
         observer.began(planned, len(self.run_set.plan), None, self.run_set.folder.name)
         run = execute.run_one(self.run_set.folder, planned, observer, self.installation)
         observer.ended(run)
-        kept = [each for each in self.run_set.runs if each.name != run.name]
+        kept = [other for other in self.run_set.runs if other.name != run.name]
         self.run_set = replace(self.run_set, runs=(*kept, run))
 
 
 def live(source: Source, folder: Path, installation: Installation) -> Live:
-    """Begin a side, or go on with what its folder has."""
+    """Begin a side, or continue with what its folder has."""
     begun = (folder / "runset.json").is_file()
     run_set = store.read(folder) if begun else plan.begin(source, folder, planned=())
     return Live(run_set, installation)
@@ -92,20 +91,21 @@ class Stored:
     run_set: RunSet
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
-        """Measure nothing: what is stored is all there is."""
+        """Measure nothing."""
 
 
 def tolerances_of(case: Case) -> Mapping[str, float]:
-    """Give the metrics that a case is held to; raises InputError when there is no such metric."""
-    asked = {metric_key(key): share for key, share in case.scenario.gate.metrics.items()}
-    for key in asked:
-        try:
-            better = METRICS[key].better
-        except KeyError:
-            raise InputError(f"gate.metrics: no metric {key!r}; for example ttft_p50") from None
-        if better == "neither":
+    """Return the tolerance of every metric that a case is checked for.
+
+    Raises InputError where a listed metric does not exist or has no better direction.
+    """
+    tolerances = {metric_key(key): share for key, share in case.scenario.gate.metrics.items()}
+    for key in tolerances:
+        if key not in METRICS:
+            raise InputError(f"gate.metrics: no metric {key!r}; for example ttft_p50")
+        if METRICS[key].better == "neither":
             raise InputError(f"gate.metrics: {key} is neither better nor worse")
-    return asked or TOLERANCES
+    return tolerances or TOLERANCES
 
 
 def check(
@@ -115,32 +115,36 @@ def check(
     observer: Observer,
     floors: Mapping[str, Mapping[str, float]] = NO_FLOORS,
 ) -> Comparison:
-    """Measure both sides, interleaved, and give a verdict for every metric of every case.
+    """Measure both sides, interleaved, and return a verdict for every metric of every case.
 
-    All cases are screened; those with a suspicious metric are measured again, both sides anew, and
-    only what these new processes show beyond the tolerance is a regression. ``floors`` has the
-    least tolerance by case and metric.
+    All cases are screened. Cases with a suspicious metric are measured again on both sides, and
+    only a change beyond the tolerance in these new processes is a regression. ``floors`` has the
+    lowest tolerance by case and metric.
     """
     options = source.scenario.gate
     trials = [
-        _Trial(case, _raised(tolerances_of(case), floors.get(case.name, {})), baseline, candidate)
+        _Trial(case, _raised(tolerances_of(case), floors.get(case.name, {})), (baseline, candidate))
         for case in source.cases
     ]
     _measure(trials, range(1, options.screen + 1), observer, source.scenario.seed)
     for trial in trials:
         trial.screen()
     for stage in range(1, STAGES + 1):
-        doubted = [trial for trial in trials if trial.open]
+        suspected = [trial for trial in trials if trial.open]
         first = options.screen + 1 + (stage - 1) * options.confirm
-        _measure(doubted, range(first, first + options.confirm), observer, source.scenario.seed)
-        for trial in doubted:
+        _measure(suspected, range(first, first + options.confirm), observer, source.scenario.seed)
+        for trial in suspected:
             trial.confirm(options.screen)
-    judged = _discovered([trial.comparison() for trial in trials])
-    cases = [
-        case.explained(trial.runs(baseline), trial.runs(candidate))
-        for case, trial in zip(judged, trials, strict=True)
-    ]
-    return Comparison(baseline.run_set, candidate.run_set, tuple(cases), _missing(trials), ())
+    judged = [trial.verdicts() for trial in trials]
+    verdicts = control_false_discoveries(judged, lambda verdict: verdict.outcome == "regression")
+    pairs = [trial.pair for trial in trials]
+    names = [trial.case.name for trial in trials]
+    missing = (
+        name for name, pair in zip(names, pairs, strict=True)
+        if not (pair.baseline.runs and pair.candidate.runs)
+    )  # fmt: skip
+    cases = tuple(map(CaseComparison.of, names, pairs, verdicts))
+    return Comparison(baseline.run_set, candidate.run_set, cases, tuple(missing), ())
 
 
 def _raised(tolerances: Mapping[str, float], floors: Mapping[str, float]) -> dict[str, float]:
@@ -148,14 +152,24 @@ def _raised(tolerances: Mapping[str, float], floors: Mapping[str, float]) -> dic
 
 
 def _measure(trials: Sequence[_Trial], repeats: range, observer: Observer, seed: int) -> None:
-    """Measure both sides of each case in turn, now the one first and now the other (ABBA)."""
-    draws = stream(seed, "order of pairs")
+    """Measure both sides of each case in turn; each side goes first in every other pair (ABBA)."""
+    rng = stream(seed, "order of pairs")
     for repeat in repeats:
-        for index in draws.permutation(len(trials)):
+        for index in rng.permutation(len(trials)):
             trial = trials[index]
-            sides = [trial.baseline, trial.candidate]
-            for side in sides if repeat % 2 else reversed(sides):
+            for side in trial.sides if repeat % 2 else reversed(trial.sides):
                 side.measure(trial.case, repeat, observer)
+    for trial in trials:
+        trial.update()
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """What the new processes say of a suspected metric."""
+
+    confirmed: bool = False
+    p: float = 1.0
+    baseline_moved: bool = False
 
 
 @dataclass(slots=True)
@@ -164,150 +178,95 @@ class _Trial:
 
     case: Case
     tolerances: dict[str, float]
-    baseline: Side
-    candidate: Side
+    sides: tuple[Side, Side]
+    pair: CasePair = UNMEASURED
     open: set[str] = field(default_factory=set)
-    tested: dict[str, tuple[bool, float, bool]] = field(default_factory=dict)
+    confirmations: dict[str, _Confirmed] = field(default_factory=dict)
+
+    def update(self) -> None:
+        """Add what was measured since the last update."""
+        baseline, candidate = (
+            side.run_set.by_case().get(self.case.name, []) for side in self.sides
+        )
+        self.pair = replace(
+            self.pair,
+            baseline=self.pair.baseline.updated(baseline),
+            candidate=self.pair.candidate.updated(candidate),
+        )
 
     def screen(self) -> None:
         """Suspect whatever comes near its tolerance."""
-        if self._why_not:
+        if self.pair.incomparable:
             return
         for key in self.tolerances:
-            ours, theirs, _ = self._values(key)
-            if ours and theirs and is_suspect(ours, theirs, _better(key), self._tolerance(key)):
+            baseline, candidate, _ = self.pair.values(key)
+            tolerance = self._tolerance(key)
+            if baseline and candidate and is_suspect(baseline, candidate, better(key), tolerance):
                 self.open.add(key)
 
     def confirm(self, screened: int) -> None:
-        """Judge what is suspected by the processes that came after the screen."""
+        """Judge suspected metrics by the processes measured after the screen."""
+        new = self._between(screened)
         for key in sorted(self.open):
-            tolerance, better = self._tolerance(key), _better(key)
-            ours, theirs, _ = self._values(key, after=screened)
-            if not ours or not theirs:
+            tolerance, direction = self._tolerance(key), better(key)
+            baseline, candidate, _ = new.values(key)
+            if not baseline or not candidate:
                 continue
-            found, p = confirm(self._blocks(key, screened), better, tolerance)
-            moved = _null_moved(ours, better, tolerance)
-            self.tested[key] = found == "confirmed", p, moved
-            if found != "open":
+            confirmation, p = confirm(self._blocks(key, screened), direction, tolerance)
+            moved = _baseline_moved(baseline, direction, tolerance)
+            self.confirmations[key] = _Confirmed(confirmation == "confirmed", p, moved)
+            if confirmation != "open":
                 self.open.discard(key)
 
-    def comparison(self) -> CaseComparison:
-        """Say what came of it."""
-        sides = self._sides
-        return CaseComparison(
-            self.case.name,
-            len(sides[0]),
-            len(sides[1]),
-            tuple(self._differences),
-            {key: self._verdict(key) for key in self.tolerances},
-        )
+    def verdicts(self) -> Verdicts:
+        """Return the verdict on every metric."""
+        return {key: self._verdict(key) for key in self.tolerances}
 
     def _verdict(self, key: str) -> Verdict:
-        tolerance = self.tolerances[key]
-        ours, theirs, why = self._values(key)
-        if self._why_not or not ours or not theirs:
-            return Verdict("not comparable", None, tolerance, reason=self._why_not or why)
-        found = judge(key, self._sides, (ours, theirs), tolerance)
-        confirmed, p, moved = self.tested.get(key, (False, 1.0, False))
-        if confirmed and moved:
+        verdict = self.pair.verdict(key, self.tolerances[key])
+        if verdict.outcome == "not comparable":
+            return verdict
+        new = self.confirmations.get(key, _Confirmed())
+        if new.confirmed and new.baseline_moved:
             reason = "the baseline moved as well while it was measured"
-            return replace(found, outcome="environment", p=p, reason=reason)
-        if confirmed:
-            return replace(found, outcome="regression", p=p, reason="")
-        if found.outcome == "regression":
+            return replace(verdict, outcome="environment", p=new.p, reason=reason)
+        if new.confirmed:
+            return replace(verdict, outcome="regression", p=new.p, reason="")
+        if verdict.outcome == "regression":
             reason = "new processes did not confirm it"
-            return replace(found, outcome="inconclusive", p=p, reason=reason)
-        return found
+            return replace(verdict, outcome="inconclusive", p=new.p, reason=reason)
+        return verdict
 
-    # -- what there is -----------------------------------------------------------------------------
-
-    def runs(self, side: Side, after: int = 0, until: float = math.inf) -> list[Run]:
-        """Give what a side has of the case, of what is measured now between two repeats."""
-        runs = side.run_set.by_case().get(self.case.name, [])
-        return runs if isinstance(side, Stored) else [r for r in runs if after < r.repeat <= until]
-
-    def _values(
-        self, key: str, after: int = 0, until: float = math.inf
-    ) -> tuple[list[float], list[float], str]:
-        ours, theirs = (
-            _summaries(self.runs(side, after, until)) for side in (self.baseline, self.candidate)
+    def _between(self, after: int, until: float = math.inf) -> CasePair:
+        """Return what was measured in some repeats; a stored side has no repeats to choose from."""
+        baseline, candidate = (
+            processes if isinstance(side, Stored) else processes.between(after, until)
+            for side, processes in zip(
+                self.sides, (self.pair.baseline, self.pair.candidate), strict=True
+            )
         )
-        if not ours or not theirs:
-            return [], [], f"the {'candidate' if ours else 'baseline'} has no measured run of it"
-        (left, why), (right, why_too) = values_of(key, ours), values_of(key, theirs)
-        return left, right, why or why_too
+        return CasePair(baseline, candidate)
 
     def _blocks(self, key: str, after: int) -> list[Block]:
-        """Give the values of pairs that were measured near each other.
+        """Return the values of pairs that were measured close together.
 
-        One block holds all where a side was measured before.
+        One block has all values where a side was measured before.
         """
-        if isinstance(self.baseline, Stored) or isinstance(self.candidate, Stored):
-            ours, theirs, _ = self._values(key, after)
-            return [(ours, theirs)]
-        last = max(run.repeat for side in self._sides for run in side)
-        firsts = range(after, last, BLOCK)
-        return [self._values(key, first, first + BLOCK)[:2] for first in firsts]
-
-    @property
-    def _sides(self) -> tuple[list[Run], list[Run]]:
-        return self.runs(self.baseline), self.runs(self.candidate)
+        if any(isinstance(side, Stored) for side in self.sides):
+            return [self._between(after).values(key)[:2]]
+        runs: tuple[Run, ...] = self.pair.baseline.runs + self.pair.candidate.runs
+        starts = range(after, max(run.repeat for run in runs), BLOCK)
+        return [self._between(start, start + BLOCK).values(key)[:2] for start in starts]
 
     def _tolerance(self, key: str) -> float:
-        """Give what a metric may change by: energies of two devices by what these are off."""
-        if not is_energy(key):
-            return self.tolerances[key]
+        """Return a metric's tolerance, at least what two energy meters may differ by."""
         try:
-            return max(self.tolerances[key], energy_allowance(*self._sides))
+            return max(self.tolerances[key], self.pair.allowance(key))
         except Unavailable:
             return math.inf
 
-    @property
-    def _differences(self) -> list[Difference]:
-        sides = self._sides
-        return differences(*sides) if all(sides) else []
 
-    @property
-    def _why_not(self) -> str:
-        return forbids(self._differences, ("scenario", "hardware"))
-
-
-def _summaries(runs: Sequence[Run]) -> list[dict[str, Value]]:
-    return [summarize(run) for run in runs]
-
-
-def _better(key: str) -> Better:
-    better = METRICS[key].better
-    assert better != "neither"  # noqa: S101 (tolerances_of has refused it)
-    return better
-
-
-def _null_moved(baseline: Sequence[float], better: Better, tolerance: float) -> bool:
-    """Tell whether the baseline differs from itself as much, every other process from the rest."""
+def _baseline_moved(baseline: Sequence[float], better: Better, tolerance: float) -> bool:
+    """Return whether every other process of the baseline differs from the rest as much."""
     one, other = baseline[::2], baseline[1::2]
     return is_worse(one, other, better, tolerance) or is_worse(other, one, better, tolerance)
-
-
-def _discovered(cases: Sequence[CaseComparison]) -> Iterator[CaseComparison]:
-    """Keep the regressions that survive a false discovery rate among all that were confirmed."""
-    called = [v for case in cases for v in case.verdicts.values() if v.outcome == "regression"]
-    accepted = iter(benjamini_hochberg([v.p for v in called if v.p is not None]))
-    for case in cases:
-        yield replace(
-            case,
-            verdicts={
-                key: v
-                if v.outcome != "regression" or next(accepted)
-                else replace(v, outcome="inconclusive", reason="chance may have made it")
-                for key, v in case.verdicts.items()
-            },
-        )
-
-
-def _missing(trials: Sequence[_Trial]) -> tuple[str, ...]:
-    """Name the cases of which a side has no measured run."""
-    return tuple(
-        trial.case.name
-        for trial in trials
-        if not (trial.runs(trial.baseline) and trial.runs(trial.candidate))
-    )

@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_endpoints(source.cases, delays)
     out = arguments.out or options.default_folder(f"{source.scenario.name}-aa")
     with shown(quiet=arguments.quiet) as observer:
-        measured = list(aa_test.nights(source, out, arguments.nights, delays, observer))
-    found = aa_test.find(source, measured)
+        measured = list(aa_test.repetitions(source, out, arguments.nights, delays, observer))
+    found = aa_test.findings(source, measured)
     text = json.dumps(found.as_json(), indent=1)
     atomic_write(out / "noise.json", text)
     if arguments.json:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from llmbench.cli import options
 
 if TYPE_CHECKING:
-    from llmbench.analysis.history import Series
+    from llmbench.analysis.history import MetricHistory
 
 HELP = "show metrics night by night, with their change points"
 DESCRIPTION = "Append run sets to a history file, and show its series."
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         added = history.add(arguments.store, [store.read(folder) for folder in arguments.add])
         if not arguments.json:
             print(f"{added} new in {arguments.store}")
-    found = history.series(history.read(arguments.store))
+    found = history.histories(history.read(arguments.store))
     if arguments.json:
         print(json.dumps([asdict(series) for series in found], indent=1))
     else:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(found: list[Series]) -> None:
+def _print(found: list[MetricHistory]) -> None:
     from rich.console import Console
     from rich.text import Text
 

@@ -10,15 +10,15 @@ from llmbench.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmbench.analysis.history import Series
+    from llmbench.analysis.history import MetricHistory
     from llmbench.runs.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
 class Attachments:
-    """Series of nights of the scenario, and a profile of it; either may be missing."""
+    """The history of the scenario and a profile of it; either may be missing."""
 
-    history: tuple[Series, ...] = ()
+    history: tuple[MetricHistory, ...] = ()
     profile: Profile | None = None
 
 
@@ -33,7 +33,7 @@ def read(scenario: str, store: Path | None, profiled: Path | None) -> Attachment
     return Attachments(_series(scenario, store), _profile(scenario, profiled))
 
 
-def _series(scenario: str, store: Path | None) -> tuple[Series, ...]:
+def _series(scenario: str, store: Path | None) -> tuple[MetricHistory, ...]:
     if store is None:
         return ()
     from llmbench.analysis import history  # noqa: PLC0415 (pandas would slow `--help`)
@@ -46,7 +46,7 @@ def _series(scenario: str, store: Path | None) -> tuple[Series, ...]:
             f"{store}: has no nights of {scenario!r}, but of: {others}; append some with "
             "llmbench history --add"
         )
-    return tuple(history.series(own))
+    return tuple(history.histories(own))
 
 
 def _profile(scenario: str, folder: Path | None) -> Profile | None:

@@ -32,7 +32,7 @@ def levels(*parts: tuple[int, float]) -> list[float]:
     ]
 
 
-def ttft(found: Sequence[history.Series]) -> history.Series:
+def ttft(found: Sequence[history.MetricHistory]) -> history.MetricHistory:
     (series,) = [each for each in found if each.metric == "ttft_p50"]
     return series
 
@@ -40,7 +40,7 @@ def ttft(found: Sequence[history.Series]) -> history.Series:
 def test_nights_come_back_in_their_order(tmp_path: Path) -> None:
     store = tmp_path / "history.jsonl"
     assert history.add(store, [night(2), night(1)]) == 2
-    series = ttft(history.series(history.read(store)))
+    series = ttft(history.histories(history.read(store)))
     assert [moment[:10] for moment in series.nights] == ["2026-01-01", "2026-01-02"]
     assert series.values == pytest.approx([0.10075, 0.10075], rel=1e-6)
 
@@ -64,20 +64,20 @@ def test_stores_that_grew_apart_merge_by_their_lines(tmp_path: Path) -> None:
 def test_nights_of_another_machine_are_left_out_and_counted(tmp_path: Path) -> None:
     store = tmp_path / "history.jsonl"
     history.add(store, [night(1, cpu="B"), night(2), night(3)])
-    series = ttft(history.series(history.read(store)))
+    series = ttft(history.histories(history.read(store)))
     assert (len(series.values), series.left_out) == (2, 1)
 
 
 def test_a_few_nights_have_no_change_points(tmp_path: Path) -> None:
     store = tmp_path / "history.jsonl"
     history.add(store, [night(n) for n in range(1, 20)])
-    assert ttft(history.series(history.read(store))).changes is None
+    assert ttft(history.histories(history.read(store))).changes is None
 
 
 def test_a_change_point_names_its_night_and_the_levels(tmp_path: Path) -> None:
     store = tmp_path / "history.jsonl"
     history.add(store, [night(n, 1.0 if n < 15 else 1.1) for n in range(1, 29)])
-    (change,) = ttft(history.series(history.read(store))).changes or ()
+    (change,) = ttft(history.histories(history.read(store))).changes or ()
     assert change.began_at.startswith("2026-01-15")
     assert change.after / change.before == pytest.approx(1.1)
     assert change.p <= 0.01
@@ -116,9 +116,9 @@ def test_change_points_ascend_and_leave_nights_between(values: list[float]) -> N
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("<<<<<<< ours", r"history\.jsonl:2: is no JSON; a merge may have left its marks"),
+        ("<<<<<<< ours", r"history\.jsonl:2: not valid JSON; remove conflict markers"),
         ("{}", r"history\.jsonl:2: not written by `llmbench history`"),
-        ('{"format": "llmbench summary", "version": 7}', "is of version 7"),
+        ('{"format": "llmbench summary", "version": 7}', "version 7"),
     ],
 )
 def test_a_line_that_is_none_of_ours_is_named(tmp_path: Path, line: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Campaigns of nights whose truth is known."""
+"""Repeated checks whose truth is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from campaign.test_gate import SCENARIO, Simulated
 
 from llmbench.campaign import aa_test, gate
-from llmbench.campaign.aa_test import Night, Rate
+from llmbench.campaign.aa_test import Rate, Repetition
 from llmbench.campaign.observer import Silence
 from llmbench.errors import InputError
 from llmbench.scenario import file as scenario_file
@@ -23,14 +23,21 @@ def source(tmp_path: Path) -> Source:
     return scenario_file.load(path)
 
 
-def night(source: Source, seed: int, delay: float = 0.0) -> Night:
+@pytest.fixture(autouse=True)
+def few_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resample few checks, but in slow tests."""
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(aa_test, "RESAMPLED_CHECKS", 20)
+
+
+def repetition(source: Source, seed: int, delay: float = 0.0) -> Repetition:
     baseline, candidate = Simulated(seed=seed), Simulated(seed=1000 + seed, factor=1 + delay)
-    return Night(delay, gate.check(source, baseline, candidate, Silence()))
+    return Repetition(delay, gate.check(source, baseline, candidate, Silence()))
 
 
-def test_nights_of_no_change_and_of_a_change_are_counted_apart(source: Source) -> None:
-    found = aa_test.find(
-        source, [night(source, n, delay) for n in range(5) for delay in (0.0, 0.1)]
+def test_checks_without_and_with_a_change_are_counted_separately(source: Source) -> None:
+    found = aa_test.findings(
+        source, [repetition(source, n, delay) for n in range(5) for delay in (0.0, 0.1)]
     )
     assert (found.nights[0.0].hits, found.nights[0.0].trials) == (0, 5)
     assert (found.nights[0.1].hits, found.nights[0.1].trials) == (5, 5)
@@ -39,16 +46,19 @@ def test_nights_of_no_change_and_of_a_change_are_counted_apart(source: Source) -
     assert (called.hits, found.cases["other"]["ttft_p50"].called[0.1].hits) == (5, 0)
 
 
-def test_the_noise_between_processes_of_a_night_is_recovered(source: Source) -> None:
-    found = aa_test.find(source, [night(source, n) for n in range(60)])
+def test_the_noise_between_processes_of_a_check_is_recovered(source: Source) -> None:
+    found = aa_test.findings(source, [repetition(source, n) for n in range(60)])
     noise = found.cases["fake"]["ttft_p50"]
     assert noise.processes == 240
     assert noise.noise == pytest.approx(0.01, rel=0.25)  # what Simulated draws
     assert noise.floor == 2 * noise.noise
 
 
+@pytest.mark.slow
 def test_twice_the_processes_detect_no_larger_a_change(source: Source) -> None:
-    least = aa_test.find(source, [night(source, n) for n in range(20)]).cases["fake"]["ttft_p50"]
+    least = aa_test.findings(source, [repetition(source, n) for n in range(20)]).cases["fake"][
+        "ttft_p50"
+    ]
     eight, sixteen = least.detectable[8], least.detectable[16]
     assert eight is not None
     assert sixteen is not None
@@ -57,10 +67,16 @@ def test_twice_the_processes_detect_no_larger_a_change(source: Source) -> None:
 
 def test_a_rate_has_its_interval() -> None:
     assert str(Rate.of([False] * 60)) == "0 of 60 (0.0 to 6.0 %)"
+    assert str(Rate.of([True, False] * 50)) == "50 of 100 (40.4 to 59.6 %)"
+
+
+def test_a_rate_needs_a_trial() -> None:
+    with pytest.raises(ValueError, match="not less than 1"):
+        Rate.of([])
 
 
 def test_floors_are_read_from_what_was_written(source: Source, tmp_path: Path) -> None:
-    found = aa_test.find(source, [night(source, n) for n in range(3)])
+    found = aa_test.findings(source, [repetition(source, n) for n in range(3)])
     path = tmp_path / "noise.json"
     path.write_text(json.dumps(found.as_json()))
     hardware, floors = aa_test.read_floors(path)

@@ -15,8 +15,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from llmbench import report
-from llmbench.analysis.history import ChangePoint
-from llmbench.analysis.history import Series as Nights
+from llmbench.analysis.history import ChangePoint, MetricHistory
 from llmbench.backends.base import BackendReport
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.steady_rate import Poisson
@@ -252,7 +251,7 @@ NIGHTS = tuple(f"2026-01-{day:02}T03:17:00+00:00" for day in range(1, 25))
 MOVED = ChangePoint(NIGHTS[12], "abcdef0123", 0.1, 0.12, 0.001)
 LEVELS = (0.1,) * 12 + (0.12,) * 12
 SERIES = tuple(
-    Nights("sample", "swift", metric, NIGHTS, LEVELS, left_out=0, changes=(MOVED,))
+    MetricHistory("sample", "swift", metric, NIGHTS, LEVELS, left_out=0, changes=(MOVED,))
     for metric in ("ttft_p50", "tpot_p50")
 )
 

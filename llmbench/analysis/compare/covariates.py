@@ -1,4 +1,4 @@
-"""What else moved when a metric changed: clocks, throttling, neighbors, tokens, recompiles."""
+"""What moved with a changed metric: clocks, throttling, neighbors, tokens, recompiles."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from llmbench.runs.run import Run
 
 ALPHA = 0.05
 
+Reading = Callable[[Run], float | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Covariate:
-    """Something that was watched, on both sides: medians over processes, or versions.
+    """Something recorded that differs between both sides: medians over processes, or versions.
 
-    ``p`` is the two-sided one of Mann and Whitney, None for what is not a number.
+    ``p`` is the two-sided p-value of Mann and Whitney, None for what is not a number.
     """
 
     what: str
@@ -32,40 +34,42 @@ class Covariate:
     p: float | None = None
 
 
-Watched = Callable[[Run], float | None]
-
-
-def causes(
-    ours: Sequence[Run], theirs: Sequence[Run], differences: Sequence[Difference]
+def covariates(
+    baseline: Sequence[Run], candidate: Sequence[Run], differences: Sequence[Difference]
 ) -> tuple[Covariate, ...]:
-    """Name what moved between the runs of two sides, besides what was measured.
+    """Return what else moved between the runs of two sides.
 
-    That something moved as well does not make it the cause; that nothing did points at the code.
+    A covariate need not be the cause. That there is none points at the code.
     """
-    moved = (_moved(what, watched, ours, theirs) for what, watched in _watched(ours))
+    moved = (
+        _covariate(what, [reading(run) for run in baseline], [reading(run) for run in candidate])
+        for what, reading in _readings(baseline)
+    )
     software = [
-        Covariate(each.what, each.baseline, each.candidate)
-        for each in differences
-        if each.kind == "software"
+        Covariate(difference.what, difference.baseline, difference.candidate)
+        for difference in differences
+        if difference.kind == "software"
     ]
-    return (*(cause for cause in moved if cause), *software)
+    return (*(covariate for covariate in moved if covariate), *software)
 
 
-def _moved(
-    what: str, watched: Watched, ours: Sequence[Run], theirs: Sequence[Run]
+def _covariate(
+    what: str, baseline: Sequence[float | None], candidate: Sequence[float | None]
 ) -> Covariate | None:
-    a, b = ([watched(run) for run in runs] for runs in (ours, theirs))
-    left, right = [v for v in a if v is not None], [v for v in b if v is not None]
-    if len(left) < len(a) or len(right) < len(b) or not left or not right:
+    """Return a covariate, None where it did not move or where a process has no value."""
+    before, after = ([v for v in side if v is not None] for side in (baseline, candidate))
+    if (len(before), len(after)) != (len(baseline), len(candidate)) or not (before and after):
         return None
-    p = p_of_shift(left, right)
-    return Covariate(what, f"{median(left):.4g}", f"{median(right):.4g}", p) if p <= ALPHA else None
+    p = p_of_shift(before, after)
+    if p > ALPHA:
+        return None
+    return Covariate(what, f"{median(before):.4g}", f"{median(after):.4g}", p)
 
 
-# -- what is watched -------------------------------------------------------------------------------
+# -- readings --------------------------------------------------------------------------------------
 
 
-def _watched(runs: Sequence[Run]) -> Iterator[tuple[str, Watched]]:
+def _readings(runs: Sequence[Run]) -> Iterator[tuple[str, Reading]]:
     yield "output tokens of a request", _tokens
     yield "sequences in a step, on average", _occupancy
     for counter in ("compiles_in_window", "graph_breaks", "gc_collections"):
@@ -76,10 +80,10 @@ def _watched(runs: Sequence[Run]) -> Iterator[tuple[str, Watched]]:
     yield "processor busy (%)", partial(_mean, "system_cpu_percent")
     for device in dict.fromkeys(s.device or "" for r in runs for s in r.series):
         if device.startswith("gpu"):
-            yield from _watched_on(device)
+            yield from _gpu_readings(device)
 
 
-def _watched_on(gpu: str) -> Iterator[tuple[str, Watched]]:
+def _gpu_readings(gpu: str) -> Iterator[tuple[str, Reading]]:
     yield f"{gpu} SM clock (Hz)", partial(_mean, f"{gpu}_sm_clock_hertz")
     yield f"{gpu} memory clock (Hz)", partial(_mean, f"{gpu}_memory_clock_hertz")
     yield f"{gpu} power (W)", partial(_mean, f"{gpu}_power_instant_watts")
@@ -109,15 +113,15 @@ def _tokens(run: Run) -> float | None:
 
 
 def _occupancy(run: Run) -> float | None:
-    """Give the mean number of requests at work: time at work by time (Little, 1961)."""
-    observed = RecordArrays(run.records)
-    if observed.makespan is None:
+    """Return the mean number of active requests: active time divided by time (Little, 1961)."""
+    arrays = RecordArrays(run.records)
+    if arrays.makespan is None:
         return None
-    at_work = observed.e2e - observed.queue_time
-    if np.isnan(at_work).any():
-        return None  # the backend does not tell when it began a request
-    begin, end = observed.makespan
-    return float(at_work.sum() / (end - begin)) if end > begin else None
+    active = arrays.e2e - arrays.queue_time
+    if np.isnan(active).any():
+        return None  # the backend does not report when it started a request
+    begin, end = arrays.makespan
+    return float(active.sum() / (end - begin)) if end > begin else None
 
 
 def _mean(name: str, run: Run) -> float | None:

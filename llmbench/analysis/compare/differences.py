@@ -1,4 +1,4 @@
-"""What two runs differ in besides what was measured, and whether they may be compared."""
+"""What differs between the runs of two cases, and whether they are comparable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmbench.runs.run import Run
 
 Kind = Literal["scenario", "hardware", "software", "setting"]
 
-# what a scenario may say without another thing being measured
+# keys of a scenario that do not change what is measured
 LABELS = {
     "name", "description", "backends", "repeats", "slo", "price_per_hour", "collect", "timeout",
     "sweep", "quality", "keep_outputs", "gate", "energy",
@@ -41,35 +41,35 @@ class Difference:
 
 
 def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Difference]:
-    """Name what the runs of two cases differ in; values that vary within a side are all given."""
-    ours, theirs = facts(baseline), facts(candidate)
+    """Return the facts in which the runs of two cases differ, each with all values of a side."""
+    before, after = facts(baseline), facts(candidate)
     return [
-        Difference(kind, what, told(ours.get((kind, what))), told(theirs.get((kind, what))))
-        for kind, what in {**ours, **theirs}
-        if ours.get((kind, what)) != theirs.get((kind, what))
+        Difference(*fact, as_text(before.get(fact)), as_text(after.get(fact)))
+        for fact in {**before, **after}
+        if before.get(fact) != after.get(fact)
     ]
 
 
-def forbids(found: Iterable[Difference], kinds: Iterable[Kind] = ("scenario",)) -> str:
-    """Word the differences that make a comparison meaningless; empty where there are none."""
-    named = [each for each in found if each.kind in kinds]
-    if not named:
+def forbids(differing: Iterable[Difference], kinds: Iterable[Kind] = ("scenario",)) -> str:
+    """Return why differences of these kinds rule a comparison out; empty where there are none."""
+    ruling = [difference for difference in differing if difference.kind in kinds]
+    if not ruling:
         return ""
-    more = f" and {len(named) - MOST_NAMED} things more" if len(named) > MOST_NAMED else ""
-    kinds_named = " and ".join(dict.fromkeys(each.kind for each in named))
-    return f"the {kinds_named} differs ({'; '.join(map(str, named[:MOST_NAMED]))}{more})"
+    more = f" and {len(ruling) - MOST_NAMED} more" if len(ruling) > MOST_NAMED else ""
+    named = " and ".join(dict.fromkeys(difference.kind for difference in ruling))
+    return f"the {named} differs ({'; '.join(map(str, ruling[:MOST_NAMED]))}{more})"
 
 
 Facts = dict[tuple[Kind, str], set[str]]
 
 
 def facts(runs: Iterable[Run]) -> Facts:
-    """Gather what runs were asked and what they ran on, each fact with all its values."""
-    found: Facts = {}
+    """Return the settings and surroundings of runs, each fact with all its values."""
+    gathered: Facts = {}
     for run in runs:
         for kind, what, value in _of_run(run):
-            found.setdefault((kind, what), set()).add(value)
-    return found
+            gathered.setdefault((kind, what), set()).add(value)
+    return gathered
 
 
 def _of_run(run: Run) -> Iterator[tuple[Kind, str, str]]:
@@ -87,15 +87,15 @@ def _of_run(run: Run) -> Iterator[tuple[Kind, str, str]]:
 
 
 def hardware_of(environment: dict[str, Any]) -> dict[str, str]:
-    """Give what of a machine has to be the same for its timings to be compared."""
+    """Return the facts of a machine that have to agree for its timings to be comparable."""
     return {what: _hardware(_at(environment, what)) for what in HARDWARE}
 
 
-def _hardware(found: Any) -> str:
-    """Write a fact; of GPUs, what stays the same from night to night."""
-    if not isinstance(found, list):
-        return str(found)
-    cards = [", ".join(str(gpu[f]) for f in GPU_FACTS if f in gpu) for gpu in found]
+def _hardware(fact: Any) -> str:
+    """Return a fact as text; of GPUs, what does not change between runs."""
+    if not isinstance(fact, list):
+        return str(fact)
+    cards = [", ".join(str(gpu[name]) for name in GPU_FACTS if name in gpu) for gpu in fact]
     return " + ".join(cards)
 
 
@@ -113,8 +113,8 @@ def _flat(node: Any, at: str) -> Iterator[tuple[str, str]]:
         yield at, str(node)
 
 
-def told(values: set[str] | None) -> str:
-    """Write the values of a fact."""
+def as_text(values: set[str] | None) -> str:
+    """Return the values of a fact as text."""
     return " / ".join(sorted(values)) if values else "not there"
 
 
@@ -122,7 +122,7 @@ def told(values: set[str] | None) -> str:
 
 
 def meters_of(run: Run) -> dict[str, tuple[str, str]]:
-    """Give how each part of a run's energy was measured, and on which device."""
+    """Return the method and the device by which each part of a run's energy was measured."""
     if has_wall(run):
         return {WALL: (WALL, "")}
     return {
@@ -132,20 +132,22 @@ def meters_of(run: Run) -> dict[str, tuple[str, str]]:
     }
 
 
-def energy_allowance(ours: Iterable[Run], theirs: Iterable[Run]) -> float:
-    """Give the share by which energies of two sides may differ though nothing does.
+def energy_allowance(baseline: Iterable[Run], candidate: Iterable[Run]) -> float:
+    """Return the share by which equal energies may be measured apart on two sides.
 
-    0 on the same devices, where a gain cancels. Raises Unavailable where they cannot be compared at
-    all: measured in different ways, or on devices whose gain nobody knows.
+    0 on the same devices, where the gain error cancels. Raises Unavailable where they are not
+    comparable: measured by different methods, or on devices whose gain error is unknown.
     """
-    sides = [{tuple(sorted(meters_of(run).items())) for run in runs} for runs in (ours, theirs)]
+    sides = [
+        {tuple(sorted(meters_of(run).items())) for run in runs} for runs in (baseline, candidate)
+    ]
     if sides[0] == sides[1]:
         return 0.0
     methods = [_methods(side) for side in sides]
     if methods[0] != methods[1]:
         raise Unavailable(f"energy was measured by {methods[0]} and by {methods[1]}")
     if GAINS.get(methods[0]) is None:
-        raise Unavailable(f"how far {methods[0]} is off on two devices is not known")
+        raise Unavailable(f"the gain error of {methods[0]} on two devices is not known")
     return ACROSS_CARDS
 
 

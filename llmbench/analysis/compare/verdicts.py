@@ -1,10 +1,10 @@
-"""Whether a metric changed: rules on one value a process, in pure functions.
+"""Whether a metric changed: rules on one value per process, as pure functions.
 
-Everything is done on logarithms and ranks: the change is the Hodges-Lehmann estimate (the median of
-all ratios between a candidate and a baseline process), its interval inverts the exact test of Mann
-and Whitney, so that a few processes that met a bad moment move neither. What is measured in turn is
-ranked within blocks of pairs, so that a machine that drifts does not either. docs/statistics.md has
-the method in plain words, and how often it errs.
+All rules use logarithms and ranks. The change is the Hodges-Lehmann estimate: the median of all
+ratios between a candidate and a baseline process. Its interval inverts the exact Mann-Whitney test,
+so that a few disturbed processes move neither. Interleaved processes are ranked within blocks of
+pairs, which removes the drift of the machine. docs/statistics.md explains the method and its error
+rates.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Outcome = Literal[
     "regression", "improvement", "equivalent", "inconclusive", "environment", "not comparable"
 ]
 Better = Literal["lower", "higher"]
-Look = Literal["confirmed", "cleared", "open"]
-Block = tuple[Sequence[float], Sequence[float]]
+Confirmation = Literal["confirmed", "cleared", "open"]
+Block = tuple[Sequence[float], Sequence[float]]  # values of baseline and candidate
+Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 ALPHA, STAGES = 0.01, 3  # of a confirmation, all of its stages together
-BLOCK = 4  # pairs that are ranked beside each other
+BLOCK = 4  # pairs that are ranked together
 SUSPECT_SHARE = 0.75
 FEWEST, MOST_REPEATS = 4, 200
 
@@ -36,7 +38,7 @@ FEWEST, MOST_REPEATS = 4, 200
 class Change:
     """The ratio of candidate to baseline, with its interval at some confidence.
 
-    An end is 0 or infinity where there are too few processes for it.
+    An end is 0 or infinite where there are too few processes for it.
     """
 
     ratio: float
@@ -44,17 +46,26 @@ class Change:
     high: float
 
     def __str__(self) -> str:
-        return f"{_percent(self.ratio)} ({_percent(self.low)} to {_percent(self.high)})"
+        return f"{self.percent} ({self.interval})"
+
+    @property
+    def percent(self) -> str:
+        """The change in percent."""
+        return _percent(self.ratio)
+
+    @property
+    def interval(self) -> str:
+        """Its interval in percent."""
+        return f"{_percent(self.low)} to {_percent(self.high)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a metric of a case.
+    """The outcome for one metric of one case.
 
-    ``change`` is None where a side has no value. ``p`` is that of a change beyond the tolerance,
-    either way;
-    ``repeats`` how many processes a side would settle what is inconclusive, None where more than
-    MOST_REPEATS would be needed or nothing is open.
+    ``change`` is None where a side has no value. ``p`` is the p-value of a change beyond the
+    tolerance in either direction. ``repeats`` is how many processes per side would settle an
+    inconclusive metric, None where that is more than MOST_REPEATS.
     """
 
     outcome: Outcome
@@ -72,89 +83,74 @@ def _percent(ratio: float) -> str:
 # -- ranks -----------------------------------------------------------------------------------------
 
 
-@cache
-def _chances(m: int, n: int) -> NDArray[np.float64]:
-    """Give the chances of U = 0 to m·n for two samples of one kind (Mann and Whitney, 1947).
-
-    The counts are the coefficients of the Gaussian binomial, the product of (1 - q^(n+i)) / (1 -
-    q^i) over i = 1 to m: multiplied and divided in place, in whole numbers.
-    """
-    counts = [1] + [0] * (m * n)
-    for i in range(1, m + 1):
-        for place in range(m * n, n + i - 1, -1):
-            counts[place] -= counts[place - n - i]
-        for place in range(i, m * n + 1):
-            counts[place] += counts[place - i]
-    whole = math.comb(m + n, m)
-    return np.array([count / whole for count in counts])
-
-
-def mann_whitney_p(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> float:
-    """Give the exact one-sided p of the candidate being greater (Mann, Whitney, 1947).
+def mann_whitney_p(baseline: Floats, candidate: Floats) -> float:
+    """Return the exact one-sided p of the candidate being greater (Mann and Whitney, 1947).
 
     Ties count against it.
     """
-    at_most = int((candidate[:, None] <= baseline).sum())
-    chances = _chances(len(candidate), len(baseline))
-    return float(min(1.0, chances[: at_most + 1].sum()))
+    not_greater = int((candidate[:, None] <= baseline).sum())
+    chances = _u_distribution(len(candidate), len(baseline))
+    return float(min(1.0, chances[: not_greater + 1].sum()))
 
 
 def p_of_shift(baseline: Sequence[float], candidate: Sequence[float]) -> float:
-    """Give the exact two-sided p of one side being greater than the other (Mann, Whitney, 1947)."""
+    """Return the exact two-sided p of a shift between two sides (Mann and Whitney, 1947)."""
     a, b = (np.asarray(side, dtype=np.float64) for side in (baseline, candidate))
     return min(1.0, 2 * min(mann_whitney_p(a, b), mann_whitney_p(b, a)))
 
 
-def p_in_blocks(blocks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
-    """Give the exact one-sided p of the candidate being greater, by aligned ranks.
+def p_in_blocks(blocks: Sequence[tuple[Floats, Floats]]) -> float:
+    """Return the exact one-sided p of the candidate being greater, by aligned ranks.
 
-    From every value the median of its block is taken; then all are ranked together, and the sum of
-    the candidate's ranks is held against all ways of naming sides within the blocks (Hodges and
-    Lehmann, 1962). One block alone is the test of Mann and Whitney.
+    The median of its block is subtracted from every value and all values are ranked together. The
+    candidate's rank sum is compared with its distribution over all assignments of sides within the
+    blocks (Hodges and Lehmann, 1962). With a single block it is the Mann-Whitney test.
     """
-    together = [np.concatenate(block) for block in blocks]
-    centred = np.concatenate([values - np.median(values) for values in together])
-    ends = np.cumsum([len(values) for values in together])
-    places = np.split(np.rint(2 * _midranks(centred)).astype(int), ends[:-1])
-    named = [(ranks, len(ours)) for ranks, (ours, _) in zip(places, blocks, strict=True)]
-    seen = sum(int(ranks[ours:].sum()) for ranks, ours in named)
-    chances = [_chances_of_sums(ranks, len(ranks) - ours) for ranks, ours in named]
-    return float(min(1.0, reduce(np.convolve, chances)[seen:].sum()))
+    pooled = [np.concatenate(block) for block in blocks]
+    aligned = np.concatenate([values - np.median(values) for values in pooled])
+    doubled = np.rint(2 * stats.rankdata(aligned)).astype(int)  # whole numbers also for ties
+    ranks = np.split(doubled, np.cumsum([len(values) for values in pooled])[:-1])
+    sizes = [len(baseline) for baseline, _ in blocks]
+    rank_sum = sum(int(block[size:].sum()) for block, size in zip(ranks, sizes, strict=True))
+    chances = [
+        _rank_sum_distribution(tuple(block), len(block) - size)
+        for block, size in zip(ranks, sizes, strict=True)
+    ]
+    return float(min(1.0, reduce(np.convolve, chances)[rank_sum:].sum()))
 
 
-def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank from 1; equal values share the middle of their ranks."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middles: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
-    return middles[places]
-
-
-def _chances_of_sums(ranks: NDArray[np.int_], chosen: int) -> NDArray[np.float64]:
-    """Give the chance of every sum that so many of these ranks can have."""
-    ways = np.zeros((chosen + 1, int(ranks.sum()) + 1))
+def _rank_sum_distribution(ranks: Sequence[int], chosen: int) -> Floats:
+    """Return the probability of every sum that ``chosen`` of these ranks can have."""
+    ways = np.zeros((chosen + 1, sum(ranks) + 1))
     ways[0, 0] = 1
     for rank in ranks:
         ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank]
-    counted: NDArray[np.float64] = ways[chosen] / ways[chosen].sum()
-    return counted
+    probabilities: Floats = ways[chosen] / ways[chosen].sum()
+    return probabilities
 
 
-def _ends(m: int, n: int, confidence: float) -> int:
-    """Count the differences beyond either end of an interval; -1 where there is none."""
-    below = np.cumsum(_chances(m, n))
-    return int(np.searchsorted(below, (1 - confidence) / 2, "right")) - 1
+@cache  # scipy's exact test computes it again for every call
+def _u_distribution(m: int, n: int) -> Floats:
+    """Return the probabilities of U = 0 to m·n for two samples from one distribution."""
+    return _rank_sum_distribution(range(1, m + n + 1), m)[m * (m + 1) // 2 :]
+
+
+def _values_beyond(m: int, n: int, confidence: float) -> int:
+    """Return how many of the m·n ratios lie beyond each end of an interval; -1 without an end."""
+    cumulative = np.cumsum(_u_distribution(m, n))
+    return int(np.searchsorted(cumulative, (1 - confidence) / 2, "right")) - 1
 
 
 def change_of(
     baseline: Sequence[float], candidate: Sequence[float], confidence: float = CONFIDENCE
 ) -> Change:
-    """Estimate the ratio of candidate to baseline processes, with its interval.
+    """Return the estimated ratio of candidate to baseline processes, with its interval.
 
     Raises ValueError where a side is empty or a value is not above 0.
     """
     a, b = _logs(baseline), _logs(candidate)
     ratios = np.sort(np.subtract.outer(b, a).ravel())
-    beyond = _ends(len(b), len(a), confidence)
+    beyond = _values_beyond(len(b), len(a), confidence)
     low, high = (
         (float(ratios[beyond]), float(ratios[-1 - beyond]))
         if beyond >= 0
@@ -163,11 +159,11 @@ def change_of(
     return Change(math.exp(float(np.median(ratios))), math.exp(low), math.exp(high))
 
 
-def _logs(values: Sequence[float]) -> NDArray[np.float64]:
-    found = np.asarray(values, dtype=np.float64)
-    if not len(found) or not (found > 0).all():
-        raise ValueError(f"expected values above 0, one a process, got {list(values)}")
-    logs: NDArray[np.float64] = np.log(found)
+def _logs(values: Sequence[float]) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if not len(array) or not (array > 0).all():
+        raise ValueError(f"expected values above 0, one per process, got {list(values)}")
+    logs: Floats = np.log(array)
     return logs
 
 
@@ -176,16 +172,20 @@ def _logs(values: Sequence[float]) -> NDArray[np.float64]:
 
 def oriented_logs(
     baseline: Sequence[float], candidate: Sequence[float], better: Better
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Turn both sides into logarithms that are greater where things are worse."""
+) -> tuple[Floats, Floats]:
+    """Return the logarithms of both sides, signed so that greater is worse."""
     sign = 1.0 if better == "lower" else -1.0
     return sign * _logs(baseline), sign * _logs(candidate)
+
+
+def _shift(a: Floats, b: Floats) -> float:
+    return float(np.median(np.subtract.outer(b, a)))
 
 
 def decide(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, tolerance: float
 ) -> Verdict:
-    """Judge a metric from the processes there are, none to be had besides.
+    """Return the verdict on a metric from the processes there are.
 
     Regression or improvement: the 95 % interval is beyond the tolerance; equivalent: the 90 % one
     is within it (two one-sided tests); else inconclusive.
@@ -194,29 +194,28 @@ def decide(
     a, b = oriented_logs(baseline, candidate, better)
     allowed = math.log1p(tolerance)
     worse, improved = mann_whitney_p(a + allowed, b), mann_whitney_p(b + allowed, a)
-    told = Verdict("inconclusive", change, tolerance, min(1.0, 2 * min(worse, improved)))
+    verdict = Verdict("inconclusive", change, tolerance, min(1.0, 2 * min(worse, improved)))
     if worse <= (1 - CONFIDENCE) / 2:
-        return replace(told, outcome="regression")
+        return replace(verdict, outcome="regression")
     if improved <= (1 - CONFIDENCE) / 2:
-        return replace(told, outcome="improvement")
+        return replace(verdict, outcome="improvement")
     within = change_of(baseline, candidate, 2 * CONFIDENCE - 1)
     if 1 / (1 + tolerance) < within.low and within.high < 1 + tolerance:
-        return replace(told, outcome="equivalent")
-    return replace(told, repeats=repeats_needed(a, b, allowed))
+        return replace(verdict, outcome="equivalent")
+    return replace(verdict, repeats=repeats_needed(a, b, allowed))
 
 
-def repeats_needed(a: NDArray[np.float64], b: NDArray[np.float64], allowed: float) -> int | None:
-    """Guess how many processes a side, more than there are, would settle a metric.
+def repeats_needed(a: Floats, b: Floats, allowed: float) -> int | None:
+    """Estimate how many processes per side, more than there are, would settle a metric.
 
     None where that is more than MOST_REPEATS.
 
-    By the normal approximation with 80 % power at 2.5 %, n = 2 (1.96 + 0.84)² s² / d² / 0.955 (the
-    efficiency of ranks), with d the distance of the change from the nearer tolerance and s from the
-    median absolute deviation.
+    n = 2 (1.96 + 0.84)² s² / d² / 0.955, where d is the distance of the change from the nearer
+    tolerance, s the standard deviation from the median absolute deviation, and 0.955 the efficiency
+    of ranks: the normal approximation with 80 % power at 2.5 %.
     """
     spread = robust_std(np.concatenate([a - np.median(a), b - np.median(b)]))
-    shift = abs(float(np.median(np.subtract.outer(b, a))))
-    distance = abs(allowed - shift)
+    distance = abs(allowed - abs(_shift(a, b)))
     if distance == 0:
         return None
     needed = math.ceil(2 * (1.96 + 0.84) ** 2 * (spread / distance) ** 2 / 0.955)
@@ -224,59 +223,54 @@ def repeats_needed(a: NDArray[np.float64], b: NDArray[np.float64], allowed: floa
     return max(least, needed) if needed <= MOST_REPEATS else None
 
 
-def robust_std(centred: NDArray[np.float64]) -> float:
-    """Estimate a standard deviation from values around 0, whatever a few of them do."""
-    return 1.4826 * float(np.median(np.abs(centred)))
+def robust_std(centered: Floats) -> float:
+    """Estimate a standard deviation from values around 0, insensitive to a few outliers."""
+    return 1.4826 * float(np.median(np.abs(centered)))
 
 
 def is_suspect(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, tolerance: float
 ) -> bool:
-    """Tell whether a screen gives reason to look again with new processes.
+    """Return whether a screen gives reason to measure new processes.
 
-    Where the change comes to three quarters of the tolerance, or the best candidate process is
-    beyond the tolerance of the best baseline one. It may err: the confirmation decides.
+    The change reaches three quarters of the tolerance, or the best candidate process is beyond the
+    tolerance of the best baseline process. A false suspicion is cleared by the confirmation.
     """
     a, b = oriented_logs(baseline, candidate, better)
     allowed = math.log1p(tolerance)
-    shift = float(np.median(np.subtract.outer(b, a)))
-    return shift > SUSPECT_SHARE * allowed or float(b.min() - a.min()) > allowed
+    return _shift(a, b) > SUSPECT_SHARE * allowed or float(b.min() - a.min()) > allowed
 
 
 def is_worse(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, by: float
 ) -> bool:
-    """Tell whether the change is estimated to be for the worse by more than a share."""
-    a, b = oriented_logs(baseline, candidate, better)
-    return float(np.median(np.subtract.outer(b, a))) > math.log1p(by)
+    """Return whether the estimated change is for the worse by more than a share."""
+    return _shift(*oriented_logs(baseline, candidate, better)) > math.log1p(by)
 
 
 def in_blocks(baseline: Sequence[float], candidate: Sequence[float]) -> list[Block]:
     """Split values that were measured in pairs, one pair after the other, into blocks of pairs."""
-    pairs = range(0, max(len(baseline), len(candidate)), BLOCK)
-    return [(baseline[at : at + BLOCK], candidate[at : at + BLOCK]) for at in pairs]
+    starts = range(0, max(len(baseline), len(candidate)), BLOCK)
+    return [(baseline[at : at + BLOCK], candidate[at : at + BLOCK]) for at in starts]
 
 
-def confirm(blocks: Sequence[Block], better: Better, tolerance: float) -> tuple[Look, float]:
-    """Tell whether new processes confirm a suspicion, clear it, or leave it open; give the p.
+def confirm(
+    blocks: Sequence[Block], better: Better, tolerance: float
+) -> tuple[Confirmation, float]:
+    """Return whether new processes confirm a suspicion, clear it or leave it open, and the p.
 
-    ``blocks`` has values that were measured near each other, of baseline and candidate. Confirmed:
-    the exact one-sided test of aligned ranks against the baseline made worse by the tolerance, at
-    ALPHA shared out among the STAGES at which it may be looked at. Cleared: the change is no more
-    than half of the tolerance.
+    A block has values that were measured close together. Confirmed: the exact one-sided test of
+    aligned ranks against the baseline made worse by the tolerance, at ALPHA divided by the STAGES
+    at which it may be applied. Cleared: the change is no more than half of the tolerance.
     """
     sides = [oriented_logs(*block, better) for block in blocks if all(map(len, block))]
     p = p_in_blocks([(a + math.log1p(tolerance), b) for a, b in sides])
     if p <= ALPHA / STAGES:
         return "confirmed", p
-    ours, theirs = ([value for block in blocks for value in block[side]] for side in (0, 1))
-    return ("open" if is_worse(ours, theirs, better, tolerance / 2) else "cleared"), p
+    baseline, candidate = ([v for block in blocks for v in block[side]] for side in (0, 1))
+    return ("open" if is_worse(baseline, candidate, better, tolerance / 2) else "cleared"), p
 
 
 def benjamini_hochberg(ps: Sequence[float], rate: float = 0.05) -> list[bool]:
-    """Tell which of several tests count at a false discovery rate (Benjamini, Hochberg, 1995)."""
-    order = np.argsort(ps)
-    ranked = np.asarray(ps, dtype=np.float64)[order]
-    passing = np.flatnonzero(ranked <= rate * np.arange(1, len(ps) + 1) / len(ps))
-    accepted = set(order[: passing[-1] + 1].tolist()) if len(passing) else set()
-    return [place in accepted for place in range(len(ps))]
+    """Return which tests count at a false discovery rate (Benjamini and Hochberg, 1995)."""
+    return (stats.false_discovery_control(ps) <= rate).tolist() if ps else []

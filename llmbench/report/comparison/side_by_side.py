@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from llmbench.analysis.compare.comparison import is_energy, matched, values_of
-from llmbench.analysis.compare.differences import differences, energy_allowance, forbids
+from llmbench.analysis.compare.comparison import matched
+from llmbench.analysis.compare.judge import CasePair, Processes
 from llmbench.analysis.compare.verdicts import change_of
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.values import Estimate, estimate
@@ -59,11 +59,6 @@ class Quantity:
     def of(self, value: float) -> float:
         """Compute it from the metric's value of a process."""
         return value if self.numerator is None else self.numerator / value
-
-    def known(self, case: CaseResults) -> tuple[list[float], str]:
-        """Give its value of each process of a case, or why they cannot be compared."""
-        values, why = values_of(self.metric, case.summaries)
-        return list(map(self.of, values)), why
 
     def estimate(self, case: CaseResults) -> Estimate:
         """Give its mean over the processes of a case, with its interval."""
@@ -125,9 +120,9 @@ def figures(compared: Sequence[Side]) -> Table:
         *(column for side in candidates for column in _columns(side)),
     )
     found = [
-        _row(case, quantity, compared)
-        for case in baseline.cases.values()
-        for quantity in QUANTITIES
+        row
+        for name, case in baseline.cases.items()
+        for row in _rows(case, [_partner(name, baseline, side) for side in candidates])
     ]
     rows = tuple(row for row in found if any(cell.value is not None for cell in row))
     note = (
@@ -157,15 +152,20 @@ def _why_no_ratio(rows: Sequence[tuple[Cell, ...]]) -> list[str]:
     return [f"No ratio of {', '.join(names)}: {why}." for why, names in reasons.items()]
 
 
-def _row(case: CaseResults, quantity: Quantity, compared: Sequence[Side]) -> tuple[Cell, ...]:
-    baseline, *candidates = compared
-    others = [_partner(case.name, baseline, side) for side in candidates]
-    return (
-        Cell(case.name),
-        Cell(quantity.label, detail=f"{quantity.better} is better"),
-        _figure(case, quantity),
-        *(cell for other in others for cell in _pair(case, other, quantity)),
-    )
+def _rows(case: CaseResults, others: Sequence[CaseResults | None]) -> Iterator[tuple[Cell, ...]]:
+    pairs = [CasePair(_processes(case), _processes(other)) if other else None for other in others]
+    for quantity in QUANTITIES:
+        yield (
+            Cell(case.name),
+            Cell(quantity.label, detail=f"{quantity.better} is better"),
+            _figure(case, quantity),
+            *(cell for other, pair in zip(others, pairs, strict=True)
+              for cell in _compared(other, pair, quantity)),
+        )  # fmt: skip
+
+
+def _processes(case: CaseResults) -> Processes:
+    return Processes(case.runs, tuple(case.summaries))
 
 
 def _partner(case: str, baseline: Side, side: Side) -> CaseResults | None:
@@ -174,12 +174,12 @@ def _partner(case: str, baseline: Side, side: Side) -> CaseResults | None:
     return side.cases[partners[case]] if case in partners else None
 
 
-def _pair(case: CaseResults, other: CaseResults | None, quantity: Quantity) -> Iterator[Cell]:
-    if other is None:
-        yield from (missing("this side has no such case"),) * 2
-        return
-    yield _figure(other, quantity)
-    yield _ratio(case, other, quantity)
+def _compared(
+    other: CaseResults | None, pair: CasePair | None, quantity: Quantity
+) -> tuple[Cell, Cell]:
+    if other is None or pair is None:
+        return (missing("this side has no such case"),) * 2
+    return _figure(other, quantity), _ratio(pair, quantity)
 
 
 def _figure(case: CaseResults, quantity: Quantity) -> Cell:
@@ -191,21 +191,20 @@ def _figure(case: CaseResults, quantity: Quantity) -> Cell:
     return Cell(f"{cell.text} {UNSUPPORTED}", cell.value, cell.detail, note)
 
 
-def _ratio(case: CaseResults, other: CaseResults, quantity: Quantity) -> Cell:
-    (ours, why), (theirs, why_too) = quantity.known(case), quantity.known(other)
-    why_not = forbids(differences(case.runs, other.runs)) or why or why_too
-    if why_not:
-        return missing(why_not)
+def _ratio(pair: CasePair, quantity: Quantity) -> Cell:
+    baseline, candidate, reason = pair.values(quantity.metric)
+    if reason := pair.incomparable or reason:
+        return missing(reason)
     try:
-        allowed = energy_allowance(case.runs, other.runs) if is_energy(quantity.metric) else 0.0
-    except Unavailable as why_unlike:
-        return missing(str(why_unlike))
-    change = change_of(ours, theirs)
+        allowed = pair.allowance(quantity.metric)
+    except Unavailable as unavailable:
+        return missing(str(unavailable))
+    change = change_of(list(map(quantity.of, baseline)), list(map(quantity.of, candidate)))
     interval = "no interval"
     if 0 < change.low <= change.high < math.inf:
         interval = f"{format_number(change.low)} – {format_number(change.high)}"
-    beside = f"{ALLOWED}{100 * allowed:.0f} %" if allowed else ""
-    return Cell(f"× {format_number(change.ratio)}", change.ratio, f"{interval}{beside}")
+    devices = f"{ALLOWED}{100 * allowed:.0f} %" if allowed else ""
+    return Cell(f"× {format_number(change.ratio)}", change.ratio, f"{interval}{devices}")
 
 
 # -- the charts ------------------------------------------------------------------------------------

@@ -123,8 +123,8 @@ def causes(comparison: Comparison) -> Table:
             Cell(MISSING if cause.p is None else f"{cause.p:.2g}"),
         )
         for case in changed
-        for cause in case.causes
+        for cause in case.covariates
     )
-    unmoved = [case.case for case in changed if not case.causes]
+    unmoved = [case.case for case in changed if not case.covariates]
     note = f"{', '.join(unmoved)}: nothing else that is watched moved." if unmoved else ""
     return Table("What moved with it", columns, rows, note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from llmbench.analysis.compare.differences import Facts, Kind, facts, told
+from llmbench.analysis.compare.differences import Facts, Kind, as_text, facts
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import Cell, Column, Table
 
@@ -32,7 +32,7 @@ def differing(results: Results) -> Table:
 
 
 def _told(found: Facts, key: tuple[Kind, str]) -> str:
-    return told(found.get(key))
+    return as_text(found.get(key))
 
 
 def _follows(cases: Collection[CaseResults], differ: Collection[tuple[Kind, str]]) -> Iterator[str]:

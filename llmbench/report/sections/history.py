@@ -7,7 +7,7 @@ from statistics import median
 
 import plotly.graph_objects as go
 
-from llmbench.analysis.history import FEWEST_NIGHTS, ChangePoint, Series
+from llmbench.analysis.history import MIN_NIGHTS, ChangePoint, MetricHistory
 from llmbench.analysis.metrics import METRICS
 from llmbench.report import palette
 from llmbench.report.charts import Chart, layout, safe
@@ -20,7 +20,7 @@ SAYS = (
 )
 
 
-def charts(history: Sequence[Series], results: Results) -> list[Chart]:
+def charts(history: Sequence[MetricHistory], results: Results) -> list[Chart]:
     """Draw each metric over the nights, a line for each case of a run set that has some."""
     colors = {case.name: case.index for case in results.cases}
     of_cases = [series for series in history if series.case in colors]
@@ -30,7 +30,7 @@ def charts(history: Sequence[Series], results: Results) -> list[Chart]:
     ]
 
 
-def _chart(metric: str, drawn: Sequence[Series], colors: dict[str, int]) -> Chart:
+def _chart(metric: str, drawn: Sequence[MetricHistory], colors: dict[str, int]) -> Chart:
     described = METRICS[metric]
     figure = go.Figure(
         [trace(series, colors[series.case]) for series in drawn for trace in (_line, _moves)],
@@ -47,7 +47,7 @@ def _chart(metric: str, drawn: Sequence[Series], colors: dict[str, int]) -> Char
     return Chart(f"nights-{metric}", described.label, figure, SAYS, data=data)
 
 
-def _line(series: Series, index: int) -> go.Scatter:
+def _line(series: MetricHistory, index: int) -> go.Scatter:
     color = palette.case_color(index)
     return go.Scatter(
         x=series.nights,
@@ -61,7 +61,7 @@ def _line(series: Series, index: int) -> go.Scatter:
     )
 
 
-def _moves(series: Series, index: int) -> go.Scatter:
+def _moves(series: MetricHistory, index: int) -> go.Scatter:
     at = dict(zip(series.nights, series.values, strict=True))
     moved = series.changes or ()
     return go.Scatter(
@@ -79,7 +79,7 @@ def _moves(series: Series, index: int) -> go.Scatter:
     )  # fmt: skip
 
 
-def _nights(series: Series) -> Table:
+def _nights(series: MetricHistory) -> Table:
     columns = (Column("night", numeric=False), Column("value"), Column("moved", numeric=False))
     unit = METRICS[series.metric].unit
     moved = {change.began_at: _percent(change) for change in series.changes or ()}
@@ -93,7 +93,7 @@ def _nights(series: Series) -> Table:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def table(found: Sequence[Series]) -> Table:
+def table(found: Sequence[MetricHistory]) -> Table:
     """One row a series: how many nights, where it stands, and when it moved."""
     columns = (
         *(Column(label, numeric=False) for label in ("scenario", "case", "metric")),
@@ -103,7 +103,7 @@ def table(found: Sequence[Series]) -> Table:
     return Table("Series of nights", columns, tuple(map(_row, found)), " ".join(_notes(found)))
 
 
-def _row(series: Series) -> tuple[Cell, ...]:
+def _row(series: MetricHistory) -> tuple[Cell, ...]:
     metric = METRICS[series.metric]
     return (
         *map(Cell, (series.scenario, series.case, metric.label, str(len(series.nights)))),
@@ -124,10 +124,10 @@ def _told(change: ChangePoint) -> str:
     return f"{_percent(change)} on {change.began_at[:10]}{commit} (p {change.p:.3f})"
 
 
-def _notes(found: Sequence[Series]) -> list[str]:
+def _notes(found: Sequence[MetricHistory]) -> list[str]:
     notes = []
     if any(series.changes is None for series in found):
-        notes.append(f"Whether a series moved takes {FEWEST_NIGHTS} nights.")
+        notes.append(f"Whether a series moved takes {MIN_NIGHTS} nights.")
     if left_out := {(s.scenario, s.case): s.left_out for s in found if s.left_out}:
         told = ", ".join(f"{count} of {case}" for (_, case), count in left_out.items())
         notes.append(f"Of another machine or scenario than the last night, and left out: {told}.")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from llmbench.analysis.compare.comparison import TOLERANCES, compare, values_of
+from llmbench.analysis.compare.comparison import TOLERANCES, compare
 from llmbench.analysis.compare.differences import differences, forbids
+from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.metrics import METRICS, Value
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
@@ -116,18 +117,18 @@ def test_a_value_that_varies_within_a_side_is_given_whole() -> None:
 def test_many_differences_are_told_in_short() -> None:
     other = {"name": "s", "load": {"kind": "burst"}, "model": "other", "requests": 3, "seed": 4}
     found = differences([run("x", 1, 0.1)], [run("x", 1, 0.1, spec=other)])
-    assert forbids(found).endswith("and 2 things more)")
+    assert forbids(found).endswith("and 2 more)")
 
 
 def test_a_percentile_that_its_sample_cannot_support_is_not_judged() -> None:
-    values, why = values_of("ttft_p99", [{"ttft_p99": Value(0.1, 661)}])
-    assert (values, why) == ([], "rests on 661 samples a process; needs 662")
+    values, why = Processes((), ({"ttft_p99": Value(0.1, 661)},)).values("ttft_p99")
+    assert (values, why) == ([], "rests on 661 samples per process; needs 662")
 
 
 @pytest.mark.parametrize("value", [Value(None, 0, "not measured"), Value(0.0, 5)])
 def test_a_process_without_a_value_is_a_reason_not_to_judge(value: Value) -> None:
     known = Value(2.0, 5)
-    values, why = values_of("perplexity", [{"perplexity": known}, {"perplexity": value}])
+    values, why = Processes((), ({"perplexity": known}, {"perplexity": value})).values("perplexity")
     assert values == []
     assert why
 

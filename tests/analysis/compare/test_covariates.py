@@ -9,7 +9,7 @@ import pytest
 from analysis.compare.test_comparison import SIX, TOLERATED, run, run_set, slower
 
 from llmbench.analysis.compare.comparison import compare
-from llmbench.analysis.compare.covariates import causes
+from llmbench.analysis.compare.covariates import covariates
 from llmbench.analysis.compare.differences import differences
 from llmbench.report.comparison import tables
 from llmbench.runs.record import Record, records_table
@@ -28,7 +28,7 @@ def watched(name: str, *values: float) -> tuple[Series, ...]:
 
 
 def moved(ours: list[Run], theirs: list[Run]) -> dict[str, tuple[str, str]]:
-    found = causes(ours, theirs, differences(ours, theirs))
+    found = covariates(ours, theirs, differences(ours, theirs))
     return {cause.what: (cause.baseline, cause.candidate) for cause in found}
 
 
@@ -90,7 +90,7 @@ def test_causes_are_looked_for_where_a_metric_changed() -> None:
                    for r in theirs.runs),
     )  # fmt: skip
     found = compare(ours, theirs, TOLERATED)
-    assert [[cause.what for cause in case.causes] for case in found.cases] == [
+    assert [[cause.what for cause in case.covariates] for case in found.cases] == [
         ["packages.torch"],
         [],
     ]

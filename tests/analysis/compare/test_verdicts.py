@@ -111,7 +111,7 @@ def test_too_few_processes_decide_nothing() -> None:
 
 
 def test_as_many_repeats_as_are_said_to_settle_it_mostly_do() -> None:
-    a, b = (np.log(normal(seed, 200, 0.02)) for seed in (0, 1))
+    a, b = (np.log(normal(seed, 6, 0.02)) for seed in (0, 1))
     needed = repeats_needed(a, b, math.log1p(0.03))
     assert needed is not None
     settled = sum(

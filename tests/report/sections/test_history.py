@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llmbench.analysis.history import ChangePoint, Series
+from llmbench.analysis.history import ChangePoint, MetricHistory
 from llmbench.report.results import Results
 from llmbench.report.sections import history
 from llmbench.report.table import MISSING
 
 NIGHTS = tuple(f"2026-01-{day:02}T03:17:00+00:00" for day in range(1, 25))
 MOVED = ChangePoint(NIGHTS[12], "abcdef0123", 0.1, 0.12, 0.001)
-SWIFT = Series(
+SWIFT = MetricHistory(
     "sample", "swift", "ttft_p50", NIGHTS, (0.1,) * 12 + (0.12,) * 12, left_out=2, changes=(MOVED,)
 )
-FEW = Series("sample", "steady", "ttft_p50", NIGHTS[:2], (0.2, 0.2), left_out=0, changes=None)
+FEW = MetricHistory(
+    "sample", "steady", "ttft_p50", NIGHTS[:2], (0.2, 0.2), left_out=0, changes=None
+)
 
 
 def test_a_metric_is_a_chart_with_a_line_for_each_case_in_its_color(results: Results) -> None:

@@ -1,0 +1,153 @@
+"""The judge of one case: a verdict on each metric from the processes of both sides.
+
+`llmbench compare` and `llmbench check` both judge here; the check then confirms what it suspects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from llmbench.analysis.compare.differences import (
+    Difference,
+    Kind,
+    differences,
+    energy_allowance,
+    forbids,
+)
+from llmbench.analysis.compare.verdicts import Better, Verdict, benjamini_hochberg, decide
+from llmbench.analysis.metrics import METRICS, Value, summarize
+from llmbench.analysis.stats import min_samples_for_percentile
+from llmbench.errors import Unavailable
+from llmbench.runs.run import Run
+
+CHANGED = ("regression", "improvement")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The measured processes of a case on one side, each summarized once."""
+
+    runs: tuple[Run, ...] = ()
+    summaries: tuple[Mapping[str, Value], ...] = ()
+
+    @classmethod
+    def of(cls, runs: Iterable[Run]) -> Processes:
+        """Return runs with their summaries."""
+        measured = tuple(runs)
+        return cls(measured, tuple(map(summarize, measured)))
+
+    def updated(self, runs: Sequence[Run]) -> Processes:
+        """Return these with further runs of the same case; only new ones are summarized."""
+        known = {run.repeat for run in self.runs}
+        more = Processes.of(run for run in runs if run.repeat not in known)
+        return Processes(self.runs + more.runs, self.summaries + more.summaries)
+
+    def between(self, after: int, until: float = math.inf) -> Processes:
+        """Return those of the repeats after one and up to another."""
+        pairs = zip(self.runs, self.summaries, strict=True)
+        kept = [(run, summary) for run, summary in pairs if after < run.repeat <= until]
+        return Processes(tuple(run for run, _ in kept), tuple(summary for _, summary in kept))
+
+    def values(self, key: str) -> tuple[list[float], str]:
+        """Return a metric's value of each process, or why the metric cannot be judged.
+
+        A percentile that the sample of some process cannot support is not judged.
+        """
+        values = [summary[key] for summary in self.summaries]
+        missing = [value for value in values if not value.value or value.value <= 0]
+        if missing:
+            return [], missing[0].reason or "a process has no value above 0"
+        percent = key.rpartition("_p")[2]
+        floor = min_samples_for_percentile(float(percent)) if percent.isdigit() else 0
+        if (fewest := min((value.n for value in values), default=0)) < floor:
+            return [], f"rests on {fewest} samples per process; needs {floor}"
+        return [value.value for value in values if value.value], ""
+
+
+@dataclass(frozen=True)
+class CasePair:
+    """A case measured on both sides; differences of the kinds in ``ruling`` rule verdicts out."""
+
+    baseline: Processes
+    candidate: Processes
+    ruling: tuple[Kind, ...] = ("scenario",)
+
+    @cached_property
+    def differences(self) -> tuple[Difference, ...]:
+        """What differs between both sides; nothing where one of them was not measured."""
+        sides = self.baseline.runs, self.candidate.runs
+        return tuple(differences(*sides)) if all(sides) else ()
+
+    @cached_property
+    def incomparable(self) -> str:
+        """Why the sides cannot be compared at all; empty where they can."""
+        return forbids(self.differences, self.ruling)
+
+    def values(self, key: str) -> tuple[list[float], list[float], str]:
+        """Return a metric's values of both sides, or why it cannot be judged."""
+        for name, side in (("baseline", self.baseline), ("candidate", self.candidate)):
+            if not side.runs:
+                return [], [], f"the {name} has no measured run of this case"
+        (baseline, reason), (candidate, other) = (
+            self.baseline.values(key),
+            self.candidate.values(key),
+        )
+        return baseline, candidate, reason or other
+
+    def allowance(self, key: str) -> float:
+        """Return the share by which equal values may be measured apart: energies on two devices.
+
+        Raises Unavailable where the energies of both sides cannot be compared.
+        """
+        if not key.startswith("energy_"):
+            return 0.0
+        return energy_allowance(self.baseline.runs, self.candidate.runs)
+
+    def verdict(self, key: str, tolerance: float) -> Verdict:
+        """Return the verdict on a metric from the processes there are."""
+        baseline, candidate, reason = self.values(key)
+        if self.incomparable or not baseline or not candidate:
+            return Verdict("not comparable", None, tolerance, reason=self.incomparable or reason)
+        try:
+            allowance = self.allowance(key)
+        except Unavailable as unavailable:
+            return Verdict("not comparable", None, tolerance, reason=str(unavailable))
+        verdict = decide(baseline, candidate, better(key), max(tolerance, allowance))
+        if not allowance or verdict.outcome in CHANGED:
+            return verdict
+        reason = f"two devices may measure equal energies {100 * allowance:.0f} % apart"
+        return replace(verdict, outcome="inconclusive", repeats=None, reason=reason)
+
+
+def better(key: str) -> Better:
+    """Return which values of a gated metric are better."""
+    direction = METRICS[key].better
+    assert direction != "neither"  # noqa: S101 (tolerances of such metrics are refused)
+    return direction
+
+
+Verdicts = dict[str, Verdict]
+
+
+def control_false_discoveries(
+    judged: Sequence[Verdicts], is_tested: Callable[[Verdict], bool]
+) -> list[Verdicts]:
+    """Return verdicts by case in which changes that chance may have made are inconclusive.
+
+    Of all tested verdicts those changes remain that survive a false discovery rate of 5 %.
+    """
+    tests = [v for case in judged for v in case.values() if v.p is not None and is_tested(v)]
+    accepted = iter(benjamini_hochberg([v.p for v in tests if v.p is not None]))
+    reason = f"may be due to chance among {len(tests)} comparisons; compare more processes"
+
+    def controlled(verdict: Verdict) -> Verdict:
+        if verdict.p is None or not is_tested(verdict) or next(accepted):
+            return verdict
+        if verdict.outcome not in CHANGED:
+            return verdict
+        return replace(verdict, outcome="inconclusive", reason=reason)
+
+    return [{key: controlled(verdict) for key, verdict in case.items()} for case in judged]
