@@ -69,7 +69,10 @@ def test_a_set_of_no_measured_run_is_refused() -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "not written by"),
-        ('{"format": "llmbench summary", "version": 9}', "version 9, this llmbench reads version 1"),
+        (
+            '{"format": "llmbench summary", "version": 9}',
+            "version 9, this llmbench reads version 1",
+        ),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -114,10 +114,10 @@ def test_a_value_that_varies_within_a_side_is_given_whole() -> None:
     assert found.candidate == "A / B"
 
 
-def test_many_differences_are_told_in_short() -> None:
+def test_many_differences_are_shortened() -> None:
     other = {"name": "s", "load": {"kind": "burst"}, "model": "other", "requests": 3, "seed": 4}
     found = differences([run("x", 1, 0.1)], [run("x", 1, 0.1, spec=other)])
-    assert forbids(found).endswith("and 2 more)")
+    assert forbids(found).endswith("and 3 more)")
 
 
 def test_a_percentile_that_its_sample_cannot_support_is_not_judged() -> None:

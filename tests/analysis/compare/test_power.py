@@ -1,4 +1,4 @@
-"""How often the gate errs where the truth is known: the rates in full, and quickly with few draws."""
+"""How often the gate errs where the truth is known: quick tests, and slow ones in full."""
 
 from __future__ import annotations
 
