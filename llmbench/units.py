@@ -76,25 +76,40 @@ def format_number(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def format_duration(seconds: float) -> str:
-    """Write a duration in the unit that fits: ``0.0213`` is ``21.3 ms``."""
+def scale_duration(seconds: float) -> tuple[str, str]:
+    """Return a duration as a number and the unit that fits: ``0.0213`` is ``21.3`` and ``ms``."""
     for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if abs(seconds) >= size * (2 if size >= 60 else 1):  # noqa: PLR2004 (90 s reads better than 1.5 min)
-            return f"{format_number(seconds / size)} {unit}"
-    return f"{format_number(seconds / 1e-9)} ns" if seconds else "0 s"
+            return format_number(seconds / size), unit
+    return (format_number(seconds / 1e-9), "ns") if seconds else ("0", "s")
+
+
+def scale(value: float, unit: str) -> tuple[str, str]:
+    """Return a number and its unit in powers of a thousand: ``12.3`` and ``GFLOP``."""
+    for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return format_number(value / size), f"{prefix}{unit}"
+    return format_number(value), unit
+
+
+def scale_bytes(size: float) -> tuple[str, str]:
+    """Return a size as a number and a binary unit: ``1536`` is ``1.50`` and ``KiB``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if abs(size) >= _BYTES[unit]:
+            return format_number(size / _BYTES[unit]), unit
+    return f"{size:,.0f}", "B"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in the unit that fits: ``0.0213`` is ``21.3 ms``."""
+    return " ".join(scale_duration(seconds))
 
 
 def format_scaled(value: float, unit: str) -> str:
-    """Write a number in powers of a thousand: ``12.3e9`` and ``FLOP`` is ``12.3 GFLOP``."""
-    for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
-            return f"{format_number(value / size)} {prefix}{unit}"
-    return f"{format_number(value)} {unit}"
+    """Return a number in powers of a thousand: ``12.3e9`` and ``FLOP`` is ``12.3 GFLOP``."""
+    return " ".join(scale(value, unit))
 
 
 def format_bytes(size: float) -> str:
-    """Write a size in binary units: ``1536`` is ``1.50 KiB``."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if abs(size) >= _BYTES[unit]:
-            return f"{format_number(size / _BYTES[unit])} {unit}"
-    return f"{size:,.0f} B"
+    """Return a size in binary units: ``1536`` is ``1.50 KiB``."""
+    return " ".join(scale_bytes(size))

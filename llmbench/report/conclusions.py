@@ -1,20 +1,20 @@
-"""What the results say in a sentence or two, and no more than they can say."""
+"""The conclusions that the results support, in a sentence or two."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from llmbench.analysis.metrics import METRICS
 from llmbench.errors import OutOfMemoryError
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.scenario_text import is_open_loop
-from llmbench.report.table import show
+from llmbench.report.table import show, show_interval
 from llmbench.scenario.cases import case_name
 from llmbench.units import format_number
 
-PAIR = 2
 CLAIMS = {
     "output_tokens_per_second": ("the highest output throughput", "Output throughput"),
     "ttft_p50": ("the lowest TTFT p50", "TTFT p50"),
@@ -22,86 +22,77 @@ CLAIMS = {
     "e2e_p50": ("the lowest E2E p50", "E2E p50"),
 }
 THROUGHPUT, *TIMES = CLAIMS
+PAIR = 2
 
 
 def completeness(results: Results) -> str:
-    """Say how much of the plan was measured."""
+    """Return how much of the plan is measured, as a sentence."""
     plan, failed = len(results.run_set.plan), len(results.run_set.failed)
     waiting = plan - len(results.run_set.runs)
     if not plan:
-        return "No run was planned."
-    done = plan - failed - waiting
-    parts = [f"{done} of {_counted(plan, 'run')} measured"]
+        return "No runs planned."
+    parts = [f"{plan - failed - waiting} of {plan:,} run{'' if plan == 1 else 's'} measured"]
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{waiting} not measured yet"] if waiting else []
     return f"{', '.join(parts)}."
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def answer(results: Results) -> list[str]:
-    """Say which case is fastest and by how much, where the intervals allow it, and what fitted.
+    """Return which case is fastest and by how much, if the intervals allow it, and what fit.
 
-    Cases are compared within a point of the sweep only, since another point is another question;
-    one backend at many points is compared with itself.
+    Cases are compared within a point of the sweep only; a single backend at several points is
+    compared with itself.
     """
-    return [*_of_speed(results), *_fitted(results)]
+    return [*_of_speed(results), *_of_memory(results)]
 
 
 def _of_speed(results: Results) -> list[str]:
     if not results.measured:
-        return [_nothing(results)]
+        failed = "No results: every run failed." if results.run_set.failed else "No results yet."
+        return [failed]
     groups = _points(results.measured)
     if len(groups) == len(results.measured) > 1:
         groups = {"": results.measured}
-    # under an open load throughput is the load's, of every case that keeps up
+    # under an open load every case that keeps up has the throughput of the load
     claimed = TIMES if is_open_loop(results) else [THROUGHPUT, *TIMES[:-1]]
     return [
-        _Comparison(metric, where, cases).sentence()
-        for where, cases in groups.items()
+        _Ranking(metric, point, cases).sentence()
+        for point, cases in groups.items()
         for metric in claimed
     ]
 
 
-def _nothing(results: Results) -> str:
-    if results.run_set.failed:
-        return "There are no results: every run that was tried has failed."
-    return "There are no results yet."
-
-
 def _points(cases: Sequence[CaseResults]) -> dict[str, list[CaseResults]]:
-    """Group cases by their point of the sweep."""
+    """Return the cases at each point of the sweep."""
     groups: dict[str, list[CaseResults]] = {}
     for case in cases:
-        where = ", ".join(f"{key}={value}" for key, value in case.point.items())
-        groups.setdefault(where, []).append(case)
+        point = ", ".join(f"{key}={value}" for key, value in case.point.items())
+        groups.setdefault(point, []).append(case)
     return groups
 
 
 @dataclass(frozen=True)
-class _Comparison:
-    """One metric of the cases at one point of the sweep."""
+class _Ranking:
+    """The cases at one point of the sweep, ranked by one metric."""
 
     metric: str
-    where: str
+    point: str
     cases: Sequence[CaseResults]
 
     def sentence(self) -> str:
-        said = self._finding()
-        return f"At {self.where}: {said}" if self.where else said
+        conclusion = self._conclusion()
+        return f"At {self.point}: {conclusion}" if self.point else conclusion
 
-    def _finding(self) -> str:
-        title, quantity = CLAIMS[self.metric]
+    def _conclusion(self) -> str:
+        best_of_all, label = CLAIMS[self.metric]
         if not self._ranked:
-            return f"{quantity} is not known: {self.cases[0].estimates[self.metric].reason}."
-        first, *others = self._ranked
+            return f"{label} is unknown: {self.cases[0].estimates[self.metric].reason}."
+        best, *others = self._ranked
         if not others:
-            return f"{quantity} of {self._name(first)} is {self._with_interval(first)}."
-        if not self._apart(first, others[0]):
-            return self._not_told_apart()
-        return f"{self._name(first)} has {title}, {self._with_interval(first)}: {self._gap()}."
+            return f"{label} of {self._name(best)} is {self._with_interval(best)}."
+        if not self._differ(best, others[0]):
+            return self._tie()
+        return f"{self._name(best)} has {best_of_all}: {self._with_interval(best)}, {self._gap()}."
 
     @cached_property
     def _ranked(self) -> list[CaseResults]:
@@ -117,10 +108,10 @@ class _Comparison:
         return case.estimates[self.metric].value or 0.0
 
     def _name(self, case: CaseResults) -> str:
-        return case.name.removesuffix(f", {self.where}")
+        return case.backend if self.point else case.name
 
-    def _apart(self, one: CaseResults, other: CaseResults) -> bool:
-        """Tell whether two intervals exist and do not overlap."""
+    def _differ(self, one: CaseResults, other: CaseResults) -> bool:
+        """Return whether both intervals are known and do not overlap."""
         a, b = one.estimates[self.metric], other.estimates[self.metric]
         if a.low is None or a.high is None or b.low is None or b.high is None:
             return False
@@ -136,70 +127,60 @@ class _Comparison:
         text = self._quantity(self._value(case))
         if estimate.low is None or estimate.high is None:
             return f"{text} ({estimate.reason})"
-        low, high = (show(end, METRICS[self.metric].unit) for end in (estimate.low, estimate.high))
-        return f"{text} (95 % interval {low} to {high})"
+        unit = METRICS[self.metric].unit
+        return f"{text} (95 % interval {show_interval(estimate.low, estimate.high, unit, ' to ')})"
 
     def _gap(self) -> str:
-        """Say how far the best is from the next, whose interval it clears."""
+        """Return the ratio of the best to the next, from which it differs significantly."""
         best, second = (self._value(case) for case in self._ranked[:2])
-        share = best / second if self._higher_is_better else second / best
-        than = "times" if self._higher_is_better else "times lower than"
-        rival = f"{self._name(self._ranked[1])} ({self._quantity(second)})"
-        return f"{format_number(share)} {than} {rival}"
+        rival = self._listed(self._ranked[1:2])
+        if self._higher_is_better:
+            return f"{format_number(best / second)} times that of {rival}"
+        return f"{format_number(100 * (1 - best / second), 2)} % lower than {rival}"
 
-    def _not_told_apart(self) -> str:
-        best = self._ranked[0]
-        alike = [best, *(c for c in self._ranked[1:] if not self._apart(best, c))]
-        has_intervals = all(case.estimates[self.metric].low is not None for case in alike)
-        why = (
-            "95 % intervals overlap"
-            if has_intervals
-            else "there are too few processes for intervals"
-        )
-        label = METRICS[self.metric].label
-        return f"{self._listed(alike)} are not told apart by {label}: {why}{self._clear_of(alike)}."
-
-    def _clear_of(self, alike: Sequence[CaseResults]) -> str:
-        """Name the cases that all of these beat beyond the intervals."""
-        beaten = [c for c in self._ranked if all(self._apart(each, c) for each in alike)]
-        both = "both" if len(alike) == PAIR else "all"
-        return f"; {both} are clear of {self._listed(beaten)}" if beaten else ""
+    def _tie(self) -> str:
+        label, best = CLAIMS[self.metric][1], self._ranked[0]
+        tied = [best, *(case for case in self._ranked[1:] if not self._differ(best, case))]
+        if any(case.estimates[self.metric].low is None for case in tied):
+            return f"{label}: {self._listed(tied)}; too few processes for intervals."
+        slower = [c for c in self._ranked if all(self._differ(case, c) for case in tied)]
+        both = "both" if len(tied) == PAIR else "all"
+        rest = f"; {both} are faster than {self._listed(slower)}" if slower else ""
+        quantity = METRICS[self.metric].label
+        return f"No significant difference in {quantity} between {self._listed(tied)}{rest}."
 
     def _listed(self, cases: Sequence[CaseResults]) -> str:
-        told = [f"{self._name(case)} ({self._quantity(self._value(case))})" for case in cases]
-        return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+        *names, last = [f"{self._name(c)} ({self._quantity(self._value(c))})" for c in cases]
+        return f"{', '.join(names)} and {last}" if names else last
 
 
-# -- what fitted in memory -------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------
 
-KEYS = ("engine.slots", "load.concurrency")
-
-
-def _fitted(results: Results) -> Iterator[str]:
-    """Say of each backend at which point of a sweep memory ran out, and what fitted below it."""
-    failed = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
-    refused = {case for case, why in failed.items() if why.kind == OutOfMemoryError.kind}
-    for key in KEYS:
-        for name, cases in _alike(results.cases, key).items():
-            yield from _told(name, key, cases, refused)
+SWEPT = ("engine.slots", "load.concurrency")
 
 
-def _alike(cases: list[CaseResults], key: str) -> dict[str, list[CaseResults]]:
-    """Group the cases that differ in a key of the sweep alone, the least of it first."""
+def _of_memory(results: Results) -> Iterator[str]:
+    """Yield at which point of a sweep each backend ran out of memory, and what fit below it."""
+    failures = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
+    refused = {case for case, f in failures.items() if f.kind == OutOfMemoryError.kind}
+    for key in SWEPT:
+        for name, cases in _by_other_keys(results.cases, key).items():
+            beyond = [case.point[key] for case in cases if case.name in refused]
+            if beyond:
+                yield f"{name}: {_limit(key, cases, beyond[0])}"
+
+
+def _by_other_keys(cases: list[CaseResults], key: str) -> dict[str, list[CaseResults]]:
+    """Return the cases that differ in one key of the sweep only, in its order."""
     groups: dict[str, list[CaseResults]] = {}
     for case in sorted((c for c in cases if key in c.point), key=lambda c: c.point[key]):
-        backend = case.planned.case.backend_name
         others = {k: v for k, v in case.point.items() if k != key}
-        groups.setdefault(case_name(backend, others), []).append(case)
+        groups.setdefault(case_name(case.backend, others), []).append(case)
     return groups
 
 
-def _told(name: str, key: str, cases: list[CaseResults], refused: set[str]) -> Iterator[str]:
-    beyond = [case.point[key] for case in cases if case.name in refused]
-    if not beyond:
-        return
-    inside = [case.point[key] for case in cases if case.runs and case.point[key] < beyond[0]]
+def _limit(key: str, cases: list[CaseResults], beyond: Any) -> str:
+    inside = [case.point[key] for case in cases if case.runs and case.point[key] < beyond]
     if inside:
-        yield f"{name}: {key}={inside[-1]} fitted in memory, {beyond[0]} did not."
-    else:
-        yield f"{name}: {key}={beyond[0]} did not fit in memory, and no smaller one was measured."
+        return f"{key}={inside[-1]} fit in memory, {beyond} did not."
+    return f"{key}={beyond} did not fit in memory; no smaller value was measured."

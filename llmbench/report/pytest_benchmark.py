@@ -1,8 +1,9 @@
-"""Results as a file of pytest-benchmark, which its `compare` reads; a round is a process."""
+"""Results as a file that `pytest-benchmark compare` reads; a round is a process."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,10 @@ WRITTEN = tuple(
 
 
 def as_pytest_benchmark(run_set: RunSet) -> str:
-    """Write the latencies of every case in the layout of pytest-benchmark's saved files."""
+    """Return the latencies of every case in the layout of pytest-benchmark's saved files."""
     results = Results(run_set)
     environment = run_set.runs[0].environment if run_set.runs else {}
-    told = {
+    saved = {
         "machine_info": _machine(environment),
         "commit_info": {
             "id": environment.get("git", {}).get("commit"),
@@ -38,7 +39,7 @@ def as_pytest_benchmark(run_set: RunSet) -> str:
         "datetime": run_set.began_at,
         "version": f"llmbench {__version__}",
     }
-    return json.dumps(told, indent=1)
+    return json.dumps(saved, indent=1)
 
 
 def _machine(environment: dict[str, Any]) -> dict[str, Any]:
@@ -64,13 +65,17 @@ def _benchmark(
         "param": None,
         "extra_info": {"metric": metric},
         "options": {"timer": "llmbench"},
-        "stats": _stats(np.asarray(values, dtype=np.float64)),
+        "stats": statistics(values),
     }
 
 
-def _stats(values: np.ndarray) -> dict[str, Any]:
-    """Compute what pytest-benchmark shows; its outliers are those beyond a deviation or 1.5 IQR."""
-    q1, median, q3 = np.percentile(values, [25, 50, 75])
+def statistics(data: Sequence[float]) -> dict[str, Any]:
+    """Return the statistics of pytest_benchmark.stats.Stats, whose quartiles are Hazen's.
+
+    Outliers are values more than one standard deviation from the mean, or beyond 1.5 IQR.
+    """
+    values = np.asarray(data, dtype=np.float64)
+    q1, median, q3 = np.percentile(values, [25, 50, 75], method="hazen")
     mean, deviation = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
     low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
     within = values[(values >= low) & (values <= high)]

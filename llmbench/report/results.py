@@ -43,6 +43,11 @@ class CaseResults:
             yield CaseResults(self.index, replace(self.planned, case=case), tuple(runs))
 
     @property
+    def backend(self) -> str:
+        """The name of its backend in the scenario."""
+        return self.planned.case.backend_name
+
+    @property
     def point(self) -> dict[str, Any]:
         """Its point of the sweep; empty where nothing is swept."""
         return self.planned.case.point

@@ -24,8 +24,8 @@ def failed(make: Any, plan: PlannedRun) -> Run:
 
 def test_intervals_that_do_not_overlap_name_the_best_and_by_how_much(results: Results) -> None:
     assert answer(results)[0] == (
-        "swift has the lowest TTFT p50, 21.5 ms (95 % interval 20.8 ms to 22.3 ms): "
-        "1.06 times lower than stalling (22.8 ms)."
+        "swift has the lowest TTFT p50: 21.5 ms (95 % interval 20.8 to 22.3 ms), "
+        "5.6 % lower than stalling (22.8 ms)."
     )
 
 
@@ -36,20 +36,20 @@ def servers(make: Any, folder: Path, **spec: Any) -> Results:
     return Results(make.store_run_set(folder / "set", plan, make.sample_runs(plan)))
 
 
-def test_intervals_that_overlap_are_not_told_apart(make: Any, tmp_path: Path) -> None:
+def test_overlapping_intervals_are_no_significant_difference(make: Any, tmp_path: Path) -> None:
     assert answer(servers(make, tmp_path, load="closed"))[0] == (
-        "swift (184 tokens/s), stalling (183 tokens/s) and steady (178 tokens/s) are not told "
-        "apart by output tokens/s: 95 % intervals overlap."
+        "No significant difference in output tokens/s between swift (184 tokens/s), "
+        "stalling (183 tokens/s) and steady (178 tokens/s)."
     )
 
 
-def test_what_cases_that_are_not_told_apart_all_beat_is_named(make: Any, tmp_path: Path) -> None:
+def test_cases_slower_than_all_of_a_tie_are_named(make: Any, tmp_path: Path) -> None:
     prefill = {"a": 0.02, "b": 0.02, "slow": 0.05}
     plan = [make.planned(case, repeat) for repeat in (1, 2, 3) for case in prefill]
     runs = [make.run_of(p, make.serve(p.repeat, prefill=prefill[p.case.name])) for p in plan]
     assert answer(Results(make.store_run_set(tmp_path / "set", plan, runs)))[0] == (
-        "a (21.5 ms) and b (21.5 ms) are not told apart by TTFT p50: 95 % intervals overlap; both "
-        "are clear of slow (53.6 ms)."
+        "No significant difference in TTFT p50 between a (21.5 ms) and b (21.5 ms); both are "
+        "faster than slow (53.6 ms)."
     )
 
 
@@ -59,7 +59,7 @@ def test_under_an_open_load_the_throughput_is_not_claimed(make: Any, tmp_path: P
     assert "E2E p50" in said
 
 
-def test_without_intervals_nothing_is_told_apart(make: Any, tmp_path: Path) -> None:
+def test_without_intervals_no_case_is_called_faster(make: Any, tmp_path: Path) -> None:
     plan = [make.planned(case, 1) for case in ("swift", "steady")]
     results = Results(make.store_run_set(tmp_path / "set", plan, make.sample_runs(plan)))
     assert all("too few processes for intervals" in sentence for sentence in answer(results))
@@ -68,9 +68,7 @@ def test_without_intervals_nothing_is_told_apart(make: Any, tmp_path: Path) -> N
 def test_a_single_case_is_only_described(make: Any, tmp_path: Path) -> None:
     plan = [make.planned("swift", repeat) for repeat in (1, 2, 3)]
     results = Results(make.store_run_set(tmp_path / "set", plan, make.sample_runs(plan)))
-    assert answer(results)[0] == (
-        "TTFT p50 of swift is 21.5 ms (95 % interval 20.8 ms to 22.3 ms)."
-    )
+    assert answer(results)[0] == ("TTFT p50 of swift is 21.5 ms (95 % interval 20.8 to 22.3 ms).")
 
 
 def test_cases_are_compared_within_a_point_of_the_sweep(make: Any, tmp_path: Path) -> None:
@@ -105,18 +103,18 @@ def test_a_rate_that_has_no_window_is_not_known(make: Any, tmp_path: Path) -> No
     results = Results(
         make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, make.serve(1, requests=1))])
     )
-    assert answer(results)[0].startswith("Output throughput is not known: no steady window")
+    assert answer(results)[0].startswith("Output throughput is unknown: no steady window")
 
 
 def test_runs_that_all_failed_give_no_results(make: Any, tmp_path: Path) -> None:
     plan = make.planned("only", 1)
     results = Results(make.store_run_set(tmp_path / "set", [plan], [failed(make, plan)]))
-    assert answer(results) == ["There are no results: every run that was tried has failed."]
+    assert answer(results) == ["No results: every run failed."]
 
 
 def test_nothing_measured_yet_is_said(make: Any, tmp_path: Path) -> None:
     results = Results(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
-    assert answer(results) == ["There are no results yet."]
+    assert answer(results) == ["No results yet."]
 
 
 def test_completeness_counts_measured_failed_and_waiting_runs(make: Any, tmp_path: Path) -> None:
@@ -127,9 +125,8 @@ def test_completeness_counts_measured_failed_and_waiting_runs(make: Any, tmp_pat
 
 
 def test_an_empty_plan_is_said(make: Any, tmp_path: Path) -> None:
-    assert (
-        completeness(Results(make.store_run_set(tmp_path / "set", [], []))) == "No run was planned."
-    )
+    empty = Results(make.store_run_set(tmp_path / "set", [], []))
+    assert completeness(empty) == "No runs planned."
 
 
 # -- what fitted in memory ------------------------------------------------------------------------
@@ -141,7 +138,7 @@ Ends = Mapping[str, Mapping[int, Failure | None]]
 
 
 def fitted(make: Any, folder: Path, key: str, ends: Ends) -> list[str]:
-    """Store a sweep in which each point of each backend ended so, and say what fitted."""
+    """Store a sweep in which each point of each backend ends as given; return what fit."""
     plan, runs = [], []
     served = make.serve(1)
     for backend, points in ends.items():
@@ -157,21 +154,21 @@ def fitted(make: Any, folder: Path, key: str, ends: Ends) -> list[str]:
 @pytest.mark.parametrize("key", ["engine.slots", "load.concurrency"])
 def test_the_largest_that_fitted_is_named(make: Any, tmp_path: Path, key: str) -> None:
     ends = {"eager": {256: OUT, 16: None, 64: None, 128: OUT}}
-    assert fitted(make, tmp_path, key, ends) == [f"eager: {key}=64 fitted in memory, 128 did not."]
+    assert fitted(make, tmp_path, key, ends) == [f"eager: {key}=64 fit in memory, 128 did not."]
 
 
 def test_where_not_even_the_least_fits_nothing_is_named(make: Any, tmp_path: Path) -> None:
     ends = {"eager": {16: OUT, 64: OUT}}
     assert fitted(make, tmp_path, "engine.slots", ends) == [
-        "eager: engine.slots=16 did not fit in memory, and no smaller one was measured."
+        "eager: engine.slots=16 did not fit in memory; no smaller value was measured."
     ]
 
 
 def test_each_backend_has_a_largest_of_its_own(make: Any, tmp_path: Path) -> None:
     ends = {"eager": {16: None, 64: OUT}, "onnx": {16: None, 64: None, 256: OUT}}
     assert fitted(make, tmp_path, "engine.slots", ends) == [
-        "eager: engine.slots=16 fitted in memory, 64 did not.",
-        "onnx: engine.slots=64 fitted in memory, 256 did not.",
+        "eager: engine.slots=16 fit in memory, 64 did not.",
+        "onnx: engine.slots=64 fit in memory, 256 did not.",
     ]
 
 

@@ -62,5 +62,5 @@ def test_markup_in_names_is_text(make: Any, tmp_path: Path) -> None:
 
 def test_nothing_measured_is_said(make: Any, tmp_path: Path) -> None:
     text = shown(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
-    assert "There are no results yet." in text
+    assert "No results yet." in text
     assert "not measured" in text

@@ -23,6 +23,7 @@ from llmbench.report.table import (
     metric_column,
     missing,
     show,
+    show_interval,
 )
 
 OUTPUT_TOKENS = "workload.output_tokens"
@@ -174,10 +175,10 @@ def _single(case: CaseResults) -> Iterator[_Single]:
         yield _Single(case, tokens)
 
 
-def _rest(case: CaseResults) -> str:
-    """Name a case without the length of its answers."""
-    rest = {key: value for key, value in case.point.items() if key != OUTPUT_TOKENS}
-    return f"{case.name.partition(',')[0]} {sorted(rest.items())}"
+def _rest(case: CaseResults) -> tuple[str, list[tuple[str, str]]]:
+    """Return what a case is besides the length of its answers."""
+    rest = sorted((key, str(v)) for key, v in case.point.items() if key != OUTPUT_TOKENS)
+    return case.backend, rest
 
 
 def _split_row(short: _Single, long: _Single) -> tuple[Cell, ...]:
@@ -197,4 +198,4 @@ def _a_token(found: Estimate, tokens: int) -> Cell:
     if found.value is None or found.low is None or found.high is None:
         return missing(found.reason)
     value, low, high = (each / tokens for each in (found.value, found.low, found.high))
-    return Cell(show(value, "J"), value, f"{show(low, 'J')} – {show(high, 'J')}")
+    return Cell(show(value, "J"), value, show_interval(low, high, "J"))

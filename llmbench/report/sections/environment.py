@@ -1,4 +1,4 @@
-"""What was there: the settings of the backends, the machine and the software."""
+"""The settings of the backends, the machine and the software."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmbench.analysis.metrics import (
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import (
     MISSING,
-    SHOWN,
+    SCALES,
     Cell,
     Column,
     Table,
@@ -28,19 +28,17 @@ TOTAL_UNIT = "J"  # energy is watched as a running total
 
 
 def settings(results: Results) -> Table:
-    """What each backend said it was, case by case, and what was requested where that differs."""
+    """Return each backend's effective settings, and the requested ones that differ."""
     cells = [_settings_of(case) for case in results.measured]
     names = dict.fromkeys(name for case in cells for name in case)
     rows = tuple((Cell(name), *(case.get(name, Cell(MISSING)) for case in cells)) for name in names)
     columns = (_text("setting"), *(_text(case.name) for case in results.measured))
-    note = (
-        f"{DIFFERS} marks what is not as it was requested; auto leaves the choice to the backend."
-    )
+    note = f"{DIFFERS} marks settings that differ from the request; auto lets the backend choose."
     return Table("Settings", columns, rows, note)
 
 
 def _settings_of(case: CaseResults) -> dict[str, Cell]:
-    """Give each setting's effective value; where processes differ, every value."""
+    """Return each setting's effective value; all values if processes differ."""
     seen: dict[str, dict[tuple[str, str], None]] = {}
     for backend_report in (run.backend_report for run in case.runs):
         requested, effective = (
@@ -55,15 +53,17 @@ def _settings_of(case: CaseResults) -> dict[str, Cell]:
 
 def _setting(pairs: list[tuple[str, str]]) -> Cell:
     text = " / ".join(dict.fromkeys(effective for _, effective in pairs))
-    others = dict.fromkeys(asked for asked, effective in pairs if asked not in (effective, MISSING))
-    if not others:
+    requests = dict.fromkeys(
+        requested for requested, effective in pairs if requested not in (effective, MISSING)
+    )
+    if not requests:
         return Cell(text)
-    mark = "" if set(others) == {"auto"} else f"{DIFFERS} "
-    return Cell(text, detail=f"{mark}requested {' / '.join(others)}")
+    mark = "" if set(requests) == {"auto"} else f"{DIFFERS} "
+    return Cell(text, detail=f"{mark}requested {' / '.join(requests)}")
 
 
 def environment(results: Results) -> Table:
-    """The machine and the software, a row a fact; where runs differ, all values are given."""
+    """Return the machine and the software, one row per fact; all values if runs differ."""
     facts: dict[str, dict[str, list[str]]] = {}
     for run in results.run_set.runs:
         for key, value in _flat(run.environment, ""):
@@ -75,12 +75,12 @@ def environment(results: Results) -> Table:
 def _fact(values: dict[str, list[str]]) -> Cell:
     if len(values) == 1:
         return Cell(next(iter(values)))
-    told = [f"{value} ({len(runs)} runs)" for value, runs in values.items()]
-    return Cell(" / ".join(told), detail="differs between runs")
+    texts = [f"{value} ({len(runs)} runs)" for value, runs in values.items()]
+    return Cell(" / ".join(texts), detail="differs between runs")
 
 
 def _flat(node: Any, at: str) -> Iterable[tuple[str, str]]:
-    """Walk nested facts and give each with its dotted key."""
+    """Yield nested facts with dotted keys."""
     if isinstance(node, dict) and node:
         for key, inner in node.items():
             yield from _flat(inner, f"{at}.{key}" if at else str(key))
@@ -92,7 +92,7 @@ def _flat(node: Any, at: str) -> Iterable[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    """Write a setting as a scenario would."""
+    """Return a setting as a scenario file has it."""
     match value:
         case None:
             return MISSING
@@ -106,16 +106,16 @@ def _plain(value: Any) -> str:
 
 
 def machine(results: Results) -> Table:
-    """Each watched quantity, case by case: its mean in the steady window, or a total's rise in it.
+    """Return the mean of each watched quantity in the steady window; of a total, its rise.
 
-    The note names what was not to be had, and why.
+    The note has the reasons for unavailable quantities.
     """
     watched: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
     for case, run, observed in results.processes():
         for series in run.series:
-            figure = series_rise if series.unit == TOTAL_UNIT else series_mean
-            seen = series, figure(series, observed.window)
-            watched.setdefault(series.name, {}).setdefault(case.index, []).append(seen)
+            reduce = series_rise if series.unit == TOTAL_UNIT else series_mean
+            value = reduce(series, observed.window)
+            watched.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))
     columns = (
         _text("quantity"),
         *(Column(case.name) for case in results.measured),
@@ -123,12 +123,12 @@ def machine(results: Results) -> Table:
     )
     rows = [_watched(name, by_case, results) for name, by_case in watched.items()]
     known = tuple(row for row in rows if any(cell.value is not None for cell in row))
-    note = "Means over the steady windows of all processes; of running totals (J), what they rose."
+    note = "Means over the steady windows of all processes; for running totals (J), their increase."
     return Table("Machine", columns, known, " ".join((note, *_unavailable(rows))))
 
 
 def _unavailable(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
-    """Name the quantities that no case has, by reason."""
+    """Return the quantities that no case has, with their reasons."""
     names: dict[str, list[str]] = {}
     for row in rows:
         if all(cell.value is None for cell in row):
@@ -149,13 +149,13 @@ def _watched(
 
 
 def _mean(seen: list[tuple[Series, Value]]) -> Cell:
-    """Average over the processes that have the quantity."""
+    """Return the mean over the processes that have the quantity."""
     known = [value.value for _, value in seen if value.value is not None]
     if not known:
         return missing(seen[0][1].reason if seen else "not watched")
     mean, unit = sum(known) / len(known), seen[0][0].unit
     cell = quantity(mean, unit)
-    return cell if unit in SHOWN else replace(cell, text=f"{cell.text} {unit}")
+    return cell if unit in SCALES else replace(cell, text=f"{cell.text} {unit}")
 
 
 def _text(label: str) -> Column:

@@ -140,12 +140,8 @@ def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
 
 def _go_through_several(cases: Sequence[CaseResults], key: str) -> bool:
     """Tell whether any backend was measured at more than one load."""
-    backends = [_backend(case) for case in cases if list(case.point) == [key]]
+    backends = [case.backend for case in cases if list(case.point) == [key]]
     return len(backends) > len(set(backends))
-
-
-def _backend(case: CaseResults) -> str:
-    return case.name.partition(",")[0]
 
 
 def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
@@ -154,7 +150,7 @@ def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
     for case in cases:
         if list(case.point) == [key]:
             at = float(case.point[key])
-            curves.setdefault(_backend(case), []).append((at, case, _objectives(at, case)))
+            curves.setdefault(case.backend, []).append((at, case, _objectives(at, case)))
     return {name: sorted(curve, key=lambda point: point[0]) for name, curve in curves.items()}
 
 

@@ -58,7 +58,7 @@ def test_a_column_that_no_case_has_is_left_out_and_named(results: Results) -> No
 def test_a_percentile_with_too_few_samples_is_marked(results: Results) -> None:
     table = overview.headline(results)
     assert cell(table, "swift", "TTFT p99").text.endswith(UNSUPPORTED)
-    assert "60 samples a process; needs 662" in cell(table, "swift", "TTFT p99").note
+    assert "60 samples per process; needs 662" in cell(table, "swift", "TTFT p99").note
     assert UNSUPPORTED not in cell(table, "swift", "TTFT p50").text
     assert UNSUPPORTED not in cell(table, "swift", "ITL p99").text
 
@@ -70,8 +70,8 @@ def test_three_processes_give_an_interval_and_fewer_give_none(
     assert cell(overview.headline(one_run(make, tmp_path)), "only", "output tokens/s").detail == ""
 
 
-def test_processes_that_agree_to_the_last_digit_are_all_alike(results: Results) -> None:
-    assert cell(overview.memory(results), "swift", "weights").detail == "all alike"
+def test_processes_that_agree_to_the_last_digit_are_all_equal(results: Results) -> None:
+    assert cell(overview.memory(results), "swift", "weights").detail == "all equal"
 
 
 def test_failed_requests_are_counted_by_kind(results: Results) -> None:
