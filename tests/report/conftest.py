@@ -148,9 +148,8 @@ def backend_report_of(repeat: int) -> dict[str, Any]:
 
 def planned(case: str, repeat: int, point: dict[str, Any] | None = None, **spec: Any) -> PlannedRun:
     slug = "".join(letter if letter.isalnum() else "-" for letter in case).strip("-")
-    return PlannedRun(
-        Case(case, slug, "fake", point or {}, normal_spec(spec_of(case.partition(", ")[0], **spec))), repeat
-    )
+    normal = normal_spec(spec_of(case.partition(", ")[0], **spec))
+    return PlannedRun(Case(case, slug, "fake", point or {}, normal), repeat)
 
 
 def store_run_set(
