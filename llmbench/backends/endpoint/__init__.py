@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's API, over a real socket."""
+"""Any server with an OpenAI-compatible API, over a real socket."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import Clients
 from llmbench.backends.endpoint.measured_serve import Served, serve
+from llmbench.backends.endpoint.openai_types import Payload, head
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.record_builder import RecordBuilder
-from llmbench.backends.endpoint.request_body import Payload, head
 from llmbench.backends.endpoint.server_info import resolve, served_model
-from llmbench.backends.endpoint.server_process import Launched, launched
+from llmbench.backends.endpoint.server_process import RunningServer, running_server
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
@@ -32,10 +32,10 @@ __all__ = ["Endpoint"]
 
 
 class Endpoint:
-    """A server that speaks OpenAI's API, such as vLLM, SGLang, llama.cpp or a hosted one.
+    """A server with an OpenAI-compatible API, such as vLLM, SGLang, llama.cpp or a hosted one.
 
-    Every request is sent when it is due; tokens are stamped when they are read off the socket,
-    before anything is parsed. Errors are records by kind and never end the run.
+    Every request is sent when it is due; tokens are stamped when their bytes are read from the
+    socket, before parsing. Errors are records and never end the run.
     """
 
     Options = EndpointOptions
@@ -49,12 +49,14 @@ class Endpoint:
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_EndpointServer]:
-        """Find the server and what it calls its model.
+        """Find the server and its model.
 
-        Raises InputError when it is not there, refuses us, or has no such model.
+        Raises InputError when it cannot be reached, denies access or does not have the model.
         """
         if context.slowdown:
-            raise InputError("an endpoint's steps cannot be slowed; unset LLMBENCH_SLOWDOWN")
+            raise InputError(
+                "endpoint: a server's steps cannot be delayed; unset LLMBENCH_SLOWDOWN"
+            )
         with (
             self._running(context) as (options, started),
             _opened(options, context, started, self.lead_seconds) as server,
@@ -62,19 +64,24 @@ class Endpoint:
             yield server
 
     @contextmanager
-    def _running(self, context: OpenContext) -> Iterator[tuple[EndpointOptions, Launched | None]]:
-        """Start the server where the scenario says so; give options that know its address."""
+    def _running(
+        self, context: OpenContext
+    ) -> Iterator[tuple[EndpointOptions, RunningServer | None]]:
+        """Yield the options with the url of the server, started first if the scenario says so."""
         if self.options.server is None:
             yield self.options, None
             return
         where = models.where(context.model)
-        with launched(self.options.server, where, context.log, context.on_stage) as started:
+        with running_server(self.options.server, where, context.log, context.on_stage) as started:
             yield self.options.model_copy(update={"url": started.url}), started
 
 
 @contextmanager
 def _opened(
-    options: EndpointOptions, context: OpenContext, started: Launched | None, lead_seconds: float
+    options: EndpointOptions,
+    context: OpenContext,
+    started: RunningServer | None,
+    lead_seconds: float,
 ) -> Iterator[_EndpointServer]:
     context.on_stage("looking for the server")
     address = resolve(options.base)
@@ -104,10 +111,10 @@ def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payl
         "Accept": "text/event-stream" if options.stream else "application/json",
         **options.credentials(),
     }
-    usual = options.server.whole.body if options.server else {}
-    body = {**_settings(options, context, model), **usual, **options.body}
-    given = {key: value for key, value in body.items() if value is not None}
-    return Payload(head(options.path, headers), given, chat=options.api == "chat")
+    preset = options.server.resolved.body if options.server else {}
+    body = {**_settings(options, context, model), **preset, **options.body}
+    fields = {key: value for key, value in body.items() if value is not None}
+    return Payload(head(options.path, headers), fields, chat=options.api == "chat")
 
 
 def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dict[str, Any]:
@@ -118,7 +125,7 @@ def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dic
         "temperature": sampling.temperature,
         "top_p": sampling.top_p if sampling.temperature else None,
         "seed": context.seed if sampling.temperature else None,
-        # not OpenAI's, but what open servers call forcing the length of an answer
+        # not OpenAI's; open servers use it to force the length of an answer
         "ignore_eos": None if context.stop_at_eos else True,
         "stream_options": ({"include_usage": True} if options.stream and options.usage else None),
     }
@@ -131,7 +138,7 @@ class _EndpointServer:
     model: str
     target: Target
     payload: Payload
-    started: Launched | None
+    started: RunningServer | None
     clients: Clients | None
     lead_seconds: float
     counters: Counter[str] = field(default_factory=Counter)
@@ -142,21 +149,21 @@ class _EndpointServer:
         return MonotonicClock(time.monotonic() + self.lead_seconds)
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Serve a load from within this process: what is seen then is the client's own doing."""
+        """Serve a load over the loopback: the latencies are those of the client itself."""
         self.context.on_stage("calibrating the client")
         served = serve(
             self.target, self.payload, dispatch, MonotonicClock(), connect=loopback.connect
         )
-        self.client |= {f"floor_{name}": value for name, value in served.took.items()}
+        self.client |= {f"floor_{name}": value for name, value in served.cost.items()}
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
     ) -> list[Record]:
         served = self._served(dispatch, clock, on_progress)
-        accountant = RecordBuilder(self.context, models.load_tokenizer(self.context.model))
-        records = [accountant.record(exchange) for exchange in served.exchanges]
-        self.client |= served.took
-        self.counters = served.counts + accountant.counts
+        builder = RecordBuilder(self.context, models.load_tokenizer(self.context.model))
+        records = [builder.record(exchange) for exchange in served.exchanges]
+        self.client |= served.cost
+        self.counters = served.counts + builder.counts
         return records
 
     def _served(
@@ -180,7 +187,9 @@ class _EndpointServer:
             cold_start={"load": self.started.ready_seconds} if self.started else {},
             reasons=dict.fromkeys(
                 ("import", "load", "compile", "first_token", "steady"),
-                "the server does not tell" if self.started else "the server was running already",
+                "the server does not report it"
+                if self.started
+                else "the server was already running",
             ),
             caveats=tuple(self._caveats()),
         )
@@ -196,7 +205,7 @@ class _EndpointServer:
 
     @property
     def pid(self) -> int:
-        """The server's, where it was started here; else this client's own."""
+        """The process of the server if it was started here, else this one."""
         return self.started.pid if self.started else os.getpid()
 
     @property
@@ -204,4 +213,4 @@ class _EndpointServer:
         return None
 
     def scorer(self, demand: LoadShape) -> None:
-        """Show no logits: they stay on the server."""
+        """Return None: a server does not expose logits."""

@@ -1,4 +1,4 @@
-"""Sends what a dispatch hands out, each request when it is due, and reads all answers."""
+"""The load client of one event loop: sends each request when it is due and reads all answers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.request import Request
 
-SWEEP_SECONDS = 0.05
+TIMEOUT_CHECK_SECONDS = 0.05
 HEARTBEAT_SECONDS = 0.01
-BEATS = 100  # in a second
+BEATS = 100  # per second
 PERCENT, LATE_SECONDS = 99, 3
 GRACE_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 0.1
@@ -28,7 +28,7 @@ FIRST_BACKOFF_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long, in seconds, a client waits: to connect, for the first token, for all of them."""
+    """Seconds that a client waits to connect, for the first token and for the whole answer."""
 
     connect: float
     first_token: float
@@ -37,9 +37,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go and how: an address that is resolved already, TLS or not.
+    """Where requests go and how: a resolved address, with or without TLS.
 
-    A connection is used again within ``max_idle`` seconds; never, where that is 0.
+    A connection is reused within ``max_idle`` seconds; 0 means never.
     """
 
     host: str
@@ -66,12 +66,12 @@ async def connect(target: Target, make: Callable[[], Connection]) -> Connection:
 
 
 class Client:
-    """One event loop's worth of load.
+    """Serves a dispatch from one event loop.
 
-    ``payload`` gives the bytes of a request, HTTP head included. ``counts`` has what happened
-    beside the answers: connections opened, requests sent again, and kept connections that turned
-    out to be closed (their requests went over new ones). ``lags`` has, for every
-    HEARTBEAT_SECONDS, by how many seconds the loop was late for it.
+    ``payload`` returns the bytes of a request, HTTP head included. ``counts`` has the connections
+    opened, the retries, and the stale connections: idle ones that the server had closed, whose
+    requests were sent again over new ones. ``lags`` has, for every HEARTBEAT_SECONDS, by how many
+    seconds the loop was late.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Client:
         self._clock = clock
         self._on_progress = on_progress
         self._idle: list[Connection] = []
-        self._flying: dict[Exchange, Connection | None] = {}
+        self._in_flight: dict[Exchange, Connection | None] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self.exchanges: list[Exchange] = []
         self.counts: Counter[str] = Counter()
@@ -96,15 +96,15 @@ class Client:
         self._late_for = 0
 
     async def serve(self, dispatch: Dispatch) -> list[Exchange]:
-        """Send every request when it is due; returns when each is answered or has failed."""
+        """Send every request when it is due; return when each is answered or has failed."""
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
         dispatch.on_more = partial(self._loop.call_soon_threadsafe, self._send_due)
         self._timer = Timer(self._loop, self._send_due)
-        self._heart = Timer(self._loop, self._beat)
+        self._heartbeat = Timer(self._loop, self._beat)
         self._next_beat = self._clock.now()
-        self._sweep()
+        self._check_timeouts()
         self._beat()
         self._send_due()
         try:
@@ -113,7 +113,7 @@ class Client:
             self._close()
         return self.exchanges
 
-    # -- out ---------------------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------------------
 
     def _send_due(self) -> None:
         for request, due in self._dispatch.take_due(self._clock.now()):
@@ -128,13 +128,13 @@ class Client:
         if not exchange.retries:
             exchange.begun = self._clock.now()
         if idle := self._take_idle():
-            self._flying[exchange] = idle
+            self._in_flight[exchange] = idle
             idle.send(exchange)
         else:
             self._send_over_new(exchange)
 
     def _send_over_new(self, exchange: Exchange) -> None:
-        self._flying[exchange] = None
+        self._in_flight[exchange] = None
         task = self._loop.create_task(self._connect_and_send(exchange))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -158,7 +158,7 @@ class Client:
         return None
 
     async def _connect_and_send(self, exchange: Exchange) -> None:
-        """Send over a connection of its own, which is part of what the request waits for."""
+        """Open a connection and send; the time to connect counts as latency."""
         target, began = self._target, self._clock.now()
         try:
             async with asyncio.timeout(target.timeouts.connect):
@@ -174,16 +174,16 @@ class Client:
             return
         self.counts["connections"] += 1
         exchange.connect_seconds = self._clock.now() - began
-        self._flying[exchange] = connection
+        self._in_flight[exchange] = connection
         connection.send(exchange)
 
-    # -- back --------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------
 
     def _on_end(self, connection: Connection, exchange: Exchange) -> None:
         if connection.reusable:
             self._idle.append(connection)
         if exchange.fault and exchange.status is None and connection.uses > 1:
-            # the server gave up a kept connection just as we used it (RFC 9112, 9.3.1)
+            # the server closed an idle connection just before it was used (RFC 9112, 9.3.1)
             self.counts["stale_connections"] += 1
             exchange.fault = None
             self._send_over_new(exchange)
@@ -191,9 +191,9 @@ class Client:
         self._conclude(exchange)
 
     def _conclude(self, exchange: Exchange) -> None:
-        """Hand a request back to the dispatch, or send it again where that is asked for."""
-        del self._flying[exchange]
-        if _may_help(exchange) and exchange.retries < self._target.retries:
+        """Hand a request back to the dispatch, or retry it."""
+        del self._in_flight[exchange]
+        if _is_retryable(exchange) and exchange.retries < self._target.retries:
             self._retry(exchange)
             return
         exchange.payload, exchange.on_first_token = b"", None
@@ -206,25 +206,25 @@ class Client:
     def _retry(self, exchange: Exchange) -> None:
         self.counts["retries"] += 1
         delay = exchange.retry_after or FIRST_BACKOFF_SECONDS * 2**exchange.retries
-        again = self._exchange(exchange.request, exchange.due)
-        again.begun, again.retries = exchange.begun, exchange.retries + 1
-        self._loop.call_later(delay, self._send, again)
+        retry = self._exchange(exchange.request, exchange.due)
+        retry.begun, retry.retries = exchange.begun, exchange.retries + 1
+        self._loop.call_later(delay, self._send, retry)
 
     # -- time --------------------------------------------------------------------------------------
 
-    def _sweep(self) -> None:
-        """End what has waited too long; looked for now and then, not timed one by one."""
+    def _check_timeouts(self) -> None:
+        """Fail the requests that have waited too long; one periodic check serves all of them."""
         now = self._clock.now()
-        for exchange, connection in list(self._flying.items()):
+        for exchange, connection in list(self._in_flight.items()):
             if connection and self._is_overdue(exchange, now):
                 connection.close()
                 self._conclude(exchange)
-        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._timeout_check = self._loop.call_later(TIMEOUT_CHECK_SECONDS, self._check_timeouts)
 
     def _is_overdue(self, exchange: Exchange, now: float) -> bool:
         limits, waited = self._target.timeouts, now - exchange.begun
         if exchange.done_at is not None:
-            return now > exchange.done_at + GRACE_SECONDS  # [DONE] came, but not the response's end
+            return now > exchange.done_at + GRACE_SECONDS  # [DONE] came without the response's end
         if not exchange.stamps and waited > limits.first_token:
             exchange.fail("timeout-first-token", f"no token in {limits.first_token:g} s")
         elif waited > limits.total:
@@ -232,15 +232,15 @@ class Client:
         return exchange.fault is not None
 
     def _beat(self) -> None:
-        """Note how late the loop is: whatever waits in it is stamped as late as that."""
+        """Record how late the loop is: every stamp taken in it is late by as much."""
         now = self._clock.now()
         self.lags.append(now - self._next_beat)
         self._next_beat = now + HEARTBEAT_SECONDS
-        self._give_up_if_late()
-        self._heart.set(HEARTBEAT_SECONDS)
+        self._end_if_late()
+        self._heartbeat.set(HEARTBEAT_SECONDS)
 
-    def _give_up_if_late(self) -> None:
-        """End the load where that is asked for and the loop has been late for seconds on end."""
+    def _end_if_late(self) -> None:
+        """End the load if it limits the lag and the loop was late for LATE_SECONDS in a row."""
         bound = self._dispatch.stop.client_lag
         if bound is None or len(self.lags) % BEATS:
             return
@@ -253,14 +253,14 @@ class Client:
     def _close(self) -> None:
         self._dispatch.on_more = None
         self._timer.close()
-        self._heart.close()
-        self._sweeper.cancel()
+        self._heartbeat.close()
+        self._timeout_check.cancel()
         for connection in self._idle:
             connection.close()
 
 
-def _may_help(exchange: Exchange) -> bool:
-    """Tell whether sending again may help: not where the server refused what was asked."""
+def _is_retryable(exchange: Exchange) -> bool:
+    """Return whether a retry may succeed: not if the server rejected the request itself."""
     if exchange.fault is None or exchange.stamps:
         return False
     status = exchange.status or 0

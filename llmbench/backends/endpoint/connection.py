@@ -16,8 +16,7 @@ from llmbench.loads.clock import Clock
 class Connection(asyncio.Protocol):
     """Carries one exchange after the other.
 
-    ``on_end`` is called whenever an exchange is over; the connection can be used again where it
-    is ``reusable``.
+    ``on_end`` is called when an exchange is over; a ``reusable`` connection can carry another one.
     """
 
     def __init__(self, clock: Clock, on_end: Callable[[Connection, Exchange], None]) -> None:
@@ -33,19 +32,19 @@ class Connection(asyncio.Protocol):
         self.uses = 0
         self.reusable = False
 
-    # -- asyncio's side ----------------------------------------------------------------------------
+    # -- called by asyncio -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self.reusable = True
 
     def data_received(self, data: bytes) -> None:
-        """Stamp what was read, then read it."""
+        """Take the time of the bytes, then parse them."""
         self._now = self._clock.now()
         exchange = self._exchange
         if exchange is None:
-            self.close()  # bytes that nobody asked for
+            self.close()  # bytes that belong to no request
             return
         try:
             self._parser.feed_data(data)
@@ -56,7 +55,7 @@ class Connection(asyncio.Protocol):
             self._on_end(self, exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Judge what the end of the connection means to the exchange on it."""
+        """End the exchange on the connection, or fail it."""
         self.reusable = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:
@@ -64,16 +63,16 @@ class Connection(asyncio.Protocol):
         if exc is None and self._ends_at_eof:
             exchange.end(self._clock.now())
         elif exc is None and exchange.status is not None:
-            exchange.fail("truncated", "the server closed the connection before the answer's end")
+            exchange.fail("truncated", "the server closed the connection before the answer ended")
         else:
-            exchange.fail("reset", str(exc or "the server closed the connection with no answer"))
+            exchange.fail("reset", str(exc or "the server closed the connection without an answer"))
         self._on_end(self, exchange)
 
-    # -- the client's side -------------------------------------------------------------------------
+    # -- called by the client ----------------------------------------------------------------------
 
     def send(self, exchange: Exchange) -> None:
-        """Put a request on the wire."""
-        assert self._transport is not None  # noqa: S101 (connected before it is handed out)
+        """Send the request of an exchange."""
+        assert self._transport is not None  # noqa: S101 (the client gets it connected)
         self._exchange = exchange
         self._headers = {}
         self._ends_at_eof = False
@@ -82,36 +81,36 @@ class Connection(asyncio.Protocol):
         self._transport.write(exchange.payload)
 
     def close(self) -> None:
-        """Hang up; an exchange still on it is over for the connection."""
+        """Abort the connection and forget the exchange on it."""
         self.reusable = False
         self._exchange = None
         if self._transport:
             self._transport.abort()
 
-    # -- llhttp's side -----------------------------------------------------------------------------
+    # -- called by llhttp --------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """Tell the exchange what kind of answer begins."""
+        """Pass the status and the content type to the exchange."""
         status, headers = self._parser.get_status_code(), self._headers
         if self._exchange is None or _is_interim(status):
             return
         self._ends_at_eof = not {b"content-length", b"transfer-encoding"} & headers.keys()
-        with suppress(ValueError):  # it may be a date, which nobody sends to clients of an API
+        with suppress(ValueError):  # it may be a date, which APIs do not send
             self._exchange.retry_after = float(headers.get(b"retry-after", b""))
         kind = headers.get(b"content-type", b"").decode("latin-1")
         self._exchange.begin(status, kind.strip().lower())
 
     def on_body(self, data: bytes) -> None:
-        """Pass a part of the body on, with the moment it was read."""
+        """Pass a part of the body to the exchange, with the time it was read."""
         if self._exchange is not None:
             self._exchange.body(self._now, data)
 
     def on_message_complete(self) -> None:
-        """Hand the exchange back; the connection is free again where the server keeps it."""
+        """Hand the exchange back; the connection is reusable if the server keeps it open."""
         exchange = self._exchange
         if exchange is None or _is_interim(self._parser.get_status_code()):
             return

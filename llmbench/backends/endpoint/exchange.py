@@ -1,11 +1,11 @@
-"""One request and what comes back for it, stamp by stamp."""
+"""One request and its response, stamped chunk by chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from llmbench.backends.endpoint.openai_types import Chunk, Usage, read_chunk, said_in
+from llmbench.backends.endpoint.openai_types import Chunk, Usage, error_text, read_chunk
 from llmbench.backends.endpoint.sse import EventReader
 from llmbench.loads.dispatch import RequestOutcome
 from llmbench.runs.record import Finish
@@ -14,13 +14,13 @@ from llmbench.runs.request import Request
 OK = 200
 DONE = b"[DONE]"
 EVENT_STREAM = "text/event-stream"
-LONGEST_EVENT = 16 * 2**20
-LONGEST_REASON = 300
+MAX_EVENT_BYTES = 16 * 2**20
+MAX_REASON_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a request has no good answer: the kind is counted, the message is for people."""
+    """Why a request failed: the kind is counted, the message is for people."""
 
     kind: str
     message: str
@@ -28,10 +28,10 @@ class Fault:
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """A request and what came back for it.
+    """A request and its answer.
 
-    Times are seconds on the run's clock. ``stamps`` has an entry for each chunk that carried text,
-    ``texts`` what it said.
+    Times are seconds on the run's clock. ``stamps`` and ``texts`` have an entry for each chunk that
+    carried text.
     """
 
     request: Request
@@ -48,11 +48,11 @@ class Answer:
 
     @property
     def counted(self) -> int | None:
-        """Output tokens as the server counted them."""
+        """The output tokens that the server counted, or None."""
         return self.usage.completion_tokens if self.usage else None
 
     def judge(self, *, forced: bool) -> None:
-        """Find the fault of an answer that came whole: too few tokens."""
+        """Set the fault of a complete answer with too few tokens."""
         if self.fault:
             return
         if not self.stamps:
@@ -60,12 +60,12 @@ class Answer:
         elif forced and self.counted is not None and self.counted < self.request.max_new_tokens:
             self.fault = Fault(
                 "too-few-tokens",
-                f"{self.counted} of {self.request.max_new_tokens} tokens; the server ends answers "
-                "by itself: set `stop_at_eos: true` to let it",
+                f"{self.counted} of {self.request.max_new_tokens} tokens; the server ended the "
+                "answer early: set `stop_at_eos: true` to allow it",
             )
 
     def finish(self, tokens: int) -> Finish:
-        """Say how the answer ended, given how many tokens it has."""
+        """Return how an answer of ``tokens`` tokens ended."""
         if self.fault:
             return "error"
         if self.finish_reason:
@@ -75,10 +75,10 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class Exchange(Answer):
-    """A request on its way: fed by a connection with bytes and the moments they were read.
+    """A request in flight: a connection feeds it bytes and the times they were read.
 
-    A stream has to end with [DONE], or with a finish_reason where it ``needs_done`` not. The
-    exchange is ``over`` when the answer is whole or ``fault`` is set.
+    A stream has to end with [DONE] if it ``needs_done``, else with a finish_reason. The exchange is
+    ``over`` when the answer is complete or ``fault`` is set.
     """
 
     streamed: bool = True
@@ -92,26 +92,26 @@ class Exchange(Answer):
     _events: EventReader = field(default_factory=EventReader)
     _plain: bytearray = field(default_factory=bytearray)
     _reads_events: bool = False
-    _reasoned: int = 0
+    _reasoning_chunks: int = 0
 
     @property
     def over(self) -> bool:
-        """Whether the answer is whole or will never be."""
+        """Whether the answer is complete or has failed."""
         return self.fault is not None or self.done_at is not None
 
     def fail(self, kind: str, message: str) -> None:
-        """Note what went wrong; the first fault is the one that counts."""
+        """Set the fault, unless the exchange is over."""
         if not self.over:
             self.fault = Fault(kind, message)
 
     def begin(self, status: int, content_type: str) -> None:
-        """Take in the head of the response."""
+        """Take the head of the response."""
         self.status = status
         is_stream = self.streamed and content_type.startswith(EVENT_STREAM)
         self._reads_events = status == OK and is_stream
 
     def body(self, now: float, data: bytes) -> None:
-        """Take in a part of the body, read at ``now``."""
+        """Take a part of the body that was read at ``now``."""
         self.received += len(data)
         if not self._reads_events:
             self._plain += data
@@ -119,11 +119,11 @@ class Exchange(Answer):
         events = self._events.feed(data)
         for event in events:
             self._event(now, event)
-        if not events and self._events.held > LONGEST_EVENT:
-            self.fail("invalid-chunk", f"an event of more than {LONGEST_EVENT} bytes")
+        if not events and self._events.buffered > MAX_EVENT_BYTES:
+            self.fail("invalid-chunk", f"an event of more than {MAX_EVENT_BYTES} bytes")
 
     def end(self, now: float) -> None:
-        """Note that the response ended as HTTP says that it should."""
+        """Take the regular end of the HTTP response."""
         if self.over:
             return
         if self.status != OK:
@@ -131,7 +131,7 @@ class Exchange(Answer):
         elif self._reads_events:
             self._end_of_stream(now)
         elif self.streamed:
-            self._refuse_plain()
+            self._fail_unstreamed()
         else:
             self._whole(now)
 
@@ -160,7 +160,7 @@ class Exchange(Answer):
             self.usage = chunk.usage
         if not chunk.choices:
             return
-        choice = chunk.choices[0]  # one answer is all that is ever asked for
+        choice = chunk.choices[0]  # no request asks for several answers
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
         content = choice.content
@@ -171,7 +171,7 @@ class Exchange(Answer):
             self.texts.append(text)
             if content and self.first_content is None:
                 self.first_content = now
-                self._reasoned = len(self.texts) - 1
+                self._reasoning_chunks = len(self.texts) - 1
 
     def _whole(self, now: float) -> None:
         if chunk := self._chunk(bytes(self._plain)):
@@ -186,18 +186,18 @@ class Exchange(Answer):
         else:
             self.done_at = now
 
-    def _refuse_plain(self) -> None:
-        """A stream was asked for and something else came: an error that says so, or a mistake."""
+    def _fail_unstreamed(self) -> None:
+        """Fail a response that should have been a stream: an error, or a complete answer."""
         if self._chunk(bytes(self._plain)):
             self.fail("invalid-response", "the answer is not streamed; set `stream: false`")
 
     @property
     def outcome(self) -> RequestOutcome:
-        """How it came back, as far as the load goes by it."""
+        """What the dispatch needs to know about the response."""
         if self.fault or not self.stamps:
             return RequestOutcome(succeeded=False)
-        # what was thought is no part of the conversation
-        answer = "".join(self.texts[self._reasoned :]) if self.request.turns else ""
+        # reasoning is not part of the conversation
+        answer = "".join(self.texts[self._reasoning_chunks :]) if self.request.turns else ""
         tokens = self.counted or len(self.texts)
         return RequestOutcome(
             first_token=self.stamps[0], token_times=self.stamps, tokens=tokens, answer_text=answer
@@ -208,26 +208,6 @@ def _reason(body: bytes) -> str:
     try:
         chunk = read_chunk(body)
     except ValueError:
-        return body[:LONGEST_REASON].decode(errors="replace").strip() or "no reason given"
-    reason = chunk.failure or (said_in(chunk.message) if chunk.message else "")
-    return (reason or body.decode(errors="replace").strip())[:LONGEST_REASON]
-
-
-def spread(total: int, texts: Sequence[str]) -> tuple[int, ...]:
-    """Share tokens out among chunks: one each, the rest by length of text.
-
-    Where there are fewer tokens than chunks (a character may take several chunks and one token),
-    the first chunks get one each.
-    """
-    chunks = len(texts)
-    if total <= chunks:
-        return tuple(int(place < total) for place in range(chunks))
-    lengths = [len(text) for text in texts]
-    whole, shared, counts = sum(lengths), 0, []
-    seen = 0
-    for length in lengths:
-        seen += length
-        upto = (total - chunks) * seen // whole
-        counts.append(1 + upto - shared)
-        shared = upto
-    return tuple(counts)
+        return body[:MAX_REASON_LENGTH].decode(errors="replace").strip() or "no reason given"
+    reason = chunk.failure or (error_text(chunk.message) if chunk.message else "")
+    return (reason or body.decode(errors="replace").strip())[:MAX_REASON_LENGTH]

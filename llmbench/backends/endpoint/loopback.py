@@ -1,4 +1,4 @@
-"""An endpoint without a server: whatever is sent is answered at once, from the same event loop."""
+"""An endpoint without a server: every request is answered at once, from the same event loop."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.connection import Connection
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+UNSTREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
 async def connect(target: Target, make: Callable[[], Connection]) -> Connection:  # noqa: ARG001 (there is none)
-    """Connect to nothing."""
+    """Return a connection that no socket is behind."""
     connection = make()
-    connection.connection_made(cast("asyncio.Transport", _Nowhere(connection)))
+    connection.connection_made(cast("asyncio.Transport", _LoopbackTransport(connection)))
     return connection
 
 
-class _Nowhere:
+class _LoopbackTransport:
     """A transport that answers what is written to it, one read for each token."""
 
     def __init__(self, connection: Connection) -> None:
@@ -30,13 +30,13 @@ class _Nowhere:
         self._soon = asyncio.get_running_loop().call_soon
 
     def write(self, payload: bytes) -> None:
-        asked = msgspec.json.decode(payload.partition(b"\r\n\r\n")[2])
-        tokens = asked["max_tokens"]
-        if asked["stream"]:
+        body = msgspec.json.decode(payload.partition(b"\r\n\r\n")[2])
+        tokens = body["max_tokens"]
+        if body["stream"]:
             self._soon(self._stream, tokens)
         else:
-            body = _said("word " * tokens, "message", tokens)
-            self._soon(self._connection.data_received, WHOLE % len(body) + body)
+            answer = _message("word " * tokens, "message", tokens)
+            self._soon(self._connection.data_received, UNSTREAMED % len(answer) + answer)
 
     def _stream(self, tokens: int) -> None:
         self._connection.data_received(STREAM)
@@ -47,22 +47,22 @@ class _Nowhere:
             self._connection.data_received(TOKEN)
             self._soon(self._token, left - 1, tokens)
         else:
-            ends = _chunk(b"data: " + _said("", "delta", tokens)) + _chunk(b"data: [DONE]")
+            ends = _chunk(b"data: " + _message("", "delta", tokens)) + _chunk(b"data: [DONE]")
             self._connection.data_received(ends + b"0\r\n\r\n")
 
     def abort(self) -> None:
-        """Hang up on nobody."""
+        """Do nothing: there is no socket to close."""
 
 
-def _said(text: str, key: str, tokens: int | None = None) -> bytes:
-    told: dict[str, Any] = {"choices": [{"index": 0, key: {"content": text}}]}
+def _message(text: str, key: str, tokens: int | None = None) -> bytes:
+    chunk: dict[str, Any] = {"choices": [{"index": 0, key: {"content": text}}]}
     if tokens is not None:
-        told["usage"] = {"completion_tokens": tokens}
-    return msgspec.json.encode(told)
+        chunk["usage"] = {"completion_tokens": tokens}
+    return msgspec.json.encode(chunk)
 
 
 def _chunk(event: bytes) -> bytes:
     return b"%x\r\n%b\n\n\r\n" % (len(event) + 2, event)
 
 
-TOKEN = _chunk(b"data: " + _said(" word", "delta"))
+TOKEN = _chunk(b"data: " + _message(" word", "delta"))

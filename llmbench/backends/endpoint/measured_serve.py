@@ -1,4 +1,4 @@
-"""Serve a load from one process, and see what that takes: how late it is, how much of its core."""
+"""Serve a load from one process and measure the client itself: its lag and its processor time."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ PERCENT = 99
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """All exchanges of a load, what was counted beside them, and what it took.
+    """All exchanges of a load, the client's counters, how the load ended, and the client's cost.
 
-    ``summary`` says how the load ended. ``took`` has the p99 of lags and of TTFT (counted from the
-    sending) in seconds, and ``core_share``: processor time over time, of the busiest client.
+    ``cost`` has the p99 of lags and of service TTFT (from sending) in seconds, and ``core_share``,
+    the processor time per second of the busiest client.
     """
 
     exchanges: Sequence[Answer]
     counts: Counter[str]
     summary: LoadSummary
-    took: dict[str, float | None]
+    cost: dict[str, float | None]
 
 
 def serve(
@@ -45,18 +45,18 @@ def serve(
     connect: Connect = connect,
 ) -> Served:
     """Serve a dispatch from this process."""
-    _raise_limit_of_files()
+    _raise_file_limit()
     client = Client(target, payload, clock, on_progress, connect)
     with frozen_gc() as collections:
-        began, busy = time.monotonic(), time.process_time()
+        began, cpu_began = time.monotonic(), time.process_time()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(client.serve(dispatch))
-        busy, took = time.process_time() - busy, time.monotonic() - began
+        core_share = (time.process_time() - cpu_began) / (time.monotonic() - began)
     client.counts["gc_collections"] = len(collections)
-    return Served(client.exchanges, client.counts, dispatch.summary, _took(client, busy / took))
+    return Served(client.exchanges, client.counts, dispatch.summary, _cost(client, core_share))
 
 
-def _took(client: Client, core_share: float) -> dict[str, float | None]:
+def _cost(client: Client, core_share: float) -> dict[str, float | None]:
     exchanges = client.exchanges
     return {
         "core_share": core_share,
@@ -71,20 +71,20 @@ def _p99(sample: list[float]) -> float | None:
 
 
 def merged(parts: Sequence[Served]) -> Served:
-    """Put what several clients did together; of what it took, the worst of them."""
-    taken = {
-        name: max((part.took[name] or 0.0 for part in parts if part.took[name]), default=None)
-        for name in parts[0].took
+    """Return the result of several clients, with the highest cost of any of them."""
+    cost = {
+        name: max((part.cost[name] or 0.0 for part in parts if part.cost[name]), default=None)
+        for name in parts[0].cost
     }
     exchanges = [exchange for part in parts for exchange in part.exchanges]
     counts = sum((part.counts for part in parts), Counter[str]())
     summary = LoadSummary()
     for part in parts:
         summary.absorb(part.summary)
-    return Served(exchanges, counts, summary, taken)
+    return Served(exchanges, counts, summary, cost)
 
 
-def _raise_limit_of_files() -> None:
-    """Allow as many connections as the system lets this process have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_file_limit() -> None:
+    """Allow as many open connections as the system permits."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

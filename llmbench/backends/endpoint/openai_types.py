@@ -1,4 +1,4 @@
-"""What a server's JSON says: the tokens of a chunk, the usage, an error in place of either.
+"""OpenAI's requests and responses: bodies as bytes, chunks, usage and errors.
 
 https://platform.openai.com/docs/api-reference/chat/streaming and .../completions; reasoning as
 vLLM (``reasoning``) and DeepSeek (``reasoning_content``) send it.
@@ -6,9 +6,44 @@ vLLM (``reasoning``) and DeepSeek (``reasoning_content``) send it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import msgspec
+
+from llmbench.runs.request import Request
+
+ROLES = ("user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Encodes requests: ``head`` up to the content's length, and the ``body`` that all share."""
+
+    head: bytes
+    body: Mapping[str, Any]
+    chat: bool
+
+    def __call__(self, request: Request) -> bytes:
+        """Return the bytes of a request, head and body."""
+        body = msgspec.json.encode({**self.body, **self._prompt(request)})
+        return b"%bContent-Length: %d\r\n\r\n%b" % (self.head, len(body), body)
+
+    def _prompt(self, request: Request) -> dict[str, Any]:
+        texts = (*request.history, request.text or "")
+        fields: dict[str, Any] = {"max_tokens": request.max_new_tokens}
+        if not self.chat:
+            return {"prompt": "".join(texts), **fields}
+        pairs = zip(cycle(ROLES), texts, strict=False)
+        return {"messages": [{"role": role, "content": text} for role, text in pairs], **fields}
+
+
+def head(path: str, headers: Mapping[str, str]) -> bytes:
+    """Return the request line and the headers."""
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
 
 class _Message(msgspec.Struct):
@@ -20,7 +55,7 @@ class _Message(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
-    """One answer, or a part of it, and in the last part why it ended."""
+    """One answer, or a part of it; the last part has the reason for its end."""
 
     delta: _Message | None = None
     message: _Message | None = None
@@ -29,28 +64,28 @@ class Choice(msgspec.Struct):
 
     @property
     def content(self) -> str:
-        """What was said, reasoning left out."""
-        said = self.delta or self.message
-        if said is None:
+        """The text of the answer, without reasoning."""
+        message = self.delta or self.message
+        if message is None:
             return self.text or ""
-        return said.content or said.refusal or _called(said)
+        return message.content or message.refusal or _tool_calls(message)
 
     @property
     def reasoning(self) -> str:
-        """What was thought before it was said."""
-        said = self.delta or self.message
-        return "" if said is None else said.reasoning_content or said.reasoning or ""
+        """The text of the reasoning."""
+        message = self.delta or self.message
+        return "" if message is None else message.reasoning_content or message.reasoning or ""
 
 
 class Usage(msgspec.Struct):
-    """How many tokens the server counted."""
+    """The token counts of the server."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
 class Chunk(msgspec.Struct):
-    """One event of a stream, or a whole answer; what nobody here reads is passed over."""
+    """One event of a stream, or a whole answer; unused fields are ignored."""
 
     choices: list[Choice] = []
     usage: Usage | None = None
@@ -60,19 +95,19 @@ class Chunk(msgspec.Struct):
 
     @property
     def failure(self) -> str | None:
-        """The error that came in place of an answer, as text."""
+        """The text of an error that was sent instead of an answer."""
         if self.error is not None:
-            return said_in(self.error)
-        return said_in(self.message) if self.object == "error" else None
+            return error_text(self.error)
+        return error_text(self.message) if self.object == "error" else None
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
 
 
 def read_chunk(data: bytes) -> Chunk:
-    """Read the JSON of one event or one answer.
+    """Return the chunk of one event or one answer.
 
-    Raises ValueError when it is no JSON or has not the shape of a chunk.
+    Raises ValueError when it is not valid JSON or not a chunk.
     """
     try:
         return _decode(data)
@@ -80,13 +115,13 @@ def read_chunk(data: bytes) -> Chunk:
         raise ValueError(f"{error}: {data[:80]!r}") from None
 
 
-def said_in(error: Any) -> str:
-    """Give the text of an error as servers word it: a text, or something with a ``message``."""
+def error_text(error: Any) -> str:
+    """Return the text of an error, which servers send as a string or in a ``message``."""
     if isinstance(error, dict):
         error = error.get("message") or error.get("error") or error.get("detail") or error
-        return said_in(error) if isinstance(error, dict) and "message" in error else str(error)
+        return error_text(error) if isinstance(error, dict) and "message" in error else str(error)
     return str(error)
 
 
-def _called(said: _Message) -> str:
-    return msgspec.json.encode(said.tool_calls).decode() if said.tool_calls else ""
+def _tool_calls(message: _Message) -> str:
+    return msgspec.json.encode(message.tool_calls).decode() if message.tool_calls else ""

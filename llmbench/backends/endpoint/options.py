@@ -1,4 +1,4 @@
-"""What a scenario may set on an endpoint, and what follows from it."""
+"""The options of an endpoint, and what follows from them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def _url(text: str) -> str:
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("expected http://host:port or https://host, e.g. http://localhost:8000")
     if url.username or url.password:
-        raise ValueError("keep credentials out of the url; see `api_key_env` and `headers`")
+        raise ValueError("expected no credentials; use `api_key_env` or `headers`")
     if url.query or url.fragment:
-        raise ValueError("expected no query and no fragment; extra fields go into `body`")
+        raise ValueError("expected no query and no fragment; set extra fields in `body`")
     return text.rstrip("/")
 
 
 def _secret_name(name: str) -> str:
     if not is_secret(name):
         raise ValueError(
-            f"{name} is not redacted: name the variable ..._KEY, ..._TOKEN or ..._SECRET"
+            f"{name} would not be redacted: name the variable ..._KEY, ..._TOKEN or ..._SECRET"
         )
     return name
 
@@ -61,46 +61,46 @@ class EndpointOptions(plugins.Options):
     """``{kind: endpoint, url: "http://localhost:8000", api: chat}``."""
 
     url: Annotated[str, AfterValidator(_url)] | None = Field(
-        default=None, description="of the server; /v1 is added where it has no path"
+        default=None, description="of the server; /v1 is added if it has no path"
     )
     server: ServerOptions | None = Field(
-        default=None, description="a server to start and stop, in place of a url"
+        default=None, description="a server to start and stop, instead of a url"
     )
     model: str | None = Field(
-        default=None, min_length=1, description="as the server calls it; its first if unset"
+        default=None, min_length=1, description="name on the server; its first model if unset"
     )
     api: Literal["chat", "completions"] = Field(
-        default="chat", description="which of OpenAI's two APIs requests go to"
+        default="chat", description="which of OpenAI's two APIs to use"
     )
-    stream: bool = Field(default=True, description="ask for tokens one by one")
+    stream: bool = Field(default=True, description="request a streamed answer")
     needs_done: bool | None = Field(
         default=None,
-        description="whether [DONE] has to end a stream (true); else a finish_reason has to",
+        description="whether a stream has to end with [DONE]; else with a finish_reason",
     )
-    usage: bool = Field(default=True, description="ask a stream for the server's count of tokens")
+    usage: bool = Field(default=True, description="request token counts with a stream")
     body: dict[str, Any] = Field(
-        default_factory=dict, description="more fields of the request; null leaves one out"
+        default_factory=dict, description="additional fields of the request; null removes one"
     )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
-        default_factory=dict, description="${NAME} is taken from the environment"
+        default_factory=dict, description="additional headers; ${NAME} is an environment variable"
     )
     api_key_env: Annotated[str, AfterValidator(_secret_name)] = Field(
-        default="OPENAI_API_KEY", description="environment variable with the key, if it is set"
+        default="OPENAI_API_KEY", description="environment variable with the API key"
     )
     verify: bool | str = Field(
-        default=True, description="check the certificate; or a file of authorities to trust"
+        default=True, description="verify the certificate; or a file of trusted authorities"
     )
     connections: Literal["reuse", "fresh"] = Field(
-        default="reuse", description="keep connections, or open one for each request"
+        default="reuse", description="reuse connections, or open one per request"
     )
     max_idle: Seconds = Field(
-        default=4.0, gt=0, description="a connection idle for longer is not used again"
+        default=4.0, gt=0, description="a connection idle for longer is not reused"
     )
-    connect_timeout: Seconds = Field(default=10.0, gt=0, description="until it is connected")
-    first_token_timeout: Seconds = Field(default=300.0, gt=0, description="to the first token")
-    total_timeout: Seconds = Field(default=600.0, gt=0, description="to the end of the answer")
+    connect_timeout: Seconds = Field(default=10.0, gt=0, description="to connect")
+    first_token_timeout: Seconds = Field(default=300.0, gt=0, description="until the first token")
+    total_timeout: Seconds = Field(default=600.0, gt=0, description="until the end of the answer")
     clients: int = Field(default=1, ge=1, le=64, description="processes that share the load")
-    retries: int = Field(default=0, ge=0, description="of a request refused or cut before tokens")
+    retries: int = Field(default=0, ge=0, description="of a request that fails before a token")
 
     @model_validator(mode="after")
     def _has_a_server(self) -> EndpointOptions:
@@ -110,33 +110,33 @@ class EndpointOptions(plugins.Options):
 
     @property
     def base(self) -> SplitResult:
-        """The url with its path, /v1 where none is given."""
+        """The url with its path, /v1 by default."""
         url = urlsplit(self.url or "")
         return url if url.path else url._replace(path="/v1")
 
     @property
     def path(self) -> str:
-        """The path that requests are sent to."""
+        """The path of requests."""
         return self.base.path + PATHS[self.api]
 
     def target(self, host: str, port: int) -> Target:
-        """Say where requests go and how, given the address; see ``tls`` for what it raises."""
+        """Return where requests go and how; raises as ``tls``."""
         tls = self.tls()
-        usual = self.server is None or self.server.whole.needs_done
+        default = self.server is None or self.server.resolved.needs_done
         return Target(
             host=host,
             port=port,
             tls=tls,
             server_name=self.base.hostname if tls else None,
             streamed=self.stream,
-            needs_done=usual if self.needs_done is None else self.needs_done,
+            needs_done=default if self.needs_done is None else self.needs_done,
             max_idle=self.max_idle if self.connections == "reuse" else 0.0,
             retries=self.retries,
             timeouts=Timeouts(self.connect_timeout, self.first_token_timeout, self.total_timeout),
         )
 
     def credentials(self) -> dict[str, str]:
-        """Give the headers that the scenario adds, filled in from the environment.
+        """Return the scenario's headers, with environment variables filled in.
 
         Raises InputError for a variable that is not set.
         """
@@ -145,7 +145,7 @@ class EndpointOptions(plugins.Options):
         return {**({"Authorization": f"Bearer {key}"} if key else {}), **own}
 
     def tls(self) -> ssl.SSLContext | None:
-        """Make the context for https; raises InputError when the authorities cannot be read."""
+        """Return the TLS context for https; raises InputError if the authorities cannot be read."""
         if self.base.scheme == "http":
             return None
         authorities = str(Path(self.verify).expanduser()) if isinstance(self.verify, str) else None
@@ -163,4 +163,6 @@ def _variable(match: re.Match[str]) -> str:
     try:
         return os.environ[match[1]]
     except KeyError:
-        raise InputError(f"endpoint: headers: the environment has no {match[1]}; set it") from None
+        raise InputError(
+            f"endpoint: headers: {match[1]} is not set; set the environment variable"
+        ) from None

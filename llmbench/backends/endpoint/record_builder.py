@@ -1,11 +1,14 @@
-"""Turn answers into records once the load is over."""
+"""Records made of answers, once the load is over."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
 
 from llmbench.backends.base import OpenContext
-from llmbench.backends.endpoint.exchange import Answer, spread
+from llmbench.backends.endpoint.exchange import Answer
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
@@ -13,10 +16,10 @@ from llmbench.runs.request import Request
 
 
 class RecordBuilder:
-    """Counts the tokens of each answer, by the server's word or by the tokenizer.
+    """Builds records, with token counts from the server's usage or else from the tokenizer.
 
-    ``counts`` says which of them counted how many answers, and how many had several tokens to a
-    chunk.
+    ``counts`` has the number of answers counted by each, and of those whose chunks were not one
+    token each.
     """
 
     def __init__(self, context: OpenContext, tokenizer: Tokenizer) -> None:
@@ -25,7 +28,7 @@ class RecordBuilder:
         self.counts: Counter[str] = Counter()
 
     def record(self, answer: Answer) -> Record:
-        """Write down one answer."""
+        """Return the record of one answer."""
         answer.judge(forced=not self._context.stop_at_eos)
         request, usage, fault = answer.request, answer.usage, answer.fault
         tokens = self._tokens(answer)
@@ -35,9 +38,9 @@ class RecordBuilder:
             answer.due,
             answer.begun,
             answer.finish(tokens),
-            prompt_tokens=self._asked(request) if prompt_tokens is None else prompt_tokens,
+            prompt_tokens=self._prompt_tokens(request) if prompt_tokens is None else prompt_tokens,
             token_times=answer.stamps,
-            token_counts=spread(tokens, answer.texts),
+            token_counts=spread_tokens(tokens, answer.texts),
             error_kind=fault.kind if fault else None,
             error_message=redact(fault.message) if fault else None,
             output_ids=self._output_ids(answer),
@@ -46,12 +49,12 @@ class RecordBuilder:
             retries=answer.retries,
         )
 
-    def _asked(self, request: Request) -> int:
-        """Count the tokens of a prompt; a session's has answers in it that came as text."""
+    def _prompt_tokens(self, request: Request) -> int:
+        """Return the prompt's tokens; a session's prompt has answers that were received as text."""
         if not request.history:
             return len(request.prompt)
-        said = "".join((*request.history, request.text or ""))
-        return len(self._tokenizer.encode(said))
+        text = "".join((*request.history, request.text or ""))
+        return len(self._tokenizer.encode(text))
 
     def _tokens(self, answer: Answer) -> int:
         if not answer.texts:
@@ -71,3 +74,17 @@ class RecordBuilder:
         if not self._context.keep_outputs:
             return None
         return tuple(self._tokenizer.encode(redact("".join(answer.texts))))
+
+
+def spread_tokens(total: int, texts: Sequence[str]) -> tuple[int, ...]:
+    """Return the tokens of each chunk: one each, the rest in proportion to the length of its text.
+
+    With fewer tokens than chunks (one token can be a part of a character), the first chunks get one
+    token each.
+    """
+    chunks = len(texts)
+    if total <= chunks or not chunks:
+        return tuple(int(index < total) for index in range(chunks))
+    bounds = np.cumsum([len(text) for text in texts])
+    shares = (total - chunks) * bounds // bounds[-1]
+    return tuple((1 + np.diff(shares, prepend=0)).tolist())

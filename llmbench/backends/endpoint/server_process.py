@@ -1,4 +1,4 @@
-"""Start a server, wait until it is ready, and stop it with everything that it started."""
+"""A server process: started, waited for, and stopped together with its children."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from llmbench.units import Seconds
 
 POLL_SECONDS = 0.25
 STOP_SECONDS = 20.0
-TOLD_LINES = 15
+LOG_LINES = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How a server is started, where it says that it is ready, and what it is asked and answers."""
+    """The command of a server, its health check, and how its requests and answers differ."""
 
     launch: str
     health: str
@@ -69,16 +69,16 @@ class ServerOptions(plugins.Options):
 
     preset: Literal[
         "vllm", "sglang", "llama.cpp", "llama-cpp-python", "transformers", "tgi", "ollama"
-    ] | None = Field(default=None, description="a server whose command is known")  # fmt: skip
-    launch: str | None = Field(default=None, min_length=1, description="the command; no shell")
-    arguments: str = Field(default="", description="more arguments, after the command's own")
+    ] | None = Field(default=None, description="a server with a known command")  # fmt: skip
+    launch: str | None = Field(default=None, min_length=1, description="command, without a shell")
+    arguments: str = Field(default="", description="additional arguments, after the command's own")
     health: str | None = Field(
-        default=None, pattern="^/", description="a path that gives 200 when it is ready"
+        default=None, pattern="^/", description="a path that returns 200 when the server is ready"
     )
     environment: dict[str, str] = Field(
-        default_factory=dict, description="more variables of its environment"
+        default_factory=dict, description="additional environment variables"
     )
-    ready_timeout: Seconds = Field(default=600.0, gt=0, description="until it has to be ready")
+    ready_timeout: Seconds = Field(default=600.0, gt=0, description="maximum time to start")
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> ServerOptions:
@@ -87,8 +87,8 @@ class ServerOptions(plugins.Options):
         return self
 
     @property
-    def whole(self) -> Preset:
-        """The preset, or what stands in its place."""
+    def resolved(self) -> Preset:
+        """The preset with the options applied."""
         preset = PRESETS[self.preset] if self.preset else Preset(self.launch or "", "/health")
         return Preset(
             f"{preset.launch} {self.arguments}",
@@ -100,8 +100,8 @@ class ServerOptions(plugins.Options):
 
 
 @dataclass(slots=True)
-class Launched:
-    """A server that is ready: its address, its process and how long it took."""
+class RunningServer:
+    """A server that is ready: its address, its process and the time it took to start."""
 
     url: str
     pid: int
@@ -109,32 +109,32 @@ class Launched:
 
 
 @contextmanager
-def launched(
+def running_server(
     options: ServerOptions, model: str, log: Path | None, on_stage: Callable[[str], None]
-) -> Iterator[Launched]:
-    """Run a server while the context lasts; its log is kept in ``log``, secrets redacted.
+) -> Iterator[RunningServer]:
+    """Run a server within the context; its log is output to ``log`` with secrets redacted.
 
-    Raises InputError when the command is not there, MeasurementError when the server does not
-    become ready, with the end of its log.
+    Raises InputError when the command does not exist, MeasurementError with the end of the log when
+    the server does not become ready.
     """
-    port, whole = _free_port(), options.whole
-    places = {"model": model, "port": str(port), "python": sys.executable}
-    command = [_filled(word, places) for word in shlex.split(whole.launch)]
-    environment = {name: _filled(text, places) for name, text in whole.environment.items()}
+    port, preset = _free_port(), options.resolved
+    values = {"model": model, "port": str(port), "python": sys.executable}
+    command = [_filled(word, values) for word in shlex.split(preset.launch)]
+    environment = {name: _filled(text, values) for name, text in preset.environment.items()}
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryFile() as written:
-        process = _start(command, environment, written)
+    with tempfile.TemporaryFile() as output:
+        process = _start(command, environment, output)
         try:
-            ready = _wait(process, f"{url}{whole.health}", options.ready_timeout, written, on_stage)
-            yield Launched(url, process.pid, ready)
+            ready = _wait(process, f"{url}{preset.health}", options.ready_timeout, output, on_stage)
+            yield RunningServer(url, process.pid, ready)
         finally:
             on_stage("stopping the server")
             _stop(process)
-            _keep(written, log)
+            _save_log(output, log)
 
 
-def _filled(text: str, places: dict[str, str]) -> str:
-    for name, value in places.items():
+def _filled(text: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
         text = text.replace(f"{{{name}}}", value)
     return text
 
@@ -147,20 +147,19 @@ def _free_port() -> int:
 
 
 def _start(
-    command: list[str], environment: dict[str, str], written: IO[bytes]
+    command: list[str], environment: dict[str, str], output: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    # a server installed beside llmbench is found even where its environment is not activated
-    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    path = shutil.which(command[0], path=beside)
+    # a server in llmbench's own environment is found even if that is not activated
+    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    path = shutil.which(command[0], path=search_path)
     if path is None:
         raise InputError(
-            f"endpoint: server: there is no command {command[0]!r}; install it, or give its path "
-            "in `launch`"
+            f"endpoint: server: no command {command[0]!r}; install it, or set its path in `launch`"
         )
     return subprocess.Popen(
         [path, *command[1:]],
         stdin=subprocess.DEVNULL,
-        stdout=written,
+        stdout=output,
         stderr=subprocess.STDOUT,
         env={**os.environ, **environment},
     )
@@ -170,10 +169,10 @@ def _wait(
     process: subprocess.Popen[bytes],
     url: str,
     timeout: float,
-    written: IO[bytes],
+    output: IO[bytes],
     on_stage: Callable[[str], None],
 ) -> float:
-    """Wait until the server is ready; give the seconds that it took."""
+    """Wait until the server is ready; return the seconds it took."""
     began = time.monotonic()
     while (waited := time.monotonic() - began) < timeout:
         on_stage(f"starting the server: {waited:.0f} s")
@@ -181,13 +180,13 @@ def _wait(
             return time.monotonic() - began
         if process.poll() is not None:
             raise MeasurementError(
-                f"endpoint: the server ended with exit code {process.returncode} before it was "
-                f"ready; the end of its log:\n{_tail(written)}"
+                f"endpoint: the server exited with code {process.returncode} before it was ready; "
+                f"the end of its log:\n{_tail(output)}"
             )
         time.sleep(POLL_SECONDS)
     raise MeasurementError(
         f"endpoint: {url}: the server was not ready within {timeout:g} s; raise `ready_timeout`, "
-        f"or look at the end of its log:\n{_tail(written)}"
+        f"or see the end of its log:\n{_tail(output)}"
     )
 
 
@@ -201,13 +200,13 @@ def _is_ready(url: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server and all its descendants to end, and make those that do not."""
+    """Terminate the server and all its descendants; kill those that do not end in time."""
     family = _family(process.pid)
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.terminate()
-    _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
-    for member in left:
+    _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+    for member in alive:
         member.kill()
     process.wait()
 
@@ -220,16 +219,16 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _read(written: IO[bytes]) -> str:
-    written.seek(0)
-    return redact(written.read().decode(errors="replace"))
+def _read(output: IO[bytes]) -> str:
+    output.seek(0)
+    return redact(output.read().decode(errors="replace"))
 
 
-def _tail(written: IO[bytes]) -> str:
-    return "\n".join(_read(written).splitlines()[-TOLD_LINES:]) or "(it wrote nothing)"
+def _tail(output: IO[bytes]) -> str:
+    return "\n".join(_read(output).splitlines()[-LOG_LINES:]) or "(empty)"
 
 
-def _keep(written: IO[bytes], log: Path | None) -> None:
+def _save_log(output: IO[bytes], log: Path | None) -> None:
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(_read(written), "utf-8")
+        log.write_text(_read(output), "utf-8")

@@ -1,4 +1,4 @@
-"""Read server-sent events from a stream of bytes, as the HTML standard defines them.
+"""Server-sent events, parsed from bytes as the HTML standard defines.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -9,57 +9,57 @@ BOM = b"\xef\xbb\xbf"
 
 
 class EventReader:
-    """Turns bytes, cut anywhere, into the data of whole events.
+    """Parses bytes, split anywhere, into the data of complete events.
 
-    Lines end with CR, LF or CRLF; comments and fields other than ``data`` are passed over; the
-    data lines of an event are joined by LF. What is left when the stream ends is no event.
+    Lines end with CR, LF or CRLF; comments and fields other than ``data`` are ignored; the data
+    lines of an event are joined by LF. An event that the stream leaves incomplete is discarded.
     """
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._partial = bytearray()
         self._data: list[bytes] = []
         self._after_cr = False
-        self._begun = False
+        self._started = False
 
     @property
-    def held(self) -> int:
-        """Bytes of the event that is not complete yet."""
-        return len(self._rest) + sum(map(len, self._data))
+    def buffered(self) -> int:
+        """The size of the incomplete event, in bytes."""
+        return len(self._partial) + sum(map(len, self._data))
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Take bytes in and give the data of each event that they complete."""
+        """Return the data of each event that these bytes complete."""
         if self._is_one_event(received):
-            self._begun = True
+            self._started = True
             return [received[6:-2]]
         if self._after_cr and received:
             self._after_cr = False
             received = received.removeprefix(b"\n")
         if b"\n" not in received and b"\r" not in received:
-            self._rest += received
+            self._partial += received
             return []
         lines = self._lines(received)
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def _is_one_event(self, received: bytes) -> bool:
-        """Tell by a quick look what servers send nearly always: one event of one line of data."""
+        """Return whether this is what servers nearly always send: one event of one data line."""
         return (
             received.startswith(b"data: ")
             and received.find(b"\n") == len(received) - 2
             and received.endswith(b"\n")
             and b"\r" not in received
-            and not (self._rest or self._data or self._after_cr)
+            and not (self._partial or self._data or self._after_cr)
         )
 
     def _lines(self, received: bytes) -> list[bytes]:
-        """Cut at the ends of lines; what follows the last of them waits for more."""
-        whole = bytes(self._rest) + received if self._rest else received
-        if not self._begun:
-            self._begun = True
-            whole = whole.removeprefix(BOM)
-        self._after_cr = whole.endswith(b"\r")
-        lines = whole.splitlines()
-        ended = self._after_cr or whole.endswith(b"\n")
-        self._rest = bytearray() if ended else bytearray(lines.pop())
+        """Split at line ends, and keep what follows the last of them."""
+        text = bytes(self._partial) + received if self._partial else received
+        if not self._started:
+            self._started = True
+            text = text.removeprefix(BOM)
+        self._after_cr = text.endswith(b"\r")
+        lines = text.splitlines()
+        ended = self._after_cr or text.endswith(b"\n")
+        self._partial = bytearray() if ended else bytearray(lines.pop())
         return lines
 
     def _line(self, line: bytes) -> bytes | None:

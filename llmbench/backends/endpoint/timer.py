@@ -1,7 +1,7 @@
-"""An alarm for an event loop, exact to some tens of microseconds.
+"""A timer for an event loop, exact to some tens of microseconds.
 
-Timers of event loops are rounded to a millisecond and so shift arrivals; a timerfd is a file that
-becomes readable at its moment. https://man7.org/linux/man-pages/man2/timerfd_create.2.html
+Event loops round their timers to a millisecond, which shifts arrivals; a timerfd is a file that
+becomes readable when it expires. https://man7.org/linux/man-pages/man2/timerfd_create.2.html
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Timer:
-    """Calls ``on_ring`` in the loop after a delay that can be set anew at any time."""
+    """Calls ``on_expiry`` in the loop after a delay that can be changed at any time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_ring: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_expiry: Callable[[], None]) -> None:
         self._loop = loop
-        self._on_ring = on_ring
+        self._on_expiry = on_expiry
         flags = os.O_NONBLOCK | os.O_CLOEXEC
         self._file = _checked(_libc.timerfd_create(time.CLOCK_MONOTONIC, flags))
-        loop.add_reader(self._file, self._ring)
+        loop.add_reader(self._file, self._expire)
 
     def set(self, seconds: float) -> None:
-        """Ring after so many seconds; at once where that is 0 or less."""
-        ahead = max(1, round(seconds * _NANOSECONDS))
-        setting = _Setting(_Timespec(0, 0), _Timespec(*divmod(ahead, _NANOSECONDS)))
+        """Expire after ``seconds``, at once if that is 0 or less."""
+        delay = max(1, round(seconds * _NANOSECONDS))
+        setting = _Setting(_Timespec(0, 0), _Timespec(*divmod(delay, _NANOSECONDS)))
         _checked(_libc.timerfd_settime(self._file, 0, ctypes.byref(setting), None))
 
     def close(self) -> None:
-        """Never ring again."""
+        """Stop the timer and close its file."""
         self._loop.remove_reader(self._file)
         os.close(self._file)
 
-    def _ring(self) -> None:
-        with suppress(BlockingIOError):  # it was set anew between the event and its reading
+    def _expire(self) -> None:
+        with suppress(BlockingIOError):  # it was set again between the event and the read
             os.read(self._file, 8)
-        self._on_ring()
+        self._on_expiry()
 
 
 def _checked(result: int) -> int:

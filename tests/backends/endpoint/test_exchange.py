@@ -1,4 +1,4 @@
-"""What bytes, and their moments, become."""
+"""What bytes, and the times they were read, become."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.backends.endpoint.exchange import Exchange, spread
+from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.backends.endpoint.record_builder import spread_tokens
 from llmbench.runs.request import Request
 
 
-def event(told: Any) -> bytes:
-    return b"data: " + (told if isinstance(told, bytes) else json.dumps(told).encode()) + b"\n\n"
+def event(data: Any) -> bytes:
+    return b"data: " + (data if isinstance(data, bytes) else json.dumps(data).encode()) + b"\n\n"
 
 
-def piece(**said: Any) -> bytes:
-    return event({"choices": [{"delta": said}]})
+def piece(**delta: Any) -> bytes:
+    return event({"choices": [{"delta": delta}]})
 
 
 def streamed(*parts: bytes) -> Exchange:
-    """An exchange whose parts were read at 1 s, 2 s, 3 s..."""
+    """Return an exchange whose parts were read at 1 s, 2 s, 3 s..."""
     exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=True)
     exchange.begin(200, "text/event-stream")
     for moment, part in enumerate(parts, start=1):
@@ -34,13 +35,13 @@ def streamed(*parts: bytes) -> Exchange:
 DONE = event(b"[DONE]")
 
 
-def test_each_chunk_bears_the_moment_it_was_read() -> None:
+def test_each_chunk_has_the_time_it_was_read() -> None:
     exchange = streamed(piece(content="a"), piece(content="b"), DONE)
     assert (exchange.stamps, exchange.texts, exchange.done_at) == ([1.0, 2.0], ["a", "b"], 3.0)
     assert exchange.fault is None
 
 
-def test_role_and_empty_chunks_are_no_tokens() -> None:
+def test_role_and_empty_chunks_are_not_tokens() -> None:
     assert streamed(piece(role="assistant", content=""), piece(content="a"), DONE).stamps == [2.0]
 
 
@@ -74,14 +75,14 @@ def test_the_last_usage_counts() -> None:
         ({"error": {"error": {"message": "out of memory"}}}, "out of memory"),
     ],
 )
-def test_an_error_in_a_stream_is_found_in_every_wording(error: Any, message: str) -> None:
+def test_an_error_in_a_stream_is_recognized_in_every_form(error: Any, message: str) -> None:
     fault = streamed(piece(content="a"), event(error), DONE).fault
     assert fault is not None
     assert (fault.kind, fault.message) == ("server-error", message)
 
 
 @pytest.mark.parametrize(("reason", "kind"), [("length", None), (None, "truncated")])
-def test_where_no_done_is_needed_a_finish_reason_is(reason: str | None, kind: str | None) -> None:
+def test_a_stream_without_done_needs_a_finish_reason(reason: str | None, kind: str | None) -> None:
     exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=True, needs_done=False)
     exchange.begin(200, "text/event-stream")
     exchange.body(1.0, event({"choices": [{"text": "a", "finish_reason": reason}]}))
@@ -95,7 +96,7 @@ def test_the_first_fault_counts() -> None:
     assert exchange.fault.kind == "invalid-chunk"
 
 
-def test_an_event_without_bounds_is_a_fault() -> None:
+def test_an_endless_event_is_a_fault() -> None:
     exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=True)
     exchange.begin(200, "text/event-stream")
     for _ in range(17):
@@ -104,12 +105,12 @@ def test_an_event_without_bounds_is_a_fault() -> None:
     assert exchange.fault.kind == "invalid-chunk"
 
 
-def test_a_whole_answer_is_one_chunk_when_it_has_come_whole() -> None:
+def test_an_unstreamed_answer_is_one_chunk_when_it_is_complete() -> None:
     exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=False)
     exchange.begin(200, "application/json")
-    whole = json.dumps({"choices": [{"message": {"content": "all of it"}}]}).encode()
-    exchange.body(1.0, whole[:9])
-    exchange.body(2.0, whole[9:])
+    body = json.dumps({"choices": [{"message": {"content": "all of it"}}]}).encode()
+    exchange.body(1.0, body[:9])
+    exchange.body(2.0, body[9:])
     exchange.end(2.0)
     assert (exchange.stamps, exchange.texts, exchange.fault) == ([2.0], ["all of it"], None)
 
@@ -118,7 +119,7 @@ def test_a_whole_answer_is_one_chunk_when_it_has_come_whole() -> None:
     ("reason", "tokens", "finish"),
     [("length", 1, "length"), ("stop", 4, "eos"), (None, 4, "length"), (None, 3, "eos")],
 )
-def test_how_an_answer_ended_is_the_servers_word_or_follows_from_its_length(
+def test_how_an_answer_ended_is_what_the_server_says_or_follows_from_its_length(
     reason: str | None, tokens: int, finish: str
 ) -> None:
     exchange = Exchange(Request(0, (1,), 4), due=0.0, streamed=True, finish_reason=reason)
@@ -126,16 +127,14 @@ def test_how_an_answer_ended_is_the_servers_word_or_follows_from_its_length(
 
 
 @given(total=st.integers(0, 500), texts=st.lists(st.text(min_size=1), max_size=40))
-def test_tokens_are_shared_out_among_chunks_without_losing_one(
-    total: int, texts: list[str]
-) -> None:
-    counts = spread(total, texts)
+def test_tokens_are_spread_over_chunks_without_losing_one(total: int, texts: list[str]) -> None:
+    counts = spread_tokens(total, texts)
     assert len(counts) == len(texts)
     assert sum(counts) == (total if texts else 0)
     assert min(counts, default=1) >= (total >= len(texts))
 
 
 def test_longer_chunks_get_more_of_the_tokens() -> None:
-    assert spread(10, ["a", "a" * 9]) == (1, 9)
-    assert spread(2, ["a", "b", "c"]) == (1, 1, 0)
-    assert spread(3, ["a", "b", "c"]) == (1, 1, 1)
+    assert spread_tokens(10, ["a", "a" * 9]) == (1, 9)
+    assert spread_tokens(2, ["a", "b", "c"]) == (1, 1, 0)
+    assert spread_tokens(3, ["a", "b", "c"]) == (1, 1, 1)

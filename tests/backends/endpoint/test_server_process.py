@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmbench.backends.endpoint.server_process import PRESETS, ServerOptions, launched
+from llmbench.backends.endpoint.server_process import PRESETS, ServerOptions, running_server
 from llmbench.errors import InputError, MeasurementError
 
 SERVER = """
@@ -43,11 +43,13 @@ def options(script: Path, **more: object) -> ServerOptions:
     return ServerOptions.model_validate(given)
 
 
-def test_a_server_is_there_when_it_is_ready_and_gone_with_its_children_afterwards(
+def test_a_server_runs_within_the_context_and_ends_with_its_children(
     script: Path, tmp_path: Path
 ) -> None:
     stages: list[str] = []
-    with launched(options(script), "my-model", tmp_path / "logs" / "a.log", stages.append) as ready:
+    with running_server(
+        options(script), "my-model", tmp_path / "logs" / "a.log", stages.append
+    ) as ready:
         server = psutil.Process(ready.pid)
         (child,) = server.children()
         assert ready.ready_seconds > 0
@@ -57,17 +59,17 @@ def test_a_server_is_there_when_it_is_ready_and_gone_with_its_children_afterward
     assert stages[-1] == "stopping the server"
 
 
-def test_its_log_is_kept_without_secrets(script: Path, tmp_path: Path) -> None:
+def test_its_log_is_saved_without_secrets(script: Path, tmp_path: Path) -> None:
     log = tmp_path / "logs" / "a.log"
-    with launched(options(script), "my-model", log, lambda _: None) as ready:
+    with running_server(options(script), "my-model", log, lambda _: None) as ready:
         port = ready.url.rsplit(":", 1)[1]
     assert log.read_text().startswith(f"serving my-model with on {port} ***")
 
 
-def test_a_command_that_is_not_there_is_named() -> None:
+def test_an_unknown_command_is_an_error_that_names_it() -> None:
     with (
         pytest.raises(InputError, match="no command 'no-such-server'"),
-        launched(ServerOptions(launch="no-such-server"), "m", None, lambda _: None),
+        running_server(ServerOptions(launch="no-such-server"), "m", None, lambda _: None),
     ):
         pass
 
@@ -76,8 +78,8 @@ def test_a_server_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) -> 
     script = tmp_path / "broken.py"
     script.write_text("raise SystemExit('out of memory')")
     with (
-        pytest.raises(MeasurementError, match=r"exit code 1 .*\nout of memory"),
-        launched(options(script), "m", None, lambda _: None),
+        pytest.raises(MeasurementError, match=r"exited with code 1 .*\nout of memory"),
+        running_server(options(script), "m", None, lambda _: None),
     ):
         pass
 
@@ -87,18 +89,18 @@ def test_a_server_that_is_never_ready_is_given_up_and_stopped(script: Path) -> N
     before = set(psutil.Process().children(recursive=True))
     with (
         pytest.raises(MeasurementError, match=r"not ready within 0\.5 s"),
-        launched(asked, "m", None, lambda _: None),
+        running_server(asked, "m", None, lambda _: None),
     ):
         pass
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_knows_its_port_and_where_it_says_that_it_is_ready(preset: str) -> None:
-    whole = ServerOptions.model_validate({"preset": preset, "arguments": "--more 1"}).whole
-    assert "{port}" in whole.launch + "".join(whole.environment.values())
-    assert whole.launch.endswith(" --more 1")
-    assert whole.health.startswith("/")
+def test_every_preset_has_a_port_and_a_health_check(preset: str) -> None:
+    resolved = ServerOptions.model_validate({"preset": preset, "arguments": "--more 1"}).resolved
+    assert "{port}" in resolved.launch + "".join(resolved.environment.values())
+    assert resolved.launch.endswith(" --more 1")
+    assert resolved.health.startswith("/")
 
 
 @pytest.mark.parametrize("given", [{}, {"preset": "vllm", "launch": "vllm"}, {"preset": "vlm"}])
@@ -107,6 +109,6 @@ def test_a_server_is_a_preset_or_a_command(given: dict[str, str]) -> None:
         ServerOptions.model_validate(given)
 
 
-def test_this_python_runs_what_asks_for_it(script: Path) -> None:
-    with launched(options(script), "m", None, lambda _: None) as ready:
+def test_python_in_a_command_is_this_python(script: Path) -> None:
+    with running_server(options(script), "m", None, lambda _: None) as ready:
         assert psutil.Process(ready.pid).exe() == str(Path(sys.executable).resolve())

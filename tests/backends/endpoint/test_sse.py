@@ -1,4 +1,4 @@
-"""Server-sent events, cut anywhere, dressed in every way that the standard allows."""
+"""Server-sent events, split anywhere, in every form that the standard allows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(*parts: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_every_end_of_line_ends_a_line(end: bytes) -> None:
+def test_every_kind_of_line_end_ends_a_line(end: bytes) -> None:
     assert read(b"data: one" + end + end + b"data: two" + end + end) == [b"one", b"two"]
 
 
@@ -29,15 +29,15 @@ def test_every_end_of_line_ends_a_line(end: bytes) -> None:
     end=st.sampled_from(ENDS),
     cuts=st.lists(st.integers(0, 400), max_size=12),
 )
-def test_cuts_between_bytes_change_nothing(
+def test_splits_between_bytes_change_nothing(
     events: list[bytes], end: bytes, cuts: list[int]
 ) -> None:
     stream = b"".join(b"data: " + event + end + end for event in events)
-    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    assert read(*(stream[a:b] for a, b in pairwise(places))) == events
+    bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    assert read(*(stream[a:b] for a, b in pairwise(bounds))) == events
 
 
-def test_one_space_after_the_colon_is_left_out() -> None:
+def test_one_space_after_the_colon_is_removed() -> None:
     assert read(b"data:a\n\ndata: b\n\ndata:  c\n\n") == [b"a", b"b", b" c"]
 
 
@@ -45,11 +45,11 @@ def test_data_lines_of_one_event_are_joined_by_line_feeds() -> None:
     assert read(b"data: one\ndata: two\n\n") == [b"one\ntwo"]
 
 
-def test_comments_and_other_fields_are_passed_over() -> None:
+def test_comments_and_other_fields_are_ignored() -> None:
     assert read(b": ping\n\nevent: x\nid: 1\nretry: 5\nwhat\ndata: a\n\n") == [b"a"]
 
 
-def test_an_event_without_data_is_none() -> None:
+def test_an_event_without_data_is_ignored() -> None:
     assert read(b"event: x\n\n\n\n") == []
 
 
@@ -57,7 +57,7 @@ def test_a_field_without_a_colon_has_an_empty_value() -> None:
     assert read(b"data\n\n") == [b""]
 
 
-def test_a_byte_order_mark_is_passed_over_even_in_pieces() -> None:
+def test_a_byte_order_mark_is_ignored_even_when_split() -> None:
     assert read(b"\xef", b"\xbb", b"\xbfdata: a\n\n") == [b"a"]
 
 
@@ -65,11 +65,11 @@ def test_a_byte_order_mark_later_on_is_data() -> None:
     assert read(b"data: a\n\n", b"data: \xef\xbb\xbfb\n\n") == [b"a", b"\xef\xbb\xbfb"]
 
 
-def test_what_is_not_ended_by_an_empty_line_is_no_event() -> None:
+def test_an_event_without_its_empty_line_is_incomplete() -> None:
     assert read(b"data: a\n\ndata: [DONE]\n") == [b"a"]
 
 
-def test_what_it_holds_is_told_so_that_it_can_be_bounded() -> None:
+def test_the_size_of_an_incomplete_event_is_known() -> None:
     reader = EventReader()
     reader.feed(b"data: 12345\nda")
-    assert reader.held == 7
+    assert reader.buffered == 7
