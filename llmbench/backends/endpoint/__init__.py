@@ -12,10 +12,9 @@ from typing import Any
 
 from llmbench import models
 from llmbench.backends.base import BackendReport, LoadShape, OpenContext
-from llmbench.backends.endpoint import client_pool as clients
 from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.client import Target
-from llmbench.backends.endpoint.client_pool import Clients
+from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
 from llmbench.backends.endpoint.measured_serve import Served, serve
 from llmbench.backends.endpoint.openai_types import Payload, head
 from llmbench.backends.endpoint.options import EndpointOptions
@@ -98,10 +97,10 @@ def _opened(
 
 def _clients(
     options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
-) -> AbstractContextManager[Clients | None]:
+) -> AbstractContextManager[ClientPool | None]:
     if options.clients == 1:
         return nullcontext()
-    return clients.started(options, address, target, payload)
+    return start_clients(options, address, target, payload)
 
 
 def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payload:
@@ -139,7 +138,7 @@ class _EndpointServer:
     target: Target
     payload: Payload
     started: RunningServer | None
-    clients: Clients | None
+    clients: ClientPool | None
     lead_seconds: float
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
@@ -161,9 +160,9 @@ class _EndpointServer:
     ) -> list[Record]:
         served = self._served(dispatch, clock, on_progress)
         builder = RecordBuilder(self.context, models.load_tokenizer(self.context.model))
-        records = [builder.record(exchange) for exchange in served.exchanges]
+        records = [builder.record(answer) for answer in served.answers]
         self.client |= served.cost
-        self.counters = served.counts + builder.counts
+        self.counters = Counter(served.counts) + builder.counts
         return records
 
     def _served(

@@ -1,26 +1,23 @@
-"""Several client processes on one load: each has a shard of it, and all have one clock."""
+"""Several client processes for one load: each sends a shard of it, all by one clock."""
 
 from __future__ import annotations
 
 import importlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
 from typing import Any, TypeVar
 
 import msgspec
 
 from llmbench.backends.endpoint.client import Target
-from llmbench.backends.endpoint.exchange import Answer
 from llmbench.backends.endpoint.measured_serve import Served, merged
+from llmbench.backends.endpoint.openai_types import Payload
 from llmbench.backends.endpoint.options import EndpointOptions
-from llmbench.backends.endpoint.request_body import Payload
 from llmbench.environment import child_process
 from llmbench.environment.child_process import Child
 from llmbench.errors import MeasurementError
 from llmbench.loads.clock import Clock, MonotonicClock
-from llmbench.loads.dispatch import Arrivals, Dispatch, Limit, LoadSummary, RequestCycle, Shard
+from llmbench.loads.dispatch import Arrivals, Dispatch, Limit, RequestCycle, Shard
 from llmbench.loads.progress import NOTHING_YET, Progress
 from llmbench.loads.stopping import Stop
 
@@ -32,7 +29,7 @@ T = TypeVar("T")
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What a client sends, and where."""
+    """Where a client sends requests, and their common part."""
 
     options: dict[str, Any]
     address: tuple[str, int]
@@ -44,7 +41,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A shard of a load and the clock, whose arrivals are of a class that the client imports."""
+    """A shard of a load and the clock; the client imports the class of its arrivals."""
 
     requests: RequestCycle
     arrivals_class: tuple[str, str]
@@ -68,53 +65,31 @@ class Work(msgspec.Struct, frozen=True):
         )
 
     def dispatch(self) -> Dispatch:
-        """Return what hands out the requests."""
+        """Return the dispatch of the shard."""
         module, name = self.arrivals_class
         kind = getattr(importlib.import_module(module), name)
         arrivals: Arrivals = child_process.converted(self.arrivals, kind)
         return Dispatch(self.requests, arrivals, self.stop, self.limit)
 
 
-class Done(msgspec.Struct, frozen=True):
-    """What a client has served."""
-
-    answers: list[Answer]
-    counts: dict[str, int]
-    summary: LoadSummary
-    took: dict[str, float | None]
-
-    @classmethod
-    def of(cls, served: Served) -> Done:
-        """Return the data of what was served."""
-        names = [field.name for field in fields(Answer)]
-        answers = [
-            Answer(**{name: getattr(answer, name) for name in names}) for answer in served.exchanges
-        ]
-        return cls(answers, dict(served.counts), served.summary, served.took)
-
-    def served(self) -> Served:
-        """Return what was served."""
-        return Served(self.answers, Counter(self.counts), self.summary, self.took)
-
-
 class Report(msgspec.Struct, frozen=True):
-    """How far a client is, or what it has served once it is done."""
+    """The progress of a client, or its result."""
 
     progress: Progress | None = None
-    done: Done | None = None
+    served: Served | None = None
 
 
-class Clients:
-    """Processes that wait for their part of a load."""
+class ClientPool:
+    """Client processes that wait for their shard of a load."""
 
     def __init__(self, children: list[Child]) -> None:
         self._children = children
 
     def serve(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]) -> Served:
-        """Send each client its shard and wait for all of them.
+        """Send each client its shard and return what all of them served.
 
-        The clock should begin a little later, so that all have theirs when the first is due.
-        Raises MeasurementError when a client dies.
+        The clock should read 0 a little later, when every client has its shard. Raises
+        MeasurementError if a client dies.
         """
         children = self._children[: max(1, len(dispatch.due_times))]
         for index, child in enumerate(children):
@@ -124,22 +99,22 @@ class Clients:
         while waiting := [child for child in children if child not in served]:
             for child in child_process.ready(waiting):
                 report = _received(child, Report)
-                if report.done:
-                    served[child] = report.done.served()
+                if report.served:
+                    served[child] = report.served
                 elif report.progress:
                     dispatch.add_progress(before[child], report.progress)
                     before[child] = report.progress
                     on_progress(dispatch.completed)
-        whole = merged([served[child] for child in children])
-        dispatch.conclude(whole.summary)
-        return whole
+        result = merged([served[child] for child in children])
+        dispatch.conclude(result.summary)
+        return result
 
 
 @contextmanager
-def started(
+def start_clients(
     options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
-) -> Iterator[Clients]:
-    """Start the clients and wait until each is ready; they end with the context."""
+) -> Iterator[ClientPool]:
+    """Yield client processes that are ready; they end with the context."""
     own = options.model_dump(mode="json", exclude={"server"})
     job = Job({**own, "needs_done": target.needs_done}, address, payload)
     with ExitStack() as stack:
@@ -148,8 +123,8 @@ def started(
         ]
         for child in children:
             if not child.poll(START_SECONDS) or _received(child, str) != READY:
-                raise MeasurementError("endpoint: a client process does not start; try fewer")
-        yield Clients(children)
+                raise MeasurementError("endpoint: a client process did not start; lower `clients`")
+        yield ClientPool(children)
 
 
 def _received(child: Child, kind: type[T]) -> T:
@@ -157,5 +132,5 @@ def _received(child: Child, kind: type[T]) -> T:
         return child.receive(kind)
     except EOFError:
         raise MeasurementError(
-            "endpoint: a client process has ended before its load; memory may have run out"
+            "endpoint: a client process ended before its load; check that memory suffices"
         ) from None

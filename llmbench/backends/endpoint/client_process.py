@@ -1,10 +1,11 @@
-"""A client process: it gets its target, reports that it is ready, and serves a shard."""
+"""A client process: receive the target, report that it is ready, and serve a shard."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from llmbench.backends.endpoint.client_pool import READY, Done, Job, Report, Work
+from llmbench.backends.endpoint.client_pool import READY, Job, Report, Work
 from llmbench.backends.endpoint.measured_serve import serve
 from llmbench.environment import child_process
 
@@ -28,7 +29,8 @@ def main() -> None:
             parent.send(Report(progress=dispatch.progress()))
 
     served = serve(target, job.payload, dispatch, work.clock, progress)
-    parent.send(Report(done=Done.of(served)))
+    answers = [answer.plain() for answer in served.answers]
+    parent.send(Report(served=replace(served, answers=answers)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from llmbench.backends.endpoint.openai_types import Chunk, Usage, error_text, read_chunk
 from llmbench.backends.endpoint.sse import EventReader
@@ -63,6 +63,10 @@ class Answer:
                 f"{self.counted} of {self.request.max_new_tokens} tokens; the server ended the "
                 "answer early: set `stop_at_eos: true` to allow it",
             )
+
+    def plain(self) -> Answer:
+        """Return the answer without the state of its transfer."""
+        return Answer(**{field.name: getattr(self, field.name) for field in fields(Answer)})
 
     def finish(self, tokens: int) -> Finish:
         """Return how an answer of ``tokens`` tokens ended."""

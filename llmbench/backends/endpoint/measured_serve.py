@@ -23,14 +23,14 @@ PERCENT = 99
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """All exchanges of a load, the client's counters, how the load ended, and the client's cost.
+    """All answers of a load, the client's counters, how the load ended, and the client's cost.
 
     ``cost`` has the p99 of lags and of service TTFT (from sending) in seconds, and ``core_share``,
     the processor time per second of the busiest client.
     """
 
-    exchanges: Sequence[Answer]
-    counts: Counter[str]
+    answers: Sequence[Answer]
+    counts: dict[str, int]
     summary: LoadSummary
     cost: dict[str, float | None]
 
@@ -76,12 +76,12 @@ def merged(parts: Sequence[Served]) -> Served:
         name: max((part.cost[name] or 0.0 for part in parts if part.cost[name]), default=None)
         for name in parts[0].cost
     }
-    exchanges = [exchange for part in parts for exchange in part.exchanges]
-    counts = sum((part.counts for part in parts), Counter[str]())
+    answers = [answer for part in parts for answer in part.answers]
+    counts = sum((Counter(part.counts) for part in parts), Counter[str]())
     summary = LoadSummary()
     for part in parts:
         summary.absorb(part.summary)
-    return Served(exchanges, counts, summary, cost)
+    return Served(answers, counts, summary, cost)
 
 
 def _raise_file_limit() -> None:
