@@ -16,7 +16,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 PINNED = ("-c", "constraints.txt")
 # Each process of tests runs models that use all cores, and browsers: more of them gain little.
-IN_PARALLEL = ("-n", "logical", "--maxprocesses", "4")
+IN_PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
 
 
 @nox.session

@@ -19,6 +19,23 @@ from llmbench.campaign.process import Installation
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+TESTS = Path(__file__).parent
+GROUPS = {
+    "onnx": ("backends/onnx/", "backends/torch/test_quantized"),
+    "torch": (
+        "backends/test_memory",
+        "backends/torch/",
+        "campaign/profile/",
+        "cli/test_distill",
+        "cli/test_profile",
+        "engine/",
+        "models/",
+        "quality/",
+        "test_examples",
+    ),
+    "browser": ("report/test_browser", "report/serve/test_browser"),
+}
+
 # A deadline asserts a timing, which a busy machine does not keep.
 settings.register_profile("llmbench", deadline=None)
 settings.load_profile("llmbench")
@@ -27,6 +44,16 @@ settings.load_profile("llmbench")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Measuring what the machine can do takes seconds; the tests of it turn it on.
 os.environ.setdefault("LLMBENCH_ROOF", "off")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one worker of xdist import torch, one export to ONNX, and one start the browser."""
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        for group, prefixes in GROUPS.items():
+            if path.startswith(prefixes):
+                item.add_marker(pytest.mark.xdist_group(group))
+                break
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,11 +7,13 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import msgspec
+import pytest
 
+from llmbench.campaign import worker as campaign_worker
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.process import Installation, pass_on
 from llmbench.campaign.worker import SLOWDOWN, Events, Job, attempt
@@ -40,7 +42,7 @@ def launch(
             failures.append(failure)
 
     fields = msgspec.json.decode(msgspec.json.encode(job.message()))
-    with _slowed(installation.slowdown), _unprofiled(module):
+    with _slowed(installation.slowdown), _unprofiled(module), _unfrozen():
         try:
             attempt(worker.do, fields, Events(take))
         except Exception as error:  # noqa: BLE001 (a process would end with it)
@@ -59,6 +61,14 @@ def _unprofiled(module: str) -> Iterator[None]:
     from torch._inductor import config  # noqa: PLC0415 (takes seconds to import)
 
     with config.patch({"cpp.enable_kernel_profile": False}):
+        yield
+
+
+@contextmanager
+def _unfrozen() -> Iterator[None]:
+    """Collect no garbage of the tests before a load."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(campaign_worker, "frozen_gc", lambda: nullcontext([]))
         yield
 
 

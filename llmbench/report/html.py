@@ -46,6 +46,7 @@ def render_macro(name: str, *arguments: Any) -> str:
     return str(getattr(macros, name)(*arguments))
 
 
+@cache
 def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("llmbench.report"),

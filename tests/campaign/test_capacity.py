@@ -101,6 +101,7 @@ def scenario(tmp_path: Path, **changes: Any) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_the_command_finds_what_a_server_of_known_speed_can_take_and_goes_on(
     tmp_path: Path, capsys: Capture
 ) -> None:

@@ -28,6 +28,7 @@ def scenario(tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_a_delay_is_found_and_no_change_is_not(
     scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

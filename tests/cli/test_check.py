@@ -169,6 +169,7 @@ def real(tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_a_sleep_in_the_decode_step_of_one_of_two_checkouts_is_found(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +187,7 @@ def test_a_sleep_in_the_decode_step_of_one_of_two_checkouts_is_found(
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_between_two_equal_checkouts_nothing_is_found(tmp_path: Path, checkout: Path) -> None:
     out = str(tmp_path / "out")
     assert main(["check", real(tmp_path), "--baseline", str(checkout), "--out", out]) == 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import llmbench.report.frames  # noqa: F401 (what a run in this process imports, it takes back)
 from llmbench.cli import main
 
 pytest_plugins = ["pytester"]
@@ -37,14 +38,14 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 def saved(project: pytest.Pytester, *arguments: str) -> dict[str, Any]:
     path = project.path / "saved.json"
-    result = project.runpytest_subprocess("scenarios", f"--benchmark-json={path}", *arguments)
+    result = project.runpytest_inprocess("scenarios", f"--benchmark-json={path}", *arguments)
     result.assert_outcomes(passed=3)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
 def test_a_scenario_is_a_test_for_each_case_and_metric(project: pytest.Pytester) -> None:
-    result = project.runpytest_subprocess("scenarios", "-v", "--benchmark-disable")
+    result = project.runpytest_inprocess("scenarios", "-v", "--benchmark-disable")
     result.stdout.fnmatch_lines(["*simulated.yaml::test*fake-ttft_p50* PASSED*"])
     result.assert_outcomes(passed=3)
 
@@ -62,10 +63,10 @@ def test_pytest_benchmark_gets_one_round_a_process(project: pytest.Pytester) -> 
 
 def test_pytest_benchmark_compares_what_was_saved(project: pytest.Pytester) -> None:
     arguments = ("scenarios", "--benchmark-save=one", "--benchmark-save-data")
-    project.runpytest_subprocess(*arguments).assert_outcomes(passed=3)
+    project.runpytest_inprocess(*arguments).assert_outcomes(passed=3)
     path = project.path / "scenarios" / "simulated.yaml"
     path.write_text(SCENARIO.replace("10 ms", "20 ms"))
-    again = project.runpytest_subprocess(
+    again = project.runpytest_inprocess(
         "scenarios", "--benchmark-compare", "--benchmark-compare-fail=median:5%"
     )
     assert again.ret != 0
@@ -73,7 +74,7 @@ def test_pytest_benchmark_compares_what_was_saved(project: pytest.Pytester) -> N
 
 
 def test_the_command_of_pytest_benchmark_reads_it(project: pytest.Pytester) -> None:
-    project.runpytest_subprocess("scenarios", "--benchmark-save=one").assert_outcomes(passed=3)
+    project.runpytest_inprocess("scenarios", "--benchmark-save=one").assert_outcomes(passed=3)
     shown = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare"],
         cwd=project.path, capture_output=True, text=True, check=True,
@@ -97,21 +98,23 @@ def test_stored_results_are_exported_for_its_command(project: pytest.Pytester) -
 
 
 def test_what_other_hardware_measured_is_not_compared_with(project: pytest.Pytester) -> None:
-    project.runpytest_subprocess("scenarios", "--benchmark-save=one").assert_outcomes(passed=3)
+    project.runpytest_inprocess("scenarios", "--benchmark-save=one").assert_outcomes(passed=3)
     (path,) = project.path.glob(".benchmarks/*/*.json")
     told = json.loads(path.read_text())
     told["machine_info"]["gpus"] = [{"name": "Another", "memory_bytes": 1}]
     path.write_text(json.dumps(told))
-    result = project.runpytest_subprocess("scenarios", "--benchmark-compare")
+    result = project.runpytest_inprocess("scenarios", "--benchmark-compare", "-W", "ignore")
     assert result.ret != 0
     assert "of other hardware" in "\n".join([*result.outlines, *result.errlines])
 
 
 def test_it_works_without_pytest_benchmark(project: pytest.Pytester) -> None:
-    project.runpytest_subprocess("scenarios", "-p", "no:benchmark").assert_outcomes(passed=3)
+    project.runpytest_inprocess("scenarios", "-p", "no:benchmark").assert_outcomes(passed=3)
 
 
 def test_it_works_with_xdist(project: pytest.Pytester) -> None:
+    path = project.path / "scenarios" / "simulated.yaml"
+    path.write_text(SCENARIO.replace("repeats: 3", "repeats: 1"))
     result = project.runpytest_subprocess("scenarios", "-n", "2", "--benchmark-disable")
     result.assert_outcomes(passed=3)
 
@@ -121,7 +124,7 @@ def test_a_bad_scenario_is_an_error_of_collection_without_a_traceback(
 ) -> None:
     path = project.path / "scenarios" / "simulated.yaml"
     path.write_text(SCENARIO.replace("requests:", "requets:"))
-    result = project.runpytest_subprocess("scenarios")
+    result = project.runpytest_inprocess("scenarios")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*requets: no such key; did you mean 'requests'?*"])
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -146,6 +149,6 @@ def test_a_test_in_python_measures_a_scenario_once(project: pytest.Pytester) -> 
         """
     )
     out = project.path / "kept"
-    result = project.runpytest_subprocess("--llmbench-out", str(out), "-k", "test_ttft")
+    result = project.runpytest_inprocess("--llmbench-out", str(out), "-k", "test_ttft")
     result.assert_outcomes(passed=1)
     assert (Path(out) / "simulated-1" / "runset.json").is_file()
