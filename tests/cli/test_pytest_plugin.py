@@ -112,6 +112,7 @@ def test_it_works_without_pytest_benchmark(project: pytest.Pytester) -> None:
     project.runpytest_inprocess("scenarios", "-p", "no:benchmark").assert_outcomes(passed=3)
 
 
+@pytest.mark.slow
 def test_it_works_with_xdist(project: pytest.Pytester) -> None:
     path = project.path / "scenarios" / "simulated.yaml"
     path.write_text(SCENARIO.replace("repeats: 3", "repeats: 1"))
