@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +26,7 @@ def percentile(values: ArrayLike, percent: float) -> float:
     return float(np.percentile(values, percent))
 
 
+@cache
 def min_samples_for_percentile(percent: float, confidence: float = 0.99) -> int:
     """Return the number of samples that a percentile needs.
 

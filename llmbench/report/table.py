@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from llmbench.analysis.metrics import LATENCIES, METRICS, errors_by_kind
-from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.analysis.values import Estimate
 from llmbench.report.results import CaseResults
 from llmbench.units import format_number, scale, scale_bytes, scale_duration
@@ -120,18 +119,18 @@ def _interval(estimate: Estimate, unit: str) -> str:
 def percentile(case: CaseResults, latency: str, percent: int) -> Cell:
     """Return the cell of a latency's percentile, marked if the sample cannot support it."""
     metric = f"{latency}_p{percent}"
-    cell, note = estimated(case, metric), floor_note(case, metric, percent)
+    cell, note = estimated(case, metric), floor_note(case, metric)
     if cell.value is None or not note:
         return cell
     return replace(cell, text=f"{cell.text} {UNSUPPORTED}", note=note)
 
 
-def floor_note(case: CaseResults, metric: str, percent: int) -> str:
+def floor_note(case: CaseResults, metric: str) -> str:
     """Return how many samples a percentile lacks; empty if it has enough.
 
     Each process has its own percentile, so the smallest sample counts.
     """
-    n, floor = case.fewest(metric), min_samples_for_percentile(percent)
+    n, floor = case.fewest(metric), METRICS[metric].min_samples
     return "" if n >= floor else f"rests on {n:,} samples per process; needs {floor:,}"
 
 

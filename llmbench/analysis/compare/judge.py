@@ -19,7 +19,6 @@ from llmbench.analysis.compare.differences import (
 )
 from llmbench.analysis.compare.verdicts import Better, Verdict, benjamini_hochberg, decide
 from llmbench.analysis.metrics import METRICS, Value, summarize
-from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 
@@ -60,8 +59,7 @@ class Processes:
         missing = [value for value in values if not value.value or value.value <= 0]
         if missing:
             return [], missing[0].reason or "a process has no value above 0"
-        percent = key.rpartition("_p")[2]
-        floor = min_samples_for_percentile(float(percent)) if percent.isdigit() else 0
+        floor = METRICS[key].min_samples
         if (fewest := min((value.n for value in values), default=0)) < floor:
             return [], f"rests on {fewest} samples per process; needs {floor}"
         return [value.value for value in values if value.value], ""

@@ -6,18 +6,26 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from llmbench.analysis.stats import min_samples_for_percentile
+
 PERCENTILES = (50, 90, 95, 99)
 STAGES = ("import", "load", "compile", "first_token", "steady")
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric's key (``name``), label, unit, and which direction is better."""
+    """A metric's key (``name``), label, unit, better direction, and the percent of a percentile."""
 
     name: str
     label: str
     unit: str
     better: Literal["lower", "higher", "neither"]
+    percent: int | None = None
+
+    @property
+    def min_samples(self) -> int:
+        """The samples per process that it needs: those of its percentile, else 0."""
+        return min_samples_for_percentile(self.percent) if self.percent else 0
 
 
 LATENCIES = {
@@ -59,11 +67,11 @@ STEP: tuple[tuple[str, str, str, Literal["lower", "neither"]], ...] = (
 
 
 def _latency_metrics() -> list[Metric]:
-    statistics = [*((f"p{p}", f"p{p}") for p in PERCENTILES), ("mean", "mean")]
+    statistics = [*((f"p{percent}", percent) for percent in PERCENTILES), ("mean", None)]
     return [
-        Metric(f"{key}_{suffix}", f"{label} {text}", "s", "lower")
+        Metric(f"{key}_{statistic}", f"{label} {statistic}", "s", "lower", percent)
         for key, label in LATENCIES.items()
-        for suffix, text in statistics
+        for statistic, percent in statistics
     ]
 
 

@@ -184,8 +184,7 @@ def _compared(
 
 def _figure(case: CaseResults, quantity: Quantity) -> Cell:
     cell = of_estimate(quantity.estimate(case), quantity.unit)
-    percent = quantity.metric.rpartition("_p")[2]
-    note = floor_note(case, quantity.metric, int(percent)) if percent.isdigit() else ""
+    note = floor_note(case, quantity.metric)
     if cell.value is None or not note:
         return cell
     return Cell(f"{cell.text} {UNSUPPORTED}", cell.value, cell.detail, note)
