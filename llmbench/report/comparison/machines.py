@@ -1,14 +1,15 @@
-"""The machines that run sets were measured on, side by side, and how many of them there were."""
+"""The machines of compared run sets, side by side, and how many there were."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llmbench.analysis.compare.differences import hardware_of
 from llmbench.analysis.roofline.peaks import DevicePeaks, peaks_of
 from llmbench.report.comparison.side_by_side import Side
-from llmbench.report.table import MISSING, Cell, Column, Table, missing
+from llmbench.report.table import Cell, Column, Table, missing
 from llmbench.runs.run import Run
 from llmbench.units import format_bytes, format_number, format_scaled
 
@@ -16,7 +17,7 @@ COMMIT_LETTERS = 10
 
 
 def _at(*path: str) -> Callable[[Run], Any]:
-    """Look into what surrounded a run."""
+    """Return a function that reads a run's environment."""
 
     def look(run: Run) -> Any:
         node: Any = run.environment
@@ -28,21 +29,19 @@ def _at(*path: str) -> Callable[[Run], Any]:
 
 
 def _bytes(look: Callable[[Run], Any]) -> Callable[[Run], str | None]:
-    def told(run: Run) -> str | None:
+    def size_of(run: Run) -> str | None:
         size = look(run)
         return None if size is None else format_bytes(size)
 
-    return told
+    return size_of
 
 
-def _gpus(told: Callable[[dict[str, Any]], str | None]) -> Callable[[Run], str | None]:
-    """Say something of every GPU, alike ones together."""
+def _gpus(describe: Callable[[dict[str, Any]], str | None]) -> Callable[[Run], str | None]:
+    """Return a function that describes the GPUs of a run, equal ones together."""
 
     def look(run: Run) -> str | None:
-        each = [told(gpu) for gpu in run.environment.get("gpus") or []]
-        known = [text for text in each if text]
-        several = {text: known.count(text) for text in known}
-        return ", ".join(f"{n} × {t}" if n > 1 else t for t, n in several.items()) or None
+        counts = Counter(filter(None, map(describe, run.environment.get("gpus") or [])))
+        return ", ".join(f"{n} × {text}" if n > 1 else text for text, n in counts.items()) or None
 
     return look
 
@@ -63,31 +62,31 @@ def _watts(gpu: dict[str, Any]) -> str | None:
     return None if watts is None else f"{format_number(watts)} W"
 
 
-def _peak(told: Callable[[DevicePeaks], str]) -> Callable[[Run], str | None]:
-    """Say something of what a machine was measured to do at the most."""
+def _peak(describe: Callable[[DevicePeaks], str]) -> Callable[[Run], str | None]:
+    """Return a function that describes a peak of the device as measured for a run."""
 
     def look(run: Run) -> str | None:
-        roof = peaks_of(run.backend_report)
-        return None if roof is None else told(roof)
+        peaks = peaks_of(run.backend_report)
+        return None if peaks is None else describe(peaks)
 
     return look
 
 
-def _flops(roof: DevicePeaks) -> str:
-    return f"{format_scaled(roof.flops_per_second, 'FLOP/s')} in {roof.precision}"
+def _flops(peaks: DevicePeaks) -> str:
+    return f"{format_scaled(peaks.flops_per_second, 'FLOP/s')} in {peaks.precision}"
 
 
-# a row of the table each: its label, and what is told of a run (None: it does not say)
+# rows of the table by label: what a run has recorded of the machine, None where it has not
 FACTS: dict[str, Callable[[Run], Any]] = {
     "processor": _at("cpu", "model"),
-    "cores that could be used": _at("cpu", "usable_cores"),
-    "limit of the container, cores": _at("container", "cpu_limit_cores"),
+    "usable cores": _at("cpu", "usable_cores"),
+    "CPU limit of the container": _at("container", "cpu_limit_cores"),
     "memory": _bytes(_at("memory", "total_bytes")),
     "GPU": _gpus(lambda gpu: gpu.get("name")),
     "GPU memory": _gpus(_gpu_bytes),
     "GPU driver": _gpus(lambda gpu: gpu.get("driver")),
     "GPU power limit": _gpus(_watts),
-    "memory bandwidth, measured": _peak(lambda roof: format_scaled(roof.bytes_per_second, "B/s")),
+    "memory bandwidth, measured": _peak(lambda peaks: format_scaled(peaks.bytes_per_second, "B/s")),
     "matrix products, measured": _peak(_flops),
     "kernel": _at("system", "kernel"),
     "llmbench": _at("llmbench"),
@@ -96,25 +95,27 @@ FACTS: dict[str, Callable[[Run], Any]] = {
 
 
 def machines(compared: Sequence[Side]) -> Table:
-    """One row a fact that some side tells, with all its values where the runs of a side differ."""
+    """Return one row per known fact, with all its values where the runs of a side differ."""
     columns = (
         Column("fact", numeric=False),
         *(Column(side.name, numeric=False) for side in compared),
     )
-    found = [_row(label, look, compared) for label, look in FACTS.items()]
-    rows = tuple(row for row in found if any(cell.text != MISSING for cell in row[1:]))
+    values = {label: [_values(side, look) for side in compared] for label, look in FACTS.items()}
+    rows = tuple(_row(label, sides) for label, sides in values.items() if any(sides))
     return Table("Machines", columns, rows, " ".join(how_many(compared)))
 
 
-def _row(label: str, look: Callable[[Run], Any], compared: Sequence[Side]) -> tuple[Cell, ...]:
-    cells = [_cell(side, look) for side in compared]
-    differs = len({cell.text for cell in cells}) > 1
+def _values(side: Side, look: Callable[[Run], Any]) -> list[str]:
+    return sorted({str(value) for run in _runs(side) if (value := look(run)) is not None})
+
+
+def _row(label: str, sides: Sequence[list[str]]) -> tuple[Cell, ...]:
+    differs = any(values != sides[0] for values in sides)
+    cells = (
+        Cell(" / ".join(values)) if values else missing("not recorded in its runs")
+        for values in sides
+    )
     return (Cell(label, detail="≠ differs" if differs else ""), *cells)
-
-
-def _cell(side: Side, look: Callable[[Run], Any]) -> Cell:
-    values = {str(value) for run in _runs(side) if (value := look(run)) is not None}
-    return Cell(" / ".join(sorted(values))) if values else missing("its runs do not tell")
 
 
 def _runs(side: Side) -> Iterator[Run]:
@@ -125,41 +126,41 @@ def _runs(side: Side) -> Iterator[Run]:
 
 
 def how_many(compared: Sequence[Side]) -> Iterator[str]:
-    """Say how many cards and machines the figures rest on, and what they cannot show therefore."""
+    """Yield how many GPUs and machines the figures rest on, and the limits of that."""
     if any(cards := [_cards(side) for side in compared]):
-        yield _of_cards(compared, cards)
+        yield _gpu_counts(compared, cards)
     if not any(run.environment for side in compared for run in _runs(side)):
-        yield "The runs do not tell of their machines."
+        yield "The runs have no record of their machines."
         return
     kinds = [{str(hardware_of(run.environment)) for run in _runs(side)} for side in compared]
-    for side, each in zip(compared, kinds, strict=True):
-        if len(each) > 1:
-            yield f"{side.name} was measured on {len(each)} kinds of machines."
+    for side, hardware in zip(compared, kinds, strict=True):
+        if len(hardware) > 1:
+            yield f"{side.name} was measured on {len(hardware)} kinds of machines."
     if len(set().union(*kinds)) > 1:
         yield (
-            "One machine a side, as far as runs tell: nothing is known of how machines of one kind "
-            "differ, and a ratio is one of these machines."
+            "Different hardware, one machine per side as far as recorded: ratios hold for these "
+            "machines. Differences between two machines of one kind are not accounted for."
         )
     else:
         yield (
-            "All sides tell of the same hardware. If it was several machines, nothing is known of "
-            "how machines of one kind differ."
+            "Same hardware on all sides. Differences between two machines of that kind are not "
+            "accounted for."
         )
 
 
 def _cards(side: Side) -> set[str]:
-    """Give the ids of the GPUs that a side could use: those watched, or else all there were."""
-    found: set[str] = set()
+    """Return the ids of the GPUs that a side could use: those sampled, or else all there were."""
+    ids: set[str] = set()
     for run in _runs(side):
-        watched = run.facts.get("gpus") or run.environment.get("gpus") or []
-        found |= {gpu["uuid"] for gpu in watched if gpu.get("uuid")}
-    return found
+        gpus = run.facts.get("gpus") or run.environment.get("gpus") or []
+        ids |= {gpu["uuid"] for gpu in gpus if gpu.get("uuid")}
+    return ids
 
 
-def _of_cards(compared: Sequence[Side], cards: Sequence[set[str]]) -> str:
-    told = ", ".join(f"{side.name} {len(ids)}" for side, ids in zip(compared, cards, strict=True))
+def _gpu_counts(compared: Sequence[Side], cards: Sequence[set[str]]) -> str:
+    counts = ", ".join(f"{side.name} {len(ids)}" for side, ids in zip(compared, cards, strict=True))
     if all(ids == cards[0] for ids in cards):
-        return f"GPU cards: {told}, the same on all sides."
+        return f"GPUs: {counts}, the same on all sides."
     if max(map(len, cards)) > 1:
-        return f"GPU cards: {told}."
-    return f"GPU cards: {told}; nothing is known of how cards of one kind differ."
+        return f"GPUs: {counts}."
+    return f"GPUs: {counts}. Differences between two GPUs of one kind are not accounted for."

@@ -17,21 +17,21 @@ from llmbench.report.comparison.machines import machines
 from llmbench.report.html import render_template
 
 ROW_HEIGHT, EDGE_HEIGHT = 26, 70
-COLOURS = {"regression": palette.FAILED, "improvement": palette.DECODE}
+COLORS = {"regression": palette.FAILED, "improvement": palette.DECODE}
 SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles
 
 
 def render(comparisons: Sequence[Comparison], home: str = "") -> str:
-    """Make the page's text from comparisons with one baseline; ``home`` is where it leads back."""
+    """Return the page of comparisons with one baseline; ``home`` is the target of its back link."""
     baseline = comparisons[0].baseline.folder.name
-    held = side_by_side.sides([comparisons[0].baseline, *(c.candidate for c in comparisons)])
-    charts = side_by_side.charts(held)
+    sides = side_by_side.sides([comparisons[0].baseline, *(c.candidate for c in comparisons)])
+    charts = side_by_side.charts(sides)
     parts = [
         {
             "candidate": comparison.candidate.folder.name,
             "headline": tables.headline(comparison),
             "verdicts": tables.verdicts(comparison),
-            "causes": tables.causes(comparison),
+            "covariates": tables.covariates(comparison),
             "differences": tables.differences(comparison),
             "forest": _forest(comparison, number),
         }
@@ -43,15 +43,15 @@ def render(comparisons: Sequence[Comparison], home: str = "") -> str:
         title=f"{comparisons[0].candidate.name} compared",
         baseline=baseline,
         parts=parts,
-        figures=side_by_side.figures(held),
+        figures=side_by_side.figures(sides),
         charts=charts,
-        machines=machines(held),
+        machines=machines(sides),
         charted=bool(charts) or any(comparison.cases for comparison in comparisons),
     )
 
 
 def _forest(comparison: Comparison, number: int) -> Chart:
-    """Draw every change with its interval, and the tolerance around none."""
+    """Return the chart of every change with its interval and tolerance."""
     rows = [
         (f"{case.case} · {METRICS[key].label}", verdict, verdict.change)
         for case in comparison.cases
@@ -72,14 +72,14 @@ def _forest(comparison: Comparison, number: int) -> Chart:
         "Change by metric",
         figure,
         "Points are estimates, lines their 95 % intervals over processes, short ticks the"
-        " tolerance; crosses are regressions, stars improvements. An end that is not known is not"
+        " tolerance; crosses are regressions, stars improvements. Unknown ends of intervals are not"
         " drawn.",
         empty="" if drawn else "Nothing could be compared.",
     )
 
 
 def _tolerance(drawn: Sequence[tuple[str, Verdict, Change]]) -> go.Scatter:
-    """Mark how far each metric may go either way."""
+    """Return marks at the tolerance of each metric in both directions."""
     return go.Scatter(
         x=[sign * 100 * verdict.tolerance for _, verdict, _ in drawn for sign in (-1, 1)],
         y=[safe(label) for label, _, _ in drawn for _ in range(2)],
@@ -94,7 +94,7 @@ def _line(label: str, verdict: Verdict, change: Change) -> go.Scatter:
     low, high = (
         100 * (end - 1) if 0 < end < math.inf else middle for end in (change.low, change.high)
     )
-    color = COLOURS.get(verdict.outcome, palette.MUTED)
+    color = COLORS.get(verdict.outcome, palette.MUTED)
     return go.Scatter(
         x=[middle],
         y=[safe(label)],

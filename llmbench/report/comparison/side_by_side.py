@@ -1,6 +1,6 @@
 """Run sets side by side: their figures, and the ratios of candidates to a baseline.
 
-The ratio is the one that verdicts go by (docs/statistics.md), of any metric and untested.
+The ratio is the one that verdicts use (docs/statistics.md), of any metric and untested.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from llmbench.report.table import (
 from llmbench.runs.store import RunSet
 from llmbench.units import format_number
 
-ALLOWED = ", devices ± "
-METERS = "Energies on two devices may be told so far apart (devices ±) and be the same."
+METERS = "Two devices may measure equal energies apart by the share after 'devices ±'."
 CHARTED = ("output_tokens_per_second", "ttft_p50", "tpot_p50")
 SHOWN = (
     "output_tokens_per_second", "requests_per_second", "ttft_p50", "ttft_p99",
@@ -52,22 +51,22 @@ class Quantity:
 
     @classmethod
     def plain(cls, metric: str) -> Quantity:
-        """Give a metric as it is."""
+        """Return a metric itself as a quantity."""
         known = METRICS[metric]
         return cls(metric, known.label, known.unit, known.better)
 
     def of(self, value: float) -> float:
-        """Compute it from the metric's value of a process."""
+        """Return the quantity for a process with this value of the metric."""
         return value if self.numerator is None else self.numerator / value
 
     def estimate(self, case: CaseResults) -> Estimate:
-        """Give its mean over the processes of a case, with its interval."""
-        found = case.estimates[self.metric]
+        """Return its mean over the processes of a case, with its interval."""
+        metric = case.estimates[self.metric]
         if self.numerator is None:
-            return found
-        if not all(found.values):
+            return metric
+        if not all(metric.values):
             return estimate([], "it is 0 in a process")
-        return estimate([self.of(value) for value in found.values], found.reason)
+        return estimate([self.of(value) for value in metric.values], metric.reason)
 
 
 QUANTITIES = (
@@ -84,7 +83,7 @@ QUANTITIES = (
 
 @dataclass(frozen=True)
 class Side:
-    """One of the run sets, by a name that no other one has; the first is the baseline."""
+    """A run set under a unique name; the first of several is the baseline."""
 
     name: str
     results: Results
@@ -96,14 +95,14 @@ class Side:
 
 
 def sides(run_sets: Sequence[RunSet]) -> list[Side]:
-    """Name run sets by their folders, in full where two of these are called alike."""
-    short = [each.folder.name for each in run_sets]
-    whole = [str(each.folder) for each in run_sets]
+    """Return run sets named after their folders, by the whole path where names collide."""
+    short = [run_set.folder.name for run_set in run_sets]
+    whole = [str(run_set.folder) for run_set in run_sets]
     names = short if len({*short}) == len({*whole}) else whole
-    again = [names[:place].count(name) for place, name in enumerate(names)]
+    earlier = [names[:index].count(name) for index, name in enumerate(names)]
     return [
-        Side(f"{name} ({before + 1})" if before else name, Results(each))
-        for name, before, each in zip(names, again, run_sets, strict=True)
+        Side(f"{name} ({count + 1})" if count else name, Results(run_set))
+        for name, count, run_set in zip(names, earlier, run_sets, strict=True)
     ]
 
 
@@ -111,7 +110,7 @@ def sides(run_sets: Sequence[RunSet]) -> list[Side]:
 
 
 def figures(compared: Sequence[Side]) -> Table:
-    """One row a case and quantity: its figure on each side, and its ratio to the baseline."""
+    """Return one row per case and quantity: its figure on each side and ratio to the baseline."""
     baseline, *candidates = compared
     columns = (
         Column("case", numeric=False),
@@ -119,22 +118,19 @@ def figures(compared: Sequence[Side]) -> Table:
         Column(baseline.name, "mean over processes, with its 95 % interval"),
         *(column for side in candidates for column in _columns(side)),
     )
-    found = [
+    used: set[str] = set()
+    rows = tuple(
         row
         for name, case in baseline.cases.items()
-        for row in _rows(case, [_partner(name, baseline, side) for side in candidates])
-    ]
-    rows = tuple(row for row in found if any(cell.value is not None for cell in row))
-    note = (
-        "A ratio is the median of those between any process of the candidate and any of the "
-        "baseline, with its 95 % interval by ranks, from 4 processes a side on."
+        for row in _rows(case, [_partner(name, baseline, side) for side in candidates], used)
+        if any(cell.value is not None for cell in row)
     )
-    marked = any(cell.text.endswith(UNSUPPORTED) for row in rows for cell in row)
-    apart = any(ALLOWED in cell.detail for row in rows for cell in row)
-    notes = (
-        note, *([DAGGER] if marked else []), *([METERS] if apart else []), *_why_no_ratio(rows),
-    )  # fmt: skip
-    return Table("Side by side", columns, rows, " ".join(notes))
+    note = (
+        "A ratio is the median over all pairs of a candidate and a baseline process, with its 95 % "
+        "rank interval where there are 4 processes per side or more."
+    )
+    legend = [mark for mark in (DAGGER, METERS) if mark in used]
+    return Table("Side by side", columns, rows, " ".join((note, *legend, *_missing_ratios(rows))))
 
 
 def _columns(side: Side) -> Iterator[Column]:
@@ -142,25 +138,28 @@ def _columns(side: Side) -> Iterator[Column]:
     yield Column(f"{side.name} ÷ baseline", "ratio, with its 95 % interval over processes")
 
 
-def _why_no_ratio(rows: Sequence[tuple[Cell, ...]]) -> list[str]:
-    """Say below the table why ratios are missing, for those who cannot hover over it."""
+def _missing_ratios(rows: Sequence[tuple[Cell, ...]]) -> list[str]:
+    """Return why ratios are missing, for readers who cannot hover over the table."""
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
         for figure, ratio in zip(row[3::2], row[4::2], strict=True):
             if figure.value is not None and ratio.value is None:
                 reasons.setdefault(ratio.note, {})[row[1].text] = None
-    return [f"No ratio of {', '.join(names)}: {why}." for why, names in reasons.items()]
+    return [f"No ratio for {', '.join(names)}: {reason}." for reason, names in reasons.items()]
 
 
-def _rows(case: CaseResults, others: Sequence[CaseResults | None]) -> Iterator[tuple[Cell, ...]]:
+def _rows(
+    case: CaseResults, others: Sequence[CaseResults | None], used: set[str]
+) -> Iterator[tuple[Cell, ...]]:
+    """Yield the rows of a case; ``used`` gets the entries of the legend that they need."""
     pairs = [CasePair(_processes(case), _processes(other)) if other else None for other in others]
     for quantity in QUANTITIES:
         yield (
             Cell(case.name),
             Cell(quantity.label, detail=f"{quantity.better} is better"),
-            _figure(case, quantity),
+            _figure(case, quantity, used),
             *(cell for other, pair in zip(others, pairs, strict=True)
-              for cell in _compared(other, pair, quantity)),
+              for cell in _compared(other, pair, quantity, used)),
         )  # fmt: skip
 
 
@@ -169,28 +168,29 @@ def _processes(case: CaseResults) -> Processes:
 
 
 def _partner(case: str, baseline: Side, side: Side) -> CaseResults | None:
-    """Give the case of a side that is held against one of the baseline."""
+    """Return the case of a side that is compared with one of the baseline."""
     partners = dict(matched(baseline.cases, side.cases))
     return side.cases[partners[case]] if case in partners else None
 
 
 def _compared(
-    other: CaseResults | None, pair: CasePair | None, quantity: Quantity
+    other: CaseResults | None, pair: CasePair | None, quantity: Quantity, used: set[str]
 ) -> tuple[Cell, Cell]:
     if other is None or pair is None:
         return (missing("this side has no such case"),) * 2
-    return _figure(other, quantity), _ratio(pair, quantity)
+    return _figure(other, quantity, used), _ratio(pair, quantity, used)
 
 
-def _figure(case: CaseResults, quantity: Quantity) -> Cell:
+def _figure(case: CaseResults, quantity: Quantity, used: set[str]) -> Cell:
     cell = of_estimate(quantity.estimate(case), quantity.unit)
     note = floor_note(case, quantity.metric)
     if cell.value is None or not note:
         return cell
+    used.add(DAGGER)
     return Cell(f"{cell.text} {UNSUPPORTED}", cell.value, cell.detail, note)
 
 
-def _ratio(pair: CasePair, quantity: Quantity) -> Cell:
+def _ratio(pair: CasePair, quantity: Quantity, used: set[str]) -> Cell:
     baseline, candidate, reason = pair.values(quantity.metric)
     if reason := pair.incomparable or reason:
         return missing(reason)
@@ -202,15 +202,17 @@ def _ratio(pair: CasePair, quantity: Quantity) -> Cell:
     interval = "no interval"
     if 0 < change.low <= change.high < math.inf:
         interval = f"{format_number(change.low)} – {format_number(change.high)}"
-    devices = f"{ALLOWED}{100 * allowed:.0f} %" if allowed else ""
-    return Cell(f"× {format_number(change.ratio)}", change.ratio, f"{interval}{devices}")
+    if allowed:
+        used.add(METERS)
+        interval += f", devices ± {100 * allowed:.0f} %"
+    return Cell(f"× {format_number(change.ratio)}", change.ratio, interval)
 
 
 # -- the charts ------------------------------------------------------------------------------------
 
 
 def charts(compared: Sequence[Side]) -> list[Chart]:
-    """Draw a few quantities of all sides, a bar a side and case; those that some side has."""
+    """Return a chart per quantity that some side has, with one bar per side and case."""
     wanted = [q for q in QUANTITIES if q.metric in CHARTED or q.numerator is not None]
     return [chart for quantity in wanted if not (chart := _chart(compared, quantity)).empty]
 
@@ -227,10 +229,10 @@ def _chart(compared: Sequence[Side], quantity: Quantity) -> Chart:
 
 
 def _bars(compared: Sequence[Side], quantity: Quantity) -> Iterator[Bar]:
-    """Give the bars of each case of the baseline, all sides together."""
+    """Yield the bars of each case of the baseline, all sides together."""
     baseline = compared[0]
     for case in baseline.cases:
-        for place, side in enumerate(compared):
+        for index, side in enumerate(compared):
             if other := _partner(case, baseline, side):
                 name = side.name if len(baseline.cases) == 1 else f"{case}, {side.name}"
-                yield Bar(name, place, quantity.estimate(other))
+                yield Bar(name, index, quantity.estimate(other))

@@ -1,13 +1,20 @@
-"""A comparison as tables, for the terminal, Markdown and the page."""
+"""Comparisons as tables, for the page, the terminal and Markdown."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from llmbench.analysis.compare.comparison import CaseComparison, Comparison
 from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS
+from llmbench.report import terminal, text
+from llmbench.report.comparison.machines import machines
+from llmbench.report.comparison.side_by_side import figures, sides
 from llmbench.report.table import MISSING, Cell, Column, Table
 
 MARKS = {
@@ -21,17 +28,17 @@ MARKS = {
 
 
 def headline(comparison: Comparison) -> str:
-    """Say in one sentence what came of a comparison."""
+    """Return the outcomes of a comparison as a sentence."""
     if not comparison.cases:
-        return "Nothing was compared: the two have no case in common."
+        return "Nothing was compared: the two sides have no case in common."
     counts = Counter[str](v.outcome for case in comparison.cases for v in case.verdicts.values())
-    told = [f"{number} {outcome}" for outcome in MARKS if (number := counts[outcome])]
+    outcomes = [f"{number} {outcome}" for outcome in MARKS if (number := counts[outcome])]
     cases = len(comparison.cases)
-    return f"{', '.join(told)} in {cases} case{'s' * (cases > 1)}."
+    return f"{', '.join(outcomes)} in {cases} case{'s' * (cases > 1)}."
 
 
 def verdicts(comparison: Comparison) -> Table:
-    """One row a case and metric: the change, its interval, and what it comes to."""
+    """Return one row per case and metric: the change, its interval, and the verdict."""
     columns = (
         Column("case", numeric=False),
         Column("metric", numeric=False),
@@ -50,28 +57,26 @@ def _rows(case: CaseComparison) -> Iterator[tuple[Cell, ...]]:
             Cell(METRICS[key].label),
             _change(verdict),
             Cell(f"±{100 * verdict.tolerance:g} %"),
-            Cell(MARKS[verdict.outcome], detail=_settled_by(verdict), note=verdict.reason),
+            Cell(MARKS[verdict.outcome], detail=_repeats(verdict), note=verdict.reason),
         )
 
 
 def _change(verdict: Verdict) -> Cell:
     if verdict.change is None:
         return Cell(MISSING, note=verdict.reason)
-    change, _, interval = str(verdict.change).partition(" (")
-    return Cell(change, verdict.change.ratio, interval.rstrip(")"))
+    return Cell(verdict.change.percent, verdict.change.ratio, verdict.change.interval)
 
 
-def _settled_by(verdict: Verdict) -> str:
+def _repeats(verdict: Verdict) -> str:
     if verdict.outcome != "inconclusive" or verdict.repeats is None:
         return ""
-    return f"settled by ≈ {verdict.repeats}"
+    return f"needs ≈ {verdict.repeats} processes per side"
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     for case in comparison.cases:
-        yield f"{case.case}: {case.candidate_runs} processes against {case.baseline_runs}."
-    if any(_settled_by(v) for case in comparison.cases for v in case.verdicts.values()):
-        yield "Settled by: about so many processes a side."
+        runs = f"{case.candidate_runs} candidate and {case.baseline_runs} baseline"
+        yield f"{case.case}: {runs} processes."
     yield from (f"{', '.join(names)}: {reason}." for reason, names in _reasons(comparison).items())
     if comparison.missing:
         yield f"Not in the candidate: {', '.join(comparison.missing)}."
@@ -80,7 +85,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 
 def _reasons(comparison: Comparison) -> dict[str, list[str]]:
-    """Gather the metrics of which nothing could be said, by reason."""
+    """Return the metrics without a verdict of their own by reason."""
     reasons: dict[str, list[str]] = {}
     for case in comparison.cases:
         for key, verdict in case.verdicts.items():
@@ -91,40 +96,95 @@ def _reasons(comparison: Comparison) -> dict[str, list[str]]:
 
 
 def differences(comparison: Comparison) -> Table:
-    """What the two sides differ in besides what was measured, a row a difference."""
+    """Return one row per difference between both sides that is not a measurement."""
     columns = tuple(
         Column(label, numeric=False) for label in ("kind", "what", "baseline", "candidate", "cases")
     )
-    where: dict[tuple[str, str, str, str], list[str]] = {}
+    where: dict[tuple[str, ...], list[str]] = {}
     for case in comparison.cases:
-        for each in case.differences:
-            key = (each.kind, each.what, each.baseline, each.candidate)
-            where.setdefault(key, []).append(case.case)
-    everywhere = len(comparison.cases)
+        for difference in case.differences:
+            where.setdefault(astuple(difference), []).append(case.case)
+    total = len(comparison.cases)
     rows = tuple(
-        (*map(Cell, key), Cell("all" if len(cases) == everywhere else ", ".join(cases)))
+        (*map(Cell, key), Cell("all" if len(cases) == total else ", ".join(cases)))
         for key, cases in where.items()
     )
     return Table("What differs", columns, rows)
 
 
-def causes(comparison: Comparison) -> Table:
-    """What else moved in the cases where a metric changed, a row a thing."""
+def covariates(comparison: Comparison) -> Table:
+    """Return one row per covariate of the cases where a metric changed."""
     columns = (
         Column("case", numeric=False),
         Column("what", numeric=False),
         *map(Column, ("baseline", "candidate")),
-        Column("p", "of no shift between the processes of both sides"),
+        Column("p", "p-value of a shift between the processes of both sides"),
     )
     changed = [case for case in comparison.cases if case.changed]
     rows = tuple(
         (
-            *map(Cell, (case.case, cause.what, cause.baseline, cause.candidate)),
-            Cell(MISSING if cause.p is None else f"{cause.p:.2g}"),
+            *map(Cell, (case.case, moved.what, moved.baseline, moved.candidate)),
+            Cell(MISSING if moved.p is None else f"{moved.p:.2g}"),
         )
         for case in changed
-        for cause in case.covariates
+        for moved in case.covariates
     )
     unmoved = [case.case for case in changed if not case.covariates]
-    note = f"{', '.join(unmoved)}: nothing else that is watched moved." if unmoved else ""
+    note = f"{', '.join(unmoved)}: nothing else that was recorded moved." if unmoved else ""
     return Table("What moved with it", columns, rows, note)
+
+
+# -- printed --------------------------------------------------------------------------------------
+
+
+def as_rich(comparisons: Sequence[Comparison], *, side_by_side: bool = False) -> Group:
+    """Return the tables of each comparison and, if asked, those of all sides together."""
+    parts = [part for comparison in comparisons for part in _as_rich(comparison)]
+    for table in _side_by_side(comparisons) if side_by_side else ():
+        rows = [terminal.as_rich(table)] if table.rows else []
+        parts += [Text(f"\n{table.title}", "bold"), *rows, Text(table.note, "dim")]
+    return Group(*parts)
+
+
+def _as_rich(comparison: Comparison) -> Iterator[RenderableType]:
+    candidate, baseline = comparison.candidate.folder.name, comparison.baseline.folder.name
+    yield Text.assemble("\n", (candidate, "bold"), " against ", (baseline, "bold"))
+    yield Text(headline(comparison))
+    table = verdicts(comparison)
+    yield terminal.as_rich(table)
+    yield Text(table.note, "dim")
+    for table in (covariates(comparison), differences(comparison)):
+        if table.rows:
+            yield Text(f"\n{table.title}", "bold")
+            yield terminal.as_rich(table)
+        if table.note:
+            yield Text(table.note, "dim")
+
+
+def as_markdown(comparisons: Sequence[Comparison], *, side_by_side: bool = False) -> str:
+    """Return the same tables as Markdown."""
+    parts = ["\n\n".join(_as_markdown(comparison)) for comparison in comparisons]
+    if side_by_side:
+        parts += [f"\n{_section(table, 2)}".rstrip("\n") for table in _side_by_side(comparisons)]
+    return "\n".join(parts) + "\n"
+
+
+def _as_markdown(comparison: Comparison) -> Iterator[str]:
+    yield f"## {comparison.candidate.folder.name} against {comparison.baseline.folder.name}"
+    yield headline(comparison)
+    yield text.as_markdown(verdicts(comparison))
+    for table in (covariates(comparison), differences(comparison)):
+        if table.rows:
+            yield _section(table, 3)
+        elif table.note:
+            yield table.note
+
+
+def _section(table: Table, level: int) -> str:
+    return f"{'#' * level} {table.title}\n\n{text.as_markdown(table)}"
+
+
+def _side_by_side(comparisons: Sequence[Comparison]) -> tuple[Table, Table]:
+    """Return the figures and the machines of all sides."""
+    compared = sides([comparisons[0].baseline, *(other.candidate for other in comparisons)])
+    return figures(compared), machines(compared)

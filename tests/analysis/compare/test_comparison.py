@@ -23,7 +23,7 @@ TOLERATED = {"ttft_p50": 0.03}
 
 
 def run(case: str, repeat: int, ttft: float, **more: Any) -> Run:
-    """Make a run of 20 requests, one a second, each with this TTFT."""
+    """Return a run of 20 requests, one per second, each with this TTFT."""
     records = [
         Record(n, "measured", float(n), float(n), None, (n + ttft, n + ttft + 0.1), (1, 1), 4, 2,
                "length")
@@ -56,8 +56,8 @@ def outcomes(baseline: RunSet, candidate: RunSet) -> dict[str, str]:
 
 
 def test_cases_of_one_name_are_compared() -> None:
-    ours, theirs = run_set("a", x=SIX, y=SIX), run_set("b", x=slower(1.2), y=SIX)
-    assert outcomes(ours, theirs) == {"x": "regression", "y": "equivalent"}
+    baseline, candidate = run_set("a", x=SIX, y=SIX), run_set("b", x=slower(1.2), y=SIX)
+    assert outcomes(baseline, candidate) == {"x": "regression", "y": "equivalent"}
 
 
 def test_two_sets_of_one_case_each_are_compared_whatever_their_names() -> None:
@@ -66,7 +66,7 @@ def test_two_sets_of_one_case_each_are_compared_whatever_their_names() -> None:
     assert found.cases[0].verdicts["ttft_p50"].outcome == "improvement"
 
 
-def test_cases_that_one_side_lacks_are_named() -> None:
+def test_cases_that_one_side_lacks_are_listed() -> None:
     found = compare(run_set("a", x=SIX, y=SIX), run_set("b", x=SIX, z=SIX), TOLERATED)
     assert (found.missing, found.extra) == (("y",), ("z",))
 
@@ -75,28 +75,30 @@ def test_sets_without_a_case_in_common_give_no_verdict() -> None:
     assert compare(run_set("a", x=SIX, y=SIX), run_set("b", z=SIX), TOLERATED).cases == ()
 
 
-def test_what_chance_may_have_made_among_many_is_left_open() -> None:
+def test_a_change_that_may_be_chance_among_many_is_inconclusive() -> None:
     names = [f"case{n}" for n in range(40)]
-    ours = run_set("a", **dict.fromkeys(names, SIX[:4]))
-    theirs = run_set("b", **{**dict.fromkeys(names, SIX[:4]), "case0": slower(1.2)[:4]})
-    verdict = compare(ours, theirs, TOLERATED).cases[0].verdicts["ttft_p50"]
+    baseline = run_set("a", **dict.fromkeys(names, SIX[:4]))
+    candidate = run_set("b", **{**dict.fromkeys(names, SIX[:4]), "case0": slower(1.2)[:4]})
+    verdict = compare(baseline, candidate, TOLERATED).cases[0].verdicts["ttft_p50"]
     assert verdict.outcome == "inconclusive"
     assert "among 40 comparisons" in verdict.reason
 
 
 def test_another_scenario_is_not_comparable() -> None:
-    ours, theirs = run_set("a", x=SIX), run_set("b", x=SIX)
+    baseline, candidate = run_set("a", x=SIX), run_set("b", x=SIX)
     burst = Case("x", "x", "fake", {}, {**SPEC, "load": {"kind": "burst"}})
-    changed = tuple(replace(run, case=burst) for run in theirs.runs)
-    verdict = compare(ours, replace(theirs, runs=changed), TOLERATED).cases[0].verdicts["ttft_p50"]
+    changed = tuple(replace(run, case=burst) for run in candidate.runs)
+    verdict = (
+        compare(baseline, replace(candidate, runs=changed), TOLERATED).cases[0].verdicts["ttft_p50"]
+    )
     assert verdict.outcome == "not comparable"
     assert "load.kind: closed → burst" in verdict.reason
 
 
-def test_other_hardware_is_compared_and_named() -> None:
-    ours, theirs = run_set("a", x=SIX), run_set("b", x=slower(1.2))
-    changed = tuple(replace(r, environment={"cpu": {"model": "B"}}) for r in theirs.runs)
-    found = compare(ours, replace(theirs, runs=changed), TOLERATED).cases[0]
+def test_other_hardware_is_compared_and_listed() -> None:
+    baseline, candidate = run_set("a", x=SIX), run_set("b", x=slower(1.2))
+    changed = tuple(replace(r, environment={"cpu": {"model": "B"}}) for r in candidate.runs)
+    found = compare(baseline, replace(candidate, runs=changed), TOLERATED).cases[0]
     assert found.verdicts["ttft_p50"].outcome == "regression"
     assert ("hardware", "cpu.model", "A", "B") in {
         (d.kind, d.what, d.baseline, d.candidate) for d in found.differences
@@ -108,7 +110,7 @@ def test_labels_of_a_scenario_are_no_difference() -> None:
     assert differences([run("x", 1, 0.1)], named) == []
 
 
-def test_a_value_that_varies_within_a_side_is_given_whole() -> None:
+def test_a_value_that_varies_within_a_side_has_all_its_values() -> None:
     mixed = [run("x", n, 0.1, environment={"cpu": {"model": m}}) for n, m in enumerate("AB")]
     (found,) = (d for d in differences([mixed[0]], mixed) if d.what == "cpu.model")
     assert found.candidate == "A / B"
@@ -164,14 +166,14 @@ def with_energy(by: float, uuid: str, method: str = "nvml-counter") -> RunSet:
         (with_energy(1.3, "GPU-1", "wall"), "not comparable"),
     ],
 )
-def test_energies_of_two_cards_are_told_apart_beyond_their_gains_only(
+def test_energies_of_two_cards_differ_beyond_their_gain_errors_only(
     candidate: RunSet, outcome: str
 ) -> None:
     found = compare(with_energy(1.0, "GPU-1"), candidate, JOULES)
     assert found.cases[0].verdicts["energy_joules_per_output_token"].outcome == outcome
 
 
-def test_energies_by_methods_of_unknown_gain_are_not_compared_between_devices() -> None:
+def test_energies_with_an_unknown_gain_error_are_not_compared_between_devices() -> None:
     found = compare(with_energy(1.0, "a", "rapl"), with_energy(2.0, "b", "rapl"), JOULES)
     verdict = found.cases[0].verdicts["energy_joules_per_output_token"]
     assert verdict.outcome == "not comparable"

@@ -18,7 +18,7 @@ from llmbench.runs.series import Series
 
 
 def side(**more: Any) -> list[Run]:
-    """Make eight runs of a case, each with these things about it."""
+    """Return eight runs of a case with these fields."""
     return [run("x", n, 0.1 + n / 1e4, **more) for n in range(1, 9)]
 
 
@@ -27,13 +27,13 @@ def watched(name: str, *values: float) -> tuple[Series, ...]:
     return (Series.measured(name, "", times, values),)
 
 
-def moved(ours: list[Run], theirs: list[Run]) -> dict[str, tuple[str, str]]:
-    found = covariates(ours, theirs, differences(ours, theirs))
-    return {cause.what: (cause.baseline, cause.candidate) for cause in found}
+def moved(baseline: list[Run], candidate: list[Run]) -> dict[str, tuple[str, str]]:
+    listed = covariates(baseline, candidate, differences(baseline, candidate))
+    return {covariate.what: (covariate.baseline, covariate.candidate) for covariate in listed}
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "what"),
+    ("baseline", "candidate", "what"),
     [
         ({"backend_report": {"counters": {"compiles_in_window": 0}}},
          {"backend_report": {"counters": {"compiles_in_window": 2}}},
@@ -54,12 +54,12 @@ def moved(ours: list[Run], theirs: list[Run]) -> dict[str, tuple[str, str]]:
          {"packages.torch": ("2.13", "2.14")}),
     ],
 )  # fmt: skip
-def test_what_moved_is_named(ours: Any, theirs: Any, what: dict[str, Any]) -> None:
-    assert moved(side(**ours), side(**theirs)) == what
+def test_what_moved_is_listed(baseline: Any, candidate: Any, what: dict[str, Any]) -> None:
+    assert moved(side(**baseline), side(**candidate)) == what
 
 
 def of_length(tokens: int) -> Run:
-    """Make a run of requests that begin 0.5 s after they are due and take 0.1 s a token."""
+    """Return a run of requests that begin 0.5 s after they are due and take 0.1 s per token."""
     records = [
         Record(n, "measured", float(n), float(n), n + 0.5,
                tuple(n + 0.5 + 0.1 * k for k in range(1, tokens + 1)), (1,) * tokens, 4, tokens,
@@ -69,7 +69,7 @@ def of_length(tokens: int) -> Run:
     return replace(run("x", 1, 0.1), records=records_table(records))
 
 
-def test_longer_answers_and_fuller_batches_are_named() -> None:
+def test_longer_answers_and_fuller_batches_are_listed() -> None:
     found = moved([of_length(5)] * 8, [of_length(10)] * 8)
     assert found["output tokens of a request"] == ("5", "10")
     # 20 requests of 0.5 s in 20 s, then of 1.0 s in 20.5 s
@@ -81,22 +81,22 @@ def test_what_only_some_runs_know_is_not_judged() -> None:
     assert moved(side(facts={"stolen_percent": 0.0}), [*known[:7], side()[7]]) == {}
 
 
-def test_causes_are_looked_for_where_a_metric_changed() -> None:
-    ours = run_set("a", x=SIX, y=SIX)
-    theirs = run_set("b", x=slower(1.2), y=SIX)
-    theirs = replace(
-        theirs,
+def test_covariates_are_listed_where_a_metric_changed() -> None:
+    baseline = run_set("a", x=SIX, y=SIX)
+    candidate = run_set("b", x=slower(1.2), y=SIX)
+    candidate = replace(
+        candidate,
         runs=tuple(replace(r, environment={**r.environment, "packages": {"torch": "2.14"}})
-                   for r in theirs.runs),
+                   for r in candidate.runs),
     )  # fmt: skip
-    found = compare(ours, theirs, TOLERATED)
-    assert [[cause.what for cause in case.covariates] for case in found.cases] == [
+    found = compare(baseline, candidate, TOLERATED)
+    assert [[covariate.what for covariate in case.covariates] for case in found.cases] == [
         ["packages.torch"],
         [],
     ]
-    assert [row[1].text for row in tables.causes(found).rows] == ["packages.torch"]
+    assert [row[1].text for row in tables.covariates(found).rows] == ["packages.torch"]
 
 
-def test_that_nothing_moved_is_said() -> None:
+def test_that_nothing_moved_is_stated() -> None:
     found = compare(run_set("a", x=SIX), run_set("b", x=slower(1.2)), TOLERATED)
-    assert tables.causes(found).note == "x: nothing else that is watched moved."
+    assert tables.covariates(found).note == "x: nothing else that was recorded moved."

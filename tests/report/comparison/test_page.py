@@ -82,9 +82,9 @@ def test_every_chart_has_an_accessible_name_and_a_table_in_its_section(page: str
     assert all("<table>" in section for section in sections if 'class="plot"' in section)
 
 
-def test_machines_are_told_and_counted(page: str) -> None:
+def test_machines_are_shown_and_counted(page: str) -> None:
     assert "Simulated CPU" in page
-    assert "All sides tell of the same hardware." in page
+    assert "Same hardware on all sides." in page
 
 
 def test_hostile_names_are_text(make: Any, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_sets_without_a_case_in_common_have_a_page(make: Any, tmp_path: Path) ->
         for plan in plans
     ]
     page = render([compare(*sets)])
-    assert "Nothing was compared: the two have no case in common." in page
+    assert "Nothing was compared: the two sides have no case in common." in page
     assert "Nothing could be compared." in page
 
 

@@ -28,7 +28,7 @@ Values = dict[str, Sequence[float]]
 
 
 def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
-    """Make a run set whose runs have these values of metrics, a value a process, of 700 samples."""
+    """Return a run set with these values of metrics, one per process, each of 700 samples."""
     runs = [
         Run(
             Case(case, case, "fake", {}, more.get("spec", SPEC)), place + 1,
@@ -67,7 +67,7 @@ def test_each_side_has_its_figure_and_candidates_their_ratio() -> None:
     assert table.rows[0][4].detail == "0.476 – 0.525"
 
 
-def test_several_candidates_are_all_held_against_the_first() -> None:
+def test_several_candidates_are_all_compared_with_the_first() -> None:
     compared = sides([run_set(name, {"x": each}) for name, each in
                       (("a", SLOW), ("b", FAST), ("c", SLOW))])  # fmt: skip
     (row,) = texts(figures(compared))
@@ -87,7 +87,7 @@ def test_a_case_that_a_side_lacks_is_missing_there() -> None:
     assert table.rows[1][3].note == "this side has no such case"
 
 
-def test_the_only_cases_of_two_sides_are_held_against_each_other() -> None:
+def test_the_only_cases_of_two_sides_are_compared() -> None:
     table = figures(sides([run_set("a", {"eager": SLOW}), run_set("b", {"compiled": FAST})]))
     assert texts(table)[0][-1] == "× 0.500"
 
@@ -96,7 +96,7 @@ def test_other_scenarios_have_figures_and_no_ratio() -> None:
     other = run_set("b", {"x": FAST}, spec={**SPEC, "model": "other"})
     table = figures(sides([run_set("a", {"x": SLOW}), other]))
     assert texts(table)[0][3:] == ["51.0 ms", "—"]
-    assert "No ratio of TTFT p50: the scenario differs (model" in table.note
+    assert "No ratio for TTFT p50: the scenario differs (model" in table.note
 
 
 def test_a_metric_that_no_side_has_has_no_row() -> None:
@@ -116,11 +116,11 @@ def test_no_two_sides_have_one_name(folders: list[str], names: list[str]) -> Non
     assert [side.name for side in sides([run_set(f, {"x": SLOW}) for f in folders])] == names
 
 
-# -- what is had for joules and money --------------------------------------------------------------
+# -- tokens per joule and per money - --------------------------------------------------------------
 
 
-def test_prices_give_tokens_for_money() -> None:
-    """At 0.5 a million tokens, one unit of currency buys two millions."""
+def test_a_price_gives_tokens_per_unit_of_currency() -> None:
+    """At 0.5 per million tokens, one unit of currency buys two million."""
     cost: Values = {"cost_per_million_output_tokens": (0.5, 0.5, 0.5, 0.5)}
     dear: Values = {"cost_per_million_output_tokens": (1.0, 1.0, 1.0, 1.0)}
     table = figures(sides([run_set("a", {"x": cost}), run_set("b", {"x": dear})]))
@@ -135,25 +135,25 @@ def metered(folder: str, joules: float, uuid: str, method: str = "nvml-counter")
     return run_set(folder, {"x": {ENERGY: (joules,) * 4}}, facts=facts)
 
 
-def test_energy_gives_tokens_a_joule() -> None:
+def test_energy_gives_tokens_per_joule() -> None:
     table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-1")]))
     assert texts(table) == [["x", "output tokens per joule", "4.00", "2.00", "× 0.500"]]
     assert table.rows[0][4].detail == "0.500 – 0.500"
 
 
-def test_energies_of_two_cards_are_known_no_better_than_their_gains() -> None:
+def test_ratios_of_energies_on_two_devices_state_the_gain_error() -> None:
     table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-2")]))
     assert table.rows[0][4].detail == "0.500 – 0.500, devices ± 10 %"
-    assert "Energies on two devices may be told so far apart" in table.note
+    assert "Two devices may measure equal energies apart" in table.note
 
 
-def test_energies_that_were_measured_in_two_ways_have_no_ratio() -> None:
+def test_energies_measured_by_two_methods_have_no_ratio() -> None:
     table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "", "rapl")]))
     assert texts(table)[0][3:] == ["2.00", "—"]
     assert "energy was measured by nvml-counter and by rapl" in table.note
 
 
-def test_nothing_is_had_for_nothing() -> None:
+def test_a_cost_of_zero_has_no_ratio() -> None:
     free = {**SLOW, "cost_per_million_output_tokens": (0.0, 0.0, 0.0, 0.0)}
     compared = sides([run_set("a", {"x": free}), run_set("b", {"x": free})])
     assert [row[1] for row in texts(figures(compared))] == ["TTFT p50"]
@@ -166,7 +166,7 @@ def drawn(chart: Chart) -> list[Any]:
     return [(bar.y[0], bar.x[0]) for bar in chart.figure.data if bar.type == "bar"]
 
 
-def test_a_chart_has_a_bar_a_side_and_case() -> None:
+def test_a_chart_has_one_bar_per_side_and_case() -> None:
     compared = sides([run_set("a", {"x": SLOW, "y": FAST}), run_set("b", {"x": FAST, "y": SLOW})])
     (chart,) = charts(compared)
     assert (chart.key, chart.title) == ("side-by-side-ttft_p50", "TTFT p50")
@@ -200,23 +200,23 @@ def test_names_in_charts_are_no_markup() -> None:
 # -- machines --------------------------------------------------------------------------------------
 
 
-def held(*environments: dict[str, Any], facts: Sequence[dict[str, Any]] = ()) -> Table:
+def of_machines(*environments: dict[str, Any], facts: Sequence[dict[str, Any]] = ()) -> Table:
     each_facts = [*facts, *({} for _ in environments[len(facts) :])]
     return machines(
         sides(
             [
-                run_set(chr(ord("a") + n), {"x": SLOW}, environment=environment, facts=told)
-                for n, (environment, told) in enumerate(zip(environments, each_facts, strict=True))
+                run_set(chr(ord("a") + n), {"x": SLOW}, environment=environment, facts=more)
+                for n, (environment, more) in enumerate(zip(environments, each_facts, strict=True))
             ]
         )
     )
 
 
-def test_machines_are_told_fact_by_fact() -> None:
+def test_machines_have_one_row_per_fact() -> None:
     other = {"cpu": {"model": "Example 9000", "usable_cores": 4}, "gpus": OTHER_CARD * 2}
-    assert texts(held(CPU, other)) == [
+    assert texts(of_machines(CPU, other)) == [
         ["processor", "Example 9000", "Example 9000"],
-        ["cores that could be used", "8", "4"],
+        ["usable cores", "8", "4"],
         ["memory", "16.0 GiB", "—"],
         ["GPU", "—", "2 × Card"],
         ["GPU driver", "—", "2 × 580.1"],
@@ -224,43 +224,43 @@ def test_machines_are_told_fact_by_fact() -> None:
     ]
 
 
-def test_a_fact_that_differs_says_so() -> None:
+def test_a_fact_that_differs_is_marked() -> None:
     other = {**CPU, "cpu": {"model": "Other", "usable_cores": 8}}
-    marked = [row[0].text for row in held(CPU, other).rows if row[0].detail == "≠ differs"]
+    marked = [row[0].text for row in of_machines(CPU, other).rows if row[0].detail == "≠ differs"]
     assert marked == ["processor"]
 
 
-def test_a_commit_is_told_with_its_changes() -> None:
+def test_a_commit_with_changes_says_so() -> None:
     git = {"git": {"commit": "0123456789abcdef", "dirty": True}}
-    assert texts(held(git, git)) == [
+    assert texts(of_machines(git, git)) == [
         ["commit of the working directory", *["0123456789 and changes"] * 2]
     ]
 
 
-def test_one_machine_a_side_knows_nothing_of_others_of_its_kind() -> None:
-    note = held(CPU, {"cpu": {"model": "Other"}}).note
-    assert note.startswith("One machine a side, as far as runs tell: nothing is known of how machi")
+def test_ratios_of_different_hardware_hold_for_these_machines_only() -> None:
+    note = of_machines(CPU, {"cpu": {"model": "Other"}}).note
+    assert note.startswith("Different hardware, one machine per side as far as recorded")
 
 
-def test_equal_hardware_may_be_one_machine_or_several() -> None:
-    assert held(CPU, CPU).note.startswith("All sides tell of the same hardware.")
+def test_equal_hardware_may_be_two_machines() -> None:
+    assert of_machines(CPU, CPU).note.startswith("Same hardware on all sides.")
 
 
 def test_cards_are_counted_by_their_ids() -> None:
-    note = held({**CPU, "gpus": ONE_CARD}, {**CPU, "gpus": OTHER_CARD}).note
-    assert note.startswith("GPU cards: a 1, b 1; nothing is known of how cards of one kind differ.")
+    note = of_machines({**CPU, "gpus": ONE_CARD}, {**CPU, "gpus": OTHER_CARD}).note
+    assert note.startswith("GPUs: a 1, b 1. Differences between two GPUs of one kind")
 
 
 def test_the_same_cards_are_called_the_same() -> None:
-    note = held({**CPU, "gpus": ONE_CARD}, {**CPU, "gpus": ONE_CARD}).note
-    assert note.startswith("GPU cards: a 1, b 1, the same on all sides.")
+    note = of_machines({**CPU, "gpus": ONE_CARD}, {**CPU, "gpus": ONE_CARD}).note
+    assert note.startswith("GPUs: a 1, b 1, the same on all sides.")
 
 
 def test_cards_that_the_run_could_not_use_do_not_count() -> None:
     """Of a machine with two cards, the collector watched the one that CUDA showed."""
     two = {**CPU, "gpus": [*ONE_CARD, *OTHER_CARD]}
-    note = held(two, two, facts=[{"gpus": ONE_CARD}, {"gpus": ONE_CARD}]).note
-    assert note.startswith("GPU cards: a 1, b 1, the same on all sides.")
+    note = of_machines(two, two, facts=[{"gpus": ONE_CARD}, {"gpus": ONE_CARD}]).note
+    assert note.startswith("GPUs: a 1, b 1, the same on all sides.")
 
 
 def test_a_side_of_several_kinds_of_machines_is_named() -> None:
@@ -272,9 +272,9 @@ def test_a_side_of_several_kinds_of_machines_is_named() -> None:
     assert note.startswith("a was measured on 2 kinds of machines.")
 
 
-def test_runs_that_tell_nothing_say_so() -> None:
-    table = held({}, {})
-    assert (table.rows, table.note) == ((), "The runs do not tell of their machines.")
+def test_runs_without_a_record_of_their_machines_say_so() -> None:
+    table = of_machines({}, {})
+    assert (table.rows, table.note) == ((), "The runs have no record of their machines.")
 
 
 PEAKS = {
@@ -284,7 +284,7 @@ PEAKS = {
 }  # fmt: skip
 
 
-def test_measured_peaks_are_told() -> None:
+def test_measured_peaks_are_shown() -> None:
     compared = sides(
         [
             run_set("a", {"x": SLOW}),
