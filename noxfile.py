@@ -1,11 +1,13 @@
-"""What to do with this repository: ``nox --list`` shows the sessions.
+"""The sessions of this repository: ``nox --list`` shows them.
 
-``nox -s bench`` measures the default scenario and leaves a report; ``nox -s tests`` tests all.
+``nox -s bench`` measures the default scenario and writes a report; ``nox -s tests`` runs the tests.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -15,7 +17,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PINNED = ("-c", "constraints.txt")
-# Each process of tests runs models that use all cores, and browsers: more of them gain little.
+SHARED = Path(".nox/shared")
+# Each test process runs models that use all cores, and browsers: more processes gain little.
 IN_PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
 
 
@@ -28,25 +31,37 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def check(session: nox.Session) -> None:
-    """Hold scenarios/gate.yaml against the commit before; arguments go to `llmbench check`."""
+    """Compare scenarios/gate.yaml with the previous commit; arguments go to `llmbench check`."""
     session.install(*PINNED, "-e", ".")
-    usual = ["scenarios/gate.yaml", "--baseline", "git:HEAD~1"]
-    session.run("llmbench", "check", *(session.posargs or usual))
+    default = ["scenarios/gate.yaml", "--baseline", "git:HEAD~1"]
+    session.run("llmbench", "check", *(session.posargs or default))
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the test suite without its slow tests; arguments go to pytest."""
-    session.install(*PINNED, "-e", ".[test]")
     _need_browser(session)
-    session.run("pytest", *IN_PARALLEL, *session.posargs)
+    _run_shared(session, "pytest", *IN_PARALLEL, *session.posargs)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def tests_slow(session: nox.Session) -> None:
     """Run the slow tests, as the nightly workflow does; arguments go to pytest."""
-    session.install(*PINNED, "-e", ".[test]")
-    session.run("pytest", "-m", "slow and not integration", *IN_PARALLEL, *session.posargs)
+    _run_shared(session, "pytest", "-m", "slow and not integration", *IN_PARALLEL, *session.posargs)
+
+
+def _run_shared(session: nox.Session, *command: str) -> None:
+    """Run a command in the environment that the tests and the type checker share."""
+    python = str(SHARED / "bin" / "python")
+    if not Path(python).exists():
+        session.run(sys.executable, "-m", "venv", str(SHARED), external=True)
+    session.run(
+        *(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINNED),
+        *("-e", ".[test,types]", "nox"),
+        external=True,
+    )
+    path = os.pathsep.join([str(SHARED.absolute() / "bin"), os.environ.get("PATH", "")])
+    session.run(python, "-m", *command, external=True, env={"PATH": path})
 
 
 def _need_browser(session: nox.Session) -> None:
@@ -76,11 +91,10 @@ def lint(session: nox.Session) -> None:
     session.run("zizmor", "--offline", "--quiet", *workflows)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
     """Check types with mypy, strictly."""
-    session.install(*PINNED, "-e", ".[test,types]", "nox")
-    session.run("mypy")
+    _run_shared(session, "mypy")
 
 
 @nox.session
