@@ -76,15 +76,17 @@ class Served:
     def __init__(
         self, backend: LocalBackend[Any], source: str, asked: Sequence[Request], slots: int
     ) -> None:
-        demand = LoadShape(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
-        context = OpenContext(ModelOptions(source=source), demand, EngineOptions(slots=slots))
-        buckets = backend.buckets(demand, slots, MAX_LENGTH)
+        load_shape = LoadShape(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
+        context = OpenContext(ModelOptions(source=source), load_shape, EngineOptions(slots=slots))
+        buckets = backend.buckets(load_shape, slots, MAX_LENGTH)
         self.runner = backend.runner(
             backend.load(context), buckets, Greedy(), slots=slots, max_length=MAX_LENGTH
         )
         self.slots = slots
-        for rehearsal in warmup_steps(self.runner, backend.warmup_shapes(buckets, demand)).values():
-            rehearsal()
+        for step in warmup_steps(
+            self.runner, backend.warmup_shapes(buckets, load_shape)
+        ).values():
+            step()
 
     def run(self, asked: Sequence[Request]) -> Answered:
         """Serve all requests at once; give the seconds and the answers."""

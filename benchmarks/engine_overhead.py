@@ -85,8 +85,8 @@ class Timed:
 
 def real_runner(source: str, slots: int) -> TorchRunner:
     model = models.load_model(ModelOptions(source=source)).module
-    demand = LoadShape((PROMPT,), MAX_LENGTH)
-    buckets = Eager(Eager.Options()).buckets(demand, slots, MAX_LENGTH)
+    load_shape = LoadShape((PROMPT,), MAX_LENGTH)
+    buckets = Eager(Eager.Options()).buckets(load_shape, slots, MAX_LENGTH)
     return TorchRunner(model, KvCache.allocate(model, slots, MAX_LENGTH), Greedy(), buckets)
 
 

@@ -101,7 +101,7 @@ def by_llmbench(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[
         assert isinstance(clock, MonotonicClock)  # noqa: S101 (what it is)
         dispatch = Dispatch(pool(count, tokens), arrivals, Stop(requests=count))
         began, busy = time.monotonic(), time.process_time()
-        records = opened.serve(dispatch, clock, lambda _: None)
+        records = opened.serve(dispatch, clock, lambda: None)
         share = (time.process_time() - busy) / (time.monotonic() - began)
     seen = {
         r.request_id: Seen(r.due + clock.origin, [t + clock.origin for t in r.token_times])

@@ -84,10 +84,10 @@ def timed(step: Any) -> float:
 
 def stepped(kind: str, source: str, depth: int) -> list[float]:
     """Time the steps of one sequence whose cache is about so deep."""
-    demand = LoadShape((8,), depth)
-    context = OpenContext(ModelOptions(source=source), demand, EngineOptions(slots=1))
+    load_shape = LoadShape((8,), depth)
+    context = OpenContext(ModelOptions(source=source), load_shape, EngineOptions(slots=1))
     backend = BACKENDS[kind]()
-    buckets = backend.buckets(demand, 1, depth)
+    buckets = backend.buckets(load_shape, 1, depth)
     runner = backend.runner(backend.load(context), buckets, Greedy(), slots=1, max_length=depth)
     for _ in range(3):
         runner.pretend(1, depth - STEPS - 1)

@@ -40,7 +40,7 @@ def open_context(
     """
     given = {
         "model": ModelOptions(source=model, device="cpu") if isinstance(model, str) else model,
-        "demand": LoadShape(tuple(prompt_lengths), longest_sequence),
+        "load_shape": LoadShape(tuple(prompt_lengths), longest_sequence),
         "engine": EngineOptions(slots=slots),
     }
     return OpenContext(**{**given, **fields})
@@ -59,7 +59,7 @@ def dispatch(requests: Sequence[Request], due: Sequence[float] | None = None) ->
 
 def serve(server: Server, dispatch: Dispatch) -> list[Record]:
     """Serve a dispatch on the server's own clock and return the records, by request id."""
-    records = server.serve(dispatch, server.new_clock(), lambda _: None)
+    records = server.serve(dispatch, server.new_clock(), lambda: None)
     return sorted(records, key=lambda record: record.request_id)
 
 

@@ -24,5 +24,5 @@ def test_a_context_takes_any_field_of_the_real_one() -> None:
     sampling = SamplingOptions(temperature=0.7)
     context = testing.open_context("builtin:tiny", slots=3, sampling=sampling, keep_outputs=True)
     assert context.model == ModelOptions(source="builtin:tiny", device="cpu")
-    assert context.demand == LoadShape(prompt_lengths=(4,), longest_sequence=12)
+    assert context.load_shape == LoadShape(prompt_lengths=(4,), longest_sequence=12)
     assert (context.engine.slots, context.sampling, context.keep_outputs) == (3, sampling, True)

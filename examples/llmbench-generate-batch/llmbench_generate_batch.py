@@ -1,8 +1,8 @@
-"""A backend for llmbench: transformers' own continuous batching, as its `generate_batch` has it.
+"""A backend for llmbench: transformers' own continuous batching, the one of `generate_batch`.
 
-transformers batches requests over a paged cache in a thread of its own, and stamps a token when its
-id is on the host. It tells of an answer when that is whole; so a load that wants to know of first
-tokens as they come, as `load: mlperf` does, hears of them late.
+transformers batches requests over a paged cache in a thread of its own, and timestamps a token when
+its id is on the host. It returns whole answers only, so a load that needs first tokens as they
+come, such as `load: mlperf`, is notified late.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from llmbench import models, plugins
-from llmbench.backends.base import BackendReport, LoadShape, OpenContext
-from llmbench.backends.gc_freeze import frozen_gc
-from llmbench.engine.sequence import Sequence
+from llmbench.backends import (
+    BackendReport,
+    LoadShape,
+    OpenContext,
+    Record,
+    frozen_gc,
+    not_effective,
+)
+from llmbench.engine import Sequence
 from llmbench.errors import InputError, MeasurementError
-from llmbench.loads.clock import Clock, MonotonicClock
-from llmbench.loads.dispatch import Dispatch, RequestOutcome
-from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Record
+from llmbench.loads import Clock, Dispatch, MonotonicClock, RequestOutcome
 
 if TYPE_CHECKING:
-    from llmbench.models.loading import TorchModel
+    from llmbench.backends import TorchModel
 
-PAGE_TOKENS = 256  # of a page of the cache: transformers' default, under two names as it changed
+PAGE_TOKENS = 256  # transformers' default
 WARMUP_ROUNDS = 3
 WARMUP_TOKENS = 8
-PATIENCE_SECONDS = 0.01
+POLL_SECONDS = 0.01
 NO_EOS = [-1]
 
 
@@ -45,10 +48,12 @@ class GenerateBatch:
         """``{kind: generate-batch, step_tokens: 2048}``."""
 
         step_tokens: int = Field(
-            default=2048, ge=1, description="of a step at the most; longer prompts take several"
+            default=2048,
+            ge=1,
+            description="most tokens of a step; longer prompts take several steps",
         )
         share_prefixes: bool = Field(
-            default=False, description="let prompts that begin alike share that part of the cache"
+            default=False, description="share the cache of common prompt prefixes"
         )
 
     def __init__(self, options: Options) -> None:
@@ -58,7 +63,7 @@ class GenerateBatch:
     def open(self, context: OpenContext) -> Iterator[Server]:
         """Load the model, start the thread that serves it, and warm up.
 
-        Raises InputError for what the scenario asks and this backend cannot do.
+        Raises InputError for options that this backend does not support.
         """
         _check(context)
         cold_start: dict[str, float] = {}
@@ -70,7 +75,7 @@ class GenerateBatch:
         context.on_stage("loading the model")
         with _timed(cold_start, "load"):
             model = models.load_model(context.model)
-        _check_length(context.demand, model.context_length)
+        _check_length(context.load_shape, model.context_length)
         context.on_stage("warming up")
         began = time.monotonic()
         with model.module.continuous_batching_context_manager(  # type: ignore[operator]
@@ -82,13 +87,13 @@ class GenerateBatch:
             yield server
 
     def _sizes(self, context: OpenContext) -> Any:
-        """Make the cache so large that no request has to give its place up."""
+        """Return sizes of the cache at which no request is preempted."""
         from transformers import ContinuousBatchingConfig  # noqa: PLC0415 (imports torch)
 
         slots = context.engine.slots
-        pages = ceil(context.demand.longest_sequence / PAGE_TOKENS)
+        pages = ceil(context.load_shape.longest_sequence / PAGE_TOKENS)
         return ContinuousBatchingConfig(
-            num_blocks=2 * slots * pages,  # its scheduler admits nobody to a cache nearly full
+            num_blocks=2 * slots * pages,  # its scheduler admits no request to a nearly full cache
             max_batch_tokens=self.options.step_tokens,
             max_requests_per_batch=slots,
             allow_block_sharing=self.options.share_prefixes,
@@ -101,14 +106,16 @@ def _check(context: OpenContext) -> None:
     if context.engine.batching != "continuous":
         raise InputError("engine.batching: generate-batch only has `continuous`")
     if context.slowdown:
-        raise InputError("generate-batch's steps cannot be slowed; unset LLMBENCH_SLOWDOWN")
-
-
-def _check_length(demand: LoadShape, context_length: int) -> None:
-    if demand.longest_sequence > context_length:
         raise InputError(
-            f"workload: the longest request has {demand.longest_sequence} tokens and the model's "
-            f"context holds {context_length}; give shorter prompts or output_tokens"
+            "generate-batch cannot inject a delay into its steps; unset LLMBENCH_SLOWDOWN"
+        )
+
+
+def _check_length(load_shape: LoadShape, context_length: int) -> None:
+    if load_shape.longest_sequence > context_length:
+        raise InputError(
+            f"workload: the longest request has {load_shape.longest_sequence} tokens and the "
+            f"model's context holds {context_length}; give shorter prompts or output_tokens"
         )
 
 
@@ -140,19 +147,19 @@ class Server:
         """The model, for maps of attention."""
         return self.model
 
-    def scorer(self, demand: LoadShape) -> None:
-        """Show no logits: the thread keeps them."""
+    def scorer(self, load_shape: LoadShape) -> None:
+        """Return None: the thread does not expose logits."""
 
     def calibrate(self, dispatch: Dispatch) -> None:
         """Do nothing: no client stands between the load and the backend."""
 
     def new_clock(self) -> Clock:
-        """Start the clock that the load will run by."""
+        """Return the clock of the load."""
         return MonotonicClock()
 
     def warm_up(self, began: float) -> None:
-        """Answer prompts of lengths that will come, as many at once as may be."""
-        lengths = self.context.demand.prompt_lengths
+        """Answer prompts of lengths that will come, as many at once as there are slots."""
+        lengths = self.context.load_shape.prompt_lengths
         some = lengths[:: ceil(len(lengths) / self.context.engine.slots)]
         seconds: list[float] = []
         for _ in range(WARMUP_ROUNDS):
@@ -177,27 +184,27 @@ class Server:
         return answer
 
     def _answer(self, within: float) -> Any:
-        """Give an answer, or None where none comes so soon."""
+        """Return an answer, or None where none comes within these seconds."""
         answer = self.manager.get_result(timeout=within)
         if answer is None and not self.manager.is_running():
             raise MeasurementError("transformers' thread for generation has ended; see its log")
         return answer
 
     def serve(
-        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
-        """Hand over what is due and take back what is answered, until the dispatch is finished."""
+        """Send what is due and collect the answers until the dispatch is finished."""
         origin = time.monotonic() - clock.now()
         waiting: dict[str, Sequence] = {}
         records: list[Record] = []
         with frozen_gc() as collections:
             while not dispatch.finished:
                 self._send(dispatch, clock, waiting)
-                if answer := self._answer(_patience(dispatch, clock)):
+                if answer := self._answer(_poll_seconds(dispatch, clock)):
                     sequence = waiting.pop(answer.request_id)
                     _fill(sequence, answer, origin)
                     records.append(self._hand_back(sequence, dispatch))
-                    on_progress(dispatch.completed)
+                    on_progress()
         self.counters = {"gc_collections": len(collections)}
         return records
 
@@ -216,7 +223,7 @@ class Server:
         return sequence.record(keep_outputs=self.context.keep_outputs)
 
     def report(self) -> BackendReport:
-        """Say what was requested, what was effective and what it cost."""
+        """Return what was requested, what was effective and what it cost."""
         requested, effective = self._settings()
         return BackendReport(
             requested=requested,
@@ -224,22 +231,17 @@ class Server:
             cold_start={**self.cold_start, "compile": None},
             memory={"weights": self.model.weight_bytes, "kv_cache": None, "allocator_peak": None},
             reasons={
-                "compile": "transformers does not tell it from the first steps",
-                "kv_cache": "transformers does not tell",
+                "compile": "transformers does not separate it from the first steps",
+                "kv_cache": "transformers does not report it",
                 "allocator_peak": "transformers sizes its cache by the memory that is free",
             },
             counters=self.counters,
             warmup_steps=self.warmup_steps,
-            caveats=tuple(
-                Caveat("not-effective", setting=key, requested=asked, effective=effective[key])
-                for key, asked in requested.items()
-                if asked not in (None, "auto", effective[key])
-                and not str(effective[key]).startswith(f"{asked}:")
-            ),
+            caveats=tuple(not_effective(requested, effective)),
         )
 
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Give what was asked and what it came to; the manager may have changed the attention."""
+        """Return requested and effective settings; the manager may have changed the attention."""
         import torch  # noqa: PLC0415 (loaded long ago)
 
         attention = self.model.module.config._attn_implementation  # noqa: SLF001 (no public name)
@@ -250,19 +252,21 @@ class Server:
         )
 
 
-def _patience(dispatch: Dispatch, clock: Clock) -> float:
-    """Say how long to wait for an answer before looking whether something is due."""
+def _poll_seconds(dispatch: Dispatch, clock: Clock) -> float:
+    """Return how long to wait for an answer before the next request may be due."""
     due = dispatch.next_due()
-    wait = PATIENCE_SECONDS if due is None else due - clock.now()
-    return min(max(wait, 0.0), PATIENCE_SECONDS)
+    wait = POLL_SECONDS if due is None else due - clock.now()
+    return min(max(wait, 0.0), POLL_SECONDS)
 
 
 def _fill(sequence: Sequence, answer: Any, origin: float) -> None:
-    """Take over tokens and stamps, which are of time.perf_counter: CLOCK_MONOTONIC on Linux."""
+    """Copy tokens and timestamps, which are of time.perf_counter: CLOCK_MONOTONIC on Linux."""
     if answer.error:
         raise MeasurementError(f"transformers failed on a request: {answer.error}")
     if len(answer.timestamps) != len(answer.generated_tokens):
-        raise MeasurementError("transformers stamped other tokens than it gave")
+        raise MeasurementError(
+            "transformers returned a different number of timestamps than of tokens"
+        )
     sequence.started = answer.lifespan[0] - origin
     for token, stamp in zip(answer.generated_tokens, answer.timestamps, strict=True):
         sequence.extend([token], stamp - origin)

@@ -42,7 +42,7 @@ class OpenContext:
     """
 
     model: ModelOptions
-    demand: LoadShape
+    load_shape: LoadShape
     engine: EngineOptions = field(default_factory=EngineOptions)
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     seed: int = 0
@@ -104,11 +104,11 @@ class Server(Protocol):
         """
 
     def serve(
-        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         """Serve until the dispatch is finished.
 
-        ``on_progress`` is called with the number of finished requests now and then.
+        ``on_progress`` is called whenever requests have finished.
         """
 
     def report(self) -> BackendReport:
@@ -122,7 +122,7 @@ class Server(Protocol):
     def torch_model(self) -> TorchModel | None:
         """The model as a torch module, or None where another runtime has it."""
 
-    def scorer(self, demand: LoadShape) -> Scorer | None:
+    def scorer(self, load_shape: LoadShape) -> Scorer | None:
         """Return the scorer of the model's logits, or None where the backend exposes none."""
 
 

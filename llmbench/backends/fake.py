@@ -111,7 +111,7 @@ class _FakeServer:
         """Do nothing: no client stands between the load and the backend."""
 
     def serve(
-        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         engine = Engine(
             _SimulatedRunner(
@@ -143,5 +143,5 @@ class _FakeServer:
     def torch_model(self) -> None:
         return None
 
-    def scorer(self, demand: LoadShape) -> None:
+    def scorer(self, load_shape: LoadShape) -> None:
         """Show no logits: it has no model."""

@@ -84,11 +84,11 @@ class LocalBackend(ABC, Generic[Model]):
         """Return the runner of the steps."""
 
     @abstractmethod
-    def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
+    def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Return the sizes that steps are rounded up to."""
 
     @abstractmethod
-    def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:
+    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
         """Return those of them that the warm-up runs."""
 
     def imports(self) -> None:
@@ -133,7 +133,7 @@ class LocalBackend(ABC, Generic[Model]):
             with peaks.of("load"):
                 model = self.load(context)
             loaded = time.monotonic() - began - (model.compile_seconds or 0.0)
-            _check_context(context.demand, model.context_length)
+            _check_context(context.load_shape, model.context_length)
             context.on_stage("measuring the device's peaks")
             roofline = RooflineInputs.of(model, partial(self.costs, model))
             _plan(plan, context, model, roofline.model_costs)
@@ -143,15 +143,15 @@ class LocalBackend(ABC, Generic[Model]):
                 plan.stage = "serving the load"
                 yield server
 
-    def scorer(self, context: OpenContext, model: Model, demand: LoadShape) -> Scorer:
+    def scorer(self, context: OpenContext, model: Model, load_shape: LoadShape) -> Scorer:
         """Return a scorer that runs the model's own steps on one text per slot."""
         from llmbench.engine.scoring import Forced, Scorer  # noqa: PLC0415 (imports torch)
 
-        _check_context(demand, model.context_length)
+        _check_context(load_shape, model.context_length)
         slots = context.engine.slots
-        max_length = cache_length(demand, model)
+        max_length = cache_length(load_shape, model)
         forced = Forced(rows=slots, vocabulary=model.vocabulary, device=model.device)
-        buckets = self.buckets(demand, slots, max_length)
+        buckets = self.buckets(load_shape, slots, max_length)
         runner = self.runner(model, buckets, forced, slots=slots, max_length=max_length)
         return Scorer(runner, forced, answering=runner)
 
@@ -179,15 +179,15 @@ class LocalBackend(ABC, Generic[Model]):
         roofline: RooflineInputs,
         peaks: Peaks,
     ) -> LocalServer:
-        slots, demand = context.engine.slots, context.demand
-        max_length = cache_length(demand, model)
+        slots, load_shape = context.engine.slots, context.load_shape
+        max_length = cache_length(load_shape, model)
         began = time.monotonic()
-        buckets = self.buckets(demand, slots, max_length)
+        buckets = self.buckets(load_shape, slots, max_length)
         sampler = _sampler(context, model)
         runner = self.runner(model, buckets, sampler, slots=slots, max_length=max_length)
         prepared = time.monotonic() - began
         context.on_stage("warming up")
-        shapes = self.warmup_shapes(buckets, demand)
+        shapes = self.warmup_shapes(buckets, load_shape)
         warmup = warm_up(warmup_steps(runner, shapes), graphs_compiled)
         _take_peaks(peaks, runner, shapes)
         sampler.restart()
@@ -236,7 +236,7 @@ def _plan(
     """Note the memory that will be needed; raise OutOfMemoryError when the host lacks it."""
     plan.stage, plan.weight_bytes = "warming up", model.weight_bytes
     if costs is not None:
-        positions = context.engine.slots * cache_length(context.demand, model)
+        positions = context.engine.slots * cache_length(context.load_shape, model)
         plan.kv_bytes = positions * costs.kv_token_bytes
     if model.device.type == "cpu":
         plan.check_host()
@@ -251,15 +251,15 @@ def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
                 step()
 
 
-def cache_length(demand: LoadShape, model: LoadedModel) -> int:
+def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
     """Return the tokens of a slot: the longest sequence rounded up, within the model's context."""
-    return min(round_up(demand.longest_sequence, LENGTH_MULTIPLE), model.context_length)
+    return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
-def _check_context(demand: LoadShape, context_length: int) -> None:
-    if demand.longest_sequence > context_length:
+def _check_context(load_shape: LoadShape, context_length: int) -> None:
+    if load_shape.longest_sequence > context_length:
         raise InputError(
-            f"workload: the longest request has {demand.longest_sequence} tokens (prompt and "
+            f"workload: the longest request has {load_shape.longest_sequence} tokens (prompt and "
             f"answer) and the model's context holds {context_length}; give shorter prompts or "
             "output_tokens, or a model with a longer context"
         )
@@ -326,7 +326,7 @@ class LocalServer:
         """Do nothing: no client stands between the load and the backend."""
 
     def serve(
-        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         """Serve the load with the garbage collector frozen; count compilations and collections."""
         slowdown = self.context.slowdown

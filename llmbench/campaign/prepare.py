@@ -36,7 +36,7 @@ class Prepared:
 
     dispatch: Dispatch
     sample: Dispatch
-    demand: LoadShape
+    load_shape: LoadShape
     requests: list[Request]
     schedule: pa.Table
     digest: str

@@ -135,7 +135,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
         with frozen_gc(), watch(case.scenario.collect, server.pid) as watched:
             clock = server.new_clock()
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
-            records = server.serve(load.dispatch, clock, lambda _: events.progress(load.dispatch))
+            records = server.serve(load.dispatch, clock, lambda: events.progress(load.dispatch))
             facts = load.dispatch.facts
             dropped = load.dispatch.summary.dropped
             records += [_dropped(request, due) for request, due in dropped]
@@ -196,7 +196,7 @@ def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenCon
         model=scenario.model,
         engine=scenario.engine,
         sampling=scenario.sampling,
-        demand=load.demand,
+        load_shape=load.load_shape,
         seed=scenario.seed,
         stop_at_eos=scenario.stop_at_eos,
         keep_outputs=scenario.keep_outputs,

@@ -38,7 +38,7 @@ class Engine:
     """Serves requests on a runner, one step at a time.
 
     ``stop_ids`` end a sequence early (none by default, so lengths are forced). ``on_progress`` is
-    called with the number of finished requests after each step that finished one.
+    called after each step that finished a request.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Engine:
         batching: str = "continuous",
         stop_ids: frozenset[int] = frozenset(),
         keep_outputs: bool = False,
-        on_progress: Callable[[int], None] = lambda _: None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._clock = clock
@@ -71,7 +71,7 @@ class Engine:
                 self._wait(dispatch)
             elif finished := self.step():
                 records += [self._hand_back(sequence, dispatch) for sequence in finished]
-                self._on_progress(dispatch.completed)
+                self._on_progress()
         return records
 
     def step(self) -> list[Sequence]:

@@ -54,14 +54,14 @@ def _examined(
         return Quality.unavailable("not meaningful on random weights")
     context.on_stage("examining the quality")
     examination = _examination(asked, context.model, prompts)
-    demand = LoadShape(examination.lengths, examination.longest)
-    candidate = server.scorer(demand)
+    load_shape = LoadShape(examination.lengths, examination.longest)
+    candidate = server.scorer(load_shape)
     if candidate is None:
         return Quality.unavailable("this backend shows no logits")
     quietly = replace(context, on_stage=lambda _: None)
     backend = _reference(asked)
     model = backend.load(quietly)
-    reference = backend.scorer(quietly, model, demand)
+    reference = backend.scorer(quietly, model, load_shape)
     tokens = examination.tokens(
         candidate, reference, lambda n, of: context.on_stage(f"examining the quality: {n} of {of}")
     )

@@ -96,8 +96,8 @@ def test_the_demand_covers_the_last_turn() -> None:
     load = prepared(
         workload={"kind": "sessions", "turns": 2, "prompt_tokens": 10, "output_tokens": 5}
     )
-    assert load.demand.prompt_lengths == (10, 25)
-    assert load.demand.longest_sequence == 30
+    assert load.load_shape.prompt_lengths == (10, 25)
+    assert load.load_shape.longest_sequence == 30
 
 
 def test_minima_make_a_schedule_long_enough_for_both() -> None:

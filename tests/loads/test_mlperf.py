@@ -38,7 +38,7 @@ def dispatch(load: dict[str, Any], logs: Path, **changes: Any) -> Dispatch:
 
 def serve(sent: Dispatch, clock: str = "real") -> list[Record]:
     with fake_server(open_context(slots=8), clock=clock, prefill=1e-4, per_token=1e-4) as server:
-        return server.serve(sent, server.new_clock(), lambda _: None)
+        return server.serve(sent, server.new_clock(), lambda: None)
 
 
 @pytest.mark.parametrize("load", LOADS, ids=lambda load: str(load["scenario"]))

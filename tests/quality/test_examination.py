@@ -42,7 +42,7 @@ def scorer(model: TorchModel, asked: Examination) -> Scorer:
     context = open_context(
         TINY, slots=ROWS, prompt_lengths=asked.lengths, longest_sequence=asked.longest
     )
-    return Eager(Eager.Options()).scorer(context, model, context.demand)
+    return Eager(Eager.Options()).scorer(context, model, context.load_shape)
 
 
 def examined(asked: Examination, candidate: TorchModel, reference: TorchModel) -> dict[str, float]:

@@ -156,7 +156,7 @@ class _EndpointServer:
         self.client |= {f"floor_{name}": value for name, value in served.cost.items()}
 
     def serve(
-        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
+        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         served = self._served(dispatch, clock, on_progress)
         builder = RecordBuilder(self.context, models.load_tokenizer(self.context.model))
@@ -165,9 +165,7 @@ class _EndpointServer:
         self.counters = Counter(served.counts) + builder.counts
         return records
 
-    def _served(
-        self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]
-    ) -> Served:
+    def _served(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
         if self.clients:
             return self.clients.serve(dispatch, clock, on_progress)
         return serve(self.target, self.payload, dispatch, clock, on_progress)
@@ -211,5 +209,5 @@ class _EndpointServer:
     def torch_model(self) -> None:
         return None
 
-    def scorer(self, demand: LoadShape) -> None:
+    def scorer(self, load_shape: LoadShape) -> None:
         """Return None: a server does not expose logits."""

@@ -79,7 +79,7 @@ class Client:
         target: Target,
         payload: Payloads,
         clock: Clock,
-        on_progress: Callable[[int], None],
+        on_progress: Callable[[], None],
         connect: Connect = connect,
     ) -> None:
         self._connect = connect
@@ -200,7 +200,7 @@ class Client:
         self.exchanges.append(exchange)
         now = exchange.done_at or self._clock.now()
         self._dispatch.finish(exchange.request.id, now, exchange.outcome)
-        self._on_progress(self._dispatch.completed)
+        self._on_progress()
         self._send_due()
 
     def _retry(self, exchange: Exchange) -> None:

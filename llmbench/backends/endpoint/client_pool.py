@@ -85,7 +85,7 @@ class ClientPool:
     def __init__(self, children: list[Child]) -> None:
         self._children = children
 
-    def serve(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[int], None]) -> Served:
+    def serve(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
         """Send each client its shard and return what all of them served.
 
         The clock should read 0 a little later, when every client has its shard. Raises
@@ -104,7 +104,7 @@ class ClientPool:
                 elif report.progress:
                     dispatch.add_progress(before[child], report.progress)
                     before[child] = report.progress
-                    on_progress(dispatch.completed)
+                    on_progress()
         result = merged([served[child] for child in children])
         dispatch.conclude(result.summary)
         return result

@@ -22,7 +22,7 @@ def main() -> None:
     dispatch = work.dispatch()
     last = 0.0
 
-    def progress(_: int) -> None:
+    def progress() -> None:
         nonlocal last
         if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
             last = now

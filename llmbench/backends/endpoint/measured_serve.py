@@ -40,7 +40,7 @@ def serve(
     payload: Payloads,
     dispatch: Dispatch,
     clock: Clock,
-    on_progress: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[], None] = lambda: None,
     *,
     connect: Connect = connect,
 ) -> Served:

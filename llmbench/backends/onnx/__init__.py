@@ -111,11 +111,11 @@ class Onnx(LocalBackend["OnnxModel"]):
         finally:
             sessions.write_trace(session, folder / "onnxruntime.trace.json")
 
-    def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
+    def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Take every size as it comes; the operator reads no more of the cache than is filled."""
-        return Buckets(demand.prompt_lengths, tuple(range(1, slots + 1)), (max_length,))
+        return Buckets(load_shape.prompt_lengths, tuple(range(1, slots + 1)), (max_length,))
 
-    def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
+    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
         """Run a few of each kind."""
         return buckets.thinned(WARMUP_SIZES)
 

@@ -72,10 +72,10 @@ class Compiled(PyTorchBackend):
             generate_matvecs(model.module)
         return model
 
-    def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
+    def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Round what is compiled up to few sizes, and read the whole cache."""
         eager = self.options.prefill == "eager"
-        prompts = demand.prompt_lengths if eager else _padded(demand)
+        prompts = load_shape.prompt_lengths if eager else _padded(load_shape)
         return Buckets(prompts, self._rows(slots), (max_length,))
 
     def _rows(self, slots: int) -> tuple[int, ...]:
@@ -84,12 +84,12 @@ class Compiled(PyTorchBackend):
             return doublings(1, slots, ROWS_FACTOR)
         return tuple(sorted({min(size, slots) for size in asked} | {slots}))
 
-    def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:
+    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
         """Run every shape that is compiled, and a few prompts where they are not."""
         if self.options.prefill == "eager":
             prompts = buckets.thinned(WARMUP_SIZES).prompts
         else:
-            prompts = tuple(sorted({buckets.prompt(n) for n in demand.prompt_lengths}))
+            prompts = tuple(sorted({buckets.prompt(n) for n in load_shape.prompt_lengths}))
         return replace(buckets, prompts=prompts)
 
     def compile_prefill(self, step: Step) -> Step:
@@ -127,8 +127,8 @@ class Compiled(PyTorchBackend):
         return self.options.model_dump(include=told)
 
 
-def _padded(demand: LoadShape) -> tuple[int, ...]:
-    longest = max(demand.prompt_lengths)
+def _padded(load_shape: LoadShape) -> tuple[int, ...]:
+    longest = max(load_shape.prompt_lengths)
     return doublings(min(LEAST_PROMPT, longest), longest)
 
 

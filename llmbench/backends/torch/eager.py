@@ -29,11 +29,13 @@ class Eager(PyTorchBackend):
         self.attention = options.attention
         self.compress = options.compress
 
-    def buckets(self, demand: LoadShape, slots: int, max_length: int) -> Buckets:
+    def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Take every size as it comes, and read the cache in pieces of 64 tokens."""
         lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
-        return Buckets(demand.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length))
+        return Buckets(
+            load_shape.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length)
+        )
 
-    def warmup_shapes(self, buckets: Buckets, demand: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
+    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
         """Run a few of each kind."""
         return buckets.thinned(WARMUP_SIZES)

@@ -55,7 +55,7 @@ class Speculative(Eager):
         models.check_source(drafting)
         target = models.load_model(context.model, self.attention)
         draft = models.load_model(drafting, self.attention)
-        _check_pair(target, draft, context.demand)
+        _check_pair(target, draft, context.load_shape)
         both = {field.name: getattr(target, field.name) for field in fields(target)}
         return DraftedModel(
             **{**both, "weight_bytes": target.weight_bytes + draft.weight_bytes}, draft=draft
@@ -82,13 +82,13 @@ class Speculative(Eager):
             "a step runs a draft several times besides the model, which is not counted"
         )
 
-    def scorer(self, context: OpenContext, model: TorchModel, demand: LoadShape) -> Scorer:
+    def scorer(self, context: OpenContext, model: TorchModel, load_shape: LoadShape) -> Scorer:
         """Show the target's logits, and answers as they come about with the draft."""
         from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
 
-        target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, demand)
-        slots, length = context.engine.slots, cache_length(demand, model)
-        buckets = self.buckets(demand, slots, length)
+        target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, load_shape)
+        slots, length = context.engine.slots, cache_length(load_shape, model)
+        buckets = self.buckets(load_shape, slots, length)
         answering = self.runner(model, buckets, Greedy(), slots=slots, max_length=length)
         return replace(target, answering=answering)
 
@@ -97,14 +97,14 @@ class Speculative(Eager):
         return {"draft": self.draft, "drafted_tokens": self.drafted}
 
 
-def _check_pair(target: TorchModel, draft: TorchModel, demand: LoadShape) -> None:
+def _check_pair(target: TorchModel, draft: TorchModel, load_shape: LoadShape) -> None:
     if draft.vocabulary != target.vocabulary:
         raise InputError(
             f"speculative.draft: its vocabulary has {draft.vocabulary} tokens and that of the "
             f"model {target.vocabulary}; take a draft with the model's own tokenizer"
         )
-    if draft.context_length < demand.longest_sequence:
+    if draft.context_length < load_shape.longest_sequence:
         raise InputError(
             f"speculative.draft: its context holds {draft.context_length} tokens and the longest "
-            f"request has {demand.longest_sequence}; give shorter requests or another draft"
+            f"request has {load_shape.longest_sequence}; give shorter requests or another draft"
         )

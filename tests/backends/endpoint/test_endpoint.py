@@ -139,7 +139,7 @@ def serve(server: Server, endings: list[LoadSummary]) -> Serve:
         context = open_context("served:", keep_outputs=keep_outputs)
         backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
         with backend.open(context) as opened:
-            records = opened.serve(dispatch, opened.new_clock(), lambda _: None)
+            records = opened.serve(dispatch, opened.new_clock(), lambda: None)
             endings.append(dispatch.summary)
             return sorted(records, key=lambda record: record.request_id), opened.report()
 
@@ -278,7 +278,7 @@ def test_a_server_that_dies_during_the_load_leaves_records(server: Server) -> No
         server.shutdown()
         server.socket.close()
         dispatch = Dispatch([Request(0, (1,), 2)], Scheduled(np.zeros(1)), Stop(requests=1))
-        (record,) = opened.serve(dispatch, opened.new_clock(), lambda _: None)
+        (record,) = opened.serve(dispatch, opened.new_clock(), lambda: None)
     assert record.error_kind == "connect"
 
 

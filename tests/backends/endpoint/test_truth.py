@@ -43,7 +43,7 @@ def loaded(url: str, load: Any, count: int, tokens: int = 2) -> tuple[list[Recor
     with Endpoint(Endpoint.Options(url=url)).open(open_context("served:")) as opened:
         clock = opened.new_clock()
         assert isinstance(clock, MonotonicClock)
-        records = opened.serve(Dispatch(pool, arrivals, stop), clock, lambda _: None)
+        records = opened.serve(Dispatch(pool, arrivals, stop), clock, lambda: None)
     return sorted(records, key=lambda record: record.request_id), clock.origin
 
 

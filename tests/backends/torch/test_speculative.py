@@ -35,7 +35,7 @@ def test_a_load_is_served_and_what_was_drafted_in_it_is_counted() -> None:
 
 def test_its_logits_are_those_of_the_target_alone() -> None:
     backend = speculative("builtin:tiny")
-    scorer = backend.scorer(CONTEXT, backend.load(CONTEXT), CONTEXT.demand)
+    scorer = backend.scorer(CONTEXT, backend.load(CONTEXT), CONTEXT.load_shape)
     windows = torch.arange(12).view(1, 12)
     found = [step.clone() for step in scorer.logits(windows, prompt=4)]
     with torch.inference_mode():
@@ -56,7 +56,7 @@ def test_a_draft_that_does_not_go_with_the_model_is_refused(draft: str, told: st
 
 
 def test_a_draft_with_too_short_a_context_is_refused() -> None:
-    long = replace(CONTEXT, demand=LoadShape((4,), longest_sequence=100_000))
+    long = replace(CONTEXT, load_shape=LoadShape((4,), longest_sequence=100_000))
     with pytest.raises(InputError, match=r"its context holds .* the longest request has 100000"):
         speculative("builtin:tiny").load(long)
 

@@ -53,7 +53,7 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
     with backend.open(context) as server:
         request = Request(0, (), TOKENS, text=PROMPT)
         dispatch = Dispatch([request], Scheduled(np.zeros(1)), Stop(requests=1))
-        (record,) = server.serve(dispatch, server.new_clock(), lambda _: None)
+        (record,) = server.serve(dispatch, server.new_clock(), lambda: None)
     return record
 
 

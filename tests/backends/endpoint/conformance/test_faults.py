@@ -42,7 +42,7 @@ def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
         stop = Stop(requests=REQUESTS)
         users = Closed(Closed.Options(concurrency=12)).arrivals(stop, stream(0, "arrivals"))
         with Endpoint(options.model_copy(update={"model": "plain"})).open(context) as opened:
-            records = opened.serve(Dispatch(pool, users, stop), opened.new_clock(), lambda _: None)
+            records = opened.serve(Dispatch(pool, users, stop), opened.new_clock(), lambda: None)
     expected = Counter[str | None]()
     for name, times in server.served.items():
         expected[BEHAVIORS[name].expected.error] += times
