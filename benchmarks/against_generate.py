@@ -83,9 +83,7 @@ class Served:
             backend.load(context), buckets, Greedy(), slots=slots, max_length=MAX_LENGTH
         )
         self.slots = slots
-        for step in warmup_steps(
-            self.runner, backend.warmup_shapes(buckets, load_shape)
-        ).values():
+        for step in warmup_steps(self.runner, backend.warmup_shapes(buckets, load_shape)).values():
             step()
 
     def run(self, asked: Sequence[Request]) -> Answered:
