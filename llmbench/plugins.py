@@ -1,73 +1,109 @@
-"""Find parts by kind and name; built-ins and third-party parts come through entry points alike.
+"""Parts by kind and name: built-in and third-party parts come through the same entry points.
 
-A part is a class whose nested ``Options`` (a validated model) lists what a scenario may set.
+A part is a class whose nested ``Options`` (a validated model) has the keys that a scenario may set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from llmbench.errors import InputError, MissingExtraError
 
-Kind = Literal["backend", "load", "workload", "collector"]
-KINDS: tuple[Kind, ...] = ("backend", "load", "workload", "collector")
+KindName = Literal["backend", "load", "workload", "collector"]
+KINDS: tuple[KindName, ...] = ("backend", "load", "workload", "collector")
 
 
 class Options(BaseModel):
-    """What a scenario may set on a part; a key that is not listed is an error."""
+    """The keys of a part; a key that is not listed is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Part(Protocol):
-    """Anything that a scenario can name."""
+class Part:
+    """Anything that a scenario can name; a part is constructed with its validated options.
 
-    Options: ClassVar[type[Options]]
+    ``needs`` maps each module that the part cannot do without to the extra of llmbench that
+    installs it.
+    """
+
+    Options: ClassVar[type[Options]] = Options
+    needs: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+
+T = TypeVar("T", bound=Part)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """A kind of part: its name in entry points, and the base class with the optional members.
+
+    A part need not inherit from the base class: what it does not define comes from there.
+    """
+
+    name: KindName
+    base: type[T]
+
+    def find(self, name: str) -> type[T]:
+        """Import a part; raises InputError, with the nearest name, when there is none."""
+        return _completed(find(self.name, name), self.base)
+
+    def part(self, options: Any) -> T:
+        """Return the part that its options (with their ``kind``) describe."""
+        return self.find(options.kind)(options)
+
+    def require(self, name: str) -> None:
+        """Raise MissingExtraError when a part needs a package that is not installed."""
+        for module, extra in self.find(name).needs.items():
+            if find_spec(module) is None:
+                raise MissingExtraError(f"{self.name} {name!r}", module, extra)
+
+
+def _completed(part: type, base: type[T]) -> type[T]:
+    if issubclass(part, base):
+        return part
+    members = {"__doc__": part.__doc__, "__module__": part.__module__}
+    return type(part.__name__, (part, base), members)
 
 
 @cache
-def _found(kind: Kind) -> dict[str, EntryPoint]:
+def _entry_points(kind: KindName) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"llmbench.{kind}s")}
 
 
-def names(kind: Kind) -> list[str]:
-    """List the parts of a kind by name, sorted."""
-    return sorted(_found(kind))
+def names(kind: KindName) -> list[str]:
+    """Return the names of all parts of a kind, sorted."""
+    return sorted(_entry_points(kind))
 
 
-def find(kind: Kind, name: str) -> Any:
-    """Import the part of that kind and name.
-
-    Raises InputError, with the nearest name, when there is none.
-    """
+def find(kind: KindName, name: str) -> type:
+    """Import the class of a part; raises InputError, with the nearest name, when there is none."""
     try:
-        return _found(kind)[name].load()
+        part: type = _entry_points(kind)[name].load()
     except KeyError:
-        raise InputError(f"no {kind} named {name!r}; {_alternatives(kind, name)}") from None
+        near = get_close_matches(name, names(kind), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        known = ", ".join(names(kind))
+        raise InputError(f"no {kind} named {name!r}; {hint}known are {known}") from None
+    return part
 
 
-def require(kind: Kind, name: str) -> None:
-    """Raise MissingExtraError when a part needs a package that is not installed.
-
-    A part names what it needs in ``needs``: the extra of llmbench that brings each module.
-    """
-    for module, extra in getattr(find(kind, name), "needs", {}).items():
-        if find_spec(module) is None:
-            raise MissingExtraError(f"{kind} {name!r}", module, extra)
+def options_of(kind: KindName, name: str) -> type[Options]:
+    """Import the options of a part."""
+    options: type[Options] = getattr(find(kind, name), "Options", Options)
+    return options
 
 
-def _alternatives(kind: Kind, name: str) -> str:
-    near = get_close_matches(name, names(kind), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}known are {', '.join(names(kind))}"
-
-
-def summary(part: Any) -> str:
-    """Give the first sentence of a part's docstring."""
+def summary(part: type) -> str:
+    """Return the first line of a part's docstring."""
     return (part.__doc__ or "").strip().partition("\n")[0]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from llmbench import plugins
+from llmbench.backends.base import BACKENDS
 from llmbench.errors import InputError, MissingExtraError
+from llmbench.loads.schedule import LOADS, Scheduled
+from llmbench.loads.stopping import Stop
+from llmbench.workloads.base import Workload
 
 
 def test_a_part_that_is_not_there_is_refused_with_the_nearest_name() -> None:
@@ -16,14 +21,42 @@ def test_a_part_that_is_not_there_is_refused_with_the_nearest_name() -> None:
 
 
 def test_a_part_that_lacks_a_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    part = SimpleNamespace(needs={"json": "basic", "no_such_module": "special"})
-    monkeypatch.setattr(plugins, "find", lambda *_: part)
+    class Mine:
+        needs: ClassVar = {"json": "basic", "no_such_module": "special"}
+
+    monkeypatch.setattr(plugins, "find", lambda *_: Mine)
     with pytest.raises(MissingExtraError) as caught:
-        plugins.require("backend", "mine")
+        BACKENDS.require("mine")
     assert str(caught.value) == (
         "backend 'mine' needs no_such_module; install it with: pip install 'llmbench[special]'"
     )
 
 
 def test_a_part_that_needs_nothing_lacks_nothing() -> None:
-    plugins.require("backend", "eager")
+    BACKENDS.require("eager")
+
+
+def test_a_part_without_a_base_class_has_the_optional_members(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Mine:
+        """A load of somebody else."""
+
+        def __init__(self, options: object) -> None:
+            self.given = options
+
+        def arrivals(self, stop: Stop, rng: object) -> Scheduled:  # noqa: ARG002
+            return Scheduled(np.zeros(stop.total or 1))
+
+    monkeypatch.setattr(plugins, "find", lambda *_: Mine)
+    kind = LOADS.find("mine")
+    load = kind("options")
+    load.check()
+    assert load.following(Workload(None)) is load
+    assert (load.concurrency, load.needs, plugins.summary(kind)) == (
+        None,
+        {},
+        "A load of somebody else.",
+    )
+    assert isinstance(load, Mine)
+    assert load.given == "options"

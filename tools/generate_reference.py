@@ -18,7 +18,7 @@ from typing import Any
 
 from llmbench import plugins
 from llmbench.cli import build_parser
-from llmbench.plugins import Kind
+from llmbench.plugins import KindName
 from llmbench.scenario.schema import Scenario
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -93,7 +93,7 @@ def _scenario_page() -> str:
     )
 
 
-def _parts(kind: Kind, definitions: Schema) -> str:
+def _parts(kind: KindName, definitions: Schema) -> str:
     names = [name for name in plugins.names(kind) if _is_builtin(kind, name)]
     sections = [
         f"### {kind} {name}\n\n{_introduction(kind, name)}\n\n"
@@ -103,16 +103,16 @@ def _parts(kind: Kind, definitions: Schema) -> str:
     return "\n".join([f"## {PARTS[kind]}\n", *sections])
 
 
-def _is_builtin(kind: Kind, name: str) -> bool:
+def _is_builtin(kind: KindName, name: str) -> bool:
     """Whether a part ships with llmbench; other installed packages are not documented here."""
     (point,) = entry_points(group=f"llmbench.{kind}s", name=name)
     return point.dist is not None and point.dist.name == "llmbench"
 
 
-def _introduction(kind: Kind, name: str) -> str:
+def _introduction(kind: KindName, name: str) -> str:
     """Return the summary of a part and the example of its options."""
-    part = plugins.find(kind, name)
-    example = (part.Options.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
+    part, options = plugins.find(kind, name), plugins.options_of(kind, name)
+    example = (options.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
     return f"{plugins.summary(part)}\n\n{example}"
 
 

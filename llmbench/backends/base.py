@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from llmbench import plugins
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.loads.clock import Clock
@@ -126,11 +127,22 @@ class Server(Protocol):
         """Return the scorer of the model's logits, or None where the backend exposes none."""
 
 
-class Backend(Protocol):
-    """A part that requests can be sent to."""
+class Backend(plugins.Part):
+    """A part that requests can be sent to.
+
+    ``profilable`` means that `open` yields a LocalServer, whose steps can be profiled;
+    ``sends_text``, that it needs the text of every prompt.
+    """
+
+    profilable: ClassVar[bool] = False
+    sends_text: ClassVar[bool] = False
 
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
-        """Load, compile and warm up; yields a server and frees everything afterwards.
+        """Load, compile and warm up; yield a server and free everything afterwards.
 
         Raises InputError for unsupported options; never substitutes silently.
         """
+        raise NotImplementedError
+
+
+BACKENDS = plugins.Kind("backend", Backend)

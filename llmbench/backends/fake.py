@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.backends.base import BackendReport, LoadShape, OpenContext
+from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext
 from llmbench.engine.engine import Engine
 from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.loads.dispatch import Dispatch
@@ -79,7 +79,7 @@ class _SimulatedRunner:
         self.clock.sleep_until(end)
 
 
-class Fake:
+class Fake(Backend):
     """A simulated server with given prefill and per-token times, on a virtual or the real clock.
 
     On the virtual clock a run takes no time and every metric has its exact known value.

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
-from llmbench.backends.base import BackendReport, LoadShape, OpenContext, not_effective
+from llmbench.backends.base import (
+    Backend,
+    BackendReport,
+    LoadShape,
+    OpenContext,
+    Server,
+    not_effective,
+)
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.backends.memory import (
     Allocator,
@@ -64,7 +71,7 @@ class LocalRunner(WarmupRunner, Protocol):
         """Bytes of its KV cache."""
 
 
-class LocalBackend(ABC, Generic[Model]):
+class LocalBackend(Backend, ABC, Generic[Model]):
     """Loads a model into this process, warms it up and serves it with the engine.
 
     A subclass defines how a model is loaded, what runs its steps, and in which shapes. Local
@@ -408,6 +415,13 @@ class LocalServer:
             yield Caveat("unsteady-warmup", rounds=len(self.warmup.rounds))
         if self.counters["compiles_in_window"]:
             yield Caveat("recompiled", graphs=self.counters["compiles_in_window"])
+
+
+def local_server(server: Server) -> LocalServer:
+    """Return the server of a backend that is ``profilable``, and so runs its steps here."""
+    if not isinstance(server, LocalServer):
+        raise TypeError(f"{type(server).__name__} is not a server of a local backend")
+    return server
 
 
 def _threads() -> int:

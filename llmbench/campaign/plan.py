@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
-from llmbench import models, plugins
+from llmbench import models
+from llmbench.backends.base import BACKENDS
 from llmbench.errors import InputError
+from llmbench.loads.schedule import LOADS
 from llmbench.quality.evaluate import read_text
 from llmbench.runs import store
 from llmbench.runs.store import PlannedRun, RunSet
@@ -15,6 +16,7 @@ from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Objective
+from llmbench.workloads.base import WORKLOADS
 
 
 def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
@@ -50,22 +52,15 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
 def check(source: Source) -> None:
     """Raise InputError when a model, an extra or a file that a scenario needs is unavailable."""
     for case in source.cases:
-        plugins.require("backend", case.backend)
-        plugins.require("load", case.scenario.load.kind)
+        BACKENDS.require(case.backend)
+        LOADS.require(case.scenario.load.kind)
         models.check_source(case.scenario.model)
-        _check_files(case)
+        LOADS.part(case.scenario.load).check()
+        WORKLOADS.part(case.scenario.workload).check()
         _check_classes(case)
         if quality := case.scenario.quality:
-            plugins.require("backend", quality.reference.kind)
+            BACKENDS.require(quality.reference.kind)
             read_text(quality)
-
-
-def _check_files(case: Case) -> None:
-    """Read what the workload and the load read, before anything is measured."""
-    for kind, options in (("workload", case.scenario.workload), ("load", case.scenario.load)):
-        part = plugins.find(cast("plugins.Kind", kind), options.kind)(options)
-        if hasattr(part, "check"):
-            part.check()
 
 
 def _check_classes(case: Case) -> None:
@@ -73,9 +68,7 @@ def _check_classes(case: Case) -> None:
     asked = {Objective.of(key).request_class for key in case.scenario.slo} - {None}
     if not asked:
         return
-    options = case.scenario.workload
-    part = plugins.find("workload", options.kind)(options)
-    known: set[str] = getattr(part, "classes", set())
+    known = WORKLOADS.part(case.scenario.workload).classes
     if unknown := sorted(map(str, asked - known)):
         raise InputError(
             f"slo: the workload has no requests of class {', '.join(unknown)}; "

@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmbench import models, plugins
-from llmbench.backends.base import LoadShape
+from llmbench import models
+from llmbench.backends.base import BACKENDS, LoadShape
 from llmbench.loads.dispatch import Dispatch, Limit, RequestCycle
+from llmbench.loads.schedule import LOADS
 from llmbench.loads.stopping import Stop, stop_rule
 from llmbench.runs.request import Request
 from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Tokenizer, Workload
+from llmbench.workloads.base import WORKLOADS, Tokenizer, Workload
 
 POOL = 4096
 SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
@@ -55,17 +56,13 @@ def prepare(case: Case, logs: Path) -> Prepared:
     """
     scenario = case.scenario
     stop, little = stop_rule(scenario), Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
-    workload = plugins.find("workload", scenario.workload.kind)(scenario.workload)
-    load = plugins.find("load", scenario.load.kind)(scenario.load)
-    if hasattr(load, "following"):
-        load = load.following(workload)
+    workload = WORKLOADS.part(scenario.workload)
+    load = LOADS.part(scenario.load).following(workload)
     arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
     pool = _draw(case, workload, stop.total or max(len(arrivals.at_start()), POOL))
     limit = Limit(scenario.max_in_flight, scenario.on_limit)
-    dispatch = (
-        load.driven(pool, scenario, logs)
-        if hasattr(load, "driven")
-        else Dispatch(RequestCycle(pool), arrivals, stop, limit)
+    dispatch = load.dispatch(pool, scenario, logs) or Dispatch(
+        RequestCycle(pool), arrivals, stop, limit
     )
     offsets = np.array(dispatch.due_times, dtype=np.float64)
     return Prepared(
@@ -84,7 +81,7 @@ def _draw(case: Case, workload: Workload, wanted: int) -> list[Request]:
     scenario = case.scenario
     tokenizer = models.load_tokenizer(scenario.model)
     pool = islice(workload.requests(tokenizer, scenario.seed), wanted)
-    if not getattr(plugins.find("backend", case.backend), "sends_text", False):
+    if not BACKENDS.find(case.backend).sends_text:
         return list(pool)
     return [_with_text(request, tokenizer) for request in pool]
 

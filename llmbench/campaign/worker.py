@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from llmbench import environment, plugins
+from llmbench import environment
 from llmbench.analysis.steady_state import METHOD, find_warmup
-from llmbench.backends.base import OpenContext
+from llmbench.backends.base import BACKENDS, OpenContext
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.campaign.prepare import Prepared, prepare
 from llmbench.collectors.sampler import watch
@@ -126,7 +126,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
     events.stage("reading the workload")
     case = job.case
     load = prepare(case, _logs(job, "-mlperf"))
-    backend = plugins.find("backend", case.backend)(case.backend_options)
+    backend = BACKENDS.part(case.backend_options)
     context = context_of(case, load, events, _logs(job, ".log"))
     with backend.open(context) as server:
         server.calibrate(load.sample)

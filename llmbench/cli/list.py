@@ -12,7 +12,7 @@ from llmbench.cli import options
 from llmbench.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from llmbench.plugins import Kind
+    from llmbench.plugins import KindName
     from llmbench.runs.catalog import Entry
 
 HELP = "list scenarios, parts and results"
@@ -60,7 +60,7 @@ def _print(lists: dict[str, Rows]) -> None:
     Console(highlight=False).print(table)
 
 
-def _parts(kind: Kind) -> Callable[[Path | None], Rows]:
+def _parts(kind: KindName) -> Callable[[Path | None], Rows]:
     def rows(_: Path | None) -> Rows:
         from llmbench import plugins
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -59,8 +59,18 @@ class Probe(Protocol):
         """Sum up after the last reading."""
 
 
-class Collector(Protocol):
-    """A part that watches the machine while a load runs."""
+class Collector(plugins.Part):
+    """A part that watches the machine while a load runs.
+
+    ``watches_idle`` means that its probe also watches the machine idle after the load; it is
+    concluded after all others.
+    """
+
+    watches_idle: ClassVar[bool] = False
 
     def probe(self, pid: int) -> Probe:
         """Open the probe on the process under test; called in the sampler's process."""
+        raise NotImplementedError
+
+
+COLLECTORS = plugins.Kind("collector", Collector)

@@ -13,7 +13,7 @@ import psutil
 from pydantic import Field
 
 from llmbench.collectors import proc
-from llmbench.collectors.base import CollectorOptions, Conclusion, Quantity
+from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Quantity
 from llmbench.environment.probing import read_text
 from llmbench.errors import Unavailable
 from llmbench.runs.caveats import Caveat
@@ -24,7 +24,7 @@ STOLEN_PERCENT = 5.0
 HELD_PERCENT = 1.0
 
 
-class Cpu:
+class Cpu(Collector):
     """Processor time and memory of the process under test, and what else used the machine.
 
     Readings of processor time cover the time since the one before. The kernel counts it in ticks
@@ -37,8 +37,7 @@ class Cpu:
 
         interval: Seconds = Field(default=0.2, ge=0.01, description="between readings")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def probe(self, pid: int) -> CpuProbe:
         """Open the probe."""

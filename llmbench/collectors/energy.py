@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
-from llmbench.collectors.base import CollectorOptions, Conclusion, Probe, Quantity
+from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Probe, Quantity
 from llmbench.collectors.gpu.devices import Device, visible_devices
 from llmbench.collectors.rapl import POWERCAP, EnergyCounter, Zone, zones
 from llmbench.environment.nvml import open_nvml
@@ -30,13 +30,15 @@ FEWEST_PERIODS = 3
 OF_CARD = "energy is counted for whole cards, and this is one MIG instance of it"
 
 
-class Energy:
+class Energy(Collector):
     """Energy counters of GPUs and processors, with their update periods and the idle power.
 
     Before the load, with the model loaded and the counters read as fast as they go, their periods
     and the idle power are measured for ``idle``; after it the counters are read for as long again,
     so that the energy of the whole run lies between two idle moments.
     """
+
+    watches_idle: ClassVar = True
 
     class Options(CollectorOptions):
         """``{kind: energy, interval: 20 ms, idle: 1 s}``."""
@@ -46,8 +48,7 @@ class Energy:
             default=1.0, ge=0, le=10, description="of idling that is watched before and after"
         )
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def probe(self, pid: int) -> Probe:  # noqa: ARG002 (counters are of the machine)
         """Open the probe on every counter of this machine."""

@@ -20,8 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from llmbench import plugins
-from llmbench.collectors.base import Conclusion, Probe, Quantity
+from llmbench.collectors.base import COLLECTORS, Conclusion, Probe, Quantity
 from llmbench.collectors.recorder import Recorder
 from llmbench.environment import child_process
 from llmbench.environment.child_process import Channel, Child
@@ -81,7 +80,7 @@ class _Job:
 
 def _options(collectors: Sequence[Any]) -> list[dict[str, Any]]:
     # a collector that watches the idle time after the load concludes last
-    ordered = sorted(collectors, key=lambda options: getattr(options, "idle", 0.0))
+    ordered = sorted(collectors, key=lambda options: COLLECTORS.find(options.kind).watches_idle)
     return [options.model_dump(mode="json") for options in ordered]
 
 
@@ -162,10 +161,9 @@ def _recorder(options: dict[str, Any], pid: int) -> Recorder:
     kind = options["kind"]
 
     def open_probe() -> Probe:
-        part = plugins.find("collector", kind)
+        part = COLLECTORS.find(kind)
         given = {key: value for key, value in options.items() if key != "kind"}
-        probe: Probe = part(part.Options(**given)).probe(pid)
-        return probe
+        return part(part.Options(**given)).probe(pid)
 
     return Recorder(kind, options["interval"], open_probe)
 

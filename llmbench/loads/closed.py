@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
+from llmbench.loads.schedule import Load
 from llmbench.loads.stopping import Stop, shard_size
 from llmbench.units import Seconds
 
@@ -30,7 +31,7 @@ class _Users:
         return _Users(users, self.mean_think_time, self.rng.spawn(count)[index])
 
 
-class Closed:
+class Closed(Load):
     """A fixed number of users in a loop: send, wait for the answer, think, send again.
 
     t[next] = t[finished] − think_time · ln(1 − u)
@@ -49,8 +50,12 @@ class Closed:
             default=0.0, ge=0, description="mean pause between an answer and the next request"
         )
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
+
+    @property
+    def concurrency(self) -> int:
+        """The number of users."""
+        return self.options.concurrency
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> _Users:  # noqa: ARG002 (answers decide)
         """Return arrivals in which every user starts at once and goes on after each answer."""

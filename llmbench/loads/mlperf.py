@@ -18,7 +18,7 @@ from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import ANSWERED, Arrivals, Dispatch, RequestOutcome, Shard
-from llmbench.loads.schedule import Scheduled
+from llmbench.loads.schedule import Load, Scheduled
 from llmbench.loads.steady_rate import Poisson
 from llmbench.loads.stopping import Stop, stop_rule
 from llmbench.runs.request import Request
@@ -31,7 +31,7 @@ NANOSECONDS, MILLISECONDS = 1e9, 1e3
 MODES = {"single-stream": "SingleStream", "server": "Server", "offline": "Offline"}
 
 
-class Mlperf:
+class Mlperf(Load):
     """MLPerf Inference's LoadGen issues the queries by its rules, and keeps its official logs.
 
     `stop.min_requests` and `stop.min_duration` are its minima, `requests` and `duration` its
@@ -55,8 +55,7 @@ class Mlperf:
                 raise ValueError("server and offline need `target_qps`; single-stream has none")
             return self
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Arrivals:
         """Return arrivals much like LoadGen's, to calibrate a client with."""
@@ -68,7 +67,7 @@ class Mlperf:
                 return Poisson(Poisson.Options(rate=rate or 1.0)).arrivals(stop, rng)
         return Scheduled(np.zeros(stop.total or stop.min_requests or 1))
 
-    def driven(self, pool: Sequence[Request], scenario: Scenario, logs: Path) -> Dispatch:
+    def dispatch(self, pool: Sequence[Request], scenario: Scenario, logs: Path) -> Dispatch:
         """Return a dispatch that LoadGen fills, with the pool as its sample library."""
         if scenario.warmup or scenario.max_in_flight:
             raise InputError("load: mlperf has no `warmup` and no `max_in_flight`; remove them")

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.loads.dispatch import Arrivals
+from llmbench import plugins
+from llmbench.loads.dispatch import Arrivals, Dispatch
 from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+from llmbench.scenario.schema import Scenario
+from llmbench.workloads.base import Workload
 
 Floats = NDArray[np.float64]
 Spacing = Literal["constant", "poisson"]
 
 
-class Load(Protocol):
+class Load(plugins.Part):
     """A part that determines when requests are due."""
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Arrivals:
         """Return the due times: a pure function of the options, the stop rule and the stream."""
+        raise NotImplementedError
+
+    @property
+    def concurrency(self) -> int | None:
+        """The number of users of a closed loop; None for an open one."""
+        return None
+
+    def check(self) -> None:
+        """Raise InputError when a file that the load reads cannot be read."""
+
+    def following(self, workload: Workload) -> Load:  # noqa: ARG002 (few loads depend on it)
+        """Return this load with what it takes from the workload."""
+        return self
+
+    def dispatch(
+        self,
+        pool: Sequence[Request],  # noqa: ARG002 (most loads have due times)
+        scenario: Scenario,  # noqa: ARG002
+        logs: Path,  # noqa: ARG002
+    ) -> Dispatch | None:
+        """Return a dispatch that fills itself with the requests of a pool; None: by `arrivals`.
+
+        ``logs`` is a folder for logs of its own.
+        """
+        return None
+
+
+LOADS = plugins.Kind("load", Load)
 
 
 @dataclass(frozen=True, slots=True)

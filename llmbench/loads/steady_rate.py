@@ -6,12 +6,12 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.loads.schedule import Floats, Scheduled, exponential_gaps, offsets_until, spaced
+from llmbench.loads.schedule import Floats, Load, Scheduled, exponential_gaps, offsets_until, spaced
 from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond
 
 
-class Constant:
+class Constant(Load):
     """An open loop with one request every 1/rate seconds, the first at once.
 
     t[i] = i / rate
@@ -25,15 +25,14 @@ class Constant:
 
         rate: PerSecond = Field(gt=0, description="requests per second")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
         """Return the whole schedule."""
         return Scheduled(spaced(stop, lambda indices: indices / self.options.rate))
 
 
-class Poisson:
+class Poisson(Load):
     """An open loop with exponential gaps: the arrivals of many independent users.
 
     t[i] − t[i − 1] = −ln(1 − u[i]) / rate
@@ -47,8 +46,7 @@ class Poisson:
 
         rate: PerSecond = Field(gt=0, description="mean requests per second")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
         """Return the whole schedule."""
@@ -57,7 +55,7 @@ class Poisson:
         )
 
 
-class Gamma:
+class Gamma(Load):
     """An open loop with gamma-distributed gaps: bursts of requests, or a steadier stream.
 
     t[i] − t[i − 1] = g[i] / (k · rate),  g ~ Gamma(k, 1),  CV² = 1 / k
@@ -74,8 +72,7 @@ class Gamma:
         rate: PerSecond = Field(gt=0, description="mean requests per second")
         burstiness: float = Field(default=1.0, gt=0, description="1 is Poisson; less is burstier")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
         """Return the whole schedule."""

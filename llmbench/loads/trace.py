@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
 from llmbench.errors import InputError
-from llmbench.loads.schedule import Floats, Scheduled
+from llmbench.loads.schedule import Floats, Load, Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.workloads import trace_files
+from llmbench.workloads.base import Workload
 
 
-class Trace:
+class Trace(Load):
     """The arrival times of the workload's trace, or of another file, at a chosen speed.
 
     t[i] = a[i] / speed
@@ -32,28 +32,28 @@ class Trace:
         path: Path | None = Field(default=None, description="of a trace; the workload's if unset")
         speed: float = Field(default=1.0, gt=0, description="2 halves the time between arrivals")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def check(self) -> None:
         """Raise InputError when the file cannot be read."""
         if self.options.path:
             trace_files.read(self.options.path)
 
-    def following(self, workload: Any) -> _Recorded:
+    def following(self, workload: Workload) -> _Recorded:
         """Return the times of the file or of a workload; raises InputError if there are none."""
         if self.options.path:
             rows = trace_files.read(self.options.path)
             return _Recorded(np.array([row.time for row in rows]) / self.options.speed)
-        if not hasattr(workload, "times"):
+        times = workload.times()
+        if times is None:
             raise InputError(
                 "load: trace needs a workload that has times, such as trace; or set `path`"
             )
-        return _Recorded(workload.times() / self.options.speed)
+        return _Recorded(times / self.options.speed)
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class _Recorded(Load):
     times: Floats
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)

@@ -7,12 +7,12 @@ from pydantic import Field, model_validator
 
 from llmbench import plugins
 from llmbench.errors import InputError
-from llmbench.loads.schedule import Floats, Scheduled, Spacing, by_rate, spaced
+from llmbench.loads.schedule import Floats, Load, Scheduled, Spacing, by_rate, spaced
 from llmbench.loads.stopping import Stop
 from llmbench.units import PerSecond, Seconds
 
 
-class Burst:
+class Burst(Load):
     """All requests at once, or bursts of a fixed size at a fixed interval.
 
     t[i] = every · ⌊i / size⌋
@@ -34,8 +34,7 @@ class Burst:
                 raise ValueError("expected `size` and `every` together, or neither")
             return self
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
         """Return the whole schedule."""
@@ -47,7 +46,7 @@ class Burst:
         return Scheduled(np.zeros(stop.total))
 
 
-class Ramp:
+class Ramp(Load):
     """An open loop whose rate goes linearly from one to another, and stays there.
 
     N(t) = start · t + (end − start) · t² / (2 · over)  for t ≤ over, and N′(t) = end afterwards
@@ -65,8 +64,7 @@ class Ramp:
         over: Seconds = Field(gt=0, description="time from one to the other")
         spacing: Spacing = Field(default="poisson", description="of the arrivals")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
         """Return the whole schedule."""
@@ -90,7 +88,7 @@ class RateStep(plugins.Options):
     lasting: Seconds = Field(gt=0, description="how long it is held")
 
 
-class Steps:
+class Steps(Load):
     """An open loop that holds one rate after the other; the load ends with the last of them.
 
     N(t) = Σ rate[j] · min(lasting[j], max(0, t − begin[j]))
@@ -106,8 +104,7 @@ class Steps:
         steps: tuple[RateStep, ...] = Field(min_length=1, description="one after the other")
         spacing: Spacing = Field(default="poisson", description="of the arrivals")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
         """Return the whole schedule."""

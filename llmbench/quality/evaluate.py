@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmbench import models, plugins
+from llmbench import models
 from llmbench.analysis.metrics import METRICS, quality_values
-from llmbench.backends.base import LoadShape, OpenContext, Server
+from llmbench.backends.base import BACKENDS, LoadShape, OpenContext, Server
 from llmbench.backends.local import LocalBackend
 from llmbench.errors import InputError
 from llmbench.quality.examination import Examination, read_windows
@@ -94,7 +94,7 @@ def _explained(
 
 
 def _reference(asked: QualityOptions) -> LocalBackend[Any]:
-    backend = plugins.find("backend", asked.reference.kind)(asked.reference)
+    backend = BACKENDS.part(asked.reference)
     if not isinstance(backend, LocalBackend):
         raise InputError(
             f"quality.reference: {asked.reference.kind} shows no logits; use eager, compiled or "

@@ -40,7 +40,7 @@ class AnyPart:
     that holds others of its kind leaves itself out (``besides``).
     """
 
-    kind: plugins.Kind
+    kind: plugins.KindName
     besides: str | None = None
 
     def __get_pydantic_core_schema__(
@@ -54,7 +54,7 @@ class AnyPart:
         return handler.generate_schema(Annotated[union, BeforeValidator(_from_shorthand)])
 
     def _model(self, name: str) -> type[plugins.Options]:
-        base: type[plugins.Options] = plugins.find(self.kind, name).Options
+        base = plugins.options_of(self.kind, name)
         fields: dict[str, Any] = {"kind": (Literal[name], Field(default=name))}
         if self.kind == "backend":
             fields["name"] = (

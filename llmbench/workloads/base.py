@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench import plugins
 from llmbench.runs.request import Request
 
 
@@ -25,8 +29,24 @@ class Tokenizer(Protocol):
         """Turn token ids into text, special tokens left out."""
 
 
-class Workload(Protocol):
-    """A part that says what is sent."""
+class Workload(plugins.Part):
+    """A part that determines what is sent."""
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests without end, numbered from 0; the same seed gives the same ones."""
+        raise NotImplementedError
+
+    @property
+    def classes(self) -> set[str]:
+        """The classes of its requests; empty where they have none."""
+        return set()
+
+    def check(self) -> None:
+        """Raise InputError when a file that the workload reads cannot be read."""
+
+    def times(self) -> NDArray[np.float64] | None:
+        """Return when each request came, in seconds, for a workload that was recorded."""
+        return None
+
+
+WORKLOADS = plugins.Kind("workload", Workload)

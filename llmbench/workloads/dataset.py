@@ -12,7 +12,7 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Tokenizer
+from llmbench.workloads.base import Tokenizer, Workload
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.rows import Row, Said, read_rows
 from llmbench.workloads.texts import Tokenized, answer_tokens, shuffled
@@ -20,7 +20,7 @@ from llmbench.workloads.texts import Tokenized, answer_tokens, shuffled
 USUAL_TOKENS = 32
 
 
-class Dataset:
+class Dataset(Workload):
     """Prompts from a JSONL, JSON, CSV or Parquet file with a column of them, or of conversations.
 
     Of conversations (ShareGPT's, or OpenAI's messages) the first thing said is the prompt. Answers
@@ -39,8 +39,7 @@ class Dataset:
             default=None, description="of each answer; as recorded, or 32, if unset"
         )
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def check(self) -> None:
         """Raise InputError when the file cannot be read."""

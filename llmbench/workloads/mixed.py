@@ -14,7 +14,7 @@ from llmbench import plugins
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import AnyPart
-from llmbench.workloads.base import Tokenizer, Workload
+from llmbench.workloads.base import WORKLOADS, Tokenizer, Workload
 
 
 class RequestClass(plugins.Options):
@@ -28,7 +28,7 @@ class RequestClass(plugins.Options):
     )
 
 
-class Mixed:
+class Mixed(Workload):
     """Several workloads at once, each a class of requests with objectives of its own.
 
     The class of each request is drawn by the shares. `slo: {chat.ttft_p99: 300 ms}` is an objective
@@ -42,8 +42,7 @@ class Mixed:
 
         classes: dict[str, RequestClass] = Field(min_length=1, description="by name")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     @property
     def classes(self) -> set[str]:
@@ -53,8 +52,7 @@ class Mixed:
     def check(self) -> None:
         """Raise InputError when a file that one of them reads cannot be read."""
         for part in self._parts().values():
-            if hasattr(part, "check"):
-                part.check()
+            part.check()
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests of all classes; ends with the first class that ends."""
@@ -74,10 +72,7 @@ class Mixed:
             yield replace(request, id=number, request_class=name)
 
     def _parts(self) -> dict[str, Workload]:
-        return {
-            name: plugins.find("workload", each.workload.kind)(each.workload)
-            for name, each in self.options.classes.items()
-        }
+        return {name: WORKLOADS.part(each.workload) for name, each in self.options.classes.items()}
 
 
 def _seed_of(name: str, seed: int) -> int:

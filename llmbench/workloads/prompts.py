@@ -15,7 +15,7 @@ from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Tokenizer
+from llmbench.workloads.base import Tokenizer, Workload
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.texts import Tokenized, shuffled
 
@@ -43,7 +43,7 @@ def read_prompts(task: Task) -> list[Prompt]:
     return [Prompt(**json.loads(line)) for line in text.splitlines()]
 
 
-class Prompts:
+class Prompts(Workload):
     """Real prompts written for this project, for one of five tasks, in English and Chinese.
 
     Prompts come in a seeded order; when all have been used they come again in another order.
@@ -56,8 +56,7 @@ class Prompts:
         language: Literal["en", "zh"] | None = Field(default=None, description="only this language")
         output_tokens: Lengths = Field(default=Length(fixed=32), description="of each answer")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield the tokenized prompts, without end."""

@@ -14,7 +14,7 @@ from llmbench import plugins
 from llmbench.runs.request import Request, Turn
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
-from llmbench.workloads.base import Tokenizer
+from llmbench.workloads.base import Tokenizer, Workload
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.random_ids import RandomIds
 from llmbench.workloads.rows import Said, read_rows
@@ -32,7 +32,7 @@ class _Asked:
     text: str | None = None
 
 
-class Sessions:
+class Sessions(Workload):
     """Chats of several turns, whose history grows by the answers that really came.
 
     The load's arrivals are those of sessions; a turn falls due when the answer before it has come
@@ -66,8 +66,7 @@ class Sessions:
                 )
             return self
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def check(self) -> None:
         """Raise InputError when the file cannot be read."""

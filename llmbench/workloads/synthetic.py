@@ -10,12 +10,12 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Tokenizer
+from llmbench.workloads.base import Tokenizer, Workload
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.random_ids import RandomIds
 
 
-class Synthetic:
+class Synthetic(Workload):
     """Random token ids with given prompt and output lengths, for speed without text.
 
     A share of each prompt (``shared_prefix``) can be the same for all, as a system prompt is, or
@@ -30,8 +30,7 @@ class Synthetic:
         shared_prefix: float = Field(default=0.0, ge=0, le=1, description="share of each prompt")
         prefix_groups: int = Field(default=1, ge=1, description="how many such prefixes there are")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests of random ids, without end."""

@@ -16,11 +16,11 @@ from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 from llmbench.workloads import trace_files
-from llmbench.workloads.base import Tokenizer
+from llmbench.workloads.base import Tokenizer, Workload
 from llmbench.workloads.trace_files import TraceRow
 
 
-class Trace:
+class Trace(Workload):
     """Prompts and answers as long as those of a recorded trace, in its order.
 
     Contents are random token ids; prompts that begin with equal blocks in the trace begin with
@@ -49,8 +49,7 @@ class Trace:
                 raise ValueError("`end` is not after `begin`")
             return self
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     @cached_property
     def rows(self) -> list[TraceRow]:

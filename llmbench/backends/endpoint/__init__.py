@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmbench import models
-from llmbench.backends.base import BackendReport, LoadShape, OpenContext
+from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext
 from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
@@ -30,7 +30,7 @@ from llmbench.runs.record import Record
 __all__ = ["Endpoint"]
 
 
-class Endpoint:
+class Endpoint(Backend):
     """A server with an OpenAI-compatible API, such as vLLM, SGLang, llama.cpp or a hosted one.
 
     Every request is sent when it is due; tokens are stamped when their bytes are read from the

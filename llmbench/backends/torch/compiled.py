@@ -58,8 +58,10 @@ class Compiled(PyTorchBackend):
         )
         compress: Recipe | None = Field(default=None, description="prune and quantize the model")
 
+    options: Options
+
     def __init__(self, options: Options) -> None:
-        self.options = options
+        super().__init__(options)
         self.attention = options.attention
         self.compress = options.compress
 

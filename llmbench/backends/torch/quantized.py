@@ -11,12 +11,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from llmbench import models, plugins
-from llmbench.backends.base import OpenContext
-from llmbench.backends.local import LocalServer
+from llmbench.backends.base import BACKENDS, Backend, OpenContext
+from llmbench.backends.local import LocalServer, local_server
 from llmbench.models.compress import Recipe, Scheme
 
 
-class Quantized:
+class Quantized(Backend):
     """A model quantized by a scheme, on the runtime that has the fastest kernels for it.
 
     That is ``onnx`` on CPUs, where it is installed, and ``compiled`` on CUDA; any local backend
@@ -33,8 +33,7 @@ class Quantized:
             default="auto", description="the backend that serves it"
         )
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
@@ -43,10 +42,11 @@ class Quantized:
         Raises InputError when it has no kernels for the scheme on that device.
         """
         runtime = self._runtime(context)
-        plugins.require("backend", runtime)
-        part = plugins.find("backend", runtime)
-        recipe = Recipe(quantize=self.options.scheme)
-        with part(part.Options(compress=recipe)).open(context) as server:
+        BACKENDS.require(runtime)
+        part = BACKENDS.find(runtime)
+        options = part.Options.model_validate({"compress": Recipe(quantize=self.options.scheme)})
+        with part(options).open(context) as opened:
+            server = local_server(opened)
             model = server.model
             server.model = replace(
                 model,

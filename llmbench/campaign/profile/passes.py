@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from llmbench import plugins
+from llmbench.backends.base import BACKENDS
 from llmbench.campaign import plan, worker
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.process import THIS
@@ -75,7 +75,7 @@ def begin(source: Source, folder: Path, asked: Asked) -> Profile:
 
 
 def _check_backend(kind: str) -> None:
-    if not getattr(plugins.find("backend", kind), "profilable", False):
+    if not BACKENDS.find(kind).profilable:
         raise InputError(
             f"profile: backend {kind!r} does not run a model's steps in this process; profile a "
             "server with its own tools, and leave it out here with --set 'backends=[eager]'"

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from llmbench.engine.engine import ModelRunner
 from llmbench.errors import InputError
+from llmbench.loads.schedule import LOADS
 from llmbench.runs.request import Request
 from llmbench.scenario.schema import Scenario
 
@@ -150,7 +151,7 @@ def implied_rows(scenario: Scenario, asked: int | None) -> int:
     """
     slots = scenario.engine.slots
     if asked is None:
-        concurrency: int | None = getattr(scenario.load, "concurrency", None)
+        concurrency = LOADS.part(scenario.load).concurrency
         return min(bound for bound in (slots, concurrency, scenario.max_in_flight) if bound)
     if not 1 <= asked <= slots:
         raise InputError(f"--rows {asked}: expected 1 to {slots}, the slots of the engine")

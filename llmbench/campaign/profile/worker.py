@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from llmbench import environment, plugins
+from llmbench import environment
 from llmbench.analysis.trace.breakdown import break_down
 from llmbench.analysis.trace.events import events_of, merged
-from llmbench.backends.local import LocalServer, graphs_compiled
+from llmbench.backends.base import BACKENDS
+from llmbench.backends.local import LocalServer, graphs_compiled, local_server
 from llmbench.campaign.prepare import prepare
 from llmbench.campaign.profile import recording
 from llmbench.campaign.profile.passes import Job
@@ -51,8 +52,9 @@ def profile_case(job: Job, events: Events) -> CaseProfile:
     recording.name_fused_kernels()
     events.stage("reading the workload")
     load = prepare(case, scratch)
-    backend = plugins.find("backend", case.backend)(case.backend_options)
-    with backend.open(context_of(case, load, events, scratch / "log")) as server:
+    backend = BACKENDS.part(case.backend_options)
+    with backend.open(context_of(case, load, events, scratch / "log")) as opened:
+        server = local_server(opened)
         graphs = graphs_compiled()
         timed = _timed(phases_of(server.runner, load.requests, rows), job, marks, events)
         with server.traced(scratch) as runner:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from llmbench.collectors.base import CollectorOptions, Conclusion, Probe, Quantity
+from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Probe, Quantity
 from llmbench.collectors.gpu import readings
 from llmbench.collectors.gpu.devices import Device, order_is_sure, visible_devices
 from llmbench.collectors.gpu.gpm import ACTIVITIES, ActivityMeter, NoGpm, open_gpm
@@ -24,7 +24,7 @@ from llmbench.runs.caveats import Caveat
 T = TypeVar("T")
 
 
-class Gpu:
+class Gpu(Collector):
     """NVIDIA GPUs through NVML; quantities that a machine lacks are null with the reason.
 
     Busy time is the share of time in which any kernel runs: it is 100 % with one multiprocessor
@@ -36,8 +36,7 @@ class Gpu:
     class Options(CollectorOptions):
         """``{kind: gpu, interval: 100 ms}``."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def probe(self, pid: int) -> Probe:
         """Open the probe, or a stand-in with the reason why there is none."""
