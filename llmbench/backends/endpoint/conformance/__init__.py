@@ -1,5 +1,5 @@
-"""Whether a client makes the right thing of what servers do, and whether a server does it right.
+"""Whether a client handles every response of a server correctly, and whether a server behaves.
 
-The adversarial server answers in every way that was seen to fool a load generator; each way has
-one right expected.
+The adversarial server answers in every way that is known to mislead load generators; each way has
+one expected outcome.
 """

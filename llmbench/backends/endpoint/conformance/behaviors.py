@@ -1,4 +1,4 @@
-"""The ways in which servers answer, well and badly, and what a client is to make of each."""
+"""The ways in which servers answer, correct or not, and the expected outcome of each."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Script = Callable[[], Iterator[Action]]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a client is to record: the kind of error or None, chunks with text, and tokens.
+    """What a client should record: the kind of error or None, chunks with text, and tokens.
 
-    ``tokens`` is None where the server does not count, and so the tokenizer decides.
+    ``tokens`` is None if the server does not count them, so that the tokenizer decides.
     """
 
     error: str | None = None
@@ -42,10 +42,10 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """One way to answer: what it does in a sentence, its bytes, and the right expected."""
+    """One way to answer: its description, its bytes, and the expected outcome."""
 
     name: str
-    does: str
+    description: str
     script: Script
     expected: Expected = Expected()
 
@@ -54,11 +54,11 @@ BEHAVIORS: dict[str, Behavior] = {}
 
 
 def _behavior(
-    does: str, error: str | None = None, chunks: int = TOKENS, tokens: int | None = TOKENS
+    description: str, error: str | None = None, chunks: int = TOKENS, tokens: int | None = TOKENS
 ) -> Callable[[Script], Script]:
     def register(script: Script) -> Script:
         name = script.__name__.removeprefix("_").replace("_", "-")
-        BEHAVIORS[name] = Behavior(name, does, script, Expected(error, chunks, tokens))
+        BEHAVIORS[name] = Behavior(name, description, script, Expected(error, chunks, tokens))
         return script
 
     return register
@@ -76,7 +76,7 @@ def _error(message: str) -> bytes:
     return json.dumps({"error": {"message": message, "type": "server_error"}}).encode()
 
 
-# -- good answers in unusual dress -----------------------------------------------------------------
+# -- correct answers in unusual form ---------------------------------------------------------------
 
 
 @_behavior("one token to an event, usage, [DONE]")
@@ -114,32 +114,32 @@ def _no_space() -> Iterator[Action]:
     return chunked([part.replace(b"data: ", b"data:") for part in _stream()])
 
 
-@_behavior("fields beside data: event, id, retry and one that nobody knows")
+@_behavior("other fields than data: event, id, retry and an unknown one")
 def _other_fields() -> Iterator[Action]:
-    fields = b"event: message\nid: 7\nretry: 100\nflavour: sweet\n"
+    fields = b"event: message\nid: 7\nretry: 100\nflavor: sweet\n"
     return chunked([fields + part for part in _stream()])
 
 
-@_behavior("the JSON of an event stands on several data lines")
+@_behavior("the JSON of an event spans several data lines")
 def _several_lines() -> Iterator[Action]:
     return chunked([part.replace(b', "', b',\ndata: "') for part in _stream()])
 
 
-@_behavior("bytes come one by one at first")
+@_behavior("the first bytes arrive one by one")
 def _byte_by_byte() -> Iterator[Action]:
-    whole = b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
-    yield from (whole[place : place + 1] for place in range(SINGLE_BYTES))
-    yield whole[SINGLE_BYTES:]
+    response = b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
+    yield from (response[index : index + 1] for index in range(SINGLE_BYTES))
+    yield response[SINGLE_BYTES:]
 
 
-@_behavior("a character's bytes come in two segments and two HTTP chunks")
+@_behavior("the bytes of a character are split over two segments and two HTTP chunks")
 def _split_character() -> Iterator[Action]:
     return chunked([half for part in _stream() for half in _halves(part)])
 
 
 def _halves(part: bytes) -> list[bytes]:
-    place = next((i for i, byte in enumerate(part) if byte > 0x7F), None)  # noqa: PLR2004 (ASCII)
-    return [part] if place is None else [part[: place + 1], part[place + 1 :]]
+    index = next((i for i, byte in enumerate(part) if byte > 0x7F), None)  # noqa: PLR2004 (ASCII)
+    return [part] if index is None else [part[: index + 1], part[index + 1 :]]
 
 
 @_behavior("an event of more than 64 KB", chunks=1)
@@ -147,7 +147,7 @@ def _large_event() -> Iterator[Action]:
     return chunked([event(delta("word " * 20_000)), event(last()), event(usage()), done()])
 
 
-@_behavior("a chunk with the role alone comes first, which is no token")
+@_behavior("the first chunk has only a role and is not a token")
 def _role_only() -> Iterator[Action]:
     return chunked([event(delta("assistant", "role")), *_stream()])
 
@@ -158,16 +158,16 @@ def _several_tokens() -> Iterator[Action]:
     return chunked([*(event(delta(half)) for half in halves), event(usage()), done()])
 
 
-@_behavior("tokens whose text is empty, so far", chunks=TOKENS // 2)
+@_behavior("every other token has an empty text", chunks=TOKENS // 2)
 def _empty_text() -> Iterator[Action]:
     texts = [text for word in WORDS[::2] for text in ("", word)]
     return chunked([*(event(delta(text)) for text in texts), event(usage()), done()])
 
 
-@_behavior("reasoning comes before content")
+@_behavior("reasoning precedes the content")
 def _reasoning() -> Iterator[Action]:
-    thought = [event(delta(word, "reasoning_content")) for word in WORDS[:3]]
-    return chunked([*thought, *(event(delta(word)) for word in WORDS[3:]), event(usage()), done()])
+    thoughts = [event(delta(word, "reasoning_content")) for word in WORDS[:3]]
+    return chunked([*thoughts, *(event(delta(word)) for word in WORDS[3:]), event(usage()), done()])
 
 
 @_behavior("usage in every event, growing")
@@ -176,7 +176,7 @@ def _growing_usage() -> Iterator[Action]:
     return chunked([*map(event, counts), done()])
 
 
-@_behavior("no usage: the client has to count", tokens=None)
+@_behavior("no usage: the client has to count tokens", tokens=None)
 def _no_usage() -> Iterator[Action]:
     return chunked([*_events()[:-1], done()])
 
@@ -188,28 +188,28 @@ def _until_closed() -> Iterator[Action]:
     yield End.CLOSE
 
 
-@_behavior("a stream of a length known beforehand")
+@_behavior("a stream with a Content-Length")
 def _known_length() -> Iterator[Action]:
     yield plain("200 OK", "text/event-stream; charset=utf-8", b"".join(_stream()))
 
 
-@_behavior("an interim response comes first")
+@_behavior("an interim response precedes the answer")
 def _interim() -> Iterator[Action]:
     yield b"HTTP/1.1 100 Continue\r\n\r\n"
     yield from chunked(_stream())
 
 
-@_behavior("events after [DONE], which are none")
+@_behavior("events after [DONE], to be ignored")
 def _after_done() -> Iterator[Action]:
     return chunked([*_stream(), event(delta(" more"))])
 
 
-@_behavior("[DONE] comes and the response never ends")
+@_behavior("[DONE] is sent, but the response never ends")
 def _never_ended() -> Iterator[Action]:
     return chunked([*_stream(), FOREVER], ended=False)
 
 
-# -- bad answers -----------------------------------------------------------------------------------
+# -- faulty answers --------------------------------------------------------------------------------
 
 
 @_behavior("HTTP 500", error="http-500", chunks=0, tokens=None)
@@ -222,38 +222,38 @@ def _too_many() -> Iterator[Action]:
     yield plain("429 Too Many Requests", "application/json", _error("slow"), "Retry-After: 0.2")
 
 
-@_behavior("a redirect, which nobody follows under load", error="http-307", chunks=0, tokens=None)
+@_behavior("a redirect, which is not followed", error="http-307", chunks=0, tokens=None)
 def _redirect() -> Iterator[Action]:
     yield plain("307 Temporary Redirect", "text/plain", b"", "Location: /elsewhere")
 
 
-@_behavior("an error in place of a stream, as 200", error="server-error", chunks=0, tokens=None)
+@_behavior("an error, not a stream, with HTTP 200", error="server-error", chunks=0, tokens=None)
 def _error_as_success() -> Iterator[Action]:
     yield plain("200 OK", "application/json", _error("the engine is dead"))
 
 
-@_behavior("a whole answer where a stream was asked for", error="invalid-response", chunks=0,
+@_behavior("a complete answer although a stream was requested", error="invalid-response", chunks=0,
             tokens=None)  # fmt: skip
 def _not_streamed() -> Iterator[Action]:
     yield plain("200 OK", "application/json", completion())
 
 
-@_behavior("an error in mid-stream", error="server-error", chunks=3, tokens=None)
+@_behavior("an error mid-stream", error="server-error", chunks=3, tokens=None)
 def _error_in_stream() -> Iterator[Action]:
     return chunked([*_events()[:3], event(_error("out of memory")), done()])
 
 
-@_behavior("garbage in mid-stream", error="invalid-chunk", chunks=3, tokens=None)
+@_behavior("broken JSON mid-stream", error="invalid-chunk", chunks=3, tokens=None)
 def _garbage() -> Iterator[Action]:
     return chunked([*_events()[:3], event(b'{"choices": [{"del'), *_stream()[3:]])
 
 
-@_behavior("JSON of another shape in mid-stream", error="invalid-chunk", chunks=3, tokens=None)
+@_behavior("JSON of another shape mid-stream", error="invalid-chunk", chunks=3, tokens=None)
 def _other_shape() -> Iterator[Action]:
     return chunked([*_events()[:3], event({"choices": "none"}), *_stream()[3:]])
 
 
-@_behavior("bytes that are no UTF-8", error="invalid-chunk", chunks=3, tokens=None)
+@_behavior("bytes that are not UTF-8", error="invalid-chunk", chunks=3, tokens=None)
 def _not_utf8() -> Iterator[Action]:
     broken = event(delta("?")).replace(b"?", b"\xff\xfe")
     return chunked([*_events()[:3], broken, *_stream()[3:]])
@@ -269,13 +269,13 @@ def _unfinished_done() -> Iterator[Action]:
     return chunked([*_events(), b"data: [DONE]\n"])
 
 
-@_behavior("the connection is closed in mid-stream", error="truncated", chunks=3, tokens=None)
+@_behavior("the connection is closed mid-stream", error="truncated", chunks=3, tokens=None)
 def _closed() -> Iterator[Action]:
     yield from chunked(_events()[:3], ended=False)
     yield End.CLOSE
 
 
-@_behavior("the connection is reset in mid-stream", error="reset", chunks=3, tokens=None)
+@_behavior("the connection is reset mid-stream", error="reset", chunks=3, tokens=None)
 def _reset() -> Iterator[Action]:
     yield from chunked(_events()[:3], ended=False)
     yield Pause(0.05)
@@ -287,26 +287,26 @@ def _no_answer() -> Iterator[Action]:
     yield End.CLOSE
 
 
-@_behavior("no HTTP at all", error="invalid-response", chunks=0, tokens=None)
+@_behavior("not HTTP", error="invalid-response", chunks=0, tokens=None)
 def _not_http() -> Iterator[Action]:
     yield b"SSH-2.0-OpenSSH_9.2\r\n"
 
 
-@_behavior("nothing ever comes", error="timeout-first-token", chunks=0, tokens=None)
+@_behavior("no answer", error="timeout-first-token", chunks=0, tokens=None)
 def _silence() -> Iterator[Action]:
     yield FOREVER
 
 
-@_behavior("the server freezes in mid-stream", error="timeout-total", chunks=3, tokens=None)
+@_behavior("the server freezes mid-stream", error="timeout-total", chunks=3, tokens=None)
 def _frozen() -> Iterator[Action]:
     return chunked([*_events()[:3], FOREVER], ended=False)
 
 
-@_behavior("fewer tokens than were asked for", error="too-few-tokens", chunks=5, tokens=5)
+@_behavior("fewer tokens than requested", error="too-few-tokens", chunks=5, tokens=5)
 def _too_few() -> Iterator[Action]:
     return chunked([*_events()[:5], event(last("stop")), event(usage(5)), done()])
 
 
-@_behavior("a stream without a token", error="too-few-tokens", chunks=0, tokens=0)
+@_behavior("a stream without tokens", error="too-few-tokens", chunks=0, tokens=0)
 def _empty() -> Iterator[Action]:
     return chunked([event(last("stop")), event(usage(0)), done()])

@@ -1,4 +1,4 @@
-"""Hold our client against every behavior, and any server against what clients rely on."""
+"""Check the client against every behavior, and a server against what clients rely on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAD_SECONDS = 0.02
 LONG_TIMEOUTS: dict[str, Any] = {"first_token_timeout": 10.0, "total_timeout": 20.0}
 SHORT_TIMEOUTS: dict[str, Any] = {"first_token_timeout": 0.5, "total_timeout": 1.0}
 TIMEOUT_KINDS = ("timeout-first-token", "timeout-total")
-UNKNOWN_MODEL = "a-model-that-nobody-has"
+UNKNOWN_MODEL = "a-model-that-does-not-exist"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the two are the same."""
+        """Whether the finding is the expected one."""
         return self.expected == self.found
 
 
 def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT001, FBT002 (the scenario's own key)
-    """Send one request for 8 tokens to an endpoint with these options; give its record."""
+    """Return the record of one request for 8 tokens to an endpoint with these options."""
     context = OpenContext(
         ModelOptions(source="served:"), LoadShape((1,), 1), stop_at_eos=stop_at_eos
     )
@@ -57,13 +57,13 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
     return record
 
 
-# -- our client ------------------------------------------------------------------------------------
+# -- the client ------------------------------------------------------------------------------------
 
 
 def check_client(url: str) -> Iterator[CheckResult]:
-    """Send one request to each behavior of the adversarial server at ``url``."""
+    """Yield the result of each behavior of the adversarial server at ``url``."""
     for behavior in BEHAVIORS.values():
-        yield _held(behavior, provoke(url, behavior))
+        yield _compared(behavior, provoke(url, behavior))
 
 
 def provoke(url: str, behavior: Behavior) -> Record:
@@ -72,18 +72,18 @@ def provoke(url: str, behavior: Behavior) -> Record:
     return exchange(url=url, model=behavior.name, **timeouts)
 
 
-def _held(behavior: Behavior, record: Record) -> CheckResult:
-    right = behavior.expected
-    tokens = None if right.tokens is None else record.output_tokens
+def _compared(behavior: Behavior, record: Record) -> CheckResult:
+    expected = behavior.expected
+    tokens = None if expected.tokens is None else record.output_tokens
     return CheckResult(
         behavior.name,
-        behavior.does,
-        _told(right.error, right.chunks, right.tokens),
-        _told(record.error_kind, len(record.token_times), tokens),
+        behavior.description,
+        _described(expected.error, expected.chunks, expected.tokens),
+        _described(record.error_kind, len(record.token_times), tokens),
     )
 
 
-def _told(error: str | None, chunks: int, tokens: int | None) -> str:
+def _described(error: str | None, chunks: int, tokens: int | None) -> str:
     counted = "" if tokens is None else f", {tokens} tokens"
     return f"{error or 'an answer'}, {chunks} chunks{counted}"
 
@@ -92,59 +92,59 @@ def _told(error: str | None, chunks: int, tokens: int | None) -> str:
 
 
 def check_server(url: str, model: str | None = None) -> Iterator[CheckResult]:
-    """Ask a server for what a load generator relies on, one check after the other."""
-    for name, (about, expected, ask) in CHECKS.items():
+    """Yield the results of checking a server for what a load generator relies on."""
+    for name, (about, expected, check) in CHECKS.items():
         try:
-            found = ask({"url": url, "model": model})
+            found = check({"url": url, "model": model})
         except InputError as error:
             found = str(error)
         yield CheckResult(name, about, expected, found)
 
 
-Asked = dict[str, Any]
+ServerArguments = dict[str, Any]
 
 
-def _answered(asked: Asked, **more: Any) -> str:
-    record = exchange(stop_at_eos=True, **asked, **more)
+def _outcome(arguments: ServerArguments, **more: Any) -> str:
+    record = exchange(stop_at_eos=True, **arguments, **more)
     return f"{record.error_kind}: {record.error_message}" if record.error_kind else "an answer"
 
 
-def _forced(asked: Asked) -> str:
-    record = exchange(**asked)
+def _forced(arguments: ServerArguments) -> str:
+    record = exchange(**arguments)
     return f"{record.output_tokens} tokens"
 
 
-def _chunks(asked: Asked) -> str:
-    return f"{len(exchange(**asked).token_times)} chunks"
+def _chunks(arguments: ServerArguments) -> str:
+    return f"{len(exchange(**arguments).token_times)} chunks"
 
 
-def _unknown(asked: Asked) -> str:
-    with_body = {**asked, "body": {"model": UNKNOWN_MODEL}}
+def _unknown(arguments: ServerArguments) -> str:
+    with_body = {**arguments, "body": {"model": UNKNOWN_MODEL}}
     kind = exchange(**with_body).error_kind or "an answer"
     return "an HTTP error" if kind.startswith("http-4") else kind
 
 
-CHECKS: dict[str, tuple[str, str, Callable[[Asked], str]]] = {
+CHECKS: dict[str, tuple[str, str, Callable[[ServerArguments], str]]] = {
     "chat-stream": (
-        "a chat is streamed, and [DONE] ends it", "an answer", _answered,
+        "a chat is streamed, and [DONE] ends it", "an answer", _outcome,
     ),
     "chat-whole": (
-        "a chat can be had as a whole", "an answer", lambda a: _answered(a, stream=False),
+        "a chat can be answered without a stream", "an answer", lambda a: _outcome(a, stream=False),
     ),
     "completion-stream": (
         "a completion is streamed, and [DONE] ends it", "an answer",
-        lambda a: _answered(a, api="completions"),
+        lambda a: _outcome(a, api="completions"),
     ),
     "without-usage": (
-        "a stream without usage ends well too", "an answer", lambda a: _answered(a, usage=False),
+        "a stream without usage ends correctly", "an answer", lambda a: _outcome(a, usage=False),
     ),
     "forced-length": (
-        "`ignore_eos` forces the length, and usage says so", f"{TOKENS} tokens", _forced,
+        "`ignore_eos` forces the length, and usage reports it", f"{TOKENS} tokens", _forced,
     ),
     "one-token-a-chunk": (
-        "every token comes when it is made, in a chunk of its own", f"{TOKENS} chunks", _chunks,
+        "every token is sent at once, in a chunk of its own", f"{TOKENS} chunks", _chunks,
     ),
     "unknown-model": (
-        "a model that it does not have is an HTTP error", "an HTTP error", _unknown,
+        "an unknown model is an HTTP error", "an HTTP error", _unknown,
     ),
 }  # fmt: skip

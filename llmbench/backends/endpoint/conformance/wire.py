@@ -1,4 +1,4 @@
-"""What adversarial behaviors are made of: parts of responses, byte by byte."""
+"""The parts of responses that behaviors are made of, byte by byte."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TOKENS = len(WORDS)
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Send nothing for so many seconds."""
+    """Send nothing for ``seconds``."""
 
     seconds: float
 
 
 class End(Enum):
-    """How a connection ends: closed as TCP does it, or reset."""
+    """How a connection ends: closed regularly, or reset."""
 
     CLOSE = auto()
     RESET = auto()
@@ -30,13 +30,13 @@ Action = bytes | Pause | End
 
 
 def head(status: str = "200 OK", kind: str = "text/event-stream", *fields: str) -> bytes:
-    """Write a status line and headers; ``fields`` are more headers."""
+    """Return a status line and headers; ``fields`` are additional headers."""
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", *fields]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def chunked(parts: Iterable[Action], *, ended: bool = True) -> Iterator[Action]:
-    """Send bytes as an HTTP response in chunks, one for each part; other steps pass."""
+    """Yield a response in HTTP chunks, one for each part; pauses and ends are passed on."""
     yield head("200 OK", "text/event-stream", "Transfer-Encoding: chunked")
     for part in parts:
         yield b"%x\r\n%b\r\n" % (len(part), part) if isinstance(part, bytes) else part
@@ -45,18 +45,18 @@ def chunked(parts: Iterable[Action], *, ended: bool = True) -> Iterator[Action]:
 
 
 def plain(status: str, kind: str, body: bytes, *fields: str) -> bytes:
-    """Write a whole response with a body of known length."""
+    """Return a complete response with a body of known length."""
     return head(status, kind, f"Content-Length: {len(body)}", *fields) + body
 
 
-def event(told: Any, end: bytes = b"\n") -> bytes:
-    """Write one event; ``end`` ends its lines."""
-    data = told if isinstance(told, bytes) else json.dumps(told, ensure_ascii=False).encode()
-    return b"data: " + data + end + end
+def event(data: Any, end: bytes = b"\n") -> bytes:
+    """Return one event of bytes or JSON; ``end`` ends its lines."""
+    text = data if isinstance(data, bytes) else json.dumps(data, ensure_ascii=False).encode()
+    return b"data: " + text + end + end
 
 
 def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
-    """Make the chunk of some text."""
+    """Return the chunk of a text."""
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -66,12 +66,12 @@ def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
 
 
 def last(reason: str = "length") -> dict[str, Any]:
-    """Make the chunk that says why the answer ended."""
+    """Return the chunk with the reason why the answer ended."""
     return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
 
 
 def usage(tokens: int = TOKENS) -> dict[str, Any]:
-    """Make the chunk that carries nothing but the count of tokens."""
+    """Return the chunk that has only the token counts."""
     return {
         "choices": [],
         "usage": {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens},
@@ -79,12 +79,12 @@ def usage(tokens: int = TOKENS) -> dict[str, Any]:
 
 
 def done(end: bytes = b"\n") -> bytes:
-    """Write the event that ends every stream."""
+    """Return the event that ends a stream."""
     return event(b"[DONE]", end)
 
 
 def completion() -> bytes:
-    """Write a whole answer that is not streamed."""
+    """Return an answer that is not streamed."""
     message = {"role": "assistant", "content": "".join(WORDS)}
     choice = {"index": 0, "message": message, "finish_reason": "length"}
     return json.dumps({**usage(), "choices": [choice]}).encode()

@@ -1,4 +1,4 @@
-"""A load on a server some of whose answers are bad: every one is counted as what it is."""
+"""A load on a server with some faulty answers: each is counted by its kind."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ SHARE = 0.05
 
 
 def mixed(seed: int) -> AdversarialServer:
-    """A server that answers five requests in a hundred by each of the faults."""
-    draws = np.random.default_rng(seed)
-    ways = [*FAULTS, "plain"]
+    """Return a server that answers 5 % of requests with each of the faults."""
+    rng = np.random.default_rng(seed)
+    behaviors = [*FAULTS, "plain"]
     shares = [SHARE] * len(FAULTS) + [1 - SHARE * len(FAULTS)]
-    chosen = cycle(draws.choice(ways, size=REQUESTS, p=shares))
+    chosen = cycle(rng.choice(behaviors, size=REQUESTS, p=shares))
     return AdversarialServer(choose=lambda _: str(next(chosen)))
 
 
-def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
+def test_faults_are_counted_by_kind_and_other_answers_are_complete() -> None:
     with in_background(mixed(seed=3)) as server:
         context = open_context("served:any")
         options = Endpoint.Options(url=server.url, body={"model": "mix"}, first_token_timeout=0.5)
@@ -48,4 +48,4 @@ def test_faults_are_counted_by_kind_and_good_answers_are_whole() -> None:
         expected[BEHAVIORS[name].expected.error] += times
     assert Counter(record.error_kind for record in records) == expected
     assert {record.output_tokens for record in records if record.succeeded} == {8}
-    assert len(expected) >= 6  # every kind of fault was met
+    assert len(expected) >= 6  # every kind of fault occurred

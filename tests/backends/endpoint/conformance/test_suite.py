@@ -1,4 +1,4 @@
-"""Every way to answer leads to its one right expected."""
+"""Every behavior of a server has its one expected outcome."""
 
 from __future__ import annotations
 
@@ -22,46 +22,44 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", BEHAVIORS)
-def test_our_client_makes_the_right_thing_of(name: str, url: str) -> None:
-    right = BEHAVIORS[name].expected
+def test_the_client_records_the_expected_outcome_of(name: str, url: str) -> None:
+    expected = BEHAVIORS[name].expected
     record = provoke(url, BEHAVIORS[name])
-    assert (record.error_kind, len(record.token_times)) == (right.error, right.chunks)
-    if right.tokens is not None:
-        assert record.output_tokens == right.tokens
+    assert (record.error_kind, len(record.token_times)) == (expected.error, expected.chunks)
+    if expected.tokens is not None:
+        assert record.output_tokens == expected.tokens
 
 
 def test_there_are_at_least_twenty_behaviors() -> None:
     assert len(BEHAVIORS) >= 20
 
 
-def test_a_server_is_told_where_it_falls_short(url: str) -> None:
-    found = {finding.name: finding for finding in check_server(url, "several-tokens")}
-    assert found["chat-stream"].passed
-    assert found["forced-length"].passed
-    assert found["one-token-a-chunk"].found == "2 chunks"
-    assert not found["chat-whole"].passed  # this server streams whatever it is asked
+def test_a_server_is_checked_for_what_load_generators_need(url: str) -> None:
+    results = {result.name: result for result in check_server(url, "several-tokens")}
+    assert results["chat-stream"].passed
+    assert results["forced-length"].passed
+    assert results["one-token-a-chunk"].found == "2 chunks"
+    assert not results["chat-whole"].passed  # this server always streams
 
 
-def test_a_finding_passes_when_it_is_what_was_expected() -> None:
+def test_a_check_passes_when_the_finding_is_the_expected_one() -> None:
     assert CheckResult("a", "b", "8 chunks", "8 chunks").passed
     assert not CheckResult("a", "b", "8 chunks", "2 chunks").passed
 
 
-def test_the_command_exits_with_1_when_something_is_not_as_expected(
-    url: str, capsys: Capture
-) -> None:
+def test_the_command_exits_with_1_when_a_check_fails(url: str, capsys: Capture) -> None:
     assert main(["conformance", "--url", url, "--model", "several-tokens", "--json"]) == 1
-    told = {each["name"]: each["passed"] for each in json.loads(capsys.readouterr().out)}
-    assert told["chat-stream"]
-    assert not told["one-token-a-chunk"]
+    passed = {result["name"]: result["passed"] for result in json.loads(capsys.readouterr().out)}
+    assert passed["chat-stream"]
+    assert not passed["one-token-a-chunk"]
 
 
-def test_a_server_that_is_not_there_is_a_finding_and_no_traceback(capsys: Capture) -> None:
+def test_a_server_that_does_not_run_is_a_failed_check_and_not_a_traceback(capsys: Capture) -> None:
     assert main(["conformance", "--url", "http://127.0.0.1:1"]) == 1
     assert "is the server running" in capsys.readouterr().out
 
 
-def test_a_port_that_is_taken_is_bad_input(url: str, capsys: Capture) -> None:
+def test_a_port_in_use_is_an_input_error(url: str, capsys: Capture) -> None:
     port = url.rsplit(":", 1)[1]
     assert main(["conformance", "--serve", "--port", port]) == 2
     assert "choose another" in capsys.readouterr().err
