@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -17,6 +17,11 @@ class CollectorOptions(plugins.Options):
     """What every collector can be told."""
 
     interval: Seconds = Field(default=0.1, ge=0.01, description="between readings")
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the collector also watches the idle machine, before and after the load."""
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,7 @@ class Probe(Protocol):
 
 
 class Collector(plugins.Part):
-    """A part that watches the machine while a load runs.
-
-    ``watches_idle`` means that its probe also watches the machine idle after the load; it is
-    concluded after all others.
-    """
-
-    watches_idle: ClassVar[bool] = False
+    """A part that watches the machine while a load runs."""
 
     def probe(self, pid: int) -> Probe:
         """Open the probe on the process under test; called in the sampler's process."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -38,8 +38,6 @@ class Energy(Collector):
     so that the energy of the whole run lies between two idle moments.
     """
 
-    watches_idle: ClassVar = True
-
     class Options(CollectorOptions):
         """``{kind: energy, interval: 20 ms, idle: 1 s}``."""
 
@@ -47,6 +45,11 @@ class Energy(Collector):
         idle: Seconds = Field(
             default=1.0, ge=0, le=10, description="of idling that is watched before and after"
         )
+
+        @property
+        def idle_seconds(self) -> float:
+            """The same."""
+            return self.idle
 
     options: Options
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from llmbench.collectors.base import COLLECTORS, Conclusion, Probe, Quantity
+from llmbench.collectors.base import COLLECTORS, CollectorOptions, Conclusion, Probe, Quantity
 from llmbench.collectors.recorder import Recorder
 from llmbench.environment import child_process
 from llmbench.environment.child_process import Channel, Child
@@ -49,7 +49,7 @@ class Collected:
 
 
 @contextmanager
-def watch(collectors: Sequence[Any], pid: int | None = None) -> Iterator[Collected]:
+def watch(collectors: Sequence[CollectorOptions], pid: int | None = None) -> Iterator[Collected]:
     """Watch a process (by default this one) and its machine during the block.
 
     ``collectors`` are options of collectors. The sampler is ready when the block begins. Raises
@@ -78,9 +78,9 @@ class _Job:
     collectors: list[dict[str, Any]]
 
 
-def _options(collectors: Sequence[Any]) -> list[dict[str, Any]]:
+def _options(collectors: Sequence[CollectorOptions]) -> list[dict[str, Any]]:
     # a collector that watches the idle time after the load concludes last
-    ordered = sorted(collectors, key=lambda options: COLLECTORS.find(options.kind).watches_idle)
+    ordered = sorted(collectors, key=lambda options: options.idle_seconds)
     return [options.model_dump(mode="json") for options in ordered]
 
 

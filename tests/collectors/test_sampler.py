@@ -9,21 +9,20 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
 from standin import MakeStandin, StandinGpu
 
+from llmbench.collectors.base import CollectorOptions
 from llmbench.collectors.cpu import Cpu
 from llmbench.collectors.sampler import NICENESS, Collected, watch
 from llmbench.errors import MeasurementError
-from llmbench.plugins import Options
 from llmbench.runs.series import Series
 from llmbench.scenario.schema import Scenario
 
 
-def collectors(*kinds: str) -> list[Options]:
+def collectors(*kinds: str) -> list[CollectorOptions]:
     spec = {
         "name": "watched", "model": "random:tiny", "workload": "synthetic", "load": "closed",
         "backends": ["fake"], "requests": 1,
@@ -121,10 +120,10 @@ def test_a_watch_ends_with_the_error_of_what_it_watched() -> None:
 
 
 def test_a_collector_that_is_not_there_is_a_caveat_and_the_others_go_on() -> None:
-    unknown = SimpleNamespace(
-        model_dump=lambda mode: {"kind": "unknown", "interval": 0.02, "mode": mode}
-    )
-    with watch([unknown, *collectors("cpu")], os.getpid()) as watched:
+    class Unknown(CollectorOptions):
+        kind: str = "unknown"
+
+    with watch([Unknown(), *collectors("cpu")], os.getpid()) as watched:
         time.sleep(0.1)
     assert [caveat.kind for caveat in watched.caveats if caveat.kind == "collector-failed"]
     assert "no collector named 'unknown'" in watched.facts["sampler"]["failures"]["unknown"]
