@@ -28,7 +28,7 @@ def collectors(*kinds: str) -> list[CollectorOptions]:
         "backends": ["fake"], "requests": 1,
         "collect": [{"kind": kind, "interval": "20 ms"} for kind in kinds],
     }  # fmt: skip
-    chosen: list[Options] = Scenario.model_validate(spec).collect
+    chosen: list[CollectorOptions] = Scenario.model_validate(spec).collect
     return chosen
 
 
