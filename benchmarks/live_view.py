@@ -31,7 +31,7 @@ from llmbench.campaign.observer import Silence
 from llmbench.campaign.worker import Events
 from llmbench.cli.progress import Lines
 from llmbench.cli.screen import Screen
-from llmbench.collectors.live_usage import Glance
+from llmbench.collectors.live_usage import LiveUsage
 from llmbench.loads.dispatch import Dispatch, RequestOutcome
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
@@ -66,7 +66,7 @@ def screen() -> Iterator[Screen]:
     reading.start()
     with (
         os.fdopen(writer, "w", encoding="utf-8") as terminal,
-        Screen(Console(file=terminal, force_terminal=True), Glance()) as shown,
+        Screen(Console(file=terminal, force_terminal=True), LiveUsage()) as shown,
     ):
         yield shown
     reading.join()

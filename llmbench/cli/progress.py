@@ -83,6 +83,6 @@ def shown(*, quiet: bool) -> Screen | Lines | Silence:
     if not (sys.stderr.isatty() and console.is_terminal) or console.is_dumb_terminal:
         return Lines(sys.stderr)
     from llmbench.cli.screen import Screen
-    from llmbench.collectors.live_usage import Glance
+    from llmbench.collectors.live_usage import LiveUsage
 
-    return Screen(console, Glance())
+    return Screen(console, LiveUsage())

@@ -21,21 +21,21 @@ from llmbench.units import Seconds
 
 OTHER_LOAD_PERCENT = 10.0
 STOLEN_PERCENT = 5.0
-HELD_PERCENT = 1.0
+THROTTLED_PERCENT = 1.0
 
 
 class Cpu(Collector):
-    """Processor time and memory of the process under test, and what else used the machine.
+    """Processor time and memory of the process under test, and other use of the machine.
 
-    Readings of processor time cover the time since the one before. The kernel counts it in ticks
-    of 10 ms, so one reading is a rough figure and their average a good one. The process counts
-    with all its descendants but the sampler.
+    Readings of processor time cover the time since the previous reading. The kernel counts it in
+    ticks of 10 ms, so single readings are rough and their average is good. The process counts with
+    all its descendants except the sampler.
     """
 
     class Options(CollectorOptions):
-        """``{kind: cpu, interval: 200 ms}``: a reading is of twenty ticks."""
+        """``{kind: cpu, interval: 200 ms}``: a reading covers twenty ticks."""
 
-        interval: Seconds = Field(default=0.2, ge=0.01, description="between readings")
+        interval: Seconds = Field(default=0.2, ge=0.01, description="time between readings")
 
     options: Options
 
@@ -47,7 +47,7 @@ class Cpu(Collector):
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Percentages of a stretch of time: the process of one core, the rest of all cores."""
+    """Percentages of a time span: ``process`` of one core, the others of all cores."""
 
     process: float
     system: float
@@ -57,12 +57,12 @@ class Shares:
 
 
 @dataclass(frozen=True, slots=True)
-class Clocked:
-    """Seconds since some origin: real time, and processor time of whom.
+class CpuTimes:
+    """Real time and processor times, in seconds since some origin.
 
-    ``harness`` is the sampler, and a client that is not the process itself. ``busy`` is all
-    processor time that this machine spent; ``stolen`` is what a virtual machine wanted and its
-    host gave to others; ``waited`` is when some task waited for a core.
+    ``harness`` is the sampler, and the client where that is another process. ``busy`` is the whole
+    machine's; ``stolen`` is what the host of a virtual machine gave to others (steal); ``waited``
+    is the time in which some task waited for a core.
     """
 
     now: float
@@ -72,8 +72,8 @@ class Clocked:
     stolen: float
     waited: float | None
 
-    def shares_since(self, before: Clocked, cores: int) -> Shares:
-        """Give percentages of the time since an earlier reading."""
+    def shares_since(self, before: CpuTimes, cores: int) -> Shares:
+        """Return percentages of the time since an earlier reading."""
         elapsed = self.now - before.now
         process, busy = self.process - before.process, self.busy - before.busy
         other = busy - process - (self.harness - before.harness)
@@ -92,10 +92,10 @@ def _percent(end: float | None, begin: float | None, elapsed: float) -> float | 
 
 
 class CpuProbe:
-    """Reads /proc and /sys, in part through psutil; the folders are where these two lie.
+    """Reads /proc and /sys (here as parameters for tests), in part through psutil.
 
-    ``harness_pid`` is the process that measures, an ancestor of the one under test, where the two
-    are not the same: its own time is nobody else's.
+    ``harness_pid`` is the measuring process where that is an ancestor of the process under test:
+    its time does not count as other load.
     """
 
     def __init__(
@@ -113,32 +113,32 @@ class CpuProbe:
         self._groups = sys_folder / "fs/cgroup"
         self._pressure = proc_folder / "pressure/cpu"
         self._frequencies = proc.frequency_files(sys_folder / "devices/system/cpu/cpufreq")
-        self._why_no_pressure = _why_unreadable(self._pressure)
+        self._no_pressure = _why_unreadable(self._pressure)
 
     def quantities(self) -> Sequence[Quantity]:
-        """List what each reading holds."""
-        no_clocks = None if self._frequencies else "the kernel shows no cpufreq here"
+        """Return what each reading holds."""
+        no_clocks = None if self._frequencies else "the kernel exposes no cpufreq here"
         return (
             Quantity("process_cpu_percent", "% of a core"),
             Quantity("system_cpu_percent", "% of all cores"),
             Quantity("other_cpu_percent", "% of all cores"),
             Quantity("stolen_cpu_percent", "% of all cores"),
-            Quantity("cpu_pressure_percent", "% of time", self._why_no_pressure),
+            Quantity("cpu_pressure_percent", "% of time", self._no_pressure),
             Quantity("cpu_frequency_hertz", "Hz", no_clocks),
             Quantity("process_rss_bytes", "B"),
         )
 
     def begin(self) -> None:
-        """Forget the memory peak so far and note where the counters stand."""
+        """Reset the memory peak and note the counters."""
         since_load = proc.reset_rss_peak(self._process)
         self._peak_since = "start of the load" if since_load else "start of the process"
         self._switches = proc.involuntary_switches(self._process)
-        self._held = self._held_seconds()
-        self._first = self._before = self._clocked()
+        self._throttled = self._throttled_seconds()
+        self._first = self._before = self._cpu_times()
 
     def read(self) -> Sequence[float | None]:
-        """Read the shares since the last reading, and clocks and memory now."""
-        after = self._clocked()
+        """Return shares since the last reading, and current clocks and memory."""
+        after = self._cpu_times()
         shares = after.shares_since(self._before, self._cores)
         self._before = after
         return (
@@ -152,26 +152,26 @@ class CpuProbe:
         )
 
     def conclude(self) -> Conclusion:
-        """Give the memory peak, and what others did to the process over the whole window."""
-        last = self._clocked()
+        """Return the memory peak, and interference by others over the whole window."""
+        last = self._cpu_times()
         shares = last.shares_since(self._first, self._cores)
-        held = _percent(self._held_seconds(), self._held, last.now - self._first.now)
+        throttled = _percent(self._throttled_seconds(), self._throttled, last.now - self._first.now)
         facts: dict[str, Any] = {
             "rss_peak_bytes": proc.rss_peak(self._process),
             "rss_peak_since": self._peak_since,
             "process_cpu_seconds": last.process - self._first.process,
             "other_load_percent": shares.other,
             "stolen_percent": shares.stolen,
-            "quota_held_percent": held,
+            "quota_held_percent": throttled,
             "involuntary_switches": proc.involuntary_switches(self._process) - self._switches,
         }
-        return Conclusion(facts, tuple(_doubts(shares, held)))
+        return Conclusion(facts, tuple(_caveats(shares, throttled)))
 
-    def _clocked(self) -> Clocked:
+    def _cpu_times(self) -> CpuTimes:
         system, now = psutil.cpu_times(), time.monotonic()
         process = self._tree.cpu_seconds(now)
         client = self._harness.cpu_seconds(now) - process if self._harness else 0.0
-        return Clocked(
+        return CpuTimes(
             now=now,
             process=process,
             harness=time.process_time() + client,
@@ -181,27 +181,27 @@ class CpuProbe:
         )
 
     def _waited(self) -> float | None:
-        if self._why_no_pressure:
+        if self._no_pressure:
             return None
         return proc.pressure_seconds(self._pressure.read_text())
 
-    def _held_seconds(self) -> float | None:
+    def _throttled_seconds(self) -> float | None:
         membership = (self._process / "cgroup").read_text()
-        return proc.quota_held_seconds(membership, self._groups)
+        return proc.quota_throttled_seconds(membership, self._groups)
 
 
 def _why_unreadable(path: Path) -> str | None:
     try:
         read_text(path)
-    except Unavailable as why:
-        return str(why)
+    except Unavailable as reason:
+        return str(reason)
     return None
 
 
-def _doubts(shares: Shares, held: float | None) -> Iterator[Caveat]:
+def _caveats(shares: Shares, throttled: float | None) -> Iterator[Caveat]:
     if shares.other > OTHER_LOAD_PERCENT:
         yield Caveat("other-load", percent=shares.other)
     if shares.stolen > STOLEN_PERCENT:
         yield Caveat("cpu-stolen", percent=shares.stolen)
-    if held is not None and held > HELD_PERCENT:
-        yield Caveat("cpu-quota", percent=held)
+    if throttled is not None and throttled > THROTTLED_PERCENT:
+        yield Caveat("cpu-quota", percent=throttled)

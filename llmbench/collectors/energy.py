@@ -1,8 +1,8 @@
-"""Energy counters: of NVIDIA GPUs (NVML), and of processors where they can be read (RAPL).
+"""Energy counters of NVIDIA GPUs (NVML), and of processors where they are readable (RAPL).
 
-Counters are read, power is not: what a card calls its power is sampled for a part of the time only
-(Yang et al., *Part-time Power Measurements*, SC 2024), and the counter is what integrates it.
-docs/energy.md has the method and its errors.
+Counters are read instead of power: some cards sample their power only part of the time (Yang et
+al., *Part-time Power Measurements*, SC 2024), while the counter integrates it. docs/energy.md has
+the method and its errors.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from llmbench.environment.nvml import open_nvml
 from llmbench.errors import Unavailable
 from llmbench.units import Seconds
 
-FASTEST = 0.001  # between readings while a counter's period is measured
-FEWEST_PERIODS = 3
-OF_CARD = "energy is counted for whole cards, and this is one MIG instance of it"
+IDLE_INTERVAL = 0.001  # between readings while a counter's period is measured
+MIN_PERIODS = 3
+OF_CARD = "energy is counted for whole cards, and this is a MIG instance of one"
 
 
 class Energy(Collector):
     """Energy counters of GPUs and processors, with their update periods and the idle power.
 
-    Before the load, with the model loaded and the counters read as fast as they go, their periods
-    and the idle power are measured for ``idle``; after it the counters are read for as long again,
-    so that the energy of the whole run lies between two idle moments.
+    Before the load, with the model loaded, the counters are read as fast as possible for ``idle``,
+    which gives their periods and the idle power. After the load they are read for as long again,
+    so that the energy of the whole run is counted between two idle moments.
     """
 
     class Options(CollectorOptions):
         """``{kind: energy, interval: 20 ms, idle: 1 s}``."""
 
-        interval: Seconds = Field(default=0.02, ge=0.01, description="between readings")
+        interval: Seconds = Field(default=0.02, ge=0.01, description="time between readings")
         idle: Seconds = Field(
-            default=1.0, ge=0, le=10, description="of idling that is watched before and after"
+            default=1.0, ge=0, le=10, description="idle time to measure before and after the load"
         )
 
         @property
@@ -60,10 +60,10 @@ class Energy(Collector):
 
 
 class Meter(Protocol):
-    """One counter of energy.
+    """One energy counter.
 
-    ``name`` is what its series is named after, ``unavailable`` why it cannot be read here, or None;
-    ``facts`` has its ``method`` and what tells it from others of its kind.
+    ``name`` is the device in its series' name, ``unavailable`` the reason why it cannot be read
+    here, or None. ``facts`` has its ``method`` and what identifies the device.
     """
 
     name: str
@@ -75,22 +75,22 @@ class Meter(Protocol):
 
 
 class NoMeter:
-    """Stands in for a counter that cannot be read, and says why."""
+    """Stands in for a counter that cannot be read."""
 
-    def __init__(self, name: str, method: str, why: str) -> None:
+    def __init__(self, name: str, method: str, reason: str) -> None:
         self.name = name
-        self.unavailable: str | None = why
+        self.unavailable: str | None = reason
         self.facts: dict[str, Any] = {"method": method}
 
     def read(self) -> float:
-        """Read nothing."""
+        """Raise Unavailable."""
         raise Unavailable(str(self.unavailable))
 
 
 class GpuCounter:
     """The total energy of a card since its driver was loaded (nvmlDeviceGetTotalEnergyConsumption).
 
-    Whether there is one is found by asking, never by the card's model.
+    Support is detected by calling it, never by the card's model.
     """
 
     def __init__(self, nvml: Any, device: Device) -> None:
@@ -98,25 +98,26 @@ class GpuCounter:
         self.facts = {"method": "nvml-counter", "uuid": device.uuid, "device": device.name}
         self._nvml = nvml
         self._handle = device.handle
-        self.unavailable = OF_CARD if device.is_instance else self._why_not()
+        self.unavailable = OF_CARD if device.is_instance else self._reason()
 
-    def _why_not(self) -> str | None:
+    def _reason(self) -> str | None:
         try:
             self.read()
-        except Unavailable as why:
-            return str(why)
+        except Unavailable as reason:
+            return str(reason)
         return None
 
     def read(self) -> float:
-        """Read the counter, which NVML gives in millijoules."""
+        """Return the joules, or raise Unavailable."""
         try:
-            return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
+            millijoules = self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
         except self._nvml.NVMLError as error:
             raise Unavailable(f"NVML: {error}") from None
+        return float(millijoules) / 1e3
 
 
 class ProcessorCounter:
-    """The energy of a package or its memory, which the kernel counts (RAPL)."""
+    """The energy of a package or of its memory (RAPL)."""
 
     def __init__(self, zone: Zone) -> None:
         self.name = zone.name.replace("-", "")
@@ -126,7 +127,7 @@ class ProcessorCounter:
         self._counter.begin()
 
     def read(self) -> float:
-        """Read the joules since the probe was opened, through any number of wraps."""
+        """Return the joules since the probe was opened, through any number of wraps."""
         joules = self._counter.read()
         if joules is None:
             raise Unavailable(str(self._counter.invalid))
@@ -144,15 +145,15 @@ def _processors(root: Path = POWERCAP) -> Iterator[Meter]:
 def _gpus(visible: str | None) -> Iterator[Meter]:
     try:
         nvml = open_nvml()
-    except Unavailable as why:
-        yield NoMeter("gpu0", "nvml-counter", str(why))
+    except Unavailable as reason:
+        yield NoMeter("gpu0", "nvml-counter", str(reason))
         return
     for device in visible_devices(nvml, visible):
         yield GpuCounter(nvml, device)
 
 
 class EnergyProbe:
-    """Reads counters, and keeps of each the moments at which it rose."""
+    """Reads counters; a reading has a value only when the counter has risen."""
 
     def __init__(
         self,
@@ -162,48 +163,50 @@ class EnergyProbe:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._counters = [_Counter(meter) for meter in meters]
+        self._counters = [_Tracker(meter) for meter in meters]
         self._idle, self._interval, self._now, self._sleep = idle, interval, now, sleep
         for counter, ticks in zip(self._counters, self._watch_idle(), strict=True):
             counter.characterize(ticks)
 
     def _watch_idle(self) -> list[list[tuple[float, float]]]:
-        """Give the (moment, joules) at which each counter rose while nothing ran."""
+        """Return the (time, joules) at which each counter rose during the idle time."""
         ticks: list[list[tuple[float, float]]] = [[] for _ in self._counters]
         end = self._now() + self._idle
-        while any(not each.meter.unavailable for each in self._counters) and self._now() < end:
-            for counter, seen in zip(self._counters, ticks, strict=True):
+        while any(not c.meter.unavailable for c in self._counters) and self._now() < end:
+            for counter, rises in zip(self._counters, ticks, strict=True):
                 joules = counter.rise()
                 if joules is not None:
-                    seen.append((self._now(), joules))
-            self._sleep(FASTEST)
+                    rises.append((self._now(), joules))
+            self._sleep(IDLE_INTERVAL)
         return ticks
 
     def quantities(self) -> Sequence[Quantity]:
-        """List one counter each, in joules since the first reading."""
+        """Return a quantity per counter, in joules since its first reading."""
         return [
-            Quantity(f"{each.meter.name}_energy_joules", "J", each.meter.unavailable)
-            for each in self._counters
+            Quantity(f"{counter.meter.name}_energy_joules", "J", counter.meter.unavailable)
+            for counter in self._counters
         ]
 
     def begin(self) -> None:
-        """Note nothing: counters are compared with themselves."""
+        """Do nothing: only differences of counters are used."""
 
     def read(self) -> Sequence[float | None]:
-        """Read every counter; None where it stands where it stood."""
+        """Return every counter's joules; None where it has not risen."""
         return [counter.rise() for counter in self._counters]
 
     def conclude(self) -> Conclusion:
-        """Wait until all is idle again; give each counter's method, period and whole run."""
+        """Measure the idle time; return each counter's method, period and energy of the run."""
         for counter, ticks in zip(self._counters, self._watch_idle(), strict=True):
             counter.conclude(ticks)
-        told = {"polled_seconds": self._interval}
-        facts = {each.meter.name: {**each.facts, **told} for each in self._counters}
+        facts = {
+            counter.meter.name: {**counter.facts, "polled_seconds": self._interval}
+            for counter in self._counters
+        }
         return Conclusion({"energy": facts})
 
 
-class _Counter:
-    """One meter, and what has been seen of it."""
+class _Tracker:
+    """One meter and its readings so far."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -214,16 +217,16 @@ class _Counter:
         self._idle_end: tuple[float, float] | None = None
 
     def rise(self) -> float | None:
-        """Give the joules since the first reading where they are others than at the last one."""
+        """Return the joules since the first reading, or None where the counter has not risen."""
         if self.meter.unavailable:
             return None
         try:
             joules = self.meter.read()
-        except Unavailable as why:
-            self._failed[str(why)] += 1
+        except Unavailable as reason:
+            self._failed[str(reason)] += 1
             return None
         if self._first is None:
-            self._first = self._last = joules  # when it began to stand here is not known
+            self._first = self._last = joules  # when it reached this value is unknown
             return None
         if joules == self._last:
             return None
@@ -231,15 +234,15 @@ class _Counter:
         return joules - self._first
 
     def characterize(self, ticks: Sequence[tuple[float, float]]) -> None:
-        """Measure the update period and the power of an idle machine."""
+        """Derive the update period and the idle power."""
         moments = [moment for moment, _ in ticks]
         gaps = [late - early for early, late in pairwise(moments)]
-        self.facts["period_seconds"] = median(gaps) if len(gaps) >= FEWEST_PERIODS else None
+        self.facts["period_seconds"] = median(gaps) if len(gaps) >= MIN_PERIODS else None
         self.facts["idle_watts"] = _watts(ticks[0], ticks[-1]) if len(ticks) > 1 else None
         self._idle_end = ticks[-1] if ticks else None
 
     def conclude(self, ticks: Sequence[tuple[float, float]]) -> None:
-        """Sum up the whole run, from a rise in the idle time before to one in that after."""
+        """Derive the energy of the run, from the last rise before it to the last rise after it."""
         begin, end = self._idle_end, ticks[-1] if ticks else None
         if begin and end and end[1] >= begin[1]:
             self.facts["run_joules"] = end[1] - begin[1]

@@ -1,4 +1,4 @@
-"""How busy the machine is right now, for people who wait for a run; nothing of it is kept."""
+"""Current use of processors and GPUs, for the progress display; nothing is stored."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ from llmbench.errors import Unavailable
 from llmbench.units import format_bytes
 
 READ_SECONDS = 1.0
-SHOWN: dict[str, Callable[[float], str]] = {
+FORMATS: dict[str, Callable[[float], str]] = {
     "busy_percent": "{:.0f} %".format,
     "power_average_watts": "{:.0f} W".format,
     "memory_used_bytes": format_bytes,
 }
 
 
-class Glance:
-    """Processors and GPUs in a few words, read when asked and once a second at the most."""
+class LiveUsage:
+    """Use of processors and GPUs as one line, read at most once per second."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._nvml, self._devices = _gpus()
-        psutil.cpu_percent()  # what it gives is of the time since it was asked before
+        psutil.cpu_percent()  # its values cover the time since the previous call
         self._read_at = now()
-        self._told = ""
+        self._text = ""
 
     def __str__(self) -> str:
-        """Say how busy they are; nothing before there is a first reading."""
+        """Return the line, empty before the first reading."""
         if self._now() - self._read_at >= READ_SECONDS:
             self._read_at = self._now()
-            self._told = "; ".join((f"CPU {psutil.cpu_percent():.0f} %", *self._of_gpus()))
-        return self._told
+            self._text = "; ".join((f"CPU {psutil.cpu_percent():.0f} %", *self._of_gpus()))
+        return self._text
 
     def _of_gpus(self) -> Iterator[str]:
         for device in self._devices:
-            told = ", ".join(_readings(self._nvml, device))
-            yield f"GPU {device.index} {told or 'tells nothing'}"
+            values = ", ".join(_readings(self._nvml, device))
+            yield f"GPU {device.index} {values or 'unavailable'}"
 
 
 def _gpus() -> tuple[Any, list[Device]]:
-    """Open what can be read; of the rest the run's own collector says why it cannot."""
+    """Return NVML and the visible devices; the run's collector reports why there are none."""
     try:
         nvml = open_nvml()
     except Unavailable:
         return None, []
     try:
         return nvml, visible_devices(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    except nvml.NVMLError:  # a card that is lost has no handle
+    except nvml.NVMLError:  # a lost card has no handle
         return None, []
 
 
 def _readings(nvml: Any, device: Device) -> Iterator[str]:
     for reading in READINGS:
-        if reading.name not in SHOWN or (reading.of_card and device.is_instance):
+        if reading.name not in FORMATS or (reading.of_card and device.is_instance):
             continue
         try:
-            yield SHOWN[reading.name](float(reading.ask(nvml, device.handle)))
-        except nvml.NVMLError:  # this card does not tell
+            yield FORMATS[reading.name](float(reading.ask(nvml, device.handle)))
+        except nvml.NVMLError:  # not supported by this card
             continue

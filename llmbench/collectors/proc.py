@@ -1,4 +1,4 @@
-"""What the kernel says of processes and of pressure, from the texts of /proc and control groups.
+"""Processor time, memory, pressure and throttling from /proc and control groups.
 
 Formats: proc(5), and the kernel's Documentation/accounting/psi.rst and cgroup-v2.rst.
 """
@@ -21,11 +21,11 @@ FREQUENCY_FILES = 16
 
 
 class Tree:
-    """A process and its descendants, less the sampler itself.
+    """A process and its descendants, without the sampler itself.
 
-    Listing them walks all of /proc, so it is done anew once a second at the most, and less often
-    where that would take more than a two-hundredth of a core. Processor time of descendants that
-    ended is in that of who waited for them, so nothing is lost in between.
+    Listing them walks all of /proc. So the list is refreshed at most once per second, and less
+    often where that would use more than 0.5 % of a core. The processor time of a descendant that
+    ended is in its parent's, so nothing is lost in between.
     """
 
     def __init__(self, pid: int) -> None:
@@ -34,12 +34,12 @@ class Tree:
         self._next = float("-inf")
 
     def cpu_seconds(self, now: float) -> float:
-        """Sum up user and system time. Raises psutil.NoSuchProcess when the root is gone."""
+        """Return user and system time in all. Raises psutil.NoSuchProcess without the root."""
         self._list(now)
         return _cpu_seconds(self._root) + sum(map(_cpu_seconds_so_far, self._members))
 
     def pids(self, now: float) -> frozenset[int]:
-        """Give the ids of all members."""
+        """Return the ids of all members."""
         self._list(now)
         return frozenset({self._root.pid, *(member.pid for member in self._members)})
 
@@ -48,7 +48,7 @@ class Tree:
             return
         before = time.thread_time()
         descendants = self._root.children(recursive=True)
-        self._members = [each for each in descendants if each.pid != os.getpid()]
+        self._members = [process for process in descendants if process.pid != os.getpid()]
         self._next = now + max(TREE_SECONDS, (time.thread_time() - before) / TREE_SHARE)
 
 
@@ -59,18 +59,18 @@ def _cpu_seconds(process: psutil.Process) -> float:
 def _cpu_seconds_so_far(process: psutil.Process) -> float:
     try:
         return _cpu_seconds(process)
-    except psutil.NoSuchProcess:  # its parent waited for it and has its time
+    except psutil.NoSuchProcess:  # it ended, and its parent has its time
         return 0.0
 
 
 def busy_seconds(times: Any) -> float:
-    """Give the processor time that a machine spent so far, by ``psutil.cpu_times()``."""
+    """Return the machine's processor time so far, from ``psutil.cpu_times()``."""
     guest = times.guest + times.guest_nice  # counted in user as well
     return float(sum(times) - times.idle - times.iowait - guest - times.steal)
 
 
 def field_number(text: str, name: str) -> int | None:
-    """Read a number from lines such as ``VmHWM:  1024 kB`` or ``nr_throttled 3``."""
+    """Return the number in a line such as ``VmHWM:  1024 kB`` or ``nr_throttled 3``."""
     for line in text.splitlines():
         words = line.replace(":", " ").split()
         if len(words) > 1 and words[0] == name:
@@ -79,9 +79,9 @@ def field_number(text: str, name: str) -> int | None:
 
 
 def pressure_seconds(text: str) -> float:
-    """Read ``/proc/pressure/cpu``: seconds, since boot, in which some task waited for a core.
+    """Return the seconds since boot in which some task waited for a core.
 
-    Raises ValueError where the text has no such line.
+    ``text`` is ``/proc/pressure/cpu``. Raises ValueError where it has no such line.
     """
     for line in text.splitlines():
         kind, _, fields = line.partition(" ")
@@ -91,9 +91,9 @@ def pressure_seconds(text: str) -> float:
 
 
 def involuntary_switches(process: Path) -> int:
-    """Sum up, over the threads of ``/proc/<pid>``, how often one had to give its core away.
+    """Return the involuntary context switches of all threads of ``/proc/<pid>``.
 
-    A thread that ended takes its count with it.
+    The counts of threads that ended are lost.
     """
     return sum(map(_switches, process.glob("task/*/status")))
 
@@ -107,7 +107,7 @@ def _switches(status: Path) -> int:
 
 
 def reset_rss_peak(process: Path) -> bool:
-    """Make the kernel forget the memory peak of ``/proc/<pid>``; tell whether it did."""
+    """Reset the memory peak of ``/proc/<pid>``; return whether the kernel allowed that."""
     try:
         (process / "clear_refs").write_text("5")
     except OSError:
@@ -116,37 +116,35 @@ def reset_rss_peak(process: Path) -> bool:
 
 
 def rss_peak(process: Path) -> int | None:
-    """Read the peak resident memory in bytes (VmHWM, which the kernel gives in KiB)."""
+    """Return the peak resident memory in bytes (VmHWM, in KiB)."""
     kibibytes = field_number(read_text(process / "status"), "VmHWM")
     return None if kibibytes is None else kibibytes * 1024
 
 
 def frequency_files(cpufreq: Path) -> list[Path]:
-    """List where current clocks can be read: a few are enough, and each read costs time."""
+    """Return a few of the files of current clocks, since each read costs time."""
     files = sorted(cpufreq.glob("policy*/scaling_cur_freq"))
     step = max(1, len(files) // FREQUENCY_FILES)
     return files[::step][:FREQUENCY_FILES]
 
 
 def mean_frequency(files: list[Path]) -> float:
-    """Average the clocks (the kernel gives kHz) in Hz."""
+    """Return the mean clock in Hz (the files hold kHz)."""
     return sum(int(file.read_text()) for file in files) / len(files) * 1e3
 
 
-def quota_held_seconds(membership: str, root: Path) -> float | None:
-    """Give for how long control groups have held a process back since they were made.
+def quota_throttled_seconds(membership: str, root: Path) -> float | None:
+    """Return for how long control groups have throttled a process since they were created.
 
-    ``membership`` is the text of ``/proc/<pid>/cgroup``, ``root`` where control groups are mounted.
-    Version 2 counts microseconds, version 1
-    nanoseconds; None where no group around the process counts.
+    ``membership`` is the text of ``/proc/<pid>/cgroup``, ``root`` the mount of control groups.
+    Version 2 counts microseconds, version 1 nanoseconds. None where no group counts it.
     """
-    held = [
-        _held_seconds(folder / "cpu.stat") for folder in cgroups.groups("cpu", root, membership)
-    ]
-    return max((seconds for seconds in held if seconds is not None), default=None)
+    groups = cgroups.groups("cpu", root, membership)
+    throttled = [_throttled_seconds(folder / "cpu.stat") for folder in groups]
+    return max((seconds for seconds in throttled if seconds is not None), default=None)
 
 
-def _held_seconds(stat: Path) -> float | None:
+def _throttled_seconds(stat: Path) -> float | None:
     if not stat.exists():
         return None
     text = stat.read_text(encoding="utf-8")

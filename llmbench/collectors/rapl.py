@@ -1,7 +1,7 @@
-"""Processor energy that the kernel counts (RAPL), from the texts of the powercap tree.
+"""Energy counters of processors and their memory (RAPL), from the kernel's powercap tree.
 
 Formats: the kernel's Documentation/power/powercap/powercap.rst and drivers/powercap/intel_rapl_*.c,
-which serve AMD's processors too.
+which support AMD's processors too.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from llmbench.environment.probing import read_text
 from llmbench.errors import Forbidden, Unavailable
 
 POWERCAP = Path("/sys/class/powercap")
-ZONE = re.compile(r"intel-rapl(:\d+){1,2}")  # not intel-rapl-mmio: the same counters once more
+ZONE = re.compile(r"intel-rapl(:\d+){1,2}")  # not intel-rapl-mmio, which repeats the same counters
 MIRROR_ROUNDS = 3
-# More than any package draws (the largest are rated 500 W). The limit that a zone states is one of
-# averages, which it exceeds for seconds, and is 0 or absent on many; so it counts only above this.
+# More than any package draws (the largest are rated 500 W). A zone's own limit applies to averages,
+# which are exceeded for seconds, and often it is 0 or absent; so it counts only above this.
 MAX_POWER_WATTS = 1000.0
-SLACK_SECONDS = 1.0  # between a reading and its stamp, and between a counter's own updates
-STUCK_SECONDS = 2.0  # counters are updated about every millisecond, and idle packages draw power
+SLACK_SECONDS = 1.0  # between a reading and its time, and between updates of a counter
+STUCK_SECONDS = 2.0  # counters update about every millisecond, and idle packages draw power too
 
-ELSEWHERE = "measure on the machine itself where this is a virtual one, or attach a wall meter"
-MASKED = "container runtimes hide these files: measure outside the container"
+ELSEWHERE = "if this is a virtual machine, measure on its host, or attach a wall meter"
+MASKED = "container runtimes hide these files; measure outside the container"
 ROOT_ONLY = (
-    "since the fix of CVE-2020-8694 the kernel lets only root read it: run llmbench as a user "
-    "who may, or ask who runs this machine"
+    "since the fix of CVE-2020-8694 only root can read it; run llmbench as a user with permission, "
+    "or ask the administrator"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """One counter of energy, e.g. ``package-0`` or ``dram-0``, and the folder it lies in.
+    """One energy counter, e.g. ``package-0`` or ``dram-0``, and its folder.
 
-    Its microjoules begin anew at ``max_energy_range_uj``. It never draws more than
-    ``max_power_watts``. ``unavailable`` is the reason why it cannot be read here, or None.
+    Its microjoules wrap at ``max_energy_range_uj``. It never draws more than ``max_power_watts``.
+    ``unavailable`` is the reason why it cannot be read here, or None.
     """
 
     name: str
@@ -47,17 +47,17 @@ class Zone:
     unavailable: str | None = None
 
     def microjoules(self) -> int:
-        """Read the counter. Raises Unavailable where it cannot be read."""
+        """Return the count, or raise Unavailable."""
         return _energy(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """The counters of a machine: of its packages (processors), and of memory beside them.
+    """The counters of a machine: of its packages (processors) and of its memory.
 
-    What packages draw for cores and graphics is in theirs; ``psys`` overlaps with them and is not
-    read. ``mirrors`` says in words what was left out since it shows another zone's counter.
-    ``unavailable`` is the reason why there are none at all, or None.
+    A package's counter includes its cores and graphics; ``psys`` overlaps with packages and is not
+    read. ``mirrors`` describes zones that were left out because they repeat another's counter.
+    ``unavailable`` is the reason why there are none, or None.
     """
 
     packages: tuple[Zone, ...] = ()
@@ -70,23 +70,23 @@ class Zones:
 
 
 def zones(root: Path = POWERCAP) -> Zones:
-    """Find the counters under a powercap tree, packages in the order of the kernel's numbers.
+    """Return the counters under a powercap tree, packages in the kernel's order.
 
-    Nothing is raised: where there are none, or one cannot be read, the reason is kept.
+    Nothing is raised: where there is none, or one cannot be read, the result has the reason.
     """
     try:
-        named = _names(root)
-        packages, mirrored = _distinct(_packages(root, named))
-        drams, also_mirrored = _distinct(_drams(root, named))
-    except Unavailable as why:
-        return Zones(unavailable=str(why))
-    return Zones(packages, drams, (*mirrored, *also_mirrored))
+        names = _names(root)
+        packages, mirrors = _distinct(_packages(root, names))
+        drams, dram_mirrors = _distinct(_drams(root, names))
+    except Unavailable as reason:
+        return Zones(unavailable=str(reason))
+    return Zones(packages, drams, (*mirrors, *dram_mirrors))
 
 
 def _names(root: Path) -> dict[tuple[int, ...], str]:
-    """Give the zones' names by their numbers: ``{(0,): "package-0", (0, 2): "dram"}``.
+    """Return the zones' names by number: ``{(0,): "package-0", (0, 2): "dram"}``.
 
-    Raises Unavailable when there is no package among them.
+    Raises Unavailable without a package.
     """
     try:
         numbers = sorted(_numbers(path) for path in root.iterdir() if ZONE.fullmatch(path.name))
@@ -97,10 +97,10 @@ def _names(root: Path) -> dict[tuple[int, ...], str]:
             f"{root} has no intel-rapl zones: the kernel module intel_rapl_msr is not loaded, or "
             f"the processor has no such counters; {ELSEWHERE}"
         )
-    named = {each: _name(_folder(root, each)) for each in numbers}
-    if not any(_is_package(each, name) for each, name in named.items()):
-        raise Unavailable(f"{root} has no zone of a package, only {', '.join(named.values())}")
-    return named
+    names = {zone: _name(_folder(root, zone)) for zone in numbers}
+    if not any(_is_package(zone, name) for zone, name in names.items()):
+        raise Unavailable(f"{root} has no zone of a package, only {', '.join(names.values())}")
+    return names
 
 
 def _numbers(path: Path) -> tuple[int, ...]:
@@ -114,58 +114,58 @@ def _folder(root: Path, numbers: tuple[int, ...]) -> Path:
 def _name(folder: Path) -> str:
     try:
         return read_text(folder / "name")
-    except Unavailable as why:
-        raise Unavailable(f"{why}; {MASKED}") from None
+    except Unavailable as reason:
+        raise Unavailable(f"{reason}; {MASKED}") from None
 
 
 def _is_package(numbers: tuple[int, ...], name: str) -> bool:
     return len(numbers) == 1 and name.startswith("package-")
 
 
-def _packages(root: Path, named: dict[tuple[int, ...], str]) -> list[Zone]:
+def _packages(root: Path, names: dict[tuple[int, ...], str]) -> list[Zone]:
     return [
         _zone(_folder(root, numbers), name)
-        for numbers, name in named.items()
+        for numbers, name in names.items()
         if _is_package(numbers, name)
     ]
 
 
-def _drams(root: Path, named: dict[tuple[int, ...], str]) -> list[Zone]:
-    """Give the memory counters, each named after its package: ``dram-0`` lies in ``package-0``."""
-    inside = {n: named.get(n[:1], "") for n, name in named.items() if name == "dram"}
+def _drams(root: Path, names: dict[tuple[int, ...], str]) -> list[Zone]:
+    """Return the memory counters, named after their packages: ``dram-0`` is in ``package-0``."""
+    packages = {n: names.get(n[:1], "") for n, name in names.items() if name == "dram"}
     return [
         _zone(_folder(root, numbers), package.replace("package", "dram", 1))
-        for numbers, package in inside.items()
+        for numbers, package in packages.items()
         if _is_package(numbers[:1], package)
     ]
 
 
 def _zone(folder: Path, name: str) -> Zone:
     energy_range = _count(folder / "max_energy_range_uj")
-    return Zone(name, folder, energy_range, _max_power(folder), _why_unreadable(folder))
+    return Zone(name, folder, energy_range, _max_power(folder), _why_unavailable(folder))
 
 
-def _why_unreadable(folder: Path) -> str | None:
+def _why_unavailable(folder: Path) -> str | None:
     try:
         _energy(folder)
-    except Unavailable as why:
-        return str(why)
+    except Unavailable as reason:
+        return str(reason)
     return None
 
 
 def _max_power(folder: Path) -> float:
     try:
-        told = _count(folder / "constraint_0_max_power_uw") / 1e6
-    except Unavailable:  # many zones state none
+        limit = _count(folder / "constraint_0_max_power_uw") / 1e6
+    except Unavailable:  # many zones have none
         return MAX_POWER_WATTS
-    return max(told, MAX_POWER_WATTS)
+    return max(limit, MAX_POWER_WATTS)
 
 
 def _energy(folder: Path) -> int:
     try:
         return _count(folder / "energy_uj")
-    except Forbidden as why:
-        raise Unavailable(f"{why}; {ROOT_ONLY}") from None
+    except Forbidden as reason:
+        raise Unavailable(f"{reason}; {ROOT_ONLY}") from None
 
 
 def _count(path: Path) -> int:
@@ -178,29 +178,28 @@ def _count(path: Path) -> int:
 # -- mirrors ---------------------------------------------------------------------------------------
 
 
-def _distinct(found: Iterable[Zone]) -> tuple[tuple[Zone, ...], list[str]]:
-    """Leave out zones that show the counter of an earlier one, and say which.
+def _distinct(zones: Iterable[Zone]) -> tuple[tuple[Zone, ...], list[str]]:
+    """Return the zones with counters of their own, and a description of each other zone.
 
-    The dies of some processors (Zen and Zen 2, e.g. Threadripper 1950X) each show the counter of
-    the whole socket, and their sum is a multiple of the truth
+    On some processors (Zen and Zen 2, e.g. Threadripper 1950X) every die shows the counter of the
+    whole socket, so that their sum is a multiple of the energy
     (https://github.com/mlco2/codecarbon/issues/1274).
     """
-    kept: list[Zone] = []
-    said: list[str] = []
-    for zone in found:
-        original = next((each for each in kept if _mirrors(each, zone)), None)
+    distinct: list[Zone] = []
+    mirrors: list[str] = []
+    for zone in zones:
+        original = next((other for other in distinct if _mirrors(other, zone)), None)
         if original is None:
-            kept.append(zone)
+            distinct.append(zone)
         else:
-            said.append(f"{zone.name} shows the same counter as {original.name} and is left out")
-    return tuple(kept), said
+            mirrors.append(f"{zone.name} shows the same counter as {original.name} and is left out")
+    return tuple(distinct), mirrors
 
 
 def _mirrors(original: Zone, zone: Zone) -> bool:
-    """Tell whether a zone, each time, reads between two readings of another just around it.
+    """Return whether a zone always reads between two readings of the other, before and after.
 
-    Counters of 32 bits that are not the same do so about never. Two that both stand at 0 do not
-    count at all, so nothing is known of them.
+    Different counters of 32 bits practically never do. Counters that stay 0 prove nothing.
     """
     if original.unavailable or zone.unavailable:
         return False
@@ -213,13 +212,13 @@ def _mirrors(original: Zone, zone: Zone) -> bool:
 
 
 class EnergyCounter:
-    """Joules that a zone has counted since ``begin``, through any number of wraps.
+    """The joules of a zone since ``begin``, through any number of wraps.
 
-    (A wrap is short by the one step of the counter, tens of microjoules, from its end to 0.)
-    A zone that cannot be trusted any more stays ``invalid`` with the reason and reads None, never
-    0: its file cannot be read, it went back further than a wrap explains, it stands still, or two
-    readings lie so far apart that it may have wrapped twice between them. Read it more often than
-    range / greatest power; the usual 262 kJ and 1000 W make that four minutes.
+    (A wrap loses one step of the counter, tens of microjoules, from its end to 0.) A zone becomes
+    ``invalid`` with a reason, and reads None, never 0, when its file cannot be read, it went back
+    further than a wrap explains, it stands still, or two readings are so far apart that it may
+    have wrapped twice. So read it more often than range / greatest power: with the usual 262 kJ
+    and 1000 W every four minutes.
     """
 
     def __init__(self, zone: Zone, now: Callable[[], float] = time.monotonic) -> None:
@@ -228,12 +227,12 @@ class EnergyCounter:
         self.invalid = zone.unavailable
 
     def begin(self) -> None:
-        """Count from here on."""
+        """Start counting."""
         self._total = 0
         self._guard(self._start)
 
     def read(self) -> float | None:
-        """Give the joules since the beginning, or None and leave the reason in ``invalid``."""
+        """Return the joules since ``begin``, or None, with the reason in ``invalid``."""
         self._guard(self._advance)
         return None if self.invalid else self._total / 1e6
 
@@ -242,8 +241,8 @@ class EnergyCounter:
             return
         try:
             step()
-        except Unavailable as why:
-            self.invalid = str(why)
+        except Unavailable as reason:
+            self.invalid = str(reason)
 
     def _start(self) -> None:
         self._last, self._moment = self._zone.microjoules(), self._now()
@@ -267,12 +266,12 @@ class EnergyCounter:
         if elapsed * most >= energy_range:
             raise Unavailable(
                 f"the counter of {self._zone.name} was not read for {elapsed:.0f} s and may have "
-                "wrapped twice meanwhile"
+                "wrapped twice"
             )
         added = (count - self._last) % energy_range
         if count < self._last and added > (elapsed + SLACK_SECONDS) * most:
             raise Unavailable(
                 f"the counter of {self._zone.name} went back from {self._last} to {count} µJ, which"
-                " is no wrap: the machine slept, or the driver was loaded anew"
+                " is no wrap: the machine slept, or the driver was reloaded"
             )
         return added

@@ -1,4 +1,4 @@
-"""When a probe is read, and what its readings become."""
+"""Reading a probe at a steady pace, and turning its readings into series."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISSED_SHARE = 0.05
 
 @dataclass(slots=True)
 class Ticks:
-    """Moments at whole multiples of an interval after the beginning, so that no delay adds up."""
+    """Whole multiples of an interval since the beginning, so that delays do not add up."""
 
     began: float
     interval: float
@@ -26,18 +26,18 @@ class Ticks:
 
     @property
     def due(self) -> float:
-        """The next moment, on the clock of ``began``."""
+        """The next tick, on the clock of ``began``."""
         return self.began + self.number * self.interval
 
     def go_on(self, now: float) -> None:
-        """Go on to the first moment after ``now``; those passed over count as missed."""
+        """Advance to the first tick after ``now``; skipped ticks count as missed."""
         following = max(self.number, int((now - self.began) / self.interval)) + 1
         self.missed += following - self.number - 1
         self.number = following
 
 
 class Recorder:
-    """One collector at work: its probe, its pace, and what it has read so far.
+    """One running collector: its probe, its ticks, and its readings so far.
 
     A probe that cannot be opened, or fails later, is not read again; the reason is kept.
     """
@@ -61,7 +61,7 @@ class Recorder:
         self.ticks = Ticks(now(), interval)
 
     def begin(self, now: float) -> None:
-        """Let the window begin; those that begin together and have one pace are read together."""
+        """Begin the window; recorders with the same beginning and interval are read together."""
         self._guard(self._probe.begin)
         self.ticks = Ticks(now, self.ticks.interval)
 
@@ -75,33 +75,33 @@ class Recorder:
             return
         try:
             step()
-        except Exception as error:  # noqa: BLE001 (a probe may be anybody's; the others must go on)
+        except Exception as error:  # noqa: BLE001 (a probe may be a plugin's; the others must go on)
             self.failure = f"{type(error).__name__}: {error}"
 
     @property
     def due(self) -> float:
-        """When to read next; never after a failure, or where there is nothing to be read."""
+        """When to read next; infinity after a failure, or where nothing can be read."""
         return math.inf if self.failure or self._is_idle else self.ticks.due
 
     def read(self) -> None:
-        """Read once, stamped when the reading is complete, and go on to the next moment."""
+        """Read once, with the time at which the reading is complete, and advance the ticks."""
         self._guard(self._read)
         self.ticks.go_on(self._now())
 
     def _read(self) -> None:
         values, moment = self._probe.read(), self._now()
         self.readings += 1
-        for (times, found), value in zip(self._columns, values, strict=True):
+        for (times, readings), value in zip(self._columns, values, strict=True):
             if value is not None:
                 times.append(moment)
-                found.append(value)
+                readings.append(value)
 
     def series(self) -> Iterator[Series]:
         """Yield every quantity as a series, with times of the monotonic clock."""
         for quantity, (times, values) in zip(self.quantities, self._columns, strict=True):
-            why = quantity.unavailable or self._why_empty()
             if quantity.unavailable or not values:
-                yield Series.unavailable(quantity.name, quantity.unit, why)
+                reason = quantity.unavailable or self._why_empty()
+                yield Series.unavailable(quantity.name, quantity.unit, reason)
             else:
                 yield Series.measured(quantity.name, quantity.unit, times, values)
 
@@ -113,12 +113,13 @@ class Recorder:
         return "no reading succeeded during this run"
 
     def conclude(self) -> Conclusion:
-        """Sum up: the probe's own facts and doubts, and doubts about the sampling itself."""
-        found = [Conclusion()]
-        self._guard(lambda: found.append(self._probe.conclude()))
-        return Conclusion(found[-1].facts, (*found[-1].caveats, *self._doubts()))
+        """Return the probe's facts and caveats, with caveats of the sampling itself."""
+        conclusions = [Conclusion()]
+        self._guard(lambda: conclusions.append(self._probe.conclude()))
+        last = conclusions[-1]
+        return Conclusion(last.facts, (*last.caveats, *self._caveats()))
 
-    def _doubts(self) -> Iterator[Caveat]:
+    def _caveats(self) -> Iterator[Caveat]:
         if self.failure:
             yield Caveat(
                 "collector-failed",

@@ -1,9 +1,9 @@
-"""One process that reads all probes at a steady pace and hands its readings over at the end.
+"""One process that reads all probes at a steady pace and sends its readings at the end.
 
-It gets a job and sends the quantities when all probes are open. It reads the probes until it gets
-STOP, then sends all series as one Arrow IPC stream, with facts and caveats in its metadata. When
-the parent dies, the sampler ends: its stdin ends, and the kernel also sends a signal, in case a
-child of the parent keeps the pipe open.
+It receives a job and sends the quantities when all probes are open. It reads the probes until it
+receives STOP, then sends all series as one Arrow IPC stream, with facts and caveats in the
+metadata. When the parent dies, the sampler ends: its stdin ends, and the kernel also sends a
+signal, in case a child of the parent keeps the pipe open.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _fill_with_reason(collected: Collected, promised: list[Quantity], code: int)
 
 
 def main() -> int:
-    """Sample until told to stop."""
+    """Sample until STOP arrives."""
     parent = child_process.parent()
     job = parent.receive(_Job)
     _end_with(job.parent)
@@ -187,7 +187,7 @@ def _seconds_until(due: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What the sampler itself takes from the machine, from now on."""
+    """What the sampler itself uses of the machine, from now on."""
 
     began: float = field(default_factory=time.monotonic)
     cpu_before: float = field(default_factory=time.process_time)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-DEVICE = re.compile(r"(gpu\d+|package\d+|dram\d+|wall)_(.+)")
+DEVICE = re.compile(r"(gpu\d+|(?:package|dram)\d+(?:die\d+)?|wall)_(.+)")
 HEADS = b"series"
 OLD_HEADS = b"attached.parquet"  # the metadata key up to version 0.1.0
 

@@ -1,4 +1,4 @@
-"""Processor time and memory: exact shares of known clocks, and what the real machine gives."""
+"""Processor time and memory: exact shares of known clocks, and readings of the real machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.collectors.cpu import Clocked, CpuProbe, Shares, _doubts
+from llmbench.collectors.cpu import CpuProbe, CpuTimes, Shares, _caveats
 
-BEFORE = Clocked(now=10, process=100, harness=1, busy=1000, stolen=5, waited=50)
+BEFORE = CpuTimes(now=10, process=100, harness=1, busy=1000, stolen=5, waited=50)
 QUIET = Shares(process=100, system=50, other=0, stolen=0, pressure=0)
 
 
-def test_shares_are_of_the_time_between_and_of_all_cores() -> None:
-    after = Clocked(now=12, process=103, harness=1.1, busy=1005.1, stolen=5.4, waited=51)
+def test_shares_are_of_the_elapsed_time_and_of_all_cores() -> None:
+    after = CpuTimes(now=12, process=103, harness=1.1, busy=1005.1, stolen=5.4, waited=51)
     shares = after.shares_since(BEFORE, cores=4)
     assert shares.process == 150.0
     assert shares.system == pytest.approx(100 * 5.1 / 8)
@@ -33,31 +33,31 @@ def test_pressure_that_is_not_counted_has_no_share() -> None:
 
 
 @given(process=st.floats(0, 100), harness=st.floats(0, 1), busy=st.floats(0, 100))
-def test_others_never_use_less_than_nothing(process: float, harness: float, busy: float) -> None:
-    after = Clocked(12, 100 + process, 1 + harness, 1000 + busy, 5, 50)
+def test_other_load_is_never_negative(process: float, harness: float, busy: float) -> None:
+    after = CpuTimes(12, 100 + process, 1 + harness, 1000 + busy, 5, 50)
     assert after.shares_since(BEFORE, cores=2).other >= 0
 
 
 def kinds(shares: Shares, held: float | None = None) -> list[str]:
-    return [caveat.kind for caveat in _doubts(shares, held)]
+    return [caveat.kind for caveat in _caveats(shares, held)]
 
 
 def test_a_quiet_machine_has_no_caveat() -> None:
     assert kinds(replace(QUIET, other=10.0, stolen=5.0), held=1.0) == []
 
 
-def test_programs_that_use_a_tenth_of_the_machine_are_a_caveat() -> None:
-    (caveat,) = _doubts(replace(QUIET, other=10.6), None)
+def test_other_programs_above_a_tenth_of_the_machine_are_a_caveat() -> None:
+    (caveat,) = _caveats(replace(QUIET, other=10.6), None)
     assert caveat.kind == "other-load"
     assert caveat.message.startswith("Other programs used 11 % of the machine's processors")
     assert "stop other programs" in caveat.remedy
 
 
-def test_a_host_that_keeps_processors_back_is_a_caveat() -> None:
+def test_steal_by_the_host_is_a_caveat() -> None:
     assert kinds(replace(QUIET, stolen=5.1)) == ["cpu-stolen"]
 
 
-def test_a_quota_that_held_the_run_back_is_a_caveat() -> None:
+def test_a_quota_that_throttled_the_run_is_a_caveat() -> None:
     assert kinds(QUIET, held=1.1) == ["cpu-quota"]
 
 
@@ -82,31 +82,31 @@ def readings(probe: CpuProbe) -> dict[str, float | None]:
     return {q.name: value for q, value in zip(probe.quantities(), probe.read(), strict=True)}
 
 
-def test_clocks_and_pressure_are_read_where_the_kernel_shows_them(
+def test_clocks_and_pressure_are_read_where_the_kernel_exposes_them(
     machine: tuple[Path, Path],
 ) -> None:
     probe = CpuProbe(os.getpid(), *machine)
     probe.begin()
     (machine[0] / "pressure/cpu").write_text("some avg10=0.00 total=1000000\n")
-    found = readings(probe)
-    assert found["cpu_frequency_hertz"] == 2.8e9
-    assert found["cpu_pressure_percent"] == 0.0
+    values = readings(probe)
+    assert values["cpu_frequency_hertz"] == 2.8e9
+    assert values["cpu_pressure_percent"] == 0.0
 
 
-def test_what_the_kernel_does_not_show_is_unavailable_and_says_so(
+def test_what_the_kernel_does_not_expose_has_the_reason(
     machine: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (machine[0] / "pressure/cpu").unlink()
     probe = CpuProbe(os.getpid(), machine[0], tmp_path / "nowhere")
     probe.begin()
-    why = {quantity.name: quantity.unavailable for quantity in probe.quantities()}
-    assert why["cpu_frequency_hertz"] == "the kernel shows no cpufreq here"
-    assert "cpu cannot be read: No such file or directory" in str(why["cpu_pressure_percent"])
-    found = readings(probe)
-    assert (found["cpu_frequency_hertz"], found["cpu_pressure_percent"]) == (None, None)
+    reasons = {quantity.name: quantity.unavailable for quantity in probe.quantities()}
+    assert reasons["cpu_frequency_hertz"] == "the kernel exposes no cpufreq here"
+    assert "cpu cannot be read: No such file or directory" in str(reasons["cpu_pressure_percent"])
+    values = readings(probe)
+    assert (values["cpu_frequency_hertz"], values["cpu_pressure_percent"]) == (None, None)
 
 
-def test_the_window_is_summed_up_in_facts(machine: tuple[Path, Path]) -> None:
+def test_facts_cover_the_whole_window(machine: tuple[Path, Path]) -> None:
     probe = CpuProbe(os.getpid(), *machine)
     probe.begin()
     (machine[0] / f"{os.getpid()}/task/1/status").write_text("nonvoluntary_ctxt_switches:\t8\n")

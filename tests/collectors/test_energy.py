@@ -1,4 +1,4 @@
-"""Energy counters on a virtual clock, whose truth is known."""
+"""Energy counters of known power, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IDLE, INTERVAL = 1.0, 0.02
 
 @dataclass
 class Time:
-    """A clock that moves when somebody sleeps."""
+    """A clock that advances when somebody sleeps."""
 
     seconds: float = 100.0
 
@@ -41,8 +41,8 @@ class Simulated:
     fails: Callable[[float], str | None] = lambda _: None
 
     def read(self) -> float:
-        if why := self.fails(self.time.now()):
-            raise Unavailable(why)
+        if reason := self.fails(self.time.now()):
+            raise Unavailable(reason)
         steps = int(self.time.now() / self.period + 1e-9)
         return sum(self.watts(step * self.period) * self.period for step in range(steps))
 
@@ -52,7 +52,7 @@ def probe_of(*meters: Any, time: Time, idle: float = IDLE) -> EnergyProbe:
 
 
 def load(probe: EnergyProbe, time: Time, seconds: float) -> list[tuple[float, float]]:
-    """Read as the sampler does; give the (moment, joules) of the first meter's rises."""
+    """Read as the sampler does; return the (time, joules) of the first meter's rises."""
     seen = []
     for _ in range(round(seconds / INTERVAL)):
         time.sleep(INTERVAL)
@@ -63,8 +63,8 @@ def load(probe: EnergyProbe, time: Time, seconds: float) -> list[tuple[float, fl
 
 
 def facts_of(probe: EnergyProbe, name: str = "gpu0") -> dict[str, Any]:
-    found: dict[str, Any] = probe.conclude().facts["energy"][name]
-    return found
+    facts: dict[str, Any] = probe.conclude().facts["energy"][name]
+    return facts
 
 
 @pytest.mark.parametrize("period", [0.01, 0.02, 0.1])
@@ -74,19 +74,19 @@ def test_a_counters_period_is_measured_before_the_load(period: float) -> None:
     assert facts["period_seconds"] == pytest.approx(period, abs=0.0015)
 
 
-def test_the_power_of_the_idle_machine_is_measured_before_the_load() -> None:
+def test_idle_power_is_measured_before_the_load() -> None:
     time = Time()
     probe = probe_of(Simulated(time, watts=lambda _: 62.5), time=time)
     assert facts_of(probe)["idle_watts"] == pytest.approx(62.5, rel=0.02)
 
 
-def test_a_reading_is_none_where_the_counter_stands() -> None:
+def test_a_reading_is_none_where_the_counter_has_not_risen() -> None:
     time = Time()
     probe = probe_of(Simulated(time, period=0.1), time=time)
     assert len(load(probe, time, 2.0)) == pytest.approx(20, abs=1)
 
 
-def test_joules_between_two_rises_are_those_that_were_spent() -> None:
+def test_joules_between_two_rises_are_the_energy_used() -> None:
     time = Time()
     probe = probe_of(Simulated(time, watts=lambda t: 50.0 if t < 102 else 400.0), time=time)
     (begin, first), *_, (end, last) = load(probe, time, 6.0)
@@ -96,7 +96,7 @@ def test_joules_between_two_rises_are_those_that_were_spent() -> None:
     )
 
 
-def test_the_whole_run_lies_between_two_idle_moments() -> None:
+def test_the_energy_of_the_run_is_counted_between_two_idle_moments() -> None:
     time = Time()
     loaded = (101.0, 105.0)
     meter = Simulated(time, watts=lambda t: 400.0 if loaded[0] <= t < loaded[1] else 50.0)
@@ -117,7 +117,7 @@ def test_a_counter_that_never_rises_has_no_period_no_idle_power_and_no_run() -> 
     assert "run_joules" not in facts
 
 
-def test_readings_that_fail_are_counted_by_their_reason_and_are_no_values() -> None:
+def test_failed_readings_are_counted_by_reason_and_have_no_value() -> None:
     time = Time()
     lost = Simulated(time, fails=lambda t: "NVML: GPU is lost" if t > 102 else None)
     probe = probe_of(lost, time=time)
@@ -137,7 +137,7 @@ def test_a_counter_that_cannot_be_read_is_unavailable_with_its_reason() -> None:
     assert time.now() == 100.0, "nobody waits where nothing can be read"
 
 
-def test_meters_do_not_wait_for_each_other() -> None:
+def test_meters_are_read_independently() -> None:
     time = Time()
     probe = probe_of(Simulated(time), NoMeter("gpu1", "nvml-counter", "x"), time=time)
     assert len(load(probe, time, 1.0)) >= 9
@@ -161,7 +161,7 @@ def test_nvml_counts_in_millijoules() -> None:
     assert GpuCounter(Nvml(12_345), Device(0, "h", "GPU-1", "Card")).read() == 12.345
 
 
-def test_a_card_without_a_counter_is_found_by_asking_it() -> None:
+def test_a_card_without_a_counter_is_detected_by_calling_it() -> None:
     meter = GpuCounter(Nvml("Not Supported"), Device(0, "h", "GPU-1", "Card"))
     assert meter.unavailable == "NVML: Not Supported"
 

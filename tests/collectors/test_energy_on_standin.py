@@ -1,4 +1,4 @@
-"""Energy through the real NVML binding, on a stand-in for the driver whose truth is known."""
+"""Energy through the real NVML binding, on a stand-in driver with known energy."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ def part_of(driver: Standin) -> Part:
     return part
 
 
-def why_not(driver: Standin) -> str:
-    with pytest.raises(Unavailable) as why:
+def reason_of(driver: Standin) -> str:
+    with pytest.raises(Unavailable) as reason:
         parts(watched(driver), WINDOW)
-    return str(why.value)
+    return str(reason.value)
 
 
 @pytest.mark.parametrize("period", [0.01, 0.02, 0.05, 0.1])
 @pytest.mark.parametrize(
     "curve", [CONSTANT, STEPPED, BURSTY], ids=["constant", "stepped", "bursty"]
 )
-def test_joules_are_recovered_within_what_the_edges_leave_open(
+def test_joules_are_recovered_within_the_error_of_the_edges(
     standin: MakeStandin, curve: list[tuple[float, float]], period: float
 ) -> None:
     driver = standin(devices=[StandinGpu(curve=curve, counter_period=period)])
@@ -92,7 +92,7 @@ def test_bursts_between_readings_of_the_power_neither_verify_nor_invalidate(
 
 
 @pytest.mark.parametrize("lag", [0.05, 0.2])
-def test_a_lag_moves_a_steady_power_nowhere(standin: MakeStandin, lag: float) -> None:
+def test_a_lag_does_not_change_a_steady_power(standin: MakeStandin, lag: float) -> None:
     driver = standin(devices=[StandinGpu(curve=CONSTANT, counter_period=0.1, lag=lag)])
     assert part_of(driver).watts == pytest.approx(WATTS, rel=0.001)
 
@@ -105,7 +105,7 @@ def test_a_lag_cancels_between_two_idle_moments(standin: MakeStandin) -> None:
     assert facts["run_joules"] == pytest.approx(truth, rel=0.001)
 
 
-def test_a_gain_shows_as_it_is_and_the_cross_check_sees_it(standin: MakeStandin) -> None:
+def test_a_gain_error_is_visible_in_the_cross_check(standin: MakeStandin) -> None:
     driver = standin(devices=[StandinGpu(curve=CONSTANT, counter_period=0.1, gain=1.06)])
     part = part_of(driver)
     assert part.watts == pytest.approx(1.06 * WATTS, rel=0.001)
@@ -120,49 +120,49 @@ def test_period_and_idle_power_are_measured_on_the_card(standin: MakeStandin) ->
     assert facts["uuid"] == "GPU-aaaa-1"
 
 
-def test_a_counter_that_begins_anew_is_invalid(standin: MakeStandin) -> None:
+def test_a_counter_that_restarts_is_invalid(standin: MakeStandin) -> None:
     card = StandinGpu(curve=CONSTANT, counter_period=0.1, reset_at=20.0)
-    assert "counter_reset" in why_not(standin(devices=[card]))
+    assert "counter_reset" in reason_of(standin(devices=[card]))
 
 
 def test_a_driver_without_the_function_is_unavailable(standin: MakeStandin) -> None:
     driver = standin(
         devices=[StandinGpu(curve=CONSTANT)], missing=("nvmlDeviceGetTotalEnergyConsumption",)
     )
-    assert "Function Not Found" in why_not(driver)
+    assert "Function Not Found" in reason_of(driver)
 
 
 def test_a_card_that_does_not_support_it_is_unavailable(standin: MakeStandin) -> None:
     card = StandinGpu(curve=CONSTANT, faults={"nvmlDeviceGetTotalEnergyConsumption": 3})
-    assert "Not Supported" in why_not(standin(devices=[card]))
+    assert "Not Supported" in reason_of(standin(devices=[card]))
 
 
-def test_a_card_that_falls_off_the_bus_leaves_no_figure(standin: MakeStandin) -> None:
+def test_a_card_that_falls_off_the_bus_has_no_energy(standin: MakeStandin) -> None:
     card = StandinGpu(curve=CONSTANT, counter_period=0.1, lost_from=20.0)
-    why = why_not(standin(devices=[card]))
-    assert "sampling_gap" in why
-    assert "GPU is lost" in why
+    reason = reason_of(standin(devices=[card]))
+    assert "sampling_gap" in reason
+    assert "GPU is lost" in reason
 
 
-def test_a_counter_that_stands_still_is_no_zero(standin: MakeStandin) -> None:
+def test_a_counter_that_does_not_rise_is_unavailable_and_not_zero(standin: MakeStandin) -> None:
     card = StandinGpu(curve=[(0.0, 0.0)], counter_period=0.1)
-    assert "zero_delta" in why_not(standin(devices=[card]))
+    assert "zero_delta" in reason_of(standin(devices=[card]))
 
 
-def test_cards_add_up_and_one_that_fails_leaves_no_sum(standin: MakeStandin) -> None:
+def test_cards_add_up_and_without_one_there_is_no_sum(standin: MakeStandin) -> None:
     cards = [
         StandinGpu(curve=CONSTANT, counter_period=0.1),
         StandinGpu(curve=CONSTANT, counter_period=0.02, uuid="GPU-bbbb-2", bus=2),
     ]
-    found = parts(watched(standin(devices=cards)), WINDOW)
-    assert sum(part.watts for part in found) == pytest.approx(2 * WATTS, rel=0.001)
+    all_parts = parts(watched(standin(devices=cards)), WINDOW)
+    assert sum(part.watts for part in all_parts) == pytest.approx(2 * WATTS, rel=0.001)
 
 
-def test_of_two_cards_one_that_vanishes_takes_the_sum_along(standin: MakeStandin) -> None:
+def test_of_two_cards_a_lost_one_makes_the_sum_unavailable(standin: MakeStandin) -> None:
     cards = [
         StandinGpu(curve=CONSTANT, counter_period=0.1),
         StandinGpu(
             curve=CONSTANT, counter_period=0.02, uuid="GPU-bbbb-2", bus=2, lost_from=9.0
         ),
     ]  # fmt: skip
-    assert "gpu1: sampling_gap" in why_not(standin(devices=cards))
+    assert "gpu1: sampling_gap" in reason_of(standin(devices=cards))

@@ -1,4 +1,4 @@
-"""What the kernel says of processes, pressure and quotas, from recorded texts."""
+"""Processes, pressure and quotas from recorded texts of the kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llmbench.collectors.proc import (
     involuntary_switches,
     mean_frequency,
     pressure_seconds,
-    quota_held_seconds,
+    quota_throttled_seconds,
 )
 
 STATUS = """\
@@ -40,7 +40,7 @@ def test_a_field_is_found_by_its_whole_name() -> None:
     assert field_number(STATUS.format(switches=9), "nonvoluntary_ctxt_switches") == 9
 
 
-def test_a_field_that_is_not_there_is_none() -> None:
+def test_a_missing_field_is_none() -> None:
     assert field_number(STATUS, "VmSwap") is None
     assert field_number("", "VmHWM") is None
 
@@ -58,7 +58,7 @@ def test_pressure_is_the_total_of_some_in_seconds() -> None:
     assert pressure_seconds(PRESSURE) == 1319.279891
 
 
-def test_pressure_of_another_form_is_an_error_with_the_text() -> None:
+def test_pressure_in_another_format_is_an_error_with_the_text() -> None:
     with pytest.raises(ValueError, match="expected a line 'some"):
         pressure_seconds("nothing\n")
 
@@ -88,17 +88,17 @@ def test_the_quota_of_a_group_counts_microseconds_in_version_2(tmp_path: Path) -
     (tmp_path / "cgroup.controllers").write_text("cpu memory")
     (tmp_path / "job").mkdir()
     (tmp_path / "job/cpu.stat").write_text("nr_periods 9\nnr_throttled 3\nthrottled_usec 1500000\n")
-    assert quota_held_seconds("0::/job\n", tmp_path) == 1.5
+    assert quota_throttled_seconds("0::/job\n", tmp_path) == 1.5
 
 
 def test_the_quota_of_a_group_counts_nanoseconds_in_version_1(tmp_path: Path) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu/cpu.stat").write_text("nr_throttled 3\nthrottled_time 2500000000\n")
-    assert quota_held_seconds("3:cpu,cpuacct:/\n", tmp_path) == 2.5
+    assert quota_throttled_seconds("3:cpu,cpuacct:/\n", tmp_path) == 2.5
 
 
 def test_without_control_groups_no_quota_is_counted(tmp_path: Path) -> None:
-    assert quota_held_seconds("", tmp_path) is None
+    assert quota_throttled_seconds("", tmp_path) is None
 
 
 def test_a_tree_counts_descendants_that_ended() -> None:
@@ -109,12 +109,12 @@ def test_a_tree_counts_descendants_that_ended() -> None:
     assert tree.cpu_seconds(time.monotonic()) - before >= 0.3
 
 
-def test_a_tree_leaves_out_who_asks() -> None:
+def test_a_tree_leaves_the_sampler_out() -> None:
     parent = Tree(os.getppid())
     assert os.getpid() not in parent.pids(time.monotonic())
 
 
-def test_a_tree_is_listed_anew_once_a_second_at_the_most() -> None:
+def test_a_tree_is_listed_at_most_once_per_second() -> None:
     tree = Tree(os.getpid())
     now = time.monotonic()
     assert tree.pids(now) == {os.getpid()}

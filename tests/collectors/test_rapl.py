@@ -18,18 +18,18 @@ RANGE = 262_143_328_850
 MICROJOULES_PER_SECOND = MAX_POWER_WATTS * 1e6
 
 
-def make_zone(root: Path, place: str, name: str, energy: int = 1000, **files: int) -> Path:
-    folder = root / place
+def make_zone(root: Path, path: str, name: str, energy: int = 1000, **files: int) -> Path:
+    folder = root / path
     folder.mkdir(parents=True)
-    told = {"name": name, "energy_uj": energy, "max_energy_range_uj": RANGE, **files}
-    for file, value in told.items():
+    contents = {"name": name, "energy_uj": energy, "max_energy_range_uj": RANGE, **files}
+    for file, value in contents.items():
         (folder / file).write_text(f"{value}\n")
     return folder
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Path:
-    """Two packages with memory, and all that a tree may hold beside them."""
+    """Two packages with memory, and other zones that a tree may have."""
     make_zone(tmp_path, "intel-rapl", "not a zone")
     make_zone(tmp_path, "intel-rapl:0", "package-0", 11)
     make_zone(tmp_path, "intel-rapl:0:0", "core", 12)
@@ -47,62 +47,67 @@ def server(tmp_path: Path) -> Path:
 
 
 def test_packages_are_found_in_the_order_of_their_numbers(server: Path) -> None:
-    found = zones(server)
-    assert [zone.name for zone in found.packages] == ["package-0", "package-1"]
-    assert [zone.microjoules() for zone in found.packages] == [11, 15]
-    assert [zone.max_energy_range_uj for zone in found.packages] == [RANGE, RANGE]
-    assert found.unavailable is None
+    all_zones = zones(server)
+    assert [zone.name for zone in all_zones.packages] == ["package-0", "package-1"]
+    assert [zone.microjoules() for zone in all_zones.packages] == [11, 15]
+    assert [zone.max_energy_range_uj for zone in all_zones.packages] == [RANGE, RANGE]
+    assert all_zones.unavailable is None
 
 
-def test_memory_is_apart_and_named_after_its_package(server: Path) -> None:
-    found = zones(server).drams
-    assert [(zone.name, zone.microjoules()) for zone in found] == [("dram-0", 14), ("dram-1", 16)]
+def test_memory_is_separate_and_named_after_its_package(server: Path) -> None:
+    drams = zones(server).drams
+    assert [(zone.name, zone.microjoules()) for zone in drams] == [
+        ("dram-0", 14),
+        ("dram-1", 16),
+    ]
 
 
-def test_a_zone_of_the_whole_platform_is_no_package(tmp_path: Path) -> None:
+def test_a_platform_zone_is_no_package(tmp_path: Path) -> None:
     make_zone(tmp_path, "intel-rapl:0", "psys")
-    found = zones(tmp_path)
-    assert (found.packages, found.drams) == ((), ())
-    assert found.unavailable == f"{tmp_path} has no zone of a package, only psys"
+    all_zones = zones(tmp_path)
+    assert (all_zones.packages, all_zones.drams) == ((), ())
+    assert all_zones.unavailable == f"{tmp_path} has no zone of a package, only psys"
 
 
 def test_a_die_is_a_package_of_its_own_and_so_is_its_memory(tmp_path: Path) -> None:
     make_zone(tmp_path, "intel-rapl:1", "package-0-die-1")
     make_zone(tmp_path, "intel-rapl:1:0", "dram")
-    found = zones(tmp_path)
-    assert [zone.name for zone in found.packages] == ["package-0-die-1"]
-    assert [zone.name for zone in found.drams] == ["dram-0-die-1"]
+    all_zones = zones(tmp_path)
+    assert [zone.name for zone in all_zones.packages] == ["package-0-die-1"]
+    assert [zone.name for zone in all_zones.drams] == ["dram-0-die-1"]
 
 
-def test_a_stated_greatest_power_counts_where_it_is_greater_than_ours(tmp_path: Path) -> None:
+def test_a_zones_power_limit_counts_where_it_is_greater_than_the_default(tmp_path: Path) -> None:
     make_zone(tmp_path, "intel-rapl:0", "package-0", 1, constraint_0_max_power_uw=0)
     make_zone(tmp_path, "intel-rapl:1", "package-1", 2, constraint_0_max_power_uw=2_000_000_000)
     make_zone(tmp_path, "intel-rapl:2", "package-2", 3)
     assert [zone.max_power_watts for zone in zones(tmp_path).packages] == [1000.0, 2000.0, 1000.0]
 
 
-# -- why there are none ----------------------------------------------------------------------------
+# -- no counters ---------------------------------------------------------------------------------
 
 
-def test_a_machine_without_the_tree_says_so(tmp_path: Path) -> None:
-    why = str(zones(tmp_path / "powercap").unavailable)
-    assert why.startswith(f"{tmp_path}/powercap cannot be read: No such file or directory; ")
-    assert "attach a wall meter" in why
+def test_a_machine_without_the_tree_has_the_reason(tmp_path: Path) -> None:
+    reason = str(zones(tmp_path / "powercap").unavailable)
+    assert reason.startswith(f"{tmp_path}/powercap cannot be read: No such file or directory; ")
+    assert "attach a wall meter" in reason
 
 
-def test_a_tree_without_rapl_names_the_module(tmp_path: Path) -> None:
+def test_a_tree_without_rapl_mentions_the_module(tmp_path: Path) -> None:
     make_zone(tmp_path, "dtpm:0", "soc")
-    why = str(zones(tmp_path).unavailable)
-    assert "has no intel-rapl zones: the kernel module intel_rapl_msr is not loaded" in why
+    reason = str(zones(tmp_path).unavailable)
+    assert "has no intel-rapl zones: the kernel module intel_rapl_msr is not loaded" in reason
 
 
-def test_files_that_a_container_hides_are_said_to_be_hidden(server: Path) -> None:
+def test_files_hidden_by_a_container_have_that_reason(server: Path) -> None:
     (server / "intel-rapl:0" / "name").unlink()
-    why = str(zones(server).unavailable)
-    assert "intel-rapl:0/name cannot be read: No such file or directory; container runtimes" in why
+    reason = str(zones(server).unavailable)
+    assert (
+        "intel-rapl:0/name cannot be read: No such file or directory; container runtimes" in reason
+    )
 
 
-def test_a_counter_that_only_root_may_read_names_its_file_and_the_cause(
+def test_a_counter_that_only_root_can_read_mentions_its_file_and_the_cause(
     server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = Path.read_text
@@ -113,10 +118,10 @@ def test_a_counter_that_only_root_may_read_names_its_file_and_the_cause(
         return read(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "read_text", guarded)
-    why = str(zones(server).packages[0].unavailable)
-    assert why.startswith(f"{server}/intel-rapl:0/energy_uj cannot be read: Permission denied; ")
-    assert "CVE-2020-8694" in why
-    assert "run llmbench as a user who may" in why
+    reason = str(zones(server).packages[0].unavailable)
+    assert reason.startswith(f"{server}/intel-rapl:0/energy_uj cannot be read: Permission denied; ")
+    assert "CVE-2020-8694" in reason
+    assert "run llmbench as a user with permission" in reason
 
 
 def test_a_counter_that_cannot_be_read_does_not_hide_the_others(server: Path) -> None:
@@ -127,13 +132,13 @@ def test_a_counter_that_cannot_be_read_does_not_hide_the_others(server: Path) ->
     assert second.unavailable is None
 
 
-def test_a_counter_that_holds_no_number_is_unavailable(server: Path) -> None:
+def test_a_counter_without_a_number_is_unavailable(server: Path) -> None:
     (server / "intel-rapl:0" / "energy_uj").write_text("none\n")
-    why = zones(server).packages[0].unavailable
-    assert str(why).endswith("energy_uj holds 'none'; expected a whole number")
+    reason = zones(server).packages[0].unavailable
+    assert str(reason).endswith("energy_uj holds 'none'; expected a whole number")
 
 
-def test_a_zone_that_is_unavailable_reads_none_with_its_reason(server: Path) -> None:
+def test_an_unavailable_zone_reads_none_with_its_reason(server: Path) -> None:
     (server / "intel-rapl:0" / "energy_uj").write_text("none\n")
     counter = EnergyCounter(zones(server).packages[0])
     counter.begin()
@@ -144,18 +149,18 @@ def test_a_zone_that_is_unavailable_reads_none_with_its_reason(server: Path) -> 
 # -- mirrors ---------------------------------------------------------------------------------------
 
 
-def test_dies_that_show_one_counter_count_once_and_it_is_said(tmp_path: Path) -> None:
+def test_dies_that_show_one_counter_count_once_with_a_note(tmp_path: Path) -> None:
     make_zone(tmp_path, "intel-rapl:0", "package-0-die-0", 5000)
     make_zone(tmp_path, "intel-rapl:1", "package-0-die-1", 5000)
     make_zone(tmp_path, "intel-rapl:2", "package-1-die-0", 7000)
-    found = zones(tmp_path)
-    assert [zone.name for zone in found.packages] == ["package-0-die-0", "package-1-die-0"]
-    assert found.mirrors == (
+    all_zones = zones(tmp_path)
+    assert [zone.name for zone in all_zones.packages] == ["package-0-die-0", "package-1-die-0"]
+    assert all_zones.mirrors == (
         "package-0-die-1 shows the same counter as package-0-die-0 and is left out",
     )
 
 
-def test_one_counter_that_goes_on_between_two_looks_is_still_one(
+def test_one_counter_that_advances_between_readings_is_still_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_zone(tmp_path, "intel-rapl:0", "package-0-die-0")
@@ -165,7 +170,7 @@ def test_one_counter_that_goes_on_between_two_looks_is_still_one(
     assert len(zones(tmp_path).packages) == 1
 
 
-def test_counters_that_agree_only_once_are_two(
+def test_counters_that_agree_once_are_different(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_zone(tmp_path, "intel-rapl:0", "package-0")
@@ -175,7 +180,7 @@ def test_counters_that_agree_only_once_are_two(
     assert len(zones(tmp_path).packages) == 2
 
 
-def test_counters_that_both_stand_at_nothing_are_not_taken_for_one(tmp_path: Path) -> None:
+def test_counters_that_both_stay_zero_are_different(tmp_path: Path) -> None:
     make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
     make_zone(tmp_path, "intel-rapl:1", "package-1", 0)
     assert len(zones(tmp_path).packages) == 2
@@ -190,7 +195,7 @@ def test_a_zone_that_cannot_be_read_is_no_mirror(server: Path) -> None:
 
 
 class Machine:
-    """A package whose energy and time a test sets."""
+    """A package with energy and time set by a test."""
 
     def __init__(self, root: Path, energy: int = 1000) -> None:
         self.clock = VirtualClock()
@@ -218,7 +223,7 @@ def test_beginning_again_counts_from_there(tmp_path: Path) -> None:
     assert machine.read_after(0.1, 6_000_000) == 1.0
 
 
-def test_a_counter_that_wrapped_goes_on(tmp_path: Path) -> None:
+def test_a_counter_continues_after_a_wrap(tmp_path: Path) -> None:
     machine = Machine(tmp_path, energy=RANGE - 2_000_000)
     assert machine.read_after(0.1, 1_000_000) == 3.0
     assert machine.read_after(0.1, 2_000_000) == 4.0
@@ -228,7 +233,7 @@ def test_a_counter_that_may_have_wrapped_twice_is_invalid(tmp_path: Path) -> Non
     machine = Machine(tmp_path)
     assert machine.read_after(RANGE / MICROJOULES_PER_SECOND, 2_000_000) is None
     assert machine.counter.invalid == (
-        "the counter of package-0 was not read for 262 s and may have wrapped twice meanwhile"
+        "the counter of package-0 was not read for 262 s and may have wrapped twice"
     )
 
 
@@ -238,7 +243,7 @@ def test_a_counter_that_goes_back_without_a_wrap_is_invalid(tmp_path: Path) -> N
     assert "went back from 9000000 to 3000000 µJ" in str(machine.counter.invalid)
 
 
-def test_a_counter_that_stands_still_is_invalid_and_not_nothing(tmp_path: Path) -> None:
+def test_a_counter_that_stands_still_is_invalid_and_not_zero(tmp_path: Path) -> None:
     machine = Machine(tmp_path, energy=0)
     assert machine.read_after(2.0, 0) == 0.0
     assert machine.read_after(0.1, 0) is None
@@ -251,7 +256,7 @@ def test_what_became_invalid_stays_so(tmp_path: Path) -> None:
     assert machine.read_after(0.1, 3_000_000) is None
 
 
-def test_a_file_that_vanishes_makes_its_counter_invalid(tmp_path: Path) -> None:
+def test_a_file_that_disappears_makes_its_counter_invalid(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.file.unlink()
     assert machine.counter.read() is None

@@ -1,4 +1,4 @@
-"""When a probe is read, and what its readings become, on a virtual clock."""
+"""Reading a probe at a steady pace, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEEN = Conclusion({"seen": True}, (Caveat("seen", message="Something was seen.",
 
 
 class Scripted:
-    """Gives known readings; an exception among them is raised."""
+    """Returns known readings; an exception among them is raised."""
 
     def __init__(
         self, readings: Sequence[Sequence[float | None] | Exception], clock: VirtualClock
@@ -33,10 +33,10 @@ class Scripted:
 
     def read(self) -> Sequence[float | None]:
         self.clock.advance(0.25)
-        found = next(self.script)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        reading = next(self.script)
+        if isinstance(reading, Exception):
+            raise reading
+        return reading
 
     def conclude(self) -> Conclusion:
         return SEEN
@@ -55,7 +55,7 @@ def record(made: Recorder, clock: VirtualClock, times: int) -> None:
         made.read()
 
 
-def test_readings_are_stamped_when_they_are_complete() -> None:
+def test_a_reading_has_the_time_at_which_it_is_complete() -> None:
     made, clock = recorder((1, 10, None), (2, 20, None))
     record(made, clock, 2)
     first, second, third = made.series()
@@ -64,27 +64,27 @@ def test_readings_are_stamped_when_they_are_complete() -> None:
     assert third.why_unavailable == "not on this machine"
 
 
-def test_a_reading_that_is_not_to_be_had_leaves_a_gap_and_no_zero() -> None:
+def test_an_unavailable_reading_leaves_a_gap_and_no_zero() -> None:
     made, clock = recorder((1, 10, None), (None, 20, None), (3, 30, None))
     record(made, clock, 3)
     first, _, _ = made.series()
     assert first == Series.measured("a", "A", (1.25, 3.25), (1, 3))
 
 
-def test_quantities_that_never_could_be_read_say_so() -> None:
+def test_quantities_without_any_reading_have_the_reason() -> None:
     made, clock = recorder((None, 1, None))
     record(made, clock, 1)
     first, _, _ = made.series()
     assert first.why_unavailable == "no reading succeeded during this run"
 
 
-def test_a_run_shorter_than_the_interval_says_so() -> None:
+def test_a_run_shorter_than_the_interval_is_the_reason() -> None:
     made, _ = recorder()
     first, _, _ = made.series()
     assert first.why_unavailable == "the run was shorter than the interval of 1 s"
 
 
-def test_a_probe_that_fails_in_the_middle_keeps_what_it_has_with_the_reason() -> None:
+def test_a_probe_that_fails_in_the_middle_keeps_its_readings_with_the_reason() -> None:
     made, clock = recorder((1, 10, None), OSError("the card fell off the bus"))
     record(made, clock, 2)
     first, _, _ = made.series()
@@ -134,7 +134,7 @@ def test_a_probe_with_nothing_to_read_is_never_read_and_still_concludes() -> Non
     assert made.conclude() == SEEN
 
 
-def test_what_the_probe_concluded_is_handed_on() -> None:
+def test_the_probes_conclusion_is_passed_on() -> None:
     made, _ = recorder()
     assert made.conclude() == SEEN
 
@@ -163,7 +163,7 @@ def test_missing_more_than_one_reading_in_twenty_is_a_caveat() -> None:
     )
 
 
-def test_a_reading_that_comes_late_does_not_move_those_after_it() -> None:
+def test_a_late_reading_does_not_shift_later_ones() -> None:
     ticks = Ticks(began=100.0, interval=0.5)
     dues = []
     for late in (0.0, 0.3, 0.1):
@@ -173,7 +173,7 @@ def test_a_reading_that_comes_late_does_not_move_those_after_it() -> None:
     assert ticks.missed == 0
 
 
-def test_readings_that_were_passed_over_are_counted() -> None:
+def test_skipped_readings_are_counted() -> None:
     ticks = Ticks(began=0.0, interval=1.0)
     ticks.go_on(4.5)
     assert (ticks.due, ticks.missed) == (5.0, 3)

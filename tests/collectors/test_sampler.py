@@ -1,4 +1,4 @@
-"""A process of its own watches this one."""
+"""The sampler process watches this one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_it_counts_its_own_cost() -> None:
     assert cost["startup_cpu_seconds"] > 0
 
 
-def test_the_memory_peak_sees_what_was_given_back_before_the_end() -> None:
+def test_the_memory_peak_includes_memory_freed_before_the_end() -> None:
     with watch(collectors("cpu"), os.getpid()) as watched:
         before = psutil.Process().memory_info().rss
         block = bytearray(200_000_000)
@@ -78,7 +78,7 @@ def test_the_memory_peak_sees_what_was_given_back_before_the_end() -> None:
     assert watched.facts["rss_peak_bytes"] > before + 190_000_000
 
 
-def test_without_a_gpu_every_gpu_series_says_why_it_has_no_values() -> None:
+def test_without_a_gpu_every_gpu_series_has_the_reason() -> None:
     try:
         import pynvml  # noqa: PLC0415 (the driver decides whether this test applies)
 
@@ -93,7 +93,7 @@ def test_without_a_gpu_every_gpu_series_says_why_it_has_no_values() -> None:
     assert power.why_unavailable.startswith("no NVIDIA driver")
 
 
-def test_it_reads_gpus_through_the_driver_that_the_machine_has(
+def test_it_reads_gpus_through_the_installed_driver(
     standin: MakeStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = standin([StandinGpu([(0, 250)], cap_watts=500)])
@@ -108,18 +108,18 @@ def test_it_reads_gpus_through_the_driver_that_the_machine_has(
     assert watched.facts["gpus"][0]["power_limit_watts"] == 500.0
 
 
-def test_nobody_to_watch_with_is_no_error() -> None:
+def test_no_collectors_is_no_error() -> None:
     with watch([], os.getpid()) as watched:
         pass
     assert watched.series(0.0) == ()
 
 
-def test_a_watch_ends_with_the_error_of_what_it_watched() -> None:
+def test_an_error_of_the_load_ends_the_watch() -> None:
     with pytest.raises(RuntimeError, match="the load broke"), watch(collectors("cpu"), os.getpid()):
         raise RuntimeError("the load broke")
 
 
-def test_a_collector_that_is_not_there_is_a_caveat_and_the_others_go_on() -> None:
+def test_an_unknown_collector_is_a_caveat_and_the_others_go_on() -> None:
     class Unknown(CollectorOptions):
         kind: str = "unknown"
 
@@ -135,7 +135,7 @@ def only_child() -> psutil.Process:
     return child
 
 
-def test_when_the_sampler_is_killed_the_run_goes_on_and_series_say_why() -> None:
+def test_when_the_sampler_is_killed_the_run_goes_on_and_series_have_the_reason() -> None:
     with watch(collectors("cpu", "gpu"), os.getpid()) as watched:
         only_child().kill()
     series = by_name(watched.series(0.0))
@@ -146,7 +146,7 @@ def test_when_the_sampler_is_killed_the_run_goes_on_and_series_say_why() -> None
     assert [caveat.kind for caveat in watched.caveats] == ["sampler-died"]
 
 
-def test_the_sampler_steps_aside_for_what_is_measured() -> None:
+def test_the_sampler_runs_at_a_lower_priority() -> None:
     with watch(collectors("cpu"), os.getpid()):
         assert only_child().nice() == psutil.Process().nice() + NICENESS
 

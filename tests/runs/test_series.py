@@ -46,6 +46,7 @@ def test_series_are_equal_when_all_readings_are() -> None:
     [
         ("gpu12_energy_joules", "gpu12", "energy_joules"),
         ("dram0_energy_joules", "dram0", "energy_joules"),
+        ("package0die1_energy_joules", "package0die1", "energy_joules"),
         ("wall_power_watts", "wall", "power_watts"),
         ("process_cpu_percent", None, "process_cpu_percent"),
     ],

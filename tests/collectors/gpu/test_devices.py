@@ -1,4 +1,4 @@
-"""Which GPUs are those that CUDA shows a process."""
+"""GPUs visible to a CUDA process."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def uuids(nvml: Any, visible: str | None) -> list[str]:
         ("GPU-zz", []),
     ],
 )
-def test_devices_are_those_that_cuda_shows_in_its_order(
+def test_devices_are_those_visible_to_cuda_in_its_order(
     three: Any, visible: str | None, expected: list[str]
 ) -> None:
     assert uuids(three, visible) == expected
 
 
-def test_devices_are_counted_from_zero_after_choosing(three: Any) -> None:
+def test_devices_are_counted_from_zero_after_selection(three: Any) -> None:
     assert [device.index for device in visible_devices(three, "2,1")] == [0, 1]
 
 
@@ -61,7 +61,7 @@ def split(standin: MakeStandin) -> Any:
     return open_nvml()
 
 
-def test_an_instance_can_be_named_by_its_uuid(split: Any) -> None:
+def test_an_instance_can_be_selected_by_its_uuid(split: Any) -> None:
     (device,) = visible_devices(split, "MIG-2")
     assert (device.uuid, device.is_instance) == ("MIG-2", True)
 
@@ -72,22 +72,20 @@ def test_an_instance_knows_its_card_and_a_card_is_its_own(split: Any) -> None:
     assert split.nvmlDeviceGetUUID(card.card) == "GPU-c"
 
 
-def test_an_instance_that_is_not_there_ends_the_list(split: Any) -> None:
+def test_a_missing_instance_ends_the_list(split: Any) -> None:
     assert uuids(split, "MIG-9,2") == []
 
 
-def test_of_a_split_card_the_first_instance_is_shown(split: Any) -> None:
+def test_of_a_split_card_the_first_instance_is_visible(split: Any) -> None:
     assert uuids(split, "0,2") == ["MIG-1", "GPU-c"]
 
 
-def test_a_card_that_is_split_into_nothing_shows_nothing(split: Any) -> None:
+def test_a_split_card_without_instances_is_invisible(split: Any) -> None:
     assert uuids(split, "1") == []
 
 
 @pytest.mark.parametrize("function", ["nvmlDeviceGetMigMode", "nvmlDeviceIsMigDeviceHandle"])
-def test_a_driver_that_knows_no_instances_has_whole_cards_only(
-    standin: MakeStandin, function: str
-) -> None:
+def test_a_driver_older_than_mig_has_whole_cards_only(standin: MakeStandin, function: str) -> None:
     standin(missing=[function])
     assert [device.is_instance for device in visible_devices(open_nvml(), "0")] == [False]
 
@@ -103,7 +101,7 @@ def test_a_driver_that_knows_no_instances_has_whole_cards_only(
         (("H100", "T4"), "GPU-b", None, True),
     ],
 )
-def test_numbers_are_cudas_where_cards_are_alike_or_told_by_bus_or_uuid(
+def test_the_order_is_sure_with_one_model_bus_order_or_uuids(
     standin: MakeStandin,
     models: tuple[str, str],
     visible: str | None,

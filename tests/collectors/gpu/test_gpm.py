@@ -1,4 +1,4 @@
-"""Activities of a GPU: means between samples, found by trying."""
+"""Activities of a GPU: means between two samples."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_samples_are_never_closer_than_nvidia_allows(standin: MakeStandin) -> No
     assert None not in gpm.read()
 
 
-def test_a_card_without_gpm_says_so(standin: MakeStandin) -> None:
+def test_a_card_without_gpm_has_the_reason(standin: MakeStandin) -> None:
     driver = standin([StandinGpu(gpm_supported=False)])
     gpm = opened(driver)
     gpm.begin()
@@ -69,12 +69,12 @@ def test_a_card_without_gpm_says_so(standin: MakeStandin) -> None:
 
 
 @pytest.mark.parametrize("function", ["nvmlGpmQueryDeviceSupport", "nvmlGpmSampleAlloc"])
-def test_a_driver_without_gpm_says_so(standin: MakeStandin, function: str) -> None:
+def test_a_driver_without_gpm_has_the_reason(standin: MakeStandin, function: str) -> None:
     assert reasons(opened(standin(missing=[function]))) == {"NVML: Function Not Found"}
 
 
 @pytest.mark.parametrize("function", ["nvmlGpmSampleGet", "nvmlGpmMetricsGet"])
-def test_support_that_is_only_promised_is_found_out(standin: MakeStandin, function: str) -> None:
+def test_support_that_is_claimed_but_fails_is_detected(standin: MakeStandin, function: str) -> None:
     driver = standin([StandinGpu(faults={function: pynvml.NVML_ERROR_UNKNOWN})])
     assert reasons(opened(driver)) == {f"{NO_METRICS}Unknown Error"}
     assert driver.open_samples == 0
@@ -83,14 +83,14 @@ def test_support_that_is_only_promised_is_found_out(standin: MakeStandin, functi
 def test_a_metric_that_a_card_lacks_is_unavailable_alone(standin: MakeStandin) -> None:
     driver = standin([StandinGpu([(0, 700)], activity={2: 100.0})])
     gpm = opened(driver)
-    found = {q.name: q.unavailable for q in gpm.quantities("gpu0")}
-    assert found["gpu0_sm_active_percent"] is None
-    assert found["gpu0_dram_active_percent"] == "NVML: Not Supported"
+    reasons = {q.name: q.unavailable for q in gpm.quantities("gpu0")}
+    assert reasons["gpu0_sm_active_percent"] is None
+    assert reasons["gpu0_dram_active_percent"] == "NVML: Not Supported"
     driver.advance(1.0)
     assert gpm.read() == [100.0, None, None, None, None]
 
 
-def test_what_is_no_number_is_none(standin: MakeStandin) -> None:
+def test_nan_is_none(standin: MakeStandin) -> None:
     driver = standin([StandinGpu(activity={2: math.nan, 10: 80.0})])
     gpm = opened(driver)
     driver.advance(1.0)

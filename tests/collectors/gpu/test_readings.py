@@ -1,4 +1,4 @@
-"""How NVML's answers are to be read."""
+"""Interpreting NVML's values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_field_has_a_return_code_of_its_own(standin: MakeStandin) -> None:
         field_value(nvml, card, nvml.NVML_FI_DEV_POWER_INSTANT)
 
 
-def test_counters_that_the_driver_does_not_know_are_none(standin: MakeStandin) -> None:
+def test_counters_unknown_to_the_driver_are_none(standin: MakeStandin) -> None:
     standin([StandinGpu(field_values={75: ("ulonglong", 2.5e9)})])
     assert limit_seconds(*a_card()) == {
         "power": 0.0,
@@ -82,7 +82,7 @@ def test_shares_lie_between_zero_and_one_and_zero_is_left_out(masks: dict[int, i
 
 
 @given(listed=PIDS, own=PIDS)
-def test_on_the_bare_machine_others_are_all_that_is_not_ours(
+def test_without_a_container_others_are_all_but_our_own(
     listed: frozenset[int], own: frozenset[int]
 ) -> None:
     assert others(listed, own, exists=lambda _: True) == len(listed - own)
@@ -93,7 +93,7 @@ def test_in_a_container_one_unknown_id_is_our_own() -> None:
     assert others(frozenset({70001, 70002}), frozenset({1}), exists=lambda _: False) == 1
 
 
-def test_where_we_are_listed_an_unknown_id_is_somebody_else() -> None:
+def test_if_we_are_listed_an_unknown_id_is_another_process() -> None:
     assert others(frozenset({1, 70001}), frozenset({1}), exists=lambda _: False) == 1
 
 
