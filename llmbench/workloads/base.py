@@ -1,4 +1,4 @@
-"""What every workload is: an endless, seeded stream of requests."""
+"""The base of every workload: an endless, seeded stream of requests."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from llmbench.runs.request import Request
 
 
 class Tokenizer(Protocol):
-    """Text to token ids and back."""
+    """Converts text to token ids and back."""
 
     @property
     def vocab_size(self) -> int:
-        """How many ids there are; every id is below it."""
+        """The number of ids; every id is below it."""
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into token ids, special tokens included."""
+        """Return the token ids of a text, with special tokens."""
 
     def encode_more(self, text: str) -> list[int]:
-        """Turn text that follows other text into token ids: no special tokens."""
+        """Return the token ids of a text that follows other text, without special tokens."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turn token ids into text, special tokens left out."""
+        """Return the text of token ids, without special tokens."""
 
 
 class Workload(plugins.Part):
     """A part that determines what is sent."""
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield requests without end, numbered from 0; the same seed gives the same ones."""
+        """Yield requests without end, with ids from 0; the same seed gives the same requests."""
         raise NotImplementedError
 
     @property
     def classes(self) -> set[str]:
-        """The classes of its requests; empty where they have none."""
+        """The classes of its requests; empty if they have none."""
         return set()
 
     def check(self) -> None:
         """Raise InputError when a file that the workload reads cannot be read."""
 
     def times(self) -> NDArray[np.float64] | None:
-        """Return when each request came, in seconds, for a workload that was recorded."""
+        """Return the arrival time of each request in seconds; None if none were recorded."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""Prompts from a file of one's own."""
+"""Prompts from a file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Tokenizer, Workload
 from llmbench.workloads.lengths import Length, Lengths
-from llmbench.workloads.rows import Row, Said, read_rows
+from llmbench.workloads.rows import Row, UserMessage, read_rows
 from llmbench.workloads.texts import Tokenized, answer_tokens, shuffled
 
-USUAL_TOKENS = 32
+DEFAULT_TOKENS = 32
 
 
 class Dataset(Workload):
-    """Prompts from a JSONL, JSON, CSV or Parquet file with a column of them, or of conversations.
+    """Prompts from a JSONL, JSON, CSV or Parquet file, as a column or as conversations.
 
-    Of conversations (ShareGPT's, or OpenAI's messages) the first thing said is the prompt. Answers
-    are as long as `output_tokens` says, else as the recorded ones (`output_column`; the
-    conversation's answer), else 32. Prompts come in a seeded order.
+    The prompt of a conversation (ShareGPT, or OpenAI messages) is its first user message. The
+    length of an answer is `output_tokens`, else that of the recorded answer (`output_column`, or
+    the conversation's), else 32 tokens. The order of prompts is seeded.
     """
 
     class Options(plugins.Options):
@@ -36,7 +36,7 @@ class Dataset(Workload):
         output_column: str | None = Field(default=None, description="with recorded answers")
         class_column: str | None = Field(default=None, description="with classes of requests")
         output_tokens: Lengths | None = Field(
-            default=None, description="of each answer; as recorded, or 32, if unset"
+            default=None, description="of each answer; if unset, as recorded, else 32"
         )
 
     options: Options
@@ -44,39 +44,40 @@ class Dataset(Workload):
     def check(self) -> None:
         """Raise InputError when the file cannot be read."""
         for row in self._rows:
-            self._said(row)
+            self._message(row)
             self._class(row)
 
     @property
     def classes(self) -> set[str]:
         """The classes of requests that the file has."""
-        return {found for row in self._rows if (found := self._class(row))}
+        return {name for row in self._rows if (name := self._class(row))}
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the tokenized prompts, without end."""
+        """Yield the tokenized prompts without end."""
         rows = [self._request(row, tokenizer) for row in self._rows]
-        asked = self.options.output_tokens
-        drawn = (asked or Length(fixed=USUAL_TOKENS)).stream(stream(seed, "output lengths"))
+        lengths = self.options.output_tokens or Length(fixed=DEFAULT_TOKENS)
+        drawn = lengths.stream(stream(seed, "output lengths"))
         order = shuffled(rows, seed)
-        for number, (text, recorded, kind), length in zip(count(), order, drawn, strict=False):
-            outputs = length if asked else recorded or length
-            yield text.request(number, outputs, request_class=kind)
+        for index, (text, recorded, name), length in zip(count(), order, drawn, strict=False):
+            output_tokens = length if self.options.output_tokens else recorded or length
+            yield text.request(index, output_tokens, request_class=name)
 
     def _request(self, row: Row, tokenizer: Tokenizer) -> tuple[Tokenized, int | None, str | None]:
-        said = self._said(row)
-        recorded = answer_tokens(said.answer, tokenizer)
-        return Tokenized.of(row.id, said.text, tokenizer), recorded, self._class(row)
+        message = self._message(row)
+        recorded = answer_tokens(message.answer, tokenizer)
+        return Tokenized.of(row.id, message.text, tokenizer), recorded, self._class(row)
 
     @cached_property
     def _rows(self) -> list[Row]:
         return read_rows(self.options.path)
 
-    def _said(self, row: Row) -> Said:
+    def _message(self, row: Row) -> UserMessage:
         if row.is_conversation:
             return row.conversation()[0]
         column = self.options.output_column
-        answer = row.found.get(column) if column and isinstance(row.found, dict) else None
-        return Said(row.text(self.options.column), answer if isinstance(answer, str) else None)
+        answer = row.value.get(column) if column and isinstance(row.value, dict) else None
+        text = answer if isinstance(answer, str) else None
+        return UserMessage(row.text(self.options.column), text)
 
     def _class(self, row: Row) -> str | None:
         return row.text(self.options.class_column) if self.options.class_column else None

@@ -1,4 +1,4 @@
-"""Token-length distributions, drawn from a seeded stream."""
+"""Distributions of token lengths, drawn from a seeded stream."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ class _Lognormal(plugins.Options):
 
 
 class Length(plugins.Options):
-    """A distribution of token counts; a bare number is a fixed one.
+    """A distribution of token counts; a bare number is a fixed length.
 
     ``64`` · ``{uniform: [16, 64]}`` · ``{normal: {mean: 64, sd: 8}}`` ·
     ``{lognormal: {median: 64, sigma: 0.5}}`` · ``{empirical: [12, 80, 80, 256]}``;
     ``min`` and ``max`` bound any of them.
     """
 
-    fixed: Positive | None = Field(default=None, description="always so many")
+    fixed: Positive | None = Field(default=None, description="the same length always")
     uniform: tuple[Positive, Positive] | None = Field(default=None, description="both included")
-    normal: _Normal | None = Field(default=None, description="bell-shaped")
-    lognormal: _Lognormal | None = Field(default=None, description="with a long tail")
-    empirical: Annotated[list[Positive], Field(min_length=1)] | None = Field(
-        default=None, description="each as likely as the others"
+    normal: _Normal | None = Field(default=None, description="normal distribution")
+    lognormal: _Lognormal | None = Field(
+        default=None, description="lognormal distribution, with a long tail"
     )
-    min: Positive = Field(default=1, description="shorter draws are raised to it")
-    max: Positive | None = Field(default=None, description="longer draws are cut to it")
+    empirical: Annotated[list[Positive], Field(min_length=1)] | None = Field(
+        default=None, description="values of equal probability"
+    )
+    min: Positive = Field(default=1, description="lower bound")
+    max: Positive | None = Field(default=None, description="upper bound")
 
     @model_validator(mode="after")
     def _is_one_distribution(self) -> Length:
@@ -48,31 +50,31 @@ class Length(plugins.Options):
         if len(given) != 1:
             raise ValueError(f"expected exactly one of {', '.join(kinds)}, got {given or 'none'}")
         if self.uniform and self.uniform[0] > self.uniform[1]:
-            raise ValueError("uniform needs its lower bound first")
+            raise ValueError("expected the lower bound of uniform first")
         if self.max is not None and self.max < self.min:
             raise ValueError("max is below min")
         return self
 
-    def draw(self, draws: np.random.Generator) -> int:
-        """Draw one length in tokens, bounded by ``min`` and ``max``."""
-        length = max(self.min, round(self._draw(draws)))
+    def draw(self, rng: np.random.Generator) -> int:
+        """Draw one length in tokens, within ``min`` and ``max``."""
+        length = max(self.min, round(self._draw(rng)))
         return length if self.max is None else min(length, self.max)
 
-    def _draw(self, draws: np.random.Generator) -> float:
+    def _draw(self, rng: np.random.Generator) -> float:
         if self.uniform:
-            return int(draws.integers(self.uniform[0], self.uniform[1] + 1))
+            return int(rng.integers(self.uniform[0], self.uniform[1] + 1))
         if self.normal:
-            return float(draws.normal(self.normal.mean, self.normal.sd))
+            return float(rng.normal(self.normal.mean, self.normal.sd))
         if self.lognormal:
-            return float(self.lognormal.median * np.exp(draws.normal(0, self.lognormal.sigma)))
+            return float(self.lognormal.median * np.exp(rng.normal(0, self.lognormal.sigma)))
         if self.empirical:
-            return self.empirical[int(draws.integers(len(self.empirical)))]
+            return self.empirical[int(rng.integers(len(self.empirical)))]
         return self.fixed or 1
 
-    def stream(self, draws: np.random.Generator) -> Iterator[int]:
-        """Draw lengths without end."""
+    def stream(self, rng: np.random.Generator) -> Iterator[int]:
+        """Yield lengths without end."""
         while True:
-            yield self.draw(draws)
+            yield self.draw(rng)
 
 
 def _from_shorthand(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Several workloads at once, each a class of requests."""
+"""A mixture of workloads, each a class of requests."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from llmbench.workloads.base import WORKLOADS, Tokenizer, Workload
 
 
 class RequestClass(plugins.Options):
-    """A class of requests: its workload, and its share of all requests relative to the others'."""
+    """A class of requests: its workload, and its share relative to the other classes."""
 
     model_config = ConfigDict(defer_build=True)
 
     share: float = Field(default=1.0, gt=0, description="relative to the other classes' shares")
     workload: Annotated[Any, AnyPart("workload", besides="mixed")] = Field(
-        description="what its requests are"
+        description="of its requests"
     )
 
 
 class Mixed(Workload):
-    """Several workloads at once, each a class of requests with objectives of its own.
+    """A mixture of workloads, each a class of requests with its own objectives.
 
     The class of each request is drawn by the shares. `slo: {chat.ttft_p99: 300 ms}` is an objective
     of the class chat alone.
@@ -50,31 +50,31 @@ class Mixed(Workload):
         return set(self.options.classes)
 
     def check(self) -> None:
-        """Raise InputError when a file that one of them reads cannot be read."""
+        """Raise InputError when a file of one of the workloads cannot be read."""
         for part in self._parts().values():
             part.check()
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield requests of all classes; ends with the first class that ends."""
+        """Yield requests of all classes, until the first of them ends."""
         names = list(self.options.classes)
-        shares = np.array([each.share for each in self.options.classes.values()])
+        shares = np.array([kind.share for kind in self.options.classes.values()])
         bounds = np.cumsum(shares / shares.sum())
-        draws = stream(seed, "classes")
+        rng = stream(seed, "classes")
         parts = {
             name: part.requests(tokenizer, _seed_of(name, seed))
             for name, part in self._parts().items()
         }
-        for number in count():
-            name = names[min(int(np.searchsorted(bounds, draws.random(), "right")), len(names) - 1)]
+        for index in count():
+            name = names[min(int(np.searchsorted(bounds, rng.random(), "right")), len(names) - 1)]
             request = next(parts[name], None)
             if request is None:
                 return
-            yield replace(request, id=number, request_class=name)
+            yield replace(request, id=index, request_class=name)
 
     def _parts(self) -> dict[str, Workload]:
         return {name: WORKLOADS.part(each.workload) for name, each in self.options.classes.items()}
 
 
 def _seed_of(name: str, seed: int) -> int:
-    """Give each class draws of its own, whatever other classes there are."""
+    """Return the seed of a class, independent of the other classes."""
     return int(stream(seed, f"class {name}").integers(2**32))

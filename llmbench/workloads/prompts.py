@@ -38,32 +38,34 @@ class Prompt:
 
 
 def read_prompts(task: Task) -> list[Prompt]:
-    """Read the bundled prompts of a task, in the order of the file."""
+    """Return the bundled prompts of a task, in the order of the file."""
     text = (files("llmbench.workloads") / "prompt_sets" / f"{task}.jsonl").read_text("utf-8")
     return [Prompt(**json.loads(line)) for line in text.splitlines()]
 
 
 class Prompts(Workload):
-    """Real prompts written for this project, for one of five tasks, in English and Chinese.
+    """Prompts written for this project, for one of five tasks, in English and Chinese.
 
-    Prompts come in a seeded order; when all have been used they come again in another order.
+    The order is seeded; after the last prompt all are used again in another order.
     """
 
     class Options(plugins.Options):
         """``{kind: prompts, task: question-answering, output_tokens: {uniform: [16, 64]}}``."""
 
         task: Task = Field(default="text-generation", description="which of the bundled sets")
-        language: Literal["en", "zh"] | None = Field(default=None, description="only this language")
+        language: Literal["en", "zh"] | None = Field(
+            default=None, description="only prompts in this language"
+        )
         output_tokens: Lengths = Field(default=Length(fixed=32), description="of each answer")
 
     options: Options
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the tokenized prompts, without end."""
+        """Yield the tokenized prompts without end."""
         lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
         texts = [Tokenized.of(p.id, p.prompt, tokenizer) for p in self._chosen()]
-        for number, text, length in zip(count(), shuffled(texts, seed), lengths, strict=False):
-            yield text.request(number, length)
+        for index, text, length in zip(count(), shuffled(texts, seed), lengths, strict=False):
+            yield text.request(index, length)
 
     def _chosen(self) -> list[Prompt]:
         language = self.options.language

@@ -1,4 +1,4 @@
-"""Rows of files: JSONL, JSON, CSV or Parquet, each with the place it stands at."""
+"""Rows of JSONL, JSON, CSV or Parquet files, each with its location."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 
 from llmbench.errors import InputError
 
-CONVERSATIONS = ("conversations", "messages")  # ShareGPT's, and OpenAI's
-PEOPLE = ("human", "user")
+CONVERSATIONS = ("conversations", "messages")  # ShareGPT, OpenAI
+USERS = ("human", "user")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a person said, and what was answered, where that is known."""
+class UserMessage:
+    """A user's message, and its answer if it was recorded."""
 
     text: str
     answer: str | None
@@ -27,78 +27,80 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file; ``where`` names the file and the line, or place, that it stands at."""
+    """A row of a file; ``where`` is the file with the line or index."""
 
     where: str
-    found: Any
+    value: Any
 
     @property
     def id(self) -> str:
-        """The place without the folder."""
+        """The location without the folder."""
         return self.where.rsplit("/", 1)[-1]
 
     @property
     def is_conversation(self) -> bool:
-        """Whether it holds a conversation."""
-        return isinstance(self.found, dict) and any(key in self.found for key in CONVERSATIONS)
+        """Whether the row is a conversation."""
+        return isinstance(self.value, dict) and any(key in self.value for key in CONVERSATIONS)
 
-    def conversation(self) -> list[Said]:
-        """Give what people said in a conversation; raises InputError where nobody says anything."""
+    def conversation(self) -> list[UserMessage]:
+        """Return the user's messages of a conversation; raises InputError if there are none."""
         if not self.is_conversation:
-            raise InputError(f"{self.where}: {self._held}; expected {' or '.join(CONVERSATIONS)}")
-        said = self._said()
-        answers = {place - 1: text for place, (who, text) in enumerate(said) if who not in PEOPLE}
-        asked = [
-            Said(self._text(text), answers.get(place))
-            for place, (who, text) in enumerate(said)
-            if who in PEOPLE
+            raise InputError(
+                f"{self.where}: {self._content}; expected {' or '.join(CONVERSATIONS)}"
+            )
+        turns = self._turns()
+        answers = {i - 1: text for i, (role, text) in enumerate(turns) if role not in USERS}
+        messages = [
+            UserMessage(self._text(text), answers.get(index))
+            for index, (role, text) in enumerate(turns)
+            if role in USERS
         ]
-        if not asked:
-            raise InputError(f"{self.where}: nobody asks anything in this conversation")
-        return asked
+        if not messages:
+            raise InputError(f"{self.where}: the conversation has no message of a user")
+        return messages
 
-    def _said(self) -> list[tuple[Any, Any]]:
-        key = next(key for key in CONVERSATIONS if key in self.found)
-        who, what = ("from", "value") if key == "conversations" else ("role", "content")
+    def _turns(self) -> list[tuple[Any, Any]]:
+        key = next(key for key in CONVERSATIONS if key in self.value)
+        role, text = ("from", "value") if key == "conversations" else ("role", "content")
         try:
-            return [(turn[who], turn[what]) for turn in self.found[key]]
+            return [(turn[role], turn[text]) for turn in self.value[key]]
         except (TypeError, KeyError):
             raise InputError(
-                f"{self.where}: {key} are no list of `{who}` and `{what}`; mend the line"
+                f"{self.where}: expected {key} to be a list of objects with `{role}` and `{text}`"
             ) from None
 
     def text(self, column: str) -> str:
-        """Give the text of a column; raises InputError where there is none."""
-        if not isinstance(self.found, dict) or column not in self.found:
-            raise InputError(f"{self.where}: {self._held}; expected a column {column!r}")
-        return self._text(self.found[column])
+        """Return the text of a column; raises InputError if there is none."""
+        if not isinstance(self.value, dict) or column not in self.value:
+            raise InputError(f"{self.where}: {self._content}; expected a column {column!r}")
+        return self._text(self.value[column])
 
     @property
-    def _held(self) -> str:
-        is_row = isinstance(self.found, dict)
-        return f"holds {', '.join(map(str, self.found))}" if is_row else "is no row"
+    def _content(self) -> str:
+        is_row = isinstance(self.value, dict)
+        return f"found {', '.join(map(str, self.value))}" if is_row else f"found {self.value!r}"
 
-    def _text(self, found: Any) -> str:
-        if not isinstance(found, str) or not found.strip():
-            raise InputError(f"{self.where}: has no prompt (found {found!r}); expected a text")
-        return found
+    def _text(self, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{self.where}: found {value!r}; expected the text of a prompt")
+        return value
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read all rows of a file; raises InputError when it cannot be read or has none."""
+    """Return all rows of a file; raises InputError if it cannot be read or has none."""
     path = path.expanduser()
     try:
-        rows = [Row(where, found) for where, found in _read(path)]
+        rows = [Row(where, value) for where, value in _located_rows(path)]
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     if not rows:
-        raise InputError(f"{path}: holds no prompts")
+        raise InputError(f"{path}: has no rows; expected prompts")
     return rows
 
 
-def _read(path: Path) -> Iterator[tuple[str, Any]]:
+def _located_rows(path: Path) -> Iterator[tuple[str, Any]]:
     if path.suffix == ".parquet":
         rows = enumerate(pq.read_table(path).to_pylist(), start=1)
         yield from ((f"{path}:{number}", row) for number, row in rows)
@@ -108,7 +110,7 @@ def _read(path: Path) -> Iterator[tuple[str, Any]]:
         reader = csv.DictReader(text.splitlines(keepends=True))
         yield from ((f"{path}:{reader.line_num}", row) for row in reader)
     elif text.lstrip().startswith("["):
-        yield from ((f"{path}[{place}]", row) for place, row in enumerate(json.loads(text)))
+        yield from ((f"{path}[{index}]", row) for index, row in enumerate(json.loads(text)))
     else:
         numbered = enumerate(text.splitlines(), start=1)
         yield from ((f"{path}:{n}", _json(f"{path}:{n}", line)) for n, line in numbered if line)
@@ -118,4 +120,6 @@ def _json(where: str, line: str) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise InputError(f"{where}: is no JSON: {error}; expected one object a line") from None
+        raise InputError(
+            f"{where}: not valid JSON: {error}; expected one object per line"
+        ) from None

@@ -1,4 +1,4 @@
-"""Conversations of several turns, each of which carries all that was said before."""
+"""Conversations of several turns, each of which contains the history."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 from llmbench.workloads.base import Tokenizer, Workload
 from llmbench.workloads.lengths import Length, Lengths
-from llmbench.workloads.random_ids import RandomIds
-from llmbench.workloads.rows import Said, read_rows
+from llmbench.workloads.rows import UserMessage, read_rows
+from llmbench.workloads.synthetic import RandomIds
 from llmbench.workloads.texts import answer_tokens, shuffled
 
-USUAL_TURNS, USUAL_PROMPT, USUAL_ANSWER = (Length(fixed=n) for n in (4, 64, 32))
+DEFAULT_TURNS, DEFAULT_PROMPT, DEFAULT_ANSWER = (Length(fixed=n) for n in (4, 64, 32))
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is said in one turn, and how long its answer is to be."""
+class _UserTurn:
+    """The prompt of one turn, and the length of its answer."""
 
     prompt: tuple[int, ...]
     output_tokens: int
@@ -33,36 +33,39 @@ class _Asked:
 
 
 class Sessions(Workload):
-    """Chats of several turns, whose history grows by the answers that really came.
+    """Chats of several turns, whose history contains the answers of the backend.
 
-    The load's arrivals are those of sessions; a turn falls due when the answer before it has come
-    and been thought about (exponential think times). `requests` counts turns, and a session ends
-    with a turn that fails. Contents are random ids, or what people said in recorded conversations
-    (a file of ShareGPT's, or of OpenAI's messages).
+    The load's arrivals are those of sessions; a turn falls due one think time (exponential) after
+    the answer before it. `requests` counts turns, and a turn that fails ends its session. Contents
+    are random ids, or the user's messages of recorded conversations (ShareGPT, or OpenAI messages).
     """
 
     class Options(plugins.Options):
         """``{kind: sessions, turns: {uniform: [2, 6]}, prompt_tokens: 64, think_time: 5 s}``."""
 
         turns: Lengths | None = Field(
-            default=None, description="of a session; 4, or as recorded, if unset"
+            default=None, description="of a session; if unset, 4, or as recorded"
         )
         prompt_tokens: Lengths | None = Field(
-            default=None, description="that each turn adds; 64, or as recorded, if unset"
+            default=None, description="added by each turn; if unset, 64, or as recorded"
         )
         output_tokens: Lengths | None = Field(
-            default=None, description="of each answer; 32, or as recorded, if unset"
+            default=None, description="of each answer; if unset, 32, or as recorded"
         )
-        system_tokens: int = Field(default=0, ge=0, description="ahead of every session, the same")
-        think_time: Seconds = Field(default=0.0, ge=0, description="mean pause before a next turn")
-        path: Path | None = Field(default=None, description="of recorded conversations")
+        system_tokens: int = Field(
+            default=0, ge=0, description="of a system prompt, the same for every session"
+        )
+        think_time: Seconds = Field(
+            default=0.0, ge=0, description="mean pause before the next turn"
+        )
+        path: Path | None = Field(default=None, description="file of recorded conversations")
 
         @model_validator(mode="after")
-        def _says_each_thing_once(self) -> Sessions.Options:
+        def _has_one_source_of_prompts(self) -> Sessions.Options:
             if self.path and (self.prompt_tokens or self.system_tokens):
                 raise ValueError(
-                    "prompts are the file's where there is a `path`; leave `prompt_tokens` and "
-                    "`system_tokens` out"
+                    "prompts come from the file of `path`; remove `prompt_tokens` and "
+                    "`system_tokens`"
                 )
             return self
 
@@ -73,18 +76,18 @@ class Sessions(Workload):
         self._source(0)
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the first turn of each session, with those that follow it, without end."""
+        """Yield the first turn of each session, with the later ones, without end."""
         pauses = stream(seed, "think times")
         sessions = self._source(seed).sessions(tokenizer)
-        for number, (first, *later) in zip(count(), sessions, strict=False):
+        for index, (first, *later) in zip(count(), sessions, strict=False):
             turns = tuple(
-                Turn(each.prompt, each.output_tokens, self._pause(pauses), each.text)
-                for each in later
+                Turn(turn.prompt, turn.output_tokens, self._pause(pauses), turn.text)
+                for turn in later
             )
-            yield Request(number, first.prompt, first.output_tokens, text=first.text, turns=turns)
+            yield Request(index, first.prompt, first.output_tokens, text=first.text, turns=turns)
 
-    def _pause(self, draws: np.random.Generator) -> float:
-        return -self.options.think_time * float(np.log1p(-draws.random()))
+    def _pause(self, rng: np.random.Generator) -> float:
+        return -self.options.think_time * float(np.log1p(-rng.random()))
 
     def _source(self, seed: int) -> _Random | _Recorded:
         if self.options.path is None:
@@ -100,37 +103,39 @@ class _Random:
     options: Sessions.Options
     seed: int
 
-    def sessions(self, tokenizer: Tokenizer) -> Iterator[list[_Asked]]:
+    def sessions(self, tokenizer: Tokenizer) -> Iterator[list[_UserTurn]]:
         options, seed = self.options, self.seed
         ids = RandomIds(tokenizer.vocab_size, seed)
-        prompts = (options.prompt_tokens or USUAL_PROMPT).stream(stream(seed, "prompt lengths"))
-        outputs = (options.output_tokens or USUAL_ANSWER).stream(stream(seed, "output lengths"))
-        for turns in (options.turns or USUAL_TURNS).stream(stream(seed, "turns")):
-            ahead = [options.system_tokens, *[0] * (turns - 1)]
-            yield [_Asked(ids.prompt(a + next(prompts), a), next(outputs)) for a in ahead]
+        prompts = (options.prompt_tokens or DEFAULT_PROMPT).stream(stream(seed, "prompt lengths"))
+        outputs = (options.output_tokens or DEFAULT_ANSWER).stream(stream(seed, "output lengths"))
+        for turns in (options.turns or DEFAULT_TURNS).stream(stream(seed, "turns")):
+            system = [options.system_tokens, *[0] * (turns - 1)]
+            yield [_UserTurn(ids.prompt(n + next(prompts), n), next(outputs)) for n in system]
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """Sessions in which is asked what was asked in recorded ones."""
+    """Sessions with the user's messages of recorded ones."""
 
     options: Sessions.Options
     seed: int
-    conversations: Sequence[list[Said]]
+    conversations: Sequence[list[UserMessage]]
 
-    def sessions(self, tokenizer: Tokenizer) -> Iterator[list[_Asked]]:
+    def sessions(self, tokenizer: Tokenizer) -> Iterator[list[_UserTurn]]:
         options, seed = self.options, self.seed
         longest = Length(fixed=max(map(len, self.conversations)))
         turns = (options.turns or longest).stream(stream(seed, "turns"))
-        outputs = (options.output_tokens or USUAL_ANSWER).stream(stream(seed, "output lengths"))
-        for said, most in zip(shuffled(self.conversations, seed), turns, strict=False):
+        outputs = (options.output_tokens or DEFAULT_ANSWER).stream(stream(seed, "output lengths"))
+        for messages, limit in zip(shuffled(self.conversations, seed), turns, strict=False):
             yield [
-                self._asked(place, each, next(outputs), tokenizer)
-                for place, each in enumerate(said[:most])
+                self._turn(index, message, next(outputs), tokenizer)
+                for index, message in enumerate(messages[:limit])
             ]
 
-    def _asked(self, place: int, said: Said, drawn: int, tokenizer: Tokenizer) -> _Asked:
-        """Tokenize what was said; special tokens come before the first turn alone."""
-        ids = tokenizer.encode_more(said.text) if place else tokenizer.encode(said.text)
-        recorded = None if self.options.output_tokens else answer_tokens(said.answer, tokenizer)
-        return _Asked(tuple(ids), recorded or drawn, said.text)
+    def _turn(
+        self, index: int, message: UserMessage, drawn: int, tokenizer: Tokenizer
+    ) -> _UserTurn:
+        """Return a tokenized turn; only the first has special tokens."""
+        ids = tokenizer.encode_more(message.text) if index else tokenizer.encode(message.text)
+        recorded = None if self.options.output_tokens else answer_tokens(message.answer, tokenizer)
+        return _UserTurn(tuple(ids), recorded or drawn, message.text)

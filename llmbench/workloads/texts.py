@@ -1,4 +1,4 @@
-"""Prompts that are texts: tokenized once, before the clock starts, and sent in a seeded order."""
+"""Prompts made of text: tokenized once, before the clock starts, and sent in a seeded order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """A text with its token ids, and how long it took to have them."""
+    """A text with its token ids and the time it took to tokenize it."""
 
     id: str
     text: str
@@ -25,15 +25,15 @@ class Tokenized:
 
     @classmethod
     def of(cls, name: str, text: str, tokenizer: Tokenizer) -> Tokenized:
-        """Tokenize a text."""
+        """Return a text tokenized."""
         began = time.monotonic()
         ids = tuple(tokenizer.encode(text))
         return cls(name, text, ids, time.monotonic() - began)
 
-    def request(self, number: int, output_tokens: int, request_class: str | None = None) -> Request:
-        """Ask for an answer of that length to it."""
+    def request(self, index: int, output_tokens: int, request_class: str | None = None) -> Request:
+        """Return the request for an answer of ``output_tokens`` to the text."""
         return Request(
-            number,
+            index,
             self.ids,
             output_tokens,
             text=self.text,
@@ -44,12 +44,12 @@ class Tokenized:
 
 
 def answer_tokens(answer: str | None, tokenizer: Tokenizer) -> int | None:
-    """Count the tokens of a recorded answer; None where none was recorded."""
+    """Return the length of a recorded answer in tokens; None if none was recorded."""
     return None if answer is None else max(1, len(tokenizer.encode(answer)))
 
 
 def shuffled(items: Sequence[Item], seed: int) -> Iterator[Item]:
-    """Give the items in a seeded order, and when all have been given again in another one."""
-    draws = stream(seed, "order of prompts")
+    """Yield all items in a seeded order, then all again in another order, without end."""
+    rng = stream(seed, "order of prompts")
     while True:
-        yield from (items[index] for index in draws.permutation(len(items)))
+        yield from (items[index] for index in rng.permutation(len(items)))

@@ -1,4 +1,4 @@
-"""The requests of a real service, by their lengths."""
+"""Requests with the lengths of a recorded trace."""
 
 from __future__ import annotations
 
@@ -21,45 +21,49 @@ from llmbench.workloads.trace_files import TraceRow
 
 
 class Trace(Workload):
-    """Prompts and answers as long as those of a recorded trace, in its order.
+    """Prompts and answers with the lengths of a recorded trace, in its order.
 
-    Contents are random token ids; prompts that begin with equal blocks in the trace begin with
-    equal ones here, so that a prefix cache finds what it would have found. `load: trace` sends them
-    at the times of the file.
+    Contents are random token ids. Prompts that begin with equal blocks in the trace begin with
+    equal tokens, so that a prefix cache has the same hits. `load: trace` sends them at the recorded
+    times.
     """
 
     class Options(plugins.Options):
         """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
 
-        path: Path = Field(description="the file of the trace")
-        format: trace_files.Format = Field(default="auto", description="told by the first line")
-        begin: Seconds = Field(default=0.0, ge=0, description="from the beginning of the file")
-        end: Seconds | None = Field(default=None, gt=0, description="the same")
-        block_tokens: PositiveInt = Field(default=512, description="of a block of a prompt")
+        path: Path = Field(description="file of the trace")
+        format: trace_files.Format = Field(
+            default="auto", description="recognized by the first line"
+        )
+        begin: Seconds = Field(
+            default=0.0, ge=0, description="start of the slice, from the first request"
+        )
+        end: Seconds | None = Field(default=None, gt=0, description="end of the slice")
+        block_tokens: PositiveInt = Field(default=512, description="per block of a prompt")
         max_prompt_tokens: PositiveInt | None = Field(
-            default=None, description="longer prompts are cut to it"
+            default=None, description="longer prompts are truncated"
         )
         max_output_tokens: PositiveInt | None = Field(
-            default=None, description="longer answers are cut to it"
+            default=None, description="longer answers are truncated"
         )
 
         @model_validator(mode="after")
         def _ends_after_it_begins(self) -> Trace.Options:
             if self.end is not None and self.end <= self.begin:
-                raise ValueError("`end` is not after `begin`")
+                raise ValueError("expected `end` after `begin`")
             return self
 
     options: Options
 
     @cached_property
     def rows(self) -> list[TraceRow]:
-        """The rows of the slice; raises InputError when there are none."""
+        """The rows of the slice; raises InputError if there are none."""
         rows = trace_files.read(self.options.path, self.options.format)
         end = np.inf if self.options.end is None else self.options.end
         kept = [row for row in rows if self.options.begin <= row.time < end]
         if not kept:
             raise InputError(
-                f"workload: {self.options.path} has no request in that slice; it lasts "
+                f"workload: {self.options.path} has no request between `begin` and `end`; it lasts "
                 f"{rows[-1].time:.0f} s"
             )
         return kept
@@ -78,24 +82,24 @@ class Trace(Workload):
         return np.array([row.time - self.options.begin for row in self.rows], dtype=np.float64)
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield a request a row, as many as there are."""
-        own = stream(seed, "contents")
-        for number, row in enumerate(self.rows):
+        """Yield one request per row."""
+        rng = stream(seed, "contents")
+        for index, row in enumerate(self.rows):
             length = _capped(row.prompt_tokens, self.options.max_prompt_tokens)
-            known = self._blocks(row, length, tokenizer.vocab_size, seed)
-            fresh = own.integers(0, tokenizer.vocab_size, length - len(known)).tolist()
-            outputs = _capped(row.output_tokens, self.options.max_output_tokens)
-            yield Request(number, (*known, *fresh), outputs, request_class=row.request_class)
+            shared = self._blocks(row, length, tokenizer.vocab_size, seed)
+            rest = rng.integers(0, tokenizer.vocab_size, length - len(shared)).tolist()
+            output_tokens = _capped(row.output_tokens, self.options.max_output_tokens)
+            yield Request(index, (*shared, *rest), output_tokens, request_class=row.request_class)
 
     def _blocks(self, row: TraceRow, length: int, vocabulary: int, seed: int) -> list[int]:
-        """Give the tokens of the named blocks, each the same wherever it is named."""
-        each = self.options.block_tokens
-        needed = row.blocks[: -(-length // each)]
+        """Return the tokens of a row's blocks; equal blocks have equal tokens."""
+        size = self.options.block_tokens
+        blocks = row.blocks[: -(-length // size)]
         drawn = (
-            stream(seed, f"block {name}").integers(0, vocabulary, each).tolist() for name in needed
+            stream(seed, f"block {name}").integers(0, vocabulary, size).tolist() for name in blocks
         )
         return [token for block in drawn for token in block][:length]
 
 
-def _capped(length: int, most: int | None) -> int:
-    return length if most is None else min(length, most)
+def _capped(length: int, limit: int | None) -> int:
+    return length if limit is None else min(length, limit)

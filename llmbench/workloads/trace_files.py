@@ -1,8 +1,8 @@
-"""Request traces of real services, read into one shape.
+"""Request traces of real services, read into one form.
 
-Azure's (2023, 2024): https://github.com/Azure/AzurePublicDataset; Mooncake's:
-https://github.com/kvcache-ai/Mooncake; BurstGPT's: https://github.com/HPMLL/BurstGPT; and our own,
-which the stored schedules of runs are of as well.
+Azure (2023, 2024): https://github.com/Azure/AzurePublicDataset; Mooncake:
+https://github.com/kvcache-ai/Mooncake; BurstGPT: https://github.com/HPMLL/BurstGPT; and llmbench's
+own format, which is also that of a run's stored schedule.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from llmbench.errors import InputError
 
 Format = Literal["auto", "azure", "mooncake", "burstgpt", "llmbench"]
-MOST_SHOWN = 5
+MAX_SHOWN = 5
 SCHEDULE = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """One request of a trace: when it came, in seconds since the trace began, and its lengths.
+    """One request of a trace: its arrival in seconds since the trace began, and its lengths.
 
-    ``blocks`` names the blocks of its prompt where the trace tells: prompts that begin with equal
-    blocks share a prefix.
+    ``blocks`` are the ids of its prompt's blocks, if recorded: prompts that begin with equal blocks
+    share a prefix.
     """
 
     time: float
@@ -42,7 +42,7 @@ class TraceRow:
 
 
 class _Line(BaseModel):
-    """A line of a trace as it stands in the file."""
+    """A line of a trace file."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
@@ -102,31 +102,31 @@ FORMATS: dict[str, type[Any]] = {
 
 
 def read(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (what the key is called)
-    """Read a trace, ordered by time; requests that got no answer then are left out.
+    """Return the rows of a trace, ordered by time, without requests that had no answer.
 
-    Raises InputError when it cannot be read, is of no known format, is empty, or has lines that
-    are malformed, each with its number.
+    Raises InputError when the file cannot be read, has an unknown format, is empty, or has
+    malformed lines, which are listed by number.
     """
     lines = _lines(path)
     shape = FORMATS[_recognized(path, lines) if format == "auto" else format]
     rows = [row for row in _rows(path, lines, shape) if row.output_tokens]
     if not rows:
-        raise InputError(f"{path}: holds no request that was answered; expected a trace of some")
+        raise InputError(f"{path}: has no answered request; expected a trace with some")
     rows.sort(key=lambda row: row.time)
-    # a schedule says when its load began; of all others, the first request is what is known
+    # times of a schedule count from its load's start, those of other traces from the first request
     origin = 0.0 if path.suffix == SCHEDULE else rows[0].time
     return [replace(row, time=row.time - origin) for row in rows]
 
 
 def _lines(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
-    """Give every line that is not empty with its number; a text is what is no JSON."""
+    """Return the lines that are not empty with their numbers; invalid JSON stays text."""
     if path.suffix == SCHEDULE:
         return list(enumerate(_parquet(path.expanduser()), start=1))
     try:
         text = path.expanduser().read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InputError(f"{path}: cannot be read: {why}; check the path") from None
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(f"{path}: cannot be read: {reason}; check the path") from None
     if text.lstrip().startswith("{"):
         numbered = enumerate(text.splitlines(), start=1)
         return [(number, _json(line)) for number, line in numbered if line.strip()]
@@ -144,21 +144,21 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
 
 def _json(line: str) -> dict[str, Any] | str:
     try:
-        found = json.loads(line)
+        value = json.loads(line)
     except ValueError:
         return line
-    return found if isinstance(found, dict) else line
+    return value if isinstance(value, dict) else line
 
 
 def _recognized(path: Path, lines: list[tuple[int, dict[str, Any] | str]]) -> str:
-    """Tell the format by the fields of the first line."""
+    """Return the format that the fields of the first line have."""
     fields = set(lines[0][1]) if lines and isinstance(lines[0][1], dict) else set()
     for name, shape in FORMATS.items():
         needed = {f.alias or n for n, f in shape.model_fields.items() if f.is_required()}
         if needed <= fields:
             return name
     raise InputError(
-        f"{path}: is a trace of no known format (fields: {', '.join(sorted(fields)) or 'none'}); "
+        f"{path}: unknown trace format (fields: {', '.join(sorted(fields)) or 'none'}); "
         f"known are {', '.join(FORMATS)}, see docs/scenarios.md"
     )
 
@@ -166,20 +166,22 @@ def _recognized(path: Path, lines: list[tuple[int, dict[str, Any] | str]]) -> st
 def _rows(
     path: Path, lines: Iterable[tuple[int, dict[str, Any] | str]], shape: type[Any]
 ) -> Iterator[TraceRow]:
-    wrong: list[str] = []
+    malformed: list[str] = []
     for number, line in lines:
         try:
             yield shape.model_validate(line).read()
         except ValidationError as error:
-            wrong.append(f"{path}:{number}: {_explained(error, line)}")
-    if wrong:
-        more = f"\nand {len(wrong) - MOST_SHOWN} more lines" if len(wrong) > MOST_SHOWN else ""
-        raise InputError("\n".join(wrong[:MOST_SHOWN]) + more)
+            malformed.append(f"{path}:{number}: {_explained(error, line)}")
+    if malformed:
+        more = (
+            f"\nand {len(malformed) - MAX_SHOWN} more lines" if len(malformed) > MAX_SHOWN else ""
+        )
+        raise InputError("\n".join(malformed[:MAX_SHOWN]) + more)
 
 
 def _explained(error: ValidationError, line: dict[str, Any] | str) -> str:
     if isinstance(line, str):
-        return f"is no JSON object: {line[:80]!r}"
+        return f"not a JSON object: {line[:80]!r}"
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"

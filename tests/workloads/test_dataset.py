@@ -42,17 +42,17 @@ def table(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
-def test_prompts_stand_in_a_column(tmp_path: Path, kind: str) -> None:
+def test_prompts_are_read_from_a_column(tmp_path: Path, kind: str) -> None:
     path = jsonl(tmp_path) if kind == "jsonl" else table(tmp_path, kind)
     assert texts(path, 2) == {"one", "two,\nthree"}
     assert texts(path, 2, column="said") == {"ab", "abcd"}
 
 
-def test_answers_are_as_long_as_asked(tmp_path: Path) -> None:
+def test_answers_have_the_requested_length(tmp_path: Path) -> None:
     assert {r.max_new_tokens for r in draw(jsonl(tmp_path), 4, output_tokens=7)} == {7}
 
 
-def test_answers_are_as_long_as_the_recorded_ones(tmp_path: Path) -> None:
+def test_answers_have_the_recorded_length(tmp_path: Path) -> None:
     drawn = draw(jsonl(tmp_path), 2, output_column="said")
     assert {r.text: r.max_new_tokens for r in drawn} == {"one": 2, "two,\nthree": 4}
 
@@ -61,13 +61,13 @@ def test_without_either_answers_have_32_tokens(tmp_path: Path) -> None:
     assert {r.max_new_tokens for r in draw(jsonl(tmp_path), 2)} == {32}
 
 
-def test_each_prompt_comes_once_before_any_comes_again(tmp_path: Path) -> None:
+def test_each_prompt_is_used_once_before_any_is_used_again(tmp_path: Path) -> None:
     path = jsonl(tmp_path)
     assert len(texts(path, 2)) == 2
     assert len(draw(path, 7)) == 7
 
 
-def test_of_sharegpt_the_first_question_and_its_answer_are_taken(tmp_path: Path) -> None:
+def test_the_first_message_and_answer_of_a_sharegpt_conversation_are_used(tmp_path: Path) -> None:
     path = tmp_path / "sharegpt.json"
     turns = [("system", "be brief"), ("human", "why?"), ("gpt", "because"), ("human", "really?")]
     said = [{"from": who, "value": what} for who, what in turns]
@@ -79,17 +79,20 @@ def test_of_sharegpt_the_first_question_and_its_answer_are_taken(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"prompt": "a"}\noops\n', r"a.jsonl:2: is no JSON"),
-        ('{"prompt": "a"}\n{"text": "b"}\n', r"a.jsonl:2: holds text; expected a column 'prompt'"),
-        ('{"prompt": ""}\n', r"a.jsonl:1: has no prompt"),
-        ('{"prompt": 5}\n', r"a.jsonl:1: has no prompt \(found 5\)"),
-        ('[{"conversations": [{"from": "gpt", "value": "hi"}]}]', r"\[0\]: nobody asks"),
-        ('[{"conversations": ["hi"]}]', r"\[0\]: conversations are no list"),
-        ("[1]", r"\[0\]: is no row"),
-        ("", "holds no prompts"),
+        ('{"prompt": "a"}\noops\n', r"a.jsonl:2: not valid JSON"),
+        ('{"prompt": "a"}\n{"text": "b"}\n', r"a.jsonl:2: found text; expected a column 'prompt'"),
+        ('{"prompt": ""}\n', r"a.jsonl:1: found ''; expected the text of a prompt"),
+        ('{"prompt": 5}\n', r"a.jsonl:1: found 5; expected the text of a prompt"),
+        (
+            '[{"conversations": [{"from": "gpt", "value": "hi"}]}]',
+            r"\[0\]: the conversation has no message of a user",
+        ),
+        ('[{"conversations": ["hi"]}]', r"\[0\]: expected conversations to be a list"),
+        ("[1]", r"\[0\]: found 1; expected a column"),
+        ("", "has no rows"),
     ],
 )
-def test_rows_that_are_none_are_told_with_their_place(
+def test_malformed_rows_are_reported_with_their_location(
     tmp_path: Path, text: str, message: str
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -98,7 +101,7 @@ def test_rows_that_are_none_are_told_with_their_place(
         draw(path, 1)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         draw(tmp_path / "a.jsonl", 1)
 

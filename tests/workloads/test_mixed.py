@@ -1,4 +1,4 @@
-"""Several workloads at once."""
+"""Mixtures of workloads."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def draw(count: int, seed: int = 0, **classes: Any) -> list[Request]:
     return list(islice(mixed(**(classes or CLASSES)).requests(ByteTokenizer(256), seed), count))
 
 
-def test_classes_come_by_their_shares() -> None:
+def test_classes_are_drawn_by_their_shares() -> None:
     seen = Counter(request.request_class for request in draw(4000))
     assert seen["chat"] / 4000 == pytest.approx(0.75, abs=0.03)
     assert seen.keys() == {"chat", "batch"}
 
 
-def test_each_class_has_a_workload_of_its_own() -> None:
+def test_each_class_has_its_own_workload() -> None:
     lengths = {(request.request_class, len(request.prompt)) for request in draw(50)}
     assert lengths == {("chat", 8), ("batch", 64)}
 
@@ -44,7 +44,7 @@ def test_equal_seeds_give_equal_mixtures() -> None:
     assert draw(20, seed=1) != draw(20, seed=2)
 
 
-def test_a_class_draws_the_same_whatever_others_there_are() -> None:
+def test_the_requests_of_a_class_do_not_depend_on_other_classes() -> None:
     alone = draw(3, chat=CLASSES["chat"])
     among = [request for request in draw(20) if request.request_class == "chat"]
     assert [request.prompt for request in alone] == [request.prompt for request in among[:3]]
@@ -55,7 +55,7 @@ def test_mixtures_do_not_nest() -> None:
         mixed(chat={"workload": {"kind": "mixed", "classes": CLASSES}})
 
 
-def test_files_of_all_classes_are_read_beforehand(tmp_path: Path) -> None:
+def test_files_of_all_classes_are_checked(tmp_path: Path) -> None:
     part = mixed(chat={"workload": {"kind": "dataset", "path": str(tmp_path / "none.jsonl")}})
     with pytest.raises(InputError, match=r"none\.jsonl"):
         part.check()

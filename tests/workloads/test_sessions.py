@@ -39,30 +39,30 @@ def chats(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_session_has_as_many_turns_as_asked() -> None:
+def test_a_session_has_the_requested_number_of_turns() -> None:
     assert {1 + len(request.turns) for request in draw(50, turns={"uniform": [2, 4]})} == {2, 3, 4}
 
 
-def test_each_turn_adds_its_prompt_to_all_that_was_said() -> None:
+def test_each_turn_adds_its_prompt_to_the_history() -> None:
     (request,) = draw(1, turns=3, prompt_tokens=10, output_tokens=5)
     assert list(request.lengths()) == [(10, 5), (25, 5), (40, 5)]
 
 
-def test_system_tokens_are_the_same_ahead_of_every_session() -> None:
+def test_the_system_prompt_is_the_same_for_every_session() -> None:
     first, second = draw(2, prompt_tokens=4, system_tokens=6)
     assert first.prompt[:6] == second.prompt[:6]
     assert first.prompt[6:] != second.prompt[6:]
     assert len(first.prompt) == 10
 
 
-def test_people_think_before_every_turn_but_the_first() -> None:
+def test_every_turn_but_the_first_has_a_think_time() -> None:
     requests = draw(2000, turns=2, think_time="3 s")
     pauses = [turn.think_seconds for request in requests for turn in request.turns]
     assert sum(pauses) / len(pauses) == pytest.approx(3.0, rel=0.05)
     assert {request.think_seconds for request in requests} == {0.0}
 
 
-def test_nobody_thinks_unless_asked() -> None:
+def test_think_times_are_0_by_default() -> None:
     assert {turn.think_seconds for request in draw(5) for turn in request.turns} == {0.0}
 
 
@@ -71,39 +71,41 @@ def test_equal_seeds_give_equal_sessions() -> None:
     assert draw(5, seed=3) != draw(5, seed=4)
 
 
-def test_recorded_conversations_are_asked_turn_by_turn(chats: Path) -> None:
-    said = {
+def test_recorded_conversations_are_sent_turn_by_turn(chats: Path) -> None:
+    texts = {
         request.text: [turn.text for turn in request.turns] for request in draw(2, path=str(chats))
     }
-    assert said == {"Hello": ["More"], "Why": []}
+    assert texts == {"Hello": ["More"], "Why": []}
 
 
-def test_recorded_answers_say_how_long_ours_are_to_be(chats: Path) -> None:
+def test_answers_have_the_length_of_recorded_ones(chats: Path) -> None:
     long = next(request for request in draw(2, path=str(chats)) if request.turns)
     assert [answer for _, answer in long.lengths()] == [len("Hi!"), len("Enough.")]
 
 
-def test_lengths_that_are_asked_for_go_before_recorded_ones(chats: Path) -> None:
+def test_requested_lengths_override_recorded_ones(chats: Path) -> None:
     requests = draw(2, path=str(chats), output_tokens=9, turns=1)
     assert [list(request.lengths()) for request in requests] == [
         [(len(request.prompt), 9)] for request in requests
     ]
 
 
-def test_a_conversation_in_which_nobody_asks_is_named_with_its_line(tmp_path: Path) -> None:
+def test_a_conversation_without_a_user_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(json.dumps({"messages": [{"role": "assistant", "content": "Hi"}]}))
-    with pytest.raises(InputError, match=r"bad\.jsonl:1: nobody asks anything"):
+    with pytest.raises(
+        InputError, match=r"bad\.jsonl:1: the conversation has no message of a user"
+    ):
         Sessions(Sessions.Options(path=path)).check()
 
 
-def test_a_file_that_holds_no_conversations_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_conversations_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"prompt": "Hi"}')
-    with pytest.raises(InputError, match=r"bad\.jsonl:1: holds prompt; expected conversations"):
+    with pytest.raises(InputError, match=r"bad\.jsonl:1: found prompt; expected conversations"):
         Sessions(Sessions.Options(path=path)).check()
 
 
-def test_prompts_are_not_drawn_and_read_at_once(chats: Path) -> None:
-    with pytest.raises(ValueError, match="leave `prompt_tokens`"):
+def test_prompts_cannot_be_both_drawn_and_recorded(chats: Path) -> None:
+    with pytest.raises(ValueError, match="remove `prompt_tokens`"):
         Sessions.Options.model_validate({"path": str(chats), "prompt_tokens": 5})

@@ -29,7 +29,7 @@ def lengths(spec: object, count: int = 2_000) -> np.ndarray:
     return np.array(list(islice(length.stream(np.random.default_rng(0)), count)))
 
 
-def test_prompts_have_the_lengths_asked_for() -> None:
+def test_prompts_have_the_requested_lengths() -> None:
     assert {len(r.prompt) for r in draw(200, prompt_tokens={"uniform": [3, 5]})} == {3, 4, 5}
 
 
@@ -41,7 +41,7 @@ def test_different_seeds_give_different_contents() -> None:
     assert draw(20, seed=4) != draw(20, seed=5)
 
 
-def test_changing_the_output_lengths_leaves_the_prompts_as_they_were() -> None:
+def test_changing_the_output_lengths_does_not_change_the_prompts() -> None:
     uniform = {"uniform": [5, 9]}
     one = [r.prompt for r in draw(20, prompt_tokens=uniform, output_tokens=4)]
     other = [r.prompt for r in draw(20, prompt_tokens=uniform, output_tokens=uniform)]
@@ -93,7 +93,7 @@ def test_bounds_hold_for_any_distribution(
     assert drawn.max() <= low + width
 
 
-NO_DISTRIBUTIONS: list[Any] = [
+INVALID: list[Any] = [
     0,
     -3,
     "long",
@@ -106,18 +106,18 @@ NO_DISTRIBUTIONS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("spec", NO_DISTRIBUTIONS)
-def test_what_is_no_distribution_is_refused(spec: object) -> None:
+@pytest.mark.parametrize("spec", INVALID)
+def test_invalid_distributions_are_rejected(spec: object) -> None:
     with pytest.raises(ValidationError):
         LENGTHS.validate_python(spec)
 
 
-def test_each_group_has_a_prefix_of_its_own() -> None:
+def test_each_group_has_its_own_prefix() -> None:
     requests = draw(200, prompt_tokens=8, shared_prefix=0.5, prefix_groups=3)
     assert len({request.prompt[:4] for request in requests}) == 3
     assert len({request.prompt for request in requests}) > 3
 
 
-def test_groups_leave_the_other_draws_as_they_are() -> None:
+def test_groups_do_not_change_other_draws() -> None:
     (one,), (many,) = (draw(1, shared_prefix=0.5, prefix_groups=n) for n in (1, 5))
     assert one.prompt[64:] == many.prompt[64:]

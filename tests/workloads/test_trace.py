@@ -1,4 +1,4 @@
-"""Requests as long as those of a trace."""
+"""Requests with the lengths of a trace."""
 
 from __future__ import annotations
 
@@ -58,26 +58,26 @@ def test_equal_seeds_give_equal_requests(trace: Any) -> None:
     assert requests(trace()) != requests(trace(), seed=1)
 
 
-def test_long_ones_can_be_cut(trace: Any) -> None:
+def test_long_prompts_and_answers_can_be_truncated(trace: Any) -> None:
     cut = trace(max_prompt_tokens=6, max_output_tokens=4)
     assert lengths(cut) == [(6, 3), (6, 4), (6, 4)]
 
 
-def test_a_slice_counts_from_the_first_request_and_leaves_its_end_out(trace: Any) -> None:
+def test_a_slice_counts_from_the_first_request_and_excludes_its_end(trace: Any) -> None:
     assert lengths(trace(begin="1 s", end="4 s")) == [(7, 30)]
 
 
-def test_a_slice_without_requests_tells_how_long_the_trace_is(trace: Any) -> None:
+def test_an_empty_slice_is_an_error_with_the_length_of_the_trace(trace: Any) -> None:
     with pytest.raises(InputError, match="lasts 4 s"):
         trace(begin=60).check()
 
 
 def test_a_slice_cannot_end_before_it_begins(trace: Any) -> None:
-    with pytest.raises(ValueError, match="not after"):
+    with pytest.raises(ValueError, match="expected `end` after `begin`"):
         trace(begin=2, end=1)
 
 
-# -- and its load ----------------------------------------------------------------------------------
+# -- its load --------------------------------------------------------------------------------------
 
 
 def offsets(trace: Trace, stop: Stop, speed: float = 1.0) -> list[float]:
@@ -85,11 +85,11 @@ def offsets(trace: Trace, stop: Stop, speed: float = 1.0) -> list[float]:
     return list(load.arrivals(stop, stream(0, "arrivals")).at_start())
 
 
-def test_requests_come_when_they_came(trace: Any) -> None:
+def test_requests_are_due_at_the_recorded_times(trace: Any) -> None:
     assert offsets(trace(), Stop(requests=3)) == [0.0, 1.0, 4.0]
 
 
-def test_a_slice_begins_at_once(trace: Any) -> None:
+def test_a_slice_starts_at_once(trace: Any) -> None:
     assert offsets(trace(begin=1), Stop(requests=2)) == [0.0, 3.0]
 
 
@@ -97,16 +97,16 @@ def test_time_can_be_scaled(trace: Any) -> None:
     assert offsets(trace(), Stop(requests=3), speed=2) == [0.0, 0.5, 2.0]
 
 
-def test_a_duration_ends_it(trace: Any) -> None:
+def test_a_duration_ends_a_trace(trace: Any) -> None:
     assert offsets(trace(), Stop(duration=4)) == [0.0, 1.0]
     assert offsets(trace(), Stop(warmup=1, duration=4)) == [0.0, 1.0, 4.0]
 
 
-def test_more_requests_than_the_trace_has_are_refused(trace: Any) -> None:
+def test_more_requests_than_the_trace_has_are_rejected(trace: Any) -> None:
     with pytest.raises(InputError, match="the trace has 3"):
         offsets(trace(), Stop(warmup=1, requests=3))
 
 
-def test_a_workload_without_times_cannot_be_followed() -> None:
+def test_a_workload_without_times_is_rejected() -> None:
     with pytest.raises(InputError, match="a workload that has times"):
         TraceLoad(TraceLoad.Options()).following(Prompts(Prompts.Options()))

@@ -1,4 +1,4 @@
-"""Traces of real services, read into one shape."""
+"""Traces of real services, read into one form."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("text", "gap"), [(AZURE_2023, 4.314579), (AZURE_2024, 0.007405)], ids=["2023", "2024"]
 )
-def test_azures_moments_become_seconds(file: Path, text: str, gap: float) -> None:
+def test_timestamps_of_azure_become_seconds(file: Path, text: str, gap: float) -> None:
     file.write_text(text)
     first, second = read(file)
     assert second.time - first.time == pytest.approx(gap, abs=2e-6)
     assert first.blocks == ()
 
 
-def test_azures_lengths_are_read(file: Path) -> None:
+def test_lengths_of_azure_are_read(file: Path) -> None:
     file.write_text(AZURE_2023)
     assert [(row.prompt_tokens, row.output_tokens) for row in read(file)] == [(374, 44), (396, 109)]
 
 
-def test_mooncakes_milliseconds_and_blocks_are_read(file: Path) -> None:
+def test_milliseconds_and_blocks_of_mooncake_are_read(file: Path) -> None:
     file.write_text(MOONCAKE)
     assert read(file) == [TraceRow(0.0, 700, 5, (0, 1)), TraceRow(3.5, 600, 7, (0, 2))]
 
 
-def test_burstgpts_failed_requests_are_left_out(file: Path) -> None:
+def test_failed_requests_of_burstgpt_are_omitted(file: Path) -> None:
     file.write_text(BURSTGPT)
     assert read(file) == [TraceRow(0.0, 472, 18), TraceRow(113.0, 417, 276)]
 
 
-def test_our_own_format_is_read(file: Path) -> None:
+def test_the_own_format_is_read(file: Path) -> None:
     file.write_text(OWN)
     assert read(file) == [TraceRow(0.0, 12, 3), TraceRow(0.25, 13, 4, (7,))]
 
 
-def test_a_byte_order_mark_does_not_disturb(file: Path) -> None:
+def test_a_byte_order_mark_is_ignored(file: Path) -> None:
     file.write_text("\ufeff" + AZURE_2023, encoding="utf-8")
     assert len(read(file)) == 2
 
@@ -78,18 +78,18 @@ def test_rows_are_ordered_by_time(file: Path) -> None:
     assert [row.time for row in read(file)] == [0, 1, 2]
 
 
-def test_malformed_lines_are_told_by_number_and_the_first_five_shown(file: Path) -> None:
+def test_malformed_lines_are_listed_by_number_up_to_five(file: Path) -> None:
     good = '{"time": 0, "prompt_tokens": 1, "output_tokens": 1}\n'
     file.write_text(good + "oops\n" + good + good.replace("1,", "-4,") + "oops\n" * 5)
     with pytest.raises(InputError) as raised:
         read(file)
-    told = str(raised.value).splitlines()
-    assert told[0] == f"{file}:2: is no JSON object: 'oops'"
-    assert told[1].startswith(f"{file}:4: prompt_tokens: input should be greater than 0, found -4")
-    assert told[-1] == "and 2 more lines"
+    lines = str(raised.value).splitlines()
+    assert lines[0] == f"{file}:2: not a JSON object: 'oops'"
+    assert lines[1].startswith(f"{file}:4: prompt_tokens: input should be greater than 0, found -4")
+    assert lines[-1] == "and 2 more lines"
 
 
-def test_a_malformed_line_of_a_csv_is_told_by_number(file: Path) -> None:
+def test_a_malformed_line_of_a_csv_is_reported_by_number(file: Path) -> None:
     file.write_text(AZURE_2023 + "2023-11-16 18:15:52,many,3\n")
     with pytest.raises(InputError, match=r"trace:4: ContextTokens: .*found 'many'"):
         read(file)
@@ -98,22 +98,22 @@ def test_a_malformed_line_of_a_csv_is_told_by_number(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n", "known format"),
-        ("", "known format"),
-        ('{"x": 1}', "known format"),
+        ("a,b\n1,2\n", "unknown trace format"),
+        ("", "unknown trace format"),
+        ('{"x": 1}', "unknown trace format"),
         (
             BURSTGPT.splitlines()[0] + "\n5,GPT-4,472,0,472,API log\n",
-            "no request that was answered",
+            "no answered request",
         ),
     ],
 )
-def test_a_file_that_is_no_trace_is_refused(file: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_trace_is_rejected(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(InputError, match=message):
         read(file)
 
 
-def test_a_file_that_is_not_there_is_named(file: Path) -> None:
+def test_a_missing_file_is_an_input_error(file: Path) -> None:
     with pytest.raises(InputError, match=r"trace: cannot be read: No such file"):
         read(file)
 
@@ -129,7 +129,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "traces"
         ("mooncake_conversation_trace.jsonl", 3000, 987.0),
     ],
 )
-def test_real_traces_are_read_whole(name: str, rows: int, seconds: float) -> None:
-    found = read(REAL / name)
-    assert len(found) == rows
-    assert found[-1].time - found[0].time == pytest.approx(seconds, abs=1e-5)
+def test_real_traces_are_read_completely(name: str, rows: int, seconds: float) -> None:
+    trace = read(REAL / name)
+    assert len(trace) == rows
+    assert trace[-1].time - trace[0].time == pytest.approx(seconds, abs=1e-5)
