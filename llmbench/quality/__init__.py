@@ -1,1 +1,1 @@
-"""Whether a backend still says what the reference says."""
+"""Output quality: a backend's outputs compared with those of a reference."""

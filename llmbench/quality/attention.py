@@ -1,4 +1,4 @@
-"""Where a model looks, layer by layer and head by head, beside where the reference looks."""
+"""Attention maps of a candidate and of the reference, by layer and head."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MOST_MAPS = 4
 
 @torch.inference_mode()
 def maps(model: TorchModel, ids: Sequence[int]) -> dict[int, Tensor]:
-    """Give the attention of a prompt, [heads, tokens, tokens], by layer as the whole model counts.
+    """Return a prompt's attention weights, [heads, tokens, tokens], by layer of the whole model.
 
-    A row says how much a token looks at each one before it. The model's attention is made eager
-    meanwhile, since other implementations do not keep the weights.
+    A row has the weights of one token on each token up to itself. The model's attention is eager
+    meanwhile, since other implementations do not return the weights.
     """
     module = model.module
     before = module.config._attn_implementation  # noqa: SLF001 (transformers has no public name)
@@ -37,10 +37,11 @@ def maps(model: TorchModel, ids: Sequence[int]) -> dict[int, Tensor]:
 
 
 def divergences(candidate: Tensor, reference: Tensor) -> Tensor:
-    """Give the Jensen-Shannon divergence of each head, [heads], in nats, the mean over tokens.
+    """Return the Jensen-Shannon divergence of each head in nats, [heads], averaged over tokens.
 
-    Both maps are [heads, tokens, tokens]. It is 0 for equal maps and at most ln 2 (Lin, Divergence
-    Measures Based on the Shannon Entropy, 1991).
+    JSD(P, Q) = (KL(P || M) + KL(Q || M)) / 2, where M = (P + Q) / 2 and P, Q are maps [heads,
+    tokens, tokens]. It is 0 for equal maps and at most ln 2 (Lin, Divergence Measures Based on the
+    Shannon Entropy, 1991).
     """
     middle = (candidate + reference) / 2
     halves = [
@@ -49,21 +50,21 @@ def divergences(candidate: Tensor, reference: Tensor) -> Tensor:
     return ((halves[0] + halves[1]) / 2).mean(-1).clamp(min=0)
 
 
-def compared(
-    candidate: TorchModel, reference: TorchModel, ids: Sequence[int], asked: ExplainOptions
+def compare_attention(
+    candidate: TorchModel, reference: TorchModel, ids: Sequence[int], options: ExplainOptions
 ) -> dict[str, Any]:
-    """Hold the attention of two models side by side, as plain data to be stored.
+    """Compare the attention of two models; return plain data to be stored.
 
-    ``divergence`` has a row a layer, in nats, None for a layer that the candidate has lost;
-    ``maps`` the chosen layers and heads, or those where the two part most. Raises InputError for a
-    layer or a head that the reference does not have.
+    ``divergence`` has one row per layer, in nats, None for a layer that the candidate lacks;
+    ``maps`` the chosen layers and heads, or those with the largest divergence. Raises InputError
+    for a layer or a head that the reference does not have.
     """
     candidates, references = maps(candidate, ids), maps(reference, ids)
     by_layer = {
         n: divergences(candidates[n], references[n]) if n in candidates else None
         for n in references
     }
-    chosen = _chosen(by_layer, references, asked)
+    chosen = _chosen(by_layer, references, options)
     return {
         "divergence": [None if row is None else _rounded(row) for row in by_layer.values()],
         "maps": [
@@ -79,25 +80,28 @@ def compared(
 
 
 def _chosen(
-    by_layer: dict[int, Tensor | None], references: dict[int, Tensor], asked: ExplainOptions
+    by_layer: dict[int, Tensor | None], references: dict[int, Tensor], options: ExplainOptions
 ) -> list[tuple[int, int]]:
     heads = len(next(iter(references.values())))
     every = [
         (layer, head)
-        for layer in (references if asked.layers is None else asked.layers)
-        for head in (range(heads) if asked.heads is None else asked.heads)
+        for layer in (references if options.layers is None else options.layers)
+        for head in (range(heads) if options.heads is None else options.heads)
     ]
-    if lost := [(layer, head) for layer, head in every if layer not in references or head >= heads]:
-        layer, head = lost[0]
-        raise InputError(f"the reference has no head {head} in a layer {layer}, both from 0")
-    if asked.layers is not None and asked.heads is not None:
+    if unknown := [
+        (layer, head) for layer, head in every if layer not in references or head >= heads
+    ]:
+        layer, head = unknown[0]
+        raise InputError(f"the reference has no head {head} in layer {layer}; both count from 0")
+    if options.layers is not None and options.heads is not None:
         return every
 
-    def parted(place: tuple[int, int]) -> float:
-        row = by_layer[place[0]]
-        return -1.0 if row is None else float(row[place[1]])
+    def divergence(layer_and_head: tuple[int, int]) -> float:
+        layer, head = layer_and_head
+        row = by_layer[layer]
+        return -1.0 if row is None else float(row[head])
 
-    return sorted(every, key=parted, reverse=True)[:MOST_MAPS]
+    return sorted(every, key=divergence, reverse=True)[:MOST_MAPS]
 
 
 def _rounded(tensor: Tensor) -> Any:

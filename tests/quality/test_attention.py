@@ -1,4 +1,4 @@
-"""Maps of attention: what they are, and how far two of them are apart."""
+"""Attention maps and their divergence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmbench.errors import InputError
 from llmbench.models.compress import pruned
 from llmbench.models.compress.recipe import DropLayers
 from llmbench.models.loading import TorchModel
-from llmbench.quality.attention import MOST_MAPS, compared, divergences, maps
+from llmbench.quality.attention import MOST_MAPS, compare_attention, divergences, maps
 from llmbench.scenario.schema import ExplainOptions, ModelOptions
 
 TINY = ModelOptions(source="builtin:tiny", device="cpu")
@@ -26,10 +26,10 @@ def tiny() -> TorchModel:
     return models.load_model(TINY)
 
 
-def test_a_map_says_how_much_each_token_looks_at_those_before_it(tiny: TorchModel) -> None:
-    found = maps(tiny, IDS)
-    assert list(found) == list(range(6))
-    for layer in found.values():
+def test_a_map_has_the_weights_of_each_token_on_those_up_to_it(tiny: TorchModel) -> None:
+    layers = maps(tiny, IDS)
+    assert list(layers) == list(range(6))
+    for layer in layers.values():
         assert layer.shape == (6, 5, 5)
         assert torch.equal(layer, layer.tril())
         torch.testing.assert_close(layer.sum(-1), torch.ones(6, 5))
@@ -42,38 +42,40 @@ def test_the_divergence_is_that_of_its_definition_and_bounded(seed: int) -> None
     candidate, reference = torch.randn(2, 3, 4, 4).softmax(-1)
     middle = (candidate + reference) / 2
     kl = [(one * (one / middle).log()).sum(-1) for one in (candidate, reference)]
-    found = divergences(candidate, reference)
-    torch.testing.assert_close(found, ((kl[0] + kl[1]) / 2).mean(-1))
-    assert (found <= math.log(2)).all()
+    divergence = divergences(candidate, reference)
+    torch.testing.assert_close(divergence, ((kl[0] + kl[1]) / 2).mean(-1))
+    assert (divergence <= math.log(2)).all()
     assert torch.equal(divergences(candidate, candidate), torch.zeros(3))
 
 
-def test_maps_that_share_nothing_are_ln_2_apart() -> None:
+def test_disjoint_maps_have_a_divergence_of_ln_2() -> None:
     candidate, reference = torch.eye(2)[None], torch.eye(2).flip(0)[None]
     assert divergences(candidate, reference).item() == pytest.approx(math.log(2))
 
 
 def test_a_dropped_layer_has_no_map_and_the_others_keep_their_numbers(tiny: TorchModel) -> None:
     fewer = pruned(models.load_model(TINY), TINY, DropLayers(kind="layers", layers=(2,)))
-    told = compared(fewer, tiny, IDS, ExplainOptions())
-    assert [row is None for row in told["divergence"]] == [n == 2 for n in range(6)]
-    # what comes before the dropped layer is as it was
-    assert told["divergence"][0] == [0.0] * 6
-    parted = {(shown["layer"], shown["head"]) for shown in told["maps"]}
-    assert len(parted) == MOST_MAPS
-    worst = max((d, n, h) for n, r in enumerate(told["divergence"]) if r for h, d in enumerate(r))
-    assert worst[1:] in parted
+    comparison = compare_attention(fewer, tiny, IDS, ExplainOptions())
+    assert [row is None for row in comparison["divergence"]] == [n == 2 for n in range(6)]
+    # layers before the dropped one are unchanged
+    assert comparison["divergence"][0] == [0.0] * 6
+    shown_heads = {(m["layer"], m["head"]) for m in comparison["maps"]}
+    assert len(shown_heads) == MOST_MAPS
+    worst = max(
+        (d, n, h) for n, r in enumerate(comparison["divergence"]) if r for h, d in enumerate(r)
+    )
+    assert worst[1:] in shown_heads
 
 
 def test_chosen_layers_and_heads_are_shown(tiny: TorchModel) -> None:
-    told = compared(tiny, tiny, IDS, ExplainOptions(layers=(1, 3), heads=(0,)))
-    assert [(shown["layer"], shown["head"]) for shown in told["maps"]] == [(1, 0), (3, 0)]
-    assert told["maps"][0]["candidate"] == told["maps"][0]["reference"]
+    comparison = compare_attention(tiny, tiny, IDS, ExplainOptions(layers=(1, 3), heads=(0,)))
+    assert [(m["layer"], m["head"]) for m in comparison["maps"]] == [(1, 0), (3, 0)]
+    assert comparison["maps"][0]["candidate"] == comparison["maps"][0]["reference"]
 
 
-@pytest.mark.parametrize("asked", [{"layers": (6,)}, {"heads": (6,)}])
-def test_a_layer_or_head_that_is_not_there_is_an_error(
-    tiny: TorchModel, asked: dict[str, tuple[int]]
+@pytest.mark.parametrize("options", [{"layers": (6,)}, {"heads": (6,)}])
+def test_an_unknown_layer_or_head_is_an_error(
+    tiny: TorchModel, options: dict[str, tuple[int]]
 ) -> None:
     with pytest.raises(InputError, match="the reference has no head"):
-        compared(tiny, tiny, IDS, ExplainOptions.model_validate(asked))
+        compare_attention(tiny, tiny, IDS, ExplainOptions.model_validate(options))

@@ -1,4 +1,4 @@
-"""When outputs are held against a reference, and what becomes of a bound that is missed."""
+"""When the quality pass runs, and what a missed bound leads to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCENARIO: dict[str, Any] = {
     "workload": {"kind": "synthetic", "prompt_tokens": 8, "output_tokens": 4},
     "load": {"kind": "closed", "concurrency": 2},
     "requests": 2,
-    "collect": ["cpu"],
+    "collect": [],
     "engine": {"slots": 2},
     "backends": ["eager"],
     "quality": {"tokens": 32, "window": 32, "answers": 2, "answer_tokens": 4},
@@ -28,7 +28,7 @@ ROUGH = {"kind": "eager", "compress": {"prune": {"kind": "two-four"}}}
 
 @pytest.fixture
 def ran(tmp_path: Path) -> Any:
-    """Runs the scenario with changes; gives the exit code and the runs."""
+    """Run the scenario with changes; returns the exit code and the runs."""
 
     def run(quality: dict[str, Any] | None = None, **changes: Any) -> tuple[int, tuple[Run, ...]]:
         scenario = {**SCENARIO, **changes}
@@ -71,27 +71,27 @@ def test_a_missed_bound_fails_the_command_where_that_is_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
-        ({"backends": ["fake"]}, "this backend shows no logits"),
+        ({"backends": ["fake"]}, "this backend exposes no logits"),
         ({"model": "random:tiny"}, "not meaningful on random weights"),
-        ({"quality": {"tokens": 10_000_000}}, "the quality pass failed: quality.text: is enough"),
-        ({"quality": {"reference": "fake"}}, "quality.reference: fake shows no logits"),
+        ({"quality": {"tokens": 10_000_000}}, "the quality pass failed: quality.text: too short"),
+        ({"quality": {"reference": "fake"}}, "quality.reference: fake exposes no logits"),
     ],
 )
-def test_quality_that_cannot_be_had_says_why_and_the_load_is_kept(
-    ran: Any, changes: dict[str, Any], told: str
+def test_unavailable_quality_has_a_reason_and_the_load_is_kept(
+    ran: Any, changes: dict[str, Any], message: str
 ) -> None:
     _, (run,) = ran(**changes)
     assert run.status == "done"
     assert run.records.num_rows == 2
-    assert told in run.quality.reason
+    assert message in run.quality.reason
     assert "quality-unknown" in kinds(run)
 
 
-def test_attention_that_cannot_be_shown_says_why_and_the_scores_are_kept(ran: Any) -> None:
+def test_unavailable_attention_has_a_reason_and_the_scores_are_kept(ran: Any) -> None:
     _, (run,) = ran({"explain": {"layers": [99]}})
-    assert run.quality.attention["reason"].startswith("the reference has no head 0 in a layer 99")
+    assert run.quality.attention["reason"].startswith("the reference has no head 0 in layer 99")
     assert run.quality.tokens.num_rows == 32
 
 

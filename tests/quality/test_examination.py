@@ -1,4 +1,4 @@
-"""What a backend says is held against the reference, token by token and answer by answer."""
+"""Outputs compared with the reference, token by token and answer by answer."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ def examination(options: ModelOptions, *, windows: int = 4, window: int = 64) ->
     return Examination(cut_windows(prefix, text, window, windows), prompts, answer_tokens=12)
 
 
-def scorer(model: TorchModel, asked: Examination) -> Scorer:
+def scorer(model: TorchModel, inputs: Examination) -> Scorer:
     context = open_context(
-        TINY, slots=ROWS, prompt_lengths=asked.lengths, longest_sequence=asked.longest
+        TINY, slots=ROWS, prompt_lengths=inputs.lengths, longest_sequence=inputs.longest
     )
     return Eager(Eager.Options()).scorer(context, model, context.load_shape)
 
 
-def examined(asked: Examination, candidate: TorchModel, reference: TorchModel) -> dict[str, float]:
+def examined(inputs: Examination, candidate: TorchModel, reference: TorchModel) -> dict[str, float]:
     with torch.inference_mode():
-        pair = scorer(candidate, asked), scorer(reference, asked)
-        tokens, answers = asked.tokens(*pair, lambda *_: None), asked.answers(*pair)
+        pair = scorer(candidate, inputs), scorer(reference, inputs)
+        tokens, answers = inputs.tokens(*pair, lambda *_: None), inputs.answers(*pair)
     values = quality_values(Quality("eager", tokens, answers))
     return {name: value.value for name, value in values.items() if value.value is not None}
 
 
-def direct_perplexity(asked: Examination, model: TorchModel) -> float:
+def direct_perplexity(inputs: Examination, model: TorchModel) -> float:
     """Compute it with transformers alone, from the logits of whole windows."""
     losses = []
-    for window in asked.windows:
+    for window in inputs.windows:
         ids, half = torch.tensor([window]), len(window) // 2
         with torch.inference_mode():
             logits = model.module(ids).logits[0, half - 1 : -1].float()
@@ -72,24 +72,24 @@ def shuffle_a_layer(module: PreTrainedModel) -> None:
 
 
 def test_perplexity_of_the_built_in_model_is_that_of_transformers(tiny: TorchModel) -> None:
-    asked = examination(TINY)
-    found = examined(asked, tiny, tiny)["perplexity"]
-    assert found == pytest.approx(direct_perplexity(asked, tiny), rel=1e-3)
+    inputs = examination(TINY)
+    scores = examined(inputs, tiny, tiny)["perplexity"]
+    assert scores == pytest.approx(direct_perplexity(inputs, tiny), rel=1e-3)
 
 
 @pytest.mark.slow
 def test_perplexity_of_gemma_is_that_of_transformers(tmp_path: Path) -> None:
     options = ModelOptions(source=str(gemma.assemble(tmp_path / "gemma.gguf")))
-    model, asked = models.load_model(options), examination(options)
-    found = examined(asked, model, model)["perplexity"]
-    assert found == pytest.approx(direct_perplexity(asked, model), rel=1e-3)
-    assert found < 100
+    model, inputs = models.load_model(options), examination(options)
+    scores = examined(inputs, model, model)["perplexity"]
+    assert scores == pytest.approx(direct_perplexity(inputs, model), rel=1e-3)
+    assert scores < 100
 
 
-def test_a_model_held_against_itself_differs_in_nothing(tiny: TorchModel) -> None:
-    found = examined(examination(TINY), tiny, models.load_model(TINY))
-    assert found.pop("perplexity") == found.pop("reference_perplexity")
-    assert found == {
+def test_a_model_equals_itself(tiny: TorchModel) -> None:
+    scores = examined(examination(TINY), tiny, models.load_model(TINY))
+    assert scores.pop("perplexity") == scores.pop("reference_perplexity")
+    assert scores == {
         "perplexity_ratio": 1.0, "kl_divergence": 0.0, "top1_agreement": 1.0, "logit_mse": 0.0,
         "exact_match": 1.0, "first_divergence": 12.0,
     }  # fmt: skip
@@ -110,7 +110,7 @@ def test_every_metric_catches_a_damaged_model(tiny: TorchModel) -> None:
     assert damaged["first_divergence"] < 11
 
 
-def test_the_first_divergence_is_where_answers_part() -> None:
+def test_the_first_divergence_is_the_first_token_that_differs() -> None:
     values = quality_values(_of_answers([(4, 4), (4, 1), (4, 0)]))
     assert values["exact_match"].value == pytest.approx(1 / 3)
     assert values["first_divergence"].value == pytest.approx(5 / 3)
@@ -131,12 +131,12 @@ def test_quality_that_was_not_measured_is_null_with_its_reason() -> None:
     window=st.integers(4, 16),
     most=st.integers(0, 6),
 )
-def test_windows_are_whole_begin_with_the_prefix_and_never_share_a_token(
+def test_windows_are_whole_start_with_the_prefix_and_never_share_a_token(
     prefix: list[int], text: list[int], window: int, most: int
 ) -> None:
     windows = cut_windows(prefix, text, window, most)
-    assert all(len(each) == window and each[: len(prefix)] == prefix for each in windows)
-    joined = [token for each in windows for token in each[len(prefix) :]]
+    assert all(len(cut) == window and cut[: len(prefix)] == prefix for cut in windows)
+    joined = [token for cut in windows for token in cut[len(prefix) :]]
     assert joined == text[: len(joined)]
     fit = len(text) // (window - len(prefix))
     assert len(windows) == min(most, fit)
