@@ -29,7 +29,7 @@ from rich.progress import track
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from llmbench.models.compress import checkpoint
+from llmbench.models.compress.distill import restore_state, save_state
 
 HOME = Path(__file__).parent.parent / "llmbench" / "models" / "builtin" / "tiny"
 CACHE = Path("build") / "tiny"
@@ -191,17 +191,17 @@ class Training:
         self.step = 0
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Resume from the checkpoint, if there is one."""
         if not self.checkpoint.exists():
             return
-        more = checkpoint.restore(self.checkpoint, self.model, self.optimizer)
+        more = restore_state(self.checkpoint, self.model, self.optimizer)
         self.step = int(more["step"])
         self.draws.bit_generator.advance(self.step * BATCH)  # type: ignore[attr-defined]
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint atomically."""
         more = {"step": torch.tensor(self.step)}
-        checkpoint.save(self.checkpoint, self.model, self.optimizer, more)
+        save_state(self.checkpoint, self.model, self.optimizer, more)
 
     def update(self, ids: np.ndarray, rate: float) -> float:
         """Take one step on a random batch and return its loss in nats a token."""

@@ -1,10 +1,12 @@
-"""Load weights onto a device."""
+"""Load weights onto a device, and save a model as an ordinary transformers folder."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -12,21 +14,21 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from llmbench.errors import InputError
-from llmbench.models import attention as attentions
-from llmbench.models.failures import explained
+from llmbench.models import kernels
 from llmbench.models.shapes import SHAPES
-from llmbench.models.source import ModelSource, locate
+from llmbench.models.source import ModelSource, loading_errors, locate
+from llmbench.models.tokenizing import TrainedTokenizer
 from llmbench.runs.caveats import Caveat
 from llmbench.scenario.schema import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """What is to be known of a model that is ready to run, whatever runs it.
+    """A model that is ready to run, on any runtime.
 
-    ``context_length`` is in tokens; ``eos_ids`` are the ids that end an answer; ``weight_bytes``
-    is what the weights really hold, ``compile_seconds`` what it took to compress, export or compile
-    it.
+    ``context_length`` is in tokens; ``eos_ids`` are the ids that end an answer; ``weight_bytes`` is
+    the size of the weights as they are stored, ``compile_seconds`` the time to compress, export or
+    compile them.
     """
 
     context_length: int
@@ -42,18 +44,18 @@ class LoadedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchModel(LoadedModel):
-    """A torch module in eval mode; ``dropped_layers`` are those that it once had, from 0."""
+    """A torch module in eval mode; ``dropped_layers`` are the indices of pruned layers."""
 
     module: PreTrainedModel
     dropped_layers: tuple[int, ...] = ()
 
 
 def load(options: ModelOptions, attention: str) -> TorchModel:
-    """Load a model; raises InputError when it or its device cannot be had."""
-    attentions.register()
+    """Load a model; raise InputError when it or its device is unavailable."""
+    kernels.register_attention()
     device = device_of(options.device)
     dtype = _dtype(options.dtype, device)
-    with explained(options.source):
+    with loading_errors(options.source):
         module = _module(locate(options.source), options, device, dtype, attention)
     module.eval()
     config = module.config.get_text_config()
@@ -80,19 +82,19 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
 
 
 def weight_bytes(module: nn.Module) -> int:
-    """Count the bytes of parameters and buffers as they are stored; tied ones count once."""
+    """Return the bytes of parameters and buffers as they are stored; tied ones count once."""
     return stored_bytes([module])
 
 
 def stored_bytes(modules: Iterable[nn.Module]) -> int:
-    """Count what parameters and buffers of modules hold together; what they share counts once."""
+    """Return the bytes of the parameters and buffers of modules; shared ones count once."""
     tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()))
-    plain = {each.data_ptr(): each for tensor in tensors for each in _stored(tensor)}
-    return sum(each.numel() * each.element_size() for each in plain.values())
+    plain = {part.data_ptr(): part for tensor in tensors for part in _stored(tensor)}
+    return sum(part.numel() * part.element_size() for part in plain.values())
 
 
 def _stored(tensor: Tensor) -> Iterator[Tensor]:
-    """Give the plain tensors of which one is made: a quantized or sparse one has several."""
+    """Yield the plain tensors of a tensor: a quantized or sparse one has several."""
     if type(tensor) in {Tensor, nn.Parameter, nn.Buffer}:
         yield tensor
         return
@@ -129,23 +131,23 @@ def _dtype(requested: str, device: torch.device) -> torch.dtype:
 
 
 def _module(
-    origin: ModelSource,
+    source: ModelSource,
     options: ModelOptions,
     device: torch.device,
     dtype: torch.dtype,
     attention: str,
 ) -> PreTrainedModel:
-    if origin.kind == "random":
-        return _random(origin.where, options.seed, device, dtype, attention)
-    if origin.kind == "served":
+    if source.kind == "random":
+        return _random(source.where, options.seed, device, dtype, attention)
+    if source.kind == "served":
         raise InputError(
             f"model: {options.source} is on a server; load it with the endpoint backend, or name "
             "weights that this machine has"
         )
-    if origin.kind == "gguf":
-        return _gguf(Path(origin.where), device, dtype, attention)
+    if source.kind == "gguf":
+        return _gguf(Path(source.where), device, dtype, attention)
     module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        origin.where,
+        source.where,
         dtype=dtype,
         attn_implementation=attention,
         trust_remote_code=options.trust_remote_code,
@@ -168,7 +170,7 @@ def _random(
 
 
 def _gguf(path: Path, device: torch.device, dtype: torch.dtype, attention: str) -> PreTrainedModel:
-    """Load a GGUF file, its weights expanded to ``dtype``; they are no longer quantized."""
+    """Load a GGUF file with its weights dequantized to ``dtype``."""
     module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path.parent), gguf_file=path.name, dtype=dtype, attn_implementation=attention
     )
@@ -180,3 +182,24 @@ def _eos_ids(module: PreTrainedModel) -> frozenset[int]:
     ids = module.generation_config.eos_token_id
     ids = module.config.get_text_config().eos_token_id if ids is None else ids
     return frozenset() if ids is None else frozenset(ids if isinstance(ids, list) else [ids])
+
+
+def save(
+    module: PreTrainedModel, tokenizer: TrainedTokenizer, folder: Path, notes: dict[str, str]
+) -> None:
+    """Write weights (safetensors), configuration, tokenizer and notes (text by file name).
+
+    The folder is written under a temporary name and renamed when it is complete.
+    """
+    # a GGUF file's configuration says how the file was quantized, which the weights no longer are
+    vars(module.config).pop("quantization_config", None)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        module.save_pretrained(partial)
+        tokenizer.tokenizer.save_pretrained(partial)
+        for name, text in notes.items():
+            (partial / name).write_text(text, "utf-8")
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,7 +1,9 @@
-"""Tell from a source's text where the model is, without loading anything."""
+"""Where a model is, from the text of its source, without loading anything."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,14 +19,14 @@ HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # English that builtin:tiny has not 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """The kind of a source and where it leads: a path, a hub id, a shape's or a server's name."""
+    """The kind of a source, and the path, hub id, shape or served name in it."""
 
     kind: Literal["folder", "gguf", "hub", "random", "served"]
     where: str
 
 
 def locate(source: str) -> ModelSource:
-    """Read a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
+    """Parse a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
 
     Raises InputError when it names a shape or a file that is not there.
     """
@@ -69,41 +71,52 @@ def _folder(path: Path) -> str:
 
 def _hub_id(source: str) -> str:
     if source.count("/") > 1 or any(letter.isspace() for letter in source):
-        raise InputError(
-            f"model: {source}: neither a folder that is there nor a hub id (owner/name)"
-        )
+        raise InputError(f"model: {source}: neither an existing folder nor a hub id (owner/name)")
     return source
 
 
 def check_source(options: ModelOptions) -> None:
-    """Raise InputError when a model cannot be where its source says; loads nothing."""
+    """Raise InputError when a source names nothing that exists; loads nothing."""
     locate(options.source)
 
 
 def served_name(options: ModelOptions) -> str | None:
-    """Give the name in a source such as ``served:llama-3``, as its server has it; else None."""
-    origin = locate(options.source)
-    return origin.where or None if origin.kind == "served" else None
+    """Return the name in a source such as ``served:llama-3``, or None for another source."""
+    source = locate(options.source)
+    return source.where or None if source.kind == "served" else None
 
 
 def where(options: ModelOptions) -> str:
-    """Give what a source leads to, as a server is told it: a path, a hub id or a name."""
+    """Return the path, hub id or name in a source, as a server is launched with it."""
     return locate(options.source).where
 
 
 def is_trained(options: ModelOptions) -> bool:
-    """Tell whether a model's outputs mean something: random weights know nothing."""
+    """Return whether a model is trained; outputs of random weights mean nothing."""
     return locate(options.source).kind != "random"
 
 
 def bundled() -> list[str]:
-    """List the sources that need neither files nor a network."""
+    """Return the sources that need neither files nor a network."""
     return [f"builtin:{name}" for name in BUILTIN] + [f"random:{shape}" for shape in SHAPES]
 
 
 def describe(source: str) -> str:
-    """Say in a few words what a bundled source is."""
+    """Return a short description of a bundled source."""
     kind, _, name = source.partition(":")
     if kind == "builtin":
         return "trained, 3M parameters, writes English"
     return f"random weights in the shape of {SHAPES[name].title}"
+
+
+@contextmanager
+def loading_errors(source: str) -> Iterator[None]:
+    """Turn what transformers and the hub raise into one InputError that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise InputError(
+            f"model: {source}: cannot be loaded: {first.strip()} (check the name, the network and "
+            "HF_TOKEN for a hub id; the files for a folder)"
+        ) from error

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmbench.models.failures import explained
 from llmbench.models.shapes import SHAPES
-from llmbench.models.source import BUILTIN, locate
+from llmbench.models.source import BUILTIN, loading_errors, locate
 from llmbench.scenario.schema import ModelOptions
 
 
@@ -18,16 +17,16 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """How many ids there are; every id is below it."""
+        """The number of ids; every id is below it."""
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into token ids, special tokens included."""
+        """Return the ids of a text, with special tokens."""
 
     def encode_more(self, text: str) -> list[int]:
-        """Turn text that follows other text into token ids: no special tokens."""
+        """Return the ids of a text that continues another: no special tokens."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turn token ids into text, special tokens left out."""
+        """Return the text of ids, without special tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,15 @@ class ByteTokenizer:
     vocab_size: int
 
     def encode(self, text: str) -> list[int]:
-        """Give the bytes."""
+        """Return the bytes."""
         return list(text.encode())
 
     def encode_more(self, text: str) -> list[int]:
-        """Give the bytes."""
+        """Return the bytes."""
         return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Give the text of those ids that are bytes."""
+        """Return the text of those ids that are bytes."""
         return bytes(i for i in ids if i < 256).decode(errors="replace")  # noqa: PLR2004 (a byte)
 
 
@@ -57,42 +56,38 @@ class TrainedTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """How many ids there are."""
+        """The number of ids."""
         return len(self.tokenizer)
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into token ids, special tokens included."""
+        """Return the ids of a text, with special tokens."""
         # a prompt longer than the context is refused later, with the numbers
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
         return ids
 
     def encode_more(self, text: str) -> list[int]:
-        """Turn text that follows other text into token ids: no special tokens."""
+        """Return the ids of a text that continues another: no special tokens."""
         ids: list[int] = self.tokenizer(text, verbose=False, add_special_tokens=False)["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turn token ids into text, special tokens left out."""
+        """Return the text of ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def load(options: ModelOptions) -> Tokenizer:
-    """Load the tokenizer of a model; raises InputError when it cannot be had."""
-    origin = locate(options.source)
-    if origin.kind == "random":
-        return ByteTokenizer(SHAPES[origin.where].config["vocab_size"])
-    where = str(BUILTIN["tiny"]) if origin.kind == "served" else origin.where
+    """Load the tokenizer of a model; raise InputError when it is unavailable."""
+    source = locate(options.source)
+    if source.kind == "random":
+        return ByteTokenizer(SHAPES[source.where].config["vocab_size"])
+    where = str(BUILTIN["tiny"]) if source.kind == "served" else source.where
     from transformers import AutoTokenizer  # noqa: PLC0415 (not needed for random shapes)
 
-    with explained(options.source):
+    with loading_errors(options.source):
         return TrainedTokenizer(
             AutoTokenizer.from_pretrained(
-                *_pretrained(origin.kind, where),
+                str(Path(where).parent) if source.kind == "gguf" else where,
                 trust_remote_code=options.trust_remote_code,
-                **({"gguf_file": Path(where).name} if origin.kind == "gguf" else {}),
+                **({"gguf_file": Path(where).name} if source.kind == "gguf" else {}),
             )
         )
-
-
-def _pretrained(kind: str, where: str) -> tuple[str]:
-    return (str(Path(where).parent),) if kind == "gguf" else (where,)

@@ -12,17 +12,17 @@ from transformers import PreTrainedModel
 
 from llmbench.engine.buckets import Buckets, doublings
 from llmbench.engine.kv_cache import KvCache
-from llmbench.engine.matvec import generate_matvecs
 from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
 from llmbench.engine.warmup import decodes
-from llmbench.models import attention as attentions
+from llmbench.models import kernels
+from llmbench.models.kernels import generate_matvecs
 
 EXACT = Buckets(tuple(range(1, 65)), (1, 2, 3), doublings(32, MAX_LENGTH))
 FEW = Buckets((16, 64), (1, SLOTS), (MAX_LENGTH,))
 ONE = Buckets(EXACT.prompts, (SLOTS,), (MAX_LENGTH,))
 BATCHINGS = ("continuous", "static")
-attentions.register()
+kernels.register_attention()
 
 
 def uncompiled(step: Step) -> Step:

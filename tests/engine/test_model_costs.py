@@ -15,8 +15,7 @@ from llmbench.engine import model_costs
 from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.model_costs import costs_of
 from llmbench.errors import Unavailable
-from llmbench.models.compress.linears import exchange, unify
-from llmbench.models.compress.packing import PackedInt8
+from llmbench.models.compress.linears import PackedInt8, replace_linears, unify
 from llmbench.models.loading import weight_bytes
 
 FLOAT = 4
@@ -73,7 +72,7 @@ def test_packed_weights_have_their_real_bytes_and_the_parameters_that_they_stand
     model = families.build("gpt2")
     before = costs_of(model)
     unify(model)
-    exchange(model, PackedInt8)
+    replace_linears(model, PackedInt8)
     after = costs_of(model)
     assert after.matmul_parameters == before.matmul_parameters
     assert after.head_parameters == before.head_parameters

@@ -42,8 +42,8 @@ def test_a_gguf_file_is_told_by_its_ending(tmp_path: Path) -> None:
         ("builtin:tinny", "no built-in model named 'tinny'; did you mean 'tiny'?"),
         ("./nowhere", "nowhere: no such folder"),
         ("/nowhere/model.gguf", "/nowhere/model.gguf: no such GGUF file"),
-        ("a/b/c", "a/b/c: neither a folder that is there nor a hub id"),
-        ("my model", "my model: neither a folder that is there nor a hub id"),
+        ("a/b/c", "a/b/c: neither an existing folder nor a hub id"),
+        ("my model", "my model: neither an existing folder nor a hub id"),
     ],
 )
 def test_a_source_that_leads_nowhere_is_refused(source: str, message: str) -> None:

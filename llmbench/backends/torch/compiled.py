@@ -9,8 +9,7 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.backends.base import LoadShape, OpenContext
-from llmbench.backends.torch.eager import WARMUP_SIZES
-from llmbench.backends.torch.model import Attention, PyTorchBackend
+from llmbench.backends.torch.eager import WARMUP_SIZES, Attention, PyTorchBackend
 from llmbench.engine.buckets import Buckets, doublings
 from llmbench.models.compress import Recipe
 
@@ -69,7 +68,7 @@ class Compiled(PyTorchBackend):
         """Load the model; leave its products with one row to the compiler where that is asked."""
         model = super().load(context)
         if self.options.matvec == "generated":
-            from llmbench.engine.matvec import generate_matvecs  # noqa: PLC0415 (imports torch)
+            from llmbench.models.kernels import generate_matvecs  # noqa: PLC0415 (imports torch)
 
             generate_matvecs(model.module)
         return model

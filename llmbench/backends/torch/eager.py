@@ -1,17 +1,85 @@
-"""PyTorch as it is."""
+"""PyTorch backends: their base, and eager mode."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
 from pydantic import Field
 
-from llmbench import plugins
-from llmbench.backends.base import LoadShape
-from llmbench.backends.local import LENGTH_MULTIPLE
-from llmbench.backends.torch.model import Attention, PyTorchBackend
+from llmbench import models, plugins
+from llmbench.analysis.roofline.work import ModelCosts
+from llmbench.backends.base import LoadShape, OpenContext
+from llmbench.backends.local import LENGTH_MULTIPLE, LocalBackend
 from llmbench.engine.buckets import Buckets
-from llmbench.models.compress import Recipe
+from llmbench.models.compress import Recipe, check_torch_scheme, pruned, quantized
+
+if TYPE_CHECKING:
+    from llmbench.engine.runner import Step, TorchRunner
+    from llmbench.engine.sampling import Sampler
+    from llmbench.models.loading import TorchModel
 
 WARMUP_SIZES = 8
+Attention = Literal["sdpa", "sdpa-grouped", "eager"]
+
+
+class PyTorchBackend(LocalBackend["TorchModel"]):
+    """Serves a torch module; a subclass defines how its steps are compiled, if at all."""
+
+    attention: Attention
+    compress: Recipe | None
+
+    def compile_prefill(self, step: Step) -> Step:
+        """Return the prefill step, compiled or not."""
+        return step
+
+    def compile_decode(self, step: Step) -> Step:
+        """Return the decode step, compiled or not."""
+        return step
+
+    def prepared(self, runner: TorchRunner) -> None:
+        """Prepare a runner once before its first step."""
+
+    def load(self, context: OpenContext) -> TorchModel:
+        """Load the weights and compress them where requested."""
+        recipe = self.compress or Recipe()
+        if recipe.quantize:
+            check_torch_scheme(recipe.quantize, context.model)
+        model = models.load_model(context.model, self.attention)
+        return _compressed(model, context, recipe) if self.compress else model
+
+    def costs(self, model: TorchModel) -> ModelCosts:
+        """Return the costs with the weights as they are stored now."""
+        from llmbench.engine.model_costs import costs_of  # noqa: PLC0415 (imports torch)
+
+        return costs_of(model.module)
+
+    def runner(
+        self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
+    ) -> TorchRunner:
+        """Allocate the cache and return the runner of the steps."""
+        from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.runner import TorchRunner  # noqa: PLC0415 (imports torch)
+
+        compilers: dict[str, Any] = {
+            "compile_prefill": self.compile_prefill,
+            "compile_decode": self.compile_decode,
+        }
+        cache = KvCache.allocate(model.module, slots, max_length)
+        runner = TorchRunner(model.module, cache, sampler, buckets, **compilers)
+        self.prepared(runner)
+        return runner
+
+
+def _compressed(model: TorchModel, context: OpenContext, recipe: Recipe) -> TorchModel:
+    context.on_stage("compressing the model")
+    began = time.monotonic()
+    if recipe.prune:
+        model = pruned(model, context.model, recipe.prune)
+    if recipe.quantize:
+        model = quantized(model, recipe.quantize)
+    return replace(model, compile_seconds=time.monotonic() - began)
 
 
 class Eager(PyTorchBackend):
@@ -30,12 +98,12 @@ class Eager(PyTorchBackend):
         self.compress = options.compress
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Take every size as it comes, and read the cache in pieces of 64 tokens."""
+        """Return exact sizes, and lengths of the cache in multiples of 64 tokens."""
         lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
         return Buckets(
             load_shape.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length)
         )
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
-        """Run a few of each kind."""
+        """Return a few sizes of each kind."""
         return buckets.thinned(WARMUP_SIZES)

@@ -11,8 +11,7 @@ from llmbench import models, plugins
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import cache_length
-from llmbench.backends.torch.eager import Eager
-from llmbench.backends.torch.model import Attention
+from llmbench.backends.torch.eager import Attention, Eager
 from llmbench.engine.buckets import Buckets
 from llmbench.errors import InputError, Unavailable
 

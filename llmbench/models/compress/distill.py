@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from llmbench import models
 from llmbench.errors import InputError
-from llmbench.models.compress import checkpoint
 from llmbench.models.compress.prune import decoder_layers, drop_layers
 from llmbench.models.compress.recipe import Distillation
-from llmbench.models.loading import weight_bytes
-from llmbench.models.saving import save
+from llmbench.models.loading import save, weight_bytes
 from llmbench.models.tokenizing import TrainedTokenizer
 from llmbench.quality.examination import read_windows
 from llmbench.scenario.schema import ModelOptions
@@ -38,8 +38,9 @@ NOTES = "distill.json"
 ASKED = "asked.json"
 STATE = "checkpoint.safetensors"
 SAVE_EVERY = 50
-WRITTEN_AT_ONCE = 64
+GENERATED_AT_ONCE = 64
 WINDOW, WINDOWS = 256, 16
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 Progress = Callable[[int, float], None]
 
@@ -53,11 +54,11 @@ def distill(
 ) -> dict[str, Any]:
     """Train a student, save it to ``folder``, and return what was measured.
 
-    Losses are in nats a token. What is needed to go on after an interruption is kept in the folder
-    ``work``, what was asked in its ``asked.json``. ``on_step`` is told the steps done and their
-    loss. Raises InputError when the teacher or the text cannot be had.
+    Losses are in nats per token. The folder ``work`` keeps the state to resume from and, in
+    ``asked.json``, the options. ``on_step`` is called with the steps done and the last loss. Raises
+    InputError when the teacher or the text is unavailable.
     """
-    transformers.logging.disable_progress_bar()  # there is one already
+    transformers.logging.disable_progress_bar()  # llmbench shows its own
     on_stage("loading the teacher")
     options = ModelOptions(source=asked.teacher, dtype="float32", device=asked.device)
     if not models.is_trained(options):
@@ -67,12 +68,12 @@ def distill(
     held_out = _held_out(tokenizer).to(teacher.device)
     training = Training(teacher.module, asked)
     before = cross_entropy(training.student, held_out)
-    on_stage("reading the text" if asked.text else "letting the teacher write")
+    on_stage("reading the text" if asked.text else "generating texts with the teacher")
     texts = _texts(asked, teacher.module, tokenizer)
     on_stage("training")
     training.run(texts, work, on_step)
     on_stage("measuring the student")
-    found = {
+    results = {
         "held_out_cross_entropy": {
             "teacher": cross_entropy(teacher.module, held_out),
             "student_before": before,
@@ -84,15 +85,15 @@ def distill(
         },
         "kept_layers": training.kept,
         "asked": asked.model_dump(),
-        "losses": {name: training.losses[:, place].tolist() for place, name in enumerate(LOSSES)},
+        "losses": {name: training.losses[:, index].tolist() for index, name in enumerate(LOSSES)},
     }
-    save(training.student, tokenizer, folder, {NOTES: json.dumps(found, indent=1)})
+    save(training.student, tokenizer, folder, {NOTES: json.dumps(results, indent=1)})
     shutil.rmtree(work, ignore_errors=True)
-    return found
+    return results
 
 
 class Training:
-    """A student and its optimizer, taken from one step to the next."""
+    """A student and its optimizer during training."""
 
     def __init__(self, teacher: PreTrainedModel, asked: Distillation) -> None:
         self.asked = asked
@@ -110,13 +111,12 @@ class Training:
         self.losses = torch.zeros(0, len(LOSSES))
 
     def run(self, texts: Tensor, work: Path, on_step: Progress) -> None:
-        """Take the steps that are left, from the saved state where there is one.
+        """Run the remaining steps, from the saved state where there is one.
 
-        The state is saved now and then, and when the training is interrupted outside Adam's step;
-        inside it the last saved state stays.
+        The state is saved every 50 steps, and when training is interrupted outside Adam's step.
         """
         if (work / STATE).exists():
-            self.losses = checkpoint.restore(work / STATE, self.student, self.optimizer)["losses"]
+            self.losses = restore_state(work / STATE, self.student, self.optimizer)["losses"]
         try:
             while len(self.losses) < self.asked.steps:
                 on_step(len(self.losses) + 1, self.step(self._batch(texts)))
@@ -128,43 +128,68 @@ class Training:
             raise
 
     def _is_between_steps(self) -> bool:
-        """Tell whether Adam has taken the steps whose losses are noted, and no part of another."""
+        """Return whether Adam has taken exactly the steps whose losses are recorded."""
         taken = {int(state["step"]) for state in self.optimizer.state.values()}
         return taken == {len(self.losses)}
 
     def _save(self, work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
         (work / ASKED).write_text(self.asked.model_dump_json(indent=1), "utf-8")
-        checkpoint.save(work / STATE, self.student, self.optimizer, {"losses": self.losses})
+        save_state(work / STATE, self.student, self.optimizer, {"losses": self.losses})
 
     def _batch(self, texts: Tensor) -> Tensor:
-        """Draw the batch of the next step, the same whether or not training was interrupted."""
-        draws = np.random.default_rng([self.asked.seed, len(self.losses)])
-        chosen = draws.choice(len(texts), min(self.asked.batch, len(texts)), replace=False)
+        """Return the batch of the next step, the same whether or not training was interrupted."""
+        rng = np.random.default_rng([self.asked.seed, len(self.losses)])
+        chosen = rng.choice(len(texts), min(self.asked.batch, len(texts)), replace=False)
         return texts[torch.from_numpy(chosen)].to(self.student.device)
 
     def step(self, batch: Tensor) -> float:
-        """Learn from ids [texts, tokens] and return the loss in nats a token."""
-        given, wanted = batch[:, :-1], batch[:, 1:].flatten()
+        """Learn from ids [texts, tokens] and return the loss in nats per token."""
+        inputs, targets = batch[:, :-1], batch[:, 1:].flatten()
         with torch.no_grad():
-            taught = self.teacher(given).logits.flatten(0, 1)
-        said = self.student(given).logits.flatten(0, 1)
-        divergence = _soft_divergence(said, taught, self.asked.temperature)
-        surprise = functional.cross_entropy(said, wanted)
+            teacher = self.teacher(inputs).logits.flatten(0, 1)
+        student = self.student(inputs).logits.flatten(0, 1)
+        divergence = _soft_divergence(student, teacher, self.asked.temperature)
+        cross_entropy_loss = functional.cross_entropy(student, targets)
         weight = self.asked.kl_weight
-        loss = weight * divergence + (1 - weight) * surprise
+        loss = weight * divergence + (1 - weight) * cross_entropy_loss
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.losses = torch.cat([self.losses, torch.tensor([[divergence.item(), surprise.item()]])])
+        self.losses = torch.cat(
+            [self.losses, torch.tensor([[divergence.item(), cross_entropy_loss.item()]])]
+        )
         return loss.item()
 
 
-def _soft_divergence(said: Tensor, taught: Tensor, temperature: float) -> Tensor:
+def save_state(path: Path, model: nn.Module, optimizer: Optimizer, more: dict[str, Tensor]) -> None:
+    """Write a model, its Adam's moments and more tensors to one safetensors file, atomically."""
+    state = {f"more.{name}": tensor for name, tensor in more.items()}
+    for index, parameter in enumerate(model.parameters()):
+        moments = optimizer.state[parameter]
+        state |= {f"{key}.{index}": moments[key] for key in (*MOMENTS, "step")}
+        state[f"parameter.{index}"] = parameter.data.contiguous()
+    partial = path.with_suffix(".partial")
+    save_file(state, partial)
+    partial.replace(path)
+
+
+def restore_state(path: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Restore a model and its Adam, and return the other tensors that were saved."""
+    state = load_file(path)
+    for index, parameter in enumerate(model.parameters()):
+        parameter.data.copy_(state[f"parameter.{index}"])
+        kept = {key: state[f"{key}.{index}"].to(parameter.device) for key in MOMENTS}
+        optimizer.state[parameter] = {**kept, "step": state[f"step.{index}"]}
+    prefix = "more."
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+
+
+def _soft_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """KL(teacher || student) of softened logits [tokens, vocabulary], times temperature squared."""
     divergence = functional.kl_div(
-        (said / temperature).log_softmax(-1),
-        (taught / temperature).log_softmax(-1),
+        (student / temperature).log_softmax(-1),
+        (teacher / temperature).log_softmax(-1),
         reduction="batchmean",
         log_target=True,
     )
@@ -173,7 +198,7 @@ def _soft_divergence(said: Tensor, taught: Tensor, temperature: float) -> Tensor
 
 @torch.no_grad()
 def cross_entropy(module: PreTrainedModel, windows: Tensor) -> float:
-    """Average the negative log-likelihood of windows [count, tokens], in nats a token."""
+    """Return the mean negative log-likelihood of windows [count, tokens], in nats per token."""
     losses = [
         functional.cross_entropy(module(row[None, :-1]).logits[0].float(), row[1:]).item()
         for row in windows
@@ -187,14 +212,14 @@ def _held_out(tokenizer: TrainedTokenizer) -> Tensor:
 
 
 def _texts(asked: Distillation, teacher: PreTrainedModel, tokenizer: TrainedTokenizer) -> Tensor:
-    """Give what is learnt from: ids [texts, tokens]."""
+    """Return the training texts: ids [texts, tokens]."""
     if asked.text is None:
-        return _written(asked, teacher, tokenizer.encode(""))
+        return _generated(asked, teacher, tokenizer.encode(""))
     text = _read(Path(asked.text).expanduser())
     windows = read_windows(tokenizer, text, asked.tokens, most=len(text))
     if not windows:
         raise InputError(
-            f"--text: {asked.text}: holds less than the {asked.tokens} tokens of one text; give a "
+            f"--text: {asked.text}: has fewer than the {asked.tokens} tokens of one text; give a "
             "longer one, or fewer --tokens"
         )
     return torch.tensor(windows)
@@ -207,23 +232,23 @@ def _read(path: Path) -> str:
         raise InputError(f"--text: {path}: cannot be read: {error}; check the path") from None
 
 
-def _written(asked: Distillation, teacher: PreTrainedModel, prefix: list[int]) -> Tensor:
-    """Let the teacher write texts, each token drawn from its whole distribution."""
+def _generated(asked: Distillation, teacher: PreTrainedModel, prefix: list[int]) -> Tensor:
+    """Return texts sampled from the teacher's full distribution."""
     torch.manual_seed(asked.seed)
-    beginning = prefix or [teacher.generation_config.eos_token_id or 0]
-    more = asked.tokens - len(beginning)
-    written = []
-    for start in range(0, asked.texts, WRITTEN_AT_ONCE):
-        rows = min(WRITTEN_AT_ONCE, asked.texts - start)
-        begun = torch.tensor([beginning] * rows, device=teacher.device)
+    prompt = prefix or [teacher.generation_config.eos_token_id or 0]
+    more = asked.tokens - len(prompt)
+    texts = []
+    for start in range(0, asked.texts, GENERATED_AT_ONCE):
+        rows = min(GENERATED_AT_ONCE, asked.texts - start)
+        prompts = torch.tensor([prompt] * rows, device=teacher.device)
         ids: Tensor = teacher.generate(  # type: ignore[operator]  # transformers types it loosely
-            begun,
-            attention_mask=torch.ones_like(begun),
+            prompts,
+            attention_mask=torch.ones_like(prompts),
             do_sample=True,
             top_k=0,
             min_new_tokens=more,
             max_new_tokens=more,
             pad_token_id=0,
         )
-        written.append(ids)
-    return torch.cat(written).cpu()
+        texts.append(ids)
+    return torch.cat(texts).cpu()

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from llmbench.errors import InputError, MissingExtraError
-from llmbench.models.compress.linears import exchange, unify
-from llmbench.models.compress.packing import PackedInt4, PackedInt8
+from llmbench.models.compress.linears import PackedInt4, PackedInt8, replace_linears, unify
 from llmbench.models.compress.recipe import Scheme
 from llmbench.models.loading import TorchModel, device_of, weight_bytes
 from llmbench.runs.caveats import Caveat
@@ -101,7 +100,7 @@ def quantized(model: TorchModel, scheme: Scheme) -> TorchModel:
 
 def _packed(module: Any, scheme: Scheme) -> str:
     make, kernels = ON_CPU[scheme]
-    packed, linears = exchange(module, make)
+    packed, linears = replace_linears(module, make)
     return f"{kernels}, {packed} of {linears} linear layers"
 
 

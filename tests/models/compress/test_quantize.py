@@ -11,7 +11,7 @@ from torch import nn
 from llmbench import models
 from llmbench.errors import InputError
 from llmbench.models.compress import Scheme, check_torch_scheme, quantized
-from llmbench.models.compress.packing import PackedInt4, PackedInt8
+from llmbench.models.compress.linears import PackedInt4, PackedInt8
 from llmbench.scenario.schema import ModelOptions
 
 TINY = ModelOptions(source="builtin:tiny")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import _dynamo, nn
 
-from llmbench.engine.matvec import GeneratedMatvec, generate_matvecs
+from llmbench.models.kernels import GeneratedMatvec, generate_matvecs
 
 
 def layer(*, bias: bool) -> nn.Linear:
