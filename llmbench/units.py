@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _BYTES = {
@@ -57,13 +57,31 @@ def parse_rate(value: object) -> float:
     return _parse(value, {f"/{unit}": 1 / seconds for unit, seconds in _SECONDS.items()}, "4/s")
 
 
-def _quantity_schema(example: str) -> Any:
+UNITS = {"units": True}  # the context of a serialization in which quantities have their units
+
+
+def _written(units: dict[str, float]) -> PlainSerializer:
+    def write(value: float, info: SerializationInfo) -> float | str:
+        return _with_unit(value, units) if info.context == UNITS else value
+
+    return PlainSerializer(write)
+
+
+def _with_unit(value: float, units: dict[str, float]) -> str:
+    """Write a quantity in the largest unit of which it is at least one: ``0.03`` is ``30 ms``."""
+    fitting = [unit for unit in units if abs(value) >= units[unit]]
+    unit = max(fitting, key=units.__getitem__, default=next(u for u in units if units[u] == 1))
+    return f"{value / units[unit]:.6g} {unit}".replace(" /", "/")
+
+
+def _schema(example: str) -> Any:
     return Field(json_schema_extra={"type": ["number", "string"], "examples": [example]})
 
 
-Seconds = Annotated[float, BeforeValidator(parse_seconds), _quantity_schema("500 ms")]
-Bytes = Annotated[int, BeforeValidator(parse_bytes), _quantity_schema("2 GiB")]
-PerSecond = Annotated[float, BeforeValidator(parse_rate), _quantity_schema("4/s")]
+_BINARY = {unit: float(size) for unit, size in _BYTES.items() if unit == "B" or "i" in unit}
+Seconds = Annotated[float, BeforeValidator(parse_seconds), _written(_SECONDS), _schema("500 ms")]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), _written(_BINARY), _schema("2 GiB")]
+PerSecond = Annotated[float, BeforeValidator(parse_rate), _written({"/s": 1.0}), _schema("4/s")]
 
 
 def format_number(value: float, digits: int = 3) -> str:

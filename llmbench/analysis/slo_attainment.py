@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from llmbench.analysis.metrics import LATENCIES, RecordArrays, only, summarize
 from llmbench.analysis.stats import percentile_interval
 from llmbench.runs.run import Run
 from llmbench.scenario.schema import Objective
-from llmbench.units import format_duration, parse_seconds
+from llmbench.units import format_duration
 
 Status = Literal["met", "missed", "open"]
 
@@ -53,14 +53,13 @@ def attainment(at: float, runs: list[Run]) -> Attainment:
     return Attainment(at, whole, tuple(reason for status, reason in judged if status != "met"))
 
 
-def _judge(runs: list[Run], key: str, bound: Any) -> tuple[Status, str]:
+def _judge(runs: list[Run], key: str, limit: float) -> tuple[Status, str]:
     objective = Objective.of(key)
     if objective.request_class:
         runs = [only(run, "request_class", objective.request_class) for run in runs]
     sample = np.concatenate(
         [_sample(RecordArrays(run.records), objective.quantity) for run in runs]
     )
-    limit = parse_seconds(bound)
     low, high = percentile_interval(sample, objective.percent)
     of_class = f"{objective.request_class}: " if objective.request_class else ""
     percentile = f"{of_class}{LATENCIES[objective.quantity]} p{objective.percent:g}"

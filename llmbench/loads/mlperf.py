@@ -24,7 +24,7 @@ from llmbench.loads.stopping import Stop, stop_rule
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Objective, Scenario
-from llmbench.units import PerSecond, parse_seconds
+from llmbench.units import PerSecond
 
 SUMMARY = "mlperf_log_summary.txt"
 NANOSECONDS, MILLISECONDS = 1e9, 1e3
@@ -99,7 +99,7 @@ class Mlperf(Load):
 
 def _bound(settings: Any, scenario: Scenario) -> None:
     """Set LoadGen's latency bounds: TTFT and TPOT, or end-to-end latency."""
-    bounds = {Objective.of(key).quantity: parse_seconds(v) for key, v in scenario.slo.items()}
+    bounds = {Objective.of(key).quantity: bound for key, bound in scenario.slo.items()}
     settings.server_target_latency_percentile = 0.99
     if {"ttft", "tpot"} <= bounds.keys():
         settings.use_token_latencies = True

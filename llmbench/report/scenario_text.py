@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from typing import Any
 
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.store import RunSet
-from llmbench.scenario.cases import set_key
+from llmbench.scenario.cases import readable, set_key
 
 
 def asked(results: Results) -> list[tuple[str, str]]:
@@ -33,7 +32,7 @@ def _described(results: Results) -> Iterator[tuple[str, str]]:
 
 
 def _unswept(case: CaseResults) -> dict[str, Any]:
-    spec = deepcopy(case.planned.case.spec)
+    spec = readable(case.planned.case.spec)
     for key in case.point:
         set_key(spec, key, "(swept)")
     return spec
@@ -81,7 +80,7 @@ def _amount(spec: dict[str, Any]) -> str:
     if spec.get("requests"):
         parts.append(f"{spec['requests']} measured")
     if spec.get("duration"):
-        parts.append(f"for {spec['duration']}{'' if isinstance(spec['duration'], str) else ' s'}")
+        parts.append(f"for {spec['duration']}")
     if spec.get("warmup"):
         found = spec["warmup"] == "auto"
         parts.append(
@@ -99,28 +98,26 @@ def _repeats(results: Results) -> str:
 
 def _backends(results: Results) -> Iterator[str]:
     for case in results.cases:
-        for backend in case.planned.case.spec.get("backends") or []:
+        for backend in readable(case.planned.case.spec).get("backends") or []:
             yield _backend(backend)
 
 
-def _backend(backend: Any) -> str:
+def _backend(backend: dict[str, Any]) -> str:
     """Name a backend as the report does, its options in brackets."""
-    if not isinstance(backend, dict) or "name" not in backend:
+    if "name" not in backend:
         return wording(backend)
     options = wording({key: value for key, value in backend.items() if key != "name"})
     return f"{backend['name']} ({options})"
 
 
 def _objectives(slo: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{key} ≤ {bound}{'' if isinstance(bound, str) else ' s'}" for key, bound in slo.items()
-    )
+    return ", ".join(f"{key} ≤ {bound}" for key, bound in slo.items())
 
 
 def is_open_loop(results: Results) -> bool:
     """Tell whether requests come at a pace of their own, whatever the answers do."""
-    loads = [case.planned.case.spec.get("load") for case in results.cases]
-    kinds = [load.get("kind") if isinstance(load, dict) else load for load in loads]
+    loads = [case.planned.case.spec.get("load") or {} for case in results.cases]
+    kinds = [load.get("kind") for load in loads]
     return bool(kinds) and all(kind and kind != "closed" for kind in kinds)
 
 

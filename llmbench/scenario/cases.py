@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llmbench.scenario.schema import Scenario
-from llmbench.units import parse_seconds
+from llmbench.units import UNITS, parse_seconds
 
 SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
 OLD_LIMITS = {"queue": "wait", "drop": "drop"}
@@ -83,6 +83,15 @@ def normal_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
         }
         slo = {key: parse_seconds(bound) for key, bound in (spec.get("slo") or {}).items()}
         return {**opened, "slo": slo} if slo else opened
+
+
+def readable(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a spec in which quantities are texts with units."""
+    try:
+        scenario = Scenario.model_validate(spec)
+    except ValidationError:
+        return deepcopy(spec)
+    return scenario.model_dump(mode="json", exclude_unset=True, context=UNITS)
 
 
 def portable(spec: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmbench.errors import ScenarioError
 from llmbench.scenario import file as scenario_file
-from llmbench.scenario.cases import Case
+from llmbench.scenario.cases import Case, normal_spec, portable, readable
 from llmbench.scenario.schema import Scenario
 
 GOOD = """\
@@ -72,6 +72,31 @@ def test_a_sweep_expands_into_every_combination(chat: Path) -> None:
 def test_a_case_is_rebuilt_from_its_plain_data(chat: Path) -> None:
     case = scenario_file.load(chat).cases[1]
     assert Case.of(Scenario.model_validate(case.spec), case.point, case.name) == case
+
+
+def test_a_case_has_its_spec_in_normal_form_and_readable(chat: Path) -> None:
+    spec = scenario_file.load(chat, ["slo={ttft_p99: 90 s}", "max_in_flight=2"]).cases[1].spec
+    assert spec["model"] == {"source": "random:tiny"}
+    assert spec["load"] == {"kind": "poisson", "rate": 4.0}
+    assert (spec["slo"], "repeats" in spec) == ({"ttft_p99": 90.0}, False)
+    assert spec == normal_spec(spec)
+    shown = readable(spec)
+    assert (shown["load"]["rate"], shown["slo"]["ttft_p99"]) == ("4/s", "1.5 min")
+    assert shown["backends"][0] == {"kind": "fake", "name": "slow", "per_token": "10 ms"}
+    assert normal_spec(shown) == spec
+
+
+def test_workers_of_other_versions_get_the_old_spelling(chat: Path) -> None:
+    spec = scenario_file.load(chat, ["max_in_flight=2", "on_limit=queue"]).cases[0].spec
+    sent = portable(spec)
+    assert ("on_limit" in sent, sent["behind"]) == (False, "wait")
+    assert normal_spec(sent) == spec
+
+
+def test_a_stored_spec_that_is_no_scenario_here_keeps_its_values() -> None:
+    spec = {"load": "elsewhere", "requests": 3, "slo": {"ttft": "500 ms"}, "imported": {}}
+    assert normal_spec(spec) == {**spec, "load": {"kind": "elsewhere"}, "slo": {"ttft": 0.5}}
+    assert readable(spec) == spec
 
 
 @pytest.mark.parametrize(("old", "new"), [("wait", "queue"), ("drop", "drop")])

@@ -36,7 +36,6 @@ from llmbench.analysis.stats import percentile
 from llmbench.analysis.values import NO_WINDOW, Estimate, Value, estimate, unavailable
 from llmbench.runs.run import Run
 from llmbench.scenario.schema import Objective
-from llmbench.units import parse_seconds
 
 
 def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
@@ -148,8 +147,8 @@ def _objectives(arrays: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
     return {keys[0]: _goodput(arrays, met), keys[1]: attainment}
 
 
-def meets_objectives(arrays: RecordArrays, slo: dict[str, Any]) -> NDArray[np.bool_]:
-    """Return which good requests meet every objective (``{"ttft": "500 ms"}``).
+def meets_objectives(arrays: RecordArrays, slo: dict[str, float]) -> NDArray[np.bool_]:
+    """Return which good requests meet every objective (``{"ttft": 0.5}``, in seconds).
 
     A percentile in a key (``ttft_p99``) is for the run as a whole; here each request has the same
     bound. ITL is met when no gap is longer. A request without the quantity (one token has no TPOT)
@@ -159,7 +158,7 @@ def meets_objectives(arrays: RecordArrays, slo: dict[str, Any]) -> NDArray[np.bo
     for key, bound in slo.items():
         objective = Objective.of(key)
         quantity = "longest_gap" if objective.quantity == "itl" else objective.quantity
-        missed = getattr(arrays, quantity) > parse_seconds(bound)
+        missed = getattr(arrays, quantity) > bound
         met &= ~(missed & _is_of(arrays.good, objective.request_class))
     return met
 

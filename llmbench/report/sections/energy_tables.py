@@ -169,8 +169,7 @@ def _pairs(results: Results) -> Iterator[tuple[_Single, _Single]]:
 
 def _single(case: CaseResults) -> Iterator[_Single]:
     tokens, load = case.point.get(OUTPUT_TOKENS), case.runs[0].case.spec["load"]
-    told = {"kind": load} if isinstance(load, str) else load
-    alone = told.get("kind") == "closed" and told.get("concurrency", 1) == 1
+    alone = load["kind"] == "closed" and load.get("concurrency", 1) == 1
     if alone and isinstance(tokens, int) and case.estimates["energy_joules_per_request"].value:
         yield _Single(case, tokens)
 

@@ -30,7 +30,6 @@ from llmbench.report.table import (
     show,
 )
 from llmbench.scenario.schema import Objective
-from llmbench.units import parse_seconds
 
 
 def request_classes(results: Results) -> Table:
@@ -205,12 +204,11 @@ def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str
     )
 
 
-def _bounds(slo: dict[str, Any], latency: str) -> Iterator[tuple[str, float]]:
+def _bounds(slo: dict[str, float], latency: str) -> Iterator[tuple[str, float]]:
     """Word each objective for a latency, and give its bound in seconds."""
-    for key, told in slo.items():
+    for key, bound in slo.items():
         objective = Objective.of(key)
         if objective.quantity == latency:
-            bound = parse_seconds(told)
             of_class = f"{objective.request_class}: " if objective.request_class else ""
             yield f"{of_class}p{objective.percent:g} ≤ {show(bound, 's')}", bound
 
