@@ -32,6 +32,7 @@ HEAVY = {
     "plotly": {"report"},
     "jinja2": {"report"},
     "onnxruntime": {"backends"},
+    "scipy": {"analysis", "campaign"},
     "pytest": {"cli"},
 }
 

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CounterEnergy:
     """The energy of one counter inside a window, and its uncertainty.
 
     ``edge`` is the share of it that depends on the exact times of the window's edges;
@@ -65,7 +65,7 @@ class Part:
         return max(LEAST_SECONDS, LEAST_PERIODS * (self.period or 0.0))
 
 
-def parts(run: Run, window: tuple[float, float] | None) -> list[Part]:
+def counter_energies(run: Run, window: tuple[float, float] | None) -> list[CounterEnergy]:
     """Return the energy of each counter inside a window; their sum is the energy of the run.
 
     A wall meter alone, where there is one; else every GPU and every processor that can be read.
@@ -116,7 +116,7 @@ def _facts(run: Run, series: Series) -> dict[str, Any]:
     return facts
 
 
-def _part(run: Run, series: Series, begin: float, end: float) -> Part:
+def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
     """Return E = e[last] − e[first], over the readings e of a counter that lie in a window."""
     if series.unit == "W":
         return _of_power(series, begin, end)
@@ -135,7 +135,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> Part:
             f"{name}: cross_check_failed: the counter and the integrated power are {100 * off:.0f}"
             " % apart"
         )
-    return Part(
+    return CounterEnergy(
         name,
         facts.get("method", WALL),
         spent,
@@ -191,7 +191,7 @@ def _integral(power: Series, begin: float, end: float) -> float | None:
     return float(np.trapezoid(np.interp(moments, times, watts), moments))
 
 
-def _of_power(series: Series, begin: float, end: float) -> Part:
+def _of_power(series: Series, begin: float, end: float) -> CounterEnergy:
     """Integrate the readings of a wall meter, which has no counter."""
     joules = _integral(series, begin, end)
     if joules is None:
@@ -199,7 +199,7 @@ def _of_power(series: Series, begin: float, end: float) -> Part:
             f"{WALL}: sampling_gap: too few readings of the meter in the steady window"
         )
     usual = float(np.median(np.diff(series.times)))
-    return Part(WALL, WALL, joules, begin, end, usual, usual / (end - begin), None)
+    return CounterEnergy(WALL, WALL, joules, begin, end, usual, usual / (end - begin), None)
 
 
 # -- metrics of a run -----------------------------------------------------------------------------
@@ -223,7 +223,9 @@ def energy_metrics(
     """
 
     def per(unit: int) -> float:
-        return sum(_per(part, counts(part.begin, part.end)[unit]) for part in parts(run, window))
+        return sum(
+            _per(part, counts(part.begin, part.end)[unit]) for part in counter_energies(run, window)
+        )
 
     def by_factor(key: str) -> float:
         factor = (run.case.spec.get("energy") or {}).get(key)
@@ -232,7 +234,7 @@ def energy_metrics(
         return 1e6 * per(0) / JOULES_PER_KWH * float(factor)
 
     computations: dict[str, Callable[[], float]] = {
-        "energy_power_watts": lambda: sum(part.watts for part in parts(run, window)),
+        "energy_power_watts": lambda: sum(part.watts for part in counter_energies(run, window)),
         "energy_joules_per_output_token": lambda: per(0),
         "energy_joules_per_total_token": lambda: per(1),
         "energy_joules_per_request": lambda: per(2),
@@ -251,7 +253,7 @@ def _value(compute: Callable[[], float]) -> Value:
         return Value.unavailable(str(reason))
 
 
-def _per(part: Part, count: float) -> float:
+def _per(part: CounterEnergy, count: float) -> float:
     if not count > 0:  # none, or the lengths of some prompts are not known (NaN)
         raise Unavailable("nothing was finished in the window, or its amount is not known")
     return part.joules / count

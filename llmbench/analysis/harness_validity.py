@@ -38,7 +38,9 @@ class Validity:
     reasons: tuple[str, ...] = ()
 
 
-def judge(run: Run, summary: dict[str, Value], arrays: RecordArrays | None = None) -> Validity:
+def validity_of(
+    run: Run, summary: dict[str, Value], arrays: RecordArrays | None = None
+) -> Validity:
     """Judge a measured run from its backend's report and its metrics (metrics.summarize).
 
     ``arrays`` are its records as arrays, where they exist already.
@@ -52,17 +54,17 @@ def judge(run: Run, summary: dict[str, Value], arrays: RecordArrays | None = Non
     return Validity(max(ratings, key=RATINGS.index), tuple(reason for _, reason in symptoms))
 
 
-def worst(validities: list[Validity]) -> Validity:
+def worst_validity(validities: list[Validity]) -> Validity:
     """Return the worst validity of a case's processes; the first of equals."""
     return max(
         validities, key=lambda validity: RATINGS.index(validity.verdict), default=Validity("valid")
     )
 
 
-def by_case(run_set: RunSet) -> dict[str, Validity]:
+def validity_by_case(run_set: RunSet) -> dict[str, Validity]:
     """Judge every measured case of a run set."""
     return {
-        case: worst([judge(run, summarize(run)) for run in runs])
+        case: worst_validity([validity_of(run, summarize(run)) for run in runs])
         for case, runs in run_set.by_case().items()
         if runs
     }

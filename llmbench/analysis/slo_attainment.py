@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from llmbench.analysis.harness_validity import judge
-from llmbench.analysis.metrics import LATENCIES, RecordArrays, only, summarize
+from llmbench.analysis.harness_validity import validity_of
+from llmbench.analysis.metrics import LATENCIES, RecordArrays, requests_where, summarize
 from llmbench.analysis.stats import percentile_interval
 from llmbench.runs.run import Run
 from llmbench.scenario.schema import Objective
@@ -42,7 +42,7 @@ def attainment(at: float, runs: list[Run]) -> Attainment:
     missed when the lower end is not, and open in between. Failed requests count as infinitely
     slow. If the harness did not keep up, everything is open.
     """
-    validities = [judge(run, summarize(run)) for run in runs]
+    validities = [validity_of(run, summarize(run)) for run in runs]
     if any(validity.verdict == "invalid" for validity in validities):
         reasons = sorted({reason for validity in validities for reason in validity.reasons})
         limited = tuple(f"the harness is at its limit: {reason}" for reason in reasons)
@@ -56,7 +56,7 @@ def attainment(at: float, runs: list[Run]) -> Attainment:
 def _judge(runs: list[Run], key: str, limit: float) -> tuple[Status, str]:
     objective = Objective.of(key)
     if objective.request_class:
-        runs = [only(run, "request_class", objective.request_class) for run in runs]
+        runs = [requests_where(run, "request_class", objective.request_class) for run in runs]
     sample = np.concatenate(
         [_sample(RecordArrays(run.records), objective.quantity) for run in runs]
     )

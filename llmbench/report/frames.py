@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from llmbench.analysis.harness_validity import by_case
-from llmbench.analysis.metrics import METRICS, across, parts, summarize
+from llmbench.analysis.harness_validity import validity_by_case
+from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
 from llmbench.runs import store
 from llmbench.runs.run import Run
 
@@ -66,11 +66,11 @@ class RunSet:
 
 def summary(stored: store.RunSet) -> dict[str, Any]:
     """Give what ``--json`` prints of a run set: its metrics, and whether the harness kept up."""
-    judged = {case: asdict(health) for case, health in by_case(stored).items()}
+    judged = {case: asdict(health) for case, health in validity_by_case(stored).items()}
     by_class = [
         {"request_class": name, **row}
         for case, runs in stored.by_case().items()
-        for name, of_class in parts(runs, "request_class").items()
+        for name, of_class in split_runs(runs, "request_class").items()
         for row in _rows(case, of_class)
     ]
     return {"harness": judged, "summary": summary_rows(stored), "request_classes": by_class}

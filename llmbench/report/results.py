@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.analysis import energy
-from llmbench.analysis.energy import Part
-from llmbench.analysis.harness_validity import Validity, judge, worst
-from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, parts, summarize
+from llmbench.analysis.energy import CounterEnergy
+from llmbench.analysis.harness_validity import Validity, validity_of, worst_validity
+from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, split_runs, summarize
 from llmbench.analysis.values import Estimate
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
@@ -38,7 +38,7 @@ class CaseResults:
 
     def split(self, column: str, label: str) -> Iterator[CaseResults]:
         """Give the parts of the case by what its requests have in a column, each as a case."""
-        for value, runs in parts(self.runs, column).items():
+        for value, runs in split_runs(self.runs, column).items():
             case = replace(self.planned.case, name=f"{self.name}, {label} {value}")
             yield CaseResults(self.index, replace(self.planned, case=case), tuple(runs))
 
@@ -78,10 +78,10 @@ class CaseResults:
     def health(self) -> Validity:
         """The worst that the harness did to any process."""
         processes = zip(self.runs, self.summaries, self.observed, strict=True)
-        return worst([judge(*process) for process in processes])
+        return worst_validity([validity_of(*process) for process in processes])
 
     @cached_property
-    def energy_parts(self) -> list[list[Part]]:
+    def energy_parts(self) -> list[list[CounterEnergy]]:
         """The energy of each process that has one, counter by counter."""
         return [
             parts
@@ -109,9 +109,9 @@ def request_key(case: str, repeat: int, request_id: int) -> str:
     return f"{case}/{repeat}/{request_id}"
 
 
-def _energy_parts(run: Run, observed: RecordArrays) -> list[Part]:
+def _energy_parts(run: Run, observed: RecordArrays) -> list[CounterEnergy]:
     try:
-        return energy.parts(run, observed.window)
+        return energy.counter_energies(run, observed.window)
     except Unavailable:  # the metrics have the reason
         return []
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.analysis.energy import energy_metrics, parts
+from llmbench.analysis.energy import counter_energies, energy_metrics
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 from llmbench.runs.series import Series
@@ -53,7 +53,7 @@ def reason(run: Run, window: tuple[float, float] | None = WINDOW) -> str:
 
 
 def test_the_window_of_an_energy_begins_and_ends_at_a_rise_of_the_counter() -> None:
-    (part,) = parts(run_with(counter(period=0.7), power()), WINDOW)
+    (part,) = counter_energies(run_with(counter(period=0.7), power()), WINDOW)
     assert WINDOW[0] <= part.begin < WINDOW[0] + 0.7
     assert WINDOW[1] - 0.7 <= part.end < WINDOW[1]
     assert part.joules == pytest.approx(300 * part.seconds)
@@ -96,12 +96,12 @@ def test_a_counter_and_a_power_that_disagree_are_invalid() -> None:
 
 
 def test_a_small_disagreement_is_kept_with_the_energy() -> None:
-    (part,) = parts(run_with(counter(300), power(279)), WINDOW)
+    (part,) = counter_energies(run_with(counter(300), power(279)), WINDOW)
     assert part.disagreement == pytest.approx(0.07)
 
 
 def test_without_a_sampled_power_a_counter_is_unverified() -> None:
-    (part,) = parts(run_with(counter()), WINDOW)
+    (part,) = counter_energies(run_with(counter()), WINDOW)
     assert part.disagreement is None
 
 
@@ -109,7 +109,7 @@ def test_a_power_with_a_gap_verifies_nothing() -> None:
     whole = power()
     kept = (whole.times <= 20) | (whole.times >= 25)
     gapped = replace(whole, times=whole.times[kept], values=whole.values[kept])
-    (part,) = parts(run_with(counter(), gapped), WINDOW)
+    (part,) = counter_energies(run_with(counter(), gapped), WINDOW)
     assert part.disagreement is None
 
 
@@ -188,4 +188,4 @@ def test_without_idle_time_there_is_no_idle_power() -> None:
 
 def test_unavailable_parts_raise_with_the_reason() -> None:
     with pytest.raises(Unavailable, match="does not collect"):
-        parts(run_with(), WINDOW)
+        counter_energies(run_with(), WINDOW)

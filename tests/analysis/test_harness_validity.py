@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmbench.analysis.harness_validity import Validity, judge, worst
+from llmbench.analysis.harness_validity import Validity, validity_of, worst_validity
 from llmbench.analysis.metrics import Value
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
@@ -23,7 +23,7 @@ def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | N
         "ttft_p50": Value(ttft, 1),
         "send_lag_p99": Value(lag, 1),
     }
-    return judge(run, summary)
+    return validity_of(run, summary)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def local(due: float, sent: float) -> Validity:
     request = Record(1, "measured", due, sent, sent, (sent + 0.1,), (1,), 4, 1, "length")
     run = Run(Case("case", "case", "eager", {}, {}), 1, "2026-01-01")
     table = records_table([before, request])
-    return judge(replace(run, records=table), {"ttft_p50": Value(0.1, 1)})
+    return validity_of(replace(run, records=table), {"ttft_p50": Value(0.1, 1)})
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_an_unknown_lag_is_no_symptom() -> None:
 
 def test_a_case_is_as_good_as_its_worst_process() -> None:
     validities = [Validity("valid"), Validity("invalid", ("a", "b")), Validity("degraded", ("a",))]
-    assert worst(validities) == Validity("invalid", ("a", "b"))
+    assert worst_validity(validities) == Validity("invalid", ("a", "b"))

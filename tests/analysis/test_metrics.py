@@ -18,10 +18,10 @@ from llmbench.analysis.metrics import (
     across,
     commonest_error,
     errors_by_kind,
-    only,
-    parts,
+    requests_where,
     series_mean,
     series_rise,
+    split_runs,
     summarize,
 )
 from llmbench.runs.record import Finish, Record, records_table
@@ -298,7 +298,7 @@ def test_an_objective_without_a_class_applies_to_all() -> None:
 
 
 def test_a_run_is_split_by_class_without_the_requests_of_no_class() -> None:
-    split = parts([run(*CLASSED)], "request_class")
+    split = split_runs([run(*CLASSED)], "request_class")
     assert {name: value(runs[0], "ttft_p50") for name, runs in split.items()} == {
         "batch": 3.0,
         "chat": pytest.approx(0.25),
@@ -306,7 +306,7 @@ def test_a_run_is_split_by_class_without_the_requests_of_no_class() -> None:
 
 
 def test_a_run_can_be_reduced_to_one_class() -> None:
-    assert only(run(*CLASSED), "request_class", "chat").records.num_rows == 2
+    assert requests_where(run(*CLASSED), "request_class", "chat").records.num_rows == 2
 
 
 COSTS = {
@@ -332,7 +332,7 @@ def test_steps_inside_the_window_give_mbu_and_cache_use() -> None:
 
 
 def test_mbu_is_unavailable_for_a_part_of_the_requests() -> None:
-    part = only(run(*CLASSED, backend_report=COUNTED), "request_class", "chat")
+    part = requests_where(run(*CLASSED, backend_report=COUNTED), "request_class", "chat")
     summary = summarize(part)
     assert summary["mbu"] == Value.unavailable("steps serve all requests, not a part")
     assert summary["memory_kv_used_bytes"].value is None

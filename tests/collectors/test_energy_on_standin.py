@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from standin import MakeStandin, Standin, StandinGpu
 
-from llmbench.analysis.energy import Part, parts
+from llmbench.analysis.energy import CounterEnergy, counter_energies
 from llmbench.collectors.energy import EnergyProbe, GpuCounter
 from llmbench.collectors.gpu.collector import GpuProbe
 from llmbench.collectors.gpu.devices import visible_devices
@@ -58,14 +58,14 @@ def watched(driver: Standin) -> Run:
     return Run(Case("c", "c", "eager", {}, {}), 1, "", series=series, facts=facts)
 
 
-def part_of(driver: Standin) -> Part:
-    (part,) = parts(watched(driver), WINDOW)
+def part_of(driver: Standin) -> CounterEnergy:
+    (part,) = counter_energies(watched(driver), WINDOW)
     return part
 
 
 def reason_of(driver: Standin) -> str:
     with pytest.raises(Unavailable) as reason:
-        parts(watched(driver), WINDOW)
+        counter_energies(watched(driver), WINDOW)
     return str(reason.value)
 
 
@@ -154,7 +154,7 @@ def test_cards_add_up_and_without_one_there_is_no_sum(standin: MakeStandin) -> N
         StandinGpu(curve=CONSTANT, counter_period=0.1),
         StandinGpu(curve=CONSTANT, counter_period=0.02, uuid="GPU-bbbb-2", bus=2),
     ]
-    all_parts = parts(watched(standin(devices=cards)), WINDOW)
+    all_parts = counter_energies(watched(standin(devices=cards)), WINDOW)
     assert sum(part.watts for part in all_parts) == pytest.approx(2 * WATTS, rel=0.001)
 
 

@@ -18,8 +18,8 @@ from llmbench.analysis.metrics.record_arrays import (
     RecordArrays,
     commonest_error,
     errors_by_kind,
-    only,
-    parts,
+    requests_where,
+    split_runs,
 )
 from llmbench.analysis.metrics.summary import across, across_summaries, summarize
 from llmbench.analysis.values import Value, series_mean, series_rise
@@ -37,10 +37,10 @@ __all__ = [
     "commonest_error",
     "errors_by_kind",
     "metric_key",
-    "only",
-    "parts",
     "quality_values",
+    "requests_where",
     "series_mean",
     "series_rise",
+    "split_runs",
     "summarize",
 ]

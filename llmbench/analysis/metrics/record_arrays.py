@@ -200,7 +200,7 @@ def commonest_error(run: Run) -> str | None:
 # -- parts of a run --------------------------------------------------------------------------------
 
 
-def only(run: Run, column: str, value: Any) -> Run:
+def requests_where(run: Run, column: str, value: Any) -> Run:
     """Return a run with only the requests that have a value in a column.
 
     Steps served other requests too, so what they moved and computed is unavailable for a part.
@@ -215,7 +215,10 @@ def only(run: Run, column: str, value: Any) -> Run:
     )
 
 
-def parts(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:
+def split_runs(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:
     """Split runs by the value of a column; requests with null are in no part."""
     values = {value for run in runs for value in pc.unique(run.records[column]).to_pylist()}
-    return {value: [only(run, column, value) for run in runs] for value in sorted(values - {None})}
+    return {
+        value: [requests_where(run, column, value) for run in runs]
+        for value in sorted(values - {None})
+    }

@@ -18,7 +18,7 @@ from llmbench.analysis.values import NO_WINDOW, Value, unavailable
 UNREPORTED = "this backend does not report it"
 PHASES = ("decode", "prefill")
 WORK = ("seconds", "bytes", "flops")
-METRICS = (
+EFFICIENCY_METRICS = (
     "mbu",
     "mbu_datasheet",
     "mfu",
@@ -31,18 +31,18 @@ METRICS = (
 def efficiency(
     backend_report: Mapping[str, Any], records: pa.Table, window: tuple[float, float] | None
 ) -> dict[str, Value]:
-    """Return METRICS of a run, from its backend's report, its records and its steady window.
+    """Return EFFICIENCY_METRICS of a run from its backend's report, records and steady window.
 
     memory_kv_used_bytes = positions × bytes of a position, where positions are the most that the
     KV cache held at once.
     """
     stored, reasons = backend_report.get("model_costs"), backend_report.get("reasons", {})
     if stored is None:
-        return unavailable(METRICS, reasons.get("model_costs", UNREPORTED))
+        return unavailable(EFFICIENCY_METRICS, reasons.get("model_costs", UNREPORTED))
     costs, steps = ModelCosts.of(stored), Steps(records)
     used = Value(float(steps.most_cached() * costs.kv_token_bytes), records.num_rows)
     if window is None:
-        return unavailable(METRICS, NO_WINDOW) | {"memory_kv_used_bytes": used}
+        return unavailable(EFFICIENCY_METRICS, NO_WINDOW) | {"memory_kv_used_bytes": used}
     decode, prefill = steps.decode(costs, window), steps.prefill(costs, window)
     return {
         **_means("decode", decode),

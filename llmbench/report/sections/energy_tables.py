@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import median
 
-from llmbench.analysis.energy import GAINS, Part
+from llmbench.analysis.energy import GAINS, CounterEnergy
 from llmbench.analysis.values import Estimate, difference
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import (
@@ -87,11 +87,11 @@ def budget(results: Results) -> Table:
     return Table("What may be wrong with it", columns, tuple(rows), note)
 
 
-def _parts(case: CaseResults) -> list[Part]:
+def _parts(case: CaseResults) -> list[CounterEnergy]:
     return sorted((p for parts in case.energy_parts for p in parts), key=lambda part: part.name)
 
 
-def _budget_row(case: CaseResults, name: str, parts: list[Part]) -> tuple[Cell, ...]:
+def _budget_row(case: CaseResults, name: str, parts: list[CounterEnergy]) -> tuple[Cell, ...]:
     first = parts[0]
     shortest = min(part.seconds for part in parts)
     periods = [part.period for part in parts if part.period is not None]

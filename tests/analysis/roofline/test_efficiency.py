@@ -9,7 +9,7 @@ import pytest
 from analysis.roofline.test_steps import ALL, TWO
 from analysis.roofline.test_work import COSTS, ints
 
-from llmbench.analysis.roofline.efficiency import METRICS, efficiency
+from llmbench.analysis.roofline.efficiency import EFFICIENCY_METRICS, efficiency
 from llmbench.analysis.roofline.peaks import DevicePeaks, datasheet
 from llmbench.analysis.roofline.work import Work
 from llmbench.analysis.values import NO_WINDOW, Value
@@ -85,7 +85,7 @@ def test_without_measured_peaks_bytes_and_flops_are_known_and_utilization_is_not
 
 def test_without_model_costs_every_metric_has_the_backends_reason() -> None:
     values = efficiency({"model_costs": None, "reasons": {"model_costs": "experts"}}, RECORDS, ALL)
-    assert values == dict.fromkeys(METRICS, Value.unavailable("experts"))
+    assert values == dict.fromkeys(EFFICIENCY_METRICS, Value.unavailable("experts"))
     assert efficiency({}, RECORDS, ALL)["mbu"].reason == "this backend does not report it"
 
 
@@ -102,7 +102,7 @@ def test_a_window_without_a_decode_has_no_mbu() -> None:
 
 def test_every_metric_is_always_present() -> None:
     for window in (ALL, None):
-        assert set(efficiency(backend_report(), RECORDS, window)) == set(METRICS)
+        assert set(efficiency(backend_report(), RECORDS, window)) == set(EFFICIENCY_METRICS)
 
 
 def test_the_copy_that_measured_the_peak_reaches_all_of_it() -> None:

@@ -42,12 +42,14 @@ def test_every_run_has_a_caveat_with_the_tool_and_from_when_latencies_count(kept
 
 
 def test_no_imported_run_is_valid(kept: RunSet) -> None:
-    assert "valid" not in {judged.verdict for judged in harness_validity.by_case(kept).values()}
+    assert "valid" not in {
+        judged.verdict for judged in harness_validity.validity_by_case(kept).values()
+    }
 
 
 def test_without_symptoms_of_the_client_the_verdict_is_unknown(tmp_path: Path) -> None:
     kept = import_results([GUIDELLM_EARLY], tmp_path / "old", "early")
-    assert harness_validity.by_case(kept)["early"].verdict == "unknown"
+    assert harness_validity.validity_by_case(kept)["early"].verdict == "unknown"
     kinds = [finding.caveat.kind for finding in findings.find(Results(kept))]
     assert "imported" in kinds
     assert not any(kind.startswith("harness") for kind in kinds)
