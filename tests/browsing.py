@@ -1,4 +1,4 @@
-"""A page in Chromium, driven from tests: opened from file:// with the network blocked."""
+"""A page in Chromium, driven from tests: from file:// or this machine, with the network blocked."""
 
 from __future__ import annotations
 
@@ -18,9 +18,21 @@ FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]  # fmt: skip
-PATIENCE = 30  # seconds, which only a page that is wrong takes
+READY = "document.documentElement.dataset.ready"
+PATIENCE = 30  # seconds; only a broken page takes that long
+RESTORED = """
+const [fragment, done] = arguments;
+all("details[open]").forEach((fold) => fold.open = false);
+for (const button of all("th:is([aria-sort=ascending], [aria-sort=descending]) .sort"))
+  while (button.parentElement.ariaSort !== "none") button.click();
+say("");
+scrollTo(0, 0);
+document.activeElement.blur();
+history.replaceState(null, "", fragment || location.pathname);
+restore().then(done);
+"""
 
 needs_browser = pytest.mark.skipif(
     not (CHROMIUM and CHROMEDRIVER), reason="no chromium with chromedriver on this machine"
@@ -28,7 +40,7 @@ needs_browser = pytest.mark.skipif(
 
 
 def start(profile: Path, downloads: Path) -> Chrome:
-    """Start a browser whose console is kept."""
+    """Start a browser that keeps its console."""
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in [*FLAGS, f"--user-data-dir={profile}"]:
@@ -38,13 +50,27 @@ def start(profile: Path, downloads: Path) -> Chrome:
     return Chrome(options=options, service=Service(str(CHROMEDRIVER)))
 
 
-def show(browser: Chrome, page: Path, width: int = 1280, fragment: str = "") -> None:
-    """Open a page at a width, at a fragment, and wait until its charts are drawn."""
+def resize(browser: Chrome, width: int) -> None:
+    """Set the width of the window."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def load(browser: Chrome, page: Path, width: int = 1280, fragment: str = "") -> None:
+    """Load a page at a width, at a fragment, and wait until its charts are drawn."""
+    resize(browser, width)
     browser.get("about:blank")
     browser.get(page.as_uri() + fragment)
-    wait(browser, lambda: ask(browser, "document.documentElement.dataset.ready"))
+    wait(browser, lambda: ask(browser, READY))
+
+
+def show(browser: Chrome, page: Path, width: int = 1280, fragment: str = "") -> None:
+    """Show a page as its address has it; what is open already is reset instead of loaded."""
+    is_open = browser.current_url.partition("#")[0] == page.as_uri() and ask(browser, READY)
+    if is_open and ask(browser, "innerWidth") == width:
+        browser.execute_async_script(RESTORED, fragment)
+    else:
+        load(browser, page, width, fragment)
 
 
 def ask(browser: Chrome, expression: str, *arguments: Any) -> Any:
@@ -58,13 +84,13 @@ def wait(browser: Chrome, until: Callable[[], Any]) -> None:
 
 
 def console(browser: Chrome) -> list[Any]:
-    """Give what was written to the console since it was last asked."""
+    """Return what was written to the console since the last call."""
     messages: list[Any] = browser.get_log("browser")  # type: ignore[no-untyped-call]
     return messages
 
 
 def said(browser: Chrome) -> str:
-    """Give what the page told last."""
-    place = "dialog[open] .said, .said:not(dialog *)"
-    told: str = ask(browser, f"document.querySelector('{place}').textContent")
-    return told
+    """Return the page's last message to screen readers."""
+    selector = "dialog[open] .said, .said:not(dialog *)"
+    message: str = ask(browser, f"document.querySelector('{selector}').textContent")
+    return message

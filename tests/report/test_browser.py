@@ -6,11 +6,12 @@ import base64
 import gzip
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ask, console, needs_browser, show, wait
+from browsing import ask, console, load, needs_browser, show, wait
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
@@ -35,49 +36,113 @@ def write(run_set: RunSet, folder: Path) -> Path:
     return folder / "page.html"
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_it_opens_without_a_console_message(browser: Chrome, page: Path, width: int) -> None:
+DRAWN = (
+    "[...document.querySelectorAll('.plot')].filter((plot) => plot.checkVisibility())"
+    ".map((plot) => plot.querySelectorAll('svg.main-svg .trace').length)"
+)
+RESOURCES = "performance.getEntriesByType('resource').map((entry) => entry.name)"
+HEADLINE = (
+    "[...document.querySelectorAll('[aria-labelledby=results] tbody tr')].flatMap((row) =>"
+    " [...row.closest('table').querySelectorAll('th[data-metric]')].map((head) => ["
+    " row.cells[0].textContent, head.dataset.metric, row.cells[head.cellIndex].dataset.value,"
+    " row.cells[head.cellIndex].firstChild.textContent]))"
+)
+FIGURES = (
+    "[...document.querySelectorAll('.plot')].filter((plot) => plot.id !== 'waterfall')"
+    ".map((plot) => {"
+    " const figure = plot.closest('figure');"
+    " return [plot.getAttribute('role'), plot.getAttribute('aria-label'),"
+    " figure.querySelector('figcaption strong').textContent,"
+    " figure.querySelector('figcaption span').textContent,"
+    " figure.querySelectorAll('details.data tbody tr').length]; })"
+)
+
+
+def picture(browser: Chrome) -> bytes:
+    """Return a picture of the whole page as PNG."""
+    everything = {"captureBeyondViewport": True, "format": "png"}
+    return base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", everything)["data"])
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a page is like at a width, from one load of it."""
+
+    width: int
+    console: list[Any]
+    drawn: list[int]
+    resources: list[str]
+    headline: list[list[Any]]
+    figures: list[list[Any]]
+    pictures: dict[str, bytes]
+    scroll_width: int
+
+
+@pytest.fixture(scope="session", params=WIDTHS)
+def opened(browser: Chrome, page: Path, request: pytest.FixtureRequest) -> Opened:
     console(browser)
-    show(browser, page, width)
-    assert console(browser) == []
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_the_page_never_scrolls_sideways(browser: Chrome, page: Path, width: int) -> None:
-    show(browser, page, width)
-    ask(browser, OPEN_FOLDS)
-    assert ask(browser, "document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_every_visible_chart_is_drawn(browser: Chrome, page: Path, width: int) -> None:
-    show(browser, page, width)
-    drawn = ask(
-        browser,
-        "[...document.querySelectorAll('.plot')].filter((plot) => plot.checkVisibility())"
-        ".map((plot) => plot.querySelectorAll('svg.main-svg .trace').length)",
+    load(browser, page, request.param)
+    drawn, resources, headline, figures = (
+        ask(browser, expression) for expression in (DRAWN, RESOURCES, HEADLINE, FIGURES)
     )
+    written, pictures = console(browser), {}
+    for theme in ("light", "dark"):
+        show(browser, page, request.param, f"#?theme={theme}")
+        pictures[theme] = picture(browser)
+    ask(browser, OPEN_FOLDS)
+    scroll_width = ask(browser, "document.documentElement.scrollWidth")
+    return Opened(
+        request.param, written, drawn, resources, headline, figures, pictures, scroll_width
+    )
+
+
+def test_it_opens_without_a_console_message(opened: Opened) -> None:
+    assert opened.console == []
+
+
+def test_the_page_never_scrolls_sideways(opened: Opened) -> None:
+    assert opened.scroll_width <= opened.width
+
+
+def test_every_visible_chart_is_drawn(opened: Opened) -> None:
     latencies, rates, others = 4, 3, 4  # a timeline, the cold start, a profile, a history
-    assert len(drawn) == latencies + rates + others
-    assert min(drawn) > 0
+    assert len(opened.drawn) == latencies + rates + others
+    assert min(opened.drawn) > 0
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
 def test_a_picture_of_the_whole_page_can_be_taken(
-    browser: Chrome, page: Path, tmp_path: Path, width: int, theme: str
+    opened: Opened, tmp_path: Path, theme: str
 ) -> None:
-    show(browser, page, width, f"#?theme={theme}")
-    everything = {"captureBeyondViewport": True, "format": "png"}
-    png = base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", everything)["data"])
-    (tmp_path / f"{width}-{theme}.png").write_bytes(png)
-    assert int.from_bytes(png[16:20]) == width
+    png = opened.pictures[theme]
+    (tmp_path / f"{opened.width}-{theme}.png").write_bytes(png)
+    assert int.from_bytes(png[16:20]) == opened.width
 
 
-def test_nothing_is_asked_of_a_network(browser: Chrome, page: Path) -> None:
-    show(browser, page)
-    names = ask(browser, "performance.getEntriesByType('resource').map((entry) => entry.name)")
-    assert [name for name in names if not name.startswith(("blob:", "data:"))] == []
+def test_nothing_is_requested_from_a_network(opened: Opened) -> None:
+    assert [name for name in opened.resources if not name.startswith(("blob:", "data:"))] == []
+
+
+def test_every_chart_has_a_title_a_name_a_sentence_and_its_data(opened: Opened) -> None:
+    assert len(opened.figures) == 14
+    for role, name, title, sentence, rows in opened.figures:
+        assert role == "img"
+        assert name.startswith(f"{title}. ")
+        assert sentence.endswith(".")
+        assert rows > 1
+
+
+def test_every_number_of_the_headline_is_that_of_the_metrics(
+    opened: Opened, sample: RunSet
+) -> None:
+    estimates = {case: across(runs) for case, runs in sample.by_case().items() if runs}
+    measured = [row for row in opened.headline if row[0] in estimates]
+    assert len(measured) == 3 * 11
+    for case, metric, value, text in measured:
+        expected = estimates[case][metric].value
+        assert expected is not None
+        assert float(value) == expected
+        assert text.removesuffix(" †") == shown(expected, METRICS[metric].unit)
 
 
 @pytest.fixture(scope="module")
@@ -97,37 +162,13 @@ def comparison(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_comparison_opens_without_a_console_message_and_draws_its_charts(
     browser: Chrome, comparison: Path, width: int
 ) -> None:
-    show(browser, comparison, width)
-    drawn = ask(
-        browser,
-        "[...document.querySelectorAll('.plot')]"
-        ".map((plot) => plot.querySelectorAll('svg.main-svg .trace').length)",
-    )
+    console(browser)
+    load(browser, comparison, width)
+    drawn = ask(browser, DRAWN)
     assert len(drawn) == 3 + 1
     assert min(drawn) > 0
     assert ask(browser, "document.documentElement.scrollWidth") <= width
-    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
-
-
-def test_every_number_of_the_headline_is_that_of_the_metrics(
-    browser: Chrome, page: Path, sample: RunSet
-) -> None:
-    show(browser, page)
-    found = ask(
-        browser,
-        "[...document.querySelectorAll('[aria-labelledby=results] tbody tr')].flatMap((row) =>"
-        " [...row.closest('table').querySelectorAll('th[data-metric]')].map((head) => ["
-        " row.cells[0].textContent, head.dataset.metric, row.cells[head.cellIndex].dataset.value,"
-        " row.cells[head.cellIndex].firstChild.textContent]))",
-    )
-    estimates = {case: across(runs) for case, runs in sample.by_case().items() if runs}
-    measured = [row for row in found if row[0] in estimates]
-    assert len(measured) == 3 * 11
-    for case, metric, value, text in measured:
-        expected = estimates[case][metric].value
-        assert expected is not None
-        assert float(value) == expected
-        assert text.removesuffix(" †") == shown(expected, METRICS[metric].unit)
+    assert console(browser) == []
 
 
 def test_hostile_names_run_nothing(browser: Chrome, make: Any, tmp_path: Path) -> None:
@@ -163,7 +204,7 @@ def test_what_is_not_whole_is_a_page_without_a_console_message(
     )
     path = write(stored, tmp_path)
     console(browser)
-    show(browser, path)
+    load(browser, path)
     assert console(browser) == []
     assert browser.title == "sample · llmbench report"
 
@@ -187,7 +228,7 @@ def test_a_dark_system_gets_a_dark_page(browser: Chrome, page: Path) -> None:
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
     try:
-        show(browser, page)
+        load(browser, page)
         assert ask(browser, "document.querySelector('#ecdf-ttft').data[0].line.color") == "#71b0f2"
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ask, console, needs_browser, show, wait
+from browsing import ask, console, load, needs_browser, show, wait
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -25,6 +25,12 @@ FOCUSABLE = (
     "window.stops = [...document.querySelectorAll("
     "'a[href], button, input, select, summary, [tabindex=\"0\"]')]"
     ".filter((each) => each.checkVisibility({visibilityProperty: true}) && !each.closest('dialog'))"
+)
+
+
+RECORD_FOCUS = (
+    "(window.reached = [],"
+    " addEventListener('focusin', ({target}) => reached.push(stops.indexOf(target))))"
 )
 
 
@@ -54,7 +60,7 @@ def violations(browser: Chrome, axe: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_nothing(browser: Chrome, page: Path, axe: str, theme: str, width: int) -> None:
     show(browser, page, width, f"#?theme={theme}")
     ask(browser, OPEN_FOLDS)
@@ -86,46 +92,22 @@ def test_axe_finds_nothing_in_a_comparison(
 ) -> None:
     report.write([compare(sample, sample)], tmp_path / "page.html")
     console(browser)
-    show(browser, tmp_path / "page.html")
+    load(browser, tmp_path / "page.html")
     assert violations(browser, axe) == []
     assert console(browser) == []
 
 
 def test_tab_reaches_everything_in_the_order_of_the_page(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+    load(browser, page)
     ask(browser, OPEN_FOLDS)
     ask(browser, FOCUSABLE)
+    ask(browser, RECORD_FOCUS)
     count = ask(browser, "window.stops.length")
-    reached = []
-    for _ in range(count):
-        ActionChains(browser).send_keys(Keys.TAB).perform()
-        reached.append(ask(browser, "window.stops.indexOf(document.activeElement)"))
-    assert reached == list(range(count))
+    ActionChains(browser).send_keys(Keys.TAB * count).perform()
+    assert ask(browser, "window.reached") == list(range(count))
 
 
 def test_the_first_stop_leads_to_the_results(browser: Chrome, page: Path) -> None:
-    show(browser, page)
+    load(browser, page)
     ActionChains(browser).send_keys(Keys.TAB, Keys.ENTER).perform()
     wait(browser, lambda: browser.current_url.endswith("#results"))
-
-
-def test_every_chart_has_a_title_a_name_a_sentence_and_its_data(
-    browser: Chrome, page: Path
-) -> None:
-    show(browser, page)
-    charts = ask(
-        browser,
-        "[...document.querySelectorAll('.plot')].filter((plot) => plot.id !== 'waterfall')"
-        ".map((plot) => {"
-        " const figure = plot.closest('figure');"
-        " return [plot.getAttribute('role'), plot.getAttribute('aria-label'),"
-        " figure.querySelector('figcaption strong').textContent,"
-        " figure.querySelector('figcaption span').textContent,"
-        " figure.querySelectorAll('details.data tbody tr').length]; })",
-    )
-    assert len(charts) == 14
-    for role, name, title, sentence, rows in charts:
-        assert role == "img"
-        assert name.startswith(f"{title}. ")
-        assert sentence.endswith(".")
-        assert rows > 1

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import ask, needs_browser, said, show, wait
+from browsing import ask, load, needs_browser, said, show, wait
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -114,7 +114,7 @@ def test_the_address_opens_the_request_again(browser: Chrome, page: Path) -> Non
     key = open_slowest(browser)
     fragment = urlsplit(browser.current_url).fragment
     assert parse_qs(fragment.removeprefix("?")) == {"request": [key]}
-    show(browser, page, fragment=f"#{fragment}")
+    load(browser, page, fragment=f"#{fragment}")
     assert is_open(browser)
 
 
@@ -160,7 +160,7 @@ def test_where_the_raw_data_are_beside_the_slow_ones_can_be_opened_and_no_others
     show(browser, tmp_path / "page.html")
     stored = record(sample, open_slowest(browser))
     assert len(spans(browser)["decode"]) == len(stored["token_times"]) - 1
-    show(browser, tmp_path / "page.html", fragment="#?request=swift/1/0")
+    load(browser, tmp_path / "page.html", fragment="#?request=swift/1/0")
     assert said(browser) == "This page does not have the record of request swift/1/0."
     assert not ask(browser, f"{DIALOG}.open")
 

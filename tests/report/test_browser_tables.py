@@ -107,3 +107,4 @@ def test_where_copying_is_refused_the_number_is_told(browser: Chrome, page: Path
     number(browser).click()
     wait(browser, lambda: said(browser).startswith("The browser does not let this page copy."))
     assert said(browser).endswith(f": {number(browser).get_attribute('data-value')} s")
+    ask(browser, "delete navigator.clipboard.writeText")

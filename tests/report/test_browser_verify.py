@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ask, needs_browser, show, wait
+from browsing import ask, load, needs_browser, wait
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
@@ -23,8 +23,8 @@ NUMBERS = "(output tokens/s, requests/s, TTFT p50, TTFT p99, ITL p50, ITL p99, E
 
 
 def verified(browser: Chrome, page: Path) -> list[str]:
-    """Press the button and give what the page says."""
-    show(browser, page)
+    """Press the button and return what the page says."""
+    load(browser, page)
     browser.find_element(By.ID, "verify").click()
     wait(browser, lambda: ask(browser, "document.querySelector('#verified').children.length"))
     told: list[str] = ask(

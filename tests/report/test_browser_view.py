@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import ask, needs_browser, said, show, wait
+from browsing import ask, load, needs_browser, said, show, wait
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
@@ -40,7 +40,7 @@ def test_what_is_chosen_is_in_the_address(browser: Chrome, page: Path) -> None:
 
 
 def test_an_address_brings_back_what_was_shown(browser: Chrome, page: Path) -> None:
-    show(browser, page, fragment=f"#{FRAGMENT}")
+    load(browser, page, fragment=f"#{FRAGMENT}")
     assert ask(browser, SHOWN) == OTHER
     assert ask(browser, "document.querySelector('#ecdf-e2e').data.map((line) => line.visible)") == [
         True, False, True,
@@ -64,7 +64,7 @@ def test_a_plain_anchor_leads_there_and_leaves_what_is_shown(browser: Chrome, pa
 
 
 def test_an_address_may_name_a_place_and_what_is_shown(browser: Chrome, page: Path) -> None:
-    show(browser, page, fragment="#throughput?hide=2")
+    load(browser, page, fragment="#throughput?hide=2")
     assert ask(browser, SHOWN)[2] == [True, True, False]
     top = "document.querySelector('#throughput').getBoundingClientRect().top"
     assert 0 <= ask(browser, top) < 300

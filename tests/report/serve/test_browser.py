@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from threading import Thread
 
 import pytest
-from browsing import CHROMEDRIVER, CHROMIUM, FLAGS, ask, console, needs_browser, wait
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from browsing import READY, ask, console, needs_browser, resize, wait
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from small_sets import stored
 
@@ -31,39 +30,27 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """A browser that finds this machine and no other."""
-    options = ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag.replace("~NOTFOUND", "~NOTFOUND, EXCLUDE 127.0.0.1"))
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=Service(str(CHROMEDRIVER)))
-    yield driver
-    driver.quit()
-
-
 def begin(browser: Chrome, url: str) -> None:
     """Open the index, with what other pages wrote to the console forgotten."""
+    resize(browser, 1280)
     browser.get(url)
-    wait(browser, lambda: ask(browser, "document.documentElement.dataset.ready"))
+    wait(browser, lambda: ask(browser, READY))
     console(browser)
 
 
 def opened(browser: Chrome, title: str) -> None:
     wait(browser, lambda: browser.title == title)
-    wait(browser, lambda: ask(browser, "document.documentElement.dataset.ready"))
+    wait(browser, lambda: ask(browser, READY))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_index_opens_without_a_console_message_and_fits(
     browser: Chrome, url: str, width: int
 ) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    console(browser)
+    resize(browser, width)
     browser.get(url)
-    wait(browser, lambda: ask(browser, "document.documentElement.dataset.ready"))
+    wait(browser, lambda: ask(browser, READY))
     assert ask(browser, "document.documentElement.scrollWidth") <= width
     assert console(browser) == []
 
