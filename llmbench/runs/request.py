@@ -1,4 +1,4 @@
-"""What is asked of a backend."""
+"""The requests that a backend serves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Phase = Literal["warmup", "measured"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What comes next in a session, ``think_seconds`` after the answer before it."""
+    """A later turn of a session, due ``think_seconds`` after the answer before it."""
 
     prompt: tuple[int, ...]
     max_new_tokens: int
@@ -21,16 +21,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt and how many tokens to answer it with.
+    """One prompt and the number of tokens to answer it with.
 
-    ``prompt`` holds token ids; the workload has tokenized it before the clock starts, and
-    ``tokenize_seconds`` says what that cost. ``text`` is what was tokenized, for backends that send
-    text; None where the ids were drawn. ``prompt_id`` names the text it came from,
-    ``request_class`` a group of requests with objectives of its own.
+    ``prompt`` has token ids; the workload tokenizes it in ``tokenize_seconds`` before the clock
+    starts. ``text`` is the text of the prompt, for backends that send text; None if the ids were
+    drawn. ``prompt_id`` is the id of the text, ``request_class`` a group of requests with its own
+    objectives.
 
-    In a session, ``turn`` counts from 0 and ``prompt`` holds all that was said before as well; for
-    backends that send text, that is in ``history``: a person's words and the answer, in turns.
-    ``turns`` are those still to come, and ``think_seconds`` is the pause that came before.
+    In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history`` has
+    their messages and answers in alternation, for backends that send text. ``turns`` are the later
+    turns, and ``think_seconds`` is the pause before this one.
     """
 
     id: int
@@ -48,9 +48,9 @@ class Request:
     think_seconds: float = 0.0
 
     def next_turn(self, answer_ids: Sequence[int], answer_text: str) -> Request:
-        """Give the request of the next turn, once this one is answered.
+        """Return the request of the next turn, once this one is answered.
 
-        Backends that send text know the answer as text alone, and ``prompt`` lacks it then.
+        Backends that send text have the answer only as text, so that ``prompt`` lacks it.
         """
         turn, *later = self.turns
         return replace(
@@ -68,7 +68,7 @@ class Request:
         )
 
     def lengths(self) -> Iterator[tuple[int, int]]:
-        """Give the tokens of the prompt and of the answer of every turn, if answered in full."""
+        """Yield the tokens of prompt and answer of every turn, if every answer is complete."""
         prompt, answer = len(self.prompt), self.max_new_tokens
         yield prompt, answer
         for turn in self.turns:

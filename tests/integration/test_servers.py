@@ -1,4 +1,4 @@
-"""Servers of other projects, launched, loaded and stopped for real."""
+"""Real servers of other projects: started, loaded and stopped."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SCENARIO: dict[str, Any] = {
 
 
 def measured(tmp_path: Path, backend: dict[str, Any], model: str) -> Any:
-    """Run the scenario; give its one run."""
+    """Return the only run of the scenario."""
     path = tmp_path / "scenario.yaml"
     path.write_text(json.dumps({**SCENARIO, "model": model, "backends": [backend]}), "utf-8")
     before = set(psutil.pids())
     assert main(["run", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     (run,) = store.read(tmp_path / "out").runs
     names = [psutil.Process(pid).name() for pid in set(psutil.pids()) - before]
-    assert not [name for name in names if "python" in name]  # nothing is left running
+    assert not [name for name in names if "python" in name]  # no process is left
     assert (tmp_path / "out" / "logs" / f"{run.name}.log").read_text("utf-8")
     return run
 
@@ -46,7 +46,7 @@ def check(run: Any) -> None:
     assert summary["cold_start_load_seconds"].value is not None
     assert all(tokens > 1 for tokens in run.records["output_tokens"].to_pylist())
     busy = next(series for series in run.series if series.name == "process_cpu_percent")
-    assert max(busy.values) > 0  # the server's process is the one that is watched
+    assert max(busy.values) > 0  # collectors sample the server's process
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("fastapi"), reason="needs transformers[serving]")

@@ -38,23 +38,23 @@ def test_nothing_is_handed_out_before_it_is_due() -> None:
     assert open_loop(1.0, 2.0).take_due(0.999) == []
 
 
-def test_all_that_is_due_is_handed_out_with_its_due_time() -> None:
+def test_every_due_request_is_handed_out_with_its_due_time() -> None:
     taken = open_loop(1.0, 2.0, 3.0).take_due(2.5)
     assert [(request.id, due) for request, due in taken] == [(0, 1.0), (1, 2.0)]
 
 
-def test_a_late_taker_gets_the_due_time_and_not_the_present() -> None:
+def test_a_late_call_gets_the_due_time_and_not_the_current_time() -> None:
     ((_, due),) = open_loop(1.0).take_due(60.0)
     assert due == 1.0
 
 
-def test_it_tells_when_the_next_request_is_due() -> None:
+def test_the_next_due_time_is_known() -> None:
     dispatch = open_loop(1.0, 2.0)
     dispatch.take_due(1.0)
     assert dispatch.next_due() == 2.0
 
 
-def test_it_is_finished_only_when_everything_has_come_back() -> None:
+def test_it_is_finished_only_when_every_request_has_finished() -> None:
     dispatch = open_loop(0.0)
     dispatch.take_due(0.0)
     assert (dispatch.finished, dispatch.in_flight) == (False, 1)
@@ -67,11 +67,11 @@ def test_a_request_that_is_not_in_flight_cannot_finish() -> None:
         open_loop(0.0).finish(7, 1.0)
 
 
-def test_a_closed_loop_sends_one_request_a_user_at_once() -> None:
+def test_a_closed_loop_sends_one_request_per_user_at_once() -> None:
     assert ids(closed_loop(3, Stop(requests=10)).take_due(0.0)) == [0, 1, 2]
 
 
-def test_in_a_closed_loop_an_answer_brings_about_the_next_request() -> None:
+def test_in_a_closed_loop_an_answer_triggers_the_next_request() -> None:
     dispatch = closed_loop(1, Stop(requests=2))
     dispatch.take_due(0.0)
     assert dispatch.next_due() is None
@@ -80,7 +80,7 @@ def test_in_a_closed_loop_an_answer_brings_about_the_next_request() -> None:
     assert (request.id, due) == (1, 5.0)
 
 
-def test_a_user_thinks_before_asking_again() -> None:
+def test_a_user_thinks_before_the_next_request() -> None:
     dispatch = closed_loop(1, Stop(requests=2), think_time=2.0)
     dispatch.take_due(0.0)
     dispatch.finish(0, 5.0)
@@ -89,7 +89,7 @@ def test_a_user_thinks_before_asking_again() -> None:
     assert due > 5.0
 
 
-def test_a_closed_loop_stops_after_the_requests_asked_for() -> None:
+def test_a_closed_loop_stops_after_the_requested_number() -> None:
     dispatch = closed_loop(2, Stop(requests=3))
     dispatch.take_due(0.0)
     dispatch.finish(0, 1.0)
@@ -101,7 +101,7 @@ def test_a_closed_loop_stops_after_the_requests_asked_for() -> None:
     assert dispatch.finished
 
 
-def test_warm_up_requests_are_sent_besides_the_measured_ones() -> None:
+def test_warm_up_requests_are_sent_in_addition_to_the_measured_ones() -> None:
     dispatch = closed_loop(100, Stop(warmup=2, requests=3))
     assert len(dispatch.take_due(0.0)) == 5
 
@@ -147,7 +147,7 @@ def limited(limit: Limit, *offsets: float) -> Dispatch:
     return Dispatch(endless(), Scheduled(np.array(offsets)), stop, limit)
 
 
-def test_no_more_are_in_flight_than_allowed_and_due_times_stay() -> None:
+def test_the_limit_in_flight_is_kept_and_due_times_are_unchanged() -> None:
     dispatch = limited(Limit(2), 0.0, 0.1, 0.2)
     assert ids(dispatch.take_due(1.0)) == [0, 1]
     assert dispatch.next_due() is None
@@ -156,7 +156,7 @@ def test_no_more_are_in_flight_than_allowed_and_due_times_stay() -> None:
     assert [(request.id, due) for request, due in dispatch.take_due(2.0)] == [(2, 0.2)]
 
 
-def test_what_falls_due_while_there_is_no_room_can_be_dropped() -> None:
+def test_requests_that_fall_due_at_the_limit_can_be_dropped() -> None:
     dispatch = limited(Limit(1, "drop"), 0.0, 0.1, 0.2, 0.5)
     assert ids(dispatch.take_due(0.0)) == [0]
     dispatch.finish(0, 0.3)  # 1 and 2 fell due before that
@@ -168,14 +168,14 @@ def test_what_falls_due_while_there_is_no_room_can_be_dropped() -> None:
     assert dispatch.completed == 4
 
 
-def test_what_is_only_late_is_not_dropped() -> None:
+def test_a_late_request_is_not_dropped() -> None:
     dispatch = limited(Limit(2, "drop"), 0.0, 0.1)
     assert ids(dispatch.take_due(5.0)) == [0, 1]
     assert dispatch.summary.dropped == []
 
 
 def sent(dispatch: Dispatch) -> list[tuple[float, int]]:
-    """Everything that a load sends when every request is answered at once."""
+    """Return everything that a load sends when every request is answered at once."""
     taken: list[tuple[float, int]] = []
     while (due := dispatch.next_due()) is not None:
         for request, moment in dispatch.take_due(due):
@@ -190,7 +190,7 @@ def sent(dispatch: Dispatch) -> list[tuple[float, int]]:
     st.integers(0, 5),
     st.integers(1, 5),
 )
-def test_the_stripes_of_an_open_load_are_the_whole_load(
+def test_the_shards_of_an_open_load_are_the_whole_load(
     offsets: list[float], warmup: int, clients: int
 ) -> None:
     stop = Stop(warmup=min(warmup, len(offsets)), requests=len(offsets) - min(warmup, len(offsets)))
@@ -204,7 +204,7 @@ def test_the_stripes_of_an_open_load_are_the_whole_load(
 
 
 @given(st.integers(1, 6), st.integers(1, 30), st.integers(1, 4))
-def test_the_stripes_of_a_closed_load_have_all_its_users_and_requests(
+def test_the_shards_of_a_closed_load_have_all_its_users_and_requests(
     concurrency: int, requests: int, clients: int
 ) -> None:
     stop = Stop(requests=requests)
@@ -220,18 +220,18 @@ def test_the_stripes_of_a_closed_load_have_all_its_users_and_requests(
         assert sum(part.completed for _, part in parts) == requests
 
 
-def test_the_users_of_different_clients_think_for_different_times() -> None:
+def test_users_of_different_clients_have_different_think_times() -> None:
     stop = Stop(requests=100)
     whole = closed_loop(2, stop, think_time=1.0)
-    draws = [
+    second_dues = [
         sent(closed_loop(2, stop, think_time=1.0).shard(index, 2).dispatch())[1][0]
         for index in (0, 1)
     ]
-    assert draws[0] != draws[1]
+    assert second_dues[0] != second_dues[1]
     assert whole.shard(0, 2).stop.total == 50
 
 
-def test_a_limit_is_shared_out_and_leaves_everybody_room_for_one() -> None:
+def test_a_limit_is_sharded_with_at_least_one_request_per_client() -> None:
     assert [Limit(5).shard(index, 3).in_flight for index in range(3)] == [2, 2, 1]
     assert [Limit(1).shard(index, 2).in_flight for index in range(2)] == [1, 1]
 
@@ -248,7 +248,7 @@ def one_session(*thinking: float, stop: Stop | None = None) -> Dispatch:
     return Dispatch(requests, Scheduled(np.zeros(1)), stop or Stop(requests=len(thinking) + 1))
 
 
-def test_the_next_turn_falls_due_when_the_answer_has_been_thought_about() -> None:
+def test_the_next_turn_falls_due_after_the_think_time() -> None:
     dispatch = one_session(3.0)
     dispatch.take_due(0.0)
     assert dispatch.next_due() is None
@@ -258,7 +258,7 @@ def test_the_next_turn_falls_due_when_the_answer_has_been_thought_about() -> Non
     assert (due, request.turn, request.session) == (5.0, 1, 0)
 
 
-def test_a_turn_carries_what_was_said_and_really_answered_before() -> None:
+def test_a_turn_contains_the_history_with_the_actual_answers() -> None:
     dispatch = one_session(0.0, 0.0)
     dispatch.take_due(0.0)
     dispatch.finish(0, 1.0, RequestOutcome(answer_ids=[7, 8], answer_text="a"))
@@ -277,7 +277,7 @@ def test_a_session_ends_with_a_turn_that_fails() -> None:
     assert dispatch.summary.abandoned == 2
 
 
-def test_in_a_closed_loop_a_user_begins_a_new_session_after_the_last_turn() -> None:
+def test_in_a_closed_loop_a_user_starts_a_new_session_after_the_last_turn() -> None:
     stop = Stop(requests=3)
     requests = iter([session(0.0), Request(2, (5,), 2)])
     users = Closed(Closed.Options(concurrency=1)).arrivals(stop, np.random.default_rng(0))
@@ -330,7 +330,7 @@ def test_too_many_failures_end_a_load_early() -> None:
     assert dispatch.summary.stopped_by == ["error-rate"]
 
 
-def test_a_load_ends_when_its_percentile_is_known_well_enough() -> None:
+def test_a_load_ends_when_its_percentile_is_precise_enough() -> None:
     stop = Stop(requests=5000, precision=Precision("e2e", 50, within=0.05))
     dispatch = closed_loop(1, stop)
     assert serve(dispatch, (RequestOutcome(first_token=0.0) for _ in count())) < 100
@@ -342,7 +342,7 @@ def test_a_precision_does_not_end_a_load_before_its_minima() -> None:
     assert 300 <= serve(closed_loop(1, stop), (RequestOutcome() for _ in count())) <= 330
 
 
-def test_a_load_can_be_ended_from_outside() -> None:
+def test_a_load_can_be_ended_early() -> None:
     dispatch = open_loop(0.0, 1.0)
     dispatch.take_due(0.0)
     dispatch.end("client-lag")
@@ -352,32 +352,37 @@ def test_a_load_can_be_ended_from_outside() -> None:
     assert dispatch.summary.stopped_by == ["client-lag"]
 
 
-def test_a_schedule_that_was_sent_to_its_end_is_what_stopped_a_load() -> None:
+def test_a_load_whose_schedule_was_sent_completely_was_stopped_by_it() -> None:
     dispatch = open_loop(0.0, stop=Stop(duration=9.0))
     dispatch.take_due(0.0)
     dispatch.finish(0, 1.0)
     assert dispatch.summary.stopped_by == ["schedule"]
 
 
-def test_progress_has_what_came_back_and_its_latencies_once() -> None:
+def test_progress_has_finished_requests_and_their_latencies_once() -> None:
     dispatch = open_loop(1.0, 2.0)
     dispatch.take_due(2.0)
     dispatch.finish(0, 3.0, RequestOutcome(first_token=1.5, token_times=[1.5, 3.0], tokens=2))
-    found = dispatch.progress()
-    assert (found.completed, found.total, found.failed, found.output_tokens) == (1, 2, 0, 2)
-    assert (found.at, found.ttft_seconds, found.itl_seconds) == (3.0, [0.5], [1.5])
+    progress = dispatch.progress()
+    assert (progress.completed, progress.total, progress.failed, progress.output_tokens) == (
+        1,
+        2,
+        0,
+        2,
+    )
+    assert (progress.at, progress.ttft_seconds, progress.itl_seconds) == (3.0, [0.5], [1.5])
     assert dispatch.progress().ttft_seconds == []
 
 
-def test_progress_leaves_latencies_of_the_warm_up_out_and_counts_its_tokens() -> None:
+def test_progress_counts_tokens_of_the_warm_up_but_not_its_latencies() -> None:
     dispatch = open_loop(0.0, 1.0, stop=Stop(warmup=1, requests=1))
     dispatch.take_due(0.0)
     dispatch.finish(0, 0.5, RequestOutcome(first_token=0.5, token_times=[0.5], tokens=1))
-    found = dispatch.progress()
-    assert (found.completed, found.output_tokens, found.ttft_seconds) == (1, 1, [])
+    progress = dispatch.progress()
+    assert (progress.completed, progress.output_tokens, progress.ttft_seconds) == (1, 1, [])
 
 
-def test_progress_counts_what_failed_and_what_was_dropped() -> None:
+def test_progress_counts_failed_and_dropped_requests() -> None:
     dispatch = Dispatch(
         endless(), Scheduled(np.array([0.0, 0.5])), Stop(requests=2), Limit(1, "drop")
     )
@@ -386,12 +391,12 @@ def test_progress_counts_what_failed_and_what_was_dropped() -> None:
     assert dispatch.progress().failed == 2
 
 
-def test_stripes_are_heard_into_the_whole() -> None:
+def test_the_progress_of_shards_is_added_to_the_whole() -> None:
     dispatch = open_loop(0.0, 1.0, 2.0)
     shard = dispatch.shard(0, 2).dispatch()
     before = shard.progress()
     shard.take_due(0.0)
     shard.finish(0, 0.5, RequestOutcome(first_token=0.25, token_times=[0.25], tokens=1))
     dispatch.add_progress(before, shard.progress())
-    found = dispatch.progress()
-    assert (found.completed, found.total, found.ttft_seconds) == (1, 3, [0.25])
+    progress = dispatch.progress()
+    assert (progress.completed, progress.total, progress.ttft_seconds) == (1, 3, [0.25])

@@ -1,4 +1,4 @@
-"""How far a load is, for people who wait."""
+"""Progress of a running load."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from llmbench.loads.progress import NOTHING_YET, Progress, ProgressSample
 
 
-def test_what_a_worker_says_is_read_back() -> None:
+def test_an_event_is_read_back() -> None:
     progress = Progress(3, 10, 1, 25, 2.5, [0.1], [0.01, 0.02])
     assert Progress.from_event(json.loads(json.dumps(progress.to_event()))) == progress
 
 
-def test_a_worker_of_another_version_may_say_less_or_more() -> None:
+def test_an_event_of_another_version_may_have_fewer_or_more_fields() -> None:
     assert Progress.from_event({"completed": 3, "total": None, "new": 1}) == Progress(3, None)
 
 
@@ -25,7 +25,7 @@ def test_answers_are_counted_with_their_tokens() -> None:
     assert (sample.at, sample.output_tokens, sample.failed) == (2.0, 5, 1)
 
 
-def test_a_latency_is_told_once() -> None:
+def test_a_latency_is_reported_once() -> None:
     sample = ProgressSample()
     sample.add_times(1.0, [1.25, 1.5])
     assert sample.take() == ([0.25], [0.25])
@@ -38,7 +38,7 @@ def test_a_request_without_a_token_has_no_latency() -> None:
     assert sample.take() == ([], [])
 
 
-def test_only_the_latest_requests_are_looked_at() -> None:
+def test_only_the_latest_requests_are_sampled() -> None:
     sample = ProgressSample()
     for due in range(20):
         sample.add_times(due, [due + due / 100])
@@ -48,14 +48,14 @@ def test_only_the_latest_requests_are_looked_at() -> None:
 @pytest.mark.parametrize(
     ("chunks", "gaps"), [(1, []), (2, [1]), (5, [4, 3, 2, 1]), (21, [20, 15, 10, 5])]
 )
-def test_a_few_gaps_stand_for_a_request(chunks: int, gaps: list[int]) -> None:
+def test_a_request_is_represented_by_a_few_gaps(chunks: int, gaps: list[int]) -> None:
     """The n-th gap of this request takes n seconds."""
     sample = ProgressSample()
     sample.add_times(0.0, [float(sum(range(n + 1))) for n in range(chunks)])
     assert sample.take()[1] == gaps
 
 
-def test_parts_sent_from_elsewhere_are_added_up() -> None:
+def test_reports_of_shards_are_added_up() -> None:
     sample = ProgressSample()
     first = Progress(2, None, 0, 10, 1.0, [0.1], [0.01])
     sample.merge(NOTHING_YET, first)

@@ -36,7 +36,7 @@ def test_a_schedule_is_cut_at_the_first_maximum_or_when_both_minima_are_reached(
 @pytest.mark.parametrize(
     "stop", [Stop(requests=6), Stop(duration=9.0), Stop(min_requests=2, min_duration=9.0)]
 )
-def test_a_schedule_that_is_too_short_to_tell_is_said_to_be(stop: Stop) -> None:
+def test_a_schedule_that_is_too_short_is_recognized(stop: Stop) -> None:
     assert stop.count(OFFSETS) is None
 
 
@@ -51,49 +51,49 @@ stops = st.builds(
 
 
 @given(st.lists(st.floats(0.001, 3.0), min_size=1, max_size=30), stops)
-def test_counting_a_schedule_and_asking_request_by_request_agree(
+def test_counting_a_schedule_agrees_with_checking_each_request(
     gaps: list[float], stop: Stop
 ) -> None:
     offsets = np.cumsum(gaps)
-    asked = len(offsets)
+    sent = len(offsets)
     first = np.inf
     for taken, due in enumerate(offsets):
         if stop.reached(taken, due - first):
-            asked = taken
+            sent = taken
             break
         first = due if taken == stop.warmup else first
-    assert asked == (stop.count(offsets) or len(offsets))
+    assert sent == (stop.count(offsets) or len(offsets))
 
 
-def test_requests_fail_too_often_only_when_there_are_enough_of_them() -> None:
+def test_the_error_rate_needs_a_minimum_number_of_requests() -> None:
     stop = Stop(requests=100, error_rate=0.1)
     assert not stop.has_failed(failed=19, finished=19)
     assert not stop.has_failed(failed=2, finished=20)
     assert stop.has_failed(failed=3, finished=20)
 
 
-def test_without_a_rate_no_failure_ends_a_load() -> None:
+def test_without_an_error_rate_failures_do_not_end_a_load() -> None:
     assert not Stop(requests=100).has_failed(failed=100, finished=100)
 
 
-def test_a_percentile_of_few_values_is_not_known() -> None:
+def test_a_percentile_of_few_values_is_not_precise() -> None:
     assert not Precision("ttft", 99, within=0.5).is_met([1.0] * 661)
 
 
-def test_a_percentile_of_equal_values_is_known() -> None:
+def test_a_percentile_of_equal_values_is_precise() -> None:
     assert Precision("ttft", 50, within=0.05).is_met([1.0] * 100)
 
 
-def test_values_that_hang_together_need_to_be_more() -> None:
+def test_autocorrelated_values_need_a_larger_sample() -> None:
     independent = stream(0, "values").normal(1.0, 0.1, 2000)
-    in_runs = np.repeat(independent[:20], 100)
-    wanted = Precision("ttft", 50, within=0.02)
-    assert wanted.is_met(list(independent))
-    assert not wanted.is_met(list(in_runs))
+    correlated = np.repeat(independent[:20], 100)
+    precision = Precision("ttft", 50, within=0.02)
+    assert precision.is_met(list(independent))
+    assert not precision.is_met(list(correlated))
 
 
 @given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 5))
-def test_stripes_add_up(warmup: int, requests: int, clients: int) -> None:
+def test_shards_add_up(warmup: int, requests: int, clients: int) -> None:
     stop = Stop(warmup, requests, min_requests=requests)
     parts = [stop.shard(index, clients) for index in range(clients)]
     assert sum(part.total or 0 for part in parts) == stop.total

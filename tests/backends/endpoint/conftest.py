@@ -9,5 +9,5 @@ from llmbench.backends.endpoint import Endpoint
 
 @pytest.fixture(autouse=True)
 def short_lead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin every load at once: no test depends on the punctuality of its first arrivals."""
+    """Start every load at once: no test depends on the punctuality of its first arrivals."""
     monkeypatch.setattr(Endpoint, "lead_seconds", 0.02)

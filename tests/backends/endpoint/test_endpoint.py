@@ -32,7 +32,7 @@ CANARY = "sk-canary-0123456789"
 
 
 class Server(ThreadingHTTPServer):
-    """Answers well, notes what it was asked, and can be told to answer otherwise first."""
+    """Answers correctly, records requests, and can answer otherwise at first."""
 
     daemon_threads = True
     request_queue_size = 512  # a full queue drops connections, and TCP tries again after seconds
@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.scheme = "http"
-        self.asked: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.peers: set[tuple[str, int]] = set()
         self.first: list[tuple[int, dict[str, str]]] = []
@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append({"path": self.path, **body})
+        self.server.received.append({"path": self.path, **body})
         time.sleep(self.server.delay)
         self.server.headers.append(dict(self.headers))
         self.server.peers.add(self.client_address)
@@ -92,8 +92,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _answer(tokens: int) -> bytes:
-    said = event({"choices": [{"delta": {"content": "a"}}]})
-    return said * tokens + event(usage(tokens)) + done()
+    chunk = event({"choices": [{"delta": {"content": "a"}}]})
+    return chunk * tokens + event(usage(tokens)) + done()
 
 
 @pytest.fixture
@@ -114,43 +114,41 @@ Serve = Callable[..., tuple[list[Record], BackendReport]]
 
 
 @pytest.fixture
-def endings() -> list[LoadSummary]:
+def summaries() -> list[LoadSummary]:
     """How each load ended."""
     return []
 
 
 @pytest.fixture
-def serve(server: Server, endings: list[LoadSummary]) -> Serve:
-    """Serves requests, one at once by default, with options of the backend."""
+def serve(server: Server, summaries: list[LoadSummary]) -> Serve:
+    """Serves requests, one by default, with options of the backend."""
 
     def run(
         arrivals: Arrivals | None = None,
         count: int = 1,
         *,
         keep_outputs: bool = False,
-        asked: Sequence[Request] | None = None,
+        pool: Sequence[Request] | None = None,
         limit: Limit = UNLIMITED,
         stop: Stop | None = None,
         **options: Any,
     ) -> tuple[list[Record], BackendReport]:
-        requests = asked or [Request(n, (1, 2), 3, text=f"prompt {n}") for n in range(count)]
+        requests = pool or [Request(n, (1, 2), 3, text=f"prompt {n}") for n in range(count)]
         due = arrivals or Scheduled(np.zeros(count))
         dispatch = Dispatch(RequestCycle(requests), due, stop or Stop(requests=count), limit)
         context = open_context("served:", keep_outputs=keep_outputs)
         backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
         with backend.open(context) as opened:
             records = opened.serve(dispatch, opened.new_clock(), lambda: None)
-            endings.append(dispatch.summary)
+            summaries.append(dispatch.summary)
             return sorted(records, key=lambda record: record.request_id), opened.report()
 
     return run
 
 
-def test_a_chat_asks_for_the_prompt_in_a_stream_of_forced_length(
-    serve: Serve, server: Server
-) -> None:
+def test_a_chat_request_has_the_prompt_and_forces_the_length(serve: Serve, server: Server) -> None:
     serve()
-    assert server.asked == [
+    assert server.received == [
         {
             "path": "/v1/chat/completions",
             "model": "llama",
@@ -164,25 +162,25 @@ def test_a_chat_asks_for_the_prompt_in_a_stream_of_forced_length(
     ]
 
 
-def test_a_completion_asks_for_the_prompt_as_text(serve: Serve, server: Server) -> None:
+def test_a_completion_request_has_the_prompt_as_text(serve: Serve, server: Server) -> None:
     serve(api="completions")
-    assert server.asked[0]["path"] == "/v1/completions"
-    assert server.asked[0]["prompt"] == "prompt 0"
+    assert server.received[0]["path"] == "/v1/completions"
+    assert server.received[0]["prompt"] == "prompt 0"
 
 
-def test_fields_of_the_body_are_added_or_left_out(serve: Serve, server: Server) -> None:
+def test_fields_of_the_body_are_added_or_removed(serve: Serve, server: Server) -> None:
     serve(body={"ignore_eos": None, "min_tokens": 3})
-    assert "ignore_eos" not in server.asked[0]
-    assert server.asked[0]["min_tokens"] == 3
+    assert "ignore_eos" not in server.received[0]
+    assert server.received[0]["min_tokens"] == 3
 
 
-def test_the_servers_count_of_tokens_is_taken(serve: Serve) -> None:
+def test_token_counts_of_the_server_are_used(serve: Serve) -> None:
     (record,), report = serve()
     assert (record.prompt_tokens, record.output_tokens, record.finish) == (5, 3, "length")
     assert report.counters["answers_counted_by_server"] == 1
 
 
-def test_an_answer_can_be_had_as_a_whole(serve: Serve) -> None:
+def test_an_answer_need_not_be_streamed(serve: Serve) -> None:
     (record,), _ = serve(stream=False)
     assert (record.token_counts, record.finish) == ((8,), "length")
 
@@ -193,49 +191,47 @@ def test_requests_are_sent_when_they_are_due_and_not_before(serve: Serve) -> Non
     assert all((record.sent or 0.0) >= record.due for record in records)
 
 
-def test_the_clock_begins_when_all_is_ready(server: Server) -> None:
+def test_the_clock_starts_before_the_first_due_time(server: Server) -> None:
     with Endpoint(Endpoint.Options(url=server.url)).open(open_context("served:")) as opened:
         assert opened.new_clock().now() < 0
 
 
-def test_one_connection_is_used_again_and_again(serve: Serve, server: Server) -> None:
+def test_a_connection_is_reused(serve: Serve, server: Server) -> None:
     records, report = serve(users(1), 3)
     assert len(server.peers) == report.counters["connections"] == 1
     assert [record.connect_seconds is None for record in records] == [False, True, True]
 
 
-def test_a_kept_connection_that_the_server_closed_is_made_good_once(
-    serve: Serve, server: Server
-) -> None:
-    server.hang_up_after = 1  # as servers do that restart a worker, without saying so
+def test_a_request_on_a_stale_connection_is_sent_again(serve: Serve, server: Server) -> None:
+    server.hang_up_after = 1  # like a server that restarts a worker, without notice
     records, report = serve(users(1), 3)
     assert [record.error_kind for record in records] == [None] * 3
     assert report.counters["stale_connections"] == 2
 
 
-def test_every_request_can_have_a_connection_of_its_own(serve: Serve, server: Server) -> None:
+def test_every_request_can_have_its_own_connection(serve: Serve, server: Server) -> None:
     serve(users(1), 3, connections="fresh")
     assert len(server.peers) == 3
 
 
-def test_a_connection_idle_for_too_long_is_not_used_again(serve: Serve, server: Server) -> None:
+def test_a_connection_idle_for_too_long_is_not_reused(serve: Serve, server: Server) -> None:
     serve(users(1), 2, max_idle=1e-9)
     assert len(server.peers) == 2
 
 
-def test_a_closed_loop_asks_again_when_it_is_answered(serve: Serve, server: Server) -> None:
+def test_a_closed_loop_sends_again_after_an_answer(serve: Serve, server: Server) -> None:
     records, _ = serve(users(3), 20)
     assert len(records) == 20
     assert len(server.peers) <= 3
 
 
 @pytest.mark.parametrize("arrivals", [Scheduled(np.arange(12) / 50), users(4)])
-def test_several_clients_send_each_request_once_and_on_one_clock(
+def test_several_clients_send_each_request_once_by_one_clock(
     serve: Serve, server: Server, arrivals: Arrivals
 ) -> None:
     records, report = serve(arrivals, 12, clients=3)
     assert [record.request_id for record in records] == list(range(12))
-    assert sorted(asked["messages"][0]["content"] for asked in server.asked) == sorted(
+    assert sorted(body["messages"][0]["content"] for body in server.received) == sorted(
         f"prompt {number}" for number in range(12)
     )
     if isinstance(arrivals, Scheduled):
@@ -244,35 +240,31 @@ def test_several_clients_send_each_request_once_and_on_one_clock(
     assert report.client["core_share"]
 
 
-def test_there_are_no_more_clients_than_have_something_to_do(serve: Serve) -> None:
+def test_clients_without_requests_stay_idle(serve: Serve) -> None:
     records, _ = serve(users(1), 4, clients=3)
     assert [record.request_id for record in records] == [0, 1, 2, 3]
 
 
-def test_a_refused_request_is_sent_again_where_that_is_asked_for(
-    serve: Serve, server: Server
-) -> None:
+def test_a_rejected_request_is_retried_if_requested(serve: Serve, server: Server) -> None:
     server.first = [(503, {}), (429, {"Retry-After": "0.2"})]
     (record,), report = serve(retries=2)
     assert (record.error_kind, record.retries, report.counters["retries"]) == (None, 2, 2)
-    assert record.token_times[0] - (record.sent or 0.0) > 0.25  # its waiting is in its latency
+    assert record.token_times[0] - (record.sent or 0.0) > 0.25  # the delay counts as latency
 
 
-def test_nothing_is_sent_again_by_default(serve: Serve, server: Server) -> None:
+def test_nothing_is_retried_by_default(serve: Serve, server: Server) -> None:
     server.first = [(503, {})]
     (record,), _ = serve()
-    assert (record.error_kind, len(server.asked)) == ("http-503", 1)
+    assert (record.error_kind, len(server.received)) == ("http-503", 1)
 
 
-def test_what_the_server_says_is_wrong_with_a_request_is_not_sent_again(
-    serve: Serve, server: Server
-) -> None:
+def test_an_invalid_request_is_not_retried(serve: Serve, server: Server) -> None:
     server.first = [(400, {})]
     (record,), _ = serve(retries=3)
-    assert (record.error_kind, len(server.asked)) == ("http-400", 1)
+    assert (record.error_kind, len(server.received)) == ("http-400", 1)
 
 
-def test_a_server_that_dies_during_the_load_leaves_records(server: Server) -> None:
+def test_a_server_that_ends_during_the_load_leaves_records(server: Server) -> None:
     backend = Endpoint(Endpoint.Options(url=server.url))
     with backend.open(open_context("served:")) as opened:
         server.shutdown()
@@ -294,7 +286,7 @@ def test_a_server_that_dies_during_the_load_leaves_records(server: Server) -> No
         ({"headers": {"X-Api-Key": "${NOT_SET_KEY}"}}, "NOT_SET_KEY"),
     ],
 )
-def test_what_keeps_a_load_from_starting_is_told(
+def test_what_prevents_a_load_from_starting_is_an_input_error(
     serve: Serve, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -313,7 +305,9 @@ def test_what_keeps_a_load_from_starting_is_told(
         {"headers": {"X": "a\r\nb"}},
     ],
 )
-def test_options_that_would_leak_or_break_are_refused(options: dict[str, Any]) -> None:
+def test_options_that_would_leak_secrets_or_are_invalid_are_rejected(
+    options: dict[str, Any],
+) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Endpoint.Options(**{"url": "http://localhost", **options})
 
@@ -325,14 +319,14 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     serve: Serve, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
-    server.first = [(500, {})]  # this server repeats the key in its error
+    server.first = [(500, {})]  # this server includes the key in its error
     (record,), report = serve()
     assert server.headers[0]["Authorization"] == f"Bearer {CANARY}"
     assert CANARY not in repr((record, report))
     assert record.error_message == "Bearer ***"
 
 
-def test_headers_are_filled_in_from_the_environment(
+def test_headers_can_use_environment_variables(
     serve: Serve, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", CANARY)
@@ -343,7 +337,7 @@ def test_headers_are_filled_in_from_the_environment(
 
 @pytest.fixture
 def authority(server: Server, tmp_path: Path) -> Path:
-    """Puts the server behind TLS; gives the file of who signed its certificate."""
+    """Serve TLS; return the file of the authority that signed the certificate."""
     signer = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     signer.issue_cert("localhost").configure_cert(context)
@@ -353,26 +347,24 @@ def authority(server: Server, tmp_path: Path) -> Path:
     return tmp_path / "ca.pem"
 
 
-def test_tls_is_spoken_with_a_server_whose_authority_is_trusted(
-    serve: Serve, authority: Path
-) -> None:
+def test_tls_works_with_a_trusted_authority(serve: Serve, authority: Path) -> None:
     (record,), _ = serve(verify=str(authority))
     assert record.finish == "length"
 
 
 @pytest.mark.usefixtures("authority")
-def test_a_certificate_that_nobody_vouches_for_is_refused(serve: Serve) -> None:
+def test_an_untrusted_certificate_is_rejected(serve: Serve) -> None:
     with pytest.raises(InputError, match="certificate"):
         serve()
 
 
 @pytest.mark.usefixtures("authority")
-def test_a_certificate_can_be_taken_as_it_is(serve: Serve) -> None:
+def test_the_verification_of_certificates_can_be_disabled(serve: Serve) -> None:
     (record,), _ = serve(verify=False)
     assert record.finish == "length"
 
 
-def test_outputs_are_kept_as_ids_where_that_is_asked_for(serve: Serve) -> None:
+def test_outputs_are_kept_as_ids_if_requested(serve: Serve) -> None:
     (record,), _ = serve(keep_outputs=True)
     assert record.output_ids
 
@@ -382,9 +374,9 @@ def session(number: int) -> Request:
     return Request(10 * number, (1, 2), 3, text="begin", session=number, turns=turns)
 
 
-def test_a_turn_carries_what_was_said_before_as_messages(serve: Serve, server: Server) -> None:
-    records, _ = serve(count=3, arrivals=Scheduled(np.zeros(1)), asked=[session(0)])
-    assert server.asked[2]["messages"] == [
+def test_a_turn_contains_the_history_as_messages(serve: Serve, server: Server) -> None:
+    records, _ = serve(count=3, arrivals=Scheduled(np.zeros(1)), pool=[session(0)])
+    assert server.received[2]["messages"] == [
         {"role": "user", "content": "begin"},
         {"role": "assistant", "content": "aaa"},
         {"role": "user", "content": "more"},
@@ -394,43 +386,45 @@ def test_a_turn_carries_what_was_said_before_as_messages(serve: Serve, server: S
     assert [(r.session, r.turn) for r in records] == [(0, 0), (0, 1), (0, 2)]
 
 
-def test_without_messages_a_turn_carries_it_as_one_text(serve: Serve, server: Server) -> None:
-    serve(count=2, arrivals=Scheduled(np.zeros(1)), asked=[session(0)], api="completions")
-    assert server.asked[1]["prompt"].startswith("begin")
-    assert server.asked[1]["prompt"].endswith("more")
+def test_a_turn_of_the_completions_api_contains_the_history_as_one_text(
+    serve: Serve, server: Server
+) -> None:
+    serve(count=2, arrivals=Scheduled(np.zeros(1)), pool=[session(0)], api="completions")
+    assert server.received[1]["prompt"].startswith("begin")
+    assert server.received[1]["prompt"].endswith("more")
 
 
-def test_a_turn_is_due_when_the_answer_before_it_has_been_thought_about(serve: Serve) -> None:
-    records, _ = serve(count=2, arrivals=Scheduled(np.zeros(1)), asked=[session(0)])
+def test_a_turn_is_due_one_think_time_after_the_answer_before_it(serve: Serve) -> None:
+    records, _ = serve(count=2, arrivals=Scheduled(np.zeros(1)), pool=[session(0)])
     assert records[1].due == pytest.approx(records[0].token_times[-1] + 0.01)
 
 
-def test_sessions_stay_with_their_client(serve: Serve, server: Server) -> None:
-    asked = [session(number) for number in range(4)]
-    records, _ = serve(count=12, arrivals=Scheduled(np.zeros(4)), asked=asked, clients=2)
+def test_a_session_stays_with_its_client(serve: Serve, server: Server) -> None:
+    pool = [session(number) for number in range(4)]
+    records, _ = serve(count=12, arrivals=Scheduled(np.zeros(4)), pool=pool, clients=2)
     assert sorted((r.session, r.turn) for r in records) == [
         (number, turn) for number in range(4) for turn in range(3)
     ]
-    assert {len(body["messages"]) for body in server.asked} == {1, 3, 5}
+    assert {len(body["messages"]) for body in server.received} == {1, 3, 5}
 
 
 @pytest.mark.parametrize("clients", [1, 2])
-def test_what_was_dropped_is_known_whoever_sent_the_load(
-    serve: Serve, server: Server, endings: list[LoadSummary], clients: int
+def test_dropped_requests_are_known_for_any_number_of_clients(
+    serve: Serve, server: Server, summaries: list[LoadSummary], clients: int
 ) -> None:
     server.delay = 0.3
     limit = Limit(clients, "drop")
     records, _ = serve(count=6, limit=limit, clients=clients)
-    (ending,) = endings
-    assert (len(records), len(ending.dropped)) == (clients, 6 - clients)
+    (summary,) = summaries
+    assert (len(records), len(summary.dropped)) == (clients, 6 - clients)
 
 
-def test_a_client_that_cannot_keep_up_ends_the_load_where_that_is_asked(
-    serve: Serve, endings: list[LoadSummary], monkeypatch: pytest.MonkeyPatch
+def test_a_client_that_cannot_keep_up_ends_the_load_if_requested(
+    serve: Serve, summaries: list[LoadSummary], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "BEATS", 10)
     arrivals = Scheduled(np.arange(2000) / 20)
     stop = Stop(requests=2000, client_lag=1e-7)
     records, _ = serve(count=2000, arrivals=arrivals, stop=stop)
-    assert endings[0].stopped_by == ["client-lag"]
+    assert summaries[0].stopped_by == ["client-lag"]
     assert len(records) < 2000

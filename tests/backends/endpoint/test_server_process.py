@@ -1,4 +1,4 @@
-"""Servers that are started, waited for and stopped."""
+"""Server processes: started, waited for and stopped."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def test_a_server_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) -> 
         pass
 
 
-def test_a_server_that_is_never_ready_is_given_up_and_stopped(script: Path) -> None:
-    asked = options(script, health="/never", ready_timeout=0.5)
+def test_a_server_that_is_never_ready_is_stopped(script: Path) -> None:
+    never_ready = options(script, health="/never", ready_timeout=0.5)
     before = set(psutil.Process().children(recursive=True))
     with (
         pytest.raises(MeasurementError, match=r"not ready within 0\.5 s"),
-        running_server(asked, "m", None, lambda _: None),
+        running_server(never_ready, "m", None, lambda _: None),
     ):
         pass
     assert set(psutil.Process().children(recursive=True)) <= before

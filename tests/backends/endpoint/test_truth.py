@@ -1,4 +1,4 @@
-"""What the client says it saw, beside what a server that keeps the truth says it did."""
+"""The times of the client, compared with the log of a server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def serving(*arguments: object) -> Iterator[str]:
 
 
 def loaded(url: str, load: Any, count: int, tokens: int = 2) -> tuple[list[Record], float]:
-    """Send a load; give its records and when the load began by the clock of the machine."""
+    """Send a load; return its records and the machine's clock when the load began."""
     pool = [Request(number, (1,), tokens, text=f"request {number}") for number in range(count)]
     stop = Stop(requests=count)
     arrivals = load.arrivals(stop, stream(0, "arrivals"))
@@ -48,27 +48,27 @@ def loaded(url: str, load: Any, count: int, tokens: int = 2) -> tuple[list[Recor
 
 
 def truth(url: str) -> dict[int, tuple[float, list[float]]]:
-    """When the server read each request, and when it wrote each token."""
+    """Return when the server read each request and wrote each token."""
     with urllib.request.urlopen(f"{url}/truth") as answer:  # noqa: S310 (our own server)
         return {int(name): (read, writes) for name, read, writes in json.load(answer)}
 
 
-def test_no_stamp_is_before_the_truth() -> None:
+def test_no_time_of_the_client_precedes_that_of_the_server() -> None:
     with serving("--ttft", 0.005, "--itl", 0.002) as url:
         records, origin = loaded(url, Poisson(Poisson.Options(rate=100)), 100, tokens=5)
-        told = truth(url)
+        log = truth(url)
     for record in records:
-        read, writes = told[record.request_id]
+        read, writes = log[record.request_id]
         assert record.due <= (record.sent or 0.0) <= read - origin
         assert len(record.token_times) == len(writes) == 5
         pairs = zip(record.token_times, writes, strict=True)
         assert all(seen >= wrote - origin for seen, wrote in pairs)
 
 
-def test_a_freeze_of_the_server_is_in_the_latencies_in_full() -> None:
+def test_a_freeze_of_the_server_is_completely_in_the_latencies() -> None:
     with serving("--ttft", 0.001, "--freeze", 0.25, 0.5) as url:
         records, _ = loaded(url, Constant(Constant.Options(rate=400)), 400)
     ttft = np.array([record.token_times[0] - record.due for record in records])
-    # of 400 requests 200 fell due in the freeze, the first of them with all of it ahead
+    # 200 of 400 requests fall due in the freeze, the first of them at its start
     assert np.percentile(ttft, 99) > 0.475
     assert (ttft > 0.125).sum() >= 145
