@@ -1,4 +1,4 @@
-"""The gate: screened, confirmed, and honest about what it cannot decide."""
+"""The gate: screening, confirmation, and what it cannot decide."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from llmbench.analysis.compare.comparison import Comparison
 from llmbench.campaign import gate
 from llmbench.campaign.observer import Observer, Silence
 from llmbench.errors import InputError
-from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario import file as scenario_file
@@ -54,7 +53,7 @@ class Simulated:
     )
     order: list[tuple[str, int]] = field(default_factory=list)
 
-    def measure(self, case: Case, repeat: int, observer: Observer) -> None:  # noqa: ARG002 (nobody watches)
+    def measure(self, case: Case, repeat: int, observer: Observer) -> None:  # noqa: ARG002 (there is no progress)
         planned = PlannedRun(case, repeat)
         self.order.append((case.name, repeat))
         run = self._run(case, repeat)
@@ -62,17 +61,13 @@ class Simulated:
         self.run_set = replace(self.run_set, plan=plan, runs=runs)
 
     def _run(self, case: Case, repeat: int) -> Run:
-        draws = np.random.default_rng([self.seed, repeat, len(case.name)])
+        rng = np.random.default_rng([self.seed, repeat, len(case.name)])
         slower = self.factor if case.name == self.slow_case else 1.0
         moved = 1 + self.drift * (repeat % 2)
-        ttft = 0.1 * slower * moved * float(np.exp(draws.normal(0, self.noise)))
-        records = [
-            Record(n, "measured", float(n), float(n), None, (n + ttft, n + ttft + 0.1), (1, 1), 8,
-                   2, "length")
-            for n in range(20)
-        ]  # fmt: skip
+        ttft = 0.1 * slower * moved * float(np.exp(rng.normal(0, self.noise)))
         return Run(
-            case, repeat, "2026-01-01T00:00:00+00:00", records=records_table(records),
+            case, repeat, "2026-01-01T00:00:00+00:00",
+            summary={"ttft_p50": (ttft, 20)},
             environment={"cpu": {"model": self.cpu}},
             failure=Failure("error", "broken") if self.fails else None,
         )  # fmt: skip
@@ -82,8 +77,8 @@ def check(source: Source, baseline: Any, candidate: Any) -> Comparison:
     return gate.check(source, baseline, candidate, Silence())
 
 
-def outcomes(found: Comparison) -> dict[str, str]:
-    return {case.case: case.verdicts["ttft_p50"].outcome for case in found.cases}
+def outcomes(comparison: Comparison) -> dict[str, str]:
+    return {case.case: case.verdicts["ttft_p50"].outcome for case in comparison.cases}
 
 
 def test_a_change_is_confirmed_by_new_processes(source: Source) -> None:
@@ -100,8 +95,8 @@ def test_cases_that_are_not_suspected_are_not_measured_again(source: Source) -> 
 
 def test_equal_sides_give_no_regression(source: Source) -> None:
     for seed in range(30):
-        found = check(source, Simulated(seed=seed), Simulated(seed=100 + seed))
-        assert "regression" not in outcomes(found).values()
+        comparison = check(source, Simulated(seed=seed), Simulated(seed=100 + seed))
+        assert "regression" not in outcomes(comparison).values()
 
 
 def test_both_sides_take_turns_at_going_first(source: Source) -> None:
@@ -116,37 +111,37 @@ def test_both_sides_take_turns_at_going_first(source: Source) -> None:
             super().measure(case, repeat, observer)
 
     check(source, Logged(seed=1, name="A"), Logged(seed=2, name="B"))
-    firsts = [log[place] for place in range(0, len(log), 2)]
+    firsts = log[::2]
     assert firsts.count("A") == firsts.count("B")
 
 
-def test_a_suspicion_that_new_processes_do_not_confirm_is_left_open(source: Source) -> None:
+def test_a_suspicion_that_new_processes_do_not_confirm_is_no_regression(source: Source) -> None:
     class Unlucky(Simulated):
         def _run(self, case: Case, repeat: int) -> Run:
             self.factor = 1.2 if repeat <= 4 else 1.0
             return super()._run(case, repeat)
 
-    found = check(source, Simulated(seed=1), Unlucky(seed=2))
-    assert outcomes(found)["fake"] in ("inconclusive", "equivalent")
+    comparison = check(source, Simulated(seed=1), Unlucky(seed=2))
+    assert outcomes(comparison)["fake"] in ("inconclusive", "equivalent")
 
 
-def test_a_baseline_that_moves_itself_makes_it_the_environment(source: Source) -> None:
+def test_where_the_baseline_moves_as_well_the_outcome_is_environment(source: Source) -> None:
     baseline = Simulated(seed=1, drift=-0.2)
-    found = check(source, baseline, Simulated(factor=1.5, seed=2))
-    assert outcomes(found)["fake"] == "environment"
+    comparison = check(source, baseline, Simulated(factor=1.5, seed=2))
+    assert outcomes(comparison)["fake"] == "environment"
 
 
 def test_a_candidate_on_other_hardware_is_not_comparable(source: Source) -> None:
-    found = check(source, Simulated(seed=1), Simulated(seed=2, cpu="B"))
-    verdict = found.cases[0].verdicts["ttft_p50"]
+    comparison = check(source, Simulated(seed=1), Simulated(seed=2, cpu="B"))
+    verdict = comparison.cases[0].verdicts["ttft_p50"]
     assert verdict.outcome == "not comparable"
     assert "cpu.model: A → B" in verdict.reason
 
 
 def test_a_candidate_that_cannot_be_measured_is_missing(source: Source) -> None:
-    found = check(source, Simulated(seed=1), Simulated(fails=True))
-    assert set(found.missing) == {"fake", "other"}
-    assert "the candidate has no measured run" in found.cases[0].verdicts["ttft_p50"].reason
+    comparison = check(source, Simulated(seed=1), Simulated(fails=True))
+    assert set(comparison.missing) == {"fake", "other"}
+    assert "the candidate has no measured run" in comparison.cases[0].verdicts["ttft_p50"].reason
 
 
 def test_a_stored_baseline_is_not_measured_again(source: Source) -> None:
@@ -155,8 +150,8 @@ def test_a_stored_baseline_is_not_measured_again(source: Source) -> None:
         for repeat in range(1, 7):
             measured.measure(case, repeat, Silence())
     stored = gate.Stored(measured.run_set)
-    found = check(source, stored, Simulated(factor=1.1, seed=2))
-    assert outcomes(found) == {"fake": "regression", "other": outcomes(found)["other"]}
+    comparison = check(source, stored, Simulated(factor=1.1, seed=2))
+    assert outcomes(comparison) == {"fake": "regression", "other": outcomes(comparison)["other"]}
 
 
 def test_the_old_spelling_of_a_gated_metric_is_read(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_another_load_is_not_comparable(
     tmp_path: Path, baseline: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(tmp_path, "10 ms", baseline, "--set", "load.rate=5") == 3
-    assert "load.rate: 4/s → 5" in " ".join(capsys.readouterr().out.split())
+    assert "load.rate: 4.0 → 5.0" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_baseline_of_another_schema_is_refused(
