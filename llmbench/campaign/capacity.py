@@ -1,4 +1,4 @@
-"""Find the highest load that meets the objectives: bracket it by doubling, then bisect."""
+"""Capacity: the highest load that meets the objectives, bracketed by doubling, then bisected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.campaign import execute
 from llmbench.campaign.observer import Observer
 from llmbench.errors import InputError, MeasurementError
-from llmbench.runs import store
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, set_key
@@ -22,8 +21,8 @@ MOST_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Peak:
-    """The highest load that met the objectives and the lowest that did not; None: none did."""
+class Capacity:
+    """The highest load that met the objectives and the lowest that did not, None without one."""
 
     best: float | None
     missed: float | None
@@ -37,12 +36,12 @@ def search(
     tolerance: float,
     *,
     whole: bool = False,
-) -> Peak:
+) -> Capacity:
     """Find the highest load between ``start`` and ``most`` that meets the objectives.
 
-    Doubles until one is missed, then halves the ratio of the two until they are no more than
-    ``tolerance`` (0.05: 5 %) apart, in numbers of four digits. It assumes that a higher load is
-    never better. ``whole`` keeps to whole numbers.
+    The load is doubled until an objective is missed. Then the ratio of the best and the missed load
+    is halved until it is at most 1 + ``tolerance``. Loads have four digits, or are whole numbers
+    where ``whole`` is set. A higher load is assumed never to be better.
     """
     probes: list[Attainment] = []
 
@@ -52,18 +51,18 @@ def search(
 
     best, missed = _bracket(meets, start, most)
     while best is not None and missed is not None and missed / best > 1 + tolerance:
-        middle = _neat((best * missed) ** 0.5, whole=whole)
+        middle = _rounded((best * missed) ** 0.5, whole=whole)
         if middle in (best, missed):
             break
         if meets(middle):
             best = middle
         else:
             missed = middle
-    return Peak(best, missed, tuple(probes))
+    return Capacity(best, missed, tuple(probes))
 
 
-def _neat(load: float, *, whole: bool) -> float:
-    return float(round(load)) if whole else float(f"{load:.4g}")  # it becomes part of a name
+def _rounded(load: float, *, whole: bool) -> float:
+    return float(round(load)) if whole else float(f"{load:.4g}")  # part of the case's name
 
 
 def _bracket(
@@ -80,9 +79,9 @@ def _bracket(
 
 @dataclass(slots=True)
 class Seeker:
-    """Measures a scenario's one case at any load, and keeps what it measures.
+    """Measures the one case of a scenario at any load.
 
-    A load that was measured before, in an interrupted search, is not measured again.
+    A load that an interrupted search has measured is not measured again.
     """
 
     run_set: RunSet
@@ -92,7 +91,7 @@ class Seeker:
     on_probe: Callable[[Attainment], None]
 
     def __call__(self, at: float) -> Attainment:
-        """Measure at a load until its objectives are met or missed, three times at the most.
+        """Measure at a load until its objectives are met or missed, at most MOST_REPEATS times.
 
         Raises MeasurementError when a run fails.
         """
@@ -107,14 +106,7 @@ class Seeker:
 
     def _run(self, at: float, repeat: int) -> Run:
         planned = self._planned(at, repeat)
-        kept = next((run for run in self.run_set.runs if run.name == planned.name), None)
-        if kept and not kept.failure:
-            return kept
-        if planned.name not in {each.name for each in self.run_set.plan}:
-            self.run_set = store.extend(self.run_set, planned)
-        self.observer.began(planned, len(self.run_set.plan), None)
-        run = execute.run_one(self.run_set.folder, planned, self.observer)
-        self.observer.ended(run)
+        self.run_set, run = execute.run_more(self.run_set, planned, self.observer)
         if run.failure:
             raise MeasurementError(f"{run.name} failed: {run.failure.message}")
         return run
@@ -127,28 +119,28 @@ class Seeker:
 
 
 def searched_key(case: Case) -> str:
-    """Tell what to search: a rate or a concurrency; raises InputError when the load has neither."""
+    """Return the key to search: a rate or a concurrency; raises InputError without either."""
     for name in ("rate", "concurrency"):
         if name in type(case.scenario.load).model_fields:
             return f"load.{name}"
-    raise InputError(f"peak: load {case.scenario.load.kind} has no rate and no concurrency to find")
+    raise InputError(f"peak: load {case.scenario.load.kind} has no rate or concurrency to search")
 
 
 def only_case(source: Source) -> Case:
-    """Give the one case of a scenario; raises InputError when it cannot be searched.
+    """Return the one case of a scenario; raises InputError when it cannot be searched.
 
-    It needs one backend, no sweep, objectives, and enough requests for their percentiles.
+    The scenario needs one backend, no sweep, objectives, and enough requests for their percentiles.
     """
     if len(source.cases) != 1:
-        raise InputError("peak: searches one backend at a time; leave the others and `sweep` out")
+        raise InputError("peak: searches one backend at a time; remove the others and `sweep`")
     (case,) = source.cases
     if not case.scenario.slo:
-        raise InputError("peak: the scenario sets no `slo`; say what has to be met, e.g. ttft_p99")
+        raise InputError("peak: the scenario has no `slo`; set an objective, for example ttft_p99")
     percent = max(Objective.of(key).percent for key in case.scenario.slo)
     floor, requests = min_samples_for_percentile(percent), case.scenario.requests
     if requests is not None and requests < floor:
         raise InputError(
-            f"peak: {requests} requests cannot tell a p{percent:g}; set `requests` to "
+            f"peak: {requests} requests are too few for a p{percent:g}; set `requests` to "
             f"{floor} or more"
         )
     return case

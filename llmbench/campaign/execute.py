@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +26,29 @@ def run_all(run_set: RunSet, observer: Observer) -> RunSet:
         observer.began(planned, index, len(missing))
         observer.ended(run_one(run_set.folder, planned, observer))
     return store.read(run_set.folder)
+
+
+def run_more(
+    run_set: RunSet,
+    planned: PlannedRun,
+    observer: Observer,
+    launcher: Launcher = THIS,
+    side: str = "",
+) -> tuple[RunSet, Run]:
+    """Measure a run that need not be in the plan, unless it was measured before.
+
+    Returns the run set with the run in it, and the run.
+    """
+    for run in run_set.runs:
+        if run.name == planned.name and not run.failure:
+            return run_set, run
+    if planned.name not in {known.name for known in run_set.plan}:
+        run_set = store.extend(run_set, planned)
+    observer.began(planned, len(run_set.plan), None, side)
+    run = run_one(run_set.folder, planned, observer, launcher)
+    observer.ended(run)
+    others = [other for other in run_set.runs if other.name != run.name]
+    return replace(run_set, runs=(*others, run)), run
 
 
 def run_one(

@@ -65,16 +65,13 @@ class Live:
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
         """Measure a case once, unless it has been."""
-        planned = PlannedRun(case, repeat)
-        if planned.name in {run.name for run in self.run_set.runs if not run.failure}:
-            return
-        if planned.name not in {known.name for known in self.run_set.plan}:
-            self.run_set = store.extend(self.run_set, planned)
-        observer.began(planned, len(self.run_set.plan), None, self.run_set.folder.name)
-        run = execute.run_one(self.run_set.folder, planned, observer, self.installation)
-        observer.ended(run)
-        kept = [other for other in self.run_set.runs if other.name != run.name]
-        self.run_set = replace(self.run_set, runs=(*kept, run))
+        self.run_set, _ = execute.run_more(
+            self.run_set,
+            PlannedRun(case, repeat),
+            observer,
+            self.installation,
+            self.run_set.folder.name,
+        )
 
 
 def live(source: Source, folder: Path, installation: Installation) -> Live:

@@ -1,4 +1,4 @@
-"""``llmbench aa``: how often the gate errs on this machine."""
+"""``llmbench aa``: the error rates of the gate on this machine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ HELP = "measure the false-alarm rate of check on this machine"
 DESCRIPTION = "Check an installation against itself repeatedly, and count false alarms."
 EPILOG = """\
 examples:
-  llmbench aa scenarios/gate.yaml                  30 nights on which nothing changed
-  llmbench aa scenarios/gate.yaml --delays 5,10    the same, and as many with slower steps
-  llmbench aa scenarios/gate.yaml --out nights     go on with an interrupted campaign
+  llmbench aa scenarios/gate.yaml                  30 checks without any change
+  llmbench aa scenarios/gate.yaml --delays 5,10    also 30 each with 5 % and 10 % slower steps
+  llmbench aa scenarios/gate.yaml --out checks     continue an interrupted campaign
   llmbench check scenarios/gate.yaml --baseline git:main --noise results/aa/noise.json
 
-A night is a whole `llmbench check` of this installation against itself: its screen takes 8
-processes a case. Every regression on a night without a delay is a false alarm. Keep the machine
-otherwise idle. An interrupted campaign goes on with the same --out.
+Each repetition (night) is a whole `llmbench check` of this installation against itself, with at
+least 8 processes per case. Every regression without a delay is a false alarm. Keep the machine
+otherwise idle. An interrupted campaign continues with the same --out.
 Exit codes: 0 done, 2 bad input.
 """
 
@@ -34,15 +34,20 @@ Exit codes: 0 done, 2 bad input.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file; see `gate` in it")
-    parser.add_argument("--nights", type=int, default=30, metavar="N", help="of each kind (30)")
     parser.add_argument(
-        "--delays", default="", metavar="PERCENT,...", help="also nights with so much slower steps"
+        "--nights", type=int, default=30, metavar="N", help="repetitions of each kind (30)"
+    )
+    parser.add_argument(
+        "--delays",
+        default="",
+        metavar="PERCENT,...",
+        help="also repeat with steps slower by these percentages",
     )
     options.add_campaign(parser, "the error rates", "results/NAME-aa-DATE")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure the nights and write what they came to."""
+    """Measure the repetitions and write their error rates."""
     from llmbench.campaign import aa_test
     from llmbench.cli.progress import shown
     from llmbench.errors import InputError
@@ -57,13 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or options.default_folder(f"{source.scenario.name}-aa")
     with shown(quiet=arguments.quiet) as observer:
         measured = list(aa_test.repetitions(source, out, arguments.nights, delays, observer))
-    found = aa_test.findings(source, measured)
-    text = json.dumps(found.as_json(), indent=1)
+    findings = aa_test.findings(source, measured)
+    text = json.dumps(findings.as_json(), indent=1)
     atomic_write(out / "noise.json", text)
     if arguments.json:
         print(text)
     else:
-        _print(found)
+        _print(findings)
         print(f"\nnoise  {out / 'noise.json'}")
     return 0
 
@@ -87,22 +92,23 @@ def _refuse_endpoints(cases: Sequence[Case], delays: list[float]) -> None:
         raise InputError(f"--delays: {remote[0]} is an endpoint, whose steps cannot be slowed")
 
 
-def _print(found: Findings) -> None:
+def _print(findings: Findings) -> None:
     from rich.console import Console
     from rich.text import Text
 
     from llmbench.report.terminal import as_rich
 
     console = Console()
-    for delay, rate in found.nights.items():
+    for delay, rate in findings.nights.items():
         kind = f"Steps {100 * delay:g} % slower" if delay else "Nothing changed"
-        told = f"{kind}: a regression on {rate} nights, in {found.comparisons[delay]} comparisons."
-        console.print(Text(told))
-    table = _table(found)
+        comparisons = findings.comparisons[delay]
+        summary = f"{kind}: a regression in {rate} checks, in {comparisons} comparisons."
+        console.print(Text(summary))
+    table = _table(findings)
     console.print(as_rich(table), Text(table.note, "dim"))
 
 
-def _table(found: Findings) -> Table:
+def _table(findings: Findings) -> Table:
     from llmbench.analysis.metrics import METRICS
     from llmbench.report.table import Cell, Column, Table
 
@@ -110,7 +116,7 @@ def _table(found: Findings) -> Table:
         Column("case", numeric=False),
         Column("metric", numeric=False),
         *map(Column, ("tolerance", "noise", "floor", "detectable")),
-        *(Column(f"called at {100 * delay:g} %") for delay in found.nights),
+        *(Column(f"called at {100 * delay:g} %") for delay in findings.nights),
     )
     rows = tuple(
         (
@@ -120,13 +126,13 @@ def _table(found: Findings) -> Table:
             _detectable(noise.detectable),
             *(Cell(f"{rate.hits}/{rate.trials}") for rate in noise.called.values()),
         )
-        for case, metrics in found.cases.items()
+        for case, metrics in findings.cases.items()
         for key, noise in metrics.items()
     )
     note = (
-        "Noise: standard deviation between processes of a night. Floor: the least tolerance that "
-        "suits it. Detectable: the smallest change that is found 19 times in 20 at a tolerance no "
-        "less than the floor, with the confirmation of the scenario and with twice its processes."
+        "Noise: robust standard deviation between processes of a check. Floor: the lowest suitable "
+        "tolerance. Detectable: the smallest change found 19 times in 20 at a tolerance of at "
+        "least the floor, with the confirmation of the scenario and with twice its processes."
     )
     return Table("Noise", columns, rows, note)
 

@@ -1,4 +1,4 @@
-"""``llmbench baseline``: what a run set measured becomes what others are held against."""
+"""``llmbench baseline``: a run set as a baseline file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ examples:
   llmbench check scenarios/gate.yaml --baseline baselines/cpu.json
   llmbench compare baselines/cpu.json results/today
 
-Nothing else moves a baseline. The file has a line for each metric with a value for each process, so
-that a review sees what moves; how it compares with the file that was there is printed.
+Nothing else changes a baseline. The file has one line per metric with a value per process, so that
+a review shows what changes. An existing file is compared with the new one before it is replaced.
 Exit codes: 0 written, 2 bad input.
 """
 
@@ -22,11 +22,11 @@ Exit codes: 0 written, 2 bad input.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("results", type=Path, help="a results folder")
-    parser.add_argument("file", type=Path, help="the baseline; replaced where it is there")
+    parser.add_argument("file", type=Path, help="the baseline file to write or replace")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, after showing what moves."""
+    """Write the file, after showing what changes."""
     from llmbench import report
     from llmbench.analysis import baseline_file
     from llmbench.analysis.compare.comparison import compare
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if measured.missing:
         raise InputError(
             f"{arguments.results}: {len(measured.missing)} of {len(measured.plan)} runs are not "
-            "measured; go on with `llmbench run --resume`"
+            "measured; continue with `llmbench run --resume`"
         )
     if arguments.file.exists():
         report.show([compare(baseline_file.read(arguments.file), measured)])

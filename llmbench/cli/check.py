@@ -22,8 +22,8 @@ EPILOG = """\
 baselines:
   results/monday     a stored run set, or a file that `llmbench baseline` wrote
   ../main            a checkout of llmbench, measured now, interleaved with this one
-  git:v1.2           a commit of the repository here, the same
-  ../venv/bin/python another installation (of torch, of a model server's client), the same
+  git:v1.2           a commit of this repository, measured in the same way
+  ../venv/bin/python another installation (of torch, for example), measured in the same way
 
 examples:
   llmbench check scenarios/default.yaml --baseline git:main
@@ -32,7 +32,7 @@ examples:
 
 Exit codes: 0 no regression, 1 a confirmed regression, 2 bad input, 3 could not decide: nothing was
 measured, or a case or a metric that `gate` lists is missing; with --strict, also where a metric is
-inconclusive or the machine was not steady. An interrupted check goes on with the same --out.
+inconclusive or the machine was not steady. An interrupted check continues with the same --out.
 On GitHub a step summary and annotations are written.
 """
 
@@ -43,14 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", required=True, metavar="REF", help="see below")
     options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE")
     parser.add_argument(
-        "--noise", type=Path, metavar="FILE", help="least tolerances, as `llmbench aa` found them"
+        "--noise",
+        type=Path,
+        metavar="FILE",
+        help="lowest tolerances, as `llmbench aa` measured them",
     )
-    parser.add_argument("--strict", action="store_true", help="also fail where nothing is decided")
+    parser.add_argument("--strict", action="store_true", help="also fail on inconclusive metrics")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write verdicts as JUnit XML")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure what is to be measured, say what came of it, and choose the exit code."""
+    """Measure both sides, write the verdicts, and return the exit code."""
     from llmbench.campaign import gate
     from llmbench.campaign.process import THIS
     from llmbench.cli.progress import shown
@@ -64,27 +67,28 @@ def run(arguments: argparse.Namespace) -> int:
     baseline = _baseline(arguments.baseline, source, out)
     candidate = gate.live(source, out / "candidate", THIS)
     with shown(quiet=arguments.quiet) as observer:
-        found = gate.check(source, baseline, candidate, observer, floors)
-    _tell(arguments, found, out)
-    return _code(found, source, strict=arguments.strict)
+        comparison = gate.check(source, baseline, candidate, observer, floors)
+    _write(arguments, comparison, out)
+    return _exit_code(comparison, source, strict=arguments.strict)
 
 
 def _floors(path: Path) -> dict[str, dict[str, float]]:
-    """Read floors; raises InputError where they are of another machine."""
+    """Return the floors of a file; raises InputError where they are those of another machine."""
     from llmbench import environment
     from llmbench.analysis.compare.differences import hardware_of
     from llmbench.campaign.aa_test import read_floors
     from llmbench.errors import InputError
 
-    theirs, floors = read_floors(path)
-    ours = hardware_of(environment.capture(Path.cwd()))
-    if other := [
-        f"{what}: {theirs.get(what)} → {ours[what]}"
-        for what in ours
-        if theirs.get(what) != ours[what]
-    ]:
+    measured_on, floors = read_floors(path)
+    hardware = hardware_of(environment.capture(Path.cwd()))
+    differing = [
+        f"{what}: {measured_on.get(what)} → {value}"
+        for what, value in hardware.items()
+        if measured_on.get(what) != value
+    ]
+    if differing:
         raise InputError(
-            f"--noise {path}: measured on another machine ({'; '.join(other)}); "
+            f"--noise {path}: measured on another machine ({'; '.join(differing)}); "
             "run `llmbench aa` here"
         )
     return floors
@@ -115,48 +119,49 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
     )
 
 
-# -- what came of it -------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------------------
 
 
-def _tell(arguments: argparse.Namespace, found: Comparison, out: Path) -> None:
+def _write(arguments: argparse.Namespace, comparison: Comparison, out: Path) -> None:
     from llmbench import report
     from llmbench.runs.files import atomic_write
 
     page = out / "comparison.html"
-    report.write([found], page)
-    atomic_write(out / "verdicts.json", json.dumps(found.as_json(), indent=1))
+    report.write([comparison], page)
+    atomic_write(out / "verdicts.json", json.dumps(comparison.as_json(), indent=1))
     if arguments.junit:
-        arguments.junit.write_text(report.render([found], "junit"), "utf-8")
+        arguments.junit.write_text(report.render([comparison], "junit"), "utf-8")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(report.render([found], "markdown"))
+            file.write(report.render([comparison], "markdown"))
     if arguments.json:
-        print(json.dumps(found.as_json(), indent=1))
+        print(json.dumps(comparison.as_json(), indent=1))
         return
-    report.show([found])
+    report.show([comparison])
     print(f"\nverdicts  {out / 'verdicts.json'}\nreport    {page}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        _annotate(found)
+        _annotate(comparison)
 
 
-def _annotate(found: Comparison) -> None:
-    """Write workflow commands that GitHub shows beside the build."""
+def _annotate(comparison: Comparison) -> None:
+    """Print workflow commands, which GitHub shows as annotations of the build."""
     levels = {"regression": "error", "environment": "warning", "inconclusive": "notice"}
-    for case in found.cases:
+    for case in comparison.cases:
         for key, verdict in case.verdicts.items():
             if level := levels.get(verdict.outcome):
-                told = f"{case.case}, {key}: {verdict.change or verdict.reason}"
-                print(f"::{level} title=llmbench {verdict.outcome}::{told.replace('%', '%25')}")
+                message = f"{case.case}, {key}: {verdict.change or verdict.reason}"
+                escaped = message.replace("%", "%25")
+                print(f"::{level} title=llmbench {verdict.outcome}::{escaped}")
 
 
-def _code(found: Comparison, source: Source, *, strict: bool) -> int:
-    verdicts = [verdict for case in found.cases for verdict in case.verdicts.values()]
+def _exit_code(comparison: Comparison, source: Source, *, strict: bool) -> int:
+    verdicts = [verdict for case in comparison.cases for verdict in case.verdicts.values()]
     outcomes = {verdict.outcome for verdict in verdicts}
     if "regression" in outcomes:
         return 1
     decided = [v for v in verdicts if v.outcome != "not comparable"]
     listed = source.scenario.gate.metrics
-    if not decided or found.missing or (listed and len(decided) < len(verdicts)):
-        print("llmbench: the gate could not measure all that it is to hold", file=sys.stderr)
+    if not decided or comparison.missing or (listed and len(decided) < len(verdicts)):
+        print("llmbench: a case or metric of the gate could not be measured", file=sys.stderr)
         return 3
     return 3 if strict and outcomes & {"inconclusive", "environment"} else 0

@@ -18,8 +18,8 @@ examples:
   llmbench compare results/a results/b --tolerance tpot_p50=0.02 --json
   llmbench compare results/a results/b --markdown >> "$GITHUB_STEP_SUMMARY"
 
-The first is the baseline. A process is one observation: changes are ratios between processes,
-intervals and tests go by ranks, so set `repeats` to 6 or more where small changes matter.
+The first is the baseline. A process is one observation: changes are ratios between processes, with
+intervals and tests by ranks. Set `repeats` to 6 or more where small changes matter.
 """
 
 
@@ -53,15 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     tolerances = {**TOLERANCES, **dict(map(_tolerance, arguments.tolerance))}
     baseline = read_set(arguments.baseline)
-    found = [compare(baseline, read_set(c), tolerances) for c in arguments.candidates]
+    comparisons = [compare(baseline, read_set(c), tolerances) for c in arguments.candidates]
     if arguments.out:
-        report.write(found, arguments.out)
+        report.write(comparisons, arguments.out)
     if arguments.json:
-        print(json.dumps([comparison.as_json() for comparison in found], indent=1))
+        print(json.dumps([comparison.as_json() for comparison in comparisons], indent=1))
     elif arguments.markdown:
-        print(report.render(found, "markdown", side_by_side=True), end="")
+        print(report.render(comparisons, "markdown", side_by_side=True), end="")
     else:
-        report.show(found, side_by_side=True)
+        report.show(comparisons, side_by_side=True)
     if arguments.out and not (arguments.json or arguments.markdown):
         print(f"\nreport   {arguments.out}")
     return 0

@@ -1,4 +1,4 @@
-"""``llmbench history``: the series of nights."""
+"""``llmbench history``: metrics night by night."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ HELP = "show metrics night by night, with their change points"
 DESCRIPTION = "Append run sets to a history file, and show its series."
 EPILOG = """\
 examples:
-  llmbench history history.jsonl --add results/nightly   append a night, then show the series
-  llmbench history history.jsonl                         show them
+  llmbench history history.jsonl --add results/nightly   append a night and show the history
+  llmbench history history.jsonl                         show the history
   llmbench history history.jsonl --json | jq '.[].changes'
-  llmbench report results/nightly --history history.jsonl   show them in the night's report
+  llmbench report results/nightly --history history.jsonl   show it in a report
 
-The store has a line for each case and night, and stays small enough to be committed; two that grew
-apart merge by putting their lines together (`merge=union` in .gitattributes). Adding a night twice
-leaves one. Change points need 20 nights and are advice: `llmbench check` decides.
+The file has one line per case and night and stays small enough to be committed. Files that diverged
+merge by concatenation (`merge=union` in .gitattributes); a night that is added twice is kept once.
+Change points need 20 nights and are advice only: `llmbench check` decides.
 Exit codes: 0 done, 2 bad input.
 """
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Append what is to be appended and show what there is."""
+    """Append run sets and show the histories."""
     from llmbench.analysis import history
     from llmbench.runs import store
 
@@ -47,20 +47,20 @@ def run(arguments: argparse.Namespace) -> int:
         added = history.add(arguments.store, [store.read(folder) for folder in arguments.add])
         if not arguments.json:
             print(f"{added} new in {arguments.store}")
-    found = history.histories(history.read(arguments.store))
+    histories = history.histories(history.read(arguments.store))
     if arguments.json:
-        print(json.dumps([asdict(series) for series in found], indent=1))
+        print(json.dumps(list(map(asdict, histories)), indent=1))
     else:
-        _print(found)
+        _print(histories)
     return 0
 
 
-def _print(found: list[MetricHistory]) -> None:
+def _print(histories: list[MetricHistory]) -> None:
     from rich.console import Console
     from rich.text import Text
 
     from llmbench.report.sections import history
     from llmbench.report.terminal import as_rich
 
-    table = history.table(found)
+    table = history.table(histories)
     Console().print(as_rich(table), Text(table.note, "dim"))

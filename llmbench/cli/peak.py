@@ -14,7 +14,7 @@ from llmbench.cli import options
 
 if TYPE_CHECKING:
     from llmbench.analysis.slo_attainment import Attainment
-    from llmbench.campaign.capacity import Peak
+    from llmbench.campaign.capacity import Capacity
     from llmbench.runs.store import RunSet
     from llmbench.scenario.file import Source
 
@@ -24,10 +24,10 @@ EPILOG = """\
 examples:
   llmbench peak scenario.yaml                       from 1/s up to 4,096/s, to within 5 %
   llmbench peak scenario.yaml --from 8 --to 64 --tolerance 0.02
-  llmbench peak scenario.yaml --out results/peak --resume      go on in an interrupted search
+  llmbench peak scenario.yaml --out results/peak --resume      continue an interrupted search
 
 The load's rate (or concurrency) is doubled until an objective of `slo` is missed, then bisected.
-An objective is met at 95 % confidence, or it is not met. Exit codes: 0 found, 1 no load meets the
+An objective counts as met at 95 % confidence. Exit codes: 0 found, 1 no load meets the
 objectives or a run failed, 2 bad input.
 """
 
@@ -36,18 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file with `slo` and one backend")
     options.add_campaign(parser, "the result", "results/NAME-peak-DATE")
-    parser.add_argument("--from", dest="start", type=float, default=1.0, help="load to begin at")
+    parser.add_argument("--from", dest="start", type=float, default=1.0, help="lowest load to try")
     parser.add_argument("--to", dest="most", type=float, default=4096.0, help="highest load to try")
     parser.add_argument(
-        "--tolerance", type=float, default=0.05, help="how near the answer has to be (0.05: 5 %%)"
+        "--tolerance", type=float, default=0.05, help="precision of the result (0.05: 5 %%)"
     )
-    parser.add_argument("--resume", action="store_true", help="use what --out has already")
+    parser.add_argument("--resume", action="store_true", help="reuse the runs in --out")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search, report, and print what was found."""
+    """Search, write the report, and print the result."""
     from llmbench import report
-    from llmbench.campaign import capacity
+    from llmbench.campaign.capacity import Seeker, only_case, search, searched_key
     from llmbench.cli.progress import shown
     from llmbench.errors import MeasurementError
     from llmbench.runs import store
@@ -55,13 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check(arguments)
     source = scenario_file.load(arguments.scenario, arguments.set)
-    case = capacity.only_case(source)
-    key = capacity.searched_key(case)
+    case = only_case(source)
+    key = searched_key(case)
     run_set = _begun(arguments, source)
     with shown(quiet=arguments.quiet) as observer:
-        seeker = capacity.Seeker(run_set, case, key, observer, _say(arguments, key))
+        seeker = Seeker(run_set, case, key, observer, _printer(arguments, key))
         try:
-            found = capacity.search(
+            capacity = search(
                 seeker,
                 arguments.start,
                 arguments.most,
@@ -73,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
     page = run_set.folder / "report.html"
     report.write(store.read(run_set.folder), page)
-    _print(arguments, key, found, page)
-    return int(found.best is None)
+    _print(arguments, key, capacity, page)
+    return int(capacity.best is None)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -98,23 +98,25 @@ def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
     return plan.begin(source, folder, planned=())
 
 
-def _say(arguments: argparse.Namespace, key: str) -> Callable[[Attainment], None]:
-    def say(probe: Attainment) -> None:
+def _printer(arguments: argparse.Namespace, key: str) -> Callable[[Attainment], None]:
+    def show(probe: Attainment) -> None:
         if not (arguments.quiet or arguments.json):
-            why = f": {'; '.join(probe.reasons)}" if probe.reasons else ""
-            print(f"{key}={probe.at:g} {probe.verdict}{why}", flush=True)
+            reasons = f": {'; '.join(probe.reasons)}" if probe.reasons else ""
+            print(f"{key}={probe.at:g} {probe.verdict}{reasons}", flush=True)
 
-    return say
+    return show
 
 
-def _print(arguments: argparse.Namespace, key: str, found: Peak, page: Path) -> None:
+def _print(arguments: argparse.Namespace, key: str, capacity: Capacity, page: Path) -> None:
     if arguments.json:
-        print(json.dumps({"key": key, **asdict(found), "report": str(page)}, indent=1))
+        print(json.dumps({"key": key, **asdict(capacity), "report": str(page)}, indent=1))
         return
-    if found.best is None:
-        print(f"\n{key}={found.missed:g} misses the objectives already; try a lower --from")
-    elif found.missed is None:
-        print(f"\n{key}={found.best:g} meets the objectives; none higher was tried (--to)")
+    if capacity.best is None:
+        print(f"\n{key}={capacity.missed:g} misses the objectives already; try a lower --from")
+    elif capacity.missed is None:
+        print(
+            f"\n{key}={capacity.best:g} meets the objectives; it is the highest load to try (--to)"
+        )
     else:
-        print(f"\npeak  {key}={found.best:.4g}; at {found.missed:.4g} the objectives are not met")
+        print(f"\npeak  {key}={capacity.best:.4g}; {capacity.missed:.4g} misses the objectives")
     print(f"report  {page}")

@@ -12,7 +12,7 @@ SKIPPED = ("inconclusive", "environment", "not comparable")
 
 
 def as_junit(comparisons: Sequence[Comparison]) -> str:
-    """Write a test for each metric of each case: failed for a regression, skipped if undecided."""
+    """Return a test per metric and case: failed for a regression, skipped if undecided."""
     suite = ET.Element("testsuite", name=f"llmbench {comparisons[0].candidate.name}")
     for case in (case for comparison in comparisons for case in comparison.cases):
         for key, verdict in case.verdicts.items():
@@ -20,7 +20,7 @@ def as_junit(comparisons: Sequence[Comparison]) -> str:
             _outcome(test, verdict)
     for case_name in (name for comparison in comparisons for name in comparison.missing):
         test = ET.SubElement(suite, "testcase", classname=case_name, name="measured")
-        ET.SubElement(test, "error", message="a side has no measured run of it")
+        ET.SubElement(test, "error", message="a side has no measured run of this case")
     tests = suite.findall("testcase")
     for kind, name in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         suite.set(name, str(sum(test.find(kind) is not None for test in tests)))
@@ -29,8 +29,8 @@ def as_junit(comparisons: Sequence[Comparison]) -> str:
 
 
 def _outcome(test: ET.Element, verdict: Verdict) -> None:
-    told = f"{verdict.outcome}: {verdict.change or ''} {verdict.reason}".strip()
+    message = f"{verdict.outcome}: {verdict.change or ''} {verdict.reason}".strip()
     if verdict.outcome == "regression":
-        ET.SubElement(test, "failure", message=told)
+        ET.SubElement(test, "failure", message=message)
     elif verdict.outcome in SKIPPED:
-        ET.SubElement(test, "skipped", message=told)
+        ET.SubElement(test, "skipped", message=message)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from llmbench.analysis.slo_attainment import Attainment
 from llmbench.analysis.stats import percentile_interval
-from llmbench.campaign.capacity import Peak, search
+from llmbench.campaign.capacity import Capacity, search
 from llmbench.cli import main
 from llmbench.runs import store
 
 Capture = pytest.CaptureFixture[str]
 
 
-def found(limit: float, start: float = 1, most: float = 1000, **more: Any) -> Peak:
+def searched(limit: float, start: float = 1, most: float = 1000, **more: Any) -> Capacity:
     """Search where exactly the loads up to a limit meet the objectives."""
 
     def measure(at: float) -> Attainment:
@@ -31,38 +31,38 @@ def found(limit: float, start: float = 1, most: float = 1000, **more: Any) -> Pe
 
 @given(st.floats(1, 900), st.floats(0.01, 0.5))
 def test_the_limit_is_between_the_best_and_the_missed(limit: float, tolerance: float) -> None:
-    peak = found(limit, tolerance=tolerance)
-    assert peak.best is not None
-    assert peak.missed is not None
-    assert peak.best <= limit < peak.missed
-    assert peak.missed / peak.best <= 1 + tolerance + 1e-12
+    capacity = searched(limit, tolerance=tolerance)
+    assert capacity.best is not None
+    assert capacity.missed is not None
+    assert capacity.best <= limit < capacity.missed
+    assert capacity.missed / capacity.best <= 1 + tolerance + 1e-12
 
 
 def test_it_doubles_first_and_bisects_then() -> None:
-    probes = [probe.at for probe in found(5, tolerance=0.2).probes]
+    probes = [probe.at for probe in searched(5, tolerance=0.2).probes]
     assert probes[:4] == [1, 2, 4, 8]
     assert probes[4] == 5.657
 
 
-def test_where_even_the_first_is_missed_there_is_no_peak() -> None:
-    assert (found(0.5).best, found(0.5).missed) == (None, 1)
+def test_where_the_lowest_load_is_missed_there_is_no_best() -> None:
+    assert (searched(0.5).best, searched(0.5).missed) == (None, 1)
 
 
-def test_where_the_highest_is_met_nothing_is_missed() -> None:
-    assert (found(5000).best, found(5000).missed) == (1000, None)
+def test_where_the_highest_load_is_met_none_is_missed() -> None:
+    assert (searched(5000).best, searched(5000).missed) == (1000, None)
 
 
 @given(st.integers(1, 60))
 def test_whole_numbers_stay_whole(limit: int) -> None:
-    peak = found(limit, most=64, tolerance=0.001, whole=True)
-    assert all(probe.at == int(probe.at) for probe in peak.probes)
-    assert peak.best == limit
+    capacity = searched(limit, most=64, tolerance=0.001, whole=True)
+    assert all(probe.at == int(probe.at) for probe in capacity.probes)
+    assert capacity.best == limit
 
 
-def test_what_is_open_counts_as_not_met() -> None:
-    peak = search(lambda at: Attainment(at, "met" if at < 3 else "open"), 1, 64, 0.5)
-    assert peak.best is not None
-    assert peak.best < 3
+def test_an_open_objective_counts_as_not_met() -> None:
+    capacity = search(lambda at: Attainment(at, "met" if at < 3 else "open"), 1, 64, 0.5)
+    assert capacity.best is not None
+    assert capacity.best < 3
 
 
 def test_the_interval_of_a_percentile_holds_it_95_times_in_100_or_more() -> None:
@@ -102,29 +102,29 @@ def scenario(tmp_path: Path, **changes: Any) -> str:
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_the_command_finds_what_a_server_of_known_speed_can_take_and_goes_on(
+def test_the_command_finds_the_capacity_of_a_server_of_known_speed_and_continues(
     tmp_path: Path, capsys: Capture
 ) -> None:
     out = tmp_path / "out"
-    asked = ["peak", scenario(tmp_path), "--from", "64", "--tolerance", "0.2", "--out", str(out)]
-    assert main([*asked, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["key"] == "load.rate"
-    assert 83 < told["best"] <= 100 < told["missed"] < 120
+    command = ["peak", scenario(tmp_path), "--from", "64", "--tolerance", "0.2", "--out", str(out)]
+    assert main([*command, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["key"] == "load.rate"
+    assert 83 < result["best"] <= 100 < result["missed"] < 120
     runs = len(store.read(out).runs)
-    assert main([*asked, "--resume", "--json"]) == 0  # nothing is measured again
-    assert json.loads(capsys.readouterr().out)["best"] == told["best"]
+    assert main([*command, "--resume", "--json"]) == 0  # nothing is measured again
+    assert json.loads(capsys.readouterr().out)["best"] == result["best"]
     assert len(store.read(out).runs) == runs
-    assert "peak" in Path(told["report"]).read_text("utf-8")
+    assert "peak" in Path(result["report"]).read_text("utf-8")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"slo": {}}, "sets no `slo`"),
+        ({"slo": {}}, "has no `slo`"),
         ({"requests": 100}, "set `requests` to 662 or more"),
         ({"backends": ["fake", "eager"]}, "one backend at a time"),
-        ({"load": {"kind": "burst"}}, "no rate and no concurrency"),
+        ({"load": {"kind": "burst"}}, "no rate or concurrency"),
     ],
 )
 def test_a_scenario_that_cannot_be_searched_is_refused(
@@ -135,5 +135,5 @@ def test_a_scenario_that_cannot_be_searched_is_refused(
 
 
 @pytest.mark.parametrize("wrong", [["--from", "0"], ["--tolerance", "0"], ["--resume"]])
-def test_bounds_that_make_no_sense_are_refused(tmp_path: Path, wrong: list[str]) -> None:
+def test_invalid_bounds_are_refused(tmp_path: Path, wrong: list[str]) -> None:
     assert main(["peak", scenario(tmp_path), *wrong]) == 2

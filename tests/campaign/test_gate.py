@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llmbench.analysis.compare import judge
 from llmbench.analysis.compare.comparison import Comparison
+from llmbench.analysis.metrics import Value, summarize
 from llmbench.campaign import gate
 from llmbench.campaign.observer import Observer, Silence
 from llmbench.errors import InputError
@@ -91,6 +93,19 @@ def test_cases_that_are_not_suspected_are_not_measured_again(source: Source) -> 
     candidate = Simulated(factor=1.1, seed=2)
     check(source, Simulated(seed=1), candidate)
     assert max(repeat for case, repeat in candidate.order if case == "other") == 4
+
+
+def test_every_run_is_summarized_once(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    summarized: list[tuple[float, str]] = []
+
+    def counted(run: Run) -> dict[str, Value]:
+        summarized.append((id(run), run.name))
+        return summarize(run)
+
+    monkeypatch.setattr(judge, "summarize", counted)
+    comparison = check(source, Simulated(seed=1), Simulated(factor=1.1, seed=2))
+    runs = (*comparison.baseline.runs, *comparison.candidate.runs)
+    assert sorted(summarized) == sorted((id(run), run.name) for run in runs)
 
 
 def test_equal_sides_give_no_regression(source: Source) -> None:

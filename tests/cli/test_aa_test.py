@@ -29,22 +29,22 @@ def scenario(tmp_path: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_a_delay_is_found_and_no_change_is_not(
+def test_a_delay_is_a_regression_and_no_change_is_not(
     scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "aa"
     arguments = ["aa", scenario, "--nights", "1", "--delays", "10", "--out", str(out)]
     assert main([*arguments, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [found["nights"][delay]["hits"] for delay in ("0.0", "0.1")] == [0, 1]
-    assert found["cases"]["fake"]["e2e_p50"]["noise"] == pytest.approx(0, abs=1e-9)
-    assert json.loads((out / "noise.json").read_text()) == found
+    findings = json.loads(capsys.readouterr().out)
+    assert [findings["nights"][delay]["hits"] for delay in ("0.0", "0.1")] == [0, 1]
+    assert findings["cases"]["fake"]["e2e_p50"]["noise"] == pytest.approx(0, abs=1e-9)
+    assert json.loads((out / "noise.json").read_text()) == findings
     assert main(arguments) == 0  # nothing is measured again
-    assert "Steps 10 % slower: a regression on 1 of 1" in capsys.readouterr().out
+    assert "Steps 10 % slower: a regression in 1 of 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("delays", ["fast", "-5", "0", "5;10"])
-def test_delays_that_are_none_are_refused(
+def test_invalid_delays_are_refused(
     scenario: str, delays: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["aa", scenario, f"--delays={delays}"]) == 2

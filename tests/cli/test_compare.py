@@ -7,30 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_sets import stored
 
 from llmbench.cli import main
-
-SCENARIO = """\
-name: simulated
-model: random:tiny
-workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
-load: {kind: constant, rate: 4/s}
-requests: 20
-repeats: 6
-collect: []
-backends: [{kind: fake, prefill: PREFILL}]
-"""
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Two stored run sets, of which the second has a prefill twice as slow."""
+    """Two stored run sets, the second with twice the TTFT."""
     folder = tmp_path_factory.mktemp("compared")
-    for name, prefill in (("before", "10 ms"), ("after", "20 ms")):
-        path = folder / f"{name}.yaml"
-        path.write_text(SCENARIO.replace("PREFILL", prefill))
-        main(["run", str(path), "--out", str(folder / name), "--json"])
-    return str(folder / "before"), str(folder / "after")
+    before = stored(folder / "before", *[0.25] * 6, case="fake")
+    return str(before), str(stored(folder / "after", *[0.5] * 6, case="fake"))
 
 
 def test_the_table_says_what_changed(
@@ -45,8 +32,8 @@ def test_the_table_says_what_changed(
 
 def test_json_has_every_verdict(sets: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     main(["compare", *sets, "--json"])
-    (found,) = json.loads(capsys.readouterr().out)
-    verdict: dict[str, Any] = found["cases"][0]["verdicts"]["ttft_p50"]
+    (comparison,) = json.loads(capsys.readouterr().out)
+    verdict: dict[str, Any] = comparison["cases"][0]["verdicts"]["ttft_p50"]
     assert verdict["outcome"] == "regression"
     assert verdict["change"]["ratio"] == pytest.approx(2.0)
 
@@ -69,7 +56,7 @@ def test_several_candidates_make_one_page(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--tolerance", "tftt_p50=0.1"], "no metric 'tftt_p50'"),
         (["--tolerance", "ttft_seconds_p50"], "expected a share"),
@@ -78,10 +65,10 @@ def test_several_candidates_make_one_page(
     ],
 )
 def test_a_bad_tolerance_is_refused(
-    sets: tuple[str, str], arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    sets: tuple[str, str], arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", *sets, *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

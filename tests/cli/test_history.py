@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from small_sets import stored
 
 from llmbench.cli import main
 
@@ -34,14 +35,14 @@ def test_a_night_is_added_shown_and_becomes_the_baseline(
 ) -> None:
     store, baseline = tmp_path / "history.jsonl", tmp_path / "baselines" / "cpu.json"
     assert main(["history", str(store), "--add", str(results)]) == 0
-    said = capsys.readouterr().out
-    assert "1 new in" in said
-    assert "Whether a series moved takes 20 nights." in said
+    output = capsys.readouterr().out
+    assert "1 new in" in output
+    assert "Change points need 20 nights." in output
     assert main(["history", str(store), "--json"]) == 0
     assert {series["case"] for series in json.loads(capsys.readouterr().out)} == {"fake"}
 
     assert main(["baseline", str(results), str(baseline)]) == 0
-    assert main(["baseline", str(results), str(baseline)]) == 0  # says how it compares
+    assert main(["baseline", str(results), str(baseline)]) == 0  # prints how it compares
     assert "against cpu.json" in capsys.readouterr().out
     assert main(["compare", str(baseline), str(results)]) == 0
     scenario = str(tmp_path / "nightly.yaml")
@@ -49,16 +50,15 @@ def test_a_night_is_added_shown_and_becomes_the_baseline(
     assert main([*arguments, "--quiet"]) == 0
 
 
-def test_a_baseline_of_a_half_measured_set_is_refused(
-    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_baseline_of_an_incomplete_set_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (results / "runs" / "fake-r2" / "run.json").unlink()
+    results = stored(tmp_path / "results", 0.25, 0.25, 0.25)
+    next(results.glob("runs/*-r2/run.json")).unlink()
     assert main(["baseline", str(results), str(tmp_path / "cpu.json")]) == 2
     assert "1 of 3 runs are not measured" in capsys.readouterr().err
 
 
-def test_a_history_that_is_missing_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_history_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", str(tmp_path / "history.jsonl")]) == 2
     assert "history.jsonl: cannot be read: No such file" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The series of nights as a table and as charts, with the nights at which they moved."""
+"""The history as a table and as charts, with its change points."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from llmbench.report.results import Results
 from llmbench.report.table import MISSING, Cell, Column, Table, quantity, show
 
 SAYS = (
-    "Each point is a night: the median of its processes. A diamond is a night from which on the "
-    "level is another; the text beside it says by how much."
+    "Each point is the median of the processes of a night. A diamond marks a change point, with "
+    "the change in percent."
 )
 
 
 def charts(history: Sequence[MetricHistory], results: Results) -> list[Chart]:
-    """Draw each metric over the nights, a line for each case of a run set that has some."""
+    """Return a chart per metric over the nights, with a line per case of a run set."""
     colors = {case.name: case.index for case in results.cases}
-    of_cases = [series for series in history if series.case in colors]
+    shown = [series for series in history if series.case in colors]
     return [
-        _chart(metric, [s for s in of_cases if s.metric == metric], colors)
-        for metric in dict.fromkeys(series.metric for series in of_cases)
+        _chart(metric, [s for s in shown if s.metric == metric], colors)
+        for metric in dict.fromkeys(series.metric for series in shown)
     ]
 
 
 def _chart(metric: str, drawn: Sequence[MetricHistory], colors: dict[str, int]) -> Chart:
     described = METRICS[metric]
     figure = go.Figure(
-        [trace(series, colors[series.case]) for series in drawn for trace in (_line, _moves)],
+        [trace(series, colors[series.case]) for series in drawn for trace in (_line, _changes)],
         layout(
             height=320,
             xaxis={"title": {"text": "night"}, "type": "date"},
@@ -61,20 +61,20 @@ def _line(series: MetricHistory, index: int) -> go.Scatter:
     )
 
 
-def _moves(series: MetricHistory, index: int) -> go.Scatter:
+def _changes(series: MetricHistory, index: int) -> go.Scatter:
     at = dict(zip(series.nights, series.values, strict=True))
-    moved = series.changes or ()
+    changes = series.changes or ()
     return go.Scatter(
-        x=[change.began_at for change in moved],
-        y=[at[change.began_at] for change in moved],
+        x=[change.began_at for change in changes],
+        y=[at[change.began_at] for change in changes],
         mode="markers+text",
-        text=[_percent(change) for change in moved],
+        text=[_percent(change) for change in changes],
         textposition="top center",
         cliponaxis=False,
         meta={"case": index},
         marker={"size": 12, "symbol": "diamond-open", "color": palette.case_color(index),
                 "line": {"width": 2}},
-        hovertext=[safe(_told(change)) for change in moved],
+        hovertext=[safe(_described(change)) for change in changes],
         hovertemplate=f"{safe(series.case)}: %{{hovertext}}<extra></extra>",
     )  # fmt: skip
 
@@ -82,9 +82,9 @@ def _moves(series: MetricHistory, index: int) -> go.Scatter:
 def _nights(series: MetricHistory) -> Table:
     columns = (Column("night", numeric=False), Column("value"), Column("moved", numeric=False))
     unit = METRICS[series.metric].unit
-    moved = {change.began_at: _percent(change) for change in series.changes or ()}
+    changes = {change.began_at: _percent(change) for change in series.changes or ()}
     rows = tuple(
-        (Cell(night), quantity(value, unit), Cell(moved.get(night, "")))
+        (Cell(night), quantity(value, unit), Cell(changes.get(night, "")))
         for night, value in zip(series.nights, series.values, strict=True)
     )
     return Table(series.case, columns, rows)
@@ -93,14 +93,14 @@ def _nights(series: MetricHistory) -> Table:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def table(found: Sequence[MetricHistory]) -> Table:
-    """One row a series: how many nights, where it stands, and when it moved."""
+def table(histories: Sequence[MetricHistory]) -> Table:
+    """Return one row per metric of a case: nights, median, last value and change points."""
     columns = (
         *(Column(label, numeric=False) for label in ("scenario", "case", "metric")),
         *map(Column, ("nights", "median", "last")),
         Column("moved", numeric=False),
     )
-    return Table("Series of nights", columns, tuple(map(_row, found)), " ".join(_notes(found)))
+    return Table("History", columns, tuple(map(_row, histories)), " ".join(_notes(histories)))
 
 
 def _row(series: MetricHistory) -> tuple[Cell, ...]:
@@ -111,7 +111,7 @@ def _row(series: MetricHistory) -> tuple[Cell, ...]:
         Cell(show(series.values[-1], metric.unit)),
         Cell(MISSING)
         if series.changes is None
-        else Cell("; ".join(map(_told, series.changes)) or "no"),
+        else Cell("; ".join(map(_described, series.changes)) or "no"),
     )
 
 
@@ -119,16 +119,16 @@ def _percent(change: ChangePoint) -> str:
     return f"{100 * (change.after / change.before - 1):+.1f} %"
 
 
-def _told(change: ChangePoint) -> str:
+def _described(change: ChangePoint) -> str:
     commit = f", {change.commit[:8]}" if change.commit else ""
     return f"{_percent(change)} on {change.began_at[:10]}{commit} (p {change.p:.3f})"
 
 
-def _notes(found: Sequence[MetricHistory]) -> list[str]:
+def _notes(histories: Sequence[MetricHistory]) -> list[str]:
     notes = []
-    if any(series.changes is None for series in found):
-        notes.append(f"Whether a series moved takes {MIN_NIGHTS} nights.")
-    if left_out := {(s.scenario, s.case): s.left_out for s in found if s.left_out}:
-        told = ", ".join(f"{count} of {case}" for (_, case), count in left_out.items())
-        notes.append(f"Of another machine or scenario than the last night, and left out: {told}.")
+    if any(series.changes is None for series in histories):
+        notes.append(f"Change points need {MIN_NIGHTS} nights.")
+    if left_out := {(s.scenario, s.case): s.left_out for s in histories if s.left_out}:
+        nights = ", ".join(f"{count} of {case}" for (_, case), count in left_out.items())
+        notes.append(f"Left out, with another machine or scenario than the last night: {nights}.")
     return notes

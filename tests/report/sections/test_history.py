@@ -56,7 +56,7 @@ def test_names_in_the_charts_are_not_read_as_markup(results: Results) -> None:
     assert "<b>x" not in chart.figure.to_json()
 
 
-def test_the_table_tells_what_moved_and_what_was_left_out() -> None:
+def test_the_table_has_change_points_and_what_was_left_out() -> None:
     table = history.table([SWIFT, FEW])
     assert [cell.text for cell in table.rows[0]] == [
         "sample", "swift", "TTFT p50", "24", "110 ms", "120 ms",
@@ -64,6 +64,6 @@ def test_the_table_tells_what_moved_and_what_was_left_out() -> None:
     ]  # fmt: skip
     assert table.rows[1][-1].text == MISSING
     assert table.note == (
-        "Whether a series moved takes 20 nights. Of another machine or scenario than the last "
-        "night, and left out: 2 of swift."
+        "Change points need 20 nights. Left out, with another machine or scenario than the last "
+        "night: 2 of swift."
     )
