@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmbench.analysis.values import NO_WINDOW, Value
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
-from llmbench.runs.series import Series
+from llmbench.runs.series import Floats, Series
 
 SUFFIX = "_energy_joules"
 WALL = "wall"
@@ -28,8 +27,6 @@ FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of an integrated power; in median gaps
 # The range of a method's relative error on a device, the same at all times (results published with
 # Yang et al., SC 2024: steady-state errors of GeForce 10 and later and of A100); None: not known.
 GAINS: dict[str, tuple[float, float] | None] = {"nvml-counter": (-0.06, 0.11), "rapl": None}
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +75,26 @@ def counter_energies(run: Run, window: tuple[float, float] | None) -> list[Count
 
 def _needed(run: Run) -> list[Series]:
     """Return the series that make up the energy of a run."""
-    if wall := _wall(run):
+    if wall := wall_series(run):
         return wall[:1]
     counters = [s for s in run.series if s.name.endswith(SUFFIX)]
     if not counters:
         raise Unavailable("the scenario does not collect `energy`")
     for series in counters:
-        if not series.available and "uuid" in _facts(run, series):
-            raise Unavailable(f"{_name(series)}: {_why_unavailable(_facts(run, series))}")
+        facts = _facts(run, series)
+        if not series.available and "uuid" in facts:
+            failed = "; ".join(facts.get("failed_readings") or ())
+            zero_delta = "zero_delta: the counter did not rise during the run"
+            raise Unavailable(f"{_name(series)}: {facts['unavailable'] or failed or zero_delta}")
     readable = [series for series in counters if series.available]
     if not readable:
         raise Unavailable("; ".join(dict.fromkeys(str(s.why_unavailable) for s in counters)))
     return readable
 
 
-def _why_unavailable(facts: dict[str, Any]) -> str:
-    """Return why an existing counter did not rise."""
-    failed = "; ".join(facts.get("failed_readings") or ())
-    return facts["unavailable"] or failed or "zero_delta: the counter did not rise during the run"
-
-
-def _wall(run: Run) -> list[Series]:
-    return [s for s in run.series if s.available and s.name.startswith(f"{WALL}_")]
-
-
-def has_wall(run: Run) -> bool:
-    """Return whether a wall meter measured a run."""
-    return bool(_wall(run))
+def wall_series(run: Run) -> list[Series]:
+    """Return the series of a wall meter, if one measured the run."""
+    return [series for series in run.series if series.available and series.device == WALL]
 
 
 def _name(series: Series) -> str:
@@ -276,7 +266,7 @@ def _run_joules(run: Run) -> float:
 
 
 def _counters(run: Run) -> list[Series]:
-    if has_wall(run):
+    if wall_series(run):
         raise Unavailable("a wall meter's readings do not cover idle time")
     return _needed(run)
 

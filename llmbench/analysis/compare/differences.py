@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmbench.analysis.energy import GAINS, WALL, has_wall
+from llmbench.analysis.energy import GAINS, WALL, wall_series
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 
@@ -123,7 +123,7 @@ def as_text(values: set[str] | None) -> str:
 
 def meters_of(run: Run) -> dict[str, tuple[str, str]]:
     """Return the method and the device by which each part of a run's energy was measured."""
-    if has_wall(run):
+    if wall_series(run):
         return {WALL: (WALL, "")}
     return {
         name: (facts["method"], facts.get("uuid", ""))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -171,7 +170,6 @@ class Work:
         return self.flops / self.seconds / peak
 
 
-@dataclass(frozen=True)
 class Steps:
     """The steps of a local engine, reconstructed from records (RECORD_SCHEMA), one token a chunk.
 
@@ -181,51 +179,25 @@ class Steps:
     it begins in it and ends before its end.
     """
 
-    records: pa.Table
-
-    @cached_property
-    def _answered(self) -> pa.Table:
-        lengths = pc.list_value_length(self.records["token_times"])
-        return self.records.combine_chunks().filter(pc.greater(lengths, 0))
-
-    @cached_property
-    def _prompts(self) -> Ints:
-        return _array(self._answered["prompt_tokens"], np.int64)
-
-    @cached_property
-    def _times(self) -> Floats:
-        return _array(pc.list_flatten(self._answered["token_times"]), np.float64)
-
-    @cached_property
-    def _lengths(self) -> Ints:
-        return _array(pc.list_value_length(self._answered["token_times"]), np.int64)
-
-    @cached_property
-    def _ends(self) -> Ints:
-        """Where each request's part of the times ends."""
-        return np.cumsum(self._lengths)
-
-    @cached_property
-    def _begins(self) -> Ints:
-        return self._ends - self._lengths
-
-    @cached_property
-    def _stamps(self) -> tuple[Floats, Ints]:
-        """The stamp of each step, ascending, and its number of tokens."""
-        stamps, tokens = np.unique(self._times, return_counts=True)
-        return stamps, tokens.astype(np.int64)
-
-    @cached_property
-    def _prefills(self) -> Ints:
-        """Indices of the steps that are prefills."""
-        return np.searchsorted(self._stamps[0], self._times[self._begins])
+    def __init__(self, records: pa.Table) -> None:
+        lengths = pc.list_value_length(records["token_times"])
+        answered = records.combine_chunks().filter(pc.greater(lengths, 0))
+        self._started = _array(answered["started"], np.float64)
+        self._prompts: Ints = _array(answered["prompt_tokens"], np.int64)
+        self._times = _array(pc.list_flatten(answered["token_times"]), np.float64)
+        self._lengths: Ints = _array(pc.list_value_length(answered["token_times"]), np.int64)
+        self._ends = np.cumsum(self._lengths)  # of each request's part of the times
+        self._begins: Ints = self._ends - self._lengths
+        self._stamps, tokens = np.unique(self._times, return_counts=True)
+        self._tokens = tokens.astype(np.int64)  # of each step
+        self._prefills = np.searchsorted(self._stamps, self._times[self._begins])  # among the steps
 
     def decode(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
         """Return the work of the decode steps in a window; each took from the stamp before it on.
 
         The engine decodes as soon as the step before is stamped, so that time holds nothing else.
         """
-        stamps, _ = self._stamps
+        stamps = self._stamps
         begin, end = np.searchsorted(stamps, window)
         decodes = np.ones(len(stamps), dtype=bool)
         decodes[self._prefills] = False
@@ -246,10 +218,9 @@ class Steps:
 
     def prefill(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
         """Return the work of the prefills in a window, each from its start to its token."""
-        started = _array(self._answered["started"], np.float64)
         ended = self._times[self._begins]
-        inside = (started >= window[0]) & (ended < window[1])
-        seconds = float((ended - started)[inside].sum())
+        inside = (self._started >= window[0]) & (ended < window[1])
+        seconds = float((ended - self._started)[inside].sum())
         return costs.prefill(seconds, self._prompts[inside])
 
     def most_cached(self) -> int:
@@ -258,14 +229,13 @@ class Steps:
         A prefill writes its prompt, a decode step the previous token of each of its rows; a request
         leaves with its last token, which is never written.
         """
-        stamps, written = self._stamps
-        if not len(stamps):
+        if not len(self._stamps):
             return 0
-        change = written.copy()
+        change = self._tokens.copy()
         np.add.at(change, self._prefills, self._prompts - 1)
-        lasts = np.searchsorted(stamps, self._times[self._ends - 1])
+        lasts = np.searchsorted(self._stamps, self._times[self._ends - 1])
         held = self._prompts + self._lengths - 1
-        freed = np.zeros(len(stamps) + 1, dtype=np.int64)
+        freed = np.zeros(len(self._stamps) + 1, dtype=np.int64)
         np.add.at(freed, lasts + 1, held)
         return int((np.cumsum(change) - np.cumsum(freed[:-1])).max())
 
