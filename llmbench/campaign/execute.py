@@ -15,10 +15,10 @@ from llmbench.runs.store import PlannedRun, RunSet
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:
-    """Run whatever the plan still lacks and return the run set with it.
+    """Measure the planned runs that are missing; return the complete run set.
 
-    A run that fails is stored as failed and the rest go on. KeyboardInterrupt ends the run in
-    progress and is passed on; finished runs are stored already.
+    A run that fails is stored as failed, and the others go on. KeyboardInterrupt ends the current
+    run and propagates; finished runs are already stored.
     """
     missing = run_set.missing
     store.sweep_partials(run_set.folder)
@@ -54,7 +54,7 @@ def run_more(
 def run_one(
     folder: Path, planned: PlannedRun, observer: Observer, launcher: Launcher = THIS
 ) -> Run:
-    """Measure one planned run in a worker; store it as failed when the worker does not."""
+    """Measure one planned run in a worker; store a failed run if the worker fails."""
     case = planned.case
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     job = Job(folder=str(folder), case=case, repeat=planned.repeat)

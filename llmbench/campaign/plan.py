@@ -65,11 +65,11 @@ def check(source: Source) -> None:
 
 def _check_classes(case: Case) -> None:
     """Raise InputError when an objective names a request class that the workload does not have."""
-    asked = {Objective.of(key).request_class for key in case.scenario.slo} - {None}
-    if not asked:
+    classes = {Objective.of(key).request_class for key in case.scenario.slo} - {None}
+    if not classes:
         return
     known = WORKLOADS.part(case.scenario.workload).classes
-    if unknown := sorted(map(str, asked - known)):
+    if unknown := sorted(map(str, classes - known)):
         raise InputError(
             f"slo: the workload has no requests of class {', '.join(unknown)}; "
             + (f"it has {', '.join(sorted(known))}" if known else "see `workload: mixed`")

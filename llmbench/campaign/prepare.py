@@ -1,4 +1,4 @@
-"""All that is decided before the clock starts: the requests, their due times, and their hash."""
+"""What is fixed before the clock starts: the requests, their due times, and their hash."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
 class Prepared:
     """A load that is ready to be sent.
 
-    ``sample`` is the beginning of the same load, to try it on nothing. ``requests`` are those that
-    it sends, again from the first after the last. ``schedule`` has a row for each due time that is
-    known beforehand; ``digest`` hashes it and all lengths.
+    ``sample`` is the start of the same load, for calibration. ``requests`` is the pool that the
+    load cycles through. ``schedule`` has one row for each due time that is known beforehand;
+    ``digest`` is a hash of it and of all lengths.
     """
 
     dispatch: Dispatch
@@ -49,13 +49,12 @@ class Prepared:
 
 
 def prepare(case: Case, logs: Path) -> Prepared:
-    """Make the load of a case: a pure function of its scenario and the files it names.
+    """Return the load of a case: a pure function of its scenario and the files it names.
 
-    ``logs`` is a folder for a load that keeps logs of its own. Raises InputError when files cannot
-    be read.
+    ``logs`` is a folder for a load that writes logs. Raises InputError when files cannot be read.
     """
     scenario = case.scenario
-    stop, little = stop_rule(scenario), Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
+    stop, sample_stop = stop_rule(scenario), Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
     workload = WORKLOADS.part(scenario.workload)
     load = LOADS.part(scenario.load).following(workload)
     arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
@@ -68,34 +67,37 @@ def prepare(case: Case, logs: Path) -> Prepared:
     return Prepared(
         dispatch,
         Dispatch(
-            RequestCycle([replace(r, turns=()) for r in pool]), arrivals.shard(0, 1), little, limit
+            RequestCycle([replace(r, turns=()) for r in pool]),
+            arrivals.shard(0, 1),
+            sample_stop,
+            limit,
         ),
-        _demand(pool),
+        _load_shape(pool),
         pool,
         _schedule(offsets, pool),
         _digest(offsets, pool),
     )
 
 
-def _draw(case: Case, workload: Workload, wanted: int) -> list[Request]:
+def _draw(case: Case, workload: Workload, count: int) -> list[Request]:
     scenario = case.scenario
     tokenizer = models.load_tokenizer(scenario.model)
-    pool = islice(workload.requests(tokenizer, scenario.seed), wanted)
+    pool = islice(workload.requests(tokenizer, scenario.seed), count)
     if not BACKENDS.find(case.backend).sends_text:
         return list(pool)
     return [_with_text(request, tokenizer) for request in pool]
 
 
 def _with_text(request: Request, tokenizer: Tokenizer) -> Request:
-    """Write out what was drawn as ids."""
+    """Return a request with its text, decoded from its ids if need be."""
     if request.text:
         return request
     turns = tuple(replace(turn, text=tokenizer.decode(turn.prompt)) for turn in request.turns)
     return replace(request, text=tokenizer.decode(request.prompt), turns=turns)
 
 
-def _demand(pool: Sequence[Request]) -> LoadShape:
-    lengths = [each for request in pool for each in request.lengths()]
+def _load_shape(pool: Sequence[Request]) -> LoadShape:
+    lengths = [pair for request in pool for pair in request.lengths()]
     return LoadShape(
         prompt_lengths=tuple(sorted({prompt for prompt, _ in lengths})),
         longest_sequence=max(prompt + answer for prompt, answer in lengths),
@@ -103,7 +105,7 @@ def _demand(pool: Sequence[Request]) -> LoadShape:
 
 
 def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table:
-    """Lay the schedule out as a trace of ours (traces.read)."""
+    """Return the schedule as a trace in llmbench's own format (see workloads.trace_files)."""
     sent = [pool[number % len(pool)] for number in range(len(offsets))]
     columns = {
         "time": pa.array(offsets),
@@ -115,6 +117,6 @@ def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table
 
 
 def _digest(offsets: NDArray[np.float64], pool: Sequence[Request]) -> str:
-    """Hash what will be sent and when, so that equal loads can be told."""
-    lengths = np.array([each for request in pool for each in request.lengths()], dtype=np.int64)
+    """Return a hash of the due times and lengths, by which equal loads are recognized."""
+    lengths = np.array([pair for request in pool for pair in request.lengths()], dtype=np.int64)
     return hashlib.sha256(offsets.tobytes() + lengths.tobytes()).hexdigest()

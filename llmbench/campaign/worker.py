@@ -1,6 +1,6 @@
-"""One run in a process of its own: ``python -m llmbench.worker``, a job on stdin, events on stdout.
+"""A worker: ``python -m llmbench.worker`` measures one run in a process of its own.
 
-Exit codes: 0 the run is stored, 1 it failed, 2 the user can mend what is wrong.
+Exit codes: 0 the run is stored, 1 it failed, 2 the input is bad.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ class Events:
     _last_progress: float = field(default=0.0)
 
     def stage(self, text: str) -> None:
-        """Say what the worker does now."""
+        """Report the stage that begins."""
         self.send({"stage": text})
 
     def progress(self, dispatch: Dispatch) -> None:
-        """Say how far a load is, a few times a second at the most."""
+        """Report the progress of a load, a few times per second at most."""
         now = time.monotonic()
         is_last = dispatch.completed == dispatch.total
         if is_last or now - self._last_progress >= PROGRESS_SECONDS:
@@ -83,7 +83,7 @@ class Events:
             self.send(dispatch.progress().to_event())
 
     def failed(self, kind: str, message: str) -> None:
-        """Say why the run cannot be measured."""
+        """Report why the run failed."""
         self.send({"failure": kind, "message": message})
 
 
@@ -99,7 +99,7 @@ def do(fields: dict[str, Any], events: Events) -> None:
 
 
 def work(do: Callable[[dict[str, Any], Events], None]) -> int:
-    """Do the job on stdin with events on stdout, and return the exit code."""
+    """Do the parent's job, send it events, and return the exit code."""
     channel = child_process.parent()
     return attempt(do, channel.receive(dict[str, Any]), Events(channel.send))
 
@@ -107,7 +107,7 @@ def work(do: Callable[[dict[str, Any], Events], None]) -> int:
 def attempt(
     do: Callable[[dict[str, Any], Events], None], fields: dict[str, Any], events: Events
 ) -> int:
-    """Do a job, report the errors that are expected, and return the exit code."""
+    """Do a job, report expected errors, and return the exit code."""
     try:
         do(fields, events)
     except InputError as error:
@@ -120,9 +120,9 @@ def attempt(
 
 
 def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
-    """Run a case once in this process and return all that was seen, and the schedule."""
+    """Run a case once in this process; return the run and the schedule."""
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
-    surroundings = environment.capture(Path.cwd())
+    machine = environment.capture(Path.cwd())
     events.stage("reading the workload")
     case = job.case
     load = prepare(case, _logs(job, "-mlperf"))
@@ -131,8 +131,8 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
     with backend.open(context) as server:
         server.calibrate(load.sample)
         events.stage("measuring")
-        # garbage is collected before the clock starts: it takes longer than requests should wait
-        with frozen_gc(), watch(case.scenario.collect, server.pid) as watched:
+        # garbage is collected before the clock starts: a collection would delay the first requests
+        with frozen_gc(), watch(case.scenario.collect, server.pid) as collected:
             clock = server.new_clock()
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
             records = server.serve(load.dispatch, clock, lambda: events.progress(load.dispatch))
@@ -144,18 +144,18 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
     events.stage("storing")
     warmup: dict[str, Any] = {}
     if case.scenario.warmup == "auto":
-        records, found = find_warmup(records)
-        warmup = {"warmup_method": METHOD, "warmup_requests": found}
+        records, count = find_warmup(records)
+        warmup = {"warmup_method": METHOD, "warmup_requests": count}
     run = Run(
         case=case,
         repeat=job.repeat,
         began_at=began_at,
         records=records_table(records),
-        series=watched.series(origin),
-        environment=surroundings,
+        series=collected.series(origin),
+        environment=machine,
         backend_report=asdict(replace(backend_report, caveats=())),
         facts={
-            **watched.facts,
+            **collected.facts,
             CLOCK_ORIGIN: unix_origin,
             "schedule_sha256": load.digest,
             **facts,
@@ -165,7 +165,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
         caveats=(
             *([Caveat("slowed", percent=100 * context.slowdown)] if context.slowdown else []),
             *backend_report.caveats,
-            *watched.caveats,
+            *collected.caveats,
             *breaches(case, quality),
             *_of_the_load(facts | warmup),
         ),
@@ -174,7 +174,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
 
 
 def _of_the_load(facts: dict[str, Any]) -> Iterator[Caveat]:
-    """Give the doubts that the way a load went leaves."""
+    """Yield the caveats that follow from how the load went."""
     for reason in facts["stopped_by"]:
         if reason in ("error-rate", "client-lag"):
             yield Caveat("ended-early", limit=reason.replace("-", "_"))
@@ -190,7 +190,7 @@ def _dropped(request: Request, due: float) -> Record:
 
 
 def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:
-    """Gather what a case's backend is opened with."""
+    """Return what a case's backend is opened with."""
     scenario = case.scenario
     return OpenContext(
         model=scenario.model,
@@ -207,7 +207,7 @@ def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenCon
 
 
 def _slowdown() -> float:
-    """Read by what share the environment asks that every step of a local backend be slower."""
+    """Return the share by which the environment slows every step of a local backend."""
     text = os.environ.get(SLOWDOWN, "0")
     try:
         share = float(text)
@@ -219,7 +219,7 @@ def _slowdown() -> float:
 
 
 def _logs(job: Job, suffix: str) -> Path:
-    """Tell where others who take part in a run may write what they have to say."""
+    """Return the path of a log that belongs to a run: a server's, or a load generator's."""
     return Path(job.folder) / "logs" / f"{job.case.slug}-r{job.repeat}{suffix}"
 
 

@@ -13,7 +13,7 @@ from llmbench.errors import InputError
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from llmbench.campaign.profile.passes import Asked
+    from llmbench.campaign.profile.passes import ProfileOptions
     from llmbench.loads.progress import Progress
     from llmbench.runs.profile import CaseProfile, Profile
 
@@ -58,11 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = scenario_file.load(arguments.scenario, arguments.set)
     folder = arguments.out or options.default_folder(f"{source.scenario.name}-profile")
-    asked = _asked(arguments)
-    passes.begin(source, folder, asked)
+    how = _profile_options(arguments)
+    passes.begin(source, folder, how)
     try:
         with _progress(arguments) as status:
-            done = passes.profile_all(folder, source.cases, asked, _StatusLine(status))
+            done = passes.profile_all(folder, source.cases, how, _StatusLine(status))
     except KeyboardInterrupt:
         done = profile.read(folder)
         print(
@@ -74,12 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
     return _exit_code(done)
 
 
-def _asked(arguments: argparse.Namespace) -> Asked:
+def _profile_options(arguments: argparse.Namespace) -> ProfileOptions:
     from llmbench.campaign.profile import passes
 
     if arguments.steps < 1:
         raise InputError(f"--steps {arguments.steps}: expected 1 or more")
-    return passes.Asked(arguments.steps, arguments.rows, arguments.nvtx)
+    return passes.ProfileOptions(arguments.steps, arguments.rows, arguments.nvtx)
 
 
 def _progress(arguments: argparse.Namespace) -> Status:

@@ -106,7 +106,7 @@ def test_json_is_the_only_thing_on_stdout(tmp_path: Path, capsys: Capture) -> No
     [
         ({}, ["--steps", "0"], "--steps 0: expected 1 or more"),
         ({}, ["--rows", "5"], "--rows 5: expected 1 to 4, the slots of the engine"),
-        ({"backends": ["eager", "fake"]}, [], "backend 'fake' does not run a model's steps"),
+        ({"backends": ["eager", "fake"]}, [], "backend 'fake' does not run the model"),
         ({"backends": [{"kind": "endpoint", "url": "http://x"}]}, [], "backend 'endpoint' does"),
         ({"model": "./nowhere"}, [], "no such folder"),
         ({"backends": ["eagre"]}, [], "eager"),

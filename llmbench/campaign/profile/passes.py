@@ -1,4 +1,4 @@
-"""The profiling pass over a scenario: one fresh process a case, in the scenario's order."""
+"""The profiling pass over a scenario: one fresh process per case, in the scenario's order."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ WORKER = "llmbench.campaign.profile.worker"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How to profile: steps of each phase, rows of a decode (None: as the load has it), marks."""
+class ProfileOptions:
+    """How to profile: steps per phase, rows of a decode (None: as the load implies), NVTX marks."""
 
     steps: int
     rows: int | None = None
@@ -43,7 +43,7 @@ class Job(worker.Job):
 
 
 class Observer(Listener, Protocol):
-    """Somebody who watches the pass go on."""
+    """Receives what happens in a profiling pass."""
 
     def began(self, case: str, index: int, total: int) -> None:
         """A case begins, the index-th (from 1) of all."""
@@ -52,16 +52,16 @@ class Observer(Listener, Protocol):
         """A case has been stored, profiled or failed."""
 
 
-def begin(source: Source, folder: Path, asked: Asked) -> Profile:
-    """Make the results folder for a scenario's profile.
+def begin(source: Source, folder: Path, options: ProfileOptions) -> Profile:
+    """Create the results folder of a scenario's profile.
 
     Raises InputError when a case cannot be profiled or the folder cannot be used.
     """
     plan.check(source)
     for case in source.cases:
         _check_backend(case.backend)
-        implied_rows(case.scenario, asked.rows)
-    made = Profile(
+        implied_rows(case.scenario, options.rows)
+    empty = Profile(
         folder=folder,
         name=source.scenario.name,
         description=source.scenario.description,
@@ -70,39 +70,41 @@ def begin(source: Source, folder: Path, asked: Asked) -> Profile:
         overrides=source.overrides,
         planned=tuple(case.name for case in source.cases),
     )
-    profile.create(made)
-    return made
+    profile.create(empty)
+    return empty
 
 
 def _check_backend(kind: str) -> None:
     if not BACKENDS.find(kind).profilable:
         raise InputError(
-            f"profile: backend {kind!r} does not run a model's steps in this process; profile a "
-            "server with its own tools, and leave it out here with --set 'backends=[eager]'"
+            f"profile: backend {kind!r} does not run the model in this process; profile a server "
+            "with its own tools, and select other backends here with --set 'backends=[eager]'"
         )
 
 
-def profile_all(folder: Path, cases: Sequence[Case], asked: Asked, observer: Observer) -> Profile:
-    """Profile every case and give what is stored then.
+def profile_all(
+    folder: Path, cases: Sequence[Case], options: ProfileOptions, observer: Observer
+) -> Profile:
+    """Profile every case and return the stored profile.
 
-    A case that fails is stored as failed and the rest go on. KeyboardInterrupt ends the case in
-    progress and is passed on; finished ones are stored already.
+    A case that fails is stored as failed, and the others go on. KeyboardInterrupt ends the current
+    case and propagates; finished cases are already stored.
     """
     for index, case in enumerate(cases, start=1):
         observer.began(case.name, index, len(cases))
-        observer.ended(_profiled(folder, case, asked, observer))
+        observer.ended(_profiled(folder, case, options, observer))
     return profile.read(folder)
 
 
-def _profiled(folder: Path, case: Case, asked: Asked, observer: Observer) -> CaseProfile:
+def _profiled(folder: Path, case: Case, options: ProfileOptions, observer: Observer) -> CaseProfile:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".scratch-") as scratch:
         job = Job(
             folder=str(folder.absolute()),
             scratch=str(Path(scratch).absolute()),
             case=case,
-            steps=asked.steps,
-            rows=asked.rows,
-            nvtx=asked.nvtx,
+            steps=options.steps,
+            rows=options.rows,
+            nvtx=options.nvtx,
         )
         failure = THIS.launch(WORKER, job, case.scenario.timeout, observer)
     if failure:

@@ -1,4 +1,4 @@
-"""Make the steps of a phase: by the clock alone, and again with torch's profiler on."""
+"""Run the steps of a phase: timed only, and again under torch's profiler."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ranges = Callable[[str], AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The trace of profiled steps, and what is known of those that were not discarded."""
+    """The trace of profiled steps; tokens are of the steps that were not discarded."""
 
     path: Path
     device: torch.device
@@ -33,9 +33,9 @@ class Recorded:
 
 
 def ranges(*, nvtx: bool) -> Ranges:
-    """Give what marks a step for Nsight Systems, or marks nothing.
+    """Return a context manager that marks steps for Nsight Systems, or one that does nothing.
 
-    Raises InputError when torch has no CUDA, which the marks come from.
+    Raises InputError when torch has no CUDA.
     """
     if not nvtx:
         return nullcontext
@@ -45,14 +45,14 @@ def ranges(*, nvtx: bool) -> Ranges:
 
 
 def name_fused_kernels() -> None:
-    """Have torch.compile give its C++ kernels names that the profiler sees, as Triton's have."""
-    from torch._inductor import config  # noqa: PLC0415 (takes a moment, and is for this pass alone)
+    """Have torch.compile name its C++ kernels for the profiler, as Triton's are."""
+    from torch._inductor import config  # noqa: PLC0415 (slow to import, and only needed here)
 
     config.cpp.enable_kernel_profile = True
 
 
 def time_steps(phase: Phase, count: int, marks: Ranges) -> list[float]:
-    """Make steps without the profiler and give the seconds of each, the first ones discarded."""
+    """Run steps without the profiler; return their seconds, without the first few."""
     with frozen_gc():
         seconds = [_timed(phase, marks) for _ in range(DISCARDED + count)]
     return seconds[DISCARDED:]
@@ -64,17 +64,17 @@ def _timed(phase: Phase, marks: Ranges) -> float:
         began = time.monotonic()
         chunks = phase.step()
         seconds = time.monotonic() - began
-    phase.took(chunks)
+    phase.count(chunks)
     return seconds
 
 
 def record(phase: Phase, count: int, device: torch.device, path: Path, marks: Ranges) -> Recorded:
-    """Make steps under torch's profiler, each in a range of its own, and export the trace."""
+    """Run steps under torch's profiler, each in its own range, and export the trace."""
     with frozen_gc(), profile(activities=_activities(device)) as profiler:
-        seen = list(_steps(phase, DISCARDED + count, marks))[DISCARDED:]
+        steps = list(_steps(phase, DISCARDED + count, marks))[DISCARDED:]
     profiler.export_chrome_trace(str(path))
-    lengths = [length for _, cached in seen for length in cached]
-    tokens = sum(given for given, _ in seen)
+    lengths = [length for _, cached in steps for length in cached]
+    tokens = sum(count for count, _ in steps)
     return Recorded(path, device, tokens, (min(lengths), max(lengths)))
 
 
@@ -88,4 +88,4 @@ def _steps(phase: Phase, count: int, marks: Ranges) -> Iterator[tuple[int, tuple
         phase.ready()
         with marks(phase.name), record_function(step_name(phase.name, number)):
             chunks = phase.step()
-        yield phase.took(chunks), phase.cache_tokens
+        yield phase.count(chunks), phase.cache_tokens

@@ -1,7 +1,7 @@
-"""One case's profile in a process of its own: ``python -m llmbench.campaign.profile.worker``.
+"""A worker that profiles one case: ``python -m llmbench.campaign.profile.worker``.
 
-It takes a job on stdin, tells on stdout what goes on, and adds the case to profile.json. Exit codes
-are those of `llmbench.worker`.
+It gets a job, reports events, and adds the case to profile.json. Exit codes are those of
+`llmbench.worker`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from llmbench.runs import profile
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.profile import TRACES, CaseProfile, PhaseProfile
 
-ALIKE = 1.25  # a step under the profiler may be so many times as long or as short as another
+SIMILAR = 1.25  # the largest ratio of a profiled step's time to an unprofiled one's, or inverse
 
 
 def main() -> int:
@@ -44,11 +44,11 @@ def do(fields: dict[str, Any], events: Events) -> None:
 
 
 def profile_case(job: Job, events: Events) -> CaseProfile:
-    """Open the case's backend, make its steps by the clock, and again under the profilers."""
+    """Open the case's backend, time its steps, and repeat them under the profilers."""
     case = job.case
     scratch, rows = Path(job.scratch), implied_rows(case.scenario, job.rows)
     marks = recording.ranges(nvtx=job.nvtx)
-    surroundings = environment.capture(Path.cwd())
+    machine = environment.capture(Path.cwd())
     recording.name_fused_kernels()
     events.stage("reading the workload")
     load = prepare(case, scratch)
@@ -62,9 +62,9 @@ def profile_case(job: Job, events: Events) -> CaseProfile:
             recorded = _recorded(phases, job, server.model.device, marks, events)
         graphs = graphs_compiled() - graphs
     events.stage("reading the traces")
-    found = tuple(
-        _phase(phase, seconds, seen, job, case.slug)
-        for phase, seconds, seen in zip(phases, timed, recorded, strict=True)
+    phase_profiles = tuple(
+        _phase(phase, seconds, trace, job, case.slug)
+        for phase, seconds, trace in zip(phases, timed, recorded, strict=True)
     )
     return CaseProfile(
         case=case.name,
@@ -73,9 +73,9 @@ def profile_case(job: Job, events: Events) -> CaseProfile:
         point=case.point,
         device=server.model.device.type,
         settings={**server.model.effective, "threads": torch.get_num_threads(), **server.settings},
-        phases=found,
-        environment=surroundings,
-        caveats=tuple(_caveats(server, graphs, found)),
+        phases=phase_profiles,
+        environment=machine,
+        caveats=tuple(_caveats(server, graphs, phase_profiles)),
     )
 
 
@@ -92,36 +92,38 @@ def _timed(
 def _recorded(
     phases: Sequence[Phase], job: Job, device: torch.device, marks: Ranges, events: Events
 ) -> list[Recorded]:
-    seen = []
+    recorded = []
     for phase in phases:
         events.stage(f"profiling {phase.name}")
         path = Path(job.scratch) / f"{phase.name}.json"
-        seen.append(recording.record(phase, job.steps, device, path, marks))
-    return seen
+        recorded.append(recording.record(phase, job.steps, device, path, marks))
+    return recorded
 
 
 def _phase(
-    phase: Phase, seconds: tuple[float, ...], seen: Recorded, job: Job, slug: str
+    phase: Phase, seconds: tuple[float, ...], recorded: Recorded, job: Job, slug: str
 ) -> PhaseProfile:
-    """Take a phase's trace apart and keep it, with what the runtime recorded beside torch."""
-    own = [json.loads(path.read_text("utf-8")) for path in Path(job.scratch).glob("*.trace.json")]
-    trace = merged(json.loads(seen.path.read_text("utf-8")), own)
+    """Break a phase's trace down and store it, with the events that the runtime itself recorded."""
+    runtime_traces = [
+        json.loads(path.read_text("utf-8")) for path in Path(job.scratch).glob("*.trace.json")
+    ]
+    trace = merged(json.loads(recorded.path.read_text("utf-8")), runtime_traces)
     name = f"{TRACES}/{slug}-{phase.name}.json.gz"
-    _keep(trace, Path(job.folder) / name, Path(job.scratch) / "kept.json.gz")
+    _store(trace, Path(job.folder) / name, Path(job.scratch) / "kept.json.gz")
     return PhaseProfile(
         phase=phase.name,
         rows=phase.rows,
         prompt_tokens=phase.prompt_tokens,
-        cache_tokens=seen.cache_tokens,
-        tokens_per_step=seen.tokens / job.steps,
+        cache_tokens=recorded.cache_tokens,
+        tokens_per_step=recorded.tokens / job.steps,
         step_seconds=seconds,
-        breakdown=break_down(events_of(trace), seen.device.type, DISCARDED, job.steps),
+        breakdown=break_down(events_of(trace), recorded.device.type, DISCARDED, job.steps),
         trace=name,
     )
 
 
-def _keep(trace: dict[str, Any], path: Path, partial: Path) -> None:
-    """Write a trace whole or not at all."""
+def _store(trace: dict[str, Any], path: Path, partial: Path) -> None:
+    """Write a trace atomically."""
     partial.write_bytes(gzip.compress(json.dumps(trace).encode()))
     partial.replace(path)
 
@@ -136,9 +138,9 @@ def _caveats(server: LocalServer, graphs: int, phases: Sequence[PhaseProfile]) -
         fewest, most = min(phase.breakdown.kernels), max(phase.breakdown.kernels)
         if fewest != most:
             yield Caveat("uneven-kernels", phase=phase.phase, fewest=fewest, most=most)
-        if phase.ratio > ALIKE:
+        if phase.ratio > SIMILAR:
             yield Caveat("profiler-heavy", phase=phase.phase, ratio=phase.ratio)
-        if phase.ratio < 1 / ALIKE:
+        if phase.ratio < 1 / SIMILAR:
             yield Caveat("profile-disturbed", phase=phase.phase, ratio=phase.ratio)
 
 

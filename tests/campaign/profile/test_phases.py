@@ -38,7 +38,7 @@ def made(phase: Phase, count: int) -> int:
     tokens = 0
     for _ in range(count):
         phase.ready()
-        tokens += phase.took(phase.step())
+        tokens += phase.count(phase.step())
     return tokens
 
 
