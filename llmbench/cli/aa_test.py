@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure the repetitions and write their error rates."""
     from llmbench.campaign import aa_test
-    from llmbench.cli.progress import shown
+    from llmbench.cli.progress import choose_observer
     from llmbench.errors import InputError
     from llmbench.runs.files import atomic_write
     from llmbench.scenario import file as scenario_file
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = scenario_file.load(arguments.scenario, arguments.set)
     _refuse_endpoints(source.cases, delays)
     out = arguments.out or options.default_folder(f"{source.scenario.name}-aa")
-    with shown(quiet=arguments.quiet) as observer:
+    with choose_observer(quiet=arguments.quiet) as observer:
         measured = list(aa_test.repetitions(source, out, arguments.nights, delays, observer))
     findings = aa_test.findings(source, measured)
     text = json.dumps(findings.as_json(), indent=1)

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure both sides, write the verdicts, and return the exit code."""
     from llmbench.campaign import gate
     from llmbench.campaign.process import THIS
-    from llmbench.cli.progress import shown
+    from llmbench.cli.progress import choose_observer
     from llmbench.scenario import file as scenario_file
 
     source = scenario_file.load(arguments.scenario, arguments.set)
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or options.default_folder(f"{source.scenario.name}-check")
     baseline = _baseline(arguments.baseline, source, out)
     candidate = gate.live(source, out / "candidate", THIS)
-    with shown(quiet=arguments.quiet) as observer:
+    with choose_observer(quiet=arguments.quiet) as observer:
         comparison = gate.check(source, baseline, candidate, observer, floors)
     _write(arguments, comparison, out)
     return _exit_code(comparison, source, strict=arguments.strict)

@@ -1,4 +1,4 @@
-"""``llmbench doctor``: what this machine is, what it lacks, and what would disturb measuring."""
+"""``llmbench doctor``: this machine, what is missing on it, and what would disturb measurements."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ DESCRIPTION = "Print hardware and software, what is missing, and what would dist
 EPILOG = """\
 examples:
   llmbench doctor                        a table, and advice
-  llmbench doctor --json > machine.json  the same for machines
+  llmbench doctor --json > machine.json  the same as JSON
   llmbench doctor --json | jq -r .fingerprint
 """
 
 BUSY_PERCENT = 10.0
 BUSY_SECONDS = 0.5
 
-# Optional parts: the extra, what it is for, and the packages of which one is enough.
+# Extras: name, purpose, and packages of which one is enough.
 EXTRAS = (
     ("onnx", "the onnx backend", ("onnxruntime", "onnxruntime-gpu")),
     ("quant", "quantized models", ("torchao",)),
 )
 
-TITLES = {"missing": "Not here", "disturbs": "Would disturb a measurement"}
+TITLES = {"missing": "Missing", "disturbs": "Would disturb a measurement"}
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Something that is missing or would disturb: about what, and what to do."""
+    """Something that is missing or would disturb a measurement, and what to do."""
 
     group: Literal["missing", "disturbs"]
     about: str
@@ -58,72 +58,68 @@ def run(arguments: argparse.Namespace) -> int:
 
     from llmbench import environment
 
-    found = _with_telemetry(environment.capture(Path.cwd()))
+    machine = _with_telemetry(environment.capture(Path.cwd()))
     busy = psutil.cpu_percent(interval=BUSY_SECONDS)
-    advice = list(advise(found, busy))
-    told = {
-        **found,
-        "fingerprint": environment.fingerprint(found),
-        "busy_percent": busy,
-        "advice": [asdict(each) for each in advice],
-    }
+    advice = list(advise(machine, busy))
+    machine["fingerprint"] = environment.fingerprint(machine)
     if arguments.json:
-        print(json.dumps(told, indent=1))
+        rest = {"busy_percent": busy, "advice": [asdict(item) for item in advice]}
+        print(json.dumps({**machine, **rest}, indent=1))
     else:
-        _print(told, advice)
+        _print(machine, advice)
     return 0
 
 
-def _with_telemetry(found: dict[str, Any]) -> dict[str, Any]:
-    """Add which quantities of its GPUs a run on this machine would have, and why not the others."""
+def _with_telemetry(machine: dict[str, Any]) -> dict[str, Any]:
+    """Add which quantities of its GPUs can be read, and the reasons for the others."""
     from llmbench.collectors.gpu.collector import Gpu
 
-    if not found["gpus"]:
-        return found
+    if not machine["gpus"]:
+        return machine
     quantities = Gpu(Gpu.Options()).probe(os.getpid()).quantities()
     reasons = {f"telemetry.{q.name}": q.unavailable for q in quantities if q.unavailable}
-    told = {q.name: None if q.unavailable else f"in {q.unit}" for q in quantities}
-    return {**found, "telemetry": told, "reasons": {**found["reasons"], **reasons}}
+    units = {q.name: None if q.unavailable else f"in {q.unit}" for q in quantities}
+    return {**machine, "telemetry": units, "reasons": {**machine["reasons"], **reasons}}
 
 
-# -- what to say -----------------------------------------------------------------------------------
+# -- advice ----------------------------------------------------------------------------------------
 
 
-def advise(found: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
-    """Say what an environment lacks and what in it would disturb; nothing where all is well."""
-    yield from _missing(found)
-    yield from _clocks(found["cpu"])
-    yield from _neighbors(found, busy_percent)
-    yield from _limits(found)
-    for index, gpu in enumerate(found["gpus"] or []):
+def advise(machine: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
+    """Yield advice on what is missing, and on what would disturb measurements."""
+    yield from _missing(machine)
+    yield from _clocks(machine["cpu"])
+    yield from _other_load(machine["system"], busy_percent)
+    yield from _limits(machine)
+    for index, gpu in enumerate(machine["gpus"] or []):
         yield from _gpu(index, gpu)
 
 
-def _missing(found: Mapping[str, Any]) -> Iterator[Advice]:
-    packages = found["packages"]
-    if not found["gpus"]:
-        why = found["reasons"].get("gpus", "NVML lists no GPU")
+def _missing(machine: Mapping[str, Any]) -> Iterator[Advice]:
+    packages = machine["packages"]
+    if not machine["gpus"]:
+        reason = machine["reasons"].get("gpus", "NVML lists no GPU")
         yield Advice(
             "missing",
             "gpu",
-            f"No GPU can be used ({why}).",
+            f"No GPU is available ({reason}).",
             "Install NVIDIA's driver if there is a card (Debian, Ubuntu: sudo apt install "
-            "nvidia-driver); without one `device: auto` takes the CPU.",
+            "nvidia-driver). Without a GPU, `device: auto` uses the CPU.",
         )
     elif "+cpu" in (packages["torch"] or ""):
         yield Advice(
             "missing",
             "torch",
-            f"torch {packages['torch']} is built for the CPU, so the GPU stays idle.",
+            f"torch {packages['torch']} is built for the CPU and does not use the GPU.",
             "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
         )
     for extra, purpose, choices in EXTRAS:
         if not any(packages[name] for name in choices):
-            name = "onnx-gpu" if extra == "onnx" and found["gpus"] else extra
+            name = "onnx-gpu" if extra == "onnx" and machine["gpus"] else extra
             yield Advice(
                 "missing",
                 extra,
-                f"{choices[0]} is not installed; it is for {purpose}.",
+                f"{choices[0]} is not installed; it is needed for {purpose}.",
                 f"pip install 'llmbench[{name}]'",
             )
 
@@ -133,51 +129,51 @@ def _clocks(cpu: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "disturbs",
             "governor",
-            f"The CPU governor is {cpu['governor']}, so clocks follow the load.",
+            f"The CPU governor is {cpu['governor']}, so clocks change with the load.",
             "sudo cpupower frequency-set -g performance",
         )
     if cpu["turbo"]:
         yield Advice(
             "disturbs",
             "turbo",
-            "Turbo is on, so clocks fall as the processor warms up.",
-            "For steadier figures: echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo "
-            "(not Intel's: echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost)",
+            "Turbo is on, so clocks decrease as the processor warms up.",
+            "For steadier results: echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo "
+            "(other vendors: echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost)",
         )
 
 
-def _neighbors(found: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
+def _other_load(system: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
     if busy_percent > BUSY_PERCENT:
         yield Advice(
             "disturbs",
             "load",
-            f"Other programs use {busy_percent:.0f} % of the processors just now"
-            f" (load average {found['system']['load_average']:.1f}).",
-            "Stop them before you measure; `top` lists them.",
+            f"Other programs use {busy_percent:.0f} % of the processors at the moment"
+            f" (load average {system['load_average']:.1f}).",
+            "Stop them before measuring; `top` lists them.",
         )
-    if found["system"]["virtual_machine"]:
+    if system["virtual_machine"]:
         yield Advice(
             "disturbs",
             "virtual-machine",
-            "This is a virtual machine; its host may give its processors to others.",
-            "Compare runs of the same day, and watch for the caveat cpu-stolen.",
+            "This is a virtual machine; its host may give processor time to others.",
+            "Compare runs of the same day only, and look for the caveat cpu-stolen.",
         )
 
 
-def _limits(found: Mapping[str, Any]) -> Iterator[Advice]:
-    limit, cores = found["container"]["cpu_limit_cores"], found["cpu"]["usable_cores"]
+def _limits(machine: Mapping[str, Any]) -> Iterator[Advice]:
+    limit, cores = machine["container"]["cpu_limit_cores"], machine["cpu"]["usable_cores"]
     if limit and limit < (cores or 0):
         yield Advice(
             "disturbs",
             "cpu-quota",
-            f"A quota allows {limit:g} cores, and {cores} are shown.",
+            f"A CPU quota allows {limit:g} of the {cores} visible cores.",
             f"Set `engine: {{threads: {max(1, int(limit))}}}` in scenarios, or raise the quota.",
         )
-    if found["memory"]["transparent_hugepages"] == "always":
+    if machine["memory"]["transparent_hugepages"] == "always":
         yield Advice(
             "disturbs",
             "huge-pages",
-            "Transparent huge pages are always on, so the kernel may stop a program to make them.",
+            "Transparent huge pages are always on, so the kernel may pause programs to create them.",
             "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled",
         )
 
@@ -187,68 +183,67 @@ def _gpu(index: int, gpu: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "disturbs",
             f"gpu{index}-persistence",
-            f"GPU {index} forgets its state when idle, so the next start is slow.",
+            f"GPU {index} has no persistence mode, so the driver reloads after idle times.",
             f"sudo nvidia-smi -i {index} -pm 1",
         )
     if gpu["mig"]:
         yield Advice(
             "disturbs",
             f"gpu{index}-mig",
-            f"GPU {index} is split into MIG instances, so power and energy cannot be told apart.",
+            f"GPU {index} is split into MIG instances, which have no power or energy of their own.",
             f"sudo nvidia-smi -i {index} -mig 0",
         )
     if gpu["virtualization"] == "vgpu":
         yield Advice(
             "disturbs",
             f"gpu{index}-vgpu",
-            f"GPU {index} is a share of a card (vGPU), so its power and its neighbors are hidden.",
-            "Compare only runs on the same kind of share, or take a whole card.",
+            f"GPU {index} is a share of a card (vGPU), so power and other load are invisible.",
+            "Compare only runs on the same kind of share, or use a whole card.",
         )
 
 
-# -- how to say it ---------------------------------------------------------------------------------
+# -- printing --------------------------------------------------------------------------------------
 
 
-def _print(told: Mapping[str, Any], advice: list[Advice]) -> None:
+def _print(machine: dict[str, Any], advice: list[Advice]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(_table(told))
+    console.print(_table(machine))
     for group, title in TITLES.items():
-        _print_advice(console, title, [each for each in advice if each.group == group])
+        _print_advice(console, title, [item for item in advice if item.group == group])
 
 
-def _table(told: Mapping[str, Any]) -> Table:
+def _table(machine: dict[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, shown, why in _rows(told):
-        is_part = not name.startswith(" ")
-        label = f"[bold]{escape(name)}[/]" if is_part else escape(name)
-        table.add_row(label, f"[dim]— {escape(why)}[/]" if why else escape(shown))
+    for name, value, reason in _rows(machine):
+        is_title = not name.startswith(" ")
+        label = f"[bold]{escape(name)}[/]" if is_title else escape(name)
+        table.add_row(label, f"[dim]— {escape(reason)}[/]" if reason else escape(value))
     return table
 
 
-def _rows(told: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
-    """Give (name, value, why there is none); names within a part are indented under its title."""
+def _rows(machine: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield (name, value, reason for none); names within a part are indented below its title."""
     from llmbench.environment import flat
 
-    facts = {key: value for key, value in told.items() if key not in ("advice", "busy_percent")}
     last = ""
-    for path, value in flat(facts).items():
+    for path, value in flat(machine).items():
         part, _, name = path.partition(".")
-        if part == "variables" and value is None:  # not set, which needs no row
+        if part == "variables" and value is None:  # not set
             continue
         if name and part != last:
             yield part, "", None
-        yield f"  {name}" if name else part, _shown(path, value), told["reasons"].get(path)
+        yield f"  {name}" if name else part, _as_text(path, value), machine["reasons"].get(path)
         last = part
 
 
-def _shown(path: str, value: Any) -> str:
+def _as_text(path: str, value: Any) -> str:
     from llmbench.units import format_bytes
 
     if path.endswith("_bytes") and isinstance(value, int):
@@ -263,6 +258,6 @@ def _print_advice(console: Console, title: str, advice: list[Advice]) -> None:
     from rich.padding import Padding
 
     console.print(f"\n[bold]{title}[/]" + ("" if advice else ": nothing"))
-    for each in advice:
-        console.print(f"[yellow]![/] {escape(each.message)}")
-        console.print(Padding(escape(each.remedy), (0, 0, 0, 2)))
+    for item in advice:
+        console.print(f"[yellow]![/] {escape(item.message)}")
+        console.print(Padding(escape(item.remedy), (0, 0, 0, 2)))

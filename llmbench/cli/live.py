@@ -1,4 +1,4 @@
-"""What can be said of a campaign while it goes on: rates, percentiles so far, and when it ends."""
+"""Live metrics of a campaign: rates, percentiles so far, and the remaining time."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ PERCENTS = (50, 99)
 
 
 class Reservoir:
-    """A uniform sample of all values so far, of a size that does not grow (Vitter 1985, R)."""
+    """A uniform sample of bounded size of all values so far (Vitter 1985, algorithm R)."""
 
     def __init__(self, size: int = RESERVOIR) -> None:
-        self._draws = random.Random(0)  # noqa: S311 (no secret)
+        self._rng = random.Random(0)  # noqa: S311 (no secret)
         self._size = size
         self._kept: list[float] = []
         self.seen = 0
 
     def add(self, value: float) -> None:
-        """Keep a value, as likely as any other."""
+        """Add a value."""
         self.seen += 1
         if len(self._kept) < self._size:
             self._kept.append(value)
-        elif (place := self._draws.randrange(self.seen)) < self._size:
-            self._kept[place] = value
+        elif (index := self._rng.randrange(self.seen)) < self._size:
+            self._kept[index] = value
 
     def __str__(self) -> str:
-        """Write percentiles; a dagger marks what too few values support."""
+        """Return percentiles; a dagger marks those with too few values."""
         values = list(self._kept)
         if not values:
             return "—"
-        told = (
+        texts = (
             f"p{percent} {format_duration(percentile(values, percent))}"
             f"{' †' * (len(values) < min_samples_for_percentile(percent))}"
             for percent in PERCENTS
         )
-        return ", ".join(told)
+        return ", ".join(texts)
 
 
 @dataclass(slots=True)
-class Figures:
-    """The run in progress: how far it is, its rate of late and its latencies so far."""
+class LiveMetrics:
+    """The current run: its progress, recent rate, and latencies so far."""
 
     progress: Progress = NOTHING_YET
     ttft: Reservoir = field(default_factory=Reservoir)
@@ -56,7 +56,7 @@ class Figures:
     _points: deque[tuple[float, int]] = field(default_factory=deque)
 
     def add(self, progress: Progress) -> None:
-        """Take in how far the run is."""
+        """Add the run's progress."""
         self.progress = progress
         for reservoir, values in (
             (self.ttft, progress.ttft_seconds),
@@ -71,7 +71,7 @@ class Figures:
 
     @property
     def output_tokens_per_second(self) -> float | None:
-        """Tokens of the answers that came back of late, by the run's clock; None before two did."""
+        """Tokens per second of recent answers, on the run's clock; None before two reports."""
         if len(self._points) < 2:  # noqa: PLR2004 (the same)
             return None
         (began, before), (ended, after) = self._points[0], self._points[-1]
@@ -80,10 +80,10 @@ class Figures:
 
 @dataclass(slots=True)
 class Pace:
-    """How long runs take, from which follows how long the rest will.
+    """Estimates the remaining time.
 
-    The mean of the runs that ended well stands for those to come. Before one has, the run in
-    progress does, by the share of its requests that are back.
+    Future runs take the mean of those that succeeded. Before there is one, the estimate comes from
+    the share of the current run's requests that are finished.
     """
 
     finished: list[float] = field(default_factory=list)
@@ -92,16 +92,16 @@ class Pace:
     after_this: int | None = None
 
     def begin(self, now: float, after_this: int | None) -> None:
-        """A run begins, and so many come after it (None: nobody knows)."""
+        """Begin a run, with the number of runs after it, or None if that is unknown."""
         self.began, self.measuring, self.after_this = now, None, after_this
 
     def end(self, now: float, *, well: bool) -> None:
-        """The run has ended."""
+        """End the run."""
         if well:
             self.finished.append(now - self.began)
 
     def remaining(self, now: float, progress: Progress) -> float | None:
-        """Estimate the seconds until the last run ends; None where there is nothing to go by."""
+        """Return the estimated seconds until the last run ends, or None."""
         if self.after_this is None:
             return None
         elapsed = now - self.began
@@ -109,7 +109,7 @@ class Pace:
         return None if whole is None else max(0.0, whole - elapsed) + whole * self.after_this
 
     def _whole(self, now: float, progress: Progress) -> float | None:
-        """Guess how long the run in progress takes in all."""
+        """Return the estimated duration of the current run."""
         if self.measuring is None or not progress.completed or not progress.total:
             return None
         rest = progress.total / progress.completed - 1

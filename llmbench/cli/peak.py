@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Search, write the report, and print the result."""
     from llmbench import report
     from llmbench.campaign.capacity import Seeker, only_case, search, searched_key
-    from llmbench.cli.progress import shown
+    from llmbench.cli.progress import choose_observer
     from llmbench.errors import MeasurementError
     from llmbench.runs import store
     from llmbench.scenario import file as scenario_file
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     case = only_case(source)
     key = searched_key(case)
     run_set = _begun(arguments, source)
-    with shown(quiet=arguments.quiet) as observer:
+    with choose_observer(quiet=arguments.quiet) as observer:
         seeker = Seeker(run_set, case, key, observer, _printer(arguments, key))
         try:
             capacity = search(

@@ -1,4 +1,4 @@
-"""What is said of a campaign while it goes on, on stderr: a screen, plain lines, or nothing."""
+"""Progress of a campaign on stderr: a screen, plain lines, or nothing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from llmbench.units import format_duration
 if TYPE_CHECKING:
     from llmbench.cli.screen import Screen
 
-TOLD = ("output_tokens_per_second", "ttft_p50", "itl_p50")
+SHOWN_METRICS = ("output_tokens_per_second", "ttft_p50", "itl_p50")
 
 
 class Lines(Silence):
-    """A plain line when a run begins and one when it ends: for pipes and logs."""
+    """Prints a plain line when a run begins and one when it ends, for pipes and logs."""
 
     def __init__(self, out: TextIO, now: Callable[[], float] = time.monotonic) -> None:
         self._out = out
@@ -30,51 +30,49 @@ class Lines(Silence):
         self._side = ""
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
-        """Say which run begins."""
+        """Print which run begins."""
         self._began, self._side = self._now(), side
         of = f" of {total}" if total else ""
-        self._say(f"run {index}{of}: {name(planned, side)}")
+        self._print(f"run {index}{of}: {name(planned, side)}")
 
     def ended(self, run: Run) -> None:
-        """Say how it went."""
-        self._say(f"{name(run, self._side)}: {ending(run, self._now() - self._began)}")
+        """Print how it ended."""
+        self._print(f"{name(run, self._side)}: {ending(run, self._now() - self._began)}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=self._out, flush=True)
 
 
 def name(run: PlannedRun | Run, side: str = "") -> str:
-    """Name a run in a line of a terminal, whatever is in the names of cases."""
+    """Return the printable name of a run."""
     before = f"{side}: " if side else ""
     return _printable(f"{before}{run.case}, repeat {run.repeat}")
 
 
 def ending(run: Run, seconds: float) -> str:
-    """Say in a line how a run went."""
+    """Return in one line how a run ended."""
     if run.failure:
-        told = (
-            f"failed after {format_duration(seconds)}: {run.failure.message.partition(chr(10))[0]}"
-        )
-        return _printable(told)
+        message = run.failure.message.partition("\n")[0]
+        return _printable(f"failed after {format_duration(seconds)}: {message}")
     return ", ".join((f"done in {format_duration(seconds)}", *_figures(run)))
 
 
 def _figures(run: Run) -> Iterator[str]:
-    found = summarize(run)
-    for metric in TOLD:
-        if (value := found[metric].value) is not None:
+    summary = summarize(run)
+    for metric in SHOWN_METRICS:
+        if (value := summary[metric].value) is not None:
             yield f"{METRICS[metric].label} {show(value, METRICS[metric].unit)}"
 
 
 def _printable(text: str) -> str:
-    """Keep names and messages from steering a terminal."""
+    """Replace control characters, which could control a terminal."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
-def shown(*, quiet: bool) -> Screen | Lines | Silence:
-    """Choose how progress is shown: a screen only where one can be drawn."""
+def choose_observer(*, quiet: bool) -> Screen | Lines | Silence:
+    """Return the observer for this stderr: a screen only where one can be drawn."""
     if quiet:
         return Silence()
     from rich.console import Console

@@ -54,14 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, report, and return the exit code."""
     from llmbench.campaign import execute
-    from llmbench.cli.progress import shown
+    from llmbench.cli.progress import choose_observer
     from llmbench.runs import store
 
     if arguments.dry_run:
         return _show_plan(arguments)
     run_set = _begin(arguments)
     try:
-        with shown(quiet=arguments.quiet) as observer:
+        with choose_observer(quiet=arguments.quiet) as observer:
             run_set = execute.run_all(run_set, observer)
     except KeyboardInterrupt:
         _print_interrupted(store.read(run_set.folder))

@@ -1,4 +1,4 @@
-"""The screen of a campaign in progress, on stderr."""
+"""The live display of a campaign, on stderr."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from llmbench.cli.live import RATE_SECONDS, Figures, Pace, Reservoir
+from llmbench.cli.live import RATE_SECONDS, LiveMetrics, Pace, Reservoir
 from llmbench.cli.progress import ending, name
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import Run
 from llmbench.runs.store import PlannedRun
 from llmbench.units import format_number
 
-REDRAWS_PER_SECOND = 1  # each takes milliseconds of a processor that others measure on
-BAR_WIDTH, LABEL_WIDTH, MARGIN = 24, 32, 3  # the margin is for the ^C of an interrupt
+REDRAWS_PER_SECOND = 1  # each takes milliseconds of a processor in use by the measurement
+BAR_WIDTH, LABEL_WIDTH, MARGIN = 24, 32, 3  # the margin leaves room for ^C
 SILENT_SECONDS = 5.0
 
 
 class Screen:
-    """Bars for all runs and for the requests of this one, figures so far, and the machine.
+    """Bars for all runs and for the current run's requests, its metrics so far, and the machine.
 
-    ``machine`` says in words how busy it is. A line for each run that ended stays; the rest is
-    gone in the end.
+    ``str(machine)`` is its current use. A line per finished run stays; the rest is removed at the
+    end.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class Screen:
         self._console = console
         self._machine = machine
         self._now = now
-        self._began = self._heard = now()
+        self._began = self._last_event = now()
         self._pace = Pace()
-        self._figures = Figures()
+        self._metrics = LiveMetrics()
         self._name = self._stage = self._side = ""
         self._index = 1
         self._total: int | None = None
@@ -61,57 +61,57 @@ class Screen:
         self._live.stop()
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
-        """Begin a run's figures anew."""
-        self._heard = self._now()
+        """Reset the metrics for a new run."""
+        self._last_event = self._now()
         self._name, self._stage, self._side = name(planned, side), "", side
         self._index, self._total = index, total
-        self._figures = Figures()
-        self._pace.begin(self._heard, None if total is None else total - index)
+        self._metrics = LiveMetrics()
+        self._pace.begin(self._last_event, None if total is None else total - index)
 
     def stage(self, text: str) -> None:
-        """Name what the run does now."""
-        self._heard = self._now()
+        """Set the run's current stage."""
+        self._last_event = self._now()
         self._stage = text
         if text == "measuring":
-            self._pace.measuring = self._heard
+            self._pace.measuring = self._last_event
 
     def progress(self, progress: Progress) -> None:
-        """Take in how far the run is."""
-        self._heard = self._now()
-        self._figures.add(progress)
+        """Add the run's progress."""
+        self._last_event = self._now()
+        self._metrics.add(progress)
 
     def ended(self, run: Run) -> None:
-        """Leave a line for the run."""
+        """Print a line for the run."""
         self._pace.end(self._now(), well=not run.failure)
-        told = f"{name(run, self._side)}: {ending(run, self._now() - self._pace.began)}"
-        self._console.print(Text(told, "red" if run.failure else ""))
+        line = f"{name(run, self._side)}: {ending(run, self._now() - self._pace.began)}"
+        self._console.print(Text(line, "red" if run.failure else ""))
 
     # -- what is shown -----------------------------------------------------------------------------
 
     def view(self) -> Table:
-        """Lay out all that is known now."""
-        width, progress = self._console.width, self._figures.progress
+        """Return the current display."""
+        width, progress = self._console.width, self._metrics.progress
         label = min(LABEL_WIDTH, width // 3, max(len("all runs"), cell_len(self._name)))
         bar = min(BAR_WIDTH, width // 4)
-        shown = Table.grid(padding=(0, 2))
-        shown.add_column(no_wrap=True, width=label, overflow="ellipsis")
-        shown.add_column(no_wrap=True, max_width=width - label - MARGIN - 2, overflow="ellipsis")
-        shown.add_row("all runs", _bar(bar, self._index - 1, self._total, self._runs()))
-        shown.add_row(
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True, width=label, overflow="ellipsis")
+        table.add_column(no_wrap=True, max_width=width - label - MARGIN - 2, overflow="ellipsis")
+        table.add_row("all runs", _bar(bar, self._index - 1, self._total, self._runs()))
+        table.add_row(
             Text(self._name), _bar(bar, progress.completed, progress.total, self._requests())
         )
-        for row, told in self._told().items():
-            shown.add_row(Text(row, "dim"), Text(told))
-        return shown
+        for row, text in self._rows().items():
+            table.add_row(Text(row, "dim"), Text(text))
+        return table
 
     def _runs(self) -> str:
         now, of = self._now(), f" of {self._total}" if self._total else ""
-        remaining = self._pace.remaining(now, self._figures.progress)
+        remaining = self._pace.remaining(now, self._metrics.progress)
         eta = "" if remaining is None else f", ETA {_clock(remaining)}"
-        return f"{self._index - 1}{of}{eta}, {_clock(now - self._began)} gone"
+        return f"{self._index - 1}{of}, {_clock(now - self._began)} elapsed{eta}"
 
     def _requests(self) -> str:
-        progress, silent = self._figures.progress, self._now() - self._heard
+        progress, silent = self._metrics.progress, self._now() - self._last_event
         if not progress.completed:
             return self._stage
         of = f" of {progress.total:,}" if progress.total else ""
@@ -119,25 +119,25 @@ class Screen:
         silence = f", silent for {silent:.0f} s" if silent >= SILENT_SECONDS else ""
         return f"{progress.completed:,}{of} requests{failed}{silence}, {self._stage}"
 
-    def _told(self) -> dict[str, str]:
-        figures = self._figures
-        rate = figures.output_tokens_per_second
-        late = f"tokens/s (answers of the last {RATE_SECONDS:.0f} s)"
+    def _rows(self) -> dict[str, str]:
+        metrics = self._metrics
+        rate = metrics.output_tokens_per_second
+        unit = f"tokens/s (answers of the last {RATE_SECONDS:.0f} s)"
         return {
-            "output": "—" if rate is None else f"{format_number(rate)} {late}",
-            "TTFT": _percentiles(figures.ttft, "request"),
-            "ITL": _percentiles(figures.itl, "gap"),
+            "output": "—" if rate is None else f"{format_number(rate)} {unit}",
+            "TTFT": _percentiles(metrics.ttft, "request"),
+            "ITL": _percentiles(metrics.itl, "gap"),
             "machine": str(self._machine) or "—",
         }
 
 
-def _bar(width: int, completed: int, total: int | None, told: str) -> Text:
+def _bar(width: int, completed: int, total: int | None, text: str) -> Text:
     filled = round(width * min(1.0, completed / total)) if total else 0
-    return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"), "  ", told)
+    return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"), "  ", text)
 
 
-def _percentiles(found: Reservoir, what: str) -> str:
-    return f"{found} (of {found.seen:,} {what}{'s' * (found.seen != 1)})" if found.seen else "—"
+def _percentiles(values: Reservoir, unit: str) -> str:
+    return f"{values} (of {values.seen:,} {unit}{'s' * (values.seen != 1)})" if values.seen else "—"
 
 
 def _clock(seconds: float) -> str:

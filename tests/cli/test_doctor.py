@@ -1,4 +1,4 @@
-"""``llmbench doctor``: what it prints, and which advice it gives for which machine."""
+"""``llmbench doctor``: what it prints, and its advice for each machine."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ FINE: dict[str, Any] = {
 }
 
 
-def about(found: dict[str, Any], busy_percent: float = 0.0) -> list[str]:
-    return [advice.about for advice in advise(found, busy_percent)]
+def about(machine: dict[str, Any], busy_percent: float = 0.0) -> list[str]:
+    return [advice.about for advice in advise(machine, busy_percent)]
 
 
-def told(found: dict[str, Any], busy_percent: float = 0.0) -> str:
-    (advice,) = advise(found, busy_percent)
+def only_advice(machine: dict[str, Any], busy_percent: float = 0.0) -> str:
+    (advice,) = advise(machine, busy_percent)
     return f"{advice.message} {advice.remedy}"
 
 
 def but(part: str, name: str, value: Any) -> dict[str, Any]:
-    """Give a fine machine with one thing changed."""
-    found = deepcopy(FINE)
-    found[part][name] = value
-    return found
+    """Return a fine machine with one change."""
+    machine = deepcopy(FINE)
+    machine[part][name] = value
+    return machine
 
 
-def test_a_machine_where_all_is_well_needs_no_advice() -> None:
+def test_a_fine_machine_needs_no_advice() -> None:
     assert about(FINE, busy_percent=10.0) == []
 
 
@@ -75,34 +75,34 @@ def test_a_machine_where_all_is_well_needs_no_advice() -> None:
         ("packages", "onnxruntime-gpu", None, "pip install 'llmbench[onnx-gpu]'"),
     ],
 )
-def test_each_thing_that_is_wrong_has_one_piece_of_advice_with_what_to_type(
+def test_each_problem_has_one_piece_of_advice_with_a_command(
     part: str, name: str, value: Any, command: str
 ) -> None:
-    assert command in told(but(part, name, value))
+    assert command in only_advice(but(part, name, value))
 
 
 def test_a_quota_of_all_cores_is_no_limit() -> None:
     assert about(but("container", "cpu_limit_cores", 8.0)) == []
 
 
-def test_what_cannot_be_read_is_not_advised_on() -> None:
+def test_unknown_properties_lead_to_no_advice() -> None:
     assert about(but("cpu", "governor", None)) == []
     assert about(but("cpu", "turbo", None)) == []
     assert about(but("memory", "transparent_hugepages", None)) == []
     assert about(but("system", "virtual_machine", None)) == []
 
 
-def test_programs_that_run_just_now_are_told_of() -> None:
-    assert told(FINE, busy_percent=42.0).startswith(
-        "Other programs use 42 % of the processors just now (load average 3.2)."
+def test_other_programs_are_a_disturbance() -> None:
+    assert only_advice(FINE, busy_percent=42.0).startswith(
+        "Other programs use 42 % of the processors at the moment (load average 3.2)."
     )
 
 
-def test_without_a_gpu_the_reason_is_given_and_onnx_is_that_for_cpus() -> None:
-    found = {**but("packages", "onnxruntime-gpu", None), "gpus": None}
-    found["reasons"] = {"gpus": "no NVIDIA driver: NVML Shared Library Not Found"}
-    gpu, onnx = advise(found, 0.0)
-    assert gpu.message == ("No GPU can be used (no NVIDIA driver: NVML Shared Library Not Found).")
+def test_without_a_gpu_the_reason_is_printed_and_onnx_is_that_for_cpus() -> None:
+    machine = {**but("packages", "onnxruntime-gpu", None), "gpus": None}
+    machine["reasons"] = {"gpus": "no NVIDIA driver: NVML Shared Library Not Found"}
+    gpu, onnx = advise(machine, 0.0)
+    assert gpu.message == ("No GPU is available (no NVIDIA driver: NVML Shared Library Not Found).")
     assert onnx.remedy == "pip install 'llmbench[onnx]'"
 
 
@@ -111,32 +111,32 @@ def test_a_torch_for_cpus_is_right_where_there_is_no_gpu() -> None:
 
 
 def test_each_card_has_its_own_advice() -> None:
-    ways: list[dict[str, Any]] = [
+    changes: list[dict[str, Any]] = [
         {},
         {"persistence": False},
         {"mig": True},
         {"mig": None},
         {"virtualization": "vgpu"},
     ]
-    cards = [{**GPU, **way} for way in ways]
+    cards = [{**GPU, **change} for change in changes]
     assert about({**FINE, "gpus": cards}) == ["gpu1-persistence", "gpu2-mig", "gpu4-vgpu"]
 
 
-def test_it_prints_the_machine_and_ends_well(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_prints_the_machine(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    found = environment.capture(Path.cwd())
-    assert str(found["cpu"]["model"]) in text
-    assert environment.fingerprint(found) in text
+    machine = environment.capture(Path.cwd())
+    assert str(machine["cpu"]["model"]) in text
+    assert environment.fingerprint(machine) in text
     assert "Would disturb a measurement" in text
-    if found["gpus"] is None:
-        assert f"— {found['reasons']['gpus']}" in text
+    if machine["gpus"] is None:
+        assert f"— {machine['reasons']['gpus']}" in text
 
 
-def test_it_shows_no_brackets_of_markup(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_markup_in_values_is_printed_as_text(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "[red]0")
     main(["doctor"])
@@ -154,7 +154,7 @@ def test_variables_that_are_not_set_are_left_out_of_the_table(
     assert "OMP_WAIT_POLICY" not in text
 
 
-def test_it_tells_which_quantities_of_a_gpu_there_are_and_why_not_the_others(
+def test_it_lists_the_quantities_of_a_gpu_with_reasons_for_the_missing(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, standin: MakeStandin
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -162,15 +162,15 @@ def test_it_tells_which_quantities_of_a_gpu_there_are_and_why_not_the_others(
     standin([StandinGpu(gpm_supported=False)])
     assert main(["doctor"]) == 0
     lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    told = {line[0]: line[1].strip() for line in lines if line and line[0].startswith("gpu0_")}
-    assert told["gpu0_power_instant_watts"] == "in W"
-    assert told["gpu0_sm_active_percent"] == f"— {NO_GPM}"
+    telemetry = {line[0]: line[1].strip() for line in lines if line and line[0].startswith("gpu0_")}
+    assert telemetry["gpu0_power_instant_watts"] == "in W"
+    assert telemetry["gpu0_sm_active_percent"] == f"— {NO_GPM}"
 
 
-def test_for_machines_it_prints_json(capsys: Capture) -> None:
+def test_it_prints_json(capsys: Capture) -> None:
     assert main(["doctor", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["fingerprint"] == environment.fingerprint(environment.capture(Path.cwd()))
-    assert 0 <= found["busy_percent"] <= 100
-    for advice in found["advice"]:
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["fingerprint"] == environment.fingerprint(environment.capture(Path.cwd()))
+    assert 0 <= printed["busy_percent"] <= 100
+    for advice in printed["advice"]:
         assert advice.keys() == {"group", "about", "message", "remedy"}

@@ -1,4 +1,4 @@
-"""Rates, percentiles and the time that is left, while a campaign goes on."""
+"""Rates, percentiles and remaining time during a campaign."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.cli.live import Figures, Pace, Reservoir
+from llmbench.cli.live import LiveMetrics, Pace, Reservoir
 from llmbench.loads.progress import NOTHING_YET, Progress
 
 
@@ -27,16 +27,16 @@ def test_a_reservoir_keeps_no_more_than_its_size_and_only_what_it_saw(
 
 
 def test_a_reservoir_is_a_fair_sample() -> None:
-    """Of 20,000 values in order, the kept 1,000 are spread evenly (KS at 0.1 %)."""
+    """Of 20,000 values in order, the kept 1,000 are uniformly distributed (KS at 0.1 %)."""
     reservoir = Reservoir(1000)
     for value in range(20_000):
         reservoir.add(value)
     ordered = sorted(reservoir._kept)
-    distance = max(abs(place / 1000 - value / 20_000) for place, value in enumerate(ordered))
+    distance = max(abs(rank / 1000 - value / 20_000) for rank, value in enumerate(ordered))
     assert distance < 1.95 / 1000**0.5
 
 
-def test_percentiles_say_where_the_sample_is_too_small() -> None:
+def test_percentiles_of_too_small_samples_are_marked() -> None:
     reservoir = Reservoir()
     assert str(reservoir) == "—"
     for value in [0.010] * 661:
@@ -46,33 +46,33 @@ def test_percentiles_say_where_the_sample_is_too_small() -> None:
     assert str(reservoir) == "p50 10.0 ms, p99 10.0 ms"
 
 
-def test_a_rate_needs_two_moments() -> None:
-    figures = Figures()
-    assert figures.output_tokens_per_second is None
-    figures.add(at(1.0, 10))
-    assert figures.output_tokens_per_second is None
-    figures.add(at(1.0, 20))
-    assert figures.output_tokens_per_second is None
-    figures.add(at(2.0, 30))
-    assert figures.output_tokens_per_second == 20.0
+def test_a_rate_needs_two_reports() -> None:
+    metrics = LiveMetrics()
+    assert metrics.output_tokens_per_second is None
+    metrics.add(at(1.0, 10))
+    assert metrics.output_tokens_per_second is None
+    metrics.add(at(1.0, 20))
+    assert metrics.output_tokens_per_second is None
+    metrics.add(at(2.0, 30))
+    assert metrics.output_tokens_per_second == 20.0
 
 
-def test_a_rate_is_of_the_last_ten_seconds() -> None:
-    figures = Figures()
+def test_a_rate_covers_the_last_ten_seconds() -> None:
+    metrics = LiveMetrics()
     for second in range(31):
-        figures.add(at(float(second), 10 * second if second < 20 else 200 + 50 * (second - 20)))
-    assert figures.output_tokens_per_second == 50.0
+        metrics.add(at(float(second), 10 * second if second < 20 else 200 + 50 * (second - 20)))
+    assert metrics.output_tokens_per_second == 50.0
 
 
-def test_a_worker_that_tells_no_tokens_has_no_rate() -> None:
-    figures = Figures()
-    figures.add(Progress(1, 10))
-    figures.add(Progress(2, 10))
-    assert figures.output_tokens_per_second is None
-    assert figures.progress.completed == 2
+def test_a_worker_that_reports_no_tokens_has_no_rate() -> None:
+    metrics = LiveMetrics()
+    metrics.add(Progress(1, 10))
+    metrics.add(Progress(2, 10))
+    assert metrics.output_tokens_per_second is None
+    assert metrics.progress.completed == 2
 
 
-def test_the_runs_that_ended_well_tell_how_long_the_rest_takes() -> None:
+def test_the_remaining_time_comes_from_successful_runs() -> None:
     pace = Pace()
     for began, well in ((0.0, True), (10.0, False), (11.0, True)):
         pace.begin(began, 5)
@@ -81,13 +81,13 @@ def test_the_runs_that_ended_well_tell_how_long_the_rest_takes() -> None:
     assert pace.remaining(25.0, NOTHING_YET) == pytest.approx(6.0 + 20.0)
 
 
-def test_a_run_that_takes_longer_than_others_did_is_about_to_end() -> None:
+def test_a_run_longer_than_the_others_is_about_to_end() -> None:
     pace = Pace(finished=[10.0])
     pace.begin(0.0, 0)
     assert pace.remaining(60.0, NOTHING_YET) == 0.0
 
 
-def test_before_a_run_has_ended_its_requests_tell() -> None:
+def test_before_a_run_has_ended_the_estimate_comes_from_its_requests() -> None:
     pace = Pace()
     pace.begin(0.0, 1)
     assert pace.remaining(5.0, NOTHING_YET) is None
@@ -97,14 +97,14 @@ def test_before_a_run_has_ended_its_requests_tell() -> None:
 
 
 @pytest.mark.parametrize("progress", [Progress(2, None), Progress(0, 10)])
-def test_nothing_is_guessed_where_there_is_nothing_to_go_by(progress: Progress) -> None:
+def test_without_data_there_is_no_estimate(progress: Progress) -> None:
     pace = Pace()
     pace.begin(0.0, 1)
     pace.measuring = 1.0
     assert pace.remaining(8.0, progress) is None
 
 
-def test_where_nobody_knows_how_many_runs_come_nothing_is_guessed() -> None:
+def test_with_an_unknown_number_of_runs_there_is_no_estimate() -> None:
     pace = Pace(finished=[10.0])
     pace.begin(0.0, None)
     assert pace.remaining(1.0, Progress(2, 10)) is None

@@ -1,4 +1,4 @@
-"""What is said while runs go on: on a screen, in lines, or not at all."""
+"""Progress during runs: a screen, lines, or nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from small_sets import planned, run_of
 
 from llmbench.campaign.observer import Silence
-from llmbench.cli.progress import Lines, shown
+from llmbench.cli.progress import Lines, choose_observer
 from llmbench.cli.screen import Screen
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import Failure
@@ -22,7 +22,7 @@ LATENCIES = [0.010] * 8
 
 
 class Time:
-    """A clock that is set."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -45,32 +45,32 @@ def lines(clock: Callable[[], float]) -> tuple[Lines, io.StringIO]:
 
 
 def test_a_run_has_a_line_when_it_begins_and_one_when_it_ends(clock: Time) -> None:
-    told, out = lines(clock)
-    with told:
-        told.began(PLAN, 3, 6)
-        told.stage("measuring")
-        told.progress(Progress(1, 10))
+    observer, out = lines(clock)
+    with observer:
+        observer.began(PLAN, 3, 6)
+        observer.stage("measuring")
+        observer.progress(Progress(1, 10))
         clock.seconds = 41.0
-        told.ended(run_of(PLAN))
+        observer.ended(run_of(PLAN))
     assert out.getvalue() == (
         "run 3 of 6: eager, repeat 2\n"
         "eager, repeat 2: done in 41.0 s, output tokens/s 2.00, TTFT p50 250 ms, ITL p50 261 ms\n"
     )
 
 
-def test_a_failed_run_says_why_in_its_line(clock: Time) -> None:
-    told, out = lines(clock)
-    told.began(PLAN, 1, None, "baseline")
-    told.ended(FAILED)
+def test_a_failed_run_has_its_reason_in_its_line(clock: Time) -> None:
+    observer, out = lines(clock)
+    observer.began(PLAN, 1, None, "baseline")
+    observer.ended(FAILED)
     assert out.getvalue().splitlines() == [
         "run 1: baseline: eager, repeat 2",
         "baseline: eager, repeat 2: failed after 0 s: killed by\ufffd[31m SIGKILL",
     ]
 
 
-def test_a_name_cannot_steer_a_terminal(clock: Time) -> None:
-    told, out = lines(clock)
-    told.began(planned("\x1b[2J\rgone\n", 1), 1, 1)
+def test_a_name_cannot_control_a_terminal(clock: Time) -> None:
+    observer, out = lines(clock)
+    observer.began(planned("\x1b[2J\rgone\n", 1), 1, 1)
     assert out.getvalue().rstrip("\n").isprintable()
 
 
@@ -84,29 +84,29 @@ def screen(clock: Callable[[], float], width: int = 100) -> tuple[Screen, Consol
     return Screen(console, "CPU 87 %; GPU 0 93 %, 312 W, 41.2 GiB", clock), console
 
 
-def text(shown: Screen, console: Console) -> list[str]:
+def text(display: Screen, console: Console) -> list[str]:
     with console.capture() as captured:
-        console.print(shown.view())
+        console.print(display.view())
     return [line.rstrip() for line in captured.get().splitlines()]
 
 
-def measured(shown: Screen, clock: Time) -> None:
-    """Let a first run end after 30 s, and bring the second to its half."""
-    shown.began(planned("eager", 1), 1, 3)
+def half_done(display: Screen, clock: Time) -> None:
+    """Complete a first run in 30 s, and half of the second."""
+    display.began(planned("eager", 1), 1, 3)
     clock.seconds = 30.0
-    shown.ended(run_of(planned("eager", 1)))
-    shown.began(PLAN, 2, 3)
-    shown.stage("measuring")
+    display.ended(run_of(planned("eager", 1)))
+    display.began(PLAN, 2, 3)
+    display.stage("measuring")
     for done in range(1, 6):
         clock.seconds += 2.0
-        shown.progress(Progress(done, 10, 1, 100 * done, 2.0 * done, LATENCIES, [0.005] * 8))
+        display.progress(Progress(done, 10, 1, 100 * done, 2.0 * done, LATENCIES, [0.005] * 8))
 
 
-def test_the_screen_has_bars_figures_and_the_machine(clock: Time) -> None:
-    shown, console = screen(clock)
-    measured(shown, clock)
-    assert text(shown, console) == [
-        "all runs         ━━━━━━━━────────────────  1 of 3, ETA 0:00:50, 0:00:40 gone",
+def test_the_screen_has_bars_metrics_and_the_machine(clock: Time) -> None:
+    display, console = screen(clock)
+    half_done(display, clock)
+    assert text(display, console) == [
+        "all runs         ━━━━━━━━────────────────  1 of 3, 0:00:40 elapsed, ETA 0:00:50",
         "eager, repeat 2  ━━━━━━━━━━━━────────────  5 of 10 requests, 1 failed, measuring",
         "output           50.0 tokens/s (answers of the last 10 s)",
         "TTFT             p50 10.0 ms, p99 10.0 ms † (of 40 requests)",
@@ -115,56 +115,56 @@ def test_the_screen_has_bars_figures_and_the_machine(clock: Time) -> None:
     ]
 
 
-def test_before_anything_came_back_the_screen_says_what_the_run_does(clock: Time) -> None:
-    shown, console = screen(clock)
-    shown.began(PLAN, 1, None, "candidate")
-    shown.stage("warming up")
-    assert text(shown, console)[:4] == [
-        "all runs                    ────────────────────────  0, 0:00:00 gone",
+def test_before_the_first_answer_the_screen_shows_the_stage(clock: Time) -> None:
+    display, console = screen(clock)
+    display.began(PLAN, 1, None, "candidate")
+    display.stage("warming up")
+    assert text(display, console)[:4] == [
+        "all runs                    ────────────────────────  0, 0:00:00 elapsed",
         "candidate: eager, repeat 2  ────────────────────────  warming up",
         "output                      —",
         "TTFT                        —",
     ]
 
 
-def test_a_new_run_begins_with_new_figures(clock: Time) -> None:
-    shown, console = screen(clock)
-    measured(shown, clock)
-    shown.began(PLAN, 3, 3)
-    assert "TTFT             —" in text(shown, console)
+def test_a_new_run_resets_the_metrics(clock: Time) -> None:
+    display, console = screen(clock)
+    half_done(display, clock)
+    display.began(PLAN, 3, 3)
+    assert "TTFT             —" in text(display, console)
 
 
-def test_silence_of_a_run_is_told(clock: Time) -> None:
-    shown, console = screen(clock)
-    measured(shown, clock)
+def test_a_silent_run_is_noted(clock: Time) -> None:
+    display, console = screen(clock)
+    half_done(display, clock)
     clock.seconds += 7.0
-    assert "1 failed, silent for 7 s, measuring" in text(shown, console)[1]
+    assert "1 failed, silent for 7 s, measuring" in text(display, console)[1]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
-def test_a_narrow_terminal_is_kept_to(clock: Time, width: int) -> None:
-    shown, console = screen(clock, width)
-    measured(shown, clock)
-    found = text(shown, console)
-    assert len(found) == 6
-    assert max(map(len, found)) <= width - 3
-    assert found[0].startswith("all runs ")
+def test_the_screen_fits_a_narrow_terminal(clock: Time, width: int) -> None:
+    display, console = screen(clock, width)
+    half_done(display, clock)
+    printed = text(display, console)
+    assert len(printed) == 6
+    assert max(map(len, printed)) <= width - 3
+    assert printed[0].startswith("all runs ")
 
 
 def test_a_run_that_ended_leaves_its_line(clock: Time) -> None:
-    shown, console = screen(clock)
-    with console.capture() as captured, shown:
-        measured(shown, clock)
+    display, console = screen(clock)
+    with console.capture() as captured, display:
+        half_done(display, clock)
     assert "eager, repeat 1: done in 30.0 s, output tokens/s 2.00" in captured.get()
 
 
 def test_a_name_that_looks_like_markup_is_text(clock: Time) -> None:
-    shown, console = screen(clock)
-    shown.began(planned("[red]x[/red]\x1b", 1), 1, 1)
-    assert text(shown, console)[1].startswith("[red]x[/red]\N{REPLACEMENT CHARACTER}, repeat 1")
+    display, console = screen(clock)
+    display.began(planned("[red]x[/red]\x1b", 1), 1, 1)
+    assert text(display, console)[1].startswith("[red]x[/red]\N{REPLACEMENT CHARACTER}, repeat 1")
 
 
-# -- which of them ---------------------------------------------------------------------------------
+# -- choosing --------------------------------------------------------------------------------------
 
 
 class Terminal(io.StringIO):
@@ -186,16 +186,16 @@ def test_a_screen_is_for_terminals_and_lines_for_the_rest(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setenv("TERM", "xterm")
-    assert type(shown(quiet=quiet)) is kind
+    assert type(choose_observer(quiet=quiet)) is kind
 
 
-def test_a_terminal_that_can_do_nothing_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "dumb")
-    assert type(shown(quiet=False)) is Lines
+    assert type(choose_observer(quiet=False)) is Lines
 
 
 def test_a_pipe_gets_lines_though_colors_are_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert type(shown(quiet=False)) is Lines
+    assert type(choose_observer(quiet=False)) is Lines
