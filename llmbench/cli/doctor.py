@@ -173,7 +173,7 @@ def _limits(machine: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "disturbs",
             "huge-pages",
-            "Transparent huge pages are always on, so the kernel may pause programs to create them.",
+            "Transparent huge pages are always on; the kernel may pause programs to create them.",
             "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled",
         )
 
