@@ -1,20 +1,19 @@
-"""How fast and how exact the load client is, against a server that keeps the truth.
+"""The speed and accuracy of the load client, against a server that logs its own times.
 
     python benchmarks/load_generator.py                     # llmbench and plain aiohttp, 3 minutes
     python benchmarks/load_generator.py --aiperf PATH --guidellm PATH --json
     python benchmarks/load_generator.py --clients llmbench watched --rates 200
 
-1. Ceiling: 64 streams of 32 tokens as fast as both sides can; streamed tokens a second, and
-   processor time of the client for 1,000 of them.
-2. Accuracy: Poisson, gamma and constant arrivals at 50, 200 and 500 requests a second, of 16
-   tokens 5 ms apart. Errors of TTFT and ITL against the server's own log, arrivals against the
-   schedule; and whether what the server saw is still that process: Kolmogorov-Smirnov's distance of
-   the gaps, the dispersion of counts, the correlation of neighboring gaps.
+1. Ceiling: 64 streams of 32 tokens, as fast as both sides can; streamed tokens per second, and the
+   client's processor time per 1,000 tokens.
+2. Accuracy: Poisson, gamma and constant arrivals at 50, 200 and 500 requests per second, each of 16
+   tokens 5 ms apart. Errors of TTFT and ITL against the server's log, of arrivals against the
+   schedule; and whether the arrivals at the server still have the distribution of the schedule:
+   Kolmogorov-Smirnov distance of the gaps, dispersion of counts, correlation of successive gaps.
 
-The server runs on one core and the client on another. ``watched`` is llmbench with the process of
-its collectors beside it, on the client's core: what they do to its punctuality. aiohttp is a client
-of a few lines; others are programs of their own, given by path, and only timed as a whole (they
-report their own TTFT).
+The server runs on one core and the client on another. ``watched`` is llmbench with its collectors
+on the client's core, which shows their effect on the client. aiohttp is a minimal client; the other
+tools are programs given by path, of which only the arrivals and the total cost are measured.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import os
 import resource
 import subprocess
@@ -41,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.endpoint import Endpoint
@@ -58,17 +57,19 @@ Floats = NDArray[np.float64]
 STREAMS, CEILING_TOKENS = 64, 32
 TTFT, ITL, TOKENS = 0.02, 0.005, 16
 SERVER_CORE, CLIENT_CORE = 1, 0
+BURSTINESS = 0.5
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a client saw of a request on the machine's clock: when it was due, its tokens."""
+class ClientTimes:
+    """The due time and token times of a request, by the machine's clock."""
 
     due: float
     times: list[float]
 
 
-Client = Callable[[str, Any, int, int], tuple[dict[int, Seen], float]]
+Measured = tuple[dict[int, ClientTimes], float]  # by request id, and the share of a core
+Client = Callable[[str, Any, int, int], Measured]
 
 
 @contextmanager
@@ -88,50 +89,52 @@ def truth(url: str) -> dict[int, tuple[float, list[float]]]:
 
 
 def pool(count: int, tokens: int) -> list[Request]:
-    return [Request(n, (1,) * 16, tokens, text=f"tell me of {n}") for n in range(count)]
+    return [Request(n, (1,) * 16, tokens, text=f"tell me about {n}") for n in range(count)]
 
 
 # -- clients ---------------------------------------------------------------------------------------
 
 
-def by_llmbench(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[int, Seen], float]:
+def by_llmbench(url: str, arrivals: Any, count: int, tokens: int) -> Measured:
     context = OpenContext(ModelOptions(source="served:"), LoadShape((1,), 9))
     with Endpoint(Endpoint.Options(url=url)).open(context) as opened:
         clock = opened.new_clock()
-        assert isinstance(clock, MonotonicClock)  # noqa: S101 (what it is)
+        assert isinstance(clock, MonotonicClock)  # noqa: S101 (for type checkers)
         dispatch = Dispatch(pool(count, tokens), arrivals, Stop(requests=count))
-        began, busy = time.monotonic(), time.process_time()
+        began, cpu_began = time.monotonic(), time.process_time()
         records = opened.serve(dispatch, clock, lambda: None)
-        share = (time.process_time() - busy) / (time.monotonic() - began)
+        share = (time.process_time() - cpu_began) / (time.monotonic() - began)
     seen = {
-        r.request_id: Seen(r.due + clock.origin, [t + clock.origin for t in r.token_times])
+        r.request_id: ClientTimes(r.due + clock.origin, [t + clock.origin for t in r.token_times])
         for r in records
     }
     return seen, share
 
 
-def watched(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[int, Seen], float]:
+def watched(url: str, arrivals: Any, count: int, tokens: int) -> Measured:
     from engine_overhead import collectors  # noqa: PLC0415 (imports torch)
 
     with watch(collectors(), os.getpid()):
         return by_llmbench(url, arrivals, count, tokens)
 
 
-def by_aiohttp(url: str, arrivals: Any, count: int, tokens: int) -> tuple[dict[int, Seen], float]:
-    began, busy = time.monotonic(), time.process_time()
+def by_aiohttp(url: str, arrivals: Any, count: int, tokens: int) -> Measured:
+    began, cpu_began = time.monotonic(), time.process_time()
     seen = asyncio.run(_load_with_aiohttp(url, arrivals, count, tokens))
-    return seen, (time.process_time() - busy) / (time.monotonic() - began)
+    return seen, (time.process_time() - cpu_began) / (time.monotonic() - began)
 
 
-async def _load_with_aiohttp(url: str, arrivals: Any, count: int, tokens: int) -> dict[int, Seen]:
-    seen: dict[int, Seen] = {}
+async def _load_with_aiohttp(
+    url: str, arrivals: Any, count: int, tokens: int
+) -> dict[int, ClientTimes]:
+    seen: dict[int, ClientTimes] = {}
     requests = iter(pool(count, tokens))
     offsets = arrivals.at_start()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
         origin = time.monotonic()
 
-        async def ask(request: Request, due: float) -> None:
+        async def send(request: Request, due: float) -> None:
             body = {"model": "truth", "stream": True, "max_tokens": request.max_new_tokens,
                     "messages": [{"role": "user", "content": request.text}]}  # fmt: skip
             times = []
@@ -142,11 +145,11 @@ async def _load_with_aiohttp(url: str, arrivals: Any, count: int, tokens: int) -
                         choices = json.loads(line[6:])["choices"]
                         if choices and choices[0]["delta"].get("content"):
                             times.append(now)
-            seen[request.id] = Seen(due, times)
+            seen[request.id] = ClientTimes(due, times)
 
         async def user() -> None:
             for request in requests:
-                await ask(request, time.monotonic())
+                await send(request, time.monotonic())
 
         if len(offsets) < count:  # a closed loop
             await asyncio.gather(*(user() for _ in offsets))
@@ -154,7 +157,7 @@ async def _load_with_aiohttp(url: str, arrivals: Any, count: int, tokens: int) -
         tasks = []
         for request, offset in zip(requests, offsets, strict=True):
             await asyncio.sleep(max(0.0, origin + offset - time.monotonic()))
-            tasks.append(asyncio.create_task(ask(request, origin + offset)))
+            tasks.append(asyncio.create_task(send(request, origin + offset)))
         await asyncio.gather(*tasks)
     return seen
 
@@ -166,26 +169,26 @@ CLIENTS: dict[str, Client] = {
 }
 
 
-# -- what is measured ------------------------------------------------------------------------------
+# -- measurements ----------------------------------------------------------------------------------
 
 
 def ceiling(client: Client, count: int) -> dict[str, float]:
     users = Closed(Closed.Options(concurrency=STREAMS)).arrivals(Stop(), stream(0, "arrivals"))
     with server() as url:
-        client(url, users, STREAMS * 4, CEILING_TOKENS)  # warm
+        client(url, users, STREAMS * 4, CEILING_TOKENS)  # warm-up
         truth(url)
         users = Closed(Closed.Options(concurrency=STREAMS)).arrivals(Stop(), stream(0, "arrivals"))
-        busy = time.process_time()
-        seen, _ = client(url, users, count, CEILING_TOKENS)
-        busy = time.process_time() - busy
-        read = [moment for moment, _ in truth(url).values()]
-    tokens = sum(len(each.times) for each in seen.values())
-    took = max(each.times[-1] for each in seen.values()) - min(read)
+        cpu_began = time.process_time()
+        requests, _ = client(url, users, count, CEILING_TOKENS)
+        cpu_seconds = time.process_time() - cpu_began
+        read = [received for received, _ in truth(url).values()]
+    tokens = sum(len(request.times) for request in requests.values())
+    elapsed = max(request.times[-1] for request in requests.values()) - min(read)
     return {
-        "tokens_per_second": tokens / took,
-        "requests_per_second": len(seen) / took,
-        "cpu_ms_per_1000_tokens": 1e6 * busy / tokens,
-        "cpu_seconds_per_1000_requests": 1e3 * busy / len(seen),
+        "tokens_per_second": tokens / elapsed,
+        "requests_per_second": len(requests) / elapsed,
+        "cpu_ms_per_1000_tokens": 1e6 * cpu_seconds / tokens,
+        "cpu_seconds_per_1000_requests": 1e3 * cpu_seconds / len(requests),
     }
 
 
@@ -195,12 +198,12 @@ def accuracy(client: Client, kind: str, rate: int, seconds: int) -> dict[str, fl
     with server("--ttft", TTFT, "--itl", ITL) as url:
         client(url, load("constant", 50).arrivals(Stop(requests=50), stream(0, "a")), 50, 2)
         truth(url)
-        seen, share = client(url, arrivals, count, TOKENS)
-        told = truth(url)
-    ttft = [each.times[0] - told[n][1][0] for n, each in seen.items()]
-    late = [told[n][0] - each.due for n, each in seen.items()]
-    gaps = [np.diff(each.times) - np.diff(told[n][1]) for n, each in seen.items()]
-    read = np.sort(np.array([moment for moment, _ in told.values()]))
+        requests, share = client(url, arrivals, count, TOKENS)
+        log = truth(url)
+    ttft = [request.times[0] - log[n][1][0] for n, request in requests.items()]
+    late = [log[n][0] - request.due for n, request in requests.items()]
+    gaps = [np.diff(request.times) - np.diff(log[n][1]) for n, request in requests.items()]
+    read = np.sort(np.array([received for received, _ in log.values()]))
     return {
         **_ms("ttft_error", np.array(ttft)),
         **_ms("itl_error", np.abs(np.concatenate(gaps))),
@@ -212,7 +215,7 @@ def accuracy(client: Client, kind: str, rate: int, seconds: int) -> dict[str, fl
 
 def load(kind: str, rate: float) -> Any:
     if kind == "gamma":
-        return Gamma(Gamma.Options(rate=rate, burstiness=0.5))
+        return Gamma(Gamma.Options(rate=rate, burstiness=BURSTINESS))
     part: Any = {"poisson": Poisson, "constant": Constant}[kind]
     return part(part.Options(rate=rate))
 
@@ -223,7 +226,7 @@ def _ms(name: str, sample: Floats) -> dict[str, float]:
 
 
 def shape(kind: str, rate: float, read: Floats) -> dict[str, float]:
-    """Tell whether what the server saw is still the process that was asked for."""
+    """Return statistics of the arrivals at the server, with critical values of the schedule."""
     gaps = np.diff(read)
     counts = np.histogram(read, np.arange(read[0], read[-1], 10 / rate))[0]
     return {
@@ -236,41 +239,36 @@ def shape(kind: str, rate: float, read: Floats) -> dict[str, float]:
 
 
 def _ks(kind: str, rate: float, gaps: Floats) -> float:
-    ordered, n = np.sort(gaps), len(gaps)
-    if kind == "constant":  # no distribution to hold it against: the worst distance from the gap
+    if kind == "constant":  # there is no distribution: the relative error of the gaps
         return float(np.percentile(np.abs(gaps * rate - 1), 99))
-    if kind == "poisson":
-        expected = 1 - np.exp(-rate * ordered)
-    else:  # a gamma of shape 1/2 is a scaled chi-squared of one degree of freedom
-        expected = np.array([math.erf(np.sqrt(rate * gap / 2)) for gap in ordered])
-    above = np.arange(1, n + 1) / n - expected
-    return float(max(above.max(), (above - 1 / n).min() * -1))
+    shape = BURSTINESS if kind == "gamma" else 1.0
+    return float(stats.kstest(gaps, stats.gamma(shape, scale=1 / (shape * rate)).cdf).statistic)
 
 
 # -- other load generators -------------------------------------------------------------------------
 
 
 def program(name: str, path: str, rate: int, seconds: int) -> dict[str, float]:
-    """Run another load generator at a rate and see what the server saw, and what it took."""
+    """Return the arrivals and the cost of another load generator at a rate."""
     with server("--ttft", TTFT, "--itl", ITL) as url, tempfile.TemporaryDirectory() as folder:
         command = {"aiperf": _aiperf, "guidellm": _guidellm}[name](path, url, rate, seconds, folder)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         began = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-        took = time.monotonic() - began
+        elapsed = time.monotonic() - began
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        told = truth_of_any(url)
-    if not told:
+        log = truth_of_any(url)
+    if not log:
         print(f"{name} sent nothing:\n{done.stdout[-999:]}{done.stderr[-999:]}", file=sys.stderr)
         return {}
-    read = np.sort(np.array([moment for moment, _ in told]))
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    tokens = sum(len(writes) for _, writes in told)
+    read = np.sort(np.array([received for received, _ in log]))
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    tokens = sum(len(writes) for _, writes in log)
     return {
-        "requests": len(told),
+        "requests": len(log),
         "rate_seen": (len(read) - 1) / (read[-1] - read[0]),
-        "seconds": took,
-        "cpu_ms_per_1000_tokens": 1e6 * busy / tokens,
+        "seconds": elapsed,
+        "cpu_ms_per_1000_tokens": 1e6 * cpu_seconds / tokens,
         **shape("poisson", rate, read),
     }
 
@@ -306,28 +304,28 @@ def _tokenizer() -> str:
     return str(BUILTIN["tiny"])
 
 
-# -- the whole -------------------------------------------------------------------------------------
+# -- command line ----------------------------------------------------------------------------------
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     console = Console(stderr=True)
-    found: dict[str, Any] = {"ceiling": {}, "accuracy": {}, "programs": {}}
+    results: dict[str, Any] = {"ceiling": {}, "accuracy": {}, "programs": {}}
     for name in options.clients:
         client = CLIENTS[name]
         console.print(f"ceiling of {name}")
         rounds = [ceiling(client, options.requests) for _ in range(options.rounds)]
-        found["ceiling"][name] = {k: float(np.median([r[k] for r in rounds])) for k in rounds[0]}
+        results["ceiling"][name] = {k: float(np.median([r[k] for r in rounds])) for k in rounds[0]}
         for kind in options.kinds:
             for rate in options.rates:
                 console.print(f"accuracy of {name}, {kind} at {rate}/s")
-                told = accuracy(client, kind, rate, options.seconds)
-                found["accuracy"][f"{name}, {kind} {rate}/s"] = told
+                row = accuracy(client, kind, rate, options.seconds)
+                results["accuracy"][f"{name}, {kind} {rate}/s"] = row
     for name in ("aiperf", "guidellm"):
         if path := getattr(options, name):
             console.print(f"{name} at {options.program_rate}/s")
-            told = program(name, path, options.program_rate, options.seconds)
-            found["programs"].update({name: told} if told else {})
-    return found
+            row = program(name, path, options.program_rate, options.seconds)
+            results["programs"].update({name: row} if row else {})
+    return results
 
 
 def show(title: str, rows: dict[str, dict[str, float]], console: Console) -> None:
@@ -346,26 +344,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of the ceiling; the median counts")
-    parser.add_argument("--requests", type=int, default=6000, help="of a ceiling")
-    parser.add_argument("--seconds", type=int, default=10, help="of an accuracy")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of the ceiling; their median is shown"
+    )
+    parser.add_argument("--requests", type=int, default=6000, help="per round of the ceiling")
+    parser.add_argument("--seconds", type=int, default=10, help="per measurement of accuracy")
     parser.add_argument(
         "--clients", choices=CLIENTS, nargs="+", default=["llmbench", "aiohttp"], metavar="NAME"
     )
     parser.add_argument("--rates", type=int, nargs="+", default=[50, 200, 500])
     parser.add_argument("--kinds", nargs="+", default=["poisson", "gamma", "constant"])
-    parser.add_argument("--aiperf", help="its command")
-    parser.add_argument("--guidellm", help="its command")
-    parser.add_argument("--program-rate", type=int, default=50, help="for those two")
+    parser.add_argument("--aiperf", help="path of its command")
+    parser.add_argument("--guidellm", help="path of its command")
+    parser.add_argument("--program-rate", type=int, default=50, help="of aiperf and guidellm")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     os.sched_setaffinity(0, {CLIENT_CORE})
-    found = measured(options)
+    results = measured(options)
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(results, indent=1))
         return
     console = Console(width=200)
-    for title, rows in found.items():
+    for title, rows in results.items():
         show(title, rows, console)
 
 

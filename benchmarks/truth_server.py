@@ -1,12 +1,12 @@
-"""A small, fast server of the OpenAI API that keeps the truth: when it read and wrote what.
+"""A small, fast server of the OpenAI API that logs when it read requests and wrote tokens.
 
     python benchmarks/truth_server.py --port 8900 --ttft 0.02 --itl 0.005
 
-It answers ``max_tokens`` tokens of equal text, the first ``--ttft`` seconds after the request was
-read and one every ``--itl`` seconds, one write each (0: as fast as the socket takes them, streams
-taking turns). GET /truth gives, for each request in the order of arrival, the last word of its
-prompt and the moments (CLOCK_MONOTONIC) of its reading and of each write, and forgets them. With
-``--freeze AT FOR`` nothing is written for a while.
+It answers with ``max_tokens`` equal tokens, one write each: the first ``--ttft`` seconds after the
+request was read, then one every ``--itl`` seconds (0: as fast as the socket accepts, streams in
+turn). GET /truth returns and clears the log: for each request in the order of arrival, the last
+word of its prompt and the times (CLOCK_MONOTONIC) of its reading and of each write. With
+``--freeze AT FOR`` nothing is written for FOR seconds, AT seconds after the first request.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def ending(prompt_tokens: int, tokens: int) -> bytes:
 
 @dataclass(slots=True)
 class Stream:
-    """One answer on its way."""
+    """One answer in progress."""
 
     transport: asyncio.Transport
     name: str
@@ -64,7 +64,7 @@ class Stream:
     writes: list[float] = field(default_factory=list)
 
     def write(self) -> bool:
-        """Write the next token; tell whether there are more."""
+        """Write the next token; return whether there are more."""
         first, last = not self.writes, len(self.writes) + 1 == self.tokens
         self.writes.append(time.monotonic())
         payload = HEAD + TOKEN if first else TOKEN
@@ -73,7 +73,7 @@ class Stream:
 
 
 class Truth:
-    """All streams of a server, and when each is to write next."""
+    """All streams of a server, and when each writes next."""
 
     def __init__(self, ttft: float, itl: float, freeze: tuple[float, float] | None) -> None:
         self.ttft, self.itl, self.freeze = ttft, itl, freeze
@@ -110,13 +110,13 @@ class Truth:
                 return begin + self.freeze[1]
         return moment
 
-    def told(self) -> bytes:
+    def take_log(self) -> bytes:
         log, self.log = self.log, []
         return json.dumps([[s.name, s.read, s.writes] for s in log]).encode()
 
 
 class Server(asyncio.Protocol):
-    """Reads requests off one connection."""
+    """Reads the requests of one connection."""
 
     def __init__(self, truth: Truth) -> None:
         self._truth = truth
@@ -140,8 +140,8 @@ class Server(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._parser.get_method() == b"GET":
-            listed = b'{"object": "list", "data": [{"id": "truth", "object": "model"}]}'
-            body = self._truth.told() if self._url == b"/truth" else listed
+            models = b'{"object": "list", "data": [{"id": "truth", "object": "model"}]}'
+            body = self._truth.take_log() if self._url == b"/truth" else models
             head = (
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
             )
@@ -150,9 +150,9 @@ class Server(asyncio.Protocol):
         if not self._url.endswith(b"completions"):
             self._transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
             return
-        asked = json.loads(b"".join(self._body))
-        text = asked.get("prompt") or _text(asked["messages"][-1]["content"])
-        tokens = asked.get("max_tokens") or asked.get("max_completion_tokens") or 16
+        request = json.loads(b"".join(self._body))
+        text = request.get("prompt") or _text(request["messages"][-1]["content"])
+        tokens = request.get("max_tokens") or request.get("max_completion_tokens") or 16
         words = text.split()
         self._truth.begin(Stream(self._transport, words[-1], tokens, len(words), self._now))
 
