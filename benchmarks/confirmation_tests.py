@@ -1,12 +1,11 @@
-"""Which test should confirm a suspicion: ours beside others, on simulated and on real noise.
+"""Tests to confirm a suspicion, compared on simulated and on real noise.
 
-    python benchmarks/confirmation_tests.py --nights 1000
+    python benchmarks/confirmation_tests.py --checks 1000
     python benchmarks/confirmation_tests.py --campaign results/aa --metric tpot_p50
 
-A night is a confirmation in stages of 8 pairs, measured in turn (ABBA); its share is how often
-a true change is called worse than the tolerance. Of a campaign (`llmbench aa`) the processes are
-taken in the order in which they ran: each night is a stretch of them, so that what the machine did
-meanwhile is in it.
+A check is a confirmation in stages of 8 interleaved pairs (ABBA). The table has the share in which
+a true change is called worse than the tolerance. The processes of a campaign (`llmbench aa`) are
+used in the order in which they ran: each check is a stretch of them, with the drift of the machine.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from llmbench.analysis.compare.power import NOISES
@@ -26,6 +24,7 @@ from llmbench.analysis.compare.verdicts import (
     ALPHA,
     BLOCK,
     STAGES,
+    Floats,
     is_worse,
     mann_whitney_p,
     p_in_blocks,
@@ -33,21 +32,20 @@ from llmbench.analysis.compare.verdicts import (
 from llmbench.analysis.metrics import summarize
 from llmbench.runs import store
 
-Floats = NDArray[np.float64]
 Test = Callable[[Floats, Floats], float]
 EFFECTS = (0.0, 0.03, 0.05, 0.06, 0.08, 0.10, 0.15, 0.20)
 PAIRS = 8
 
 
-def ours(size: int, baseline: Floats, candidate: Floats) -> float:
-    """Rank within blocks of so many pairs."""
+def aligned(size: int, baseline: Floats, candidate: Floats) -> float:
+    """Return the p of aligned ranks in blocks of ``size`` pairs."""
     starts = range(0, len(baseline), size)
     return p_in_blocks([(baseline[i : i + size], candidate[i : i + size]) for i in starts])
 
 
 TESTS: dict[str, Test] = {
-    "aligned ranks, blocks of 4 (ours)": partial(ours, BLOCK),
-    "aligned ranks, blocks of 2": partial(ours, 2),
+    "aligned ranks, blocks of 4 (used)": partial(aligned, BLOCK),
+    "aligned ranks, blocks of 2": partial(aligned, 2),
     "ranks of all": mann_whitney_p,
     "signed ranks of pairs": lambda a, b: float(
         stats.wilcoxon(b - a, alternative="greater").pvalue
@@ -58,8 +56,8 @@ TESTS: dict[str, Test] = {
 }
 
 
-def called(test: Test, stretch: Floats, effect: float, tolerance: float) -> bool:
-    """Confirm a change that is put into every other process, ABBA, in stages."""
+def is_called(test: Test, stretch: Floats, effect: float, tolerance: float) -> bool:
+    """Return whether a test confirms, in stages, a change added to every other process (ABBA)."""
     first, second = stretch[::2], stretch[1::2]
     swap = np.arange(len(first)) % 2 == 1
     baseline = np.where(swap, second, first)
@@ -73,27 +71,27 @@ def called(test: Test, stretch: Floats, effect: float, tolerance: float) -> bool
     return False
 
 
-def simulated(nights: int) -> Iterator[tuple[str, float, list[Floats]]]:
-    """Draw stretches of processes for every kind of noise, and for a machine that drifts."""
+def simulated(checks: int) -> Iterator[tuple[str, float, list[Floats]]]:
+    """Yield stretches of processes for every kind of noise, and for a machine that drifts."""
     count = 2 * STAGES * PAIRS
     for name, (draw, tolerance) in NOISES.items():
-        draws = np.random.default_rng(0)
-        yield name, tolerance, [draw(draws, count) for _ in range(nights)]
-    draws = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
+        yield name, tolerance, [draw(rng, count) for _ in range(checks)]
+    rng = np.random.default_rng(0)
     drifting = [
-        draws.normal(0, 0.015, count).cumsum() + draws.normal(0, 0.01, count) for _ in range(nights)
+        rng.normal(0, 0.015, count).cumsum() + rng.normal(0, 0.01, count) for _ in range(checks)
     ]
-    yield "drift of 1.5 % a process", 0.03, drifting
+    yield "drift of 1.5 % per process", 0.03, drifting
 
 
 def measured(
     folder: Path, metric: str, tolerance: float
 ) -> Iterator[tuple[str, float, list[Floats]]]:
-    """Take every stretch of the processes of a campaign's nights without a delay."""
+    """Yield every stretch of the processes of a campaign that had no delay."""
     runs = [
         run
-        for found in sorted(folder.glob("equal/*/*/runset.json"))
-        for run in store.read(found.parent).runs
+        for path in sorted(folder.glob("equal/*/*/runset.json"))
+        for run in store.read(path.parent).runs
         if not run.failure
     ]
     runs.sort(key=lambda run: run.began_at)
@@ -108,22 +106,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--nights", type=int, default=1000)
+    parser.add_argument("--checks", type=int, default=1000)
     parser.add_argument("--campaign", type=Path, help="a folder of `llmbench aa`")
-    parser.add_argument("--metric", default="tpot_p50", help="one that is better when lower")
+    parser.add_argument("--metric", default="tpot_p50", help="a metric where lower is better")
     parser.add_argument("--tolerance", type=float, default=0.05)
     given = parser.parse_args()
     noises = (
         measured(given.campaign, given.metric, given.tolerance)
         if given.campaign
-        else simulated(given.nights)
+        else simulated(given.checks)
     )
     print("| noise | tolerance | test |", " | ".join(f"{effect:.0%}" for effect in EFFECTS), "|")
     print("|---|---|---|", "---|" * len(EFFECTS))
     for noise, tolerance, stretches in noises:
         for name, test in TESTS.items():
             shares = (
-                np.mean([called(test, stretch, effect, tolerance) for stretch in stretches])
+                np.mean([is_called(test, stretch, effect, tolerance) for stretch in stretches])
                 for effect in EFFECTS
             )
             row = " | ".join(f"{share:.2f}" for share in shares)

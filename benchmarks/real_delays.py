@@ -1,11 +1,11 @@
-"""How often the gate calls real delays: processes with slower steps, in turn with others.
+"""How often the gate detects real delays: processes with slower steps, interleaved with others.
 
     python benchmarks/real_delays.py --out results/delays --rounds 24
     python benchmarks/real_delays.py --out results/delays --rounds 24 --tolerance 0.02
 
-Each round measures the scenario's first case once without a delay and once with each; what the
-folder holds is not measured again. The gate's screen and confirmation then judge the pairs, begun
-at each round in turn: as many nights as rounds, which share their processes.
+Each round measures the scenario's first case once without a delay and once with each delay; runs
+that the folder has are kept. The gate's screen and confirmation then judge the pairs, starting at
+each round in turn: as many checks as rounds, which share their processes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llmbench.analysis.compare.verdicts import STAGES, change_of, confirm, in_blocks, is_suspect
+from llmbench.analysis.compare.power import is_detected
+from llmbench.analysis.compare.verdicts import STAGES, Floats, change_of
 from llmbench.analysis.metrics import summarize
 from llmbench.campaign import gate
 from llmbench.campaign.gate import Live
@@ -28,11 +28,9 @@ DELAYS = (0.0, 0.05, 0.10)
 SCREEN, CONFIRM = 4, 8
 LATENCIES = ("ttft_p50", "tpot_p50", "e2e_p50")
 
-Floats = NDArray[np.float64]
-
 
 def measured(given: argparse.Namespace) -> dict[float, Live]:
-    """Measure what the folder lacks, each round in another order."""
+    """Measure what the folder lacks, each round in a different order."""
     source = scenario_file.load(given.scenario, given.set)
     sides = {
         delay: gate.live(source, given.out / f"{delay:g}", Installation(flags=(), slowdown=delay))
@@ -46,21 +44,19 @@ def measured(given: argparse.Namespace) -> dict[float, Live]:
 
 
 def values(side: Live, metric: str, rounds: int) -> Floats:
-    """Give a metric of each process, in the order of rounds."""
+    """Return a metric of each process, in the order of rounds."""
     runs = sorted((r for r in side.run_set.runs if not r.failure), key=lambda run: run.repeat)
     return np.array([summarize(run)[metric].value for run in runs if run.repeat <= rounds])
 
 
-def is_called(baseline: list[float], candidate: list[float], tolerance: float) -> bool:
-    """Screen the first pairs and confirm by those that follow, as far as there are any."""
-    if not is_suspect(baseline[:SCREEN], candidate[:SCREEN], "lower", tolerance):
-        return False
-    for stage in range(1, STAGES + 1):
-        seen = slice(SCREEN, SCREEN + stage * CONFIRM)
-        found, _ = confirm(in_blocks(baseline[seen], candidate[seen]), "lower", tolerance)
-        if found != "open":
-            return found == "confirmed"
-    return False
+def is_called(baseline: Floats, candidate: Floats, tolerance: float) -> bool:
+    """Screen the first pairs and confirm with the following ones, as far as there are any."""
+    starts = [SCREEN + stage * CONFIRM for stage in range(STAGES)]
+    screen, *stages = (
+        (baseline[start:end].tolist(), candidate[start:end].tolist())
+        for start, end in [(0, SCREEN), *((start, start + CONFIRM) for start in starts)]
+    )
+    return is_detected(screen, stages, tolerance)
 
 
 def main() -> None:
@@ -77,13 +73,14 @@ def main() -> None:
     sides = measured(given)
     print("| metric | delay | change | called |\n|---|---|---|---|")
     for metric in LATENCIES:
-        found = {delay: values(side, metric, given.rounds) for delay, side in sides.items()}
+        by_delay = {delay: values(side, metric, given.rounds) for delay, side in sides.items()}
         for delay in DELAYS[1:]:
-            turns = [
-                (np.roll(found[0.0], -n), np.roll(found[delay], -n)) for n in range(given.rounds)
+            baseline, candidate = by_delay[0.0], by_delay[delay]
+            calls = [
+                is_called(np.roll(baseline, -n), np.roll(candidate, -n), given.tolerance)
+                for n in range(given.rounds)
             ]
-            calls = [is_called(a.tolist(), b.tolist(), given.tolerance) for a, b in turns]
-            change = change_of(found[0.0].tolist(), found[delay].tolist())
+            change = change_of(baseline.tolist(), candidate.tolist())
             print(f"| {metric} | {delay:.0%} | {change} | {sum(calls)} of {len(calls)} |")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from llmbench.analysis.compare.verdicts import STAGES, Floats, confirm, in_blocks, is_suspect
+from llmbench.analysis.compare.verdicts import STAGES, Block, Floats, confirm, in_blocks, is_suspect
 
 # draws logarithms of a metric, one per process
 Draw = Callable[[np.random.Generator, int], Floats]
@@ -56,23 +56,22 @@ def detection_rate(
         baseline, candidate = np.exp(draw(rng, count)), (1 + effect) * np.exp(draw(rng, count))
         return baseline.tolist(), candidate.tolist()
 
-    detected = sum(_is_detected(sides, tolerance, screen, pairs) for _ in range(repetitions))
+    detected = sum(
+        is_detected(sides(screen), (sides(pairs) for _ in range(STAGES)), tolerance)
+        for _ in range(repetitions)
+    )
     return detected / repetitions
 
 
-def _is_detected(
-    sides: Callable[[int], tuple[list[float], list[float]]],
-    tolerance: float,
-    screen: int,
-    pairs: int,
-) -> bool:
-    if not is_suspect(*sides(screen), "lower", tolerance):
+def is_detected(screen: Block, stages: Iterable[Block], tolerance: float) -> bool:
+    """Return whether the gate calls a regression, from the screen and the new values per stage."""
+    if not is_suspect(*screen, "lower", tolerance):
         return False
     baseline: list[float] = []
     candidate: list[float] = []
-    for _ in range(STAGES):
-        more = sides(pairs)
-        baseline, candidate = baseline + more[0], candidate + more[1]
+    for more_baseline, more_candidate in stages:
+        baseline += more_baseline
+        candidate += more_candidate
         confirmation, _ = confirm(in_blocks(baseline, candidate), "lower", tolerance)
         if confirmation != "open":
             return confirmation == "confirmed"
