@@ -18,7 +18,7 @@ from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.files import atomic_write
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, normal_spec
 
 FORMAT, VERSION = "llmbench summary", 1

@@ -14,7 +14,7 @@ import numpy as np
 from llmbench.analysis.metrics import RecordArrays, Value, summarize
 from llmbench.analysis.stats import percentile
 from llmbench.runs.run import Run
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 from llmbench.units import format_duration
 
 Rating = Literal["valid", "unknown", "degraded", "invalid"]

@@ -20,7 +20,7 @@ from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.compare.verdicts import Floats
 from llmbench.errors import InputError
 from llmbench.runs.files import atomic_write
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 MIN_NIGHTS, MIN_SEGMENT = 20, 4
 ALPHA, PERMUTATIONS = 0.01, 999

@@ -11,7 +11,7 @@ from llmbench.campaign.process import THIS, Launcher
 from llmbench.campaign.worker import Job
 from llmbench.runs import store
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:

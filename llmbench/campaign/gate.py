@@ -36,7 +36,7 @@ from llmbench.campaign.process import Installation
 from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream

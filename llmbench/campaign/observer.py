@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun
+from llmbench.runs.run_set import PlannedRun
 
 
 class Listener(Protocol):

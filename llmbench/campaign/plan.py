@@ -11,7 +11,7 @@ from llmbench.errors import InputError
 from llmbench.loads.schedule import LOADS
 from llmbench.quality.evaluate import read_text
 from llmbench.runs import store
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmbench.runs.profile import Profile
-    from llmbench.runs.store import RunSet
+    from llmbench.runs.run_set import RunSet
 
 DERIVED = ("seconds", "ratio", "idle_seconds", "launches_per_step", "launches_per_token")
 
@@ -45,7 +45,7 @@ def print_table(stored: RunSet | Profile, page: Path) -> None:
 def as_dict(stored: RunSet | Profile, page: Path) -> dict[str, Any]:
     """Return the summary of a run set or every number of a profile, and where they are."""
     from llmbench.report.frames import summary
-    from llmbench.runs.store import RunSet
+    from llmbench.runs.run_set import RunSet
 
     numbers = summary(stored) if isinstance(stored, RunSet) else _profile_as_dict(stored)
     return {"folder": str(stored.folder), "report": str(page), **numbers}

@@ -15,7 +15,7 @@ from llmbench.cli import options
 if TYPE_CHECKING:
     from llmbench.analysis.slo_attainment import Attainment
     from llmbench.campaign.capacity import Capacity
-    from llmbench.runs.store import RunSet
+    from llmbench.runs.run_set import RunSet
     from llmbench.scenario.file import Source
 
 HELP = "find the highest load that meets the objectives"

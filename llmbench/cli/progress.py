@@ -11,7 +11,7 @@ from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.campaign.observer import Silence
 from llmbench.report.table import show
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun
+from llmbench.runs.run_set import PlannedRun
 from llmbench.units import format_duration
 
 if TYPE_CHECKING:

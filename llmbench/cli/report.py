@@ -12,7 +12,7 @@ from llmbench.errors import InputError
 
 if TYPE_CHECKING:
     from llmbench.runs.profile import Profile
-    from llmbench.runs.store import RunSet
+    from llmbench.runs.run_set import RunSet
 
 HELP = "write the report of stored results again"
 DESCRIPTION = "Write report.html again from stored runs and print their table."

@@ -11,7 +11,7 @@ from llmbench.cli import options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
-    from llmbench.runs.store import RunSet
+    from llmbench.runs.run_set import RunSet
     from llmbench.scenario.file import Source
 
 HELP = "measure a scenario"

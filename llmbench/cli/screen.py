@@ -18,7 +18,7 @@ from llmbench.cli.live import RATE_SECONDS, LiveMetrics, Pace, Reservoir
 from llmbench.cli.progress import ending, name
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun
+from llmbench.runs.run_set import PlannedRun
 from llmbench.units import format_number
 
 REDRAWS_PER_SECOND = 1  # each takes milliseconds of a processor in use by the measurement

@@ -11,7 +11,7 @@ import pandas as pd
 
 from llmbench.analysis.harness_validity import validity_by_case
 from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
-from llmbench.runs import store
+from llmbench.runs import run_set, store
 from llmbench.runs.run import Run
 
 
@@ -21,7 +21,7 @@ class RunSet:
     Times are in seconds on each run's clock, units stand in the columns' names.
     """
 
-    def __init__(self, stored: store.RunSet) -> None:
+    def __init__(self, stored: run_set.RunSet) -> None:
         self.stored = stored
 
     @classmethod
@@ -64,7 +64,7 @@ class RunSet:
         return [run for run in self.stored.runs if not run.failure]
 
 
-def summary(stored: store.RunSet) -> dict[str, Any]:
+def summary(stored: run_set.RunSet) -> dict[str, Any]:
     """Give what ``--json`` prints of a run set: its metrics, and whether the harness kept up."""
     judged = {case: asdict(health) for case, health in validity_by_case(stored).items()}
     by_class = [
@@ -76,7 +76,7 @@ def summary(stored: store.RunSet) -> dict[str, Any]:
     return {"harness": judged, "summary": summary_rows(stored), "request_classes": by_class}
 
 
-def summary_rows(stored: store.RunSet) -> list[dict[str, Any]]:
+def summary_rows(stored: run_set.RunSet) -> list[dict[str, Any]]:
     """Give the summary as plain rows, where what is missing is None and has its reason."""
     return [row for case, runs in stored.by_case().items() for row in _rows(case, runs)]
 

@@ -32,7 +32,7 @@ from llmbench.report.sections.timeline import timeline
 from llmbench.runs.catalog import Entry
 from llmbench.runs.profile import Profile
 from llmbench.runs.record import SUCCEEDED
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")

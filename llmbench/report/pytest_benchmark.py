@@ -11,7 +11,7 @@ import numpy as np
 from llmbench import __version__
 from llmbench.analysis.metrics import METRICS
 from llmbench.report.results import CaseResults, Results
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 WRITTEN = tuple(
     f"{latency}_{statistic}"

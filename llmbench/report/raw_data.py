@@ -16,7 +16,7 @@ from llmbench.report.html import packed
 from llmbench.report.table import Cell, Column, Table, quantity
 from llmbench.report.text import as_csv
 from llmbench.runs.run import Run
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 LIMIT_BYTES = 4 * 2**20
 SOME_LIMIT_BYTES = 2**20

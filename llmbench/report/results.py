@@ -17,7 +17,7 @@ from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, spl
 from llmbench.analysis.values import Estimate
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from llmbench.report.results import CaseResults, Results
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import readable, set_key
 
 

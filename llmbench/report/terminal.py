@@ -14,7 +14,7 @@ from llmbench.report.results import Results
 from llmbench.report.sections import findings, overview, profiled
 from llmbench.report.table import UNSUPPORTED, Cell, Column, Table
 from llmbench.runs.profile import Profile
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 MAX_CAVEATS = 6
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}

@@ -13,7 +13,7 @@ import pandas as pd
 from llmbench.report.results import Results
 from llmbench.report.sections import overview
 from llmbench.report.table import Table
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 def as_csv(frame: pd.DataFrame) -> str:

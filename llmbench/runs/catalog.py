@@ -10,8 +10,8 @@ from typing import Any
 
 from llmbench.errors import InputError
 from llmbench.runs import store
+from llmbench.runs.store import MANIFEST
 
-MANIFEST = "runset.json"
 COMMIT_LETTERS = 10
 
 Stamp = tuple[tuple[str, int, int], ...]

@@ -1,26 +1,32 @@
-"""Files that are never seen half written, and where those are kept that can be made again."""
+"""Files: written whole or not at all, read with errors that name file and key, and the cache."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
+import msgspec
 from platformdirs import user_cache_path
 
+from llmbench.errors import InputError
+
+T = TypeVar("T")
 CACHE = "LLMBENCH_CACHE"
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a text file so that it is never seen half written."""
+    """Write a text file so that nobody sees a part of it."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write; it takes the place of ``path`` when it is whole."""
+    """Yield a temporary file, which replaces ``path`` at the end of the block."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         yield partial
@@ -30,6 +36,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def cache_folder(part: str) -> Path:
-    """Say where a part keeps what it can make again: ``$LLMBENCH_CACHE``, or the user's cache."""
-    asked = os.environ.get(CACHE)
-    return (Path(asked) if asked else user_cache_path("llmbench")) / part
+    """Return the folder of a part in the cache: in ``$LLMBENCH_CACHE``, or in the user's cache."""
+    chosen = os.environ.get(CACHE)
+    return (Path(chosen) if chosen else user_cache_path("llmbench")) / part
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON file that has an object; raises InputError, ending with a remedy."""
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}; {remedy}") from None
+    return stored if isinstance(stored, dict) else {}
+
+
+def converted(stored: object, kind: type[T], path: Path, remedy: str) -> T:
+    """Return the content of a JSON file as a class of ours; raises InputError with the key."""
+    try:
+        return msgspec.convert(stored, kind, dec_hook=lambda of, value: of(value))
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: not as llmbench writes it: {error}; {remedy}") from None

@@ -19,7 +19,7 @@ from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.files import atomic_write
+from llmbench.runs.files import atomic_write, converted, read_json
 from llmbench.runs.run import Failure
 
 FILE, TRACES = "profile.json", "traces"
@@ -175,39 +175,15 @@ def is_profile(folder: Path) -> bool:
 
 def read(folder: Path) -> Profile:
     """Read a profile back; raises InputError when it is none or of another version."""
-    path = folder / FILE
-    try:
-        told = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}; profile again") from None
-    if not isinstance(told, dict) or any(told.pop(key, None) != HEADER[key] for key in HEADER):
+    path, remedy = folder / FILE, "profile again"
+    stored = read_json(path, remedy)
+    if any(stored.get(key) != value for key, value in HEADER.items()):
         version = HEADER["schema_version"]
-        raise InputError(f"{path}: is no profile of version {version}; profile again")
-    del told["llmbench"]
-    cases = tuple(map(_case, told.pop("cases")))
-    planned, overrides = tuple(told.pop("planned")), tuple(told.pop("overrides"))
-    return Profile(folder, cases=cases, planned=planned, overrides=overrides, **told)
-
-
-def _case(told: dict[str, Any]) -> CaseProfile:
-    failure = told.pop("failure")
-    return CaseProfile(
-        phases=tuple(map(_phase, told.pop("phases"))),
-        caveats=tuple(Caveat(**caveat) for caveat in told.pop("caveats")),
-        failure=Failure(**failure) if failure else None,
-        **told,
+        raise InputError(f"{path}: is no profile of version {version}; {remedy}")
+    caveats = [case.pop("caveats") for case in stored["cases"]]
+    profile = converted({**stored, "folder": ""}, Profile, path, remedy)
+    cases = (
+        replace(case, caveats=tuple(Caveat(**caveat) for caveat in of_case))
+        for case, of_case in zip(profile.cases, caveats, strict=True)
     )
-
-
-def _phase(told: dict[str, Any]) -> PhaseProfile:
-    taken_apart = _with_tuples(told.pop("breakdown"), "step_seconds", "kernels", "launches")
-    uses = tuple(KernelUse(**use) for use in taken_apart.pop("uses"))
-    return PhaseProfile(
-        breakdown=Breakdown(uses=uses, **taken_apart),
-        **_with_tuples(told, "prompt_tokens", "cache_tokens", "step_seconds"),
-    )
-
-
-def _with_tuples(told: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Make tuples again of what JSON has as lists."""
-    return {**told, **{name: tuple(told[name]) for name in names}}
+    return replace(profile, folder=folder, cases=tuple(cases))

@@ -15,79 +15,71 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.files import atomic_write, replacing
+from llmbench.runs.files import atomic_write, converted, read_json, replacing
+from llmbench.runs.old_schemas import COLUMNS, OLDEST, upgraded_manifest, upgraded_run
 from llmbench.runs.run import Answer, Failure, Quality, Run
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.runs.series import Series, heads, read_series, series_table
-from llmbench.scenario.cases import Case, normal_spec
+from llmbench.scenario.cases import Case
 
 FORMAT = "llmbench run set"
 SCHEMA_VERSION = 5  # 5: cases apart from the plan, their specs in normal form
-FLAT_CASES = 4  # a version that stored the fields of a case with each run, specs as written
+MANIFEST = "runset.json"
+REMEDY = "remove it or run again"
 SCHEDULE = "schedule.parquet"
 ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
-OLD_REPORT_KEYS = {"model": "model_costs", "roof": "device_peaks"}
-OLD_COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedRun:
-    """A run that a run set is to hold."""
-
-    case: Case
+class _Planned(msgspec.Struct):
+    case: str
     repeat: int
 
-    @property
-    def name(self) -> str:
-        """Its folder's name."""
-        return f"{self.case.slug}-r{self.repeat}"
 
+class _Manifest(msgspec.Struct):
+    """The content of `runset.json`."""
 
-@dataclass(frozen=True, slots=True)
-class RunSet:
-    """All runs of one scenario, and the plan they follow.
-
-    ``runs`` come in the order of the plan; those not measured yet are not among them.
-    """
-
-    folder: Path
     name: str
     description: str
     began_at: str
     scenario_text: str
     overrides: tuple[str, ...]
     origins: dict[str, str]
-    plan: tuple[PlannedRun, ...]
-    runs: tuple[Run, ...] = ()
+    cases: tuple[Case, ...]
+    plan: tuple[_Planned, ...]
 
-    @property
-    def missing(self) -> list[PlannedRun]:
-        """The planned runs that are not done: not measured yet, or failed."""
-        done = {run.name for run in self.runs if not run.failure}
-        return [planned for planned in self.plan if planned.name not in done]
 
-    def by_case(self) -> dict[str, list[Run]]:
-        """Group the runs that were measured by case, cases in the order of the scenario."""
-        runs: dict[str, list[Run]] = {planned.case.name: [] for planned in self.plan}
-        for run in self.runs:
-            if not run.failure:
-                runs[run.case.name].append(run)
-        return runs
+class _StoredQuality(msgspec.Struct):
+    reference: str | None
+    answers: tuple[Answer, ...]
+    attention: dict[str, Any]
+    reason: str | None
 
-    @property
-    def failed(self) -> list[Run]:
-        """The runs that could not be measured."""
-        return [run for run in self.runs if run.failure]
+
+class _StoredRun(msgspec.Struct):
+    """The content of `run.json`."""
+
+    case: Case
+    repeat: int
+    began_at: str
+    environment: dict[str, Any]
+    backend_report: dict[str, Any]
+    facts: dict[str, Any]
+    quality: _StoredQuality
+    caveats: list[dict[str, Any]]
+    series: list[dict[str, str]]
+    failure: Failure | None
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -130,12 +122,7 @@ def _write_manifest(run_set: RunSet) -> None:
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "llmbench": __version__,
-        "name": run_set.name,
-        "description": run_set.description,
-        "began_at": run_set.began_at,
-        "scenario_text": run_set.scenario_text,
-        "overrides": run_set.overrides,
-        "origins": run_set.origins,
+        **{name: getattr(run_set, name) for name in _Manifest.__struct_fields__[:-2]},
         "cases": list(
             {planned.case.name: asdict(planned.case) for planned in run_set.plan}.values()
         ),
@@ -169,25 +156,17 @@ def _write_files(folder: Path, run: Run) -> None:
     pq.write_table(run.records, folder / "records.parquet", compression="zstd")
     pq.write_table(series_table(run.series), folder / "series.parquet", compression="zstd")
     pq.write_table(run.quality.tokens, folder / "quality.parquet", compression="zstd")
-    told = {
-        name: getattr(run, name)
-        for name in (
-            "repeat", "began_at", "environment", "backend_report", "facts",
-        )
-    }  # fmt: skip
-    told["case"] = asdict(run.case)
-    told["schema_version"] = SCHEMA_VERSION
-    told["status"] = run.status
-    told["failure"] = asdict(run.failure) if run.failure else None
-    told["quality"] = {
-        "reference": run.quality.reference,
-        "answers": [asdict(answer) for answer in run.quality.answers],
-        "attention": run.quality.attention,
-        "reason": run.quality.reason,
+    quality = {name: getattr(run.quality, name) for name in _StoredQuality.__struct_fields__}
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "status": run.status,
+        **{name: getattr(run, name) for name in _StoredRun.__struct_fields__},
+        "quality": quality,
+        "caveats": [caveat.as_dict() for caveat in run.caveats],
+        "series": heads(run.series),
     }
-    told["caveats"] = [caveat.as_dict() for caveat in run.caveats]
-    told["series"] = heads(run.series)
-    (folder / "run.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=asdict)
+    (folder / "run.json").write_text(text, "utf-8")
 
 
 def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
@@ -253,36 +232,19 @@ def read_plan(folder: str | Path) -> RunSet:
     Raises InputError when the folder is missing, is not a run set, or is of a newer version.
     """
     folder = Path(folder)
-    manifest = _manifest(folder)
-    try:
-        return RunSet(
-            folder=folder,
-            name=manifest["name"],
-            description=manifest["description"],
-            began_at=manifest["began_at"],
-            scenario_text=manifest["scenario_text"],
-            overrides=tuple(manifest["overrides"]),
-            origins=manifest["origins"],
-            plan=_plan(manifest),
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder / 'runset.json'}: not as llmbench writes it ({error!r}); run it again"
-        ) from None
-
-
-def _plan(manifest: dict[str, Any]) -> tuple[PlannedRun, ...]:
-    if manifest["schema_version"] == FLAT_CASES:
-        return tuple(PlannedRun(_flat_case(run), run["repeat"]) for run in manifest["plan"])
-    cases = {case["name"]: Case(**case) for case in manifest["cases"]}
-    return tuple(PlannedRun(cases[run["case"]], run["repeat"]) for run in manifest["plan"])
-
-
-def _flat_case(stored: dict[str, Any]) -> Case:
-    """Return the case of a planned run or a run of schema version 4."""
-    spec = normal_spec(stored["spec"])
-    backend = stored.get("backend") or (spec.get("backends") or [{}])[0].get("kind", "")
-    return Case(stored["case"], stored["slug"], backend, stored["point"], spec)
+    path = folder / MANIFEST
+    stored = converted(upgraded_manifest(_manifest(folder)), _Manifest, path, REMEDY)
+    cases = {case.name: case for case in stored.cases}
+    return RunSet(
+        folder=folder,
+        name=stored.name,
+        description=stored.description,
+        began_at=stored.began_at,
+        scenario_text=stored.scenario_text,
+        overrides=stored.overrides,
+        origins=stored.origins,
+        plan=tuple(PlannedRun(cases[planned.case], planned.repeat) for planned in stored.plan),
+    )
 
 
 def outlines(run_set: RunSet) -> Iterator[dict[str, Any]]:
@@ -292,7 +254,7 @@ def outlines(run_set: RunSet) -> Iterator[dict[str, Any]]:
     """
     for planned in run_set.plan:
         if _is_whole(run_set.folder, planned):
-            yield _json(run_set.folder / "runs" / planned.name / "run.json")
+            yield read_json(run_set.folder / "runs" / planned.name / "run.json", REMEDY)
 
 
 def _is_whole(folder: Path, planned: PlannedRun) -> bool:
@@ -303,73 +265,54 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; `llmbench list results` shows what there is")
     if not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give the results folder that holds runset.json")
-    path = folder / "runset.json"
+        raise InputError(f"{folder}: is a file; give the results folder that holds {MANIFEST}")
+    path = folder / MANIFEST
     if not path.is_file():
-        raise InputError(f"{folder}: not a results folder of llmbench (it has no runset.json)")
-    manifest = _json(path)
-    if manifest.get("format") != FORMAT:
+        raise InputError(f"{folder}: not a results folder of llmbench (it has no {MANIFEST})")
+    stored = read_json(path, REMEDY)
+    if stored.get("format") != FORMAT:
         raise InputError(f"{path}: not written by llmbench (its format is not {FORMAT!r})")
-    _check_version(manifest, path)
-    return manifest
+    _check_version(stored, path)
+    return stored
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+def _check_version(stored: dict[str, Any], path: Path) -> None:
+    version = stored.get("schema_version")
+    if version not in (OLDEST, SCHEMA_VERSION):
         raise InputError(
-            f"{path}: cannot be read as JSON: {error}; remove it or run again"
-        ) from None
-    return found if isinstance(found, dict) else {}
-
-
-def _check_version(told: dict[str, Any], path: Path) -> None:
-    version = told.get("schema_version")
-    if version not in (FLAT_CASES, SCHEMA_VERSION):
-        raise InputError(
-            f"{path}: has schema version {version}, and this llmbench reads {FLAT_CASES} "
-            f"and {SCHEMA_VERSION}; use the llmbench that wrote it, or run the scenario again"
+            f"{path}: has schema version {version}, and this llmbench reads {OLDEST} and "
+            f"{SCHEMA_VERSION}; use the llmbench that wrote it, or run the scenario again"
         )
 
 
 def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
     """Read one run back; raises InputError when its files cannot be read."""
     folder = run_set_folder / "runs" / planned.name
-    told = _json(folder / "run.json")
-    _check_version(told, folder / "run.json")
+    path = folder / "run.json"
+    content = read_json(path, REMEDY)
+    _check_version(content, path)
+    stored = converted(upgraded_run(content), _StoredRun, path, REMEDY)
     return Run(
-        case=_flat_case(told) if told["schema_version"] == FLAT_CASES else Case(**told["case"]),
-        repeat=told["repeat"],
-        began_at=told["began_at"],
+        case=stored.case,
+        repeat=stored.repeat,
+        began_at=stored.began_at,
         records=_records(folder / "records.parquet"),
-        series=_all_series(folder, told["series"]),
-        environment=told["environment"],
-        backend_report=_backend_report(told),
-        facts=told["facts"],
-        quality=_quality(told["quality"], _table(folder / "quality.parquet")),
-        caveats=tuple(Caveat(**caveat) for caveat in told["caveats"]),
-        failure=Failure(**told["failure"]) if told["failure"] else None,
+        series=_all_series(folder, stored.series),
+        environment=stored.environment,
+        backend_report=stored.backend_report,
+        facts=stored.facts,
+        quality=Quality(
+            **msgspec.structs.asdict(stored.quality), tokens=_table(folder / "quality.parquet")
+        ),
+        caveats=tuple(Caveat(**caveat) for caveat in stored.caveats),
+        failure=stored.failure,
     )
-
-
-def _backend_report(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return what the backend reported; version 0.1.0 stored it as `account`, with other keys."""
-    if "account" not in stored:
-        report: dict[str, Any] = stored["backend_report"]
-        return report
-    renamed = _renamed(stored["account"])
-    return renamed | {"reasons": _renamed(renamed.get("reasons", {}))}
-
-
-def _renamed(stored: dict[str, Any]) -> dict[str, Any]:
-    return {OLD_REPORT_KEYS.get(key, key): value for key, value in stored.items()}
 
 
 def _records(path: Path) -> pa.Table:
     """Read records; up to version 0.1.0 a column had another spelling."""
     table = _table(path)
-    names = [OLD_COLUMNS.get(name, name) for name in table.column_names]
+    names = [COLUMNS.get(name, name) for name in table.column_names]
     return table.rename_columns(names)
 
 
@@ -383,14 +326,9 @@ def _table(path: Path) -> pa.Table:
         ) from None
 
 
-def _quality(told: dict[str, Any], tokens: pa.Table) -> Quality:
-    answers = tuple(Answer(**answer) for answer in told.pop("answers"))
-    return Quality(tokens=tokens, answers=answers, **told)
-
-
-def _all_series(folder: Path, told: list[dict[str, str]]) -> tuple[Series, ...]:
-    """Read what was watched, and what was attached later, which has the last word on a name."""
-    found = read_series(_table(folder / "series.parquet"), told)
+def _all_series(folder: Path, stored_heads: list[dict[str, str]]) -> tuple[Series, ...]:
+    """Return the series of a run; attached ones replace those of the same name."""
+    series = read_series(_table(folder / "series.parquet"), stored_heads)
     if (folder / ATTACHED).exists():
-        found += read_series(_table(folder / ATTACHED))
-    return tuple({series.name: series for series in found}.values())
+        series += read_series(_table(folder / ATTACHED))
+    return tuple({one.name: one for one in series}.values())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from llmbench.analysis import history
 from llmbench.errors import InputError
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 def night(number: int, level: float = 1.0, cpu: str = "A") -> RunSet:

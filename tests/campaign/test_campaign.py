@@ -23,7 +23,7 @@ from llmbench.report.conclusions import answer
 from llmbench.report.results import Results
 from llmbench.runs import store
 from llmbench.runs.run import Run
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.file import Source
 

@@ -16,7 +16,7 @@ from llmbench.campaign import gate
 from llmbench.campaign.observer import Observer, Silence
 from llmbench.errors import InputError
 from llmbench.runs.run import Failure, Run
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source

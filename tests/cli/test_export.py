@@ -16,8 +16,8 @@ from llmbench.cli import main
 from llmbench.runs import store
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.runs.series import Series
-from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 
 BEGAN = "2026-01-01T00:00:00+00:00"

@@ -27,8 +27,8 @@ from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.runs.series import Series
-from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, normal_spec
 from llmbench.scenario.rng import stream
 from llmbench.testing import fake_server, open_context

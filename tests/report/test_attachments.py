@@ -11,7 +11,7 @@ from llmbench.analysis import history
 from llmbench.errors import InputError
 from llmbench.report import attachments, pages
 from llmbench.runs import profile
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 def stored_profile(folder: Path, name: str) -> Path:

@@ -22,7 +22,7 @@ from llmbench.analysis.metrics import METRICS, across
 from llmbench.report.table import show as shown
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Failure
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 WIDTHS = (1280, 768, 390)
 OPEN_FOLDS = "document.querySelectorAll('details').forEach((fold) => fold.open = true)"

@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 
 from llmbench import report
 from llmbench.analysis.compare.comparison import compare
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 pytestmark = needs_browser
 

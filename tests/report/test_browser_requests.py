@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 
 from llmbench import report
 from llmbench.report import raw_data
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 pytestmark = needs_browser
 

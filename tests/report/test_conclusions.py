@@ -12,7 +12,7 @@ from llmbench.report.conclusions import answer, completeness
 from llmbench.report.results import Results
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Failure, Run
-from llmbench.runs.store import PlannedRun
+from llmbench.runs.run_set import PlannedRun
 
 
 def failed(make: Any, plan: PlannedRun) -> Run:

@@ -16,7 +16,7 @@ from llmbench.report.results import Results
 from llmbench.report.sections import overview, tradeoffs
 from llmbench.report.sections.load import load_curves
 from llmbench.report.sections.timeline import timeline
-from llmbench.runs.store import RunSet as Stored
+from llmbench.runs.run_set import RunSet as Stored
 
 HOSTILE = "<script>alert(1)</script>"
 

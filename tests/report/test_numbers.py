@@ -14,7 +14,7 @@ from llmbench.report import charts, pages
 from llmbench.report.results import Results
 from llmbench.report.sections import overview
 from llmbench.report.table import Table
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 Latency = Callable[[pd.DataFrame], "pd.Series[float]"]
 

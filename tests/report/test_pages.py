@@ -23,7 +23,7 @@ from llmbench.report.results import Results
 from llmbench.report.scenario_text import asked, commands
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Failure
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
 

@@ -9,7 +9,7 @@ from pytest_benchmark.stats import Stats
 
 from llmbench.report import render
 from llmbench.report.pytest_benchmark import statistics
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 @pytest.mark.parametrize("count", range(1, 12))

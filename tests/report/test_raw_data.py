@@ -14,7 +14,7 @@ import pytest
 from llmbench.report import raw_data
 from llmbench.report.results import Results
 from llmbench.report.sections import slowest_requests
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 def unpacked(packed: str) -> str:

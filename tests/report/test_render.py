@@ -10,7 +10,7 @@ from llmbench import report
 from llmbench.analysis.compare.comparison import compare
 from llmbench.cli.export import FORMATS
 from llmbench.report.frames import RunSet as Frames
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 @pytest.mark.parametrize("name", report.RENDERERS.values())

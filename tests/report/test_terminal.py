@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from llmbench import report
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 def shown(run_set: RunSet, width: int = 100) -> str:

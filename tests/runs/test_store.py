@@ -19,8 +19,8 @@ from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Failure, Run
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.runs.series import Series
-from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 
 RECORD = Record(
@@ -203,6 +203,16 @@ def test_a_newer_schema_is_refused_with_what_to_do(empty: RunSet) -> None:
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
     with pytest.raises(
         InputError, match=r"schema version 99, and this llmbench reads 4 and 5; use"
+    ):
+        store.read(empty.folder)
+
+
+def test_a_value_of_the_wrong_type_is_named_with_its_file_and_key(empty: RunSet) -> None:
+    store.write_run(empty.folder, run(1))
+    path = empty.folder / "runs" / "a-case-r1" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "repeat": "once"}))
+    with pytest.raises(
+        InputError, match=r"run\.json: .*Expected `int`, got `str` - at `\$\.repeat`"
     ):
         store.read(empty.folder)
 

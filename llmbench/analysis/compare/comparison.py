@@ -15,7 +15,7 @@ from llmbench.analysis.compare.judge import (
     Verdicts,
     control_false_discoveries,
 )
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 # the smallest change that matters, as a share, where a scenario sets none
 TOLERANCES = {

@@ -15,8 +15,8 @@ from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.imports.measured import as_moment
 from llmbench.runs.run import CLOCK_ORIGIN, Run
+from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Floats, Series
-from llmbench.runs.store import RunSet
 
 MOST_INTERVALS = 3.0  # median intervals of the log: one lost reading is accepted, two are not
 SHORT_GAP_SECONDS = 1.0  # accepted even of a fast logger, on a busy machine

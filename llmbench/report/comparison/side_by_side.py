@@ -28,7 +28,7 @@ from llmbench.report.table import (
     missing,
     of_estimate,
 )
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 from llmbench.units import format_number
 
 METERS = "Two devices may measure equal energies apart by the share after 'devices ±'."

@@ -12,7 +12,7 @@ from llmbench.analysis.stats import MIN_PROCESSES, min_samples_for_percentile
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.caveats import SEVERITIES, Caveat, message_of_all
 from llmbench.runs.run import Failure
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99

@@ -13,7 +13,7 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.imports.measured import Measured
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Quality, Run
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, case_name, slug_of
 
 NO_SCENARIO = "# measured by other tools and imported; there is no scenario\n"

@@ -15,7 +15,7 @@ from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.metrics import METRICS, Value
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 
 SPEC: dict[str, Any] = {"load": {"kind": "closed"}, "model": {"source": "builtin:tiny"}}

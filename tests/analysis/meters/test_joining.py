@@ -16,8 +16,8 @@ from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.record import Record, records_table
 from llmbench.runs.run import CLOCK_ORIGIN, Failure, Run
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.runs.series import Series
-from llmbench.runs.store import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 
 ORIGIN = 1_700_000_000.0

@@ -12,7 +12,7 @@ import pytest
 from llmbench import report
 from llmbench.analysis.compare.comparison import compare
 from llmbench.report.comparison.page import render
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
 

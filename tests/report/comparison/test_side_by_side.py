@@ -13,7 +13,7 @@ from llmbench.report.comparison.machines import machines
 from llmbench.report.comparison.side_by_side import charts, figures, sides
 from llmbench.report.table import Table
 from llmbench.runs.run import Run
-from llmbench.runs.store import PlannedRun, RunSet
+from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 
 SPEC = {"model": "builtin:tiny", "load": {"kind": "closed"}}

@@ -9,7 +9,7 @@ from llmbench.report import pages
 from llmbench.report.results import Results
 from llmbench.report.sections.attention import attention_charts
 from llmbench.runs.run import Quality
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 MAP = [[1.0, 0.0], [0.25, 0.75]]
 TOLD = {

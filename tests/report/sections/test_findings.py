@@ -11,7 +11,7 @@ from llmbench.report.sections import findings
 from llmbench.report.sections.findings import Finding
 from llmbench.runs.caveats import SEVERITIES, Caveat
 from llmbench.runs.record import Record
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 def kinds(found: list[Finding], case: str) -> set[str]:

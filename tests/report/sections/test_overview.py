@@ -11,8 +11,8 @@ import pytest
 from llmbench.report.results import Results
 from llmbench.report.sections import environment, overview
 from llmbench.report.table import MISSING, UNSUPPORTED, Cell, Table, show
+from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Series
-from llmbench.runs.store import RunSet
 
 
 def cell(table: Table, row: str, column: str) -> Cell:

@@ -11,7 +11,7 @@ import pytest
 from llmbench.report.results import Results
 from llmbench.report.sections.slowest_requests import LISTED, listed, slowest
 from llmbench.report.table import Table
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 def answered(run_set: RunSet, case: str) -> pd.DataFrame:

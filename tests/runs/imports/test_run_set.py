@@ -17,7 +17,7 @@ from llmbench.report import scenario_text
 from llmbench.report.results import Results
 from llmbench.report.sections import findings
 from llmbench.runs.imports.run_set import import_results
-from llmbench.runs.store import RunSet
+from llmbench.runs.run_set import RunSet
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,50 @@
+"""Run sets of schema version 4, brought to the form of today when they are read.
+
+Version 4 repeated the case in every planned run, with the spec as it was written, and had other
+names for what the backend reported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbench.scenario.cases import normal_spec
+
+OLDEST = 4
+REPORT_KEYS = {"model": "model_costs", "roof": "device_peaks"}
+COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
+
+
+def upgraded_manifest(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a `runset.json` with its cases apart from the plan."""
+    if stored["schema_version"] != OLDEST:
+        return stored
+    cases = {run["case"]: _case(run) for run in stored["plan"]}
+    plan = [{"case": run["case"], "repeat": run["repeat"]} for run in stored["plan"]]
+    return {**stored, "cases": list(cases.values()), "plan": plan}
+
+
+def upgraded_run(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a `run.json` with its case in one place and today's names."""
+    if stored["schema_version"] != OLDEST:
+        return stored
+    report = _renamed(stored["account"]) if "account" in stored else stored["backend_report"]
+    reasons = _renamed(report.get("reasons", {}))
+    return {**stored, "case": _case(stored), "backend_report": {**report, "reasons": reasons}}
+
+
+def _case(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the case of a run, whose kind of backend a plan did not have."""
+    spec = normal_spec(stored["spec"])
+    (first, *_) = spec.get("backends") or [{}]
+    return {
+        "name": stored["case"],
+        "slug": stored["slug"],
+        "backend": stored.get("backend") or first.get("kind", ""),
+        "point": stored["point"],
+        "spec": spec,
+    }
+
+
+def _renamed(stored: dict[str, Any]) -> dict[str, Any]:
+    return {REPORT_KEYS.get(key, key): value for key, value in stored.items()}
