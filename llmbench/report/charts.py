@@ -21,7 +21,17 @@ from llmbench.analysis.values import Estimate
 from llmbench.report import palette
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import overview
-from llmbench.report.table import Cell, CellOf, Column, Table, by_case, missing, quantity, show
+from llmbench.report.table import (
+    Cell,
+    CellOf,
+    Column,
+    Table,
+    by_case,
+    missing,
+    of_value,
+    quantity,
+    show,
+)
 
 ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
@@ -213,8 +223,7 @@ def _part(case: CaseResults, metric: str, name: str) -> Cell:
 def _process(case: CaseResults, metric: str, repeat: int) -> Cell:
     for run, summary in zip(case.runs, case.summaries, strict=True):
         if run.repeat == repeat:
-            found = summary[metric]
-            return quantity(found.value, METRICS[metric].unit, found.reason or "not known")
+            return of_value(summary[metric], METRICS[metric].unit)
     return missing("this process was not measured")
 
 

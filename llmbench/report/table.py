@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from llmbench.analysis.metrics import LATENCIES, METRICS, errors_by_kind
-from llmbench.analysis.values import Estimate
+from llmbench.analysis.values import Estimate, Value
 from llmbench.report.results import CaseResults
 from llmbench.units import format_number, scale, scale_bytes, scale_duration
 
@@ -98,14 +98,15 @@ def quantity(value: float | None, unit: str, reason: str = "unknown") -> Cell:
 
 def estimated(case: CaseResults, metric: str) -> Cell:
     """Return the cell of a case's metric: its mean over processes and their interval."""
-    return of_estimate(case.estimates[metric], METRICS[metric].unit)
+    return of_value(case.estimates[metric], METRICS[metric].unit)
 
 
-def of_estimate(estimate: Estimate, unit: str) -> Cell:
-    """Return the cell of an estimate: its mean and, if it has one, its interval."""
-    if estimate.value is None:
-        return missing(estimate.reason)
-    return replace(quantity(estimate.value, unit), detail=_interval(estimate, unit))
+def of_value(value: Value, unit: str) -> Cell:
+    """Return the cell of a value or of its reason; an estimate's has its interval too."""
+    if value.value is None:
+        return missing(value.reason)
+    detail = _interval(value, unit) if isinstance(value, Estimate) else ""
+    return replace(quantity(value.value, unit), detail=detail)
 
 
 def _interval(estimate: Estimate, unit: str) -> str:

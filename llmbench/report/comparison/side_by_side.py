@@ -26,7 +26,7 @@ from llmbench.report.table import (
     Table,
     floor_note,
     missing,
-    of_estimate,
+    of_value,
 )
 from llmbench.runs.run_set import RunSet
 from llmbench.units import format_number
@@ -182,7 +182,7 @@ def _compared(
 
 
 def _figure(case: CaseResults, quantity: Quantity, used: set[str]) -> Cell:
-    cell = of_estimate(quantity.estimate(case), quantity.unit)
+    cell = of_value(quantity.estimate(case), quantity.unit)
     note = floor_note(case, quantity.metric)
     if cell.value is None or not note:
         return cell
