@@ -11,7 +11,7 @@ from llmbench.analysis.harness_validity import validity_of
 from llmbench.analysis.metrics import LATENCIES, RecordArrays, requests_where, summarize
 from llmbench.analysis.stats import percentile_interval
 from llmbench.runs.run import Run
-from llmbench.scenario.schema import Objective
+from llmbench.scenario.slo import Objective
 from llmbench.units import format_duration
 
 Status = Literal["met", "missed", "open"]

@@ -15,7 +15,8 @@ from llmbench.runs.run import Run
 from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, set_key
 from llmbench.scenario.file import Source
-from llmbench.scenario.schema import Objective, Scenario
+from llmbench.scenario.schema import Scenario
+from llmbench.scenario.slo import Objective
 
 MOST_REPEATS = 3
 

@@ -15,7 +15,7 @@ from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import Objective
+from llmbench.scenario.slo import Objective
 from llmbench.workloads.base import WORKLOADS
 
 

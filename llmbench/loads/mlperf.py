@@ -23,7 +23,8 @@ from llmbench.loads.steady_rate import Poisson
 from llmbench.loads.stopping import Stop, stop_rule
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.scenario.schema import Objective, Scenario
+from llmbench.scenario.schema import Scenario
+from llmbench.scenario.slo import Objective
 from llmbench.units import PerSecond
 
 SUMMARY = "mlperf_log_summary.txt"

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.analysis.stats import min_samples_for_percentile, percentile, percentile_interval
-from llmbench.scenario.schema import Objective, PrecisionOptions, Scenario
+from llmbench.scenario.schema import PrecisionOptions, Scenario
+from llmbench.scenario.slo import Objective
 
 # "schedule": every planned request was sent
 Reason = Literal[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -21,15 +20,11 @@ from pydantic import (
 )
 
 from llmbench import plugins
+from llmbench.scenario.slo import valid_slo
 from llmbench.units import Seconds
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
-
-SLO_KEY = re.compile(
-    r"(?:([\w-]+)\.)?(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(?:_p(50|90|95|99))?"
-)
-DEFAULT_PERCENT = 99.0
 
 
 @dataclass(frozen=True)
@@ -202,34 +197,6 @@ class StopOptions(plugins.Options):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What a key of `slo` is about: ``chat.ttft_p99`` is the p99 of TTFT of the class chat.
-
-    Without a class it holds for all requests.
-    """
-
-    request_class: str | None
-    quantity: str
-    percent: float
-
-    @classmethod
-    def of(cls, key: str) -> Objective:
-        """Read a key; raises ValueError when it is none."""
-        match = SLO_KEY.fullmatch(key)
-        if not match:
-            raise ValueError(f"no such objective {key!r}; expected e.g. ttft, tpot_p99, e2e_p95")
-        return cls(match[1], match[2], float(match[3] or DEFAULT_PERCENT))
-
-
-def _known_slo(slo: dict[str, float]) -> dict[str, float]:
-    for key, seconds in slo.items():
-        Objective.of(key)
-        if seconds <= 0:
-            raise ValueError(f"{key} must be greater than 0")
-    return slo
-
-
 def _not_empty(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
     for key, values in sweep.items():
         if not values:
@@ -312,7 +279,7 @@ class Scenario(plugins.Options):
         validate_default=True,
         description="what watches the machine meanwhile (cpu, gpu and energy)",
     )
-    slo: Annotated[dict[str, Seconds], AfterValidator(_known_slo)] = Field(
+    slo: Annotated[dict[str, Seconds], AfterValidator(valid_slo)] = Field(
         default_factory=dict, description="objectives, such as {ttft_p99: 500 ms}"
     )
     quality: QualityOptions | None = Field(

@@ -35,7 +35,7 @@ from llmbench.analysis.roofline.efficiency import UNREPORTED, efficiency
 from llmbench.analysis.stats import percentile
 from llmbench.analysis.values import NO_WINDOW, Estimate, Value, estimate, unavailable
 from llmbench.runs.run import Run
-from llmbench.scenario.schema import Objective
+from llmbench.scenario.slo import Objective
 
 
 def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:

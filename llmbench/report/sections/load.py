@@ -29,7 +29,7 @@ from llmbench.report.table import (
     percentile_column,
     show,
 )
-from llmbench.scenario.schema import Objective
+from llmbench.scenario.slo import Objective
 
 
 def request_classes(results: Results) -> Table:

@@ -1,0 +1,40 @@
+"""Objectives: the keys of `slo` and their bounds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SLO_KEY = re.compile(
+    r"(?:([\w-]+)\.)?(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(?:_p(50|90|95|99))?"
+)
+DEFAULT_PERCENT = 99.0
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The meaning of a key of `slo`: ``chat.ttft_p99`` is the p99 of TTFT of the class chat.
+
+    Without a class it is about all requests, without a percentile about the p99.
+    """
+
+    request_class: str | None
+    quantity: str
+    percent: float
+
+    @classmethod
+    def of(cls, key: str) -> Objective:
+        """Return the objective of a key; raises ValueError when the key is not valid."""
+        match = SLO_KEY.fullmatch(key)
+        if not match:
+            raise ValueError(f"no such objective {key!r}; expected e.g. ttft, tpot_p99, e2e_p95")
+        return cls(match[1], match[2], float(match[3] or DEFAULT_PERCENT))
+
+
+def valid_slo(slo: dict[str, float]) -> dict[str, float]:
+    """Return the objectives of a scenario; raises ValueError when a key or a bound is not valid."""
+    for key, seconds in slo.items():
+        Objective.of(key)
+        if seconds <= 0:
+            raise ValueError(f"{key} must be greater than 0")
+    return slo
