@@ -57,13 +57,15 @@ class Copying:
         begin, end = arrays.window or (0.0, np.inf)
         times = np.array(arrays.good["token_times"][0].as_py()[1:])  # one copy per token
         inside = (times >= begin) & (times < end)
-        return device_peaks.moved(self.source) / float(np.mean(np.array(self.seconds)[inside]))
+        return device_peaks.copied_bytes(self.source) / float(
+            np.mean(np.array(self.seconds)[inside])
+        )
 
     @property
     def costs(self) -> ModelCosts:
         """The costs of a model whose bytes are those of the copy."""
         return ModelCosts(
-            matmul_bytes=device_peaks.moved(self.source),
+            matmul_bytes=device_peaks.copied_bytes(self.source),
             other_bytes=0,
             embedding_bytes=0,
             embedding_row_bytes=0,
@@ -78,7 +80,9 @@ class Copying:
 
 def share_of(runner: Copying, measured: DevicePeaks, seconds: float) -> dict[str, float | None]:
     """Serve one long answer until the window ends; return MBU of both peaks and the steps."""
-    steps = max(2, int(seconds * measured.bytes_per_second / device_peaks.moved(runner.source)))
+    steps = max(
+        2, int(seconds * measured.bytes_per_second / device_peaks.copied_bytes(runner.source))
+    )
     requests = [Request(0, (1,), 2 * steps), Request(1, (1,), 1)]
     dispatch = Dispatch(requests, Scheduled(np.array([0.0, seconds])), Stop(requests=2))
     with frozen_gc(), torch.inference_mode():
@@ -107,7 +111,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    request = device_peaks.asked_of(device, arguments.dtype, torch.get_num_threads())
+    request = device_peaks.cache_key(device, arguments.dtype, torch.get_num_threads())
     rounds = []
     for _ in range(arguments.rounds):
         runner = Copying(device)

@@ -152,12 +152,12 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
     def scorer(self, context: OpenContext, model: Model, load_shape: LoadShape) -> Scorer:
         """Return a scorer that runs the model's own steps on one text per slot."""
-        from llmbench.engine.scoring import Forced, Scorer  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.scoring import ForcedSampler, Scorer  # noqa: PLC0415 (imports torch)
 
         _check_context(load_shape, model.context_length)
         slots = context.engine.slots
         max_length = cache_length(load_shape, model)
-        forced = Forced(rows=slots, vocabulary=model.vocabulary, device=model.device)
+        forced = ForcedSampler(rows=slots, vocabulary=model.vocabulary, device=model.device)
         buckets = self.buckets(load_shape, slots, max_length)
         runner = self.runner(model, buckets, forced, slots=slots, max_length=max_length)
         return Scorer(runner, forced, answering=runner)

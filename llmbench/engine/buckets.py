@@ -1,4 +1,4 @@
-"""Which shapes steps come in: few for a compiled backend, any for an eager one."""
+"""The shapes of steps: few for a compiled backend, any for an eager one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 
 def round_up(number: int, multiple: int) -> int:
-    """Give the least multiple that is not below a number."""
+    """Return a number rounded up to a multiple."""
     return -(-number // multiple) * multiple
 
 
 def doublings(least: int, most: int, factor: int = 2) -> tuple[int, ...]:
-    """List least, least × factor, ... up to and including most."""
+    """Return least, least × factor, ... up to and including most."""
     sizes = []
     while least < most:
         sizes.append(least)
@@ -25,8 +25,8 @@ def doublings(least: int, most: int, factor: int = 2) -> tuple[int, ...]:
 class Buckets:
     """The sizes that prompts, batches and the read part of the cache are rounded up to.
 
-    ``prompts`` and ``lengths`` in tokens, ``rows`` in sequences; each ascending, the last the
-    largest that can come.
+    ``prompts`` and ``lengths`` in tokens, ``rows`` in sequences; each is ascending and ends with
+    the maximum.
     """
 
     prompts: tuple[int, ...]
@@ -34,19 +34,19 @@ class Buckets:
     lengths: tuple[int, ...]
 
     def prompt(self, length: int) -> int:
-        """Round up the length of a prompt."""
+        """Return the bucket of a prompt's length."""
         return _at_least(self.prompts, length)
 
     def batch(self, rows: int) -> int:
-        """Round up the number of rows of a decode step."""
+        """Return the bucket of a decode step's number of rows."""
         return _at_least(self.rows, rows)
 
     def length(self, length: int) -> int:
-        """Round up how much of the cache a decode step reads."""
+        """Return the bucket of the cache length that a decode step reads."""
         return _at_least(self.lengths, length)
 
     def thinned(self, most: int) -> Buckets:
-        """Keep at most so many sizes of each kind, evenly spaced, the largest always."""
+        """Return at most this many sizes of each kind, evenly spaced, with the largest."""
         return Buckets(*(_thinned(kind, most) for kind in (self.prompts, self.rows, self.lengths)))
 
 

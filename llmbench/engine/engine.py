@@ -1,7 +1,7 @@
 """The synchronous loop that serves a dispatch on a model runner.
 
-Admit what is due, schedule, run one step, stamp every token of that step with one reading of the
-clock, hand finished requests back. The engine knows token ids only: no text and no torch.
+Admit what is due, schedule, run one step, timestamp all tokens of that step with one reading of the
+clock, return finished requests. The engine knows token ids only: no text and no torch.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SCHEDULERS = {"continuous": ContinuousScheduler, "static": StaticScheduler}
 class ModelRunner(Protocol):
     """What a local backend implements: two steps over a KV cache of ``slots`` rows.
 
-    Both return token ids that are on the host, so a stamp taken after them is a stamp of tokens.
-    A decode step gives a chunk of at least one token a slot.
+    Both return token ids that are on the host, so that a timestamp taken afterwards is that of the
+    tokens. A decode step returns a chunk of at least one token per slot.
     """
 
     def prefill(self, slot: int, prompt: SequenceOf[int]) -> int:
@@ -70,7 +70,7 @@ class Engine:
             if self._scheduler.is_idle:
                 self._wait(dispatch)
             elif finished := self.step():
-                records += [self._hand_back(sequence, dispatch) for sequence in finished]
+                records += [self._finish(sequence, dispatch) for sequence in finished]
                 self._on_progress()
         return records
 
@@ -96,16 +96,16 @@ class Engine:
         assert sequence.slot is not None  # noqa: S101 (the scheduler has just given it one)
         sequence.started = self._clock.now()
         token = self._runner.prefill(sequence.slot, sequence.request.prompt)
-        finished = self._stamp([sequence], [[token]])
+        finished = self._timestamp([sequence], [[token]])
         self._first_token(sequence.request.id)
         return finished
 
     def _decode(self) -> list[Sequence]:
         running = self._scheduler.running
         slots = sorted(running)
-        return self._stamp([running[slot] for slot in slots], self._runner.decode(slots))
+        return self._timestamp([running[slot] for slot in slots], self._runner.decode(slots))
 
-    def _stamp(
+    def _timestamp(
         self, sequences: list[Sequence], chunks: SequenceOf[SequenceOf[int]]
     ) -> list[Sequence]:
         now = self._clock.now()
@@ -116,7 +116,7 @@ class Engine:
             self._scheduler.retire(sequence)
         return finished
 
-    def _hand_back(self, sequence: Sequence, dispatch: Dispatch) -> Record:
+    def _finish(self, sequence: Sequence, dispatch: Dispatch) -> Record:
         times = sequence.token_times
         ids = sequence.output_ids
         outcome = RequestOutcome(

@@ -1,4 +1,4 @@
-"""A runner made slower on purpose, to see whether somebody notices."""
+"""A runner with an injected delay, to test whether a slowdown is detected."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from llmbench.engine.engine import ModelRunner
 
 @dataclass(frozen=True, slots=True)
 class DelayedRunner:
-    """A model runner each of whose steps takes longer than the one within by a share of its time.
+    """A model runner whose every step takes longer by a share of its time.
 
-    It waits with the processor busy: a sleep of microseconds would take many more.
+    It waits busily, since a sleep of some microseconds takes much longer.
     """
 
     runner: ModelRunner
     share: float
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Fill a slot's cache, slowly."""
+        """Run the prefill of the inner runner, then wait."""
         began = time.monotonic()
         token = self.runner.prefill(slot, prompt)
-        self._linger(began)
+        self._wait(began)
         return token
 
     def decode(self, slots: Sequence[int]) -> Sequence[Sequence[int]]:
-        """Return the next tokens of these slots, slowly."""
+        """Run the decode step of the inner runner, then wait."""
         began = time.monotonic()
         tokens = self.runner.decode(slots)
-        self._linger(began)
+        self._wait(began)
         return tokens
 
-    def _linger(self, began: float) -> None:
+    def _wait(self, began: float) -> None:
         now = time.monotonic()
         end = now + self.share * (now - began)
         while time.monotonic() < end:

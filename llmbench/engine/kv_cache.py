@@ -1,7 +1,7 @@
-"""A KV cache of ``slots × max length`` rows, in which sequences of any length stand side by side.
+"""A KV cache of ``slots × max length`` rows for sequences of different lengths.
 
-transformers' own static cache keeps one length for all rows, so its sequences cannot be ragged.
-Here a step says where each of its tokens goes (a flat index) and how much of the cache it reads.
+transformers' own static cache has one length for all rows, so its sequences cannot be ragged. Here
+a step defines where each of its tokens goes (a flat index) and how much of the cache it reads.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class KvCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds."""
+        """Its size in bytes."""
         return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
 
 @torch.no_grad()
 def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Give (heads, head size) of the keys and of the values of each layer.
+    """Return (heads, head size) of the keys and of the values of each layer.
 
-    They are read off the model's own cache after one token, so any architecture will do whose
-    layers keep plain keys and values. Raises InputError for others.
+    They are those of the model's own cache after one token, so any architecture works whose layers
+    cache plain keys and values. Raises InputError for others.
     """
     probe = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     cache = model(probe, past_key_values=DynamicCache(), use_cache=True).past_key_values
@@ -70,7 +70,7 @@ def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[in
 
 
 class _View(Cache):
-    """What a model sees as its cache during one step.
+    """The cache that a model sees during one step.
 
     ``index`` has the flat row of each new token, in the order of the step's [batch, length].
     """
@@ -91,18 +91,18 @@ class _View(Cache):
     ) -> tuple[Tensor, Tensor]:
         """Write the new keys and values ([batch, heads, length, size]) and return all to attend."""
         return (
-            self.through(self.cache.keys[layer_idx], key_states),
-            self.through(self.cache.values[layer_idx], value_states),
+            self.write(self.cache.keys[layer_idx], key_states),
+            self.write(self.cache.values[layer_idx], value_states),
         )
 
-    def through(self, stored: Tensor, new: Tensor) -> Tensor:
-        """Write new states to their rows; what is attended to is up to the kind of step."""
+    def write(self, stored: Tensor, new: Tensor) -> Tensor:
+        """Write new states to their rows and return those to attend to."""
         stored.index_copy_(0, self.index, new.transpose(1, 2).flatten(0, 1))
         return new
 
 
 class PrefillView(_View):
-    """A prefill attends to the prompt alone, which is what it brings."""
+    """A prefill attends to its own prompt only."""
 
 
 class DecodeView(_View):
@@ -113,8 +113,8 @@ class DecodeView(_View):
         self.rows = rows
         self.length = length
 
-    def through(self, stored: Tensor, new: Tensor) -> Tensor:
+    def write(self, stored: Tensor, new: Tensor) -> Tensor:
         """Write new states to their rows and return a view of the cache, without a copy."""
-        super().through(stored, new)
+        super().write(stored, new)
         by_slot = stored.view(self.cache.slots, self.cache.max_length, *stored.shape[1:])
         return by_slot[: self.rows, : self.length].transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Read off a torch module what its steps read and multiply."""
+"""The costs of a model's steps: what they read and multiply, from its torch module."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 
 
 def costs_of(model: PreTrainedModel) -> ModelCosts:
-    """Count a model's weights as they are stored now; layers are what its configuration says.
+    """Return the costs of a model with its weights as they are stored now.
 
-    Runs nothing, so that the model's first step is still to come. Raises Unavailable where what a
-    step reads depends on its tokens (experts), and where heads differ between layers.
+    Runs no step, so that the first one is still cold. Raises Unavailable where what a step reads
+    depends on its tokens (experts), and where heads differ between layers.
     """
     config = model.config.get_text_config()
     _refuse_uncountable(config)
@@ -45,15 +45,15 @@ def costs_of(model: PreTrainedModel) -> ModelCosts:
 
 def _refuse_uncountable(config: Any) -> None:
     if any((getattr(config, name, None) or 0) > 1 for name in EXPERTS):
-        raise Unavailable("which experts a step reads depends on its tokens, and is not counted")
+        raise Unavailable("the experts that a step reads depend on its tokens")
     if not isinstance(config.num_attention_heads, int):
-        raise Unavailable("the number of heads differs between layers, which is not counted")
+        raise Unavailable("the number of heads differs between layers")
 
 
 def _size(module: nn.Module) -> int:
-    """Give the numbers of a matrix that states are multiplied by; 0 for modules that have none.
+    """Return the number of parameters of a matrix; 0 for other modules.
 
-    They count before packing: linear layers keep their sizes, GPT-2's (Conv1D) under other names.
+    Packed layers count unpacked: linear layers keep their sizes, GPT-2's (Conv1D) as nx and nf.
     """
     sizes = (("in_features", "out_features"), ("nx", "nf"))
     pairs = ([vars(module).get(name, 0) for name in pair] for pair in sizes)
@@ -65,7 +65,7 @@ def _layers(config: Any) -> tuple[LayerCosts, ...]:
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     window = getattr(config, "sliding_window", None)
-    # models without kinds of layers slide in all of them, if they slide
+    # without layer types, a sliding window applies to all layers
     kinds = getattr(config, "layer_types", None) or [SLIDING] * config.num_hidden_layers
     windows = Counter(window if kind == SLIDING else None for kind in kinds)
     return tuple(

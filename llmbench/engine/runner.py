@@ -20,8 +20,8 @@ Step = Callable[..., Tensor]
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
-def as_it_is(step: Step) -> Step:
-    """Compile nothing."""
+def uncompiled(step: Step) -> Step:
+    """Return the step unchanged."""
     return step
 
 
@@ -29,11 +29,11 @@ class TorchRunner:
     """A model runner: two steps, compiled or not, with all state on the device.
 
     Token ids and positions of every slot live in persistent tensors that steps update in place.
-    A decode step works on slots 0 to the highest in use; idle ones among them write to rows that
-    nobody reads. ``compile_prefill`` and ``compile_decode`` wrap their step once.
+    A decode step runs on slots 0 to the highest in use; idle ones among them write to rows that are
+    never read. ``compile_prefill`` and ``compile_decode`` wrap their step once.
 
-    ``tokens`` has each slot's last token, which is not in the cache yet, ``positions`` where it
-    will stand, ``lengths`` on the host how much is there; ``counts`` is what a runner counts.
+    ``tokens`` has each slot's last token, which is not in the cache yet, ``positions`` its
+    position, ``lengths`` the cached tokens, on the host; ``counts`` are counters of the runner.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class TorchRunner:
         sampler: Sampler,
         buckets: Buckets,
         *,
-        compile_prefill: Callable[[Step], Step] = as_it_is,
-        compile_decode: Callable[[Step], Step] = as_it_is,
+        compile_prefill: Callable[[Step], Step] = uncompiled,
+        compile_decode: Callable[[Step], Step] = uncompiled,
     ) -> None:
         self._model = model
         self._cache = cache
@@ -72,7 +72,7 @@ class TorchRunner:
 
     @property
     def fixed_tensors(self) -> list[Tensor]:
-        """Tensors whose address never changes, which a CUDA graph may refer to."""
+        """Tensors whose address never changes, which CUDA graphs may reference."""
         views = [view for pair in self._by_rows.values() for view in pair]
         cached = [*self._cache.keys, *self._cache.values]
         return [self.tokens, self.positions, self._prompt, *views, *cached]
@@ -122,7 +122,7 @@ class TorchRunner:
         return chosen
 
     def _logits(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
-        """Step the first rows by tokens at positions, both [rows, tokens]."""
+        """Return the logits of the first rows for tokens at positions, both [rows, tokens]."""
         rows = tokens.shape[0]
         index = (self._first_rows[:rows, None] + positions).flatten()
         logits: Tensor = self._model(
@@ -135,21 +135,21 @@ class TorchRunner:
         return logits
 
     def _advance(self, positions: Tensor, by: int | Tensor) -> None:
-        """Move positions on; those of idle slots go on too and must stay inside the cache."""
+        """Advance positions; those of idle slots advance too and must stay inside the cache."""
         positions.add_(by).clamp_(max=self._cache.max_length - 1)
 
     def _read_length(self, longest: int) -> int:
-        """Say how much of the cache a step reads whose longest sequence will be so long."""
+        """Return how much of the cache a step reads, given its longest sequence."""
         return self._buckets.length(min(longest, self._cache.max_length))
 
     def pretend(self, rows: int, length: int) -> None:
-        """Make the first rows so long that the next decode step brings them to ``length``."""
+        """Set the first rows to such lengths that the next decode step reaches ``length``."""
         self.lengths[:rows] = [length - 1] * rows
         self.positions[:rows] = length - 1
 
 
 def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:
-    """Give what brings a step's ids to the host, waiting for the device explicitly."""
+    """Return a function that copies a step's ids to the host and synchronizes explicitly."""
     if device.type != "cuda":
         return Tensor.tolist
     pinned = torch.zeros(slots, dtype=torch.long, pin_memory=True)
@@ -164,7 +164,7 @@ def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:
 
 
 class _Masks:
-    """Builds the explicit masks a model wants: one, or one for each kind of its layers."""
+    """Builds the explicit masks of a model: one, or one per type of its layers."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
@@ -176,11 +176,11 @@ class _Masks:
         self._dtype = model.dtype
 
     def of(self, queries: Tensor, keys: Tensor) -> Any:
-        """Mask [batch, 1, queries, keys] from positions: queries [batch, length], keys [length]."""
+        """Return the mask [batch, 1, queries, keys] of positions [batch, length] and [length]."""
         distance = queries[:, None, :, None] - keys
         full = distance >= 0
         near = full if self._window is None else full & (distance < self._window)
-        if len(self._kinds) < 2:  # noqa: PLR2004 (a mixture takes two)
+        if len(self._kinds) < 2:  # noqa: PLR2004 (a mixture has two)
             return self._finished(near)
         by_kind = {FULL: full, SLIDING: near}
         return {kind: self._finished(by_kind[kind]) for kind in self._kinds}
@@ -196,7 +196,7 @@ def _kinds_of_layers(model: PreTrainedModel) -> set[str]:
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
     if other := kinds - {FULL, SLIDING}:
         raise InputError(
-            f"model: {type(model).__name__} has layers of kind {', '.join(sorted(other))}; the "
+            f"model: {type(model).__name__} has layers of type {', '.join(sorted(other))}; the "
             f"local engine serves {FULL} and {SLIDING}; use an endpoint for it"
         )
     return kinds

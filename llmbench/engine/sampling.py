@@ -1,4 +1,4 @@
-"""Choose the next token from logits, on the device, seeded."""
+"""Samplers: choose the next token from logits, on the device, seeded."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ class Sampler(Protocol):
     """A way to choose tokens; ``draw`` runs before a step, ``choose`` inside a compiled one."""
 
     def restart(self) -> None:
-        """Go back to the seed, so that a warm-up of any length leaves no trace."""
+        """Reset to the seed, so that the length of the warm-up has no effect."""
 
     def draw(self) -> None:
         """Draw the randomness of the next step."""
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Choose one id a row; logits are [rows, vocabulary], ids are [rows], int64."""
+        """Return one id per row, [rows] int64, of logits [rows, vocabulary]."""
 
 
 class Greedy:
     """The most likely token."""
 
     def restart(self) -> None:
-        """Need nothing."""
+        """Do nothing."""
 
     def draw(self) -> None:
-        """Draw nothing."""
+        """Do nothing."""
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Choose the id with the largest logit, the lowest of equals."""
+        """Return the ids with the largest logits, the lowest of equals."""
         return logits.argmax(dim=-1)
 
 
 class Temperature:
     """A draw from softmax(logits / temperature).
 
-    A token is drawn as argmax(p / e) with e exponential, which is a draw from p and needs no read
-    by the host (gpt-fast). The noise is drawn outside the step, since compiled graphs take no
-    generator.
+    A token is sampled as argmax(p / e) with e exponential, which samples from p without a host
+    read (gpt-fast). The noise is drawn outside the step, since compiled graphs take no generator.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Temperature:
         self._generator = torch.Generator(device).manual_seed(seed)
 
     def restart(self) -> None:
-        """Go back to the seed."""
+        """Reset to the seed."""
         self._generator.manual_seed(self._seed)
 
     def draw(self) -> None:
@@ -60,18 +59,18 @@ class Temperature:
         self._noise.exponential_(generator=self._generator)
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Draw one id a row."""
-        return self._drawn(self._chances(logits)).squeeze(-1)
+        """Sample one id per row."""
+        return self._drawn(self._probabilities(logits)).squeeze(-1)
 
-    def _chances(self, logits: Tensor) -> Tensor:
+    def _probabilities(self, logits: Tensor) -> Tensor:
         return torch.softmax(logits.float() / self._temperature, dim=-1)
 
-    def _drawn(self, chances: Tensor) -> Tensor:
-        return (chances / self._noise[: len(chances)]).argmax(dim=-1, keepdim=True)
+    def _drawn(self, probabilities: Tensor) -> Tensor:
+        return (probabilities / self._noise[: len(probabilities)]).argmax(dim=-1, keepdim=True)
 
 
 class TopP(Temperature):
-    """A draw from the smallest set of tokens that holds ``top_p`` of the probability."""
+    """A draw from the smallest set of tokens with a total probability of ``top_p``."""
 
     def __init__(
         self,
@@ -87,8 +86,8 @@ class TopP(Temperature):
         self._top_p = top_p
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Draw one id a row."""
-        ordered, order = self._chances(logits).sort(dim=-1, descending=True)
+        """Sample one id per row."""
+        ordered, order = self._probabilities(logits).sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered
         kept = torch.where(before < self._top_p, ordered, 0.0)
         return order.gather(-1, self._drawn(kept)).squeeze(-1)

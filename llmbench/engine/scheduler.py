@@ -1,4 +1,4 @@
-"""Which sequences a step works on: a first-come-first-served queue before a fixed set of slots."""
+"""Schedulers: a first-come-first-served queue in front of a fixed number of slots."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class ContinuousScheduler:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether no sequence waits or runs."""
         return not self.waiting and not self.running
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence behind the others."""
+        """Append a sequence to the queue."""
         self.waiting.append(sequence)
 
     def next_to_prefill(self) -> Sequence | None:
-        """Give the first in the queue a slot, the lowest that is free, or return None."""
+        """Return the first of the queue with the lowest free slot, or None."""
         if not self.waiting or not self.can_admit():
             return None
         sequence = self.waiting.popleft()
@@ -35,19 +35,19 @@ class ContinuousScheduler:
         return sequence
 
     def can_admit(self) -> bool:
-        """Whether a sequence may join now."""
+        """Whether a sequence may be admitted now."""
         return bool(self._free)
 
     def retire(self, sequence: Sequence) -> None:
         """Free the slot of a finished sequence."""
         if sequence.slot is None:
-            raise ValueError(f"request {sequence.request.id} has no slot to give back")
+            raise ValueError(f"request {sequence.request.id} has no slot to free")
         del self.running[sequence.slot]
         heapq.heappush(self._free, sequence.slot)
 
 
 class StaticScheduler(ContinuousScheduler):
-    """Requests run in closed batches: none joins before the whole batch has finished."""
+    """Requests run in static batches: none joins before the whole batch has finished."""
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
@@ -58,12 +58,12 @@ class StaticScheduler(ContinuousScheduler):
         return self._filling and super().can_admit()
 
     def next_to_prefill(self) -> Sequence | None:
-        """Fill the batch from the queue; close it once the queue or the slots run out."""
+        """Return the next of the queue; close the batch once queue or slots are exhausted."""
         sequence = super().next_to_prefill()
         self._filling = sequence is not None
         return sequence
 
     def retire(self, sequence: Sequence) -> None:
-        """Free the slot, and let a new batch form when it was the last one."""
+        """Free the slot; open a new batch after the last one."""
         super().retire(sequence)
         self._filling = not self.running

@@ -1,6 +1,6 @@
-"""Step a runner through given texts and look at its logits.
+"""Run a runner's steps on given texts and read its logits (teacher forcing).
 
-What is scored are the very steps that serve a load, cache and kernels included.
+The scored steps are those that serve a load, with the same cache and kernels.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from llmbench.engine.engine import ModelRunner
 FREE = -1
 
 
-class Forced:
-    """A sampler that keeps the logits and gives back the tokens that it was handed.
+class ForcedSampler:
+    """A sampler that stores the logits and returns given tokens.
 
-    ``given`` has one id a row; where it is negative the most likely token is chosen.
+    ``given`` has one id per row; where it is negative the most likely token is chosen.
     """
 
     def __init__(self, *, rows: int, vocabulary: int, device: torch.device) -> None:
@@ -27,13 +27,13 @@ class Forced:
         self.given = torch.full((rows,), FREE, device=device)
 
     def restart(self) -> None:
-        """Need nothing."""
+        """Do nothing."""
 
     def draw(self) -> None:
-        """Draw nothing."""
+        """Do nothing."""
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Keep the logits and hand out what is given."""
+        """Store the logits and return the given ids."""
         rows = len(logits)
         self.logits[:rows] = logits
         given = self.given[:rows]
@@ -42,31 +42,32 @@ class Forced:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A runner with a forced sampler, for as many texts at a time as it has ``rows``.
+    """A runner with a forced sampler, for ``rows`` texts at a time.
 
-    ``answering`` gives the greedy answers: the same runner, unless answers come about otherwise.
+    ``answering`` is the runner of greedy answers: the same one, unless answers are made differently
+    (with a draft model).
     """
 
     runner: ModelRunner
-    forced: Forced
+    forced: ForcedSampler
     answering: ModelRunner
 
     @property
     def rows(self) -> int:
-        """Texts that it takes at a time."""
+        """The number of texts per batch."""
         return len(self.forced.given)
 
     @property
     def device(self) -> torch.device:
-        """Where its logits are."""
+        """The device of its logits."""
         return self.forced.logits.device
 
     @torch.inference_mode()
     def logits(self, windows: Tensor, prompt: int) -> Iterator[Tensor]:
-        """Give the logits [windows, vocabulary] of each token after the prompt, a step at a time.
+        """Yield the logits [windows, vocabulary] of each token after the prompt, step by step.
 
-        ``windows`` are ids [windows, length], their first ``prompt`` ids the prompt. What is given
-        is overwritten by the next step.
+        ``windows`` are ids [windows, length], their first ``prompt`` ids the prompt. The next step
+        overwrites the logits.
         """
         count, length = windows.shape
         yield torch.stack([self._prefilled(*row, prompt) for row in enumerate(windows.tolist())])
@@ -82,7 +83,7 @@ class Scorer:
 
     @torch.inference_mode()
     def answers(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        """Give the greedy answers to prompts, so many tokens each."""
+        """Return the greedy answers to prompts, with this many tokens each."""
         self.forced.given.fill_(FREE)
         answers = [[self.answering.prefill(slot, prompt)] for slot, prompt in enumerate(prompts)]
         while min(map(len, answers)) < tokens:

@@ -1,4 +1,4 @@
-"""A request while the engine works on it."""
+"""The state of a request in the engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmbench.runs.request import Request
 
 @dataclass(slots=True)
 class Sequence:
-    """A request with the tokens it has got so far and when they came."""
+    """A request with its tokens so far and their times."""
 
     request: Request
     due: float
@@ -24,7 +24,7 @@ class Sequence:
     token_counts: list[int] = field(default_factory=list)
 
     def extend(self, chunk: SequenceOf[int], now: float) -> None:
-        """Take the tokens whose ids reached the host at ``now``, as far as they are wanted."""
+        """Append the tokens whose ids reached the host at ``now``, up to the end of the answer."""
         if len(chunk) > 1:
             chunk = self._wanted(chunk)
         self.output_ids += chunk
@@ -32,9 +32,9 @@ class Sequence:
         self.token_counts.append(len(chunk))
 
     def _wanted(self, chunk: SequenceOf[int]) -> SequenceOf[int]:
-        """Cut a chunk off after the last token of the answer."""
+        """Return a chunk up to the last token of the answer."""
         room = self.request.max_new_tokens - len(self.output_ids)
-        stops = (place for place, token in enumerate(chunk, start=1) if token in self.stop_ids)
+        stops = (index for index, token in enumerate(chunk, start=1) if token in self.stop_ids)
         return chunk[: min(room, next(stops, room))]
 
     @property
@@ -46,11 +46,11 @@ class Sequence:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has all the tokens it will get."""
+        """Whether its answer is complete."""
         return self.finish != "unfinished"
 
     def record(self, *, keep_outputs: bool) -> Record:
-        """Freeze what happened."""
+        """Return the record of the request."""
         return Record.of(
             self.request,
             self.due,

@@ -1,7 +1,7 @@
-"""Draft several tokens with a small model and let the large one check them in one step.
+"""Speculative decoding: a small model drafts several tokens, the large one checks them in one step.
 
-What comes out is what the large model would have said alone (Leviathan et al., Fast Inference from
-Transformers via Speculative Decoding, 2023, https://arxiv.org/abs/2211.17192; the greedy case).
+The output equals that of the large model alone (Leviathan et al., Fast Inference from Transformers
+via Speculative Decoding, 2023, https://arxiv.org/abs/2211.17192; the greedy case).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from llmbench.models.loading import TorchModel
 
 @dataclass(frozen=True, kw_only=True)
 class DraftedModel(TorchModel):
-    """A torch module and the smaller one that drafts for it."""
+    """A torch module and its smaller draft model."""
 
     draft: TorchModel
 
 
 class Draft(TorchRunner):
-    """A runner that goes on where another one stands."""
+    """The runner of the draft model, which continues from the target's state."""
 
     @torch.inference_mode()
     def proposed(self, target: TorchRunner, slots: Sequence[int], count: int) -> Tensor:
-        """Propose so many tokens, [rows, count], for the slots and those below them."""
+        """Return ``count`` drafted tokens, [rows, count], for the slots and those below them."""
         self.tokens.copy_(target.tokens)
         self.positions.copy_(target.positions)
         self.lengths[:] = target.lengths
@@ -38,14 +38,14 @@ class Draft(TorchRunner):
         for _ in range(count):
             self.decode(slots)
             steps.append(self.tokens[:rows].clone())
-        self.decode(slots)  # so that the last one is in the cache too, should all be accepted
+        self.decode(slots)  # puts the last one into the cache too, in case all are accepted
         return torch.stack(steps, dim=1)
 
 
 class SpeculativeRunner(TorchRunner):
     """A greedy runner whose decode steps check ``drafted`` tokens of a draft at a time.
 
-    A step gives the tokens that are accepted and the one of its own that follows them; counted are
+    A step returns the accepted tokens and the target's own next one. ``counts`` has
     ``drafted_tokens`` and ``accepted_tokens``.
     """
 
@@ -67,7 +67,7 @@ class SpeculativeRunner(TorchRunner):
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        """Return the next tokens of each of these slots, one more than were accepted."""
+        """Return the next tokens of each of these slots, one more than the accepted ones."""
         rows = slots[-1] + 1
         drafts = self._draft.proposed(self, slots, self._drafted)
         chosen = self._checked(rows, drafts, max(self.lengths[slot] for slot in slots))
@@ -77,10 +77,10 @@ class SpeculativeRunner(TorchRunner):
         return self._chunks(slots, chosen.tolist(), accepted.tolist())
 
     def _checked(self, rows: int, drafts: Tensor, longest: int) -> Tensor:
-        """Choose the token after each drafted one and after the last before them."""
+        """Return the target's token after each drafted one and after the last token."""
         tokens = torch.cat([self.tokens[:rows, None], drafts], dim=1)
         positions = self.positions[:rows, None].repeat(1, self._drafted + 1)
-        # what would come after the end of the cache is after the end of every answer
+        # positions past the end of the cache are past the end of every answer
         self._advance(positions, self._ahead)
         length = self._read_length(longest + self._drafted + 1)
         return self._logits(tokens, positions, length).argmax(dim=-1)

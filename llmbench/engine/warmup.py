@@ -1,4 +1,4 @@
-"""Run the shapes that will be measured until nothing compiles and step times are steady."""
+"""Warm up: run the measured shapes until nothing compiles and step times are steady."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 from llmbench.engine.buckets import Buckets
 from llmbench.engine.engine import ModelRunner
 
-Step = Callable[[], object]
+WarmupStep = Callable[[], object]
 
 STEADY_WITHIN = 1.10  # two rounds in a row may differ by this factor
 LEAST_ROUNDS = 3
@@ -22,21 +22,21 @@ class WarmupRunner(ModelRunner, Protocol):
     """A model runner that can be warmed up."""
 
     def pretend(self, rows: int, length: int) -> None:
-        """Make the first rows so long that the next decode step brings them to ``length``."""
+        """Set the first rows to such lengths that the next decode step reaches ``length``."""
 
 
-def warmup_steps(runner: WarmupRunner, shapes: Buckets) -> dict[str, Step]:
-    """Name a step for each shape to warm up: every prompt, then every batch and length."""
+def warmup_steps(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
+    """Return a step by name for each shape: every prompt, then every batch and length."""
     return {**prefills(runner, shapes), **decodes(runner, shapes)}
 
 
-def prefills(runner: WarmupRunner, shapes: Buckets) -> dict[str, Step]:
-    """Name a prefill for each length of a prompt."""
+def prefills(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
+    """Return a prefill by name for each length of a prompt."""
     return {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
 
 
-def decodes(runner: WarmupRunner, shapes: Buckets) -> dict[str, Step]:
-    """Name a decode for each batch and length."""
+def decodes(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
+    """Return a decode step by name for each batch and length."""
     return {
         f"decode {rows} x {length}": partial(_warm_up_decode, runner, rows, length)
         for rows in shapes.rows
@@ -51,10 +51,9 @@ def _warm_up_decode(runner: WarmupRunner, rows: int, length: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Warmup:
-    """How the warm-up went.
+    """The result of a warm-up: the seconds of each step by round, and whether they are steady.
 
-    ``rounds`` has the seconds of each step by round. The first call of a step holds its
-    compilation, so ``compile_seconds`` is what first calls took beyond last ones.
+    The first call of a step includes its compilation.
     """
 
     rounds: tuple[dict[str, float], ...]
@@ -62,30 +61,30 @@ class Warmup:
 
     @property
     def first_token_seconds(self) -> float:
-        """Time of the very first step, a prefill with everything still cold."""
+        """Time of the very first step, a cold prefill."""
         return next(iter(self.rounds[0].values()))
 
     @property
     def compile_seconds(self) -> float:
-        """Time that first calls took beyond last ones, over all steps."""
+        """Time of first calls in excess of last ones, over all steps."""
         first, last = self.rounds[0], self.rounds[-1]
         return sum(max(0.0, first[step] - last[step]) for step in first)
 
     @property
     def steps(self) -> tuple[float, ...]:
         """Seconds of every step, in the order in which they ran."""
-        return tuple(seconds for each in self.rounds for seconds in each.values())
+        return tuple(seconds for times in self.rounds for seconds in times.values())
 
 
 def warm_up(
-    steps: Mapping[str, Step],
+    steps: Mapping[str, WarmupStep],
     compiled: Callable[[], int],
     now: Callable[[], float] = time.monotonic,
 ) -> Warmup:
-    """Run every step once a round, the first of them a prefill, until all is steady.
+    """Run every step once per round, the first of them a prefill, until all is steady.
 
-    ``compiled`` counts the graphs compiled so far. Ends when a round has compiled nothing and took
-    about as long as the one before, or after 12 rounds.
+    ``compiled`` returns the number of graphs compiled so far. Ends after a round that compiled
+    nothing and took about as long as the one before, or after 12 rounds.
     """
     rounds: list[dict[str, float]] = []
     while len(rounds) < MOST_ROUNDS:
@@ -96,12 +95,12 @@ def warm_up(
     return Warmup(tuple(rounds), steady=False)
 
 
-def _timed(step: Step, now: Callable[[], float]) -> float:
+def _timed(step: WarmupStep, now: Callable[[], float]) -> float:
     began = now()
     step()
     return now() - began
 
 
 def _is_steady(rounds: Sequence[dict[str, float]]) -> bool:
-    before, after = (sum(each.values()) for each in rounds)
+    before, after = (sum(times.values()) for times in rounds)
     return max(before, after) <= STEADY_WITHIN * min(before, after)

@@ -1,4 +1,4 @@
-"""A roof is measured once for a machine, in a process of its own, and kept."""
+"""Device peaks are measured once per machine, in a process of their own, and cached."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure, though other tests do not, and keep it apart."""
+    """Turn measuring on, with a cache of the test's own."""
     monkeypatch.delenv("LLMBENCH_ROOF")
     monkeypatch.setenv("LLMBENCH_CACHE", str(tmp_path))
 
 
-def made(asked: dict[str, Any], rate: float = 1e9, other: float = 0.0) -> DevicePeaks:
+def made(key: dict[str, Any], rate: float = 1e9, other: float = 0.0) -> DevicePeaks:
     return DevicePeaks(
-        **asked,
+        **key,
         bytes_per_second=rate,
         flops_per_second=1e10,
         other_load_percent=other,
@@ -34,37 +34,35 @@ def made(asked: dict[str, Any], rate: float = 1e9, other: float = 0.0) -> Device
     )
 
 
-def test_a_real_roof_of_this_machine_is_measured_and_kept(tmp_path: Path) -> None:
-    found = device_peaks.peaks_of(CPU, "float32", threads=1)
-    assert found.bytes_per_second > 1e8
-    assert found.flops_per_second > 1e8
-    assert (found.device, found.precision, found.threads) == ("cpu", "float32", 1)
-    assert found.torch == torch.__version__
+def test_the_peaks_of_this_machine_are_measured_and_cached(tmp_path: Path) -> None:
+    peaks = device_peaks.peaks_of(CPU, "float32", threads=1)
+    assert peaks.bytes_per_second > 1e8
+    assert peaks.flops_per_second > 1e8
+    assert (peaks.device, peaks.precision, peaks.threads) == ("cpu", "float32", 1)
+    assert peaks.torch == torch.__version__
     kept = list((tmp_path / "roof").glob("cpu-*.json"))
-    assert len(kept) == (not found.is_doubtful)
+    assert len(kept) == (not peaks.is_doubtful)
 
 
-def test_what_is_kept_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_peaks, "_measured_apart", made)
+def test_cached_peaks_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_peaks, "_measured_in_child", made)
     first = device_peaks.peaks_of(CPU, "float32", threads=2)
-    monkeypatch.setattr(device_peaks, "_measured_apart", lambda asked: made(asked, rate=5.0))
+    monkeypatch.setattr(device_peaks, "_measured_in_child", lambda key: made(key, rate=5.0))
     assert device_peaks.peaks_of(CPU, "float32", threads=2) == first
     assert device_peaks.peaks_of(CPU, "float32", threads=1).bytes_per_second == 5.0
     assert device_peaks.peaks_of(CPU, "bfloat16", threads=2).bytes_per_second == 5.0
 
 
-def test_what_was_measured_on_a_busy_processor_is_used_and_not_kept(
+def test_peaks_measured_on_a_busy_processor_are_used_and_not_cached(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(device_peaks, "_measured_apart", lambda asked: made(asked, other=50.0))
+    monkeypatch.setattr(device_peaks, "_measured_in_child", lambda key: made(key, other=50.0))
     assert device_peaks.peaks_of(CPU, "float32", threads=2).other_load_percent == 50.0
     assert not (tmp_path / "roof").exists()
 
 
-def test_a_file_that_cannot_be_read_is_made_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(device_peaks, "_measured_apart", made)
+def test_a_damaged_cache_file_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(device_peaks, "_measured_in_child", made)
     device_peaks.peaks_of(CPU, "float32", threads=2)
     (kept,) = (tmp_path / "roof").iterdir()
     kept.write_text("{}")
@@ -72,11 +70,11 @@ def test_a_file_that_cannot_be_read_is_made_again(
     assert json.loads(kept.read_text())["bytes_per_second"] == 1e9
 
 
-def test_a_cache_that_cannot_be_written_does_not_keep_a_roof_from_being_used(
+def test_peaks_are_used_where_the_cache_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "roof").touch()
-    monkeypatch.setattr(device_peaks, "_measured_apart", made)
+    monkeypatch.setattr(device_peaks, "_measured_in_child", made)
     assert device_peaks.peaks_of(CPU, "float32", threads=2).bytes_per_second == 1e9
 
 
@@ -98,7 +96,7 @@ def test_a_process_that_fails_is_reported_with_its_last_line(
 
 
 def test_copied_bytes_are_read_and_written() -> None:
-    assert device_peaks.moved(torch.zeros(10)) == 2 * 10 * 4
+    assert device_peaks.copied_bytes(torch.zeros(10)) == 2 * 10 * 4
 
 
 def test_products_grow_until_the_next_would_take_too_long(
@@ -106,13 +104,13 @@ def test_products_grow_until_the_next_would_take_too_long(
 ) -> None:
     sizes: list[int] = []
     monkeypatch.setattr(device_peaks, "_best", lambda *_: 0.001 * 8 ** len(sizes))
-    monkeypatch.setattr(device_peaks, "_product", lambda one, _: sizes.append(len(one)))
+    monkeypatch.setattr(device_peaks, "_product", lambda matrix, _: sizes.append(len(matrix)))
     flops = device_peaks._flops_per_second(CPU, torch.float32)
     assert sizes == [256, 512]  # 8 and 64 ms; eleven more of 512 ms would take over a second
     assert flops == pytest.approx(2 * 256**3 / 0.008)
 
 
-def test_a_roof_is_told_apart_by_all_that_it_depends_on() -> None:
-    asked = device_peaks.asked_of(CPU, "float32", threads=2)
-    others = [{**asked, key: "other"} for key in asked if key != "device"]
-    assert len({device_peaks._place(each) for each in [asked, *others]}) == len(others) + 1
+def test_the_cache_file_depends_on_the_whole_key() -> None:
+    key = device_peaks.cache_key(CPU, "float32", threads=2)
+    others = [{**key, name: "other"} for name in key if name != "device"]
+    assert len({device_peaks._cache_path(other) for other in [key, *others]}) == len(others) + 1
