@@ -24,12 +24,12 @@ from llmbench.analysis.compare.verdicts import (
     ALPHA,
     BLOCK,
     STAGES,
-    Floats,
     is_worse,
     mann_whitney_p,
     p_in_blocks,
 )
 from llmbench.analysis.metrics import summarize
+from llmbench.analysis.stats import Floats
 from llmbench.runs import store
 
 Test = Callable[[Floats, Floats], float]

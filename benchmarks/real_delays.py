@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from llmbench.analysis.compare.power import is_detected
-from llmbench.analysis.compare.verdicts import STAGES, Floats, change_of
+from llmbench.analysis.compare.verdicts import STAGES, change_of
 from llmbench.analysis.metrics import summarize
+from llmbench.analysis.stats import Floats
 from llmbench.campaign import gate
-from llmbench.campaign.gate import Live
+from llmbench.campaign.gate import LiveSide
 from llmbench.campaign.observer import Silence
 from llmbench.campaign.process import Installation
 from llmbench.scenario import file as scenario_file
@@ -29,11 +30,13 @@ SCREEN, CONFIRM = 4, 8
 LATENCIES = ("ttft_p50", "tpot_p50", "e2e_p50")
 
 
-def measured(given: argparse.Namespace) -> dict[float, Live]:
+def measured(given: argparse.Namespace) -> dict[float, LiveSide]:
     """Measure what the folder lacks, each round in a different order."""
     source = scenario_file.load(given.scenario, given.set)
     sides = {
-        delay: gate.live(source, given.out / f"{delay:g}", Installation(flags=(), slowdown=delay))
+        delay: gate.live_side(
+            source, given.out / f"{delay:g}", Installation(flags=(), slowdown=delay)
+        )
         for delay in DELAYS
     }
     for number in range(1, given.rounds + 1):
@@ -43,7 +46,7 @@ def measured(given: argparse.Namespace) -> dict[float, Live]:
     return sides
 
 
-def values(side: Live, metric: str, rounds: int) -> Floats:
+def values(side: LiveSide, metric: str, rounds: int) -> Floats:
     """Return a metric of each process, in the order of rounds."""
     runs = sorted((r for r in side.run_set.runs if not r.failure), key=lambda run: run.repeat)
     return np.array([summarize(run)[metric].value for run in runs if run.repeat <= rounds])

@@ -17,7 +17,7 @@ from llmbench.analysis import baseline_file
 from llmbench.analysis.compare.comparison import TOLERANCES
 from llmbench.analysis.compare.differences import differences
 from llmbench.analysis.compare.judge import Processes
-from llmbench.analysis.compare.verdicts import Floats
+from llmbench.analysis.stats import Floats
 from llmbench.errors import InputError
 from llmbench.runs.files import atomic_write
 from llmbench.runs.run_set import RunSet
@@ -27,7 +27,7 @@ ALPHA, PERMUTATIONS = 0.01, 999
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HistoryEntry:
     """The processes of one case in one run set, usually those of a night."""
 
     scenario: str
@@ -92,13 +92,13 @@ def add(store: Path, run_sets: Sequence[RunSet]) -> int:
     return len(lines) - before
 
 
-def read(store: Path) -> list[Entry]:
+def read(store: Path) -> list[HistoryEntry]:
     """Return the entries of a store, the oldest first.
 
     Raises InputError, with the line number, where a line was not written by llmbench.
     """
     return [
-        Entry(
+        HistoryEntry(
             line["name"],
             line["case"],
             line["began_at"],
@@ -146,15 +146,15 @@ def _key(line: dict[str, Any]) -> CaseKey:
 # -- histories -------------------------------------------------------------------------------------
 
 
-def histories(entries: Sequence[Entry]) -> list[MetricHistory]:
+def histories(entries: Sequence[HistoryEntry]) -> list[MetricHistory]:
     """Return the usual metrics of every case that its processes support, sorted by name."""
-    by_case: dict[tuple[str, str], list[Entry]] = {}
+    by_case: dict[tuple[str, str], list[HistoryEntry]] = {}
     for entry in entries:
         by_case.setdefault((entry.scenario, entry.case), []).append(entry)
     return [history for _, of_case in sorted(by_case.items()) for history in _of_case(of_case)]
 
 
-def _of_case(entries: Sequence[Entry]) -> Iterator[MetricHistory]:
+def _of_case(entries: Sequence[HistoryEntry]) -> Iterator[MetricHistory]:
     last = entries[-1]
     alike = [entry for entry in entries if _comparable(entry, last)]
     for key in TOLERANCES:
@@ -171,12 +171,12 @@ def _of_case(entries: Sequence[Entry]) -> Iterator[MetricHistory]:
             )
 
 
-def _comparable(entry: Entry, last: Entry) -> bool:
+def _comparable(entry: HistoryEntry, last: HistoryEntry) -> bool:
     kinds = {d.kind for d in differences(entry.processes.runs, last.processes.runs)}
     return not kinds & {"scenario", "hardware"}
 
 
-def _changes(known: Sequence[tuple[Entry, float]]) -> Iterator[ChangePoint]:
+def _changes(known: Sequence[tuple[HistoryEntry, float]]) -> Iterator[ChangePoint]:
     values = [value for _, value in known]
     points = change_points(values)
     edges = [0, *(index for index, _ in points), len(values)]

@@ -20,8 +20,9 @@ from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.compare.differences import hardware_of
 from llmbench.analysis.compare.judge import Processes, better
 from llmbench.analysis.compare.power import detection_rate
-from llmbench.analysis.compare.verdicts import Floats, oriented_logs, robust_std
+from llmbench.analysis.compare.verdicts import oriented_logs, robust_std
 from llmbench.analysis.metrics import metric_key
+from llmbench.analysis.stats import Floats
 from llmbench.campaign import gate
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import Installation
@@ -110,8 +111,8 @@ def repetitions(
         for delay in (0.0, *delays):
             at = folder / (f"slower-{100 * delay:g}" if delay else "equal") / f"night-{number:03}"
             slower = Installation(flags=(), slowdown=delay)
-            baseline = gate.live(source, at / "baseline", Installation(flags=(), slowdown=0.0))
-            candidate = gate.live(source, at / "candidate", slower)
+            baseline = gate.live_side(source, at / "baseline", Installation(flags=(), slowdown=0.0))
+            candidate = gate.live_side(source, at / "candidate", slower)
             yield Repetition(delay, gate.check(source, baseline, candidate, observer))
 
 

@@ -57,7 +57,7 @@ class Side(Protocol):
 
 
 @dataclass(slots=True)
-class Live:
+class LiveSide:
     """A side that an installation measures; runs that its folder already has are kept."""
 
     run_set: RunSet
@@ -74,15 +74,15 @@ class Live:
         )
 
 
-def live(source: Source, folder: Path, installation: Installation) -> Live:
+def live_side(source: Source, folder: Path, installation: Installation) -> LiveSide:
     """Begin a side, or continue with what its folder has."""
     begun = (folder / "runset.json").is_file()
     run_set = store.read(folder) if begun else plan.begin(source, folder, planned=())
-    return Live(run_set, installation)
+    return LiveSide(run_set, installation)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredSide:
     """A side that was measured before."""
 
     run_set: RunSet
@@ -237,7 +237,7 @@ class _Trial:
     def _between(self, after: int, until: float = math.inf) -> CasePair:
         """Return what was measured in some repeats; a stored side has no repeats to choose from."""
         baseline, candidate = (
-            processes if isinstance(side, Stored) else processes.between(after, until)
+            processes if isinstance(side, StoredSide) else processes.between(after, until)
             for side, processes in zip(
                 self.sides, (self.pair.baseline, self.pair.candidate), strict=True
             )
@@ -249,7 +249,7 @@ class _Trial:
 
         One block has all values where a side was measured before.
         """
-        if any(isinstance(side, Stored) for side in self.sides):
+        if any(isinstance(side, StoredSide) for side in self.sides):
             return [self._between(after).values(key)[:2]]
         runs: tuple[Run, ...] = self.pair.baseline.runs + self.pair.candidate.runs
         starts = range(after, max(run.repeat for run in runs), BLOCK)

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     floors = _floors(arguments.noise) if arguments.noise else gate.NO_FLOORS
     out = arguments.out or options.default_folder(f"{source.scenario.name}-check")
     baseline = _baseline(arguments.baseline, source, out)
-    candidate = gate.live(source, out / "candidate", THIS)
+    candidate = gate.live_side(source, out / "candidate", THIS)
     with choose_observer(quiet=arguments.quiet) as observer:
         comparison = gate.check(source, baseline, candidate, observer, floors)
     _write(arguments, comparison, out)
@@ -100,7 +100,7 @@ def _floors(path: Path) -> dict[str, dict[str, float]]:
 def _baseline(reference: str, source: Source, out: Path) -> Side:
     from llmbench.analysis import baseline_file
     from llmbench.campaign.checkout import check_out, installation_of, is_checkout
-    from llmbench.campaign.gate import Stored, live
+    from llmbench.campaign.gate import StoredSide, live_side
     from llmbench.campaign.process import Installation
     from llmbench.errors import InputError
 
@@ -108,11 +108,11 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
     if reference.startswith("git:"):
         path = check_out(reference.removeprefix("git:"), out / "checkout")
     if (path / "runset.json").is_file() or path.suffix == ".json":
-        return Stored(baseline_file.read_set(path))
+        return StoredSide(baseline_file.read_set(path))
     if is_checkout(path):
-        return live(source, out / "baseline", installation_of(path, out / "entry-points"))
+        return live_side(source, out / "baseline", installation_of(path, out / "entry-points"))
     if path.is_file() and os.access(path, os.X_OK):
-        return live(source, out / "baseline", Installation(python=str(path.absolute())))
+        return live_side(source, out / "baseline", Installation(python=str(path.absolute())))
     raise InputError(
         f"--baseline {reference}: expected a results folder, a checkout of llmbench, "
         "git:REF, a Python interpreter or a file of `llmbench baseline`"

@@ -164,7 +164,7 @@ def test_a_stored_baseline_is_not_measured_again(source: Source) -> None:
     for case in source.cases:
         for repeat in range(1, 7):
             measured.measure(case, repeat, Silence())
-    stored = gate.Stored(measured.run_set)
+    stored = gate.StoredSide(measured.run_set)
     comparison = check(source, stored, Simulated(factor=1.1, seed=2))
     assert outcomes(comparison) == {"fake": "regression", "other": outcomes(comparison)["other"]}
 

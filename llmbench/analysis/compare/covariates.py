@@ -18,7 +18,7 @@ from llmbench.runs.run import Run
 
 ALPHA = 0.05
 
-Reading = Callable[[Run], float | None]
+Reader = Callable[[Run], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ def covariates(
     A covariate need not be the cause. That there is none points at the code.
     """
     moved = (
-        _covariate(what, [reading(run) for run in baseline], [reading(run) for run in candidate])
-        for what, reading in _readings(baseline)
+        _covariate(what, [read(run) for run in baseline], [read(run) for run in candidate])
+        for what, read in _readers(baseline)
     )
     software = [
         Covariate(difference.what, difference.baseline, difference.candidate)
@@ -66,10 +66,10 @@ def _covariate(
     return Covariate(what, f"{median(before):.4g}", f"{median(after):.4g}", p)
 
 
-# -- readings --------------------------------------------------------------------------------------
+# -- readers --------------------------------------------------------------------------------------
 
 
-def _readings(runs: Sequence[Run]) -> Iterator[tuple[str, Reading]]:
+def _readers(runs: Sequence[Run]) -> Iterator[tuple[str, Reader]]:
     yield "output tokens of a request", _tokens
     yield "sequences in a step, on average", _occupancy
     for counter in ("compiles_in_window", "graph_breaks", "gc_collections"):
@@ -80,10 +80,10 @@ def _readings(runs: Sequence[Run]) -> Iterator[tuple[str, Reading]]:
     yield "processor busy (%)", partial(_mean, "system_cpu_percent")
     for device in dict.fromkeys(s.device or "" for r in runs for s in r.series):
         if device.startswith("gpu"):
-            yield from _gpu_readings(device)
+            yield from _gpu_readers(device)
 
 
-def _gpu_readings(gpu: str) -> Iterator[tuple[str, Reading]]:
+def _gpu_readers(gpu: str) -> Iterator[tuple[str, Reader]]:
     yield f"{gpu} SM clock (Hz)", partial(_mean, f"{gpu}_sm_clock_hertz")
     yield f"{gpu} memory clock (Hz)", partial(_mean, f"{gpu}_memory_clock_hertz")
     yield f"{gpu} power (W)", partial(_mean, f"{gpu}_power_instant_watts")

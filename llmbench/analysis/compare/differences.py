@@ -10,7 +10,7 @@ from llmbench.analysis.energy import GAINS, WALL, wall_series
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 
-Kind = Literal["scenario", "hardware", "software", "setting"]
+DifferenceKind = Literal["scenario", "hardware", "software", "setting"]
 
 # keys of a scenario that do not change what is measured
 LABELS = {
@@ -31,7 +31,7 @@ GPU_FACTS = ("name", "memory_bytes", "driver", "power_limit_watts", "mig")
 class Difference:
     """One thing that baseline and candidate differ in."""
 
-    kind: Kind
+    kind: DifferenceKind
     what: str
     baseline: str
     candidate: str
@@ -50,7 +50,9 @@ def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Diffe
     ]
 
 
-def forbids(differing: Iterable[Difference], kinds: Iterable[Kind] = ("scenario",)) -> str:
+def forbids(
+    differing: Iterable[Difference], kinds: Iterable[DifferenceKind] = ("scenario",)
+) -> str:
     """Return why differences of these kinds rule a comparison out; empty where there are none."""
     ruling = [difference for difference in differing if difference.kind in kinds]
     if not ruling:
@@ -60,7 +62,7 @@ def forbids(differing: Iterable[Difference], kinds: Iterable[Kind] = ("scenario"
     return f"the {named} differs ({'; '.join(map(str, ruling[:MOST_NAMED]))}{more})"
 
 
-Facts = dict[tuple[Kind, str], set[str]]
+Facts = dict[tuple[DifferenceKind, str], set[str]]
 
 
 def facts(runs: Iterable[Run]) -> Facts:
@@ -72,7 +74,7 @@ def facts(runs: Iterable[Run]) -> Facts:
     return gathered
 
 
-def _of_run(run: Run) -> Iterator[tuple[Kind, str, str]]:
+def _of_run(run: Run) -> Iterator[tuple[DifferenceKind, str, str]]:
     for what, value in _flat({k: v for k, v in run.case.spec.items() if k not in LABELS}, ""):
         yield "scenario", what, value
     if schedule := run.facts.get("schedule_sha256"):

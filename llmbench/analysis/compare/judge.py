@@ -12,7 +12,7 @@ from functools import cached_property
 
 from llmbench.analysis.compare.differences import (
     Difference,
-    Kind,
+    DifferenceKind,
     differences,
     energy_allowance,
     forbids,
@@ -71,7 +71,7 @@ class CasePair:
 
     baseline: Processes
     candidate: Processes
-    ruling: tuple[Kind, ...] = ("scenario",)
+    ruling: tuple[DifferenceKind, ...] = ("scenario",)
 
     @cached_property
     def differences(self) -> tuple[Difference, ...]:

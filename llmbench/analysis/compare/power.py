@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from llmbench.analysis.compare.verdicts import STAGES, Block, Floats, confirm, in_blocks, is_suspect
+from llmbench.analysis.compare.verdicts import STAGES, Block, confirm, in_blocks, is_suspect
+from llmbench.analysis.stats import Floats
 
 # draws logarithms of a metric, one per process
 Draw = Callable[[np.random.Generator, int], Floats]

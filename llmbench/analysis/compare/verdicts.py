@@ -16,8 +16,9 @@ from functools import cache, reduce
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
+
+from llmbench.analysis.stats import Floats
 
 Outcome = Literal[
     "regression", "improvement", "equivalent", "inconclusive", "environment", "not comparable"
@@ -25,7 +26,6 @@ Outcome = Literal[
 Better = Literal["lower", "higher"]
 Confirmation = Literal["confirmed", "cleared", "open"]
 Block = tuple[Sequence[float], Sequence[float]]  # values of baseline and candidate
-Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 ALPHA, STAGES = 0.01, 3  # of a confirmation, all of its stages together

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbench.analysis.compare.differences import hardware_of
 from llmbench.analysis.roofline.peaks import DevicePeaks, peaks_of
-from llmbench.report.comparison.side_by_side import Side
+from llmbench.report.comparison.side_by_side import NamedResults
 from llmbench.report.table import Cell, Column, Table, missing
 from llmbench.runs.run import Run
 from llmbench.units import format_bytes, format_number, format_scaled
@@ -94,7 +94,7 @@ FACTS: dict[str, Callable[[Run], Any]] = {
 }
 
 
-def machines(compared: Sequence[Side]) -> Table:
+def machines(compared: Sequence[NamedResults]) -> Table:
     """Return one row per known fact, with all its values where the runs of a side differ."""
     columns = (
         Column("fact", numeric=False),
@@ -105,7 +105,7 @@ def machines(compared: Sequence[Side]) -> Table:
     return Table("Machines", columns, rows, " ".join(how_many(compared)))
 
 
-def _values(side: Side, look: Callable[[Run], Any]) -> list[str]:
+def _values(side: NamedResults, look: Callable[[Run], Any]) -> list[str]:
     return sorted({str(value) for run in _runs(side) if (value := look(run)) is not None})
 
 
@@ -118,14 +118,14 @@ def _row(label: str, sides: Sequence[list[str]]) -> tuple[Cell, ...]:
     return (Cell(label, detail="≠ differs" if differs else ""), *cells)
 
 
-def _runs(side: Side) -> Iterator[Run]:
+def _runs(side: NamedResults) -> Iterator[Run]:
     return (run for case in side.cases.values() for run in case.runs)
 
 
 # -- how many --------------------------------------------------------------------------------------
 
 
-def how_many(compared: Sequence[Side]) -> Iterator[str]:
+def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
     """Yield how many GPUs and machines the figures rest on, and the limits of that."""
     if any(cards := [_cards(side) for side in compared]):
         yield _gpu_counts(compared, cards)
@@ -148,7 +148,7 @@ def how_many(compared: Sequence[Side]) -> Iterator[str]:
         )
 
 
-def _cards(side: Side) -> set[str]:
+def _cards(side: NamedResults) -> set[str]:
     """Return the ids of the GPUs that a side could use: those sampled, or else all there were."""
     ids: set[str] = set()
     for run in _runs(side):
@@ -157,7 +157,7 @@ def _cards(side: Side) -> set[str]:
     return ids
 
 
-def _gpu_counts(compared: Sequence[Side], cards: Sequence[set[str]]) -> str:
+def _gpu_counts(compared: Sequence[NamedResults], cards: Sequence[set[str]]) -> str:
     counts = ", ".join(f"{side.name} {len(ids)}" for side, ids in zip(compared, cards, strict=True))
     if all(ids == cards[0] for ids in cards):
         return f"GPUs: {counts}, the same on all sides."

@@ -40,7 +40,7 @@ SHOWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
+class ComparedQuantity:
     """A number of each process: a metric, or a ``numerator`` over one."""
 
     metric: str
@@ -50,7 +50,7 @@ class Quantity:
     numerator: float | None = None
 
     @classmethod
-    def plain(cls, metric: str) -> Quantity:
+    def plain(cls, metric: str) -> ComparedQuantity:
         """Return a metric itself as a quantity."""
         known = METRICS[metric]
         return cls(metric, known.label, known.unit, known.better)
@@ -70,11 +70,11 @@ class Quantity:
 
 
 QUANTITIES = (
-    *map(Quantity.plain, SHOWN),
-    Quantity(
+    *map(ComparedQuantity.plain, SHOWN),
+    ComparedQuantity(
         "energy_joules_per_output_token", "output tokens per joule", "tokens/J", "higher", 1.0
     ),
-    Quantity(
+    ComparedQuantity(
         "cost_per_million_output_tokens", "output tokens per unit of currency", "tokens", "higher",
         1e6,
     ),
@@ -82,7 +82,7 @@ QUANTITIES = (
 
 
 @dataclass(frozen=True)
-class Side:
+class NamedResults:
     """A run set under a unique name; the first of several is the baseline."""
 
     name: str
@@ -94,14 +94,14 @@ class Side:
         return {case.name: case for case in self.results.measured}
 
 
-def sides(run_sets: Sequence[RunSet]) -> list[Side]:
+def sides(run_sets: Sequence[RunSet]) -> list[NamedResults]:
     """Return run sets named after their folders, by the whole path where names collide."""
     short = [run_set.folder.name for run_set in run_sets]
     whole = [str(run_set.folder) for run_set in run_sets]
     names = short if len({*short}) == len({*whole}) else whole
     earlier = [names[:index].count(name) for index, name in enumerate(names)]
     return [
-        Side(f"{name} ({count + 1})" if count else name, Results(run_set))
+        NamedResults(f"{name} ({count + 1})" if count else name, Results(run_set))
         for name, count, run_set in zip(names, earlier, run_sets, strict=True)
     ]
 
@@ -109,7 +109,7 @@ def sides(run_sets: Sequence[RunSet]) -> list[Side]:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def figures(compared: Sequence[Side]) -> Table:
+def figures(compared: Sequence[NamedResults]) -> Table:
     """Return one row per case and quantity: its figure on each side and ratio to the baseline."""
     baseline, *candidates = compared
     columns = (
@@ -133,7 +133,7 @@ def figures(compared: Sequence[Side]) -> Table:
     return Table("Side by side", columns, rows, " ".join((note, *legend, *_missing_ratios(rows))))
 
 
-def _columns(side: Side) -> Iterator[Column]:
+def _columns(side: NamedResults) -> Iterator[Column]:
     yield Column(side.name, "mean over processes, with its 95 % interval")
     yield Column(f"{side.name} ÷ baseline", "ratio, with its 95 % interval over processes")
 
@@ -167,21 +167,21 @@ def _processes(case: CaseResults) -> Processes:
     return Processes(case.runs, tuple(case.summaries))
 
 
-def _partner(case: str, baseline: Side, side: Side) -> CaseResults | None:
+def _partner(case: str, baseline: NamedResults, side: NamedResults) -> CaseResults | None:
     """Return the case of a side that is compared with one of the baseline."""
     partners = dict(matched(baseline.cases, side.cases))
     return side.cases[partners[case]] if case in partners else None
 
 
 def _compared(
-    other: CaseResults | None, pair: CasePair | None, quantity: Quantity, used: set[str]
+    other: CaseResults | None, pair: CasePair | None, quantity: ComparedQuantity, used: set[str]
 ) -> tuple[Cell, Cell]:
     if other is None or pair is None:
         return (missing("this side has no such case"),) * 2
     return _figure(other, quantity, used), _ratio(pair, quantity, used)
 
 
-def _figure(case: CaseResults, quantity: Quantity, used: set[str]) -> Cell:
+def _figure(case: CaseResults, quantity: ComparedQuantity, used: set[str]) -> Cell:
     cell = of_value(quantity.estimate(case), quantity.unit)
     note = floor_note(case, quantity.metric)
     if cell.value is None or not note:
@@ -190,7 +190,7 @@ def _figure(case: CaseResults, quantity: Quantity, used: set[str]) -> Cell:
     return Cell(f"{cell.text} {UNSUPPORTED}", cell.value, cell.detail, note)
 
 
-def _ratio(pair: CasePair, quantity: Quantity, used: set[str]) -> Cell:
+def _ratio(pair: CasePair, quantity: ComparedQuantity, used: set[str]) -> Cell:
     baseline, candidate, reason = pair.values(quantity.metric)
     if reason := pair.incomparable or reason:
         return missing(reason)
@@ -211,13 +211,13 @@ def _ratio(pair: CasePair, quantity: Quantity, used: set[str]) -> Cell:
 # -- the charts ------------------------------------------------------------------------------------
 
 
-def charts(compared: Sequence[Side]) -> list[Chart]:
+def charts(compared: Sequence[NamedResults]) -> list[Chart]:
     """Return a chart per quantity that some side has, with one bar per side and case."""
     wanted = [q for q in QUANTITIES if q.metric in CHARTED or q.numerator is not None]
     return [chart for quantity in wanted if not (chart := _chart(compared, quantity)).empty]
 
 
-def _chart(compared: Sequence[Side], quantity: Quantity) -> Chart:
+def _chart(compared: Sequence[NamedResults], quantity: ComparedQuantity) -> Chart:
     known = [bar for bar in _bars(compared, quantity) if bar.estimate.value is not None]
     return Chart(
         f"side-by-side-{quantity.metric}",
@@ -228,7 +228,7 @@ def _chart(compared: Sequence[Side], quantity: Quantity) -> Chart:
     )
 
 
-def _bars(compared: Sequence[Side], quantity: Quantity) -> Iterator[Bar]:
+def _bars(compared: Sequence[NamedResults], quantity: ComparedQuantity) -> Iterator[Bar]:
     """Yield the bars of each case of the baseline, all sides together."""
     baseline = compared[0]
     for case in baseline.cases:

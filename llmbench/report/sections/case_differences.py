@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from llmbench.analysis.compare.differences import Facts, Kind, as_text, facts
+from llmbench.analysis.compare.differences import DifferenceKind, Facts, as_text, facts
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import Cell, Column, Table
 
@@ -31,11 +31,13 @@ def differing(results: Results) -> Table:
     return Table("What differs between the cases", columns, rows, note)
 
 
-def _told(found: Facts, key: tuple[Kind, str]) -> str:
+def _told(found: Facts, key: tuple[DifferenceKind, str]) -> str:
     return as_text(found.get(key))
 
 
-def _follows(cases: Collection[CaseResults], differ: Collection[tuple[Kind, str]]) -> Iterator[str]:
+def _follows(
+    cases: Collection[CaseResults], differ: Collection[tuple[DifferenceKind, str]]
+) -> Iterator[str]:
     """Say what differences mean for a comparison of the cases, a sentence a kind."""
     swept = dict.fromkeys(key for case in cases for key in case.point)
     asked = _named("scenario", differ)
@@ -56,7 +58,7 @@ def _follows(cases: Collection[CaseResults], differ: Collection[tuple[Kind, str]
         yield ALIKE
 
 
-def _named(kind: Kind, differ: Collection[tuple[Kind, str]]) -> list[str]:
+def _named(kind: DifferenceKind, differ: Collection[tuple[DifferenceKind, str]]) -> list[str]:
     return [what for its_kind, what in differ if its_kind == kind]
 
 
