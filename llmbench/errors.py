@@ -1,13 +1,13 @@
-"""What can go wrong, as one small tree.
+"""The exceptions of llmbench.
 
 * LlmbenchError
   x InputError            something the user gave is wrong: exit code 2
     + ScenarioError       in a scenario file or an override of one
     + MissingExtraError   an optional package is needed and not installed
   x MeasurementError      a run could not be measured: the run fails, the others go on
-    + OutOfMemoryError    memory does not hold what was asked for
+    + OutOfMemoryError    out of memory
 
-`Unavailable` is not in the tree: it is the reason why there is no value, not a failure.
+`Unavailable` is not in the tree: it is the reason for a missing value, not a failure.
 
 Every message says what is wrong, where, what was found and what to do.
 """
@@ -18,7 +18,7 @@ from typing import ClassVar
 
 
 class LlmbenchError(Exception):
-    """Anything that llmbench reports as a message and not as a traceback."""
+    """An error that llmbench reports as a message, without a traceback."""
 
 
 class InputError(LlmbenchError):
@@ -39,20 +39,20 @@ class MissingExtraError(InputError):
 
 
 class MeasurementError(LlmbenchError):
-    """A run could not be measured; ``kind`` is that of the failure which is stored."""
+    """A run could not be measured; ``kind`` is stored with its failure."""
 
     kind: ClassVar = "error"
 
 
 class OutOfMemoryError(MeasurementError):
-    """Memory does not hold what was asked for, which is a result like any other."""
+    """There is not enough memory, which is a result like any other."""
 
     kind = "out-of-memory"
 
 
 class Unavailable(Exception):  # noqa: N818 (the reason why there is no value, not an error)
-    """Why a value is unavailable."""
+    """The reason why a value is unavailable."""
 
 
 class Forbidden(Unavailable):
-    """A value exists, and this user may not read it."""
+    """A value exists, but this user may not read it."""

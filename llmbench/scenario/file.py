@@ -1,4 +1,4 @@
-"""Read scenario files, and say exactly what is wrong with them and where."""
+"""Scenario files: read, validated, with errors that name file, line and key."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A scenario as it was written: its text, plain data, and where each key came from.
+    """A scenario file: its text, its content as plain data, and the origin of each key.
 
-    ``overrides`` are the ``key=value`` texts of the command line, applied in order.
+    ``overrides`` are the ``key=value`` texts of the command line, in order.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Source:
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
     """Read a scenario file, apply overrides such as ``load.rate=8`` and expand its cases.
 
-    Raises ScenarioError with file, line, key, expectation, finding and the nearest key.
+    Raises ScenarioError with file, line, key, what was expected and found, and the nearest key.
     """
     path, overrides = Path(path), tuple(overrides)
     text = _read(path)
@@ -57,7 +57,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
 def parse_override(text: str) -> tuple[str, Any]:
     """Split ``load.rate=8`` into its key and its value, read as YAML.
 
-    Raises ScenarioError when it has no ``=`` or its value is no YAML.
+    Raises ScenarioError when there is no ``=`` or the value is not valid YAML.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -102,7 +102,7 @@ def _refuse_tags(text: str, path: Path) -> None:
     for token in YAML(typ="rt", pure=True).scan(text):
         if isinstance(token, TagToken):
             line = token.start_mark.line + 1
-            raise ScenarioError(f"{path}:{line}: YAML tags (!...) are not read; remove it")
+            raise ScenarioError(f"{path}:{line}: YAML tags (!...) are not supported; remove it")
 
 
 def _line_of(error: YAMLError) -> str:
@@ -116,7 +116,7 @@ def _problem(error: YAMLError) -> str:
 
 
 def _plain(node: Any) -> Any:
-    """Turn ruamel's round-trip nodes into dict, list and Python's own scalars."""
+    """Convert ruamel's round-trip nodes to dict, list and Python's own scalars."""
     if isinstance(node, dict):
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -145,8 +145,8 @@ def _apply(override: str, spec: dict[str, Any], origins: dict[KeyPath, str]) -> 
     except ValueError as error:
         raise ScenarioError(f"--set {override}: {error}") from None
     at = tuple(key.split("."))
-    for below in [place for place in origins if place[: len(at)] == at]:
-        del origins[below]
+    for replaced in [key_path for key_path in origins if key_path[: len(at)] == at]:
+        del origins[replaced]
     origins[at] = f"--set {override}"
 
 
@@ -179,21 +179,21 @@ def _refuse_duplicates(cases: list[Case], origins: dict[KeyPath, str]) -> None:
 
 
 def _origin(origins: dict[KeyPath, str], at: KeyPath) -> str:
-    """Find where the key, or its nearest parent that was written, came from."""
+    """Return the origin of a key, or of its nearest parent that was written."""
     while at not in origins:
         at = at[:-1]
     return origins[at]
 
 
 def _explain(error: ErrorDetails, spec: dict[str, Any], origins: dict[KeyPath, str]) -> str:
-    """Turn one of pydantic's findings into ``file:line: key: what is wrong``."""
+    """Return one of pydantic's errors as ``file:line: key: what is wrong``."""
     at = _written(error["loc"], spec)
     key = ".".join(map(str, at)) or "scenario"
     return f"{_origin(origins, at)}: {key}: {_reason(error)}"
 
 
 def _written(loc: KeyPath, spec: Any) -> KeyPath:
-    """Drop from pydantic's location the union tags, which nobody wrote."""
+    """Return pydantic's location without the union tags, which nobody wrote."""
     at: list[str | int] = []
     for index, step in enumerate(loc):
         inner = _child(spec, step)
@@ -227,7 +227,8 @@ def _reason(error: ErrorDetails) -> str:
         case "union_tag_not_found" | "model_attributes_type" | "dict_type" | "model_type":
             return f"expected keys such as `kind: ...`, found {error['input']!r}"
         case "value_error":
-            return f"{context['error']}, found {_short(error['input'])}"
+            whole = not error["loc"]  # printing the whole scenario would not help
+            return str(context["error"]) + ("" if whole else f", found {_short(error['input'])}")
     message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
     return f"{message}, found {_short(error['input'])}"
 
@@ -254,7 +255,7 @@ def _nearest_key(error: ErrorDetails) -> str:
 
 
 def _keys_at(loc: Iterable[str | int]) -> list[str]:
-    """List the keys that a scenario may have at a location, by walking its JSON Schema."""
+    """Return the keys that a scenario may have at a location, by its JSON Schema."""
     schema = Scenario.model_json_schema()
     node: dict[str, Any] = schema
     for step in loc:
@@ -270,5 +271,7 @@ def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:
 
 
 def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = definitions.get(node.get("$ref", "").removeprefix("#/$defs/"), node)
-    return found
+    definition: dict[str, Any] = definitions.get(
+        node.get("$ref", "").removeprefix("#/$defs/"), node
+    )
+    return definition

@@ -1,4 +1,4 @@
-"""Named random streams: adding one leaves the draws of all others as they were."""
+"""Named random streams: a new stream does not change the draws of the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """Open the random stream of that name under a seed; the same two give the same draws."""
+    """Return the random stream of a name under a seed; equal arguments give equal draws."""
     return np.random.Generator(
         np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(crc32(name.encode()),)))
     )

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnyPart:
-    """A validated choice of one part: the union of every found part's options, told by ``kind``.
+    """The type of a key that names a part: the union of all parts' options, with ``kind``.
 
-    Built when the first scenario is validated, so importing this module imports no part. A part
-    that holds others of its kind leaves itself out (``besides``).
+    The union is built when the first scenario is validated, so that importing this module imports
+    no part. A part that contains others of its kind excludes itself (``besides``).
     """
 
     kind: plugins.KindName
@@ -64,7 +64,7 @@ def _from_shorthand(value: Any) -> Any:
 
 
 class ModelOptions(plugins.Options):
-    """The model under test and how it is held."""
+    """The model under test, with its data type and device."""
 
     source: str = Field(
         min_length=1,
@@ -76,19 +76,21 @@ class ModelOptions(plugins.Options):
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1"
     )
-    seed: int = Field(default=0, ge=0, description="of the weights of random:<shape>")
+    seed: int = Field(default=0, ge=0, description="of the random weights of random:<shape>")
     trust_remote_code: bool = Field(default=False, description="run code from the model repository")
 
 
 class EngineOptions(plugins.Options):
-    """How a local backend serves many requests at once."""
+    """How a local backend batches requests."""
 
-    slots: int = Field(default=8, ge=1, description="sequences in a running batch at the most")
+    slots: int = Field(
+        default=8, ge=1, description="maximum number of sequences in a running batch"
+    )
     batching: Literal["continuous", "static"] = Field(
-        default="continuous", description="whether requests join a running batch"
+        default="continuous", description="continuous: requests join a running batch"
     )
     threads: int | None = Field(
-        default=None, ge=1, description="torch threads; torch decides if unset"
+        default=None, ge=1, description="torch threads; torch's default if unset"
     )
 
     @model_validator(mode="before")
@@ -101,66 +103,72 @@ class EngineOptions(plugins.Options):
 
 
 class SamplingOptions(plugins.Options):
-    """How the next token is chosen; greedy at temperature 0."""
+    """How the next token is sampled; greedy at temperature 0."""
 
     temperature: float = Field(default=0.0, ge=0, description="0 is greedy")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="likeliest share that is drawn from")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="probability mass of nucleus sampling"
+    )
 
 
 class ExplainOptions(plugins.Options):
-    """Where the model looks, held against where the reference looks, on one prompt."""
+    """Attention maps on one prompt, compared with those of the reference."""
 
     prompt: str = Field(
         default="The old captain looked at the sea and said that the ship would sail at dawn.",
         min_length=1,
         max_length=400,
-        description="the text that is looked at",
+        description="the text of the maps",
     )
     layers: tuple[NonNegativeInt, ...] | None = Field(
-        default=None, min_length=1, description="to draw; those that part most if unset"
+        default=None, min_length=1, description="layers to draw; those that differ most if unset"
     )
     heads: tuple[NonNegativeInt, ...] | None = Field(
-        default=None, min_length=1, description="the same"
+        default=None, min_length=1, description="heads to draw; those that differ most if unset"
     )
 
 
 class QualityOptions(plugins.Options):
-    """How outputs are held against a reference, after the load and outside its time.
+    """Comparison of outputs with a reference, after the load and outside its time.
 
-    Text is read in windows: the first half of each is a prompt, the second half is scored.
+    Text is read in windows: the first half of each is the prompt, the second half is scored.
     """
 
     model_config = ConfigDict(defer_build=True)
 
     reference: Annotated[Any, AnyPart("backend")] = Field(
-        default="eager", validate_default=True, description="the backend that is taken to be right"
+        default="eager", validate_default=True, description="the backend to compare with"
     )
-    text: str | None = Field(default=None, description="a file of UTF-8 text; bundled if unset")
-    tokens: int = Field(default=2048, ge=1, description="tokens of the text that are scored")
-    window: int = Field(default=256, ge=2, multiple_of=2, description="tokens read at a time")
+    text: str | None = Field(
+        default=None, description="a file of UTF-8 text; bundled text if unset"
+    )
+    tokens: int = Field(default=2048, ge=1, description="scored tokens of the text")
+    window: int = Field(default=256, ge=2, multiple_of=2, description="tokens per window")
     answers: int = Field(default=16, ge=0, description="greedy answers to the workload's prompts")
-    answer_tokens: int = Field(default=32, ge=1, description="tokens of each of them")
+    answer_tokens: int = Field(default=32, ge=1, description="tokens per answer")
     explain: ExplainOptions | None = Field(
-        default=None, description="maps of attention, from torch models"
+        default=None, description="attention maps of torch models"
     )
     max_perplexity_ratio: float | None = Field(
-        default=None, gt=0, description="perplexity by that of the reference"
+        default=None, gt=0, description="perplexity divided by the reference's"
     )
-    max_kl_divergence: float | None = Field(default=None, ge=0, description="in nats a token")
-    max_logit_mse: float | None = Field(default=None, ge=0, description="of logits, squared")
+    max_kl_divergence: float | None = Field(default=None, ge=0, description="in nats per token")
+    max_logit_mse: float | None = Field(
+        default=None, ge=0, description="mean squared error of logits"
+    )
     min_top1_agreement: float | None = Field(
-        default=None, ge=0, le=1, description="share of tokens with the same likeliest one"
+        default=None, ge=0, le=1, description="share of positions with the same most likely token"
     )
     min_exact_match: float | None = Field(
-        default=None, ge=0, le=1, description="share of greedy answers that are the same"
+        default=None, ge=0, le=1, description="share of identical greedy answers"
     )
     on_breach: Literal["caveat", "fail"] = Field(
-        default="caveat", description="whether a missed bound also fails the command"
+        default="caveat", description="fail: a missed bound fails the command"
     )
 
     @property
     def bounds(self) -> dict[str, tuple[str, float]]:
-        """The bounds that were set, by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
+        """The bounds that are set, by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
         names = (name for name in type(self).model_fields if name[:4] in ("max_", "min_"))
         set_ones = {name: getattr(self, name) for name in names}
         return {n[4:]: (n[:3], bound) for n, bound in set_ones.items() if bound is not None}
@@ -171,29 +179,36 @@ def _model_from_shorthand(value: Any) -> Any:
 
 
 class PrecisionOptions(plugins.Options):
-    """A percentile that is to be known to within a share of itself, at 95 % confidence."""
+    """The precision of a percentile that ends a load, at 95 % confidence."""
 
     of: str = Field(
         default="ttft_p99",
         pattern=r"^(ttft|e2e)_p(50|90|95|99)$",
-        description="which percentile, of TTFT or E2E",
+        description="a percentile of TTFT or E2E",
     )
-    within: float = Field(default=0.05, gt=0, lt=1, description="share of it, either way")
+    within: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="half-width of the interval, relative to the percentile",
+    )
 
 
 class StopOptions(plugins.Options):
-    """What ends a load besides `requests` and `duration`, which are maxima."""
+    """What ends a load, besides the maxima `requests` and `duration`."""
 
-    min_requests: int = Field(default=0, ge=0, description="ends it once both minima are reached")
-    min_duration: Seconds = Field(default=0.0, ge=0, description="the same")
+    min_requests: int = Field(
+        default=0, ge=0, description="the load ends once both minima are reached"
+    )
+    min_duration: Seconds = Field(default=0.0, ge=0, description="the other minimum")
     precision: PrecisionOptions | None = Field(
-        default=None, description="ends it, once the minima are reached"
+        default=None, description="ends the load, but not before the minima"
     )
     error_rate: float | None = Field(
-        default=None, ge=0, lt=1, description="share of failed requests that ends it early"
+        default=None, ge=0, lt=1, description="share of failed requests that ends the load early"
     )
     client_lag: Seconds | None = Field(
-        default=None, gt=0, description="p99 of the client's own lag that ends it early"
+        default=None, gt=0, description="p99 of the client's own lag that ends the load early"
     )
 
 
@@ -216,20 +231,22 @@ def _gated(tolerances: dict[str, float]) -> dict[str, float]:
 
 
 class GateOptions(plugins.Options):
-    """What `llmbench check` holds a case to, against a baseline."""
+    """The metrics and sample sizes of `llmbench check`."""
 
     metrics: Annotated[dict[str, float], AfterValidator(_gated)] = Field(
         default_factory=dict,
         description="the smallest change that matters, as a share: {ttft_p50: 0.03}",
     )
-    screen: int = Field(default=4, ge=4, description="processes a side to begin with")
+    screen: int = Field(default=4, ge=4, description="processes per side at first")
     confirm: int = Field(
-        default=8, ge=8, description="new ones a side to confirm; three times at most"
+        default=8,
+        ge=8,
+        description="new processes per side to confirm a suspicion, up to three times",
     )
 
 
 class EnergyOptions(plugins.Options):
-    """What electricity costs and emits, so that joules become money and CO2."""
+    """Price and carbon intensity of electricity, for cost and CO2 per token."""
 
     price_per_kwh: float | None = Field(default=None, gt=0, description="any currency")
     grams_co2_per_kwh: float | None = Field(default=None, gt=0, description="of the grid")
@@ -247,22 +264,26 @@ class Scenario(plugins.Options):
     name: str = Field(
         min_length=1, pattern=r"^[\w][\w .-]*$", description="letters, digits, - and _"
     )
-    description: str = Field(default="", description="a sentence about it")
+    description: str = Field(default="", description="a sentence")
     model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
     workload: Annotated[Any, AnyPart("workload")] = Field(description="what is sent")
     load: Annotated[Any, AnyPart("load")] = Field(description="when it is sent")
     backends: list[Annotated[Any, AnyPart("backend")]] = Field(
         min_length=1, description="to whom it is sent"
     )
-    requests: int | None = Field(default=None, gt=0, description="measured requests")
-    duration: Seconds | None = Field(default=None, gt=0, description="measured time of arrivals")
+    requests: int | None = Field(
+        default=None, gt=0, description="maximum number of measured requests"
+    )
+    duration: Seconds | None = Field(
+        default=None, gt=0, description="maximum measured time of arrivals"
+    )
     warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         default=0,
-        description="requests sent first and cut from every metric; auto finds them afterwards",
+        description="requests at the beginning that no metric counts; auto detects them afterwards",
     )
     stop: StopOptions = StopOptions()
     max_in_flight: int | None = Field(
-        default=None, ge=1, description="of an open load; due times stay as they are"
+        default=None, ge=1, description="limit of an open load; due times do not change"
     )
     on_limit: Annotated[Literal["queue", "drop"], BeforeValidator(_not_wait)] = Field(
         default="queue",
@@ -272,25 +293,29 @@ class Scenario(plugins.Options):
     repeats: int = Field(default=1, ge=1, description="fresh processes for each case")
     engine: EngineOptions = EngineOptions()
     sampling: SamplingOptions = SamplingOptions()
-    stop_at_eos: bool = Field(default=False, description="let answers end early; forced if false")
-    keep_outputs: bool = Field(default=False, description="store the ids of the answers' tokens")
+    stop_at_eos: bool = Field(
+        default=False, description="let answers end early; false: force their lengths"
+    )
+    keep_outputs: bool = Field(default=False, description="store the token ids of answers")
     collect: list[Annotated[Any, AnyPart("collector")]] = Field(
         default_factory=lambda: ["cpu", "gpu", "energy"],
         validate_default=True,
-        description="what watches the machine meanwhile (cpu, gpu and energy)",
+        description="collectors (cpu, gpu and energy if unset)",
     )
     slo: Annotated[dict[str, Seconds], AfterValidator(valid_slo)] = Field(
         default_factory=dict, description="objectives, such as {ttft_p99: 500 ms}"
     )
     quality: QualityOptions | None = Field(
-        default=None, description="hold outputs against a reference"
+        default=None, description="compare outputs with a reference"
     )
     gate: GateOptions = GateOptions()
-    energy: EnergyOptions = Field(default=EnergyOptions(), description="what joules cost and emit")
+    energy: EnergyOptions = Field(
+        default=EnergyOptions(), description="price and CO2 of electricity"
+    )
     price_per_hour: float | None = Field(
         default=None, gt=0, description="of the machine, any currency"
     )
-    seed: int = Field(default=0, ge=0, description="of all random streams")
+    seed: int = Field(default=0, ge=0, description="seed of all random streams")
     timeout: Seconds = Field(default=1800.0, gt=0, description="for one run, loading included")
     sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
         default_factory=dict, description="values by dotted key; every combination is a case"

@@ -142,7 +142,11 @@ def test_a_shorthand_is_opened_by_an_override(chat: Path) -> None:
         ),
         ("name: slow, ", "", "chat.yaml:8: backends: 2 cases are named 'fake'"),
         ("per_token: 10 ms", "per_token: 10 apples", "per_token: unknown unit 'apples'"),
-        ("[4, 8]", "[8, 4]", "chat.yaml:3: workload.output_tokens: uniform needs its lower bound"),
+        (
+            "[4, 8]",
+            "[8, 4]",
+            "chat.yaml:3: workload.output_tokens: expected the lower bound of uniform first",
+        ),
         ("requests: 20", "requests: 20\nsweep: {load.rate: []}", "load.rate has no values"),
         (
             "requests: 20",
