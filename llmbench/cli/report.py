@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write and print a report for each folder."""
     if arguments.out and len(arguments.folders) > 1:
-        raise InputError("--out names one file; leave it out to write one report in each folder")
+        raise InputError("--out is a single file; omit it to write one report per folder")
     reports = []
     for folder in arguments.folders:
         page = arguments.out or folder / "report.html"

@@ -135,10 +135,10 @@ class ProcessorCounter:
 
 
 def _processors(root: Path = POWERCAP) -> Iterator[Meter]:
-    found = zones(root)
-    if found.unavailable:
-        yield NoMeter("package0", "rapl", found.unavailable)
-    for zone in (*found.packages, *found.drams):
+    rapl = zones(root)
+    if rapl.unavailable:
+        yield NoMeter("package0", "rapl", rapl.unavailable)
+    for zone in (*rapl.packages, *rapl.drams):
         yield ProcessorCounter(zone)
 
 

@@ -21,16 +21,16 @@ SUCCEEDED: tuple[Finish, ...] = ("length", "eos", "ended")
 class Record:
     """One request from its due time to its last token.
 
-    ``due`` is when the schedule wanted it sent, ``sent`` when it reached the backend (None: never),
-    ``started`` when the backend first worked on it. ``token_times`` has one stamp per chunk and
-    ``token_counts`` how many tokens came with it, so a chunk of k tokens is one gap and k tokens.
-    A stamp is NaN where it is known only that tokens came between its neighbors; so it may be in
-    runs imported from other tools, where ``finish`` may be ``ended`` (in full, and nobody says why)
-    and the lengths of what was asked None.
-    ``output_ids`` are kept only when the scenario asks for them. Of an endpoint,
-    ``connect_seconds`` is the time to connect where a connection was opened, ``first_content`` the
-    first token that is not reasoning, and ``retries`` how often it was sent again. ``turn``
-    counts from 0 within a ``session``.
+    ``due`` is its time in the schedule, ``sent`` when it reached the backend (None: never), and
+    ``started`` when the backend began to process it. ``token_times`` has one time per chunk and
+    ``token_counts`` the tokens of that chunk, so a chunk of k tokens is one gap and k tokens.
+
+    In runs imported from other tools, a time is NaN where tokens came at an unknown time between
+    its neighbors, ``finish`` may be ``ended`` (complete, for an unknown reason), and the requested
+    lengths may be None. ``output_ids`` are stored only with ``keep_outputs``. For endpoints,
+    ``connect_seconds`` is the time to open a connection, ``first_content`` the first token that is
+    not reasoning, and ``retries`` the number of further attempts. ``turn`` counts from 0 within a
+    ``session``.
     """
 
     request_id: int
@@ -91,12 +91,12 @@ class Record:
 
     @property
     def output_tokens(self) -> int:
-        """Tokens that came back."""
+        """The number of tokens in the answer."""
         return sum(self.token_counts)
 
     @property
     def succeeded(self) -> bool:
-        """Whether the backend answered in full."""
+        """Whether the answer is complete."""
         return self.finish in SUCCEEDED
 
 
@@ -112,7 +112,7 @@ ARROW_TYPES = {
 
 
 def _schema() -> pa.Schema:
-    """Derive the columns from the fields of a record; ``output_tokens`` is stored besides."""
+    """Return a column per field of a record, and ``output_tokens``."""
     types = {f.name: ARROW_TYPES[str(f.type).removesuffix(" | None")] for f in fields(Record)}
     names = list(types)
     names.insert(names.index("finish"), "output_tokens")

@@ -1,4 +1,4 @@
-"""What is kept of one run: everything that was seen, and nothing that was computed from it."""
+"""One stored run: everything that was measured, and nothing that was computed from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUALITY_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a run has no measurements, with the end of what its process wrote to stderr.
+    """Why a run has no measurements, with the end of its process's stderr.
 
     ``kind`` is one of ``bad-input``, ``error``, ``killed``, ``out-of-memory``, ``timeout``.
     """
@@ -39,7 +39,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A greedy answer beside the reference's: its length, and the tokens alike at its beginning."""
+    """A greedy answer: its length, and the length of its common prefix with the reference's."""
 
     tokens: int
     alike: int
@@ -47,11 +47,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How a backend's outputs stand to those of the ``reference`` backend.
+    """A backend's outputs compared with those of the ``reference`` backend.
 
-    ``tokens`` has a row for each scored token of held-out text (QUALITY_SCHEMA, in nats),
-    ``answers`` the greedy answers, ``attention`` what maps of attention show. ``reason`` says why
-    there is none.
+    ``tokens`` has a row per scored token of held-out text (QUALITY_SCHEMA, in nats), ``answers``
+    the greedy answers, ``attention`` the comparison of attention maps. ``reason`` is why there is
+    none.
     """
 
     reference: str | None = None
@@ -62,7 +62,7 @@ class Quality:
 
     @classmethod
     def unavailable(cls, reason: str) -> Quality:
-        """Say why a run has none."""
+        """Return no quality, with the reason."""
         return cls(reason=reason)
 
 
@@ -73,12 +73,12 @@ NOT_ASKED = Quality.unavailable("the scenario does not ask for `quality`")
 class Run:
     """One case measured once, in a process of its own.
 
-    ``began_at`` is the wall-clock time (ISO 8601, UTC) and serves as a label only; every other time
-    is in seconds on the run's clock. ``backend_report`` is the backend's own report, ``facts``
-    what the collectors found out once, and under ``CLOCK_ORIGIN`` when the clock read 0, in seconds
-    since 1970: only for joining what others logged, and None where time was simulated. A failed run
-    has a ``failure`` and no records; of a run in a history only ``summary`` is kept, the value and
-    the sample size of each metric.
+    ``began_at`` is the wall-clock time (ISO 8601, UTC), only a label; all other times are seconds
+    on the run's clock. ``backend_report`` is the backend's own report. ``facts`` are single values
+    from collectors, load and warm-up; ``CLOCK_ORIGIN`` among them is when the clock read 0, in
+    seconds since 1970, for joining other logs, or None where time was simulated. A failed run has
+    a ``failure`` and no records. A run of a history has only ``summary``, the value and the sample
+    size of each metric.
     """
 
     case: Case
@@ -101,5 +101,5 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its folder's name: the case and which repeat."""
+        """The name of its folder: case and repeat."""
         return f"{self.case.slug}-r{self.repeat}"

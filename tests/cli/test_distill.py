@@ -15,16 +15,16 @@ SMALL = [
 ]  # fmt: skip
 
 
-def test_it_makes_a_student_and_prints_what_was_measured(
+def test_it_writes_a_student_and_prints_its_losses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["distill", *SMALL, "--out", str(tmp_path / "student"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["folder"] == str(tmp_path / "student")
-    assert set(found["held_out_cross_entropy"]) == {"teacher", "student_before", "student"}
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["folder"] == str(tmp_path / "student")
+    assert set(printed["held_out_cross_entropy"]) == {"teacher", "student_before", "student"}
 
 
-def test_people_get_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_a_table_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["distill", *SMALL, "--out", str(tmp_path / "student")]) == 0
     shown = capsys.readouterr().out
     assert "student, before" in shown
@@ -32,7 +32,7 @@ def test_people_get_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (["--out", "new"], "--teacher: Field required; --layers: Field required"),
         ([*SMALL, "--steps", "none", "--out", "new"], "--steps: Input should be a valid integer"),
@@ -43,9 +43,9 @@ def test_people_get_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ([*SMALL, "--out", "begun"], "resume it with --resume begun"),
     ],
 )
-def test_bad_input_is_named_and_makes_nothing(
+def test_bad_input_has_a_message_and_writes_nothing(
     given: list[str],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -53,5 +53,5 @@ def test_bad_input_is_named_and_makes_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "begun.training").mkdir()
     assert main(["distill", *given]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["begun.training"]

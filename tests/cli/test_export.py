@@ -26,7 +26,7 @@ PLAN = PlannedRun(Case("a|b", "a-b", "fake", {}, {"load": {"kind": "closed"}}), 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
-    """A run set of which nothing is measured yet."""
+    """A run set without any run."""
     folder = tmp_path / "results"
     store.create(RunSet(folder, "small", "", BEGAN, "name: small\n", (), {}, (PLAN,)))
     return folder
@@ -55,29 +55,29 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_csv_is_the_summary_by_default(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = {row["metric"]: row for row in rows(exported(capsys, folder, "--format", "csv"))}
-    assert float(found["ttft_p50"]["value"]) == 0.25 + 1 - 1 / 3
-    assert found["memory_weights_bytes"]["value"] == ""
+    by_metric = {row["metric"]: row for row in rows(exported(capsys, folder, "--format", "csv"))}
+    assert float(by_metric["ttft_p50"]["value"]) == 0.25 + 1 - 1 / 3
+    assert by_metric["memory_weights_bytes"]["value"] == ""
 
 
 def test_csv_keeps_every_digit_and_writes_lists_as_json(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = rows(exported(capsys, folder, "--format", "csv", "--what", "records"))
-    assert [float(row["due"]) for row in found] == [0.0, 1 / 3, 2 / 3]
-    assert json.loads(found[1]["token_times"]) == [1.25, 1.5]
-    assert found[0]["started"] == ""
+    records = rows(exported(capsys, folder, "--format", "csv", "--what", "records"))
+    assert [float(row["due"]) for row in records] == [0.0, 1 / 3, 2 / 3]
+    assert json.loads(records[1]["token_times"]) == [1.25, 1.5]
+    assert records[0]["started"] == ""
 
 
 @pytest.mark.parametrize(("what", "count"), [("runs", len(METRICS)), ("records", 3), ("series", 2)])
-def test_json_has_a_row_for_each_of_what_is_asked(
+def test_json_has_a_row_for_each_record_or_reading(
     folder: Path, capsys: pytest.CaptureFixture[str], what: str, count: int
 ) -> None:
-    found: list[dict[str, Any]] = json.loads(
+    printed: list[dict[str, Any]] = json.loads(
         exported(capsys, folder, "--format", "json", "--what", what)
     )
-    assert len(found) == count
-    assert {row["case"] for row in found} == {"a|b"}
+    assert len(printed) == count
+    assert {row["case"] for row in printed} == {"a|b"}
 
 
 def test_json_has_null_for_what_is_missing(
@@ -88,13 +88,13 @@ def test_json_has_null_for_what_is_missing(
     assert first["token_times"] == [0.25, 0.5]
 
 
-def test_parquet_is_read_back_the_same(folder: Path, tmp_path: Path) -> None:
+def test_parquet_reads_back_unchanged(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "records.parquet"
     assert main(["export", str(folder), "--format", "parquet", "--what", "records",
                  "--out", str(path)]) == 0  # fmt: skip
-    found = pd.read_parquet(path)
-    assert found["due"].tolist() == [0.0, 1 / 3, 2 / 3]
-    assert found["token_times"][2].tolist() == [2.25, 2.5]
+    frame = pd.read_parquet(path)
+    assert frame["due"].tolist() == [0.0, 1 / 3, 2 / 3]
+    assert frame["token_times"][2].tolist() == [2.25, 2.5]
 
 
 def test_parquet_needs_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +130,7 @@ def test_a_run_set_without_runs_has_no_records(
     assert "has no records: nothing was measured yet" in capsys.readouterr().err
 
 
-def test_a_place_that_cannot_be_written_is_bad_input(
+def test_a_file_that_cannot_be_written_is_bad_input(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = tmp_path / "no" / "x.csv"

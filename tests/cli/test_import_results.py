@@ -1,4 +1,4 @@
-"""``llmbench import`` keeps results of other tools and shows them."""
+"""``llmbench import`` stores results of other tools and prints them."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ def test_it_writes_a_run_set_with_its_page_and_prints_the_table(
 ) -> None:
     folder = tmp_path / "old"
     assert main(["import", VLLM, GUIDELLM, "--out", str(folder)]) == 0
-    told = capsys.readouterr().out
-    assert "2 of 2 runs measured" in told
-    assert f"report   {folder / 'report.html'}" in told
+    printed = capsys.readouterr().out
+    assert "2 of 2 runs measured" in printed
+    assert f"report   {folder / 'report.html'}" in printed
     assert (folder / "report.html").exists()
     assert [run.case.name for run in store.read(folder).runs] == ["vllm vllm", "guidellm guidellm"]
 
 
-def test_the_report_can_be_made_again(tmp_path: Path, capsys: Capture) -> None:
+def test_the_report_can_be_written_again(tmp_path: Path, capsys: Capture) -> None:
     folder = str(tmp_path / "old")
     main(["import", GUIDELLM, "--out", folder, "--quiet"])
     assert capsys.readouterr().out == ""
     assert main(["report", folder, "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    assert told["harness"]["guidellm guidellm"]["verdict"] == "degraded"
+    (printed,) = json.loads(capsys.readouterr().out)
+    assert printed["harness"]["guidellm guidellm"]["verdict"] == "degraded"
 
 
 def test_json_is_the_summary(tmp_path: Path, capsys: Capture) -> None:
     arguments = ["import", VLLM, "--name", "before", "--out", str(tmp_path / "old"), "--json"]
     assert main(arguments) == 0
-    told = json.loads(capsys.readouterr().out)
-    rows = {row["metric"]: row for row in told["summary"]}
-    assert {row["case"] for row in told["summary"]} == {"before"}
+    printed = json.loads(capsys.readouterr().out)
+    rows = {row["metric"]: row for row in printed["summary"]}
+    assert {row["case"] for row in printed["summary"]} == {"before"}
     assert rows["failed_requests"]["value"] == 2
     assert rows["service_ttft_p50"]["value"] > 0
 
 
-def test_without_a_folder_it_makes_one_under_results(
+def test_without_out_it_creates_a_folder_under_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -58,7 +58,7 @@ def test_without_a_folder_it_makes_one_under_results(
     assert folder.name.startswith("imported-")
 
 
-def test_stamps_that_are_not_known_are_null_in_exports(tmp_path: Path, capsys: Capture) -> None:
+def test_unknown_token_times_are_null_in_exports(tmp_path: Path, capsys: Capture) -> None:
     folder = str(tmp_path / "old")
     main(["import", GUIDELLM, "--out", folder, "--quiet"])
     assert main(["export", folder, "--what", "records", "--format", "csv"]) == 0
@@ -71,17 +71,17 @@ def test_stamps_that_are_not_known_are_null_in_exports(tmp_path: Path, capsys: C
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["none.json"], "none.json: cannot be read"),
         ([VLLM, GUIDELLM, "--name", "before"], "--name is for a single file"),
     ],
 )
 def test_what_cannot_be_imported_is_bad_input(
-    tmp_path: Path, capsys: Capture, arguments: list[str], told: str
+    tmp_path: Path, capsys: Capture, arguments: list[str], message: str
 ) -> None:
     assert main(["import", *arguments, "--out", str(tmp_path / "old")]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_folder_that_is_in_use_is_bad_input(tmp_path: Path, capsys: Capture) -> None:

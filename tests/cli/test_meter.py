@@ -1,4 +1,4 @@
-"""``llmbench meter`` joins a wall meter's log to stored runs."""
+"""``llmbench meter`` attaches a wall meter's log to stored runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def folder(tmp_path: Path, capsys: Capture) -> Path:
-    """A run that took real time, and so knows the time of day."""
+    """A run in real time, which has a time of day."""
     (tmp_path / "plugged.yaml").write_text(SCENARIO)
     folder = tmp_path / "results" / "..."
     assert main(["run", str(tmp_path / "plugged.yaml"), "--out", str(folder), "--quiet"]) == 0
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, capsys: Capture) -> Path:
 
 @pytest.fixture
 def log(folder: Path, tmp_path: Path) -> str:
-    """100 W, a hundred times a second, around that run."""
+    """100 W at 100 Hz, before, during and after that run."""
     (run,) = store.read(folder).runs
     begin = run.facts[CLOCK_ORIGIN] - 1
     lines = [f"{begin + i / 100:.3f},100,{i}" for i in range(1000)]
@@ -55,9 +55,9 @@ def test_readings_become_series_of_the_run_and_of_its_report(
 ) -> None:
     before = (folder / "report.html").read_bytes()
     assert main(["meter", str(folder), log]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("attached wall_power_watts to 1 of 1 runs\n")
-    assert f"report   {folder / 'report.html'}" in told
+    printed = capsys.readouterr().out
+    assert printed.startswith("attached wall_power_watts to 1 of 1 runs\n")
+    assert f"report   {folder / 'report.html'}" in printed
     assert (folder / "report.html").read_bytes() != before
     row = next(
         r for r in machine(Results(store.read(folder))).rows if r[0].text == "wall_power_watts"
@@ -68,29 +68,27 @@ def test_readings_become_series_of_the_run_and_of_its_report(
 def test_a_running_total_becomes_joules(folder: Path, log: str, capsys: Capture) -> None:
     more = ["--watts-column", "watts", "--energy-column", "total", "--energy-unit", "J", "--json"]
     assert main(["meter", str(folder), log, *more]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["series"] == ["wall_power_watts", "wall_energy_joules"]
-    assert (told["attached"], told["left_out"]) == (["fake-r1"], {})
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["series"] == ["wall_power_watts", "wall_energy_joules"]
+    assert (printed["attached"], printed["left_out"]) == (["fake-r1"], {})
     frame = Frames.read(folder).series
     values = frame[frame["name"] == "wall_energy_joules"]["value"].tolist()
     assert values == [1.0 * i for i in range(len(values))]
 
 
-def test_runs_that_are_left_out_are_said(folder: Path, log: str, capsys: Capture) -> None:
+def test_runs_that_are_left_out_are_printed(folder: Path, log: str, capsys: Capture) -> None:
     assert main(["meter", str(folder), log, "--max-gap", "0.001"]) == 2
     assert "fake-r1: has no reading for 0.01 s" in capsys.readouterr().err
 
 
-def test_a_meter_whose_clock_is_off_can_be_set_right(
-    folder: Path, log: str, capsys: Capture
-) -> None:
+def test_the_clock_of_a_meter_can_be_corrected(folder: Path, log: str, capsys: Capture) -> None:
     assert main(["meter", str(folder), log, "--offset", "-3600"]) == 2
     assert "is the meter's clock off (--offset)" in capsys.readouterr().err
     assert main(["meter", str(folder), log, "--offset", "0.5"]) == 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--energy-column", "total"], "--energy-column and --energy-unit go together"),
         (["--energy-unit", "J"], "--energy-column and --energy-unit go together"),
@@ -100,10 +98,10 @@ def test_a_meter_whose_clock_is_off_can_be_set_right(
     ],
 )
 def test_bad_input_exits_with_2_and_a_message(
-    folder: Path, log: str, capsys: Capture, arguments: list[str], told: str
+    folder: Path, log: str, capsys: Capture, arguments: list[str], message: str
 ) -> None:
     assert main(["meter", str(folder), log, *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_simulated_run_has_no_time_of_day(folder: Path, log: str, capsys: Capture) -> None:

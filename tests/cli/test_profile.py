@@ -1,4 +1,4 @@
-"""``llmbench profile``: what it prints, what it leaves, and how it ends."""
+"""``llmbench profile``: what it prints and writes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "out"
 
 
-def test_the_case_that_fails_is_a_row_and_the_others_are_profiled(folder: Path) -> None:
+def test_a_failed_case_is_a_row_and_the_others_are_profiled(folder: Path) -> None:
     eager, speculative = profile.read(folder).cases
     assert [phase.phase for phase in eager.phases] == ["prefill", "decode"]
     assert speculative.failure is not None
     assert speculative.failure.kind == "bad-input"
 
 
-def test_the_batch_is_as_large_as_the_load_lets_it_be(folder: Path) -> None:
+def test_the_batch_is_as_large_as_the_load_allows(folder: Path) -> None:
     prefill, decode = profile.read(folder).cases[0].phases
     assert (prefill.rows, decode.rows) == (1, 2)
     assert decode.tokens_per_step == 2
@@ -73,7 +73,7 @@ def test_shares_sum_to_the_step(folder: Path) -> None:
         assert len(phase.breakdown.step_seconds) == len(phase.step_seconds) == 3
 
 
-def test_traces_are_beside_the_figures_and_nothing_else_is_left(folder: Path) -> None:
+def test_traces_are_stored_with_the_numbers_and_nothing_else(folder: Path) -> None:
     for phase in profile.read(folder).cases[0].phases:
         trace = stored_trace(folder, phase)
         assert violations(trace) == []
@@ -82,7 +82,7 @@ def test_traces_are_beside_the_figures_and_nothing_else_is_left(folder: Path) ->
     assert left == {"profile.json", "report.html", "traces"}
 
 
-def test_a_report_can_be_made_again(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_a_report_can_be_written_again(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["report", str(folder), "--out", str(tmp_path / "again.html")]) == 0
     assert "eager, decode: a step takes" in " ".join(capsys.readouterr().out.split())
     assert "Why it is slow." in (tmp_path / "again.html").read_text("utf-8")
@@ -92,10 +92,10 @@ def test_json_is_the_only_thing_on_stdout(tmp_path: Path, capsys: Capture) -> No
     out = str(tmp_path / "out")
     asked = ["profile", scenario(tmp_path), "--out", out, "--steps", "2", "--rows", "3", "--json"]
     assert main(asked) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["folder"] == out
-    assert Path(told["report"]).is_file()
-    (case,) = told["cases"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["folder"] == out
+    assert Path(printed["report"]).is_file()
+    (case,) = printed["cases"]
     decode = case["phases"][1]
     assert decode["rows"] == 3
     assert decode["launches_per_token"] == pytest.approx(decode["launches_per_step"] / 3)
@@ -112,7 +112,7 @@ def test_json_is_the_only_thing_on_stdout(tmp_path: Path, capsys: Capture) -> No
         ({"backends": ["eagre"]}, [], "eager"),
     ],
 )
-def test_bad_input_ends_with_2_before_anything_is_made(
+def test_bad_input_exits_with_2_before_anything_is_written(
     tmp_path: Path,
     capsys: Capture,
     changes: dict[str, Any],
@@ -127,7 +127,7 @@ def test_bad_input_ends_with_2_before_anything_is_made(
     assert not out.exists()
 
 
-def test_marks_without_cuda_are_bad_input(tmp_path: Path, capsys: Capture) -> None:
+def test_nvtx_without_cuda_is_bad_input(tmp_path: Path, capsys: Capture) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
@@ -154,7 +154,7 @@ def test_an_interrupt_keeps_finished_cases(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_compiled_and_onnx_are_taken_apart(tmp_path: Path) -> None:
+def test_compiled_and_onnx_are_profiled(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     out = tmp_path / "out"
     path = scenario(tmp_path, backends=["compiled", "onnx"])

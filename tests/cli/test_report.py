@@ -1,4 +1,4 @@
-"""``llmbench report`` makes reports again from what is stored."""
+"""``llmbench report`` writes reports of stored results again."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def folder(tmp_path: Path) -> Path:
     return stored(tmp_path / "results")
 
 
-def test_it_writes_the_page_beside_the_runs_and_prints_the_table(
+def test_it_writes_the_page_in_the_folder_and_prints_the_table(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(folder)]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (folder / "report.html").read_text("utf-8").startswith("<!doctype html>")
-    assert "1 of 1 run measured" in told
-    assert f"report   {folder / 'report.html'}" in told
+    assert "1 of 1 run measured" in printed
+    assert f"report   {folder / 'report.html'}" in printed
 
 
-def test_it_writes_where_it_is_told(folder: Path, tmp_path: Path) -> None:
+def test_it_writes_to_the_given_file(folder: Path, tmp_path: Path) -> None:
     assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").exists()
     assert not (folder / "report.html").exists()
@@ -44,8 +44,8 @@ def test_several_folders_get_a_report_each(folder: Path, tmp_path: Path) -> None
 
 def test_json_is_the_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(folder), "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    rows = {row["metric"]: row for row in told["summary"]}
+    (printed,) = json.loads(capsys.readouterr().out)
+    rows = {row["metric"]: row for row in printed["summary"]}
     assert rows["ttft_p50"]["value"] == 0.25
     assert rows["memory_weights_bytes"]["value"] is None
 
@@ -54,33 +54,31 @@ def test_one_file_for_several_folders_is_bad_input(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(folder), str(folder), "--out", "x.html"]) == 2
-    assert "--out names one file" in capsys.readouterr().err
+    assert "--out is a single file" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_ours_is_bad_input(
+def test_a_folder_without_results_is_bad_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert "not a results folder of llmbench" in capsys.readouterr().err
 
 
-def test_a_place_that_cannot_be_written_is_bad_input(
+def test_a_file_that_cannot_be_written_is_bad_input(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(folder), "--out", str(tmp_path / "no" / "page.html")]) == 2
     assert "choose another file with --out" in capsys.readouterr().err
 
 
-def test_earlier_nights_are_in_the_page_where_a_history_is_named(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_history_is_included_in_the_page(folder: Path, tmp_path: Path) -> None:
     nights = str(tmp_path / "history.jsonl")
     assert main(["history", nights, "--add", str(folder)]) == 0
     assert main(["report", str(folder), "--history", nights]) == 0
     assert '<h2 id="history">' in (folder / "report.html").read_text("utf-8")
 
 
-def test_a_history_that_is_not_there_leaves_the_page_as_it_was(
+def test_a_missing_history_leaves_the_page_unchanged(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(folder), "--history", str(tmp_path / "none.jsonl")]) == 2

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and how it ends."""
+"""The command line: what it prints, and its exit codes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def out(tmp_path: Path) -> str:
 Capture = pytest.CaptureFixture[str]
 
 
-def test_a_good_run_ends_with_0_and_leaves_a_report(path: Path, out: str, capsys: Capture) -> None:
+def test_a_good_run_exits_with_0_and_writes_a_report(path: Path, out: str, capsys: Capture) -> None:
     assert main(["run", str(path), "--out", out]) == 0
     assert Path(out, "report.html").is_file()
     printed = capsys.readouterr()
@@ -55,7 +55,7 @@ def test_a_good_run_ends_with_0_and_leaves_a_report(path: Path, out: str, capsys
     assert ended.startswith("fake, repeat 1: done in ")
 
 
-def test_energy_that_is_required_and_not_known_fails_with_all_results_written(
+def test_unavailable_energy_that_is_required_fails_with_all_results_written(
     path: Path, out: str, capsys: Capture
 ) -> None:
     assert main(["run", str(path), "--out", out, "--require", "energy", "--quiet"]) == 1
@@ -65,15 +65,15 @@ def test_energy_that_is_required_and_not_known_fails_with_all_results_written(
 
 def test_json_is_the_only_thing_on_stdout(path: Path, out: str, capsys: Capture) -> None:
     assert main(["run", str(path), "--out", out, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["folder"] == out
-    assert told["failed"] == []
-    metrics = {row["metric"]: row["value"] for row in told["summary"]}
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["folder"] == out
+    assert printed["failed"] == []
+    metrics = {row["metric"]: row["value"] for row in printed["summary"]}
     assert metrics["ttft_p50"] > 0
     assert metrics["memory_weights_bytes"] is None
 
 
-def test_a_failed_run_ends_with_1(
+def test_a_failed_run_exits_with_1(
     path: Path, out: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failure = Failure("timeout", "did not finish within 5 s")
@@ -97,7 +97,7 @@ def test_a_failed_run_ends_with_1(
         (["export", "{folder}", "--format", "csv"], "not a results folder of llmbench"),
     ],
 )
-def test_bad_input_ends_with_2_and_one_message(
+def test_bad_input_exits_with_2_and_one_message(
     path: Path, arguments: list[str], message: str, capsys: Capture
 ) -> None:
     filled = [a.format(path=path, folder=path.parent) for a in arguments]
@@ -108,7 +108,7 @@ def test_bad_input_ends_with_2_and_one_message(
     assert printed.out == ""
 
 
-def test_input_that_only_the_worker_can_judge_ends_with_2(path: Path, out: str) -> None:
+def test_bad_input_found_by_the_worker_exits_with_2(path: Path, out: str) -> None:
     longer = ["--set", "backends=[eager]", "--set", "workload.prompt_tokens=4000"]
     assert main(["run", str(path), "--out", out, *longer]) == 2
 
@@ -137,7 +137,7 @@ def test_quiet_prints_nothing(path: Path, out: str, capsys: Capture) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_interrupt_keeps_finished_runs_and_says_how_to_go_on(path: Path, out: str) -> None:
+def test_an_interrupt_keeps_finished_runs_and_prints_how_to_resume(path: Path, out: str) -> None:
     both = "backends=[fake, {kind: fake, name: endless, clock: real, prefill: 60 s}]"
     command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out, "--set", both]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -153,7 +153,7 @@ def test_an_interrupt_keeps_finished_runs_and_says_how_to_go_on(path: Path, out:
 
 
 def on_a_terminal(command: list[str]) -> str:
-    """Give what a terminal shows on stderr, read all the while: a full terminal would block."""
+    """Return stderr of a terminal, which is read continuously: a full one would block."""
     reader, writer = pty.openpty()
     shown = b""
     environment = {**os.environ, "TERM": "xterm"}
@@ -166,14 +166,14 @@ def on_a_terminal(command: list[str]) -> str:
     return shown.decode()
 
 
-def test_a_terminal_sees_progress(path: Path, out: str) -> None:
+def test_a_terminal_shows_progress(path: Path, out: str) -> None:
     command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
     shown = on_a_terminal(command)
     assert "all runs" in shown
     assert "fake, repeat 1" in shown
 
 
-def test_a_pipe_sees_plain_lines_though_colors_are_forced(path: Path, out: str) -> None:
+def test_a_pipe_gets_plain_lines_even_with_forced_colors(path: Path, out: str) -> None:
     command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
     environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -181,14 +181,14 @@ def test_a_pipe_sees_plain_lines_though_colors_are_forced(path: Path, out: str) 
     assert all(line.isprintable() for line in done.stderr.splitlines())
 
 
-def test_the_schema_is_json_and_knows_every_backend(capsys: Capture) -> None:
+def test_the_schema_is_json_with_every_backend(capsys: Capture) -> None:
     assert main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     kinds = schema["properties"]["backends"]["items"]["discriminator"]["mapping"]
     assert {"eager", "compiled", "fake"} <= kinds.keys()
 
 
-def test_a_list_names_parts_with_a_sentence_each(capsys: Capture) -> None:
+def test_a_list_has_parts_with_a_sentence_each(capsys: Capture) -> None:
     assert main(["list", "backends", "--json"]) == 0
     backends = json.loads(capsys.readouterr().out)["backends"]
     assert backends["fake"].startswith("A simulated server")
@@ -217,14 +217,14 @@ def test_results_and_scenarios_of_a_folder_are_listed(
     assert listed[str(path.parent / "broken.yaml")].startswith("invalid:")
 
 
-def test_the_doctor_tells_the_machine_as_json(capsys: Capture) -> None:
+def test_the_doctor_prints_the_machine_as_json(capsys: Capture) -> None:
     assert main(["doctor", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["cpu"]["logical_cores"] > 0
-    assert isinstance(told["advice"], list)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["cpu"]["logical_cores"] > 0
+    assert isinstance(printed["advice"], list)
 
 
-def test_the_doctor_says_what_is_missing_and_how_to_get_it(capsys: Capture) -> None:
+def test_the_doctor_prints_what_is_missing_and_how_to_install_it(capsys: Capture) -> None:
     assert main(["doctor"]) == 0
     assert "pip install 'llmbench[" in capsys.readouterr().out.replace("\n", " ")
 
@@ -232,7 +232,7 @@ def test_the_doctor_says_what_is_missing_and_how_to_get_it(capsys: Capture) -> N
 @pytest.mark.parametrize(
     "command", ["run", "report", "list", "doctor", "schema", "export", "serve"]
 )
-def test_help_shows_examples(command: str, capsys: Capture) -> None:
+def test_help_has_examples(command: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert ended.value.code == 0

@@ -40,7 +40,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-def test_it_prints_the_real_port_answers_there_and_ends_with_an_interrupt(folder: Path) -> None:
+def test_it_prints_the_port_answers_there_and_ends_with_an_interrupt(folder: Path) -> None:
     with served(str(folder), "--port", "0") as process:
         line = first_line(process)
         assert line.startswith(f"1 run set of {folder} at http://127.0.0.1:")
@@ -48,18 +48,18 @@ def test_it_prints_the_real_port_answers_there_and_ends_with_an_interrupt(folder
         with urllib.request.urlopen(url, timeout=60) as reply:  # noqa: S310 (our own)
             assert b"monday" in reply.read()
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (130, "")
+        _, printed = process.communicate(timeout=30)
+    assert (process.returncode, printed) == (130, "")
 
 
-def test_a_host_that_others_reach_is_warned_of(folder: Path) -> None:
+def test_a_public_host_is_a_warning(folder: Path) -> None:
     with served(str(folder), "--port", "0", "--host", "0.0.0.0") as process:  # noqa: S104 (tested)
         first_line(process)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
-    assert "anyone on the network can read all results" in told
+        _, printed = process.communicate(timeout=30)
+    assert "anyone on the network can read all results" in printed
 
 
-def test_a_folder_that_is_not_there_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "nowhere"]) == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
