@@ -70,7 +70,7 @@ class Gossip(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Gossip) as server:
         server.daemon_threads = True
@@ -80,8 +80,8 @@ def url() -> Iterator[str]:
 
 
 def llmbench(*arguments: str, folder: Path) -> str:
-    """Run the command with the secrets in its environment; returns all that it printed."""
-    found = subprocess.run(
+    """Run the command with the secrets in its environment; return all that it printed."""
+    done = subprocess.run(
         [sys.executable, "-m", "llmbench", *arguments],
         cwd=folder,
         env={**os.environ, "OPENAI_API_KEY": KEY, "MY_TOKEN": TOKEN},
@@ -89,11 +89,19 @@ def llmbench(*arguments: str, folder: Path) -> str:
         text=True,
         check=False,
     )
-    return found.stdout + found.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def measured(url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The results of a run against the server, and what the run printed."""
+    folder = tmp_path_factory.mktemp("secrets")
+    (folder / "s.yaml").write_text(SCENARIO.replace("URL", url))
+    return folder / "out", llmbench("run", "s.yaml", "--out", "out", folder=folder)
 
 
 def readable(path: Path) -> str:
-    """Give all that can be read out of a file, what is compressed in it included."""
+    """Return all that can be read in a file, compressed parts included."""
     if path.suffix == ".parquet":
         return str(pq.read_table(path).to_pylist())
     text = path.read_text("utf-8")
@@ -101,27 +109,24 @@ def readable(path: Path) -> str:
     return text + "".join(gzip.decompress(base64.b64decode(part)).decode() for part in packed)
 
 
-def test_no_secret_is_in_any_byte_that_is_stored_or_shown(url: str, tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text(SCENARIO.replace("URL", url))
-    shown = llmbench("run", "s.yaml", "--out", "out", folder=tmp_path)
-    shown += llmbench("report", "out", "--json", folder=tmp_path)
-    shown += llmbench("export", "out", "--what", "records", "--format", "csv", folder=tmp_path)
+def test_no_secret_is_in_any_byte_that_is_stored_or_shown(measured: tuple[Path, str]) -> None:
+    out, shown = measured
+    shown += llmbench("report", "out", "--json", folder=out.parent)
+    shown += llmbench("export", "out", "--what", "records", "--format", "csv", folder=out.parent)
     assert "http-500" in shown  # the errors that repeat the secrets are there
-    stored = {path: readable(path) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    stored = {path: readable(path) for path in out.rglob("*") if path.is_file()}
     assert {path.name for path in stored} >= {"records.parquet", "run.json", "report.html"}
     for secret in (KEY, TOKEN):
         assert secret not in shown
         assert [path for path, text in stored.items() if secret in text] == []
 
 
-def test_an_answer_that_repeats_a_secret_is_kept_without_it(url: str, tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text(SCENARIO.replace("URL", url))
-    llmbench("run", "s.yaml", "--out", "out", folder=tmp_path)
+def test_an_answer_that_repeats_a_secret_is_kept_without_it(measured: tuple[Path, str]) -> None:
     from llmbench import models  # noqa: PLC0415 (imports transformers)
     from llmbench.scenario.schema import ModelOptions  # noqa: PLC0415 (the same)
 
     tokenizer = models.load_tokenizer(ModelOptions(source="builtin:tiny"))
-    (path,) = (tmp_path / "out").rglob("records.parquet")
+    (path,) = measured[0].rglob("records.parquet")
     answers = [ids for ids in pq.read_table(path)["output_ids"].to_pylist() if ids]
     said = "".join(tokenizer.decode(ids) for ids in answers)
     assert answers
