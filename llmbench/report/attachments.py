@@ -1,4 +1,4 @@
-"""What else a report can show with a run set: earlier nights, and a profile of its scenario."""
+"""What a report can show besides its run set: a history and a profile of the scenario."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ NOTHING = Attachments()
 
 
 def read(scenario: str, store: Path | None, profiled: Path | None) -> Attachments:
-    """Read what is to be shown with a scenario's run set from a history and a profile's folder.
+    """Return a scenario's history from a file and its profile from a folder.
 
-    Raises InputError where either cannot be read or is of other scenarios.
+    Raise InputError if either is unreadable or belongs to another scenario.
     """
     return Attachments(_series(scenario, store), _profile(scenario, profiled))
 
@@ -54,10 +54,10 @@ def _profile(scenario: str, folder: Path | None) -> Profile | None:
         return None
     from llmbench.runs import profile  # noqa: PLC0415 (numpy would slow `--help`)
 
-    found = profile.read(folder)
-    if found.name != scenario:
+    stored = profile.read(folder)
+    if stored.name != scenario:
         raise InputError(
-            f"{folder}: is a profile of {found.name!r}, and the results are of {scenario!r}; "
+            f"{folder}: is a profile of {stored.name!r}, but the results are of {scenario!r}; "
             "profile the same scenario"
         )
-    return found
+    return stored

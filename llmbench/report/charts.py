@@ -45,11 +45,10 @@ ESTIMATED = {"mean": "value", "low": "low", "high": "high"}
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with the words that go with it.
+    """A figure with its texts.
 
-    ``says`` tells what it shows, for those who see it and those who hear it; ``thinned`` what was
-    left out of the drawing, or nothing; ``empty`` why there is nothing to draw, or nothing.
-    ``data`` is what is drawn as tables, for those who cannot see it.
+    ``says`` is what it shows, also for screen readers; ``thinned`` what the drawing leaves out;
+    ``empty`` why there is nothing to draw. ``data`` is what is drawn, as tables.
     """
 
     key: str
@@ -62,17 +61,17 @@ class Chart:
 
 
 def safe(text: str) -> str:
-    """Keep a name from being read as markup, which plotly's texts are."""
+    """Return a name with its markup escaped, as plotly renders markup."""
     return escape(text, quote=False)
 
 
 def thin(length: int, most: int) -> NDArray[np.int64]:
-    """Choose at most so many places of a sequence, evenly, the first and the last among them."""
+    """Return at most ``most`` evenly spaced indices, including the first and the last."""
     return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(np.int64))
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    """Lay out every chart alike: transparent, in the page's font, with quiet grids."""
+    """Return the layout of all charts: transparent, in the page's font, with light grids."""
     axis = {
         "gridcolor": palette.GRID,
         "linecolor": palette.GRID,
@@ -97,7 +96,7 @@ def layout(**more: Any) -> dict[str, Any]:
 
 
 def latency_ecdf(results: Results, latency: str) -> Chart:
-    """Draw the share of requests (of gaps, for ITL) that are as fast as each latency or faster."""
+    """Draw the empirical distribution (ECDF) of a latency over requests (over gaps, for ITL)."""
     samples = {case.index: case.pooled(latency) for case in results.measured}
     longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
     unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
@@ -128,7 +127,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
 
 
 def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go.Scatter:
-    """Draw a line that rises from 0 at the smallest value."""
+    """Return a step line that rises from 0 at the smallest value."""
     values, shares = ecdf(sample)
     drawn = thin(len(values), ECDF_POINTS)
     return go.Scatter(
@@ -151,14 +150,14 @@ def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go
 def _curves(
     cases: Iterable[CaseResults], samples: Iterable[NDArray[np.float64]], label: str
 ) -> Table:
-    """Read the curves at some of their heights."""
+    """Return the curves' values at some shares."""
     columns = (Column("share", numeric=False), *(Column(case.name) for case in cases))
     read = [_read_at_shares(sample) for sample in samples]
     rows = tuple(
-        (Cell(f"{share} %"), *(cells[place] for cells in read))
-        for place, share in enumerate(SHARES)
+        (Cell(f"{share} %"), *(cells[index] for cells in read))
+        for index, share in enumerate(SHARES)
     )
-    note = "Of all processes together: this share is as fast or faster; 0 % is the fastest."
+    note = "All processes together: this share is as fast or faster; 0 % is the fastest."
     return Table(f"{label} by share", columns, rows, note)
 
 
@@ -177,7 +176,7 @@ def _ecdf_says(latency: str) -> str:
 def _ecdf_thinned(largest: int) -> str:
     if largest <= ECDF_POINTS:
         return ""
-    return f"Drawn with {ECDF_POINTS:,} of up to {largest:,} points a line; figures use all."
+    return f"Drawn with {ECDF_POINTS:,} of up to {largest:,} points per line; values use all."
 
 
 # -- bars ------------------------------------------------------------------------------------------
@@ -185,7 +184,7 @@ def _ecdf_thinned(largest: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """An estimate to be drawn under a name; ``index`` decides its color."""
+    """An estimate with the name and the index of its case, which decides the color."""
 
     name: str
     index: int
@@ -193,10 +192,10 @@ class Bar:
 
 
 def throughput(results: Results, metric: str) -> Chart:
-    """Draw a rate of each case as a bar, with its interval and a dot for each process."""
-    found = [Bar(case.name, case.index, case.estimates[metric]) for case in results.measured]
-    known = [bar for bar in found if bar.estimate.value is not None]
-    empty = "" if known else _why(results, metric)
+    """Draw a rate of each case as a bar, with its interval and a dot per process."""
+    every = [Bar(case.name, case.index, case.estimates[metric]) for case in results.measured]
+    known = [bar for bar in every if bar.estimate.value is not None]
+    empty = "" if known else _reasons(results, metric)
     label, unit = METRICS[metric].label, METRICS[metric].unit
     says = f"Further right is more. {BARS}"
     data = (_processes(results, metric),)
@@ -204,7 +203,7 @@ def throughput(results: Results, metric: str) -> Chart:
 
 
 def _processes(results: Results, metric: str) -> Table:
-    """Give the mean of each case, the ends of its interval, and each process."""
+    """Return the mean of each case, the ends of its interval, and each process."""
     label, unit = METRICS[metric].label, METRICS[metric].unit
     repeats = sorted({run.repeat for _, run, _ in results.processes()})
     columns: list[tuple[Column, CellOf]] = [
@@ -217,7 +216,7 @@ def _processes(results: Results, metric: str) -> Table:
 def _part(case: CaseResults, metric: str, name: str) -> Cell:
     estimate = case.estimates[metric]
     value: float | None = getattr(estimate, ESTIMATED[name])
-    return quantity(value, METRICS[metric].unit, estimate.reason or "not known")
+    return quantity(value, METRICS[metric].unit, estimate.reason or "unknown")
 
 
 def _process(case: CaseResults, metric: str, repeat: int) -> Cell:
@@ -227,13 +226,13 @@ def _process(case: CaseResults, metric: str, repeat: int) -> Cell:
     return missing("this process was not measured")
 
 
-def _why(results: Results, metric: str) -> str:
+def _reasons(results: Results, metric: str) -> str:
     reasons = {case.estimates[metric].reason or "" for case in results.measured}
-    return f"Not known: {'; '.join(sorted(reasons))}."
+    return f"Unknown: {'; '.join(sorted(reasons))}."
 
 
 def bars(known: Sequence[Bar], unit: str) -> go.Figure:
-    """Draw bars with their intervals, a dot for each process and the figures beside the names."""
+    """Draw bars with intervals, a dot per process, and the values below the names."""
     return go.Figure(
         [*map(_bar, known), *map(_dots, known)],
         layout(
@@ -251,7 +250,7 @@ def _names_axis() -> dict[str, Any]:
 
 
 def _names_with_values(known: Sequence[Bar], unit: str) -> dict[str, Any]:
-    """Write each figure below its name, where no whisker can cover it."""
+    """Return ticks with each value below its name, where no whisker can cover it."""
     names = [safe(bar.name) for bar in known]
     values = [show(bar.estimate.value or 0.0, unit) for bar in known]
     texts = [f"{name}<br><b>{text}</b>" for name, text in zip(names, values, strict=True)]
@@ -273,7 +272,7 @@ def _bar(bar: Bar) -> go.Bar:
 
 
 def whiskers(estimate: Estimate) -> dict[str, Any] | None:
-    """Give the interval as distances from the value; nothing where there is no interval."""
+    """Return the interval as distances from the value; None without an interval."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return None
     return {
@@ -301,7 +300,7 @@ def _dots(bar: Bar) -> go.Scatter:
 
 
 def cold_start(results: Results) -> Chart:
-    """Draw what each case costs before it answers, and until it is steady, stage upon stage."""
+    """Draw the time by stage until the first answer, and until step times are steady."""
     colors = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
     looks = zip(STAGES, colors, PATTERNS, strict=True)
     figure = go.Figure(
@@ -322,7 +321,7 @@ def cold_start(results: Results) -> Chart:
     )
     data = overview.cold_start(results)
     empty = "" if len(data.columns) > 1 else data.note
-    title = "Seconds before answers come steadily"
+    title = "Cold start"
     return Chart("cold-start", title, figure, says, empty=empty, data=(data,))
 
 

@@ -3,11 +3,11 @@
     import llmbench
     from llmbench import figures
 
-    found = llmbench.load("results/...")
-    figures.ttft_ecdf(found)
+    run_set = llmbench.load("results/...")
+    figures.ttft_ecdf(run_set)
 
-Each function takes a run set and gives the figure that its report has; it raises InputError where
-there is nothing to draw.
+Each function returns a figure of a run set's report and raises InputError if there is nothing to
+draw.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from llmbench.report.sections.tradeoffs import pareto
 
 
 def ecdf(run_set: RunSet, latency: str) -> go.Figure:
-    """Draw the share of requests that are as fast as each latency (metrics.LATENCIES) or faster."""
+    """Return the empirical distribution (ECDF) of a latency (metrics.LATENCIES)."""
     return _figure(charts.latency_ecdf(_results(run_set), _known(latency, LATENCIES, "latency")))
 
 
 def ttft_ecdf(run_set: RunSet) -> go.Figure:
-    """Draw the distribution of the time to the first token."""
+    """Return the ECDF of the time to first token."""
     return ecdf(run_set, "ttft")
 
 
 def itl_ecdf(run_set: RunSet) -> go.Figure:
-    """Draw the distribution of the gaps between chunks."""
+    """Return the ECDF of the inter-token latency: the gaps between chunks."""
     return ecdf(run_set, "itl")
 
 
 def tpot_ecdf(run_set: RunSet) -> go.Figure:
-    """Draw the distribution of the time per output token."""
+    """Return the ECDF of the time per output token."""
     return ecdf(run_set, "tpot")
 
 
 def e2e_ecdf(run_set: RunSet) -> go.Figure:
-    """Draw the distribution of the time to the last token."""
+    """Return the ECDF of the time to the last token."""
     return ecdf(run_set, "e2e")
 
 
 def throughput(run_set: RunSet, metric: str = "output_tokens_per_second") -> go.Figure:
-    """Draw a metric (metrics.METRICS) of each case, with its interval and every process."""
+    """Return bars of a metric (metrics.METRICS), with intervals and a dot per process."""
     return _figure(charts.throughput(_results(run_set), _known(metric, METRICS, "metric")))
 
 
 def load_curve(run_set: RunSet, latency: str = "ttft") -> go.Figure:
-    """Draw the p50 and the p99 of a latency (metrics.LATENCIES) against the load."""
+    """Return the p50 and the p99 of a latency (metrics.LATENCIES) against the load."""
     curves = load_curves(_results(run_set), [_known(latency, LATENCIES, "latency")])
     if not curves:
         raise InputError(f"{run_set.stored.folder}: no backend was measured at several loads")
@@ -66,31 +66,31 @@ def load_curve(run_set: RunSet, latency: str = "ttft") -> go.Figure:
 
 
 def quality(run_set: RunSet) -> go.Figure:
-    """Draw what each case costs against how far its outputs are from the reference's."""
+    """Return the cost of each case against the divergence of its outputs."""
     return _figure(pareto(_results(run_set)))
 
 
 def cold_start(run_set: RunSet) -> go.Figure:
-    """Draw what each case costs before it answers, and until it is steady."""
+    """Return the time by stage until the first answer, and until step times are steady."""
     return _figure(charts.cold_start(_results(run_set)))
 
 
 def timeline(run_set: RunSet, case: str) -> go.Figure:
-    """Draw the requests of the first run of a case, and the machine on the same axis."""
-    cases = {each.name: each for each in _results(run_set).measured}
+    """Return the requests of a case's first run, with the machine on the same axis."""
+    cases = {measured.name: measured for measured in _results(run_set).measured}
     return _figure(timelines.timeline(cases[_known(case, cases, "measured case")]))
 
 
 def _results(run_set: RunSet) -> Results:
     results = Results(run_set.stored)
     if not results.measured:
-        raise InputError(f"{run_set.stored.folder}: no run of it was measured; there is no figure")
+        raise InputError(f"{run_set.stored.folder}: no run was measured, so there is no figure")
     return results
 
 
 def _known(name: str, names: Collection[str], what: str) -> str:
     if name not in names:
-        raise InputError(f"no {what} is called {name!r}; there are: {', '.join(names)}")
+        raise InputError(f"unknown {what} {name!r}; known: {', '.join(names)}")
     return name
 
 

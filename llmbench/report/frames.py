@@ -18,7 +18,7 @@ from llmbench.runs.run import Run
 class RunSet:
     """Stored results as frames: ``records``, ``series``, ``runs`` and ``summary``.
 
-    Times are in seconds on each run's clock, units stand in the columns' names.
+    Times are in seconds of each run's clock; units are in the column names.
     """
 
     def __init__(self, stored: run_set.RunSet) -> None:
@@ -26,7 +26,7 @@ class RunSet:
 
     @classmethod
     def read(cls, folder: str | Path) -> RunSet:
-        """Read a results folder; raises InputError when it is not one of llmbench's."""
+        """Return a stored results folder; raise InputError if llmbench did not write it."""
         return cls(store.read(folder))
 
     def __repr__(self) -> str:
@@ -34,29 +34,29 @@ class RunSet:
         return f"<llmbench.RunSet {self.stored.name!r}: {done} of {len(self.stored.plan)} runs>"
 
     def _repr_html_(self) -> str:
-        """Show the table of results in a notebook."""
+        """Return the table of results, for notebooks."""
         from llmbench.report.pages import headline_html  # noqa: PLC0415 (the report reads frames)
 
         return headline_html(self.stored)
 
     @cached_property
     def records(self) -> pd.DataFrame:
-        """One row a request, of every run that was measured."""
+        """One row per request of every measured run."""
         return _stacked([(run, run.records.to_pandas()) for run in self._measured])
 
     @cached_property
     def series(self) -> pd.DataFrame:
-        """One row a reading: ``name``, ``unit``, ``source``, ``time`` and ``value``."""
+        """One row per reading: ``name``, ``unit``, ``source``, ``time`` and ``value``."""
         return _stacked([(run, _series_frame(run)) for run in self._measured])
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row a run and metric: ``value``, ``unit``, ``n`` samples, the ``reason`` for none."""
+        """One row per run and metric: ``value``, ``unit``, ``n`` samples, ``reason`` if missing."""
         return _stacked([(run, _metrics_frame(run)) for run in self.stored.runs])
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a case and metric: the mean over processes with its 95 % interval."""
+        """One row per case and metric: the mean over processes with its 95 % interval."""
         return pd.DataFrame(summary_rows(self.stored))
 
     @property
@@ -65,7 +65,7 @@ class RunSet:
 
 
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
-    """Give what ``--json`` prints of a run set: its metrics, and whether the harness kept up."""
+    """Return what ``--json`` prints of a run set: metrics, and whether the harness kept up."""
     judged = {case: asdict(health) for case, health in validity_by_case(stored).items()}
     by_class = [
         {"request_class": name, **row}
@@ -77,7 +77,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
 
 
 def summary_rows(stored: run_set.RunSet) -> list[dict[str, Any]]:
-    """Give the summary as plain rows, where what is missing is None and has its reason."""
+    """Return the summary as plain rows; a missing value is None and has its reason."""
     return [row for case, runs in stored.by_case().items() for row in _rows(case, runs)]
 
 

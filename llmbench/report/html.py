@@ -1,4 +1,4 @@
-"""Self-contained HTML: templates whose texts are escaped, and what a page carries inside."""
+"""Self-contained HTML: templates that escape every text, and the data inside a page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOME = "/"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a page whole or not at all; raises InputError when the file cannot be written."""
+    """Write a page, whole or not at all; raise InputError if the file cannot be written."""
     try:
         atomic_write(path, text)
     except OSError as error:
@@ -36,12 +36,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def render_template(name: str, home: str, **content: Any) -> str:
-    """Make the text of a page from a template, with all that it carries."""
+    """Return a page made from a template, with all embedded data."""
     return _templates().get_template(name).render(**_embedded(), home=home, **content)
 
 
 def render_macro(name: str, *arguments: Any) -> str:
-    """Make a part of a page by itself, as a macro of macros.html.j2 writes it."""
+    """Return a part of a page, made by a macro of macros.html.j2."""
     macros = _templates().get_template("macros.html.j2").module
     return str(getattr(macros, name)(*arguments))
 
@@ -58,7 +58,7 @@ def _templates() -> Environment:
 
 
 def _embedded() -> dict[str, Any]:
-    """Gather what the page carries: the nonce lets no script run but the page's own."""
+    """Return the embedded data; the nonce allows only the page's own scripts to run."""
     return {
         "nonce": secrets.token_urlsafe(16),
         "plotly_bundle": plotly_bundle,
@@ -73,33 +73,33 @@ def _embedded() -> dict[str, Any]:
 
 
 def moment(stored: str) -> str:
-    """Write a stored time as people read it; raises ValueError where it is none."""
+    """Return a stored time for people; raise ValueError if it is not a time."""
     return datetime.fromisoformat(stored).strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
-# -- what a page carries inside, none of which can end a script ------------------------------------
+# -- embedded data, none of which can end a script -------------------------------------------------
 
 
 def inert_json(text: str) -> Markup:
-    """Make JSON safe inside a script element: no ``<`` is left that could end it."""
+    """Return JSON that is safe inside a script element: without ``<``, which could end it."""
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)  # noqa: S704 (nothing in it can be read as markup any more)
+    return Markup(text)  # noqa: S704 (no markup is left in it)
 
 
 def packed(text: str) -> Markup:
-    """Compress a text and write it in letters that have no meaning in HTML."""
+    """Return a text as gzip in base64, which has no markup."""
     squeezed = gzip.compress(text.encode(), compresslevel=9, mtime=0)
     return Markup(base64.b64encode(squeezed).decode())  # noqa: S704 (base64 has no markup)
 
 
 @cache
 def plotly_bundle() -> Markup:
-    """Give plotly.js as the installed package ships it, gzipped and in base64: 2 MB, not 4.8."""
+    """Return plotly.js of the installed package, gzipped and in base64: 2 MB instead of 4.8."""
     return packed(get_plotlyjs())
 
 
 def plotly_version() -> str:
-    """Give the version of the plotly package, and of the plotly.js in it where that is told."""
-    found = re.search(r"plotly\.js v([\d.]+)", get_plotlyjs()[:500])
-    return f"plotly {plotly.__version__}" + (f" (plotly.js {found[1]})" if found else "")
+    """Return the versions of the plotly package and, if stated, of its plotly.js."""
+    version = re.search(r"plotly\.js v([\d.]+)", get_plotlyjs()[:500])
+    return f"plotly {plotly.__version__}" + (f" (plotly.js {version[1]})" if version else "")

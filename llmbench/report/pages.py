@@ -40,15 +40,14 @@ LISTED = 25
 
 
 def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) -> str:
-    """Make the page's text; ``home`` is where it leads back to, and a file leads nowhere."""
+    """Return the page of a run set; ``home`` is the address that it links back to, if served."""
     results = Results(run_set)
     content = {**_content(results), **_attached(results, attachments)}
     return render_template("page.html.j2", home, charted=bool(results.measured), **content)
 
 
 def _content(results: Results) -> dict[str, Any]:
-    """Gather what the page says, in its order."""
-    found = findings.find(results)
+    """Return the contents of the page, in its order."""
     return {
         "run_set": results.run_set,
         "cases": results.measured,
@@ -56,10 +55,10 @@ def _content(results: Results) -> dict[str, Any]:
         "began": moment(results.run_set.began_at),
         "completeness": completeness(results),
         "differing": differing(results),
-        "asked": scenario_text.asked(results),
+        "scenario": scenario_text.described(results),
         "is_open_loop": scenario_text.is_open_loop(results),
         "commands": scenario_text.commands(results.run_set),
-        "findings": [(finding, findings.scope(finding, results)) for finding in found],
+        "findings": [(f, findings.scope(f, results)) for f in findings.find(results)],
         "headline": overview.headline(results),
         "latencies": [
             (key, charts.latency_ecdf(results, key), overview.ladder(results, key))
@@ -115,13 +114,13 @@ def _rates(results: Results) -> list[Chart]:
 
 
 def headline_html(run_set: RunSet) -> str:
-    """Give the table of results as HTML in which every text is escaped."""
+    """Return the table of results as HTML, for notebooks."""
     results = Results(run_set)
     return render_macro("summary", run_set.name, completeness(results), overview.headline(results))
 
 
 def profile(profile: Profile) -> str:
-    """Make the page's text."""
+    """Return the page of a profile."""
     return render_template(
         "profile.html.j2",
         home="",
@@ -142,7 +141,7 @@ def profile(profile: Profile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A run set in the list, with the ``key`` that its address has."""
+    """A run set in the index, with the ``key`` in its address."""
 
     key: str
     shown: str
@@ -150,37 +149,37 @@ class Listed:
 
     @property
     def began(self) -> str:
-        """When it began, as people read it; as it is stored where that is no time."""
+        """When it began, for people; as stored if that is not a time."""
         try:
             return moment(self.entry.began_at)
         except ValueError:
             return self.entry.began_at
 
     def matches(self, words: Sequence[str]) -> bool:
-        """Tell whether each word is in something that the list says of it."""
-        told = self.entry
+        """Return whether each word is in one of the texts that the index shows of it."""
+        entry = self.entry
         texts = (
-            self.shown, told.name, told.description, self.began, told.machine, told.commit,
-            told.problem, *told.cases,
+            self.shown, entry.name, entry.description, self.began, entry.machine, entry.commit,
+            entry.problem, *entry.cases,
         )  # fmt: skip
         whole = "\n".join(texts).casefold()
         return all(word.casefold() in whole for word in words)
 
 
-def index(title: str, listed: Sequence[Listed], sought: str) -> str:
-    """Make the list of run sets, newest first: those that have each of the words sought."""
-    found = [each for each in listed if each.matches(sought.split())]
+def index(title: str, listed: Sequence[Listed], filtered_by: str) -> str:
+    """Return the index of run sets that match every word of a filter, newest first."""
+    matching = [run_set for run_set in listed if run_set.matches(filtered_by.split())]
     return render_template(
         "index.html.j2",
         HOME,
         title=title,
-        listed=sorted(found, key=lambda each: each.entry.began_at, reverse=True),
+        listed=sorted(matching, key=lambda run_set: run_set.entry.began_at, reverse=True),
         total=len(listed),
-        sought=sought,
+        filtered_by=filtered_by,
         charted=False,
     )
 
 
 def words(title: str, words: str) -> str:
-    """Make a page that says why there is no other one."""
+    """Return a page with a message only."""
     return render_template("words.html.j2", HOME, title=title, words=words, charted=False)

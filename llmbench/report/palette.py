@@ -1,7 +1,7 @@
-"""The colors of charts, told apart by color-blind people too, for light and dark pages.
+"""The colors of charts, distinguishable with color blindness, for light and dark pages.
 
-Figures are made in the light colors; a dark page swaps each for its counterpart. No chart relies
-on color alone: lines have dashes, bars have patterns and names.
+Figures use the light colors; a dark page swaps each for its counterpart. No chart relies on color
+alone: lines have dashes, bars have patterns and names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def pale(color: str) -> str:
-    """Give a color (``#rrggbb``) with an alpha of about a third."""
+    """Return a color (``#rrggbb``) with an alpha of 0.35."""
     red, green, blue = bytes.fromhex(color.removeprefix("#"))
     return f"rgba({red}, {green}, {blue}, 0.35)"
 
@@ -28,10 +28,10 @@ SWAP |= {pale(light): pale(dark) for light, dark in SWAP.items()}
 
 
 def case_color(index: int) -> str:
-    """Give a case its color; they come round after eight."""
+    """Return the color of a case; they repeat after eight."""
     return CASES[index % len(CASES)]
 
 
 def case_dash(index: int) -> str:
-    """Give a case its dash, so that no two of 32 share both color and dash."""
+    """Return the dash of a case; no two of 32 share both color and dash."""
     return DASHES[(index + index // len(CASES)) % len(DASHES)]

@@ -1,4 +1,4 @@
-"""The records that a page carries: all of them, or a few and the hashes of their files."""
+"""The records inside a page: all of them, or a few with the hashes of their files."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from llmbench.runs.run_set import RunSet
 LIMIT_BYTES = 4 * 2**20
 SOME_LIMIT_BYTES = 2**20
 NOTHING = Markup()
-BYTES_PER_TOKEN = 4  # what a token's time takes at the least once it is packed
+BYTES_PER_TOKEN = 4  # least size of a packed token time
 
 
 @dataclass(frozen=True, slots=True)
 class RawData:
-    """The records of a run set as a page carries them.
+    """The records of a run set inside a page.
 
-    ``packed`` is CSV of all of them, and ``sha256`` the hash of that text; both are empty where it
-    is too large for a page. Then ``files`` says where the records are, with a hash of each file,
-    and ``some`` is CSV of a few of them, unless that is too large as well.
+    ``packed`` is CSV of all records and ``sha256`` the hash of that text; both are empty if it is
+    too large for a page. Then ``files`` lists the files with their hashes, and ``some`` is CSV of a
+    few records, unless that is too large as well.
     """
 
     requests: int
@@ -41,9 +41,9 @@ class RawData:
 
 
 def raw_data(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RawData:
-    """Pack the record of every request, without the ids of answers, for the page to read.
+    """Return the records of all requests, without output ids, packed for a page.
 
-    ``few`` has the ids of the requests to pack where all are too many, by the name of their run.
+    ``few`` has the ids of the requests to pack if all are too many, by the name of their run.
     """
     measured = [run for run in run_set.runs if not run.failure]
     requests = sum(run.records.num_rows for run in measured)
@@ -66,7 +66,7 @@ def _csv(run_set: RunSet) -> str:
 
 
 def _only(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RunSet:
-    """Keep the runs and the requests that are named."""
+    """Return the run set with the given requests only."""
     kept = [
         replace(run, records=run.records.filter(pc.is_in(run.records["request_id"], ids)))
         for run in run_set.runs

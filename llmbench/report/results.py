@@ -1,4 +1,4 @@
-"""A run set with its metrics computed once, for every table and chart to read."""
+"""A run set with its metrics computed once, for every table and chart."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CaseResults:
         return self.planned.case.name
 
     def split(self, column: str, label: str) -> Iterator[CaseResults]:
-        """Give the parts of the case by what its requests have in a column, each as a case."""
+        """Yield the case split by the values of a column of its requests."""
         for value, runs in split_runs(self.runs, column).items():
             case = replace(self.planned.case, name=f"{self.name}, {label} {value}")
             yield CaseResults(self.index, replace(self.planned, case=case), tuple(runs))
@@ -68,7 +68,7 @@ class CaseResults:
         return across_summaries(self.summaries)
 
     def pooled(self, latency: str) -> NDArray[np.float64]:
-        """Give a latency of all processes together, in seconds; what has none is left out."""
+        """Return a latency of all processes together, in seconds, without missing values."""
         samples = [getattr(observed, latency) for observed in self.observed]
         pooled = np.concatenate(samples) if samples else np.empty(0)
         known: NDArray[np.float64] = pooled[~np.isnan(pooled)]
@@ -90,22 +90,22 @@ class CaseResults:
         ]
 
     def fewest(self, metric: str) -> int:
-        """Tell the smallest sample that any process has behind a metric."""
+        """Return the smallest sample of a metric in any process."""
         return min((summary[metric].n for summary in self.summaries), default=0)
 
     @property
     def requests(self) -> int:
-        """Count the measured requests of all processes."""
+        """The number of measured requests in all processes."""
         return sum(summary["failed_requests"].n for summary in self.summaries)
 
     @property
     def failed_requests(self) -> int:
-        """Count the measured requests that failed or were not finished."""
+        """The number of measured requests that failed or did not finish."""
         return sum(int(summary["failed_requests"].value or 0) for summary in self.summaries)
 
 
 def request_key(case: str, repeat: int, request_id: int) -> str:
-    """Name a request among all of a run set, as the raw data do."""
+    """Return the key of a request within a run set, as in the raw data."""
     return f"{case}/{repeat}/{request_id}"
 
 
@@ -137,7 +137,7 @@ class Results:
         return [case for case in self.cases if case.runs]
 
     def processes(self) -> Iterator[tuple[CaseResults, Run, RecordArrays]]:
-        """Go through every measured run with its case and its records as arrays."""
+        """Yield every measured run with its case and its records as arrays."""
         for case in self.measured:
             for run, observed in zip(case.runs, case.observed, strict=True):
                 yield case, run, observed

@@ -1,4 +1,4 @@
-"""What was asked: the scenario in words, and the commands that ask it again."""
+"""The scenario in words, and the commands that repeat it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import readable, set_key
 
 
-def asked(results: Results) -> list[tuple[str, str]]:
-    """Describe the scenario, a heading and its wording at a time; empty for an empty plan."""
-    return [(label, text) for label, text in _described(results) if text]
+def described(results: Results) -> list[tuple[str, str]]:
+    """Return the scenario as pairs of label and text; empty for an empty plan."""
+    return [(label, text) for label, text in _parts(results) if text]
 
 
-def _described(results: Results) -> Iterator[tuple[str, str]]:
+def _parts(results: Results) -> Iterator[tuple[str, str]]:
     specs = [_unswept(case) for case in results.cases]
-    yield "Imported", _each(specs, lambda spec: _imported(spec.get("imported")))
-    yield "Model", _each(specs, lambda spec: wording(spec.get("model"), "source"))
-    yield "Workload", _each(specs, lambda spec: wording(spec.get("workload")))
-    yield "Load", _each(specs, lambda spec: wording(spec.get("load")))
+    yield "Imported", _of_all(specs, lambda spec: _imported(spec.get("imported")))
+    yield "Model", _of_all(specs, lambda spec: wording(spec.get("model"), "source"))
+    yield "Workload", _of_all(specs, lambda spec: wording(spec.get("workload")))
+    yield "Load", _of_all(specs, lambda spec: wording(spec.get("load")))
     yield "Sweep", wording(_sweep(results))
-    yield "Requests", _each(specs, _amount)
-    yield "Ends early", _each(specs, lambda spec: wording(spec.get("stop")))
+    yield "Requests", _of_all(specs, _amount)
+    yield "Ends early", _of_all(specs, lambda spec: wording(spec.get("stop")))
     yield "Repeats", _repeats(results)
     yield "Backends", "; ".join(dict.fromkeys(_backends(results)))
-    yield "Engine", _each(specs, lambda spec: wording(spec.get("engine")))
-    yield "Objectives", _each(specs, lambda spec: _objectives(spec.get("slo") or {}))
+    yield "Engine", _of_all(specs, lambda spec: wording(spec.get("engine")))
+    yield "Objectives", _of_all(specs, lambda spec: _objectives(spec.get("slo") or {}))
 
 
 def _unswept(case: CaseResults) -> dict[str, Any]:
@@ -38,9 +38,9 @@ def _unswept(case: CaseResults) -> dict[str, Any]:
     return spec
 
 
-def _each(specs: list[dict[str, Any]], told: Callable[[dict[str, Any]], str]) -> str:
-    """Say what holds in all cases once; imported cases may differ in everything."""
-    return "; ".join(dict.fromkeys(filter(None, map(told, specs))))
+def _of_all(specs: list[dict[str, Any]], describe: Callable[[dict[str, Any]], str]) -> str:
+    """Return the distinct descriptions of all cases; imported cases may differ in everything."""
+    return "; ".join(dict.fromkeys(filter(None, map(describe, specs))))
 
 
 def _imported(source: dict[str, str] | None) -> str:
@@ -48,7 +48,7 @@ def _imported(source: dict[str, str] | None) -> str:
 
 
 def wording(part: Any, leading: str = "kind") -> str:
-    """Write a part as ``kind, key value, key value``; nested options go in brackets."""
+    """Return a part as ``kind, key value, key value``, with nested options in parentheses."""
     if isinstance(part, list):
         return ", ".join(wording(item) for item in part)
     if not isinstance(part, dict):
@@ -66,7 +66,7 @@ def _inner(value: Any) -> str:
 
 
 def _sweep(results: Results) -> dict[str, list[str]]:
-    """List the values of each swept key, in the order of the scenario."""
+    """Return the values of each swept key, in the order of the scenario."""
     values: dict[str, list[str]] = {}
     for case in results.cases:
         for key, value in case.point.items():
@@ -82,10 +82,9 @@ def _amount(spec: dict[str, Any]) -> str:
     if spec.get("duration"):
         parts.append(f"for {spec['duration']}")
     if spec.get("warmup"):
-        found = spec["warmup"] == "auto"
-        parts.append(
-            "after a warm-up that was found" if found else f"after {spec['warmup']} of warm-up"
-        )
+        is_auto = spec["warmup"] == "auto"
+        warmup = "an automatic warm-up" if is_auto else f"{spec['warmup']} warm-up requests"
+        parts.append(f"after {warmup}")
     return " ".join(parts)
 
 
@@ -93,7 +92,7 @@ def _repeats(results: Results) -> str:
     repeats = len({planned.repeat for planned in results.run_set.plan})
     if not repeats or "imported" in results.spec:
         return ""
-    return f"{repeats}, each in a fresh process, cases interleaved in a seeded order"
+    return f"{repeats}, each in a fresh process; cases interleaved in a seeded random order"
 
 
 def _backends(results: Results) -> Iterator[str]:
@@ -103,7 +102,7 @@ def _backends(results: Results) -> Iterator[str]:
 
 
 def _backend(backend: dict[str, Any]) -> str:
-    """Name a backend as the report does, its options in brackets."""
+    """Return a backend's name with its options in parentheses."""
     if "name" not in backend:
         return wording(backend)
     options = wording({key: value for key, value in backend.items() if key != "name"})
@@ -115,14 +114,14 @@ def _objectives(slo: dict[str, Any]) -> str:
 
 
 def is_open_loop(results: Results) -> bool:
-    """Tell whether requests come at a pace of their own, whatever the answers do."""
+    """Return whether every load is open: requests arrive independently of responses."""
     loads = [case.planned.case.spec.get("load") or {} for case in results.cases]
     kinds = [load.get("kind") for load in loads]
     return bool(kinds) and all(kind and kind != "closed" for kind in kinds)
 
 
 def commands(run_set: RunSet) -> list[str]:
-    """Give the commands that measure or import the same again and make this report again."""
+    """Return the commands that repeat the measurement or import, and this report."""
     return [_first_command(run_set), f"llmbench report {shlex.quote(run_set.folder.name)}"]
 
 

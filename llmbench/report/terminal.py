@@ -1,4 +1,4 @@
-"""The results as a table for the terminal, with the caveats below it."""
+"""Results, profiles and tables for the terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOMY = 1000  # columns to measure a table in that is not squeezed
 USES = 6  # kernels and operators of a phase
 # columns that a narrow terminal loses, in this order
 SPARED = (
-    "harness", "requests/s", "ITL p50", "E2E p50", "busy", "launches a step", "category",
+    "harness", "requests/s", "ITL p50", "E2E p50", "busy", "launches/step", "category",
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def _titled(table: Table) -> list[RenderableType]:
 
 
 def as_rich(table: Table) -> RichTable:
-    """Lay a table out for the terminal."""
+    """Return a table for the terminal."""
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column, *cells in zip(table.columns, *table.rows, strict=True):
         _add_column(shown, column, cells)
@@ -119,7 +119,7 @@ def _cell(cell: Cell) -> Text:
 
 
 def _remarks(results: Results) -> RichTable:
-    """List what failed and what to doubt, each with a label on its left."""
+    """Return the failures and caveats, each with a label on its left."""
     shown = RichTable.grid(padding=(0, 2))
     for failure, names in findings.failures(results.run_set).items():
         told = Text.assemble((", ".join(names), "bold"), "  ", failure.message)

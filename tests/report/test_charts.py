@@ -93,7 +93,7 @@ def test_throttling_is_shaded_named_and_told(make: Any, tmp_path: Path) -> None:
     *_, shade = chart.figure.layout.shapes
     assert (shade.type, shade.x0, shade.x1) == ("rect", 1.0, 3.0)
     assert chart.figure.data[-1].name == "throttled (power)"
-    assert chart.says.endswith("Shaded, between dotted lines: gpu0 was throttled.")
+    assert chart.says.endswith("Shaded areas between dotted lines: gpu0 was throttled.")
     assert [row[0].text for row in chart.data[-1].rows] == ["gpu0"]
     assert "yaxis2" not in chart.figure.layout.to_plotly_json()
 
@@ -119,7 +119,7 @@ def test_a_long_run_is_thinned_and_says_so(make: Any, tmp_path: Path) -> None:
     decode, strip = chart.figure.data[2], chart.figure.data[3]
     assert (len(decode.x), len(strip.x)) == (REQUESTS, POINTS)
     assert chart.thinned == (
-        "400 of 1,000 requests are drawn. Series are drawn with 1,000 readings at the most."
+        "400 of 1,000 requests are drawn. Series are drawn with 1,000 readings at most."
     )
 
 
@@ -161,7 +161,7 @@ def test_a_chart_with_nothing_to_draw_says_why(make: Any, tmp_path: Path) -> Non
     results = results_of(make, tmp_path, [record(0, 0.0, 0.0, 1.0)])
     assert charts.latency_ecdf(results, "tpot").empty == "No measured request has it."
     rate = charts.throughput(results, "requests_per_second")
-    assert rate.empty.startswith("Not known: no steady window")
+    assert rate.empty.startswith("Unknown: no steady window")
 
 
 def test_long_latencies_are_drawn_in_seconds(make: Any, tmp_path: Path) -> None:

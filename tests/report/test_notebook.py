@@ -81,11 +81,11 @@ def test_latency_against_load_is_that_of_the_report(make: Any, tmp_path: Path) -
 
 def test_what_is_not_there_is_one_clear_message(found: RunSet, results: Results) -> None:
     folder = found.stored.folder
-    with pytest.raises(InputError, match="no latency is called 'speed'; there are: ttft, "):
+    with pytest.raises(InputError, match="unknown latency 'speed'; known: ttft, "):
         figures.ecdf(found, "speed")
-    with pytest.raises(InputError, match="no measured case is called 'x'; there are: swift, "):
+    with pytest.raises(InputError, match="unknown measured case 'x'; known: swift, "):
         figures.timeline(found, "x")
-    with pytest.raises(InputError, match="no metric is called 'speed'; there are: output_tokens"):
+    with pytest.raises(InputError, match="unknown metric 'speed'; known: output_tokens"):
         figures.throughput(found, "speed")
     with pytest.raises(InputError, match=f"{folder}: no backend was measured at several loads"):
         figures.load_curve(found)
@@ -96,6 +96,6 @@ def test_what_is_not_there_is_one_clear_message(found: RunSet, results: Results)
 
 def test_of_nothing_there_is_no_figure(make: Any, tmp_path: Path) -> None:
     stored = make.store_run_set(tmp_path / "set", [make.planned("only", 1)], [])
-    with pytest.raises(InputError, match="set: no run of it was measured; there is no figure"):
+    with pytest.raises(InputError, match="set: no run was measured, so there is no figure"):
         figures.ttft_ecdf(RunSet(stored))
     assert "1 not measured yet" in RunSet(stored)._repr_html_()

@@ -20,7 +20,7 @@ from llmbench import report
 from llmbench.errors import InputError
 from llmbench.report import html, pages, raw_data
 from llmbench.report.results import Results
-from llmbench.report.scenario_text import asked, commands
+from llmbench.report.scenario_text import commands, described
 from llmbench.runs.record import records_table
 from llmbench.runs.run import Failure
 from llmbench.runs.run_set import RunSet
@@ -170,20 +170,20 @@ def test_raw_data_too_large_for_a_page_name_their_files(
 
 def test_an_empty_run_set_has_a_page_that_says_so(make: Any, tmp_path: Path) -> None:
     page = pages.report(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
-    assert "There are no results yet." in page
+    assert "No results yet." in page
     assert "1 not measured yet" in page
     assert 'class="plot"' not in page
 
 
 def test_an_empty_plan_has_a_page_that_says_so(make: Any, tmp_path: Path) -> None:
     page = pages.report(make.store_run_set(tmp_path / "set", [], []))
-    assert "No run was planned." in page
+    assert "No runs planned." in page
     assert "The plan of this run set is empty." in page
 
 
 def test_a_failed_run_set_has_a_page_with_the_failure(make: Any, tmp_path: Path) -> None:
     page = pages.report(failed_run_set(make, tmp_path))
-    assert "every run that was tried has failed" in page
+    assert "every run failed" in page
     assert "The end of what it wrote to stderr" in page
 
 
@@ -198,7 +198,7 @@ def test_a_single_request_has_a_page_without_throughput(make: Any, tmp_path: Pat
     plan = make.planned("only", 1)
     run = make.run_of(plan, make.serve(1, requests=1))
     page = pages.report(make.store_run_set(tmp_path / "set", [plan], [run]))
-    assert "Not known: no steady window" in page
+    assert "Unknown: no steady window" in page
     assert 'id="ecdf-ttft"' in page
 
 
@@ -209,16 +209,16 @@ def test_a_closed_load_is_not_called_open(make: Any, tmp_path: Path) -> None:
 
 
 def test_what_was_asked_is_told_in_words(results: Results) -> None:
-    told = dict(asked(results))
+    told = dict(described(results))
     assert told["Workload"] == "synthetic, prompt_tokens 32, output_tokens (uniform 8, 40)"
-    assert told["Requests"] == "60 measured after 5 of warm-up"
+    assert told["Requests"] == "60 measured after 5 warm-up requests"
     assert told["Objectives"] == "ttft_p99 ≤ 500 ms, tpot_p99 ≤ 20 ms"
     assert told["Backends"].startswith("swift (fake); steady (fake)")
 
 
 def test_a_swept_key_is_told_once_with_its_values(make: Any, tmp_path: Path) -> None:
     plan = [make.planned(f"a, load.rate={r}", 1, {"load.rate": r}, rate=r) for r in (2, 8)]
-    told = dict(asked(Results(make.store_run_set(tmp_path / "set", plan, []))))
+    told = dict(described(Results(make.store_run_set(tmp_path / "set", plan, []))))
     assert told["Load"] == "poisson, rate (swept)"
     assert told["Sweep"] == "load.rate 2, 8"
 

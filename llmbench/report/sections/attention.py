@@ -1,4 +1,4 @@
-"""Maps of attention of a case beside those of the reference."""
+"""Attention maps of each case next to those of the reference."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from llmbench.report.table import Cell, Column, Table, missing, quantity, show
 
 ROW_HEIGHT = 300
 WHO = ("reference", "candidate")
-LEAST_SCALE = 0.01  # nats; less is drawn pale however it compares
-COLOURS = [[0, "rgba(61,120,180,0.04)"], [1, "rgba(61,120,180,1)"]]
+LEAST_SCALE = 0.01  # nats; smaller values are drawn pale
+COLORS = [[0, "rgba(61,120,180,0.04)"], [1, "rgba(61,120,180,1)"]]
 SAYS = (
-    "Above, how far each head's attention is from the reference's (Jensen-Shannon divergence in "
-    "nats, 0 to 0.69; a gap is a layer that was dropped). Below, single heads, the reference on "
-    "the left: each row is a token, and darker is what it looks at."
+    "Top: how far each head's attention is from the reference's (Jensen-Shannon divergence in "
+    "nats, 0 to 0.69; a gap is a dropped layer). Below: single heads, the reference on the left; "
+    "each row is a token, darker cells get more attention."
 )
 
 
 def attention_charts(results: Results) -> list[Chart]:
-    """Draw a chart for each case that was asked to explain itself."""
+    """Draw the attention maps of each case that recorded some."""
     return [
         _chart(case, run.quality.attention)
         for case in results.measured
@@ -32,11 +32,11 @@ def attention_charts(results: Results) -> list[Chart]:
     ]
 
 
-def _chart(case: CaseResults, told: dict[str, Any]) -> Chart:
+def _chart(case: CaseResults, stored: dict[str, Any]) -> Chart:
     key, title = f"attention-{case.index}", case.name
-    if reason := told.get("reason"):
-        return Chart(key, title, go.Figure(), "", empty=f"No maps of attention: {reason}.")
-    maps = told["maps"]
+    if reason := stored.get("reason"):
+        return Chart(key, title, go.Figure(), "", empty=f"No attention maps: {reason}.")
+    maps = stored["maps"]
     figure = make_subplots(
         rows=1 + len(maps),
         cols=2,
@@ -44,9 +44,9 @@ def _chart(case: CaseResults, told: dict[str, Any]) -> Chart:
         subplot_titles=["divergence by layer and head", *_titles(maps)],
         vertical_spacing=0.35 / (1 + len(maps)),
     )
-    figure.add_trace(_divergence(told["divergence"]), row=1, col=1)
+    figure.add_trace(_divergence(stored["divergence"]), row=1, col=1)
     figure.update_yaxes(autorange="reversed", row=1, col=1)
-    names = [f"{place} {safe(token)}" for place, token in enumerate(told["tokens"])]
+    names = [f"{index} {safe(token)}" for index, token in enumerate(stored["tokens"])]
     for row, shown in enumerate(maps, start=2):
         for column, who in enumerate(WHO, start=1):
             if shown[who] is not None:
@@ -55,13 +55,13 @@ def _chart(case: CaseResults, told: dict[str, Any]) -> Chart:
     figure.update_layout(layout(height=ROW_HEIGHT * (1 + len(maps)), margin={"t": 40, "b": 8}))
     figure.update_xaxes(type="category", tickangle=-60, showgrid=False)
     figure.update_yaxes(type="category", showgrid=False)
-    return Chart(key, title, figure, SAYS, data=_data(told))
+    return Chart(key, title, figure, SAYS, data=_data(stored))
 
 
-def _data(told: dict[str, Any]) -> tuple[Table, ...]:
-    """Give the divergence of every head, and what each token looks at most in each map."""
-    return _divergences(told["divergence"]), *(
-        _most_looked_at(shown, told["tokens"]) for shown in told["maps"]
+def _data(stored: dict[str, Any]) -> tuple[Table, ...]:
+    """Return the divergence of every head, and the token that each token attends to most."""
+    return _divergences(stored["divergence"]), *(
+        _most_looked_at(shown, stored["tokens"]) for shown in stored["maps"]
     )
 
 
@@ -77,29 +77,29 @@ def _divergences(rows: list[list[float] | None]) -> Table:
 
 
 def _most_looked_at(shown: dict[str, Any], tokens: list[str]) -> Table:
-    columns = (_words("token"), *(_words(f"{who} looks most at") for who in WHO))
+    columns = (_text("token"), *(_text(f"{who} attends most to") for who in WHO))
     rows = tuple(
-        (Cell(f"{place} {token}"), *(_strongest(shown[who], place, tokens) for who in WHO))
-        for place, token in enumerate(tokens)
+        (Cell(f"{index} {token}"), *(_strongest(shown[who], index, tokens) for who in WHO))
+        for index, token in enumerate(tokens)
     )
     return Table(f"Layer {shown['layer']}, head {shown['head']}", columns, rows)
 
 
-def _strongest(rows: list[list[float]] | None, place: int, tokens: list[str]) -> Cell:
+def _strongest(rows: list[list[float]] | None, index: int, tokens: list[str]) -> Cell:
     if rows is None:
         return missing("the layer was dropped")
-    share = max(rows[place])
-    at = rows[place].index(share)
+    share = max(rows[index])
+    at = rows[index].index(share)
     return Cell(f"{at} {tokens[at]}", detail=show(share, "share"))
 
 
-def _words(label: str) -> Column:
+def _text(label: str) -> Column:
     return Column(label, numeric=False)
 
 
 def _titles(maps: list[dict[str, Any]]) -> list[str]:
-    places = [f"layer {shown['layer']}, head {shown['head']}" for shown in maps]
-    return [f"{place}: {who}" for place in places for who in ("reference", "this case")]
+    titles = [f"layer {shown['layer']}, head {shown['head']}" for shown in maps]
+    return [f"{index}: {who}" for index in titles for who in ("reference", "this case")]
 
 
 def _divergence(rows: list[list[float] | None]) -> go.Heatmap:
@@ -109,7 +109,7 @@ def _divergence(rows: list[list[float] | None]) -> go.Heatmap:
         z=[row or [float("nan")] * heads for row in rows],
         x=[f"head {head}" for head in range(heads)],
         y=[f"layer {layer}" for layer in range(len(rows))],
-        colorscale=COLOURS,
+        colorscale=COLORS,
         zmin=0,
         zmax=max(LEAST_SCALE, *(max(row) for row in known)),
         texttemplate="%{z:.3f}",
@@ -123,9 +123,9 @@ def _map(rows: list[list[float]], names: list[str]) -> go.Heatmap:
         z=rows,
         x=names,
         y=names,
-        colorscale=COLOURS,
+        colorscale=COLORS,
         zmin=0,
         zmax=1,
         showscale=False,
-        hovertemplate="%{y} looks at %{x}: %{z:.1%}<extra></extra>",
+        hovertemplate="%{y} attends to %{x}: %{z:.1%}<extra></extra>",
     )

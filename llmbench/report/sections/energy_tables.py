@@ -1,4 +1,4 @@
-"""Tables of energy: what was measured, how well it is known, and what prefill and decode take."""
+"""Energy: what was measured, its error budget, and the shares of prefill and decode."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ from llmbench.report.table import (
 
 OUTPUT_TOKENS = "workload.output_tokens"
 ALLOCATED = (
-    "Energy per request is the energy of the window over the requests that ended in it: measured "
-    "where one request is served at a time, and an allocation to equal parts where several share a "
-    "step."
+    "Energy per request is the energy of the window divided by the requests that ended in it: a "
+    "measurement if one request is served at a time, an allocation in equal parts otherwise."
 )
 
 
 def energy(results: Results) -> Table:
-    """What a case takes, a row a case, with the reasons where that is not known."""
+    """Return the energy of each case, or the reason why it is unknown."""
     columns: list[tuple[Column, CellOf]] = [
         (Column("counters", "those that are added up", numeric=False), _method),
         metric_column("energy_joules_per_output_token", "J per output token"),
@@ -59,18 +58,18 @@ def _method(case: CaseResults) -> Cell:
     return missing(case.estimates["energy_power_watts"].reason)
 
 
-# -- how well it is known --------------------------------------------------------------------------
+# -- the error budget ------------------------------------------------------------------------------
 
 
 def budget(results: Results) -> Table:
-    """What may be wrong with the energy of each counter, a row a case and counter."""
+    """Return the error budget of each counter, one row per case and counter."""
     columns = (
         CASE,
         Column("counter", numeric=False),
         Column("processes"),
-        Column("window", "the shortest, from one rise of the counter to another"),
+        Column("window", "the shortest, from one update of the counter to another"),
         Column("update period", "of the counter, as measured before the load"),
-        Column("gain", "by which all that it tells may be off; cancels on one device"),
+        Column("gain", "systematic error of the counter; cancels on one device"),
         Column("edges", "at most, from how often the counter was read"),
         Column("against power", "how far the integrated power is from the counter, at most"),
         Column("run to run", "half the 95 % interval of the energy per output token"),
@@ -81,10 +80,10 @@ def budget(results: Results) -> Table:
         for name, parts in groupby(_parts(case), key=lambda part: part.name)
     )
     note = (
-        "Components are kept apart: on one device gains cancel and what is left is from run to "
-        "run; between devices they do not. Only the boards or packages that are named are counted."
+        "The components are not added up: on one device gains cancel and only the run-to-run part "
+        "is left; between devices they do not. Only the named boards or packages are counted."
     )
-    return Table("What may be wrong with it", columns, tuple(rows), note)
+    return Table("Error budget", columns, tuple(rows), note)
 
 
 def _parts(case: CaseResults) -> list[CounterEnergy]:
@@ -104,7 +103,7 @@ def _budget_row(case: CaseResults, name: str, parts: list[CounterEnergy]) -> tup
         Cell(show(median(periods), "s"), median(periods)) if periods else missing("not measured"),
         _gain(first.method),
         _share(max(part.edge for part in parts)),
-        _share(max(apart)) if apart else missing("no power was watched beside it"),
+        _share(max(apart)) if apart else missing("power was not sampled"),
         _run_to_run(case),
     )
 
@@ -132,10 +131,10 @@ def _run_to_run(case: CaseResults) -> Cell:
 
 
 def phases(results: Results) -> Table:
-    """What prefill and decode take, by the difference between answers of two lengths.
+    """Return the energy of prefill and decode, from answers of two lengths.
 
-    Of cases that serve one request at a time and are alike but for the output tokens: an answer of
-    one token is prefill; what a longer one takes more is decode.
+    For cases that serve one request at a time and differ only in output tokens: an answer of one
+    token is prefill; the additional energy of a longer one is decode.
     """
     columns = (
         CASE,
@@ -146,7 +145,7 @@ def phases(results: Results) -> Table:
     rows = tuple(_split_row(short, long) for short, long in _pairs(results))
     note = (
         "By difference, one request at a time: prefill is a request with the shorter answer, "
-        "decode what each token more adds, with the 95 % bootstrap interval over processes."
+        "decode the additional energy per token, with its 95 % bootstrap interval over processes."
     )
     return Table("Prefill and decode", columns, rows, note)
 
@@ -175,7 +174,7 @@ def _single(case: CaseResults) -> Iterator[_Single]:
 
 
 def _rest(case: CaseResults) -> tuple[str, list[tuple[str, str]]]:
-    """Return what a case is besides the length of its answers."""
+    """Return what identifies a case, without the length of its answers."""
     rest = sorted((key, str(v)) for key, v in case.point.items() if key != OUTPUT_TOKENS)
     return case.backend, rest
 

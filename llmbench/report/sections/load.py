@@ -33,12 +33,12 @@ from llmbench.scenario.slo import Objective
 
 
 def request_classes(results: Results) -> Table:
-    """What each class of requests got, where there are classes."""
+    """Return the metrics of each request class, if there are classes."""
     return _parts("Request classes", results, "request_class", "class")
 
 
 def turns(results: Results) -> Table:
-    """What each turn of the sessions got, where there are sessions."""
+    """Return the metrics of each turn, if there are sessions."""
     in_sessions = [case for case in results.measured if _has_sessions(case)]
     return _parts("Turns of sessions", results, "turn", "turn", in_sessions)
 
@@ -62,13 +62,13 @@ def _parts(
 
 
 def sent(results: Results) -> Table:
-    """How the load went, case by case: what was cut, what ended it, and what was never sent."""
+    """Return how the load of each case went: its warm-up, its end, and what was never sent."""
     columns: list[tuple[Column, CellOf]] = [
         (Column("warm-up", "requests cut from every metric"), _warmup),
         metric_column("steady_window_seconds"),
         metric_column("drain_seconds"),
         (Column("stopped by", "what ended the load", numeric=False), _stopped_by),
-        (Column("abandoned turns", "of sessions that broke off"), _abandoned),
+        (Column("abandoned turns", "of sessions that ended early"), _abandoned),
         (Column("schedule", "the beginning of its SHA-256", numeric=False), _schedule),
         (Column("LoadGen", "MLPerf's own verdict", numeric=False), _loadgen),
     ]
@@ -89,7 +89,7 @@ def _stopped_by(case: CaseResults) -> Cell:
 
 def _abandoned(case: CaseResults) -> Cell:
     if not _has_sessions(case):
-        return missing("there are no sessions")
+        return missing("no sessions")
     return count(sum(run.facts.get("abandoned_turns", 0) for run in case.runs))
 
 
@@ -103,7 +103,7 @@ def _schedule(case: CaseResults) -> Cell:
 def _loadgen(case: CaseResults) -> Cell:
     verdicts = [run.facts["mlperf"] for run in case.runs if "mlperf" in run.facts]
     if not verdicts:
-        return missing("MLPerf's LoadGen was not asked for")
+        return missing("not an MLPerf load")
     missed = dict.fromkeys(condition for verdict in verdicts for condition in verdict["missed"])
     return Cell(" / ".join(dict.fromkeys(v["result"] for v in verdicts)), detail=", ".join(missed))
 
@@ -114,9 +114,8 @@ KEYS = ("load.rate", "load.concurrency")
 PERCENTS = ((99, "solid"), (50, "dot"))
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 SAYS = (
-    "The line is the p99, the dots the p50, of all processes at a load. Where there are "
-    "objectives, a level line is one for this latency, and an upright one marks the highest load "
-    "that met all."
+    "Solid lines are the p99, dotted ones the p50, of all processes at a load. Horizontal lines "
+    "are objectives for this latency, vertical lines the highest load that met all objectives."
 )
 
 # the load, what was measured at it, and whether that met the objectives
@@ -125,9 +124,9 @@ Curves = dict[str, list[Point]]
 
 
 def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
-    """Draw each latency of each backend against the load; nothing where there is one load only.
+    """Draw each latency of each backend against the load; empty if there is only one load.
 
-    The knee is the highest load that meets the objectives, where the scenario has some.
+    The knee is the highest load that meets the scenario's objectives.
     """
     key = next((k for k in KEYS if any(k in case.point for case in results.measured)), None)
     if key is None or not _go_through_several(results.measured, key):
@@ -138,13 +137,13 @@ def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
 
 
 def _go_through_several(cases: Sequence[CaseResults], key: str) -> bool:
-    """Tell whether any backend was measured at more than one load."""
+    """Return whether any backend was measured at more than one load."""
     backends = [case.backend for case in cases if list(case.point) == [key]]
     return len(backends) > len(set(backends))
 
 
 def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
-    """Group cases by backend, ordered by load; points that differ in more are left out."""
+    """Return cases by backend, in order of load; cases that differ in more are left out."""
     curves: Curves = {}
     for case in cases:
         if list(case.point) == [key]:
@@ -205,7 +204,7 @@ def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str
 
 
 def _bounds(slo: dict[str, float], latency: str) -> Iterator[tuple[str, float]]:
-    """Word each objective for a latency, and give its bound in seconds."""
+    """Yield each objective for a latency, as text and as its bound in seconds."""
     for key, bound in slo.items():
         objective = Objective.of(key)
         if objective.quantity == latency:

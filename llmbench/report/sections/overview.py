@@ -34,9 +34,7 @@ from llmbench.report.table import (
     quantity,
 )
 
-HARNESS = Column(
-    "harness", "whether the harness kept up, so that latencies are not its own", numeric=False
-)
+HARNESS = Column("harness", "whether the harness kept up and did not delay requests", numeric=False)
 
 
 def _harness(case: CaseResults) -> Cell:
@@ -44,8 +42,8 @@ def _harness(case: CaseResults) -> Cell:
 
 
 def headline(results: Results) -> Table:
-    """One row a case with what matters most; a column that no case has is left out and named."""
-    doubts = findings.find(results)
+    """Return the main metrics, one row per case; the note names columns that no case has."""
+    every = findings.find(results)
     columns: list[tuple[Column, CellOf]] = [
         (Column("runs", "processes that were measured"), lambda case: count(len(case.runs))),
         (Column("requests", "measured, in all runs"), lambda case: count(case.requests)),
@@ -65,14 +63,14 @@ def headline(results: Results) -> Table:
         metric_column("cost_per_million_output_tokens", "cost per 1M tokens"),
         (
             Column("caveats", "reasons to doubt this case"),
-            lambda case: count(sum(case.name in doubt.cases for doubt in doubts)),
+            lambda case: count(sum(case.name in finding.cases for finding in every)),
         ),
     ]
     return by_case("Results", results.cases, columns, (INTERVALS, DAGGER))
 
 
 def brief(results: Results) -> Table:
-    """The headline as narrow as a terminal: medians with the p99 beneath."""
+    """Return the headline at the width of a terminal: medians with the p99 below."""
     columns = (
         CASE,
         metric_column("output_tokens_per_second", "output tokens/s")[0],
@@ -98,10 +96,10 @@ def _brief_row(case: CaseResults) -> tuple[Cell, ...]:
 def _sample_of(case: CaseResults) -> str:
     if not case.runs:
         return "not measured"
-    each, rest = divmod(case.requests, len(case.runs))
+    per_run, rest = divmod(case.requests, len(case.runs))
     if rest:
         return f"{case.requests:,} requests / {len(case.runs)}"
-    return f"{len(case.runs)} × {each:,} requests"
+    return f"{len(case.runs)} × {per_run:,} requests"
 
 
 def _median_over_p99(case: CaseResults, latency: str) -> Cell:
@@ -110,7 +108,7 @@ def _median_over_p99(case: CaseResults, latency: str) -> Cell:
 
 
 def ladder(results: Results, latency: str) -> Table:
-    """One latency, a row a case: percentiles, mean and the samples behind them."""
+    """Return percentiles, mean and sample size of a latency, one row per case."""
     columns: list[tuple[Column, CellOf]] = [
         (
             Column("samples", "of all processes"),
@@ -133,17 +131,17 @@ def ladder(results: Results, latency: str) -> Table:
 
 
 def _at_most(case: CaseResults, latency: str, percent: int) -> Cell:
-    """Bound a percentile by MLPerf's early-stopping rule."""
+    """Return the upper bound of a percentile by MLPerf's early-stopping rule."""
     if latency == "itl":
         return missing("the gaps of one answer are not independent")
     sample, floor = case.pooled(latency), min_samples_for_percentile(percent)
     bound = percentile_upper_bound(sample, percent)
     if not np.isfinite(bound):
-        return missing(f"{len(sample):,} samples are too few; {floor} are needed")
+        return missing(f"{len(sample):,} samples; needs {floor}")
     return quantity(bound, "s")
 
 
-# -- the costs of starting -------------------------------------------------------------------------
+# -- start, quality and memory ---------------------------------------------------------------------
 
 TO_FIRST_TOKEN = STAGES[:-1]
 MEMORY = ("weights", "kv_cache", "kv_used", "allocator_peak", *PHASE_PEAKS)
@@ -156,7 +154,7 @@ def _cold_start_total(case: CaseResults) -> Cell:
 
 
 def cold_start(results: Results) -> Table:
-    """What a case costs before it answers, and until it does so steadily: seconds by stage."""
+    """Return the seconds by stage until the first answer, and until step times are steady."""
     columns = [metric_column(f"cold_start_{stage}_seconds") for stage in STAGES]
     return by_case("Cold start", results.measured, columns, (INTERVALS,))
 
@@ -168,15 +166,15 @@ QUALITY = (
 
 
 def quality(results: Results) -> Table:
-    """How the outputs of a case stand to the reference's."""
+    """Return the metrics that compare the outputs of a case with the reference's."""
     columns = [metric_column(name) for name in QUALITY]
     references = {run.quality.reference for case in results.measured for run in case.runs}
     named = ", ".join(sorted(filter(None, references)))
-    note = f"Held against {named} on the same tokens." if named else ""
+    note = f"Compared with {named} on the same tokens." if named else ""
     return by_case("Quality", results.measured, columns, (note,) if note else ())
 
 
 def memory(results: Results) -> Table:
-    """What a case holds in memory: bytes by kind, never one kind as another."""
+    """Return the memory of each case by kind; no kind stands in for another."""
     columns = [metric_column(f"memory_{kind}_bytes") for kind in MEMORY]
     return by_case("Memory", results.measured, columns, (INTERVALS,))

@@ -1,4 +1,4 @@
-"""A profile as sentences, tables and a chart, for the terminal and the page."""
+"""A profile as sentences, tables and a chart."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from llmbench.units import format_number
 
 NAMED = 3  # categories that a sentence names
 LONGEST_NAME = 72
-COLOURS = dict(zip(CATEGORIES, (*palette.CASES[:6], palette.QUEUE), strict=True))
+COLORS = dict(zip(CATEGORIES, (*palette.CASES[:6], palette.QUEUE), strict=True))
 PATTERNS = dict(zip(CATEGORIES, ("", "/", ".", "x", "-", "\\", ""), strict=True))
 
 
 def answer(profile: Profile) -> list[str]:
-    """Say where each phase's time goes, a sentence each."""
+    """Return where the time of each phase goes, one sentence per phase."""
     return [_sentence(case, phase) for case, phase in profile.phases()]
 
 
 def _sentence(case: CaseProfile, phase: PhaseProfile) -> str:
     ordered = sorted(phase.breakdown.shares.items(), key=lambda item: -item[1])[:NAMED]
-    told = [f"{CATEGORIES[category]} {show(share, 'share')}" for category, share in ordered]
+    parts = [f"{CATEGORIES[category]} {show(share, 'share')}" for category, share in ordered]
     launches = format_number(phase.launches_per_token)
     return (
-        f"{_name(case, phase)}: a step takes {show(phase.seconds, 's')}; most of it goes to "
-        f"{', '.join(told)}; {launches} launches a token."
+        f"{_name(case, phase)}: a step takes {show(phase.seconds, 's')}, most of it in "
+        f"{', '.join(parts)}; {launches} launches per token."
     )
 
 
 def completeness(profile: Profile) -> str:
-    """Say how many cases are profiled."""
+    """Return how many cases are profiled, as a sentence."""
     done = len(profile.cases) - len(profile.failed)
     return f"{done} of {len(profile.planned)} cases profiled."
 
@@ -59,16 +59,16 @@ def _span(ends: tuple[int, int]) -> str:
 
 
 def phases(profile: Profile) -> Table:
-    """One row a case and phase: what a step takes, and what stands between the host and it."""
+    """Return the time of a step and the host's work for it, one row per case and phase."""
     columns = (
         Column("case, phase", numeric=False),
         Column("step", "median, not profiled"),
         Column("profiled", "median step with the profiler, over the one without"),
-        Column("busy", "of a profiled step, what an operator or a kernel runs in; mean"),
-        Column("host gap", "of a profiled step, what nothing runs in; mean"),
-        Column("kernels a step", "on a CPU: calls of operators"),
-        Column("launches a step", "by the host; a CUDA graph is one; on a CPU: outermost calls"),
-        Column("launches a token", "by the new tokens of all rows"),
+        Column("busy", "part of a profiled step in which an operator or kernel runs; mean"),
+        Column("host gap", "part of a profiled step in which nothing runs; mean"),
+        Column("kernels/step", "on a CPU: calls of operators"),
+        Column("launches/step", "by the host; a CUDA graph is one; on a CPU: outermost calls"),
+        Column("launches/token", "by the new tokens of all rows"),
     )
     rows = tuple(_phase_row(case, phase) for case, phase in profile.phases())
     return Table("Steps", columns, rows, "Rows of a step, and the tokens of each in the cache.")
@@ -92,7 +92,7 @@ def _phase_row(case: CaseProfile, phase: PhaseProfile) -> tuple[Cell, ...]:
 
 
 def shares(profile: Profile) -> Table:
-    """One row a case and phase: the shares of its steps by category, which sum to the step."""
+    """Return the shares of a step by category, one row per case and phase."""
     columns = (Column("case, phase", numeric=False), *map(Column, CATEGORIES.values()))
     rows = tuple(
         (Cell(case.case, detail=phase.phase), *_shares(phase)) for case, phase in profile.phases()
@@ -107,12 +107,12 @@ def _shares(phase: PhaseProfile) -> Iterator[Cell]:
 
 
 def uses(case: CaseProfile, phase: PhaseProfile, most: int) -> Table:
-    """The kernels or operators of a phase that take most, a row each."""
+    """Return the kernels or operators of a phase that take most time, one per row."""
     columns = (
         Column("operator" if case.device == "cpu" else "kernel", numeric=False),
         Column("category", numeric=False),
         Column("calls/step"),
-        Column("each", "mean of a call"),
+        Column("per call", "mean"),
         Column("per step"),
         Column("share", "of the step"),
     )
@@ -137,7 +137,7 @@ def _short(name: str) -> str:
 
 
 def settings(profile: Profile) -> Table:
-    """What each case effectively was, a row each."""
+    """Return the effective settings of each case."""
     columns = (Column("case", numeric=False), Column("settings", numeric=False))
     rows = tuple(
         (
@@ -151,7 +151,7 @@ def settings(profile: Profile) -> Table:
 
 
 def chart(profile: Profile) -> Chart:
-    """Draw each phase's step as a bar of its categories."""
+    """Draw the step of each phase as a bar of its categories."""
     drawn = list(profile.phases())
     names = [safe(_name(case, phase)) for case, phase in drawn]
     figure = go.Figure(
@@ -162,7 +162,7 @@ def chart(profile: Profile) -> Chart:
                 x=[100 * phase.breakdown.shares[category] for _, phase in drawn],
                 y=names,
                 marker={
-                    "color": COLOURS[category],
+                    "color": COLORS[category],
                     "pattern": {"shape": PATTERNS[category], "size": 6},
                 },
                 hovertemplate=f"%{{y}}: {label} %{{x:.1f}} %<extra></extra>",
@@ -180,8 +180,8 @@ def chart(profile: Profile) -> Chart:
         ),
     )
     says = (
-        "What the time of a step goes to. Idle is what no operator (on a CPU) or kernel (on a GPU) "
-        "runs in: Python, dispatch and launches."
+        "Where the time of a step goes. Idle is time in which no operator (on a CPU) or kernel (on "
+        "a GPU) runs: Python, dispatch and launches."
     )
     empty = "" if drawn else "No case was profiled."
     data = (shares(profile),)

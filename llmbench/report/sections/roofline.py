@@ -1,4 +1,4 @@
-"""What each case made of its machine: a roofline, and the bytes and FLOPs behind it."""
+"""A roofline of each case, with the bytes and FLOPs behind it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 
 def table(results: Results) -> Table:
-    """Bytes and FLOPs of a step, its time, and MBU and MFU against both kinds of peaks."""
+    """Return bytes, FLOPs and time of a step, with MBU and MFU against both kinds of peaks."""
     columns = [
         metric_column(name)
         for phase, (_, share) in PHASES.items()
@@ -34,22 +34,22 @@ def table(results: Results) -> Table:
             f"{share}_datasheet",
         )
     ]
-    notes = (INTERVALS, *(_told(roof) for roof in _roofs(results)))
+    notes = (INTERVALS, *(_described(roof) for roof in _roofs(results)))
     return by_case("Roofline", results.measured, columns, notes)
 
 
 def _roofs(results: Results) -> list[DevicePeaks]:
-    """Give the roof of each hardware and precision; of several, the highest of each part."""
-    found = (peaks_of(run.backend_report) for case in results.measured for run in case.runs)
+    """Return the roof of each hardware and precision; the highest if there are several."""
+    roofs = (peaks_of(run.backend_report) for case in results.measured for run in case.runs)
     highest: dict[tuple[str, str, int | None], DevicePeaks] = {}
-    for roof in filter(None, found):
+    for roof in filter(None, roofs):
         known = highest.setdefault((roof.hardware, roof.precision, roof.threads), roof)
         highest[roof.hardware, roof.precision, roof.threads] = _higher(known, roof)
     return list(highest.values())
 
 
 def _higher(one: DevicePeaks, other: DevicePeaks) -> DevicePeaks:
-    """A busy machine can only lower what is measured."""
+    """Return the higher peaks: a busy machine can only lower them."""
     return replace(
         one,
         bytes_per_second=max(one.bytes_per_second, other.bytes_per_second),
@@ -57,17 +57,17 @@ def _higher(one: DevicePeaks, other: DevicePeaks) -> DevicePeaks:
     )
 
 
-def _told(roof: DevicePeaks) -> str:
+def _described(roof: DevicePeaks) -> str:
     threads = f" with {roof.threads} threads" if roof.threads else ""
     return (
-        f"Measured on {roof.hardware}{threads} at {roof.measured_at}: a copy moves up to "
-        f"{format_scaled(roof.bytes_per_second, 'B/s')}, a product in {roof.precision} makes up to "
+        f"Measured on {roof.hardware}{threads} at {roof.measured_at}: a copy reaches "
+        f"{format_scaled(roof.bytes_per_second, 'B/s')}, a product in {roof.precision} "
         f"{format_scaled(roof.flops_per_second, 'FLOP/s')}."
     )
 
 
 def chart(results: Results) -> Chart:
-    """Draw each case's decode and prefill under the roofs of its machine."""
+    """Draw the decode and prefill of each case under the roofs of its machine."""
     points = {
         (case.index, phase): point
         for case in results.measured
@@ -93,21 +93,21 @@ def chart(results: Results) -> Chart:
         ),
     )
     says = (
-        "Circles are decode steps, diamonds prefills. Under the slope memory bounds a step, under "
-        "the flat part arithmetic does. Solid roofs were measured on this machine, dashed ones are "
-        "the maker's."
+        "Circles are decode steps, diamonds prefills. Steps under the slope are memory-bound, "
+        "steps under the flat part compute-bound. Solid roofs were measured on this machine, "
+        "dashed ones are from the datasheet."
     )
-    empty = "" if points else _why(results)
+    empty = "" if points else _reasons(results)
     return Chart("roofline", "Roofline", figure, says, empty=empty)
 
 
-def _why(results: Results) -> str:
+def _reasons(results: Results) -> str:
     reasons = {case.estimates["decode_step_flops"].reason or "" for case in results.measured}
-    return f"Not known: {'; '.join(sorted(reasons))}."
+    return f"Unknown: {'; '.join(sorted(reasons))}."
 
 
 def _point(case: CaseResults, phase: str) -> Point | None:
-    """Give FLOPs a byte and FLOPs a second of a phase, or None where they are not known."""
+    """Return FLOPs per byte and FLOPs per second of a phase, or None if unknown."""
     names = (f"{phase}_step_{what}" for what in ("flops", "bytes", "seconds"))
     flops, moved, seconds = (case.estimates[name].value for name in names)
     if flops is None or not moved or not seconds:
@@ -116,14 +116,14 @@ def _point(case: CaseResults, phase: str) -> Point | None:
 
 
 def _span(intensities: Sequence[float], roofs: Sequence[DevicePeaks]) -> tuple[float, float]:
-    """Give the intensities between which roofs are drawn: their ridges and all points inside."""
+    """Return the range of intensities: all points and the ridges of the roofs, with a margin."""
     ridges = [flops / rate for roof in roofs for _, rate, flops in _peaks(roof)]
     drawn = [*intensities, *ridges] or [1.0]
     return min(drawn) / ROOM, max(drawn) * ROOM
 
 
 def _peaks(roof: DevicePeaks) -> Iterator[tuple[str, float, float]]:
-    """Give bytes/s and FLOP/s as measured and, where they are known, as the maker says."""
+    """Yield measured bytes/s and FLOP/s and, if known, those of the datasheet."""
     yield "measured", roof.bytes_per_second, roof.flops_per_second
     sheet = datasheet(roof.hardware)
     if sheet and roof.precision in sheet.flops_per_second:
@@ -135,7 +135,7 @@ def _lines(roof: DevicePeaks, span: tuple[float, float]) -> Iterator[go.Scatter]
         ridge = flops / rate
         intensities = [span[0], ridge, span[1]]
         name = f"{roof.hardware}, {roof.precision}, {kind}"
-        told = f"{format_scaled(rate, 'B/s')}, {format_scaled(flops, 'FLOP/s')}"
+        peaks = f"{format_scaled(rate, 'B/s')}, {format_scaled(flops, 'FLOP/s')}"
         yield go.Scatter(
             x=intensities,
             y=[min(rate * intensity, flops) for intensity in intensities],
@@ -146,7 +146,7 @@ def _lines(roof: DevicePeaks, span: tuple[float, float]) -> Iterator[go.Scatter]
                 "width": 2,
                 "dash": "solid" if kind == "measured" else "dash",
             },
-            hovertemplate=f"{safe(name)}: {told}<extra></extra>",
+            hovertemplate=f"{safe(name)}: {peaks}<extra></extra>",
         )
 
 
@@ -158,7 +158,8 @@ def _mark(case: CaseResults, phase: str, point: Point) -> go.Scatter:
         "color": palette.case_color(case.index),
     }
     used = case.estimates[share].value
-    told = "not known" if used is None else show(used, METRICS[share].unit)
+    value = "unknown" if used is None else show(used, METRICS[share].unit)
+    utilization = f"{METRICS[share].label}: {value}"
     return go.Scatter(
         x=[point[0]],
         y=[point[1]],
@@ -169,6 +170,6 @@ def _mark(case: CaseResults, phase: str, point: Point) -> go.Scatter:
         cliponaxis=False,
         hovertemplate=(
             f"<b>{safe(case.name)}</b>, {phase}<br>%{{x:.3~g}} FLOP/B, "
-            f"{format_scaled(point[1], 'FLOP/s')}<br>{METRICS[share].label}: {told}<extra></extra>"
+            f"{format_scaled(point[1], 'FLOP/s')}<br>{utilization}<extra></extra>"
         ),
     )

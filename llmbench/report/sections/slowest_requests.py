@@ -1,4 +1,4 @@
-"""The slowest requests of each case, and the waterfall that shows where the time of one went."""
+"""The slowest requests of each case, and the waterfall of a single request."""
 
 from __future__ import annotations
 
@@ -20,66 +20,69 @@ from llmbench.runs.run import Run
 LISTED = 5
 SORTED_BY = ("e2e", "ttft")
 UNKNOWN = {
-    "e2e": "its last stamp is not known",
-    "ttft": "its first stamp is not known",
-    "queue_time": "the backend does not tell when it started",
-    "longest_gap": "it has one chunk only",
+    "e2e": "its last timestamp is unknown",
+    "ttft": "its first timestamp is unknown",
+    "queue_time": "the backend does not report when it started",
+    "longest_gap": "it has only one chunk",
 }
 
-Found = tuple[CaseResults, Run, RecordArrays, int]
+Listed = tuple[CaseResults, Run, RecordArrays, int]
 
 
 def slowest(results: Results, latency: str) -> Table:
-    """List the answered requests of each case with the longest latency (``e2e``, ``ttft``)."""
+    """Return the successful requests of each case with the longest latency (``e2e``, ``ttft``)."""
     columns = (
         Column("request", numeric=False),
         *(Column(LATENCIES.get(span, span.replace("_", " "))) for span in UNKNOWN),
         Column("prompt tokens"),
         Column("output tokens"),
     )
-    rows = tuple(_row(*found) for case in results.measured for found in _slowest(case, latency))
-    note = f"The {LISTED} slowest of each case that were answered, of all its processes."
+    rows = tuple(_row(*request) for case in results.measured for request in _slowest(case, latency))
+    note = f"The {LISTED} slowest successful requests of each case, over all its processes."
     return Table(f"Slowest by {LATENCIES[latency]}", columns, rows, note)
 
 
 def listed(results: Results) -> dict[str, set[int]]:
-    """Give the ids of the requests that are listed, by the name of their run."""
+    """Return the ids of the listed requests, by the name of their run."""
     ids: dict[str, set[int]] = {}
     for case in results.measured:
         for latency in SORTED_BY:
-            for _, run, observed, place in _slowest(case, latency):
-                ids.setdefault(run.name, set()).add(_of(observed, place, "request_id"))
+            for _, run, observed, index in _slowest(case, latency):
+                ids.setdefault(run.name, set()).add(_of(observed, index, "request_id"))
     return ids
 
 
-def _slowest(case: CaseResults, latency: str) -> list[Found]:
-    found = sorted(_longest(case, latency), key=lambda it: -it[0])
-    return [where for _, where in found[:LISTED]]
+def _slowest(case: CaseResults, latency: str) -> list[Listed]:
+    longest = sorted(_longest(case, latency), key=lambda it: -it[0])
+    return [request for _, request in longest[:LISTED]]
 
 
-def _longest(case: CaseResults, latency: str) -> Iterator[tuple[float, Found]]:
-    """Go through the slowest requests of each process."""
+def _longest(case: CaseResults, latency: str) -> Iterator[tuple[float, Listed]]:
+    """Yield the slowest requests of each process."""
     for run, observed in zip(case.runs, case.observed, strict=True):
         sample: NDArray[np.float64] = getattr(observed, latency)
         known = np.flatnonzero(~np.isnan(sample))
-        for place in known[np.argsort(sample[known], kind="stable")[-LISTED:]]:
-            yield float(sample[place]), (case, run, observed, int(place))
+        for index in known[np.argsort(sample[known], kind="stable")[-LISTED:]]:
+            yield float(sample[index]), (case, run, observed, int(index))
 
 
-def _row(case: CaseResults, run: Run, observed: RecordArrays, place: int) -> tuple[Cell, ...]:
-    number = _of(observed, place, "request_id")
+def _row(case: CaseResults, run: Run, observed: RecordArrays, index: int) -> tuple[Cell, ...]:
+    number = _of(observed, index, "request_id")
     opens = request_key(case.name, run.repeat, number)
-    prompt = _of(observed, place, "prompt_tokens")
+    prompt = _of(observed, index, "prompt_tokens")
     return (
         Cell(f"{case.name} #{number}", detail=f"run {run.repeat}", opens=opens),
-        *(quantity(getattr(observed, span)[place], "s", why) for span, why in UNKNOWN.items()),
-        missing("its length is not known") if prompt is None else count(prompt),
-        count(_of(observed, place, "output_tokens")),
+        *(
+            quantity(getattr(observed, span)[index], "s", reason)
+            for span, reason in UNKNOWN.items()
+        ),
+        missing("its length is unknown") if prompt is None else count(prompt),
+        count(_of(observed, index, "output_tokens")),
     )
 
 
-def _of(observed: RecordArrays, place: int, column: str) -> Any:
-    return observed.good[column][place].as_py()
+def _of(observed: RecordArrays, index: int, column: str) -> Any:
+    return observed.good[column][index].as_py()
 
 
 # -- the waterfall ---------------------------------------------------------------------------------
@@ -89,13 +92,13 @@ SPANS = {
     **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},
 }
 SAYS = (
-    "From the due time at the top: each bar is a span of the request's time, from the stages before"
-    " its first chunk to the gaps between chunks. A long bar is where it waited."
+    "Starting from the due time at the top: each bar is a span of the request's time, from the"
+    " stages before its first chunk to the gaps between chunks. Long bars are where it waited."
 )
 
 
 def waterfall() -> Chart:
-    """Give a bar trace for each kind of span (``meta.span``), with nothing in it yet."""
+    """Return a figure with an empty bar trace per kind of span (``meta.span``), for the page."""
     figure = go.Figure(
         [
             go.Bar(

@@ -1,4 +1,4 @@
-"""When a GPU was throttled during a run, and by what, from the reasons that the driver gave."""
+"""When and why a GPU was throttled during a run, from the driver's reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MASK = "throttle_reasons"
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """A time in which a GPU gave the same reasons for throttling; seconds of the run's clock."""
+    """A span with the same reasons for throttling a GPU, in seconds of the run's clock."""
 
     gpu: str
     begin: float
@@ -24,12 +24,12 @@ class Throttled:
 
 
 def is_mask(series: Series) -> bool:
-    """Tell whether a series is one of reasons for throttling, whose values are bits."""
+    """Return whether a series has reasons for throttling, as bit masks."""
     return series.quantity == MASK
 
 
 def spans(watched: Iterable[Series]) -> list[Throttled]:
-    """Find when GPUs were throttled; a reading holds until the next one."""
+    """Return when GPUs were throttled; a reading holds until the next one."""
     return [span for series in watched if is_mask(series) for span in _spans(series)]
 
 
@@ -46,13 +46,13 @@ def _named(mask: int) -> str:
     return ", ".join(name.replace("_", " ") for bit, name in THROTTLE_REASONS.items() if mask & bit)
 
 
-def table(found: Sequence[Throttled]) -> Table:
-    """One row a time in which a GPU was throttled."""
+def table(throttled: Sequence[Throttled]) -> Table:
+    """Return the spans, one per row."""
     columns = (
         Column("GPU", numeric=False), Column("from"), Column("until"), Column("by", numeric=False),
     )  # fmt: skip
     rows = tuple(
-        (Cell(each.gpu), quantity(each.begin, "s"), quantity(each.end, "s"), Cell(each.reasons))
-        for each in found
+        (Cell(span.gpu), quantity(span.begin, "s"), quantity(span.end, "s"), Cell(span.reasons))
+        for span in throttled
     )
     return Table("Throttled", columns, rows)

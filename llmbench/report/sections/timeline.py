@@ -1,4 +1,4 @@
-"""The timeline of a run: its requests as bars, and the machine on the same axis."""
+"""The timeline of a run: requests as bars, machine readings on the same axis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GANTT_HEIGHT = 330
 STRIP_HEIGHT = 82
 EDGE_HEIGHT = 100
 LEGEND_LIFT = 20
-# what each span of a request is called, its color, and how much of its row it fills
+# the label of each span of a request, its color, and how much of its row it fills
 SEGMENTS = {
     "queue": ("in the queue", palette.QUEUE, 0.35),
     "prefill": ("prefill", palette.PREFILL, 1.0),
@@ -45,7 +45,7 @@ Row = dict[str, Any]
 
 
 def timeline(case: CaseResults) -> Chart:
-    """Draw the first measured run of a case: a bar a request, a strip a watched quantity."""
+    """Draw the first measured run of a case: a bar per request, a strip per machine quantity."""
     run = case.runs[0]
     rows = _drawn_requests(run)
     read = [series for series in run.series if len(series.times)]
@@ -70,19 +70,19 @@ def timeline(case: CaseResults) -> Chart:
 
 
 def _says(throttled: list[Throttled]) -> str:
-    told = (
+    says = (
         "Each row is a request, the earliest at the top, from its due time to its last token: "
-        "waiting is thin, prefill thick, decode between them. Warm-up is pale; dashed lines bound "
+        "waiting is thin, decode thicker, prefill thickest. Warm-up is pale; dashed lines bound "
         "the steady window."
     )
     if not throttled:
-        return told
-    gpus = ", ".join(dict.fromkeys(each.gpu for each in throttled))
-    return f"{told} Shaded, between dotted lines: {gpus} was throttled."
+        return says
+    gpus = ", ".join(dict.fromkeys(span.gpu for span in throttled))
+    return f"{says} Shaded areas between dotted lines: {gpus} was throttled."
 
 
 def _subplots(strips: int) -> go.Figure:
-    """Stack the requests and the strips over one time axis."""
+    """Return subplots of the requests and the strips with one time axis."""
     total = GANTT_HEIGHT + strips * STRIP_HEIGHT
     return make_subplots(
         rows=1 + strips,
@@ -98,7 +98,7 @@ def _thinned(run: Run, rows: list[Row], strips: list[Series]) -> str:
     if len(rows) < run.records.num_rows:
         parts.append(f"{len(rows):,} of {run.records.num_rows:,} requests are drawn.")
     if any(len(series.times) > POINTS for series in strips):
-        parts.append(f"Series are drawn with {POINTS:,} readings at the most.")
+        parts.append(f"Series are drawn with {POINTS:,} readings at most.")
     return " ".join(parts)
 
 
@@ -106,13 +106,13 @@ def _thinned(run: Run, rows: list[Row], strips: list[Series]) -> str:
 
 
 def _drawn_requests(run: Run) -> list[Row]:
-    """Take evenly spaced requests in the order of their due times."""
+    """Return evenly spaced requests in order of due time."""
     rows: list[Row] = run.records.take(thin(run.records.num_rows, REQUESTS)).to_pylist()
     return [{**row, "row": number, **_spans(row)} for number, row in enumerate(rows)]
 
 
 def _spans(row: Row) -> Row:
-    """Split a request's time into (begin, seconds) spans; a span that it lacks is None."""
+    """Return a request's spans as (begin, seconds); None for spans that it lacks."""
     times, started = row["token_times"], row["started"]
     first = times[0] if times else None
     return {
@@ -145,12 +145,12 @@ def _segment(rows: list[Row], key: str, label: str, color: str, thickness: float
             "opacity": [WARMUP_OPACITY if row["phase"] == "warmup" else 1.0 for row in there],
             "line": {"width": 0},
         },
-        customdata=[_told(row) for row in there],
+        customdata=[_described(row) for row in there],
         hovertemplate=f"%{{customdata}}<br>{label}: %{{x:.4~g}} s<extra></extra>",
     )
 
 
-def _told(row: Row) -> str:
+def _described(row: Row) -> str:
     return safe(
         f"request {row['request_id']} ({row['phase']}), {row['prompt_tokens']} prompt tokens, "
         f"{row['output_tokens']} output tokens, {row['finish']}"
@@ -158,7 +158,7 @@ def _told(row: Row) -> str:
 
 
 def _broken_off(rows: list[Row]) -> list[go.Scatter]:
-    """Mark where requests failed."""
+    """Return marks where requests failed."""
     bad = [row for row in rows if row["finish"] not in SUCCEEDED]
     if not bad:
         return []
@@ -169,14 +169,14 @@ def _broken_off(rows: list[Row]) -> list[go.Scatter]:
             x=[row["token_times"][-1] if row["token_times"] else row["due"] for row in bad],
             y=[row["row"] for row in bad],
             marker={"symbol": "x", "size": 8, "color": palette.FAILED},
-            customdata=[safe(f"{_told(row)}: {row['error_kind'] or ''}") for row in bad],
+            customdata=[safe(f"{_described(row)}: {row['error_kind'] or ''}") for row in bad],
             hovertemplate="%{customdata}<extra></extra>",
         )
     ]
 
 
 def _requests_table(run: Run, rows: list[Row]) -> Table:
-    told = [rows[place] for place in thin(len(rows), TABLED)]
+    listed = [rows[index] for index in thin(len(rows), TABLED)]
     columns = (
         *(Column(label, numeric=False) for label in ("request", "phase")),
         Column("due"),
@@ -184,9 +184,9 @@ def _requests_table(run: Run, rows: list[Row]) -> Table:
         Column("output tokens"),
         Column("finish", numeric=False),
     )
-    some = f"{len(told):,} of {run.records.num_rows:,} requests, evenly taken."
-    note = some if len(told) < run.records.num_rows else ""
-    return Table("Requests", columns, tuple(_request(run, row) for row in told), note)
+    some = f"{len(listed):,} of {run.records.num_rows:,} requests, evenly spaced."
+    note = some if len(listed) < run.records.num_rows else ""
+    return Table("Requests", columns, tuple(_request(run, row) for row in listed), note)
 
 
 def _request(run: Run, row: Row) -> tuple[Cell, ...]:
@@ -195,7 +195,10 @@ def _request(run: Run, row: Row) -> tuple[Cell, ...]:
         Cell(f"#{row['request_id']}", opens=opens),
         Cell(row["phase"]),
         quantity(row["due"], "s"),
-        *(quantity(row[key][1], "s") if row[key] else missing("it had none") for key in SEGMENTS),
+        *(
+            quantity(row[key][1], "s") if row[key] else missing("the request has no such span")
+            for key in SEGMENTS
+        ),
         count(row["output_tokens"]),
         Cell(row["finish"]),
     )
@@ -232,7 +235,7 @@ def _strips_table(strips: list[Series]) -> Table:
         )
         for series in strips
     )
-    return Table("The machine meanwhile", columns, rows)
+    return Table("Machine during the run", columns, rows)
 
 
 # -- looks -----------------------------------------------------------------------------------------
@@ -269,20 +272,20 @@ def _window_lines(observed: RecordArrays) -> list[dict[str, Any]]:
     ]
 
 
-def _shade(each: Throttled) -> dict[str, Any]:
+def _shade(span: Throttled) -> dict[str, Any]:
     line = {"color": palette.FAILED, "width": 1, "dash": "dot"}
     return {
-        "type": "rect", "x0": each.begin, "x1": each.end, "y0": 0, "y1": 1, "yref": "paper",
+        "type": "rect", "x0": span.begin, "x1": span.end, "y0": 0, "y1": 1, "yref": "paper",
         "fillcolor": palette.pale(palette.FAILED), "layer": "below", "line": line,
     }  # fmt: skip
 
 
 def _key_of(throttled: list[Throttled]) -> list[go.Scatter]:
-    """Name the shade in the legend."""
+    """Return the legend entry of the shade."""
     if not throttled:
         return []
     marker = {"symbol": "square", "size": 12, "color": palette.pale(palette.FAILED)}
-    reasons = ", ".join(dict.fromkeys(each.reasons for each in throttled))
+    reasons = ", ".join(dict.fromkeys(span.reasons for span in throttled))
     name = f"throttled ({reasons})"
     return [go.Scatter(mode="markers", name=name, x=[None], y=[None], marker=marker)]
 

@@ -1,4 +1,4 @@
-"""Speed, memory and energy against quality: what a case costs for what it keeps."""
+"""Speed, memory and energy against output quality."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ THROUGHPUT, TIME = "output_tokens_per_second", "tpot_p50"
 MEMORY = "memory_weights_bytes"
 ENERGY = "energy_joules_per_output_token"
 
-UNBEATEN, BEATEN, OPEN = "unbeaten", "beaten", "not told apart"
+UNBEATEN, BEATEN, OPEN = "unbeaten", "beaten", "undecided"
 SYMBOLS = {UNBEATEN: "circle", BEATEN: "circle-open", OPEN: "circle-open-dot"}
 
 Point = tuple[float, float]
 
 
 def frontier(points: Sequence[Point], better: str) -> list[Point]:
-    """Give the points that no other beats, by their cost (``higher`` or ``lower`` is better).
+    """Return the Pareto frontier of points (cost, divergence), in order of divergence.
 
-    A point is a cost and a divergence, of which less is better; they come in order of divergence.
+    A lower divergence is better; ``better`` is ``higher`` or ``lower`` for the cost.
     """
     sign = -1 if better == "higher" else 1
     best: list[Point] = []
@@ -41,7 +41,7 @@ def frontier(points: Sequence[Point], better: str) -> list[Point]:
 
 
 def pareto(results: Results) -> Chart:
-    """Draw each case by what it costs and how far its outputs are from the reference's."""
+    """Draw the cost of each case against the divergence of its outputs from the reference's."""
     known = [c for c in results.measured if c.estimates[QUALITY].value is not None]
     costs = _costs(results, known)
     figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.08)
@@ -56,7 +56,7 @@ def pareto(results: Results) -> Chart:
     unit = f"KL divergence from the reference ({METRICS[QUALITY].unit})"
     figure.update_layout(layout(height=360, yaxis={"title": {"text": unit}, "rangemode": "tozero"}))
     reasons = {case.estimates[QUALITY].reason or "" for case in results.measured}
-    empty = "" if known else f"Not known: {'; '.join(sorted(reasons))}."
+    empty = "" if known else f"Unknown: {'; '.join(sorted(reasons))}."
     columns = [
         *(metric_column(name) for name in (QUALITY, *costs)),
         *(_standing_column(cost, standing) for cost, standing in stands.items()),
@@ -66,7 +66,7 @@ def pareto(results: Results) -> Chart:
 
 
 def _costs(results: Results, known: Sequence[CaseResults]) -> tuple[str, ...]:
-    """Choose what cases cost: under an open load throughput is the load's, so time tells speed."""
+    """Return the metrics of cost; speed is a time under an open load, which sets the throughput."""
     speed = TIME if is_open_loop(results) else THROUGHPUT
     metered = any(case.estimates[ENERGY].value is not None for case in known)
     return (speed, MEMORY, ENERGY) if metered else (speed, MEMORY)
@@ -77,25 +77,24 @@ def _says(costs: Sequence[str]) -> str:
     energy = (
         ", and takes less energy in the third."
         if ENERGY in costs
-        else "; no energy is drawn, since none of these cases has a figure for it."
+        else "; energy is not drawn, as no case has measured it."
     )
     return (
-        f"Lower says more of what the reference says; {side} is faster in the first panel, left is "
-        f"smaller in the second{energy} The dashed line joins the cases that no other beats, which "
-        "are filled. An empty circle is beaten beyond the 95 % intervals (whiskers), one with a "
-        "dot within them, or there are none."
+        f"Lower is closer to the reference; {side} is faster in the first panel, left is smaller "
+        f"in the second{energy} The dashed line is the Pareto frontier; its cases are filled. An "
+        "empty circle is beaten with 95 % confidence (whiskers), one with a dot is undecided."
     )
 
 
 def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
-    """Tell of each case that has a cost whether another costs less and diverges less.
+    """Return for each case with a cost whether another one costs less and diverges less.
 
-    A case is beaten where another is better in both by whole intervals, and not told apart where
-    it is so by estimates alone.
+    A case is beaten if another is better in both by whole intervals, undecided if it is better by
+    estimates only.
     """
-    there = [case for case in cases if case.estimates[cost].value is not None]
-    best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in there], METRICS[cost].better)
-    return [(case, _standing(case, there, cost, best)) for case in there]
+    known = [case for case in cases if case.estimates[cost].value is not None]
+    best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in known], METRICS[cost].better)
+    return [(case, _standing(case, known, cost, best)) for case in known]
 
 
 def _standing(
@@ -113,7 +112,7 @@ def _surely_beats(one: CaseResults, other: CaseResults, cost: str) -> bool:
 
 
 def _diverges_less(one: Estimate, other: Estimate) -> bool:
-    """Compare divergences, which one process measures on the same tokens for all cases."""
+    """Return whether a divergence is lower; one process measures it on the same tokens for all."""
     if one.low is None or other.low is None:
         return (one.value or 0.0) < (other.value or 0.0)
     return _surely_better(one, other, METRICS[QUALITY].better)
@@ -128,7 +127,7 @@ def _surely_better(one: Estimate, other: Estimate, better: str) -> bool:
 def _standing_column(
     cost: str, standing: Sequence[tuple[CaseResults, str]]
 ) -> tuple[Column, CellOf]:
-    """Make a column that says how a case stands by a cost and its divergence."""
+    """Return the column of each case's standing by a cost and its divergence."""
     stands = {case.index: how for case, how in standing}
 
     def cell(case: CaseResults) -> Cell:
@@ -144,7 +143,7 @@ def _value(case: CaseResults, metric: str) -> float:
 
 
 def _line(cases: Sequence[CaseResults], cost: str) -> go.Scatter:
-    """Join cases in the order of their divergence."""
+    """Return the line through cases in order of divergence."""
     ordered = sorted(cases, key=lambda case: _value(case, QUALITY))
     return go.Scatter(
         x=[_value(case, cost) for case in ordered],
@@ -157,8 +156,8 @@ def _line(cases: Sequence[CaseResults], cost: str) -> go.Scatter:
 
 
 def _mark(case: CaseResults, cost: str, standing: str) -> go.Scatter:
-    told = (THROUGHPUT, TIME, MEMORY, ENERGY, QUALITY, "perplexity_ratio", "top1_agreement")
-    lines = [f"{METRICS[name].label}: {_shown(case, name)}" for name in told]
+    shown = (THROUGHPUT, TIME, MEMORY, ENERGY, QUALITY, "perplexity_ratio", "top1_agreement")
+    lines = [f"{METRICS[name].label}: {_shown(case, name)}" for name in shown]
     lines.append(f"by {METRICS[cost].label}: {standing}")
     color = palette.case_color(case.index)
     marker: dict[str, Any] = {
@@ -187,4 +186,4 @@ def _interval(estimate: Estimate, color: str) -> dict[str, Any] | None:
 
 def _shown(case: CaseResults, metric: str) -> str:
     value = case.estimates[metric].value
-    return "not known" if value is None else safe(show(value, METRICS[metric].unit))
+    return "unknown" if value is None else safe(show(value, METRICS[metric].unit))

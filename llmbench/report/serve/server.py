@@ -1,4 +1,4 @@
-"""A small server for a site: reading only, and by default for this machine only."""
+"""A small read-only server for a site, by default for this machine only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORE
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": "frame-ancestors 'none'",  # the pages have the rest of theirs inside
-    "Cross-ModelSource-Resource-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
@@ -27,9 +27,9 @@ HEADERS = {
 
 
 def started(site: Site, host: str, port: int) -> Server:
-    """Open a server on a port, 0 for any; it answers when ``serve_forever`` is called.
+    """Return a server bound to a port (0: any), which answers once ``serve_forever`` is called.
 
-    Raises InputError when the host is not known or the port cannot be had.
+    Raise InputError if the host is unknown or the port is unavailable.
     """
     if not 0 <= port <= MOST_PORT:
         raise InputError(f"--port {port}: expected 0 to {MOST_PORT}")
@@ -37,14 +37,14 @@ def started(site: Site, host: str, port: int) -> Server:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return Server(site, family, address)
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"--host {host} --port {port}: {why}; give others, such as --port 0 for any port"
+            f"--host {host} --port {port}: {reason}; choose others, such as --port 0 for any port"
         ) from None
 
 
 class Server(ThreadingHTTPServer):
-    """A site behind a socket; each request is answered in a thread of its own."""
+    """A site behind a socket, with a thread per request."""
 
     def __init__(self, site: Site, family: socket.AddressFamily, address: Any) -> None:
         self.site = site
@@ -63,16 +63,16 @@ class Server(ThreadingHTTPServer):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
 
     def is_meant(self, host: str) -> bool:
-        """Tell whether a request for a host is meant for this server.
+        """Return whether a request for a host is meant for this server.
 
-        A page from elsewhere may give its own name this machine's address (DNS rebinding) and then
-        read what a browser here can reach; it cannot give this machine's name to its requests. The
-        port may differ, as through a tunnel.
+        A remote page can point its own host name at this machine (DNS rebinding) to read what a
+        local browser can reach, but it cannot send this machine's host name. The port may differ,
+        as through a tunnel.
         """
         return not self.is_private or bool(LOOPBACK.fullmatch(host))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say on stderr what went wrong, unless it is that a browser did not wait."""
+        """Print the error to stderr, unless a browser closed the connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -88,21 +88,21 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             answer = self.server.site.answer(self.path)
-        except Exception:  # noqa: BLE001 (said on stderr; the other pages go on)
+        except Exception:  # noqa: BLE001 (printed to stderr; other pages still work)
             self.server.handle_error(self.request, self.client_address)
-            told = "This page could not be made; what went wrong stands on the server's terminal."
-            answer = words(HTTPStatus.INTERNAL_SERVER_ERROR, told)
+            message = "This page failed; the error is on the server's terminal."
+            answer = words(HTTPStatus.INTERNAL_SERVER_ERROR, message)
         self._send(answer)
 
     do_HEAD = do_GET  # noqa: N815 (the same)
 
     def _refuse(self) -> None:
-        self._send(words(HTTPStatus.METHOD_NOT_ALLOWED, "Pages here can only be read."))
+        self._send(words(HTTPStatus.METHOD_NOT_ALLOWED, "Pages here are read-only."))
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _refuse  # noqa: N815
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what is no request with a page like the others."""
+        """Answer an invalid request with a page."""
         del explain
         self._send(words(HTTPStatus(code), message or ""))
 
@@ -118,4 +118,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server's name)
-        """Keep quiet: who reads what is nobody's business."""
+        """Log nothing, for privacy."""

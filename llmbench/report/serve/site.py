@@ -1,4 +1,4 @@
-"""Which page an address stands for: made when it is asked for, from what is stored."""
+"""The page behind each address, made from stored results when it is requested."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ class _NoSuchRunSetError(Exception):
     """No run set has a key."""
 
 
-def words(status: HTTPStatus, told: str, title: str = "") -> Answer:
-    """Answer with a page that says why there is no other one; its usual title is the status."""
-    return Answer(status, _encoded(pages.words(title or status.phrase, told)))
+def words(status: HTTPStatus, message: str, title: str = "") -> Answer:
+    """Return a page with a message only, titled by the status unless a title is given."""
+    return Answer(status, _encoded(pages.words(title or status.phrase, message)))
 
 
 def _encoded(text: str) -> bytes:
-    """Encode a page; names of folders may hold bytes that are no text."""
+    """Return a page as bytes; folder names may contain bytes that are not text."""
     return text.encode("utf-8", "replace")
 
 
 class Site:
     """The pages over a folder of run sets.
 
-    Folders are looked up in what was found there, and never made of an address. A page is kept as
-    long as the files that it was made of stay as they are.
+    Addresses are looked up among existing folders and never turned into paths. A page is cached as
+    long as its files do not change.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,70 +61,69 @@ class Site:
         self._comparison = lru_cache(PAGES_KEPT)(_comparison)
 
     def answer(self, target: str) -> Answer:
-        """Give the page of a request's target, its path and query as they were sent."""
+        """Return the page of a request's target (its path and query as sent)."""
         path, _, query = target.partition("?")
-        asked = parse_qs(query)
+        options = parse_qs(query)
         try:
             if path == HOME:
-                return self._ok(self._index(asked.get("filter", [""])[0]))
+                return self._ok(self._index(options.get("filter", [""])[0]))
             if path == COMPARE:
-                return self._compared(asked.get("baseline", []), asked.get("candidate", []))
+                return self._compared(options.get("baseline", []), options.get("candidate", []))
             if path.startswith(REPORT):
                 return self._reported(path.removeprefix(REPORT))
         except _NoSuchRunSetError as error:
-            return words(HTTPStatus.NOT_FOUND, f"There is no run set {error} here.")
+            return words(HTTPStatus.NOT_FOUND, f"No run set {error} here.")
         except InputError as error:
             return words(HTTPStatus.CONFLICT, str(error), "Cannot be read")
-        return words(HTTPStatus.NOT_FOUND, "There is no such page.")
+        return words(HTTPStatus.NOT_FOUND, "No such page.")
 
     def _ok(self, text: str) -> Answer:
         return Answer(HTTPStatus.OK, _encoded(text))
 
     def folders(self) -> dict[str, Path]:
-        """Find the run sets there are now, by the key that their addresses have."""
-        return {_key(self._shown(found)): found for found in catalog.find(self._folder)}
+        """Return the current run sets by the key in their addresses."""
+        return {_key(self._shown(path)): path for path in catalog.find(self._folder)}
 
-    def _shown(self, found: Path) -> str:
-        """Name a run set by its place; the only one by its folder."""
-        return found.relative_to(self._folder).as_posix() if found != self._folder else found.name
+    def _shown(self, path: Path) -> str:
+        """Return the name of a run set: its relative path, or that of the folder itself."""
+        return path.relative_to(self._folder).as_posix() if path != self._folder else path.name
 
     # -- pages -------------------------------------------------------------------------------------
 
-    def _index(self, sought: str) -> str:
+    def _index(self, filtered_by: str) -> str:
         listed = [
-            Listed(key, self._shown(found), self._entry(found, catalog.stamp(found)))
-            for key, found in self.folders().items()
+            Listed(key, self._shown(path), self._entry(path, catalog.stamp(path)))
+            for key, path in self.folders().items()
         ]
-        return pages.index(self._folder.name, listed, sought)
+        return pages.index(self._folder.name, listed, filtered_by)
 
-    def _reported(self, asked: str) -> Answer:
-        (found,) = self._found([asked])
+    def _reported(self, key: str) -> Answer:
+        (path,) = self._paths([key])
         with self._making:
-            return self._ok(self._report(found, catalog.stamp(found)))
+            return self._ok(self._report(path, catalog.stamp(path)))
 
     def _compared(self, baselines: Sequence[str], candidates: Sequence[str]) -> Answer:
         if len(baselines) != 1 or not candidates:
-            told = "Pick one baseline, and one candidate or several."
-            return words(HTTPStatus.BAD_REQUEST, told)
-        found = self._found([*baselines, *candidates])
+            return words(HTTPStatus.BAD_REQUEST, "Pick one baseline and one or more candidates.")
+        paths = self._paths([*baselines, *candidates])
         with self._making:
-            return self._ok(self._comparison(found, tuple(map(catalog.stamp, found))))
+            return self._ok(self._comparison(paths, tuple(map(catalog.stamp, paths))))
 
-    def _found(self, asked: Sequence[str]) -> tuple[Path, ...]:
-        """Look folders up, whichever letters of their keys are written as they are."""
+    def _paths(self, written: Sequence[str]) -> tuple[Path, ...]:
+        """Return the folders of keys, whichever letters are percent-encoded."""
         folders = self.folders()
-        keys = [_key(os.fsdecode(unquote_to_bytes(each))) for each in asked]
+        keys = [_key(os.fsdecode(unquote_to_bytes(key))) for key in written]
         if unknown := [key for key in keys if key not in folders]:
             raise _NoSuchRunSetError(unknown[0])
         return tuple(folders[key] for key in keys)
 
 
 def _key(shown: str) -> str:
-    """Write a place so that it can stand in an address, whatever bytes it is made of."""
+    """Return a path percent-encoded for an address, whatever its bytes are."""
     return quote(os.fsencode(shown))
 
 
-# -- what is kept as long as the stamps are alike -------------------------------------------------
+# -- cached as long as the stamps do not change --------------------------------------------------
 
 
 def _entry(folder: Path, _: Stamp) -> catalog.Entry:
@@ -137,4 +136,4 @@ def _report(folder: Path, _: Stamp) -> str:
 
 def _comparison(folders: tuple[Path, ...], _: tuple[Stamp, ...]) -> str:
     baseline, *candidates = map(store.read, folders)
-    return comparison_page.render([compare(baseline, each) for each in candidates], HOME)
+    return comparison_page.render([compare(baseline, candidate) for candidate in candidates], HOME)

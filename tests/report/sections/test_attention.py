@@ -46,7 +46,7 @@ def test_a_case_without_maps_says_why(make: Any, tmp_path: Path) -> None:
     page = pages.report(
         stored(make, tmp_path, {"reason": "only torch models show their attention"})
     )
-    assert "No maps of attention: only torch models show their attention." in page
+    assert "No attention maps: only torch models show their attention." in page
 
 
 def test_a_report_that_was_not_asked_to_explain_has_no_such_section(sample: RunSet) -> None:

@@ -26,7 +26,7 @@ def environment(**more: Any) -> dict[str, Any]:
 def test_cases_that_differ_in_settings_alone_may_be_compared(make: Any, tmp_path: Path) -> None:
     other = {"effective": {"dtype": "bfloat16", "threads": 2}, "requested": {}}
     table = differing(cases(make, tmp_path, {}, {"backend_report": other}))
-    assert table.note.startswith("All cases were given the same requests on the same machine")
+    assert table.note.startswith("Yes: all cases had the same requests, machine and software.")
     told = {row[1].text: [cell.text for cell in row[2:]] for row in table.rows}
     assert told["dtype"] == ["float32", "bfloat16"]
     assert "threads" not in told
@@ -37,8 +37,8 @@ def test_other_hardware_and_software_are_named(make: Any, tmp_path: Path) -> Non
     other = environment(cpu={"model": "B"}, packages={"torch": "2.11.0"})
     note = differing(cases(make, tmp_path, environment(), other)).note
     assert note == (
-        "Their hardware differs (cpu.model), which their figures include. "
-        "Their software differs (packages.torch), which their figures include."
+        "The hardware differs (cpu.model), which affects the results. "
+        "The software differs (packages.torch), which affects the results."
     )
 
 
@@ -52,7 +52,7 @@ def test_what_is_swept_is_named_and_its_schedule_excused(make: Any, tmp_path: Pa
         make.run_of(p, make.serve(1), facts=run["facts"]) for p, run in zip(plan, runs, strict=True)
     ]
     table = differing(Results(make.store_run_set(tmp_path / "set", plan, served)))
-    assert table.note == "load.rate is swept: compare cases at one point of it."
+    assert table.note == "load.rate is swept: compare cases at the same point only."
 
 
 def test_cases_that_were_asked_other_things_do_not_compare(make: Any, tmp_path: Path) -> None:
@@ -60,15 +60,15 @@ def test_cases_that_were_asked_other_things_do_not_compare(make: Any, tmp_path: 
     served = [make.run_of(p, make.serve(1)) for p in plan]
     note = differing(Results(make.store_run_set(tmp_path / "set", plan, served))).note
     assert note == (
-        "They were asked different things (requests, warmup, seed), so their figures answer "
-        "different questions and do not compare."
+        "No: the scenario differs (requests, warmup, seed), so the cases answer different "
+        "questions."
     )
 
 
 def test_requests_that_came_at_other_times_are_told(make: Any, tmp_path: Path) -> None:
     runs = [{"facts": {"schedule_sha256": letter}} for letter in "ab"]
     assert differing(cases(make, tmp_path, *runs)).note.startswith(
-        "Their requests came at different times"
+        "Requests arrived at different times"
     )
 
 

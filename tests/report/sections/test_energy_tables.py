@@ -79,7 +79,7 @@ def test_a_run_without_counters_says_why_there_is_no_energy(results: Results) ->
 
 
 def test_the_page_shows_energy_or_the_reason(counted: Results, results: Results) -> None:
-    assert "What may be wrong with it" in pages.report(counted.run_set)
+    assert "Error budget" in pages.report(counted.run_set)
     assert "does not collect `energy`" in pages.report(results.run_set)
 
 

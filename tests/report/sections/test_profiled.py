@@ -24,8 +24,8 @@ WHOLE = profiles.profile(Path("why"), profiles.case(), profiles.failed())
 def test_a_sentence_says_what_takes_most() -> None:
     _, decode = profiled.answer(WHOLE)
     assert decode == (
-        "eager, decode: a step takes 4.00 ms; most of it goes to GEMM 60.0 %, idle 30.0 %, "
-        "sampling 10.0 %; 3.00 launches a token."
+        "eager, decode: a step takes 4.00 ms, most of it in GEMM 60.0 %, idle 30.0 %, "
+        "sampling 10.0 %; 3.00 launches per token."
     )
     assert profiled.completeness(WHOLE) == "1 of 2 cases profiled."
 

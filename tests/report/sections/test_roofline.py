@@ -88,7 +88,7 @@ def test_points_are_drawn_without_a_roof_too(make: Any, tmp_path: Path) -> None:
 
 def test_what_was_not_counted_is_told_and_not_drawn(results: Results) -> None:
     chart = roofline.chart(results)
-    assert chart.empty == "Not known: this backend does not report it."
+    assert chart.empty == "Unknown: this backend does not report it."
     assert list(chart.figure.data) == []
 
 
@@ -99,9 +99,7 @@ def test_the_table_has_both_kinds_of_shares_and_names_the_peaks(make: Any, tmp_p
     assert row["MBU decode"].value == value(results, "mbu")
     assert row["MFU of the datasheet"].value == value(results, "mfu_datasheet")
     assert row["decode step FLOPs"].text == show(value(results, "decode_step_flops"), "FLOP")
-    assert (
-        "copy moves up to 10.0 kB/s, a product in bfloat16 makes up to 1.00 MFLOP/s." in table.note
-    )
+    assert "copy reaches 10.0 kB/s, a product in bfloat16 1.00 MFLOP/s." in table.note
 
 
 def test_hardware_without_a_datasheet_has_no_such_column(make: Any, tmp_path: Path) -> None:

@@ -69,4 +69,4 @@ def test_a_request_of_one_chunk_says_why_it_has_no_gap(make: Any, tmp_path: Path
     served = [make.cut_short(each) for each in make.serve(1)]
     found = Results(make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, served)]))
     row = slowest(found, "e2e").rows[0]
-    assert (row[4].value, row[4].note) == (None, "it has one chunk only")
+    assert (row[4].value, row[4].note) == (None, "it has only one chunk")

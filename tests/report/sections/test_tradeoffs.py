@@ -85,7 +85,7 @@ def test_a_case_is_beaten_where_another_is_better_beyond_the_intervals(
 
 def test_without_intervals_no_case_is_said_to_be_beaten(two: Results) -> None:
     told = tradeoffs.standings(two.measured, "memory_weights_bytes")
-    assert [how for _, how in told] == ["unbeaten", "not told apart"]
+    assert [how for _, how in told] == ["unbeaten", "undecided"]
 
 
 def test_under_an_open_load_speed_is_a_time(make: Any, two: Results, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_energy_is_a_third_panel_where_it_is_known(make: Any, tmp_path: Path) ->
 
 
 def test_without_energy_there_is_no_panel_for_it(two: Results) -> None:
-    assert "no energy is drawn" in tradeoffs.pareto(two).says
+    assert "energy is not drawn" in tradeoffs.pareto(two).says
 
 
 def test_the_table_of_quality_names_the_reference(two: Results) -> None:
@@ -132,12 +132,12 @@ def test_the_table_of_quality_names_the_reference(two: Results) -> None:
     rough = dict(zip(labels, table.rows[1], strict=True))
     assert rough["perplexity ratio"].value == pytest.approx(1.6487212707)
     assert rough["exact match"].text == "100.0 %"
-    assert table.note.startswith("Held against eager on the same tokens.")
+    assert table.note.startswith("Compared with eager on the same tokens.")
 
 
 def test_without_quality_the_chart_says_why_there_is_none(results: Results) -> None:
     told = tradeoffs.pareto(results).empty
-    assert told == "Not known: the scenario does not ask for `quality`."
+    assert told == "Unknown: the scenario does not ask for `quality`."
     assert [column.label for column in overview.quality(results).columns] == ["case"]
 
 

@@ -136,7 +136,7 @@ def test_the_index_is_filtered_by_words(server: Server, sought: str, shown: list
 
 
 def test_a_filter_that_nothing_matches_says_so(server: Server) -> None:
-    assert "No run set has all of these words." in ask(server, "/?filter=nowhere").text
+    assert "No run set matches all of these words." in ask(server, "/?filter=nowhere").text
 
 
 def test_the_head_of_a_page_has_its_length_and_no_body(server: Server) -> None:
@@ -150,7 +150,7 @@ def test_pages_may_not_be_framed_or_read_from_elsewhere(server: Server) -> None:
     headers = ask(server, "/").headers
     assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Cross-ModelSource-Resource-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 def test_every_page_allows_no_script_but_its_own(server: Server) -> None:
@@ -272,7 +272,7 @@ def test_a_page_that_cannot_be_made_has_no_traceback(
 
 def test_a_run_set_that_appears_later_is_listed(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        assert "There are no run sets here yet" in ask(server, "/").text
+        assert "No run sets here yet" in ask(server, "/").text
         stored(tmp_path / "later")
         assert 'href="/report/later"' in ask(server, "/").text
 
@@ -281,7 +281,7 @@ def test_a_half_written_run_set_shows_what_is_there(tmp_path: Path) -> None:
     plan = [planned("eager", repeat) for repeat in (1, 2)]
     begun(tmp_path / "half", plan)
     with serving(tmp_path) as server:
-        assert "There are no results yet." in ask(server, "/report/half").text
+        assert "No results yet." in ask(server, "/report/half").text
         store.write_run(tmp_path / "half", run_of(plan[0]))
         assert "1 of 2 runs measured, 1 not measured yet." in ask(server, "/report/half").text
         assert "1 of 2" in ask(server, "/").text

@@ -56,7 +56,7 @@ def test_without_symptoms_of_the_client_the_verdict_is_unknown(tmp_path: Path) -
 
 
 def test_the_page_describes_the_import_and_how_to_repeat_it(kept: RunSet) -> None:
-    texts = dict(scenario_text.asked(Results(kept)))
+    texts = dict(scenario_text.described(Results(kept)))
     assert f"{GUIDELLM}, by guidellm 0.8.1" in texts["Imported"]
     assert texts["Model"] == "example/model; truth"
     assert texts["Load"].startswith("poisson, rate 8.0, max_in_flight 3; constant, rate 10.0")
@@ -80,7 +80,7 @@ def test_a_sweep_has_one_case_per_load(tmp_path: Path) -> None:
 
     kept = import_results([changed(GUIDELLM, tmp_path, sweep)], tmp_path / "old", "before")
     assert list(kept.by_case()) == ["before, load.rate=10.0", "before, load.rate=20.0"]
-    texts = dict(scenario_text.asked(Results(kept)))
+    texts = dict(scenario_text.described(Results(kept)))
     assert (texts["Load"], texts["Sweep"]) == ("constant, rate (swept)", "load.rate 10.0, 20.0")
 
 
