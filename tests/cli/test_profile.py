@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chrome_traces import violations
 
+from llmbench.campaign.process import Installation
+from llmbench.campaign.worker import Job
 from llmbench.cli import main
 from llmbench.runs import profile
 from llmbench.runs.profile import PhaseProfile
@@ -136,20 +134,21 @@ def test_nvtx_without_cuda_is_bad_input(tmp_path: Path, capsys: Capture) -> None
     assert "--nvtx: torch has no CUDA on this machine" in capsys.readouterr().err
 
 
-def test_an_interrupt_keeps_finished_cases(tmp_path: Path) -> None:
+def test_an_interrupt_keeps_finished_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     out = tmp_path / "out"
     path = scenario(tmp_path, backends=["eager", {"kind": "eager", "name": "again"}])
-    command = [sys.executable, "-m", "llmbench", "profile", path, "--out", str(out), "--steps", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (out / "traces" / "eager-decode.json.gz").exists():
-            time.sleep(0.02)
-        while process.poll() is None and not profile.read(out).cases:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, printed = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"1 of 2 cases are kept in {out}" in printed
-    assert "Traceback" not in printed
+    launch = Installation.launch
+
+    def interrupted(installation: Installation, module: str, job: Job, *others: Any) -> Any:
+        if job.case.name == "again":
+            raise KeyboardInterrupt
+        return launch(installation, module, job, *others)
+
+    monkeypatch.setattr(Installation, "launch", interrupted)
+    assert main(["profile", path, "--out", str(out), "--steps", "2"]) == 130
+    assert f"1 of 2 cases are kept in {out}" in capsys.readouterr().err
     assert {path.name for path in out.iterdir()} == {"profile.json", "traces"}
 
 

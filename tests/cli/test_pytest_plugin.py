@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import llmbench.report.frames  # noqa: F401 (what a run in this process imports, it takes back)
+from llmbench.campaign.process import Installation
 from llmbench.cli import main
+from llmbench.runs.run import Failure
 
 pytest_plugins = ["pytester"]
 
@@ -131,10 +133,12 @@ def test_a_bad_scenario_is_an_error_of_collection_without_a_traceback(
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_a_case_that_cannot_be_measured_fails(project: pytest.Pytester) -> None:
-    path = project.path / "scenarios" / "simulated.yaml"
-    path.write_text(SCENARIO.replace("requests:", "timeout: 0.01\nrequests:"))
-    result = project.runpytest_subprocess("scenarios", "--benchmark-disable")
+def test_a_case_that_cannot_be_measured_fails(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = Failure("timeout", "did not finish within 1 s")
+    monkeypatch.setattr(Installation, "launch", lambda *_: failure)
+    result = project.runpytest_inprocess("scenarios", "--benchmark-disable", "-W", "ignore")
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["*did not finish within*"])
 

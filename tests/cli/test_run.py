@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -152,33 +153,43 @@ def test_an_interrupt_keeps_finished_runs_and_prints_how_to_resume(path: Path, o
     assert "Traceback" not in printed
 
 
-def on_a_terminal(command: list[str]) -> str:
-    """Return stderr of a terminal, which is read continuously: a full one would block."""
+def on_a_terminal(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return what a command writes to stderr where that is a terminal."""
     reader, writer = pty.openpty()
-    shown = b""
-    environment = {**os.environ, "TERM": "xterm"}
-    with subprocess.Popen(command, stderr=writer, stdout=subprocess.DEVNULL, env=environment):
-        os.close(writer)
+    shown = bytearray()
+
+    def read() -> None:
         with suppress(OSError):  # the end of a terminal that nobody writes to any more
-            while read := os.read(reader, 65_536):
-                shown += read
+            while data := os.read(reader, 65_536):
+                shown.extend(data)
+
+    reading = threading.Thread(target=read)
+    reading.start()  # meanwhile: a full terminal would block
+    with os.fdopen(writer, "w") as terminal:
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert main(arguments) == 0
+    monkeypatch.undo()
+    reading.join()
     os.close(reader)
     return shown.decode()
 
 
-def test_a_terminal_shows_progress(path: Path, out: str) -> None:
-    command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
-    shown = on_a_terminal(command)
+def test_a_terminal_shows_progress(path: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = on_a_terminal(["run", str(path), "--out", out], monkeypatch)
     assert "all runs" in shown
     assert "fake, repeat 1" in shown
 
 
-def test_a_pipe_gets_plain_lines_even_with_forced_colors(path: Path, out: str) -> None:
-    command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out]
-    environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert len(done.stderr.splitlines()) == 2
-    assert all(line.isprintable() for line in done.stderr.splitlines())
+def test_a_pipe_gets_plain_lines_even_with_forced_colors(
+    path: Path, out: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["run", str(path), "--out", out]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
 
 
 def test_the_schema_is_json_with_every_backend(capsys: Capture) -> None:
