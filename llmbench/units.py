@@ -1,6 +1,6 @@
-"""Durations, sizes and rates: read from what people write, shown as people read them.
+"""Durations, sizes and rates: parsed from text with units, and formatted for people.
 
-Everything inside is SI: seconds, bytes, events per second. Units exist only at the edges.
+Internally every quantity is SI: seconds, bytes, events per second.
 """
 
 from __future__ import annotations
@@ -34,26 +34,17 @@ def _parse(value: object, units: dict[str, float], example: str) -> float:
 
 
 def parse_seconds(value: object) -> float:
-    """Read a duration: ``0.5``, ``"500 ms"`` and ``"2 min"`` give seconds.
-
-    Raises ValueError for anything else.
-    """
+    """Return a duration such as ``0.5`` or ``"500 ms"`` in seconds; raises ValueError."""
     return _parse(value, _SECONDS, "500 ms")
 
 
 def parse_bytes(value: object) -> int:
-    """Read a size: ``4096``, ``"2 GiB"`` and ``"64 MB"`` give bytes.
-
-    Raises ValueError for anything else.
-    """
+    """Return a size such as ``4096`` or ``"2 GiB"`` in bytes; raises ValueError."""
     return round(_parse(value, {k: float(v) for k, v in _BYTES.items()}, "2 GiB"))
 
 
 def parse_rate(value: object) -> float:
-    """Read a rate: ``4``, ``"4/s"`` and ``"240/min"`` give events per second.
-
-    Raises ValueError for anything else.
-    """
+    """Return a rate such as ``4`` or ``"240/min"`` in events per second; raises ValueError."""
     return _parse(value, {f"/{unit}": 1 / seconds for unit, seconds in _SECONDS.items()}, "4/s")
 
 
@@ -68,7 +59,7 @@ def _written(units: dict[str, float]) -> PlainSerializer:
 
 
 def _with_unit(value: float, units: dict[str, float]) -> str:
-    """Write a quantity in the largest unit of which it is at least one: ``0.03`` is ``30 ms``."""
+    """Return a quantity in the largest unit that fits: ``0.03`` is ``30 ms``."""
     fitting = [unit for unit in units if abs(value) >= units[unit]]
     unit = max(fitting, key=units.__getitem__, default=next(u for u in units if units[u] == 1))
     return f"{value / units[unit]:.6g} {unit}".replace(" /", "/")
@@ -85,7 +76,7 @@ PerSecond = Annotated[float, BeforeValidator(parse_rate), _written({"/s": 1.0}),
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Write a number with so many significant digits and no exponent: ``1234.5`` is ``1,234``."""
+    """Return a number with significant digits and no exponent: ``1234.5`` is ``1,234``."""
     if value == 0:
         return "0"
     from math import floor, log10  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Which run sets lie below a folder, and what each is about: read without their records."""
+"""A catalog of the run sets below a folder, read without their records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A run set in a list; of one that cannot be read only the ``problem`` is known.
+    """A run set in the catalog; one that cannot be read has only a ``problem``.
 
     ``machine`` and ``commit`` are those of its first run.
     """
@@ -38,21 +38,21 @@ class Entry:
 
 
 def find(folder: Path) -> Iterator[Path]:
-    """Give the folders of all run sets below a folder, or itself, in alphabetical order.
+    """Yield the folders of all run sets at or below a folder, in alphabetical order.
 
-    Links to folders are not followed, hidden folders not looked into.
+    Links to folders and hidden folders are skipped.
     """
-    for here, below, files in os.walk(folder):
+    for path, subfolders, files in os.walk(folder):
         if MANIFEST in files:
-            below.clear()
-            yield Path(here)
-        below[:] = sorted(name for name in below if not name.startswith("."))
+            subfolders.clear()
+            yield Path(path)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
 
 
 def stamp(folder: Path) -> Stamp:
-    """Tell the files of a run set apart from what they were: their names, times and sizes."""
+    """Return names, times and sizes of the files of a run set, which change when it changes."""
     files = sorted((folder / MANIFEST, *folder.glob("runs/[!.]*/*")))
-    return tuple(found for path in files for found in _stamped(path))
+    return tuple(stamped for path in files for stamped in _stamped(path))
 
 
 def _stamped(path: Path) -> Iterator[tuple[str, int, int]]:
@@ -64,14 +64,14 @@ def _stamped(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def entry(folder: Path) -> Entry:
-    """Read what a list says of a run set; what keeps it from being read is in the entry."""
+    """Return the entry of a run set; an error of reading it becomes its ``problem``."""
     try:
         run_set = store.read_plan(folder)
         runs = list(store.outlines(run_set))
     except InputError as error:
         return Entry(folder, folder.name, problem=str(error))
-    statuses = [run.get("status") for run in runs]
-    environment = runs[0].get("environment") or {} if runs else {}
+    statuses = [run.status for run in runs]
+    environment = runs[0].environment if runs else {}
     return Entry(
         folder=folder,
         name=run_set.name,
@@ -87,7 +87,7 @@ def entry(folder: Path) -> Entry:
 
 
 def _machine(environment: dict[str, Any]) -> str:
-    """Name the processor, and the GPUs where there are some."""
+    """Return the processor, and the GPUs if there are any."""
     processor = (environment.get("cpu") or {}).get("model")
     gpus = [gpu.get("name") for gpu in environment.get("gpus") or []]
     counted = (f"{gpus.count(name)} × {name}" for name in dict.fromkeys(filter(None, gpus)))

@@ -1,9 +1,9 @@
-"""A profile as it is stored: one file of figures, and a trace for each phase of each case.
+"""A stored profile: one file of figures, and one trace per phase and case.
 
 results/<id>/
-  profile.json                       every figure, and where the traces are
+  profile.json                       every figure, and the paths of the traces
   traces/<case>-<phase>.json.gz      for chrome://tracing and ui.perfetto.dev
-  report.html                        made from profile.json and replaceable
+  report.html                        made from profile.json, at any time again
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEADER = {"format": "llmbench profile", "schema_version": 1}
 
 @dataclass(frozen=True, slots=True)
 class KernelUse:
-    """What one kernel or operator took of a step: calls and seconds a step, share of its time."""
+    """One kernel or operator: calls and seconds per step, and its share of the time."""
 
     name: str
     category: str
@@ -39,13 +39,13 @@ class KernelUse:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Where the time of steps went.
+    """Where the time of profiled steps went.
 
-    ``step_seconds`` are those of each step, profiled. ``shares`` are of all of them, by category,
-    and sum to 1. ``busy_seconds`` is the mean of a step. ``kernels`` counts what ran in each step:
-    kernels, or on the CPU all calls of operators. ``launches`` counts the calls by which the host
-    set that going: one for a whole CUDA graph, and on the CPU those of operators that no other one
-    called. ``uses`` has what took most first.
+    ``step_seconds`` has one value per step. ``shares`` are shares of the total time by category
+    and sum to 1. ``busy_seconds`` is the mean per step. ``kernels`` counts the kernels of each
+    step, or on the CPU all calls of operators. ``launches`` counts the calls by which the host
+    started them: one for a whole CUDA graph, and on the CPU calls of operators that no other
+    operator made. ``uses`` has the largest share first.
     """
 
     step_seconds: tuple[float, ...]
@@ -58,11 +58,10 @@ class Breakdown:
 
 @dataclass(frozen=True, slots=True)
 class PhaseProfile:
-    """What steps of one phase took, and where that went.
+    """The time of the steps of one phase.
 
-    ``prompt_tokens`` are those of the prompts and ``cache_tokens`` those in the cache after a step,
-    each from the fewest to the most; ``step_seconds`` are of steps that were not profiled.
-    ``trace`` is a path in the results folder.
+    ``prompt_tokens`` (of the prompts) and ``cache_tokens`` (in the cache after a step) are ranges;
+    ``step_seconds`` are of steps without the profiler. ``trace`` is a path in the results folder.
     """
 
     phase: str
@@ -76,40 +75,40 @@ class PhaseProfile:
 
     @property
     def seconds(self) -> float:
-        """The median step, not profiled."""
+        """The median step without the profiler."""
         return statistics.median(self.step_seconds)
 
     @property
     def profiled_seconds(self) -> float:
-        """The mean step while it was profiled, which the shares are of."""
+        """The mean step under the profiler, to which the shares refer."""
         return statistics.fmean(self.breakdown.step_seconds)
 
     @property
     def ratio(self) -> float:
-        """How many times as long the median step was while it was profiled."""
+        """The median step under the profiler, relative to that without it."""
         return statistics.median(self.breakdown.step_seconds) / self.seconds
 
     @property
     def idle_seconds(self) -> float:
-        """The host gap: what of a step, while it was profiled, nothing ran in."""
+        """The host gap: the time of a profiled step in which nothing ran."""
         return self.profiled_seconds - self.breakdown.busy_seconds
 
     @property
     def launches_per_step(self) -> float:
-        """The mean."""
+        """The mean number of launches per step."""
         return statistics.fmean(self.breakdown.launches)
 
     @property
     def launches_per_token(self) -> float:
-        """Launches of all steps by the tokens that came of them."""
+        """Launches per generated token."""
         return self.launches_per_step / self.tokens_per_step
 
 
 @dataclass(frozen=True, slots=True)
 class CaseProfile:
-    """One case: its phases, or why it has none. ``device`` is torch's type of it.
+    """One case: its phases, or its failure. ``device`` is torch's device type.
 
-    There is no decode where no request has an answer of more than one token.
+    There is no decode phase where every answer has only one token.
     """
 
     case: str
@@ -126,7 +125,7 @@ class CaseProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What was profiled of a scenario: the cases that are done, in its order."""
+    """The profile of a scenario: the finished cases, in its order."""
 
     folder: Path
     name: str
@@ -143,43 +142,43 @@ class Profile:
         return [case for case in self.cases if case.failure]
 
     def phases(self) -> Iterable[tuple[CaseProfile, PhaseProfile]]:
-        """Go through every phase, with its case."""
+        """Yield every phase with its case."""
         return ((case, phase) for case in self.cases for phase in case.phases)
 
 
 def create(profile: Profile) -> None:
-    """Make the results folder of a profile; raises InputError when it cannot be made or is used."""
+    """Create the results folder of a profile; raises InputError when that is not possible."""
     store.make_folder(profile.folder, TRACES)
     _write(profile)
 
 
 def add(folder: Path, case: CaseProfile) -> None:
-    """Store a case: the file is replaced as a whole."""
+    """Add a case to the stored profile."""
     profile = read(folder)
     _write(replace(profile, cases=(*profile.cases, case)))
 
 
 def _write(profile: Profile) -> None:
-    told = asdict(profile)
-    del told["folder"]
-    for case, stored in zip(profile.cases, told["cases"], strict=True):
+    content = asdict(profile)
+    del content["folder"]
+    for case, stored in zip(profile.cases, content["cases"], strict=True):
         stored["caveats"] = [caveat.as_dict() for caveat in case.caveats]
-    text = json.dumps({**HEADER, "llmbench": __version__, **told}, indent=1, ensure_ascii=False)
+    text = json.dumps({**HEADER, "llmbench": __version__, **content}, indent=1, ensure_ascii=False)
     atomic_write(profile.folder / FILE, text)
 
 
 def is_profile(folder: Path) -> bool:
-    """Tell whether a results folder is that of a profile."""
+    """Return whether a results folder has a profile."""
     return (folder / FILE).is_file()
 
 
 def read(folder: Path) -> Profile:
-    """Read a profile back; raises InputError when it is none or of another version."""
+    """Read a profile; raises InputError when it is not one, or of another version."""
     path, remedy = folder / FILE, "profile again"
     stored = read_json(path, remedy)
     if any(stored.get(key) != value for key, value in HEADER.items()):
         version = HEADER["schema_version"]
-        raise InputError(f"{path}: is no profile of version {version}; {remedy}")
+        raise InputError(f"{path}: is not a profile of version {version}; {remedy}")
     caveats = [case.pop("caveats") for case in stored["cases"]]
     profile = converted({**stored, "folder": ""}, Profile, path, remedy)
     cases = (

@@ -1,4 +1,4 @@
-"""Keep secrets out of everything that is stored or shown."""
+"""Redaction of secrets in everything that is stored or shown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import re
 
 _NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
-_SHORTEST = 6  # a shorter value would blot out common words
+_SHORTEST = 6  # shorter values would match common words
 
 
 def is_secret(name: str) -> bool:
-    """Tell from the name of a variable whether its value is redacted."""
+    """Return whether the value of a variable of that name is redacted."""
     return _NAMES.search(name) is not None
 
 

@@ -66,7 +66,7 @@ class Quality:
         return cls(reason=reason)
 
 
-NOT_ASKED = Quality.unavailable("the scenario does not ask for `quality`")
+NOT_ASKED = Quality.unavailable("the scenario sets no `quality`")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""Where runs are kept: a results folder with one folder a run, each written whole or not at all.
+"""The store: a results folder with one folder per run, each written whole or not at all.
 
 results/<id>/
-  runset.json                the scenario as asked, its plan of runs, the schema version
+  runset.json                the scenario, its cases and plan of runs, the schema version
   runs/<case>-r<repeat>/     run.json, and tables in Parquet: records, series, quality, schedule;
-                             attached, series that came from outside later
-  report.html                made from the above and replaceable
+                             attached, series of other tools
+  report.html                made from the above, at any time again
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -67,6 +67,13 @@ class _StoredQuality(msgspec.Struct):
     reason: str | None
 
 
+class Outline(msgspec.Struct):
+    """The part of `run.json` that a catalog needs."""
+
+    status: Literal["done", "failed"]
+    environment: dict[str, Any]
+
+
 class _StoredRun(msgspec.Struct):
     """The content of `run.json`."""
 
@@ -86,9 +93,9 @@ class _StoredRun(msgspec.Struct):
 
 
 def create(run_set: RunSet) -> None:
-    """Make the folder of a new run set.
+    """Create the folder of a new run set.
 
-    Raises InputError when the folder cannot be made, is a file, or has something in it.
+    Raises InputError when the folder cannot be created, is a file, or is not empty.
     """
     make_folder(run_set.folder, "runs", ", or go on in it with --resume")
     with _explained(run_set.folder):
@@ -96,10 +103,10 @@ def create(run_set: RunSet) -> None:
 
 
 def make_folder(folder: Path, inner: str, otherwise: str = "") -> None:
-    """Make a new results folder with one in it.
+    """Create a results folder with a folder in it.
 
-    Raises InputError when it cannot be made, is a file, or has something in it, and says what to
-    do ``otherwise``.
+    Raises InputError when it cannot be created, is a file, or is not empty; the message ends with
+    ``otherwise``.
     """
     with _explained(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -129,13 +136,13 @@ def _write_manifest(run_set: RunSet) -> None:
         "plan": [{"case": planned.case.name, "repeat": planned.repeat} for planned in run_set.plan],
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
-    atomic_write(run_set.folder / "runset.json", text)
+    atomic_write(run_set.folder / MANIFEST, text)
 
 
 def write_run(run_set_folder: Path, run: Run, schedule: pa.Table | None = None) -> None:
-    """Store a run as a whole, with its schedule: its folder appears complete, or not at all.
+    """Store a run with its schedule: its folder appears complete, or not at all.
 
-    An earlier failed run of the same name gives way. Raises InputError when the disk is full or
+    A failed run of the same name is replaced. Raises InputError when the disk is full or
     the folder cannot be written.
     """
     final = run_set_folder / "runs" / run.name
@@ -170,9 +177,9 @@ def _write_files(folder: Path, run: Run) -> None:
 
 
 def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
-    """Keep series from outside with a stored run; they take the place of any attached before.
+    """Store series of another tool with a run; they replace any attached before.
 
-    Nothing else of the run is touched. Raises InputError when they cannot be written.
+    Nothing else of the run changes. Raises InputError when they cannot be written.
     """
     path = run_set_folder / "runs" / run.name / ATTACHED
     try:
@@ -183,7 +190,7 @@ def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
 
 
 def sweep_partials(run_set_folder: Path) -> None:
-    """Remove what workers that were killed had begun to write."""
+    """Remove the unfinished files of killed workers."""
     for partial in (run_set_folder / "runs").glob(".*.partial-*"):
         shutil.rmtree(partial)
 
@@ -200,7 +207,7 @@ def check_space(folder: Path) -> None:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a message that says what to do."""
+    """Raise InputErrors with a remedy for errors of the file system."""
     try:
         yield
     except OSError as error:
@@ -217,9 +224,9 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 def read(folder: str | Path) -> RunSet:
-    """Read a run set back, with every run that is whole.
+    """Read a run set with every run that is stored.
 
-    Raises InputError when the folder is missing, is not a run set, or is of a newer version.
+    Raises InputError when the folder is missing, is not a run set, or has an unknown version.
     """
     run_set = read_plan(folder)
     whole = (planned for planned in run_set.plan if _is_whole(run_set.folder, planned))
@@ -227,9 +234,9 @@ def read(folder: str | Path) -> RunSet:
 
 
 def read_plan(folder: str | Path) -> RunSet:
-    """Read what a run set is to hold, and none of its runs.
+    """Read a run set with its plan, and without its runs.
 
-    Raises InputError when the folder is missing, is not a run set, or is of a newer version.
+    Raises InputError when the folder is missing, is not a run set, or has an unknown version.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -247,14 +254,12 @@ def read_plan(folder: str | Path) -> RunSet:
     )
 
 
-def outlines(run_set: RunSet) -> Iterator[dict[str, Any]]:
-    """Give what run.json says of every run that is whole: all of it but its tables.
-
-    Raises InputError when one cannot be read.
-    """
+def outlines(run_set: RunSet) -> Iterator[Outline]:
+    """Yield the outline of every stored run; raises InputError when one cannot be read."""
     for planned in run_set.plan:
         if _is_whole(run_set.folder, planned):
-            yield read_json(run_set.folder / "runs" / planned.name / "run.json", REMEDY)
+            path = run_set.folder / "runs" / planned.name / "run.json"
+            yield converted(read_json(path, REMEDY), Outline, path, REMEDY)
 
 
 def _is_whole(folder: Path, planned: PlannedRun) -> bool:
@@ -286,7 +291,7 @@ def _check_version(stored: dict[str, Any], path: Path) -> None:
 
 
 def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
-    """Read one run back; raises InputError when its files cannot be read."""
+    """Read one run; raises InputError when its files cannot be read."""
     folder = run_set_folder / "runs" / planned.name
     path = folder / "run.json"
     content = read_json(path, REMEDY)
