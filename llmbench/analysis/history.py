@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from llmbench.analysis import baseline_file
 from llmbench.analysis.compare.comparison import TOLERANCES
@@ -215,7 +215,7 @@ def _splits(values: Floats, rng: np.random.Generator) -> Iterator[float]:
 
 
 def _ranks(values: Floats) -> Floats:
-    return np.asarray(stats.rankdata(values), dtype=np.float64)
+    return np.asarray(scipy.stats.rankdata(values), dtype=np.float64)
 
 
 def _best_splits(ranks: Floats, count: int) -> tuple[list[int], float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.compare.differences import hardware_of
@@ -57,7 +57,7 @@ class Rate:
     def of(cls, happened: Sequence[bool]) -> Rate:
         """Count; raises ValueError where nothing was tried."""
         hits, trials = sum(happened), len(happened)
-        interval = stats.binomtest(hits, trials).proportion_ci(method="wilson")
+        interval = scipy.stats.binomtest(hits, trials).proportion_ci(method="wilson")
         return cls(hits, trials, float(interval.low), float(interval.high))
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Run sets boiled down to small files."""
+"""Baseline files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.errors import InputError
 
 
-def test_a_summary_reads_back_with_every_metric_that_was_known(tmp_path: Path) -> None:
+def test_a_baseline_file_reads_back_with_every_known_metric(tmp_path: Path) -> None:
     measured = run_set("a", x=SIX, y=slower(2))
     baseline_file.write(measured, tmp_path / "a.json")
     read = baseline_file.read(tmp_path / "a.json")
@@ -26,11 +26,11 @@ def test_a_summary_reads_back_with_every_metric_that_was_known(tmp_path: Path) -
             assert after[name].value is None or after[name].n == before[name].n
 
 
-def test_a_summary_compares_as_the_run_set_does(tmp_path: Path) -> None:
+def test_a_baseline_file_compares_as_the_run_set_does(tmp_path: Path) -> None:
     baseline, candidate = run_set("a", x=SIX), run_set("b", x=slower(1.2))
     baseline_file.write(baseline, tmp_path / "a.json")
-    found = compare(baseline_file.read(tmp_path / "a.json"), candidate, TOLERATED)
-    assert found.cases == compare(baseline, candidate, TOLERATED).cases
+    comparison = compare(baseline_file.read(tmp_path / "a.json"), candidate, TOLERATED)
+    assert comparison.cases == compare(baseline, candidate, TOLERATED).cases
 
 
 def test_the_old_spelling_of_metrics_is_read(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_old_spelling_of_metrics_is_read(tmp_path: Path) -> None:
     assert values == pytest.approx(SIX)
 
 
-def test_a_metric_that_is_not_in_a_summary_says_so(tmp_path: Path) -> None:
+def test_a_metric_that_is_not_in_a_baseline_file_says_so(tmp_path: Path) -> None:
     baseline_file.write(run_set("a", x=SIX), tmp_path / "a.json")
     run = baseline_file.read(tmp_path / "a.json").runs[0]
     assert summarize(run)["perplexity"].reason == "the summary of the run has none"
@@ -59,13 +59,13 @@ def test_a_metric_is_one_line_of_the_file(tmp_path: Path) -> None:
     assert all(len(json.loads(line.partition(":")[2].rstrip(","))) == 6 for line in values)
 
 
-def test_a_set_of_no_measured_run_is_refused() -> None:
+def test_a_set_without_a_measured_run_is_refused() -> None:
     with pytest.raises(InputError, match="no measured run"):
         baseline_file.summary(run_set("a"))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "not valid JSON"),
         ("[]", "not written by"),
@@ -75,12 +75,12 @@ def test_a_set_of_no_measured_run_is_refused() -> None:
         ),
     ],
 )
-def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         baseline_file.read(tmp_path / "a.json")
 
 
-def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.json: cannot be read: No such file"):
         baseline_file.read(tmp_path / "a.json")

@@ -1,4 +1,4 @@
-"""The series of nights."""
+"""The history of nightly runs."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def night(number: int, level: float = 1.0, cpu: str = "A") -> RunSet:
 
 
 def levels(*parts: tuple[int, float]) -> list[float]:
-    """Draw a series with noise of 1 % from (nights, level) parts."""
-    draws = np.random.default_rng(1)
+    """Return a series with noise of 1 % from (nights, level) parts."""
+    rng = np.random.default_rng(1)
     return [
-        level * float(np.exp(draws.normal(0, 0.01))) for count, level in parts for _ in range(count)
+        level * float(np.exp(rng.normal(0, 0.01))) for count, level in parts for _ in range(count)
     ]
 
 
-def ttft(found: Sequence[history.MetricHistory]) -> history.MetricHistory:
-    (series,) = [each for each in found if each.metric == "ttft_p50"]
-    return series
+def ttft(histories: Sequence[history.MetricHistory]) -> history.MetricHistory:
+    (metric_history,) = [h for h in histories if h.metric == "ttft_p50"]
+    return metric_history
 
 
-def test_nights_come_back_in_their_order(tmp_path: Path) -> None:
+def test_nights_are_read_in_order(tmp_path: Path) -> None:
     store = tmp_path / "history.jsonl"
     assert history.add(store, [night(2), night(1)]) == 2
     series = ttft(history.histories(history.read(store)))
@@ -45,7 +45,7 @@ def test_nights_come_back_in_their_order(tmp_path: Path) -> None:
     assert series.values == pytest.approx([0.10075, 0.10075], rel=1e-6)
 
 
-def test_a_night_that_is_added_twice_is_there_once(tmp_path: Path) -> None:
+def test_a_night_that_is_added_twice_is_stored_once(tmp_path: Path) -> None:
     store = tmp_path / "history.jsonl"
     history.add(store, [night(1)])
     once = store.read_text()
@@ -53,7 +53,7 @@ def test_a_night_that_is_added_twice_is_there_once(tmp_path: Path) -> None:
     assert store.read_text() == once
 
 
-def test_stores_that_grew_apart_merge_by_their_lines(tmp_path: Path) -> None:
+def test_stores_that_diverged_merge_by_concatenation(tmp_path: Path) -> None:
     one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
     history.add(one, [night(1), night(2)])
     history.add(other, [night(1), night(3)])
@@ -74,7 +74,7 @@ def test_a_few_nights_have_no_change_points(tmp_path: Path) -> None:
     assert ttft(history.histories(history.read(store))).changes is None
 
 
-def test_a_change_point_names_its_night_and_the_levels(tmp_path: Path) -> None:
+def test_a_change_point_has_its_night_and_the_levels(tmp_path: Path) -> None:
     store = tmp_path / "history.jsonl"
     history.add(store, [night(n, 1.0 if n < 15 else 1.1) for n in range(1, 29)])
     (change,) = ttft(history.histories(history.read(store))).changes or ()
@@ -84,7 +84,7 @@ def test_a_change_point_names_its_night_and_the_levels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "places"),
+    ("parts", "expected"),
     [
         ([(40, 1.0)], []),
         ([(20, 1.0), (20, 1.05)], [20]),
@@ -92,15 +92,15 @@ def test_a_change_point_names_its_night_and_the_levels(tmp_path: Path) -> None:
         ([(30, 1.0), (5, 0.9)], [30]),
     ],
 )
-def test_steps_are_found_to_within_a_night(
-    parts: list[tuple[int, float]], places: list[int]
+def test_change_points_are_exact_to_within_a_night(
+    parts: list[tuple[int, float]], expected: list[int]
 ) -> None:
-    found = [place for place, _ in history.change_points(levels(*parts))]
-    assert len(found) == len(places)
-    assert found == pytest.approx(places, abs=1)  # ranks blur the edge by a night
+    indexes = [index for index, _ in history.change_points(levels(*parts))]
+    assert len(indexes) == len(expected)
+    assert indexes == pytest.approx(expected, abs=1)  # ranks blur the edge by a night
 
 
-def test_one_bad_night_is_no_change() -> None:
+def test_one_slow_night_is_no_change_point() -> None:
     values = levels((40, 1.0))
     values[20] = 3.0
     assert history.change_points(values) == []
@@ -109,21 +109,21 @@ def test_one_bad_night_is_no_change() -> None:
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.floats(0.001, 1000), min_size=20, max_size=40))
 def test_change_points_ascend_and_leave_nights_between(values: list[float]) -> None:
-    places = [0, *(place for place, _ in history.change_points(values)), len(values)]
-    assert all(later - earlier >= 4 for earlier, later in pairwise(places))
+    edges = [0, *(index for index, _ in history.change_points(values)), len(values)]
+    assert all(later - earlier >= 4 for earlier, later in pairwise(edges))
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("<<<<<<< ours", r"history\.jsonl:2: not valid JSON; remove conflict markers"),
         ("{}", r"history\.jsonl:2: not written by `llmbench history`"),
         ('{"format": "llmbench summary", "version": 7}', "version 7"),
     ],
 )
-def test_a_line_that_is_none_of_ours_is_named(tmp_path: Path, line: str, said: str) -> None:
+def test_a_foreign_line_is_refused_with_its_number(tmp_path: Path, line: str, message: str) -> None:
     store = tmp_path / "history.jsonl"
     history.add(store, [night(1)])
     store.write_text(store.read_text() + line + "\n")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         history.read(store)

@@ -36,19 +36,19 @@ def repetition(source: Source, seed: int, delay: float = 0.0) -> Repetition:
 
 
 def test_checks_without_and_with_a_change_are_counted_separately(source: Source) -> None:
-    found = aa_test.findings(
+    findings = aa_test.findings(
         source, [repetition(source, n, delay) for n in range(5) for delay in (0.0, 0.1)]
     )
-    assert (found.nights[0.0].hits, found.nights[0.0].trials) == (0, 5)
-    assert (found.nights[0.1].hits, found.nights[0.1].trials) == (5, 5)
-    assert found.comparisons[0.1].trials == 10  # two cases of one metric
-    called = found.cases["fake"]["ttft_p50"].called[0.1]
-    assert (called.hits, found.cases["other"]["ttft_p50"].called[0.1].hits) == (5, 0)
+    assert (findings.nights[0.0].hits, findings.nights[0.0].trials) == (0, 5)
+    assert (findings.nights[0.1].hits, findings.nights[0.1].trials) == (5, 5)
+    assert findings.comparisons[0.1].trials == 10  # two cases of one metric
+    called = findings.cases["fake"]["ttft_p50"].called[0.1]
+    assert (called.hits, findings.cases["other"]["ttft_p50"].called[0.1].hits) == (5, 0)
 
 
 def test_the_noise_between_processes_of_a_check_is_recovered(source: Source) -> None:
-    found = aa_test.findings(source, [repetition(source, n) for n in range(60)])
-    noise = found.cases["fake"]["ttft_p50"]
+    findings = aa_test.findings(source, [repetition(source, n) for n in range(60)])
+    noise = findings.cases["fake"]["ttft_p50"]
     assert noise.processes == 240
     assert noise.noise == pytest.approx(0.01, rel=0.25)  # what Simulated draws
     assert noise.floor == 2 * noise.noise
@@ -76,12 +76,12 @@ def test_a_rate_needs_a_trial() -> None:
 
 
 def test_floors_are_read_from_what_was_written(source: Source, tmp_path: Path) -> None:
-    found = aa_test.findings(source, [repetition(source, n) for n in range(3)])
+    findings = aa_test.findings(source, [repetition(source, n) for n in range(3)])
     path = tmp_path / "noise.json"
-    path.write_text(json.dumps(found.as_json()))
+    path.write_text(json.dumps(findings.as_json()))
     hardware, floors = aa_test.read_floors(path)
     assert hardware["cpu.model"] == "A"
-    assert floors["fake"]["ttft_p50"] == found.cases["fake"]["ttft_p50"].floor
+    assert floors["fake"]["ttft_p50"] == findings.cases["fake"]["ttft_p50"].floor
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "another"}'])
@@ -94,7 +94,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_floor_raises_a_tolerance_and_lowers_none(source: Source) -> None:
     floors = {"fake": {"ttft_p50": 0.2}, "other": {"ttft_p50": 0.001}}
-    found = gate.check(source, Simulated(), Simulated(factor=1.1, seed=2), Silence(), floors)
-    tolerances = {case.case: case.verdicts["ttft_p50"].tolerance for case in found.cases}
+    comparison = gate.check(source, Simulated(), Simulated(factor=1.1, seed=2), Silence(), floors)
+    tolerances = {case.case: case.verdicts["ttft_p50"].tolerance for case in comparison.cases}
     assert tolerances == {"fake": 0.2, "other": 0.03}
-    assert found.cases[0].verdicts["ttft_p50"].outcome == "equivalent"
+    assert comparison.cases[0].verdicts["ttft_p50"].outcome == "equivalent"

@@ -66,11 +66,11 @@ def test_an_open_objective_counts_as_not_met() -> None:
 
 
 def test_the_interval_of_a_percentile_holds_it_95_times_in_100_or_more() -> None:
-    draws = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     true = -np.log(0.01)
     held = 0
     for _ in range(400):
-        low, high = percentile_interval(draws.exponential(size=1000), 99)
+        low, high = percentile_interval(rng.exponential(size=1000), 99)
         held += low <= true <= high
     assert 0.93 < held / 400 < 0.995  # order statistics are rounded outwards
 

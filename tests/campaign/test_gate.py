@@ -176,11 +176,13 @@ def test_the_old_spelling_of_a_gated_metric_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metrics", "said"),
+    ("metrics", "message"),
     [("{tftt_p50: 0.1}", "no metric 'tftt_p50'"), ("{makespan_seconds: 0.1}", "neither better")],
 )
-def test_a_metric_that_cannot_be_gated_is_refused(tmp_path: Path, metrics: str, said: str) -> None:
+def test_a_metric_that_cannot_be_gated_is_refused(
+    tmp_path: Path, metrics: str, message: str
+) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(SCENARIO.replace("{ttft_p50: 0.03}", metrics))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         gate.tolerances_of(scenario_file.load(path).cases[0])

@@ -16,7 +16,7 @@ from functools import cache, reduce
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy  # which imports scipy.stats where it is first used
 
 from llmbench.analysis.stats import Floats
 
@@ -108,7 +108,7 @@ def p_in_blocks(blocks: Sequence[tuple[Floats, Floats]]) -> float:
     """
     pooled = [np.concatenate(block) for block in blocks]
     aligned = np.concatenate([values - np.median(values) for values in pooled])
-    doubled = np.rint(2 * stats.rankdata(aligned)).astype(int)  # whole numbers also for ties
+    doubled = np.rint(2 * scipy.stats.rankdata(aligned)).astype(int)  # whole numbers also for ties
     ranks = np.split(doubled, np.cumsum([len(values) for values in pooled])[:-1])
     sizes = [len(baseline) for baseline, _ in blocks]
     rank_sum = sum(int(block[size:].sum()) for block, size in zip(ranks, sizes, strict=True))
@@ -273,4 +273,4 @@ def confirm(
 
 def benjamini_hochberg(ps: Sequence[float], rate: float = 0.05) -> list[bool]:
     """Return which tests count at a false discovery rate (Benjamini and Hochberg, 1995)."""
-    return (stats.false_discovery_control(ps) <= rate).tolist() if ps else []
+    return (scipy.stats.false_discovery_control(ps) <= rate).tolist() if ps else []

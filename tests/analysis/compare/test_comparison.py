@@ -51,8 +51,8 @@ def slower(by: float) -> list[float]:
 
 
 def outcomes(baseline: RunSet, candidate: RunSet) -> dict[str, str]:
-    found = compare(baseline, candidate, TOLERATED)
-    return {case.case: case.verdicts["ttft_p50"].outcome for case in found.cases}
+    comparison = compare(baseline, candidate, TOLERATED)
+    return {case.case: case.verdicts["ttft_p50"].outcome for case in comparison.cases}
 
 
 def test_cases_of_one_name_are_compared() -> None:
@@ -61,14 +61,14 @@ def test_cases_of_one_name_are_compared() -> None:
 
 
 def test_two_sets_of_one_case_each_are_compared_whatever_their_names() -> None:
-    found = compare(run_set("a", eager=SIX), run_set("b", compiled=slower(0.5)), TOLERATED)
-    assert [case.case for case in found.cases] == ["eager → compiled"]
-    assert found.cases[0].verdicts["ttft_p50"].outcome == "improvement"
+    comparison = compare(run_set("a", eager=SIX), run_set("b", compiled=slower(0.5)), TOLERATED)
+    assert [case.case for case in comparison.cases] == ["eager → compiled"]
+    assert comparison.cases[0].verdicts["ttft_p50"].outcome == "improvement"
 
 
 def test_cases_that_one_side_lacks_are_listed() -> None:
-    found = compare(run_set("a", x=SIX, y=SIX), run_set("b", x=SIX, z=SIX), TOLERATED)
-    assert (found.missing, found.extra) == (("y",), ("z",))
+    comparison = compare(run_set("a", x=SIX, y=SIX), run_set("b", x=SIX, z=SIX), TOLERATED)
+    assert (comparison.missing, comparison.extra) == (("y",), ("z",))
 
 
 def test_sets_without_a_case_in_common_give_no_verdict() -> None:
@@ -98,10 +98,10 @@ def test_another_scenario_is_not_comparable() -> None:
 def test_other_hardware_is_compared_and_listed() -> None:
     baseline, candidate = run_set("a", x=SIX), run_set("b", x=slower(1.2))
     changed = tuple(replace(r, environment={"cpu": {"model": "B"}}) for r in candidate.runs)
-    found = compare(baseline, replace(candidate, runs=changed), TOLERATED).cases[0]
-    assert found.verdicts["ttft_p50"].outcome == "regression"
+    comparison = compare(baseline, replace(candidate, runs=changed), TOLERATED).cases[0]
+    assert comparison.verdicts["ttft_p50"].outcome == "regression"
     assert ("hardware", "cpu.model", "A", "B") in {
-        (d.kind, d.what, d.baseline, d.candidate) for d in found.differences
+        (d.kind, d.what, d.baseline, d.candidate) for d in comparison.differences
     }
 
 
@@ -112,27 +112,29 @@ def test_labels_of_a_scenario_are_no_difference() -> None:
 
 def test_a_value_that_varies_within_a_side_has_all_its_values() -> None:
     mixed = [run("x", n, 0.1, environment={"cpu": {"model": m}}) for n, m in enumerate("AB")]
-    (found,) = (d for d in differences([mixed[0]], mixed) if d.what == "cpu.model")
-    assert found.candidate == "A / B"
+    (difference,) = (d for d in differences([mixed[0]], mixed) if d.what == "cpu.model")
+    assert difference.candidate == "A / B"
 
 
 def test_many_differences_are_shortened() -> None:
     other = {"name": "s", "load": {"kind": "burst"}, "model": "other", "requests": 3, "seed": 4}
-    found = differences([run("x", 1, 0.1)], [run("x", 1, 0.1, spec=other)])
-    assert forbids(found).endswith("and 3 more)")
+    differing = differences([run("x", 1, 0.1)], [run("x", 1, 0.1, spec=other)])
+    assert forbids(differing).endswith("and 3 more)")
 
 
 def test_a_percentile_that_its_sample_cannot_support_is_not_judged() -> None:
-    values, why = Processes((), ({"ttft_p99": Value(0.1, 661)},)).values("ttft_p99")
-    assert (values, why) == ([], "rests on 661 samples per process; needs 662")
+    values, reason = Processes((), ({"ttft_p99": Value(0.1, 661)},)).values("ttft_p99")
+    assert (values, reason) == ([], "rests on 661 samples per process; needs 662")
 
 
 @pytest.mark.parametrize("value", [Value(None, 0, "not measured"), Value(0.0, 5)])
 def test_a_process_without_a_value_is_a_reason_not_to_judge(value: Value) -> None:
     known = Value(2.0, 5)
-    values, why = Processes((), ({"perplexity": known}, {"perplexity": value})).values("perplexity")
+    values, reason = Processes((), ({"perplexity": known}, {"perplexity": value})).values(
+        "perplexity"
+    )
     assert values == []
-    assert why
+    assert reason
 
 
 def test_every_tolerance_is_of_a_metric_with_a_better_side() -> None:
@@ -169,12 +171,12 @@ def with_energy(by: float, uuid: str, method: str = "nvml-counter") -> RunSet:
 def test_energies_of_two_cards_differ_beyond_their_gain_errors_only(
     candidate: RunSet, outcome: str
 ) -> None:
-    found = compare(with_energy(1.0, "GPU-1"), candidate, JOULES)
-    assert found.cases[0].verdicts["energy_joules_per_output_token"].outcome == outcome
+    comparison = compare(with_energy(1.0, "GPU-1"), candidate, JOULES)
+    assert comparison.cases[0].verdicts["energy_joules_per_output_token"].outcome == outcome
 
 
 def test_energies_with_an_unknown_gain_error_are_not_compared_between_devices() -> None:
-    found = compare(with_energy(1.0, "a", "rapl"), with_energy(2.0, "b", "rapl"), JOULES)
-    verdict = found.cases[0].verdicts["energy_joules_per_output_token"]
+    comparison = compare(with_energy(1.0, "a", "rapl"), with_energy(2.0, "b", "rapl"), JOULES)
+    verdict = comparison.cases[0].verdicts["energy_joules_per_output_token"]
     assert verdict.outcome == "not comparable"
     assert "not known" in verdict.reason

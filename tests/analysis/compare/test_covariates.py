@@ -70,10 +70,10 @@ def of_length(tokens: int) -> Run:
 
 
 def test_longer_answers_and_fuller_batches_are_listed() -> None:
-    found = moved([of_length(5)] * 8, [of_length(10)] * 8)
-    assert found["output tokens of a request"] == ("5", "10")
+    shifted = moved([of_length(5)] * 8, [of_length(10)] * 8)
+    assert shifted["output tokens of a request"] == ("5", "10")
     # 20 requests of 0.5 s in 20 s, then of 1.0 s in 20.5 s
-    assert found["sequences in a step, on average"] == ("0.5", "0.9756")
+    assert shifted["sequences in a step, on average"] == ("0.5", "0.9756")
 
 
 def test_what_only_some_runs_know_is_not_judged() -> None:
@@ -89,14 +89,14 @@ def test_covariates_are_listed_where_a_metric_changed() -> None:
         runs=tuple(replace(r, environment={**r.environment, "packages": {"torch": "2.14"}})
                    for r in candidate.runs),
     )  # fmt: skip
-    found = compare(baseline, candidate, TOLERATED)
-    assert [[covariate.what for covariate in case.covariates] for case in found.cases] == [
+    comparison = compare(baseline, candidate, TOLERATED)
+    assert [[covariate.what for covariate in case.covariates] for case in comparison.cases] == [
         ["packages.torch"],
         [],
     ]
-    assert [row[1].text for row in tables.covariates(found).rows] == ["packages.torch"]
+    assert [row[1].text for row in tables.covariates(comparison).rows] == ["packages.torch"]
 
 
 def test_that_nothing_moved_is_stated() -> None:
-    found = compare(run_set("a", x=SIX), run_set("b", x=slower(1.2)), TOLERATED)
-    assert tables.covariates(found).note == "x: nothing else that was recorded moved."
+    comparison = compare(run_set("a", x=SIX), run_set("b", x=slower(1.2)), TOLERATED)
+    assert tables.covariates(comparison).note == "x: nothing else that was recorded moved."

@@ -19,6 +19,7 @@ from llmbench.analysis.compare.verdicts import (
     decide,
     in_blocks,
     is_suspect,
+    mann_whitney_p,
     repeats_needed,
 )
 
@@ -45,30 +46,30 @@ def test_a_change_scales_with_the_candidate(a: list[float], b: list[float], fact
 
 
 @given(values, values)
-def test_an_interval_holds_its_change(a: list[float], b: list[float]) -> None:
+def test_an_interval_contains_its_change(a: list[float], b: list[float]) -> None:
     change = change_of(a, b)
     assert change.low <= change.ratio * (1 + 1e-12)
     assert change.high >= change.ratio * (1 - 1e-12)
 
 
-def test_three_processes_a_side_have_no_95_percent_interval() -> None:
+def test_three_processes_per_side_have_no_95_percent_interval() -> None:
     assert change_of(FOUR[:3], FOUR[:3]) == Change(1.0, 0.0, math.inf)
 
 
-def test_four_processes_a_side_have_the_widest_there_is() -> None:
+def test_the_interval_of_four_processes_per_side_spans_all_ratios() -> None:
     change = change_of(FOUR, FOUR)
     assert change.low == pytest.approx(0.99 / 1.02)
     assert change.high == pytest.approx(1.02 / 0.99)
 
 
-def test_one_bad_process_moves_neither_the_change_nor_the_interval_far() -> None:
+def test_one_slow_process_moves_neither_the_change_nor_the_interval_far() -> None:
     bad = [*normal(0, 7), 2.0]
     change = change_of(normal(1, 8), bad)
     assert 0.98 < change.ratio < 1.02
     assert change.high < 1.05
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_an_interval_covers_the_truth_in_95_percent_of_samples() -> None:
     covered = 0
     for seed in range(400):
         change = change_of(normal(seed, 6), times(1.05, normal(10_000 + seed, 6)))
@@ -77,29 +78,29 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("bad", [[], [0.0], [-1.0, 1.0], [math.nan]])
-def test_values_that_have_no_logarithm_are_refused(bad: list[float]) -> None:
+def test_values_without_a_logarithm_are_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="above 0"):
         change_of(FOUR, bad)
 
 
-def test_what_is_slower_beyond_the_tolerance_is_a_regression() -> None:
+def test_slower_beyond_the_tolerance_is_a_regression() -> None:
     assert decide(FOUR, times(1.1), "lower", 0.03).outcome == "regression"
 
 
-def test_for_a_rate_more_is_better() -> None:
+def test_a_higher_rate_is_better() -> None:
     assert decide(FOUR, times(1.1), "higher", 0.03).outcome == "improvement"
     assert decide(FOUR, times(0.9), "higher", 0.03).outcome == "regression"
 
 
-def test_what_is_faster_beyond_the_tolerance_is_an_improvement() -> None:
+def test_faster_beyond_the_tolerance_is_an_improvement() -> None:
     assert decide(FOUR, times(0.9), "lower", 0.03).outcome == "improvement"
 
 
-def test_what_is_shown_to_lie_within_the_tolerance_is_equivalent() -> None:
+def test_a_change_within_the_tolerance_is_equivalent() -> None:
     assert decide(normal(0, 8, 0.002), normal(1, 8, 0.002), "lower", 0.03).outcome == "equivalent"
 
 
-def test_what_is_not_shown_either_way_is_inconclusive_with_the_repeats_it_takes() -> None:
+def test_an_inconclusive_verdict_has_the_repeats_that_would_settle_it() -> None:
     verdict = decide(normal(0, 4, 0.03), normal(1, 4, 0.03), "lower", 0.03)
     assert verdict.outcome == "inconclusive"
     assert verdict.repeats is not None
@@ -110,7 +111,7 @@ def test_too_few_processes_decide_nothing() -> None:
     assert decide([1.0], [2.0], "lower", 0.03).outcome == "inconclusive"
 
 
-def test_as_many_repeats_as_are_said_to_settle_it_mostly_do() -> None:
+def test_the_estimated_repeats_mostly_settle_a_metric() -> None:
     a, b = (np.log(normal(seed, 6, 0.02)) for seed in (0, 1))
     needed = repeats_needed(a, b, math.log1p(0.03))
     assert needed is not None
@@ -122,22 +123,22 @@ def test_as_many_repeats_as_are_said_to_settle_it_mostly_do() -> None:
     assert settled >= 65
 
 
-def test_a_change_right_at_the_tolerance_is_never_settled() -> None:
+def test_a_change_at_the_tolerance_is_never_settled() -> None:
     a = np.log(FOUR)
     assert repeats_needed(a, a + 0.03, 0.03) is None
 
 
-def test_a_screen_suspects_what_comes_near_the_tolerance() -> None:
+def test_a_screen_suspects_changes_near_the_tolerance() -> None:
     assert is_suspect(FOUR, times(1.025), "lower", 0.03)
     assert not is_suspect(FOUR, times(1.01), "lower", 0.03)
     assert not is_suspect(FOUR, times(0.9), "lower", 0.03)
 
 
-def test_a_screen_is_not_misled_by_bad_processes_of_the_baseline() -> None:
+def test_a_screen_is_not_misled_by_slow_baseline_processes() -> None:
     assert is_suspect([0.99, 1.0, 1.5, 1.5], times(1.1), "lower", 0.03)
 
 
-def test_new_processes_confirm_what_is_beyond_the_tolerance() -> None:
+def test_new_processes_confirm_a_change_beyond_the_tolerance() -> None:
     def look(factor: float) -> str:
         blocks = in_blocks(normal(0, 8), times(factor, normal(1, 8)))
         return confirm(blocks, "lower", 0.03)[0]
@@ -145,35 +146,46 @@ def test_new_processes_confirm_what_is_beyond_the_tolerance() -> None:
     assert [look(1.08), look(1.03), look(1.0)] == ["confirmed", "open", "cleared"]
 
 
-def test_four_processes_a_side_confirm_nothing() -> None:
+def test_four_processes_per_side_confirm_nothing() -> None:
     assert confirm([(FOUR, times(2.0))], "lower", 0.03)[0] == "open"
 
 
-def test_equal_values_speak_against_a_change() -> None:
-    found, p = confirm(in_blocks([1.0] * 8, [1.0] * 8), "lower", 0.0001)
-    assert found == "cleared"
+def test_equal_values_clear_a_suspicion() -> None:
+    confirmation, p = confirm(in_blocks([1.0] * 8, [1.0] * 8), "lower", 0.0001)
+    assert confirmation == "cleared"
     assert p == pytest.approx(1.0)
 
 
 @given(st.integers(1, 6), st.integers(1, 6))
-def test_the_best_that_can_be_shown_is_one_order_of_all(m: int, n: int) -> None:
+def test_the_lowest_p_is_that_of_one_order_of_all(m: int, n: int) -> None:
     assert confirm([([1.0] * n, [9.0] * m)], "lower", 0.01)[1] == pytest.approx(
         1 / math.comb(m + n, m)
     )
     assert confirm([([9.0] * n, [1.0] * m)], "lower", 0.01)[1] == pytest.approx(1.0)
 
 
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 100))
+def test_the_mann_whitney_test_is_that_of_scipy(m: int, n: int, seed: int) -> None:
+    a, b = np.array(normal(seed, n)), np.array(normal(1000 + seed, m))
+    expected = stats.mannwhitneyu(b, a, alternative="greater", method="exact").pvalue
+    assert mann_whitney_p(a, b) == pytest.approx(expected)
+
+
+@given(*[st.lists(st.sampled_from([1.0, 2.0, 3.0]), min_size=1, max_size=7)] * 2)
+def test_ties_count_against_a_difference(a: list[float], b: list[float]) -> None:
+    lower = [value - 1e-6 for value in b]
+    assert mann_whitney_p(np.array(a), np.array(b)) == mann_whitney_p(np.array(a), np.array(lower))
+
+
 @given(st.integers(2, 7), st.integers(2, 7), st.integers(0, 100))
-def test_one_block_alone_is_the_test_of_mann_and_whitney(m: int, n: int, seed: int) -> None:
+def test_one_block_is_the_mann_whitney_test(m: int, n: int, seed: int) -> None:
     a, b = normal(seed, n), normal(1000 + seed, m)
     expected = stats.mannwhitneyu(b, times(1.01, a), alternative="greater", method="exact").pvalue
     assert confirm([(a, b)], "lower", 0.01)[1] == pytest.approx(expected)
 
 
 @given(st.integers(0, 100), st.lists(st.floats(-1.0, 1.0), min_size=3, max_size=3))
-def test_what_the_machine_did_from_block_to_block_moves_nothing(
-    seed: int, moves: list[float]
-) -> None:
+def test_drift_from_block_to_block_does_not_change_the_p(seed: int, moves: list[float]) -> None:
     blocks = [(normal(seed + n, 4), normal(500 + seed + n, 4)) for n in range(3)]
     moved = [
         (times(math.exp(by), a), times(math.exp(by), b))
@@ -184,21 +196,21 @@ def test_what_the_machine_did_from_block_to_block_moves_nothing(
     )
 
 
-def test_the_p_of_blocks_is_that_of_all_ways_to_name_sides_in_them() -> None:
+def test_the_p_of_blocks_counts_all_assignments_of_sides_within_them() -> None:
     blocks = [([1.0, 1.2], [1.3, 1.1]), ([2.0, 2.1], [2.6, 2.4])]
     centred = [np.concatenate([np.log1p(0.01) + np.log(a), np.log(b)]) for a, b in blocks]
     centred = [values - np.median(values) for values in centred]
     ranks = np.split(stats.rankdata(np.concatenate(centred)), 2)
-    seen = sum(each[2:].sum() for each in ranks)
+    rank_sum = sum(block[2:].sum() for block in ranks)
     sums = [
-        sum(each[list(chosen)].sum() for each, chosen in zip(ranks, choice, strict=True))
+        sum(block[list(chosen)].sum() for block, chosen in zip(ranks, choice, strict=True))
         for choice in product(combinations(range(4), 2), repeat=2)
     ]
-    expected = np.mean([total >= seen - 1e-9 for total in sums])
+    expected = np.mean([total >= rank_sum - 1e-9 for total in sums])
     assert confirm(blocks, "lower", 0.01)[1] == pytest.approx(expected)
 
 
-def test_a_block_that_one_side_lacks_says_nothing() -> None:
+def test_a_block_without_one_of_the_sides_does_not_count() -> None:
     blocks = in_blocks(normal(0, 8), times(1.08, normal(1, 8)))
     assert confirm([*blocks, ([9.0], [])], "lower", 0.03)[1] == (confirm(blocks, "lower", 0.03)[1])
 
@@ -211,7 +223,7 @@ def test_a_block_that_one_side_lacks_says_nothing() -> None:
         ([], []),
     ],
 )
-def test_of_several_tests_those_count_that_benjamini_and_hochberg_accept(
+def test_false_discoveries_are_controlled_by_benjamini_and_hochberg(
     ps: list[float], expected: list[bool]
 ) -> None:
     assert benjamini_hochberg(ps) == expected

@@ -1,4 +1,4 @@
-"""A comparison as one page: its charts draw what was found, and nothing relies on color."""
+"""A comparison as one page: its charts show the verdicts, and nothing relies on color alone."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def compared(make: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSe
 def stored(make: Any, folder: Path, case: str, **server: float) -> RunSet:
     plan = [make.planned(case, repeat) for repeat in range(1, 7)]
     runs = [make.run_of(p, make.serve(p.repeat, **server)) for p in plan]
-    found: RunSet = make.store_run_set(folder, plan, runs)
-    return found
+    run_set: RunSet = make.store_run_set(folder, plan, runs)
+    return run_set
 
 
 @pytest.fixture(scope="module")

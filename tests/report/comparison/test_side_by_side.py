@@ -31,14 +31,14 @@ def run_set(folder: str, cases: dict[str, Values], **more: Any) -> RunSet:
     """Return a run set with these values of metrics, one per process, each of 700 samples."""
     runs = [
         Run(
-            Case(case, case, "fake", {}, more.get("spec", SPEC)), place + 1,
+            Case(case, case, "fake", {}, more.get("spec", SPEC)), index + 1,
             "2026-01-01T00:00:00+00:00",
-            summary={name: (values[place], 700) for name, values in metrics.items()},
+            summary={name: (values[index], 700) for name, values in metrics.items()},
             environment=more.get("environment", {}), facts=more.get("facts", {}),
             backend_report=more.get("backend_report", {}),
         )
         for case, metrics in cases.items()
-        for place in range(len(next(iter(metrics.values()))))
+        for index in range(len(next(iter(metrics.values()))))
     ]  # fmt: skip
     plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
     return RunSet(Path(folder), "s", "", "2026-01-01T00:00:00+00:00", "", (), {}, plan, tuple(runs))

@@ -1,4 +1,4 @@
-"""The series of nights as charts and as a table."""
+"""The history as charts and as a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEW = MetricHistory(
 )
 
 
-def test_a_metric_is_a_chart_with_a_line_for_each_case_in_its_color(results: Results) -> None:
+def test_a_metric_has_a_chart_with_one_line_per_case_in_its_color(results: Results) -> None:
     other = replace(SWIFT, metric="tpot_p50")
     ttft, tpot = history.charts([SWIFT, FEW, other], results)
     assert (ttft.title, tpot.title) == ("TTFT p50", "TPOT p50")
@@ -30,7 +30,7 @@ def test_a_metric_is_a_chart_with_a_line_for_each_case_in_its_color(results: Res
     assert lines[0].y == SWIFT.values
 
 
-def test_a_night_at_which_a_series_moved_is_marked_with_how_far(results: Results) -> None:
+def test_a_change_point_is_marked_with_its_percentage(results: Results) -> None:
     (chart,) = history.charts([SWIFT], results)
     marks = chart.figure.data[1]
     assert (marks.x, marks.y) == ((NIGHTS[12],), (0.12,))
@@ -46,7 +46,7 @@ def test_the_data_of_a_chart_has_every_night(results: Results) -> None:
     assert table.rows[11][2].text == ""
 
 
-def test_cases_that_a_run_set_has_not_are_not_drawn(results: Results) -> None:
+def test_cases_that_a_run_set_lacks_are_not_drawn(results: Results) -> None:
     assert history.charts([replace(SWIFT, case="gone")], results) == []
 
 
