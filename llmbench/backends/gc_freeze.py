@@ -9,8 +9,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def frozen_gc() -> Iterator[list[str]]:
-    """Collect and freeze garbage, and list every collection that happens meanwhile."""
+    """Collect and freeze garbage; yield the list of collections that happen within the context.
+
+    Within another such context, objects stay frozen until the outer one ends.
+    """
     collections: list[str] = []
+    was_frozen = gc.get_freeze_count() > 0
 
     def note(phase: str, _: dict[str, int]) -> None:
         if phase == "start":
@@ -23,4 +27,5 @@ def frozen_gc() -> Iterator[list[str]]:
         yield collections
     finally:
         gc.callbacks.remove(note)
-        gc.unfreeze()
+        if not was_frozen:
+            gc.unfreeze()

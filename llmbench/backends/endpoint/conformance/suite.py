@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llmbench.backends.base import LoadShape, OpenContext
+from llmbench.backends import LoadShape, OpenContext, frozen_gc
 from llmbench.backends.endpoint import Endpoint
 from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS, Behavior
 from llmbench.backends.endpoint.conformance.wire import TOKENS
@@ -62,8 +62,9 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
 
 def check_client(url: str) -> Iterator[CheckResult]:
     """Yield the result of each behavior of the adversarial server at ``url``."""
-    for behavior in BEHAVIORS.values():
-        yield _compared(behavior, provoke(url, behavior))
+    with frozen_gc():  # each load would collect garbage again
+        for behavior in BEHAVIORS.values():
+            yield _compared(behavior, provoke(url, behavior))
 
 
 def provoke(url: str, behavior: Behavior) -> Record:
@@ -93,12 +94,13 @@ def _described(error: str | None, chunks: int, tokens: int | None) -> str:
 
 def check_server(url: str, model: str | None = None) -> Iterator[CheckResult]:
     """Yield the results of checking a server for what a load generator relies on."""
-    for name, (about, expected, check) in CHECKS.items():
-        try:
-            found = check({"url": url, "model": model})
-        except InputError as error:
-            found = str(error)
-        yield CheckResult(name, about, expected, found)
+    with frozen_gc():
+        for name, (about, expected, check) in CHECKS.items():
+            try:
+                found = check({"url": url, "model": model})
+            except InputError as error:
+                found = str(error)
+            yield CheckResult(name, about, expected, found)
 
 
 ServerArguments = dict[str, Any]
