@@ -146,6 +146,7 @@ def measured_in(document: Document) -> list[Measured]:
     has_credits = all(row.metadata.credit_issued_ns for row in rows)
     return [
         Measured(
+            kind=TOOL,
             tool=with_version(TOOL, summary.aiperf_version),
             began_at=as_moment(origin * NANO),
             records=records,

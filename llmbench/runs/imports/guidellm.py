@@ -148,6 +148,7 @@ def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
     origin = min(due(request) for _, request in requests)
     load = _load(strategy)
     return Measured(
+        kind=TOOL,
         tool=tool,
         began_at=as_moment(origin),
         records=tuple(

@@ -23,11 +23,12 @@ NOTHING: Stamps = ((), ())
 class Measured:
     """One load of another tool: its records and metadata.
 
-    ``tool`` is its name, with the version where it is known; ``since`` is from when latencies
-    count. ``load`` describes the load with the keys of a scenario where they exist, ``point`` which
-    of several loads in one file it is.
+    ``kind`` is the tool in one word, ``tool`` its full name with the version where it is known;
+    ``since`` is from when latencies count. ``load`` describes the load with the keys of a scenario
+    where they exist, ``point`` which of several loads in one file it is.
     """
 
+    kind: str
     tool: str
     began_at: str
     records: tuple[Record, ...]
@@ -36,11 +37,6 @@ class Measured:
     load: dict[str, Any] = field(default_factory=dict)
     point: dict[str, Any] = field(default_factory=dict)
     caveats: tuple[Caveat, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """The tool in one word."""
-        return self.tool.partition(" ")[0]
 
 
 def with_version(tool: str, version: str | None) -> str:
@@ -77,7 +73,7 @@ def first_and_last(first: float, last: float, count: int, tokens: int) -> Stamps
 
 
 def uneven(records: Sequence[Record]) -> tuple[Caveat, ...]:
-    """Say in how many answers chunks are not one token each, where there are such."""
+    """Return the caveat on answers whose chunks are not one token each, if there are any."""
     answered = [record.token_counts for record in records if record.succeeded]
     count = sum(set(counts) != {1} for counts in answered)
     return (Caveat("uneven-chunks", answers=count, total=len(answered)),) if count else ()

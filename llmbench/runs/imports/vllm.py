@@ -84,6 +84,7 @@ def measured_in(document: Document) -> list[Measured]:
     has_release = result.is_paced and result.queue_times is not None
     return [
         Measured(
+            kind="vllm",
             tool=TOOL,
             began_at=result.began_at().isoformat(),
             records=records,

@@ -168,7 +168,7 @@ def test_any_unix_times_and_powers_come_back_as_they_were_written(
     assert list(zip(series.times, series.values, strict=True)) == ordered
 
 
-@settings(deadline=None)  # it writes files
+@settings(deadline=None, max_examples=30)  # it writes files
 @given(
     moments=st.lists(
         st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)),  # noqa: DTZ001 (a zone is added)
