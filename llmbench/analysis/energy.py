@@ -17,7 +17,7 @@ from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 from llmbench.runs.series import Floats, Series
 
-SUFFIX = "_energy_joules"
+COUNTED = "energy_joules"
 WALL = "wall"
 LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window, so that its edges weigh little
 LEAST_COVERED = 0.8
@@ -77,7 +77,7 @@ def _needed(run: Run) -> list[Series]:
     """Return the series that make up the energy of a run."""
     if wall := wall_series(run):
         return wall[:1]
-    counters = [s for s in run.series if s.name.endswith(SUFFIX)]
+    counters = [s for s in run.series if s.quantity == COUNTED]
     if not counters:
         raise Unavailable("the scenario does not collect `energy`")
     for series in counters:
@@ -85,7 +85,7 @@ def _needed(run: Run) -> list[Series]:
         if not series.available and "uuid" in facts:
             failed = "; ".join(facts.get("failed_readings") or ())
             zero_delta = "zero_delta: the counter did not rise during the run"
-            raise Unavailable(f"{_name(series)}: {facts['unavailable'] or failed or zero_delta}")
+            raise Unavailable(f"{series.device}: {facts['unavailable'] or failed or zero_delta}")
     readable = [series for series in counters if series.available]
     if not readable:
         raise Unavailable("; ".join(dict.fromkeys(str(s.why_unavailable) for s in counters)))
@@ -97,12 +97,8 @@ def wall_series(run: Run) -> list[Series]:
     return [series for series in run.series if series.available and series.device == WALL]
 
 
-def _name(series: Series) -> str:
-    return series.name.removesuffix(SUFFIX)
-
-
 def _facts(run: Run, series: Series) -> dict[str, Any]:
-    facts: dict[str, Any] = run.facts.get("energy", {}).get(_name(series), {})
+    facts: dict[str, Any] = run.facts.get("energy", {}).get(str(series.device), {})
     return facts
 
 
@@ -110,7 +106,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
     """Return E = e[last] − e[first], over the readings e of a counter that lie in a window."""
     if series.unit == "W":
         return _of_power(series, begin, end)
-    facts, name = _facts(run, series), _name(series)
+    facts, name = _facts(run, series), str(series.device)
     times, joules = series.times, series.values
     inside = (times >= begin) & (times < end)
     times, joules = times[inside], joules[inside]
@@ -149,9 +145,8 @@ def _gap(times: Floats, begin: float, end: float, facts: dict[str, Any]) -> str:
 
 def _disagreement(run: Run, name: str, begin: float, end: float, joules: float) -> float | None:
     """Return |E − ∫P dt| / E, where E is the counter's energy and P the sampled power."""
-    powers = (s for s in run.series if s.name == f"{name}_power_instant_watts" and s.available)
-    power = next(powers, None)
-    if power is None or not _is_resolved(power, begin, end):
+    power = run.find_series("power_instant_watts", name)
+    if power is None or not power.available or not _is_resolved(power, begin, end):
         return None
     integral = _integral(power, begin, end)
     return None if integral is None else abs(joules - integral) / joules
@@ -260,7 +255,7 @@ def _run_joules(run: Run) -> float:
     for series in counters:
         if (np.diff(series.values) < 0).any():
             raise Unavailable(
-                f"{_name(series)}: counter_reset: the counter went back during the run"
+                f"{series.device}: counter_reset: the counter went back during the run"
             )
     return sum(_fact(run, series, "run_joules") for series in counters)
 
@@ -274,5 +269,5 @@ def _counters(run: Run) -> list[Series]:
 def _fact(run: Run, series: Series, key: str) -> float:
     fact = _facts(run, series).get(key)
     if fact is None:
-        raise Unavailable(f"{_name(series)}: the counter did not rise during idle time")
+        raise Unavailable(f"{series.device}: the counter did not rise during idle time")
     return float(fact)

@@ -99,6 +99,11 @@ class Run:
         """Whether it was measured."""
         return "failed" if self.failure else "done"
 
+    def find_series(self, quantity: str, device: str | None = None) -> Series | None:
+        """Return the series of a quantity of a device (None: the machine), if there is one."""
+        key = (device, quantity)
+        return next((s for s in self.series if (s.device, s.quantity) == key), None)
+
     @property
     def name(self) -> str:
         """The name of its folder: case and repeat."""

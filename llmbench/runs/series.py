@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-DEVICE = re.compile(r"(gpu\d+|(?:package|dram)\d+(?:die\d+)?|wall)_(.+)")
+DEVICE = re.compile(r"((?:[a-z]+\d+)+|wall)_(.+)")
 HEADS = b"series"
 OLD_HEADS = b"attached.parquet"  # the metadata key up to version 0.1.0
 
@@ -58,7 +58,7 @@ class Series:
 
     @property
     def device(self) -> str | None:
-        """The device watched: ``gpu0``, ``package0``, ``dram0``, ``wall``; None: the machine."""
+        """The device (``gpu0``, ``package0``, ``dram0``, ``wall``), or None for the machine."""
         match = DEVICE.fullmatch(self.name)
         return match[1] if match else None
 

@@ -76,27 +76,27 @@ def _readers(runs: Sequence[Run]) -> Iterator[tuple[str, Reader]]:
         yield counter.replace("_", " "), partial(_at, "backend_report", "counters", counter)
     yield "stolen processor time (%)", partial(_at, "facts", "stolen_percent")
     yield "load of others (%)", partial(_at, "facts", "other_load_percent")
-    yield "processor clock (Hz)", partial(_mean, "cpu_frequency_hertz")
-    yield "processor busy (%)", partial(_mean, "system_cpu_percent")
+    yield "processor clock (Hz)", partial(_mean, "cpu_frequency_hertz", None)
+    yield "processor busy (%)", partial(_mean, "system_cpu_percent", None)
     for device in dict.fromkeys(s.device or "" for r in runs for s in r.series):
         if device.startswith("gpu"):
             yield from _gpu_readers(device)
 
 
 def _gpu_readers(gpu: str) -> Iterator[tuple[str, Reader]]:
-    yield f"{gpu} SM clock (Hz)", partial(_mean, f"{gpu}_sm_clock_hertz")
-    yield f"{gpu} memory clock (Hz)", partial(_mean, f"{gpu}_memory_clock_hertz")
-    yield f"{gpu} power (W)", partial(_mean, f"{gpu}_power_instant_watts")
-    yield f"{gpu} busy (%)", partial(_mean, f"{gpu}_busy_percent")
-    yield f"{gpu} temperature (°C)", partial(_mean, f"{gpu}_temperature_celsius")
-    yield f"{gpu} at its power cap (share)", partial(_share, f"{gpu}_throttle_reasons", POWER_CAP)
+    yield f"{gpu} SM clock (Hz)", partial(_mean, "sm_clock_hertz", gpu)
+    yield f"{gpu} memory clock (Hz)", partial(_mean, "memory_clock_hertz", gpu)
+    yield f"{gpu} power (W)", partial(_mean, "power_instant_watts", gpu)
+    yield f"{gpu} busy (%)", partial(_mean, "busy_percent", gpu)
+    yield f"{gpu} temperature (°C)", partial(_mean, "temperature_celsius", gpu)
+    yield f"{gpu} at its power cap (share)", partial(_throttled, POWER_CAP, gpu)
     yield (
         f"{gpu} throttled by other limits (share)",
-        partial(_share, f"{gpu}_throttle_reasons", THROTTLED ^ POWER_CAP),
+        partial(_throttled, THROTTLED ^ POWER_CAP, gpu),
     )
-    yield f"{gpu} SMs active (%)", partial(_mean, f"{gpu}_sm_active_percent")
-    yield f"{gpu} tensor cores active (%)", partial(_mean, f"{gpu}_tensor_active_percent")
-    yield f"{gpu} DRAM bandwidth used (%)", partial(_mean, f"{gpu}_dram_active_percent")
+    yield f"{gpu} SMs active (%)", partial(_mean, "sm_active_percent", gpu)
+    yield f"{gpu} tensor cores active (%)", partial(_mean, "tensor_active_percent", gpu)
+    yield f"{gpu} DRAM bandwidth used (%)", partial(_mean, "dram_active_percent", gpu)
 
 
 def _at(part: str, *path: Any) -> float | None:
@@ -124,12 +124,14 @@ def _occupancy(run: Run) -> float | None:
     return float(active.sum() / (end - begin)) if end > begin else None
 
 
-def _mean(name: str, run: Run) -> float | None:
-    return next((series_mean(s, None).value for s in run.series if s.name == name), None)
+def _mean(quantity: str, device: str | None, run: Run) -> float | None:
+    series = run.find_series(quantity, device)
+    return None if series is None else series_mean(series, None).value
 
 
-def _share(name: str, bits: int, run: Run) -> float | None:
-    for series in run.series:
-        if series.name == name and len(series.values):
-            return float(np.mean(series.values.astype(int) & bits > 0))
-    return None
+def _throttled(bits: int, gpu: str, run: Run) -> float | None:
+    """Return the share of readings with any of these throttle reasons."""
+    series = run.find_series("throttle_reasons", gpu)
+    if series is None or not len(series.values):
+        return None
+    return float(np.mean(series.values.astype(int) & bits > 0))
