@@ -139,7 +139,7 @@ def measured(arguments: argparse.Namespace, kind: str, folder: Path, vocabulary:
 def compare(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Run all contenders in turn, so many times, and relate them to genai's."""
     model = reference(arguments.model)
-    builder.built(model.module, "cpu", folder)
+    builder.run_builder(model.module, "cpu", folder)
     kinds = [GENAI, *arguments.contenders]
     rounds = [
         {kind: measured(arguments, kind, folder, model.vocabulary) for kind in kinds}

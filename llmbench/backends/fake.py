@@ -1,4 +1,4 @@
-"""A simulated server with known times: the fake that ships beside the real backends."""
+"""A simulated server with known times, for tests and examples."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ from llmbench.units import Seconds
 
 
 class Stall(plugins.Options):
-    """A moment at which the simulated server freezes, and for how long."""
+    """A freeze of the simulated server."""
 
     at: Seconds = Field(ge=0, description="since the load began")
-    lasting: Seconds = Field(gt=0, description="until it goes on")
+    lasting: Seconds = Field(gt=0, description="of the freeze")
 
 
 class FakeOptions(plugins.Options):
     """``{kind: fake, prefill: 20 ms, per_token: 5 ms}``."""
 
     prefill: Seconds = Field(default=0.02, ge=0, description="time of a prefill step")
-    prefill_per_token: Seconds = Field(default=0.0, ge=0, description="more for each prompt token")
+    prefill_per_token: Seconds = Field(default=0.0, ge=0, description="added per prompt token")
     per_token: Seconds = Field(default=0.005, ge=0, description="time of a decode step")
-    per_row: Seconds = Field(default=0.0, ge=0, description="more for each sequence in a decode")
+    per_row: Seconds = Field(default=0.0, ge=0, description="added per sequence in a decode")
     load: Seconds = Field(default=0.0, ge=0, description="time to load, on the same clock")
     stalls: tuple[Stall, ...] = Field(default=(), description="freezes, in ascending order")
     service: Literal["constant", "exponential"] = Field(
-        default="constant", description="of prefill times: as given, or drawn with that mean"
+        default="constant", description="of prefill times: constant, or exponential with that mean"
     )
     clock: Literal["virtual", "real"] = Field(
-        default="virtual", description="on the virtual one a run takes no time"
+        default="virtual", description="a run on the virtual clock takes no real time"
     )
 
 
 @dataclass(slots=True)
 class _SimulatedRunner:
-    """A model runner that only lets time pass; its tokens count up from the last one given."""
+    """A model runner that only lets time pass; its tokens are consecutive numbers."""
 
     options: FakeOptions
     clock: Clock
-    draws: np.random.Generator
+    rng: np.random.Generator
     slowdown: float = 0.0
     given: int = 0
 
-    def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (slots are alike)
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (all slots are equal)
         seconds = self.options.prefill + self.options.prefill_per_token * len(prompt)
         if self.options.service == "exponential":
-            seconds *= -float(np.log1p(-self.draws.random()))
+            seconds *= -float(np.log1p(-self.rng.random()))
         self._pass(seconds)
         return self._token()
 
@@ -71,7 +71,7 @@ class _SimulatedRunner:
         return self.given
 
     def _pass(self, seconds: float) -> None:
-        """Work for so long, and sit through every stall that begins before the work is done."""
+        """Let these seconds pass, and every stall that begins before their end."""
         end = self.clock.now() + seconds * (1 + self.slowdown)
         for stall in self.options.stalls:
             if self.clock.now() <= stall.at < end:
@@ -82,7 +82,7 @@ class _SimulatedRunner:
 class Fake(Backend):
     """A simulated server with given prefill and per-token times, on a virtual or the real clock.
 
-    On the virtual clock a run takes no time and every metric has its exact known value.
+    On the virtual clock a run takes no real time and every metric has an exact known value.
     """
 
     Options = FakeOptions
@@ -144,4 +144,4 @@ class _FakeServer:
         return None
 
     def scorer(self, load_shape: LoadShape) -> None:
-        """Show no logits: it has no model."""
+        """Return None: it has no model."""

@@ -1,6 +1,6 @@
 """Where a model comes from: a hub id, a folder, a GGUF file, a shape or what ships with llmbench.
 
-Importing this package is cheap; torch and transformers come in when a model is loaded.
+Importing this package is cheap; torch and transformers are imported when a model is loaded.
 """
 
 from __future__ import annotations
@@ -37,18 +37,17 @@ __all__ = [
 
 
 def device_type(options: ModelOptions) -> str:
-    """Say whether a model will be on ``cpu`` or ``cuda``; raises InputError for a GPU not there."""
+    """Return ``cpu`` or ``cuda``; raise InputError for a GPU that is not there."""
     from llmbench.models import loading  # noqa: PLC0415 (torch takes seconds to import)
 
     return loading.device_of(options.device).type
 
 
 def load_tokenizer(options: ModelOptions) -> Tokenizer:
-    """Load the tokenizer of a model; a random shape has one that maps bytes to ids.
+    """Load the tokenizer of a model; that of a random shape maps bytes to ids.
 
-    A model that only a server has gets the bundled one, to make prompts of about the length asked.
-
-    Raises InputError when it cannot be had, with what to do.
+    A served model gets the bundled one, for prompts of about the requested length. Raises
+    InputError when the tokenizer is unavailable.
     """
     from llmbench.models import tokenizing  # noqa: PLC0415 (transformers takes a second to import)
 
@@ -58,7 +57,7 @@ def load_tokenizer(options: ModelOptions) -> Tokenizer:
 def load_model(options: ModelOptions, attention: str = "sdpa") -> TorchModel:
     """Load a model, ready to infer, on its device and in its dtype.
 
-    Raises InputError when it cannot be had, with what to do.
+    Raises InputError when it is unavailable.
     """
     from llmbench.models import loading  # noqa: PLC0415 (torch takes seconds to import)
 

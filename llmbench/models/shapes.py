@@ -1,8 +1,8 @@
 """The shapes of well-known models, for random weights with real speed.
 
-Numbers are those of the published configurations, but for ``initializer_range``: at the published
-0.02 a random model repeats one token, and weights of a wider range vary what it says. They are for
-speed and never for quality.
+Numbers are those of the published configurations, except ``initializer_range``: at the published
+0.02 a random model repeats one token; a wider range gives varied text. Shapes are for measuring
+speed, never quality.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the same engine, load and stamps as the others."""
+"""ONNX Runtime, on the same engine, load and clock as the other local backends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Onnx"]
 class Onnx(LocalBackend["OnnxModel"]):
     """ONNX Runtime: the model exported around GroupQueryAttention, on one execution provider.
 
-    An export is kept by the content of its weights and used again; making it counts as compiling.
+    An export is cached by the content of its weights; making it counts as compiling.
     The precision is the model's ``dtype``.
     """
 
@@ -58,16 +58,16 @@ class Onnx(LocalBackend["OnnxModel"]):
         from llmbench.backends.onnx import loading  # noqa: F401, PLC0415 (the same)
 
     def load(self, context: OpenContext) -> OnnxModel:
-        """Load the weights, export them where that was not done before, open a session."""
+        """Load the weights, export them unless cached, and open a session."""
         from llmbench.backends.onnx import loading  # noqa: PLC0415 (imports torch, onnxruntime)
 
-        asked = self.options
+        options = self.options
         return loading.load(
             context,
-            provider=asked.provider,
-            level=asked.optimization,
-            source=asked.graph,
-            recipe=asked.compress or Recipe(),
+            provider=options.provider,
+            level=options.optimization,
+            source=options.graph,
+            recipe=options.compress or Recipe(),
         )
 
     def costs(self, model: OnnxModel) -> ModelCosts:
@@ -76,26 +76,26 @@ class Onnx(LocalBackend["OnnxModel"]):
             raise Unavailable(model.no_costs)
         return model.costs
 
-    def allocator(self, context: OpenContext) -> Gauge:  # noqa: ARG002 (it is so everywhere)
-        """Read nothing: torch's allocator sees only the buffers that steps are bound to."""
-        return Untracked("onnxruntime has an allocator of its own, which keeps no peak")
+    def allocator(self, context: OpenContext) -> Gauge:  # noqa: ARG002 (the same for all contexts)
+        """Return an untracked gauge: torch's allocator sees only the bound buffers."""
+        return Untracked("onnxruntime has an allocator of its own, which tracks no peak")
 
     def runner(
         self, model: OnnxModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
     ) -> OnnxRunner:
-        """Allocate the cache and bind the steps."""
+        """Allocate the cache and return the runner of the steps."""
         from llmbench.backends.onnx.runner import OnnxRunner  # noqa: PLC0415 (imports torch)
 
-        del buckets  # a graph takes steps of any size
+        del buckets  # a graph runs steps of any size
         return OnnxRunner(model, sampler, slots=slots, max_length=max_length)
 
     @contextmanager
     def traced(
         self, context: OpenContext, model: OnnxModel, runner: OnnxRunner, folder: Path
     ) -> Iterator[OnnxRunner]:
-        """Step the graph in a second session, which records what its operators take.
+        """Yield a runner in a second session, which profiles its operators.
 
-        Both hold the weights meanwhile: a session records from its start or never.
+        Both sessions hold the weights meanwhile: profiling is enabled when a session is opened.
         """
         from llmbench.backends.onnx import sessions  # noqa: PLC0415 (imports onnxruntime)
 
@@ -107,18 +107,18 @@ class Onnx(LocalBackend["OnnxModel"]):
             recording=folder / "onnxruntime",
         )
         try:
-            yield runner.over(session)
+            yield runner.in_session(session)
         finally:
             sessions.write_trace(session, folder / "onnxruntime.trace.json")
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Take every size as it comes; the operator reads no more of the cache than is filled."""
+        """Return exact sizes; the operator reads only the filled part of the cache."""
         return Buckets(load_shape.prompt_lengths, tuple(range(1, slots + 1)), (max_length,))
 
-    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
-        """Run a few of each kind."""
+    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all are run alike)
+        """Return a few sizes of each kind."""
         return buckets.thinned(WARMUP_SIZES)
 
     def settings(self) -> dict[str, Any]:
-        """Name where the graph comes from and how far it is rewritten."""
+        """Return the source of the graph and its level of optimization."""
         return {"optimization": self.options.optimization, "graph": self.options.graph}

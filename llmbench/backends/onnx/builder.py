@@ -1,8 +1,8 @@
-"""Graphs of onnxruntime-genai's model builder, brought to the inputs that the runner binds.
+"""Graphs of onnxruntime-genai's model builder, adapted to the inputs that the runner binds.
 
-The builder knows a list of architectures and fuses more of them than an export does. Its graphs
-work out lengths from a mask and give the logits of every token; here lengths come in as they are
-and only the wanted logits go out. (https://github.com/microsoft/onnxruntime-genai)
+The builder supports a list of architectures and fuses more operators than an export does. Its
+graphs compute lengths from a mask and return the logits of every token; an adapted graph takes
+lengths as inputs and returns only the last logits. (https://github.com/microsoft/onnxruntime-genai)
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ KEPT = "logits.kept"
 
 
 def recipe(provider: str) -> dict[str, Any]:
-    """Name what shapes a graph besides the model, so that a kept one is used only for the same."""
+    """Return the cache-key components besides the model itself."""
     return {"recipe": RECIPE, "provider": provider, "builder": version("onnxruntime-genai")}
 
 
 def build(model: PreTrainedModel, provider: str, path: Path) -> None:
     """Write a model's graph to ``path`` and its weights beside it (inputs: exporting.export).
 
-    Raises InputError when the builder does not know the architecture.
+    Raises InputError when the builder does not support the architecture.
     """
     with TemporaryDirectory(prefix="llmbench-") as folder:
-        built(model, provider, Path(folder))
+        run_builder(model, provider, Path(folder))
         graph = onnx.load(Path(folder) / "model.onnx")
     adapt(graph)
     onnx.save(graph, path, save_as_external_data=True, location=f"{path.name}.data")
 
 
-def built(model: PreTrainedModel, provider: str, folder: Path) -> None:
-    """Run the builder in a process of its own, as its makers mean it to be run."""
+def run_builder(model: PreTrainedModel, provider: str, folder: Path) -> None:
+    """Run the builder as a command, its documented interface."""
     source = folder / "source"
     model.save_pretrained(source)
-    # it wants a tokenizer to copy, which a model of random weights does not have
+    # it requires a tokenizer to copy, which a model of random weights does not have
     AutoTokenizer.from_pretrained(models.HELD_OUT.parent).save_pretrained(source)
     done = subprocess.run(
         [
@@ -66,17 +66,17 @@ def built(model: PreTrainedModel, provider: str, folder: Path) -> None:
         check=False,
     )
     if done.returncode:
-        why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise InputError(
             f"model: the builder of onnxruntime-genai has no graph for {type(model).__name__} with "
-            f"{provider} ({' '.join(why)}); use `graph: export`"
+            f"{provider} ({' '.join(reason)}); use `graph: export`"
         )
 
 
 def adapt(model: onnx.ModelProto) -> None:
-    """Give a built graph the inputs and outputs of an exported one, in place.
+    """Change a built graph in place to the inputs and outputs of an exported one.
 
-    Raises InputError when it has no GroupQueryAttention, as the builder makes for some providers.
+    Raises InputError when it has no GroupQueryAttention, as for some providers.
     """
     graph = model.graph
     attentions = [node for node in graph.node if node.op_type == ATTENTION]
@@ -86,14 +86,14 @@ def adapt(model: onnx.ModelProto) -> None:
     old = {inner.name: inner for inner in graph.input}
     caches = []
     for layer, node in enumerate(attentions):
-        for place, name in enumerate(names[2 * layer : 2 * layer + 2], start=PAST.start):
-            kind = old[node.input[place]].type
+        for position, name in enumerate(names[2 * layer : 2 * layer + 2], start=PAST.start):
+            kind = old[node.input[position]].type
             caches.append(helper.make_value_info(name, kind))
-            node.input[place] = name
+            node.input[position] = name
         node.input[LENGTHS.start : LENGTHS.stop] = INPUTS[2:4]
     _keep_last(graph)
     _drop_unused(graph, [LOGITS, *present_names(len(attentions))])
-    _replace(graph.input, [*_given(), *caches])
+    _replace(graph.input, [*_inputs(), *caches])
     outputs = {out.name: out for out in graph.output}
     kind = outputs[LOGITS].type.tensor_type
     vocabulary = kind.shape.dim[2].dim_value
@@ -102,8 +102,8 @@ def adapt(model: onnx.ModelProto) -> None:
     _replace(graph.output, [logits, *states])
 
 
-def _given() -> list[Any]:
-    """Tell what comes into a graph besides the caches."""
+def _inputs() -> list[Any]:
+    """Return the inputs of a graph besides the caches."""
     tokens, rows = ["rows", "length"], ["rows"]
     longs: dict[str, list[Any]] = {"input_ids": tokens, "position_ids": tokens, "last": [1]}
     ints: dict[str, list[str]] = {"seqlens_k": rows, "total_sequence_length": []}
@@ -116,7 +116,7 @@ def _given() -> list[Any]:
 
 
 def _keep_last(graph: Any) -> None:
-    """Let the head work on the wanted position alone."""
+    """Apply the head to the last position only."""
     head = next(node for node in graph.node if LOGITS in node.output)
     axes = helper.make_tensor("squeezed", TensorProto.INT64, [1], [1])
     graph.initializer.append(axes)
@@ -134,7 +134,7 @@ def _keep_last(graph: Any) -> None:
 
 
 def _drop_unused(graph: Any, wanted: Iterable[str]) -> None:
-    """Leave out nodes that nothing wanted depends on; nodes stand in order of computation."""
+    """Remove nodes that no wanted output depends on; nodes are in topological order."""
     needed, kept = set(wanted), []
     for node in reversed(graph.node):
         if needed & set(node.output):
@@ -144,7 +144,7 @@ def _drop_unused(graph: Any, wanted: Iterable[str]) -> None:
 
 
 def _replace(field: Any, new: Iterable[Any]) -> None:
-    """Put new messages in the place of a repeated field's."""
+    """Replace the messages of a repeated field."""
     copies = []
     for message in new:
         copy = type(message)()

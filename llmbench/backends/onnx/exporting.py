@@ -1,8 +1,8 @@
 """Export any transformers causal LM as an ONNX graph around GroupQueryAttention.
 
-An attention function stands in for the model's own while torch.onnx.export runs: it emits one
-``com.microsoft::GroupQueryAttention`` a layer, which writes new keys and values into the cache's
-buffer and attends to what each row has of it. Rows may be ragged.
+An attention function replaces the model's own while torch.onnx.export runs: it emits one
+``com.microsoft::GroupQueryAttention`` per layer, which writes new keys and values into the cache
+and attends to each row's part of it. Rows may be ragged.
 (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md)
 """
 
@@ -30,7 +30,7 @@ ATTENTION = "onnx-group-query"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The shape of a layer's keys and values: heads that hold them, and the size of each."""
+    """The shape of a layer's keys and values: the number of heads, and the size of each."""
 
     heads: int
     key_size: int
@@ -38,22 +38,22 @@ class Layer:
 
 
 def layers(model: PreTrainedModel) -> list[Layer]:
-    """List the layers whose keys and values are cached."""
+    """Return the layers whose keys and values are cached."""
     return [Layer(key[0], key[1], value[1]) for key, value in state_shapes(model)]
 
 
 def past_names(count: int) -> list[str]:
-    """Name the cache inputs, a key and a value for each layer."""
+    """Return the names of the cache inputs, a key and a value for each layer."""
     return [f"past.{layer}.{part}" for layer in range(count) for part in ("key", "value")]
 
 
 def present_names(count: int) -> list[str]:
-    """Name the cache outputs, which share their buffers with the inputs."""
+    """Return the names of the cache outputs, which share buffers with the inputs."""
     return [f"present.{layer}.{part}" for layer in range(count) for part in ("key", "value")]
 
 
 def recipe() -> dict[str, Any]:
-    """Name what shapes a graph besides the model, so that a kept one is used only for the same."""
+    """Return the cache-key components besides the model itself."""
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     return {"recipe": RECIPE, "opset": OPSET, **versions}
 
@@ -63,7 +63,7 @@ def export(model: PreTrainedModel, path: Path) -> None:
 
     Inputs are ``input_ids`` and ``position_ids`` [rows, length], ``seqlens_k`` [rows] (int32, the
     length after this step less one), ``total_sequence_length`` (int32, the longest), ``last`` [1]
-    (the position whose logits are wanted) and each layer's past key and value [rows, heads, max
+    (the position of the logits) and each layer's past key and value [rows, heads, max
     length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches.
     """
     _untie(model)
@@ -73,7 +73,7 @@ def export(model: PreTrainedModel, path: Path) -> None:
     AttentionInterface.register(ATTENTION, operator.attend)
     model.set_attn_implementation(ATTENTION)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own notices, of no use to who measures
+        warnings.simplefilter("ignore")  # notices of the exporter
         program = torch.onnx.export(
             _Graph(model, operator),
             _example(shapes, model.dtype),
@@ -85,12 +85,12 @@ def export(model: PreTrainedModel, path: Path) -> None:
             verbose=False,
         )
     if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
+        raise RuntimeError("torch.onnx.export returned no program")
     program.save(path, external_data=True)
 
 
 def _untie(model: PreTrainedModel) -> None:
-    """Give the head weights of its own: a tied one is exported as a transpose nobody quantizes."""
+    """Untie the head: a tied one is exported as a transpose that no tool quantizes."""
     head = model.get_output_embeddings()
     if isinstance(head, nn.Linear):
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
@@ -120,7 +120,7 @@ def _dynamic(count: int) -> tuple[Any, ...]:
 
 
 class _NewStates(Cache):
-    """A cache that hands new keys and values on, since the graph's operator stores them."""
+    """A cache that passes new keys and values on, since the operator stores them."""
 
     def __init__(self) -> None:
         self.layers = []
@@ -128,13 +128,13 @@ class _NewStates(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Give back what came."""
+        """Return the new states."""
         del layer_idx
         return key_states, value_states
 
 
 class _GroupQuery:
-    """Stands in for a model's attention and collects what each layer's operator gives."""
+    """Replaces a model's attention and collects the outputs of each layer's operator."""
 
     past: Sequence[Tensor]
     lengths: tuple[Tensor, Tensor]
@@ -151,7 +151,7 @@ class _GroupQuery:
         **options: Any,
     ) -> tuple[Tensor, None]:
         """Emit the operator for one layer; states are [rows, heads, length, size]."""
-        del attention_mask  # causality, lengths and windows are the operator's own business
+        del attention_mask  # the operator itself handles causality, lengths and windows
         rows, heads, length, _ = query.shape
         past = self.past[2 * module.layer_idx : 2 * module.layer_idx + 2]
         flat = [state.transpose(1, 2).reshape(rows, length, -1) for state in (query, key, value)]
@@ -161,7 +161,7 @@ class _GroupQuery:
             {
                 "num_heads": heads,
                 "kv_num_heads": key.shape[1],
-                "scale": float(scaling or 0.0),  # 0 stands for 1 / sqrt(size)
+                "scale": float(scaling or 0.0),  # 0 means 1 / sqrt(size)
                 "local_window_size": options.get("sliding_window") or -1,
                 "softcap": float(options.get("softcap") or 0.0),
             },
@@ -174,7 +174,7 @@ class _GroupQuery:
 
 
 class _Graph(nn.Module):
-    """A model whose cache is explicit: past tensors come in, present ones go out."""
+    """A model with an explicit cache: past tensors as inputs, present ones as outputs."""
 
     def __init__(self, model: PreTrainedModel, operator: _GroupQuery) -> None:
         super().__init__()

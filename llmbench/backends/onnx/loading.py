@@ -1,4 +1,4 @@
-"""From a model's weights to an open session, by way of a kept export."""
+"""Load a model's weights, export them or take the cached export, and open a session."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class OnnxModel(LoadedModel):
 def load(
     context: OpenContext, *, provider: str, level: str, source: str, recipe: Recipe
 ) -> OnnxModel:
-    """Load the weights, compress and export them where that was not done before, open a session.
+    """Load the weights, compress and export them unless cached, and open a session.
 
-    The torch module is let go, so that only the session's weights stay in memory.
-    Raises InputError when the model or the provider cannot be had, or cannot do the recipe.
+    The torch module is released, so that only the session's weights stay in memory.
+    Raises InputError when the model or the provider is unavailable or lacks the recipe's kernels.
     """
     chosen = sessions.chosen_provider(provider)
     if recipe.quantize:
@@ -68,7 +68,7 @@ def load(
     session = sessions.open_session(graph, chosen, level, context.engine.threads)
     device = sessions.device_of(chosen)
     requested = {"dtype": context.model.dtype, "device": context.model.device, "provider": provider}
-    # the graph has an attention of its own, which is not the scenario's to choose
+    # the graph has an attention of its own, which is not an option
     requested["attention"] = attention = "GroupQueryAttention"
     effective = {
         "device": str(device),
@@ -99,7 +99,7 @@ def load(
 
 
 def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
-    """Load on the host, which has the room, in the dtype that the provider's device will get."""
+    """Return options that load on the host, in the dtype that the provider's device will use."""
     on_gpu = options.dtype == "auto" and sessions.device_of(provider).type == "cuda"
     dtype = "bfloat16" if on_gpu else options.dtype
     return options.model_copy(update={"device": "cpu", "dtype": dtype})
@@ -108,14 +108,14 @@ def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
 def _maker(
     module: PreTrainedModel, source: str, provider: str
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-    """Give what makes a graph, and what names it among the kept ones."""
+    """Return the cache-key components of a graph and the function that makes it."""
     if source == "export":
         return exporting.recipe(), lambda path: exporting.export(module, path)
     return builder.recipe(provider), lambda path: builder.build(module, provider, path)
 
 
 def _graph(model: TorchModel, scheme: Scheme | None, source: str, provider: str) -> Path:
-    """Give the kept graph of a model, made and quantized now where there is none."""
+    """Return the cached graph of a model, or make and quantize it now."""
     if scheme:
         unify(model.module)
     recipe, make = _maker(model.module, source, provider)
@@ -129,13 +129,13 @@ def _graph(model: TorchModel, scheme: Scheme | None, source: str, provider: str)
             lambda path: quantizing.quantize(exported, scheme, path),
         )
     except torch.onnx.OnnxExporterError as error:
-        why = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"model: {type(model.module).__name__} could not be exported to ONNX ({why}); serve it "
-            "with `eager` or `compiled`"
+            f"model: {type(model.module).__name__} could not be exported to ONNX ({reason}); use "
+            "`eager` or `compiled`"
         ) from error
     except OSError as error:
         raise InputError(
-            f"exports cannot be kept in {graphs.folder()}: {error.strerror or error}; make room or "
-            "set LLMBENCH_CACHE to another folder"
+            f"exports cannot be written to {graphs.folder()}: {error.strerror or error}; free "
+            "some space or set LLMBENCH_CACHE to another folder"
         ) from error

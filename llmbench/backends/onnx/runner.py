@@ -27,8 +27,8 @@ TYPES = {
 class OnnxRunner:
     """A model runner whose buffers are torch tensors that a session reads and writes in place.
 
-    The past and the present of a layer are one buffer, of which a prefill sees one slot and a
-    decode the first rows. What a decode binds never moves, so each size of a batch is bound once.
+    The past and the present of a layer share one buffer, of which a prefill sees one slot and a
+    decode the first rows. Decode buffers never move, so each batch size is bound once.
     """
 
     def __init__(
@@ -63,17 +63,17 @@ class OnnxRunner:
         self._longest = torch.zeros((), dtype=torch.int32)  # on the host, whatever the provider
         self._lengths = [0] * slots
         self._max_length = max_length
-        self.step_in(model.session)
+        self.use(model.session)
 
-    def step_in(self, session: Any) -> None:
-        """Run the steps in a session of the graph from now on."""
+    def use(self, session: Any) -> None:
+        """Use a session of the graph for all further steps."""
         self._session = session
         self._decodes = [self._bound_decode(rows + 1) for rows in range(len(self._lengths))]
 
-    def over(self, session: Any) -> OnnxRunner:
-        """Give a runner on the same buffers that steps them in another session of the graph."""
+    def in_session(self, session: Any) -> OnnxRunner:
+        """Return a runner on the same buffers in another session of the graph."""
         other = copy(self)
-        other.step_in(session)
+        other.use(session)
         return other
 
     @property
@@ -88,8 +88,8 @@ class OnnxRunner:
         self._prompt[0, :length] = torch.tensor(prompt)
         self._prompt_end.fill_(length - 1)
         self._last.fill_(length - 1)
-        asked = (self._prompt[:, :length], self._columns[:, :length], self._prompt_end)
-        token = self._step(self._bound(rows, asked, self._last), rows, length)
+        inputs = (self._prompt[:, :length], self._columns[:, :length], self._prompt_end)
+        token = self._step(self._bound(rows, inputs, self._last), rows, length)
         self._set_length(rows, length)
         return token[0]
 
@@ -101,13 +101,13 @@ class OnnxRunner:
             self._lengths[slot] += 1
         longest = max(self._lengths[slot] for slot in slots)
         ids = self._step(self._decodes[rows - 1], slice(0, rows), longest)
-        # an idle slot goes on counting; its row must stay inside the cache
+        # positions of idle slots advance too and must stay inside the cache
         self._positions[:rows].add_(1).clamp_(max=self._max_length - 1)
         self._ends[:rows].add_(1).clamp_(max=self._max_length - 1)
         return [[ids[slot]] for slot in slots]
 
     def pretend(self, rows: int, length: int) -> None:
-        """Make the first rows so long that the next decode step brings them to ``length``."""
+        """Set the first rows to such lengths that the next decode step reaches ``length``."""
         self._set_length(slice(0, rows), length - 1)
 
     def _set_length(self, rows: slice, length: int) -> None:
@@ -124,14 +124,14 @@ class OnnxRunner:
         return chosen.tolist()
 
     def _bound_decode(self, rows: int) -> Any:
-        asked = (self._tokens[:rows], self._positions[:rows], self._ends[:rows])
-        return self._bound(slice(0, rows), asked, self._only)
+        inputs = (self._tokens[:rows], self._positions[:rows], self._ends[:rows])
+        return self._bound(slice(0, rows), inputs, self._only)
 
-    def _bound(self, rows: slice, asked: tuple[Tensor, Tensor, Tensor], last: Tensor) -> Any:
-        """Bind a step on these rows: ids and positions [rows, length], last columns [rows]."""
+    def _bound(self, rows: slice, tokens: tuple[Tensor, Tensor, Tensor], last: Tensor) -> Any:
+        """Return the binding of a step: ids and positions [rows, length], last columns [rows]."""
         binding = self._session.io_binding()
         caches = [cache[rows] for cache in self._caches]
-        inputs = zip(INPUTS, (*asked, self._longest, last), strict=True)
+        inputs = zip(INPUTS, (*tokens, self._longest, last), strict=True)
         _bind(binding.bind_input, {**dict(inputs), **dict(zip(self._past, caches, strict=True))})
         present = zip(self._present, caches, strict=True)
         _bind(binding.bind_output, {LOGITS: self._logits[rows], **dict(present)})

@@ -1,4 +1,4 @@
-"""Open onnxruntime sessions on exactly the provider that was asked for."""
+"""Open onnxruntime sessions on exactly the requested provider."""
 
 from __future__ import annotations
 
@@ -24,44 +24,46 @@ SUFFIX = "ExecutionProvider"
 ON_GPU = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
 
 
-def chosen_provider(asked: str) -> str:
-    """Give onnxruntime's name of a provider (``cpu``, ``cuda``, ``tensorrt``, ...; any case).
+def chosen_provider(requested: str) -> str:
+    """Return onnxruntime's name of a provider (``cpu``, ``cuda``, ``tensorrt``, ...; any case).
 
     ``auto`` is CUDA where the installed onnxruntime has it, else the CPU. Raises InputError when
-    it is not among those of the installed onnxruntime.
+    the installed onnxruntime lacks it.
     """
     offered: dict[str, str] = {
         short_name(provider): provider for provider in ort.get_available_providers()
     }
-    if asked == "auto":
+    if requested == "auto":
         return offered.get("cuda", "CPUExecutionProvider")
-    if asked.lower() not in offered:
-        extra = "; CUDA needs: pip install 'llmbench[onnx-gpu]'" if asked.lower() == "cuda" else ""
+    if requested.lower() not in offered:
+        extra = (
+            "; CUDA needs: pip install 'llmbench[onnx-gpu]'" if requested.lower() == "cuda" else ""
+        )
         raise InputError(
-            f"provider: {asked!r} is not in the installed onnxruntime {ort.__version__}, which "
+            f"provider: {requested!r} is not in the installed onnxruntime {ort.__version__}, which "
             f"offers {', '.join(sorted(offered))}{extra}"
         )
-    return offered[asked.lower()]
+    return offered[requested.lower()]
 
 
 def short_name(provider: str) -> str:
-    """Give the name of a provider as scenarios write it."""
+    """Return the name of a provider in scenarios."""
     return provider.removesuffix(SUFFIX).lower()
 
 
 def device_of(provider: str) -> torch.device:
-    """Say where a provider keeps its tensors."""
+    """Return the device of a provider's tensors."""
     return torch.device("cuda:0" if provider in ON_GPU else "cpu")
 
 
 def open_session(
     path: Path, provider: str, level: str, threads: int | None, *, recording: Path | None = None
 ) -> Any:
-    """Load a graph and give its session, one that records its operators if told where to.
+    """Load a graph and return its session.
 
-    ``recording`` is how the names of the files begin. Raises InputError when the provider cannot
-    run the graph or did not take; what onnxruntime raises when there is no more memory is passed
-    on.
+    ``recording`` enables profiling and is the prefix of its files. Raises InputError when the
+    provider cannot run the graph or onnxruntime fell back to another one; out-of-memory errors of
+    onnxruntime are passed on.
     """
     try:
         session = ort.InferenceSession(
@@ -70,22 +72,22 @@ def open_session(
     except REFUSALS as error:
         if ran_out(error):
             raise
-        why = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"provider: {short_name(provider)} cannot run this model's graph ({why}); give another "
-            "`dtype` to the model, or another provider"
+            f"provider: {short_name(provider)} cannot run this model's graph ({reason}); use "
+            "another `model.dtype` or another provider"
         ) from error
     effective = session.get_providers()[0]
     if effective != provider:
         raise InputError(
-            f"provider: {provider} was asked for and onnxruntime fell back to {effective}; its "
+            f"provider: {provider} was requested and onnxruntime fell back to {effective}; its "
             "libraries (CUDA, cuDNN) may be missing or of another version; see `llmbench doctor`"
         )
     return session
 
 
 def _settings(provider: str) -> dict[str, str]:
-    """Let a GPU's provider work on torch's stream, so that sampling follows a step in order."""
+    """Return settings that run a GPU's provider on torch's stream, in order with sampling."""
     if provider not in ON_GPU:
         return {}
     return {"user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}
@@ -96,7 +98,7 @@ def _options(level: str, threads: int | None, recording: Path | None) -> ort.Ses
     options.graph_optimization_level = LEVELS[level]
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    # its threads would otherwise spin on between steps and slow down the sampling
+    # its threads would otherwise spin between steps and slow down the sampling
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if recording is not None:
         options.enable_profiling = True
@@ -105,7 +107,7 @@ def _options(level: str, threads: int | None, recording: Path | None) -> ort.Ses
 
 
 def write_trace(session: Any, path: Path) -> None:
-    """End a session's recording and keep it as a Chrome trace that says when it began."""
+    """End a session's profiling and write it as a Chrome trace with its start time."""
     began, recorded = session.get_profiling_start_time_ns(), Path(session.end_profiling())
     trace = {"baseTimeNanoseconds": began, "traceEvents": json.loads(recorded.read_text("utf-8"))}
     path.write_text(json.dumps(trace), "utf-8")

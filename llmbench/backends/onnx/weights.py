@@ -1,4 +1,4 @@
-"""What the steps of a graph read of its weights."""
+"""The costs of a graph's steps: the weights that they read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx import helper
 
 from llmbench.analysis.roofline.work import ModelCosts
 
-# inputs of which an operator reads rows: tables of embeddings, and of rotations by position
+# inputs whose rows an operator looks up: embeddings, and rotations by position
 LOOKED_UP = {
     "Gather": (0,),
     "GatherBlockQuantized": (0, 2, 3),
@@ -23,10 +23,10 @@ LOOKED_UP = {
 MATRIX = 2  # dimensions
 
 
-def costs_of_graph(graph: Path, facts: ModelCosts) -> ModelCosts:
-    """Count a model's weights as a graph holds them; shapes are those of the model.
+def costs_of_graph(graph: Path, costs: ModelCosts) -> ModelCosts:
+    """Return a model's costs with its weights as a graph stores them.
 
-    The graph's weights lie beside it and are not read, only their sizes.
+    Only the sizes of the external weights are read.
     """
     model = onnx.load(graph, load_external_data=False).graph
     sizes = {tensor.name: _nbytes(tensor) for tensor in model.initializer}
@@ -36,7 +36,7 @@ def costs_of_graph(graph: Path, facts: ModelCosts) -> ModelCosts:
     tables = looked_up & matrices
     read = [name for name in sizes if name in whole or name not in tables]
     return replace(
-        facts,
+        costs,
         matmul_bytes=sum(sizes[name] for name in read if name in matrices),
         other_bytes=sum(sizes[name] for name in read if name not in matrices),
         embedding_bytes=sum(sizes[name] for name in tables - whole),
@@ -46,11 +46,11 @@ def costs_of_graph(graph: Path, facts: ModelCosts) -> ModelCosts:
 
 
 def _uses(nodes: Iterable[onnx.NodeProto]) -> tuple[set[str], set[str]]:
-    """Tell what is read by rows, and what as a whole."""
+    """Return the names of inputs that are looked up by rows, and of those read as a whole."""
     uses: dict[bool, set[str]] = defaultdict(set)
     for node in nodes:
-        for place, name in enumerate(node.input):
-            uses[place in LOOKED_UP.get(node.op_type, ())].add(name)
+        for index, name in enumerate(node.input):
+            uses[index in LOOKED_UP.get(node.op_type, ())].add(name)
     return uses[True], uses[False]
 
 

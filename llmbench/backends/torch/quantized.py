@@ -1,4 +1,4 @@
-"""A quantized model on whichever runtime has the kernels for it."""
+"""A quantized model on the runtime with the fastest kernels for it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from llmbench.models.compress import Recipe, Scheme
 class Quantized(Backend):
     """A model quantized by a scheme, on the runtime that has the fastest kernels for it.
 
-    That is ``onnx`` on CPUs, where it is installed, and ``compiled`` on CUDA; any local backend
-    can be named instead, and takes the same schemes as ``compress: {quantize: ...}``.
+    That is ``onnx`` on CPUs, where it is installed, and ``compiled`` on CUDA. Another local backend
+    can be given, and all have the same schemes as ``compress: {quantize: ...}``.
     """
 
     profilable: ClassVar = True
@@ -28,7 +28,7 @@ class Quantized(Backend):
     class Options(plugins.Options):
         """``{kind: quantized, scheme: int8-weight-only, runtime: onnx}``."""
 
-        scheme: Scheme = Field(description="how the weights of linear layers are held")
+        scheme: Scheme = Field(description="of the weights of linear layers")
         runtime: Literal["auto", "eager", "compiled", "onnx"] = Field(
             default="auto", description="the backend that serves it"
         )

@@ -1,4 +1,4 @@
-"""PyTorch with a small model that drafts what the large one only has to check."""
+"""PyTorch with speculative decoding: a small model drafts, the large one checks."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Speculative(Eager):
-    """PyTorch as it is, with a draft model whose tokens the target checks several at a time.
+    """Eager PyTorch with a draft model whose tokens the target checks several at a time.
 
-    The answers are the target's greedy ones; what is gained depends on how many are accepted.
+    The answers are the target's greedy ones; the speedup depends on the share of accepted tokens.
     """
 
     class Options(plugins.Options):
@@ -45,15 +45,15 @@ class Speculative(Eager):
         self.drafted = options.tokens
 
     def load(self, context: OpenContext) -> DraftedModel:
-        """Load both models; raises InputError when they do not go together."""
+        """Load both models; raise InputError when they do not match."""
         from llmbench.engine.speculative import DraftedModel  # noqa: PLC0415 (imports torch)
 
         if context.sampling.temperature > 0:
             raise InputError("speculative: answers are greedy; set sampling.temperature to 0")
-        drafting = context.model.model_copy(update={"source": self.draft})
-        models.check_source(drafting)
+        draft_options = context.model.model_copy(update={"source": self.draft})
+        models.check_source(draft_options)
         target = models.load_model(context.model, self.attention)
-        draft = models.load_model(drafting, self.attention)
+        draft = models.load_model(draft_options, self.attention)
         _check_pair(target, draft, context.load_shape)
         both = {field.name: getattr(target, field.name) for field in fields(target)}
         return DraftedModel(
@@ -63,12 +63,12 @@ class Speculative(Eager):
     def runner(
         self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
     ) -> TorchRunner:
-        """Allocate both caches and wrap the steps."""
+        """Allocate both caches and return the runner of the steps."""
         from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
         from llmbench.engine.speculative import Draft, DraftedModel, SpeculativeRunner  # noqa: PLC0415 (imports torch)
 
-        assert isinstance(model, DraftedModel)  # noqa: S101 (it is what `load` gives)
-        caches = [KvCache.allocate(each.module, slots, max_length) for each in (model.draft, model)]
+        assert isinstance(model, DraftedModel)  # noqa: S101 (what `load` returns)
+        caches = [KvCache.allocate(m.module, slots, max_length) for m in (model.draft, model)]
         draft = Draft(model.draft.module, caches[0], sampler, buckets)
         return SpeculativeRunner(
             model.module, caches[1], sampler, buckets, draft=draft, drafted=self.drafted
@@ -77,12 +77,10 @@ class Speculative(Eager):
     def costs(self, model: TorchModel) -> ModelCosts:
         """Raise Unavailable: a step is several of the draft and one of the target."""
         del model
-        raise Unavailable(
-            "a step runs a draft several times besides the model, which is not counted"
-        )
+        raise Unavailable("a step also runs the draft model several times")
 
     def scorer(self, context: OpenContext, model: TorchModel, load_shape: LoadShape) -> Scorer:
-        """Show the target's logits, and answers as they come about with the draft."""
+        """Return a scorer of the target's logits whose answers are made with the draft."""
         from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
 
         target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, load_shape)
@@ -92,7 +90,7 @@ class Speculative(Eager):
         return replace(target, answering=answering)
 
     def settings(self) -> dict[str, Any]:
-        """Name the draft."""
+        """Return the draft and the number of drafted tokens."""
         return {"draft": self.draft, "drafted_tokens": self.drafted}
 
 
@@ -100,7 +98,7 @@ def _check_pair(target: TorchModel, draft: TorchModel, load_shape: LoadShape) ->
     if draft.vocabulary != target.vocabulary:
         raise InputError(
             f"speculative.draft: its vocabulary has {draft.vocabulary} tokens and that of the "
-            f"model {target.vocabulary}; take a draft with the model's own tokenizer"
+            f"model {target.vocabulary}; use a draft with the model's own tokenizer"
         )
     if draft.context_length < load_shape.longest_sequence:
         raise InputError(

@@ -1,6 +1,6 @@
-"""Make a model smaller: prune it, then quantize it.
+"""Compress a model: prune it, then quantize it.
 
-Importing this package is cheap; torch comes in when a model is compressed.
+Importing this package is cheap; torch is imported when a model is compressed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def check_torch_scheme(scheme: Scheme, options: ModelOptions) -> None:
 
 
 def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel:
-    """Prune a model in place; raises InputError when that is impossible."""
+    """Prune a model in place; raise InputError when that is impossible."""
     from llmbench.models.compress import prune as pruning  # noqa: PLC0415 (imports torch)
 
     return pruning.pruned(model, options, prune)

@@ -1,4 +1,4 @@
-"""Take weights or whole layers away from a torch model."""
+"""Prune a torch model: zero weights or drop whole layers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WINDOW, WINDOWS = 256, 8
 
 
 def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel:
-    """Prune a model in place and say what was done; raises InputError when it cannot be."""
+    """Prune a model in place and return it with the result; raise InputError if impossible."""
     module = model.module
     unify(module)
     with torch.no_grad():
@@ -56,14 +56,14 @@ def _prune(module: PreTrainedModel, prune: Prune, dropped: Sequence[int]) -> str
 
 
 def zero_least(module: PreTrainedModel, ratio: float) -> None:
-    """Set that share of each inner linear layer's weights to zero, the smallest magnitudes."""
+    """Zero this share of each inner linear layer's weights, the smallest magnitudes."""
     for linear in inner_linears(module):
         torch_prune.l1_unstructured(linear, "weight", amount=ratio)
         torch_prune.remove(linear, "weight")
 
 
 def keep_two_of_four(module: PreTrainedModel) -> None:
-    """Set the two smallest of every four inputs' weights to zero, where inputs come in fours."""
+    """Zero the two smallest weights of every four inputs, if their number is divisible by 4."""
     for linear in inner_linears(module):
         if linear.in_features % 4 == 0:
             fours = linear.weight.view(-1, 4)
@@ -72,7 +72,7 @@ def keep_two_of_four(module: PreTrainedModel) -> None:
 
 
 def _store_sparse(module: PreTrainedModel) -> None:
-    """Store 2:4 weights as the tensor cores of Ampere and later take them."""
+    """Store 2:4 weights in the format of the tensor cores of Ampere and later."""
     for linear in inner_linears(module):
         try:
             sparse = torch.sparse.to_sparse_semi_structured(linear.weight)
@@ -116,39 +116,41 @@ def _decoder(module: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
-    """Give the layers of a model; raises InputError when they are not in one list."""
+    """Return the layers of a model; raise InputError when they are not in one list."""
     return _decoder(module)[1]
 
 
 def drop_layers(module: PreTrainedModel, dropped: Sequence[int]) -> None:
-    """Drop layers and number those that stay anew, in the configuration too."""
+    """Drop layers and renumber the remaining ones, also in the configuration."""
     name, layers = _decoder(module)
-    kept = [place for place in range(len(layers)) if place not in dropped]
-    for number, place in enumerate(kept):
-        for inner in layers[place].modules():
+    kept = [index for index in range(len(layers)) if index not in dropped]
+    for number, index in enumerate(kept):
+        for inner in layers[index].modules():
             if hasattr(inner, "layer_idx"):
                 vars(inner)["layer_idx"] = number
-    module.set_submodule(name, nn.ModuleList(layers[place] for place in kept))
+    module.set_submodule(name, nn.ModuleList(layers[index] for index in kept))
     config = module.config.get_text_config()
     for key, value in list(config.to_dict().items()):
         if isinstance(value, list) and len(value) == len(layers):
-            setattr(config, key, [value[place] for place in kept])
+            setattr(config, key, [value[index] for index in kept])
     config.num_hidden_layers = len(kept)
 
 
 def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
-    """Measure how far each layer turns its input, [layers], on text of the model's own language.
+    """Return the block influence of each layer, [layers], on the bundled text.
 
-    One less the mean cosine of a layer's input and output (block influence: Men et al., ShortGPT,
-    2024, https://arxiv.org/abs/2403.03853), on the end of the bundled text, whose beginning is for
-    measuring quality.
+    BI = 1 - mean(cos(x, y)), where x and y are a layer's input and output (Men et al., ShortGPT,
+    2024, https://arxiv.org/abs/2403.03853). It uses the end of the text; quality is measured on its
+    beginning.
     """
     layers = decoder_layers(module)
     cosines: list[Tensor] = []
 
-    def note(_: nn.Module, given: tuple[Tensor, ...], made: Tensor | tuple[Tensor, ...]) -> None:
-        after = made if isinstance(made, Tensor) else made[0]
-        cosines.append(functional.cosine_similarity(given[0].float(), after.float(), -1).mean())
+    def note(
+        _: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor | tuple[Tensor, ...]
+    ) -> None:
+        after = outputs if isinstance(outputs, Tensor) else outputs[0]
+        cosines.append(functional.cosine_similarity(inputs[0].float(), after.float(), -1).mean())
 
     hooks = [layer.register_forward_hook(note) for layer in layers]
     module(_calibration(options).to(module.device), use_cache=False)
@@ -158,6 +160,6 @@ def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
 
 
 def _calibration(options: ModelOptions) -> Tensor:
-    """Give ids [windows, tokens] of the end of the bundled text."""
+    """Return ids [windows, tokens] of the end of the bundled text."""
     text = models.HELD_OUT.read_text("utf-8")[-4 * WINDOW * WINDOWS :]
     return torch.tensor(read_windows(models.load_tokenizer(options), text, WINDOW, WINDOWS))

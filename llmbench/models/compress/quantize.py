@@ -31,13 +31,13 @@ class _OnCuda:
 _INT4 = {"group_size": 128, "int4_packing_format": "tile_packed_to_4d"}
 
 ON_CPU: dict[str, tuple[Callable[[nn.Linear], nn.Module | None], str]] = {
-    "int8-weight-only": (PackedInt8, "aten packed kernel, a scale an output"),
+    "int8-weight-only": (PackedInt8, "aten packed kernel, one scale per output"),
     "int4-weight-only": (PackedInt4.of, "aten packed kernel, groups of 64 or 32"),
 }
 ON_CUDA = {
-    "int8-weight-only": _OnCuda("Int8WeightOnlyConfig", {}, "torchao, a scale an output"),
+    "int8-weight-only": _OnCuda("Int8WeightOnlyConfig", {}, "torchao, one scale per output"),
     "int8-dynamic": _OnCuda(
-        "Int8DynamicActivationInt8WeightConfig", {}, "torchao, activations scaled as they come"
+        "Int8DynamicActivationInt8WeightConfig", {}, "torchao, activations quantized dynamically"
     ),
     "int4-weight-only": _OnCuda("Int4WeightOnlyConfig", _INT4, "torchao, tinygemm, groups of 128"),
     "int4-hqq": _OnCuda(
@@ -46,18 +46,18 @@ ON_CUDA = {
         "torchao, tinygemm, half-quadratic, groups of 128",
     ),
     "float8": _OnCuda(
-        "Float8DynamicActivationFloat8WeightConfig", {}, "torchao, a scale a tensor", (8, 9)
+        "Float8DynamicActivationFloat8WeightConfig", {}, "torchao, one scale per tensor", (8, 9)
     ),
 }
 
 
 def check(scheme: Scheme, options: ModelOptions) -> None:
-    """Raise InputError when torch has no kernels for a scheme on the device that was asked for."""
+    """Raise InputError when torch has no kernels for a scheme on the requested device."""
     device = device_of(options.device)
     offered: dict[str, Any] = ON_CUDA if device.type == "cuda" else ON_CPU
     if scheme not in offered:
         raise InputError(
-            f"compress: torch has no kernels for {scheme} on {device.type}; there it does "
+            f"compress: torch has no kernels for {scheme} on {device.type}; it has "
             f"{', '.join(offered)}{_elsewhere(scheme, device)}"
         )
     if device.type == "cuda":
@@ -67,17 +67,17 @@ def check(scheme: Scheme, options: ModelOptions) -> None:
 def _elsewhere(scheme: Scheme, device: torch.device) -> str:
     if device.type == "cpu" and scheme == "float8":
         return "; float8 needs CUDA, compute capability 8.9 or later"
-    return f"; {scheme} is there with onnx"
+    return f"; onnx has {scheme}"
 
 
 def _check_cuda(scheme: Scheme, device: torch.device, dtype: str) -> None:
     if find_spec("torchao") is None:
         raise MissingExtraError(f"{scheme} on CUDA", "torchao", "quant")
-    wanted, found = ON_CUDA[scheme].capability, torch.cuda.get_device_capability(device)
-    if found < wanted:
+    required, actual = ON_CUDA[scheme].capability, torch.cuda.get_device_capability(device)
+    if actual < required:
         raise InputError(
-            f"compress: {scheme} needs compute capability {'.'.join(map(str, wanted))} and "
-            f"{torch.cuda.get_device_name(device)} has {'.'.join(map(str, found))}"
+            f"compress: {scheme} needs compute capability {'.'.join(map(str, required))} and "
+            f"{torch.cuda.get_device_name(device)} has {'.'.join(map(str, actual))}"
         )
     if scheme.startswith("int4") and dtype not in {"auto", "bfloat16"}:
         raise InputError(f"compress: {scheme} on CUDA needs model.dtype bfloat16, not {dtype}")
