@@ -27,12 +27,12 @@ KINDS: dict[str, Kind] = {
     # the client and the load
     "harness-degraded": Kind(
         "warning",
-        "llmbench itself delayed requests: {reasons}.",
+        "llmbench itself did not keep up: {reasons}.",
         "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
     ),
     "harness-invalid": Kind(
         "invalid",
-        "llmbench itself delayed requests too much for these latencies to count: {reasons}.",
+        "llmbench itself did not keep up, so these latencies do not count: {reasons}.",
         "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
     ),
     "imported": Kind(
