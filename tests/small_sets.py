@@ -17,7 +17,7 @@ SPEC: dict[str, Any] = {"model": {"source": "builtin:tiny"}, "load": {"kind": "c
 
 
 def records(ttft: float = 0.25, requests: int = 12) -> list[Record]:
-    """Give requests, one a second, of two tokens each, the gap of one longer than the last."""
+    """Return requests, one per second, of two tokens each, every gap longer than the last."""
     return [
         Record(i, "measured", float(i), float(i), float(i),
                (i + ttft, i + ttft + 0.25 + i / 500), (1, 1), 4, 2, "length")
@@ -49,9 +49,9 @@ def begun(folder: Path, plan: Sequence[PlannedRun], name: str = "small", **more:
 def stored(
     folder: Path, *ttfts: float, case: str = "eager", name: str = "small", **of: Any
 ) -> Path:
-    """Store a run set of one case, a process a TTFT; give its folder."""
+    """Store a run set of one case, one process per TTFT, and return its folder."""
     plan = [planned(case, repeat) for repeat, _ in enumerate(ttfts or (0.25,), start=1)]
     begun(folder, plan, name)
-    for each, ttft in zip(plan, ttfts or (0.25,), strict=True):
-        store.write_run(folder, run_of(each, ttft, **of))
+    for run, ttft in zip(plan, ttfts or (0.25,), strict=True):
+        store.write_run(folder, run_of(run, ttft, **of))
     return folder

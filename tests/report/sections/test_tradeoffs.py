@@ -137,7 +137,7 @@ def test_the_table_of_quality_names_the_reference(two: Results) -> None:
 
 def test_without_quality_the_chart_says_why_there_is_none(results: Results) -> None:
     told = tradeoffs.pareto(results).empty
-    assert told == "Unknown: the scenario does not ask for `quality`."
+    assert told == "Unknown: the scenario sets no `quality`."
     assert [column.label for column in overview.quality(results).columns] == ["case"]
 
 
