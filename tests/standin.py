@@ -1,6 +1,6 @@
-"""A stand-in for NVIDIA's driver library, built from C, that the real nvidia-ml-py talks to.
+"""A stand-in for NVIDIA's driver library, built from C, for the real nvidia-ml-py.
 
-The fixture ``standin`` (tests/conftest.py) makes one and lets ``pynvml`` of this process use it::
+The fixture ``standin`` (tests/conftest.py) builds one and loads it into ``pynvml``::
 
     def test_the_counter_follows_the_power(standin: MakeStandin) -> None:
         gpu = StandinGpu(curve=[(0, 60), (1, 400)], counter_period=0.1, lag=0.0, gain=1.0)
@@ -12,17 +12,17 @@ The fixture ``standin`` (tests/conftest.py) makes one and lets ``pynvml`` of thi
         spent = nvml.nvmlDeviceGetTotalEnergyConsumption(handle) - before
         assert spent / 1e3 == driver.true_joules(0, 0.0, 2.0) == 460
 
-Time stands still until ``advance``; pass ``clock=driver.time`` and ``sleep=driver.advance`` to what
-waits. ``driver.follow_clock()`` lets real time run from 0. To change a card later, set its
-attributes and call ``driver.apply()``; handles stay valid.
+Time is virtual and moves with ``advance`` only; pass ``clock=driver.time`` and
+``sleep=driver.advance`` to code that waits. ``driver.follow_clock()`` switches to real time, from
+0. To change a card later, set its attributes and call ``driver.apply()``; handles stay valid.
 
-Other processes get it through ``driver.environment()``, variables in which the curves begin at the
+Other processes use it through the variables of ``driver.environment()``. Their curves begin at that
 call, on CLOCK_MONOTONIC: second 0 is ``driver.origin`` on the clock of ``time.monotonic()``.
 
     with_standin = {**os.environ, **driver.environment()}
     subprocess.run([sys.executable, "-c", "import pynvml; pynvml.nvmlInit()"], env=with_standin)
 
-From a shell, to see what reads a card without having one, or to measure what reading costs:
+From a shell, to run what reads a card without having one, or to measure the cost of reading:
 
     env $(python tests/standin.py build/standin) python benchmarks/engine_overhead.py
 """
@@ -65,7 +65,7 @@ VALUE_TYPES = ("double", "unsigned", "ulong", "ulonglong", "longlong", "int")
 
 @dataclass
 class StandinInstance:
-    """A MIG instance of a card; ``slot`` is its number there, ``gpu_instance`` NVML's id of it.
+    """A MIG instance of a card, by its index ``slot`` and NVML's id ``gpu_instance``.
 
     ``activity`` and ``faults`` are as for a card.
     """
@@ -85,15 +85,15 @@ class StandinInstance:
 class StandinGpu:
     """A card. Times are seconds; those of ``curve`` and of ``*_at`` and ``*_from`` are absolute.
 
-    ``curve``: (second, watts), each holding until the next; the first held always before.
-    Energy counter: ``gain`` times the integral of the curve, as it was ``lag`` before, brought up
-    to date every ``counter_period`` (0: always), beginning anew at ``reset_at``.
-    Instant power: the curve, likewise by ``instant_period`` and ``instant_lag``. Power usage (and
-    the field POWER_AVERAGE): mean of the curve over the second before.
-    While the curve is over ``cap_watts`` the throttle counter of power grows and its reason is set;
+    ``curve``: (second, watts), each until the next; the first also applies before it.
+    Energy counter: ``gain`` times the integral of the curve, delayed by ``lag``, updated every
+    ``counter_period`` (0: always), restarted at ``reset_at``.
+    Instant power: the curve, with ``instant_period`` and ``instant_lag``. Power usage (and the
+    field POWER_AVERAGE): mean of the curve over the previous second.
+    While the curve is above ``cap_watts``, the power throttle counter grows and its reason is set;
     ``reasons`` are further bits. ``field_values``: other fields, id to (one of VALUE_TYPES, value).
-    ``activity``: GPM metrics, id to value at the cap; mean power over the cap scales them.
-    ``faults``: function, ``"field 186"`` or ``"*"`` to NVML's error code, or (code, from when on).
+    ``activity``: GPM metrics, id to value at the cap; scaled by mean power over the cap.
+    ``faults``: function, ``"field 186"`` or ``"*"`` to NVML's error code, or (code, from second).
     ``lost_from``: when the card falls off the bus. ``mig``: split; ``instances`` are its instances.
     """
 
@@ -129,7 +129,7 @@ class StandinGpu:
     instances: Sequence[StandinInstance] = ()
 
     def joules(self, until: float) -> float:
-        """Integrate the curve from second 0."""
+        """Return the integral of the curve from second 0."""
         begins = [-math.inf, *(at for at, _ in self.curve[1:])]
         ends = [*begins[1:], math.inf]
         return sum(
@@ -139,14 +139,14 @@ class StandinGpu:
 
 
 class Library:
-    """Compiles the stand-in, once for each set of functions that it shall not have."""
+    """Compiles the stand-in, once per set of missing functions."""
 
     def __init__(self, cc: str, folder: Path) -> None:
         self._cc = cc
         self._folder = folder
 
     def without(self, missing: Sequence[str]) -> Path:
-        """Give the folder of a library that lacks these functions, as older drivers do."""
+        """Return the folder of a library without these functions, like those of older drivers."""
         hidden = "".join(f"{name}; " for name in sorted(missing))
         folder = self._folder / hashlib.sha256(hidden.encode()).hexdigest()[:8]
         if not folder.exists():
@@ -164,15 +164,15 @@ class Library:
 
 
 def compiler() -> str | None:
-    """Find a C compiler."""
+    """Return a C compiler, if there is one."""
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
 @dataclass
 class Standin:
-    """A driver with these cards, without the ``missing`` functions; see the module's text."""
+    """A driver with these cards; see the module's docstring."""
 
-    folder: Path  # that has the library
+    folder: Path  # of the library
     config: Path
     devices: Sequence[StandinGpu]
     driver: str = "580.65.06"
@@ -187,29 +187,29 @@ class Standin:
         self.advance(0.0)
 
     def apply(self) -> None:
-        """Let what was changed in the devices hold from now on."""
+        """Apply changes of the devices."""
         self.config.write_text("\n".join(self._lines()) + "\n")
         code = self.loaded.standin_load(str(self.config).encode())
         if code:
             raise RuntimeError(f"the stand-in cannot read {self.config}: {code}")
 
     def time(self) -> float:
-        """Give the virtual time in seconds."""
+        """Return the virtual time in seconds."""
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let virtual time go on."""
+        """Advance virtual time."""
         self._now += seconds
         self.loaded.standin_set_now(self._now)
 
     def follow_clock(self) -> None:
-        """Let real time run in this process, from second 0 on."""
+        """Switch this process to real time, from second 0."""
         self.origin = time.monotonic()
         self.apply()
         self.loaded.standin_set_now(math.nan)
 
     def environment(self) -> dict[str, str]:
-        """Give the variables that show other processes this driver; their second 0 is now."""
+        """Return the variables by which other processes use this driver; their second 0 is now."""
         self.origin = time.monotonic()
         self.apply()
         before = os.environ.get("LD_LIBRARY_PATH")
@@ -217,12 +217,12 @@ class Standin:
         return {"LD_LIBRARY_PATH": folders, "STANDIN_NVML": str(self.config)}
 
     def true_joules(self, device: int, begin: float, end: float) -> float:
-        """Give what a card really took between two seconds of its curve."""
+        """Return the energy of a card between two seconds of its curve."""
         return self.devices[device].joules(end) - self.devices[device].joules(begin)
 
     @property
     def open_samples(self) -> int:
-        """Count the GPM samples that were allocated and not freed."""
+        """The number of GPM samples that were allocated and not freed."""
         return int(self.loaded.standin_open_samples())
 
     def _lines(self) -> Iterator[str]:
@@ -234,21 +234,21 @@ class Standin:
 
 
 def main() -> None:
-    """Build the stand-in in a folder and print the variables that show others a card of it."""
+    """Build the stand-in in a folder and print the variables by which processes use it."""
     folder = Path(sys.argv[1]).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     cc = compiler()
     if cc is None:
-        raise SystemExit("no C compiler (cc, gcc, clang) is there to build the stand-in with")
+        raise SystemExit("the stand-in needs a C compiler (cc, gcc or clang)")
     card = StandinGpu(counter_period=0.1)
     made = Standin(Library(cc, folder).without(()), folder / "nvml.txt", [card])
-    told = (f"{name}={value}" for name, value in made.environment().items())
-    sys.stdout.write(" ".join(told) + "\n")
+    variables = (f"{name}={value}" for name, value in made.environment().items())
+    sys.stdout.write(" ".join(variables) + "\n")
 
 
 MakeStandin = Callable[..., Standin]
 
-# How attributes are called in the file, where it is not by their own names.
+# Names in the configuration file that differ from the attributes'.
 IN_FILE = {"lag": "counter_lag", "gain": "counter_gain"}
 NOT_NUMBERS = {
     "curve", "uuid", "name", "slot", "gpu_instance", "reset_at", "lost_from", "pids",
@@ -272,9 +272,9 @@ def _card_lines(card: StandinGpu) -> Iterator[str]:
 
 def _common_lines(device: StandinGpu | StandinInstance) -> Iterator[str]:
     yield f"name {device.name}"
-    for each in fields(device):
-        if each.name not in NOT_NUMBERS:
-            yield f"{IN_FILE.get(each.name, each.name)} {float(getattr(device, each.name))!r}"
+    for name in (attribute.name for attribute in fields(device)):
+        if name not in NOT_NUMBERS:
+            yield f"{IN_FILE.get(name, name)} {float(getattr(device, name))!r}"
     for what, fault in device.faults.items():
         code, since = fault if isinstance(fault, tuple) else (fault, ALWAYS)
         yield f"fault {code} {since} {what}"

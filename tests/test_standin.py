@@ -1,4 +1,4 @@
-"""The stand-in for NVIDIA's driver answers the real binding as its cards say."""
+"""The stand-in for NVIDIA's driver returns its cards' values through the real binding."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_counter_is_the_integral_of_the_power(standin: MakeStandin) -> None:
     assert field(handle, pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION).value.ullVal == 5_290_000
 
 
-def test_the_counter_is_behind_coarse_and_off_by_its_gain(standin: MakeStandin) -> None:
+def test_the_counter_has_its_lag_period_and_gain(standin: MakeStandin) -> None:
     driver, handle = standin([StandinGpu(counter_period=0.1, lag=0.05, gain=1.1)]), card()
     seen = []
     for _ in range(6):
@@ -47,7 +47,7 @@ def test_the_counter_is_behind_coarse_and_off_by_its_gain(standin: MakeStandin) 
     assert seen == [0.0, 0.0, 6.6, 6.6, 13.2, 13.2]
 
 
-def test_a_counter_that_is_reset_begins_again_at_zero(standin: MakeStandin) -> None:
+def test_a_counter_restarts_at_zero(standin: MakeStandin) -> None:
     driver, handle = standin([StandinGpu(reset_at=1.0)]), card()
     driver.advance(0.5)
     assert counted_joules(handle) == 5030
@@ -65,7 +65,7 @@ def test_power_usage_is_the_mean_of_a_second_and_instant_power_is_of_now(
     assert field(handle, pynvml.NVML_FI_DEV_POWER_INSTANT).value.uiVal == 400_000
 
 
-def test_instant_power_may_be_behind_too(standin: MakeStandin) -> None:
+def test_instant_power_may_have_a_lag(standin: MakeStandin) -> None:
     driver, handle = standin([StandinGpu(BURST, instant_period=0.1, instant_lag=0.1)]), card()
     driver.advance(1.09)
     assert field(handle, pynvml.NVML_FI_DEV_POWER_INSTANT).value.uiVal == 60_000
@@ -73,7 +73,7 @@ def test_instant_power_may_be_behind_too(standin: MakeStandin) -> None:
     assert field(handle, pynvml.NVML_FI_DEV_POWER_INSTANT).value.uiVal == 400_000
 
 
-def test_over_its_cap_a_card_is_throttled_and_counts_it(standin: MakeStandin) -> None:
+def test_above_its_cap_a_card_counts_throttling(standin: MakeStandin) -> None:
     driver, handle = standin([StandinGpu(BURST, cap_watts=300)]), card()
     driver.advance(1.25)
     assert pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle) == 0x4
@@ -88,7 +88,7 @@ def test_a_function_that_is_missing_is_not_found(standin: MakeStandin) -> None:
         pynvml.nvmlDeviceGetPowerUsage(card())
 
 
-def test_functions_and_fields_fail_with_the_error_they_were_given(standin: MakeStandin) -> None:
+def test_functions_and_fields_fail_with_the_given_error(standin: MakeStandin) -> None:
     faults = {"nvmlDeviceGetPowerUsage": pynvml.NVML_ERROR_NOT_SUPPORTED, "field 186": 3}
     standin([StandinGpu(faults=faults)])
     handle = card()
@@ -98,7 +98,7 @@ def test_functions_and_fields_fail_with_the_error_they_were_given(standin: MakeS
     assert field(handle, 185).nvmlReturn == pynvml.NVML_SUCCESS
 
 
-def test_a_lost_card_answers_nothing_and_its_neighbor_all(standin: MakeStandin) -> None:
+def test_a_lost_card_fails_and_the_others_go_on(standin: MakeStandin) -> None:
     cards = [StandinGpu(lost_from=1.0), StandinGpu(uuid="GPU-b")]
     driver, lost, other = standin(cards), card(0), card(1)
     assert pynvml.nvmlDeviceGetPowerUsage(lost) == 60_000
@@ -108,7 +108,7 @@ def test_a_lost_card_answers_nothing_and_its_neighbor_all(standin: MakeStandin) 
     assert pynvml.nvmlDeviceGetPowerUsage(other) == 60_000
 
 
-def test_what_is_changed_holds_for_handles_that_were_given_before(standin: MakeStandin) -> None:
+def test_changes_apply_to_existing_handles(standin: MakeStandin) -> None:
     driver, handle = standin(), card()
     driver.devices[0].pids = (17, 18)
     driver.apply()
@@ -120,10 +120,10 @@ def test_instances_are_found_on_their_card(standin: MakeStandin) -> None:
     instance = StandinInstance("MIG-1", slot=3, gpu_instance=5)
     standin([StandinGpu(mig=True, instances=[instance])])
     split = card()
-    found = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(split, 3)
-    assert pynvml.nvmlDeviceGetUUID(found) == "MIG-1"
-    assert pynvml.nvmlDeviceGetGpuInstanceId(found) == 5
-    above = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(found)
+    instance = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(split, 3)
+    assert pynvml.nvmlDeviceGetUUID(instance) == "MIG-1"
+    assert pynvml.nvmlDeviceGetGpuInstanceId(instance) == 5
+    above = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)
     assert pynvml.nvmlDeviceGetUUID(above) == "GPU-aaaa-1"
 
 
@@ -186,7 +186,7 @@ PIECES = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 700)), min_size=1).ma
 
 
 @given(PIECES, *(st.floats(0, 12) for _ in range(3)))
-def test_the_truth_adds_up_over_neighboring_windows(
+def test_true_joules_add_up_over_adjacent_windows(
     pieces: list[tuple[float, float]], a: float, b: float, c: float
 ) -> None:
     gpu = StandinGpu(pieces)

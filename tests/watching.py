@@ -1,4 +1,4 @@
-"""GPUs of a stand-in driver, watched in virtual time."""
+"""GPUs of a stand-in driver, read in virtual time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OURS = 1
 
 @dataclass
 class Watch:
-    """A probe whose window has begun, and the driver that it watches; ours is the process 1."""
+    """A probe whose window has begun, and its driver; our own process is 1."""
 
     driver: Standin
     probe: GpuProbe
@@ -40,7 +40,7 @@ class Watch:
         return self.probe.conclude()
 
     def facts(self) -> dict[str, Any]:
-        """Conclude, and give the facts of the first GPU."""
+        """Conclude, and return the facts of the first GPU."""
         facts: dict[str, Any] = self.conclude().facts["gpus"][0]
         return facts
 

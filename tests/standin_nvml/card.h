@@ -1,5 +1,5 @@
 /*
- * What a simulated card is: its power over time, what follows from that, its faults, and the file
+ * A simulated card: its power over time, the values derived from it, its faults, and the file
  * that describes it.
  */
 #include <math.h>
