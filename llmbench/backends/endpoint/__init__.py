@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,16 +39,12 @@ class Endpoint(Backend):
 
     Options = EndpointOptions
     sends_text = True
-    lead_seconds = (
-        1.0  # from the clock's start to 0, in which clients get ready for the first arrivals
-    )
-
-    def __init__(self, options: EndpointOptions) -> None:
-        self.options = options
+    lead_seconds = 1.0  # before the clock reads 0, so that setup delays no arrival
+    options: EndpointOptions
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_EndpointServer]:
-        """Find the server and its model.
+        """Start the server if the scenario says so, find its model and start the clients.
 
         Raises InputError when it cannot be reached, denies access or does not have the model.
         """
@@ -56,51 +52,30 @@ class Endpoint(Backend):
             raise InputError(
                 "endpoint: a server's steps cannot be delayed; unset LLMBENCH_SLOWDOWN"
             )
-        with (
-            self._running(context) as (options, started),
-            _opened(options, context, started, self.lead_seconds) as server,
-        ):
-            yield server
-
-    @contextmanager
-    def _running(
-        self, context: OpenContext
-    ) -> Iterator[tuple[EndpointOptions, RunningServer | None]]:
-        """Yield the options with the url of the server, started first if the scenario says so."""
-        if self.options.server is None:
-            yield self.options, None
-            return
-        where = models.where(context.model)
-        with running_server(self.options.server, where, context.log, context.on_stage) as started:
-            yield self.options.model_copy(update={"url": started.url}), started
-
-
-@contextmanager
-def _opened(
-    options: EndpointOptions,
-    context: OpenContext,
-    started: RunningServer | None,
-    lead_seconds: float,
-) -> Iterator[_EndpointServer]:
-    context.on_stage("looking for the server")
-    address = resolve(options.base)
-    target = options.target(*address)
-    wanted = options.model or models.served_name(context.model)
-    launched_with = models.where(context.model) if started else None
-    name = served_model(options.base, options.credentials(), target.tls, wanted, launched_with)
-    payload = _payload(options, context, name)
-    with _clients(options, address, target, payload) as clients:
-        yield _EndpointServer(
-            options, context, name, target, payload, started, clients, lead_seconds
-        )
-
-
-def _clients(
-    options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
-) -> AbstractContextManager[ClientPool | None]:
-    if options.clients == 1:
-        return nullcontext()
-    return start_clients(options, address, target, payload)
+        options, model, started = self.options, models.where(context.model), None
+        with ExitStack() as stack:
+            if options.server:
+                started = stack.enter_context(
+                    running_server(options.server, model, context.log, context.on_stage)
+                )
+                options = options.model_copy(update={"url": started.url})
+            context.on_stage("looking for the server")
+            address = resolve(options.base)
+            target = options.target(*address)
+            name = served_model(
+                options.base,
+                options.credentials(),
+                target.tls,
+                options.model or models.served_name(context.model),
+                launched_with=model if started else None,
+            )
+            payload = _payload(options, context, name)
+            clients = None
+            if options.clients > 1:
+                clients = stack.enter_context(start_clients(options, address, target, payload))
+            yield _EndpointServer(
+                options, context, name, target, payload, started, clients, self.lead_seconds
+            )
 
 
 def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payload:
