@@ -80,23 +80,14 @@ def _utilization(
         return unavailable(("mbu", "mfu", "mbu_datasheet", "mfu_datasheet"), reason)
     sheet = datasheet(peaks.hardware)
     flops = sheet.flops_per_second.get(peaks.precision) if sheet else None
-    unlisted = f"no datasheet peaks of {peaks.hardware} in {peaks.precision} are known"
-    return {
-        **_shares("", decode, prefill, (peaks.bytes_per_second, peaks.flops_per_second)),
-        **(
-            _shares("_datasheet", decode, prefill, (sheet.bytes_per_second, flops))
-            if sheet and flops
-            else unavailable(("mbu_datasheet", "mfu_datasheet"), unlisted)
-        ),
+    values = {
+        "mbu": _value(decode.bandwidth_share(peaks.bytes_per_second), "decode", decode),
+        "mfu": _value(prefill.compute_share(peaks.flops_per_second), "prefill", prefill),
     }
-
-
-def _shares(
-    suffix: str, decode: Work, prefill: Work, peaks: tuple[float, float]
-) -> dict[str, Value]:
-    mbu = decode.bandwidth_share(peaks[0]) if decode.steps else None
-    mfu = prefill.compute_share(peaks[1]) if prefill.steps else None
-    return {
-        f"mbu{suffix}": _value(mbu, "decode", decode),
-        f"mfu{suffix}": _value(mfu, "prefill", prefill),
+    if not sheet or not flops:
+        unlisted = f"no datasheet peaks of {peaks.hardware} in {peaks.precision} are known"
+        return values | unavailable(("mbu_datasheet", "mfu_datasheet"), unlisted)
+    return values | {
+        "mbu_datasheet": _value(decode.bandwidth_share(sheet.bytes_per_second), "decode", decode),
+        "mfu_datasheet": _value(prefill.compute_share(flops), "prefill", prefill),
     }

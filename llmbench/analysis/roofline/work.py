@@ -161,13 +161,13 @@ class Work:
     moved_bytes: float
     flops: float
 
-    def bandwidth_share(self, peak: float) -> float:
-        """Return the bytes per second as a share of a peak (bytes/s)."""
-        return self.moved_bytes / self.seconds / peak
+    def bandwidth_share(self, peak: float) -> float | None:
+        """Return the bytes per second as a share of a peak (bytes/s); None without steps."""
+        return self.moved_bytes / self.seconds / peak if self.steps else None
 
-    def compute_share(self, peak: float) -> float:
-        """Return the FLOPs per second as a share of a peak (FLOP/s)."""
-        return self.flops / self.seconds / peak
+    def compute_share(self, peak: float) -> float | None:
+        """Return the FLOPs per second as a share of a peak (FLOP/s); None without steps."""
+        return self.flops / self.seconds / peak if self.steps else None
 
 
 class Steps:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 from llmbench.errors import InputError
@@ -118,9 +117,6 @@ class _Report(Shape, frozen=True, kw_only=True):
     benchmarks: tuple[_Benchmark, ...]
 
 
-Due = Callable[[_Request], float]
-
-
 def recognizes(document: Document) -> bool:
     """Return whether a file is one of its reports."""
     return document.keys >= {"benchmarks", "metadata"}
@@ -144,16 +140,16 @@ def measured_in(document: Document) -> list[Measured]:
 
 def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
     strategy, requests = benchmark.config.strategy, benchmark.requests.by_finish
-    due, since = _schedule(strategy, [request for _, request in requests])
-    origin = min(due(request) for _, request in requests)
+    due_times, since = _due_times(strategy, [request for _, request in requests])
+    origin = min(due_times)
     load = _load(strategy)
     return Measured(
         kind=TOOL,
         tool=tool,
         began_at=as_moment(origin),
         records=tuple(
-            _record(number, finish, request, due(request) - origin, origin)
-            for number, (finish, request) in enumerate(requests)
+            _record(number, finish, request, due - origin, origin)
+            for number, ((finish, request), due) in enumerate(zip(requests, due_times, strict=True))
         ),
         since=since,
         model=benchmark.config.backend.model,
@@ -162,28 +158,22 @@ def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
     )
 
 
-def _schedule(strategy: _Strategy, requests: list[_Request]) -> tuple[Due, str]:
-    """Return the due time of a request as a function, and from when latencies count.
+def _due_times(strategy: _Strategy, requests: list[_Request]) -> tuple[list[float], str]:
+    """Return when requests were due, as far as it is known, and from when latencies count.
 
     The processes of 0.8.1 may draw Poisson due times before they know the start and then send
     everything at once: targets before the start are not due times.
     """
+    sent = [time for request in requests if (time := request.info.timings.sent) is not None]
+    targets = [
+        target
+        for request in requests
+        if (target := request.info.timings.targeted_start) is not None
+        and target >= request.info.scheduler_start_time
+    ]
     if strategy.type_ not in SCHEDULED:
-        return _as_sent, SENDING
-    targets = [(r.info.timings.targeted_start, r.info.scheduler_start_time) for r in requests]
-    if any(target is None or target < start for target, start in targets):
-        return _as_sent, NO_TARGET
-    return _targeted, TARGET
-
-
-def _as_sent(request: _Request) -> float:
-    timings = request.info.timings
-    return timings.ended if timings.sent is None else timings.sent
-
-
-def _targeted(request: _Request) -> float:
-    target = request.info.timings.targeted_start
-    return _as_sent(request) if target is None else target
+        return sent, SENDING
+    return (targets, TARGET) if len(targets) == len(requests) else (sent, NO_TARGET)
 
 
 def _record(number: int, finish: Finish, request: _Request, due: float, origin: float) -> Record:
