@@ -47,9 +47,9 @@ def test_checks_without_and_with_a_change_are_counted_separately(source: Source)
 
 
 def test_the_noise_between_processes_of_a_check_is_recovered(source: Source) -> None:
-    findings = aa_test.findings(source, [repetition(source, n) for n in range(60)])
+    findings = aa_test.findings(source, [repetition(source, n) for n in range(30)])
     noise = findings.cases["fake"]["ttft_p50"]
-    assert noise.processes == 240
+    assert noise.processes == 120
     assert noise.noise == pytest.approx(0.01, rel=0.25)  # what Simulated draws
     assert noise.floor == 2 * noise.noise
 
