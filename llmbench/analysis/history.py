@@ -39,7 +39,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """A night from which a series has another level; ``p`` is that of so good a split by chance."""
+    """The first night of a new level; ``p`` is that of an equally good split by chance."""
 
     began_at: str
     commit: str | None

@@ -55,7 +55,7 @@ class Rate:
 
     @classmethod
     def of(cls, happened: Sequence[bool]) -> Rate:
-        """Count; raises ValueError where nothing was tried."""
+        """Return the rate of what happened; raises ValueError without a trial."""
         hits, trials = sum(happened), len(happened)
         interval = scipy.stats.binomtest(hits, trials).proportion_ci(method="wilson")
         return cls(hits, trials, float(interval.low), float(interval.high))

@@ -162,7 +162,7 @@ def _measure(trials: Sequence[_Trial], repeats: range, observer: Observer, seed:
 
 @dataclass(frozen=True, slots=True)
 class _Confirmed:
-    """What the new processes say of a suspected metric."""
+    """The result of the new processes for a suspected metric."""
 
     confirmed: bool = False
     p: float = 1.0

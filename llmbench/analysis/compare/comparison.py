@@ -52,7 +52,7 @@ class CaseComparison:
 
     @property
     def changed(self) -> bool:
-        """Whether some metric did."""
+        """Whether some metric changed."""
         return any(verdict.outcome in CHANGED for verdict in self.verdicts.values())
 
 
@@ -93,7 +93,7 @@ class Comparison:
 def compare(
     baseline: RunSet, candidate: RunSet, tolerances: Mapping[str, float] = TOLERANCES
 ) -> Comparison:
-    """Compare the cases of the same name; two sets of one case each are compared as they are.
+    """Compare the cases of the same name, or the only cases of both sets.
 
     Changes beyond their tolerance count where they survive a false discovery rate of 5 % over the
     whole comparison.

@@ -29,7 +29,7 @@ GPU_FACTS = ("name", "memory_bytes", "driver", "power_limit_watts", "mig")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that baseline and candidate differ in."""
+    """A difference between baseline and candidate."""
 
     kind: DifferenceKind
     what: str
