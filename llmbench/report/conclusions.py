@@ -127,6 +127,8 @@ class _Ranking:
         text = self._quantity(self._value(case))
         if estimate.low is None or estimate.high is None:
             return f"{text} ({estimate.reason})"
+        if estimate.low == estimate.high:
+            return f"{text} (all processes equal)"
         unit = METRICS[self.metric].unit
         return f"{text} (95 % interval {show_interval(estimate.low, estimate.high, unit, ' to ')})"
 

@@ -91,11 +91,11 @@ def _labels(table: Table) -> list[str]:
 
 
 def _without(table: Table, label: str) -> Table:
-    place = _labels(table).index(label)
+    index = _labels(table).index(label)
     return replace(
         table,
-        columns=table.columns[:place] + table.columns[place + 1 :],
-        rows=tuple(row[:place] + row[place + 1 :] for row in table.rows),
+        columns=table.columns[:index] + table.columns[index + 1 :],
+        rows=tuple(row[:index] + row[index + 1 :] for row in table.rows),
     )
 
 
@@ -122,18 +122,18 @@ def _remarks(results: Results) -> RichTable:
     """Return the failures and caveats, each with a label on its left."""
     shown = RichTable.grid(padding=(0, 2))
     for failure, names in findings.failures(results.run_set).items():
-        told = Text.assemble((", ".join(names), "bold"), "  ", failure.message)
-        shown.add_row(Text("failed", "bold red"), told)
-    found = findings.find(results)
-    for finding in found[:MAX_CAVEATS]:
-        where = findings.scope(finding, results)
-        told = Text.assemble((where, "bold"), "  ", finding.message, " ")
+        text = Text.assemble((", ".join(names), "bold"), "  ", failure.message)
+        shown.add_row(Text("failed", "bold red"), text)
+    every = findings.find(results)
+    for finding in every[:MAX_CAVEATS]:
+        scope = findings.scope(finding, results)
+        text = Text.assemble((scope, "bold"), "  ", finding.message, " ")
         shown.add_row(
             Text("caveat", COLORS[finding.caveat.severity]),
-            told.append(finding.caveat.remedy, "dim"),
+            text.append(finding.caveat.remedy, "dim"),
         )
-    if len(found) > MAX_CAVEATS:
-        shown.add_row("", Text(f"{len(found) - MAX_CAVEATS} more caveats are in the report", "dim"))
-    if any(finding.caveat.kind == "unsupported-percentile" for finding in found):
+    if len(every) > MAX_CAVEATS:
+        shown.add_row("", Text(f"{len(every) - MAX_CAVEATS} more caveats are in the report", "dim"))
+    if any(finding.caveat.kind == "unsupported-percentile" for finding in every):
         shown.add_row(Text(UNSUPPORTED), Text("marks a percentile with too few samples", "dim"))
     return shown

@@ -105,6 +105,6 @@ def test_where_copying_is_refused_the_number_is_told(browser: Chrome, page: Path
     show(browser, page)
     ask(browser, "navigator.clipboard.writeText = () => Promise.reject(new Error('no'))")
     number(browser).click()
-    wait(browser, lambda: said(browser).startswith("The browser does not let this page copy."))
+    wait(browser, lambda: said(browser).startswith("The browser does not allow copying."))
     assert said(browser).endswith(f": {number(browser).get_attribute('data-value')} s")
     ask(browser, "delete navigator.clipboard.writeText")

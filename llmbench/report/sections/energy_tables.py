@@ -52,9 +52,9 @@ def energy(results: Results) -> Table:
 
 
 def _method(case: CaseResults) -> Cell:
-    told = dict.fromkeys(f"{p.name} {p.method}" for parts in case.energy_parts for p in parts)
-    if told:
-        return Cell(" + ".join(told))
+    counters = dict.fromkeys(f"{p.name} {p.method}" for parts in case.energy_parts for p in parts)
+    if counters:
+        return Cell(" + ".join(counters))
     return missing(case.estimates["energy_power_watts"].reason)
 
 
@@ -121,10 +121,10 @@ def _share(share: float) -> Cell:
 
 
 def _run_to_run(case: CaseResults) -> Cell:
-    found = case.estimates["energy_joules_per_output_token"]
-    if found.value is None or found.low is None or found.high is None:
-        return missing(found.reason)
-    return _share((found.high - found.low) / 2 / found.value)
+    joules = case.estimates["energy_joules_per_output_token"]
+    if joules.value is None or joules.low is None or joules.high is None:
+        return missing(joules.reason)
+    return _share((joules.high - joules.low) / 2 / joules.value)
 
 
 # -- prefill and decode ----------------------------------------------------------------------------
@@ -188,12 +188,12 @@ def _split_row(short: _Single, long: _Single) -> tuple[Cell, ...]:
         Cell(long.case.name),
         Cell(f"{short.output_tokens} and {long.output_tokens} tokens"),
         estimated(short.case, "energy_joules_per_request"),
-        _a_token(difference(of_short, of_long), more),
+        _per_token(difference(of_short, of_long), more),
     )
 
 
-def _a_token(found: Estimate, tokens: int) -> Cell:
-    if found.value is None or found.low is None or found.high is None:
-        return missing(found.reason)
-    value, low, high = (each / tokens for each in (found.value, found.low, found.high))
+def _per_token(joules: Estimate, tokens: int) -> Cell:
+    if joules.value is None or joules.low is None or joules.high is None:
+        return missing(joules.reason)
+    value, low, high = (end / tokens for end in (joules.value, joules.low, joules.high))
     return Cell(show(value, "J"), value, show_interval(low, high, "J"))

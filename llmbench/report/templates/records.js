@@ -1,4 +1,4 @@
-/* -- the raw data: CSV in which a list is JSON and what is missing is empty -- */
+/* -- the raw data: CSV in which lists are JSON and missing values are empty -- */
 
 let records = null;
 

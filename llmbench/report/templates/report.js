@@ -4,7 +4,7 @@ const one = (selector, within = document) => within.querySelector(selector);
 const swap = new Map(Object.entries(JSON.parse(one("#swap").textContent)));
 const system = matchMedia("(prefers-color-scheme: dark)");
 
-/* What no control of the page holds: a theme, if one was chosen, and the request that is open. */
+/* State without a control: the chosen theme, if any, and the open request. */
 const view = { theme: null, request: null, printing: false };
 
 function element(tag, text = "", attributes = {}) {
@@ -14,7 +14,7 @@ function element(tag, text = "", attributes = {}) {
   return made;
 }
 
-/* Tell those who see the page and those who hear it. */
+/* Show a message, also to screen readers. */
 function say(text) {
   one("dialog[open] .said, .said:not(dialog *)").replaceChildren(element("span", text));
 }
@@ -62,7 +62,7 @@ function hiddenCases() {
   return all("[data-case]:not(:checked)").map((box) => box.dataset.case);
 }
 
-/* A trace is of one case, or each of its points is. */
+/* A trace belongs to one case, or each of its points does. */
 function leaveOut(trace, hidden) {
   const { case: own, cases } = trace.meta ?? {};
   trace.visible = !hidden.has(own);
@@ -89,7 +89,7 @@ async function draw(plot) {
   plot.on("plotly_click", ({ points }) => openRequest(keyOf(layout.meta.requests, points[0].y)));
 }
 
-/* Plotly looks at the room there is only when it first draws, or when it is told to. */
+/* Plotly measures its space only on the first drawing, or on request. */
 function fit(plot) {
   const { width } = one(".main-svg", plot).getBoundingClientRect();
   return Math.abs(width - plot.clientWidth) > 1 && Plotly.Plots.resize(plot);
@@ -101,7 +101,7 @@ async function redraw() {
   await Promise.all(all(".plot").filter(drawn).map(draw));
 }
 
-/* -- what is shown, and the fragment of the address that keeps it -- */
+/* -- the view, and the fragment of the address that stores it -- */
 
 function showTheme() {
   const dark = isDark();
@@ -147,7 +147,7 @@ function fragment() {
   return kept && `?${kept}`;
 }
 
-/* A fragment is an anchor, and after a question mark what is shown; either may be missing. */
+/* A fragment is an anchor, then a question mark and the view; either may be missing. */
 function anchorAndParams() {
   const [anchor, ...rest] = location.hash.slice(1).split("?");
   return [anchor, rest.length ? new URLSearchParams(rest.join("?")) : null];
@@ -177,13 +177,13 @@ async function restore() {
   if (params && anchor) document.getElementById(anchor)?.scrollIntoView();
 }
 
-/* A plain anchor leaves the view as it is. */
+/* A plain anchor does not change the view. */
 function followFragment() {
   if (anchorAndParams()[1]) restore();
   else remember();
 }
 
-/* -- paper is light, and a fold cannot be opened on it -- */
+/* -- print: light, with all folds open -- */
 
 let closed = [];
 

@@ -25,14 +25,14 @@ function offerSorting(table) {
   }
 }
 
-/* A heading sorts upwards, then downwards, then not at all. */
+/* A heading sorts ascending, then descending, then restores the order. */
 function sortBy(table, head, made) {
   const order = { none: "ascending", ascending: "descending", descending: "none" }[head.ariaSort];
   for (const other of all("thead th", table)) other.ariaSort = "none";
   head.ariaSort = order;
   table.tBodies[0].append(...ordered(made, head.cellIndex, order));
   const sorted = `Sorted by ${head.textContent}, ${order}.`;
-  say(order === "none" ? "The rows are in their first order." : sorted);
+  say(order === "none" ? "Original order." : sorted);
 }
 
 function ordered(rows, column, order) {
@@ -48,13 +48,13 @@ function ordered(rows, column, order) {
   return [...known, ...rows.filter((row) => !isKnown(row))];
 }
 
-/* Whoever marks a part of a text wants that part. */
+/* A selection of text is not a click. */
 function onClick({ target }) {
   const cell = target.closest("td[data-value]");
   if (cell && getSelection().isCollapsed) copyFrom(cell);
 }
 
-/* One number of a table is in the order of Tab; the arrow keys go on from there. */
+/* One number per table is a tab stop; arrow keys move from there. */
 function onKey(event) {
   const cell = event.target.closest("td[data-value]");
   if (!cell) return;
@@ -87,7 +87,7 @@ async function copyFrom(cell) {
     await navigator.clipboard.writeText(quantity);
     say(`Copied: ${quantity} (${what})`);
   } catch {
-    say(`The browser does not let this page copy. ${what}: ${quantity}`);
+    say(`The browser does not allow copying. ${what}: ${quantity}`);
   }
 }
 
@@ -106,8 +106,8 @@ function madeTable(label, heads, rows) {
   return made;
 }
 
-function madeHead(label, place) {
-  return element("th", label, { scope: "col", class: place ? "n" : "" });
+function madeHead(label, index) {
+  return element("th", label, { scope: "col", class: index ? "n" : "" });
 }
 
 function madeCell({ text, value, unit }) {

@@ -1,4 +1,4 @@
-/* -- the headline, computed again from the raw data as docs/metrics.md has it -- */
+/* -- the headline, recomputed from the raw data by the formulas of docs/metrics.md -- */
 
 const PERCENTS = [50, 90, 95, 99];
 const VERIFIED = /^(output_tokens_per_second|requests_per_second|(ttft|itl|tpot|e2e)_p\d+)$/;
@@ -26,12 +26,12 @@ function sentence({ holds, text }) {
 
 async function judgedHash(bytes) {
   if (!crypto.subtle) {
-    return { holds: false, text: "The hash cannot be checked: this browser computes none here." };
+    return { holds: false, text: "The hash cannot be checked: this browser has no SHA-256 here." };
   }
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  const found = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  const holds = found === one("#sha256").textContent;
-  const other = `The raw data have another hash than the one above: ${found}.`;
+  const computed = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const holds = computed === one("#sha256").textContent;
+  const other = `The raw data have another hash than the one above: ${computed}.`;
   return { holds, text: holds ? "The raw data have the hash above." : other };
 }
 
@@ -48,7 +48,7 @@ function judgedHeadline(cases) {
   return { holds, text: `${those} are what the raw data give (${names}).` };
 }
 
-/* Say in a cell whether it holds; null where neither the page nor the raw data have a number. */
+/* Mark a cell; null if neither the page nor the raw data have a number. */
 function mark(row, head, cases) {
   const cell = row.cells[head.cellIndex];
   const value = cases.get(row.cells[0].firstChild.textContent)?.[head.dataset.metric];
@@ -60,7 +60,7 @@ function mark(row, head, cases) {
   return holds;
 }
 
-/* Both the exact number behind a cell and the text that people read must stand for a value. */
+/* Both the exact number of a cell and its text must match the value. */
 function isShown(cell, value) {
   const isExact = Math.abs(Number(cell.dataset.value) - value) <= 1e-9 * Math.abs(value);
   const shown = /^([\d,]+(?:\.(\d+))?)(?: (\S+))?/.exec(cell.firstChild.textContent);
@@ -69,7 +69,7 @@ function isShown(cell, value) {
   return isExact && away <= 0.500001 * 10 ** -(decimals?.length ?? 0);
 }
 
-/* Give the metrics of each case: means over its processes. */
+/* Return the metrics of each case: means over its processes. */
 function recomputed(rows, succeeded) {
   const cases = new Map();
   for (const [name, ofCase] of Map.groupBy(rows, (row) => row.case)) {
@@ -108,7 +108,7 @@ function ratesOf(rows, measured) {
   return { output_tokens_per_second: tokens / seconds, requests_per_second: finished / seconds };
 }
 
-/* Stamps that are not known lie evenly between those beside them. */
+/* Unknown timestamps are interpolated between known ones. */
 function filled(stamps) {
   const times = [...stamps];
   let before = -1;
@@ -142,7 +142,7 @@ function percentilesOf(latencies) {
   return found;
 }
 
-/* Interpolated linearly, as numpy does. */
+/* Linear interpolation, as in numpy. */
 function percentile(sorted, percent) {
   const place = (sorted.length - 1) * percent / 100;
   const below = sorted[Math.floor(place)], above = sorted[Math.ceil(place)];

@@ -13,7 +13,7 @@ function offerWaterfall() {
   one("#request").addEventListener("close", () => { view.request = null; remember(); });
 }
 
-/* A request is named as in the raw data: by its case, process and id. */
+/* The key of a request in the raw data: case, process and id. */
 function keyOf({ case: index, repeat, ids }, row) {
   const name = one(`[data-case="${index}"]`).closest("label").textContent;
   return `${name}/${repeat}/${ids[row]}`;
@@ -48,7 +48,7 @@ function openRecord(record) {
   return draw(one("#waterfall"));
 }
 
-/* A stamp that is not known has no span: its tokens come with the next that is. */
+/* An unknown timestamp has no span: its tokens count for the next known one. */
 function spansOf({ due, sent, started, times, counts }) {
   const spans = [];
   let at = due, tokens = 0;
@@ -60,9 +60,9 @@ function spansOf({ due, sent, started, times, counts }) {
   until("unsent", sent);
   until("queue", started);
   const first = Number.isNaN(started) ? "waiting" : "prefill";
-  times.forEach((time, place) => {
-    tokens += counts[place];
-    until(spans.some(({ chunk }) => chunk) ? "decode" : first, time, place + 1);
+  times.forEach((time, index) => {
+    tokens += counts[index];
+    until(spans.some(({ chunk }) => chunk) ? "decode" : first, time, index + 1);
   });
   return spans;
 }
@@ -99,7 +99,7 @@ function inWords(span) {
 }
 
 function duration(seconds) {
-  if (Number.isNaN(seconds)) return "not known";
+  if (Number.isNaN(seconds)) return "unknown";
   const units = [["s", 1], ["ms", 1e-3], ["µs", 1e-6]];
   const [unit, size] = units.find(([, each]) => seconds >= each) ?? units[0];
   return `${(seconds / size).toLocaleString("en", { maximumSignificantDigits: 3 })} ${unit}`;
@@ -110,12 +110,12 @@ function factsOf(record, spans) {
   const error = [record.error_kind, record.error_message].filter(Boolean).join(": ");
   const finish = error ? `${record.finish} (${error})` : record.finish;
   const came = `${tokens} tokens in ${times.length} chunks`;
-  const asked = `Due at ${duration(due)}, ${phase}; ${came}; finish: ${finish}.`;
-  return [asked, latenciesInWords(record), longestInWords(spans)].filter(Boolean).join(" ");
+  const request = `Due at ${duration(due)}, ${phase}; ${came}; finish: ${finish}.`;
+  return [request, latenciesInWords(record), longestInWords(spans)].filter(Boolean).join(" ");
 }
 
 function latenciesInWords({ due, times }) {
-  if (!times.length) return "It got no token.";
+  if (!times.length) return "No tokens.";
   return `TTFT ${duration(times[0] - due)}, E2E ${duration(times.at(-1) - due)}.`;
 }
 
@@ -132,7 +132,7 @@ function tableOf(spans) {
     nameOf(span), seconds(span.begin), seconds(span.end - span.begin),
     { text: span.tokens, value: span.tokens, unit: span.chunk ? "tokens" : "" },
   ]);
-  const table = madeTable("Spans of the request", ["span", "from", "takes", "tokens"], rows);
-  const some = `The first ${MOST_ROWS} of ${spans.length} spans; the raw data have all.`;
+  const table = madeTable("Spans of the request", ["span", "from", "duration", "tokens"], rows);
+  const some = `The first ${MOST_ROWS} of ${spans.length} spans; the raw data have all of them.`;
   return spans.length > MOST_ROWS ? [table, element("p", some, { class: "note" })] : [table];
 }
