@@ -12,8 +12,8 @@ from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Floats, Load, Scheduled
 from llmbench.loads.stopping import Stop
-from llmbench.workloads import trace_files
 from llmbench.workloads.base import Workload
+from llmbench.workloads.trace_files import read_trace
 
 
 class Trace(Load):
@@ -37,12 +37,12 @@ class Trace(Load):
     def check(self) -> None:
         """Raise InputError when the file cannot be read."""
         if self.options.path:
-            trace_files.read(self.options.path)
+            read_trace(self.options.path)
 
     def following(self, workload: Workload) -> _Recorded:
         """Return the times of the file or of a workload; raises InputError if there are none."""
         if self.options.path:
-            rows = trace_files.read(self.options.path)
+            rows = read_trace(self.options.path)
             return _Recorded(np.array([row.time for row in rows]) / self.options.speed)
         times = workload.times()
         if times is None:

@@ -15,9 +15,8 @@ from llmbench.errors import InputError
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
-from llmbench.workloads import trace_files
 from llmbench.workloads.base import Tokenizer, Workload
-from llmbench.workloads.trace_files import TraceRow
+from llmbench.workloads.trace_files import Format, TraceRow, read_trace
 
 
 class Trace(Workload):
@@ -32,9 +31,7 @@ class Trace(Workload):
         """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
 
         path: Path = Field(description="file of the trace")
-        format: trace_files.Format = Field(
-            default="auto", description="recognized by the first line"
-        )
+        format: Format = Field(default="auto", description="recognized by the first line")
         begin: Seconds = Field(
             default=0.0, ge=0, description="start of the slice, from the first request"
         )
@@ -58,7 +55,7 @@ class Trace(Workload):
     @cached_property
     def rows(self) -> list[TraceRow]:
         """The rows of the slice; raises InputError if there are none."""
-        rows = trace_files.read(self.options.path, self.options.format)
+        rows = read_trace(self.options.path, self.options.format)
         end = np.inf if self.options.end is None else self.options.end
         kept = [row for row in rows if self.options.begin <= row.time < end]
         if not kept:

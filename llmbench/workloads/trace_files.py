@@ -101,7 +101,7 @@ FORMATS: dict[str, type[Any]] = {
 }
 
 
-def read(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (what the key is called)
+def read_trace(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (what the key is called)
     """Return the rows of a trace, ordered by time, without requests that had no answer.
 
     Raises InputError when the file cannot be read, has an unknown format, is empty, or has
