@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ GROUPS = {
     "browser": ("report/test_browser", "report/serve/test_browser"),
 }
 
-# A deadline asserts a timing, which a busy machine does not keep.
+# A deadline asserts a timing, which fails on a busy machine.
 settings.register_profile("llmbench", deadline=None)
 settings.load_profile("llmbench")
 
 # Waiting OpenMP threads spin, which makes torch ten times slower where tests share a machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Measuring what the machine can do takes seconds; the tests of it turn it on.
+# Measuring device peaks takes seconds; the tests of it turn it on.
 os.environ.setdefault("LLMBENCH_ROOF", "off")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have one worker of xdist import torch, one export to ONNX, and one start the browser."""
+    """Send tests with torch, with ONNX and with the browser to one xdist worker each."""
     for item in items:
         path = item.path.relative_to(TESTS).as_posix()
         for group, prefixes in GROUPS.items():
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _workers_in_this_process() -> Iterator[None]:
-    """Start no worker processes."""
+    """Do the jobs of worker processes in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Installation, "launch", in_process.launch)
         yield
@@ -73,13 +73,13 @@ def _workers_in_processes(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 
 @pytest.fixture(params=["llama", "gpt2", "gemma3"])
 def family(request: pytest.FixtureRequest) -> str:
-    """The name of one family of models after the other."""
+    """The name of each model family in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def model(family: str) -> PreTrainedModel:
-    """One model of each family."""
+    """A model of each family in turn."""
     import families  # noqa: PLC0415 (transformers takes seconds to import)
 
     return families.build(family)

@@ -1,4 +1,4 @@
-"""Workers that do their jobs in the process of the tests: most are of the simulated server."""
+"""Campaign workers inside the process of the tests, which is faster than starting processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def launch(
     timeout: float,
     listener: Listener,
 ) -> Failure | None:
-    """Do a job here; a job of another checkout or interpreter in a process, as always."""
+    """Do a job in this process, unless it is for another checkout or interpreter."""
     if installation.paths or installation.python != sys.executable:
         return in_processes(installation, module, job, timeout, listener)
     worker = importlib.import_module(MODULES.get(module, module))
@@ -54,7 +54,7 @@ def launch(
 
 @contextmanager
 def _unprofiled(module: str) -> Iterator[None]:
-    """Restore what a worker of the profile changes in torch's compiler."""
+    """Restore the compiler setting that a profile worker changes."""
     if module != PROFILE:
         yield
         return
@@ -66,7 +66,7 @@ def _unprofiled(module: str) -> Iterator[None]:
 
 @contextmanager
 def _unfrozen() -> Iterator[None]:
-    """Collect no garbage of the tests before a load."""
+    """Skip the garbage collection before a load: the heap of the tests is large."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(campaign_worker, "frozen_gc", lambda: nullcontext([]))
         yield

@@ -1,7 +1,7 @@
 """Scenarios as tests: ``pytest scenarios/``, and the fixture ``llmbench_run`` for tests in Python.
 
-Where pytest-benchmark is installed, each metric is fed to it through its public API: a virtual
-timer that advances by what was measured, one round a process.
+If pytest-benchmark is installed, it gets each metric through its public API: a virtual timer that
+advances by the measured values, one round per process.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Run = Callable[..., "RunSet"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add where results are kept."""
+    """Add the option for the results folder."""
     group = parser.getgroup("llmbench")
     group.addoption(
-        "--llmbench-out", type=Path, metavar="DIR", help="keep results here, not in a passing place"
+        "--llmbench-out", type=Path, metavar="DIR", help="results folder (a temporary one if unset)"
     )
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    """Take YAML files that are scenarios for modules of tests."""
+    """Collect a YAML file that is a scenario as a module of tests."""
     if file_path.suffix != ".yaml" or not _is_scenario(file_path):
         return None
     return _Scenario.from_parent(parent, path=file_path)
@@ -45,7 +45,7 @@ def _is_scenario(path: Path) -> bool:
 
 @dataclass(slots=True)
 class _Clock:
-    """A timer that advances by what was measured."""
+    """A timer that advances by measured values."""
 
     now: float = 0.0
 
@@ -57,7 +57,7 @@ class _Clock:
 
 
 class _Scenario(pytest.Module):
-    """A scenario as a module with a test for each case and metric."""
+    """A scenario as a module with one test per case and metric."""
 
     def _getobj(self) -> ModuleType:
         from llmbench.errors import ScenarioError
@@ -67,8 +67,12 @@ class _Scenario(pytest.Module):
             source = scenario_file.load(self.path)
         except ScenarioError as error:
             raise self.CollectError(str(error)) from None
-        fed = self.config.pluginmanager.hasplugin("benchmark")
-        test = _fed_test(self.path, source.scenario.name) if fed else _plain_test(self.path)
+        has_benchmark = self.config.pluginmanager.hasplugin("benchmark")
+        test = (
+            _benchmark_test(self.path, source.scenario.name)
+            if has_benchmark
+            else _plain_test(self.path)
+        )
         of_cases = pytest.mark.parametrize("case", [case.name for case in source.cases])
         module = ModuleType(self.path.stem)
         vars(module)["test"] = pytest.mark.parametrize("metric", METRICS)(of_cases(test))
@@ -82,26 +86,26 @@ def _plain_test(path: Path) -> Callable[..., None]:
     return test
 
 
-def _fed_test(path: Path, group: str) -> Any:
+def _benchmark_test(path: Path, group: str) -> Any:
     clock = _Clock()
 
     @pytest.mark.benchmark(timer=clock, group=group, disable_gc=True)
     def test(case: str, metric: str, llmbench_run: Run, benchmark: Any) -> None:
-        found = llmbench_run(path)
-        values = _values(found, case, metric)
-        left = iter(values)
-        benchmark.extra_info["llmbench"] = _told(found, case)
-        benchmark.pedantic(lambda: clock.advance(next(left)), rounds=len(values), iterations=1)
+        run_set = llmbench_run(path)
+        values = _values(run_set, case, metric)
+        seconds = iter(values)
+        benchmark.extra_info["llmbench"] = _summary(run_set, case)
+        benchmark.pedantic(lambda: clock.advance(next(seconds)), rounds=len(values), iterations=1)
 
     return test
 
 
-def _values(found: RunSet, case: str, metric: str) -> list[float]:
-    """Give a metric's value of each process; fails where a run of the case failed."""
-    failed = [run for run in found.stored.failed if run.case.name == case]
+def _values(run_set: RunSet, case: str, metric: str) -> list[float]:
+    """Return a metric's value of each process; fail the test if a run of the case failed."""
+    failed = [run for run in run_set.stored.failed if run.case.name == case]
     if failed and failed[0].failure:
         pytest.fail(f"{failed[0].name}: {failed[0].failure.message}", pytrace=False)
-    runs = found.runs
+    runs = run_set.runs
     rows = runs[(runs["case"] == case) & (runs["metric"] == metric)]
     values: list[float] = rows["value"].dropna().tolist()
     if not values:
@@ -109,30 +113,31 @@ def _values(found: RunSet, case: str, metric: str) -> list[float]:
     return values
 
 
-def _told(found: RunSet, case: str) -> dict[str, Any]:
-    """Give every metric of a case with its interval, as plain data."""
-    summary = found.summary
+def _summary(run_set: RunSet, case: str) -> dict[str, Any]:
+    """Return every metric of a case with its interval, as plain data."""
+    summary = run_set.summary
     rows = summary[(summary["case"] == case) & summary["value"].notna()]
     columns = rows[["value", "low", "high"]].astype(object)
-    known = columns.where(columns.notna(), None).to_dict("records")
-    return dict(zip(rows["metric"], known, strict=True))
+    values = columns.where(columns.notna(), None).to_dict("records")
+    return dict(zip(rows["metric"], values, strict=True))
 
 
 @pytest.fixture(scope="session")
 def llmbench_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Measure a scenario: ``llmbench_run("scenario.yaml", "load.rate=8")``; gives its frames.
+    """Measure a scenario and return its frames: ``llmbench_run("scenario.yaml", "load.rate=8")``.
 
-    The same scenario with the same overrides is measured once a session. Raises LlmbenchError for
-    bad input; a run that fails is a row of ``runs``.
+    The same scenario with the same overrides is measured once per session. Raises LlmbenchError
+    for bad input; a failed run is a row of ``runs``.
     """
-    kept: dict[tuple[str, ...], RunSet] = {}
+    run_sets: dict[tuple[str, ...], RunSet] = {}
     out: Path = request.config.getoption("--llmbench-out") or tmp_path_factory.mktemp("llmbench")
 
     def run(path: str | Path, *overrides: str) -> RunSet:
         key = (str(path), *overrides)
-        if key not in kept:
-            kept[key] = _measured(Path(path), overrides, out / f"{Path(path).stem}-{len(kept) + 1}")
-        return kept[key]
+        if key not in run_sets:
+            folder = out / f"{Path(path).stem}-{len(run_sets) + 1}"
+            run_sets[key] = _measured(Path(path), overrides, folder)
+        return run_sets[key]
 
     return run
 
@@ -149,7 +154,7 @@ def _measured(path: Path, overrides: tuple[str, ...], folder: Path) -> RunSet:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Add the GPUs by what stays the same from night to night."""
+    """Add the GPUs, by properties that do not change between runs."""
     from llmbench.environment import capture
 
     gpus = capture(Path.cwd()).get("gpus") or []
@@ -160,7 +165,7 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
 def pytest_benchmark_compare_machine_info(
     machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
 ) -> None:
-    """Refuse to compare with what was measured on other hardware."""
+    """Raise UsageError if the saved benchmark was measured on other hardware."""
     saved = compared_benchmark.get("machine_info", {})
     if "gpus" not in saved:
         return
@@ -169,6 +174,6 @@ def pytest_benchmark_compare_machine_info(
     ]
     if hardware[0] != hardware[1]:
         raise pytest.UsageError(
-            f"llmbench: the saved benchmark is of other hardware ({hardware[1]}) than this "
-            f"({hardware[0]}); compare with one of this machine"
+            f"llmbench: the saved benchmark is of other hardware ({hardware[1]}) than this machine "
+            f"({hardware[0]}); compare with one measured here"
         )
