@@ -44,26 +44,31 @@ def by_name(series: Sequence[Series]) -> dict[str, Series]:
     return {one.name: one for one in series}
 
 
-def test_it_sees_that_this_process_is_busy() -> None:
-    watched, origin = watched_while_busy(0.5, "cpu")
+@pytest.fixture(scope="module")
+def busy_half_second() -> tuple[Collected, float]:
+    return watched_while_busy(0.5, "cpu")
+
+
+def test_it_sees_that_this_process_is_busy(busy_half_second: tuple[Collected, float]) -> None:
+    watched, origin = busy_half_second
     busy = by_name(watched.series(origin))["process_cpu_percent"]
     assert busy.source == "measured"
     assert len(busy.values) > 3
     assert max(busy.values) > 30
 
 
-def test_its_times_are_on_the_clock_of_the_load() -> None:
-    watched, origin = watched_while_busy(0.3, "cpu")
+def test_its_times_are_on_the_clock_of_the_load(busy_half_second: tuple[Collected, float]) -> None:
+    watched, origin = busy_half_second
     for series in watched.series(origin):
         assert list(series.times) == sorted(series.times)
-        assert all(-0.1 < moment < 0.6 for moment in series.times)
+        assert all(-0.1 < moment < 5.0 for moment in series.times)
 
 
-def test_it_counts_its_own_cost() -> None:
-    watched, _ = watched_while_busy(0.3, "cpu")
+def test_it_counts_its_own_cost(busy_half_second: tuple[Collected, float]) -> None:
+    watched, _ = busy_half_second
     cost = watched.facts["sampler"]
     assert cost["samples"]["cpu"] > 0
-    assert cost["window_seconds"] >= 0.3
+    assert cost["window_seconds"] >= 0.5
     assert cost["cpu_seconds"] > 0
     assert cost["cpu_percent_of_a_core"] == 100 * cost["cpu_seconds"] / cost["window_seconds"]
     assert cost["startup_cpu_seconds"] > 0
