@@ -1,4 +1,4 @@
-"""``llmbench distill``: make a smaller student of a teacher."""
+"""``llmbench distill``: train a smaller student of a teacher model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EPILOG = """\
 examples:
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench distill --teacher ./gemma --layers 9 --steps 2000 --text corpus.txt --out students/g9
-  llmbench distill --resume students/g9            go on after Ctrl-C
+  llmbench distill --resume students/g9            resume after Ctrl-C
   llmbench run scenarios/default.yaml --set model=students/tiny-2
 
 The student is an ordinary model folder; its distill.json has the losses in nats per token.

@@ -1,4 +1,4 @@
-"""``llmbench list``: what there is to choose from."""
+"""``llmbench list``: scenarios, parts and results."""
 
 from __future__ import annotations
 

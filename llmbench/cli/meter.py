@@ -1,4 +1,4 @@
-"""``llmbench meter``: what a wall meter read while stored runs were measured."""
+"""``llmbench meter``: attach a wall meter's log to stored runs."""
 
 from __future__ import annotations
 

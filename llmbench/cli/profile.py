@@ -1,4 +1,4 @@
-"""``llmbench profile``: what the time of a backend's steps goes to."""
+"""``llmbench profile``: where each backend's step time goes."""
 
 from __future__ import annotations
 

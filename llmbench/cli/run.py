@@ -21,7 +21,7 @@ examples:
   llmbench run scenarios/default.yaml
   llmbench run scenarios/default.yaml --set load.rate=8 --set repeats=5
   llmbench run scenarios/default.yaml --out results/tonight --json > tonight.json
-  llmbench run --resume results/tonight            go on after Ctrl-C, a crash or a failed run
+  llmbench run --resume results/tonight            resume after Ctrl-C, a crash or a failed run
   llmbench run scenarios/default.yaml --require energy     fail where energy is unavailable
 
 exit codes:
