@@ -66,7 +66,7 @@ def spec_of(backend: str, rate: float = 8.0, **more: Any) -> dict[str, Any]:
 
 
 def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any) -> list[Record]:
-    """Let the simulated server answer random prompts that come as a Poisson stream."""
+    """Return the records of a simulated server under a Poisson load."""
     stop = Stop(WARMUP, requests)
     arrivals = Poisson(Poisson.Options(rate=rate)).arrivals(stop, stream(seed, "arrivals"))
     workload = Synthetic(
@@ -81,7 +81,7 @@ def serve(seed: int, rate: float = 8.0, requests: int = REQUESTS, **options: Any
 
 
 def failing(records: list[Record], every: int, message: str) -> list[Record]:
-    """Turn every so many-th measured request into one that broke off."""
+    """Return the records with every n-th measured request failed."""
     return [
         replace(r, finish="error", error_kind="timeout", error_message=message)
         if r.phase == "measured" and r.request_id % every == 0
@@ -240,7 +240,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[Chrome]:
-    """One Chromium for all tests; each opens its page anew."""
+    """One Chromium for all tests."""
     driver = browsing.start(tmp_path_factory.mktemp("profile"), downloads)
     yield driver
     driver.quit()

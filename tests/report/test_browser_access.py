@@ -50,13 +50,13 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def violations(browser: Chrome, axe: str) -> list[Any]:
-    """Give each rule that is broken, with where."""
+    """Return each violated rule with its elements."""
     browser.execute_script(axe)
-    found: list[Any] = browser.execute_async_script(
+    broken: list[Any] = browser.execute_async_script(
         "axe.run({resultTypes: ['violations']}).then(({violations}) => arguments[0](violations.map("
         "({id, impact, nodes}) => [id, impact, nodes.map(({html}) => html.slice(0, 200))])))"
     )
-    return found
+    return broken
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -32,7 +32,7 @@ def is_open(browser: Chrome) -> bool:
 
 
 def open_slowest(browser: Chrome) -> str:
-    """Open the slowest request of the first case with the keyboard and give its key."""
+    """Open the slowest request of the first case by keyboard and return its key."""
     button = browser.find_element(By.CSS_SELECTOR, SLOWEST)
     key: str = ask(browser, "arguments[0].closest('th').dataset.request", button)
     button.send_keys(Keys.ENTER)
@@ -47,9 +47,9 @@ def record(run_set: RunSet, key: str) -> Any:
 
 
 def spans(browser: Chrome) -> dict[str, Any]:
-    """Give what is drawn: the beginning and the end of each span, by kind."""
-    told = ask(browser, f"{DRAWN}.map((trace) => [trace.meta.span, trace.base, trace.x])")
-    return {kind: np.stack([base, np.add(base, x)], axis=1) for kind, base, x in told if x}
+    """Return the drawn spans, begin and end, by kind."""
+    traces = ask(browser, f"{DRAWN}.map((trace) => [trace.meta.span, trace.base, trace.x])")
+    return {kind: np.stack([base, np.add(base, x)], axis=1) for kind, base, x in traces if x}
 
 
 def test_a_row_opens_the_spans_of_the_stored_record(
@@ -63,9 +63,7 @@ def test_a_row_opens_the_spans_of_the_stored_record(
     assert drawn["decode"] == pytest.approx(np.stack([times[:-1], times[1:]], axis=1))
 
 
-def test_the_waterfall_is_told_in_words_and_as_a_table(
-    browser: Chrome, page: Path, sample: RunSet
-) -> None:
+def test_the_waterfall_has_a_text_and_a_table(browser: Chrome, page: Path, sample: RunSet) -> None:
     show(browser, page)
     key = open_slowest(browser)
     stored = record(sample, key)
@@ -90,12 +88,12 @@ def test_what_came_before_the_first_chunk_is_split_by_what_is_known(
     run = make.run_of(plan, [*make.serve(1)[:-1], late, unknown])
     report.write(make.store_run_set(tmp_path / "set", [plan], [run]), tmp_path / "page.html")
     show(browser, tmp_path / "page.html", fragment="#?request=swift/1/100")
-    assert {kind: each.tolist() for kind, each in spans(browser).items()} == {
+    assert {kind: part.tolist() for kind, part in spans(browser).items()} == {
         "unsent": [[1.0, 1.25]], "queue": [[1.25, 1.5]], "prefill": [[1.5, 2.0]],
         "decode": [[2.0, 3.0]],
     }  # fmt: skip
     show(browser, tmp_path / "page.html", fragment="#?request=swift/1/101")
-    assert {kind: each.tolist() for kind, each in spans(browser).items()} == {
+    assert {kind: part.tolist() for kind, part in spans(browser).items()} == {
         "unsent": [[1.0, 1.25]], "waiting": [[1.25, 2.0]], "decode": [[2.0, 3.0]],
     }  # fmt: skip
 
@@ -152,7 +150,7 @@ def test_a_failed_request_tells_its_error_as_plain_text(
     assert ask(browser, f"{DIALOG}.querySelectorAll('img').length") == 0
 
 
-def test_where_the_raw_data_are_beside_the_slow_ones_can_be_opened_and_no_others(
+def test_without_all_raw_data_only_the_slowest_requests_can_be_opened(
     browser: Chrome, sample: RunSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)
@@ -165,7 +163,7 @@ def test_where_the_raw_data_are_beside_the_slow_ones_can_be_opened_and_no_others
     assert not ask(browser, f"{DIALOG}.open")
 
 
-def test_stamps_that_are_not_known_have_no_span(browser: Chrome, make: Any, tmp_path: Path) -> None:
+def test_unknown_timestamps_have_no_span(browser: Chrome, make: Any, tmp_path: Path) -> None:
     plan = make.planned("swift", 1)
     served = make.serve(1)
     served[-1] = make.forgetting(served[-1])

@@ -25,7 +25,7 @@ def heading(browser: Chrome, label: str) -> WebElement:
 
 
 def sort(browser: Chrome, label: str) -> str | None:
-    """Press a heading and give how its column is sorted then."""
+    """Press a heading and return the order of its column."""
     heading(browser, label).find_element(By.TAG_NAME, "button").click()
     return heading(browser, label).get_attribute("aria-sort")
 
@@ -63,8 +63,8 @@ def test_one_column_at_a_time_is_sorted(browser: Chrome, page: Path) -> None:
 
 def number(browser: Chrome) -> WebElement:
     """The TTFT p50 of the first case."""
-    place = ask(browser, f"{TABLE}.querySelector('[data-metric=ttft_p50]').cellIndex")
-    cell: WebElement = ask(browser, f"{TABLE}.tBodies[0].rows[0].cells[{place}]")
+    index = ask(browser, f"{TABLE}.querySelector('[data-metric=ttft_p50]').cellIndex")
+    cell: WebElement = ask(browser, f"{TABLE}.tBodies[0].rows[0].cells[{index}]")
     return cell
 
 
@@ -101,7 +101,7 @@ def test_arrows_go_from_number_to_number_and_enter_copies(allowed: Chrome) -> No
     assert clipboard(allowed) == f"{value} tokens/s"
 
 
-def test_where_copying_is_refused_the_number_is_told(browser: Chrome, page: Path) -> None:
+def test_if_copying_is_refused_the_number_is_shown(browser: Chrome, page: Path) -> None:
     show(browser, page)
     ask(browser, "navigator.clipboard.writeText = () => Promise.reject(new Error('no'))")
     number(browser).click()

@@ -27,22 +27,22 @@ def verified(browser: Chrome, page: Path) -> list[str]:
     load(browser, page)
     browser.find_element(By.ID, "verify").click()
     wait(browser, lambda: ask(browser, "document.querySelector('#verified').children.length"))
-    told: list[str] = ask(
+    lines: list[str] = ask(
         browser, "[...document.querySelectorAll('#verified p')].map((line) => line.textContent)"
     )
-    return told
+    return lines
 
 
 def doubted(browser: Chrome) -> list[list[str]]:
-    """Give case, metric and mark of every figure that does not hold."""
-    found: list[list[str]] = ask(
+    """Return case, metric and mark of every number that does not match."""
+    marks: list[list[str]] = ask(
         browser,
         "[...document.querySelectorAll('td .checked.fails')].map((mark) => {"
         " const cell = mark.closest('td');"
         " const head = cell.closest('table').querySelectorAll('thead th')[cell.cellIndex];"
         " return [cell.parentElement.cells[0].textContent, head.textContent, mark.textContent]; })",
     )
-    return found
+    return marks
 
 
 def tampered(page: Path, folder: Path, change: Callable[[str], str]) -> Path:
@@ -76,8 +76,8 @@ def test_another_text_of_a_figure_is_seen(browser: Chrome, page: Path, tmp_path:
     shown = re.search(r'data-metric="ttft_p50".*?>(2\d\.\d) ms', page.read_text(), re.DOTALL)
     assert shown is not None
     path = tampered(page, tmp_path, lambda text: text.replace(f">{shown[1]} ms<", ">9.5 ms<", 1))
-    _, told = verified(browser, path)
-    assert told.startswith("✗ 23 of 24 figures")
+    _, lines = verified(browser, path)
+    assert lines.startswith("✗ 23 of 24 figures")
     ((case, metric, mark),) = doubted(browser)
     assert (case, metric) == ("swift", "TTFT p50")
     assert mark.startswith("✗ raw data: 0.02")
@@ -90,8 +90,8 @@ def test_another_exact_number_is_seen(browser: Chrome, page: Path, tmp_path: Pat
             r'(?<=data-value="0\.)\d(\d+)(?=" data-unit="s")', r"9\1", results, count=1
         )
 
-    told = verified(browser, tampered(page, tmp_path, change))
-    assert told[1].startswith("✗ 23 of 24 figures")
+    lines = verified(browser, tampered(page, tmp_path, change))
+    assert lines[1].startswith("✗ 23 of 24 figures")
 
 
 def test_other_raw_data_are_seen_by_hash_and_by_figures(
@@ -125,20 +125,20 @@ def test_raw_data_without_a_case_are_seen(browser: Chrome, page: Path, tmp_path:
 def test_raw_data_that_cannot_be_read_verify_nothing(
     browser: Chrome, page: Path, tmp_path: Path, broken: Callable[[str], str]
 ) -> None:
-    told = verified(browser, tampered(page, tmp_path, broken))
-    assert told[-1].startswith("✗ The raw data cannot be read: ")
-    assert all(line.startswith("✗") for line in told)
+    lines = verified(browser, tampered(page, tmp_path, broken))
+    assert lines[-1].startswith("✗ The raw data cannot be read: ")
+    assert all(line.startswith("✗") for line in lines)
 
 
-def test_stamps_that_are_not_known_are_counted_as_in_the_metrics(
+def test_unknown_timestamps_are_counted_as_in_the_metrics(
     browser: Chrome, make: Any, tmp_path: Path
 ) -> None:
     plan = make.planned("swift", 1)
-    served = [make.forgetting(each) for each in make.serve(1)]
+    served = [make.forgetting(record) for record in make.serve(1)]
     run_set = make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, served)])
     report.write(run_set, tmp_path / "page.html")
-    _, told = verified(browser, tmp_path / "page.html")
-    assert told.startswith("✓ 6 of 6 figures")
+    _, lines = verified(browser, tmp_path / "page.html")
+    assert lines.startswith("✓ 6 of 6 figures")
 
 
 def test_a_single_request_has_no_rates_to_verify(
@@ -149,5 +149,5 @@ def test_a_single_request_has_no_rates_to_verify(
         tmp_path / "set", [plan], [make.run_of(plan, make.serve(1, requests=1))]
     )
     report.write(run_set, tmp_path / "page.html")
-    _, told = verified(browser, tmp_path / "page.html")
-    assert told.startswith("✓ 6 of 6 figures")
+    _, lines = verified(browser, tmp_path / "page.html")
+    assert lines.startswith("✓ 6 of 6 figures")

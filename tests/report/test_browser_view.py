@@ -86,7 +86,7 @@ def test_an_address_that_makes_no_sense_is_the_first_view(
     assert browser.title == "sample · llmbench report"
 
 
-def test_what_a_change_shows_is_told(browser: Chrome, page: Path) -> None:
+def test_a_change_of_the_view_is_announced(browser: Chrome, page: Path) -> None:
     show(browser, page)
     browser.find_element(By.CSS_SELECTOR, "[data-case='1']").click()
     assert said(browser) == (

@@ -34,7 +34,7 @@ def test_a_case_without_a_latency_says_so_in_the_table(make: Any, tmp_path: Path
     served = make.serve(1)
     runs = [
         make.run_of(plan[0], served),
-        make.run_of(plan[1], [make.cut_short(each) for each in served]),
+        make.run_of(plan[1], [make.cut_short(item) for item in served]),
     ]
     found = Results(make.store_run_set(tmp_path / "set", plan, runs))
     (table,) = charts.latency_ecdf(found, "tpot").data
@@ -66,7 +66,7 @@ def test_a_timeline_tells_the_request_of_each_of_its_rows(results: Results) -> N
 
 def test_a_curve_against_load_has_a_row_a_point(make: Any, tmp_path: Path) -> None:
     plan = [make.planned(f"fake, load.rate={r}", 1, {"load.rate": r}) for r in (4, 2)]
-    runs = [make.run_of(each, make.serve(1)) for each in plan]
+    runs = [make.run_of(item, make.serve(1)) for item in plan]
     found = Results(make.store_run_set(tmp_path / "set", plan, runs))
     chart = load_curves(found, ["e2e"])["e2e"]
     assert column(chart.data[0], "load.rate") == [2, 4]

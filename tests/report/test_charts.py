@@ -79,13 +79,13 @@ def test_warm_up_is_pale_and_failures_are_marked(make: Any, tmp_path: Path) -> N
     )
 
 
-def test_spans_are_told_apart_by_their_thickness(make: Any, tmp_path: Path) -> None:
+def test_spans_differ_in_thickness(make: Any, tmp_path: Path) -> None:
     drawn = traces(results_of(make, tmp_path, RECORDS))
     names = ("in the queue", "until the first token", "decode", "prefill")
     assert [drawn[name].width for name in names] == pytest.approx([0.2975, 0.2975, 0.5525, 0.85])
 
 
-def test_throttling_is_shaded_named_and_told(make: Any, tmp_path: Path) -> None:
+def test_throttling_is_shaded_and_named(make: Any, tmp_path: Path) -> None:
     reasons = Series.measured(
         "gpu0_throttle_reasons", "bits", (0.0, 1.0, 2.0, 3.0), (0.0, 4.0, 4.0, 1.0)
     )
@@ -173,7 +173,7 @@ def test_long_latencies_are_drawn_in_seconds(make: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("length", "most"), [(1, 10), (10, 10), (11, 10), (1_000_000, 1000)])
-def test_thinning_keeps_the_ends_and_never_more_than_asked(length: int, most: int) -> None:
+def test_thinning_keeps_the_ends_and_at_most_the_given_number(length: int, most: int) -> None:
     kept = thin(length, most)
     assert (kept[0], kept[-1]) == (0, length - 1)
     assert len(kept) == min(length, most)

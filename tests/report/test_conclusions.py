@@ -112,7 +112,7 @@ def test_runs_that_all_failed_give_no_results(make: Any, tmp_path: Path) -> None
     assert answer(results) == ["No results: every run failed."]
 
 
-def test_nothing_measured_yet_is_said(make: Any, tmp_path: Path) -> None:
+def test_a_run_set_without_results_says_so(make: Any, tmp_path: Path) -> None:
     results = Results(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
     assert answer(results) == ["No results yet."]
 
@@ -124,7 +124,7 @@ def test_completeness_counts_measured_failed_and_waiting_runs(make: Any, tmp_pat
     assert completeness(results) == "1 of 3 runs measured, 1 failed, 1 not measured yet."
 
 
-def test_an_empty_plan_is_said(make: Any, tmp_path: Path) -> None:
+def test_an_empty_plan_says_so(make: Any, tmp_path: Path) -> None:
     empty = Results(make.store_run_set(tmp_path / "set", [], []))
     assert completeness(empty) == "No runs planned."
 
@@ -152,12 +152,12 @@ def fitted(make: Any, folder: Path, key: str, ends: Ends) -> list[str]:
 
 
 @pytest.mark.parametrize("key", ["engine.slots", "load.concurrency"])
-def test_the_largest_that_fitted_is_named(make: Any, tmp_path: Path, key: str) -> None:
+def test_the_largest_value_that_fit_is_named(make: Any, tmp_path: Path, key: str) -> None:
     ends = {"eager": {256: OUT, 16: None, 64: None, 128: OUT}}
     assert fitted(make, tmp_path, key, ends) == [f"eager: {key}=64 fit in memory, 128 did not."]
 
 
-def test_where_not_even_the_least_fits_nothing_is_named(make: Any, tmp_path: Path) -> None:
+def test_no_value_is_named_if_not_even_the_smallest_fits(make: Any, tmp_path: Path) -> None:
     ends = {"eager": {16: OUT, 64: OUT}}
     assert fitted(make, tmp_path, "engine.slots", ends) == [
         "eager: engine.slots=16 did not fit in memory; no smaller value was measured."

@@ -51,7 +51,7 @@ def drawn(results: Results) -> list[Chart]:
 
 
 def plain(node: Any) -> Any:
-    """Make lists of arrays, packed or not, and leave no digits to chance."""
+    """Return arrays as lists of rounded numbers."""
     if isinstance(node, dict) and "bdata" in node:
         return plain(np.frombuffer(base64.b64decode(node["bdata"]), node["dtype"]))
     if isinstance(node, dict):

@@ -89,7 +89,7 @@ def test_what_is_not_there_is_one_clear_message(found: RunSet, results: Results)
         figures.throughput(found, "speed")
     with pytest.raises(InputError, match=f"{folder}: no backend was measured at several loads"):
         figures.load_curve(found)
-    with pytest.raises(InputError, match="nothing to draw: Unknown: the scenario does not ask"):
+    with pytest.raises(InputError, match="nothing to draw: Unknown: the scenario sets no"):
         figures.quality(found)
     assert tradeoffs.pareto(results).empty
 

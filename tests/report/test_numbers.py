@@ -134,9 +134,9 @@ class Cells(HTMLParser):
         self.numbers: list[float] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs).get("data-value")
-        if tag == "td" and found is not None:
-            self.numbers.append(float(found))
+        values = dict(attrs).get("data-value")
+        if tag == "td" and values is not None:
+            self.numbers.append(float(values))
 
 
 def test_the_page_carries_the_exact_numbers_of_its_tables(sample: RunSet, results: Results) -> None:

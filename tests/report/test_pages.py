@@ -140,14 +140,14 @@ def test_the_raw_data_are_the_stored_records(page: str, sample: RunSet) -> None:
     packed = re.search(r'id="raw-data">([^<]*)<', page)
     assert packed is not None
     text = gzip.decompress(base64.b64decode(packed[1])).decode()
-    found = list(csv.DictReader(io.StringIO(text)))
-    one = [row for row in found if (row["case"], row["repeat"]) == ("swift", "2")]
+    matches = list(csv.DictReader(io.StringIO(text)))
+    one = [row for row in matches if (row["case"], row["repeat"]) == ("swift", "2")]
     stored = pd.read_parquet(sample.folder / "runs" / "swift-r2" / "records.parquet")
     assert [float(row["due"]) for row in one] == stored["due"].tolist()
     assert [json.loads(row["token_times"]) for row in one] == [
         list(times) for times in stored["token_times"]
     ]
-    assert len(found) == 9 * 65
+    assert len(matches) == 9 * 65
 
 
 def test_answers_are_not_among_the_raw_data(page: str) -> None:
@@ -208,19 +208,19 @@ def test_a_closed_load_is_not_called_open(make: Any, tmp_path: Path) -> None:
     assert "The load is open" not in page
 
 
-def test_what_was_asked_is_told_in_words(results: Results) -> None:
-    told = dict(described(results))
-    assert told["Workload"] == "synthetic, prompt_tokens 32, output_tokens (uniform 8, 40)"
-    assert told["Requests"] == "60 measured after 5 warm-up requests"
-    assert told["Objectives"] == "ttft_p99 ≤ 500 ms, tpot_p99 ≤ 20 ms"
-    assert told["Backends"].startswith("swift (fake); steady (fake)")
+def test_the_scenario_is_described_in_words(results: Results) -> None:
+    texts = dict(described(results))
+    assert texts["Workload"] == "synthetic, prompt_tokens 32, output_tokens (uniform 8, 40)"
+    assert texts["Requests"] == "60 measured after 5 warm-up requests"
+    assert texts["Objectives"] == "ttft_p99 ≤ 500 ms, tpot_p99 ≤ 20 ms"
+    assert texts["Backends"].startswith("swift (fake); steady (fake)")
 
 
-def test_a_swept_key_is_told_once_with_its_values(make: Any, tmp_path: Path) -> None:
+def test_a_swept_key_is_described_once_with_its_values(make: Any, tmp_path: Path) -> None:
     plan = [make.planned(f"a, load.rate={r}", 1, {"load.rate": r}, rate=r) for r in (2, 8)]
-    told = dict(described(Results(make.store_run_set(tmp_path / "set", plan, []))))
-    assert told["Load"] == "poisson, rate (swept)"
-    assert told["Sweep"] == "load.rate 2, 8"
+    texts = dict(described(Results(make.store_run_set(tmp_path / "set", plan, []))))
+    assert texts["Load"] == "poisson, rate (swept)"
+    assert texts["Sweep"] == "load.rate 2, 8"
 
 
 def test_the_commands_that_ask_again_are_exact(sample: RunSet) -> None:

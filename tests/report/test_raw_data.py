@@ -38,7 +38,7 @@ def beside(sample: RunSet, results: Results, monkeypatch: pytest.MonkeyPatch) ->
     return raw_data.raw_data(sample, slowest_requests.listed(results))
 
 
-def test_files_beside_a_page_have_their_hashes(beside: raw_data.RawData, sample: RunSet) -> None:
+def test_files_of_records_have_their_hashes(beside: raw_data.RawData, sample: RunSet) -> None:
     assert beside.files is not None
     assert len(beside.files.rows) == 9
     for name, size, digest in beside.files.rows:
@@ -46,7 +46,9 @@ def test_files_beside_a_page_have_their_hashes(beside: raw_data.RawData, sample:
         assert (size.value, digest.text) == (len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_the_slow_requests_alone_come_along(beside: raw_data.RawData, results: Results) -> None:
+def test_a_large_page_has_the_slowest_requests_only(
+    beside: raw_data.RawData, results: Results
+) -> None:
     found = {(row["case"], int(row["repeat"]), int(row["request_id"])) for row in rows(beside.some)}
     named = slowest_requests.listed(results)
     expected = {
@@ -57,7 +59,7 @@ def test_the_slow_requests_alone_come_along(beside: raw_data.RawData, results: R
     assert found == expected
 
 
-def test_slow_requests_that_are_too_long_stay_beside(
+def test_slowest_requests_that_are_too_large_are_left_out(
     sample: RunSet, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)

@@ -14,9 +14,9 @@ from llmbench.runs.run_set import RunSet
 
 
 def shown(run_set: RunSet, width: int = 100) -> str:
-    told = io.StringIO()
-    Console(width=width, file=told).print(report.render(run_set, "terminal"))
-    return told.getvalue()
+    printed = io.StringIO()
+    Console(width=width, file=printed).print(report.render(run_set, "terminal"))
+    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_markup_in_names_is_text(make: Any, tmp_path: Path) -> None:
     assert "[red]x[/red]" in shown(run_set)
 
 
-def test_nothing_measured_is_said(make: Any, tmp_path: Path) -> None:
+def test_a_run_set_without_results_says_so(make: Any, tmp_path: Path) -> None:
     text = shown(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
     assert "No results yet." in text
     assert "not measured" in text

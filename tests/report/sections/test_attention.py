@@ -49,5 +49,5 @@ def test_a_case_without_maps_says_why(make: Any, tmp_path: Path) -> None:
     assert "No attention maps: only torch models show their attention." in page
 
 
-def test_a_report_that_was_not_asked_to_explain_has_no_such_section(sample: RunSet) -> None:
+def test_a_report_without_attention_maps_has_no_such_section(sample: RunSet) -> None:
     assert 'id="attention"' not in pages.report(sample)

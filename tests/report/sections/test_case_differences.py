@@ -12,8 +12,8 @@ from llmbench.report.sections.case_differences import differing
 def cases(make: Any, folder: Path, *runs: dict[str, Any], **points: Any) -> Results:
     """Store a case for each set of changes to a run."""
     plan = [
-        make.planned(f"case {place}", 1, {key: values[place] for key, values in points.items()})
-        for place in range(len(runs))
+        make.planned(f"case {index}", 1, {key: values[index] for key, values in points.items()})
+        for index in range(len(runs))
     ]
     served = [make.run_of(p, make.serve(1), **more) for p, more in zip(plan, runs, strict=True)]
     return Results(make.store_run_set(folder / "set", plan, served))
@@ -23,7 +23,7 @@ def environment(**more: Any) -> dict[str, Any]:
     return {"environment": {"cpu": {"model": "A"}, "packages": {"torch": "2.13.0"}, **more}}
 
 
-def test_cases_that_differ_in_settings_alone_may_be_compared(make: Any, tmp_path: Path) -> None:
+def test_cases_that_differ_in_settings_only_are_comparable(make: Any, tmp_path: Path) -> None:
     other = {"effective": {"dtype": "bfloat16", "threads": 2}, "requested": {}}
     table = differing(cases(make, tmp_path, {}, {"backend_report": other}))
     assert table.note.startswith("Yes: all cases had the same requests, machine and software.")
@@ -55,7 +55,7 @@ def test_what_is_swept_is_named_and_its_schedule_excused(make: Any, tmp_path: Pa
     assert table.note == "load.rate is swept: compare cases at the same point only."
 
 
-def test_cases_that_were_asked_other_things_do_not_compare(make: Any, tmp_path: Path) -> None:
+def test_cases_of_different_scenarios_are_not_comparable(make: Any, tmp_path: Path) -> None:
     plan = [make.planned("one", 1), make.planned("other", 1, requests=99, warmup=9, seed=3)]
     served = [make.run_of(p, make.serve(1)) for p in plan]
     note = differing(Results(make.store_run_set(tmp_path / "set", plan, served))).note
@@ -65,7 +65,7 @@ def test_cases_that_were_asked_other_things_do_not_compare(make: Any, tmp_path: 
     )
 
 
-def test_requests_that_came_at_other_times_are_told(make: Any, tmp_path: Path) -> None:
+def test_different_arrival_times_are_mentioned(make: Any, tmp_path: Path) -> None:
     runs = [{"facts": {"schedule_sha256": letter}} for letter in "ab"]
     assert differing(cases(make, tmp_path, *runs)).note.startswith(
         "Requests arrived at different times"

@@ -57,7 +57,7 @@ def test_a_case_shows_its_energy_with_the_counters_behind_it(counted: Results) -
     assert "allocation" in table.note
 
 
-def test_what_may_be_wrong_is_told_part_by_part(counted: Results) -> None:
+def test_the_error_budget_lists_its_parts(counted: Results) -> None:
     table = energy_tables.budget(counted)
     assert cell(table, "gain").text == "-6 to +11 %"
     assert cell(table, "update period").value == pytest.approx(0.1)

@@ -14,8 +14,8 @@ from llmbench.runs.record import Record
 from llmbench.runs.run_set import RunSet
 
 
-def kinds(found: list[Finding], case: str) -> set[str]:
-    return {finding.caveat.kind for finding in found if case in finding.cases}
+def kinds(every: list[Finding], case: str) -> set[str]:
+    return {finding.caveat.kind for finding in every if case in finding.cases}
 
 
 def late(records: list[Record], seconds: float) -> list[Record]:
@@ -23,8 +23,8 @@ def late(records: list[Record], seconds: float) -> list[Record]:
 
 
 def test_a_stored_caveat_of_many_runs_is_one_finding(results: Results) -> None:
-    found = [f for f in findings.find(results) if f.caveat.kind == "not-effective"]
-    assert [(f.cases, f.runs) for f in found] == [
+    every = [f for f in findings.find(results) if f.caveat.kind == "not-effective"]
+    assert [(f.cases, f.runs) for f in every] == [
         (("steady",), ("steady-r1", "steady-r2", "steady-r3"))
     ]
 
@@ -35,8 +35,8 @@ def test_caveats_that_differ_in_numbers_only_are_one_finding(make: Any, tmp_path
         replace(run, caveats=(Caveat("recompiled", graphs=run.repeat),))
         for run in make.sample_runs(plan)
     ]
-    found = findings.find(Results(make.store_run_set(tmp_path / "set", plan, runs)))
-    doubt = next(f for f in found if f.caveat.kind == "recompiled")
+    every = findings.find(Results(make.store_run_set(tmp_path / "set", plan, runs)))
+    doubt = next(f for f in every if f.caveat.kind == "recompiled")
     assert doubt.runs == ("swift-r1", "swift-r2")
     assert [caveat.parameters["graphs"] for caveat in doubt.caveats] == [1, 2]
     assert doubt.message.endswith("compiled 1 to 2 graph(s) inside the measured window (2 runs).")
@@ -49,19 +49,19 @@ def test_caveats_that_differ_in_a_key_parameter_stay_separate(make: Any, tmp_pat
         for setting in ("dtype", "kernel")
     ]
     run = replace(make.sample_runs([plan])[0], caveats=tuple(caveats))
-    found = findings.find(Results(make.store_run_set(tmp_path / "set", [plan], [run])))
-    assert sum(f.caveat.kind == "not-effective" for f in found) == 2
+    every = findings.find(Results(make.store_run_set(tmp_path / "set", [plan], [run])))
+    assert sum(f.caveat.kind == "not-effective" for f in every) == 2
 
 
 def test_failed_requests_are_a_finding(results: Results) -> None:
-    found = findings.find(results)
-    failed = next(f for f in found if f.caveat.kind == "requests-failed")
+    every = findings.find(results)
+    failed = next(f for f in every if f.caveat.kind == "requests-failed")
     assert failed.caveat.message.startswith("9 of 180 measured requests failed")
 
 
 def test_percentiles_with_too_few_samples_are_one_finding(results: Results) -> None:
-    found = findings.find(results)
-    doubt = next(f for f in found if f.caveat.kind == "unsupported-percentile")
+    every = findings.find(results)
+    doubt = next(f for f in every if f.caveat.kind == "unsupported-percentile")
     assert "p99 of TTFT, TPOT, E2E rests on 60 samples" in doubt.caveat.message
     assert doubt.cases == ("swift", "steady")
 

@@ -40,11 +40,11 @@ def test_without_classes_and_sessions_there_are_no_rows(results: Results) -> Non
     assert load.request_classes(results).rows == load.turns(results).rows == ()
 
 
-def test_how_the_load_went_is_told(parted: Results) -> None:
+def test_a_row_says_how_the_load_went(parted: Results) -> None:
     table = load.sent(parted)
-    told = dict(zip((c.label for c in table.columns), table.rows[0], strict=True))
-    assert told["stopped by"].text == "precision"
-    assert told["schedule"].text == "abcdef012345"
+    texts = dict(zip((c.label for c in table.columns), table.rows[0], strict=True))
+    assert texts["stopped by"].text == "precision"
+    assert texts["schedule"].text == "abcdef012345"
 
 
 # -- latency against load --------------------------------------------------------------------------

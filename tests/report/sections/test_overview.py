@@ -1,4 +1,4 @@
-"""Tables say what is known, and of what is not known why."""
+"""Tables have values, or the reasons why there are none."""
 
 from __future__ import annotations
 

@@ -100,5 +100,5 @@ def test_the_terminal_has_every_share_at_80_columns() -> None:
 
 
 def test_json_has_what_follows_from_the_figures() -> None:
-    found = as_dict(WHOLE, Path("page"))["cases"][0]["phases"][1]
-    assert (found["seconds"], found["launches_per_token"]) == (0.004, 3)
+    stored = as_dict(WHOLE, Path("page"))["cases"][0]["phases"][1]
+    assert (stored["seconds"], stored["launches_per_token"]) == (0.004, 3)

@@ -86,7 +86,7 @@ def test_points_are_drawn_without_a_roof_too(make: Any, tmp_path: Path) -> None:
     assert [trace.mode for trace in chart.figure.data] == ["markers", "markers"]
 
 
-def test_what_was_not_counted_is_told_and_not_drawn(results: Results) -> None:
+def test_uncounted_work_is_not_drawn_and_has_a_reason(results: Results) -> None:
     chart = roofline.chart(results)
     assert chart.empty == "Unknown: this backend does not report it."
     assert list(chart.figure.data) == []
@@ -109,9 +109,7 @@ def test_hardware_without_a_datasheet_has_no_such_column(make: Any, tmp_path: Pa
     assert "with 2 threads" in table.note
 
 
-def test_the_memory_table_has_what_was_planned_beside_what_was_used(
-    make: Any, tmp_path: Path
-) -> None:
+def test_the_memory_table_has_planned_and_used_memory(make: Any, tmp_path: Path) -> None:
     results = results_of(make, tmp_path)
     table = overview.memory(results)
     labels = [column.label for column in table.columns]

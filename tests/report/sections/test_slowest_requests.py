@@ -24,7 +24,7 @@ def answered(run_set: RunSet, case: str) -> pd.DataFrame:
     ]
     frame = pd.concat(frames)
     frame = frame[(frame["phase"] == "measured") & (frame["finish"] == "length")]
-    first, last = (frame["token_times"].str[place] for place in (0, -1))
+    first, last = (frame["token_times"].str[index] for index in (0, -1))
     return frame.assign(ttft=first - frame["due"], e2e=last - frame["due"])
 
 
@@ -57,7 +57,7 @@ def test_what_is_listed_is_named_by_run(results: Results) -> None:
     )
 
 
-def test_fewer_requests_than_asked_are_all_listed(make: Any, tmp_path: Path) -> None:
+def test_all_requests_are_listed_if_there_are_few(make: Any, tmp_path: Path) -> None:
     plan = make.planned("only", 1)
     run = make.run_of(plan, make.serve(1, requests=2))
     found = Results(make.store_run_set(tmp_path / "set", [plan], [run]))
@@ -66,7 +66,7 @@ def test_fewer_requests_than_asked_are_all_listed(make: Any, tmp_path: Path) -> 
 
 def test_a_request_of_one_chunk_says_why_it_has_no_gap(make: Any, tmp_path: Path) -> None:
     plan = make.planned("only", 1)
-    served = [make.cut_short(each) for each in make.serve(1)]
+    served = [make.cut_short(request) for request in make.serve(1)]
     found = Results(make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, served)]))
     row = slowest(found, "e2e").rows[0]
     assert (row[4].value, row[4].note) == (None, "it has only one chunk")

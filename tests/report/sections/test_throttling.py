@@ -12,7 +12,7 @@ IDLE, POWER, HEAT = 0x01, 0x04, 0x20
 
 
 def masks(*values: int, gpu: str = "gpu0") -> Series:
-    times = tuple(float(place) for place in range(len(values)))
+    times = tuple(float(index) for index in range(len(values)))
     return Series.measured(f"{gpu}_throttle_reasons", "bits", times, values)
 
 
@@ -35,15 +35,15 @@ def masks(*values: int, gpu: str = "gpu0") -> Series:
     ],
 )
 def test_a_reason_holds_from_its_first_reading_until_the_first_without_it(
-    values: tuple[int, ...], found: list[Throttled]
+    values: tuple[int, ...], throttled: list[Throttled]
 ) -> None:
-    assert throttling.spans([masks(*values)]) == found
+    assert throttling.spans([masks(*values)]) == throttled
 
 
-def test_each_gpu_is_told_by_its_name_and_other_series_are_no_reasons() -> None:
+def test_each_gpu_has_its_name_and_other_series_are_ignored() -> None:
     power = Series.measured("gpu0_power_instant_watts", "W", (0.0, 1.0), (4.0, 4.0))
-    found = throttling.spans([power, masks(POWER, 0), masks(HEAT, 0, gpu="gpu1")])
-    assert [each.gpu for each in found] == ["gpu0", "gpu1"]
+    throttled = throttling.spans([power, masks(POWER, 0), masks(HEAT, 0, gpu="gpu1")])
+    assert [span.gpu for span in throttled] == ["gpu0", "gpu1"]
 
 
 def test_the_table_has_a_row_a_time() -> None:

@@ -71,8 +71,8 @@ def test_a_case_is_beaten_where_another_is_better_beyond_the_intervals(
     make: Any, tmp_path: Path
 ) -> None:
     found = several(make, tmp_path, best=(0.01, 0.0), worse=(0.02, 0.25), rival=(0.005, 0.5))
-    told = tradeoffs.standings(found.measured, "output_tokens_per_second")
-    assert [(case.name, how) for case, how in told] == [
+    standing = tradeoffs.standings(found.measured, "output_tokens_per_second")
+    assert [(case.name, how) for case, how in standing] == [
         ("best", "unbeaten"), ("worse", "beaten"), ("rival", "unbeaten"),
     ]  # fmt: skip
     chart = tradeoffs.pareto(found)
@@ -83,9 +83,9 @@ def test_a_case_is_beaten_where_another_is_better_beyond_the_intervals(
     assert [mark.marker.symbol for mark in marks[3:]] == ["circle", *["circle-open-dot"] * 2]
 
 
-def test_without_intervals_no_case_is_said_to_be_beaten(two: Results) -> None:
-    told = tradeoffs.standings(two.measured, "memory_weights_bytes")
-    assert [how for _, how in told] == ["unbeaten", "undecided"]
+def test_without_intervals_no_case_is_called_beaten(two: Results) -> None:
+    standing = tradeoffs.standings(two.measured, "memory_weights_bytes")
+    assert [how for _, how in standing] == ["unbeaten", "undecided"]
 
 
 def test_under_an_open_load_speed_is_a_time(make: Any, two: Results, tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_the_table_of_quality_names_the_reference(two: Results) -> None:
 
 
 def test_without_quality_the_chart_says_why_there_is_none(results: Results) -> None:
-    told = tradeoffs.pareto(results).empty
-    assert told == "Unknown: the scenario sets no `quality`."
+    standing = tradeoffs.pareto(results).empty
+    assert standing == "Unknown: the scenario sets no `quality`."
     assert [column.label for column in overview.quality(results).columns] == ["case"]
 
 
