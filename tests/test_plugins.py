@@ -1,4 +1,4 @@
-"""Parts are found by kind and name, and say what they lack."""
+"""Parts are found by kind and name, and need their packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmbench.loads.stopping import Stop
 from llmbench.workloads.base import Workload
 
 
-def test_a_part_that_is_not_there_is_refused_with_the_nearest_name() -> None:
+def test_an_unknown_part_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(InputError, match="did you mean 'compiled'"):
         plugins.find("backend", "compild")
 

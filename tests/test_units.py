@@ -47,7 +47,7 @@ def test_a_rate_is_read_in_events_per_second(text: object, rate: float) -> None:
 
 
 @pytest.mark.parametrize("value", ["fast", "", "4 parsecs", True, None, [1], "1 s s"])
-def test_what_is_no_duration_is_refused(value: object) -> None:
+def test_anything_but_a_duration_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"expected a number|unknown unit"):
         parse_seconds(value)
 

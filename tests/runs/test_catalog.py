@@ -1,4 +1,4 @@
-"""Run sets are found and read for a list without their records."""
+"""Run sets are found and listed without reading their records."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
     assert list(catalog.find(tmp_path / "inside")) == []
 
 
-def test_an_entry_says_what_a_run_set_is_about(tmp_path: Path) -> None:
+def test_an_entry_describes_a_run_set(tmp_path: Path) -> None:
     entry = catalog.entry(stored(tmp_path / "set", 0.1, 0.2, environment=ENVIRONMENT))
     assert (entry.name, entry.cases, entry.planned, entry.measured, entry.failed) == (
         "small", ("eager",), 2, 2, 0,
@@ -44,7 +44,7 @@ def test_an_entry_says_what_a_run_set_is_about(tmp_path: Path) -> None:
     assert (entry.machine, entry.commit) == ("Example 9000, 2 × Card", "0123456789")
 
 
-def test_runs_that_failed_or_are_not_there_yet_are_not_measured(tmp_path: Path) -> None:
+def test_failed_and_missing_runs_are_not_counted_as_measured(tmp_path: Path) -> None:
     plan = [planned("eager", repeat) for repeat in (1, 2, 3)]
     begun(tmp_path / "set", plan)
     store.write_run(tmp_path / "set", run_of(plan[0]))
@@ -70,14 +70,14 @@ def test_a_run_set_without_a_run_has_no_machine(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_read_is_an_entry_with_the_reason(
+def test_an_unreadable_run_set_is_an_entry_with_the_reason(
     tmp_path: Path, text: str, said: str
 ) -> None:
     (tmp_path / "runset.json").write_text(text)
     assert said in catalog.entry(tmp_path).problem
 
 
-def test_a_stamp_stays_while_nothing_changes(tmp_path: Path) -> None:
+def test_a_stamp_is_stable(tmp_path: Path) -> None:
     folder = stored(tmp_path / "set")
     assert catalog.stamp(folder) == catalog.stamp(folder)
 
@@ -90,7 +90,7 @@ def test_a_stamp_changes_when_a_run_is_added(tmp_path: Path) -> None:
     assert catalog.stamp(tmp_path / "set") != before
 
 
-def test_a_stamp_leaves_out_what_is_half_written(tmp_path: Path) -> None:
+def test_a_stamp_ignores_unfinished_runs(tmp_path: Path) -> None:
     folder = stored(tmp_path / "set")
     before = catalog.stamp(folder)
     (run,) = (folder / "runs").iterdir()

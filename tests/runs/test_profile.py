@@ -12,7 +12,7 @@ from llmbench.errors import InputError
 from llmbench.runs import profile
 
 
-def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
+def test_a_profile_is_read_as_it_was_stored(tmp_path: Path) -> None:
     folder = tmp_path / "why"
     profile.create(profiles.profile(folder))
     for case in (profiles.case(), profiles.failed()):
@@ -24,12 +24,12 @@ def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
 
 
 def test_figures_follow_from_what_is_stored() -> None:
-    found = profiles.phase()
-    assert found.seconds == 0.004
-    assert found.ratio == pytest.approx(1.25)
-    assert found.profiled_seconds == pytest.approx(0.005)
-    assert found.idle_seconds == pytest.approx(0.0015)
-    assert (found.launches_per_step, found.launches_per_token) == (12, 3)
+    phase = profiles.phase()
+    assert phase.seconds == 0.004
+    assert phase.ratio == pytest.approx(1.25)
+    assert phase.profiled_seconds == pytest.approx(0.005)
+    assert phase.idle_seconds == pytest.approx(0.0015)
+    assert (phase.launches_per_step, phase.launches_per_token) == (12, 3)
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
@@ -38,14 +38,14 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
         profile.create(profiles.profile(tmp_path))
 
 
-@pytest.mark.parametrize("told", ["{", "[]", '{"format": "llmbench profile", "schema_version": 9}'])
-def test_what_is_no_profile_of_this_version_is_refused(tmp_path: Path, told: str) -> None:
-    (tmp_path / profile.FILE).write_text(told)
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": "llmbench profile", "schema_version": 9}'])
+def test_anything_but_a_profile_of_this_version_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / profile.FILE).write_text(text)
     with pytest.raises(InputError, match="profile again"):
         profile.read(tmp_path)
 
 
-def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+def test_the_file_has_its_format_and_version(tmp_path: Path) -> None:
     profile.create(profiles.profile(tmp_path / "why"))
-    told = json.loads((tmp_path / "why" / profile.FILE).read_text())
-    assert (told["format"], told["schema_version"]) == ("llmbench profile", 1)
+    text = json.loads((tmp_path / "why" / profile.FILE).read_text())
+    assert (text["format"], text["schema_version"]) == ("llmbench profile", 1)

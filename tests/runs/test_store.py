@@ -46,7 +46,7 @@ def empty(tmp_path: Path) -> RunSet:
     return run_set
 
 
-def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
+def test_a_run_is_read_as_it_was_written(empty: RunSet) -> None:
     series = (
         Series.measured("cpu_percent", "%", (0.0, 0.1), (50.0, 75.0)),
         Series.unavailable("gpu0_power_average_watts", "W", "no NVML"),
@@ -57,40 +57,40 @@ def test_a_run_comes_back_as_it_was_written(empty: RunSet) -> None:
         caveats=(Caveat("recompiled", graphs=2),),
     )  # fmt: skip
     store.write_run(empty.folder, written)
-    (found,) = store.read(empty.folder).runs
-    assert found == written
+    (stored,) = store.read(empty.folder).runs
+    assert stored == written
 
 
 POWER = Series.measured("wall_power_watts", "W", (-0.5, 0.5), (90.0, 110.0))
 
 
-def test_series_that_are_attached_come_after_what_was_watched(empty: RunSet) -> None:
+def test_attached_series_come_after_measured_ones(empty: RunSet) -> None:
     watched = Series.measured("cpu_percent", "%", (0.0,), (50.0,))
     written = run(records=records_table([RECORD]), series=(watched,))
     store.write_run(empty.folder, written)
     store.attach(empty.folder, written, [POWER])
-    (found,) = store.read(empty.folder).runs
-    assert found == replace(written, series=(watched, POWER))
+    (stored,) = store.read(empty.folder).runs
+    assert stored == replace(written, series=(watched, POWER))
 
 
-def test_series_attached_again_take_the_place_of_those_before(empty: RunSet) -> None:
+def test_series_attached_again_replace_earlier_ones(empty: RunSet) -> None:
     store.write_run(empty.folder, run())
     store.attach(empty.folder, run(), [POWER])
     again = replace(POWER, values=np.array([1.0, 2.0]))
     store.attach(empty.folder, run(), [again])
-    (found,) = store.read(empty.folder).runs
-    assert found.series == (again,)
+    (stored,) = store.read(empty.folder).runs
+    assert stored.series == (again,)
 
 
-def test_an_attached_series_has_the_last_word_on_its_name(empty: RunSet) -> None:
+def test_an_attached_series_replaces_one_of_the_same_name(empty: RunSet) -> None:
     written = run(series=(replace(POWER, values=np.array([1.0, 2.0])),))
     store.write_run(empty.folder, written)
     store.attach(empty.folder, written, [POWER])
-    (found,) = store.read(empty.folder).runs
-    assert found.series == (POWER,)
+    (stored,) = store.read(empty.folder).runs
+    assert stored.series == (POWER,)
 
 
-def test_what_was_measured_is_left_as_it_is_when_series_are_attached(empty: RunSet) -> None:
+def test_attaching_series_changes_no_other_file(empty: RunSet) -> None:
     store.write_run(empty.folder, run())
     folder = empty.folder / "runs" / "a-case-r1"
     before = {path: path.read_bytes() for path in folder.iterdir()}
@@ -99,7 +99,7 @@ def test_what_was_measured_is_left_as_it_is_when_series_are_attached(empty: RunS
     assert [path.name for path in folder.iterdir() if path not in before] == ["attached.parquet"]
 
 
-def test_series_that_cannot_be_attached_leave_those_before(
+def test_a_failed_attachment_keeps_earlier_series(
     empty: RunSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: Any, path: Path, **__: Any) -> None:
@@ -111,16 +111,16 @@ def test_series_that_cannot_be_attached_leave_those_before(
     monkeypatch.setattr(pq, "write_table", full)
     with pytest.raises(InputError, match=r"attached\.parquet: cannot be written: No space left"):
         store.attach(empty.folder, run(), [replace(POWER, values=np.array([1.0, 2.0]))])
-    (found,) = store.read(empty.folder).runs
-    assert found.series == (POWER,)
+    (stored,) = store.read(empty.folder).runs
+    assert stored.series == (POWER,)
     assert list((empty.folder / "runs" / "a-case-r1").glob(".*")) == []
 
 
-def test_a_run_set_comes_back_as_it_was_made(empty: RunSet) -> None:
+def test_a_run_set_is_read_as_it_was_created(empty: RunSet) -> None:
     assert store.read(empty.folder) == empty
 
 
-def test_token_times_are_kept_to_the_last_bit(empty: RunSet) -> None:
+def test_token_times_are_stored_exactly(empty: RunSet) -> None:
     exact = replace(RECORD, token_times=(0.1 + 0.2, 1 / 3))
     store.write_run(empty.folder, run(records=records_table([exact])))
     table = pq.read_table(empty.folder / "runs" / "a-case-r1" / "records.parquet")
@@ -139,7 +139,7 @@ def test_a_failed_run_is_kept_and_still_missing(empty: RunSet) -> None:
     assert len(found.missing) == 2
 
 
-def test_a_second_try_takes_the_place_of_a_failed_run(empty: RunSet) -> None:
+def test_a_new_attempt_replaces_a_failed_run(empty: RunSet) -> None:
     store.write_run(empty.folder, run(1, failure=Failure("error", "once")))
     store.write_run(empty.folder, run(1))
     assert [r.status for r in store.read(empty.folder).runs] == ["done"]
@@ -157,7 +157,7 @@ def test_a_run_that_cannot_be_written_leaves_no_trace(
     assert list((empty.folder / "runs").iterdir()) == []
 
 
-def test_what_a_killed_worker_left_half_written_is_not_a_run(empty: RunSet) -> None:
+def test_unfinished_files_of_a_killed_worker_are_not_a_run(empty: RunSet) -> None:
     half = empty.folder / "runs" / ".a-case-r1.partial-99"
     half.mkdir()
     (half / "records.parquet").write_bytes(b"half")
@@ -166,12 +166,12 @@ def test_what_a_killed_worker_left_half_written_is_not_a_run(empty: RunSet) -> N
     assert not half.exists()
 
 
-def test_a_folder_with_something_in_it_is_not_overwritten(empty: RunSet) -> None:
+def test_a_folder_that_is_not_empty_is_not_overwritten(empty: RunSet) -> None:
     with pytest.raises(InputError, match=r"is not empty; give a new folder, or .*--resume"):
         store.create(empty)
 
 
-def test_a_file_is_no_place_for_results(empty: RunSet, tmp_path: Path) -> None:
+def test_a_file_is_refused_as_results_folder(empty: RunSet, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         store.create(replace(empty, folder=tmp_path / "file"))
@@ -188,7 +188,7 @@ def test_a_nearly_full_disk_is_refused_before_anything_is_measured(
         store.check_space(empty.folder)
 
 
-def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a results folder of llmbench"):
         store.read(tmp_path)
     with pytest.raises(InputError, match="no such folder"):

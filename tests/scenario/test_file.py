@@ -1,4 +1,4 @@
-"""Scenario files are read, and what is wrong with them is said with file, line and key."""
+"""Scenario files are read; errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def edited(path: Path, old: str, new: str) -> Path:
     return path
 
 
-def test_a_good_file_gives_a_case_for_each_backend(chat: Path) -> None:
+def test_a_file_has_one_case_per_backend(chat: Path) -> None:
     assert [case.name for case in scenario_file.load(chat).cases] == ["fake", "slow"]
 
 
@@ -93,7 +93,7 @@ def test_workers_of_other_versions_get_the_old_spelling(chat: Path) -> None:
     assert normal_spec(sent) == spec
 
 
-def test_a_stored_spec_that_is_no_scenario_here_keeps_its_values() -> None:
+def test_a_stored_spec_that_is_not_a_valid_scenario_keeps_its_values() -> None:
     spec = {"load": "elsewhere", "requests": 3, "slo": {"ttft": "500 ms"}, "imported": {}}
     assert normal_spec(spec) == {**spec, "load": {"kind": "elsewhere"}, "slo": {"ttft": 0.5}}
     assert readable(spec) == spec
@@ -105,18 +105,18 @@ def test_behind_is_read_as_on_limit(chat: Path, old: str, new: str) -> None:
     assert source.scenario.on_limit == new
 
 
-def test_a_stored_scenario_with_a_queue_policy_is_still_read(chat: Path) -> None:
+def test_a_scenario_of_0_1_0_with_a_queue_policy_is_still_read(chat: Path) -> None:
     source = scenario_file.load(chat, ["engine={queue: fifo, slots: 4}"])
     assert source.scenario.engine.slots == 4
 
 
-def test_an_override_is_kept_with_its_source(chat: Path) -> None:
+def test_an_override_has_its_origin(chat: Path) -> None:
     source = scenario_file.load(chat, ["load.rate=8"])
     assert source.scenario.load.rate == 8
     assert source.origins["load", "rate"] == "--set load.rate=8"
 
 
-def test_a_shorthand_is_opened_by_an_override(chat: Path) -> None:
+def test_an_override_expands_shorthand(chat: Path) -> None:
     source = scenario_file.load(chat, ["model.dtype=float32"])
     assert (source.scenario.model.source, source.scenario.model.dtype) == ("random:tiny", "float32")
 
@@ -163,13 +163,13 @@ def test_a_shorthand_is_opened_by_an_override(chat: Path) -> None:
         ("name: chat", "name: ../chat", "name: String must match pattern"),
     ],
 )
-def test_a_mistake_is_named_with_its_place_and_its_cure(
+def test_a_mistake_is_reported_with_its_line_and_a_remedy(
     chat: Path, old: str, new: str, message: str
 ) -> None:
     assert message in complaint(edited(chat, old, new))
 
 
-def test_every_mistake_in_a_file_is_named_at_once(chat: Path) -> None:
+def test_all_mistakes_of_a_file_are_reported_at_once(chat: Path) -> None:
     chat.write_text(GOOD.replace("4/s", "-1").replace("requests: 20", "requests: -2"))
     assert len(complaint(chat).splitlines()) == 2
 
@@ -184,7 +184,7 @@ def test_every_mistake_in_a_file_is_named_at_once(chat: Path) -> None:
         ("name.first=x", "--set name.first=x"),
     ],
 )
-def test_a_wrong_override_is_named_as_it_was_typed(chat: Path, override: str, message: str) -> None:
+def test_a_wrong_override_is_reported_as_typed(chat: Path, override: str, message: str) -> None:
     assert message in complaint(chat, override)
 
 
@@ -196,11 +196,11 @@ def test_a_missing_file_suggests_its_neighbor(chat: Path) -> None:
     assert "did you mean" in complaint(chat.with_name("chad.yaml"))
 
 
-def test_a_folder_is_no_scenario(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_scenario(tmp_path: Path) -> None:
     assert "is a folder" in complaint(tmp_path)
 
 
-def test_bytes_that_are_no_text_are_refused(chat: Path) -> None:
+def test_a_binary_file_is_refused(chat: Path) -> None:
     chat.write_bytes(b"name: \xff\xfe")
     assert "is not UTF-8 text (byte 6)" in complaint(chat)
 
@@ -221,7 +221,7 @@ def test_a_yaml_tag_builds_no_python_object(chat: Path, tagged: str) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode()))
-def test_whatever_a_file_holds_it_is_refused_with_a_scenario_error(content: bytes) -> None:
+def test_any_invalid_content_is_a_scenario_error(content: bytes) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "any.yaml"
         path.write_bytes(content)
@@ -250,7 +250,7 @@ def test_every_scenario_in_the_repository_is_valid() -> None:
         ("requests: 5\nslo: {chat.tftt: 1 s}", "no such objective 'chat.tftt'"),
     ],
 )
-def test_what_ends_a_load_and_what_it_is_held_to_is_checked(
+def test_stop_rules_and_objectives_are_validated(
     tmp_path: Path, lines: str, said: str | None
 ) -> None:
     path = tmp_path / "s.yaml"
