@@ -1,4 +1,4 @@
-"""What the README and the docs show: their blocks, and every command in them."""
+"""The blocks and the commands in the README and the docs."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
-    """Give the fenced blocks of some languages."""
-    found = FENCED.findall(page.read_text("utf-8"))
-    return [text for language, text in found if language in languages]
+    """Return the fenced blocks of some languages."""
+    pairs = FENCED.findall(page.read_text("utf-8"))
+    return [text for language, text in pairs if language in languages]
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command as words; one that stands in a sentence may be only the beginning of one."""
+    """A command as words; one in a sentence may be incomplete."""
 
     words: tuple[str, ...]
     in_a_sentence: bool = False
 
 
 def commands(page: Path) -> Iterator[Command]:
-    """Give every command of our programs in a page."""
+    """Yield every command of our programs in a page."""
     prose = FENCED.sub("", page.read_text("utf-8"))
     shown = [*blocks(page, *SHELL), *INDENTED.findall(prose)]
     for line in "\n".join(shown).replace("\\\n", " ").splitlines():
@@ -54,12 +54,12 @@ def commands(page: Path) -> Iterator[Command]:
 
 
 def _without_remark(line: str) -> str:
-    """Cut what a line says about its command, after a # or after a wide gap."""
+    """Return a line without its remark, which follows a # or a wide gap."""
     return re.split(r"\s{2,}|\s#", BEFORE.sub("", line).strip(), maxsplit=1)[0]
 
 
 def _programs(line: str) -> Iterator[tuple[str, ...]]:
-    """Split a line of the shell into the commands in it that are of our programs."""
+    """Yield the commands of our programs in a line of the shell."""
     if not line.startswith((*PROGRAMS, "cd ")):
         return
     command: list[str] = []

@@ -1,4 +1,4 @@
-"""What the README and the docs show is true."""
+"""What the README and the docs show works."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llmbench.testing import dispatch, open_context, requests, serve
 
 SIMULATED = """\
 name: simulated
-description: What the Python in the docs looks at.
+description: Results for the Python in the docs.
 model: random:tiny
 workload: {kind: synthetic, prompt_tokens: 8, output_tokens: 4}
 load: {kind: poisson, rate: 4/s}
@@ -38,17 +38,17 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 def written_scenarios(page: Path, folder: Path) -> dict[str, Path]:
-    """Write the scenarios that a page shows to files, named as they are."""
-    found = {}
+    """Write the scenarios of a page to files of the same names."""
+    paths = {}
     for text in blocks(page, "yaml"):
         name = re.findall(r"^name: (.+)$", text, re.MULTILINE)[0]
-        found[f"{name}.yaml"] = folder / f"{name}.yaml"
-        found[f"{name}.yaml"].write_text(text)
-    return found
+        paths[f"{name}.yaml"] = folder / f"{name}.yaml"
+        paths[f"{name}.yaml"].write_text(text)
+    return paths
 
 
 class Checked:
-    """Raises AssertionError for a command that would not be taken as it stands."""
+    """Raises AssertionError for an invalid command."""
 
     def __init__(self, scenarios: dict[str, Path]) -> None:
         self.scenarios = scenarios
@@ -59,7 +59,7 @@ class Checked:
         try:
             arguments = build_parser().parse_args(words)
         except SystemExit as refused:
-            raise AssertionError(f"llmbench does not take {' '.join(words)}") from refused
+            raise AssertionError(f"llmbench does not accept {' '.join(words)}") from refused
         named = str(getattr(arguments, "scenario", None))
         path = self.scenarios.get(named, ROOT / named)
         if path.is_file() and not named.startswith("examples/"):  # these need to be installed
@@ -90,13 +90,13 @@ class Checked:
 
 
 def check_flags(words: Sequence[str]) -> None:
-    """Check a command that a sentence only begins: its subcommand is there, and has its flags."""
+    """Check an incomplete command: its subcommand exists and has its flags."""
     known = re.findall(r"--[a-z-]+", subparsers(build_parser())[words[0]].format_help())
     assert {word for word in words if word.startswith("--")} <= {*known}
 
 
 @every_page
-def test_every_command_in_the_docs_would_be_taken(page: Path, tmp_path: Path) -> None:
+def test_every_command_in_the_docs_is_valid(page: Path, tmp_path: Path) -> None:
     checked = Checked(written_scenarios(page, tmp_path))
     for command in commands(page):
         program, *words = command.words
@@ -119,13 +119,13 @@ def test_every_command_in_the_docs_would_be_taken(page: Path, tmp_path: Path) ->
         "pytest scenario/",
     ],
 )
-def test_a_command_that_would_not_be_taken_is_found(command: str) -> None:
+def test_an_invalid_command_is_detected(command: str) -> None:
     program, *words = command.split()
     with pytest.raises((AssertionError, OSError)):
         getattr(Checked({}), program)(words)
 
 
-def test_an_override_of_a_key_that_is_not_there_is_found(tmp_path: Path) -> None:
+def test_an_override_of_an_unknown_key_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(SIMULATED)
     with pytest.raises(ScenarioError, match="did you mean 'rate'"):
@@ -148,7 +148,7 @@ def test_other_data_in_the_docs_can_be_read(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with results where the docs have them: in ``results/...``."""
+    """A folder with results where the docs expect them: in ``results/...``."""
     folder = tmp_path_factory.mktemp("docs")
     path = folder / "simulated.yaml"
     path.write_text(SIMULATED)
@@ -175,6 +175,6 @@ def test_the_backend_in_the_docs_works() -> None:
 
 
 @every_page
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
+def test_links_between_pages_have_targets(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -61,7 +61,7 @@ def test_the_example_stamps_every_token_after_its_request_was_sent(records: list
         ({"longest_sequence": 4000}, "the model's context holds 2048"),
     ],
 )
-def test_the_example_refuses_what_it_cannot_do(fields: dict[str, Any], message: str) -> None:
+def test_the_example_refuses_unsupported_options(fields: dict[str, Any], message: str) -> None:
     backend = GenerateBatch(GenerateBatch.Options())
     with (
         pytest.raises(InputError, match=message),

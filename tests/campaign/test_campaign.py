@@ -50,18 +50,18 @@ def path(tmp_path: Path) -> Path:
 
 
 class Listening(Silence):
-    """Keeps what it is told."""
+    """Keeps what it receives."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
-        self.told: list[Progress] = []
+        self.reports: list[Progress] = []
         self.ended_runs: list[Run] = []
 
     def stage(self, text: str) -> None:
         self.stages.append(text)
 
     def progress(self, progress: Progress) -> None:
-        self.told.append(progress)
+        self.reports.append(progress)
 
     def ended(self, run: Run) -> None:
         self.ended_runs.append(run)
@@ -77,21 +77,21 @@ def edited(path: Path, *overrides: str) -> Source:
 
 @pytest.mark.processes
 def test_every_case_is_measured_in_every_repeat(path: Path, tmp_path: Path) -> None:
-    found = run(edited(path, "repeats=2"), tmp_path / "results")
-    assert Counter(r.case.name for r in found.runs) == {"quick": 2, "slow": 2}
-    assert [r.status for r in found.runs] == ["done"] * 4
-    assert all(r.records.num_rows == 12 for r in found.runs)
+    run_set = run(edited(path, "repeats=2"), tmp_path / "results")
+    assert Counter(r.case.name for r in run_set.runs) == {"quick": 2, "slow": 2}
+    assert [r.status for r in run_set.runs] == ["done"] * 4
+    assert all(r.records.num_rows == 12 for r in run_set.runs)
 
 
 def test_a_simulated_servers_known_latencies_are_recovered(path: Path, tmp_path: Path) -> None:
-    found = llmbench.load(run(edited(path, "load.rate=0.1"), tmp_path / "results").folder)
-    values = found.summary.set_index(["case", "metric"])["value"]
+    frames = llmbench.load(run(edited(path, "load.rate=0.1"), tmp_path / "results").folder)
+    values = frames.summary.set_index(["case", "metric"])["value"]
     assert values["quick", "ttft_p50"] == pytest.approx(0.010, abs=1e-9)
     assert values["slow", "itl_p50"] == pytest.approx(0.010, abs=1e-9)
     assert values["slow", "e2e_p50"] == pytest.approx(0.050, abs=1e-9)
 
 
-def test_each_repeat_goes_through_all_cases_in_an_order_of_its_own(path: Path) -> None:
+def test_each_repeat_measures_all_cases_in_its_own_order(path: Path) -> None:
     planned = plan.planned_runs(edited(path, "repeats=12"))
     rounds = [tuple(p.case.name for p in planned[i : i + 2]) for i in range(0, 24, 2)]
     assert set(rounds) == {("quick", "slow"), ("slow", "quick")}
@@ -99,59 +99,59 @@ def test_each_repeat_goes_through_all_cases_in_an_order_of_its_own(path: Path) -
     assert planned != plan.planned_runs(edited(path, "repeats=12", "seed=5"))
 
 
-def test_an_observer_hears_how_far_a_run_is(path: Path, tmp_path: Path) -> None:
+def test_an_observer_gets_the_progress_of_a_run(path: Path, tmp_path: Path) -> None:
     listening = Listening()
     run(edited(path, "backends=[fake]"), tmp_path / "results", listening)
     assert "measuring" in listening.stages
-    last = listening.told[-1]
+    last = listening.reports[-1]
     assert (last.completed, last.total, last.failed, last.output_tokens) == (12, 12, 0, 48)
-    latencies = [value for told in listening.told for value in told.itl_seconds]
+    latencies = [value for report in listening.reports for value in report.itl_seconds]
     assert min(latencies) == pytest.approx(0.005)
     assert [r.case.name for r in listening.ended_runs] == ["fake"]
 
 
-def test_bad_input_that_only_a_worker_sees_fails_its_run_and_the_rest_go_on(
+def test_bad_input_that_only_a_worker_detects_fails_its_run_and_the_others_go_on(
     path: Path, tmp_path: Path
 ) -> None:
     backends = "backends=[eager, fake]"
-    found = run(edited(path, backends, "workload.output_tokens=4000"), tmp_path / "results")
-    (failed,) = found.failed
+    run_set = run(edited(path, backends, "workload.output_tokens=4000"), tmp_path / "results")
+    (failed,) = run_set.failed
     assert failed.failure is not None
     assert (failed.case.name, failed.failure.kind) == ("eager", "bad-input")
     assert "the longest request has 4008 tokens" in failed.failure.message
     assert "context holds 2048" in failed.failure.message
-    assert [r.case.name for r in found.runs if not r.failure] == ["fake"]
+    assert [r.case.name for r in run_set.runs if not r.failure] == ["fake"]
 
 
 @pytest.mark.processes
-def test_a_batch_that_memory_does_not_hold_is_a_result_and_names_what_fitted(
+def test_a_batch_that_does_not_fit_in_memory_is_a_result_with_the_size_that_fits(
     path: Path, tmp_path: Path
 ) -> None:
     huge = 2**40
     swept = edited(path, "backends=[eager]", f"sweep={{engine.slots: [2, {huge}]}}")
-    found = run(swept, tmp_path / "results")
-    (failed,) = found.failed
+    run_set = run(swept, tmp_path / "results")
+    (failed,) = run_set.failed
     assert failed.failure is not None
     assert failed.failure.kind == "out-of-memory"
     assert f"KV cache for {huge:,} slots" in failed.failure.message
     assert failed.failure.stderr_tail == ""
-    assert [r.case.point for r in found.runs if not r.failure] == [{"engine.slots": 2}]
-    told = answer(Results(found))
-    assert f"eager: engine.slots=2 fitted in memory, {huge} did not." in told
+    assert [r.case.point for r in run_set.runs if not r.failure] == [{"engine.slots": 2}]
+    text = answer(Results(run_set))
+    assert f"eager: engine.slots=2 fitted in memory, {huge} did not." in text
 
 
 @pytest.mark.processes
-def test_a_run_that_takes_too_long_is_stopped_and_says_so(path: Path, tmp_path: Path) -> None:
+def test_a_run_over_its_timeout_is_stopped_and_fails(path: Path, tmp_path: Path) -> None:
     slow = "backends=[{kind: fake, clock: real, prefill: 60 s}]"
-    found = run(edited(path, slow, "timeout=8 s"), tmp_path / "results")
-    (failed,) = found.failed
+    run_set = run(edited(path, slow, "timeout=2 s"), tmp_path / "results")
+    (failed,) = run_set.failed
     assert failed.failure is not None
     assert failed.failure.kind == "timeout"
     assert "raise `timeout`" in failed.failure.message
 
 
 class Killing(Silence):
-    """Kills the worker as soon as it measures, as the kernel does when memory runs out."""
+    """Kills the worker when it starts to measure, as the kernel does when memory runs out."""
 
     def stage(self, text: str) -> None:
         if text == "measuring":
@@ -160,17 +160,17 @@ class Killing(Silence):
 
 
 @pytest.mark.processes
-def test_a_killed_worker_is_a_failed_run_with_the_cure(path: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_a_failed_run_with_advice(path: Path, tmp_path: Path) -> None:
     real = "backends=[{kind: fake, clock: real, prefill: 1 s}]"
-    found = run(edited(path, real), tmp_path / "results", Killing())
-    (failed,) = found.failed
+    run_set = run(edited(path, real), tmp_path / "results", Killing())
+    (failed,) = run_set.failed
     assert failed.failure is not None
     assert failed.failure.kind == "killed"
     assert "SIGKILL; the kernel does this when memory runs out" in failed.failure.message
 
 
 @pytest.mark.processes
-def test_what_a_worker_wrote_before_it_died_is_kept_without_secrets(
+def test_the_stderr_of_a_dead_worker_is_stored_without_secrets(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_canary12345")
@@ -180,8 +180,8 @@ def test_what_a_worker_wrote_before_it_died_is_kept_without_secrets(
         "    raise SystemExit(f'broken with {os.environ[\"HF_TOKEN\"]}')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = run(edited(path, "backends=[fake]"), tmp_path / "results")
-    (failed,) = found.failed
+    run_set = run(edited(path, "backends=[fake]"), tmp_path / "results")
+    (failed,) = run_set.failed
     assert failed.failure is not None
     assert failed.failure.kind == "error"
     assert (
@@ -191,15 +191,15 @@ def test_what_a_worker_wrote_before_it_died_is_kept_without_secrets(
     assert b"canary" not in stored
 
 
-def test_a_run_set_goes_on_with_what_it_lacks(path: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_set_measures_only_missing_runs(path: Path, tmp_path: Path) -> None:
     begun = plan.begin(edited(path, "repeats=2"), tmp_path / "results")
     first = begun.plan[0]
     execute.run_all(RunSet(**{**_fields(begun), "plan": (first,)}), Silence())
     measured_at = (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns
     listening = Listening()
-    found = execute.run_all(store.read(begun.folder), listening)
+    run_set = execute.run_all(store.read(begun.folder), listening)
     assert len(listening.ended_runs) == 3
-    assert found.missing == []
+    assert run_set.missing == []
     assert (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns == measured_at
 
 
@@ -207,7 +207,7 @@ def _fields(run_set: RunSet) -> dict[str, Any]:
     return {name: getattr(run_set, name) for name in RunSet.__slots__}
 
 
-def test_a_model_that_cannot_be_there_is_refused_before_anything_is_made(
+def test_an_unavailable_model_is_refused_before_anything_is_created(
     path: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="no such folder"):
@@ -215,7 +215,7 @@ def test_a_model_that_cannot_be_there_is_refused_before_anything_is_made(
     assert not (tmp_path / "results").exists()
 
 
-def test_killing_the_parent_loses_no_finished_run_and_resume_goes_on(
+def test_a_killed_campaign_keeps_finished_runs_and_can_be_resumed(
     path: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"

@@ -41,7 +41,7 @@ def test_the_digest_is_the_same_on_every_machine() -> None:
     assert prepared().digest.startswith("6c048c2a36c6f71a")
 
 
-def test_the_schedule_has_a_row_for_each_known_due_time() -> None:
+def test_the_schedule_has_one_row_per_known_due_time() -> None:
     load = prepared()
     assert load.schedule["time"].to_pylist() == due_times(load.dispatch)
     assert load.schedule["prompt_tokens"].to_pylist() == [len(p) for p in load.prompts]
@@ -72,7 +72,7 @@ def test_a_trace_shorter_than_the_sample_is_tried_as_a_whole(tmp_path: Path) -> 
     assert len(due_times(load.sample)) == 20
 
 
-def test_trying_a_load_leaves_its_draws_as_they_are() -> None:
+def test_calibration_does_not_consume_random_numbers_of_the_load() -> None:
     def pauses(*, tried: bool) -> list[float]:
         load = prepared(load={"kind": "closed", "think_time": 1})
         if tried:
@@ -92,7 +92,7 @@ def test_the_turns_of_a_session_have_ids_of_their_own() -> None:
     ]  # fmt: skip
 
 
-def test_the_demand_covers_the_last_turn() -> None:
+def test_the_load_shape_covers_the_last_turn() -> None:
     load = prepared(
         workload={"kind": "sessions", "turns": 2, "prompt_tokens": 10, "output_tokens": 5}
     )
@@ -108,7 +108,7 @@ def test_minima_make_a_schedule_long_enough_for_both() -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "{}"])
-def test_a_trace_that_cannot_be_read_is_said_to_be(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_trace_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "schedule.parquet"
     path.write_text(text)
     with pytest.raises(InputError, match="cannot be read as Parquet"):

@@ -52,7 +52,7 @@ def test_a_scenario_is_a_test_for_each_case_and_metric(project: pytest.Pytester)
     result.assert_outcomes(passed=3)
 
 
-def test_pytest_benchmark_gets_one_round_a_process(project: pytest.Pytester) -> None:
+def test_pytest_benchmark_gets_one_round_per_process(project: pytest.Pytester) -> None:
     found = saved(project)
     (ttft,) = (b for b in found["benchmarks"] if "ttft_p50" in b["name"])
     assert ttft["stats"]["rounds"] == 3
@@ -99,7 +99,7 @@ def test_stored_results_are_exported_for_its_command(project: pytest.Pytester) -
     assert "(2.00)" in shown.stdout
 
 
-def test_what_other_hardware_measured_is_not_compared_with(project: pytest.Pytester) -> None:
+def test_measurements_of_other_hardware_are_not_compared(project: pytest.Pytester) -> None:
     project.runpytest_inprocess("scenarios", "--benchmark-save=one").assert_outcomes(passed=3)
     (path,) = project.path.glob(".benchmarks/*/*.json")
     told = json.loads(path.read_text())

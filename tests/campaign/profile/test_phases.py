@@ -14,18 +14,18 @@ from llmbench.scenario.schema import Scenario
 
 
 class Runner:
-    """Notes what it is asked; a decode gives each row so many tokens."""
+    """Records its calls; a decode gives each row the same number of tokens."""
 
     def __init__(self, chunk: int = 1) -> None:
-        self.asked: list[tuple[str, Any]] = []
+        self.calls: list[tuple[str, Any]] = []
         self.chunk = chunk
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        self.asked.append(("prefill", (slot, len(prompt))))
+        self.calls.append(("prefill", (slot, len(prompt))))
         return 5
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        self.asked.append(("decode", list(slots)))
+        self.calls.append(("decode", list(slots)))
         return [[5] * self.chunk for _ in slots]
 
 
@@ -46,16 +46,16 @@ def test_a_prefill_is_of_the_request_nearest_to_the_medians() -> None:
     runner = Runner()
     prefill, _ = phases_of(runner, [request(n, 8) for n in (2, 9, 4, 100, 3)], rows=1)
     assert made(prefill, 2) == 2
-    assert runner.asked == [("prefill", (0, 4))] * 2
+    assert runner.calls == [("prefill", (0, 4))] * 2
     assert prefill.prompt_tokens == prefill.cache_tokens == (4, 4)
 
 
-def test_a_decode_has_a_row_for_each_of_the_typical_requests() -> None:
+def test_a_decode_has_one_row_per_typical_request() -> None:
     runner = Runner()
     _, decode = phases_of(runner, [request(n, 8) for n in (2, 9, 4, 100, 3)], rows=3)
     assert (decode.rows, decode.prompt_tokens) == (3, (2, 4))
     assert made(decode, 2) == 6
-    assert runner.asked[:4] == [
+    assert runner.calls[:4] == [
         ("prefill", (0, 4)), ("prefill", (1, 3)), ("prefill", (2, 2)), ("decode", [0, 1, 2]),
     ]  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_few_requests_fill_many_rows() -> None:
     assert decode.rows == 5
 
 
-def test_rows_begin_again_once_one_has_its_answer() -> None:
+def test_rows_restart_once_one_has_its_answer() -> None:
     runner = Runner()
     decode = Decode(runner, [request(6, 3), request(7, 9)])
     seen = []
@@ -73,7 +73,7 @@ def test_rows_begin_again_once_one_has_its_answer() -> None:
         made(decode, 1)
         seen.append(decode.cache_tokens)
     assert seen == [(7, 8), (8, 9), (7, 8)]
-    assert [kind for kind, _ in runner.asked] == [
+    assert [kind for kind, _ in runner.calls] == [
         "prefill", "prefill", "decode", "decode", "prefill", "prefill", "decode",
     ]  # fmt: skip
 
@@ -104,7 +104,7 @@ def scenario(**changes: Any) -> Scenario:
 
 
 @pytest.mark.parametrize(
-    ("changes", "asked", "rows"),
+    ("changes", "requested", "rows"),
     [
         ({}, None, 8),
         ({"engine": {"slots": 3}}, None, 3),
@@ -114,13 +114,13 @@ def scenario(**changes: Any) -> Scenario:
         ({"max_in_flight": 5}, 7, 7),
     ],
 )
-def test_rows_are_as_many_as_slots_and_load_let_there_be(
-    changes: dict[str, Any], asked: int | None, rows: int
+def test_rows_are_the_most_that_slots_and_load_allow(
+    changes: dict[str, Any], requested: int | None, rows: int
 ) -> None:
-    assert implied_rows(scenario(**changes), asked) == rows
+    assert implied_rows(scenario(**changes), requested) == rows
 
 
-@pytest.mark.parametrize("asked", [0, 9])
-def test_rows_that_there_are_no_slots_for_are_refused(asked: int) -> None:
-    with pytest.raises(InputError, match=f"--rows {asked}: expected 1 to 8"):
-        implied_rows(scenario(), asked)
+@pytest.mark.parametrize("requested", [0, 9])
+def test_more_rows_than_slots_are_refused(requested: int) -> None:
+    with pytest.raises(InputError, match=f"--rows {requested}: expected 1 to 8"):
+        implied_rows(scenario(), requested)

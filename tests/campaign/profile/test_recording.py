@@ -59,16 +59,16 @@ def broken_down(recorded: Recorded) -> Breakdown:
 
 
 def test_the_shares_of_real_steps_sum_to_the_step(recorded: Recorded) -> None:
-    found = broken_down(recorded)
-    assert sum(found.shares.values()) == pytest.approx(1)
-    assert all(found.shares[category] > 0 for category in ("gemm", "attention", "elementwise"))
-    assert all(found.shares[category] > 0 for category in ("sampling", "copies", "idle"))
+    breakdown = broken_down(recorded)
+    assert sum(breakdown.shares.values()) == pytest.approx(1)
+    assert all(breakdown.shares[category] > 0 for category in ("gemm", "attention", "elementwise"))
+    assert all(breakdown.shares[category] > 0 for category in ("sampling", "copies", "idle"))
 
 
 def test_equal_steps_run_equal_numbers_of_kernels(recorded: Recorded) -> None:
-    found = broken_down(recorded)
-    assert len(set(found.kernels)) == len(set(found.launches)) == 1
-    assert 0 < found.launches[0] < found.kernels[0]
+    breakdown = broken_down(recorded)
+    assert len(set(breakdown.kernels)) == len(set(breakdown.launches)) == 1
+    assert 0 < breakdown.launches[0] < breakdown.kernels[0]
 
 
 def test_a_layer_multiplies_by_seven_matrices(recorded: Recorded, server: LocalServer) -> None:
@@ -82,7 +82,7 @@ def test_a_trace_is_valid_by_the_trace_event_format(recorded: Recorded) -> None:
     assert violations(trace(recorded)) == []
 
 
-def test_only_steps_that_count_are_told_of(recorded: Recorded) -> None:
+def test_discarded_steps_are_not_reported(recorded: Recorded) -> None:
     assert recorded.tokens in (STEPS, 2 * STEPS)
     low, high = recorded.cache_tokens
     assert 6 <= low <= high < 14
@@ -95,7 +95,7 @@ def test_steps_are_timed_without_the_first_ones(phases: list[Phase]) -> None:
         assert min(seconds) > 0
 
 
-def test_marks_of_nsight_need_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nvtx_marks_need_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="--nvtx: torch has no CUDA"):
         recording.ranges(nvtx=True)
