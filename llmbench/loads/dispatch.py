@@ -44,7 +44,7 @@ UNLIMITED = Limit()
 
 @dataclass(frozen=True, slots=True)
 class RequestCycle:
-    """The requests of a pool, numbered; after the last comes the first again.
+    """The requests of a pool, numbered, in an endless cycle.
 
     A session's ids leave room for its turns. Only every ``count``-th request is taken, starting at
     ``index``: the shard of one of several clients.
@@ -126,7 +126,7 @@ class Shard:
     limit: Limit
 
     def dispatch(self) -> Dispatch:
-        """Return what hands the shard's requests out."""
+        """Return the dispatch of the shard."""
         return Dispatch(self.requests, self.arrivals, self.stop, self.limit)
 
 
@@ -167,7 +167,7 @@ class Dispatch:
     def shard(self, index: int, count: int) -> Shard:
         """Return the part of a load, not started yet, that one of several clients sends.
 
-        Raises TypeError where the requests are not a RequestCycle.
+        Raises TypeError if the requests are not a RequestCycle.
         """
         if not isinstance(self._all, RequestCycle):
             raise TypeError("only a cycle of requests can be sharded")

@@ -115,8 +115,7 @@ def _bound(settings: Any, scenario: Scenario) -> None:
 class _LoadGenDispatch(Dispatch):
     """A dispatch that LoadGen fills from its own thread, once the clock reads 0.
 
-    LoadGen hears of first tokens and finished queries when they happen, because it takes its own
-    times.
+    LoadGen takes its own times, so it is notified of first tokens and finished queries at once.
     """
 
     def __init__(self, pool: Sequence[Request], stop: Stop, settings: Any, logs: Path) -> None:
