@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from llmbench.analysis.stats import Floats
 from llmbench.analysis.values import NO_WINDOW, Value
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
-from llmbench.runs.series import Floats, Series
+from llmbench.runs.series import Series
 
 COUNTED = "energy_joules"
 WALL = "wall"

@@ -11,16 +11,18 @@ import numpy as np
 
 from llmbench.analysis.meters.log import ENERGY
 from llmbench.analysis.metrics import RecordArrays
+from llmbench.analysis.stats import Floats
 from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
 from llmbench.runs.imports.measured import as_moment
 from llmbench.runs.run import CLOCK_ORIGIN, Run
 from llmbench.runs.run_set import RunSet
-from llmbench.runs.series import Floats, Series
+from llmbench.runs.series import Series
 
 MOST_INTERVALS = 3.0  # median intervals of the log: one lost reading is accepted, two are not
 SHORT_GAP_SECONDS = 1.0  # accepted even of a fast logger, on a busy machine
 MOST_SHOWN = 5
+CLOCKS = "is the meter's clock off (--offset), or in another time zone (--utc-offset)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,10 @@ def _none_fits(run_set: RunSet, log: Path, left_out: dict[str, str]) -> str:
 
 def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
     """Return the readings around and within a run, on its clock, or raise Unavailable."""
-    origin = _origin(run)
-    first, last = _span(run)
-    kept = _around(series, origin + first, origin + last)
+    origin, span = _origin(run), RecordArrays(run.records).makespan
+    if span is None:
+        raise Unavailable("it has no tokens, so there is no time to cover")
+    kept = _around(series, origin + span[0], origin + span[1])
     _check_gaps(kept, _longest(series) if max_gap is None else max_gap)
     values = _since_the_first(kept.values) if series.name == ENERGY else kept.values
     return replace(kept.since(origin), values=values)
@@ -91,31 +94,16 @@ def _origin(run: Run) -> float:
     return origin
 
 
-def _span(run: Run) -> tuple[float, float]:
-    span = RecordArrays(run.records).makespan
-    if span is None:
-        raise Unavailable("it has no tokens, so there is no time to cover")
-    return span
-
-
 def _around(series: Series, begin: float, end: float) -> Series:
     """Return the readings within a span and one on either side."""
     times = series.times
     first = bisect_right(times, begin) - 1
     last = bisect_left(times, end, max(first, 0))
     if first < 0 or last == len(times):
-        raise Unavailable(
-            f"ran {_from_to(begin, end)}, and the readings are {_bounds(times)}; {CLOCKS}"
-        )
+        readings = _from_to(times[0], times[-1]) if len(times) else "none"
+        raise Unavailable(f"ran {_from_to(begin, end)}, and the readings are {readings}; {CLOCKS}")
     inside = slice(first, last + 1)
     return replace(series, times=times[inside], values=series.values[inside])
-
-
-CLOCKS = "is the meter's clock off (--offset), or in another time zone (--utc-offset)?"
-
-
-def _bounds(times: Floats) -> str:
-    return _from_to(times[0], times[-1]) if len(times) else "none"
 
 
 def _from_to(begin: float, end: float) -> str:

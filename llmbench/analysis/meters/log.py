@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from llmbench.analysis.meters import ENERGY_UNITS, Layout
+from llmbench.analysis.stats import Floats
 from llmbench.errors import InputError
 from llmbench.runs.series import Series
 
@@ -26,8 +27,6 @@ NO_READING = (
 )  # as loggers write it
 MOST_SECONDS = 1e11  # the year 5138; as milliseconds, the year 1973
 ZONED = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"  # a time of day, and a zone at its end
-
-Floats = NDArray[np.float64]
 
 
 def read_log(path: Path, layout: Layout) -> tuple[Series, ...]:

@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmbench.analysis.stats import Floats
 from llmbench.runs.record import SUCCEEDED
 from llmbench.runs.run import Run
-
-Floats = NDArray[np.float64]
 
 
 class RecordArrays:

@@ -23,7 +23,6 @@ from llmbench.analysis.metrics.catalog import (
 )
 from llmbench.analysis.metrics.quality import quality_values
 from llmbench.analysis.metrics.record_arrays import (
-    Floats,
     RecordArrays,
     flat_times,
     floats,
@@ -32,7 +31,7 @@ from llmbench.analysis.metrics.record_arrays import (
     within,
 )
 from llmbench.analysis.roofline.efficiency import UNREPORTED, efficiency
-from llmbench.analysis.stats import percentile
+from llmbench.analysis.stats import Floats, percentile
 from llmbench.analysis.values import NO_WINDOW, Estimate, Value, estimate, unavailable
 from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmbench.analysis.stats import Floats
+
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 def attended(length: Ints, window: int | None) -> Floats:
