@@ -56,10 +56,10 @@ def backends(attention: str) -> dict[str, LocalBackend[Any]]:
 
 def requests(number: int, vocabulary: int, tokens: int) -> list[Request]:
     """Ragged prompts of 16 to 96 tokens, answers of the given length."""
-    draws = np.random.default_rng(0)
-    lengths = draws.integers(16, 97, number)
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(16, 97, number)
     return [
-        Request(index, tuple(draws.integers(0, vocabulary, length).tolist()), tokens)
+        Request(index, tuple(rng.integers(0, vocabulary, length).tolist()), tokens)
         for index, length in enumerate(lengths)
     ]
 
@@ -71,12 +71,12 @@ def reference(source: str) -> TorchModel:
 
 
 class Served:
-    """A backend's engine on its model, warm."""
+    """A warm engine of a backend on its model."""
 
     def __init__(
-        self, backend: LocalBackend[Any], source: str, asked: Sequence[Request], slots: int
+        self, backend: LocalBackend[Any], source: str, batch: Sequence[Request], slots: int
     ) -> None:
-        load_shape = LoadShape(tuple(sorted({len(r.prompt) for r in asked})), MAX_LENGTH)
+        load_shape = LoadShape(tuple(sorted({len(r.prompt) for r in batch})), MAX_LENGTH)
         context = OpenContext(ModelOptions(source=source), load_shape, EngineOptions(slots=slots))
         buckets = backend.buckets(load_shape, slots, MAX_LENGTH)
         self.runner = backend.runner(
@@ -86,23 +86,23 @@ class Served:
         for step in warmup_steps(self.runner, backend.warmup_shapes(buckets, load_shape)).values():
             step()
 
-    def run(self, asked: Sequence[Request]) -> Answered:
-        """Serve all requests at once; give the seconds and the answers."""
+    def run(self, batch: Sequence[Request]) -> Answered:
+        """Serve all requests at once; return the seconds and the answers."""
         engine = Engine(self.runner, MonotonicClock(), slots=self.slots, keep_outputs=True)
-        stop = Stop(requests=len(asked))
+        stop = Stop(requests=len(batch))
         with frozen_gc():
             began = time.perf_counter()
-            records = engine.serve(Dispatch(asked, Scheduled(np.zeros(len(asked))), stop))
+            records = engine.serve(Dispatch(batch, Scheduled(np.zeros(len(batch))), stop))
             seconds = time.perf_counter() - began
         ordered = sorted(records, key=lambda record: record.request_id)
         return seconds, [list(record.output_ids or ()) for record in ordered]
 
 
-def generated(model: Any, asked: Sequence[Request]) -> Answered:
+def generated(model: Any, batch: Sequence[Request]) -> Answered:
     """Answer one request after the other with generate."""
     answers = []
     began = time.perf_counter()
-    for request in asked:
+    for request in batch:
         prompt = torch.tensor([request.prompt], device=model.device)
         tokens = model.generate(
             prompt,
@@ -118,27 +118,27 @@ def generated(model: Any, asked: Sequence[Request]) -> Answered:
 def compare(
     backend: LocalBackend[Any],
     source: str,
-    asked: Sequence[Request],
+    batch: Sequence[Request],
     slots: int,
     pairs: int,
 ) -> dict[str, Any]:
-    served = Served(backend, source, asked, slots)
+    served = Served(backend, source, batch, slots)
     turns: dict[str, Callable[[Sequence[Request]], Answered]] = {
         "engine": served.run,
         "generate": partial(generated, reference(source).module),
     }
-    tokens = sum(request.max_new_tokens for request in asked)
+    tokens = sum(request.max_new_tokens for request in batch)
     speeds: dict[str, list[float]] = {name: [] for name in turns}
     equal = True
     for pair in range(pairs):
-        answered = {name: turns[name](asked) for name in sorted(turns, reverse=bool(pair % 2))}
+        answered = {name: turns[name](batch) for name in sorted(turns, reverse=bool(pair % 2))}
         for name, (seconds, _) in answered.items():
             speeds[name].append(tokens / seconds)
         equal = equal and answered["engine"][1] == answered["generate"][1]
     ratios = [a / b for a, b in zip(speeds["engine"], speeds["generate"], strict=True)]
     return {
         "slots": slots,
-        "requests": len(asked),
+        "requests": len(batch),
         "engine_tokens_per_second": statistics.median(speeds["engine"]),
         "generate_tokens_per_second": statistics.median(speeds["generate"]),
         "ratio": statistics.median(ratios),
@@ -160,7 +160,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="random:smollm2-135m")
-    parser.add_argument("--tokens", type=int, default=48, help="tokens an answer")
+    parser.add_argument("--tokens", type=int, default=48, help="tokens per answer")
     parser.add_argument("--requests", type=int, default=16, help="for the comparison of batches")
     parser.add_argument("--pairs", type=int, default=4, help="interleaved pairs for each ratio")
     parser.add_argument("--attention", default="sdpa-grouped", help="of the compiled engine")
@@ -170,9 +170,9 @@ def main() -> None:
         vocabulary = reference(arguments.model).vocabulary
         many = requests(arguments.requests, vocabulary, arguments.tokens)
         rows = [
-            {"backend": kind} | compare(backend, arguments.model, asked, slots, arguments.pairs)
+            {"backend": kind} | compare(backend, arguments.model, batch, slots, arguments.pairs)
             for kind, backend in backends(arguments.attention).items()
-            for asked, slots in ((many[:2], 1), (many, 8))
+            for batch, slots in ((many[:2], 1), (many, 8))
         ]
     print(json.dumps(rows, indent=1)) if arguments.json else show(rows, arguments.model)
 

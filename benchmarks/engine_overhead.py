@@ -1,15 +1,15 @@
-"""What the engine and the collectors cost, beside the steps that they serve.
+"""The overhead of the engine and the collectors, relative to the steps of a model.
 
     python benchmarks/engine_overhead.py                 # random:smollm2-135m, about three minutes
     python benchmarks/engine_overhead.py --model random:tiny --json
     python benchmarks/engine_overhead.py --only collectors
     env $(python tests/standin.py build/standin) python benchmarks/engine_overhead.py
 
-1. The engine's loop against a bare decode loop on the same runner, interleaved.
+1. The engine's loop compared with a bare decode loop on the same runner, interleaved.
 2. The engine alone, on a runner that does nothing, at 1, 16 and 64 slots.
-3. The bare loop with the collectors' process (cpu, gpu, energy) beside it against without,
-   interleaved, and the processor time that this process takes. What it reads is what there is: on a
-   machine without a card, the stand-in of the tests (the last line) has it read one.
+3. The bare loop with and without the collectors' process (cpu, gpu, energy), interleaved, and the
+   processor time of that process. On a machine without a GPU, the tests' stand-in (the last line)
+   simulates one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MAX_LENGTH = 256
 class Nothing:
     """A runner whose steps take no time."""
 
-    def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (nothing is done)
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (does nothing)
         return 1
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
@@ -59,7 +59,7 @@ class Nothing:
 
 
 class Timed:
-    """Adds up the time inside another runner's steps."""
+    """Sums the time inside another runner's steps."""
 
     def __init__(self, runner: ModelRunner) -> None:
         self.runner = runner
@@ -91,12 +91,12 @@ def real_runner(source: str, slots: int) -> TorchRunner:
 
 
 def all_at_once(requests: int, tokens: int) -> Dispatch:
-    asked = (Request(number, (1,) * PROMPT, tokens) for number in count())
-    return Dispatch(asked, Scheduled(np.zeros(requests)), Stop(requests=requests))
+    pool = (Request(number, (1,) * PROMPT, tokens) for number in count())
+    return Dispatch(pool, Scheduled(np.zeros(requests)), Stop(requests=requests))
 
 
 def engine_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
-    """Serve one request a slot and return the seconds."""
+    """Serve one request per slot and return the seconds."""
     engine = Engine(runner, MonotonicClock(), slots=slots)
     dispatch = all_at_once(slots, tokens)
     with frozen_gc():
@@ -106,7 +106,7 @@ def engine_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
 
 
 def bare_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
-    """Take the same steps with nothing around them."""
+    """Run the same steps without an engine and return the seconds."""
     with frozen_gc():
         began = time.perf_counter()
         for slot in range(slots):
@@ -117,7 +117,7 @@ def bare_loop(runner: ModelRunner, slots: int, tokens: int) -> float:
 
 
 def alternated(first: Callable[[], float], second: Callable[[], float], pairs: int) -> list[float]:
-    """Give second's time over first's, pair by pair, the order turning (ABBA)."""
+    """Return second's time over first's, pair by pair, in alternating order (ABBA)."""
     ratios = []
     for pair in range(pairs):
         if pair % 2:
@@ -203,16 +203,16 @@ def alone_rows(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]
 
 
 def collector_rows(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    found = with_collectors_against_without(arguments.model, arguments.tokens, arguments.pairs)
-    return {"collectors on against off": [found]}
+    results = with_collectors_against_without(arguments.model, arguments.tokens, arguments.pairs)
+    return {"collectors on against off": [results]}
 
 
 PARTS = {"engine": engine_rows, "alone": alone_rows, "collectors": collector_rows}
 
 
-def show(found: dict[str, Any]) -> None:
+def show(results: dict[str, Any]) -> None:
     console = Console()
-    for title, rows in found.items():
+    for title, rows in results.items():
         table = Table(title=title, title_justify="left")
         for name in rows[0]:
             table.add_column(name.replace("_", " "))
@@ -232,18 +232,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="random:smollm2-135m")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens a request")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens per request")
     parser.add_argument("--pairs", type=int, default=6, help="interleaved pairs for each ratio")
     parser.add_argument("--only", choices=PARTS, help="one of the three parts")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = {
+    results = {
         title: rows
         for part, measure in PARTS.items()
         if arguments.only in (None, part)
         for title, rows in measure(arguments).items()
     }
-    print(json.dumps(found, indent=1)) if arguments.json else show(found)
+    print(json.dumps(results, indent=1)) if arguments.json else show(results)
 
 
 if __name__ == "__main__":

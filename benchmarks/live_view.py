@@ -1,11 +1,10 @@
-"""What it costs to show how a run goes on: in the worker, and in the process that shows it.
+"""The overhead of showing a run's progress: in the worker, and in the process that shows it.
 
     python benchmarks/live_view.py            # about two minutes
 
-1. Processor time of the parent while a simulated server answers in real time, with nothing shown,
-   with plain lines, and with the screen (on a terminal of its own).
-2. What a worker does for it: time a request, and time an event, of which there are five a second
-   at most.
+1. Processor time of the parent while a simulated server answers in real time, without output, with
+   plain lines, and with the screen (on a terminal of its own).
+2. Time of the worker: per request, and per event, of which there are at most five per second.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ TOKENS, LATEST, EVENTS = 64, 8, 300
 
 @contextmanager
 def screen() -> Iterator[Screen]:
-    """A screen on a terminal that somebody reads."""
+    """Yield a screen on a pseudo-terminal that is read."""
     reader, writer = pty.openpty()
 
     def read() -> None:
@@ -73,7 +72,7 @@ def screen() -> Iterator[Screen]:
 
 
 def share_of_a_core(observer: Any, folder: Path) -> float:
-    """Measure a run and give the parent's processor time in percent of the time it took."""
+    """Run a scenario and return the parent's processor time in percent of the duration."""
     path = folder / "watched.yaml"
     path.write_text(SCENARIO, "utf-8")
     run_set = plan.begin(scenario_file.load(path), folder / "results")
@@ -84,23 +83,23 @@ def share_of_a_core(observer: Any, folder: Path) -> float:
 
 
 def parent() -> dict[str, float]:
-    found = {}
+    results = {}
     for name, shown in (
         ("silence", Silence()),
         ("lines", Lines(io.StringIO())),
         ("screen", screen()),
     ):
         with tempfile.TemporaryDirectory() as folder, shown as observer:
-            found[name] = share_of_a_core(observer, Path(folder))
-    return found
+            results[name] = share_of_a_core(observer, Path(folder))
+    return results
 
 
 def worker() -> dict[str, float]:
     requests = LATEST * EVENTS
-    asked = (Request(number, (1,) * 16, TOKENS) for number in count())
-    dispatch = Dispatch(asked, Scheduled(np.zeros(requests)), Stop(requests=requests))
+    pool = (Request(number, (1,) * 16, TOKENS) for number in count())
+    dispatch = Dispatch(pool, Scheduled(np.zeros(requests)), Stop(requests=requests))
     dispatch.take_due(0.0)
-    times = [place / 100 for place in range(TOKENS)]
+    times = [index / 100 for index in range(TOKENS)]
     outcome = RequestOutcome(first_token=times[0], token_times=times, tokens=TOKENS)
     a_request, an_event = [], []
     for first in range(0, requests, LATEST):
@@ -119,8 +118,8 @@ def worker() -> dict[str, float]:
 
 
 def main() -> None:
-    found = {"parent_percent_of_a_core": parent(), "worker": worker()}
-    print(json.dumps(found, indent=1))
+    results = {"parent_percent_of_a_core": parent(), "worker": worker()}
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Our loop over ONNX graphs against onnxruntime-genai's own generator, and against torch.
+"""llmbench's loop on ONNX graphs compared with onnxruntime-genai's generator, and with torch.
 
     python benchmarks/onnx_runtime.py                     # random:smollm2-135m
     python benchmarks/onnx_runtime.py --model builtin:tiny --json
-    python benchmarks/onnx_runtime.py --depths 128 1024   # seconds of a step by depth of the cache
+    python benchmarks/onnx_runtime.py --depths 128 1024   # seconds per step by depth of the cache
 
-Each contender runs in processes of its own, since the waiting threads of one slow down another;
-rounds are interleaved, and ratios are to genai's generator on the graph of its own builder, which
-`builder` runs too. Needs: pip install -e '.[onnx-builder]'
+Each contender runs in processes of its own, since the spinning threads of one slow down another;
+rounds are interleaved, and ratios are relative to genai's generator on the graph of its own
+builder, which `builder` runs too. Needs: pip install -e '.[onnx-builder]'
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class Genai:
         generator.append_tokens(np.array([prompt], dtype=np.int32))
         return generator
 
-    def run(self, asked: Sequence[Request]) -> float:
+    def run(self, batch: Sequence[Request]) -> float:
         began = time.perf_counter()
-        for request in asked:
+        for request in batch:
             length = len(request.prompt) + request.max_new_tokens
             generator = self.begun(request.prompt, length)
             for _ in range(request.max_new_tokens):
@@ -83,7 +83,7 @@ def timed(step: Any) -> float:
 
 
 def stepped(kind: str, source: str, depth: int) -> list[float]:
-    """Time the steps of one sequence whose cache is about so deep."""
+    """Return the seconds of steps of one sequence with about this many cached tokens."""
     load_shape = LoadShape((8,), depth)
     context = OpenContext(ModelOptions(source=source), load_shape, EngineOptions(slots=1))
     backend = BACKENDS[kind]()
@@ -98,7 +98,7 @@ def stepped(kind: str, source: str, depth: int) -> list[float]:
 def worker(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure one contender in this process."""
     kind, source = arguments.worker, arguments.model
-    asked = asked_of(arguments)
+    batch = batch_of(arguments)
     with torch.inference_mode():
         if arguments.depths:
             steps = {
@@ -110,17 +110,17 @@ def worker(arguments: argparse.Namespace) -> dict[str, Any]:
             return {str(depth): statistics.median(seconds) for depth, seconds in steps.items()}
         if kind == GENAI:
             contender = Genai(arguments.folder)
-            contender.run(asked)
-            seconds = contender.run(asked)
+            contender.run(batch)
+            seconds = contender.run(batch)
         else:
-            served = Served(BACKENDS[kind](), source, asked, slots=1)
-            served.run(asked)
-            seconds, _ = served.run(asked)
-    return {"tokens_per_second": sum(r.max_new_tokens for r in asked) / seconds}
+            served = Served(BACKENDS[kind](), source, batch, slots=1)
+            served.run(batch)
+            seconds, _ = served.run(batch)
+    return {"tokens_per_second": sum(r.max_new_tokens for r in batch) / seconds}
 
 
-def asked_of(arguments: argparse.Namespace) -> list[Request]:
-    tokens = min(arguments.tokens, MAX_LENGTH - 97)  # beside the longest prompt
+def batch_of(arguments: argparse.Namespace) -> list[Request]:
+    tokens = min(arguments.tokens, MAX_LENGTH - 97)  # next to the longest prompt
     return requests(arguments.requests, arguments.vocabulary, tokens)
 
 
@@ -137,7 +137,7 @@ def measured(arguments: argparse.Namespace, kind: str, folder: Path, vocabulary:
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """Run all contenders in turn, so many times, and relate them to genai's."""
+    """Run all contenders in interleaved rounds and return their ratios to genai's."""
     model = reference(arguments.model)
     builder.run_builder(model.module, "cpu", folder)
     kinds = [GENAI, *arguments.contenders]
@@ -149,11 +149,11 @@ def compare(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]
 
 
 def _row(kind: str, rounds: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Give the medians over rounds; a ratio above 1 is faster than genai."""
+    """Return the medians over rounds; a ratio above 1 is faster than genai."""
     row: dict[str, Any] = {"contender": kind}
     for figure in rounds[0][kind]:
-        row[figure] = statistics.median(each[kind][figure] for each in rounds)
-        faster = [each[kind][figure] / each[GENAI][figure] for each in rounds]
+        row[figure] = statistics.median(times[kind][figure] for times in rounds)
+        faster = [times[kind][figure] / times[GENAI][figure] for times in rounds]
         ratio = statistics.median(faster)
         row[f"{figure} ratio"] = ratio if figure == "tokens_per_second" else 1 / ratio
     return row
@@ -164,12 +164,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="random:smollm2-135m")
-    parser.add_argument("--tokens", type=int, default=96, help="tokens an answer")
+    parser.add_argument("--tokens", type=int, default=96, help="tokens per answer")
     parser.add_argument("--requests", type=int, default=3, help="one after the other")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved, each in new processes")
     parser.add_argument("--depths", type=int, nargs="+", help="of the cache, in tokens")
     parser.add_argument(
-        "--contenders", nargs="+", choices=BACKENDS, default=list(BACKENDS), help="beside genai"
+        "--contenders",
+        nargs="+",
+        choices=BACKENDS,
+        default=list(BACKENDS),
+        help="compared with genai",
     )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)

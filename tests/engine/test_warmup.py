@@ -11,7 +11,7 @@ from llmbench.loads.clock import VirtualClock
 
 
 def taking(clock: VirtualClock, seconds: list[float]) -> Callable[[], None]:
-    """Make a step that takes these seconds call by call, and the last of them ever after."""
+    """Return a step that takes these seconds call by call, and then the last of them."""
 
     def durations() -> Iterator[float]:
         yield from seconds
@@ -25,7 +25,7 @@ def taking(clock: VirtualClock, seconds: list[float]) -> Callable[[], None]:
 def warmed(*seconds: list[float], graphs: list[int] | None = None) -> Warmup:
     clock = VirtualClock()
     counts = iter(graphs or [])
-    steps = {f"step {i}": taking(clock, each) for i, each in enumerate(seconds)}
+    steps = {f"step {i}": taking(clock, times) for i, times in enumerate(seconds)}
     return warm_up(steps, lambda: next(counts, 0), clock.now)
 
 

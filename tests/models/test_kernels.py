@@ -1,4 +1,4 @@
-"""Products with one row that the compiler writes."""
+"""Products with one row that the compiler generates."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ def layer(*, bias: bool) -> nn.Linear:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(96,), (1, 96), (1, 1, 96), (3, 96), (2, 1, 96)])
-def test_a_compiled_layer_gives_what_the_library_gives(
-    shape: tuple[int, ...], *, bias: bool
-) -> None:
+def test_a_compiled_layer_equals_the_library(shape: tuple[int, ...], *, bias: bool) -> None:
     made = layer(bias=bias)
     given = torch.randn(*shape)
     with torch.inference_mode():
@@ -28,7 +26,7 @@ def test_a_compiled_layer_gives_what_the_library_gives(
         torch.testing.assert_close(torch.compile(made)(given), expected)
 
 
-def test_one_row_is_no_product_of_matrices_in_a_compiled_step_and_more_are() -> None:
+def test_only_products_with_one_row_are_generated() -> None:
     seen: list[set[str]] = []
 
     def note(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
@@ -44,16 +42,16 @@ def test_one_row_is_no_product_of_matrices_in_a_compiled_step_and_more_are() -> 
     assert any("linear" in target for target in two)
 
 
-def test_a_step_that_is_not_compiled_goes_to_the_library() -> None:
+def test_an_uncompiled_step_uses_the_library() -> None:
     made = layer(bias=True)
     given = torch.randn(1, 96)
     assert torch.equal(made(given), nn.functional.linear(given, made.weight, made.bias))
 
 
-def test_only_plain_layers_are_turned() -> None:
+def test_only_plain_layers_are_replaced() -> None:
     class Packed(nn.Linear):
         """A layer of somebody else."""
 
     both = nn.Sequential(nn.Linear(2, 2), Packed(2, 2))
     generate_matvecs(both)
-    assert [type(each) for each in both] == [GeneratedMatvec, Packed]
+    assert [type(layer) for layer in both] == [GeneratedMatvec, Packed]

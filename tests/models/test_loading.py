@@ -1,4 +1,4 @@
-"""Models are loaded in the dtype and on the device asked for, and failures say what to do."""
+"""Models are loaded in the requested dtype and on the requested device; errors say what to do."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def test_tied_weights_count_once(tmp_path: Path) -> None:
 def test_a_model_saved_to_a_folder_comes_back(tmp_path: Path) -> None:
     saved = models.load_model(options("random:tiny")).module
     saved.save_pretrained(tmp_path)
-    found = models.load_model(options(str(tmp_path))).module
+    loaded = models.load_model(options(str(tmp_path))).module
     assert all(
-        torch.equal(a, b) for a, b in zip(saved.parameters(), found.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(saved.parameters(), loaded.parameters(), strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a model is, told from its source's text."""
+"""Where a model is, from the text of its source."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Make a smaller student of a teacher.
+"""Distill a smaller student from a teacher.
 
 After Hinton et al., Distilling the Knowledge in a Neural Network, 2015,
-https://arxiv.org/abs/1503.02531. The student begins as some of the teacher's layers, evenly spaced,
-and learns on texts that the teacher writes (Kim and Rush, Sequence-Level Knowledge Distillation,
-2016, https://arxiv.org/abs/1606.07947) or on a given one. It is saved as an ordinary model.
+https://arxiv.org/abs/1503.02531. The student starts as some of the teacher's layers, evenly spaced,
+and is trained on texts that the teacher generates (Kim and Rush, Sequence-Level Knowledge
+Distillation, 2016, https://arxiv.org/abs/1606.07947) or on a given one. It is saved as an ordinary
+model.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ Progress = Callable[[int, float], None]
 
 
 def distill(
-    asked: Distillation,
+    recipe: Distillation,
     folder: Path,
     work: Path,
     on_stage: Callable[[str], None],
@@ -60,16 +61,16 @@ def distill(
     """
     transformers.logging.disable_progress_bar()  # llmbench shows its own
     on_stage("loading the teacher")
-    options = ModelOptions(source=asked.teacher, dtype="float32", device=asked.device)
+    options = ModelOptions(source=recipe.teacher, dtype="float32", device=recipe.device)
     if not models.is_trained(options):
-        raise InputError(f"--teacher: {asked.teacher} has random weights, which teach nothing")
+        raise InputError(f"--teacher: {recipe.teacher} has random weights, which teach nothing")
     teacher, tokenizer = models.load_model(options), models.load_tokenizer(options)
     assert isinstance(tokenizer, TrainedTokenizer)  # noqa: S101 (only random shapes have another)
     held_out = _held_out(tokenizer).to(teacher.device)
-    training = Training(teacher.module, asked)
+    training = Training(teacher.module, recipe)
     before = cross_entropy(training.student, held_out)
-    on_stage("reading the text" if asked.text else "generating texts with the teacher")
-    texts = _texts(asked, teacher.module, tokenizer)
+    on_stage("reading the text" if recipe.text else "generating texts with the teacher")
+    texts = _texts(recipe, teacher.module, tokenizer)
     on_stage("training")
     training.run(texts, work, on_step)
     on_stage("measuring the student")
@@ -84,7 +85,7 @@ def distill(
             "student": weight_bytes(training.student),
         },
         "kept_layers": training.kept,
-        "asked": asked.model_dump(),
+        "asked": recipe.model_dump(),
         "losses": {name: training.losses[:, index].tolist() for index, name in enumerate(LOSSES)},
     }
     save(training.student, tokenizer, folder, {NOTES: json.dumps(results, indent=1)})
@@ -95,19 +96,19 @@ def distill(
 class Training:
     """A student and its optimizer during training."""
 
-    def __init__(self, teacher: PreTrainedModel, asked: Distillation) -> None:
-        self.asked = asked
+    def __init__(self, teacher: PreTrainedModel, recipe: Distillation) -> None:
+        self.recipe = recipe
         self.teacher = teacher.requires_grad_(requires_grad=False)
         count = len(decoder_layers(teacher))
-        if asked.layers >= count:
+        if recipe.layers >= count:
             raise InputError(
-                f"--layers: a student of {asked.layers} layers is no smaller than its teacher of "
+                f"--layers: a student of {recipe.layers} layers is no smaller than its teacher of "
                 f"{count}; give 1 to {count - 1}"
             )
-        self.kept = sorted({int(n) for n in np.linspace(0, count - 1, asked.layers).round()})
+        self.kept = sorted({int(n) for n in np.linspace(0, count - 1, recipe.layers).round()})
         self.student = copy.deepcopy(teacher).requires_grad_()
         drop_layers(self.student, [n for n in range(count) if n not in self.kept])
-        self.optimizer = torch.optim.Adam(self.student.parameters(), lr=asked.learning_rate)
+        self.optimizer = torch.optim.Adam(self.student.parameters(), lr=recipe.learning_rate)
         self.losses = torch.zeros(0, len(LOSSES))
 
     def run(self, texts: Tensor, work: Path, on_step: Progress) -> None:
@@ -118,7 +119,7 @@ class Training:
         if (work / STATE).exists():
             self.losses = restore_state(work / STATE, self.student, self.optimizer)["losses"]
         try:
-            while len(self.losses) < self.asked.steps:
+            while len(self.losses) < self.recipe.steps:
                 on_step(len(self.losses) + 1, self.step(self._batch(texts)))
                 if len(self.losses) % SAVE_EVERY == 0:
                     self._save(work)
@@ -134,13 +135,13 @@ class Training:
 
     def _save(self, work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
-        (work / ASKED).write_text(self.asked.model_dump_json(indent=1), "utf-8")
+        (work / ASKED).write_text(self.recipe.model_dump_json(indent=1), "utf-8")
         save_state(work / STATE, self.student, self.optimizer, {"losses": self.losses})
 
     def _batch(self, texts: Tensor) -> Tensor:
         """Return the batch of the next step, the same whether or not training was interrupted."""
-        rng = np.random.default_rng([self.asked.seed, len(self.losses)])
-        chosen = rng.choice(len(texts), min(self.asked.batch, len(texts)), replace=False)
+        rng = np.random.default_rng([self.recipe.seed, len(self.losses)])
+        chosen = rng.choice(len(texts), min(self.recipe.batch, len(texts)), replace=False)
         return texts[torch.from_numpy(chosen)].to(self.student.device)
 
     def step(self, batch: Tensor) -> float:
@@ -149,9 +150,9 @@ class Training:
         with torch.no_grad():
             teacher = self.teacher(inputs).logits.flatten(0, 1)
         student = self.student(inputs).logits.flatten(0, 1)
-        divergence = _soft_divergence(student, teacher, self.asked.temperature)
+        divergence = _soft_divergence(student, teacher, self.recipe.temperature)
         cross_entropy_loss = functional.cross_entropy(student, targets)
-        weight = self.asked.kl_weight
+        weight = self.recipe.kl_weight
         loss = weight * divergence + (1 - weight) * cross_entropy_loss
         self.optimizer.zero_grad()
         loss.backward()
@@ -211,15 +212,15 @@ def _held_out(tokenizer: TrainedTokenizer) -> Tensor:
     return torch.tensor(read_windows(tokenizer, text, WINDOW, WINDOWS))
 
 
-def _texts(asked: Distillation, teacher: PreTrainedModel, tokenizer: TrainedTokenizer) -> Tensor:
+def _texts(recipe: Distillation, teacher: PreTrainedModel, tokenizer: TrainedTokenizer) -> Tensor:
     """Return the training texts: ids [texts, tokens]."""
-    if asked.text is None:
-        return _generated(asked, teacher, tokenizer.encode(""))
-    text = _read(Path(asked.text).expanduser())
-    windows = read_windows(tokenizer, text, asked.tokens, most=len(text))
+    if recipe.text is None:
+        return _generated(recipe, teacher, tokenizer.encode(""))
+    text = _read(Path(recipe.text).expanduser())
+    windows = read_windows(tokenizer, text, recipe.tokens, most=len(text))
     if not windows:
         raise InputError(
-            f"--text: {asked.text}: has fewer than the {asked.tokens} tokens of one text; give a "
+            f"--text: {recipe.text}: has fewer than the {recipe.tokens} tokens of one text; give a "
             "longer one, or fewer --tokens"
         )
     return torch.tensor(windows)
@@ -232,14 +233,14 @@ def _read(path: Path) -> str:
         raise InputError(f"--text: {path}: cannot be read: {error}; check the path") from None
 
 
-def _generated(asked: Distillation, teacher: PreTrainedModel, prefix: list[int]) -> Tensor:
+def _generated(recipe: Distillation, teacher: PreTrainedModel, prefix: list[int]) -> Tensor:
     """Return texts sampled from the teacher's full distribution."""
-    torch.manual_seed(asked.seed)
+    torch.manual_seed(recipe.seed)
     prompt = prefix or [teacher.generation_config.eos_token_id or 0]
-    more = asked.tokens - len(prompt)
+    more = recipe.tokens - len(prompt)
     texts = []
-    for start in range(0, asked.texts, GENERATED_AT_ONCE):
-        rows = min(GENERATED_AT_ONCE, asked.texts - start)
+    for start in range(0, recipe.texts, GENERATED_AT_ONCE):
+        rows = min(GENERATED_AT_ONCE, recipe.texts - start)
         prompts = torch.tensor([prompt] * rows, device=teacher.device)
         ids: Tensor = teacher.generate(  # type: ignore[operator]  # transformers types it loosely
             prompts,

@@ -27,7 +27,7 @@ def test_greedy_tokens_equal_generate_while_requests_join_and_leave(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_an_architecture_that_the_builder_does_not_know_is_told_so(tmp_path: Path) -> None:
+def test_an_architecture_that_the_builder_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no graph for GPT2LMHeadModel with cpu .*graph: export"):
         builder.build(build("gpt2"), "cpu", tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -39,7 +39,7 @@ def test_a_graph_without_the_operator_is_refused() -> None:
         builder.adapt(helper.make_model(empty))
 
 
-def test_a_head_of_another_kind_is_left_as_it_is_and_its_logits_are_picked() -> None:
+def test_another_kind_of_head_is_unchanged_and_its_last_logits_are_gathered() -> None:
     def info(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 

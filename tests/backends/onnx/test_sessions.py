@@ -1,4 +1,4 @@
-"""A session runs on the provider that was asked for, or there is none."""
+"""A session runs on the requested provider, or opening it fails."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ CPU = "CPUExecutionProvider"
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    """A graph that hands its input on."""
-    told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    """A graph of one Identity node."""
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
     node = helper.make_node("Identity", ["x"], ["y"])
-    made = helper.make_graph([node], "same", told[:1], told[1:])
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    graph = helper.make_graph([node], "same", infos[:1], infos[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     path = tmp_path / "same.onnx"
     onnx.save(model, path)
     return path
 
 
-@pytest.mark.parametrize("asked", ["cpu", "CPU"])
-def test_a_provider_goes_by_its_short_name(asked: str) -> None:
-    assert sessions.chosen_provider(asked) == CPU
+@pytest.mark.parametrize("name", ["cpu", "CPU"])
+def test_a_provider_goes_by_its_short_name(name: str) -> None:
+    assert sessions.chosen_provider(name) == CPU
     assert sessions.short_name(CPU) == "cpu"
 
 
@@ -51,7 +51,7 @@ def test_cuda_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) ->
         sessions.chosen_provider("cuda")
 
 
-def test_a_provider_that_did_not_take_is_an_error(
+def test_a_fallback_to_another_provider_is_an_error(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = ort.InferenceSession(graph, providers=[CPU])

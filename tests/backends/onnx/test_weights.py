@@ -19,9 +19,9 @@ def graph_of(folder: Path, nodes: list[onnx.NodeProto], **shapes: tuple[int, ...
     tensors = [
         numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in shapes.items()
     ]
-    asked = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     given = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
-    graph = helper.make_graph(nodes, "steps", [asked], [given], tensors)
+    graph = helper.make_graph(nodes, "steps", [source], [given], tensors)
     onnx.save(helper.make_model(graph), folder / "model.onnx")
     return folder / "model.onnx"
 

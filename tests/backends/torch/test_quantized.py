@@ -1,4 +1,4 @@
-"""The quantized backend: which runtime it takes, and what is served there."""
+"""The quantized backend: its choice of a runtime, and what is served there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMES: list[Scheme] = [
 
 @pytest.fixture
 def context(shared_cache: Path) -> OpenContext:
-    del shared_cache  # asked for so that exports are kept there
+    del shared_cache  # only for its environment variable
     return open_context()
 
 
@@ -73,7 +73,7 @@ def test_eager_serves_on_a_cpu_where_onnxruntime_is_not_installed(
     assert report.effective["runtime"] == "eager"
 
 
-def test_a_scheme_that_the_provider_cannot_do_is_refused_with_those_it_can(
+def test_a_scheme_without_kernels_is_refused_with_those_that_have_some(
     context: OpenContext,
 ) -> None:
     with (
@@ -88,7 +88,7 @@ def test_dynamic_quantization_is_for_cpus_alone() -> None:
         quantizing.check("int8-dynamic", "cuda")
 
 
-def test_a_model_whose_sizes_the_tool_does_not_take_is_told_so_and_nothing_is_kept(
+def test_sizes_that_the_tool_does_not_support_are_refused_and_nothing_is_cached(
     context: OpenContext, shared_cache: Path
 ) -> None:
     before = set((shared_cache / "onnx").glob("*k-quant*/"))
@@ -100,7 +100,7 @@ def test_a_model_whose_sizes_the_tool_does_not_take_is_told_so_and_nothing_is_ke
     assert set((shared_cache / "onnx").glob("*k-quant*/")) == before
 
 
-def test_a_provider_of_unknown_powers_is_told_to_leave_quantizing_out() -> None:
+def test_an_unknown_provider_refuses_to_quantize() -> None:
     with pytest.raises(InputError, match="provider openvino; leave `quantize` out"):
         quantizing.check("int8-weight-only", "openvino")
 

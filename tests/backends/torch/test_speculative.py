@@ -1,4 +1,4 @@
-"""The speculative backend: which pairs it takes, and what it says of itself."""
+"""The speculative backend: the pairs of models that it accepts, and its report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def speculative(draft: str) -> Speculative:
     return Speculative(Speculative.Options(draft=draft, tokens=3))
 
 
-def test_a_load_is_served_and_what_was_drafted_in_it_is_counted() -> None:
+def test_a_load_is_served_and_drafted_tokens_are_counted() -> None:
     with speculative("builtin:tiny").open(CONTEXT) as server:
         records = serve(server, dispatch(requests(3, tokens=9)))
     report = server.report()
@@ -37,21 +37,21 @@ def test_its_logits_are_those_of_the_target_alone() -> None:
     backend = speculative("builtin:tiny")
     scorer = backend.scorer(CONTEXT, backend.load(CONTEXT), CONTEXT.load_shape)
     windows = torch.arange(12).view(1, 12)
-    found = [step.clone() for step in scorer.logits(windows, prompt=4)]
+    logits = [step.clone() for step in scorer.logits(windows, prompt=4)]
     with torch.inference_mode():
         expected = models.load_model(TINY).module(windows).logits[0, 3:-1]
-    torch.testing.assert_close(torch.cat(found), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat(logits), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("draft", "told"),
+    ("draft", "message"),
     [
         ("random:tiny", "its vocabulary has .* tokens and that of the model 4096"),
         ("builtin:tinny", "no built-in model named 'tinny'; did you mean 'tiny'"),
     ],
 )
-def test_a_draft_that_does_not_go_with_the_model_is_refused(draft: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_a_draft_that_does_not_match_the_model_is_refused(draft: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         speculative(draft).load(CONTEXT)
 
 
@@ -61,7 +61,7 @@ def test_a_draft_with_too_short_a_context_is_refused() -> None:
         speculative("builtin:tiny").load(long)
 
 
-def test_answers_that_are_drawn_cannot_be_drafted() -> None:
+def test_sampled_answers_are_refused() -> None:
     drawn = replace(CONTEXT, sampling=SamplingOptions(temperature=0.7))
     with pytest.raises(InputError, match=r"set sampling.temperature to 0"):
         speculative("builtin:tiny").load(drawn)

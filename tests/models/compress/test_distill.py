@@ -1,4 +1,4 @@
-"""A student is made of a teacher's layers, learns what it says, and is an ordinary model."""
+"""A student starts as some of a teacher's layers, learns its outputs, and is an ordinary model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SMALL: dict[str, Any] = {
 
 def distilled(folder: Path, **more: Any) -> dict[str, Any]:
     work = folder.with_name(f"{folder.name}.training")
-    asked = Distillation(**{**SMALL, **more})
-    return distill(asked, folder, work, lambda _: None, more.get("on_step", lambda *_: None))
+    recipe = Distillation(**{**SMALL, **more})
+    return distill(recipe, folder, work, lambda _: None, more.get("on_step", lambda *_: None))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -34,14 +34,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_student_is_an_ordinary_model_with_its_teachers_tokenizer(tmp_path: Path) -> None:
-    found = distilled(tmp_path / "student")
+    results = distilled(tmp_path / "student")
     options = ModelOptions(source=str(tmp_path / "student"), device="cpu")
     student = models.load_model(options)
     assert student.module.config.num_hidden_layers == 2
-    assert student.weight_bytes == found["weight_bytes"]["student"]
+    assert student.weight_bytes == results["weight_bytes"]["student"]
     teacher = models.load_tokenizer(ModelOptions(source="builtin:tiny"))
     assert models.load_tokenizer(options).encode("A whale.") == teacher.encode("A whale.")
-    assert json.loads((tmp_path / "student" / NOTES).read_text("utf-8")) == found
+    assert json.loads((tmp_path / "student" / NOTES).read_text("utf-8")) == results
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 
@@ -59,11 +59,11 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> Non
 
     whole = distilled(tmp_path / "whole")
     work = tmp_path / "parted.training"
-    asked = Distillation(**SMALL)
+    recipe = Distillation(**SMALL)
     with pytest.raises(KeyboardInterrupt):
-        distill(asked, tmp_path / "parted", work, lambda _: None, interrupt)
+        distill(recipe, tmp_path / "parted", work, lambda _: None, interrupt)
     assert not (tmp_path / "parted").exists()
-    parted = distill(asked, tmp_path / "parted", work, lambda _: None, lambda *_: None)
+    parted = distill(recipe, tmp_path / "parted", work, lambda _: None, lambda *_: None)
     assert parted["losses"] == whole["losses"]
     assert all(len(parted["losses"][name]) == SMALL["steps"] for name in LOSSES)
     expected = weights(tmp_path / "whole")
@@ -90,8 +90,8 @@ def test_a_step_that_is_cut_short_is_not_saved(
 
 def test_the_loss_is_that_of_the_formula() -> None:
     teacher = models.load_model(ModelOptions(source="builtin:tiny", device="cpu")).module
-    asked = Distillation(**{**SMALL, "temperature": 2.0, "kl_weight": 0.25})
-    training = Training(teacher, asked)
+    recipe = Distillation(**{**SMALL, "temperature": 2.0, "kl_weight": 0.25})
+    training = Training(teacher, recipe)
     batch = torch.arange(20).view(2, 10)
     with torch.no_grad():
         said = training.student(batch[:, :-1]).logits
@@ -112,7 +112,7 @@ def test_a_student_learns_from_a_given_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("recipe", "message"),
     [
         ({"layers": 6}, "no smaller than its teacher of 6; give 1 to 5"),
         ({"teacher": "random:tiny"}, "random weights, which teach nothing"),
@@ -120,7 +120,9 @@ def test_a_student_learns_from_a_given_text(tmp_path: Path) -> None:
         ({"text": __file__, "tokens": 100_000}, "give a longer one, or fewer --tokens"),
     ],
 )
-def test_what_cannot_be_distilled_is_told(asked: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=told):
-        distilled(tmp_path / "student", **asked)
+def test_a_recipe_that_cannot_work_is_refused(
+    recipe: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        distilled(tmp_path / "student", **recipe)
     assert not (tmp_path / "student").exists()

@@ -110,7 +110,7 @@ def test_zeros_that_save_nothing_are_a_caveat() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("options", "message"),
     [
         ({"layers": (6,)}, "no layer 6 to drop; this model has 0 to 5"),
         ({"layers": tuple(range(6))}, "leave at least one"),
@@ -118,12 +118,12 @@ def test_zeros_that_save_nothing_are_a_caveat() -> None:
         ({"ratio": 0.99}, "of 6 layers is 6; choose another"),
     ],
 )
-def test_layers_that_cannot_be_dropped_are_named(asked: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        pruned(models.load_model(TINY), TINY, DropLayers(kind="layers", **asked))
+def test_layers_that_cannot_be_dropped_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pruned(models.load_model(TINY), TINY, DropLayers(kind="layers", **options))
 
 
-@pytest.mark.parametrize("asked", [{}, {"ratio": 0.5, "layers": [1]}])
-def test_layers_are_given_by_ratio_or_by_number(asked: dict[str, object]) -> None:
+@pytest.mark.parametrize("options", [{}, {"ratio": 0.5, "layers": [1]}])
+def test_layers_are_given_by_ratio_or_by_number(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="either `ratio` or `layers`"):
-        Recipe.model_validate({"prune": {"kind": "layers", **asked}})
+        Recipe.model_validate({"prune": {"kind": "layers", **options}})

@@ -56,7 +56,7 @@ def test_packed_int4_is_within_a_step_of_the_weights(inputs: int, dtype: torch.d
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(33, 32), (64, 30)])
-def test_a_layer_of_a_size_without_a_kernel_stays_as_it_is(inputs: int, outputs: int) -> None:
+def test_a_layer_of_a_size_without_a_kernel_is_unchanged(inputs: int, outputs: int) -> None:
     assert PackedInt4.of(linear(inputs, outputs, torch.float32, bias=False)) is None
 
 
@@ -72,7 +72,7 @@ def test_the_bytes_of_a_quantized_model_are_those_of_its_tensors(scheme: Scheme)
 
 
 @pytest.mark.parametrize(
-    ("scheme", "told"),
+    ("scheme", "message"),
     [
         ("float8", "compute capability 8.9"),
         ("int4-k-quant", "onnx has int4-k-quant"),
@@ -80,7 +80,7 @@ def test_the_bytes_of_a_quantized_model_are_those_of_its_tensors(scheme: Scheme)
     ],
 )
 def test_a_scheme_without_kernels_is_refused_before_anything_is_loaded(
-    scheme: Scheme, told: str
+    scheme: Scheme, message: str
 ) -> None:
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         check_torch_scheme(scheme, ModelOptions(source="no/such-model", device="cpu"))
