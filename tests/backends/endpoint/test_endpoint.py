@@ -229,7 +229,7 @@ def test_a_closed_loop_sends_again_after_an_answer(serve: Serve, server: Server)
 def test_several_clients_send_each_request_once_by_one_clock(
     serve: Serve, server: Server, arrivals: Arrivals
 ) -> None:
-    records, report = serve(arrivals, 12, clients=3)
+    records, report = serve(arrivals, 12, clients=2)
     assert [record.request_id for record in records] == list(range(12))
     assert sorted(body["messages"][0]["content"] for body in server.received) == sorted(
         f"prompt {number}" for number in range(12)
@@ -241,7 +241,7 @@ def test_several_clients_send_each_request_once_by_one_clock(
 
 
 def test_clients_without_requests_stay_idle(serve: Serve) -> None:
-    records, _ = serve(users(1), 4, clients=3)
+    records, _ = serve(users(1), 4, clients=2)
     assert [record.request_id for record in records] == [0, 1, 2, 3]
 
 
