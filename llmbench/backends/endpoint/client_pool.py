@@ -35,6 +35,14 @@ class Job(msgspec.Struct, frozen=True):
     address: tuple[str, int]
     payload: Payload
 
+    @classmethod
+    def of(
+        cls, options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
+    ) -> Job:
+        """Return the job of a client; a server that runs already is not started again."""
+        own = options.model_dump(mode="json", exclude={"server"})
+        return cls({**own, "needs_done": target.needs_done}, address, payload)
+
     def target(self) -> Target:
         """Return where requests go and how."""
         return EndpointOptions(**self.options).target(*self.address)
@@ -115,8 +123,7 @@ def start_clients(
     options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
 ) -> Iterator[ClientPool]:
     """Yield client processes that are ready; they end with the context."""
-    own = options.model_dump(mode="json", exclude={"server"})
-    job = Job({**own, "needs_done": target.needs_done}, address, payload)
+    job = Job.of(options, address, target, payload)
     with ExitStack() as stack:
         children = [
             stack.enter_context(child_process.start(MODULE, job)) for _ in range(options.clients)

@@ -11,12 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import trustme
+from llmbench.backends.endpoint.request_body import Payload
 
 from llmbench.backends import BackendReport
 from llmbench.backends.endpoint import Endpoint, client
+from llmbench.backends.endpoint.client_pool import Job
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
@@ -223,6 +226,15 @@ def test_a_closed_loop_sends_again_after_an_answer(serve: Serve, server: Server)
     records, _ = serve(users(3), 20)
     assert len(records) == 20
     assert len(server.peers) <= 3
+
+
+def test_the_clients_of_a_started_server_have_the_same_target() -> None:
+    server = {"preset": "llama-cpp-python"}
+    started = Endpoint.Options.model_validate({"server": server, "clients": 2})
+    options = started.model_copy(update={"url": "http://127.0.0.1:9"})
+    target = options.target("127.0.0.1", 9)
+    job = Job.of(options, ("127.0.0.1", 9), target, Payload(b"", {}, chat=True))
+    assert msgspec.json.decode(msgspec.json.encode(job), type=Job).target() == target
 
 
 @pytest.mark.parametrize("arrivals", [Scheduled(np.arange(12) / 50), users(4)])
