@@ -15,12 +15,12 @@ import msgspec
 import numpy as np
 import pytest
 import trustme
-from llmbench.backends.endpoint.request_body import Payload
 
 from llmbench.backends import BackendReport
 from llmbench.backends.endpoint import Endpoint, client
 from llmbench.backends.endpoint.client_pool import Job
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
+from llmbench.backends.endpoint.openai_types import Payload
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Limit, LoadSummary, RequestCycle
