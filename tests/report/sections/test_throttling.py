@@ -17,7 +17,7 @@ def masks(*values: int, gpu: str = "gpu0") -> Series:
 
 
 @pytest.mark.parametrize(
-    ("values", "found"),
+    ("values", "throttled"),
     [
         ((0, POWER, POWER, 0), [Throttled("gpu0", 1.0, 3.0, "power")]),
         ((POWER, IDLE), [Throttled("gpu0", 0.0, 1.0, "power")]),
@@ -46,7 +46,7 @@ def test_each_gpu_has_its_name_and_other_series_are_ignored() -> None:
     assert [span.gpu for span in throttled] == ["gpu0", "gpu1"]
 
 
-def test_the_table_has_a_row_a_time() -> None:
+def test_the_table_has_one_row_per_span() -> None:
     table = throttling.table(throttling.spans([masks(0, POWER, 0, 0, HEAT, 0)]))
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["gpu0", "1.00 s", "2.00 s", "power"],
