@@ -66,7 +66,7 @@ class RunSet:
 
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
     """Return what ``--json`` prints of a run set: metrics, and whether the harness kept up."""
-    judged = {case: asdict(health) for case, health in validity_by_case(stored).items()}
+    judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     by_class = [
         {"request_class": name, **row}
         for case, runs in stored.by_case().items()

@@ -75,8 +75,8 @@ class CaseResults:
         return known
 
     @cached_property
-    def health(self) -> Validity:
-        """The worst that the harness did to any process."""
+    def validity(self) -> Validity:
+        """The worst validity of the harness in any process."""
         processes = zip(self.runs, self.summaries, self.observed, strict=True)
         return worst_validity([validity_of(*process) for process in processes])
 

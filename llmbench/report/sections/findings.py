@@ -108,8 +108,8 @@ def _failures(case: CaseResults) -> Iterator[Caveat]:
 
 def _harness(case: CaseResults) -> Iterator[Caveat]:
     # "unknown" has a stored caveat already: imported
-    if case.health.verdict in ("degraded", "invalid"):
-        yield Caveat(f"harness-{case.health.verdict}", reasons=case.health.reasons)
+    if case.validity.verdict in ("degraded", "invalid"):
+        yield Caveat(f"harness-{case.validity.verdict}", reasons=case.validity.reasons)
 
 
 def _above_roofs(case: CaseResults) -> Iterator[Caveat]:

@@ -38,7 +38,7 @@ HARNESS = Column("harness", "whether the harness kept up and did not delay reque
 
 
 def _harness(case: CaseResults) -> Cell:
-    return Cell(case.health.verdict, detail="; ".join(case.health.reasons))
+    return Cell(case.validity.verdict, detail="; ".join(case.validity.reasons))
 
 
 def headline(results: Results) -> Table:
