@@ -60,6 +60,9 @@ class _Manifest(msgspec.Struct):
     plan: tuple[_Planned, ...]
 
 
+LABELS = ("name", "description", "began_at", "scenario_text", "overrides", "origins")
+
+
 class _StoredQuality(msgspec.Struct):
     reference: str | None
     answers: tuple[Answer, ...]
@@ -129,7 +132,7 @@ def _write_manifest(run_set: RunSet) -> None:
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "llmbench": __version__,
-        **{name: getattr(run_set, name) for name in _Manifest.__struct_fields__[:-2]},
+        **{name: getattr(run_set, name) for name in LABELS},
         "cases": list(
             {planned.case.name: asdict(planned.case) for planned in run_set.plan}.values()
         ),
@@ -242,16 +245,8 @@ def read_plan(folder: str | Path) -> RunSet:
     path = folder / MANIFEST
     stored = converted(upgraded_manifest(_manifest(folder)), _Manifest, path, REMEDY)
     cases = {case.name: case for case in stored.cases}
-    return RunSet(
-        folder=folder,
-        name=stored.name,
-        description=stored.description,
-        began_at=stored.began_at,
-        scenario_text=stored.scenario_text,
-        overrides=stored.overrides,
-        origins=stored.origins,
-        plan=tuple(PlannedRun(cases[planned.case], planned.repeat) for planned in stored.plan),
-    )
+    plan = tuple(PlannedRun(cases[planned.case], planned.repeat) for planned in stored.plan)
+    return RunSet(folder, **{name: getattr(stored, name) for name in LABELS}, plan=plan)
 
 
 def outlines(run_set: RunSet) -> Iterator[Outline]:
