@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -21,7 +22,20 @@ from llmbench.runs.record import Record
 from llmbench.scenario.schema import EngineOptions, SamplingOptions
 from llmbench.testing import dispatch, open_context, requests, serve
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "llmbench-generate-batch"
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "llmbench-generate-batch"
+MODULE = "examples/llmbench-generate-batch/llmbench_generate_batch.py"
+FACES = {
+    "llmbench",
+    "llmbench.backends",
+    "llmbench.collectors",
+    "llmbench.engine",
+    "llmbench.errors",
+    "llmbench.loads",
+    "llmbench.testing",
+    "llmbench.units",
+    "llmbench.workloads",
+}
 CONTEXT = open_context(
     "builtin:tiny", slots=3, prompt_lengths=(4, 40), longest_sequence=45, keep_outputs=True
 )
@@ -68,6 +82,14 @@ def test_the_example_refuses_unsupported_options(fields: dict[str, Any], message
         backend.open(open_context("builtin:tiny", **fields)),
     ):
         pass
+
+
+@pytest.mark.parametrize("path", ["docs/plugins.md", "docs/backends.md", MODULE], ids=str)
+def test_plugin_authors_need_only_the_package_faces(path: str) -> None:
+    text = (ROOT / path).read_text("utf-8")
+    imported = re.findall(r"^ *from (llmbench[.\w]*) import", text, flags=re.MULTILINE)
+    assert imported
+    assert set(imported) <= FACES
 
 
 # -- installed -------------------------------------------------------------------------------------
