@@ -75,7 +75,7 @@ class GenerateBatch:
         context.on_stage("loading the model")
         with _timed(cold_start, "load"):
             model = models.load_model(context.model)
-        _check_length(context.load_shape, model.context_length)
+        context.load_shape.check(model.context_length)
         context.on_stage("warming up")
         began = time.monotonic()
         with model.module.continuous_batching_context_manager(  # type: ignore[operator]
@@ -108,14 +108,6 @@ def _check(context: OpenContext) -> None:
     if context.slowdown:
         raise InputError(
             "generate-batch cannot inject a delay into its steps; unset LLMBENCH_SLOWDOWN"
-        )
-
-
-def _check_length(load_shape: LoadShape, context_length: int) -> None:
-    if load_shape.longest_sequence > context_length:
-        raise InputError(
-            f"workload: the longest request has {load_shape.longest_sequence} tokens and the "
-            f"model's context holds {context_length}; give shorter prompts or output_tokens"
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from llmbench import plugins
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
+from llmbench.errors import InputError
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
@@ -31,6 +32,15 @@ class LoadShape:
 
     prompt_lengths: tuple[int, ...]
     longest_sequence: int
+
+    def check(self, context_length: int) -> None:
+        """Raise InputError when the longest sequence does not fit a model's context."""
+        if self.longest_sequence > context_length:
+            raise InputError(
+                f"workload: the longest request has {self.longest_sequence} tokens (prompt and "
+                f"answer) and the model's context holds {context_length}; give shorter prompts or "
+                "output_tokens, or a model with a longer context"
+            )
 
 
 @dataclass(frozen=True, slots=True)

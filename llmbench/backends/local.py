@@ -39,12 +39,13 @@ from llmbench.engine.warmup import (
     Warmup,
     WarmupRunner,
     decodes,
+    graph_breaks,
+    graphs_compiled,
     prefills,
     warm_up,
     warmup_steps,
 )
 from llmbench.environment.probing import Reader
-from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
@@ -140,7 +141,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
             with peaks.of("load"):
                 model = self.load(context)
             loaded = time.monotonic() - began - (model.compile_seconds or 0.0)
-            _check_context(context.load_shape, model.context_length)
+            context.load_shape.check(model.context_length)
             context.on_stage("measuring the device's peaks")
             roofline = RooflineInputs.of(model, partial(self.costs, model))
             _plan(plan, context, model, roofline.model_costs)
@@ -154,7 +155,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         """Return a scorer that runs the model's own steps on one text per slot."""
         from llmbench.engine.scoring import ForcedSampler, Scorer  # noqa: PLC0415 (imports torch)
 
-        _check_context(load_shape, model.context_length)
+        load_shape.check(model.context_length)
         slots = context.engine.slots
         max_length = cache_length(load_shape, model)
         forced = ForcedSampler(rows=slots, vocabulary=model.vocabulary, device=model.device)
@@ -188,9 +189,17 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     ) -> LocalServer:
         slots, load_shape = context.engine.slots, context.load_shape
         max_length = cache_length(load_shape, model)
+        from llmbench.engine.sampling import sampler_of  # noqa: PLC0415 (imports torch)
+
         began = time.monotonic()
         buckets = self.buckets(load_shape, slots, max_length)
-        sampler = _sampler(context, model)
+        sampler = sampler_of(
+            context.sampling,
+            rows=slots,
+            vocabulary=model.vocabulary,
+            device=model.device,
+            seed=context.seed,
+        )
         runner = self.runner(model, buckets, sampler, slots=slots, max_length=max_length)
         prepared = time.monotonic() - began
         context.on_stage("warming up")
@@ -261,46 +270,6 @@ def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
     """Return the tokens of a slot: the longest sequence rounded up, within the model's context."""
     return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
-
-
-def _check_context(load_shape: LoadShape, context_length: int) -> None:
-    if load_shape.longest_sequence > context_length:
-        raise InputError(
-            f"workload: the longest request has {load_shape.longest_sequence} tokens (prompt and "
-            f"answer) and the model's context holds {context_length}; give shorter prompts or "
-            "output_tokens, or a model with a longer context"
-        )
-
-
-def _sampler(context: OpenContext, model: LoadedModel) -> Sampler:
-    from llmbench.engine.sampling import Greedy, Temperature, TopP  # noqa: PLC0415 (imports torch)
-
-    sampling = context.sampling
-    noise: dict[str, Any] = {
-        "rows": context.engine.slots,
-        "vocabulary": model.vocabulary,
-        "device": model.device,
-        "seed": context.seed,
-    }
-    if sampling.temperature == 0:
-        return Greedy()
-    if sampling.top_p == 1:
-        return Temperature(sampling.temperature, **noise)
-    return TopP(sampling.temperature, sampling.top_p, **noise)
-
-
-def graphs_compiled() -> int:
-    """Return how many graphs torch.compile has compiled in this process."""
-    from torch._dynamo.utils import counters  # noqa: PLC0415 (imports torch)
-
-    return int(counters["stats"]["unique_graphs"])
-
-
-def graph_breaks() -> int:
-    """Return how many graph breaks torch.compile had in this process."""
-    from torch._dynamo.utils import counters  # noqa: PLC0415 (imports torch)
-
-    return sum(counters["graph_break"].values())
 
 
 @dataclass(slots=True)

@@ -17,10 +17,11 @@ from llmbench.backends.base import BACKENDS, LoadShape
 from llmbench.loads.dispatch import Dispatch, Limit, RequestCycle
 from llmbench.loads.schedule import LOADS
 from llmbench.loads.stopping import Stop, stop_rule
+from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import WORKLOADS, Tokenizer, Workload
+from llmbench.workloads.base import WORKLOADS, Workload
 
 POOL = 4096
 SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0

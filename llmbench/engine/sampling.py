@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from llmbench.scenario.schema import SamplingOptions
+
 
 class Sampler(Protocol):
     """A way to choose tokens; ``draw`` runs before a step, ``choose`` inside a compiled one."""
@@ -91,3 +93,23 @@ class TopP(Temperature):
         before = ordered.cumsum(dim=-1) - ordered
         kept = torch.where(before < self._top_p, ordered, 0.0)
         return order.gather(-1, self._drawn(kept)).squeeze(-1)
+
+
+def sampler_of(
+    options: SamplingOptions, *, rows: int, vocabulary: int, device: torch.device, seed: int
+) -> Sampler:
+    """Return the sampler of a scenario's options."""
+    if options.temperature == 0:
+        return Greedy()
+    if options.top_p == 1:
+        return Temperature(
+            options.temperature, rows=rows, vocabulary=vocabulary, device=device, seed=seed
+        )
+    return TopP(
+        options.temperature,
+        options.top_p,
+        rows=rows,
+        vocabulary=vocabulary,
+        device=device,
+        seed=seed,
+    )

@@ -104,3 +104,17 @@ def _timed(step: WarmupStep, now: Callable[[], float]) -> float:
 def _is_steady(rounds: Sequence[dict[str, float]]) -> bool:
     before, after = (sum(times.values()) for times in rounds)
     return max(before, after) <= STEADY_WITHIN * min(before, after)
+
+
+def graphs_compiled() -> int:
+    """Return how many graphs torch.compile has compiled in this process."""
+    from torch._dynamo.utils import counters  # noqa: PLC0415 (imports torch)
+
+    return int(counters["stats"]["unique_graphs"])
+
+
+def graph_breaks() -> int:
+    """Return how many graph breaks torch.compile had in this process."""
+    from torch._dynamo.utils import counters  # noqa: PLC0415 (imports torch)
+
+    return sum(counters["graph_break"].values())

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmbench import plugins
+from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
-
-
-class Tokenizer(Protocol):
-    """Converts text to token ids and back."""
-
-    @property
-    def vocab_size(self) -> int:
-        """The number of ids; every id is below it."""
-
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, with special tokens."""
-
-    def encode_more(self, text: str) -> list[int]:
-        """Return the token ids of a text that follows other text, without special tokens."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, without special tokens."""
 
 
 class Workload(plugins.Part):

@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import Field
 
 from llmbench import plugins
+from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Tokenizer, Workload
+from llmbench.workloads.base import Workload
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.rows import Row, UserMessage, read_rows
 from llmbench.workloads.texts import Tokenized, answer_tokens, shuffled

@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from llmbench import plugins
+from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import AnyPart
-from llmbench.workloads.base import WORKLOADS, Tokenizer, Workload
+from llmbench.workloads.base import WORKLOADS, Workload
 
 
 class RequestClass(plugins.Options):

@@ -13,9 +13,10 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.errors import InputError
+from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Tokenizer, Workload
+from llmbench.workloads.base import Workload
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.texts import Tokenized, shuffled
 

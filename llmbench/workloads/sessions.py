@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from llmbench import plugins
+from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request, Turn
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
-from llmbench.workloads.base import Tokenizer, Workload
+from llmbench.workloads.base import Workload
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.rows import UserMessage, read_rows
 from llmbench.workloads.synthetic import RandomIds

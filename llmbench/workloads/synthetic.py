@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
+from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Tokenizer, Workload
+from llmbench.workloads.base import Workload
 from llmbench.workloads.lengths import Length, Lengths
 
 

@@ -12,10 +12,11 @@ from pydantic import Field, PositiveInt, model_validator
 
 from llmbench import plugins
 from llmbench.errors import InputError
+from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
-from llmbench.workloads.base import Tokenizer, Workload
+from llmbench.workloads.base import Workload
 from llmbench.workloads.trace_files import Format, TraceRow, read_trace
 
 

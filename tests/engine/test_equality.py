@@ -14,7 +14,7 @@ from llmbench.engine.buckets import Buckets, doublings
 from llmbench.engine.kv_cache import KvCache
 from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
-from llmbench.engine.warmup import decodes
+from llmbench.engine.warmup import decodes, graphs_compiled
 from llmbench.models import kernels
 from llmbench.models.kernels import generate_matvecs
 
@@ -59,10 +59,6 @@ def check_equal(runner: TorchRunner, family: str) -> None:
     """Check both ways of batching on the same runner, whose steps are compiled once."""
     for batching in BATCHINGS:
         assert answers(runner, ragged_requests(), batching) == expected(family)
-
-
-def graphs_compiled() -> int:
-    return int(_dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ from llmbench import environment
 from llmbench.analysis.trace.breakdown import break_down
 from llmbench.analysis.trace.events import events_of, merged
 from llmbench.backends.base import BACKENDS
-from llmbench.backends.local import LocalServer, graphs_compiled, local_server
+from llmbench.backends.local import LocalServer, local_server
 from llmbench.campaign.prepare import prepare
 from llmbench.campaign.profile import recording
 from llmbench.campaign.profile.passes import Job
 from llmbench.campaign.profile.phases import Phase, implied_rows, phases_of
 from llmbench.campaign.profile.recording import DISCARDED, Ranges, Recorded
 from llmbench.campaign.worker import Events, context_of, work
+from llmbench.engine.warmup import graphs_compiled
 from llmbench.runs import profile
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.profile import TRACES, CaseProfile, PhaseProfile
