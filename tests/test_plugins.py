@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 
 from llmbench import plugins
 from llmbench.backends.base import BACKENDS
+from llmbench.collectors.base import COLLECTORS
 from llmbench.errors import InputError, MissingExtraError
 from llmbench.loads.schedule import LOADS, Scheduled
 from llmbench.loads.stopping import Stop
-from llmbench.workloads.base import Workload
+from llmbench.workloads.base import WORKLOADS, Workload
 
 
 def test_an_unknown_part_is_refused_with_the_nearest_name() -> None:
@@ -60,3 +62,12 @@ def test_a_part_without_a_base_class_has_the_optional_members(
     )
     assert isinstance(load, Mine)
     assert load.given == "options"
+
+
+@pytest.mark.parametrize(
+    "kind", [BACKENDS, LOADS, WORKLOADS, COLLECTORS], ids=lambda kind: kind.name
+)
+def test_every_member_of_a_part_is_documented(kind: plugins.Kind[plugins.Part]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text("utf-8")
+    members = [name for name in vars(kind.base) if not name.startswith("_")]
+    assert [name for name in members if f"`{name}" not in page] == []
