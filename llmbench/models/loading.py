@@ -118,7 +118,7 @@ def _require_gpu(requested: str, index: int) -> None:
     count = torch.cuda.device_count()
     if index >= count:
         raise InputError(
-            f"model.device: {requested!r} was asked for and torch {torch.__version__} sees {count} "
+            f"model.device: {requested!r} was requested and torch {torch.__version__} sees {count} "
             "GPU(s); use `device: auto` or `cpu`, or see `llmbench doctor`"
         )
 

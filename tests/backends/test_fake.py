@@ -1,4 +1,4 @@
-"""The simulated server, and through it the engine's whole timing on a virtual clock."""
+"""The simulated server, and with it the timing of the engine on a virtual clock."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_request_waits_while_every_slot_is_taken() -> None:
     assert (second.started, second.token_times) == (0.5, (0.75, 0.875, 1.0))
 
 
-def test_a_static_batch_lets_nobody_join_before_it_is_done() -> None:
+def test_no_request_joins_a_static_batch_before_it_is_done() -> None:
     first, second = serve(arriving(0.0, 0.3), batching="static")
     assert first.token_times == (0.25, 0.375, 0.5)
     assert second.started == 0.5
@@ -104,7 +104,7 @@ def test_tokens_are_kept_only_when_asked_for() -> None:
     assert (record.output_ids, record.output_tokens) == (None, 3)
 
 
-def test_the_queue_of_a_single_server_waits_as_theory_says() -> None:
+def test_the_waits_of_a_single_server_agree_with_theory() -> None:
     """M/D/1 at a load of one half: mean wait is service x rho / (2 (1 - rho))."""
     rng = np.random.default_rng(5)
     offsets = np.cumsum(rng.exponential(2.0, 40_000))

@@ -44,7 +44,7 @@ class Counting:
         return self.peaks.pop(0)
 
 
-def test_each_phase_begins_with_a_forgotten_peak() -> None:
+def test_each_phase_begins_with_a_reset_peak() -> None:
     gauge = Counting()
     peaks = Peaks(gauge, Untracked("nobody looks", prefix="rss_"))
     for phase in ("load", "prefill"):
@@ -55,7 +55,7 @@ def test_each_phase_begins_with_a_forgotten_peak() -> None:
     assert peaks.since_reset()["allocator_peak"] == 30
 
 
-def test_a_peak_that_nobody_keeps_is_none_with_its_reason() -> None:
+def test_an_untracked_peak_is_none_with_its_reason() -> None:
     peaks = Peaks(Untracked("no statistics"), Untracked("nobody looks", prefix="rss_"))
     with peaks.of("decode"):
         pass
@@ -66,7 +66,7 @@ def test_a_peak_that_nobody_keeps_is_none_with_its_reason() -> None:
     }
 
 
-def test_the_resident_peak_of_a_phase_holds_what_was_touched_in_it() -> None:
+def test_the_resident_peak_of_a_phase_includes_what_it_touched() -> None:
     resident = Resident()
     resident.reset()
     before = resident.peak()
@@ -103,7 +103,7 @@ def test_a_failed_allocation_of_torch_reports_what_was_needed() -> None:
         torch.empty(2**50, dtype=torch.uint8)
 
 
-def test_what_is_not_known_yet_is_not_told() -> None:
+def test_unknown_sizes_are_not_in_the_message() -> None:
     with (
         pytest.raises(OutOfMemoryError, match=r"while loading the model \(MemoryError\); set"),
         as_out_of_memory(MemoryPlan(slots=8)),
@@ -121,7 +121,7 @@ def test_what_is_not_known_yet_is_not_told() -> None:
         MemoryError(),
     ],
 )
-def test_every_allocator_is_understood(error: Exception) -> None:
+def test_errors_of_every_allocator_are_recognized(error: Exception) -> None:
     assert ran_out(error)
 
 

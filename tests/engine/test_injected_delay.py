@@ -1,4 +1,4 @@
-"""Steps that are slower on purpose."""
+"""Steps with an injected delay."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Clockwork:
         return [[slot] for slot in slots]
 
 
-def test_a_step_takes_a_share_longer_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_takes_longer_by_the_share_and_returns_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     runner = Clockwork(1.0)
     monkeypatch.setattr(time, "monotonic", runner.monotonic)
     slowed = DelayedRunner(runner, 0.1)

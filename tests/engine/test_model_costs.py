@@ -1,4 +1,4 @@
-"""What is counted of a model is what it holds and what its configuration says."""
+"""The costs of a model are those of its weights and its configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llmbench.models.loading import weight_bytes
 FLOAT = 4
 
 
-def test_groups_of_weights_make_up_all_of_them(model: PreTrainedModel) -> None:
+def test_groups_of_weights_add_up_to_all_of_them(model: PreTrainedModel) -> None:
     costs = costs_of(model)
     groups = costs.matmul_bytes + costs.other_bytes + costs.embedding_bytes
     assert groups == weight_bytes(model)
@@ -45,13 +45,13 @@ def test_matrices_of_a_llama_are_those_of_its_configuration() -> None:
     assert costs.layers == (LayerCosts(count=2, heads=4, kv_heads=2, head_size=16),)
 
 
-def test_matrices_of_gpt2_are_counted_though_they_are_no_linear_layers() -> None:
+def test_matrices_of_gpt2_are_counted_although_they_are_not_linear_layers() -> None:
     costs, size = costs_of(families.build("gpt2")), 64
     assert costs.matmul_parameters == 2 * 12 * size * size
     assert costs.embedding_row_bytes == 2 * size * FLOAT  # of the token and of its position
 
 
-def test_layers_that_slide_have_their_window_and_others_none() -> None:
+def test_only_layers_with_sliding_attention_have_a_window() -> None:
     layers = costs_of(families.build("gemma3")).layers
     assert {(layer.count, layer.window) for layer in layers} == {(1, families.WINDOW), (1, None)}
 
@@ -68,7 +68,7 @@ def test_a_table_tied_to_the_head_is_read_whole() -> None:
     assert tied.matmul_bytes == untied.matmul_bytes
 
 
-def test_packed_weights_have_their_real_bytes_and_the_parameters_that_they_stand_for() -> None:
+def test_packed_weights_have_their_stored_bytes_and_unpacked_parameters() -> None:
     model = families.build("gpt2")
     before = costs_of(model)
     unify(model)
@@ -80,7 +80,7 @@ def test_packed_weights_have_their_real_bytes_and_the_parameters_that_they_stand
     assert after.embedding_bytes == before.embedding_bytes
 
 
-def test_states_are_as_wide_as_the_numbers_of_the_model() -> None:
+def test_states_have_the_width_of_the_models_dtype() -> None:
     model = tiny(vocab_size=100).to(torch.bfloat16)  # type: ignore[arg-type]
     assert costs_of(model).state_bytes == 2
 

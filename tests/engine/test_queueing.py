@@ -1,4 +1,4 @@
-"""Waits of a queue whose theory is known: one server, Poisson arrivals, on the virtual clock."""
+"""Waits of a queue with a known theory: one server, Poisson arrivals, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def waits(service: str, share: float) -> np.ndarray:
     [("constant", 0.5), ("exponential", 1.0)],  # Pollaczek and Khinchine, in units of rho D/(1-rho)
     ids=["M/D/1", "M/M/1"],
 )
-def test_mean_waits_are_those_of_theory(service: str, mean_wait: float, share: float) -> None:
+def test_mean_waits_agree_with_queueing_theory(
+    service: str, mean_wait: float, share: float
+) -> None:
     theory = mean_wait * share * SERVICE / (1 - share)
     means = waits(service, share).reshape(BATCHES, -1).mean(axis=1)  # neighbors are not independent
     error = means.std(ddof=1) / np.sqrt(BATCHES)

@@ -1,4 +1,4 @@
-"""Tokens are chosen on the device, seeded."""
+"""Samplers choose tokens on the device, seeded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_equal_seeds_draw_equal_tokens() -> None:
     assert drawn(50, seed=3) != drawn(50, seed=4)
 
 
-def test_tokens_come_as_often_as_they_are_likely() -> None:
+def test_token_frequencies_follow_their_probabilities() -> None:
     counts = torch.bincount(torch.tensor(drawn(20_000)), minlength=4) / 20_000
     assert counts.tolist() == pytest.approx(torch.softmax(LOGITS[0], 0).tolist(), abs=0.015)
 
@@ -45,5 +45,5 @@ def test_a_tiny_top_p_is_greedy() -> None:
     assert set(drawn(200, top_p=1e-6)) == {2}
 
 
-def test_top_p_keeps_the_smallest_set_that_holds_it() -> None:
+def test_top_p_keeps_the_smallest_set_with_that_probability() -> None:
     assert set(drawn(2_000, top_p=0.7)) == {2, 3}

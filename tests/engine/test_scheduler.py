@@ -1,4 +1,4 @@
-"""Which sequences a step works on."""
+"""The sequences that a step works on."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def test_no_slot_is_given_twice_and_the_order_is_kept(
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 5))
-def test_nobody_joins_a_static_batch_that_has_begun_to_decode(
-    arrivals: list[bool], slots: int
-) -> None:
+def test_no_request_joins_a_static_batch_that_is_decoding(arrivals: list[bool], slots: int) -> None:
     scheduler = StaticScheduler(slots)
     decoding = False
     for number, arrives in enumerate(arrivals):

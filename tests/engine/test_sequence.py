@@ -1,4 +1,4 @@
-"""A sequence takes tokens in chunks, and no more than it wants."""
+"""A sequence appends tokens in chunks, up to the end of its answer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ STOP = 7
     chunks=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=5), min_size=1, max_size=8),
     wanted=st.integers(1, 20),
 )
-def test_chunks_make_the_answer_that_single_tokens_make(
-    chunks: list[list[int]], wanted: int
-) -> None:
+def test_chunks_give_the_same_answer_as_single_tokens(chunks: list[list[int]], wanted: int) -> None:
     by_chunk, one_by_one = (
         Sequence(Request(0, (1,), wanted), due=0.0, sent=0.0, stop_ids=frozenset({STOP}))
         for _ in range(2)

@@ -1,4 +1,4 @@
-"""A draft changes when tokens come, never which."""
+"""A draft changes the times of tokens, never the tokens."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_model_that_drafts_for_itself_has_every_token_accepted(model: PreTrain
     assert runner.counts == Counter(drafted_tokens=6, accepted_tokens=6)
 
 
-def test_drafts_past_the_end_of_the_cache_do_no_harm(model: PreTrainedModel) -> None:
+def test_drafts_past_the_end_of_the_cache_are_harmless(model: PreTrainedModel) -> None:
     whole = ragged_requests()[1]  # 60 tokens and an answer of 9
     length = len(whole.prompt) + whole.max_new_tokens
     draft = copy.deepcopy(model)

@@ -34,21 +34,21 @@ def test_steady_steps_need_three_rounds() -> None:
     assert (len(warmup.rounds), warmup.steady) == (3, True)
 
 
-def test_it_goes_on_until_step_times_settle() -> None:
+def test_it_continues_until_step_times_are_steady() -> None:
     assert len(warmed([8.0, 4.0, 2.0, 1.0, 0.5]).rounds) == 6
 
 
-def test_it_goes_on_while_graphs_are_compiled() -> None:
+def test_it_continues_while_graphs_are_compiled() -> None:
     counts = [0, 1, 1, 1, 1, 2, 2, 2]
     assert len(warmed([0.1], graphs=counts).rounds) == 4
 
 
-def test_times_that_never_settle_end_at_the_bound_and_are_not_steady() -> None:
+def test_unsteady_times_end_at_the_bound() -> None:
     warmup = warmed([float(2**n) for n in range(20, 0, -1)])
     assert (len(warmup.rounds), warmup.steady) == (MOST_ROUNDS, False)
 
 
-def test_compiling_took_what_first_calls_took_beyond_last_ones() -> None:
+def test_compile_time_is_that_of_first_calls_in_excess_of_last_ones() -> None:
     warmup = warmed([5.0, 1.0], [3.0, 0.5])
     assert warmup.compile_seconds == pytest.approx(6.5)
     assert warmup.first_token_seconds == pytest.approx(5.0)

@@ -24,9 +24,7 @@ def options(source: str, **more: object) -> ModelOptions:
     ("shape", "millions"),
     [("gpt2", 124.4), ("smollm2-135m", 134.5), ("llama-3.2-1b", 1235.8), ("llama-3.1-8b", 8030.3)],
 )
-def test_a_shape_has_as_many_parameters_as_the_model_it_is_named_for(
-    shape: str, millions: float
-) -> None:
+def test_a_shape_has_the_number_of_parameters_of_its_model(shape: str, millions: float) -> None:
     config = AutoConfig.for_model(SHAPES[shape].model_type, **SHAPES[shape].config)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
@@ -43,7 +41,7 @@ def test_equal_seeds_give_equal_random_weights() -> None:
     assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
 
 
-def test_requested_and_effective_settings_are_both_told() -> None:
+def test_requested_and_effective_settings_are_both_reported() -> None:
     loaded = models.load_model(options("random:tiny", dtype="bfloat16", device="cpu"))
     assert loaded.requested == {"dtype": "bfloat16", "device": "cpu", "attention": "sdpa"}
     assert loaded.effective["dtype"] == "bfloat16"
@@ -51,14 +49,14 @@ def test_requested_and_effective_settings_are_both_told() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_auto_is_the_processor_in_float32_where_there_is_no_gpu() -> None:
+def test_auto_is_the_cpu_in_float32_without_a_gpu() -> None:
     loaded = models.load_model(options("random:tiny"))
     assert (loaded.effective["device"], loaded.effective["dtype"]) == ("cpu", "float32")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'cuda' was asked for and torch .* sees 0 GPU"):
+    with pytest.raises(InputError, match=r"'cuda' was requested and torch .* sees 0 GPU"):
         models.load_model(options("random:tiny", device="cuda"))
 
 
@@ -78,7 +76,7 @@ def test_tied_weights_count_once(tmp_path: Path) -> None:
     assert held[False] - held[True] == 64 * 32 * 4
 
 
-def test_a_model_saved_to_a_folder_comes_back(tmp_path: Path) -> None:
+def test_a_model_saved_to_a_folder_loads_again(tmp_path: Path) -> None:
     saved = models.load_model(options("random:tiny")).module
     saved.save_pretrained(tmp_path)
     loaded = models.load_model(options(str(tmp_path))).module
@@ -87,7 +85,7 @@ def test_a_model_saved_to_a_folder_comes_back(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_that_holds_no_weights_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_refused_with_advice(tmp_path: Path) -> None:
     LlamaConfig().save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"cannot be loaded: .*check the name"):
         models.load_model(options(str(tmp_path)))
@@ -116,7 +114,7 @@ def test_a_random_shape_reads_text_as_bytes() -> None:
 @pytest.mark.parametrize(
     "text", ["The people of this country", "你好，世界", "tabs\tand\nlines 🙂"]
 )
-def test_the_built_in_tokenizer_gives_any_text_back(text: str) -> None:
+def test_the_built_in_tokenizer_round_trips_any_text(text: str) -> None:
     tokenizer = models.load_tokenizer(options("builtin:tiny"))
     ids = tokenizer.encode(text)
     assert ids[0] == 0
@@ -130,7 +128,7 @@ def held_out_nats(model: torch.nn.Module, ids: torch.Tensor) -> float:
     return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()))
 
 
-def test_the_built_in_model_knows_far_more_than_how_often_tokens_come() -> None:
+def test_the_built_in_model_is_far_better_than_unigrams() -> None:
     text = (BUILTIN["tiny"] / "heldout.txt").read_text("utf-8")
     tokenizer = models.load_tokenizer(options("builtin:tiny"))
     ids = torch.tensor(tokenizer.encode(text)[: 16 * 256 + 1])

@@ -20,7 +20,7 @@ def refusal(source: str) -> str:
     return str(caught.value)
 
 
-def test_what_is_no_path_is_a_hub_id() -> None:
+def test_a_source_that_is_not_a_path_is_a_hub_id() -> None:
     assert (locate("meta-llama/Llama-3.2-1B").kind, locate("gpt2").kind) == ("hub", "hub")
 
 
@@ -29,7 +29,7 @@ def test_a_folder_with_a_config_is_a_model(tmp_path: Path) -> None:
     assert locate(str(tmp_path)).kind == "folder"
 
 
-def test_a_gguf_file_is_told_by_its_ending(tmp_path: Path) -> None:
+def test_a_gguf_file_is_recognized_by_its_suffix(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF")
     assert locate(str(path)).kind == "gguf"
@@ -46,7 +46,7 @@ def test_a_gguf_file_is_told_by_its_ending(tmp_path: Path) -> None:
         ("my model", "my model: neither an existing folder nor a hub id"),
     ],
 )
-def test_a_source_that_leads_nowhere_is_refused(source: str, message: str) -> None:
+def test_a_source_that_does_not_exist_is_refused(source: str, message: str) -> None:
     assert message in refusal(source)
 
 
@@ -54,7 +54,7 @@ def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     assert "has no config.json" in refusal(str(tmp_path))
 
 
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"")
     assert "is a file; expected a model folder" in refusal(str(tmp_path / "weights.bin"))
 

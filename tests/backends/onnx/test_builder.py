@@ -70,7 +70,7 @@ def test_another_kind_of_head_is_unchanged_and_its_last_logits_are_gathered() ->
     assert [out.name for out in model.graph.output] == ["logits", *present]
 
 
-def test_without_the_builder_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_builder_the_error_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def find_spec(name: str) -> object:
         return None if name == "onnxruntime_genai" else util.find_spec(name)
 

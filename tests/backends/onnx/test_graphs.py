@@ -1,4 +1,4 @@
-"""Exports are kept by content, made once, whole or not at all."""
+"""Exports are cached by content and made once, atomically."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Exporter:
         path.with_suffix(".data").write_text("weights")
 
 
-def test_a_graph_is_made_once_and_found_again(cache: Path) -> None:
+def test_a_graph_is_made_once_and_then_cached(cache: Path) -> None:
     export = Exporter()
     first, second = graphs.cached("key", export), graphs.cached("key", export)
     assert first == second == cache / "key" / "model.onnx"
@@ -77,7 +77,7 @@ def test_two_processes_that_want_a_graph_at_once_make_it_once(cache: Path) -> No
     assert (cache / "times").read_text() == "x"
 
 
-def test_the_key_is_of_weights_configuration_and_options() -> None:
+def test_the_key_depends_on_weights_configuration_and_options() -> None:
     model, same = families.build("llama"), families.build("llama")
     options = {"opset": 18}
     key = graphs.content_key(model, options)

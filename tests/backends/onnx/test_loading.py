@@ -1,4 +1,4 @@
-"""From a scenario's model to an open session on the engine."""
+"""A scenario's model becomes an open session on the engine."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_architecture_that_cannot_be_exported_is_named(
         pass
 
 
-def test_a_folder_that_cannot_keep_exports_is_named(
+def test_a_folder_that_exports_cannot_be_written_to_is_named(
     context: OpenContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = tmp_path / "taken"

@@ -28,7 +28,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU"])
-def test_a_provider_goes_by_its_short_name(name: str) -> None:
+def test_a_provider_has_a_short_name(name: str) -> None:
     assert sessions.chosen_provider(name) == CPU
     assert sessions.short_name(CPU) == "cpu"
 

@@ -1,4 +1,4 @@
-"""Weights of a graph are counted by how its operators read them."""
+"""The costs of a graph depend on how its operators read its weights."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_rotations_by_position_are_looked_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_an_exported_model_holds_what_the_model_does() -> None:
+def test_an_exported_model_has_the_costs_of_the_model() -> None:
     backend = Onnx(Onnx.Options())
     costs = backend.costs(backend.load(open_context()))
     assert costs.matmul_bytes == 4 * (costs.matmul_parameters + costs.head_parameters)

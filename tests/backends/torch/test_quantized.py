@@ -41,7 +41,7 @@ def served(context: OpenContext, **options: Any) -> tuple[list[int], Any]:
     ],
 )
 @pytest.mark.usefixtures("shared_cache")
-def test_onnx_serves_every_scheme_it_has_kernels_for(model: str, scheme: Scheme) -> None:
+def test_onnx_serves_every_scheme_with_kernels(model: str, scheme: Scheme) -> None:
     context = open_context(model)
     lengths, report = served(context, scheme=scheme)
     assert lengths == [8, 8, 8]
@@ -83,7 +83,7 @@ def test_a_scheme_without_kernels_is_refused_with_those_that_have_some(
         pass
 
 
-def test_dynamic_quantization_is_for_cpus_alone() -> None:
+def test_dynamic_quantization_is_for_cpus_only() -> None:
     with pytest.raises(InputError, match="no kernels for int8-dynamic with provider cuda"):
         quantizing.check("int8-dynamic", "cuda")
 
@@ -106,7 +106,7 @@ def test_an_unknown_provider_refuses_to_quantize() -> None:
 
 
 @pytest.mark.slow
-def test_onnx_exports_what_is_left_after_pruning(context: OpenContext) -> None:
+def test_onnx_exports_the_pruned_model(context: OpenContext) -> None:
     recipe = Recipe.model_validate({"prune": {"kind": "layers", "layers": [0]}})
     fewer = Onnx(Onnx.Options(compress=recipe)).load(context)
     whole = Onnx(Onnx.Options()).load(context)

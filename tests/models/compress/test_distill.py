@@ -52,7 +52,7 @@ def test_training_brings_the_student_nearer_to_held_out_text(tmp_path: Path) -> 
     assert losses["teacher"] < losses["student"] < losses["student_before"] - 0.1
 
 
-def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     def interrupt(step: int, _: float) -> None:
         if step == 4:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What pruning takes away, and that the rest goes on working."""
+"""Pruned weights and layers, and that the pruned model works."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
     return answer
 
 
-def test_transposed_layers_become_linear_ones_and_say_the_same() -> None:
+def test_transposed_layers_become_linear_ones_with_equal_outputs() -> None:
     gpt2 = build("gpt2")
     before = logits(gpt2)
     unify(gpt2)
@@ -38,7 +38,7 @@ def test_transposed_layers_become_linear_ones_and_say_the_same() -> None:
 
 
 @given(ratio=st.floats(0.05, 0.95))
-def test_magnitude_zeroes_that_share_of_each_inner_layer_and_the_smallest(ratio: float) -> None:
+def test_magnitude_zeroes_the_smallest_share_of_each_inner_layer(ratio: float) -> None:
     model = build("llama")
     before = [linear.weight.detach().clone() for linear in inner_linears(model)]
     head = model.get_output_embeddings().weight.detach().clone()
@@ -64,7 +64,7 @@ def test_two_four_keeps_the_two_largest_of_every_four_inputs() -> None:
         assert torch.equal(linear.weight, expected.view_as(weight))
 
 
-def test_what_is_left_after_dropping_layers_works_as_a_model_of_its_own(
+def test_a_model_without_the_dropped_layers_works(
     model: PreTrainedModel,
 ) -> None:
     count = model.config.num_hidden_layers

@@ -1,4 +1,4 @@
-"""Quantized torch models: what they compute, what they hold, and where they can."""
+"""Quantized torch models: their products, their sizes, and the devices with kernels."""
 
 from __future__ import annotations
 
