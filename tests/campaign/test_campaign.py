@@ -137,7 +137,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_a_result_with_the_size_that_fits
     assert failed.failure.stderr_tail == ""
     assert [r.case.point for r in run_set.runs if not r.failure] == [{"engine.slots": 2}]
     text = answer(Results(run_set))
-    assert f"eager: engine.slots=2 fitted in memory, {huge} did not." in text
+    assert f"eager: engine.slots=2 fit in memory, {huge} did not." in text
 
 
 @pytest.mark.processes
