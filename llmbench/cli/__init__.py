@@ -46,23 +46,23 @@ EXAMPLES = """\
 examples:
   llmbench run scenarios/default.yaml              measure, print a table, write report.html
   llmbench run scenarios/default.yaml --set load.rate=8
-  llmbench peak scenario.yaml                      the highest load that meets the objectives
+  llmbench peak scenario.yaml                      the highest load that meets the SLOs
   llmbench profile scenarios/backends.yaml         where each backend's step time goes
   llmbench run --resume results/default-20260101-120000
-  llmbench report results/default-20260101-120000  write the report again from stored runs
+  llmbench report results/default-20260101-120000  rewrite the report from stored runs
   llmbench serve results                           browse all reports
   llmbench compare results/monday results/tuesday  what changed
   llmbench check scenarios/default.yaml --baseline git:main
   llmbench aa scenarios/gate.yaml                  the false-alarm rate of that check
   llmbench history history.jsonl --add results/tonight
   llmbench baseline results/tonight baseline.json  a baseline for check and compare
-  llmbench import guidellm.json --out results/old  results of other load tools in our report
+  llmbench import guidellm.json --out results/old  report results of other load tools
   llmbench meter results/tonight meter.csv         attach a wall meter's readings
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench conformance --url http://host:8000      test a server's responses
-  llmbench doctor                                  describe this machine and what is missing
+  llmbench doctor                                  describe this machine and what it lacks
 
-exit codes: 0 success, 1 some run failed, 2 bad input, 130 interrupted (finished runs are kept)
+exit codes: 0 success, 1 a run failed, 2 bad input, 130 interrupted (finished runs are kept)
 """
 
 
@@ -77,14 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader of the pipe, such as `head`, has closed it
+        # the reader of the pipe, such as `head`, closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line, with every subcommand."""
+    """Return the command-line parser with every subcommand."""
     parser = argparse.ArgumentParser(
         prog="llmbench",
         description="Benchmark LLM inference: one scenario, any backend, realistic load.",

@@ -1,4 +1,4 @@
-"""``llmbench aa``: the error rates of the gate on this machine."""
+"""``llmbench aa``: the error rates of the gate on this machine (an A/A test)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DESCRIPTION = "Check an installation against itself repeatedly, and count false 
 EPILOG = """\
 examples:
   llmbench aa scenarios/gate.yaml                  30 checks without any change
-  llmbench aa scenarios/gate.yaml --delays 5,10    also 30 each with 5 % and 10 % slower steps
-  llmbench aa scenarios/gate.yaml --out checks     continue an interrupted campaign
+  llmbench aa scenarios/gate.yaml --delays 5,10    30 more with 5 % and 30 with 10 % slower steps
+  llmbench aa scenarios/gate.yaml --out checks     resume an interrupted campaign
   llmbench check scenarios/gate.yaml --baseline git:main --noise results/aa/noise.json
 
 Each repetition (night) is a whole `llmbench check` of this installation against itself, with at
 least 8 processes per case. Every regression without a delay is a false alarm. Keep the machine
-otherwise idle. An interrupted campaign continues with the same --out.
+otherwise idle. To resume an interrupted campaign, repeat the command with the same --out.
 Exit codes: 0 done, 2 bad input.
 """
 
@@ -35,13 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file; see `gate` in it")
     parser.add_argument(
-        "--nights", type=int, default=30, metavar="N", help="repetitions of each kind (30)"
+        "--nights",
+        type=int,
+        default=30,
+        metavar="N",
+        help="repetitions without a delay, and with each delay (30)",
     )
     parser.add_argument(
         "--delays",
         default="",
         metavar="PERCENT,...",
-        help="also repeat with steps slower by these percentages",
+        help="repeat with steps slowed by these percentages, too",
     )
     options.add_campaign(parser, "the error rates", "results/NAME-aa-DATE")
 
@@ -80,7 +84,7 @@ def _delays(text: str) -> list[float]:
         shares = [float(part) / 100 for part in text.split(",") if part.strip()]
     except ValueError:
         shares = [-1.0]
-    if not all(0 < share < 10 for share in shares):  # noqa: PLR2004 (no delay is that long)
+    if not all(0 < share < 10 for share in shares):  # noqa: PLR2004 (an upper bound for typing errors)
         raise InputError(f"--delays {text}: expected percentages such as 5,10")
     return shares
 
@@ -89,7 +93,7 @@ def _refuse_endpoints(cases: Sequence[Case], delays: list[float]) -> None:
     from llmbench.errors import InputError
 
     if delays and (remote := [case.name for case in cases if case.backend == "endpoint"]):
-        raise InputError(f"--delays: {remote[0]} is an endpoint, whose steps cannot be slowed")
+        raise InputError(f"--delays: {remote[0]} is an endpoint, whose steps cannot be slowed down")
 
 
 def _print(findings: Findings) -> None:

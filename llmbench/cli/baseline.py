@@ -1,4 +1,4 @@
-"""``llmbench baseline``: a run set as a baseline file."""
+"""``llmbench baseline``: write a run set as a baseline file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 
 HELP = "write a run set as a small baseline file for check and compare"
-DESCRIPTION = "Write a run set as a baseline file, to be reviewed and committed."
+DESCRIPTION = "Write a run set as a baseline file, for review and commit."
 EPILOG = """\
 examples:
   llmbench baseline results/nightly baselines/cpu.json
   llmbench check scenarios/gate.yaml --baseline baselines/cpu.json
   llmbench compare baselines/cpu.json results/today
 
-Nothing else changes a baseline. The file has one line per metric with a value per process, so that
-a review shows what changes. An existing file is compared with the new one before it is replaced.
+No other command changes a baseline. The file has one line per metric, with one value per process,
+so diffs are readable. Differences from an existing file are printed before it is replaced.
 Exit codes: 0 written, 2 bad input.
 """
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, after showing what changes."""
+    """Write the file, after printing what changes."""
     from llmbench import report
     from llmbench.analysis import baseline_file
     from llmbench.analysis.compare.comparison import compare

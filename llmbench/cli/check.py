@@ -1,4 +1,4 @@
-"""``llmbench check``: the gate of a nightly build."""
+"""``llmbench check``: the regression gate of a nightly build."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from llmbench.campaign.gate import Side
     from llmbench.scenario.file import Source
 
-HELP = "fail on a regression against a baseline, confirmed by new processes"
+HELP = "fail on a regression against a baseline, confirmed by repeated measurement"
 DESCRIPTION = "Compare a scenario with a baseline: screen every metric, then confirm suspects."
 EPILOG = """\
 baselines:
   results/monday     a stored run set, or a file that `llmbench baseline` wrote
-  ../main            a checkout of llmbench, measured now, interleaved with this one
-  git:v1.2           a commit of this repository, measured in the same way
-  ../venv/bin/python another installation (of torch, for example), measured in the same way
+  ../main            a checkout of llmbench, measured now, interleaved with this checkout
+  git:v1.2           a commit of this repository, measured the same way
+  ../venv/bin/python another installation (of torch, for example), measured the same way
 
 examples:
   llmbench check scenarios/default.yaml --baseline git:main
   llmbench check scenarios/default.yaml --baseline results/baselines/cpu --strict
   llmbench check scenarios/default.yaml --baseline ../main --junit check.xml --json > check.json
 
-Exit codes: 0 no regression, 1 a confirmed regression, 2 bad input, 3 could not decide: nothing was
-measured, or a case or a metric that `gate` lists is missing; with --strict, also where a metric is
-inconclusive or the machine was not steady. An interrupted check continues with the same --out.
-On GitHub a step summary and annotations are written.
+Exit codes: 0 no regression, 1 a confirmed regression, 2 bad input, 3 undecided: nothing was
+measured, or a case or metric listed in `gate` is missing; with --strict, also if a metric is
+inconclusive or the machine was unstable. To resume an interrupted check, repeat the command with
+the same --out. On GitHub, check also writes a step summary and annotations.
 """
 
 
@@ -46,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise",
         type=Path,
         metavar="FILE",
-        help="lowest tolerances, as `llmbench aa` measured them",
+        help="minimum tolerances, as measured by `llmbench aa`",
     )
-    parser.add_argument("--strict", action="store_true", help="also fail on inconclusive metrics")
+    parser.add_argument(
+        "--strict", action="store_true", help="also fail if a metric is inconclusive"
+    )
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write verdicts as JUnit XML")
 
 
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _floors(path: Path) -> dict[str, dict[str, float]]:
-    """Return the floors of a file; raises InputError where they are those of another machine."""
+    """Return the tolerance floors of a file; raise InputError if another machine measured them."""
     from llmbench import environment
     from llmbench.analysis.compare.differences import hardware_of
     from llmbench.campaign.aa_test import read_floors
@@ -144,7 +146,7 @@ def _write(arguments: argparse.Namespace, comparison: Comparison, out: Path) -> 
 
 
 def _annotate(comparison: Comparison) -> None:
-    """Print workflow commands, which GitHub shows as annotations of the build."""
+    """Print GitHub workflow commands, which become annotations of the build."""
     levels = {"regression": "error", "environment": "warning", "inconclusive": "notice"}
     for case in comparison.cases:
         for key, verdict in case.verdicts.items():

@@ -1,4 +1,4 @@
-"""``llmbench compare``: run sets side by side, with a verdict for every metric."""
+"""``llmbench compare``: compare run sets, with a verdict for every metric."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from pathlib import Path
 from llmbench.cli import options
 
 HELP = "compare run sets, with a verdict for every metric"
-DESCRIPTION = "Compare stored run sets with a baseline: what differs, and what changed."
+DESCRIPTION = (
+    "Compare stored run sets with a baseline: differences in setup and changes in metrics."
+)
 EPILOG = """\
 examples:
   llmbench compare results/monday results/tuesday
-  llmbench compare results/a10 results/h100 --out hardware.html     the machines are in a table
+  llmbench compare results/a10 results/h100 --out hardware.html     includes a hardware table
   llmbench compare results/eager results/compiled results/onnx --out comparison.html
   llmbench compare results/a results/b --tolerance tpot_p50=0.02 --json
   llmbench compare results/a results/b --markdown >> "$GITHUB_STEP_SUMMARY"
 
-The first is the baseline. A process is one observation: changes are ratios between processes, with
-intervals and tests by ranks. Set `repeats` to 6 or more where small changes matter.
+The first run set is the baseline. A process is one observation: changes are ratios between
+processes, with rank-based intervals and tests. Set `repeats` to 6 or more to detect small changes.
 """
 
 
@@ -37,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="METRIC=SHARE",
-        help="compare this metric as well, or with another tolerance",
+        help="add a metric, or set a metric's tolerance",
     )
-    options.add_out(parser, "write a page of HTML", "FILE")
+    options.add_out(parser, "write an HTML page", "FILE")
     shown = parser.add_mutually_exclusive_group()
     options.add_json(shown, "the comparison")
-    shown.add_argument("--markdown", action="store_true", help="print it as Markdown")
+    shown.add_argument("--markdown", action="store_true", help="print the comparison as Markdown")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,9 +81,9 @@ def _tolerance(text: str) -> tuple[str, float]:
     except KeyError:
         raise InputError(f"--tolerance {text}: no metric {key!r}; for example ttft_p50") from None
     except ValueError:
-        raise InputError(f"--tolerance {text}: expected a share such as ttft_p50=0.03") from None
+        raise InputError(f"--tolerance {text}: expected a fraction such as ttft_p50=0.03") from None
     if metric.better == "neither":
-        raise InputError(f"--tolerance {text}: {key} is neither better nor worse")
+        raise InputError(f"--tolerance {text}: {key} has no better direction")
     if not 0 < value < 1:
-        raise InputError(f"--tolerance {text}: expected a share between 0 and 1")
+        raise InputError(f"--tolerance {text}: expected a fraction between 0 and 1")
     return key, value

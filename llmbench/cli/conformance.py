@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from llmbench.backends.endpoint.conformance.suite import CheckResult
 
 HELP = "test clients and servers with faulty and unusual responses"
-DESCRIPTION = "Check that every behavior of a server, good or bad, leads to the right outcome."
+DESCRIPTION = "Check that every server behavior, correct or faulty, leads to the expected outcome."
 EPILOG = """\
 examples:
   llmbench conformance                                   llmbench's own client, every behavior
   llmbench conformance --serve --port 8900               an adversarial server, for any client
-  llmbench conformance --url http://localhost:8000/v1    what clients rely on, of your server
+  llmbench conformance --url http://localhost:8000/v1    your server, for what clients rely on
   llmbench conformance --json | jq '.[] | select(.passed | not)'
 
 The adversarial server answers POST /v1/chat/completions; `model` selects the behavior, and
-GET /v1/models lists them. The exit code is 1 if any behavior is not as expected.
+GET /v1/models lists them. The exit code is 1 if any behavior differs from the expected one.
 """
 
 

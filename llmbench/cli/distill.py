@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from llmbench.models.compress.recipe import Distillation
 
 HELP = "distill a model into a smaller one"
-DESCRIPTION = "Train a student of some of a teacher's layers to predict what the teacher predicts."
+DESCRIPTION = (
+    "Train a student, built from some of a teacher's layers, on the teacher's predictions."
+)
 EPILOG = """\
 examples:
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
@@ -28,17 +30,17 @@ The student is an ordinary model folder; its distill.json has the losses in nats
 WORK_SUFFIX = ".training"
 OPTIONS = {
     "teacher": "hub id, local folder, GGUF file or builtin:tiny",
-    "layers": "layers of the student, spaced evenly over the teacher's",
-    "steps": "batches to train on (500)",
-    "batch": "texts per batch (4)",
-    "tokens": "tokens per text (128)",
-    "texts": "texts that the teacher generates for training (512)",
-    "text": "a text file to train on instead",
+    "layers": "number of student layers, evenly spaced over the teacher's",
+    "steps": "training steps, one batch each (500)",
+    "batch": "sequences per batch (4)",
+    "tokens": "tokens per sequence (128)",
+    "texts": "number of training sequences that the teacher generates (512)",
+    "text": "train on this text file instead",
     "learning_rate": "learning rate of Adam (5e-4)",
-    "temperature": "softmax temperature of both models in the loss (2)",
+    "temperature": "softmax temperature in the loss, for both models (2)",
     "kl_weight": "weight of the KL divergence in the loss; the rest is cross-entropy (0.9)",
     "device": "auto, cpu or cuda",
-    "seed": "random seed of texts and batches (0)",
+    "seed": "random seed of sequences and batches (0)",
 }
 
 
@@ -47,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in OPTIONS.items():
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, metavar=name.rpartition("_")[2].upper(), help=text)
-    options.add_out(parser, "new folder of the student")
+    options.add_out(parser, "new folder for the student")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="resume an interrupted training")
     options.add_json(parser, "losses and sizes")
     options.add_quiet(parser, "no progress, no summary")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train and save the student, and print its losses beside its teacher's."""
+    """Train and save the student, and print its losses next to the teacher's."""
     settings, folder, work = _resumed(arguments) if arguments.resume else _new(arguments)
     try:
         result = _distilled(settings, folder, work, show=not arguments.quiet)
@@ -72,12 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _new(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
 
     if not arguments.out:
-        raise InputError("--out is missing; give a new folder for the student")
+        raise InputError("--out is missing; specify a new folder for the student")
     given = {name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None}
     settings = _validated(given)
     folder, work = arguments.out, _work(arguments.out)
     if folder.exists():
-        raise InputError(f"--out: {folder}: exists; give another folder")
+        raise InputError(f"--out: {folder}: already exists; choose another folder")
     if work.exists():
         raise InputError(
             f"--out: {work}: holds an interrupted training; resume it with --resume {folder}, or "
@@ -90,7 +92,7 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
     from llmbench.models.compress.distill import ASKED
 
     if arguments.out or any(getattr(arguments, name) is not None for name in OPTIONS):
-        raise InputError("--resume takes everything from its folder; remove the other arguments")
+        raise InputError("--resume reads all settings from its folder; remove the other arguments")
     folder, work = arguments.resume, _work(arguments.resume)
     try:
         given = json.loads((work / ASKED).read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""``llmbench doctor``: this machine, what is missing on it, and what would disturb measurements."""
+"""``llmbench doctor``: this machine, what it lacks, and what would disturb measurements."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmbench.cli import options
 
-if TYPE_CHECKING:  # rich is loaded only where something is printed
+if TYPE_CHECKING:  # rich is imported only if something is printed
     from rich.console import Console
     from rich.table import Table
 
-HELP = "describe this machine and what is missing on it"
+HELP = "describe this machine and what it lacks"
 DESCRIPTION = "Print hardware and software, what is missing, and what would disturb measurements."
 EPILOG = """\
 examples:
@@ -28,18 +28,18 @@ examples:
 BUSY_PERCENT = 10.0
 BUSY_SECONDS = 0.5
 
-# Extras: name, purpose, and packages of which one is enough.
+# Extras: name, purpose, and alternative packages, any one of which suffices.
 EXTRAS = (
     ("onnx", "the onnx backend", ("onnxruntime", "onnxruntime-gpu")),
     ("quant", "quantized models", ("torchao",)),
 )
 
-TITLES = {"missing": "Missing", "disturbs": "Would disturb a measurement"}
+TITLES = {"missing": "Missing", "disturbs": "Likely to disturb measurements"}
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Something that is missing or would disturb a measurement, and what to do."""
+    """Something missing or likely to disturb a measurement, with the remedy."""
 
     group: Literal["missing", "disturbs"]
     about: str
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _with_telemetry(machine: dict[str, Any]) -> dict[str, Any]:
-    """Add which quantities of its GPUs can be read, and the reasons for the others."""
+    """Add which GPU quantities can be read, and why the others cannot."""
     from llmbench.collectors.gpu.collector import Gpu
 
     if not machine["gpus"]:
@@ -86,7 +86,7 @@ def _with_telemetry(machine: dict[str, Any]) -> dict[str, Any]:
 
 
 def advise(machine: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
-    """Yield advice on what is missing, and on what would disturb measurements."""
+    """Yield advice on missing software and on sources of disturbance."""
     yield from _missing(machine)
     yield from _clocks(machine["cpu"])
     yield from _other_load(machine["system"], busy_percent)
@@ -103,14 +103,14 @@ def _missing(machine: Mapping[str, Any]) -> Iterator[Advice]:
             "missing",
             "gpu",
             f"No GPU is available ({reason}).",
-            "Install NVIDIA's driver if there is a card (Debian, Ubuntu: sudo apt install "
+            "Install NVIDIA's driver if this machine has a GPU (Debian, Ubuntu: sudo apt install "
             "nvidia-driver). Without a GPU, `device: auto` uses the CPU.",
         )
     elif "+cpu" in (packages["torch"] or ""):
         yield Advice(
             "missing",
             "torch",
-            f"torch {packages['torch']} is built for the CPU and does not use the GPU.",
+            f"torch {packages['torch']} is a CPU-only build and does not use the GPU.",
             "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
         )
     for extra, purpose, choices in EXTRAS:
@@ -129,14 +129,14 @@ def _clocks(cpu: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "disturbs",
             "governor",
-            f"The CPU governor is {cpu['governor']}, so clocks change with the load.",
+            f"The CPU governor is {cpu['governor']}, so clock frequencies vary with load.",
             "sudo cpupower frequency-set -g performance",
         )
     if cpu["turbo"]:
         yield Advice(
             "disturbs",
             "turbo",
-            "Turbo is on, so clocks decrease as the processor warms up.",
+            "Turbo is on, so clocks drop as the CPU heats up.",
             "For steadier results: echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo "
             "(other vendors: echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost)",
         )
@@ -149,14 +149,14 @@ def _other_load(system: Mapping[str, Any], busy_percent: float) -> Iterator[Advi
             "load",
             f"Other programs use {busy_percent:.0f} % of the processors at the moment"
             f" (load average {system['load_average']:.1f}).",
-            "Stop them before measuring; `top` lists them.",
+            "Stop them before measuring; find them with `top`.",
         )
     if system["virtual_machine"]:
         yield Advice(
             "disturbs",
             "virtual-machine",
-            "This is a virtual machine; its host may give processor time to others.",
-            "Compare runs of the same day only, and look for the caveat cpu-stolen.",
+            "This is a virtual machine; its host may schedule other guests on its cores.",
+            "Compare only runs of the same day, and watch for the caveat cpu-stolen.",
         )
 
 
@@ -173,7 +173,7 @@ def _limits(machine: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "disturbs",
             "huge-pages",
-            "Transparent huge pages are always on; the kernel may pause programs to create them.",
+            "Transparent huge pages are set to always; compaction may stall programs.",
             "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled",
         )
 
@@ -183,22 +183,22 @@ def _gpu(index: int, gpu: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "disturbs",
             f"gpu{index}-persistence",
-            f"GPU {index} has no persistence mode, so the driver reloads after idle times.",
+            f"GPU {index} has persistence mode off, so the driver reloads after idle periods.",
             f"sudo nvidia-smi -i {index} -pm 1",
         )
     if gpu["mig"]:
         yield Advice(
             "disturbs",
             f"gpu{index}-mig",
-            f"GPU {index} is split into MIG instances, which have no power or energy of their own.",
+            f"GPU {index} is partitioned by MIG; instances have no power or energy readings.",
             f"sudo nvidia-smi -i {index} -mig 0",
         )
     if gpu["virtualization"] == "vgpu":
         yield Advice(
             "disturbs",
             f"gpu{index}-vgpu",
-            f"GPU {index} is a share of a card (vGPU), so power and other load are invisible.",
-            "Compare only runs on the same kind of share, or use a whole card.",
+            f"GPU {index} is a vGPU, so power and other tenants' load are not visible.",
+            "Compare only runs on the same vGPU type, or use a whole GPU.",
         )
 
 
@@ -229,7 +229,7 @@ def _table(machine: dict[str, Any]) -> Table:
 
 
 def _rows(machine: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
-    """Yield (name, value, reason for none); names within a part are indented below its title."""
+    """Yield (name, value, reason if missing); names within a group are indented under its title."""
     from llmbench.environment import flat
 
     last = ""

@@ -1,4 +1,4 @@
-"""``llmbench export``: stored results for other programs."""
+"""``llmbench export``: write stored results in formats of other programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmbench.report.frames import RunSet
 
 HELP = "write stored results as CSV, JSON, Parquet or Markdown"
-DESCRIPTION = "Write stored results to stdout in a format that other programs read."
+DESCRIPTION = "Write stored results to stdout in a format other programs can read."
 EPILOG = """\
 examples:
   llmbench export results/tonight --format csv > summary.csv
@@ -27,7 +27,7 @@ what:
   summary  one row per case and metric: the mean over processes with its interval
   runs     one row per run and metric
   records  one row per request
-  series   one row per reading of the machine
+  series   one row per telemetry reading
 """
 FORMATS = ("csv", "json", "parquet", "markdown", "pytest-benchmark")
 WHAT = ("summary", "runs", "records", "series")
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from llmbench.report.frames import RunSet
 
     if arguments.format == "parquet" and not arguments.out:
-        raise InputError("Parquet is binary; give a file with --out")
+        raise InputError("Parquet is binary; write it to a file with --out")
     run_set = RunSet.read(arguments.folder)
     if getattr(run_set, arguments.what).empty:
         raise InputError(f"{arguments.folder}: has no {arguments.what}: nothing was measured yet")
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         _export(run_set, arguments)
     except OSError as error:
         if error.filename is None:
-            raise  # the reader of a pipe has closed it
+            raise  # the reader of the pipe closed it
         raise InputError(f"{arguments.out}: cannot be written: {error.strerror}") from error
     return 0
 

@@ -1,4 +1,4 @@
-"""``llmbench history``: metrics night by night."""
+"""``llmbench history``: nightly metrics and their change points."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from llmbench.cli import options
 if TYPE_CHECKING:
     from llmbench.analysis.history import MetricHistory
 
-HELP = "show metrics night by night, with their change points"
-DESCRIPTION = "Append run sets to a history file, and show its series."
+HELP = "show nightly metrics and their change points"
+DESCRIPTION = "Append run sets to a history file, and show the history of each metric."
 EPILOG = """\
 examples:
-  llmbench history history.jsonl --add results/nightly   append a night and show the history
+  llmbench history history.jsonl --add results/nightly   append a run set, then show the history
   llmbench history history.jsonl                         show the history
   llmbench history history.jsonl --json | jq '.[].changes'
-  llmbench report results/nightly --history history.jsonl   show it in a report
+  llmbench report results/nightly --history history.jsonl   include it in a report
 
-The file has one line per case and night and stays small enough to be committed. Files that diverged
-merge by concatenation (`merge=union` in .gitattributes); a night that is added twice is kept once.
-Change points need 20 nights and are advice only: `llmbench check` decides.
+The file has one line per case and night, so it is small enough to commit. Diverged copies merge by
+concatenation (`merge=union` in .gitattributes); duplicates are dropped. Change points need 20
+nights and are advisory: only `llmbench check` decides.
 Exit codes: 0 done, 2 bad input.
 """
 

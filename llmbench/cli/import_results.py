@@ -1,4 +1,4 @@
-"""``llmbench import``: results of other load tools as runs."""
+"""``llmbench import``: store results of other load tools as runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from llmbench.cli import options, output
 
 HELP = "import results of vllm bench, guidellm and aiperf"
-DESCRIPTION = "Store results of other load tools as runs, print their table and report them."
+DESCRIPTION = "Store results of other load tools as runs, print a table and write a report."
 EPILOG = """\
 examples:
   llmbench import guidellm.json                    writes results/imported-DATE
@@ -16,7 +16,7 @@ examples:
   llmbench import vllm.json --name before --out results/before --json
 
 Formats: vllm bench serve --save-result --save-detailed, guidellm's JSON report, and aiperf's
-profile_export.jsonl. The format is detected from a file's content.
+profile_export.jsonl. The format is detected from the file's content.
 """
 
 

@@ -1,4 +1,4 @@
-"""Live metrics of a campaign: rates, percentiles so far, and the remaining time."""
+"""Live metrics of a campaign: rates, running percentiles, and the estimated time left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PERCENTS = (50, 99)
 
 
 class Reservoir:
-    """A uniform sample of bounded size of all values so far (Vitter 1985, algorithm R)."""
+    """A bounded uniform sample of a stream of values (Vitter 1985, algorithm R)."""
 
     def __init__(self, size: int = RESERVOIR) -> None:
         self._rng = random.Random(0)  # noqa: S311 (no secret)
@@ -34,7 +34,7 @@ class Reservoir:
             self._kept[index] = value
 
     def __str__(self) -> str:
-        """Return percentiles; a dagger marks those with too few values."""
+        """Return percentiles; a dagger marks those with too few samples."""
         values = list(self._kept)
         if not values:
             return "—"
@@ -48,7 +48,7 @@ class Reservoir:
 
 @dataclass(slots=True)
 class LiveMetrics:
-    """The current run: its progress, recent rate, and latencies so far."""
+    """Live metrics of the current run: progress, recent rate, and latencies."""
 
     progress: Progress = NOTHING_YET
     ttft: Reservoir = field(default_factory=Reservoir)
@@ -56,7 +56,7 @@ class LiveMetrics:
     _points: deque[tuple[float, int]] = field(default_factory=deque)
 
     def add(self, progress: Progress) -> None:
-        """Add the run's progress."""
+        """Update the metrics with the run's progress."""
         self.progress = progress
         for reservoir, values in (
             (self.ttft, progress.ttft_seconds),
@@ -71,7 +71,7 @@ class LiveMetrics:
 
     @property
     def output_tokens_per_second(self) -> float | None:
-        """Tokens per second of recent answers, on the run's clock; None before two reports."""
+        """Recent output tokens per second on the run's clock; None before two reports."""
         if len(self._points) < 2:  # noqa: PLR2004 (the same)
             return None
         (began, before), (ended, after) = self._points[0], self._points[-1]
@@ -82,8 +82,8 @@ class LiveMetrics:
 class Pace:
     """Estimates the remaining time.
 
-    Future runs take the mean of those that succeeded. Before there is one, the estimate comes from
-    the share of the current run's requests that are finished.
+    Each future run is expected to take the mean of the successful ones. Before the first, the
+    estimate extrapolates from the share of the current run's requests that are finished.
     """
 
     finished: list[float] = field(default_factory=list)
@@ -92,12 +92,12 @@ class Pace:
     after_this: int | None = None
 
     def begin(self, now: float, after_this: int | None) -> None:
-        """Begin a run, with the number of runs after it, or None if that is unknown."""
+        """Begin a run; ``after_this`` is the number of runs after it, None if unknown."""
         self.began, self.measuring, self.after_this = now, None, after_this
 
-    def end(self, now: float, *, well: bool) -> None:
+    def end(self, now: float, *, succeeded: bool) -> None:
         """End the run."""
-        if well:
+        if succeeded:
             self.finished.append(now - self.began)
 
     def remaining(self, now: float, progress: Progress) -> float | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmbench.analysis.meters.joining import Joined
 
 HELP = "attach the log of a wall meter, smart plug or PDU to stored runs"
-DESCRIPTION = "Attach a wall meter's readings to the runs they cover, by the time of day."
+DESCRIPTION = "Attach a wall meter's readings to the runs they cover, by wall-clock time."
 EPILOG = """\
 examples:
   llmbench meter results/tonight meter.csv         columns `time` and `watts`
@@ -24,10 +24,10 @@ examples:
   llmbench meter results/tonight pdu.csv --energy-column total --energy-unit kWh
   llmbench meter results/tonight plug.csv --utc-offset=-05:00 --offset 1.5
 
-A log is a CSV file with a header. Times are ISO 8601 or seconds since 1970; times without a zone
-need --utc-offset. Each run that the log covers gets the series wall_power_watts,
-wall_energy_joules, or both, which replace any attached before, and report.html is rewritten.
-It is an error (exit code 2) if the log covers no run.
+A log is a CSV file with a header. Times are ISO 8601 or Unix seconds; times without a zone need
+--utc-offset. Each run that the log covers gets the series wall_power_watts, wall_energy_joules, or
+both, replacing previously attached ones, and report.html is rewritten. A log that covers no run is
+an error (exit code 2).
 """
 OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", type=Path, metavar="CSV", help="the log")
     _add_columns(parser)
     _add_times(parser)
-    options.add_json(parser, "which runs got readings")
+    options.add_json(parser, "which runs received readings")
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +48,8 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="column of power (watts, unless --energy-column is given)",
     )
-    parser.add_argument("--energy-column", metavar="NAME", help="column of total energy")
-    parser.add_argument("--energy-unit", choices=ENERGY_UNITS, help="unit of that column")
+    parser.add_argument("--energy-column", metavar="NAME", help="column of cumulative energy")
+    parser.add_argument("--energy-unit", choices=ENERGY_UNITS, help="unit of the energy column")
 
 
 def _add_times(parser: argparse.ArgumentParser) -> None:
@@ -57,31 +57,31 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
         "--time-format",
         choices=TIME_FORMATS,
         default="auto",
-        help="default: auto: seconds since 1970 if the first is a number, else ISO 8601",
+        help="default: auto: Unix seconds if the first value is a number, else ISO 8601",
     )
     parser.add_argument(
-        "--utc-offset", metavar="±HH:MM", help="zone of times without one, e.g. =-05:00"
+        "--utc-offset", metavar="±HH:MM", help="UTC offset of times without a zone, e.g. =-05:00"
     )
     parser.add_argument(
         "--offset",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="to add to the meter's times",
+        help="added to the meter's times, to correct its clock",
     )
     parser.add_argument(
         "--max-gap", type=float, metavar="SECONDS",
-        help="largest gap between readings of a run (3 median intervals of the log, at least 1 s)",
+        help="longest accepted gap between readings (3 median intervals of the log, at least 1 s)",
     )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Attach the readings, write the report, and print which runs got readings."""
+    """Attach the readings, write the report, and print which runs received readings."""
     from llmbench.analysis.meters import joining, log
     from llmbench.runs import store
 
     if arguments.max_gap is not None and not arguments.max_gap > 0:
-        raise InputError(f"--max-gap {arguments.max_gap:g}: expected more than 0 seconds")
+        raise InputError(f"--max-gap {arguments.max_gap:g}: must be greater than 0 seconds")
     run_set = store.read(arguments.folder)
     readings = log.read_log(arguments.log, _layout(arguments))
     joined = joining.join(run_set, arguments.log, readings, arguments.max_gap)
@@ -97,9 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _layout(arguments: argparse.Namespace) -> Layout:
     energy, unit, zone = arguments.energy_column, arguments.energy_unit, arguments.utc_offset
     if bool(energy) != bool(unit):
-        raise InputError("--energy-column and --energy-unit go together; give both or neither")
+        raise InputError(
+            "--energy-column and --energy-unit belong together; specify both or neither"
+        )
     if zone is not None and not OFFSET.fullmatch(zone):
-        raise InputError(f"--utc-offset {zone}: expected hours and minutes, for example +02:00")
+        raise InputError(f"--utc-offset {zone}: expected an offset such as +02:00")
     return Layout(
         time=arguments.time_column,
         watts=arguments.watts_column or (None if energy else "watts"),

@@ -1,4 +1,4 @@
-"""Command-line options that several commands share, and what a command's module declares."""
+"""Shared command-line options, and the interface of a subcommand's module."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Command(Protocol):
-    """A module of one subcommand."""
+    """The interface of a subcommand's module."""
 
     HELP: str
     DESCRIPTION: str
@@ -47,7 +47,7 @@ def add_quiet(parser: argparse.ArgumentParser, text: str = "no progress") -> Non
 def add_campaign(
     parser: argparse.ArgumentParser, subject: str, folder: str, quiet: str = "no progress"
 ) -> None:
-    """Add the options of commands that measure a scenario: --set, --out, --json and --quiet."""
+    """Add the shared options of measuring commands: --set, --out, --json and --quiet."""
     add_set(parser)
     add_out(parser, f"results folder ({folder})")
     add_json(parser, subject)
@@ -55,6 +55,6 @@ def add_campaign(
 
 
 def default_folder(name: str) -> Path:
-    """Return a new results folder named after what is measured and the time of day."""
+    """Return a new results folder, named after what is measured and the current time."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     return Path("results") / f"{name}-{stamp}".replace(" ", "-")

@@ -1,4 +1,4 @@
-"""What commands print of stored results: a table, or JSON."""
+"""What commands print of stored results: a table or JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_report(stored: RunSet | Profile) -> Path:
 def print_result(
     stored: RunSet | Profile, page: Path, arguments: argparse.Namespace, **more: Any
 ) -> None:
-    """Print stored results as ``--json`` and ``--quiet`` say; ``more`` is added to the JSON."""
+    """Print stored results as selected by ``--json`` and ``--quiet``; ``more`` extends the JSON."""
     if arguments.json:
         print(json.dumps({**as_dict(stored, page), **more}, indent=1))
     elif not arguments.quiet:
@@ -35,7 +35,7 @@ def print_result(
 
 
 def print_table(stored: RunSet | Profile, page: Path) -> None:
-    """Print the table of stored results, and where they and their report are."""
+    """Print the table of stored results, and the paths of the results and their report."""
     from llmbench import report
 
     report.show(stored)
@@ -43,7 +43,7 @@ def print_table(stored: RunSet | Profile, page: Path) -> None:
 
 
 def as_dict(stored: RunSet | Profile, page: Path) -> dict[str, Any]:
-    """Return the summary of a run set or every number of a profile, and where they are."""
+    """Return the summary of a run set or all numbers of a profile, with their paths."""
     from llmbench.report.frames import summary
     from llmbench.runs.run_set import RunSet
 

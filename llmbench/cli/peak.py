@@ -1,4 +1,4 @@
-"""``llmbench peak``: the highest load at which a scenario's objectives are met."""
+"""``llmbench peak``: find the highest load that meets a scenario's objectives."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from llmbench.scenario.file import Source
 
 HELP = "find the highest load that meets the objectives"
-DESCRIPTION = "Find the highest rate or concurrency at which every objective is met."
+DESCRIPTION = "Find the highest rate or concurrency that meets every objective."
 EPILOG = """\
 examples:
   llmbench peak scenario.yaml                       from 1/s up to 4,096/s, to within 5 %
   llmbench peak scenario.yaml --from 8 --to 64 --tolerance 0.02
-  llmbench peak scenario.yaml --out results/peak --resume      continue an interrupted search
+  llmbench peak scenario.yaml --out results/peak --resume      resume an interrupted search
 
 The load's rate (or concurrency) is doubled until an objective of `slo` is missed, then bisected.
 An objective counts as met at 95 % confidence. Exit codes: 0 found, 1 no load meets the
@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="start", type=float, default=1.0, help="lowest load to try")
     parser.add_argument("--to", dest="most", type=float, default=4096.0, help="highest load to try")
     parser.add_argument(
-        "--tolerance", type=float, default=0.05, help="precision of the result (0.05: 5 %%)"
+        "--tolerance", type=float, default=0.05, help="relative precision of the result (0.05)"
     )
-    parser.add_argument("--resume", action="store_true", help="reuse the runs in --out")
+    parser.add_argument("--resume", action="store_true", help="resume: reuse the runs in --out")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,9 +81,9 @@ def _check(arguments: argparse.Namespace) -> None:
     from llmbench.errors import InputError
 
     if not 0 < arguments.start <= arguments.most:
-        raise InputError(f"--from {arguments.start:g}: expected more than 0 and at most --to")
+        raise InputError(f"--from {arguments.start:g}: must be greater than 0 and at most --to")
     if arguments.tolerance <= 0:
-        raise InputError(f"--tolerance {arguments.tolerance:g}: expected more than 0")
+        raise InputError(f"--tolerance {arguments.tolerance:g}: must be greater than 0")
     if arguments.resume and not arguments.out:
         raise InputError("--resume needs --out, the folder of the interrupted search")
 
@@ -112,11 +112,9 @@ def _print(arguments: argparse.Namespace, key: str, capacity: Capacity, page: Pa
         print(json.dumps({"key": key, **asdict(capacity), "report": str(page)}, indent=1))
         return
     if capacity.best is None:
-        print(f"\n{key}={capacity.missed:g} misses the objectives already; try a lower --from")
+        print(f"\n{key}={capacity.missed:g} already misses the objectives; try a lower --from")
     elif capacity.missed is None:
-        print(
-            f"\n{key}={capacity.best:g} meets the objectives; it is the highest load to try (--to)"
-        )
+        print(f"\n{key}={capacity.best:g} meets the objectives; raise --to to search higher loads")
     else:
         print(f"\npeak  {key}={capacity.best:.4g}; {capacity.missed:.4g} misses the objectives")
     print(f"report  {page}")

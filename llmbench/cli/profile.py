@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from llmbench.runs.profile import CaseProfile, Profile
 
 HELP = "show where each backend's step time goes"
-DESCRIPTION = "Profile prefill and decode steps of every case: shares, launches, kernels."
+DESCRIPTION = "Profile prefill and decode steps of every case: time shares, launches and kernels."
 EPILOG = """\
 examples:
   llmbench profile scenarios/backends.yaml
   llmbench profile scenarios/backends.yaml --set 'backends=[eager, compiled]' --rows 1
   llmbench profile scenario.yaml --steps 50 --out results/why --json > why.json
-  nsys profile -t cuda,nvtx llmbench profile scenario.yaml --nvtx   ranges around steps
+  nsys profile -t cuda,nvtx llmbench profile scenario.yaml --nvtx   marks every step
 
-Steps are timed without the profiler first, then repeated with it, in a fresh process per case.
+Steps are timed without the profiler first, then repeated under it, in a fresh process per case.
 Open the traces in traces/ with ui.perfetto.dev or chrome://tracing.
 
 exit codes:
-  0 every case was profiled   1 some case failed   2 bad input
+  0 every case was profiled   1 a case failed   2 bad input
   130 interrupted (finished cases are kept)
 """
 
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file (YAML)")
     options.add_campaign(
-        parser, "all numbers", "results/NAME-profile-DATE", "no progress, no tables"
+        parser, "all numbers", "results/NAME-profile-DATE", "hide progress and tables"
     )
     parser.add_argument("--steps", type=int, default=20, help="steps per phase (20)")
     parser.add_argument(
         "--rows",
         type=int,
-        help="sequences in a decode step (as many as slots and load allow)",
+        help="sequences per decode step (as slots and load allow)",
     )
     parser.add_argument("--nvtx", action="store_true", help="mark steps for Nsight Systems")
 
@@ -78,7 +78,7 @@ def _profile_options(arguments: argparse.Namespace) -> ProfileOptions:
     from llmbench.campaign.profile import passes
 
     if arguments.steps < 1:
-        raise InputError(f"--steps {arguments.steps}: expected 1 or more")
+        raise InputError(f"--steps {arguments.steps}: must be at least 1")
     return passes.ProfileOptions(arguments.steps, arguments.rows, arguments.nvtx)
 
 
@@ -90,7 +90,7 @@ def _progress(arguments: argparse.Namespace) -> Status:
 
 
 class _StatusLine:
-    """Shows the current case and stage in one line, and prints a line per finished case."""
+    """Shows the current case and stage on one line, and a line per finished case."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
@@ -108,7 +108,7 @@ class _StatusLine:
         self._status.update(escape(f"{self._name}: {text}"))
 
     def progress(self, progress: Progress) -> None:
-        """Show nothing: there are many short steps."""
+        """Show nothing: steps are too short and numerous."""
 
     def ended(self, done: CaseProfile) -> None:
         """Print a line for the case."""

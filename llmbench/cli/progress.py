@@ -1,4 +1,4 @@
-"""Progress of a campaign on stderr: a screen, plain lines, or nothing."""
+"""Progress of a campaign on stderr: a live display, plain lines, or nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN_METRICS = ("output_tokens_per_second", "ttft_p50", "itl_p50")
 
 
 class Lines(Silence):
-    """Prints a plain line when a run begins and one when it ends, for pipes and logs."""
+    """Prints a plain line when a run begins and another when it ends, for pipes and logs."""
 
     def __init__(self, out: TextIO, now: Callable[[], float] = time.monotonic) -> None:
         self._out = out
@@ -36,7 +36,7 @@ class Lines(Silence):
         self._print(f"run {index}{of}: {name(planned, side)}")
 
     def ended(self, run: Run) -> None:
-        """Print how it ended."""
+        """Print how the run ended."""
         self._print(f"{name(run, self._side)}: {ending(run, self._now() - self._began)}")
 
     def _print(self, line: str) -> None:
@@ -44,13 +44,13 @@ class Lines(Silence):
 
 
 def name(run: PlannedRun | Run, side: str = "") -> str:
-    """Return the printable name of a run."""
+    """Return the display name of a run."""
     before = f"{side}: " if side else ""
     return _printable(f"{before}{run.case}, repeat {run.repeat}")
 
 
 def ending(run: Run, seconds: float) -> str:
-    """Return in one line how a run ended."""
+    """Return a one-line description of how a run ended."""
     if run.failure:
         message = run.failure.message.partition("\n")[0]
         return _printable(f"failed after {format_duration(seconds)}: {message}")
@@ -65,14 +65,14 @@ def _figures(run: Run) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Replace control characters, which could control a terminal."""
+    """Replace control characters, which could affect the terminal."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
 def choose_observer(*, quiet: bool) -> Screen | Lines | Silence:
-    """Return the observer for this stderr: a screen only where one can be drawn."""
+    """Return the observer for this stderr: the live display only on a terminal."""
     if quiet:
         return Silence()
     from rich.console import Console

@@ -1,7 +1,7 @@
 """Scenarios as tests: ``pytest scenarios/``, and the fixture ``llmbench_run`` for tests in Python.
 
-If pytest-benchmark is installed, it gets each metric through its public API: a virtual timer that
-advances by the measured values, one round per process.
+If pytest-benchmark is installed, each metric is passed to its public API through a virtual timer
+that advances by the measured values, one round per process.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option for the results folder."""
     group = parser.getgroup("llmbench")
     group.addoption(
-        "--llmbench-out", type=Path, metavar="DIR", help="results folder (a temporary one if unset)"
+        "--llmbench-out", type=Path, metavar="DIR", help="results folder (default: a temporary one)"
     )
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    """Collect a YAML file that is a scenario as a module of tests."""
+    """Collect a scenario's YAML file as a module of tests."""
     if file_path.suffix != ".yaml" or not _is_scenario(file_path):
         return None
     return _Scenario.from_parent(parent, path=file_path)
@@ -101,7 +101,7 @@ def _benchmark_test(path: Path, group: str) -> Any:
 
 
 def _values(run_set: RunSet, case: str, metric: str) -> list[float]:
-    """Return a metric's value of each process; fail the test if a run of the case failed."""
+    """Return a metric's value per process; fail the test if a run of the case failed."""
     failed = [run for run in run_set.stored.failed if run.case.name == case]
     if failed and failed[0].failure:
         pytest.fail(f"{failed[0].name}: {failed[0].failure.message}", pytrace=False)
@@ -154,7 +154,7 @@ def _measured(path: Path, overrides: tuple[str, ...], folder: Path) -> RunSet:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Add the GPUs, by properties that do not change between runs."""
+    """Add the GPUs' properties that do not change between runs."""
     from llmbench.environment import capture
 
     gpus = capture(Path.cwd()).get("gpus") or []
@@ -174,6 +174,6 @@ def pytest_benchmark_compare_machine_info(
     ]
     if hardware[0] != hardware[1]:
         raise pytest.UsageError(
-            f"llmbench: the saved benchmark is of other hardware ({hardware[1]}) than this machine "
-            f"({hardware[0]}); compare with one measured here"
+            f"llmbench: the saved benchmark was measured on other hardware ({hardware[1]}) "
+            f"than this machine ({hardware[0]}); compare with one measured here"
         )

@@ -1,4 +1,4 @@
-"""``llmbench report``: write reports of stored results again."""
+"""``llmbench report``: rewrite the reports of stored results."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from llmbench.runs.profile import Profile
     from llmbench.runs.run_set import RunSet
 
-HELP = "write the report of stored results again"
-DESCRIPTION = "Write report.html again from stored runs and print their table."
+HELP = "rewrite the report of stored results"
+DESCRIPTION = "Rewrite report.html from stored runs and print their table."
 EPILOG = """\
 examples:
   llmbench report results/tonight                  writes results/tonight/report.html
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a results folder")
     options.add_out(parser, "default: DIR/report.html", "FILE")
     parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="include a history of `llmbench history`"
+        "--history", type=Path, metavar="FILE", help="include a history file of `llmbench history`"
     )
     parser.add_argument(
         "--profile", type=Path, metavar="DIR", help="include a profile of `llmbench profile`"
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write and print a report for each folder."""
     if arguments.out and len(arguments.folders) > 1:
-        raise InputError("--out is a single file; omit it to write one report per folder")
+        raise InputError("--out accepts a single folder; omit it to write one report per folder")
     reports = []
     for folder in arguments.folders:
         page = arguments.out or folder / "report.html"
@@ -56,14 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(folder: Path, page: Path, arguments: argparse.Namespace) -> RunSet | Profile:
-    """Write the report of a folder's run set or profile, and return what is stored."""
+    """Write the report of a folder's run set or profile, and return the stored results."""
     from llmbench import report
     from llmbench.report import attachments
     from llmbench.runs import profile, store
 
     if profile.is_profile(folder):
         if arguments.history or arguments.profile:
-            raise InputError(f"{folder}: is a profile; --history and --profile go with run sets")
+            raise InputError(f"{folder}: is a profile; --history and --profile need a run set")
         profiled = profile.read(folder)
         report.write(profiled, page)
         return profiled

@@ -25,7 +25,7 @@ examples:
   llmbench run scenarios/default.yaml --require energy     fail where energy is unavailable
 
 exit codes:
-  0 every run was measured   1 some run failed or lacks what is required   2 bad input
+  0 every run was measured   1 a run failed or lacks a required quantity   2 bad input
   130 interrupted (finished runs are kept)
 """
 
@@ -33,7 +33,7 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file (YAML)")
-    options.add_campaign(parser, "the summary", "results/NAME-DATE", "no progress, no table")
+    options.add_campaign(parser, "the summary", "results/NAME-DATE", "hide progress and table")
     parser.add_argument(
         "--resume", type=Path, metavar="DIR", help="measure a folder's missing runs"
     )
@@ -42,12 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["energy"],
         action="append",
         default=[],
-        help="fail if this is unavailable in any run; results are still written",
+        help="fail if this quantity is unavailable in any run; results are still written",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="list the runs without measuring",
+        help="list the runs without measuring them",
     )
 
 
@@ -75,7 +75,7 @@ def _begin(arguments: argparse.Namespace) -> RunSet:
     from llmbench.runs import store
 
     if arguments.resume and (arguments.scenario or arguments.out or arguments.set):
-        raise InputError("--resume takes the scenario from its folder; remove the other arguments")
+        raise InputError("--resume reads the scenario from its folder; remove the other arguments")
     if arguments.resume:
         return store.read(arguments.resume)
     source = _source(arguments)
@@ -87,7 +87,7 @@ def _source(arguments: argparse.Namespace) -> Source:
     from llmbench.scenario import file as scenario_file
 
     if arguments.scenario is None:
-        raise InputError("give a scenario file, e.g. llmbench run scenarios/default.yaml")
+        raise InputError("specify a scenario file, e.g. llmbench run scenarios/default.yaml")
     return scenario_file.load(arguments.scenario, arguments.set)
 
 
@@ -132,7 +132,7 @@ def _without_energy(run_set: RunSet) -> list[str]:
 
 
 def _breaches(run_set: RunSet) -> list[str]:
-    """Return the quality bounds that were missed and fail the command."""
+    """Return the missed quality bounds, which make the command fail."""
     from llmbench.runs.caveats import QUALITY_BREACHED
 
     return [

@@ -1,4 +1,4 @@
-"""``llmbench schema``: the JSON Schema of scenario files, for editors."""
+"""``llmbench schema``: print the JSON Schema of scenario files, for editors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 
 HELP = "print the JSON Schema of scenario files"
-DESCRIPTION = "Print the JSON Schema of scenario files, with every part that is installed."
+DESCRIPTION = "Print the JSON Schema of scenario files, including all installed parts."
 EPILOG = """\
 example:
   llmbench schema > scenario.schema.json

@@ -21,16 +21,16 @@ from llmbench.runs.run import Run
 from llmbench.runs.run_set import PlannedRun
 from llmbench.units import format_number
 
-REDRAWS_PER_SECOND = 1  # each takes milliseconds of a processor in use by the measurement
+REDRAWS_PER_SECOND = 1  # each refresh takes milliseconds from a CPU that the measurement needs
 BAR_WIDTH, LABEL_WIDTH, MARGIN = 24, 32, 3  # the margin leaves room for ^C
 SILENT_SECONDS = 5.0
 
 
 class Screen:
-    """Bars for all runs and for the current run's requests, its metrics so far, and the machine.
+    """Progress bars of all runs and of the current run's requests, live metrics, and machine use.
 
-    ``str(machine)`` is its current use. A line per finished run stays; the rest is removed at the
-    end.
+    ``str(machine)`` is the machine's current use. One line per finished run stays; the rest is
+    erased at the end.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class Screen:
             self._pace.measuring = self._last_event
 
     def progress(self, progress: Progress) -> None:
-        """Add the run's progress."""
+        """Update the metrics and bars."""
         self._last_event = self._now()
         self._metrics.add(progress)
 
     def ended(self, run: Run) -> None:
-        """Print a line for the run."""
-        self._pace.end(self._now(), well=not run.failure)
+        """Print a line for the finished run."""
+        self._pace.end(self._now(), succeeded=not run.failure)
         line = f"{name(run, self._side)}: {ending(run, self._now() - self._pace.began)}"
         self._console.print(Text(line, "red" if run.failure else ""))
 

@@ -1,4 +1,4 @@
-"""``llmbench serve``: reports and comparisons of a results folder, in a browser."""
+"""``llmbench serve``: browse reports and comparisons of a results folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from llmbench.errors import InputError
 
 HELP = "serve reports and comparisons of a results folder"
-DESCRIPTION = "Serve a read-only index of run sets, their reports, and comparisons."
+DESCRIPTION = "Serve a read-only index of run sets, with reports and comparisons."
 EPILOG = """\
 examples:
   llmbench serve                            the run sets below results/, at http://127.0.0.1:8000/
   llmbench serve results/nightly --port 0   any free port, which is printed
-  ssh -L 8000:localhost:8000 gpu-machine    then run `llmbench serve` there, and browse it here
+  ssh -L 8000:localhost:8000 gpu-machine    then run `llmbench serve` there and browse locally
 
 The first page lists all run sets: filter them, open their reports, or select a baseline and
 candidates to compare. Pages are rendered from stored results on request; nothing is written. Only
-this machine can connect, unless --host says otherwise. Stop with Ctrl-C.
+this machine can connect unless --host is set. Stop with Ctrl-C.
 """
 
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     folder: Path = arguments.folder
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give a results folder")
+        raise InputError(f"{folder}: no such folder; specify a results folder")
     site = Site(folder.resolve())
     with started(site, arguments.host, arguments.port) as server:
         if not server.is_private:

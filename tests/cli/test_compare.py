@@ -59,9 +59,9 @@ def test_several_candidates_make_one_page(
     ("arguments", "message"),
     [
         (["--tolerance", "tftt_p50=0.1"], "no metric 'tftt_p50'"),
-        (["--tolerance", "ttft_seconds_p50"], "expected a share"),
+        (["--tolerance", "ttft_seconds_p50"], "expected a fraction"),
         (["--tolerance", "ttft_p50=2"], "between 0 and 1"),
-        (["--tolerance", "makespan_seconds=0.1"], "neither better nor worse"),
+        (["--tolerance", "makespan_seconds=0.1"], "has no better direction"),
     ],
 )
 def test_a_bad_tolerance_is_refused(

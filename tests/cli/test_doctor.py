@@ -129,7 +129,7 @@ def test_it_prints_the_machine(capsys: Capture, monkeypatch: pytest.MonkeyPatch)
     machine = environment.capture(Path.cwd())
     assert str(machine["cpu"]["model"]) in text
     assert environment.fingerprint(machine) in text
-    assert "Would disturb a measurement" in text
+    assert "Likely to disturb measurements" in text
     if machine["gpus"] is None:
         assert f"— {machine['reasons']['gpus']}" in text
 

@@ -99,7 +99,7 @@ def test_parquet_reads_back_unchanged(folder: Path, tmp_path: Path) -> None:
 
 def test_parquet_needs_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(folder), "--format", "parquet"]) == 2
-    assert "give a file with --out" in capsys.readouterr().err
+    assert "write it to a file with --out" in capsys.readouterr().err
 
 
 def test_markdown_of_the_summary_is_the_headline(

@@ -74,9 +74,9 @@ def test_a_worker_that_reports_no_tokens_has_no_rate() -> None:
 
 def test_the_remaining_time_comes_from_successful_runs() -> None:
     pace = Pace()
-    for began, well in ((0.0, True), (10.0, False), (11.0, True)):
+    for began, succeeded in ((0.0, True), (10.0, False), (11.0, True)):
         pace.begin(began, 5)
-        pace.end(began + (10.0 if well else 1.0), well=well)
+        pace.end(began + (10.0 if succeeded else 1.0), succeeded=succeeded)
     pace.begin(21.0, 2)
     assert pace.remaining(25.0, NOTHING_YET) == pytest.approx(6.0 + 20.0)
 

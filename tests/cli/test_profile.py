@@ -102,7 +102,7 @@ def test_json_is_the_only_thing_on_stdout(tmp_path: Path, capsys: Capture) -> No
 @pytest.mark.parametrize(
     ("changes", "arguments", "message"),
     [
-        ({}, ["--steps", "0"], "--steps 0: expected 1 or more"),
+        ({}, ["--steps", "0"], "--steps 0: must be at least 1"),
         ({}, ["--rows", "5"], "--rows 5: expected 1 to 4, the slots of the engine"),
         ({"backends": ["eager", "fake"]}, [], "backend 'fake' does not run the model"),
         ({"backends": [{"kind": "endpoint", "url": "http://x"}]}, [], "backend 'endpoint' does"),

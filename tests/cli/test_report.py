@@ -54,7 +54,7 @@ def test_one_file_for_several_folders_is_bad_input(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(folder), str(folder), "--out", "x.html"]) == 2
-    assert "--out is a single file" in capsys.readouterr().err
+    assert "--out accepts a single folder" in capsys.readouterr().err
 
 
 def test_a_folder_without_results_is_bad_input(
@@ -89,4 +89,4 @@ def test_a_missing_history_leaves_the_page_unchanged(
 def test_a_profile_has_no_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     profile.create(profiles.profile(tmp_path / "why"))
     assert main(["report", str(tmp_path / "why"), "--history", "history.jsonl"]) == 2
-    assert "is a profile; --history and --profile go with run sets" in capsys.readouterr().err
+    assert "is a profile; --history and --profile need a run set" in capsys.readouterr().err

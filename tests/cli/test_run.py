@@ -87,7 +87,7 @@ def test_a_failed_run_exits_with_1(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run"], "give a scenario file"),
+        (["run"], "specify a scenario file"),
         (["run", "nowhere.yaml"], "no such scenario file"),
         (["run", "{path}", "--set", "load.rate=-1"], "load.rate: must be greater than 0"),
         (["run", "{path}", "--out", "{path}"], "is a file"),
