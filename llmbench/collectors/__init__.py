@@ -1,6 +1,6 @@
-"""What watches the machine meanwhile: a collector opens a probe, which a sampler process reads.
+"""Collectors of machine telemetry: a collector opens a probe, which a sampler process reads.
 
-A collector of your own is written with these names.
+These names are the interface for collectors of your own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The protocols of collectors and of their probes."""
+"""The protocols of collectors and their probes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class CollectorOptions(plugins.Options):
 
     @property
     def idle_seconds(self) -> float:
-        """How long the collector measures the idle machine before and after the load."""
+        """How long the collector measures the idle machine, before and again after the load."""
         return 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """The name and unit of a series, e.g. ``gpu0_power_average_watts`` in ``W``.
+    """A series' name and unit, e.g. ``gpu0_power_average_watts`` in ``W``.
 
-    ``unavailable`` is the reason why it cannot be read here, or None.
+    ``unavailable`` is the reason why it cannot be read on this machine, or None.
     """
 
     name: str
@@ -38,37 +38,37 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What a probe returns once, at the end: facts that JSON can hold, and caveats."""
+    """The final result of a probe: JSON-serializable facts, and caveats."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     caveats: tuple[Caveat, ...] = ()
 
 
 class Probe(Protocol):
-    """Reads its quantities repeatedly, in the sampler's process.
+    """Reads its quantities repeatedly, in the sampler process.
 
-    An exception from any method ends this probe only: its series keep their readings, and the
-    reason is stored as a caveat.
+    An exception in any method ends this probe only: its series keep their readings, and a caveat
+    stores the reason.
     """
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return what each reading holds, in order; called once, before the first reading."""
+        """Return the quantities of each reading; called once, before the first reading."""
 
     def begin(self) -> None:
-        """Note the state of counters as the window begins; every probe is open by then."""
+        """Record the initial counters as the window begins; all probes are open by then."""
 
     def read(self) -> Sequence[float | None]:
-        """Return one value per quantity; None where this reading is unavailable."""
+        """Return one value per quantity; None for one that is unavailable in this reading."""
 
     def conclude(self) -> Conclusion:
         """Return facts and caveats after the last reading."""
 
 
 class Collector(plugins.Part):
-    """A part that watches the machine during a load."""
+    """A part that monitors the machine during a load."""
 
     def probe(self, pid: int) -> Probe:
-        """Open a probe on the process under test; called in the sampler's process."""
+        """Open a probe for the process under test; called in the sampler process."""
         raise NotImplementedError
 
 

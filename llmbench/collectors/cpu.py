@@ -1,4 +1,4 @@
-"""Processor time and memory, of the process under test and of the machine."""
+"""CPU time and memory, of the process under test and of the machine."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ THROTTLED_PERCENT = 1.0
 
 
 class Cpu(Collector):
-    """Processor time and memory of the process under test, and other use of the machine.
+    """CPU time and memory of the process under test, and CPU use by everything else.
 
-    Readings of processor time cover the time since the previous reading. The kernel counts it in
-    ticks of 10 ms, so single readings are rough and their average is good. The process counts with
-    all its descendants except the sampler.
+    CPU time readings cover the time since the previous reading. The kernel counts in ticks of 10
+    ms, so single readings are coarse and only their mean is accurate. The process includes all its
+    descendants except the sampler.
     """
 
     class Options(CollectorOptions):
-        """``{kind: cpu, interval: 200 ms}``: a reading covers twenty ticks."""
+        """``{kind: cpu, interval: 200 ms}``: one reading spans twenty kernel ticks."""
 
         interval: Seconds = Field(default=0.2, ge=0.01, description="time between readings")
 
@@ -41,7 +41,7 @@ class Cpu(Collector):
 
     def probe(self, pid: int) -> CpuProbe:
         """Open the probe."""
-        own = os.getppid()  # the sampler is a child of the process that measures
+        own = os.getppid()  # the sampler is a child of the measuring process
         return CpuProbe(pid, harness_pid=None if own == pid else own)
 
 
@@ -58,11 +58,11 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class CpuTimes:
-    """Real time and processor times, in seconds since some origin.
+    """Elapsed time and CPU times in seconds since an arbitrary origin.
 
-    ``harness`` is the sampler, and the client where that is another process. ``busy`` is the whole
-    machine's; ``stolen`` is what the host of a virtual machine gave to others (steal); ``waited``
-    is the time in which some task waited for a core.
+    ``harness`` is the sampler, plus the client if that is another process. ``busy`` is the whole
+    machine's CPU time; ``stolen`` is steal time, which the host of a virtual machine gave to
+    others; ``waited`` is the time in which some task waited for a core.
     """
 
     now: float
@@ -92,10 +92,10 @@ def _percent(end: float | None, begin: float | None, elapsed: float) -> float | 
 
 
 class CpuProbe:
-    """Reads /proc and /sys (here as parameters for tests), in part through psutil.
+    """Reads /proc and /sys (parameters for tests), partly through psutil.
 
-    ``harness_pid`` is the measuring process where that is an ancestor of the process under test:
-    its time does not count as other load.
+    ``harness_pid`` is the measuring process if that is an ancestor of the process under test: its
+    CPU time does not count as other load.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class CpuProbe:
         self._no_pressure = _why_unreadable(self._pressure)
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return what each reading holds."""
+        """Return the quantities of each reading."""
         no_clocks = None if self._frequencies else "the kernel exposes no cpufreq here"
         return (
             Quantity("process_cpu_percent", "% of a core"),
@@ -129,7 +129,7 @@ class CpuProbe:
         )
 
     def begin(self) -> None:
-        """Reset the memory peak and note the counters."""
+        """Reset the memory peak and record the initial counters."""
         since_load = proc.reset_rss_peak(self._process)
         self._peak_since = "start of the load" if since_load else "start of the process"
         self._switches = proc.involuntary_switches(self._process)
@@ -137,7 +137,7 @@ class CpuProbe:
         self._first = self._before = self._cpu_times()
 
     def read(self) -> Sequence[float | None]:
-        """Return shares since the last reading, and current clocks and memory."""
+        """Return shares since the last reading, and current clock and memory."""
         after = self._cpu_times()
         shares = after.shares_since(self._before, self._cores)
         self._before = after

@@ -1,7 +1,7 @@
-"""Energy counters of NVIDIA GPUs (NVML), and of processors where they are readable (RAPL).
+"""Energy counters of NVIDIA GPUs (NVML) and, where readable, of CPUs (RAPL).
 
-Counters are read instead of power: some cards sample their power only part of the time (Yang et
-al., *Part-time Power Measurements*, SC 2024), while the counter integrates it. docs/energy.md has
+Counters are read instead of power: some GPUs sample power only part of the time (Yang et al.,
+*Part-time Power Measurements*, SC 2024), while the counter integrates it. docs/energy.md explains
 the method and its errors.
 """
 
@@ -25,17 +25,17 @@ from llmbench.environment.nvml import open_nvml
 from llmbench.errors import Unavailable
 from llmbench.units import Seconds
 
-IDLE_INTERVAL = 0.001  # between readings while a counter's period is measured
+IDLE_INTERVAL = 0.001  # seconds between readings while an update period is measured
 MIN_PERIODS = 3
-OF_CARD = "energy is counted for whole cards, and this is a MIG instance of one"
+OF_CARD = "energy is counted per GPU, and this is a MIG instance of one"
 
 
 class Energy(Collector):
-    """Energy counters of GPUs and processors, with their update periods and the idle power.
+    """Energy counters of GPUs and CPUs, with their update periods and the idle power.
 
-    Before the load, with the model loaded, the counters are read as fast as possible for ``idle``,
-    which gives their periods and the idle power. After the load they are read for as long again,
-    so that the energy of the whole run is counted between two idle moments.
+    Before the load, with the model loaded, counters are polled as fast as possible for ``idle``, to
+    determine their update periods and the idle power. After the load they are polled for as long
+    again, so that the energy of the whole run is counted between two idle moments.
     """
 
     class Options(CollectorOptions):
@@ -48,13 +48,13 @@ class Energy(Collector):
 
         @property
         def idle_seconds(self) -> float:
-            """The same."""
+            """The idle time before and after the load, in seconds."""
             return self.idle
 
     options: Options
 
-    def probe(self, pid: int) -> Probe:  # noqa: ARG002 (counters are of the machine)
-        """Open the probe on every counter of this machine."""
+    def probe(self, pid: int) -> Probe:  # noqa: ARG002 (counters are machine-wide)
+        """Open a probe of all counters of this machine."""
         meters = [*_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")), *_processors()]
         return EnergyProbe(meters, self.options.idle, self.options.interval)
 
@@ -62,8 +62,8 @@ class Energy(Collector):
 class Meter(Protocol):
     """One energy counter.
 
-    ``name`` is the device in its series' name, ``unavailable`` the reason why it cannot be read
-    here, or None. ``facts`` has its ``method`` and what identifies the device.
+    ``name`` is the device in the series' name; ``unavailable`` is the reason why the counter cannot
+    be read on this machine, or None. ``facts`` has its ``method`` and what identifies the device.
     """
 
     name: str
@@ -71,11 +71,11 @@ class Meter(Protocol):
     facts: dict[str, Any]
 
     def read(self) -> float:
-        """Return the joules since some moment, or raise Unavailable."""
+        """Return the joules since an arbitrary origin, or raise Unavailable."""
 
 
 class NoMeter:
-    """Stands in for a counter that cannot be read."""
+    """Stands in for an unreadable counter."""
 
     def __init__(self, name: str, method: str, reason: str) -> None:
         self.name = name
@@ -88,9 +88,9 @@ class NoMeter:
 
 
 class GpuCounter:
-    """The total energy of a card since its driver was loaded (nvmlDeviceGetTotalEnergyConsumption).
+    """A GPU's total energy since its driver was loaded (nvmlDeviceGetTotalEnergyConsumption).
 
-    Support is detected by calling it, never by the card's model.
+    Support is detected by calling it, never by the GPU model.
     """
 
     def __init__(self, nvml: Any, device: Device) -> None:
@@ -117,7 +117,7 @@ class GpuCounter:
 
 
 class ProcessorCounter:
-    """The energy of a package or of its memory (RAPL)."""
+    """The RAPL energy of a CPU package or of its memory."""
 
     def __init__(self, zone: Zone) -> None:
         self.name = zone.name.replace("-", "")
@@ -127,7 +127,7 @@ class ProcessorCounter:
         self._counter.begin()
 
     def read(self) -> float:
-        """Return the joules since the probe was opened, through any number of wraps."""
+        """Return the joules since the probe was opened, across any number of wraparounds."""
         joules = self._counter.read()
         if joules is None:
             raise Unavailable(str(self._counter.invalid))
@@ -153,7 +153,7 @@ def _gpus(visible: str | None) -> Iterator[Meter]:
 
 
 class EnergyProbe:
-    """Reads counters; a reading has a value only when the counter has risen."""
+    """Reads energy counters; a reading has a value only if the counter has increased."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class EnergyProbe:
             counter.characterize(ticks)
 
     def _watch_idle(self) -> list[list[tuple[float, float]]]:
-        """Return the (time, joules) at which each counter rose during the idle time."""
+        """Return the (time, joules) of each counter's increases during the idle time."""
         ticks: list[list[tuple[float, float]]] = [[] for _ in self._counters]
         end = self._now() + self._idle
         while any(not c.meter.unavailable for c in self._counters) and self._now() < end:
@@ -181,21 +181,21 @@ class EnergyProbe:
         return ticks
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return a quantity per counter, in joules since its first reading."""
+        """Return one quantity per counter, in joules since its first reading."""
         return [
             Quantity(f"{counter.meter.name}_energy_joules", "J", counter.meter.unavailable)
             for counter in self._counters
         ]
 
     def begin(self) -> None:
-        """Do nothing: only differences of counters are used."""
+        """Do nothing: only counter differences are used."""
 
     def read(self) -> Sequence[float | None]:
-        """Return every counter's joules; None where it has not risen."""
+        """Return every counter's joules; None if it has not increased."""
         return [counter.rise() for counter in self._counters]
 
     def conclude(self) -> Conclusion:
-        """Measure the idle time; return each counter's method, period and energy of the run."""
+        """Measure the idle time; return each counter's method, period and run energy."""
         for counter, ticks in zip(self._counters, self._watch_idle(), strict=True):
             counter.conclude(ticks)
         facts = {
@@ -217,7 +217,7 @@ class _Tracker:
         self._idle_end: tuple[float, float] | None = None
 
     def rise(self) -> float | None:
-        """Return the joules since the first reading, or None where the counter has not risen."""
+        """Return the joules since the first reading, or None if the counter has not increased."""
         if self.meter.unavailable:
             return None
         try:
@@ -226,7 +226,7 @@ class _Tracker:
             self._failed[str(reason)] += 1
             return None
         if self._first is None:
-            self._first = self._last = joules  # when it reached this value is unknown
+            self._first = self._last = joules  # the time of this update is unknown
             return None
         if joules == self._last:
             return None
@@ -234,7 +234,7 @@ class _Tracker:
         return joules - self._first
 
     def characterize(self, ticks: Sequence[tuple[float, float]]) -> None:
-        """Derive the update period and the idle power."""
+        """Compute the update period and the idle power."""
         moments = [moment for moment, _ in ticks]
         gaps = [late - early for early, late in pairwise(moments)]
         self.facts["period_seconds"] = median(gaps) if len(gaps) >= MIN_PERIODS else None
@@ -242,7 +242,7 @@ class _Tracker:
         self._idle_end = ticks[-1] if ticks else None
 
     def conclude(self, ticks: Sequence[tuple[float, float]]) -> None:
-        """Derive the energy of the run, from the last rise before it to the last rise after it."""
+        """Compute the run's energy, from the last update before it to the last one after it."""
         begin, end = self._idle_end, ticks[-1] if ticks else None
         if begin and end and end[1] >= begin[1]:
             self.facts["run_joules"] = end[1] - begin[1]

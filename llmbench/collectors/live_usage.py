@@ -1,4 +1,4 @@
-"""Current use of processors and GPUs, for the progress display; nothing is stored."""
+"""Current CPU and GPU use for the progress display; nothing is stored."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FORMATS: dict[str, Callable[[float], str]] = {
 
 
 class LiveUsage:
-    """Use of processors and GPUs as one line, read at most once per second."""
+    """CPU and GPU use as one line, read at most once per second."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._nvml, self._devices = _gpus()
-        psutil.cpu_percent()  # its values cover the time since the previous call
+        psutil.cpu_percent()  # values cover the time since the previous call
         self._read_at = now()
         self._text = ""
 
@@ -54,7 +54,7 @@ def _gpus() -> tuple[Any, list[Device]]:
         return None, []
     try:
         return nvml, visible_devices(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    except nvml.NVMLError:  # a lost card has no handle
+    except nvml.NVMLError:  # a lost GPU has no handle
         return None, []
 
 
@@ -64,5 +64,5 @@ def _readings(nvml: Any, device: Device) -> Iterator[str]:
             continue
         try:
             yield FORMATS[reading.name](float(reading.ask(nvml, device.handle)))
-        except nvml.NVMLError:  # not supported by this card
+        except nvml.NVMLError:  # not supported by this GPU
             continue

@@ -1,6 +1,6 @@
-"""Processor time, memory, pressure and throttling from /proc and control groups.
+"""CPU time, memory, pressure and throttling from /proc and control groups.
 
-Formats: proc(5), and the kernel's Documentation/accounting/psi.rst and cgroup-v2.rst.
+Sources: proc(5), and the kernel's Documentation/accounting/psi.rst and cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ FREQUENCY_FILES = 16
 
 
 class Tree:
-    """A process and its descendants, without the sampler itself.
+    """A process and its descendants, except the sampler.
 
-    Listing them walks all of /proc. So the list is refreshed at most once per second, and less
-    often where that would use more than 0.5 % of a core. The processor time of a descendant that
-    ended is in its parent's, so nothing is lost in between.
+    Listing them scans all of /proc, so the list is refreshed at most once per second, and less
+    often if that would use more than 0.5 % of a core. No CPU time is lost in between: that of an
+    exited descendant is added to its parent.
     """
 
     def __init__(self, pid: int) -> None:
@@ -34,12 +34,12 @@ class Tree:
         self._next = float("-inf")
 
     def cpu_seconds(self, now: float) -> float:
-        """Return user and system time in all. Raises psutil.NoSuchProcess without the root."""
+        """Return total user and system time. Raises psutil.NoSuchProcess without the root."""
         self._list(now)
         return _cpu_seconds(self._root) + sum(map(_cpu_seconds_so_far, self._members))
 
     def pids(self, now: float) -> frozenset[int]:
-        """Return the ids of all members."""
+        """Return the ids of all processes in the tree."""
         self._list(now)
         return frozenset({self._root.pid, *(member.pid for member in self._members)})
 
@@ -59,13 +59,13 @@ def _cpu_seconds(process: psutil.Process) -> float:
 def _cpu_seconds_so_far(process: psutil.Process) -> float:
     try:
         return _cpu_seconds(process)
-    except psutil.NoSuchProcess:  # it ended, and its parent has its time
+    except psutil.NoSuchProcess:  # it exited; its time was added to its parent's
         return 0.0
 
 
 def busy_seconds(times: Any) -> float:
-    """Return the machine's processor time so far, from ``psutil.cpu_times()``."""
-    guest = times.guest + times.guest_nice  # counted in user as well
+    """Return the machine's total CPU time, from ``psutil.cpu_times()``."""
+    guest = times.guest + times.guest_nice  # already included in user
     return float(sum(times) - times.idle - times.iowait - guest - times.steal)
 
 
@@ -93,7 +93,7 @@ def pressure_seconds(text: str) -> float:
 def involuntary_switches(process: Path) -> int:
     """Return the involuntary context switches of all threads of ``/proc/<pid>``.
 
-    The counts of threads that ended are lost.
+    Counts of exited threads are lost.
     """
     return sum(map(_switches, process.glob("task/*/status")))
 
@@ -101,13 +101,13 @@ def involuntary_switches(process: Path) -> int:
 def _switches(status: Path) -> int:
     try:
         text = status.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+    except (FileNotFoundError, ProcessLookupError):  # the thread exited in the meantime
         return 0
     return field_number(text, "nonvoluntary_ctxt_switches") or 0
 
 
 def reset_rss_peak(process: Path) -> bool:
-    """Reset the memory peak of ``/proc/<pid>``; return whether the kernel allowed that."""
+    """Reset the memory peak of ``/proc/<pid>``; return whether the kernel permits that."""
     try:
         (process / "clear_refs").write_text("5")
     except OSError:
@@ -122,22 +122,22 @@ def rss_peak(process: Path) -> int | None:
 
 
 def frequency_files(cpufreq: Path) -> list[Path]:
-    """Return a few of the files of current clocks, since each read costs time."""
+    """Return a subset of the current-clock files, since each read takes time."""
     files = sorted(cpufreq.glob("policy*/scaling_cur_freq"))
     step = max(1, len(files) // FREQUENCY_FILES)
     return files[::step][:FREQUENCY_FILES]
 
 
 def mean_frequency(files: list[Path]) -> float:
-    """Return the mean clock in Hz (the files hold kHz)."""
+    """Return the mean clock in Hz (the files are in kHz)."""
     return sum(int(file.read_text()) for file in files) / len(files) * 1e3
 
 
 def quota_throttled_seconds(membership: str, root: Path) -> float | None:
-    """Return for how long control groups have throttled a process since they were created.
+    """Return the seconds for which CPU quotas have throttled a process, by its control groups.
 
-    ``membership`` is the text of ``/proc/<pid>/cgroup``, ``root`` the mount of control groups.
-    Version 2 counts microseconds, version 1 nanoseconds. None where no group counts it.
+    ``membership`` is the text of ``/proc/<pid>/cgroup``, ``root`` the cgroup mount. Version 2
+    counts microseconds, version 1 nanoseconds. None if no group counts throttling.
     """
     groups = cgroups.groups("cpu", root, membership)
     throttled = [_throttled_seconds(folder / "cpu.stat") for folder in groups]

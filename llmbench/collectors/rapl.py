@@ -1,7 +1,7 @@
-"""Energy counters of processors and their memory (RAPL), from the kernel's powercap tree.
+"""RAPL energy counters of CPUs and their memory, from the kernel's powercap tree.
 
-Formats: the kernel's Documentation/power/powercap/powercap.rst and drivers/powercap/intel_rapl_*.c,
-which support AMD's processors too.
+Sources: the kernel's Documentation/power/powercap/powercap.rst and drivers/powercap/intel_rapl_*.c,
+which also support AMD CPUs.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ POWERCAP = Path("/sys/class/powercap")
 ZONE = re.compile(r"intel-rapl(:\d+){1,2}")  # not intel-rapl-mmio, which repeats the same counters
 MIRROR_ROUNDS = 3
 # More than any package draws (the largest are rated 500 W). A zone's own limit applies to averages,
-# which are exceeded for seconds, and often it is 0 or absent; so it counts only above this.
+# can be exceeded for seconds, and is often 0 or absent; so it is used only if it is greater.
 MAX_POWER_WATTS = 1000.0
-SLACK_SECONDS = 1.0  # between a reading and its time, and between updates of a counter
-STUCK_SECONDS = 2.0  # counters update about every millisecond, and idle packages draw power too
+SLACK_SECONDS = 1.0  # slack for the time stamp of a reading and the update period of a counter
+STUCK_SECONDS = 2.0  # counters update about every millisecond, even on an idle package
 
-ELSEWHERE = "if this is a virtual machine, measure on its host, or attach a wall meter"
+ELSEWHERE = "on a virtual machine, measure on the host or attach a wall meter"
 MASKED = "container runtimes hide these files; measure outside the container"
 ROOT_ONLY = (
-    "since the fix of CVE-2020-8694 only root can read it; run llmbench as a user with permission, "
+    "only root can read it since the fix for CVE-2020-8694; run llmbench as a user with access, "
     "or ask the administrator"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """One energy counter, e.g. ``package-0`` or ``dram-0``, and its folder.
+    """An energy counter, e.g. ``package-0`` or ``dram-0``, and its folder.
 
-    Its microjoules wrap at ``max_energy_range_uj``. It never draws more than ``max_power_watts``.
-    ``unavailable`` is the reason why it cannot be read here, or None.
+    Its microjoules wrap at ``max_energy_range_uj``; its power never exceeds ``max_power_watts``.
+    ``unavailable`` is the reason why it cannot be read on this machine, or None.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """The counters of a machine: of its packages (processors) and of its memory.
+    """The energy counters of a machine's CPU packages and memory.
 
     A package's counter includes its cores and graphics; ``psys`` overlaps with packages and is not
-    read. ``mirrors`` describes zones that were left out because they repeat another's counter.
-    ``unavailable`` is the reason why there are none, or None.
+    read. ``mirrors`` describes omitted zones, which repeat another zone's counter. ``unavailable``
+    is the reason why there are none, or None.
     """
 
     packages: tuple[Zone, ...] = ()
@@ -70,9 +70,9 @@ class Zones:
 
 
 def zones(root: Path = POWERCAP) -> Zones:
-    """Return the counters under a powercap tree, packages in the kernel's order.
+    """Return the counters in a powercap tree, packages in the kernel's order.
 
-    Nothing is raised: where there is none, or one cannot be read, the result has the reason.
+    Never raises: an absent tree or unreadable counter is reported as a reason.
     """
     try:
         names = _names(root)
@@ -86,7 +86,7 @@ def zones(root: Path = POWERCAP) -> Zones:
 def _names(root: Path) -> dict[tuple[int, ...], str]:
     """Return the zones' names by number: ``{(0,): "package-0", (0, 2): "dram"}``.
 
-    Raises Unavailable without a package.
+    Raises Unavailable without a package zone.
     """
     try:
         numbers = sorted(_numbers(path) for path in root.iterdir() if ZONE.fullmatch(path.name))
@@ -95,11 +95,11 @@ def _names(root: Path) -> dict[tuple[int, ...], str]:
     if not numbers:
         raise Unavailable(
             f"{root} has no intel-rapl zones: the kernel module intel_rapl_msr is not loaded, or "
-            f"the processor has no such counters; {ELSEWHERE}"
+            f"the CPU has no RAPL counters; {ELSEWHERE}"
         )
     names = {zone: _name(_folder(root, zone)) for zone in numbers}
     if not any(_is_package(zone, name) for zone, name in names.items()):
-        raise Unavailable(f"{root} has no zone of a package, only {', '.join(names.values())}")
+        raise Unavailable(f"{root} has no package zone, only {', '.join(names.values())}")
     return names
 
 
@@ -156,7 +156,7 @@ def _why_unavailable(folder: Path) -> str | None:
 def _max_power(folder: Path) -> float:
     try:
         limit = _count(folder / "constraint_0_max_power_uw") / 1e6
-    except Unavailable:  # many zones have none
+    except Unavailable:  # many zones have no limit
         return MAX_POWER_WATTS
     return max(limit, MAX_POWER_WATTS)
 
@@ -179,10 +179,10 @@ def _count(path: Path) -> int:
 
 
 def _distinct(zones: Iterable[Zone]) -> tuple[tuple[Zone, ...], list[str]]:
-    """Return the zones with counters of their own, and a description of each other zone.
+    """Return the zones with independent counters, and a description of each other zone.
 
-    On some processors (Zen and Zen 2, e.g. Threadripper 1950X) every die shows the counter of the
-    whole socket, so that their sum is a multiple of the energy
+    On some CPUs (Zen and Zen 2, e.g. Threadripper 1950X) every die reports the counter of the whole
+    socket, so their sum is a multiple of the energy
     (https://github.com/mlco2/codecarbon/issues/1274).
     """
     distinct: list[Zone] = []
@@ -197,9 +197,9 @@ def _distinct(zones: Iterable[Zone]) -> tuple[tuple[Zone, ...], list[str]]:
 
 
 def _mirrors(original: Zone, zone: Zone) -> bool:
-    """Return whether a zone always reads between two readings of the other, before and after.
+    """Return whether a zone's readings always lie between adjacent readings of the other zone.
 
-    Different counters of 32 bits practically never do. Counters that stay 0 prove nothing.
+    Independent 32-bit counters almost never do. Counters that stay 0 prove nothing.
     """
     if original.unavailable or zone.unavailable:
         return False
@@ -212,13 +212,13 @@ def _mirrors(original: Zone, zone: Zone) -> bool:
 
 
 class EnergyCounter:
-    """The joules of a zone since ``begin``, through any number of wraps.
+    """The joules of a zone since ``begin``, across any number of wraparounds.
 
-    (A wrap loses one step of the counter, tens of microjoules, from its end to 0.) A zone becomes
-    ``invalid`` with a reason, and reads None, never 0, when its file cannot be read, it went back
-    further than a wrap explains, it stands still, or two readings are so far apart that it may
-    have wrapped twice. So read it more often than range / greatest power: with the usual 262 kJ
-    and 1000 W every four minutes.
+    A wraparound loses one step of the counter, tens of microjoules. The counter becomes ``invalid``
+    with a reason, and reads None, never 0, if its file is unreadable, it decreases by more than a
+    wraparound explains, it stalls, or two readings are so far apart that it may have wrapped twice.
+    So the longest interval between readings is range / maximum power: four minutes for the usual
+    262 kJ and 1000 W.
     """
 
     def __init__(self, zone: Zone, now: Callable[[], float] = time.monotonic) -> None:
@@ -272,6 +272,6 @@ class EnergyCounter:
         if count < self._last and added > (elapsed + SLACK_SECONDS) * most:
             raise Unavailable(
                 f"the counter of {self._zone.name} went back from {self._last} to {count} µJ, which"
-                " is no wrap: the machine slept, or the driver was reloaded"
+                " is not a wraparound: the machine was suspended or the driver reloaded"
             )
         return added

@@ -1,4 +1,4 @@
-"""Reading a probe at a steady pace, and turning its readings into series."""
+"""Read a probe at a fixed interval and turn its readings into series."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISSED_SHARE = 0.05
 
 @dataclass(slots=True)
 class Ticks:
-    """Whole multiples of an interval since the beginning, so that delays do not add up."""
+    """Multiples of an interval since the beginning, so that delays do not accumulate."""
 
     began: float
     interval: float
@@ -29,7 +29,7 @@ class Ticks:
         """The next tick, on the clock of ``began``."""
         return self.began + self.number * self.interval
 
-    def go_on(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Advance to the first tick after ``now``; skipped ticks count as missed."""
         following = max(self.number, int((now - self.began) / self.interval)) + 1
         self.missed += following - self.number - 1
@@ -37,9 +37,9 @@ class Ticks:
 
 
 class Recorder:
-    """One running collector: its probe, its ticks, and its readings so far.
+    """A running collector: its probe, its ticks, and its readings so far.
 
-    A probe that cannot be opened, or fails later, is not read again; the reason is kept.
+    After a failure, or if it cannot be opened, a probe is not read again; the reason is stored.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Recorder:
         self.kind = kind
         self._now = now
         self.failure: str | None = None
-        self._probe: Probe = _Nothing()
+        self._probe: Probe = _NoProbe()
         self.quantities: tuple[Quantity, ...] = ()
         self._is_idle = True
         self._guard(lambda: self._open(open_probe))
@@ -75,18 +75,18 @@ class Recorder:
             return
         try:
             step()
-        except Exception as error:  # noqa: BLE001 (a probe may be a plugin's; the others must go on)
+        except Exception as error:  # noqa: BLE001 (a plugin's failure must not stop other probes)
             self.failure = f"{type(error).__name__}: {error}"
 
     @property
     def due(self) -> float:
-        """When to read next; infinity after a failure, or where nothing can be read."""
+        """The time of the next reading; infinity after a failure or if nothing is readable."""
         return math.inf if self.failure or self._is_idle else self.ticks.due
 
     def read(self) -> None:
-        """Read once, with the time at which the reading is complete, and advance the ticks."""
+        """Take one reading, stamped when complete, and advance the ticks."""
         self._guard(self._read)
-        self.ticks.go_on(self._now())
+        self.ticks.advance(self._now())
 
     def _read(self) -> None:
         values, moment = self._probe.read(), self._now()
@@ -132,7 +132,7 @@ class Recorder:
             yield Caveat("sampler-late", collector=self.kind, missed=self.ticks.missed, due=due)
 
 
-class _Nothing:
+class _NoProbe:
     """Stands in for a probe that could not be opened."""
 
     def quantities(self) -> tuple[Quantity, ...]:

@@ -1,8 +1,8 @@
-"""One process that reads all probes at a steady pace and sends its readings at the end.
+"""A process that reads all probes at fixed intervals and sends the readings at the end.
 
-It receives a job and sends the quantities when all probes are open. It reads the probes until it
+It receives a job, and sends the quantities once all probes are open. It reads the probes until it
 receives STOP, then sends all series as one Arrow IPC stream, with facts and caveats in the
-metadata. When the parent dies, the sampler ends: its stdin ends, and the kernel also sends a
+metadata. When the parent dies, the sampler exits: its stdin closes, and the kernel also sends a
 signal, in case a child of the parent keeps the pipe open.
 """
 
@@ -37,7 +37,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @dataclass(slots=True)
 class Collected:
-    """What the collectors saw, filled when the watch ends; times are of CLOCK_MONOTONIC."""
+    """The collectors' results, filled when the watch ends; times are of CLOCK_MONOTONIC."""
 
     absolute: tuple[Series, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
@@ -50,11 +50,11 @@ class Collected:
 
 @contextmanager
 def watch(collectors: Sequence[CollectorOptions], pid: int | None = None) -> Iterator[Collected]:
-    """Watch a process (by default this one) and its machine during the block.
+    """Monitor a process (by default this one) and its machine during the block.
 
-    ``collectors`` are options of collectors. The sampler is ready when the block begins. Raises
-    MeasurementError when the sampler cannot start. When it dies later, every quantity is
-    unavailable with the reason, and there is a caveat.
+    ``collectors`` are collector options. The sampler is ready when the block begins. Raises
+    MeasurementError if the sampler cannot start. If it dies later, every quantity is unavailable
+    with the reason, and there is a caveat.
     """
     collected = Collected()
     if not collectors:
@@ -62,16 +62,16 @@ def watch(collectors: Sequence[CollectorOptions], pid: int | None = None) -> Ite
         return
     job = _Job(pid or os.getpid(), os.getpid(), _options(collectors))
     with child_process.start("llmbench.collectors.sampler", job) as sampler:
-        promised = _promised(sampler)
+        quantities = _wait_until_open(sampler)
         try:
             yield collected
         finally:
-            _finish(sampler, promised, collected)
+            _finish(sampler, quantities, collected)
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """The process to watch, the parent to end with, and the options of the collectors."""
+    """The process to watch, the parent to exit with, and the collectors' options."""
 
     pid: int
     parent: int
@@ -79,32 +79,30 @@ class _Job:
 
 
 def _options(collectors: Sequence[CollectorOptions]) -> list[dict[str, Any]]:
-    # a collector that watches the idle time after the load concludes last
+    # a collector that measures the idle time after the load concludes last
     ordered = sorted(collectors, key=lambda options: options.idle_seconds)
     return [options.model_dump(mode="json") for options in ordered]
 
 
-def _promised(sampler: Child) -> list[Quantity]:
-    """Wait until all probes are open, and return what they will read."""
+def _wait_until_open(sampler: Child) -> list[Quantity]:
+    """Wait until all probes are open and return their quantities."""
     if not sampler.poll(START_SECONDS):
         raise MeasurementError(f"the sampler was not ready within {START_SECONDS:g} s")
     try:
         return sampler.receive(list[Quantity])
     except EOFError:
         code = sampler.wait()
-        raise MeasurementError(
-            f"the sampler ended with exit code {code}; its stderr says why"
-        ) from None
+        raise MeasurementError(f"the sampler ended with exit code {code}; see its stderr") from None
 
 
-def _finish(sampler: Child, promised: list[Quantity], into: Collected) -> None:
+def _finish(sampler: Child, quantities: list[Quantity], into: Collected) -> None:
     sampler.send(STOP)
     if not sampler.poll(STOP_SECONDS):
         sampler.kill()
     try:
         stream = sampler.receive_bytes()
     except EOFError:
-        _fill_with_reason(into, promised, sampler.wait())
+        _fill_with_reason(into, quantities, sampler.wait())
     else:
         _fill(into, pa.ipc.open_stream(stream).read_all())
 
@@ -116,12 +114,12 @@ def _fill(collected: Collected, table: pa.Table) -> None:
     collected.caveats = tuple(Caveat(**caveat) for caveat in json.loads(metadata[b"caveats"]))
 
 
-def _fill_with_reason(collected: Collected, promised: list[Quantity], code: int) -> None:
+def _fill_with_reason(collected: Collected, quantities: list[Quantity], code: int) -> None:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     reason = f"the sampler {how} during the run"
     collected.absolute = tuple(
         Series.unavailable(quantity.name, quantity.unit, quantity.unavailable or reason)
-        for quantity in promised
+        for quantity in quantities
     )
     collected.caveats = (Caveat("sampler-died", how=how),)
 
@@ -133,7 +131,7 @@ def main() -> int:
     """Sample until STOP arrives."""
     parent = child_process.parent()
     job = parent.receive(_Job)
-    _end_with(job.parent)
+    _exit_with(job.parent)
     os.nice(NICENESS)
     recorders = [_recorder(options, job.pid) for options in job.collectors]
     cost = _Cost()
@@ -141,7 +139,7 @@ def main() -> int:
         recorder.begin(cost.began)
     parent.send([quantity for recorder in recorders for quantity in recorder.quantities])
     if _sample(recorders, parent):
-        table = _summed_up(recorders, cost)
+        table = _as_table(recorders, cost)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
@@ -149,11 +147,11 @@ def main() -> int:
     return 0
 
 
-def _end_with(parent: int) -> None:
-    """End when the parent ends; leave an interrupt from the terminal to it."""
+def _exit_with(parent: int) -> None:
+    """Exit when the parent exits; ignore terminal interrupts, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before it could be watched
+    if os.getppid() != parent:  # the parent died before the signal was set up
         raise SystemExit(1)
 
 
@@ -169,7 +167,7 @@ def _recorder(options: dict[str, Any], pid: int) -> Recorder:
 
 
 def _sample(recorders: Sequence[Recorder], parent: Channel) -> bool:
-    """Read each probe when it is due; return True when told to stop, False without a parent."""
+    """Read each probe when due; return True after STOP, False without a parent."""
     while not parent.poll(_seconds_until(min(recorder.due for recorder in recorders))):
         now = time.monotonic()
         for recorder in recorders:
@@ -187,7 +185,7 @@ def _seconds_until(due: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What the sampler itself uses of the machine, from now on."""
+    """The sampler's own resource use since its creation."""
 
     began: float = field(default_factory=time.monotonic)
     cpu_before: float = field(default_factory=time.process_time)
@@ -202,7 +200,7 @@ class _Cost:
         }
 
 
-def _summed_up(recorders: Sequence[Recorder], cost: _Cost) -> pa.Table:
+def _as_table(recorders: Sequence[Recorder], cost: _Cost) -> pa.Table:
     """Return all series as a table, with facts and caveats in its metadata."""
     spent = cost.facts()
     conclusions: list[Conclusion] = [recorder.conclude() for recorder in recorders]

@@ -86,7 +86,7 @@ def cache_key(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    model: str = hardware.cpu_questions(Path("/"))["model"]()
+    model: str = hardware.cpu_readers(Path("/"))["model"]()
     return model
 
 

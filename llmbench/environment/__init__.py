@@ -1,7 +1,7 @@
-"""The machine and the software that a run was measured on.
+"""The machine and the software of a run.
 
-A value that cannot be read is None, and ``reasons`` has the reason under its name. Nothing secret
-is read: only a short list of environment variables is kept.
+A value that cannot be read is None, and ``reasons`` has the reason under its name. No secrets are
+read: only a short allowlist of environment variables is stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["capture", "fingerprint", "flat"]
 
 FINGERPRINT_LENGTH = 12
 
-# What must be equal for the speed of two machines to be comparable; the GPUs' part is below.
+# The facts that must match for timings of two machines to be comparable; those of GPUs are below.
 COMPARABLE = (
     "cpu.model", "cpu.sockets", "cpu.physical_cores", "cpu.logical_cores", "cpu.usable_cores",
     "cpu.numa_nodes", "cpu.governor", "cpu.turbo", "cpu.smt", "memory.total_bytes",
@@ -31,7 +31,7 @@ COMPARABLE_OF_GPU = ("name", "memory_bytes", "power_limit_watts", "ecc", "mig")
 
 
 def capture(folder: Path, root: Path = Path("/")) -> dict[str, Any]:
-    """Return the hardware, the system, package versions, settings, and git state of a folder.
+    """Return the hardware, the system, package versions, settings, and a folder's git state.
 
     Takes a fraction of a second and imports none of the packages. ``root`` contains proc and sys.
     """
@@ -39,15 +39,15 @@ def capture(folder: Path, root: Path = Path("/")) -> dict[str, Any]:
     membership = reader.read("container.group", lambda: read_text(root / "proc/self/cgroup")) or ""
     return {
         "llmbench": __version__,
-        "cpu": reader.read_all("cpu", hardware.cpu_questions(root)),
-        "memory": reader.read_all("memory", hardware.memory_questions(root)),
+        "cpu": reader.read_all("cpu", hardware.cpu_readers(root)),
+        "memory": reader.read_all("memory", hardware.memory_readers(root)),
         "gpus": reader.read("gpus", lambda: nvml.describe_gpus(nvml.open_nvml(), reader)),
         "system": _system(reader, root),
         "container": _container(reader, root, membership),
-        "packages": reader.read_all("packages", software.package_questions()),
-        "threads": reader.read_all("threads", software.thread_questions()),
+        "packages": reader.read_all("packages", software.package_readers()),
+        "threads": reader.read_all("threads", software.thread_readers()),
         "variables": {name: os.environ.get(name) for name in software.VARIABLES},
-        "git": reader.read_all("git", software.git_questions(folder)),
+        "git": reader.read_all("git", software.git_readers(folder)),
         "reasons": reader.reasons,
     }
 
@@ -64,7 +64,7 @@ def _system(reader: Reader, root: Path) -> dict[str, Any]:
 
 
 def _container(reader: Reader, root: Path, membership: str) -> dict[str, Any]:
-    limits = cgroups.questions(root / cgroups.ROOT.relative_to("/"), membership)
+    limits = cgroups.limit_readers(root / cgroups.ROOT.relative_to("/"), membership)
     kind = {"kind": lambda: hardware.container_kind(root, membership)}
     return reader.read_all("container", kind | limits)
 
@@ -86,9 +86,9 @@ def _leaves(prefix: str, value: Any) -> list[tuple[str, Any]]:
 def fingerprint(environment: dict[str, Any]) -> str:
     """Return a short hash that is equal for runs on comparable hardware.
 
-    It covers models, counts, limits and clock settings of processors, memory and GPUs. It covers
-    no ids of single cards, no software, and nothing that changes by the minute. Memory counts in
-    whole GiB, since kernels reserve a varying amount.
+    It covers models, counts, limits and clock settings of CPUs, memory and GPUs, but no device ids,
+    no software, and nothing that changes from minute to minute. Memory is rounded to GiB, since
+    kernels reserve a varying amount.
     """
     values = flat(environment)
     hashed = {name: values.get(name) for name in COMPARABLE}

@@ -1,7 +1,7 @@
 """CPU and memory limits of a container or service: control groups, versions 1 and 2.
 
-A limit may be set on the group of a process or on any of its parents; the tightest applies.
-Formats: the kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
+A limit may be set on a process's group or on any ancestor; the tightest applies. Sources: the
+kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from llmbench.environment.probing import read_text
 from llmbench.errors import Unavailable
 
 ROOT = Path("/sys/fs/cgroup")
-UNLIMITED_BYTES = 2**60  # version 1 has no word for "no limit", but a number of about 2**63
+UNLIMITED_BYTES = 2**60  # version 1 encodes "no limit" as a number of about 2**63
 
 
-def questions(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
+def limit_readers(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
     """Return readers of the limits; ``membership`` is the text of /proc/self/cgroup."""
     return {
         "cpu_limit_cores": lambda: cpu_limit(groups("cpu", root, membership)),
@@ -26,7 +26,7 @@ def questions(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
 
 
 def memberships(text: str) -> dict[str, str]:
-    """Return groups by controller from ``/proc/<pid>/cgroup``; version 2's controller is ``""``."""
+    """Return the groups by controller, from ``/proc/<pid>/cgroup``; version 2's is ``""``."""
     by_controller: dict[str, str] = {}
     for line in text.splitlines():
         _, _, rest = line.partition(":")
@@ -36,10 +36,10 @@ def memberships(text: str) -> dict[str, str]:
 
 
 def groups(controller: str, root: Path, membership: str) -> list[Path]:
-    """Return the folders of a process's group and of its parents, the innermost first.
+    """Return the folders of a process's group and its ancestors, innermost first.
 
-    Inside a container the group may lie outside the mount; the mount's root is then the innermost
-    visible folder.
+    In a container the group may lie outside the mount; the innermost visible folder is then the
+    mount's root.
     """
     unified = (root / "cgroup.controllers").exists()
     mount = root if unified else root / controller
@@ -50,7 +50,7 @@ def groups(controller: str, root: Path, membership: str) -> list[Path]:
 
 
 def cpu_limit(folders: list[Path]) -> float:
-    """Return the tightest quota in cores, or raise Unavailable where none is set."""
+    """Return the tightest quota in cores, or raise Unavailable if none is set."""
     quotas = [quota for folder in folders for quota in _quotas(folder)]
     if not quotas:
         raise Unavailable("no limit is set")
@@ -58,19 +58,19 @@ def cpu_limit(folders: list[Path]) -> float:
 
 
 def _quotas(folder: Path) -> list[float]:
-    """Return the quota of ``cpu.max`` (``200000 100000``), or of version 1's pair of files."""
+    """Return the quota in ``cpu.max`` (``200000 100000``), or in version 1's pair of files."""
     if (folder / "cpu.max").exists():
         quota, period = read_text(folder / "cpu.max").split()
     elif (folder / "cpu.cfs_quota_us").exists():
         quota = read_text(folder / "cpu.cfs_quota_us")
         period = read_text(folder / "cpu.cfs_period_us")
-    else:  # the root of version 2 has no limits
+    else:  # version 2's root group has no limits
         return []
     return [] if quota in ("max", "-1") else [int(quota) / int(period)]
 
 
 def memory_limit(folders: list[Path]) -> int:
-    """Return the tightest memory limit in bytes, or raise Unavailable where none is set."""
+    """Return the tightest memory limit in bytes, or raise Unavailable if none is set."""
     limits = [limit for folder in folders for limit in _memory_limits(folder)]
     if not limits:
         raise Unavailable("no limit is set")

@@ -1,4 +1,4 @@
-"""Child processes: ``python -m MODULE``, which gets a job and exchanges messages with its parent.
+"""Child processes: ``python -m MODULE`` receives a job and exchanges messages with its parent.
 
 A message is one line of JSON on the child's stdin or stdout: plain data, dataclasses or msgspec
 structs, with NumPy arrays as lists. Bulk data follow a line with their size.
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Channel:
-    """Messages over a pair of pipes."""
+    """Bidirectional messages over a pair of pipes."""
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         self._incoming = incoming
@@ -32,11 +32,11 @@ class Channel:
         self._received = bytearray()
 
     def send(self, message: object) -> None:
-        """Write a message; raises BrokenPipeError where nobody reads it."""
+        """Write a message; raises BrokenPipeError if the other process has exited."""
         self._write(msgspec.json.encode(message, enc_hook=_plain) + b"\n")
 
     def send_bytes(self, data: bytes | memoryview) -> None:
-        """Write bulk data, for ``receive_bytes`` on the other side."""
+        """Write bulk data, for ``receive_bytes`` in the other process."""
         self.send(len(data))
         self._write(data)
 
@@ -46,7 +46,7 @@ class Channel:
             left = left[os.write(self._outgoing, left) :]
 
     def receive(self, kind: type[T]) -> T:
-        """Return the next message; raises EOFError where the other side has ended."""
+        """Return the next message; raises EOFError if the other process has exited."""
         searched = 0
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
@@ -56,7 +56,7 @@ class Channel:
         return msgspec.json.decode(line, type=kind, dec_hook=_restored)
 
     def receive_bytes(self) -> bytes:
-        """Return bulk data; raises EOFError where the other side has ended."""
+        """Return bulk data; raises EOFError if the other process has exited."""
         size = self.receive(int)
         while len(self._received) < size:
             self._read()
@@ -66,20 +66,20 @@ class Channel:
 
     def _read(self) -> None:
         if not (data := os.read(self._incoming, READ_BYTES)):
-            raise EOFError("the other process has ended")
+            raise EOFError("the other process has exited")
         self._received += data
 
     def poll(self, timeout: float | None) -> bool:
-        """Wait until a message or the end has come; return whether one has within ``timeout``."""
+        """Return whether a message or the end of the stream is available within ``timeout``."""
         return bool(ready([self], timeout))
 
     @property
     def holds_message(self) -> bool:
-        """Whether a message has been read that nobody has received."""
+        """Whether a message is buffered."""
         return b"\n" in self._received
 
     def fileno(self) -> int:
-        """Return the file descriptor that messages come from."""
+        """Return the file descriptor of incoming messages."""
         return self._incoming
 
 
@@ -87,29 +87,29 @@ C = TypeVar("C", bound=Channel)
 
 
 def ready(channels: Sequence[C], timeout: float | None = None) -> list[C]:
-    """Wait until a channel has a message or has ended; return all channels of which that is so."""
+    """Wait until a channel has a message or has ended; return all such channels."""
     if read := [channel for channel in channels if channel.holds_message]:
         return read
     return list(select.select(channels, [], [], timeout)[0])
 
 
 def _plain(value: Any) -> Any:
-    """Return NumPy's arrays, scalars and generators as plain data."""
+    """Return NumPy arrays, scalars and generators as plain data."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if hasattr(value, "bit_generator"):
-        return json.dumps(value.bit_generator.state)  # its integers are larger than msgspec takes
-    raise NotImplementedError(f"a message cannot hold {type(value).__name__}")
+        return json.dumps(value.bit_generator.state)  # its integers exceed msgspec's range
+    raise NotImplementedError(f"a message cannot contain {type(value).__name__}")
 
 
 def converted(value: Any, kind: type[T]) -> T:
-    """Return plain data of a message as an instance of a type."""
+    """Convert a message's plain data to a type."""
     return msgspec.convert(value, kind, dec_hook=_restored)
 
 
 def _restored(kind: Any, value: Any) -> Any:
-    """Return what ``_plain`` was given."""
-    import numpy as np  # noqa: PLC0415 (most messages have none of it)
+    """Return the original of what ``_plain`` converted."""
+    import numpy as np  # noqa: PLC0415 (most messages need no NumPy)
 
     if kind is not np.random.Generator:
         return np.array(value)
@@ -134,23 +134,23 @@ class Child(Channel):
         self._has_session = has_session
 
     def send(self, message: object) -> None:
-        """Write a message; that the child has ended is seen where something is received."""
+        """Write a message; a child that has exited is detected on receive."""
         with suppress(BrokenPipeError):
             super().send(message)
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Close the child's stdin."""
         self._stdin.close()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until the child has ended and return its exit code, negative for a signal.
+        """Wait for the child to exit and return its exit code, negative for a signal.
 
-        Raises subprocess.TimeoutExpired where that takes longer than ``timeout`` seconds.
+        Raises subprocess.TimeoutExpired after ``timeout`` seconds.
         """
         return self._process.wait(timeout)
 
     def kill(self) -> None:
-        """End the child, with all that it started where it has a session of its own."""
+        """Kill the child, and its descendants if it has its own session."""
         if self._process.poll() is None:
             if self._has_session:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -171,8 +171,8 @@ def start(
 ) -> Iterator[Child]:
     """Start a module's process and send it a job; the process ends with the block.
 
-    ``python`` is an interpreter with its flags; ``stderr`` is a file for what the process writes
-    there. Raises OSError where the interpreter cannot be started.
+    ``python`` is an interpreter with its flags; ``stderr`` is a file for the process's stderr.
+    Raises OSError if the interpreter cannot be started.
     """
     with subprocess.Popen(
         [*(python or [sys.executable]), "-m", module],
@@ -195,7 +195,7 @@ def start(
 
 
 def parent() -> Channel:
-    """Return the channel to the parent; whatever else is printed to stdout goes to stderr."""
+    """Return the channel to the parent; redirect all other output on stdout to stderr."""
     outgoing = os.dup(1)
     os.dup2(2, 1)
     return Channel(0, outgoing)

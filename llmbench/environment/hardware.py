@@ -1,4 +1,4 @@
-"""Processors and memory according to /proc and /sys, and the container of this process."""
+"""CPUs and memory according to /proc and /sys, and the container of this process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import psutil
 from llmbench.environment.probing import read_text
 from llmbench.errors import Unavailable
 
-# Files that container engines create.
+# Marker files of container engines.
 MARKS = {".dockerenv": "docker", "run/.containerenv": "podman"}
 
 
-def cpu_questions(root: Path) -> dict[str, Callable[[], Any]]:
-    """Return readers of the processors' properties; ``root`` contains proc and sys."""
+def cpu_readers(root: Path) -> dict[str, Callable[[], Any]]:
+    """Return readers of CPU properties; ``root`` contains proc and sys."""
     cpu = root / "sys/devices/system/cpu"
     return {
         "model": lambda: _cpu_model(read_text(root / "proc/cpuinfo")),
@@ -33,8 +33,8 @@ def cpu_questions(root: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
-def memory_questions(root: Path) -> dict[str, Callable[[], Any]]:
-    """Return readers of the memory's properties."""
+def memory_readers(root: Path) -> dict[str, Callable[[], Any]]:
+    """Return readers of memory properties."""
     pages = root / "sys/kernel/mm/transparent_hugepage/enabled"
     return {
         "total_bytes": lambda: psutil.virtual_memory().total,
@@ -63,7 +63,7 @@ def cpu_range(text: str) -> int:
 
 
 def _governors(cpu: Path) -> str:
-    """Return the clock governors in use, usually one."""
+    """Return the CPU frequency governors in use, usually one."""
     files = sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_governor"))
     if not files:
         raise Unavailable("the kernel exposes no cpufreq here; virtual machines hide it")
@@ -71,7 +71,7 @@ def _governors(cpu: Path) -> str:
 
 
 def _turbo(cpu: Path) -> bool:
-    """Return whether clocks above the nominal one are allowed."""
+    """Return whether turbo frequencies are allowed."""
     intel, generic = cpu / "intel_pstate/no_turbo", cpu / "cpufreq/boost"
     if intel.exists():
         return read_text(intel) == "0"
@@ -81,7 +81,7 @@ def _turbo(cpu: Path) -> bool:
 
 
 def _bracketed(text: str) -> str:
-    """Return the word in brackets of ``always [madvise] never``."""
+    """Return the selected word, e.g. ``madvise`` in ``always [madvise] never``."""
     match = re.search(r"\[(\w+)\]", text)
     if not match:
         raise Unavailable(f"expected a choice in brackets, got {text!r}")
@@ -89,7 +89,7 @@ def _bracketed(text: str) -> str:
 
 
 def is_virtual(root: Path) -> bool:
-    """Return whether the processor has the flag of a virtual machine (x86 only)."""
+    """Return whether the CPU has the hypervisor flag (x86 only)."""
     cpuinfo = read_text(root / "proc/cpuinfo")
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     if not flags:
@@ -98,7 +98,7 @@ def is_virtual(root: Path) -> bool:
 
 
 def container_kind(root: Path, membership: str) -> str:
-    """Return the container engine, or raise Unavailable where there is no sign of one."""
+    """Return the container engine, or raise Unavailable if nothing indicates a container."""
     for mark, kind in MARKS.items():
         if (root / mark).exists():
             return kind

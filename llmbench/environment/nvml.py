@@ -1,4 +1,4 @@
-"""The NVIDIA driver and its GPUs through NVML; nothing here needs CUDA."""
+"""The NVIDIA driver and its GPUs through NVML, without CUDA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmbench.errors import Unavailable
 MODES = ("none", "passthrough", "vgpu", "host-vgpu", "host-vsga")
 
 # Bits of NVML's clocks event reasons (nvml.h) that mean throttling. An idle GPU (1) and clocks
-# fixed by a setting (2, 256) are not throttled.
+# set by the user (2, 256) are not throttled.
 POWER_CAP = 0x04
 THROTTLE_REASONS = {
     POWER_CAP: "power",
@@ -41,16 +41,16 @@ def open_nvml() -> Any:
 def describe_gpus(nvml: Any, reader: Reader) -> list[dict[str, Any]]:
     """Return every GPU's properties; a missing one is None with NVML's message as the reason."""
     return [
-        reader.read_all(f"gpus.{index}", _questions(nvml, index))
+        reader.read_all(f"gpus.{index}", _readers(nvml, index))
         for index in range(_or_unavailable(nvml, nvml.nvmlDeviceGetCount)())
     ]
 
 
-def _questions(nvml: Any, index: int) -> dict[str, Callable[[], Any]]:
-    def card() -> Any:  # fetched every time, since a lost card has no handle
+def _readers(nvml: Any, index: int) -> dict[str, Callable[[], Any]]:
+    def card() -> Any:  # fetched every time, since a lost GPU has no handle
         return nvml.nvmlDeviceGetHandleByIndex(index)
 
-    questions: dict[str, Callable[[], Any]] = {
+    readers: dict[str, Callable[[], Any]] = {
         "name": lambda: nvml.nvmlDeviceGetName(card()),
         "uuid": lambda: nvml.nvmlDeviceGetUUID(card()),
         "memory_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(card()).total,
@@ -62,11 +62,11 @@ def _questions(nvml: Any, index: int) -> dict[str, Callable[[], Any]]:
         "mig": lambda: bool(nvml.nvmlDeviceGetMigMode(card())[0]),
         "virtualization": lambda: virtualization(nvml, card()),
     }
-    return {name: _or_unavailable(nvml, read) for name, read in questions.items()}
+    return {name: _or_unavailable(nvml, read) for name, read in readers.items()}
 
 
 def virtualization(nvml: Any, handle: Any) -> str:
-    """Return how the card is virtualized: none, passthrough, vgpu, ... Raises NVMLError."""
+    """Return the GPU's virtualization mode: none, passthrough, vgpu, ... Raises NVMLError."""
     mode: int = nvml.nvmlDeviceGetVirtualizationMode(handle)
     return MODES[mode] if mode < len(MODES) else str(mode)
 

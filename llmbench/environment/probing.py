@@ -1,4 +1,4 @@
-"""Reading values that may be unavailable."""
+"""Read values that may be unavailable."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Reader:
             self.reasons[name] = str(error)
             return None
 
-    def read_all(self, prefix: str, questions: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    def read_all(self, prefix: str, readers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
         """Return several values; reasons are stored under ``prefix.name``."""
-        return {name: self.read(f"{prefix}.{name}", read) for name, read in questions.items()}
+        return {name: self.read(f"{prefix}.{name}", read) for name, read in readers.items()}
 
 
 def read_text(path: Path) -> str:

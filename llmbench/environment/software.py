@@ -28,8 +28,8 @@ VARIABLES = (
 GIT_SECONDS = 10
 
 
-def package_questions() -> dict[str, Callable[[], str]]:
-    """Return readers of package versions; they import no package."""
+def package_readers() -> dict[str, Callable[[], str]]:
+    """Return readers of package versions, which import no package."""
     return {name: _version_of(name) for name in PACKAGES}
 
 
@@ -43,7 +43,7 @@ def _version_of(package: str) -> Callable[[], str]:
     return read
 
 
-def thread_questions() -> dict[str, Callable[[], Any]]:
+def thread_readers() -> dict[str, Callable[[], Any]]:
     """Return readers of default thread counts."""
     return {"torch": lambda: _loaded_torch().get_num_threads()}
 
@@ -55,8 +55,8 @@ def _loaded_torch() -> Any:
     return sys.modules["torch"]
 
 
-def git_questions(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return readers of the state of the folder's git repository."""
+def git_readers(folder: Path) -> dict[str, Callable[[], Any]]:
+    """Return readers of the state of a folder's git repository."""
     return {
         "commit": lambda: _git(folder, ["rev-parse", "--verify", "HEAD"]),
         "branch": lambda: _branch(_git(folder, ["branch", "--show-current"])),
@@ -73,9 +73,9 @@ def _branch(name: str) -> str:
 def _git(folder: Path, arguments: Sequence[str]) -> str:
     try:
         process = subprocess.run(
-            ["git", *arguments],  # noqa: S607 (git is wherever the user has it)
+            ["git", *arguments],  # noqa: S607 (git is found through PATH)
             cwd=folder,
-            # messages in English; `status` must not lock a repository that others are using
+            # English messages; `status` must not lock the repository
             env={**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
             capture_output=True,
             text=True,

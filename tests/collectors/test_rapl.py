@@ -66,7 +66,7 @@ def test_a_platform_zone_is_no_package(tmp_path: Path) -> None:
     make_zone(tmp_path, "intel-rapl:0", "psys")
     all_zones = zones(tmp_path)
     assert (all_zones.packages, all_zones.drams) == ((), ())
-    assert all_zones.unavailable == f"{tmp_path} has no zone of a package, only psys"
+    assert all_zones.unavailable == f"{tmp_path} has no package zone, only psys"
 
 
 def test_a_die_is_a_package_of_its_own_and_so_is_its_memory(tmp_path: Path) -> None:

@@ -168,14 +168,14 @@ def test_a_late_reading_does_not_shift_later_ones() -> None:
     dues = []
     for late in (0.0, 0.3, 0.1):
         dues.append(ticks.due)
-        ticks.go_on(ticks.due + late)
+        ticks.advance(ticks.due + late)
     assert dues == [100.5, 101.0, 101.5]
     assert ticks.missed == 0
 
 
 def test_skipped_readings_are_counted() -> None:
     ticks = Ticks(began=0.0, interval=1.0)
-    ticks.go_on(4.5)
+    ticks.advance(4.5)
     assert (ticks.due, ticks.missed) == (5.0, 3)
 
 
@@ -187,7 +187,7 @@ def test_every_moment_is_read_or_missed(interval: float, delays: list[float]) ->
     ticks = Ticks(began=0.0, interval=interval)
     for delay in delays:
         now = ticks.due + delay
-        ticks.go_on(now)
+        ticks.advance(now)
         assert ticks.due == pytest.approx(ticks.number * interval)
         assert ticks.due > now - 1e-6
     assert len(delays) + ticks.missed == ticks.number - 1

@@ -32,10 +32,10 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def read_all() -> ReadAll:
-    """Return the values of some questions, and the reasons of those without one."""
+    """Return the values of readers, and the reasons for missing ones."""
 
-    def read(questions: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    def read(readers: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, str]]:
         reader = Reader()
-        return reader.read_all("it", questions), reader.reasons
+        return reader.read_all("it", readers), reader.reasons
 
     return read

@@ -98,7 +98,7 @@ def test_a_generator_goes_on_where_it_was(loop: Channel) -> None:
 
 
 def test_what_is_no_data_is_refused(loop: Channel) -> None:
-    with pytest.raises(NotImplementedError, match="a message cannot hold PosixPath"):
+    with pytest.raises(NotImplementedError, match="a message cannot contain PosixPath"):
         loop.send(TESTS)
 
 

@@ -37,7 +37,7 @@ def test_the_processor_is_read_from_the_kernel(
     put("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "performance\n")
     put("sys/devices/system/cpu/intel_pstate/no_turbo", "1\n")
     put("sys/devices/system/cpu/smt/active", "1\n")
-    values, reasons = read_all(hardware.cpu_questions(tmp_path))
+    values, reasons = read_all(hardware.cpu_readers(tmp_path))
     assert reasons == {}
     assert values["model"] == "Simulated CPU @ 2.80GHz"
     assert (values["sockets"], values["numa_nodes"]) == (2, 2)
@@ -50,12 +50,12 @@ def test_turbo_is_read_elsewhere_for_other_vendors(
     read_all: ReadAll, tmp_path: Path, put: Callable[[str, str], None]
 ) -> None:
     put("sys/devices/system/cpu/cpufreq/boost", "1\n")
-    values, _ = read_all(hardware.cpu_questions(tmp_path))
+    values, _ = read_all(hardware.cpu_readers(tmp_path))
     assert values["turbo"] is True
 
 
 def test_a_virtual_machine_that_hides_clocks_says_so(read_all: ReadAll, tmp_path: Path) -> None:
-    values, reasons = read_all(hardware.cpu_questions(tmp_path))
+    values, reasons = read_all(hardware.cpu_readers(tmp_path))
     assert (values["governor"], values["turbo"]) == (None, None)
     assert "virtual machines hide it" in reasons["it.governor"]
 
@@ -64,7 +64,7 @@ def test_a_processor_of_another_architecture_has_reasons_instead(
     read_all: ReadAll, tmp_path: Path, put: Callable[[str, str], None]
 ) -> None:
     put("proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\n")
-    values, reasons = read_all(hardware.cpu_questions(tmp_path))
+    values, reasons = read_all(hardware.cpu_readers(tmp_path))
     assert (values["model"], values["sockets"]) == (None, None)
     assert reasons["it.model"] == "/proc/cpuinfo has no model name"
     with pytest.raises(Unavailable, match="has no flags"):
@@ -75,7 +75,7 @@ def test_the_choice_of_huge_pages_is_the_one_in_brackets(
     read_all: ReadAll, tmp_path: Path, put: Callable[[str, str], None]
 ) -> None:
     put("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n")
-    values, _ = read_all(hardware.memory_questions(tmp_path))
+    values, _ = read_all(hardware.memory_readers(tmp_path))
     assert values["transparent_hugepages"] == "madvise"
 
 

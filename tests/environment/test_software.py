@@ -24,7 +24,7 @@ def test_a_library_that_is_not_installed_has_the_reason(
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(software, "version", version)
-    values, reasons = read_all(software.package_questions())
+    values, reasons = read_all(software.package_readers())
     assert values["gguf"] is None
     assert reasons["it.gguf"] == "not installed"
 
@@ -33,9 +33,9 @@ def test_torchs_threads_are_known_only_where_it_is_loaded(
     read_all: ReadAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 6))
-    assert read_all(software.thread_questions())[0] == {"torch": 6}
+    assert read_all(software.thread_readers())[0] == {"torch": 6}
     monkeypatch.delitem(sys.modules, "torch")
-    assert read_all(software.thread_questions())[1] == {
+    assert read_all(software.thread_readers())[1] == {
         "it.torch": "torch is not loaded in this process"
     }
 
@@ -61,16 +61,16 @@ def test_the_commit_of_the_folder_is_kept_and_whether_it_was_changed(
     read_all: ReadAll, repository: Path
 ) -> None:
     commit(repository)
-    values, reasons = read_all(software.git_questions(repository))
+    values, reasons = read_all(software.git_readers(repository))
     assert reasons == {}
     assert len(values["commit"]) == 40
     assert (values["branch"], values["dirty"]) == ("trunk", False)
     (repository / "new").write_text("")
-    assert read_all(software.git_questions(repository))[0]["dirty"] is True
+    assert read_all(software.git_readers(repository))[0]["dirty"] is True
 
 
 def test_a_repository_without_a_commit_says_so(read_all: ReadAll, repository: Path) -> None:
-    assert read_all(software.git_questions(repository))[1] == {
+    assert read_all(software.git_readers(repository))[1] == {
         "it.commit": "the repository has no commit yet"
     }
 
@@ -78,7 +78,7 @@ def test_a_repository_without_a_commit_says_so(read_all: ReadAll, repository: Pa
 def test_a_detached_head_is_on_no_branch(read_all: ReadAll, repository: Path) -> None:
     commit(repository)
     subprocess.run(["git", "-C", repository, "checkout", "-q", "--detach"], check=True)
-    assert read_all(software.git_questions(repository))[1] == {
+    assert read_all(software.git_readers(repository))[1] == {
         "it.branch": "no branch is checked out"
     }
 
@@ -90,4 +90,4 @@ def test_a_machine_without_git_says_so(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("empty")))
-    assert set(read_all(software.git_questions(repository))[1].values()) == {"git is not installed"}
+    assert set(read_all(software.git_readers(repository))[1].values()) == {"git is not installed"}

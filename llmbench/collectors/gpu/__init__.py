@@ -1,1 +1,1 @@
-"""NVIDIA GPUs watched through NVML: devices, readings and GPM."""
+"""NVIDIA GPUs through NVML: devices, readings and GPM."""

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through NVML: busy time, activity, memory, power, clocks, temperature, throttling."""
+"""NVIDIA GPUs through NVML: utilization, activity, memory, power, clocks, throttling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 
 from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Probe, Quantity
 from llmbench.collectors.gpu import readings
-from llmbench.collectors.gpu.devices import Device, order_is_sure, visible_devices
+from llmbench.collectors.gpu.devices import Device, cuda_order_known, visible_devices
 from llmbench.collectors.gpu.gpm import ACTIVITIES, ActivityMeter, NoGpm, open_gpm
 from llmbench.collectors.gpu.readings import OF_CARD, READINGS, Reading
 from llmbench.collectors.proc import Tree
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 class Gpu(Collector):
-    """NVIDIA GPUs through NVML; quantities that a machine lacks are null with the reason.
+    """NVIDIA GPUs through NVML; an unsupported quantity is null, with the reason.
 
-    Busy time is the share of time in which any kernel runs: it is 100 % with one multiprocessor
-    busy, and so is no utilization; the activities of GPM are. Devices are those visible to CUDA,
-    in its order. Memory is what the driver allocated to all processes, contexts included.
-    docs/telemetry.md defines each quantity.
+    Busy time is the share of time in which at least one kernel runs. It is 100 % even if only one
+    SM is busy, so it does not measure utilization; GPM's activities do. Devices are those visible
+    to CUDA, in CUDA's order. Memory is the driver's allocation for all processes, contexts
+    included. docs/telemetry.md defines each quantity.
     """
 
     class Options(CollectorOptions):
@@ -39,7 +39,7 @@ class Gpu(Collector):
     options: Options
 
     def probe(self, pid: int) -> Probe:
-        """Open the probe, or a stand-in with the reason why there is none."""
+        """Open the probe, or a stand-in with the reason if there is no GPU to read."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         try:
             nvml = open_nvml()
@@ -47,7 +47,7 @@ class Gpu(Collector):
             return NoGpuProbe(str(reason))
         try:
             return _opened(nvml, visible, Tree(pid))
-        except nvml.NVMLError as error:  # a lost card has no handle
+        except nvml.NVMLError as error:  # a lost GPU has no handle
             return NoGpuProbe(f"NVML: {error}")
 
 
@@ -55,13 +55,13 @@ def _opened(nvml: Any, visible: str | None, tree: Tree) -> Probe:
     devices = visible_devices(nvml, visible)
     if not devices:
         return NoGpuProbe(f"CUDA_VISIBLE_DEVICES={visible!r} selects no GPU of this machine")
-    is_sure = order_is_sure(nvml, visible, os.environ.get("CUDA_DEVICE_ORDER"))
+    is_sure = cuda_order_known(nvml, visible, os.environ.get("CUDA_DEVICE_ORDER"))
     probe = GpuProbe(nvml, devices, lambda: tree.pids(time.monotonic()))
-    return probe if is_sure else UnsureOrder(probe)
+    return probe if is_sure else UncertainOrder(probe)
 
 
 class NoGpuProbe:
-    """Stands in where there is no GPU to read."""
+    """Stands in if there is no GPU to read."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -84,7 +84,7 @@ class NoGpuProbe:
 
 
 class GpuProbe:
-    """Reads devices; what one does not support is unavailable with NVML's message.
+    """Reads all visible GPUs; an unsupported quantity is unavailable with NVML's message.
 
     ``own_pids`` returns the ids of the process under test and its descendants.
     """
@@ -106,11 +106,11 @@ class GpuProbe:
         ]
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return what each reading holds."""
+        """Return the quantities of each reading."""
         return [quantity for device in self._devices for quantity in device.quantities()]
 
     def begin(self) -> None:
-        """Note the throttle counters, and the other processes on the devices."""
+        """Record the initial throttle counters, and the other processes on the devices."""
         own = self._own_pids()
         for device in self._devices:
             device.begin(own)
@@ -120,13 +120,13 @@ class GpuProbe:
         return [value for device in self._devices for value in device.read()]
 
     def conclude(self) -> Conclusion:
-        """Return the devices, their limits over the window, and caveats."""
+        """Return the devices, how long each was throttled, and caveats."""
         own = self._own_pids()
         facts = [device.conclude(own) for device in self._devices]
         return Conclusion({"gpus": facts}, tuple(_caveats(facts)))
 
 
-class UnsureOrder:
+class UncertainOrder:
     """A probe whose devices may not be in CUDA's order."""
 
     def __init__(self, probe: Probe) -> None:
@@ -134,7 +134,7 @@ class UnsureOrder:
         self.quantities, self.begin, self.read = probe.quantities, probe.begin, probe.read
 
     def conclude(self) -> Conclusion:
-        """Add the caveat that the order may be wrong."""
+        """Add the caveat that the device order may be wrong."""
         conclusion = self._probe.conclude()
         return Conclusion(conclusion.facts, (*conclusion.caveats, Caveat("gpu-order")))
 
@@ -156,7 +156,7 @@ def _caveats(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
 
 
 def _throttled(gpu: int, limited: dict[str, float], shares: dict[str, float]) -> Caveat:
-    """Return the caveat with counted seconds, or the share of readings for uncounted reasons."""
+    """Return the throttling caveat: seconds if counted, else the share of readings."""
     counted = [f"{limit} for {seconds:.2f} s" for limit, seconds in limited.items()]
     sampled = [
         f"{name} in {100 * share:.0f} % of readings"
@@ -171,14 +171,14 @@ def _throttled(gpu: int, limited: dict[str, float], shares: dict[str, float]) ->
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """When a card fell off the bus, in seconds since the window began, and NVML's message."""
+    """The loss of a GPU: seconds since the window began, and NVML's message."""
 
     after_seconds: float
     why: str
 
 
 class DeviceProbe:
-    """Reads one device; once it is lost, it is not read again."""
+    """Reads one device until it is lost."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class DeviceProbe:
         return None
 
     def quantities(self) -> Iterator[Quantity]:
-        """Yield the readings, then the activities."""
+        """Yield the quantities of NVML, then GPM's activities."""
         prefix = f"gpu{self._device.index}"
         for reading in READINGS:
             name = f"{prefix}_{reading.name}"
@@ -218,7 +218,7 @@ class DeviceProbe:
         yield from self._gpm.quantities(prefix)
 
     def begin(self, own: frozenset[int]) -> None:
-        """Note counters and other processes; ``own`` are the ids of our processes."""
+        """Record the initial counters and other processes; ``own`` are the ids of our processes."""
         self._began = self._now()
         self._settings = {
             "virtualization": self._or_none(lambda: virtualization(self._nvml, self._device.card)),
@@ -229,7 +229,7 @@ class DeviceProbe:
         self._try("gpm", self._gpm.begin)
 
     def read(self) -> Iterator[float | None]:
-        """Yield every quantity once."""
+        """Yield one reading of every quantity."""
         for reading in READINGS:
             yield None if self._unavailable[reading.name] else self._read(reading)
         yield from self._try("gpm", self._gpm.read) or (None,) * len(ACTIVITIES)
@@ -241,7 +241,7 @@ class DeviceProbe:
         return None if value is None else float(value)
 
     def _try(self, name: str, ask: Callable[[], T]) -> T | None:
-        """Return the answer; None after a failure, which is counted, or a loss."""
+        """Return NVML's answer, or None after counting a failure or noting a lost GPU."""
         if self._loss:
             return None
         try:
@@ -267,16 +267,16 @@ class DeviceProbe:
         return float(self._nvml.nvmlDeviceGetEnforcedPowerLimit(self._device.card)) / 1e3
 
     def _count_others(self, own: frozenset[int]) -> int | None:
-        # with the version in its name: without it, a driver that is too old raises no NVMLError
+        # the versioned name: without it, a driver that is too old raises no NVMLError
         ask = self._nvml.nvmlDeviceGetComputeRunningProcesses_v3
         running = self._or_none(lambda: ask(self._device.handle))
         if running is None:
             return None
         listed = frozenset(process.pid for process in running)
-        return readings.others(listed, own, self._pid_exists)
+        return readings.count_others(listed, own, self._pid_exists)
 
     def conclude(self, own: frozenset[int]) -> dict[str, Any]:
-        """Free what was allocated, and return the device's facts."""
+        """Free GPM samples and return the device's facts."""
         self._gpm.close()
         limited = readings.limit_seconds(self._nvml, self._device.handle)
         edges: Sequence[int | None] = [self._others, self._count_others(own)]

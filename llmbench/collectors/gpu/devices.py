@@ -1,6 +1,6 @@
 """The GPUs visible to a CUDA process, in CUDA's order, as NVML handles.
 
-Rules: CUDA C++ Programming Guide, "CUDA Environment Variables"; MIG User Guide, "Device Names".
+Sources: CUDA C++ Programming Guide, "CUDA Environment Variables"; MIG User Guide, "Device Names".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A CUDA device: a whole card, or a MIG instance of the card ``parent``."""
+    """A CUDA device: a whole GPU, or a MIG instance of the GPU ``parent``."""
 
     index: int
     handle: Any
@@ -23,16 +23,16 @@ class Device:
 
     @property
     def card(self) -> Any:
-        """The handle of the whole card."""
+        """The handle of the whole GPU."""
         return self.parent if self.is_instance else self.handle
 
 
 def visible_devices(nvml: Any, visible: str | None) -> list[Device]:
     """Return the devices in CUDA's order; ``visible`` is CUDA_VISIBLE_DEVICES.
 
-    Its entries are indices, UUIDs or prefixes of UUIDs, of cards or MIG instances. As in CUDA, the
-    list ends at the first entry without a device, and of a card that is split into MIG instances
-    only the first one is visible.
+    Its entries are indices, UUIDs or UUID prefixes of GPUs or MIG instances. As in CUDA, the list
+    ends at the first invalid entry, and of a MIG-partitioned GPU only the first instance is
+    visible.
     """
     cards = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
     chosen = cards if visible is None else list(_named(nvml, cards, visible))
@@ -64,14 +64,14 @@ def _instance(nvml: Any, uuid: str) -> list[Any]:
 
 
 def _usable(nvml: Any, handle: Any) -> list[Any]:
-    """Return the handle itself, or the first MIG instance of a split card."""
+    """Return the handle itself, or the first MIG instance of a partitioned GPU."""
     return _instances(nvml, handle)[:1] if _is_split(nvml, handle) else [handle]
 
 
 def _is_split(nvml: Any, handle: Any) -> bool:
     try:
         mode, _ = nvml.nvmlDeviceGetMigMode(handle)
-    except nvml.NVMLError:  # not supported by cards without MIG, nor by instances
+    except nvml.NVMLError:  # not supported by GPUs without MIG, nor by instances
         return False
     return bool(mode) and not _is_instance(nvml, handle)
 
@@ -88,7 +88,7 @@ def _instances(nvml: Any, card: Any) -> list[Any]:
     for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(card)):
         try:
             instances.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, number))
-        except nvml.NVMLError:  # numbers without an instance are gaps, not errors
+        except nvml.NVMLError:  # indices without an instance are gaps, not errors
             continue
     return instances
 
@@ -105,11 +105,11 @@ def _device(nvml: Any, index: int, handle: Any) -> Device:
     )
 
 
-def order_is_sure(nvml: Any, visible: str | None, order: str | None) -> bool:
-    """Return whether NVML's indices are CUDA's; ``order`` is CUDA_DEVICE_ORDER.
+def cuda_order_known(nvml: Any, visible: str | None, order: str | None) -> bool:
+    """Return whether NVML's indices match CUDA's; ``order`` is CUDA_DEVICE_ORDER.
 
-    NVML orders cards by PCI bus, CUDA by speed unless ``order`` is PCI_BUS_ID. They may differ
-    where there are several models and CUDA_VISIBLE_DEVICES has no UUIDs.
+    NVML orders GPUs by PCI bus, CUDA by speed unless ``order`` is PCI_BUS_ID. The orders may differ
+    if GPU models are mixed and CUDA_VISIBLE_DEVICES has no UUIDs.
     """
     handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
     models = {nvml.nvmlDeviceGetName(handle) for handle in handles}

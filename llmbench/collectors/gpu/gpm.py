@@ -1,7 +1,7 @@
 """Activity of SMs, tensor cores, DRAM and PCIe through NVML's GPM, on Hopper and later.
 
-GPM is GPU performance monitoring. Each value is a mean between two samples. Names and units:
-nvmlGpmMetricId_t of nvml.h.
+GPM is GPU Performance Monitoring. Each value is a mean between two samples. Source of names and
+units: nvmlGpmMetricId_t in nvml.h.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ SPACING = 0.11  # seconds; two samples must be more than 100 ms apart
 
 MEBIBYTE = 2.0**20
 
-NO_GPM = "this card has no GPM counters; NVIDIA GPUs have them from Hopper on"
+NO_GPM = "this GPU has no GPM counters; they require Hopper or later"
 NO_METRICS = "NVML reports GPM support, but two samples failed: "
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """One quantity of GPM, the name of its NVML constant, and the factor to its unit.
+    """A GPM quantity, its NVML constant, and the factor to its unit.
 
-    ``of_card`` marks what a MIG instance shares with the rest of its card.
+    ``of_card`` marks quantities of the whole GPU, which a MIG instance shares.
     """
 
     name: str
@@ -63,29 +63,29 @@ NOTHING: Sequence[float | None] = (None,) * len(ACTIVITIES)
 
 
 class ActivityMeter(Protocol):
-    """The activities of one device."""
+    """The GPM activities of one device."""
 
     def quantities(self, prefix: str) -> Iterator[Quantity]:
-        """Yield the activities in order."""
+        """Yield the quantities in order."""
 
     def begin(self) -> None:
         """Take the first sample. Raises NVMLError."""
 
     def read(self) -> Sequence[float | None]:
-        """Return the means since the last values; None while too little time has passed."""
+        """Return means since the last values; None if too little time has passed."""
 
     def close(self) -> None:
         """Free the samples."""
 
 
 class NoGpm:
-    """Stands in for the activities of a device without GPM."""
+    """Stands in for a device without GPM."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
     def quantities(self, prefix: str) -> Iterator[Quantity]:
-        """Yield the activities, each unavailable with the reason."""
+        """Yield the quantities, each unavailable with the reason."""
         return (Quantity(f"{prefix}_{a.name}", a.unit, self._reason) for a in ACTIVITIES)
 
     def begin(self) -> None:
@@ -100,7 +100,7 @@ class NoGpm:
 
 
 class Gpm:
-    """Two alternating samples of one device."""
+    """Two alternating GPM samples of one device."""
 
     def __init__(self, nvml: Any, device: Device, now: Callable[[], float]) -> None:
         self._nvml = nvml
@@ -110,7 +110,7 @@ class Gpm:
         self._unavailable: dict[str, str | None] = {}
 
     def probe(self, sleep: Callable[[float], None]) -> None:
-        """Take two samples to see which activities are available. Raises NVMLError if none is."""
+        """Take two samples to see which quantities are available. Raises NVMLError if none is."""
         self.begin()
         sleep(SPACING)
         for activity, metric in zip(ACTIVITIES, self._means(), strict=True):
@@ -122,7 +122,7 @@ class Gpm:
         return None if code == self._nvml.NVML_SUCCESS else f"NVML: {self._nvml.NVMLError(code)}"
 
     def quantities(self, prefix: str) -> Iterator[Quantity]:
-        """Yield the activities; an unavailable one has NVML's message as its reason."""
+        """Yield the quantities; an unavailable one has NVML's message as its reason."""
         for activity in ACTIVITIES:
             reason = self._unavailable[activity.name]
             yield Quantity(f"{prefix}_{activity.name}", activity.unit, reason)
@@ -133,7 +133,7 @@ class Gpm:
 
     def _take(self, sample: Any) -> None:
         if self._device.is_instance:
-            # through the card: with an instance's handle, some drivers return wrong values
+            # through the parent GPU: some drivers return wrong values for an instance's handle
             number = self._nvml.nvmlDeviceGetGpuInstanceId(self._device.handle)
             self._nvml.nvmlGpmMigSampleGet(self._device.card, number, sample)
         else:
@@ -141,9 +141,9 @@ class Gpm:
         self._taken = self._now()
 
     def read(self) -> Sequence[float | None]:
-        """Return the means since the last values; None while too little time has passed.
+        """Return means since the last values; None if too little time has passed.
 
-        Raises NVMLError where sampling fails.
+        Raises NVMLError if sampling fails.
         """
         if self._now() - self._taken < SPACING:
             return NOTHING
@@ -183,9 +183,9 @@ def open_gpm(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ActivityMeter:
-    """Return the activities of a device, or a stand-in with the reason; takes 0.1 s.
+    """Return a device's GPM activities, or a stand-in with the reason; takes 0.1 s.
 
-    NVML's own statement of support is not enough: it claims it for vGPUs, where samples fail.
+    NVML's own support flag is not sufficient: it is set for vGPUs, where sampling fails.
     """
     try:
         if not nvml.nvmlGpmQueryDeviceSupport(device.card).isSupportedDevice:

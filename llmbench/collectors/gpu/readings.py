@@ -1,6 +1,6 @@
-"""The quantities that NVML reports of a device.
+"""The quantities that NVML reports for a device.
 
-Names and meanings: nvml.h and the NVML API Reference Guide.
+Sources: nvml.h and the NVML API Reference Guide.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 from llmbench.environment.nvml import THROTTLE_REASONS
 
-OF_CARD = "it belongs to the whole card, and this is a MIG instance of it"
+OF_CARD = "reported for the whole GPU only, and this is a MIG instance"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One quantity of a device, and the NVML call that reads it.
+    """A device quantity and the NVML call that reads it.
 
-    ``of_card`` marks what a MIG instance shares with the rest of its card.
+    ``of_card`` marks quantities of the whole GPU, which a MIG instance shares.
     """
 
     name: str
@@ -28,8 +28,8 @@ class Reading:
     of_card: bool = False
 
 
-# Power comes from fields with a fixed meaning: nvmlDeviceGetPowerUsage is an average over a second
-# on some cards (Ampere and newer, except GA100) and instantaneous on others.
+# Power is read from fields with a fixed meaning: nvmlDeviceGetPowerUsage is a one-second average on
+# some GPUs (Ampere and newer, except GA100) and instantaneous on others.
 READINGS = (
     Reading("busy_percent", "% of time", lambda n, h: n.nvmlDeviceGetUtilizationRates(h).gpu),
     Reading("memory_used_bytes", "B", lambda n, h: n.nvmlDeviceGetMemoryInfo(h).used),
@@ -59,7 +59,7 @@ READINGS = (
     Reading("throttle_reasons", "bits", lambda n, h: n.nvmlDeviceGetCurrentClocksEventReasons(h)),
 )
 
-# Counters of the nanoseconds for which a limit reduced the clocks. Hardware slowdown and power
+# Counters of the nanoseconds in which a limit throttled the clocks. Hardware slowdown and power
 # brake have counters too, but their field ids differ between drivers (251 to 253 with 580, 269 to
 # 271 in later headers), where they may be settings of power smoothing; the mask covers those.
 LIMITS = {
@@ -75,7 +75,7 @@ MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")
 
 
 def field_value(nvml: Any, handle: Any, field: int) -> float:
-    """Return one field's value; each has its own return code. Raises NVMLError."""
+    """Return one field's value; each field has its own return code. Raises NVMLError."""
     (result,) = nvml.nvmlDeviceGetFieldValues(handle, [field])
     if result.nvmlReturn != nvml.NVML_SUCCESS:
         raise nvml.NVMLError(result.nvmlReturn)
@@ -83,7 +83,7 @@ def field_value(nvml: Any, handle: Any, field: int) -> float:
 
 
 def limit_seconds(nvml: Any, handle: Any) -> dict[str, float | None]:
-    """Return for how long each limit has reduced the clocks; None where that is unavailable."""
+    """Return the seconds for which each limit has throttled the clocks; None if unavailable."""
     return {limit: _counted_seconds(nvml, handle, name) for limit, name in LIMITS.items()}
 
 
@@ -97,7 +97,7 @@ def _counted_seconds(nvml: Any, handle: Any, name: str) -> float | None:
 def differences(
     begin: Mapping[str, float | None], end: Mapping[str, float | None]
 ) -> dict[str, float | None]:
-    """Return end − begin; None where one is missing or the counter restarted."""
+    """Return end − begin; None if a value is missing or the counter was reset."""
     return {name: _difference(begin.get(name), late) for name, late in end.items()}
 
 
@@ -114,11 +114,11 @@ def reason_shares(masks: Counter[int]) -> dict[str, float]:
     return {name: count / masks.total() for name, count in counts.items() if count}
 
 
-def others(listed: frozenset[int], own: frozenset[int], exists: Callable[[int], bool]) -> int:
+def count_others(listed: frozenset[int], own: frozenset[int], exists: Callable[[int], bool]) -> int:
     """Return the number of other processes on a GPU.
 
-    Inside a container NVML may list process ids of the host. So if none of our own is listed, one
-    id that does not exist here counts as ours.
+    In a container, NVML may list process ids of the host. If none of ours is listed, one id that
+    does not exist here counts as ours.
     """
     foreign = listed - own
     is_disguised = not listed & own and any(not exists(pid) for pid in foreign)

@@ -11,7 +11,7 @@ from watching import MakeWatch, Watch
 
 from llmbench.collectors.base import Probe
 from llmbench.collectors.gpu import collector
-from llmbench.collectors.gpu.collector import Gpu, GpuProbe, NoGpuProbe, UnsureOrder
+from llmbench.collectors.gpu.collector import Gpu, GpuProbe, NoGpuProbe, UncertainOrder
 from llmbench.errors import Unavailable
 from llmbench.runs.caveats import Caveat
 
@@ -94,7 +94,7 @@ def test_an_unsure_order_is_a_caveat_and_changes_nothing_else(
     watch_gpus: MakeWatch,
 ) -> None:
     sure = watch_gpus()
-    probe = UnsureOrder(sure.probe)
+    probe = UncertainOrder(sure.probe)
     assert probe.quantities() == sure.probe.quantities()
     assert probe.read() == sure.probe.read()
     assert [caveat.kind for caveat in probe.conclude().caveats] == ["gpu-order"]
@@ -139,7 +139,7 @@ def test_a_hidden_gpu_is_not_read(opened: Any) -> None:
 
 def test_the_order_of_several_models_by_index_is_unsure(opened: Any) -> None:
     mixed = StandinGpu(uuid="GPU-a", name="H100"), StandinGpu(uuid="GPU-b", name="T4")
-    assert isinstance(opened(*mixed, CUDA_VISIBLE_DEVICES="0"), UnsureOrder)
+    assert isinstance(opened(*mixed, CUDA_VISIBLE_DEVICES="0"), UncertainOrder)
     assert isinstance(opened(*mixed, CUDA_VISIBLE_DEVICES="GPU-b"), GpuProbe)
 
 

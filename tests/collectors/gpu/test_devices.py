@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from standin import MakeStandin, StandinGpu, StandinInstance
 
-from llmbench.collectors.gpu.devices import order_is_sure, visible_devices
+from llmbench.collectors.gpu.devices import cuda_order_known, visible_devices
 from llmbench.environment.nvml import open_nvml
 
 UUIDS = ("GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3")
@@ -110,4 +110,4 @@ def test_the_order_is_sure_with_one_model_bus_order_or_uuids(
     sure: bool,
 ) -> None:
     standin([StandinGpu(uuid="GPU-a", name=models[0]), StandinGpu(uuid="GPU-b", name=models[1])])
-    assert order_is_sure(open_nvml(), visible, order) is sure
+    assert cuda_order_known(open_nvml(), visible, order) is sure

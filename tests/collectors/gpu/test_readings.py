@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from standin import VALUE_TYPES, MakeStandin, StandinGpu
 
 from llmbench.collectors.gpu.readings import (
+    count_others,
     differences,
     field_value,
     limit_seconds,
-    others,
     reason_shares,
 )
 from llmbench.environment.nvml import THROTTLE_REASONS, open_nvml
@@ -85,17 +85,17 @@ def test_shares_lie_between_zero_and_one_and_zero_is_left_out(masks: dict[int, i
 def test_without_a_container_others_are_all_but_our_own(
     listed: frozenset[int], own: frozenset[int]
 ) -> None:
-    assert others(listed, own, exists=lambda _: True) == len(listed - own)
+    assert count_others(listed, own, exists=lambda _: True) == len(listed - own)
 
 
 def test_in_a_container_one_unknown_id_is_our_own() -> None:
-    assert others(frozenset({70001}), frozenset({1}), exists=lambda _: False) == 0
-    assert others(frozenset({70001, 70002}), frozenset({1}), exists=lambda _: False) == 1
+    assert count_others(frozenset({70001}), frozenset({1}), exists=lambda _: False) == 0
+    assert count_others(frozenset({70001, 70002}), frozenset({1}), exists=lambda _: False) == 1
 
 
 def test_if_we_are_listed_an_unknown_id_is_another_process() -> None:
-    assert others(frozenset({1, 70001}), frozenset({1}), exists=lambda _: False) == 1
+    assert count_others(frozenset({1, 70001}), frozenset({1}), exists=lambda _: False) == 1
 
 
 def test_an_idle_gpu_has_no_others() -> None:
-    assert others(frozenset(), frozenset({1}), exists=lambda _: False) == 0
+    assert count_others(frozenset(), frozenset({1}), exists=lambda _: False) == 0
