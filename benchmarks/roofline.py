@@ -30,8 +30,8 @@ from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
-from llmbench.runs.record import records_table
 from llmbench.runs.request import Request
+from llmbench.runs.run import records_table
 
 
 class Copying:

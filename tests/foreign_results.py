@@ -10,8 +10,7 @@ from typing import Any
 from llmbench.analysis.metrics import summarize
 from llmbench.runs import imports
 from llmbench.runs.imports.measured import Measured
-from llmbench.runs.record import records_table
-from llmbench.runs.run import Run
+from llmbench.runs.run import Run, records_table
 from llmbench.scenario.cases import Case
 
 DATA = Path(__file__).parent / "data" / "imports"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbench.runs import store
-from llmbench.runs.record import Record, records_table
-from llmbench.runs.run import Run
+from llmbench.runs.record import Record
+from llmbench.runs.run import Run, records_table
 from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, normal_spec
 

@@ -28,9 +28,9 @@ from llmbench.loads.dispatch import Dispatch
 from llmbench.quality.evaluate import breaches, examine
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Record, records_table
+from llmbench.runs.record import Record
 from llmbench.runs.request import Request
-from llmbench.runs.run import CLOCK_ORIGIN, Run
+from llmbench.runs.run import CLOCK_ORIGIN, Run, records_table
 from llmbench.scenario.cases import Case, portable
 from llmbench.scenario.schema import Scenario
 

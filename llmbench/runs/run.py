@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import RECORD_SCHEMA
+from llmbench.runs.record import Record
 from llmbench.runs.series import Series
 from llmbench.scenario.cases import Case
 
 CLOCK_ORIGIN = "clock_origin_unix_seconds"
+
+ARROW_TYPES = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "str": pa.string(),
+    "Phase": pa.string(),
+    "Finish": pa.string(),
+    "tuple[float, ...]": pa.list_(pa.float64()),
+    "tuple[int, ...]": pa.list_(pa.int32()),
+}
+
+
+def _schema() -> pa.Schema:
+    """Return a column per field of a record, and ``output_tokens``."""
+    types = {f.name: ARROW_TYPES[str(f.type).removesuffix(" | None")] for f in fields(Record)}
+    names = list(types)
+    names.insert(names.index("finish"), "output_tokens")
+    return pa.schema([(name, types.get(name, pa.int64())) for name in names])
+
+
+RECORD_SCHEMA = _schema()
+
+
+def records_table(records: Iterable[Record]) -> pa.Table:
+    """Return records as columns, one row per request, ordered by due time."""
+    ordered = sorted(records, key=lambda record: (record.due, record.request_id))
+    columns = {name: [getattr(record, name) for record in ordered] for name in RECORD_SCHEMA.names}
+    return pa.table(columns, schema=RECORD_SCHEMA)
+
 
 QUALITY_SCHEMA = pa.schema(
     [

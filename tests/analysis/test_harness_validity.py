@@ -9,8 +9,8 @@ import pytest
 
 from llmbench.analysis.harness_validity import Validity, validity_of, worst_validity
 from llmbench.analysis.metrics import Value
-from llmbench.runs.record import Record, records_table
-from llmbench.runs.run import Run
+from llmbench.runs.record import Record
+from llmbench.runs.run import Run, records_table
 from llmbench.scenario.cases import Case
 
 

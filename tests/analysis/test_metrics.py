@@ -24,9 +24,9 @@ from llmbench.analysis.metrics import (
     split_runs,
     summarize,
 )
-from llmbench.runs.record import Finish, Record, records_table
+from llmbench.runs.record import Finish, Record
 from llmbench.runs.request import Phase
-from llmbench.runs.run import Failure, Run
+from llmbench.runs.run import Failure, Run, records_table
 from llmbench.runs.series import Series
 from llmbench.scenario.cases import Case
 

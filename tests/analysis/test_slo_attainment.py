@@ -6,8 +6,8 @@ import pytest
 from small_sets import planned, records, run_of
 
 from llmbench.analysis.slo_attainment import attainment
-from llmbench.runs.record import Record, records_table
-from llmbench.runs.run import Run
+from llmbench.runs.record import Record
+from llmbench.runs.run import Run, records_table
 
 
 def runs(*ttfts: float, failed: int = 0) -> list[Run]:

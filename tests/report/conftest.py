@@ -25,8 +25,8 @@ from llmbench.report.attachments import Attachments
 from llmbench.report.results import Results
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.record import Record, records_table
-from llmbench.runs.run import Failure, Run
+from llmbench.runs.record import Record
+from llmbench.runs.run import Failure, Run, records_table
 from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.runs.series import Series
 from llmbench.scenario.cases import Case, normal_spec

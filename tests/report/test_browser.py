@@ -20,8 +20,7 @@ from llmbench import report
 from llmbench.analysis.compare.comparison import compare
 from llmbench.analysis.metrics import METRICS, across
 from llmbench.report.table import show as shown
-from llmbench.runs.record import records_table
-from llmbench.runs.run import Failure
+from llmbench.runs.run import Failure, records_table
 from llmbench.runs.run_set import RunSet
 
 WIDTHS = (1280, 768, 390)

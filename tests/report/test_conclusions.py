@@ -10,8 +10,7 @@ import pytest
 
 from llmbench.report.conclusions import answer, completeness
 from llmbench.report.results import Results
-from llmbench.runs.record import records_table
-from llmbench.runs.run import Failure, Run
+from llmbench.runs.run import Failure, Run, records_table
 from llmbench.runs.run_set import PlannedRun
 
 

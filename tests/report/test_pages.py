@@ -21,8 +21,7 @@ from llmbench.errors import InputError
 from llmbench.report import html, pages, raw_data
 from llmbench.report.results import Results
 from llmbench.report.scenario_text import commands, described
-from llmbench.runs.record import records_table
-from llmbench.runs.run import Failure
+from llmbench.runs.run import Failure, records_table
 from llmbench.runs.run_set import RunSet
 
 HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from llmbench.analysis.roofline.peaks import DevicePeaks, datasheet, peaks_of
-from llmbench.analysis.roofline.work import ModelCosts, Steps, Work
+from llmbench.analysis.roofline.steps import Steps
+from llmbench.analysis.roofline.work import ModelCosts, Work
 from llmbench.analysis.values import NO_WINDOW, Value, unavailable
 
 UNREPORTED = "this backend does not report it"

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmbench.analysis.stats import Floats
@@ -169,77 +167,3 @@ class Work:
     def compute_share(self, peak: float) -> float | None:
         """Return the FLOPs per second as a share of a peak (FLOP/s); None without steps."""
         return self.flops / self.seconds / peak if self.steps else None
-
-
-class Steps:
-    """The steps of a local engine, reconstructed from records (RECORD_SCHEMA), one token a chunk.
-
-    All tokens of a step share one stamp and every step yields a token, so the distinct stamps are
-    the steps. A request's first token comes from its prefill, each other one from a decode step;
-    requests without tokens took part in none. A step lies in a window (begin, end) in seconds if
-    it begins in it and ends before its end.
-    """
-
-    def __init__(self, records: pa.Table) -> None:
-        lengths = pc.list_value_length(records["token_times"])
-        answered = records.combine_chunks().filter(pc.greater(lengths, 0))
-        self._started = _array(answered["started"], np.float64)
-        self._prompts: Ints = _array(answered["prompt_tokens"], np.int64)
-        self._times = _array(pc.list_flatten(answered["token_times"]), np.float64)
-        self._lengths: Ints = _array(pc.list_value_length(answered["token_times"]), np.int64)
-        self._ends = np.cumsum(self._lengths)  # of each request's part of the times
-        self._begins: Ints = self._ends - self._lengths
-        self._stamps, tokens = np.unique(self._times, return_counts=True)
-        self._tokens = tokens.astype(np.int64)  # of each step
-        self._prefills = np.searchsorted(self._stamps, self._times[self._begins])  # among the steps
-
-    def decode(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
-        """Return the work of the decode steps in a window; each took from the stamp before it on.
-
-        The engine decodes as soon as the step before is stamped, so that time holds nothing else.
-        """
-        stamps = self._stamps
-        begin, end = np.searchsorted(stamps, window)
-        decodes = np.ones(len(stamps), dtype=bool)
-        decodes[self._prefills] = False
-        inside = decodes[begin + 1 : end]
-        seconds = np.diff(stamps[begin:end])[inside]
-        if not len(seconds):
-            return Work(0, 0.0, 0.0, 0.0)
-        first = np.maximum(self._stamped(np.less_equal, stamps[begin]), 1)
-        last = np.maximum(self._stamped(np.less, window[1]), first)
-        # token number k, counted from 0, attends to the prompt and k more
-        spans = self._prompts + first, self._prompts + last - 1
-        return costs.decode(len(seconds), float(seconds.sum()), *spans)
-
-    def _stamped(self, compare: Any, moment: float) -> Ints:
-        """Return the number of tokens that each request has by a moment."""
-        counts: Ints = np.add.reduceat(compare(self._times, moment), self._begins, dtype=np.int64)
-        return counts
-
-    def prefill(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
-        """Return the work of the prefills in a window, each from its start to its token."""
-        ended = self._times[self._begins]
-        inside = (self._started >= window[0]) & (ended < window[1])
-        seconds = float((ended - self._started)[inside].sum())
-        return costs.prefill(seconds, self._prompts[inside])
-
-    def most_cached(self) -> int:
-        """Return the most positions that the KV cache held at once.
-
-        A prefill writes its prompt, a decode step the previous token of each of its rows; a request
-        leaves with its last token, which is never written.
-        """
-        if not len(self._stamps):
-            return 0
-        change = self._tokens.copy()
-        np.add.at(change, self._prefills, self._prompts - 1)
-        lasts = np.searchsorted(self._stamps, self._times[self._ends - 1])
-        held = self._prompts + self._lengths - 1
-        freed = np.zeros(len(self._stamps) + 1, dtype=np.int64)
-        np.add.at(freed, lasts + 1, held)
-        return int((np.cumsum(change) - np.cumsum(freed[:-1])).max())
-
-
-def _array(column: pa.ChunkedArray, kind: Any) -> NDArray[Any]:
-    return np.asarray(column.to_numpy(), dtype=kind)

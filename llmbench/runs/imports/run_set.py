@@ -11,8 +11,7 @@ from llmbench.errors import InputError
 from llmbench.runs import imports, store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.imports.measured import Measured
-from llmbench.runs.record import records_table
-from llmbench.runs.run import Quality, Run
+from llmbench.runs.run import Quality, Run, records_table
 from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, case_name, slug_of
 

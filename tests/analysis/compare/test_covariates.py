@@ -12,8 +12,8 @@ from llmbench.analysis.compare.comparison import compare
 from llmbench.analysis.compare.covariates import covariates
 from llmbench.analysis.compare.differences import differences
 from llmbench.report.comparison import tables
-from llmbench.runs.record import Record, records_table
-from llmbench.runs.run import Run
+from llmbench.runs.record import Record
+from llmbench.runs.run import Run, records_table
 from llmbench.runs.series import Series
 
 

@@ -13,7 +13,7 @@ from llmbench.analysis.roofline.efficiency import EFFICIENCY_METRICS, efficiency
 from llmbench.analysis.roofline.peaks import DevicePeaks, datasheet
 from llmbench.analysis.roofline.work import Work
 from llmbench.analysis.values import NO_WINDOW, Value
-from llmbench.runs.record import records_table
+from llmbench.runs.run import records_table
 
 PEAKS = DevicePeaks(
     hardware="a processor",

@@ -11,8 +11,10 @@ from analysis.roofline.test_work import COSTS, FULL, ints
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.analysis.roofline.work import Steps, Work
-from llmbench.runs.record import Record, records_table
+from llmbench.analysis.roofline.steps import Steps
+from llmbench.analysis.roofline.work import Work
+from llmbench.runs.record import Record
+from llmbench.runs.run import records_table
 
 ALL = (0.0, 100.0)
 
