@@ -1,13 +1,13 @@
 """The exceptions of llmbench.
 
 * LlmbenchError
-  x InputError            something the user gave is wrong: exit code 2
+  x InputError            invalid user input: exit code 2
     + ScenarioError       in a scenario file or an override of one
-    + MissingExtraError   an optional package is needed and not installed
-  x MeasurementError      a run could not be measured: the run fails, the others go on
+    + MissingExtraError   a required optional package is not installed
+  x MeasurementError      a run could not be measured; the other runs continue
     + OutOfMemoryError    out of memory
 
-`Unavailable` is not in the tree: it is the reason for a missing value, not a failure.
+`Unavailable` is not in the tree: it is not a failure, but the reason for a missing value.
 
 Every message says what is wrong, where, what was found and what to do.
 """
@@ -22,7 +22,7 @@ class LlmbenchError(Exception):
 
 
 class InputError(LlmbenchError):
-    """Something the user gave is wrong."""
+    """Invalid user input."""
 
 
 class ScenarioError(InputError):
@@ -45,7 +45,7 @@ class MeasurementError(LlmbenchError):
 
 
 class OutOfMemoryError(MeasurementError):
-    """There is not enough memory, which is a result like any other."""
+    """Out of memory, which is stored as the result of a run."""
 
     kind = "out-of-memory"
 

@@ -1,6 +1,6 @@
-"""Parts by kind and name: built-in and third-party parts come through the same entry points.
+"""Parts by kind and name; built-in and third-party parts use the same entry points.
 
-A part is a class whose nested ``Options`` (a validated model) has the keys that a scenario may set.
+A part is a class with a nested ``Options`` model, which validates its keys in a scenario.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ KINDS: tuple[KindName, ...] = ("backend", "load", "workload", "collector")
 
 
 class Options(BaseModel):
-    """The keys of a part; a key that is not listed is an error."""
+    """Base class of the options of a part; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Part:
-    """Anything that a scenario can name; a part is constructed with its validated options.
+    """Base class of parts, which are constructed with validated options.
 
-    ``needs`` maps each module that the part cannot do without to the extra of llmbench that
-    installs it.
+    ``needs`` maps each required module to the llmbench extra that installs it.
     """
 
     Options: ClassVar[type[Options]] = Options
@@ -46,20 +45,20 @@ T = TypeVar("T", bound=Part)
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """A kind of part: its name in entry points, and the base class with the optional members.
+    """A kind of part: its name in entry points and its base class.
 
-    A part need not inherit from the base class: what it does not define comes from there.
+    A part need not inherit from the base class; members that it lacks are added.
     """
 
     name: KindName
     base: type[T]
 
     def find(self, name: str) -> type[T]:
-        """Import a part; raises InputError, with the nearest name, when there is none."""
+        """Import the class of a part; raises InputError, with the nearest name, if unknown."""
         return _completed(find(self.name, name), self.base)
 
     def part(self, options: Any) -> T:
-        """Return the part that its options (with their ``kind``) describe."""
+        """Construct the part that ``options.kind`` names."""
         return self.find(options.kind)(options)
 
     def require(self, name: str) -> None:
@@ -87,19 +86,19 @@ def names(kind: KindName) -> list[str]:
 
 
 def find(kind: KindName, name: str) -> type:
-    """Import the class of a part; raises InputError, with the nearest name, when there is none."""
+    """Import the class of a part; raises InputError, with the nearest name, if unknown."""
     try:
         part: type = _entry_points(kind)[name].load()
     except KeyError:
         near = get_close_matches(name, names(kind), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         known = ", ".join(names(kind))
-        raise InputError(f"no {kind} named {name!r}; {hint}known are {known}") from None
+        raise InputError(f"no {kind} named {name!r}; {hint}known: {known}") from None
     return part
 
 
 def options_of(kind: KindName, name: str) -> type[Options]:
-    """Import the options of a part."""
+    """Import a part and return its ``Options`` class."""
     options: type[Options] = getattr(find(kind, name), "Options", Options)
     return options
 

@@ -21,15 +21,15 @@ _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\
 
 def _parse(value: object, units: dict[str, float], example: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"expected a number or a text such as '{example}'")  # noqa: TRY004 (pydantic reports ValueError)
+        raise ValueError(f"expected a number or text such as '{example}'")  # noqa: TRY004 (pydantic reports ValueError)
     if not isinstance(value, str):
         return float(value)
     match = _QUANTITY.fullmatch(value)
     if not match:
-        raise ValueError(f"expected a number or a text such as '{example}'")
+        raise ValueError(f"expected a number or text such as '{example}'")
     number, unit = match.groups()
     if unit and unit not in units:
-        raise ValueError(f"unknown unit '{unit}'; known are {', '.join(units)}")
+        raise ValueError(f"unknown unit '{unit}'; known units: {', '.join(units)}")
     return float(number) * units.get(unit, 1.0)
 
 
@@ -48,7 +48,7 @@ def parse_rate(value: object) -> float:
     return _parse(value, {f"/{unit}": 1 / seconds for unit, seconds in _SECONDS.items()}, "4/s")
 
 
-UNITS = {"units": True}  # the context of a serialization in which quantities have their units
+UNITS = {"units": True}  # serialization context that writes quantities with units
 
 
 def _written(units: dict[str, float]) -> PlainSerializer:

@@ -1,6 +1,6 @@
-"""To whom requests are sent: a backend is opened and serves the dispatch of a load.
+"""Backends: the systems under test, which serve the dispatch of a load.
 
-A backend of your own is written with these names; those of local backends load on first use.
+The public names for custom backends; those for local backends are imported on first use.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the base of local backends, with the engine, or torch's model on first use."""
+    """Import the base of local backends (with the engine), or torch's model, on first use."""
     if name in {"LocalBackend", "LocalServer"}:
-        from llmbench.backends import local  # noqa: PLC0415 (clients over the wire need no engine)
+        from llmbench.backends import local  # noqa: PLC0415 (network clients need no engine)
 
         return getattr(local, name)
     if name == "TorchModel":

@@ -1,4 +1,4 @@
-"""A simulated server with known times, for tests and examples."""
+"""A simulated server with known timings, for tests and examples."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from llmbench.units import Seconds
 
 
 class Stall(plugins.Options):
-    """A freeze of the simulated server."""
+    """A stall of the simulated server."""
 
-    at: Seconds = Field(ge=0, description="since the load began")
-    lasting: Seconds = Field(gt=0, description="of the freeze")
+    at: Seconds = Field(ge=0, description="start, since the load began")
+    lasting: Seconds = Field(gt=0, description="duration")
 
 
 class FakeOptions(plugins.Options):
@@ -34,11 +34,11 @@ class FakeOptions(plugins.Options):
     prefill: Seconds = Field(default=0.02, ge=0, description="time of a prefill step")
     prefill_per_token: Seconds = Field(default=0.0, ge=0, description="added per prompt token")
     per_token: Seconds = Field(default=0.005, ge=0, description="time of a decode step")
-    per_row: Seconds = Field(default=0.0, ge=0, description="added per sequence in a decode")
+    per_row: Seconds = Field(default=0.0, ge=0, description="added per sequence in a decode step")
     load: Seconds = Field(default=0.0, ge=0, description="time to load, on the same clock")
-    stalls: tuple[Stall, ...] = Field(default=(), description="freezes, in ascending order")
+    stalls: tuple[Stall, ...] = Field(default=(), description="stalls, in ascending order")
     service: Literal["constant", "exponential"] = Field(
-        default="constant", description="of prefill times: constant, or exponential with that mean"
+        default="constant", description="prefill times: constant, or exponential with that mean"
     )
     clock: Literal["virtual", "real"] = Field(
         default="virtual", description="a run on the virtual clock takes no real time"
@@ -47,7 +47,7 @@ class FakeOptions(plugins.Options):
 
 @dataclass(slots=True)
 class _SimulatedRunner:
-    """A model runner that only lets time pass; its tokens are consecutive numbers."""
+    """A model runner that only advances the clock; its tokens are consecutive numbers."""
 
     options: FakeOptions
     clock: Clock
@@ -71,7 +71,7 @@ class _SimulatedRunner:
         return self.given
 
     def _pass(self, seconds: float) -> None:
-        """Let these seconds pass, and every stall that begins before their end."""
+        """Advance by these seconds, plus every stall that begins before they end."""
         end = self.clock.now() + seconds * (1 + self.slowdown)
         for stall in self.options.stalls:
             if self.clock.now() <= stall.at < end:
@@ -82,7 +82,7 @@ class _SimulatedRunner:
 class Fake(Backend):
     """A simulated server with given prefill and per-token times, on a virtual or the real clock.
 
-    On the virtual clock a run takes no real time and every metric has an exact known value.
+    On the virtual clock, a run takes no real time and every metric has a known exact value.
     """
 
     Options = FakeOptions
@@ -108,7 +108,7 @@ class _FakeServer:
         return VirtualClock() if self.options.clock == "virtual" else MonotonicClock()
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Do nothing: no client stands between the load and the backend."""
+        """Do nothing: there is no client to calibrate."""
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]

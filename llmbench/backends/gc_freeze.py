@@ -1,4 +1,4 @@
-"""Keep the garbage collector out of a measurement."""
+"""Prevent garbage collection during a measurement."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def frozen_gc() -> Iterator[list[str]]:
-    """Collect and freeze garbage; yield the list of collections that happen within the context.
+    """Collect garbage, freeze all objects and yield the list of collections within the context.
 
-    Within another such context, objects stay frozen until the outer one ends.
+    When nested, objects stay frozen until the outer context ends.
     """
     collections: list[str] = []
     was_frozen = gc.get_freeze_count() > 0

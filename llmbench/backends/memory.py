@@ -1,7 +1,7 @@
-"""Memory peaks by phase (load, prefill, decode), and out-of-memory errors as a result.
+"""Memory peaks by phase (load, prefill, decode), and handling of out-of-memory errors.
 
-The bytes of tensors in torch's allocator and the resident memory of a process are different
-figures; one never stands in for the other.
+Tensor bytes in torch's allocator and resident memory of the process are different quantities and
+are never substituted for each other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SELF = Path("/proc/self")
 
-# Messages of allocators that ran out: torch on CPUs and GPUs, cuBLAS, onnxruntime.
+# Out-of-memory messages of allocators: torch on CPUs and GPUs, cuBLAS, onnxruntime.
 OUT_OF_MEMORY = (
     "out of memory",
     "DefaultCPUAllocator",
@@ -44,18 +44,18 @@ class Gauge(Protocol):
 
     @property
     def prefix(self) -> str:
-        """The prefix of the names of its figures."""
+        """The prefix of its metric names."""
 
     def reset(self) -> None:
         """Reset the peak."""
 
     def peak(self) -> int | None:
-        """Return the peak in bytes since then, or raise Unavailable with a reason."""
+        """Return the peak in bytes since the reset; raises Unavailable with a reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allocator:
-    """Bytes of tensors on a GPU, as torch's allocator counts them."""
+    """Tensor bytes on a GPU, as counted by torch's allocator."""
 
     device: torch.device
     prefix: str = ""
@@ -64,7 +64,7 @@ class Allocator:
         """Reset the peak."""
         import torch  # noqa: PLC0415 (validating a scenario must not import torch)
 
-        torch.cuda.init()  # before it there are no statistics to reset
+        torch.cuda.init()  # before initialization there are no statistics to reset
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> int:
@@ -76,7 +76,7 @@ class Allocator:
 
 @dataclass(slots=True)
 class Resident:
-    """Resident memory of this process, as the kernel counts it."""
+    """Resident memory of this process, as counted by the kernel."""
 
     prefix: str = "rss_"
     _was_reset: bool = True
@@ -96,7 +96,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Untracked:
-    """A kind of memory whose peak nobody tracks, and the reason."""
+    """A kind of memory without a tracked peak, and the reason."""
 
     reason: str
     prefix: str = ""
@@ -132,7 +132,7 @@ class Peaks:
         self.memory[name] = self.reader.read(name, gauge.peak)
 
     def since_reset(self) -> Mapping[str, int | None]:
-        """Return all peaks, with that of the allocator since its last reset."""
+        """Return all peaks, including the allocator's since its last reset."""
         self._note("allocator_peak", self.allocator)
         return self.memory
 
@@ -142,7 +142,7 @@ class Peaks:
 
 @dataclass(slots=True)
 class MemoryPlan:
-    """The memory that is needed, in bytes, and the ``stage`` that is running."""
+    """The required memory in bytes, and the current ``stage``."""
 
     slots: int
     stage: str = "loading the model"
@@ -150,7 +150,7 @@ class MemoryPlan:
     kv_bytes: int | None = None
 
     def error(self, reason: str) -> OutOfMemoryError:
-        """Return the error: the stage, the memory that was needed, and what would need less."""
+        """Return the error, with the stage, the required memory and how to reduce it."""
         needs = {
             "of weights": self.weight_bytes,
             f"of KV cache for {self.slots:,} slots": self.kv_bytes,
@@ -163,9 +163,9 @@ class MemoryPlan:
         )
 
     def check_host(self) -> None:
-        """Raise OutOfMemoryError when a KV cache on the host is larger than its free memory.
+        """Raise OutOfMemoryError when a KV cache on the host exceeds the free memory.
 
-        The kernel would overcommit and later kill the process.
+        Otherwise the kernel would overcommit and later kill the process.
         """
         free = psutil.virtual_memory().available
         if self.kv_bytes is not None and self.kv_bytes > free:
@@ -174,7 +174,7 @@ class MemoryPlan:
 
 @contextmanager
 def as_out_of_memory(plan: MemoryPlan) -> Iterator[None]:
-    """Turn what allocators raise when memory runs out into OutOfMemoryError."""
+    """Convert allocators' out-of-memory errors to OutOfMemoryError."""
     try:
         yield
     except LlmbenchError:
@@ -187,7 +187,7 @@ def as_out_of_memory(plan: MemoryPlan) -> Iterator[None]:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Return whether an error means that memory ran out."""
+    """Return whether an error is an out-of-memory error."""
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError):

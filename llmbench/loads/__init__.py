@@ -1,6 +1,6 @@
-"""When requests are sent: a load determines the due times, and a dispatch hands out what is due.
+"""Loads determine when requests are due; a dispatch hands out the due requests.
 
-A load of your own is written with these names.
+The public names for custom loads.
 """
 
 from __future__ import annotations

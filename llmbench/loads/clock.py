@@ -1,4 +1,4 @@
-"""The one clock of a run, and a virtual one that makes tests exact."""
+"""The clock of a run, and a virtual clock for exact tests."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds since an origin; it never goes back."""
+    """Monotonic seconds since an origin."""
 
     def now(self) -> float:
         """Return the time in seconds."""
 
     def sleep_until(self, moment: float) -> None:
-        """Wait until the clock reads ``moment``; return at once if that is in the past."""
+        """Wait until the clock reads ``moment``; return immediately if that is in the past."""
 
     def unix_origin(self) -> float | None:
-        """Return the Unix time at which it read 0, or None for a virtual clock.
+        """Return the Unix time of the origin, or None for a virtual clock.
 
-        Only for joining other logs, such as a wall meter's: the time of day can be changed while a
-        run goes on, so no duration is ever computed from it.
+        Only for joining other logs, such as those of a wall meter. The wall clock can be adjusted
+        during a run, so no duration is computed from it.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class MonotonicClock:
-    """CLOCK_MONOTONIC minus an origin: one clock for all processes of one Linux machine."""
+    """CLOCK_MONOTONIC minus an origin; shared by all processes of a Linux machine."""
 
     origin: float = field(default_factory=time.monotonic)
 
@@ -41,7 +41,7 @@ class MonotonicClock:
             time.sleep(remaining)
 
     def unix_origin(self) -> float:
-        """Return the Unix time at which it read 0, by the current time of day."""
+        """Return the Unix time of the origin, from the current wall-clock time."""
         return time.time() - self.now()
 
 
@@ -60,7 +60,7 @@ class VirtualClock:
         self.seconds = max(self.seconds, moment)
 
     def unix_origin(self) -> None:
-        """Return None: it keeps no real time."""
+        """Return None: virtual time has no Unix origin."""
 
     def advance(self, seconds: float) -> None:
         """Advance by ``seconds``."""

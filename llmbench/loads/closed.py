@@ -26,7 +26,7 @@ class _Users:
         return now - self.mean_think_time * float(np.log1p(-self.rng.random()))
 
     def shard(self, index: int, count: int) -> _Users:
-        """Return the users of one client; their think times are a stream of their own."""
+        """Return the users of one client, with a separate random stream of think times."""
         users = shard_size(self.concurrency, index, count)
         return _Users(users, self.mean_think_time, self.rng.spawn(count)[index])
 
@@ -36,16 +36,16 @@ class Closed(Load):
 
     t[next] = t[finished] − think_time · ln(1 − u)
 
-    where t[next] is when a user's next request is due, t[finished] when the one before it finished,
-    both in seconds, think_time is the mean in seconds and u is uniform in [0, 1). A slow backend
-    slows a closed loop down: it shows the throughput at a concurrency, not the latency that
-    independent users would see.
+    where t[next] is the due time of a user's next request and t[finished] the end of the previous
+    one, both in seconds, think_time is the mean in seconds and u is uniform in [0, 1). A slow
+    backend slows down a closed loop, which therefore measures throughput at a given concurrency,
+    not the latency of independent users.
     """
 
     class Options(plugins.Options):
         """``{kind: closed, concurrency: 4, think_time: 0 s}``."""
 
-        concurrency: int = Field(default=1, ge=1, description="users at the same time")
+        concurrency: int = Field(default=1, ge=1, description="concurrent users")
         think_time: Seconds = Field(
             default=0.0, ge=0, description="mean pause between an answer and the next request"
         )
@@ -58,5 +58,5 @@ class Closed(Load):
         return self.options.concurrency
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> _Users:  # noqa: ARG002 (answers decide)
-        """Return arrivals in which every user starts at once and goes on after each answer."""
+        """Return arrivals: all users start immediately and continue after each answer."""
         return _Users(self.options.concurrency, self.options.think_time, rng)

@@ -1,7 +1,6 @@
-"""Which request is due when: all the rules of a load, with no clock and no network.
+"""The scheduling rules of a load, independent of clock and network.
 
-Backends take what is due from a ``Dispatch`` and report what has finished. The rules for due times,
-closed loops, warm-up and stopping exist only here.
+Backends take due requests from a ``Dispatch`` and report the finished ones.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from llmbench.runs.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many requests may be in flight, and what happens to one that falls due at that limit.
+    """The maximum number of requests in flight, and the policy at that limit.
 
-    ``queue``: it is sent as soon as there is room, and its latency counts from its due time;
-    ``drop``: it is never sent, and counts as failed.
+    ``queue``: a due request waits until another finishes; its latency counts from its due time.
+    ``drop``: it is never sent and counts as failed.
     """
 
     in_flight: int | None = None
     on_limit: Literal["queue", "drop"] = "queue"
 
     def shard(self, index: int, count: int) -> Limit:
-        """Return the limit of one of several clients, at least one request each."""
+        """Return one client's share of the limit, at least one request."""
         if self.in_flight is None:
             return self
         return Limit(max(1, shard_size(self.in_flight, index, count)), self.on_limit)
@@ -44,10 +43,10 @@ UNLIMITED = Limit()
 
 @dataclass(frozen=True, slots=True)
 class RequestCycle:
-    """The requests of a pool, numbered, in an endless cycle.
+    """An endless cycle over a pool of requests, with ascending ids.
 
-    A session's ids leave room for its turns. Only every ``count``-th request is taken, starting at
-    ``index``: the shard of one of several clients.
+    Each turn of a session gets an id. A shard has every ``count``-th request, starting at
+    ``index``.
     """
 
     pool: Sequence[Request]
@@ -67,16 +66,16 @@ class RequestCycle:
 
 
 class Arrivals(Protocol):
-    """The due times of a load: known before it starts, or caused by a finished request."""
+    """The due times of a load: known in advance, or triggered by finished requests."""
 
     def at_start(self) -> Sequence[float] | NDArray[np.float64]:
-        """Return the due times known beforehand, ascending, in seconds since the load began."""
+        """Return the due times known in advance, ascending, in seconds since the load began."""
 
     def after_finish(self, now: float) -> float | None:
         """Return the due time of the request that follows a finished one, or None."""
 
     def shard(self, index: int, count: int) -> Arrivals:
-        """Return every count-th arrival, starting at ``index``: the part of one of the clients."""
+        """Return a shard: every ``count``-th arrival, starting at ``index``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class RequestOutcome:
     """The parts of a request's outcome that the dispatch needs.
 
     ``first_token`` is the time of the first token, ``token_times`` those of all chunks if known.
-    ``tokens`` is the length of the answer, which is known as ids or as text.
+    ``tokens`` is the length of the answer, which is available as ids or as text.
     """
 
     succeeded: bool = True
@@ -100,9 +99,9 @@ ANSWERED = RequestOutcome()
 
 @dataclass(slots=True)
 class LoadSummary:
-    """How a load ended: what stopped it, and the requests never sent with their due times.
+    """The reasons why a load stopped, and its dropped requests with their due times.
 
-    ``abandoned`` counts the turns that were left in failed sessions.
+    ``abandoned`` counts the remaining turns of failed sessions.
     """
 
     stopped_by: list[Reason] = field(default_factory=list)
@@ -118,7 +117,7 @@ class LoadSummary:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The part of a load that one of several clients sends, before it starts."""
+    """One client's part of a load that has not started."""
 
     requests: RequestCycle
     arrivals: Arrivals
@@ -134,9 +133,9 @@ class Dispatch:
     """The requests of a run, handed out as they fall due.
 
     ``requests`` may be endless if the stop rule is a duration. A request with ``turns`` starts a
-    session: the next turn falls due one think time after the answer, and the load's arrivals are
-    those of sessions. A backend that waits sets ``on_more``, which is called, from any thread, when
-    a request falls due that ``next_due`` did not announce.
+    session: arrivals are those of sessions, and each next turn is due one think time after the
+    answer. A waiting backend sets ``on_more``, which is called (from any thread) for a due request
+    that ``next_due`` did not announce.
     """
 
     def __init__(
@@ -165,7 +164,7 @@ class Dispatch:
         self.completed = 0
 
     def shard(self, index: int, count: int) -> Shard:
-        """Return the part of a load, not started yet, that one of several clients sends.
+        """Return one client's shard of a load that has not started.
 
         Raises TypeError if the requests are not a RequestCycle.
         """
@@ -200,17 +199,17 @@ class Dispatch:
 
     @property
     def summary(self) -> LoadSummary:
-        """How the load ended, once it is finished."""
+        """The summary of the load, once it is finished."""
         if self._summary.stopped_by:
             return self._summary
         return replace(self._summary, stopped_by=[self._reached or "schedule"])
 
     def conclude(self, summary: LoadSummary) -> None:
-        """Take over the summary of a load whose shards were sent by other processes."""
+        """Set the summary of a load whose shards were sent by other processes."""
         self._summary = summary
 
     def end(self, reason: Reason) -> None:
-        """Send nothing more; requests in flight may still finish."""
+        """Stop sending; requests in flight may still finish."""
         self._ended = self._ended or reason
 
     @property
@@ -221,7 +220,7 @@ class Dispatch:
 
     @property
     def _has_more(self) -> bool:
-        """Whether a due time is known at which a request will be sent or dropped."""
+        """Whether another request with a known due time will be sent or dropped."""
         return bool(self._due) and not self._reached
 
     @property
@@ -233,11 +232,11 @@ class Dispatch:
         return self._due[0].due if self._has_more and not self._is_full else None
 
     def first_token(self, request_id: int) -> None:
-        """Note that the first token of a request has arrived."""
+        """Record that the first token of a request has arrived."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is stored with the run about the load."""
+        """Facts about the load that are stored with the run."""
         return {"stopped_by": self.summary.stopped_by, "abandoned_turns": self.summary.abandoned}
 
     def take_due(self, now: float) -> list[tuple[Request, float]]:
@@ -261,7 +260,7 @@ class Dispatch:
         return request
 
     def _drop_due(self, now: float) -> None:
-        """Drop the requests that fell due at the limit, if the limit says so."""
+        """Drop requests that fell due at the limit, if that is its policy."""
         while self._limit.on_limit == "drop" and self._is_full and self._has_more:
             if (due := self._due[0].due) > now:
                 break
@@ -272,7 +271,7 @@ class Dispatch:
             self.completed += 1
 
     def finish(self, request_id: int, now: float, outcome: RequestOutcome = ANSWERED) -> None:
-        """Note that a request has succeeded or failed.
+        """Record that a request has succeeded or failed.
 
         Raises KeyError when it is not in flight.
         """
@@ -293,7 +292,7 @@ class Dispatch:
                 self.add(next_due)
 
     def progress(self) -> Progress:
-        """Return the progress, with a few latencies of requests finished since the last call."""
+        """Return the progress, with a sample of the latencies since the last call."""
         ttft, itl = self._sample.take()
         sample = self._sample
         return Progress(
@@ -306,12 +305,12 @@ class Dispatch:
         self._sample.merge(before, now)
 
     def add(self, due: float, request: Request | None = None) -> None:
-        """Schedule a request while the load runs: the next of the workload by default."""
+        """Schedule a request during the load, by default the next one of the workload."""
         heapq.heappush(self._due, _DueTime(due, next(self._order), request))
 
 
 class _DueTime(NamedTuple):
-    """When a request is due, and which; None is the next of the workload."""
+    """A due time and its request; None means the next one of the workload."""
 
     due: float
     order: int
@@ -329,7 +328,7 @@ class _StopCheck:
         self._next_check = 1
 
     def add(self, due: float, now: float, outcome: RequestOutcome) -> Reason | None:
-        """Add a finished request and return the reason to end the load, if there is one."""
+        """Add a finished request and return the reason to end the load, if any."""
         self._finished += 1
         self._failed += not outcome.succeeded
         if self._stop.has_failed(self._failed, self._finished):
@@ -341,7 +340,7 @@ class _StopCheck:
     def _check_precision(
         self, precision: Precision, due: float, now: float, outcome: RequestOutcome
     ) -> Reason | None:
-        """Check the sample each time it has grown by a tenth, because a check takes time."""
+        """Check the sample after every 10 % of growth, because a check is expensive."""
         end = outcome.first_token if precision.quantity == "ttft" else now
         if end is None:
             return None

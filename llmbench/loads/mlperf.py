@@ -1,4 +1,4 @@
-"""Queries that MLCommons' own LoadGen issues."""
+"""Queries issued by MLCommons' LoadGen."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ MODES = {"single-stream": "SingleStream", "server": "Server", "offline": "Offlin
 
 
 class Mlperf(Load):
-    """MLPerf Inference's LoadGen issues the queries by its rules, and keeps its official logs.
+    """Queries issued by MLPerf Inference's LoadGen under its rules, with its official logs.
 
     `stop.min_requests` and `stop.min_duration` are its minima, `requests` and `duration` its
     maxima. Its `server` scenario takes its latency bounds from the `slo`: ttft and tpot, or e2e.
-    Latency counts from when LoadGen issued a query; its own verdict is stored with the run.
+    Latency counts from when LoadGen issued a query; its result is stored with the run.
     """
 
     needs: ClassVar = {"mlperf_loadgen": "mlperf"}
@@ -59,7 +59,7 @@ class Mlperf(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Arrivals:
-        """Return arrivals much like LoadGen's, to calibrate a client with."""
+        """Return arrivals similar to LoadGen's, for calibrating a client."""
         match self.options.scenario:
             case "single-stream":
                 return Closed(Closed.Options(concurrency=1)).arrivals(stop, rng)
@@ -71,7 +71,9 @@ class Mlperf(Load):
     def dispatch(self, pool: Sequence[Request], scenario: Scenario, logs: Path) -> Dispatch:
         """Return a dispatch that LoadGen fills, with the pool as its sample library."""
         if scenario.warmup or scenario.max_in_flight:
-            raise InputError("load: mlperf has no `warmup` and no `max_in_flight`; remove them")
+            raise InputError(
+                "load: mlperf supports neither `warmup` nor `max_in_flight`; remove them"
+            )
         if getattr(scenario.backends[0], "clock", "real") != "real":
             raise InputError(
                 "load: mlperf runs in real time; set `clock: real` on the fake backend"
@@ -115,7 +117,7 @@ def _bound(settings: Any, scenario: Scenario) -> None:
 class _LoadGenDispatch(Dispatch):
     """A dispatch that LoadGen fills from its own thread, once the clock reads 0.
 
-    LoadGen takes its own times, so it is notified of first tokens and finished queries at once.
+    LoadGen takes its own timestamps, so first tokens and finished queries are reported immediately.
     """
 
     def __init__(self, pool: Sequence[Request], stop: Stop, settings: Any, logs: Path) -> None:
@@ -166,7 +168,7 @@ class _LoadGenDispatch(Dispatch):
     def finished(self) -> bool:
         if self._loadgen is None or not self._loadgen.done():
             return False
-        self._loadgen.result()  # raises what went wrong there
+        self._loadgen.result()  # re-raises its exception
         return self._issued.empty() and super().finished
 
     def next_due(self) -> float | None:
@@ -190,7 +192,7 @@ class _LoadGenDispatch(Dispatch):
     def _conclude(self, loadgen: Future[None]) -> None:
         try:
             self._drive()
-        except BaseException as error:  # noqa: BLE001 (raised again where the load is served)
+        except BaseException as error:  # noqa: BLE001 (re-raised in the serving thread)
             loadgen.set_exception(error)
         else:
             loadgen.set_result(None)
@@ -218,7 +220,7 @@ class _LoadGenDispatch(Dispatch):
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Return LoadGen's verdict: ``result``, and ``missed``, the conditions that were not met."""
+    """Return LoadGen's ``result`` and ``missed``, the conditions that were not met."""
     lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
     result = next(line.partition(":")[2].strip() for line in lines if line.startswith("Result is"))
     missed = [line.partition(":")[0].strip() for line in lines if line.upper().endswith(": NO")]

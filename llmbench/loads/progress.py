@@ -30,7 +30,7 @@ class Progress:
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Progress:
-        """Read a worker's event; a worker of another version may send other fields too."""
+        """Parse a worker's event; unknown fields (of other versions) are ignored."""
         return cls(**{name: event[name] for name in cls.__slots__ if name in event})
 
     def to_event(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ NOTHING_YET = Progress(0, None, output_tokens=0)
 
 
 class ProgressSample:
-    """Collects what a progress reports; most of the work is done when one is asked for."""
+    """Collects progress data; most of the work is deferred until a report is requested."""
 
     def __init__(self) -> None:
         self.failed = 0
@@ -83,7 +83,7 @@ class ProgressSample:
 
 
 def _gaps(times: Sequence[float]) -> list[float]:
-    """Return a few evenly spaced inter-token latencies, the last one first."""
+    """Return a few evenly spaced inter-token latencies, latest first."""
     step = max(1, (len(times) - 1) // GAPS_PER_REQUEST)
     indices = range(len(times) - 1, 0, -step)[:GAPS_PER_REQUEST]
     return [round(times[index] - times[index - 1], MICROSECOND_DIGITS) for index in indices]

@@ -1,4 +1,4 @@
-"""What loads are built from: the protocol, and schedules known before the clock starts."""
+"""The base class of loads, and schedules computed before the clock starts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Load(plugins.Part):
         """Raise InputError when a file that the load reads cannot be read."""
 
     def following(self, workload: Workload) -> Load:  # noqa: ARG002 (few loads depend on it)
-        """Return this load with what it takes from the workload."""
+        """Return this load with the data that it needs from the workload."""
         return self
 
     def dispatch(
@@ -46,9 +46,9 @@ class Load(plugins.Part):
         scenario: Scenario,  # noqa: ARG002
         logs: Path,  # noqa: ARG002
     ) -> Dispatch | None:
-        """Return a dispatch that fills itself with the requests of a pool; None: by `arrivals`.
+        """Return a custom dispatch over the requests of a pool; None: use `arrivals`.
 
-        ``logs`` is a folder for logs of its own.
+        ``logs`` is a folder for the load's own logs.
         """
         return None
 
@@ -66,7 +66,7 @@ class Scheduled:
         """Return every due time."""
         return self.offsets
 
-    def after_finish(self, now: float) -> None:  # noqa: ARG002 (an open loop does not look back)
+    def after_finish(self, now: float) -> None:  # noqa: ARG002 (open loop)
         """Return None: an open loop does not wait for answers."""
         return
 
@@ -80,7 +80,7 @@ def offsets_until(
     gaps: Callable[[int], Floats],
     time_of: Callable[[Floats], Floats] = lambda sums: sums,
 ) -> Floats:
-    """Return ascending due times in seconds, from gaps that are drawn until the stop rule is met.
+    """Draw gaps until the stop rule is met and return ascending due times in seconds.
 
     ``gaps(k)`` draws the next k gaps; ``time_of`` maps their sums to seconds, or to infinity for an
     arrival that never comes. Gaps are rounded to 1e-9, because the last bit of a logarithm differs
@@ -111,7 +111,7 @@ def spaced(stop: Stop, time_of: Callable[[Floats], Floats]) -> Floats:
 def by_rate(
     stop: Stop, spacing: Spacing, rng: np.random.Generator, time_of: Callable[[Floats], Floats]
 ) -> Floats:
-    """Return the due times of a rate that changes with time, until the stop rule is met.
+    """Return the due times for a time-varying rate, until the stop rule is met.
 
     t[i] = N⁻¹(s[i])
 

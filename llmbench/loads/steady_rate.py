@@ -1,4 +1,4 @@
-"""Open loops of one mean rate: equally spaced, Poisson and gamma arrivals."""
+"""Open loops with a constant mean rate: equally spaced, Poisson and gamma arrivals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmbench.units import PerSecond
 
 
 class Constant(Load):
-    """An open loop with one request every 1/rate seconds, the first at once.
+    """An open loop with one request every 1/rate seconds, starting at 0.
 
     t[i] = i / rate
 
@@ -56,21 +56,21 @@ class Poisson(Load):
 
 
 class Gamma(Load):
-    """An open loop with gamma-distributed gaps: bursts of requests, or a steadier stream.
+    """An open loop with gamma-distributed gaps: burstier or more regular than Poisson.
 
     t[i] − t[i − 1] = g[i] / (k · rate),  g ~ Gamma(k, 1),  CV² = 1 / k
 
-    where t[i] is the due time of request i in seconds, k is ``burstiness`` (1 is Poisson, less
-    comes in bursts, more is steadier), rate is the mean in 1/s and CV is the coefficient of
-    variation of a gap. g is made of uniform draws (Marsaglia and Tsang, A Simple Method for
-    Generating Gamma Variables, 2000), so that a seed gives one schedule in every version of numpy.
+    where t[i] is the due time of request i in seconds, k is ``burstiness`` (1: Poisson, below 1:
+    burstier, above 1: more regular), rate is the mean in 1/s and CV is the coefficient of variation
+    of a gap. g is computed from uniform draws (Marsaglia and Tsang, A Simple Method for Generating
+    Gamma Variables, 2000), so that a seed gives the same schedule in every numpy version.
     """
 
     class Options(plugins.Options):
         """``{kind: gamma, rate: 4/s, burstiness: 0.5}``."""
 
         rate: PerSecond = Field(gt=0, description="mean requests per second")
-        burstiness: float = Field(default=1.0, gt=0, description="1 is Poisson; less is burstier")
+        burstiness: float = Field(default=1.0, gt=0, description="1: Poisson; below 1: burstier")
 
     options: Options
 
@@ -86,7 +86,7 @@ class Gamma(Load):
 
 
 def _gamma(shape: float, rng: np.random.Generator) -> float:
-    """Draw from the gamma distribution of that shape and scale 1."""
+    """Draw from the gamma distribution with this shape and scale 1."""
     if shape < 1:
         boost: float = (1 - rng.random()) ** (1 / shape)
         return _gamma(shape + 1, rng) * boost

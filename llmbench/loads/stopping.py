@@ -1,4 +1,4 @@
-"""When a load stops sending: composable rules, with no clock and no network."""
+"""Composable stop rules of a load, independent of clock and network."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ FEWEST_JUDGED = 20
 
 
 def shard_size(total: int, index: int, count: int) -> int:
-    """Return how many of ``total`` items fall to shard ``index`` of ``count``."""
+    """Return the number of items in shard ``index`` of ``count``."""
     return len(range(index, total, count))
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """A percentile to be known to within a relative error, at 95 % confidence."""
+    """A percentile and its target precision (relative half-width of the 95 % interval)."""
 
     quantity: Literal["ttft", "e2e"]
     percent: float
     within: float
 
     def is_met(self, sample: Sequence[float] | NDArray[np.float64]) -> bool:
-        """Check a sample in the order of due times; its autocorrelation widens the interval."""
+        """Check a sample ordered by due time; autocorrelation widens the interval."""
         if len(sample) < min_samples_for_percentile(self.percent):
             return False
         low, high = percentile_interval(sample, self.percent)
@@ -45,13 +45,13 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """When a load stops sending: at the first of its limits.
+    """The stop rule of a load, which stops sending at the first limit that it reaches.
 
-    The ``warmup`` requests come first and are in no metric; every limit counts from the first
-    measured request. ``requests`` and ``duration`` (seconds between due times) are maxima.
-    ``min_requests`` and ``min_duration`` end the load when both are reached; with a ``precision``,
-    reaching it ends the load, but not before both minima. ``error_rate`` is the fraction of failed
-    requests, ``client_lag`` (seconds) the lag of a network client, that ends the load early.
+    The first ``warmup`` requests are not measured; limits count from the first measured request.
+    ``requests`` and ``duration`` (seconds between due times) are maxima. The load ends when both
+    ``min_requests`` and ``min_duration`` are reached, and the ``precision`` if set. An
+    ``error_rate`` (fraction of failed requests) or ``client_lag`` (seconds) above the limit ends it
+    early.
     """
 
     warmup: int = 0
@@ -88,9 +88,9 @@ class Stop:
         return "minimum" if self.ends_at_minimum and has_minimum else None
 
     def count(self, offsets: NDArray[np.float64]) -> int | None:
-        """Return how many requests of a schedule are sent, or None if ``offsets`` end too early.
+        """Return the number of requests sent from a schedule, or None if ``offsets`` end too early.
 
-        The same rule as ``reached``, for due times that are known beforehand.
+        The same rule as ``reached``, for due times known in advance.
         """
         bounds = [float("inf") if self.total is None else self.total]
         if self.duration is not None:
@@ -102,7 +102,7 @@ class Stop:
         return int(sent) if sent <= len(offsets) else None
 
     def _before(self, offsets: NDArray[np.float64], seconds: float) -> float:
-        """Count the offsets up to ``seconds`` after the first measured one; infinity if all are."""
+        """Count the offsets within ``seconds`` of the first measured one; infinity if all are."""
         if self.warmup >= len(offsets):
             return float("inf")
         end = offsets[self.warmup] + seconds - SLACK_SECONDS

@@ -17,19 +17,18 @@ from llmbench.workloads.trace_files import read_trace
 
 
 class Trace(Load):
-    """The arrival times of the workload's trace, or of another file, at a chosen speed.
+    """Arrival times from the workload's trace, or from another file, at a chosen speed.
 
     t[i] = a[i] / speed
 
     where t[i] is the due time of request i and a[i] the time of row i of the trace, in seconds. A
-    run's `schedule.parquet` is such a file: another run can be sent the same requests at the same
-    times.
+    run's `schedule.parquet` is such a file, which replays the same arrivals.
     """
 
     class Options(plugins.Options):
         """``{kind: trace, speed: 2}``, with a workload that has times, or with a ``path``."""
 
-        path: Path | None = Field(default=None, description="of a trace; the workload's if unset")
+        path: Path | None = Field(default=None, description="trace file; the workload's if unset")
         speed: float = Field(default=1.0, gt=0, description="2 halves the time between arrivals")
 
     options: Options
@@ -40,7 +39,7 @@ class Trace(Load):
             read_trace(self.options.path)
 
     def following(self, workload: Workload) -> _Recorded:
-        """Return the times of the file or of a workload; raises InputError if there are none."""
+        """Return a load with the times of the file or workload; raises InputError without times."""
         if self.options.path:
             rows = read_trace(self.options.path)
             return _Recorded(np.array([row.time for row in rows]) / self.options.speed)

@@ -26,7 +26,7 @@ class Burst(Load):
         """``{kind: burst}`` or ``{kind: burst, size: 32, every: 10 s}``."""
 
         size: int | None = Field(default=None, ge=1, description="requests per burst; all if unset")
-        every: Seconds | None = Field(default=None, gt=0, description="from burst to burst")
+        every: Seconds | None = Field(default=None, gt=0, description="interval between bursts")
 
         @model_validator(mode="after")
         def _both_or_none(self) -> Burst.Options:
@@ -42,12 +42,14 @@ class Burst(Load):
         if size is not None and every is not None:
             return Scheduled(spaced(stop, lambda indices: indices // size * every))
         if stop.total is None:
-            raise InputError("load: burst sends all at once and needs `requests` to know how many")
+            raise InputError(
+                "load: burst without `size` sends all requests at once; set `requests`"
+            )
         return Scheduled(np.zeros(stop.total))
 
 
 class Ramp(Load):
-    """An open loop whose rate goes linearly from one to another, and stays there.
+    """An open loop whose rate changes linearly from ``start`` to ``end`` and stays there.
 
     N(t) = start · t + (end − start) · t² / (2 · over)  for t ≤ over, and N′(t) = end afterwards
 
@@ -59,10 +61,10 @@ class Ramp(Load):
     class Options(plugins.Options):
         """``{kind: ramp, start: 1/s, end: 16/s, over: 60 s}``."""
 
-        start: PerSecond = Field(ge=0, description="requests per second at first")
-        end: PerSecond = Field(gt=0, description="requests per second at last")
-        over: Seconds = Field(gt=0, description="time from one to the other")
-        spacing: Spacing = Field(default="poisson", description="of the arrivals")
+        start: PerSecond = Field(ge=0, description="initial requests per second")
+        end: PerSecond = Field(gt=0, description="final requests per second")
+        over: Seconds = Field(gt=0, description="duration of the ramp")
+        spacing: Spacing = Field(default="poisson", description="spacing of arrivals")
 
     options: Options
 
@@ -82,14 +84,14 @@ class Ramp(Load):
 
 
 class RateStep(plugins.Options):
-    """A rate and how long it is held."""
+    """A rate and its duration."""
 
     rate: PerSecond = Field(gt=0, description="requests per second")
-    lasting: Seconds = Field(gt=0, description="how long it is held")
+    lasting: Seconds = Field(gt=0, description="duration of the step")
 
 
 class Steps(Load):
-    """An open loop that holds one rate after the other; the load ends with the last of them.
+    """An open loop with a sequence of constant rates; the load ends after the last step.
 
     N(t) = Σ rate[j] · min(lasting[j], max(0, t − begin[j]))
 
@@ -101,8 +103,8 @@ class Steps(Load):
     class Options(plugins.Options):
         """``{kind: steps, steps: [{rate: 2/s, lasting: 30 s}, {rate: 8/s, lasting: 30 s}]}``."""
 
-        steps: tuple[RateStep, ...] = Field(min_length=1, description="one after the other")
-        spacing: Spacing = Field(default="poisson", description="of the arrivals")
+        steps: tuple[RateStep, ...] = Field(min_length=1, description="rates in order")
+        spacing: Spacing = Field(default="poisson", description="spacing of arrivals")
 
     options: Options
 

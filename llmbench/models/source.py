@@ -50,7 +50,7 @@ def _known(name: str, known: list[str], what: str) -> str:
         return name
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"model: no {what} named {name!r}; {hint}known are {', '.join(known)}")
+    raise InputError(f"model: no {what} named {name!r}; {hint}known: {', '.join(known)}")
 
 
 def _file(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""What is sent: a workload yields requests, the same ones for the same seed.
+"""Workloads determine what is sent; a seed always yields the same requests.
 
-A workload of your own is written with these names.
+The public names for custom workloads.
 """
 
 from __future__ import annotations

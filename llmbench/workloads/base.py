@@ -16,7 +16,7 @@ class Workload(plugins.Part):
     """A part that determines what is sent."""
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield requests without end, with ids from 0; the same seed gives the same requests."""
+        """Yield requests endlessly, with ids from 0; a seed always yields the same requests."""
         raise NotImplementedError
 
     @property
@@ -28,7 +28,7 @@ class Workload(plugins.Part):
         """Raise InputError when a file that the workload reads cannot be read."""
 
     def times(self) -> NDArray[np.float64] | None:
-        """Return the arrival time of each request in seconds; None if none were recorded."""
+        """Return the arrival time of each request in seconds, or None if not recorded."""
         return None
 
 

@@ -24,20 +24,20 @@ DEFAULT_TOKENS = 32
 class Dataset(Workload):
     """Prompts from a JSONL, JSON, CSV or Parquet file, as a column or as conversations.
 
-    The prompt of a conversation (ShareGPT, or OpenAI messages) is its first user message. The
-    length of an answer is `output_tokens`, else that of the recorded answer (`output_column`, or
-    the conversation's), else 32 tokens. The order of prompts is seeded.
+    The prompt of a conversation (ShareGPT, or OpenAI messages) is its first user message. Answers
+    have `output_tokens`, else the length of the recorded answer (`output_column` or the
+    conversation's), else 32 tokens. A seed determines the order of prompts.
     """
 
     class Options(plugins.Options):
         """``{kind: dataset, path: prompts.jsonl, column: prompt, output_tokens: 64}``."""
 
         path: Path = Field(description="a JSONL, JSON, CSV or Parquet file")
-        column: str = Field(default="prompt", description="with the prompts")
-        output_column: str | None = Field(default=None, description="with recorded answers")
-        class_column: str | None = Field(default=None, description="with classes of requests")
+        column: str = Field(default="prompt", description="column of the prompts")
+        output_column: str | None = Field(default=None, description="column of recorded answers")
+        class_column: str | None = Field(default=None, description="column of request classes")
         output_tokens: Lengths | None = Field(
-            default=None, description="of each answer; if unset, as recorded, else 32"
+            default=None, description="tokens per answer; if unset, as recorded, else 32"
         )
 
     options: Options
@@ -50,11 +50,11 @@ class Dataset(Workload):
 
     @property
     def classes(self) -> set[str]:
-        """The classes of requests that the file has."""
+        """The request classes in the file."""
         return {name for row in self._rows if (name := self._class(row))}
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the tokenized prompts without end."""
+        """Yield the tokenized prompts endlessly."""
         rows = [self._request(row, tokenizer) for row in self._rows]
         lengths = self.options.output_tokens or Length(fixed=DEFAULT_TOKENS)
         drawn = lengths.stream(stream(seed, "output lengths"))

@@ -24,15 +24,15 @@ class _Lognormal(plugins.Options):
 
 
 class Length(plugins.Options):
-    """A distribution of token counts; a bare number is a fixed length.
+    """A distribution of token counts; a plain number is a fixed length.
 
     ``64`` · ``{uniform: [16, 64]}`` · ``{normal: {mean: 64, sd: 8}}`` ·
     ``{lognormal: {median: 64, sigma: 0.5}}`` · ``{empirical: [12, 80, 80, 256]}``;
     ``min`` and ``max`` bound any of them.
     """
 
-    fixed: Positive | None = Field(default=None, description="the same length always")
-    uniform: tuple[Positive, Positive] | None = Field(default=None, description="both included")
+    fixed: Positive | None = Field(default=None, description="a constant length")
+    uniform: tuple[Positive, Positive] | None = Field(default=None, description="inclusive bounds")
     normal: _Normal | None = Field(default=None, description="normal distribution")
     lognormal: _Lognormal | None = Field(
         default=None, description="lognormal distribution, with a long tail"
@@ -50,7 +50,7 @@ class Length(plugins.Options):
         if len(given) != 1:
             raise ValueError(f"expected exactly one of {', '.join(kinds)}, got {given or 'none'}")
         if self.uniform and self.uniform[0] > self.uniform[1]:
-            raise ValueError("expected the lower bound of uniform first")
+            raise ValueError("expected uniform as [lower, upper]")
         if self.max is not None and self.max < self.min:
             raise ValueError("max is below min")
         return self
@@ -72,7 +72,7 @@ class Length(plugins.Options):
         return self.fixed or 1
 
     def stream(self, rng: np.random.Generator) -> Iterator[int]:
-        """Yield lengths without end."""
+        """Yield lengths endlessly."""
         while True:
             yield self.draw(rng)
 

@@ -1,4 +1,4 @@
-"""A mixture of workloads, each a class of requests."""
+"""A mixture of workloads, each a request class."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from llmbench.workloads.base import WORKLOADS, Workload
 
 
 class RequestClass(plugins.Options):
-    """A class of requests: its workload, and its share relative to the other classes."""
+    """A request class: its workload and its relative share."""
 
     model_config = ConfigDict(defer_build=True)
 
-    share: float = Field(default=1.0, gt=0, description="relative to the other classes' shares")
+    share: float = Field(default=1.0, gt=0, description="relative share of requests")
     workload: Annotated[Any, AnyPart("workload", besides="mixed")] = Field(
-        description="of its requests"
+        description="workload of the class"
     )
 
 
 class Mixed(Workload):
-    """A mixture of workloads, each a class of requests with its own objectives.
+    """A mixture of workloads, each a request class with its own objectives.
 
-    The class of each request is drawn by the shares. `slo: {chat.ttft_p99: 300 ms}` is an objective
-    of the class chat alone.
+    Classes are drawn in proportion to their shares. `slo: {chat.ttft_p99: 300 ms}` applies only to
+    the class chat.
     """
 
     class Options(plugins.Options):
@@ -47,7 +47,7 @@ class Mixed(Workload):
 
     @property
     def classes(self) -> set[str]:
-        """The classes of requests."""
+        """The request classes."""
         return set(self.options.classes)
 
     def check(self) -> None:
@@ -56,7 +56,7 @@ class Mixed(Workload):
             part.check()
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield requests of all classes, until the first of them ends."""
+        """Yield requests of all classes until any of them ends."""
         names = list(self.options.classes)
         shares = np.array([kind.share for kind in self.options.classes.values()])
         bounds = np.cumsum(shares / shares.sum())

@@ -1,4 +1,4 @@
-"""The bundled prompt sets, one for each task."""
+"""The bundled prompt sets, one per task."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Prompt:
 
 
 def read_prompts(task: Task) -> list[Prompt]:
-    """Return the bundled prompts of a task, in the order of the file."""
+    """Return the bundled prompts of a task, in file order."""
     text = (files("llmbench.workloads") / "prompt_sets" / f"{task}.jsonl").read_text("utf-8")
     return [Prompt(**json.loads(line)) for line in text.splitlines()]
 
@@ -47,22 +47,22 @@ def read_prompts(task: Task) -> list[Prompt]:
 class Prompts(Workload):
     """Prompts written for this project, for one of five tasks, in English and Chinese.
 
-    The order is seeded; after the last prompt all are used again in another order.
+    A seed determines the order; after the last prompt, all are repeated in another order.
     """
 
     class Options(plugins.Options):
         """``{kind: prompts, task: question-answering, output_tokens: {uniform: [16, 64]}}``."""
 
-        task: Task = Field(default="text-generation", description="which of the bundled sets")
+        task: Task = Field(default="text-generation", description="bundled prompt set")
         language: Literal["en", "zh"] | None = Field(
             default=None, description="only prompts in this language"
         )
-        output_tokens: Lengths = Field(default=Length(fixed=32), description="of each answer")
+        output_tokens: Lengths = Field(default=Length(fixed=32), description="tokens per answer")
 
     options: Options
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the tokenized prompts without end."""
+        """Yield the tokenized prompts endlessly."""
         lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
         texts = [Tokenized.of(p.id, p.prompt, tokenizer) for p in self._chosen()]
         for index, text, length in zip(count(), shuffled(texts, seed), lengths, strict=False):

@@ -19,7 +19,7 @@ USERS = ("human", "user")
 
 @dataclass(frozen=True, slots=True)
 class UserMessage:
-    """A user's message, and its answer if it was recorded."""
+    """A user message, with its recorded answer if there is one."""
 
     text: str
     answer: str | None
@@ -43,7 +43,7 @@ class Row:
         return isinstance(self.value, dict) and any(key in self.value for key in CONVERSATIONS)
 
     def conversation(self) -> list[UserMessage]:
-        """Return the user's messages of a conversation; raises InputError if there are none."""
+        """Return the user messages of a conversation; raises InputError if there are none."""
         if not self.is_conversation:
             raise InputError(
                 f"{self.where}: {self._content}; expected {' or '.join(CONVERSATIONS)}"
@@ -56,7 +56,7 @@ class Row:
             if role in USERS
         ]
         if not messages:
-            raise InputError(f"{self.where}: the conversation has no message of a user")
+            raise InputError(f"{self.where}: the conversation has no user message")
         return messages
 
     def _turns(self) -> list[tuple[Any, Any]]:
@@ -70,7 +70,7 @@ class Row:
             ) from None
 
     def text(self, column: str) -> str:
-        """Return the text of a column; raises InputError if there is none."""
+        """Return the text of a column; raises InputError if it has none."""
         if not isinstance(self.value, dict) or column not in self.value:
             raise InputError(f"{self.where}: {self._content}; expected a column {column!r}")
         return self._text(self.value[column])
@@ -82,12 +82,12 @@ class Row:
 
     def _text(self, value: Any) -> str:
         if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{self.where}: found {value!r}; expected the text of a prompt")
+            raise InputError(f"{self.where}: found {value!r}; expected prompt text")
         return value
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return all rows of a file; raises InputError if it cannot be read or has none."""
+    """Return all rows of a file; raises InputError if it is unreadable or empty."""
     path = path.expanduser()
     try:
         rows = [Row(where, value) for where, value in _located_rows(path)]

@@ -1,4 +1,4 @@
-"""Conversations of several turns, each of which contains the history."""
+"""Multi-turn conversations, in which each turn includes the history."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class _UserTurn:
 
 
 class Sessions(Workload):
-    """Chats of several turns, whose history contains the answers of the backend.
+    """Multi-turn chats, whose history includes the backend's answers.
 
-    The load's arrivals are those of sessions; a turn falls due one think time (exponential) after
-    the answer before it. `requests` counts turns, and a turn that fails ends its session. Contents
-    are random ids, or the user's messages of recorded conversations (ShareGPT, or OpenAI messages).
+    The load's arrivals are those of sessions; a turn is due one (exponential) think time after the
+    previous answer. `requests` counts turns, and a turn that fails ends its session. Contents are
+    random ids, or the user messages of recorded conversations (ShareGPT or OpenAI messages).
     """
 
     class Options(plugins.Options):
         """``{kind: sessions, turns: {uniform: [2, 6]}, prompt_tokens: 64, think_time: 5 s}``."""
 
         turns: Lengths | None = Field(
-            default=None, description="of a session; if unset, 4, or as recorded"
+            default=None, description="turns per session; if unset, 4 or as recorded"
         )
         prompt_tokens: Lengths | None = Field(
-            default=None, description="added by each turn; if unset, 64, or as recorded"
+            default=None, description="tokens added per turn; if unset, 64 or as recorded"
         )
         output_tokens: Lengths | None = Field(
-            default=None, description="of each answer; if unset, 32, or as recorded"
+            default=None, description="tokens per answer; if unset, 32 or as recorded"
         )
         system_tokens: int = Field(
-            default=0, ge=0, description="of a system prompt, the same for every session"
+            default=0, ge=0, description="length of a system prompt shared by all sessions"
         )
         think_time: Seconds = Field(
             default=0.0, ge=0, description="mean pause before the next turn"
@@ -77,7 +77,7 @@ class Sessions(Workload):
         self._source(0)
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the first turn of each session, with the later ones, without end."""
+        """Yield the first turn of each session (with the later ones) endlessly."""
         pauses = stream(seed, "think times")
         sessions = self._source(seed).sessions(tokenizer)
         for index, (first, *later) in zip(count(), sessions, strict=False):
@@ -99,7 +99,7 @@ class Sessions(Workload):
 
 @dataclass(frozen=True, slots=True)
 class _Random:
-    """Sessions of random ids."""
+    """Sessions of random token ids."""
 
     options: Sessions.Options
     seed: int
@@ -116,7 +116,7 @@ class _Random:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """Sessions with the user's messages of recorded ones."""
+    """Sessions with the user messages of recorded conversations."""
 
     options: Sessions.Options
     seed: int

@@ -17,24 +17,24 @@ from llmbench.workloads.lengths import Length, Lengths
 
 
 class Synthetic(Workload):
-    """Random token ids with given prompt and output lengths, for speed without text.
+    """Random token ids with given prompt and output lengths, to measure speed without text.
 
-    A fraction of each prompt (``shared_prefix``) can be the same for all prompts, like a system
-    prompt, or for those of one of ``prefix_groups``, like the documents of several tenants.
+    A fraction of each prompt (``shared_prefix``) can be shared by all prompts, like a system
+    prompt, or within each of the ``prefix_groups``, like the documents of several tenants.
     """
 
     class Options(plugins.Options):
         """``{kind: synthetic, prompt_tokens: 128, output_tokens: {uniform: [16, 64]}}``."""
 
-        prompt_tokens: Lengths = Field(default=Length(fixed=128), description="of each prompt")
-        output_tokens: Lengths = Field(default=Length(fixed=32), description="of each answer")
+        prompt_tokens: Lengths = Field(default=Length(fixed=128), description="tokens per prompt")
+        output_tokens: Lengths = Field(default=Length(fixed=32), description="tokens per answer")
         shared_prefix: float = Field(default=0.0, ge=0, le=1, description="fraction of each prompt")
-        prefix_groups: int = Field(default=1, ge=1, description="number of different prefixes")
+        prefix_groups: int = Field(default=1, ge=1, description="number of distinct prefixes")
 
     options: Options
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield requests of random ids without end."""
+        """Yield requests of random ids endlessly."""
         prompt_lengths = self.options.prompt_tokens.stream(stream(seed, "prompt lengths"))
         output_lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
         groups = stream(seed, "prefix groups")
@@ -48,7 +48,7 @@ class Synthetic(Workload):
 
 
 class RandomIds:
-    """Draws prompts of random token ids; prompts of one group have a common prefix."""
+    """Draws prompts of random token ids; the prompts of a group share a prefix."""
 
     def __init__(self, vocab_size: int, seed: int) -> None:
         self._vocab_size = vocab_size

@@ -1,4 +1,4 @@
-"""Prompts made of text: tokenized once, before the clock starts, and sent in a seeded order."""
+"""Text prompts: tokenized once, before the clock starts, and sent in a seeded order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tokenized:
 
     @classmethod
     def of(cls, name: str, text: str, tokenizer: Tokenizer) -> Tokenized:
-        """Return a text tokenized."""
+        """Tokenize a text."""
         began = time.monotonic()
         ids = tuple(tokenizer.encode(text))
         return cls(name, text, ids, time.monotonic() - began)
@@ -49,7 +49,7 @@ def answer_tokens(answer: str | None, tokenizer: Tokenizer) -> int | None:
 
 
 def shuffled(items: Sequence[Item], seed: int) -> Iterator[Item]:
-    """Yield all items in a seeded order, then all again in another order, without end."""
+    """Yield all items endlessly, in a new seeded order in each cycle."""
     rng = stream(seed, "order of prompts")
     while True:
         yield from (items[index] for index in rng.permutation(len(items)))

@@ -23,21 +23,21 @@ from llmbench.workloads.trace_files import Format, TraceRow, read_trace
 class Trace(Workload):
     """Prompts and answers with the lengths of a recorded trace, in its order.
 
-    Contents are random token ids. Prompts that begin with equal blocks in the trace begin with
-    equal tokens, so that a prefix cache has the same hits. `load: trace` sends them at the recorded
+    Contents are random token ids. Prompts that share leading blocks in the trace share leading
+    tokens, so that a prefix cache has the same hits. `load: trace` sends requests at the recorded
     times.
     """
 
     class Options(plugins.Options):
         """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
 
-        path: Path = Field(description="file of the trace")
-        format: Format = Field(default="auto", description="recognized by the first line")
+        path: Path = Field(description="trace file")
+        format: Format = Field(default="auto", description="auto: recognized by the first line")
         begin: Seconds = Field(
             default=0.0, ge=0, description="start of the slice, from the first request"
         )
         end: Seconds | None = Field(default=None, gt=0, description="end of the slice")
-        block_tokens: PositiveInt = Field(default=512, description="per block of a prompt")
+        block_tokens: PositiveInt = Field(default=512, description="tokens per prompt block")
         max_prompt_tokens: PositiveInt | None = Field(
             default=None, description="longer prompts are truncated"
         )
@@ -72,11 +72,11 @@ class Trace(Workload):
 
     @property
     def classes(self) -> set[str]:
-        """The classes of requests that the file has."""
+        """The request classes in the file."""
         return {row.request_class for row in self.rows if row.request_class}
 
     def times(self) -> NDArray[np.float64]:
-        """When the requests came, in seconds since the slice began."""
+        """The arrival times of the requests, in seconds since the slice began."""
         return np.array([row.time - self.options.begin for row in self.rows], dtype=np.float64)
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:

@@ -1,4 +1,4 @@
-"""Request traces of real services, read into one form.
+"""Request traces of production services, read into a common form.
 
 Azure (2023, 2024): https://github.com/Azure/AzurePublicDataset; Mooncake:
 https://github.com/kvcache-ai/Mooncake; BurstGPT: https://github.com/HPMLL/BurstGPT; and llmbench's
@@ -28,9 +28,9 @@ SCHEDULE = ".parquet"
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """One request of a trace: its arrival in seconds since the trace began, and its lengths.
+    """One request of a trace: its arrival (seconds since the trace began) and its lengths.
 
-    ``blocks`` are the ids of its prompt's blocks, if recorded: prompts that begin with equal blocks
+    ``blocks`` are the ids of the prompt's blocks, if recorded; prompts with equal leading blocks
     share a prefix.
     """
 
@@ -102,7 +102,7 @@ FORMATS: dict[str, type[Any]] = {
 
 
 def read_trace(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (what the key is called)
-    """Return the rows of a trace, ordered by time, without requests that had no answer.
+    """Return the rows of a trace, ordered by time, without unanswered requests.
 
     Raises InputError when the file cannot be read, has an unknown format, is empty, or has
     malformed lines, which are listed by number.
@@ -111,15 +111,15 @@ def read_trace(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: 
     shape = FORMATS[_recognized(path, lines) if format == "auto" else format]
     rows = [row for row in _rows(path, lines, shape) if row.output_tokens]
     if not rows:
-        raise InputError(f"{path}: has no answered request; expected a trace with some")
+        raise InputError(f"{path}: expected answered requests, found none")
     rows.sort(key=lambda row: row.time)
-    # times of a schedule count from its load's start, those of other traces from the first request
+    # schedule times count from the start of the load, those of other traces from the first request
     origin = 0.0 if path.suffix == SCHEDULE else rows[0].time
     return [replace(row, time=row.time - origin) for row in rows]
 
 
 def _lines(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
-    """Return the lines that are not empty with their numbers; invalid JSON stays text."""
+    """Return the nonempty lines with their numbers; invalid JSON stays text."""
     if path.suffix == SCHEDULE:
         return list(enumerate(_parquet(path.expanduser()), start=1))
     try:
@@ -151,7 +151,7 @@ def _json(line: str) -> dict[str, Any] | str:
 
 
 def _recognized(path: Path, lines: list[tuple[int, dict[str, Any] | str]]) -> str:
-    """Return the format that the fields of the first line have."""
+    """Return the format that matches the fields of the first line."""
     fields = set(lines[0][1]) if lines and isinstance(lines[0][1], dict) else set()
     for name, shape in FORMATS.items():
         needed = {f.alias or n for n, f in shape.model_fields.items() if f.is_required()}
@@ -159,7 +159,7 @@ def _recognized(path: Path, lines: list[tuple[int, dict[str, Any] | str]]) -> st
             return name
     raise InputError(
         f"{path}: unknown trace format (fields: {', '.join(sorted(fields)) or 'none'}); "
-        f"known are {', '.join(FORMATS)}, see docs/scenarios.md"
+        f"known: {', '.join(FORMATS)}; see docs/scenarios.md"
     )
 
 
@@ -173,9 +173,7 @@ def _rows(
         except ValidationError as error:
             malformed.append(f"{path}:{number}: {_explained(error, line)}")
     if malformed:
-        more = (
-            f"\nand {len(malformed) - MAX_SHOWN} more lines" if len(malformed) > MAX_SHOWN else ""
-        )
+        more = f"\nand {len(malformed) - MAX_SHOWN} more" if len(malformed) > MAX_SHOWN else ""
         raise InputError("\n".join(malformed[:MAX_SHOWN]) + more)
 
 

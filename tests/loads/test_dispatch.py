@@ -1,4 +1,4 @@
-"""Which request is due when."""
+"""The scheduling rules of a load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open loops of one mean rate."""
+"""Open loops with a constant mean rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a load stops sending."""
+"""Stop rules of a load."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_an_override_expands_shorthand(chat: Path) -> None:
         (
             "[4, 8]",
             "[8, 4]",
-            "chat.yaml:3: workload.output_tokens: expected the lower bound of uniform first",
+            "chat.yaml:3: workload.output_tokens: expected uniform as [lower, upper]",
         ),
         ("requests: 20", "requests: 20\nsweep: {load.rate: []}", "load.rate has no values"),
         (

@@ -81,11 +81,11 @@ def test_the_first_message_and_answer_of_a_sharegpt_conversation_are_used(tmp_pa
     [
         ('{"prompt": "a"}\noops\n', r"a.jsonl:2: not valid JSON"),
         ('{"prompt": "a"}\n{"text": "b"}\n', r"a.jsonl:2: found text; expected a column 'prompt'"),
-        ('{"prompt": ""}\n', r"a.jsonl:1: found ''; expected the text of a prompt"),
-        ('{"prompt": 5}\n', r"a.jsonl:1: found 5; expected the text of a prompt"),
+        ('{"prompt": ""}\n', r"a.jsonl:1: found ''; expected prompt text"),
+        ('{"prompt": 5}\n', r"a.jsonl:1: found 5; expected prompt text"),
         (
             '[{"conversations": [{"from": "gpt", "value": "hi"}]}]',
-            r"\[0\]: the conversation has no message of a user",
+            r"\[0\]: the conversation has no user message",
         ),
         ('[{"conversations": ["hi"]}]', r"\[0\]: expected conversations to be a list"),
         ("[1]", r"\[0\]: found 1; expected a column"),

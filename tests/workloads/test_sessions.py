@@ -93,9 +93,7 @@ def test_requested_lengths_override_recorded_ones(chats: Path) -> None:
 def test_a_conversation_without_a_user_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(json.dumps({"messages": [{"role": "assistant", "content": "Hi"}]}))
-    with pytest.raises(
-        InputError, match=r"bad\.jsonl:1: the conversation has no message of a user"
-    ):
+    with pytest.raises(InputError, match=r"bad\.jsonl:1: the conversation has no user message"):
         Sessions(Sessions.Options(path=path)).check()
 
 

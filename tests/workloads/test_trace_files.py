@@ -89,7 +89,7 @@ def test_malformed_lines_are_listed_by_number_up_to_five(file: Path) -> None:
     lines = str(raised.value).splitlines()
     assert lines[0] == f"{file}:2: not a JSON object: 'oops'"
     assert lines[1].startswith(f"{file}:4: prompt_tokens: input should be greater than 0, found -4")
-    assert lines[-1] == "and 2 more lines"
+    assert lines[-1] == "and 2 more"
 
 
 def test_a_malformed_line_of_a_csv_is_reported_by_number(file: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_malformed_line_of_a_csv_is_reported_by_number(file: Path) -> None:
         ('{"x": 1}', "unknown trace format"),
         (
             BURSTGPT.splitlines()[0] + "\n5,GPT-4,472,0,472,API log\n",
-            "no answered request",
+            "expected answered requests",
         ),
     ],
 )

@@ -33,20 +33,20 @@ __all__ = ["Endpoint"]
 class Endpoint(Backend):
     """A server with an OpenAI-compatible API, such as vLLM, SGLang, llama.cpp or a hosted one.
 
-    Every request is sent when it is due; tokens are stamped when their bytes are read from the
-    socket, before parsing. Errors are records and never end the run.
+    Every request is sent when it is due; tokens are timestamped when their bytes are read from the
+    socket, before parsing. Errors are recorded and never end the run.
     """
 
     Options = EndpointOptions
     sends_text = True
-    lead_seconds = 1.0  # before the clock reads 0, so that setup delays no arrival
+    lead_seconds = 1.0  # seconds before the clock reads 0, so that setup delays no arrival
     options: EndpointOptions
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_EndpointServer]:
-        """Start the server if the scenario says so, find its model and start the clients.
+        """Start the server if configured, look up its model and start the clients.
 
-        Raises InputError when it cannot be reached, denies access or does not have the model.
+        Raises InputError when the server is unreachable, denies access or lacks the model.
         """
         if context.slowdown:
             raise InputError(
@@ -99,7 +99,7 @@ def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dic
         "temperature": sampling.temperature,
         "top_p": sampling.top_p if sampling.temperature else None,
         "seed": context.seed if sampling.temperature else None,
-        # not OpenAI's; open servers use it to force the length of an answer
+        # not OpenAI's; open-source servers accept it, to force the length of an answer
         "ignore_eos": None if context.stop_at_eos else True,
         "stream_options": ({"include_usage": True} if options.stream and options.usage else None),
     }
@@ -123,7 +123,7 @@ class _EndpointServer:
         return MonotonicClock(time.monotonic() + self.lead_seconds)
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Serve a load over the loopback: the latencies are those of the client itself."""
+        """Serve a load over the loopback, which measures the latency overhead of the client."""
         self.context.on_stage("calibrating the client")
         served = serve(
             self.target, self.payload, dispatch, MonotonicClock(), connect=loopback.connect
@@ -177,7 +177,7 @@ class _EndpointServer:
 
     @property
     def pid(self) -> int:
-        """The process of the server if it was started here, else this one."""
+        """The server's process if started by llmbench, else this process."""
         return self.started.pid if self.started else os.getpid()
 
     @property

@@ -28,7 +28,7 @@ FIRST_BACKOFF_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds that a client waits to connect, for the first token and for the whole answer."""
+    """Timeouts in seconds: to connect, to the first token and to the end of the answer."""
 
     connect: float
     first_token: float
@@ -37,7 +37,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go and how: a resolved address, with or without TLS.
+    """The destination of requests: a resolved address, with or without TLS.
 
     A connection is reused within ``max_idle`` seconds; 0 means never.
     """
@@ -58,7 +58,7 @@ Connect = Callable[[Target, Callable[[], Connection]], Awaitable[Connection]]
 
 
 async def connect(target: Target, make: Callable[[], Connection]) -> Connection:
-    """Open a connection to the target; raises OSError when that fails."""
+    """Open a connection to the target; raises OSError on failure."""
     _, connection = await asyncio.get_running_loop().create_connection(
         make, target.host, target.port, ssl=target.tls, server_hostname=target.server_name
     )
@@ -68,10 +68,9 @@ async def connect(target: Target, make: Callable[[], Connection]) -> Connection:
 class Client:
     """Serves a dispatch from one event loop.
 
-    ``payload`` returns the bytes of a request, HTTP head included. ``counts`` has the connections
-    opened, the retries, and the stale connections: idle ones that the server had closed, whose
-    requests were sent again over new ones. ``lags`` has, for every HEARTBEAT_SECONDS, by how many
-    seconds the loop was late.
+    ``payload`` returns the bytes of a request, including the HTTP head. ``counts`` has opened
+    connections, retries and stale connections (idle ones that the server had closed, whose requests
+    were sent again). ``lags`` has the lag of the loop in seconds, for every HEARTBEAT_SECONDS.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Client:
         self._late_for = 0
 
     async def serve(self, dispatch: Dispatch) -> list[Exchange]:
-        """Send every request when it is due; return when each is answered or has failed."""
+        """Send every request when it is due; return when all are answered or have failed."""
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
@@ -158,7 +157,7 @@ class Client:
         return None
 
     async def _connect_and_send(self, exchange: Exchange) -> None:
-        """Open a connection and send; the time to connect counts as latency."""
+        """Open a connection and send; connection time counts as latency."""
         target, began = self._target, self._clock.now()
         try:
             async with asyncio.timeout(target.timeouts.connect):
@@ -191,7 +190,7 @@ class Client:
         self._conclude(exchange)
 
     def _conclude(self, exchange: Exchange) -> None:
-        """Hand a request back to the dispatch, or retry it."""
+        """Report a request to the dispatch as finished, or retry it."""
         del self._in_flight[exchange]
         if _is_retryable(exchange) and exchange.retries < self._target.retries:
             self._retry(exchange)
@@ -213,7 +212,7 @@ class Client:
     # -- time --------------------------------------------------------------------------------------
 
     def _check_timeouts(self) -> None:
-        """Fail the requests that have waited too long; one periodic check serves all of them."""
+        """Fail the requests that have timed out, in one periodic check."""
         now = self._clock.now()
         for exchange, connection in list(self._in_flight.items()):
             if connection and self._is_overdue(exchange, now):
@@ -224,7 +223,7 @@ class Client:
     def _is_overdue(self, exchange: Exchange, now: float) -> bool:
         limits, waited = self._target.timeouts, now - exchange.begun
         if exchange.done_at is not None:
-            return now > exchange.done_at + GRACE_SECONDS  # [DONE] came without the response's end
+            return now > exchange.done_at + GRACE_SECONDS  # no end of response after [DONE]
         if not exchange.stamps and waited > limits.first_token:
             exchange.fail("timeout-first-token", f"no token in {limits.first_token:g} s")
         elif waited > limits.total:
@@ -232,7 +231,7 @@ class Client:
         return exchange.fault is not None
 
     def _beat(self) -> None:
-        """Record how late the loop is: every stamp taken in it is late by as much."""
+        """Record the lag of the loop, by which all its timestamps are late."""
         now = self._clock.now()
         self.lags.append(now - self._next_beat)
         self._next_beat = now + HEARTBEAT_SECONDS
@@ -240,7 +239,7 @@ class Client:
         self._heartbeat.set(HEARTBEAT_SECONDS)
 
     def _end_if_late(self) -> None:
-        """End the load if it limits the lag and the loop was late for LATE_SECONDS in a row."""
+        """End the load if the loop exceeded the lag limit, if any, for LATE_SECONDS in a row."""
         bound = self._dispatch.stop.client_lag
         if bound is None or len(self.lags) % BEATS:
             return
@@ -260,7 +259,7 @@ class Client:
 
 
 def _is_retryable(exchange: Exchange) -> bool:
-    """Return whether a retry may succeed: not if the server rejected the request itself."""
+    """Return whether a retry may succeed, which excludes requests that the server rejected."""
     if exchange.fault is None or exchange.stamps:
         return False
     status = exchange.status or 0

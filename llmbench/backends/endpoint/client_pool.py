@@ -1,4 +1,4 @@
-"""Several client processes for one load: each sends a shard of it, all by one clock."""
+"""Client processes that each send a shard of one load, on a common clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Job(msgspec.Struct, frozen=True):
-    """Where a client sends requests, and their common part."""
+    """The destination of a client's requests, and their common part."""
 
     options: dict[str, Any]
     address: tuple[str, int]
@@ -39,17 +39,17 @@ class Job(msgspec.Struct, frozen=True):
     def of(
         cls, options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
     ) -> Job:
-        """Return the job of a client; a server that runs already is not started again."""
+        """Return the job of a client, which never starts the server again."""
         own = options.model_dump(mode="json", exclude={"server"})
         return cls({**own, "needs_done": target.needs_done}, address, payload)
 
     def target(self) -> Target:
-        """Return where requests go and how."""
+        """Return the destination of requests."""
         return EndpointOptions(**self.options).target(*self.address)
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A shard of a load and the clock; the client imports the class of its arrivals."""
+    """A shard of a load, and the clock; the client imports the class of the arrivals."""
 
     requests: RequestCycle
     arrivals_class: tuple[str, str]
@@ -62,7 +62,7 @@ class Work(msgspec.Struct, frozen=True):
     def of(cls, shard: Shard, clock: Clock) -> Work:
         """Return the work for a shard."""
         kind = type(shard.arrivals)
-        assert isinstance(clock, MonotonicClock)  # noqa: S101 (no other is one for all processes)
+        assert isinstance(clock, MonotonicClock)  # noqa: S101 (the only clock that processes share)
         return cls(
             shard.requests,
             (kind.__module__, kind.__qualname__),
@@ -81,23 +81,23 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The progress of a client, or its result."""
+    """A client's progress or result."""
 
     progress: Progress | None = None
     served: Served | None = None
 
 
 class ClientPool:
-    """Client processes that wait for their shard of a load."""
+    """Client processes that wait for their shards of a load."""
 
     def __init__(self, children: list[Child]) -> None:
         self._children = children
 
     def serve(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
-        """Send each client its shard and return what all of them served.
+        """Send each client its shard and return the merged results.
 
-        The clock should read 0 a little later, when every client has its shard. Raises
-        MeasurementError if a client dies.
+        The clock should read 0 only after every client has its shard. Raises MeasurementError if a
+        client dies.
         """
         children = self._children[: max(1, len(dispatch.due_times))]
         for index, child in enumerate(children):
@@ -122,7 +122,7 @@ class ClientPool:
 def start_clients(
     options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
 ) -> Iterator[ClientPool]:
-    """Yield client processes that are ready; they end with the context."""
+    """Yield ready client processes, which end with the context."""
     job = Job.of(options, address, target, payload)
     with ExitStack() as stack:
         children = [
@@ -139,5 +139,5 @@ def _received(child: Child, kind: type[T]) -> T:
         return child.receive(kind)
     except EOFError:
         raise MeasurementError(
-            "endpoint: a client process ended before its load; check that memory suffices"
+            "endpoint: a client process exited during the load; check the free memory"
         ) from None

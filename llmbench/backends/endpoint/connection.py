@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, read with llhttp and stamped at the socket."""
+"""One HTTP/1.1 connection, parsed with llhttp and timestamped at the socket."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from llmbench.loads.clock import Clock
 
 
 class Connection(asyncio.Protocol):
-    """Carries one exchange after the other.
+    """Carries one exchange at a time.
 
-    ``on_end`` is called when an exchange is over; a ``reusable`` connection can carry another one.
+    ``on_end`` is called when an exchange is over; a ``reusable`` connection can carry the next.
     """
 
     def __init__(self, clock: Clock, on_end: Callable[[Connection, Exchange], None]) -> None:
@@ -35,16 +35,16 @@ class Connection(asyncio.Protocol):
     # -- called by asyncio -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self.reusable = True
 
     def data_received(self, data: bytes) -> None:
-        """Take the time of the bytes, then parse them."""
+        """Timestamp the bytes, then parse them."""
         self._now = self._clock.now()
         exchange = self._exchange
         if exchange is None:
-            self.close()  # bytes that belong to no request
+            self.close()  # bytes outside any response
             return
         try:
             self._parser.feed_data(data)
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
             self._on_end(self, exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the exchange on the connection, or fail it."""
+        """End or fail the exchange on the connection."""
         self.reusable = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, exchange: Exchange) -> None:
         """Send the request of an exchange."""
-        assert self._transport is not None  # noqa: S101 (the client gets it connected)
+        assert self._transport is not None  # noqa: S101 (the client receives it connected)
         self._exchange = exchange
         self._headers = {}
         self._ends_at_eof = False
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
     # -- called by llhttp --------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
+        """Store a header."""
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         if self._exchange is None or _is_interim(status):
             return
         self._ends_at_eof = not {b"content-length", b"transfer-encoding"} & headers.keys()
-        with suppress(ValueError):  # it may be a date, which APIs do not send
+        with suppress(ValueError):  # an HTTP date, the alternative, is not used by APIs
             self._exchange.retry_after = float(headers.get(b"retry-after", b""))
         kind = headers.get(b"content-type", b"").decode("latin-1")
         self._exchange.begin(status, kind.strip().lower())
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
             self._exchange.body(self._now, data)
 
     def on_message_complete(self) -> None:
-        """Hand the exchange back; the connection is reusable if the server keeps it open."""
+        """Finish the exchange; the connection is reusable if the server keeps it open."""
         exchange = self._exchange
         if exchange is None or _is_interim(self._parser.get_status_code()):
             return

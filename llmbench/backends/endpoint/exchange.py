@@ -1,4 +1,4 @@
-"""One request and its response, stamped chunk by chunk."""
+"""One request and its response, with a timestamp per chunk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_REASON_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a request failed: the kind is counted, the message is for people."""
+    """Why a request failed: a kind, which is counted, and a message."""
 
     kind: str
     message: str
@@ -30,8 +30,8 @@ class Fault:
 class Answer:
     """A request and its answer.
 
-    Times are seconds on the run's clock. ``stamps`` and ``texts`` have an entry for each chunk that
-    carried text.
+    Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
+    text.
     """
 
     request: Request
@@ -69,7 +69,7 @@ class Answer:
         return Answer(**{field.name: getattr(self, field.name) for field in fields(Answer)})
 
     def finish(self, tokens: int) -> Finish:
-        """Return how an answer of ``tokens`` tokens ended."""
+        """Return the finish reason of an answer of ``tokens`` tokens."""
         if self.fault:
             return "error"
         if self.finish_reason:
@@ -79,9 +79,9 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class Exchange(Answer):
-    """A request in flight: a connection feeds it bytes and the times they were read.
+    """A request in flight, fed by a connection with bytes and their read times.
 
-    A stream has to end with [DONE] if it ``needs_done``, else with a finish_reason. The exchange is
+    A stream must end with [DONE] if it ``needs_done``, else with a finish_reason. The exchange is
     ``over`` when the answer is complete or ``fault`` is set.
     """
 
@@ -109,13 +109,13 @@ class Exchange(Answer):
             self.fault = Fault(kind, message)
 
     def begin(self, status: int, content_type: str) -> None:
-        """Take the head of the response."""
+        """Process the head of the response."""
         self.status = status
         is_stream = self.streamed and content_type.startswith(EVENT_STREAM)
         self._reads_events = status == OK and is_stream
 
     def body(self, now: float, data: bytes) -> None:
-        """Take a part of the body that was read at ``now``."""
+        """Process a part of the body that was read at ``now``."""
         self.received += len(data)
         if not self._reads_events:
             self._plain += data
@@ -127,7 +127,7 @@ class Exchange(Answer):
             self.fail("invalid-chunk", f"an event of more than {MAX_EVENT_BYTES} bytes")
 
     def end(self, now: float) -> None:
-        """Take the regular end of the HTTP response."""
+        """Process the regular end of the HTTP response."""
         if self.over:
             return
         if self.status != OK:
@@ -164,7 +164,7 @@ class Exchange(Answer):
             self.usage = chunk.usage
         if not chunk.choices:
             return
-        choice = chunk.choices[0]  # no request asks for several answers
+        choice = chunk.choices[0]  # no request asks for more than one choice
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
         content = choice.content
@@ -197,7 +197,7 @@ class Exchange(Answer):
 
     @property
     def outcome(self) -> RequestOutcome:
-        """What the dispatch needs to know about the response."""
+        """The outcome of the request for the dispatch."""
         if self.fault or not self.stamps:
             return RequestOutcome(succeeded=False)
         # reasoning is not part of the conversation

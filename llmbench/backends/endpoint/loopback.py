@@ -1,4 +1,4 @@
-"""An endpoint without a server: every request is answered at once, from the same event loop."""
+"""An endpoint without a server: requests are answered immediately in the same event loop."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ UNSTREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Leng
 
 
 async def connect(target: Target, make: Callable[[], Connection]) -> Connection:  # noqa: ARG001 (there is none)
-    """Return a connection that no socket is behind."""
+    """Return a connection without a socket."""
     connection = make()
     connection.connection_made(cast("asyncio.Transport", _LoopbackTransport(connection)))
     return connection
 
 
 class _LoopbackTransport:
-    """A transport that answers what is written to it, one read for each token."""
+    """A transport that answers each request written to it, with one read per token."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

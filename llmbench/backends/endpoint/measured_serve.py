@@ -1,4 +1,4 @@
-"""Serve a load from one process and measure the client itself: its lag and its processor time."""
+"""Serve a load from one process and measure the client's own lag and CPU time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PERCENT = 99
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """All answers of a load, the client's counters, how the load ended, and the client's cost.
+    """The answers of a load, the client's counters, the load's summary and the client's cost.
 
-    ``cost`` has the p99 of lags and of service TTFT (from sending) in seconds, and ``core_share``,
-    the processor time per second of the busiest client.
+    ``cost`` has the p99 of lag and of service TTFT (from sending) in seconds, and ``core_share``,
+    the CPU time per second of the busiest client.
     """
 
     answers: Sequence[Answer]
@@ -71,7 +71,7 @@ def _p99(sample: list[float]) -> float | None:
 
 
 def merged(parts: Sequence[Served]) -> Served:
-    """Return the result of several clients, with the highest cost of any of them."""
+    """Merge the results of several clients, with the highest cost of any client."""
     cost = {
         name: max((part.cost[name] or 0.0 for part in parts if part.cost[name]), default=None)
         for name in parts[0].cost

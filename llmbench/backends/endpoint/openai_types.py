@@ -1,7 +1,7 @@
 """OpenAI's requests and responses: bodies as bytes, chunks, usage and errors.
 
-https://platform.openai.com/docs/api-reference/chat/streaming and .../completions; reasoning as
-vLLM (``reasoning``) and DeepSeek (``reasoning_content``) send it.
+https://platform.openai.com/docs/api-reference/chat/streaming and .../completions; reasoning as in
+vLLM (``reasoning``) and DeepSeek (``reasoning_content``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROLES = ("user", "assistant")
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Encodes requests: ``head`` up to the content's length, and the ``body`` that all share."""
+    """Encodes requests from the ``head`` up to the content length and the common ``body``."""
 
     head: bytes
     body: Mapping[str, Any]
@@ -55,7 +55,7 @@ class _Message(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
-    """One answer, or a part of it; the last part has the reason for its end."""
+    """One answer, or a part of it; the last part has the finish reason."""
 
     delta: _Message | None = None
     message: _Message | None = None
@@ -78,14 +78,14 @@ class Choice(msgspec.Struct):
 
 
 class Usage(msgspec.Struct):
-    """The token counts of the server."""
+    """The token counts reported by the server."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
 class Chunk(msgspec.Struct):
-    """One event of a stream, or a whole answer; unused fields are ignored."""
+    """One event of a stream, or a complete response; unused fields are ignored."""
 
     choices: list[Choice] = []
     usage: Usage | None = None
@@ -95,7 +95,7 @@ class Chunk(msgspec.Struct):
 
     @property
     def failure(self) -> str | None:
-        """The text of an error that was sent instead of an answer."""
+        """The text of an error sent instead of an answer."""
         if self.error is not None:
             return error_text(self.error)
         return error_text(self.message) if self.object == "error" else None
@@ -105,9 +105,9 @@ _decode = msgspec.json.Decoder(Chunk).decode
 
 
 def read_chunk(data: bytes) -> Chunk:
-    """Return the chunk of one event or one answer.
+    """Parse one event or one complete response.
 
-    Raises ValueError when it is not valid JSON or not a chunk.
+    Raises ValueError for invalid JSON or an invalid chunk.
     """
     try:
         return _decode(data)
@@ -116,7 +116,7 @@ def read_chunk(data: bytes) -> Chunk:
 
 
 def error_text(error: Any) -> str:
-    """Return the text of an error, which servers send as a string or in a ``message``."""
+    """Return the text of an error, sent as a string or in a ``message``."""
     if isinstance(error, dict):
         error = error.get("message") or error.get("error") or error.get("detail") or error
         return error_text(error) if isinstance(error, dict) and "message" in error else str(error)

@@ -1,4 +1,4 @@
-"""The options of an endpoint, and what follows from them."""
+"""The options of an endpoint, and the target, credentials and TLS context from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _url(text: str) -> str:
     if url.username or url.password:
         raise ValueError("expected no credentials; use `api_key_env` or `headers`")
     if url.query or url.fragment:
-        raise ValueError("expected no query and no fragment; set extra fields in `body`")
+        raise ValueError("expected no query or fragment; set extra fields in `body`")
     return text.rstrip("/")
 
 
@@ -61,25 +61,25 @@ class EndpointOptions(plugins.Options):
     """``{kind: endpoint, url: "http://localhost:8000", api: chat}``."""
 
     url: Annotated[str, AfterValidator(_url)] | None = Field(
-        default=None, description="of the server; /v1 is added if it has no path"
+        default=None, description="server URL; /v1 is added if it has no path"
     )
     server: ServerOptions | None = Field(
-        default=None, description="a server to start and stop, instead of a url"
+        default=None, description="a server to start and stop; alternative to url"
     )
     model: str | None = Field(
-        default=None, min_length=1, description="name on the server; its first model if unset"
+        default=None,
+        min_length=1,
+        description="model name on the server; its first if unset",
     )
-    api: Literal["chat", "completions"] = Field(
-        default="chat", description="which of OpenAI's two APIs to use"
-    )
-    stream: bool = Field(default=True, description="request a streamed answer")
+    api: Literal["chat", "completions"] = Field(default="chat", description="OpenAI API to use")
+    stream: bool = Field(default=True, description="request a streamed response")
     needs_done: bool | None = Field(
         default=None,
-        description="whether a stream has to end with [DONE]; else with a finish_reason",
+        description="true: streams must end with [DONE]; false: with a finish_reason",
     )
-    usage: bool = Field(default=True, description="request token counts with a stream")
+    usage: bool = Field(default=True, description="request token counts in streams")
     body: dict[str, Any] = Field(
-        default_factory=dict, description="additional fields of the request; null removes one"
+        default_factory=dict, description="additional request fields; null removes a field"
     )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
         default_factory=dict, description="additional headers; ${NAME} is an environment variable"
@@ -87,20 +87,18 @@ class EndpointOptions(plugins.Options):
     api_key_env: Annotated[str, AfterValidator(_secret_name)] = Field(
         default="OPENAI_API_KEY", description="environment variable with the API key"
     )
-    verify: bool | str = Field(
-        default=True, description="verify the certificate; or a file of trusted authorities"
-    )
+    verify: bool | str = Field(default=True, description="verify the certificate; or a CA file")
     connections: Literal["reuse", "fresh"] = Field(
         default="reuse", description="reuse connections, or open one per request"
     )
     max_idle: Seconds = Field(
         default=4.0, gt=0, description="a connection idle for longer is not reused"
     )
-    connect_timeout: Seconds = Field(default=10.0, gt=0, description="to connect")
-    first_token_timeout: Seconds = Field(default=300.0, gt=0, description="until the first token")
-    total_timeout: Seconds = Field(default=600.0, gt=0, description="until the end of the answer")
-    clients: int = Field(default=1, ge=1, le=64, description="processes that share the load")
-    retries: int = Field(default=0, ge=0, description="of a request that fails before a token")
+    connect_timeout: Seconds = Field(default=10.0, gt=0, description="time to connect")
+    first_token_timeout: Seconds = Field(default=300.0, gt=0, description="time to the first token")
+    total_timeout: Seconds = Field(default=600.0, gt=0, description="time to the end of the answer")
+    clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
+    retries: int = Field(default=0, ge=0, description="on failure before the first token")
 
     @model_validator(mode="after")
     def _has_a_server(self) -> EndpointOptions:
@@ -120,7 +118,7 @@ class EndpointOptions(plugins.Options):
         return self.base.path + PATHS[self.api]
 
     def target(self, host: str, port: int) -> Target:
-        """Return where requests go and how; raises as ``tls``."""
+        """Return the destination of requests; raises as ``tls``."""
         tls = self.tls()
         default = self.server is None or self.server.resolved.needs_done
         return Target(
@@ -136,16 +134,16 @@ class EndpointOptions(plugins.Options):
         )
 
     def credentials(self) -> dict[str, str]:
-        """Return the scenario's headers, with environment variables filled in.
+        """Return the scenario's headers with environment variables expanded.
 
-        Raises InputError for a variable that is not set.
+        Raises InputError for an unset variable.
         """
         key = os.environ.get(self.api_key_env)
         own = {name: FROM_ENVIRONMENT.sub(_variable, text) for name, text in self.headers.items()}
         return {**({"Authorization": f"Bearer {key}"} if key else {}), **own}
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return the TLS context for https; raises InputError if the authorities cannot be read."""
+        """Return the TLS context for https; raises InputError if the CA file cannot be read."""
         if self.base.scheme == "http":
             return None
         authorities = str(Path(self.verify).expanduser()) if isinstance(self.verify, str) else None

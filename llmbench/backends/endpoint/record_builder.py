@@ -1,4 +1,4 @@
-"""Records made of answers, once the load is over."""
+"""Records built from answers after the load."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from llmbench.runs.request import Request
 
 
 class RecordBuilder:
-    """Builds records, with token counts from the server's usage or else from the tokenizer.
+    """Builds records, with token counts from the server's usage, else from the tokenizer.
 
-    ``counts`` has the number of answers counted by each, and of those whose chunks were not one
-    token each.
+    ``counts`` has the number of answers counted by each, and of answers with multi-token chunks.
     """
 
     def __init__(self, context: OpenContext, tokenizer: Tokenizer) -> None:
@@ -50,7 +49,7 @@ class RecordBuilder:
         )
 
     def _prompt_tokens(self, request: Request) -> int:
-        """Return the prompt's tokens; a session's prompt has answers that were received as text."""
+        """Return the prompt length; session prompts include answers that were received as text."""
         if not request.history:
             return len(request.prompt)
         text = "".join((*request.history, request.text or ""))
@@ -77,10 +76,10 @@ class RecordBuilder:
 
 
 def spread_tokens(total: int, texts: Sequence[str]) -> tuple[int, ...]:
-    """Return the tokens of each chunk: one each, the rest in proportion to the length of its text.
+    """Return the tokens per chunk: one each, the rest in proportion to text length.
 
-    With fewer tokens than chunks (one token can be a part of a character), the first chunks get one
-    token each.
+    With fewer tokens than chunks (a token can be part of a character), the first chunks get one
+    each.
     """
     chunks = len(texts)
     if total <= chunks or not chunks:

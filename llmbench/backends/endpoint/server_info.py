@@ -1,4 +1,4 @@
-"""The address of a server and the models that it serves, looked up before the load."""
+"""Lookup of a server's address and models before the load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_NAMES = 8
 
 
 def resolve(url: SplitResult) -> tuple[str, int]:
-    """Return the address and port of a server, resolved once so that no request waits for it."""
+    """Return a server's address and port, resolved once so that no request waits for DNS."""
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -37,10 +37,10 @@ def served_model(
     wanted: str | None,
     launched_with: str | None = None,
 ) -> str:
-    """Return the model name for requests: ``wanted``, or the first that the server lists.
+    """Return the model name for requests: ``wanted``, or the first one listed by the server.
 
-    If the server lists none, it is ``wanted``, or the model that the server was launched with.
-    Raises InputError when the server cannot be reached, denies access or does not list ``wanted``.
+    If the server lists none, use ``wanted`` or the model that the server was launched with. Raises
+    InputError when the server is unreachable, denies access or does not list ``wanted``.
     """
     names = _listed(url, headers, tls)
     wanted = wanted or (None if names else launched_with)
@@ -61,7 +61,7 @@ def served_model(
 def _listed(url: SplitResult, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> list[str]:
     address = f"{url.geturl()}/models"
     request = urllib.request.Request(address, headers=dict(headers))  # noqa: S310 (http or https: the options check)
-    # without a proxy, as the load itself
+    # without a proxy, like the load
     direct = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls)
     )
@@ -73,12 +73,12 @@ def _listed(url: SplitResult, headers: Mapping[str, str], tls: ssl.SSLContext | 
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(
-            f"endpoint: {address}: no answer: {reason}; is the server running, the `url` correct?"
+            f"endpoint: {address}: no answer: {reason}; check `url` and the server"
         ) from None
 
 
 def _listed_on_error(address: str, error: urllib.error.HTTPError) -> list[str]:
-    """Return an empty list for a server without one; raise InputError if it denies access."""
+    """Return an empty list if the server has none; raise InputError if it denies access."""
     if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise InputError(
             f"endpoint: {address}: HTTP {error.code}; set the environment variable named by "

@@ -1,4 +1,4 @@
-"""A server process: started, waited for, and stopped together with its children."""
+"""A server process: start it, wait until it is ready, and stop it with its children."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOG_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The command of a server, its health check, and how its requests and answers differ."""
+    """A known server: its command, health check, and deviations from OpenAI's API."""
 
     launch: str
     health: str
@@ -64,21 +64,23 @@ PRESETS = {
 class ServerOptions(plugins.Options):
     """``{preset: vllm, arguments: --max-model-len 4096}`` or ``{launch: "./serve --port {port}"}``.
 
-    ``{model}`` is the scenario's model, ``{port}`` a free port, ``{python}`` this Python.
+    ``{model}`` is the scenario's model, ``{port}`` a free port, ``{python}`` the current Python.
     """
 
     preset: Literal[
         "vllm", "sglang", "llama.cpp", "llama-cpp-python", "transformers", "tgi", "ollama"
-    ] | None = Field(default=None, description="a server with a known command")  # fmt: skip
-    launch: str | None = Field(default=None, min_length=1, description="command, without a shell")
-    arguments: str = Field(default="", description="additional arguments, after the command's own")
+    ] | None = Field(default=None, description="known server")  # fmt: skip
+    launch: str | None = Field(
+        default=None, min_length=1, description="command, run without a shell"
+    )
+    arguments: str = Field(default="", description="arguments appended to the command")
     health: str | None = Field(
-        default=None, pattern="^/", description="a path that returns 200 when the server is ready"
+        default=None, pattern="^/", description="path that returns 200 when the server is ready"
     )
     environment: dict[str, str] = Field(
         default_factory=dict, description="additional environment variables"
     )
-    ready_timeout: Seconds = Field(default=600.0, gt=0, description="maximum time to start")
+    ready_timeout: Seconds = Field(default=600.0, gt=0, description="maximum startup time")
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> ServerOptions:
@@ -101,7 +103,7 @@ class ServerOptions(plugins.Options):
 
 @dataclass(slots=True)
 class RunningServer:
-    """A server that is ready: its address, its process and the time it took to start."""
+    """A ready server: its address, process and startup time."""
 
     url: str
     pid: int
@@ -112,7 +114,7 @@ class RunningServer:
 def running_server(
     options: ServerOptions, model: str, log: Path | None, on_stage: Callable[[str], None]
 ) -> Iterator[RunningServer]:
-    """Run a server within the context; its log is output to ``log`` with secrets redacted.
+    """Run a server within the context; its output goes to ``log`` with secrets redacted.
 
     Raises InputError when the command does not exist, MeasurementError with the end of the log when
     the server does not become ready.
@@ -149,7 +151,7 @@ def _free_port() -> int:
 def _start(
     command: list[str], environment: dict[str, str], output: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    # a server in llmbench's own environment is found even if that is not activated
+    # find servers in llmbench's environment even if it is not activated
     search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     path = shutil.which(command[0], path=search_path)
     if path is None:
@@ -172,7 +174,7 @@ def _wait(
     output: IO[bytes],
     on_stage: Callable[[str], None],
 ) -> float:
-    """Wait until the server is ready; return the seconds it took."""
+    """Wait until the server is ready; return the seconds waited."""
     began = time.monotonic()
     while (waited := time.monotonic() - began) < timeout:
         on_stage(f"starting the server: {waited:.0f} s")
@@ -200,7 +202,7 @@ def _is_ready(url: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Terminate the server and all its descendants; kill those that do not end in time."""
+    """Terminate the server and all its descendants; kill those that do not exit in time."""
     family = _family(process.pid)
     for member in family:
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Server-sent events, parsed from bytes as the HTML standard defines.
+"""Parser of server-sent events, as defined by the HTML standard.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -9,10 +9,10 @@ BOM = b"\xef\xbb\xbf"
 
 
 class EventReader:
-    """Parses bytes, split anywhere, into the data of complete events.
+    """Parses arbitrarily split bytes into the data of complete events.
 
-    Lines end with CR, LF or CRLF; comments and fields other than ``data`` are ignored; the data
-    lines of an event are joined by LF. An event that the stream leaves incomplete is discarded.
+    Lines end with CR, LF or CRLF; comments and fields other than ``data`` are ignored; data lines
+    of an event are joined by LF. An incomplete event at the end is discarded.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class EventReader:
         return len(self._partial) + sum(map(len, self._data))
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Return the data of each event that these bytes complete."""
+        """Return the data of each event completed by these bytes."""
         if self._is_one_event(received):
             self._started = True
             return [received[6:-2]]
@@ -41,7 +41,7 @@ class EventReader:
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def _is_one_event(self, received: bytes) -> bool:
-        """Return whether this is what servers nearly always send: one event of one data line."""
+        """Return whether this is one event of one data line, the common case."""
         return (
             received.startswith(b"data: ")
             and received.find(b"\n") == len(received) - 2
@@ -51,7 +51,7 @@ class EventReader:
         )
 
     def _lines(self, received: bytes) -> list[bytes]:
-        """Split at line ends, and keep what follows the last of them."""
+        """Split into lines and keep the incomplete last one."""
         text = bytes(self._partial) + received if self._partial else received
         if not self._started:
             self._started = True

@@ -1,7 +1,8 @@
-"""A timer for an event loop, exact to some tens of microseconds.
+"""An event-loop timer with a precision of tens of microseconds.
 
-Event loops round their timers to a millisecond, which shifts arrivals; a timerfd is a file that
-becomes readable when it expires. https://man7.org/linux/man-pages/man2/timerfd_create.2.html
+Event loops round their timers to a millisecond, which shifts arrivals; a timerfd is a file
+descriptor that becomes readable when it expires.
+https://man7.org/linux/man-pages/man2/timerfd_create.2.html
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Timer:
         loop.add_reader(self._file, self._expire)
 
     def set(self, seconds: float) -> None:
-        """Expire after ``seconds``, at once if that is 0 or less."""
+        """Expire after ``seconds``, immediately if that is 0 or less."""
         delay = max(1, round(seconds * _NANOSECONDS))
         setting = _Setting(_Timespec(0, 0), _Timespec(*divmod(delay, _NANOSECONDS)))
         _checked(_libc.timerfd_settime(self._file, 0, ctypes.byref(setting), None))
@@ -49,7 +50,7 @@ class Timer:
         os.close(self._file)
 
     def _expire(self) -> None:
-        with suppress(BlockingIOError):  # it was set again between the event and the read
+        with suppress(BlockingIOError):  # the timer was set again between the event and the read
             os.read(self._file, 8)
         self._on_expiry()
 

@@ -1,5 +1,5 @@
-"""Whether a client handles every response of a server correctly, and whether a server behaves.
+"""Conformance checks of the client against faulty servers, and of a server.
 
-The adversarial server answers in every way that is known to mislead load generators; each way has
-one expected outcome.
+The adversarial server has every behavior known to mislead load generators, each with one expected
+outcome.
 """

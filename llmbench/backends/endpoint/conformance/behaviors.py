@@ -1,4 +1,4 @@
-"""The ways in which servers answer, correct or not, and the expected outcome of each."""
+"""Server behaviors, correct and faulty, each with its expected outcome."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Script = Callable[[], Iterator[Action]]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a client should record: the kind of error or None, chunks with text, and tokens.
+    """The expected record: the kind of error or None, chunks with text, and tokens.
 
-    ``tokens`` is None if the server does not count them, so that the tokenizer decides.
+    ``tokens`` is None if the server reports no count and the tokenizer is used.
     """
 
     error: str | None = None
@@ -42,7 +42,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """One way to answer: its description, its bytes, and the expected outcome."""
+    """A server behavior: its description, its bytes and the expected outcome."""
 
     name: str
     description: str
@@ -79,7 +79,7 @@ def _error(message: str) -> bytes:
 # -- correct answers in unusual form ---------------------------------------------------------------
 
 
-@_behavior("one token to an event, usage, [DONE]")
+@_behavior("one token per event, usage, [DONE]")
 def _plain() -> Iterator[Action]:
     return chunked(_stream())
 
@@ -99,7 +99,7 @@ def _cr() -> Iterator[Action]:
     return chunked(_stream(b"\r"))
 
 
-@_behavior("a byte order mark opens the stream")
+@_behavior("the stream begins with a byte order mark")
 def _byte_order_mark() -> Iterator[Action]:
     return chunked([b"\xef\xbb\xbf", *_stream()])
 
@@ -114,7 +114,7 @@ def _no_space() -> Iterator[Action]:
     return chunked([part.replace(b"data: ", b"data:") for part in _stream()])
 
 
-@_behavior("other fields than data: event, id, retry and an unknown one")
+@_behavior("fields other than data: event, id, retry and an unknown one")
 def _other_fields() -> Iterator[Action]:
     fields = b"event: message\nid: 7\nretry: 100\nflavor: sweet\n"
     return chunked([fields + part for part in _stream()])
@@ -125,14 +125,14 @@ def _several_lines() -> Iterator[Action]:
     return chunked([part.replace(b', "', b',\ndata: "') for part in _stream()])
 
 
-@_behavior("the first bytes arrive one by one")
+@_behavior("the first bytes arrive in single-byte segments")
 def _byte_by_byte() -> Iterator[Action]:
     response = b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
     yield from (response[index : index + 1] for index in range(SINGLE_BYTES))
     yield response[SINGLE_BYTES:]
 
 
-@_behavior("the bytes of a character are split over two segments and two HTTP chunks")
+@_behavior("a multi-byte character is split across two segments and two HTTP chunks")
 def _split_character() -> Iterator[Action]:
     return chunked([half for part in _stream() for half in _halves(part)])
 
@@ -152,13 +152,13 @@ def _role_only() -> Iterator[Action]:
     return chunked([event(delta("assistant", "role")), *_stream()])
 
 
-@_behavior("several tokens to an event", chunks=2)
+@_behavior("several tokens per event", chunks=2)
 def _several_tokens() -> Iterator[Action]:
     halves = ["".join(WORDS[:4]), "".join(WORDS[4:])]
     return chunked([*(event(delta(half)) for half in halves), event(usage()), done()])
 
 
-@_behavior("every other token has an empty text", chunks=TOKENS // 2)
+@_behavior("every other token has empty text", chunks=TOKENS // 2)
 def _empty_text() -> Iterator[Action]:
     texts = [text for word in WORDS[::2] for text in ("", word)]
     return chunked([*(event(delta(text)) for text in texts), event(usage()), done()])
@@ -248,7 +248,7 @@ def _garbage() -> Iterator[Action]:
     return chunked([*_events()[:3], event(b'{"choices": [{"del'), *_stream()[3:]])
 
 
-@_behavior("JSON of another shape mid-stream", error="invalid-chunk", chunks=3, tokens=None)
+@_behavior("JSON of the wrong structure mid-stream", error="invalid-chunk", chunks=3, tokens=None)
 def _other_shape() -> Iterator[Action]:
     return chunked([*_events()[:3], event({"choices": "none"}), *_stream()[3:]])
 
@@ -282,7 +282,7 @@ def _reset() -> Iterator[Action]:
     yield End.RESET
 
 
-@_behavior("the connection is closed before any answer", error="reset", chunks=0, tokens=None)
+@_behavior("the connection is closed before any response", error="reset", chunks=0, tokens=None)
 def _no_answer() -> Iterator[Action]:
     yield End.CLOSE
 
@@ -297,7 +297,7 @@ def _silence() -> Iterator[Action]:
     yield FOREVER
 
 
-@_behavior("the server freezes mid-stream", error="timeout-total", chunks=3, tokens=None)
+@_behavior("the server stalls mid-stream", error="timeout-total", chunks=3, tokens=None)
 def _frozen() -> Iterator[Action]:
     return chunked([*_events()[:3], FOREVER], ended=False)
 

@@ -1,4 +1,4 @@
-"""A server that misbehaves on demand: the model of a request selects the behavior."""
+"""A misbehaving server; the model of a request selects the behavior."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 class AdversarialServer:
-    """Serves every behavior at once, on a port of the loopback interface.
+    """Serves all behaviors on one port of the loopback interface.
 
-    ``choose`` maps the requested model to the name of a behavior, by default the model itself;
-    ``served`` counts the requests by behavior.
+    ``choose`` maps the requested model to a behavior's name, by default the model itself;
+    ``served`` counts requests by behavior.
     """
 
     def __init__(self, choose: Callable[[str], str] = lambda model: model) -> None:
@@ -33,7 +33,7 @@ class AdversarialServer:
 
     @asynccontextmanager
     async def listening(self, port: int = 0) -> AsyncIterator[AdversarialServer]:
-        """Listen within the context; port 0 is any free one."""
+        """Listen within the context; port 0 selects a free port."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", port, limit=2**20)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
@@ -72,7 +72,7 @@ class AdversarialServer:
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    """Return the head and the body of a request."""
+    """Read the head and the body of a request."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
     return head, await reader.readexactly(int(fields.get("content-length", 0)))
@@ -116,7 +116,7 @@ def in_background(server: AdversarialServer) -> Iterator[AdversarialServer]:
                 await stop.wait()
 
         served = thread.submit(runner.run, serve())
-        served.add_done_callback(lambda _: ready.cancel())  # if it could not listen
+        served.add_done_callback(lambda _: ready.cancel())  # if listening failed
         try:
             ready.result()
             yield server

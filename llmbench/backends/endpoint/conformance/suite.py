@@ -1,4 +1,4 @@
-"""Check the client against every behavior, and a server against what clients rely on."""
+"""Check the client against every behavior, and a server against clients' requirements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNKNOWN_MODEL = "a-model-that-does-not-exist"
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check: what it is about, what was expected and what was found."""
+    """One check: its subject, the expectation and the finding."""
 
     name: str
     about: str
@@ -39,12 +39,12 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the finding is the expected one."""
+        """Whether the finding matches the expectation."""
         return self.expected == self.found
 
 
-def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT001, FBT002 (the scenario's own key)
-    """Return the record of one request for 8 tokens to an endpoint with these options."""
+def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT001, FBT002 (a scenario key)
+    """Send one request for 8 tokens to an endpoint with these options and return its record."""
     context = OpenContext(
         ModelOptions(source="served:"), LoadShape((1,), 1), stop_at_eos=stop_at_eos
     )
@@ -62,7 +62,7 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
 
 def check_client(url: str) -> Iterator[CheckResult]:
     """Yield the result of each behavior of the adversarial server at ``url``."""
-    with frozen_gc():  # each load would collect garbage again
+    with frozen_gc():  # otherwise each load would collect garbage
         for behavior in BEHAVIORS.values():
             yield _compared(behavior, provoke(url, behavior))
 
@@ -93,7 +93,7 @@ def _described(error: str | None, chunks: int, tokens: int | None) -> str:
 
 
 def check_server(url: str, model: str | None = None) -> Iterator[CheckResult]:
-    """Yield the results of checking a server for what a load generator relies on."""
+    """Check a server for a load generator's requirements and yield the results."""
     with frozen_gc():
         for name, (about, expected, check) in CHECKS.items():
             try:
@@ -144,7 +144,7 @@ CHECKS: dict[str, tuple[str, str, Callable[[ServerArguments], str]]] = {
         "`ignore_eos` forces the length, and usage reports it", f"{TOKENS} tokens", _forced,
     ),
     "one-token-a-chunk": (
-        "every token is sent at once, in a chunk of its own", f"{TOKENS} chunks", _chunks,
+        "every token is sent immediately, in a separate chunk", f"{TOKENS} chunks", _chunks,
     ),
     "unknown-model": (
         "an unknown model is an HTTP error", "an HTTP error", _unknown,

@@ -1,4 +1,4 @@
-"""The parts of responses that behaviors are made of, byte by byte."""
+"""Byte-level building blocks of responses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def head(status: str = "200 OK", kind: str = "text/event-stream", *fields: str) 
 
 
 def chunked(parts: Iterable[Action], *, ended: bool = True) -> Iterator[Action]:
-    """Yield a response in HTTP chunks, one for each part; pauses and ends are passed on."""
+    """Yield a response with one HTTP chunk per part; pauses and ends are passed through."""
     yield head("200 OK", "text/event-stream", "Transfer-Encoding: chunked")
     for part in parts:
         yield b"%x\r\n%b\r\n" % (len(part), part) if isinstance(part, bytes) else part
@@ -56,7 +56,7 @@ def event(data: Any, end: bytes = b"\n") -> bytes:
 
 
 def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
-    """Return the chunk of a text."""
+    """Return a chunk with this text."""
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -66,12 +66,12 @@ def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
 
 
 def last(reason: str = "length") -> dict[str, Any]:
-    """Return the chunk with the reason why the answer ended."""
+    """Return the chunk with the finish reason."""
     return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
 
 
 def usage(tokens: int = TOKENS) -> dict[str, Any]:
-    """Return the chunk that has only the token counts."""
+    """Return the chunk with only the token counts."""
     return {
         "choices": [],
         "usage": {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens},
@@ -84,7 +84,7 @@ def done(end: bytes = b"\n") -> bytes:
 
 
 def completion() -> bytes:
-    """Return an answer that is not streamed."""
+    """Return a non-streamed response."""
     message = {"role": "assistant", "content": "".join(WORDS)}
     choice = {"index": 0, "message": message, "finish_reason": "length"}
     return json.dumps({**usage(), "choices": [choice]}).encode()
