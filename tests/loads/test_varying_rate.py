@@ -41,7 +41,7 @@ def test_without_a_size_all_requests_are_due_at_once() -> None:
 
 
 def test_a_single_burst_needs_a_number_of_requests() -> None:
-    with pytest.raises(InputError, match="needs `requests`"):
+    with pytest.raises(InputError, match="set `requests`"):
         burst(Stop(duration=3))
 
 

@@ -73,7 +73,7 @@ def _listed(url: SplitResult, headers: Mapping[str, str], tls: ssl.SSLContext | 
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(
-            f"endpoint: {address}: no answer: {reason}; check `url` and the server"
+            f"endpoint: {address}: no answer: {reason}; start the server, or correct the `url`"
         ) from None
 
 

@@ -292,7 +292,7 @@ def test_a_server_that_ends_during_the_load_leaves_records(server: Server) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"url": "http://127.0.0.1:1"}, "is the server running"),
+        ({"url": "http://127.0.0.1:1"}, "start the server"),
         ({"url": "http://no.such.host.invalid"}, "cannot be resolved"),
         ({"model": "lama"}, "did you mean 'llama'"),
         ({"headers": {"X-Api-Key": "${NOT_SET_KEY}"}}, "NOT_SET_KEY"),

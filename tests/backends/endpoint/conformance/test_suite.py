@@ -56,7 +56,7 @@ def test_the_command_exits_with_1_when_a_check_fails(url: str, capsys: Capture) 
 
 def test_a_server_that_does_not_run_is_a_failed_check_and_not_a_traceback(capsys: Capture) -> None:
     assert main(["conformance", "--url", "http://127.0.0.1:1"]) == 1
-    assert "is the server running" in capsys.readouterr().out
+    assert "start the server" in capsys.readouterr().out
 
 
 def test_a_port_in_use_is_an_input_error(url: str, capsys: Capture) -> None:
