@@ -1,6 +1,6 @@
-"""Baseline files: one value of each metric per process, small enough to be committed.
+"""Baseline files: one value of each metric per process, small enough to commit.
 
-A file reads back as a run set whose runs have no records, which is all that comparisons need.
+A file reads back as a run set without records, which suffices for comparisons.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMAT, VERSION = "llmbench summary", 1
 
 
 def summary(run_set: RunSet) -> dict[str, Any]:
-    """Return the summary of a run set; raises InputError where none of its runs was measured."""
+    """Return the summary of a run set; raises InputError if no run was measured."""
     cases = [case_of(case, runs) for case, runs in run_set.by_case().items() if runs]
     if not cases:
         raise InputError(f"{run_set.folder}: no measured run")
@@ -65,9 +65,9 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
 
 
 def write(run_set: RunSet, path: Path) -> None:
-    """Write a baseline file, whole or not at all, with one line per metric for reviews.
+    """Write a baseline file atomically, with one line per metric for readable diffs.
 
-    Raises InputError where there is nothing to write or the file cannot be written.
+    Raises InputError if no run was measured or the file cannot be written.
     """
     text = "\n".join(_lines(summary(run_set), 0)) + "\n"
     try:
@@ -78,7 +78,7 @@ def write(run_set: RunSet, path: Path) -> None:
 
 
 def _lines(node: Any, depth: int) -> Iterator[str]:
-    """Yield lines of JSON with lists of plain values on one line."""
+    """Yield lines of JSON, each list of plain values on a single line."""
     inner, pad = " " * (depth + 1), " " * depth
     flat = not isinstance(node, (dict, list)) or not node
     if flat or (isinstance(node, list) and not any(isinstance(e, (dict, list)) for e in node)):
@@ -98,7 +98,7 @@ def _lines(node: Any, depth: int) -> Iterator[str]:
 def read(path: Path) -> RunSet:
     """Read a baseline file as a run set.
 
-    Raises InputError when the file is not a baseline file or has another version.
+    Raises InputError if it is not a baseline file or has another version.
     """
     try:
         stored = json.loads(path.read_text("utf-8"))
@@ -113,7 +113,7 @@ def read(path: Path) -> RunSet:
     if stored.get("version") != VERSION:
         raise InputError(
             f"{path}: version {stored.get('version')}, this llmbench reads version {VERSION}; "
-            "write it again with `llmbench baseline`"
+            "recreate it with `llmbench baseline`"
         )
     runs = [run for case in stored["cases"] for run in runs_of(case, stored["began_at"])]
     plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
@@ -121,12 +121,12 @@ def read(path: Path) -> RunSet:
 
 
 def read_set(path: Path) -> RunSet:
-    """Read a run set from its folder, or from a baseline file."""
+    """Read a run set from its folder or from a baseline file."""
     return read(path) if path.is_file() else store.read(path)
 
 
 def runs_of(case: dict[str, Any], began_at: str) -> list[Run]:
-    """Return the runs that the summary of a case stands for."""
+    """Return the runs that a case's summary represents."""
     run = Run(
         case=Case(
             case["case"], case["slug"], case["backend"], case["point"], normal_spec(case["spec"])

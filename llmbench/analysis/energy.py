@@ -1,7 +1,7 @@
 """The energy of a run from its counters, with its uncertainty.
 
-A window begins and ends when the counter rose, so that no part of an update is counted twice or
-left out, and lies inside the load. docs/energy.md has the method.
+A window begins and ends at counter updates, so that no update is counted partially, and lies within
+the load. docs/energy.md explains the method.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from llmbench.runs.series import Series
 
 COUNTED = "energy_joules"
 WALL = "wall"
-LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window, so that its edges weigh little
+LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window, so that edge effects are small
 LEAST_COVERED = 0.8
 AGREES_WITHIN, DISAGREES_BEYOND = 0.05, 0.10
-FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of an integrated power; in median gaps
+FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of an integrated power, in median gaps
 
-# The range of a method's relative error on a device, the same at all times (results published with
-# Yang et al., SC 2024: steady-state errors of GeForce 10 and later and of A100); None: not known.
+# The range of a method's constant relative error on a device (data published with Yang et al., SC
+# 2024: steady-state errors of GeForce 10 and later and of A100); None: unknown.
 GAINS: dict[str, tuple[float, float] | None] = {"nvml-counter": (-0.06, 0.11), "rapl": None}
 
 
 @dataclass(frozen=True, slots=True)
 class CounterEnergy:
-    """The energy of one counter inside a window, and its uncertainty.
+    """The energy of one counter within a window, and its uncertainty.
 
-    ``edge`` is the share of it that depends on the exact times of the window's edges;
-    ``disagreement`` is the relative difference of the integrated power (None: not integrated).
+    ``edge`` is the share that depends on the exact times of the window's edges; ``disagreement`` is
+    the relative difference from the integrated power (None: not integrated).
     """
 
     name: str
@@ -58,16 +58,16 @@ class CounterEnergy:
         return self.joules / self.seconds
 
     @property
-    def least_seconds(self) -> float:
-        """The length that the window should have."""
+    def min_seconds(self) -> float:
+        """The recommended minimum length of the window."""
         return max(LEAST_SECONDS, LEAST_PERIODS * (self.period or 0.0))
 
 
 def counter_energies(run: Run, window: tuple[float, float] | None) -> list[CounterEnergy]:
-    """Return the energy of each counter inside a window; their sum is the energy of the run.
+    """Return the energy of each counter within a window; their sum is the energy of the run.
 
-    A wall meter alone, where there is one; else every GPU and every processor that can be read.
-    Raises Unavailable where one of them is not known.
+    Uses a wall meter alone if there is one, else every readable GPU and CPU. Raises Unavailable if
+    one of them is unknown.
     """
     if window is None:
         raise Unavailable(NO_WINDOW)
@@ -104,9 +104,9 @@ def _facts(run: Run, series: Series) -> dict[str, Any]:
 
 
 def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
-    """Return E = e[last] − e[first], over the readings e of a counter that lie in a window."""
+    """Return E = e[last] − e[first], over the readings e of a counter within a window."""
     if series.unit == "W":
-        return _of_power(series, begin, end)
+        return _integrated_meter(series, begin, end)
     facts, name = _facts(run, series), str(series.device)
     times, joules = series.times, series.values
     inside = (times >= begin) & (times < end)
@@ -119,8 +119,8 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
     off = _disagreement(run, name, float(times[0]), float(times[-1]), spent)
     if off is not None and off > DISAGREES_BEYOND:
         raise Unavailable(
-            f"{name}: cross_check_failed: the counter and the integrated power are {100 * off:.0f}"
-            " % apart"
+            f"{name}: cross_check_failed: the counter and the integrated power differ by "
+            f"{100 * off:.0f} %"
         )
     return CounterEnergy(
         name,
@@ -135,7 +135,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
 
 
 def _gap(times: Floats, begin: float, end: float, facts: dict[str, Any]) -> str:
-    """Explain how little of a window a counter covers, with its failed readings."""
+    """Return how much of a window a counter fails to cover, with its failed readings."""
     seconds = float(times[-1] - times[0]) if len(times) else 0.0
     failed = "; ".join(facts.get("failed_readings") or ())
     return (
@@ -156,8 +156,8 @@ def _disagreement(run: Run, name: str, begin: float, end: float, joules: float) 
 def _is_resolved(power: Series, begin: float, end: float) -> bool:
     """Return whether a power changes little between readings: Σ |Pᵢ₊₁ − Pᵢ| / 2 ≤ 5 % of Σ Pᵢ.
 
-    Bursts shorter than the interval may fall between readings, or on each: half of the mean change
-    bounds the error of the trapezoids.
+    A burst shorter than the interval may fall between readings or coincide with them: half of the
+    mean change bounds the error of the trapezoidal rule.
     """
     times, watts = power.times, power.values
     inside = watts[(times > begin) & (times < end)]
@@ -166,7 +166,7 @@ def _is_resolved(power: Series, begin: float, end: float) -> bool:
 
 
 def _integral(power: Series, begin: float, end: float) -> float | None:
-    """Integrate a power by trapezoids; None where there are too few readings."""
+    """Integrate a power by the trapezoidal rule; None with too few readings."""
     times, watts = power.times, power.values
     inside = (times > begin) & (times < end)
     if inside.sum() < FEWEST_SAMPLES:
@@ -177,8 +177,8 @@ def _integral(power: Series, begin: float, end: float) -> float | None:
     return float(np.trapezoid(np.interp(moments, times, watts), moments))
 
 
-def _of_power(series: Series, begin: float, end: float) -> CounterEnergy:
-    """Integrate the readings of a wall meter, which has no counter."""
+def _integrated_meter(series: Series, begin: float, end: float) -> CounterEnergy:
+    """Integrate the power readings of a wall meter without an energy counter."""
     joules = _integral(series, begin, end)
     if joules is None:
         raise Unavailable(
@@ -240,18 +240,18 @@ def _value(compute: Callable[[], float]) -> Value:
 
 
 def _per(part: CounterEnergy, count: float) -> float:
-    if not count > 0:  # none, or the lengths of some prompts are not known (NaN)
-        raise Unavailable("nothing was finished in the window, or its amount is not known")
+    if not count > 0:  # none, or some prompt lengths are unknown (NaN)
+        raise Unavailable("nothing was finished in the window, or its amount is unknown")
     return part.joules / count
 
 
 def _idle_watts(run: Run) -> float:
-    """Return the power before the load, with the model loaded."""
+    """Return the idle power before the load, with the model loaded."""
     return sum(_fact(run, series, "idle_watts") for series in _counters(run))
 
 
 def _run_joules(run: Run) -> float:
-    """Return the energy from the idle time before the load to the idle time after it."""
+    """Return the energy between the idle times before and after the load."""
     counters = _counters(run)
     for series in counters:
         if (np.diff(series.values) < 0).any():
@@ -263,7 +263,7 @@ def _run_joules(run: Run) -> float:
 
 def _counters(run: Run) -> list[Series]:
     if wall_series(run):
-        raise Unavailable("a wall meter's readings do not cover idle time")
+        raise Unavailable("a wall meter's readings do not cover the idle time")
     return _needed(run)
 
 

@@ -1,4 +1,4 @@
-"""Whether the harness kept up, so that latencies are the backend's and not its own.
+"""Whether the harness kept up, so that latencies are the backend's.
 
 docs/metrics.md has the rules.
 """
@@ -21,7 +21,7 @@ Rating = Literal["valid", "unknown", "degraded", "invalid"]
 RATINGS: tuple[Rating, ...] = ("valid", "unknown", "degraded", "invalid")
 BY_BOUNDS: tuple[Rating, ...] = ("valid", "degraded", "invalid")
 
-# bounds of degraded and invalid: a lag in seconds, or as a share of the median TTFT if that is more
+# bounds of degraded and invalid: seconds of lag, or a fraction of the median TTFT if greater
 LAG_SECONDS = (0.001, 0.010)
 LAG_SHARE = (0.01, 0.10)
 CORE_SHARE = (0.7, 0.95)
@@ -29,9 +29,9 @@ CORE_SHARE = (0.7, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """The verdict on the harness of a run, with the symptoms.
+    """The verdict on a run's harness, with the symptoms.
 
-    ``unknown``: there is no symptom, and too little is known for ``valid``.
+    ``unknown``: no symptoms, but too little data for ``valid``.
     """
 
     verdict: Rating
@@ -43,7 +43,7 @@ def validity_of(
 ) -> Validity:
     """Judge a measured run from its backend's report and its metrics (metrics.summarize).
 
-    ``arrays`` are its records as arrays, where they exist already.
+    ``arrays`` are its records as arrays, if already computed.
     """
     symptoms = [
         symptom
@@ -55,7 +55,7 @@ def validity_of(
 
 
 def worst_validity(validities: list[Validity]) -> Validity:
-    """Return the worst validity of a case's processes; the first of equals."""
+    """Return the worst validity of a case's processes; the first one in a tie."""
     return max(
         validities, key=lambda validity: RATINGS.index(validity.verdict), default=Validity("valid")
     )
@@ -86,7 +86,7 @@ def _symptoms(
 
 
 def _idle_lag(arrays: RecordArrays) -> float | None:
-    """Return the p99 of the idle lag of a local engine; None where no request has one."""
+    """Return the p99 of a local engine's idle lag; None if no request has one."""
     known = arrays.idle_lag[~np.isnan(arrays.idle_lag)]
     return percentile(known, 99) if len(known) else None
 

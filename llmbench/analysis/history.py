@@ -1,4 +1,4 @@
-"""The history of nightly runs: stored as lines that merge, with change points per metric."""
+"""The history of nightly runs: a mergeable store, with change points per metric."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALPHA, PERMUTATIONS = 0.01, 999
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """The processes of one case in one run set, usually those of a night."""
+    """The processes of one case in one run set, usually of one night."""
 
     scenario: str
     case: str
@@ -39,7 +39,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """The first night of a new level; ``p`` is that of an equally good split by chance."""
+    """The first night of a new level; ``p`` is the chance of an equally good random split."""
 
     began_at: str
     commit: str | None
@@ -52,8 +52,8 @@ class ChangePoint:
 class MetricHistory:
     """A metric of a case by night: the median of its processes.
 
-    ``changes`` is None with fewer than MIN_NIGHTS nights. ``left_out`` counts nights with another
-    machine or scenario than the last.
+    ``changes`` is None below MIN_NIGHTS nights. ``left_out`` counts nights whose machine or
+    scenario differs from the last one's.
     """
 
     scenario: str
@@ -71,10 +71,10 @@ CaseKey = tuple[str, str, str]
 
 
 def add(store: Path, run_sets: Sequence[RunSet]) -> int:
-    """Append the cases of run sets to a store, one line each, and return how many are new.
+    """Append the cases of run sets to a store, one line each; return the number of new ones.
 
-    Lines are sorted by time and a case that is there already is kept once, so that stores which
-    diverged merge by concatenation.
+    Lines are sorted by time and duplicates are dropped, so that diverged stores merge by
+    concatenation.
     """
     lines = _lines(store) if store.exists() else {}
     before = len(lines)
@@ -93,9 +93,9 @@ def add(store: Path, run_sets: Sequence[RunSet]) -> int:
 
 
 def read(store: Path) -> list[HistoryEntry]:
-    """Return the entries of a store, the oldest first.
+    """Return the entries of a store, oldest first.
 
-    Raises InputError, with the line number, where a line was not written by llmbench.
+    Raises InputError, with the line number, for a line that llmbench did not write.
     """
     return [
         HistoryEntry(
@@ -127,7 +127,7 @@ def _line(written: str, location: str) -> dict[str, Any]:
         line = json.loads(written)
     except ValueError:
         raise InputError(
-            f"{location}: not valid JSON; remove conflict markers that a merge left"
+            f"{location}: not valid JSON; remove any conflict markers left by a merge"
         ) from None
     if not isinstance(line, dict) or line.get("format") != baseline_file.FORMAT:
         raise InputError(f"{location}: not written by `llmbench history`")
@@ -147,7 +147,7 @@ def _key(line: dict[str, Any]) -> CaseKey:
 
 
 def histories(entries: Sequence[HistoryEntry]) -> list[MetricHistory]:
-    """Return the usual metrics of every case that its processes support, sorted by name."""
+    """Return the default metrics of every case with enough samples for them, sorted by name."""
     by_case: dict[tuple[str, str], list[HistoryEntry]] = {}
     for entry in entries:
         by_case.setdefault((entry.scenario, entry.case), []).append(entry)
@@ -187,11 +187,11 @@ def _changes(known: Sequence[tuple[HistoryEntry, float]]) -> Iterator[ChangePoin
 
 
 def change_points(values: Sequence[float]) -> list[tuple[int, float]]:
-    """Return the indexes from which a series has another level, each with its p.
+    """Return the indexes at which a series changes its level, each with its p.
 
-    The best split of the ranks in two (ruptures, least squares) counts where at most ALPHA of
-    shuffled series have one as good. Both parts are then split further (Matteson and James, 2014).
-    Finally the best positions for that number of splits are computed together.
+    The best split of the ranks in two (ruptures, least squares) is significant if at most ALPHA of
+    shuffled series have an equally good one. Both parts are then split recursively (Matteson and
+    James, 2014). Finally, the best positions for that number of splits are computed jointly.
     """
     series = np.asarray(values, dtype=np.float64)
     ps = list(_splits(series, np.random.default_rng(0)))
@@ -199,7 +199,7 @@ def change_points(values: Sequence[float]) -> list[tuple[int, float]]:
 
 
 def _splits(values: Floats, rng: np.random.Generator) -> Iterator[float]:
-    """Yield the p of every split that counts, in the order of nights."""
+    """Yield the p of every significant split, in the order of nights."""
     if len(values) < 2 * MIN_SEGMENT:
         return
     ranks = _ranks(values)
@@ -219,7 +219,7 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _best_splits(ranks: Floats, count: int) -> tuple[list[int], float]:
-    """Return the splits that leave the least squares within the parts, and these squares."""
+    """Return the splits with the least squares within the parts, and those squares."""
     try:
         import ruptures  # noqa: PLC0415 (an extra)
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""Whether the runs at one load attain the objectives of their scenario, at 95 % confidence."""
+"""Whether the runs at one load meet their scenario's objectives, at 95 % confidence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Status = Literal["met", "missed", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Attainment:
-    """Whether the objectives are met at a load, with the reasons where they are not.
+    """Whether a load meets the objectives, with the reasons if not.
 
     ``harness_limited``: the harness itself did not keep up with the load.
     """
@@ -31,16 +31,16 @@ class Attainment:
 
     @property
     def met(self) -> bool:
-        """Whether the objectives are met with confidence; ``open`` is not met."""
+        """Whether the objectives are met with confidence; ``open`` counts as not met."""
         return self.verdict == "met"
 
 
 def attainment(at: float, runs: list[Run]) -> Attainment:
-    """Judge the runs at one load, their requests pooled.
+    """Judge the runs at one load, with their requests pooled.
 
-    An objective is met when the upper end of its percentile's 95 % interval is within the bound,
-    missed when the lower end is not, and open in between. Failed requests count as infinitely
-    slow. If the harness did not keep up, everything is open.
+    An objective is met if the upper end of its percentile's 95 % interval is within the bound,
+    missed if the lower end is not, and open otherwise. Failed requests count as infinitely slow. If
+    the harness did not keep up, the result is open.
     """
     validities = [validity_of(run, summarize(run)) for run in runs]
     if any(validity.verdict == "invalid" for validity in validities):
@@ -64,7 +64,7 @@ def _judge(runs: list[Run], key: str, limit: float) -> tuple[Status, str]:
     of_class = f"{objective.request_class}: " if objective.request_class else ""
     percentile = f"{of_class}{LATENCIES[objective.quantity]} p{objective.percent:g}"
     reason = (
-        f"{percentile} {_shown(low, high)} "
+        f"{percentile} {_format_interval(low, high)} "
         f"(objective {format_duration(limit)}, {len(sample)} samples)"
     )
     if high <= limit:
@@ -78,8 +78,8 @@ def _sample(arrays: RecordArrays, quantity: str) -> np.ndarray:
     return np.append(good[~np.isnan(good)], np.full(failed, np.inf))
 
 
-def _shown(low: float, high: float) -> str:
-    """Format an interval; an end is infinite where requests are too few or failed."""
+def _format_interval(low: float, high: float) -> str:
+    """Format an interval; an end is infinite if too few requests succeeded."""
     if low == np.inf:
         return "not reached, since requests failed"
     if np.isfinite(low) and np.isfinite(high):

@@ -1,4 +1,4 @@
-"""Percentiles, the samples that they need, and bootstrap intervals over processes."""
+"""Percentiles, their minimum sample sizes, and bootstrap intervals over processes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def percentile(values: ArrayLike, percent: float) -> float:
 def min_samples_for_percentile(percent: float, confidence: float = 0.99) -> int:
     """Return the number of samples that a percentile needs.
 
-    The smallest n with P(B ≤ 1) = pⁿ + n (1 − p) pⁿ⁻¹ ≤ 1 − c, where B ~ Binomial(n, 1 − p) counts
-    the samples above the percentile, p = percent / 100 and c is the confidence. 64 for p90, 130
-    for p95, 662 for p99. Source: MLPerf Inference's early stopping.
+    n is the smallest with P(B ≤ 1) = pⁿ + n (1 − p) pⁿ⁻¹ ≤ 1 − c, where B ~ Binomial(n, 1 − p)
+    counts the samples above the percentile, p = percent / 100 and c is the confidence. 64 for p90,
+    130 for p95, 662 for p99. Source: MLPerf Inference's early stopping.
     """
     p = percent / 100
     n = 2
@@ -44,25 +44,25 @@ def min_samples_for_percentile(percent: float, confidence: float = 0.99) -> int:
 def percentile_upper_bound(values: ArrayLike, percent: float, confidence: float = 0.99) -> float:
     """Return the upper confidence bound of a percentile of independent values.
 
-    x₍ₙ₋ₜ₎, the value above which t of the n values lie, for the greatest t with P(B ≤ t) ≤ 1 − c,
-    where B ~ Binomial(n, 1 − p). Infinity where t < 1 (see min_samples_for_percentile). Source:
-    MLPerf Inference's early stopping.
+    x₍ₙ₋ₜ₎, the value exceeded by t of the n values, for the greatest t with P(B ≤ t) ≤ 1 − c, where
+    B ~ Binomial(n, 1 − p). Infinity if t < 1 (see min_samples_for_percentile). Source: MLPerf
+    Inference's early stopping.
     """
-    from scipy.stats import binom  # noqa: PLC0415 (slow to import, and only reports need it)
+    from scipy.stats import binom  # noqa: PLC0415 (slow to import, needed only by reports)
 
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     n, share, risk = len(ordered), 1 - percent / 100, 1 - confidence
-    # the smallest t with P(B <= t) >= risk is one too many, unless it is equal
+    # the smallest t with P(B <= t) >= risk is one too large unless equal
     above = int(binom.ppf(risk, n, share))
     above -= bool(binom.cdf(above, n, share) > risk)
     return float(ordered[n - above]) if above >= 1 else float("inf")
 
 
 def percentile_interval(values: ArrayLike, percent: float, z: float = 1.96) -> tuple[float, float]:
-    """Return the confidence interval of a percentile of autocorrelated values, in their order.
+    """Return the confidence interval of a percentile of autocorrelated values, in time order.
 
     [x₍ₗ₎, x₍ᵤ₎] with l, u = n p ∓ z n √(p (1 − p) / nₑ), where x₍ᵢ₎ are the sorted values, n their
-    number, nₑ the effective size of the series "is at most the percentile", and z = 1.96 for
+    number, nₑ the effective size of the indicator series "at most the percentile", and z = 1.96 for
     95 %. An end outside the sample is infinite. Source: Conover, Practical Nonparametric
     Statistics, 3.2 (normal approximation), widened for autocorrelation.
     """
@@ -84,8 +84,8 @@ def effective_size(values: ArrayLike) -> float:
     """Return the effective sample size of a series for its mean, at most n.
 
     nₑ = n / τ with τ = 2 Σ (ρ₂ₖ + ρ₂ₖ₊₁) − 1, where ρ is the autocorrelation and the sum over k
-    ends before its first term that is not positive. Source: Geyer, Practical Markov Chain Monte
-    Carlo, 1992 (initial positive sequence).
+    ends before its first nonpositive term. Source: Geyer, Practical Markov Chain Monte Carlo, 1992
+    (initial positive sequence).
     """
     series = np.asarray(values, dtype=np.float64)
     centered = series - series.mean()
@@ -102,7 +102,7 @@ def effective_size(values: ArrayLike) -> float:
 
 
 def ecdf(values: ArrayLike) -> tuple[Floats, Floats]:
-    """Return the empirical distribution: sorted values and the share of the sample up to each."""
+    """Return the empirical CDF: the sorted values and the share of the sample up to each."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
 
@@ -111,12 +111,12 @@ def ecdf(values: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of a mean over processes, values of 0 or more.
+    """Return the 95 % bootstrap interval of the mean over processes of nonnegative values.
 
-    x̄ (x̄* / x̄)^√(n / (n − 1)) at its 2.5 and 97.5 percentiles, where x̄ is the mean of n values and
-    x̄* that of one of 10,000 resamples. Resamples of n values vary too little by √((n − 1) / n);
-    on ratios an interval stays positive. Raises ValueError below three processes. Source: Efron
-    and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3.
+    x̄ (x̄* / x̄)^√(n / (n − 1)) at its 2.5 and 97.5 percentiles, where x̄ is the mean of n values
+    and x̄* that of one of 10,000 resamples. The exponent corrects for resamples, which vary too
+    little by √((n − 1) / n); working on ratios keeps the interval positive. Raises ValueError below
+    three processes. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3.
     """
     sample = np.asarray(values, dtype=np.float64)
     n, mean = len(sample), float(sample.mean())
@@ -134,8 +134,8 @@ def bootstrap_difference(
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the difference of two means over processes.
 
-    ȳ − x̄ + (ȳ* − ȳ) √(m / (m − 1)) − (x̄* − x̄) √(n / (n − 1)) at its 2.5 and 97.5 percentiles, where
-    x are n values of the baseline, y are m of the candidate and * marks a resample.
+    ȳ − x̄ + (ȳ* − ȳ) √(m / (m − 1)) − (x̄* − x̄) √(n / (n − 1)) at its 2.5 and 97.5 percentiles,
+    where x are the n baseline values, y the m candidate values, and * marks a resample.
     """
     rng = np.random.default_rng(seed)
     below, above = (_widened(np.asarray(side, np.float64), rng) for side in (baseline, candidate))

@@ -1,4 +1,4 @@
-"""The warm-up of a load: how much of its beginning is not in steady state."""
+"""The warm-up of a load: the requests before steady state."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BATCH = 5
 
 
 def mser(values: ArrayLike) -> int | None:
-    """Return the number of leading values that are warm-up; None: there is no steady state.
+    """Return the number of leading warm-up values; None if there is no steady state.
 
     MSER-5: d* = argmin over d of Σᵢ₌d (zᵢ − z̄_d)² / (m − d)², where z are m means of five values
-    each and z̄_d is the mean of z_d and the following. None where d* > m / 2. Source: White, An
-    Effective Truncation Heuristic for Bias Reduction in Simulation Output, 1997.
+    each and z̄_d is the mean from z_d on. None if d* > m / 2. Source: White, An Effective
+    Truncation Heuristic for Bias Reduction in Simulation Output, 1997.
     """
     series = np.asarray(values, dtype=np.float64)
     means = series[: len(series) // BATCH * BATCH].reshape(-1, BATCH).mean(axis=1)
@@ -32,10 +32,10 @@ def mser(values: ArrayLike) -> int | None:
 
 
 def find_warmup(records: Sequence[Record]) -> tuple[list[Record], int | None]:
-    """Return the records with the warm-up marked, and the number of them that are warm-up.
+    """Return the records with the warm-up marked, and its number of requests.
 
-    The warm-up ends at the later of its ends by TTFT and by TPOT. None, and no mark, where one of
-    the two has no steady state.
+    The warm-up ends when both TTFT and TPOT are steady. None, without a mark, if either has no
+    steady state.
     """
     ordered = sorted(records, key=lambda record: (record.due, record.request_id))
     good = [record for record in ordered if record.succeeded]

@@ -1,4 +1,4 @@
-"""A value with the size of its sample, or the reason why it is unavailable."""
+"""A value with its sample size, or the reason why it is unavailable."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from llmbench.analysis.stats import MIN_PROCESSES, bootstrap_difference, bootstrap_interval
 from llmbench.runs.series import Series
 
-NO_WINDOW = "no steady window: the measured requests were all due at one moment"
+NO_WINDOW = "no steady window: the measured requests were all due at the same moment"
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A number and the size ``n`` of the sample behind it, or None and the reason."""
+    """A number and its sample size ``n``, or None and the reason."""
 
     value: float | None
     n: int = 0
@@ -24,7 +24,7 @@ class Value:
 
     @classmethod
     def unavailable(cls, reason: str) -> Self:
-        """Return a value that is None for a reason."""
+        """Return an unavailable value with its reason."""
         return cls(None, 0, reason)
 
 
@@ -32,8 +32,7 @@ class Value:
 class Estimate(Value):
     """A metric over the processes of a case: their mean, with an interval from three on.
 
-    ``values`` has one number per process. ``reason`` says why the value, or its interval, is
-    missing.
+    ``values`` has one number per process. ``reason`` explains a missing value or interval.
     """
 
     low: float | None = None
@@ -52,7 +51,7 @@ def unavailable(keys: Iterable[str], reason: str) -> dict[str, Value]:
 def estimate(values: Sequence[float | None], reason: str | None = None) -> Estimate:
     """Estimate a metric from one value per process; None: not measured in that process.
 
-    x̄ = Σ xᵢ / n, where xᵢ is the value of process i and n the number of processes that have one.
+    x̄ = Σ xᵢ / n, where xᵢ is the value of process i and n the number of processes with a value.
     The interval is that of stats.bootstrap_interval.
     """
     known = tuple(value for value in values if value is not None)
@@ -67,9 +66,10 @@ def estimate(values: Sequence[float | None], reason: str | None = None) -> Estim
 
 
 def difference(baseline: Sequence[float], candidate: Sequence[float]) -> Estimate:
-    """Estimate by how much the candidate's mean is above the baseline's, one value per process.
+    """Estimate the candidate's mean minus the baseline's, from one value per process.
 
-    Unavailable below three processes a side, since a difference without an interval means nothing.
+    Unavailable below three processes per side, since a difference without an interval is
+    meaningless.
     """
     fewest = min(len(baseline), len(candidate))
     if fewest < MIN_PROCESSES:
@@ -92,7 +92,7 @@ def difference(baseline: Sequence[float], candidate: Sequence[float]) -> Estimat
 
 
 def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
-    """Return the mean of the readings in a window; samplers read at a constant interval."""
+    """Return the mean of the readings in a window; samplers read at constant intervals."""
     if not series.available:
         return Value(None, 0, series.why_unavailable)
     times, values = series.times, series.values
@@ -109,6 +109,6 @@ def series_rise(series: Series, window: tuple[float, float] | None) -> Value:
     times, values = series.times, series.values
     begin, end = window or (times[0], times[-1])
     if not times[0] <= begin <= end <= times[-1]:
-        return Value.unavailable("its readings do not cover the steady window")
+        return Value.unavailable("the readings do not cover the steady window")
     before, after = np.interp((begin, end), times, values)
     return Value(float(after - before), int(((times >= begin) & (times < end)).sum()))

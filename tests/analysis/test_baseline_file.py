@@ -48,7 +48,7 @@ def test_the_old_spelling_of_metrics_is_read(tmp_path: Path) -> None:
 def test_a_metric_that_is_not_in_a_baseline_file_says_so(tmp_path: Path) -> None:
     baseline_file.write(run_set("a", x=SIX), tmp_path / "a.json")
     run = baseline_file.read(tmp_path / "a.json").runs[0]
-    assert summarize(run)["perplexity"].reason == "the summary of the run has none"
+    assert summarize(run)["perplexity"].reason == "missing in the run's summary"
 
 
 def test_a_metric_is_one_line_of_the_file(tmp_path: Path) -> None:

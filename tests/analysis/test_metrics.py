@@ -127,7 +127,7 @@ def test_tokens_without_a_stamp_have_no_itl_and_count_at_an_interpolated_time() 
 def test_without_the_length_of_a_prompt_there_is_no_rate_of_all_tokens() -> None:
     unknown = replace(record(0, 0.0, (0.5,)), prompt_tokens=None)
     rate = summarize(run(unknown, record(1, 1.0, (1.5,))))["total_tokens_per_second"]
-    assert (rate.value, rate.reason) == (None, "the lengths of some prompts are not known")
+    assert (rate.value, rate.reason) == (None, "some prompt lengths are unknown")
 
 
 def test_content_ttft_excludes_reasoning() -> None:
@@ -230,7 +230,7 @@ def test_a_running_total_has_its_increase_over_the_window() -> None:
 @pytest.mark.parametrize("window", [(-0.1, 2.0), (0.5, 3.1)])
 def test_a_running_total_is_unavailable_beyond_its_readings(window: tuple[float, float]) -> None:
     rise = series_rise(TOTAL, window)
-    assert (rise.value, rise.reason) == (None, "its readings do not cover the steady window")
+    assert (rise.value, rise.reason) == (None, "the readings do not cover the steady window")
 
 
 def test_an_unavailable_total_has_no_increase_but_a_reason() -> None:
@@ -334,7 +334,7 @@ def test_steps_inside_the_window_give_mbu_and_cache_use() -> None:
 def test_mbu_is_unavailable_for_a_part_of_the_requests() -> None:
     part = requests_where(run(*CLASSED, backend_report=COUNTED), "request_class", "chat")
     summary = summarize(part)
-    assert summary["mbu"] == Value.unavailable("steps serve all requests, not a part")
+    assert summary["mbu"] == Value.unavailable("steps are shared by all requests")
     assert summary["memory_kv_used_bytes"].value is None
 
 

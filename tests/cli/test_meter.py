@@ -83,7 +83,7 @@ def test_runs_that_are_left_out_are_printed(folder: Path, log: str, capsys: Capt
 
 def test_the_clock_of_a_meter_can_be_corrected(folder: Path, log: str, capsys: Capture) -> None:
     assert main(["meter", str(folder), log, "--offset", "-3600"]) == 2
-    assert "is the meter's clock off (--offset)" in capsys.readouterr().err
+    assert "does the meter's clock need a correction (--offset)" in capsys.readouterr().err
     assert main(["meter", str(folder), log, "--offset", "0.5"]) == 0
 
 

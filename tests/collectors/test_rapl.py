@@ -121,7 +121,7 @@ def test_a_counter_that_only_root_can_read_mentions_its_file_and_the_cause(
     reason = str(zones(server).packages[0].unavailable)
     assert reason.startswith(f"{server}/intel-rapl:0/energy_uj cannot be read: Permission denied; ")
     assert "CVE-2020-8694" in reason
-    assert "run llmbench as a user with permission" in reason
+    assert "run llmbench as a user with access" in reason
 
 
 def test_a_counter_that_cannot_be_read_does_not_hide_the_others(server: Path) -> None:

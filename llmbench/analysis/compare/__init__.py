@@ -1,1 +1,1 @@
-"""Baseline against candidate: what differs, what changed, and whether it matters."""
+"""Comparison of a candidate with a baseline: differences, changes and verdicts."""

@@ -1,4 +1,4 @@
-"""Two run sets compared: what differs between them, and a verdict for every metric."""
+"""Comparison of two run sets: their differences, and a verdict for every metric."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmbench.analysis.compare.judge import (
 )
 from llmbench.runs.run_set import RunSet
 
-# the smallest change that matters, as a share, where a scenario sets none
+# the smallest relevant change, as a fraction, unless a scenario sets its own
 TOLERANCES = {
     "ttft_p50": 0.03,
     "tpot_p50": 0.03,
@@ -30,9 +30,9 @@ TOLERANCES = {
 
 @dataclass(frozen=True, slots=True)
 class CaseComparison:
-    """One case of both sides: what differs, and a verdict for every metric that is compared.
+    """One case of both sides: differences, and a verdict for every compared metric.
 
-    ``covariates`` has what else moved, where a metric changed.
+    ``covariates`` lists what else changed, if a metric changed.
     """
 
     case: str
@@ -52,7 +52,7 @@ class CaseComparison:
 
     @property
     def changed(self) -> bool:
-        """Whether some metric changed."""
+        """Whether any metric changed."""
         return any(verdict.outcome in CHANGED for verdict in self.verdicts.values())
 
 
@@ -60,8 +60,7 @@ class CaseComparison:
 class Comparison:
     """A candidate compared with a baseline.
 
-    ``missing`` are the cases without a counterpart in the candidate, ``extra`` those without one in
-    the baseline.
+    ``missing`` are the cases that the candidate lacks, ``extra`` those that the baseline lacks.
     """
 
     baseline: RunSet
@@ -71,7 +70,7 @@ class Comparison:
     extra: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
+        """Return the comparison as plain data."""
         return {
             "baseline": str(self.baseline.folder),
             "candidate": str(self.candidate.folder),
@@ -93,9 +92,9 @@ class Comparison:
 def compare(
     baseline: RunSet, candidate: RunSet, tolerances: Mapping[str, float] = TOLERANCES
 ) -> Comparison:
-    """Compare the cases of the same name, or the only cases of both sets.
+    """Compare the cases of the same name, or the only case of each set.
 
-    Changes beyond their tolerance count where they survive a false discovery rate of 5 % over the
+    Changes beyond their tolerance count if they survive a false discovery rate of 5 % over the
     whole comparison.
     """
     before, after = _measured(baseline), _measured(candidate)
@@ -116,7 +115,7 @@ def compare(
 
 
 def matched(baseline: Collection[str], candidate: Collection[str]) -> list[tuple[str, str]]:
-    """Pair the cases of two sides: those of the same name, or the only ones that there are."""
+    """Pair the cases of two sides by name, or the only case of each side."""
     pairs = [(case, case) for case in baseline if case in candidate]
     if not pairs and len(baseline) == len(candidate) == 1:
         return [(next(iter(baseline)), next(iter(candidate)))]

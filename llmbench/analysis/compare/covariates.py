@@ -1,4 +1,4 @@
-"""What moved with a changed metric: clocks, throttling, neighbors, tokens, recompiles."""
+"""Covariates of a changed metric: clocks, throttling, other load, tokens, recompilations."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Reader = Callable[[Run], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Covariate:
-    """Something recorded that differs between both sides: medians over processes, or versions.
+    """A recorded quantity that differs between the sides: medians over processes, or versions.
 
-    ``p`` is the two-sided p-value of Mann and Whitney, None for what is not a number.
+    ``p`` is the two-sided Mann-Whitney p-value, None if not numeric.
     """
 
     what: str
@@ -37,9 +37,9 @@ class Covariate:
 def covariates(
     baseline: Sequence[Run], candidate: Sequence[Run], differences: Sequence[Difference]
 ) -> tuple[Covariate, ...]:
-    """Return what else moved between the runs of two sides.
+    """Return the covariates that changed between the runs of two sides.
 
-    A covariate need not be the cause. That there is none points at the code.
+    A covariate need not be the cause. If there is none, the code is the likely cause.
     """
     moved = (
         _covariate(what, [read(run) for run in baseline], [read(run) for run in candidate])
@@ -56,7 +56,7 @@ def covariates(
 def _covariate(
     what: str, baseline: Sequence[float | None], candidate: Sequence[float | None]
 ) -> Covariate | None:
-    """Return a covariate, None where it did not move or where a process has no value."""
+    """Return a covariate; None if it did not change or a process has no value."""
     before, after = ([v for v in side if v is not None] for side in (baseline, candidate))
     if (len(before), len(after)) != (len(baseline), len(candidate)) or not (before and after):
         return None
@@ -70,14 +70,14 @@ def _covariate(
 
 
 def _readers(runs: Sequence[Run]) -> Iterator[tuple[str, Reader]]:
-    yield "output tokens of a request", _tokens
-    yield "sequences in a step, on average", _occupancy
+    yield "output tokens per request", _tokens
+    yield "mean sequences per step", _occupancy
     for counter in ("compiles_in_window", "graph_breaks", "gc_collections"):
         yield counter.replace("_", " "), partial(_at, "backend_report", "counters", counter)
-    yield "stolen processor time (%)", partial(_at, "facts", "stolen_percent")
-    yield "load of others (%)", partial(_at, "facts", "other_load_percent")
-    yield "processor clock (Hz)", partial(_mean, "cpu_frequency_hertz", None)
-    yield "processor busy (%)", partial(_mean, "system_cpu_percent", None)
+    yield "CPU steal time (%)", partial(_at, "facts", "stolen_percent")
+    yield "CPU use by others (%)", partial(_at, "facts", "other_load_percent")
+    yield "CPU clock (Hz)", partial(_mean, "cpu_frequency_hertz", None)
+    yield "CPU busy (%)", partial(_mean, "system_cpu_percent", None)
     for device in dict.fromkeys(s.device or "" for r in runs for s in r.series):
         if device.startswith("gpu"):
             yield from _gpu_readers(device)
@@ -113,13 +113,13 @@ def _tokens(run: Run) -> float | None:
 
 
 def _occupancy(run: Run) -> float | None:
-    """Return the mean number of active requests: active time divided by time (Little, 1961)."""
+    """Return the mean number of active requests (Little, 1961): active time / elapsed time."""
     arrays = RecordArrays(run.records)
     if arrays.makespan is None:
         return None
     active = arrays.e2e - arrays.queue_time
     if np.isnan(active).any():
-        return None  # the backend does not report when it started a request
+        return None  # the backend does not report start times
     begin, end = arrays.makespan
     return float(active.sum() / (end - begin)) if end > begin else None
 

@@ -1,4 +1,4 @@
-"""What differs between the runs of two cases, and whether they are comparable."""
+"""Differences between the runs of two cases, and whether they are comparable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmbench.runs.run import Run
 
 DifferenceKind = Literal["scenario", "hardware", "software", "setting"]
 
-# keys of a scenario that do not change what is measured
+# scenario keys that do not affect the measurement
 LABELS = {
     "name", "description", "backends", "repeats", "slo", "price_per_hour", "collect", "timeout",
     "sweep", "quality", "keep_outputs", "gate", "energy",
@@ -23,7 +23,7 @@ HARDWARE = (
 )  # fmt: skip
 SOFTWARE = ("llmbench", "system.python", "system.kernel", "packages", "variables")
 MOST_NAMED = 2
-ACROSS_CARDS = 0.10  # two gains of energy.GAINS, as the published ones scatter
+ACROSS_CARDS = 0.10  # two gains of energy.GAINS, at their published spread
 GPU_FACTS = ("name", "memory_bytes", "driver", "power_limit_watts", "mig")
 
 
@@ -41,7 +41,7 @@ class Difference:
 
 
 def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Difference]:
-    """Return the facts in which the runs of two cases differ, each with all values of a side."""
+    """Return the facts that differ between the runs of two cases, with all values of each side."""
     before, after = facts(baseline), facts(candidate)
     return [
         Difference(*fact, as_text(before.get(fact)), as_text(after.get(fact)))
@@ -53,7 +53,7 @@ def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Diffe
 def forbids(
     differing: Iterable[Difference], kinds: Iterable[DifferenceKind] = ("scenario",)
 ) -> str:
-    """Return why differences of these kinds rule a comparison out; empty where there are none."""
+    """Return why differences of these kinds make runs incomparable; empty if they do not."""
     ruling = [difference for difference in differing if difference.kind in kinds]
     if not ruling:
         return ""
@@ -66,7 +66,7 @@ Facts = dict[tuple[DifferenceKind, str], set[str]]
 
 
 def facts(runs: Iterable[Run]) -> Facts:
-    """Return the settings and surroundings of runs, each fact with all its values."""
+    """Return the settings and environment of runs, each fact with all its values."""
     gathered: Facts = {}
     for run in runs:
         for kind, what, value in _of_run(run):
@@ -89,12 +89,12 @@ def _of_run(run: Run) -> Iterator[tuple[DifferenceKind, str, str]]:
 
 
 def hardware_of(environment: dict[str, Any]) -> dict[str, str]:
-    """Return the facts of a machine that have to agree for its timings to be comparable."""
+    """Return the hardware facts that must match for timings to be comparable."""
     return {what: _hardware(_at(environment, what)) for what in HARDWARE}
 
 
 def _hardware(fact: Any) -> str:
-    """Return a fact as text; of GPUs, what does not change between runs."""
+    """Return a fact as text; for GPUs, only properties that do not change between runs."""
     if not isinstance(fact, list):
         return str(fact)
     cards = [", ".join(str(gpu[name]) for name in GPU_FACTS if name in gpu) for gpu in fact]
@@ -116,7 +116,7 @@ def _flat(node: Any, at: str) -> Iterator[tuple[str, str]]:
 
 
 def as_text(values: set[str] | None) -> str:
-    """Return the values of a fact as text."""
+    """Return a fact's values as text."""
     return " / ".join(sorted(values)) if values else "not there"
 
 
@@ -124,7 +124,7 @@ def as_text(values: set[str] | None) -> str:
 
 
 def meters_of(run: Run) -> dict[str, tuple[str, str]]:
-    """Return the method and the device by which each part of a run's energy was measured."""
+    """Return the method and device of each part of a run's energy measurement."""
     if wall_series(run):
         return {WALL: (WALL, "")}
     return {
@@ -135,10 +135,10 @@ def meters_of(run: Run) -> dict[str, tuple[str, str]]:
 
 
 def energy_allowance(baseline: Iterable[Run], candidate: Iterable[Run]) -> float:
-    """Return the share by which equal energies may be measured apart on two sides.
+    """Return the relative difference that equal energies may show between both sides.
 
-    0 on the same devices, where the gain error cancels. Raises Unavailable where they are not
-    comparable: measured by different methods, or on devices whose gain error is unknown.
+    0 on the same devices, since the gain error cancels. Raises Unavailable if the energies are not
+    comparable: measured by different methods, or on devices of unknown gain error.
     """
     sides = [
         {tuple(sorted(meters_of(run).items())) for run in runs} for runs in (baseline, candidate)
@@ -149,7 +149,7 @@ def energy_allowance(baseline: Iterable[Run], candidate: Iterable[Run]) -> float
     if methods[0] != methods[1]:
         raise Unavailable(f"energy was measured by {methods[0]} and by {methods[1]}")
     if GAINS.get(methods[0]) is None:
-        raise Unavailable(f"the gain error of {methods[0]} on two devices is not known")
+        raise Unavailable(f"the gain error of {methods[0]} on two devices is unknown")
     return ACROSS_CARDS
 
 

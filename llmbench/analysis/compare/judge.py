@@ -1,6 +1,6 @@
-"""The judge of one case: a verdict on each metric from the processes of both sides.
+"""The verdict on each metric of one case, from the processes of both sides.
 
-`llmbench compare` and `llmbench check` both judge here; the check then confirms what it suspects.
+Shared by `llmbench compare` and `llmbench check`; the check then confirms suspected regressions.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ CHANGED = ("regression", "improvement")
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The measured processes of a case on one side, each summarized once."""
+    """The measured processes of one side of a case, each summarized once."""
 
     runs: tuple[Run, ...] = ()
     summaries: tuple[Mapping[str, Value], ...] = ()
 
     @classmethod
     def of(cls, runs: Iterable[Run]) -> Processes:
-        """Return runs with their summaries."""
+        """Summarize runs."""
         measured = tuple(runs)
         return cls(measured, tuple(map(summarize, measured)))
 
     def updated(self, runs: Sequence[Run]) -> Processes:
-        """Return these with further runs of the same case; only new ones are summarized."""
+        """Return a copy with further runs of the same case; only new ones are summarized."""
         known = {run.repeat for run in self.runs}
         more = Processes.of(run for run in runs if run.repeat not in known)
         return Processes(self.runs + more.runs, self.summaries + more.summaries)
 
     def between(self, after: int, until: float = math.inf) -> Processes:
-        """Return those of the repeats after one and up to another."""
+        """Return the processes of the repeats in (``after``, ``until``]."""
         pairs = zip(self.runs, self.summaries, strict=True)
         kept = [(run, summary) for run, summary in pairs if after < run.repeat <= until]
         return Processes(tuple(run for run, _ in kept), tuple(summary for _, summary in kept))
 
     def values(self, key: str) -> tuple[list[float], str]:
-        """Return a metric's value of each process, or why the metric cannot be judged.
+        """Return a metric's value per process, or why the metric cannot be judged.
 
-        A percentile that the sample of some process cannot support is not judged.
+        A percentile is not judged if any process has too few samples for it.
         """
         values = [summary[key] for summary in self.summaries]
         missing = [value for value in values if not value.value or value.value <= 0]
@@ -67,7 +67,7 @@ class Processes:
 
 @dataclass(frozen=True)
 class CasePair:
-    """A case measured on both sides; differences of the kinds in ``ruling`` rule verdicts out."""
+    """A case measured on both sides; differences of the kinds in ``ruling`` preclude verdicts."""
 
     baseline: Processes
     candidate: Processes
@@ -75,13 +75,13 @@ class CasePair:
 
     @cached_property
     def differences(self) -> tuple[Difference, ...]:
-        """What differs between both sides; nothing where one of them was not measured."""
+        """The differences between the sides; empty if one of them was not measured."""
         sides = self.baseline.runs, self.candidate.runs
         return tuple(differences(*sides)) if all(sides) else ()
 
     @cached_property
     def incomparable(self) -> str:
-        """Why the sides cannot be compared at all; empty where they can."""
+        """Why the sides are not comparable; empty if they are."""
         return forbids(self.differences, self.ruling)
 
     def values(self, key: str) -> tuple[list[float], list[float], str]:
@@ -96,16 +96,16 @@ class CasePair:
         return baseline, candidate, reason or other
 
     def allowance(self, key: str) -> float:
-        """Return the share by which equal values may be measured apart: energies on two devices.
+        """Return the relative difference that equal values may show: for energies of two devices.
 
-        Raises Unavailable where the energies of both sides cannot be compared.
+        Raises Unavailable if the energies of the sides are not comparable.
         """
         if not key.startswith("energy_"):
             return 0.0
         return energy_allowance(self.baseline.runs, self.candidate.runs)
 
     def verdict(self, key: str, tolerance: float) -> Verdict:
-        """Return the verdict on a metric from the processes there are."""
+        """Return the verdict on a metric from the available processes."""
         baseline, candidate, reason = self.values(key)
         if self.incomparable or not baseline or not candidate:
             return Verdict("not comparable", None, tolerance, reason=self.incomparable or reason)
@@ -116,14 +116,14 @@ class CasePair:
         verdict = decide(baseline, candidate, better(key), max(tolerance, allowance))
         if not allowance or verdict.outcome in CHANGED:
             return verdict
-        reason = f"two devices may measure equal energies {100 * allowance:.0f} % apart"
+        reason = f"energy meters of two devices may disagree by {100 * allowance:.0f} %"
         return replace(verdict, outcome="inconclusive", repeats=None, reason=reason)
 
 
 def better(key: str) -> Better:
-    """Return which values of a gated metric are better."""
+    """Return the better direction of a gated metric."""
     direction = METRICS[key].better
-    assert direction != "neither"  # noqa: S101 (tolerances of such metrics are refused)
+    assert direction != "neither"  # noqa: S101 (metrics without a direction are rejected earlier)
     return direction
 
 
@@ -133,9 +133,9 @@ Verdicts = dict[str, Verdict]
 def control_false_discoveries(
     judged: Sequence[Verdicts], is_tested: Callable[[Verdict], bool]
 ) -> list[Verdicts]:
-    """Return verdicts by case in which changes that chance may have made are inconclusive.
+    """Return verdicts by case; changes that may be due to chance become inconclusive.
 
-    Of all tested verdicts those changes remain that survive a false discovery rate of 5 %.
+    Of all tested verdicts, the changes that survive a false discovery rate of 5 % remain.
     """
     tests = [v for case in judged for v in case.values() if v.p is not None and is_tested(v)]
     accepted = iter(benjamini_hochberg([v.p for v in tests if v.p is not None]))

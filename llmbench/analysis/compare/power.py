@@ -1,4 +1,4 @@
-"""The power of the gate: how often it finds a simulated change, or one that is not there."""
+"""The power of the gate: its detection rate of simulated changes, and its false-alarm rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from llmbench.analysis.compare.verdicts import STAGES, Block, confirm, in_blocks, is_suspect
 from llmbench.analysis.stats import Floats
 
-# draws logarithms of a metric, one per process
+# samples logarithms of a metric, one per process
 Draw = Callable[[np.random.Generator, int], Floats]
 
 
@@ -30,8 +30,8 @@ def _bimodal(rng: np.random.Generator, count: int) -> Floats:
     return np.asarray(rng.normal(0, 0.005, count) + rng.binomial(1, 0.5, count) * 0.03)
 
 
-# distributions of processes, each with a suitable tolerance: a standard deviation of 1 %,
-# Student's t of 3 degrees, one process in ten slower by 10 to 30 %, two modes 3 % apart
+# distributions over processes, each with a suitable tolerance: a standard deviation of 1 %,
+# Student's t (3 degrees), one process in ten slower by 10 to 30 %, two modes 3 % apart
 NOISES: dict[str, tuple[Draw, float]] = {
     "normal": (_normal, 0.03),
     "heavy-tailed": (_heavy_tailed, 0.03),
@@ -50,7 +50,7 @@ def detection_rate(
     pairs: int = 8,
     seed: int = 0,
 ) -> float:
-    """Return the share of checks in which a metric worse by ``effect`` is called a regression."""
+    """Return the share of checks that report a regression if a metric is worse by ``effect``."""
     rng = np.random.default_rng(seed)
 
     def sides(count: int) -> tuple[list[float], list[float]]:
@@ -65,7 +65,7 @@ def detection_rate(
 
 
 def is_detected(screen: Block, stages: Iterable[Block], tolerance: float) -> bool:
-    """Return whether the gate calls a regression, from the screen and the new values per stage."""
+    """Return whether the gate reports a regression, from the screen and each stage's new values."""
     if not is_suspect(*screen, "lower", tolerance):
         return False
     baseline: list[float] = []

@@ -1,9 +1,9 @@
-"""Whether a metric changed: rules on one value per process, as pure functions.
+"""Statistical decision rules for changes of a metric, from one value per process.
 
-All rules use logarithms and ranks. The change is the Hodges-Lehmann estimate: the median of all
-ratios between a candidate and a baseline process. Its interval inverts the exact Mann-Whitney test,
-so that a few disturbed processes move neither. Interleaved processes are ranked within blocks of
-pairs, which removes the drift of the machine. docs/statistics.md explains the method and its error
+All rules use logarithms and ranks, so that a few disturbed processes have little influence. The
+change is the Hodges-Lehmann estimate: the median of all ratios between a candidate and a baseline
+process. Its interval inverts the exact Mann-Whitney test. Interleaved processes are ranked within
+blocks of pairs, which removes machine drift. docs/statistics.md explains the method and its error
 rates.
 """
 
@@ -16,7 +16,7 @@ from functools import cache, reduce
 from typing import Literal
 
 import numpy as np
-import scipy  # which imports scipy.stats where it is first used
+import scipy  # imports scipy.stats lazily
 
 from llmbench.analysis.stats import Floats
 
@@ -28,7 +28,7 @@ Confirmation = Literal["confirmed", "cleared", "open"]
 Block = tuple[Sequence[float], Sequence[float]]  # values of baseline and candidate
 
 CONFIDENCE = 0.95
-ALPHA, STAGES = 0.01, 3  # of a confirmation, all of its stages together
+ALPHA, STAGES = 0.01, 3  # of a confirmation, over all its stages
 BLOCK = 4  # pairs that are ranked together
 SUSPECT_SHARE = 0.75
 FEWEST, MOST_REPEATS = 4, 200
@@ -36,9 +36,9 @@ FEWEST, MOST_REPEATS = 4, 200
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The ratio of candidate to baseline, with its interval at some confidence.
+    """The ratio of candidate to baseline, with its confidence interval.
 
-    An end is 0 or infinite where there are too few processes for it.
+    An end is 0 or infinite if there are too few processes for it.
     """
 
     ratio: float
@@ -55,7 +55,7 @@ class Change:
 
     @property
     def interval(self) -> str:
-        """Its interval in percent."""
+        """The confidence interval in percent."""
         return f"{_percent(self.low)} to {_percent(self.high)}"
 
 
@@ -63,9 +63,9 @@ class Change:
 class Verdict:
     """The outcome for one metric of one case.
 
-    ``change`` is None where a side has no value. ``p`` is the p-value of a change beyond the
-    tolerance in either direction. ``repeats`` is how many processes per side would settle an
-    inconclusive metric, None where that is more than MOST_REPEATS.
+    ``change`` is None if a side has no value. ``p`` is the p-value of a change beyond the tolerance
+    in either direction. ``repeats`` estimates how many processes per side would decide an
+    inconclusive metric, None above MOST_REPEATS.
     """
 
     outcome: Outcome
@@ -84,7 +84,7 @@ def _percent(ratio: float) -> str:
 
 
 def mann_whitney_p(baseline: Floats, candidate: Floats) -> float:
-    """Return the exact one-sided p of the candidate being greater (Mann and Whitney, 1947).
+    """Return the exact one-sided p for a greater candidate (Mann and Whitney, 1947).
 
     Ties count against it.
     """
@@ -94,21 +94,21 @@ def mann_whitney_p(baseline: Floats, candidate: Floats) -> float:
 
 
 def p_of_shift(baseline: Sequence[float], candidate: Sequence[float]) -> float:
-    """Return the exact two-sided p of a shift between two sides (Mann and Whitney, 1947)."""
+    """Return the exact two-sided p for a shift between two sides (Mann and Whitney, 1947)."""
     a, b = (np.asarray(side, dtype=np.float64) for side in (baseline, candidate))
     return min(1.0, 2 * min(mann_whitney_p(a, b), mann_whitney_p(b, a)))
 
 
 def p_in_blocks(blocks: Sequence[tuple[Floats, Floats]]) -> float:
-    """Return the exact one-sided p of the candidate being greater, by aligned ranks.
+    """Return the exact one-sided p for a greater candidate, by aligned ranks.
 
-    The median of its block is subtracted from every value and all values are ranked together. The
+    The block median is subtracted from every value, and all values are ranked together. The
     candidate's rank sum is compared with its distribution over all assignments of sides within the
-    blocks (Hodges and Lehmann, 1962). With a single block it is the Mann-Whitney test.
+    blocks (Hodges and Lehmann, 1962). With a single block this is the Mann-Whitney test.
     """
     pooled = [np.concatenate(block) for block in blocks]
     aligned = np.concatenate([values - np.median(values) for values in pooled])
-    doubled = np.rint(2 * scipy.stats.rankdata(aligned)).astype(int)  # whole numbers also for ties
+    doubled = np.rint(2 * scipy.stats.rankdata(aligned)).astype(int)  # integers even with ties
     ranks = np.split(doubled, np.cumsum([len(values) for values in pooled])[:-1])
     sizes = [len(baseline) for baseline, _ in blocks]
     rank_sum = sum(int(block[size:].sum()) for block, size in zip(ranks, sizes, strict=True))
@@ -120,7 +120,7 @@ def p_in_blocks(blocks: Sequence[tuple[Floats, Floats]]) -> float:
 
 
 def _rank_sum_distribution(ranks: Sequence[int], chosen: int) -> Floats:
-    """Return the probability of every sum that ``chosen`` of these ranks can have."""
+    """Return the probability of each possible sum of ``chosen`` of these ranks."""
     ways = np.zeros((chosen + 1, sum(ranks) + 1))
     ways[0, 0] = 1
     for rank in ranks:
@@ -129,9 +129,9 @@ def _rank_sum_distribution(ranks: Sequence[int], chosen: int) -> Floats:
     return probabilities
 
 
-@cache  # scipy's exact test computes it again for every call
+@cache  # scipy's exact test recomputes it on every call
 def _u_distribution(m: int, n: int) -> Floats:
-    """Return the probabilities of U = 0 to m·n for two samples from one distribution."""
+    """Return the null distribution: the probabilities of U = 0 to m·n for two samples."""
     return _rank_sum_distribution(range(1, m + n + 1), m)[m * (m + 1) // 2 :]
 
 
@@ -146,7 +146,7 @@ def change_of(
 ) -> Change:
     """Return the estimated ratio of candidate to baseline processes, with its interval.
 
-    Raises ValueError where a side is empty or a value is not above 0.
+    Raises ValueError if a side is empty or a value is not positive.
     """
     a, b = _logs(baseline), _logs(candidate)
     ratios = np.sort(np.subtract.outer(b, a).ravel())
@@ -162,7 +162,7 @@ def change_of(
 def _logs(values: Sequence[float]) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if not len(array) or not (array > 0).all():
-        raise ValueError(f"expected values above 0, one per process, got {list(values)}")
+        raise ValueError(f"expected positive values, one per process, got {list(values)}")
     logs: Floats = np.log(array)
     return logs
 
@@ -185,10 +185,10 @@ def _shift(a: Floats, b: Floats) -> float:
 def decide(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, tolerance: float
 ) -> Verdict:
-    """Return the verdict on a metric from the processes there are.
+    """Return the verdict on a metric from the available processes.
 
-    Regression or improvement: the 95 % interval is beyond the tolerance; equivalent: the 90 % one
-    is within it (two one-sided tests); else inconclusive.
+    Regression or improvement: the 95 % interval is beyond the tolerance. Equivalent: the 90 %
+    interval is within the tolerance (two one-sided tests). Otherwise inconclusive.
     """
     change = change_of(baseline, candidate)
     a, b = oriented_logs(baseline, candidate, better)
@@ -206,13 +206,11 @@ def decide(
 
 
 def repeats_needed(a: Floats, b: Floats, allowed: float) -> int | None:
-    """Estimate how many processes per side, more than there are, would settle a metric.
-
-    None where that is more than MOST_REPEATS.
+    """Estimate how many processes per side would decide a metric; None above MOST_REPEATS.
 
     n = 2 (1.96 + 0.84)² s² / d² / 0.955, where d is the distance of the change from the nearer
     tolerance, s the standard deviation from the median absolute deviation, and 0.955 the efficiency
-    of ranks: the normal approximation with 80 % power at 2.5 %.
+    of ranks. This is the normal approximation with 80 % power at 2.5 %.
     """
     spread = robust_std(np.concatenate([a - np.median(a), b - np.median(b)]))
     distance = abs(allowed - abs(_shift(a, b)))
@@ -224,17 +222,17 @@ def repeats_needed(a: Floats, b: Floats, allowed: float) -> int | None:
 
 
 def robust_std(centered: Floats) -> float:
-    """Estimate a standard deviation from values around 0, insensitive to a few outliers."""
+    """Estimate the standard deviation of values around 0, robust against outliers."""
     return 1.4826 * float(np.median(np.abs(centered)))
 
 
 def is_suspect(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, tolerance: float
 ) -> bool:
-    """Return whether a screen gives reason to measure new processes.
+    """Return whether a screening result calls for new processes.
 
     The change reaches three quarters of the tolerance, or the best candidate process is beyond the
-    tolerance of the best baseline process. A false suspicion is cleared by the confirmation.
+    tolerance of the best baseline process. The confirmation clears false suspicions.
     """
     a, b = oriented_logs(baseline, candidate, better)
     allowed = math.log1p(tolerance)
@@ -244,12 +242,12 @@ def is_suspect(
 def is_worse(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, by: float
 ) -> bool:
-    """Return whether the estimated change is for the worse by more than a share."""
+    """Return whether the estimated change is for the worse by more than ``share``."""
     return _shift(*oriented_logs(baseline, candidate, better)) > math.log1p(by)
 
 
 def in_blocks(baseline: Sequence[float], candidate: Sequence[float]) -> list[Block]:
-    """Split values that were measured in pairs, one pair after the other, into blocks of pairs."""
+    """Split values that were measured in successive pairs into blocks of pairs."""
     starts = range(0, max(len(baseline), len(candidate)), BLOCK)
     return [(baseline[at : at + BLOCK], candidate[at : at + BLOCK]) for at in starts]
 
@@ -257,11 +255,11 @@ def in_blocks(baseline: Sequence[float], candidate: Sequence[float]) -> list[Blo
 def confirm(
     blocks: Sequence[Block], better: Better, tolerance: float
 ) -> tuple[Confirmation, float]:
-    """Return whether new processes confirm a suspicion, clear it or leave it open, and the p.
+    """Return whether new processes confirm or clear a suspicion or leave it open, and the p.
 
-    A block has values that were measured close together. Confirmed: the exact one-sided test of
-    aligned ranks against the baseline made worse by the tolerance, at ALPHA divided by the STAGES
-    at which it may be applied. Cleared: the change is no more than half of the tolerance.
+    A block contains values measured close together. Confirmed: the exact one-sided test of aligned
+    ranks against the baseline made worse by the tolerance, at ALPHA divided by the number of
+    STAGES. Cleared: the change is at most half the tolerance.
     """
     sides = [oriented_logs(*block, better) for block in blocks if all(map(len, block))]
     p = p_in_blocks([(a + math.log1p(tolerance), b) for a, b in sides])
@@ -272,5 +270,5 @@ def confirm(
 
 
 def benjamini_hochberg(ps: Sequence[float], rate: float = 0.05) -> list[bool]:
-    """Return which tests count at a false discovery rate (Benjamini and Hochberg, 1995)."""
+    """Return which tests are significant at an FDR of ``rate`` (Benjamini and Hochberg, 1995)."""
     return (scipy.stats.false_discovery_control(ps) <= rate).tolist() if ps else []

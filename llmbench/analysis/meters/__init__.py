@@ -1,4 +1,4 @@
-"""Logs of wall meters: their layout (light, for the command line), reading and joining to runs."""
+"""Wall meter logs: their layout (cheap to import), reading, and joining to runs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ENERGY_UNITS = {"J": 1.0, "Wh": 3.6e3, "kWh": 3.6e6}
 class Layout:
     """The columns of a log, by name, and the units of their values.
 
-    Energy is a running total in ``energy_unit`` (a key of ENERGY_UNITS). ``utc_offset`` such as
-    ``+02:00`` is the zone of times without one. ``offset_seconds`` is added to every time, for a
-    meter whose clock is off.
+    Energy is a running total in ``energy_unit`` (a key of ENERGY_UNITS). ``utc_offset``, e.g.
+    ``+02:00``, is the zone of times without one. ``offset_seconds`` is added to every time to
+    correct the meter's clock.
     """
 
     time: str = "time"

@@ -1,4 +1,4 @@
-"""Join the readings of a wall meter to the runs that they cover, by wall-clock time."""
+"""Join a wall meter's readings to the runs they cover, by wall-clock time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from llmbench.runs.run import CLOCK_ORIGIN, Run
 from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Series
 
-MOST_INTERVALS = 3.0  # median intervals of the log: one lost reading is accepted, two are not
-SHORT_GAP_SECONDS = 1.0  # accepted even of a fast logger, on a busy machine
+MOST_INTERVALS = 3.0  # in median intervals of the log: one lost reading is accepted, two are not
+SHORT_GAP_SECONDS = 1.0  # seconds; accepted even from a fast logger, for busy machines
 MOST_SHOWN = 5
-CLOCKS = "is the meter's clock off (--offset), or in another time zone (--utc-offset)?"
+CLOCKS = "does the meter's clock need a correction (--offset) or a time zone (--utc-offset)?"
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The runs that got readings, and those left out with the reason."""
+    """The runs that received readings, and the others with the reason."""
 
     runs: tuple[str, ...]
     left_out: dict[str, str]
@@ -36,11 +36,11 @@ class Joined:
 def join(
     run_set: RunSet, log: Path, readings: Sequence[Series], max_gap: float | None = None
 ) -> Joined:
-    """Attach readings, with times in seconds since 1970, to each stored run that they cover.
+    """Attach readings, with Unix times, to each stored run that they cover.
 
-    A run is covered from its first due time to its last token by readings at most ``max_gap``
-    seconds apart (default: three median intervals of the log, at least a second). Energy counts
-    from a run's first reading. Raises InputError when no run is covered.
+    A run is covered if readings at most ``max_gap`` seconds apart (default: three median intervals
+    of the log, at least a second) span its first due time to its last token. Energy counts from a
+    run's first reading. Raises InputError if no run is covered.
     """
     measured = [run for run in run_set.runs if not run.failure]
     left_out: dict[str, str] = {}
@@ -71,18 +71,18 @@ def _none_fits(run_set: RunSet, log: Path, left_out: dict[str, str]) -> str:
 
 
 def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
-    """Return the readings around and within a run, on its clock, or raise Unavailable."""
+    """Return the readings within and around a run, on its clock, or raise Unavailable."""
     origin, span = _origin(run), RecordArrays(run.records).makespan
     if span is None:
         raise Unavailable("it has no tokens, so there is no time to cover")
     kept = _around(series, origin + span[0], origin + span[1])
-    _check_gaps(kept, _longest(series) if max_gap is None else max_gap)
+    _check_gaps(kept, _default_max_gap(series) if max_gap is None else max_gap)
     values = _since_the_first(kept.values) if series.name == ENERGY else kept.values
     return replace(kept.since(origin), values=values)
 
 
 def _origin(run: Run) -> float:
-    """Return the Unix time at which a run's clock read 0."""
+    """Return the Unix time of a run's clock zero."""
     if CLOCK_ORIGIN not in run.facts:
         raise Unavailable(
             "its clock's origin is unknown, since an earlier llmbench or another tool measured it; "
@@ -110,7 +110,7 @@ def _from_to(begin: float, end: float) -> str:
     return f"from {as_moment(begin)} to {as_moment(end)}"
 
 
-def _longest(series: Series) -> float:
+def _default_max_gap(series: Series) -> float:
     """Return the default of the longest accepted gap, in seconds."""
     return max(SHORT_GAP_SECONDS, MOST_INTERVALS * float(np.median(np.diff(series.times))))
 

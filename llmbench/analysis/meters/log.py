@@ -1,4 +1,4 @@
-"""Read logs of wall meters, smart plugs and power distribution units: CSV files of readings."""
+"""Read CSV logs of wall meters, smart plugs and power distribution units."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ NO_READING = (
     "none",
     "unavailable",
     "unknown",
-)  # as loggers write it
+)  # as written by loggers
 MOST_SECONDS = 1e11  # the year 5138; as milliseconds, the year 1973
-ZONED = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"  # a time of day, and a zone at its end
+ZONED = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"  # a time of day with a zone
 
 
 def read_log(path: Path, layout: Layout) -> tuple[Series, ...]:
-    """Return the series of a log: power in W, a running total in J, or both, by Unix time.
+    """Return a log's series by Unix time: power in W, a running total in J, or both.
 
-    Readings without a value are left out. Raises InputError when the file cannot be read, a column
-    is missing, a cell is neither a number nor empty, or times decrease.
+    Readings without a value are skipped. Raises InputError if the file cannot be read, a column is
+    missing, a cell is neither a number nor empty, or times decrease.
     """
     table = _table(path.expanduser())
     times = _times(path, _column(path, table, layout.time, "--time-column"), layout)
@@ -58,7 +58,7 @@ def _series(name: str, unit: str, times: Floats, values: Floats) -> Series:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        # no header: with one, pandas shifts lines that are longer than it
+        # header=None: with a header, pandas shifts longer lines
         rows = pd.read_csv(
             path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
@@ -67,7 +67,7 @@ def _table(path: Path) -> pd.DataFrame:
     except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"{path}: cannot be read as CSV: {str(error).strip()}") from None
     if len(rows) == 1:
-        raise InputError(f"{path}: no readings; expected a line of names and lines of values")
+        raise InputError(f"{path}: no readings; expected a header and lines of values")
     texts = {index: rows[index].fillna("").str.strip() for index in rows}
     table = pd.DataFrame({index: text[1:] for index, text in texts.items()})
     table.columns = pd.Index([text[0] for text in texts.values()])
@@ -80,19 +80,19 @@ def _column(path: Path, table: pd.DataFrame, name: str, option: str) -> pd.Serie
         near = get_close_matches(name.casefold(), folded, n=1)
         hint = f"did you mean {folded[near[0]]!r}? " if near else ""
         raise InputError(
-            f"{path}: no column {name!r}; {hint}columns: {', '.join(table.columns)}; name it with "
-            f"{option}"
+            f"{path}: no column {name!r}; {hint}columns: {', '.join(table.columns)}; "
+            f"select it with {option}"
         )
     if list(table.columns).count(name) > 1:
-        raise InputError(f"{path}: several columns {name!r}; give them different names")
+        raise InputError(f"{path}: several columns {name!r}; rename them")
     return table[name]
 
 
 def _values(path: Path, column: pd.Series[Any]) -> Floats:
-    """Return the numbers of a column; NaN where there was no reading."""
+    """Return the numbers of a column; NaN for missing readings."""
     missing = column.str.casefold().isin(NO_READING)
     numbers = _numbers(column)
-    _refuse(path, column, ~missing & ~np.isfinite(numbers), "is not a number")
+    _raise_for_first(path, column, ~missing & ~np.isfinite(numbers), "is not a number")
     return np.where(missing, np.nan, numbers)
 
 
@@ -100,8 +100,8 @@ def _numbers(column: pd.Series[Any]) -> Floats:
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
 
 
-def _refuse(path: Path, column: pd.Series[Any], wrong: Any, reason: str) -> None:
-    """Raise InputError with the first wrong cell, if any."""
+def _raise_for_first(path: Path, column: pd.Series[Any], wrong: Any, reason: str) -> None:
+    """Raise InputError for the first invalid cell, if any."""
     indices = np.flatnonzero(wrong)
     if len(indices):
         text = column.iloc[indices[0]]
@@ -112,7 +112,7 @@ def _refuse(path: Path, column: pd.Series[Any], wrong: Any, reason: str) -> None
 
 
 def _times(path: Path, column: pd.Series[Any], layout: Layout) -> Floats:
-    """Return times as seconds since 1970, in ascending order."""
+    """Return times as Unix seconds, in ascending order."""
     numbers = _numbers(column)
     time_format = layout.time_format
     if time_format == "auto":
@@ -122,25 +122,27 @@ def _times(path: Path, column: pd.Series[Any], layout: Layout) -> Floats:
     else:
         times = _from_unix(path, column, numbers / 1e3 if time_format == "unix-ms" else numbers)
     descending = np.diff(times, prepend=times[0]) < 0
-    _refuse(path, column, descending, "is earlier than the reading before it; sort the log by time")
+    _raise_for_first(
+        path, column, descending, "is earlier than the reading before it; sort the log by time"
+    )
     return times + layout.offset_seconds
 
 
 def _from_unix(path: Path, column: pd.Series[Any], seconds: Floats) -> Floats:
     possible = (seconds >= 0) & (seconds < MOST_SECONDS)
     reason = "is not in seconds since 1970; for milliseconds use --time-format unix-ms"
-    _refuse(path, column, ~possible, reason)
+    _raise_for_first(path, column, ~possible, reason)
     return seconds
 
 
 def _from_iso(path: Path, column: pd.Series[Any], utc_offset: str | None) -> Floats:
     zoned = column.str.contains(ZONED, regex=True)
     if utc_offset is None:
-        reason = "has no time zone; give that of the log, for example --utc-offset +00:00"
-        _refuse(path, column, ~zoned & _is_time(column), reason)
+        reason = "has no time zone; specify the zone of the log, for example --utc-offset +00:00"
+        _raise_for_first(path, column, ~zoned & _is_time(column), reason)
     moments = _moments(column.where(zoned, column + (utc_offset or "")))
     reason = "is not an ISO 8601 time such as 2026-01-31T12:00:00Z; see --time-format"
-    _refuse(path, column, moments.isna(), reason)
+    _raise_for_first(path, column, moments.isna(), reason)
     since = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
     return np.asarray(since, dtype=np.float64)
 

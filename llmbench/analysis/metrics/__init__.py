@@ -1,6 +1,6 @@
 """Metrics: pure functions of a run's stored records and series. docs/metrics.md has the formulas.
 
-A metric that was not measured is None with the reason.
+An unmeasured metric is None with the reason.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ STAGES = ("import", "load", "compile", "first_token", "steady")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric's key (``name``), label, unit, better direction, and the percent of a percentile."""
+    """A metric's key (``name``), label, unit, better direction, and percentile if it is one."""
 
     name: str
     label: str
@@ -24,7 +24,7 @@ class Metric:
 
     @property
     def min_samples(self) -> int:
-        """The samples per process that it needs: those of its percentile, else 0."""
+        """The samples per process that a percentile needs; 0 for other metrics."""
         return min_samples_for_percentile(self.percent) if self.percent else 0
 
 
@@ -43,12 +43,12 @@ OLD_KEY = re.compile(rf"({'|'.join(LATENCIES)})_seconds_(p\d+|mean)")
 
 
 def metric_key(written: str) -> str:
-    """Return the key of a metric, also for a spelling of 0.1.0 (``ttft_seconds_p50``)."""
+    """Return a metric's key, also for a spelling of 0.1.0 (``ttft_seconds_p50``)."""
     old = OLD_KEY.fullmatch(written)
     return f"{old[1]}_{old[2]}" if old else written
 
 
-# the allocator's bytes and the process's resident memory are never mixed
+# allocator bytes and resident memory are separate metrics
 PHASE_PEAKS = {
     "load_peak": "GPU allocator peak of load",
     "prefill_peak": "GPU allocator peak of prefill",

@@ -1,4 +1,4 @@
-"""Output quality of a run against the reference: of scored tokens and of greedy answers."""
+"""Output quality of a run against the reference: scored tokens and greedy outputs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ TOKEN_MEANS = {
 
 def quality_values(quality: Quality) -> dict[str, Value]:
     """Return the quality metrics of a run."""
-    return {**_of_tokens(quality), **_of_answers(quality)}
+    return {**_token_metrics(quality), **_output_agreement(quality)}
 
 
-def _of_tokens(quality: Quality) -> dict[str, Value]:
+def _token_metrics(quality: Quality) -> dict[str, Value]:
     """Return perplexities and divergences.
 
-    perplexity = exp(−mean log q(x)), and with p for q that of the reference
+    perplexity = exp(−mean log q(x))
     perplexity ratio = exp(mean log p(x) − mean log q(x))
-    KL divergence = mean Σ p log(p / q)
+    KL divergence = mean Σ p log(p / q), in nats per token
     top-1 agreement = mean [argmax p = argmax q]
     logit MSE = mean of the mean squared difference of logits
 
-    where means are over the scored tokens x, q is the run's distribution of the next token and p
-    the reference's; KL in nats per token.
+    where means are over the scored tokens x, and q and p are the next-token distributions of the
+    run and of the reference.
     """
     n = quality.tokens.num_rows
     if not n:
@@ -50,11 +50,11 @@ def _of_tokens(quality: Quality) -> dict[str, Value]:
     return {key: Value(float(value), n) for key, value in values.items()}
 
 
-def _of_answers(quality: Quality) -> dict[str, Value]:
-    """Return the agreement of greedy answers.
+def _output_agreement(quality: Quality) -> dict[str, Value]:
+    """Return the agreement of greedy outputs.
 
-    exact match = mean [a = n] and first divergence = mean a, over the answers, where a counts the
-    leading tokens that equal the reference's and n the tokens of the reference's answer.
+    exact match = mean [a = n] and first divergence = mean a, over the outputs, where a is the
+    number of leading tokens that equal the reference's and n the length of the reference's output.
     """
     answers = quality.answers
     if not answers:

@@ -1,4 +1,4 @@
-"""The records of a run as arrays, selections of them, and their errors."""
+"""The records of a run as arrays, with selections and error counts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class RecordArrays:
     """The records of a run as arrays; latencies cover the measured requests that succeeded.
 
     Times are seconds since the load began: t[i] is the stamp of a request's chunk i, ``due`` its
-    due time, ``sent`` when it was sent, ``started`` when the backend began to work on it. Latencies
-    have one entry per request, ``itl`` one per gap.
+    due time, ``sent`` when it was sent, ``started`` when the backend started processing it.
+    Latencies have one entry per request, ``itl`` one per gap.
     """
 
     def __init__(self, records: pa.Table) -> None:
@@ -51,15 +51,15 @@ class RecordArrays:
 
     @cached_property
     def content_ttft(self) -> Floats:
-        """Content TTFT = c − due, c the stamp of the first token that is not reasoning.
+        """Content TTFT = c − due, where c is the stamp of the first non-reasoning token.
 
-        NaN where the two cannot be distinguished.
+        NaN if the two kinds of tokens cannot be distinguished.
         """
         return floats(self.good["first_content"]) - floats(self.good["due"])
 
     @cached_property
     def queue_time(self) -> Floats:
-        """Queue time = started − due; NaN where the backend does not report when it started."""
+        """Queue time = started − due; NaN if the backend does not report start times."""
         return floats(self.good["started"]) - floats(self.good["due"])
 
     @cached_property
@@ -69,15 +69,15 @@ class RecordArrays:
 
     @cached_property
     def send_lag(self) -> Floats:
-        """Send lag = sent − due, of every measured request, failed ones included."""
+        """Send lag = sent − due, of every measured request, including failed ones."""
         return floats(self.measured["sent"]) - floats(self.measured["due"])
 
     @cached_property
     def idle_lag(self) -> Floats:
-        """Idle lag = sent − max(due, s), s the last stamp of any request before it was sent.
+        """Idle lag = sent − max(due, s), where s is the last stamp of any request before ``sent``.
 
-        It is the part of the send lag of each measured request in which no step ran: a local engine
-        admits requests between two steps, each of which ends with a stamp.
+        The part of the send lag in which no step ran: a local engine admits requests between steps,
+        and each step ends with a stamp.
         """
         flat, _ = flat_times(self.all)
         stamps = np.append(-np.inf, np.sort(flat[~np.isnan(flat)]))
@@ -88,7 +88,7 @@ class RecordArrays:
 
     @cached_property
     def tpot(self) -> Floats:
-        """TPOT = (t[last] − t[0]) / (n − 1), n output tokens; NaN where all came in one chunk."""
+        """TPOT = (t[last] − t[0]) / (n − 1), n output tokens; NaN if all came in one chunk."""
         tokens = floats(self.good["output_tokens"])
         several = (tokens > 1) & (floats(pc.list_value_length(self.good["token_times"])) > 1)
         tpot = np.full(len(tokens), np.nan)
@@ -104,7 +104,7 @@ class RecordArrays:
 
     @cached_property
     def longest_gap(self) -> Floats:
-        """Longest gap = max over i of t[i] − t[i − 1]; NaN where a request has one chunk."""
+        """Longest gap = max over i of t[i] − t[i − 1]; NaN for a single chunk."""
         flat, ends = flat_times(self.good)
         if not len(ends):
             return flat
@@ -118,7 +118,7 @@ class RecordArrays:
     def window(self) -> tuple[float, float] | None:
         """The steady window: from the first to the last due time of the measured requests.
 
-        None where they were all due at one moment.
+        None if all were due at the same moment.
         """
         due = floats(self.measured["due"])
         if not len(due) or due.min() == due.max():
@@ -127,7 +127,7 @@ class RecordArrays:
 
     @cached_property
     def makespan(self) -> tuple[float, float] | None:
-        """First due time and last token's stamp of the measured requests; None without tokens."""
+        """First due time and last token stamp of the measured requests; None without tokens."""
         flat, _ = flat_times(self.measured)
         if not len(flat):
             return None
@@ -140,7 +140,7 @@ def succeeded(table: pa.Table) -> pa.ChunkedArray:
 
 
 def rows(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
-    """Return the rows of a mask, without a copy where they are contiguous."""
+    """Return the rows of a mask, without a copy if they are contiguous."""
     indices = np.flatnonzero(mask.to_numpy())
     if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
         return table.slice(int(indices[0]), len(indices))
@@ -153,14 +153,14 @@ def floats(column: pa.ChunkedArray) -> Floats:
 
 
 def flat_times(table: pa.Table) -> tuple[Floats, NDArray[np.int64]]:
-    """Return all token times in one array, and where each request's part ends."""
+    """Return all token times in one array, and the end index of each request's part."""
     times = table["token_times"]
     ends = np.cumsum(floats(pc.list_value_length(times))).astype(np.int64)
     return floats(pc.list_flatten(times)), ends
 
 
 def interpolated(times: Floats) -> Floats:
-    """Return stamps with the unknown ones interpolated between their neighbors."""
+    """Return stamps with unknown ones interpolated between their neighbors."""
     unknown = np.isnan(times)
     if not unknown.any() or unknown.all():
         return times
@@ -169,7 +169,7 @@ def interpolated(times: Floats) -> Floats:
 
 
 def within(times: Floats, begin: float, end: float) -> NDArray[np.bool_]:
-    """Return which times lie in a window, its end excluded."""
+    """Return which times lie in a window, excluding its end."""
     return (times >= begin) & (times < end)
 
 
@@ -177,7 +177,7 @@ def within(times: Floats, begin: float, end: float) -> NDArray[np.bool_]:
 
 
 def errors_by_kind(run: Run) -> dict[str, int]:
-    """Return the number of failed measured requests of a run by kind of error."""
+    """Return the number of failed measured requests by kind of error."""
     measured = RecordArrays(run.records).measured
     kinds = pc.fill_null(measured["error_kind"], measured["finish"])
     failed = measured.append_column("kind", kinds).filter(pc.invert(succeeded(measured)))
@@ -186,7 +186,7 @@ def errors_by_kind(run: Run) -> dict[str, int]:
 
 
 def commonest_error(run: Run) -> str | None:
-    """Return the most frequent kind of error with one message; None where no request failed."""
+    """Return the most frequent kind of error with one message; None if no request failed."""
     kinds = errors_by_kind(run)
     if not kinds:
         return None
@@ -202,10 +202,10 @@ def commonest_error(run: Run) -> str | None:
 def requests_where(run: Run, column: str, value: Any) -> Run:
     """Return a run with only the requests that have a value in a column.
 
-    Steps served other requests too, so what they moved and computed is unavailable for a part.
+    Bytes and FLOPs are unavailable for the part, since steps are shared with other requests.
     """
     reasons = run.backend_report.get("reasons", {}) | {
-        "model_costs": "steps serve all requests, not a part"
+        "model_costs": "steps are shared by all requests"
     }
     return replace(
         run,
@@ -215,7 +215,7 @@ def requests_where(run: Run, column: str, value: Any) -> Run:
 
 
 def split_runs(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:
-    """Split runs by the value of a column; requests with null are in no part."""
+    """Split runs by the values of a column; requests with null are in no part."""
     values = {value for run in runs for value in pc.unique(run.records[column]).to_pylist()}
     return {
         value: [requests_where(run, column, value) for run in runs]

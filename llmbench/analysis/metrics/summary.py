@@ -1,4 +1,4 @@
-"""Every metric of a run, and of the runs of a case together."""
+"""All metrics of a run, and of a case over its processes."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from llmbench.scenario.slo import Objective
 
 
 def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
-    """Return every metric of a run: the keys of METRICS, also for a failed one.
+    """Return all METRICS of a run, even of a failed one.
 
-    ``arrays`` are its records as arrays, where they exist already.
+    ``arrays`` are its records as arrays, if already computed.
     """
     if run.failure:
         return unavailable(METRICS, f"the run failed: {run.failure.message}")
@@ -64,7 +64,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
 
 
 def _stored(entry: tuple[float, int] | None) -> Value:
-    return Value(*entry) if entry else Value.unavailable("the summary of the run has none")
+    return Value(*entry) if entry else Value.unavailable("missing in the run's summary")
 
 
 # -- latencies -------------------------------------------------------------------------------------
@@ -94,8 +94,8 @@ def _of(sample: Floats, statistic: Callable[[Floats], float]) -> Value:
 def _rates(arrays: RecordArrays) -> dict[str, Value]:
     """Return the throughput: rate = count / T.
 
-    Counts are of output tokens, of all tokens and of finished requests in the steady window, and T
-    is its length in seconds.
+    Counts are output tokens, all tokens and finished requests in the steady window; T is its length
+    in seconds.
     """
     keys = ("output_tokens_per_second", "total_tokens_per_second", "requests_per_second")
     if arrays.window is None:
@@ -107,15 +107,15 @@ def _rates(arrays: RecordArrays) -> dict[str, Value]:
 
 def _rate(count: float, seconds: float) -> Value:
     if np.isnan(count):
-        return Value.unavailable("the lengths of some prompts are not known")
+        return Value.unavailable("some prompt lengths are unknown")
     return Value(count / seconds, int(count))
 
 
 def _counts_within(arrays: RecordArrays, begin: float, end: float) -> tuple[int, float, int]:
     """Return the output tokens, all tokens (NaN: unknown) and finished requests in a window.
 
-    A prompt's tokens count when its first output token comes. Requests of the warm-up that are
-    still in flight count too, since the backend works for them inside the window.
+    A prompt's tokens count at its first output token. Warm-up requests still in flight count too,
+    since they occupy the backend in the window.
     """
     chunks = pc.list_value_length(arrays.all["token_times"])
     answered = rows(arrays.all, pc.greater(chunks, 0))
@@ -134,9 +134,9 @@ def _counts_within(arrays: RecordArrays, begin: float, end: float) -> tuple[int,
 def _objectives(arrays: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
     """Return goodput = g / T and SLO attainment = m / n.
 
-    m are the n measured requests (failed ones included) that meet every objective, g those of the m
-    that finish in the steady window, T its length in seconds. Source: Zhong et al., DistServe,
-    2024.
+    n are the measured requests (including failed ones), m those that meet every objective, g those
+    of the m that finish in the steady window, and T its length in seconds. Source: Zhong et al.,
+    DistServe, 2024.
     """
     keys = ("goodput_requests_per_second", "slo_attainment")
     if not slo:
@@ -147,11 +147,11 @@ def _objectives(arrays: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
 
 
 def meets_objectives(arrays: RecordArrays, slo: dict[str, float]) -> NDArray[np.bool_]:
-    """Return which good requests meet every objective (``{"ttft": 0.5}``, in seconds).
+    """Return which succeeded requests meet every objective (``{"ttft": 0.5}``, in seconds).
 
-    A percentile in a key (``ttft_p99``) is for the run as a whole; here each request has the same
-    bound. ITL is met when no gap is longer. A request without the quantity (one token has no TPOT)
-    meets it.
+    A percentile in a key (``ttft_p99``) applies to the run as a whole; here each request has the
+    same bound. ITL is met if the longest gap meets it. A request without the quantity (a single
+    token has no TPOT) meets the objective.
     """
     met = np.ones(arrays.good.num_rows, dtype=bool)
     for key, bound in slo.items():
@@ -182,7 +182,7 @@ def _goodput(arrays: RecordArrays, met: NDArray[np.bool_]) -> Value:
 
 
 def _spans(arrays: RecordArrays) -> dict[str, Value]:
-    """Return the failed requests, and in seconds the steady window, the makespan and the drain.
+    """Return the failed requests, and the steady window, makespan and drain in seconds.
 
     window = d[last] − d[first], makespan = t − d[first] and drain = max(0, t − d[last]), where d
     are the due times of the measured requests and t is the stamp of their last token.
@@ -195,14 +195,14 @@ def _spans(arrays: RecordArrays) -> dict[str, Value]:
         "failed_requests": Value(failed, arrays.measured.num_rows),
         "steady_window_seconds": Value(window[1] - window[0], 1)
         if window
-        else Value.unavailable("the measured requests were all due at one moment"),
+        else Value.unavailable("the measured requests were all due at the same moment"),
         "makespan_seconds": Value(makespan[1] - makespan[0], 1) if makespan else unanswered,
         "drain_seconds": drain,
     }
 
 
 def _reported(backend_report: dict[str, Any]) -> dict[str, Value]:
-    """Return the cold start and the memory that the backend reported."""
+    """Return the cold start and memory that the backend reported."""
     reasons = backend_report.get("reasons", {})
     sources = {
         **{f"cold_start_{stage}_seconds": ("cold_start", stage) for stage in STAGES},
@@ -227,7 +227,7 @@ def _acceptance(backend_report: dict[str, Any]) -> Value:
     counters = backend_report.get("counters") or {}
     drafted = counters.get("drafted_tokens")
     if not drafted:
-        return Value.unavailable("nothing is drafted")
+        return Value.unavailable("no tokens were drafted")
     return Value(counters["accepted_tokens"] / drafted, drafted)
 
 
@@ -249,7 +249,7 @@ def across(runs: list[Run]) -> dict[str, Estimate]:
 
 
 def across_summaries(summaries: list[dict[str, Value]]) -> dict[str, Estimate]:
-    """Estimate every metric over processes that are already summarized."""
+    """Estimate every metric over already summarized processes."""
     return {
         key: _estimate(metric, [summary[key] for summary in summaries])
         for key, metric in METRICS.items()
@@ -260,6 +260,6 @@ def _estimate(metric: Metric, values: list[Value]) -> Estimate:
     reason = next((value.reason for value in values if value.reason), None)
     estimated = estimate([value.value for value in values], reason)
     if metric.unit == "share" and estimated.high is not None:
-        # a share above 1 is real where a cache is faster than the memory's peak
+        # a share above 1 is possible if a cache is faster than peak memory bandwidth
         return replace(estimated, high=min(estimated.high, max(1.0, *estimated.values)))
     return estimated

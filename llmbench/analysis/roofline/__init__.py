@@ -1,1 +1,1 @@
-"""Roofline: what steps move and compute, and the share of the device peaks that they reach."""
+"""Roofline: bytes and FLOPs of steps, as shares of the device's peaks."""

@@ -1,4 +1,4 @@
-"""Model bandwidth and FLOPs utilization (MBU, MFU) of a run, and what its steps moved and computed.
+"""Model bandwidth and FLOPs utilization (MBU, MFU) of a run, with bytes and FLOPs per step.
 
 Sources: roofline, Williams et al. 2009; MBU, Databricks, LLM Inference Performance Engineering,
 2023; MFU, Chowdhery et al., PaLM, 2022 (https://arxiv.org/abs/2204.02311).
@@ -34,14 +34,13 @@ def efficiency(
 ) -> dict[str, Value]:
     """Return EFFICIENCY_METRICS of a run from its backend's report, records and steady window.
 
-    memory_kv_used_bytes = positions × bytes of a position, where positions are the most that the
-    KV cache held at once.
+    memory_kv_used_bytes = peak number of cached positions × bytes per position.
     """
     stored, reasons = backend_report.get("model_costs"), backend_report.get("reasons", {})
     if stored is None:
         return unavailable(EFFICIENCY_METRICS, reasons.get("model_costs", UNREPORTED))
     costs, steps = ModelCosts.of(stored), Steps(records)
-    used = Value(float(steps.most_cached() * costs.kv_token_bytes), records.num_rows)
+    used = Value(float(steps.peak_cached_positions() * costs.kv_token_bytes), records.num_rows)
     if window is None:
         return unavailable(EFFICIENCY_METRICS, NO_WINDOW) | {"memory_kv_used_bytes": used}
     decode, prefill = steps.decode(costs, window), steps.prefill(costs, window)
@@ -72,7 +71,7 @@ def _value(value: float | None, phase: str, work: Work) -> Value:
 def _utilization(
     decode: Work, prefill: Work, peaks: DevicePeaks | None, reason: str
 ) -> dict[str, Value]:
-    """Return MBU and MFU, of the measured peaks and of the datasheet's.
+    """Return MBU and MFU, relative to the measured and to the datasheet peaks.
 
     MBU = bytes / s / B of the decode steps and MFU = FLOPs / s / F of the prefills, where s are the
     seconds of these steps, B is the peak in bytes/s and F in FLOP/s.

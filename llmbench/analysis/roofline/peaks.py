@@ -1,7 +1,7 @@
-"""Peak memory bandwidth and compute of a device: measured, and by its maker's datasheet.
+"""Peak memory bandwidth and compute of a device: measured, and by its vendor's datasheet.
 
-Datasheet values are dense: where a maker counts sparsity, they are halved. Names are those of NVML
-and CUDA. Tensor cores accumulate in float32. Sources:
+Datasheet values are dense: sparse ones are halved. Names are those of NVML and CUDA. Tensor cores
+accumulate in float32. Sources:
 
 * H100: https://www.nvidia.com/en-us/data-center/h100/
 * H200: https://www.nvidia.com/en-us/data-center/h200/
@@ -28,10 +28,10 @@ OTHER_LOAD_PERCENT = 10.0
 class DevicePeaks:
     """A device's measured peaks.
 
-    ``bytes_per_second`` is of a copy, bytes read and written together; ``flops_per_second`` of a
-    product of square matrices in ``precision`` (float32, tf32, bfloat16, float16). ``hardware`` is
-    the name of the GPU or of the processor; ``measured_at`` is ISO 8601, UTC;
-    ``other_load_percent`` is the processor load of other programs meanwhile.
+    ``bytes_per_second`` is the bandwidth of a copy, reads plus writes; ``flops_per_second`` that of
+    a square matrix product in ``precision`` (float32, tf32, bfloat16, float16). ``hardware`` is the
+    name of the GPU or CPU; ``measured_at`` is ISO 8601, UTC; ``other_load_percent`` is the CPU load
+    of other programs during the measurement.
     """
 
     hardware: str
@@ -46,26 +46,26 @@ class DevicePeaks:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether other programs used so much of the processor that its peaks may be too low."""
+        """Whether the peaks may be too low, because other programs used the CPU."""
         return self.device == "cpu" and self.other_load_percent > OTHER_LOAD_PERCENT
 
 
 def peaks_of(backend_report: Mapping[str, Any]) -> DevicePeaks | None:
-    """Return the peaks that a run measured, or None."""
+    """Return the peaks measured in a run, or None."""
     stored = backend_report.get("device_peaks")
     return DevicePeaks(**stored) if stored else None
 
 
 @dataclass(frozen=True, slots=True)
 class Datasheet:
-    """A maker's peaks: bytes/s, and FLOP/s by precision (float32, tf32, float16, bfloat16)."""
+    """A vendor's peaks: bytes/s, and FLOP/s by precision (float32, tf32, float16, bfloat16)."""
 
     bytes_per_second: float
     flops_per_second: dict[str, float]
 
 
 def _sheet(gigabytes: float, float32: float, tf32: float, half: float) -> Datasheet:
-    """Return a datasheet with equal peaks in both half precisions, from GB/s and TFLOP/s."""
+    """Return a datasheet with equal float16 and bfloat16 peaks, from GB/s and TFLOP/s."""
     flops = {"float32": float32, "tf32": tf32, "float16": half, "bfloat16": half}
     return Datasheet(gigabytes * GIGA, {name: rate * TERA for name, rate in flops.items()})
 
@@ -91,5 +91,5 @@ SHEETS = {
 
 
 def datasheet(hardware: str) -> Datasheet | None:
-    """Return the maker's peaks of a GPU by its name, or None where it is not listed."""
+    """Return the vendor's peaks of a GPU by its name, or None if it is not listed."""
     return SHEETS.get(hardware)

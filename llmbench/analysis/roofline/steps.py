@@ -13,12 +13,12 @@ from llmbench.analysis.roofline.work import Ints, ModelCosts, Work
 
 
 class Steps:
-    """The steps of a local engine, reconstructed from records (RECORD_SCHEMA), one token a chunk.
+    """The steps of a local engine, reconstructed from records (RECORD_SCHEMA), one token per chunk.
 
     All tokens of a step share one stamp and every step yields a token, so the distinct stamps are
-    the steps. A request's first token comes from its prefill, each other one from a decode step;
-    requests without tokens took part in none. A step lies in a window (begin, end) in seconds if
-    it begins in it and ends before its end.
+    the steps. A request's first token comes from its prefill, every other one from a decode step;
+    requests without tokens took part in none. A step lies in a window (begin, end), in seconds, if
+    it begins in the window and ends before the window does.
     """
 
     def __init__(self, records: pa.Table) -> None:
@@ -28,16 +28,19 @@ class Steps:
         self._prompts: Ints = _array(answered["prompt_tokens"], np.int64)
         self._times = _array(pc.list_flatten(answered["token_times"]), np.float64)
         self._lengths: Ints = _array(pc.list_value_length(answered["token_times"]), np.int64)
-        self._ends = np.cumsum(self._lengths)  # of each request's part of the times
+        self._ends = np.cumsum(self._lengths)  # of each request's slice of the times
         self._begins: Ints = self._ends - self._lengths
         self._stamps, tokens = np.unique(self._times, return_counts=True)
         self._tokens = tokens.astype(np.int64)  # of each step
-        self._prefills = np.searchsorted(self._stamps, self._times[self._begins])  # among the steps
+        self._prefills = np.searchsorted(
+            self._stamps, self._times[self._begins]
+        )  # index among the steps
 
     def decode(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
-        """Return the work of the decode steps in a window; each took from the stamp before it on.
+        """Return the work of the decode steps in a window; each lasts from the preceding stamp.
 
-        The engine decodes as soon as the step before is stamped, so that time holds nothing else.
+        The engine decodes right after stamping the previous step, so that time contains nothing
+        else.
         """
         stamps = self._stamps
         begin, end = np.searchsorted(stamps, window)
@@ -49,12 +52,12 @@ class Steps:
             return Work(0, 0.0, 0.0, 0.0)
         first = np.maximum(self._stamped(np.less_equal, stamps[begin]), 1)
         last = np.maximum(self._stamped(np.less, window[1]), first)
-        # token number k, counted from 0, attends to the prompt and k more
+        # token k, counted from 0, attends to the prompt and k more tokens
         spans = self._prompts + first, self._prompts + last - 1
         return costs.decode(len(seconds), float(seconds.sum()), *spans)
 
     def _stamped(self, compare: Any, moment: float) -> Ints:
-        """Return the number of tokens that each request has by a moment."""
+        """Return the number of tokens that each request has at a given time."""
         counts: Ints = np.add.reduceat(compare(self._times, moment), self._begins, dtype=np.int64)
         return counts
 
@@ -65,11 +68,11 @@ class Steps:
         seconds = float((ended - self._started)[inside].sum())
         return costs.prefill(seconds, self._prompts[inside])
 
-    def most_cached(self) -> int:
-        """Return the most positions that the KV cache held at once.
+    def peak_cached_positions(self) -> int:
+        """Return the peak number of positions in the KV cache.
 
-        A prefill writes its prompt, a decode step the previous token of each of its rows; a request
-        leaves with its last token, which is never written.
+        A prefill writes its prompt, a decode step the previous token of each row; a request leaves
+        with its last token, which is never written.
         """
         if not len(self._stamps):
             return 0

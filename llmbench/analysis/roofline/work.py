@@ -1,7 +1,7 @@
-"""What the steps of a model move and compute at the least, counted from its shapes and records.
+"""Minimum bytes and FLOPs of a model's steps, counted from its shapes and the records.
 
-Bytes are those that must come from memory: all weights once a step, as they are stored, and the
-part of the KV cache that rows attend to. docs/metrics.md has the sources.
+Bytes are those that must come from memory: all weights once per step, as stored, and the attended
+part of the KV cache. docs/metrics.md has the sources.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def attended(length: Ints, window: int | None) -> Floats:
 class LayerCosts:
     """``count`` layers of equal shape.
 
-    ``window`` is the number of positions that a token attends to at most, itself included (None:
-    all before it).
+    ``window`` is the maximum number of positions that a token attends to, including itself (None:
+    all preceding ones).
     """
 
     count: int
@@ -44,24 +44,24 @@ class LayerCosts:
 
     @property
     def states(self) -> int:
-        """Numbers that these layers cache of one position, keys and values."""
+        """Numbers that these layers cache per position: keys and values."""
         return 2 * self.count * self.kv_heads * self.head_size
 
     @property
     def flops_per_pair(self) -> int:
-        """FLOPs of one query with one key and its value: two products and two sums a number."""
+        """FLOPs of a query with one key and value: two multiply-adds per element."""
         return 4 * self.count * self.heads * self.head_size
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCosts:
-    """The weights and shapes that determine the work of a model's steps, for any runner.
+    """The weights and shapes that determine the work of a model's steps, on any runner.
 
-    Bytes are as stored. Each step reads ``matmul_bytes`` (matrices with scales and biases, the head
-    included) and ``other_bytes`` (norms and the like). Of the embedding tables
+    Bytes are as stored. Each step reads ``matmul_bytes`` (matrices with scales and biases,
+    including the head) and ``other_bytes`` (norms etc.). From the embedding tables
     (``embedding_bytes``) it reads ``embedding_row_bytes`` per token; a table ``tied`` to the head
-    is among the matrices. Parameters count the numbers of the matrices before packing;
-    ``matmul_parameters`` excludes the head's. ``state_bytes`` is the size of a number in the KV
+    counts as a matrix. Parameters count the matrices' elements before packing;
+    ``matmul_parameters`` excludes the head. ``state_bytes`` is the size of one number in the KV
     cache.
     """
 
@@ -78,7 +78,7 @@ class ModelCosts:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> ModelCosts:
-        """Return the costs that a run stored."""
+        """Return the costs stored in a run."""
         layers = tuple(LayerCosts(**layer) for layer in stored["layers"])
         return cls(**{**stored, "layers": layers})
 
@@ -89,15 +89,15 @@ class ModelCosts:
 
     @property
     def kv_token_bytes(self) -> int:
-        """Bytes of one position in the KV cache, all layers together."""
+        """Bytes of one position in the KV cache, over all layers."""
         return self.state_bytes * sum(layer.states for layer in self.layers)
 
     def kv_read_bytes(self, first: Ints, last: Ints) -> Floats:
-        """Return the bytes of KV cache read by tokens attending to first, ..., last positions."""
+        """Return the KV-cache bytes read by tokens that attend to first, ..., last positions."""
         return self.state_bytes * self._over_layers("states", first, last)
 
     def attention_flops(self, first: Ints, last: Ints) -> Floats:
-        """Return the attention FLOPs of tokens attending to first, ..., last positions."""
+        """Return the attention FLOPs of tokens that attend to first, ..., last positions."""
         return self._over_layers("flops_per_pair", first, last)
 
     def _over_layers(self, weight: str, first: Ints, last: Ints) -> Floats:
@@ -113,8 +113,8 @@ class ModelCosts:
         bytes = steps W + T (e + kv) + Σ kv min(d, w)
         FLOPs = 2 T N + Σ a min(d, w)
 
-        where T are the tokens (last − first + 1 of each row), W the bytes of weights of a step, e
-        those of an embedding row, kv those of a position in the cache, d the positions that a token
+        where T are the tokens (last − first + 1 of each row), W the weight bytes per step, e the
+        bytes of an embedding row, kv those of a cached position, d the positions that a token
         attends to, w the sliding window of a layer, N the parameters of all matrices and a the
         attention FLOPs per position. Sums are over tokens and layers.
         """
@@ -130,14 +130,14 @@ class ModelCosts:
         )
 
     def prefill(self, seconds: float, prompts: Ints) -> Work:
-        """Return the work of one prefill per prompt, given by its tokens.
+        """Return the work of one prefill per prompt, given each prompt's tokens.
 
         bytes = n W + T (e + kv)
         FLOPs = 2 (T (N − N_head) + n N_head) + Σ a min(i, w)
 
-        where n are the prompts and T their tokens, N_head the parameters of the head, which sees
-        only the last token, and i the position of a token; the rest as in decode. The keys and
-        values that are attended to have just been computed, so they are written and not read.
+        where n are the prompts and T their tokens, N_head the parameters of the head, which
+        processes only the last token, and i the position of a token; other symbols as in decode.
+        Attended keys and values have just been computed, so they are written and not read.
         """
         tokens, steps = int(prompts.sum()), len(prompts)
         token_bytes = self.embedding_row_bytes + self.kv_token_bytes
@@ -153,7 +153,7 @@ class ModelCosts:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Steps of one kind: their number, seconds, bytes moved and FLOPs."""
+    """Steps of one kind: their number, seconds, bytes and FLOPs."""
 
     steps: int
     seconds: float

@@ -1,8 +1,8 @@
-"""The breakdown of step time by operator and category, from the events of a trace.
+"""The breakdown of step time by operator and category, from trace events.
 
-On the CPU, time belongs to the innermost operator on the step's thread. On a GPU, it belongs to the
-running kernel and is divided equally among concurrent ones. Time in which nothing runs is idle, so
-the shares of a step sum to 1.
+On the CPU, time is self time: it belongs to the innermost operator on the step's thread. On a GPU,
+it belongs to the running kernel and is divided equally among concurrent ones. Time in which nothing
+runs is idle, so the shares of a step sum to 1.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class _Charge:
 
 
 def break_down(events: Sequence[Event], device: str, first: int, count: int) -> Breakdown:
-    """Return the breakdown of ``count`` steps from number ``first`` on.
+    """Return the breakdown of ``count`` steps, starting at step ``first``.
 
-    ``device`` is torch's device type. Raises MeasurementError when the trace lacks steps, or
-    anything that ran in them.
+    ``device`` is torch's device type. Raises MeasurementError if the trace lacks steps or any
+    events within them.
     """
     steps = steps_of(events, first, count)
     charges = list(_on_device(events, steps) if device == "cuda" else _on_host(events, steps))
@@ -95,20 +95,20 @@ def _on_host(events: Iterable[Event], steps: Sequence[Event]) -> Iterator[_Charg
     owner = _owners(operators)
     for step, own in zip(steps, _by_step(operators, steps), strict=True):
         charge = _Charge()
-        for event, seconds in zip(own, _own_times(own, step.end), strict=True):
+        for event, seconds in zip(own, _self_times(own, step.end), strict=True):
             charge.add((event.name, _category(event, owner)), seconds)
         charge.kernels, charge.launches = len(own), _outermost(own)
         yield charge
 
 
 def _operators(events: Iterable[Event]) -> list[Event]:
-    """Return the operators by begin, outer ones before those inside them."""
+    """Return the operators by begin, outer ones before nested ones."""
     operators = (
         event
         for event in events
         if event.kind == OF_RUNTIME or (event.kind == OPERATOR and not is_wrapper(event.name))
     )
-    # an event without duration contains nothing, so it comes before those that begin with it
+    # a zero-length event contains nothing, so it precedes others with the same begin
     return sorted(operators, key=lambda event: (event.begin, event.end > event.begin, -event.end))
 
 
@@ -117,7 +117,7 @@ def _by_step(
     steps: Sequence[Event],
     moment: Callable[[Event], float] = lambda event: event.begin,
 ) -> list[list[Event]]:
-    """Return the events of each step: those whose moment lies in it."""
+    """Return the events of each step, by the moment at which each event belongs to it."""
     begins = [step.begin for step in steps]
     by_step: list[list[Event]] = [[] for _ in steps]
     for event in events:
@@ -128,8 +128,8 @@ def _by_step(
     return by_step
 
 
-def _own_times(operators: Sequence[Event], end: float) -> list[float]:
-    """Return the self time of each operator up to an end, without that of operators inside it."""
+def _self_times(operators: Sequence[Event], end: float) -> list[float]:
+    """Return the self time of each operator, excluding nested ones, up to an end."""
     own = [0.0] * len(operators)
     within: list[int] = []
     now = operators[0].begin if operators else end
@@ -152,7 +152,7 @@ def _own_times(operators: Sequence[Event], end: float) -> list[float]:
 
 
 def _outermost(operators: Iterable[Event]) -> int:
-    """Count the operators that are not inside another one of the same profiler."""
+    """Count the operators that are not nested in another one of the same profiler."""
     number, ends = 0, dict.fromkeys((OPERATOR, OF_RUNTIME), 0.0)
     for event in operators:
         if event.begin >= ends[event.kind]:
@@ -161,7 +161,7 @@ def _outermost(operators: Iterable[Event]) -> int:
 
 
 def _owners(operators: Iterable[Event]) -> Callable[[float], str | None]:
-    """Return a function of time: the category of the owning operator on the host, or None."""
+    """Return a function from a time to the category of its owning host operator, or None."""
     outer: list[Event] = []
     for event in operators:
         owning = event.kind == OPERATOR and category_of(event.name) in OWNING
@@ -190,8 +190,8 @@ def _on_device(events: Sequence[Event], steps: Sequence[Event]) -> Iterator[_Cha
     """Yield the charge of each step: the time of its kernels on any stream, within the step.
 
     A kernel belongs to the step in which the host launched it, and to the owning operator that
-    launched it, if any. The replay of a CUDA graph is one launch, so only names categorize its
-    kernels.
+    launched it, if any. The replay of a CUDA graph is a single launch, so its kernels are
+    categorized by name only.
     """
     calls = [event for event in events if event.kind in HOST_CALLS]
     called: dict[int | None, float] = {
@@ -214,7 +214,7 @@ def _on_device(events: Sequence[Event], steps: Sequence[Event]) -> Iterator[_Cha
 
 
 def _shared_times(kernels: Sequence[Event], step: Event) -> list[float]:
-    """Return the seconds of each kernel within a step; concurrent kernels share theirs equally."""
+    """Return the seconds of each kernel within a step; concurrent kernels split theirs equally."""
     shared = [0.0] * len(kernels)
     edges = sorted(
         (min(max(moment, step.begin), step.end), ends, index)

@@ -15,12 +15,12 @@ CATEGORIES = {
     IDLE: "idle",
 }
 
-# Operators of these categories own what runs inside them, whatever its name.
+# Operators of these categories own all nested operators, regardless of name.
 OWNING = {"attention", "sampling"}
 
 # The first match decides; (?<![a-z]) restricts it to whole words. torch.compile names a fused
-# kernel after everything in it, down to views of the operators before and after it. Such a name can
-# show a matrix product or sampling, but not attention, which is never fused.
+# kernel after all its operators, including views of adjacent ones. Such a name can indicate a
+# matrix product or sampling, but not attention, which is never fused.
 RULES = tuple(
     (category, re.compile(pattern, re.IGNORECASE | re.VERBOSE))
     for category, pattern in (
@@ -70,5 +70,5 @@ def category_of(name: str) -> str:
 
 
 def is_wrapper(name: str) -> bool:
-    """Return whether an operator only wraps others, so that its self time is host time."""
+    """Return whether an operator only wraps others, so that its self time is host overhead."""
     return WRAPPER.match(name) is not None

@@ -1,4 +1,4 @@
-"""Events of the Chrome traces that the profilers of torch and onnxruntime write.
+"""Events of the Chrome traces that the torch and onnxruntime profilers write.
 
 Source: Google's Trace Event Format. ``ts`` and ``dur`` are microseconds, relative to the file's
 ``baseTimeNanoseconds`` on the system clock.
@@ -14,8 +14,8 @@ from typing import Any
 from llmbench.errors import MeasurementError
 
 MICROSECONDS = 1e-6
-OF_RUNTIME = "Node"  # onnxruntime's category of the operators of its graphs
-RUN = "_kernel_time"  # suffix of its events of nodes that ran
+OF_RUNTIME = "Node"  # onnxruntime's category of graph operators
+RUN = "_kernel_time"  # suffix of its node execution events
 STEP = re.compile(r"llmbench \w+ (\d+)")
 RANGE = "user_annotation"
 
@@ -24,8 +24,8 @@ RANGE = "user_annotation"
 class Event:
     """An event with a duration, from ``begin`` to ``end`` in seconds since the trace's base.
 
-    ``kind`` is its category (``cpu_op``, ``cuda_runtime``, ``kernel``, ``Node``), ``lane`` the
-    thread or stream that it ran on, ``correlation`` the id that a launch and its kernel share.
+    ``kind`` is its category (``cpu_op``, ``cuda_runtime``, ``kernel``, ``Node``), ``lane`` its
+    thread or stream, ``correlation`` the id shared by a launch and its kernel.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Event:
 
 
 def events_of(document: dict[str, Any]) -> list[Event]:
-    """Return the events of a trace with a duration; nodes of a graph by their operator's name."""
+    """Return a trace's events with durations; graph nodes are named by operator."""
     return [
         _event(raw)
         for raw in document["traceEvents"]
@@ -59,14 +59,14 @@ def _event(raw: dict[str, Any]) -> Event:
 
 
 def step_name(phase: str, number: int) -> str:
-    """Return the name of the range around a step."""
+    """Return the name of the trace range of a step."""
     return f"llmbench {phase} {number}"
 
 
 def steps_of(events: Iterable[Event], first: int, count: int) -> list[Event]:
-    """Return the ranges of ``count`` steps from number ``first`` on, in order.
+    """Return the ranges of ``count`` steps in order, starting at step ``first``.
 
-    Raises MeasurementError when the trace lacks one.
+    Raises MeasurementError if the trace lacks one.
     """
     numbered = {
         int(match[1]): event
@@ -76,13 +76,13 @@ def steps_of(events: Iterable[Event], first: int, count: int) -> list[Event]:
     wanted = range(first, first + count)
     if missing := [number for number in wanted if number not in numbered]:
         raise MeasurementError(
-            f"the trace lacks {len(missing)} of {count} steps; ask for fewer with --steps"
+            f"the trace lacks {len(missing)} of {count} steps; request fewer with --steps"
         )
     return [numbered[number] for number in wanted]
 
 
 def merged(document: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return a trace with the events of other traces of the process that lie in its time range."""
+    """Return a trace with the events of the process's other traces within its time range."""
     timed = [raw for raw in document["traceEvents"] if raw.get("ph") == "X"]
     low, high = min(raw["ts"] for raw in timed), max(raw["ts"] + raw["dur"] for raw in timed)
     base = document["baseTimeNanoseconds"]

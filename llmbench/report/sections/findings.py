@@ -139,9 +139,9 @@ def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:
 
 def _energy(case: CaseResults) -> Iterator[Caveat]:
     measured = [part for parts in case.energy_parts for part in parts]
-    short = [part for part in measured if part.seconds < part.least_seconds]
+    short = [part for part in measured if part.seconds < part.min_seconds]
     for part in sorted(short, key=lambda part: part.seconds)[:1]:
-        yield Caveat("short-energy-window", seconds=part.seconds, least=part.least_seconds)
+        yield Caveat("short-energy-window", seconds=part.seconds, least=part.min_seconds)
     for part in {part.name: part for part in measured if part.method == "nvml-counter"}.values():
         if part.disagreement is None:
             yield Caveat("energy-unverified", part=part.name)

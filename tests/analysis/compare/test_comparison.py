@@ -179,4 +179,4 @@ def test_energies_with_an_unknown_gain_error_are_not_compared_between_devices() 
     comparison = compare(with_energy(1.0, "a", "rapl"), with_energy(2.0, "b", "rapl"), JOULES)
     verdict = comparison.cases[0].verdicts["energy_joules_per_output_token"]
     assert verdict.outcome == "not comparable"
-    assert "not known" in verdict.reason
+    assert "unknown" in verdict.reason

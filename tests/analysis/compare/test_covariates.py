@@ -39,7 +39,7 @@ def moved(baseline: list[Run], candidate: list[Run]) -> dict[str, tuple[str, str
          {"backend_report": {"counters": {"compiles_in_window": 2}}},
          {"compiles in window": ("0", "2")}),
         ({"facts": {"stolen_percent": 0.1}}, {"facts": {"stolen_percent": 9.0}},
-         {"stolen processor time (%)": ("0.1", "9")}),
+         {"CPU steal time (%)": ("0.1", "9")}),
         ({"series": watched("gpu0_sm_clock_hertz", 2e9, 2e9)},
          {"series": watched("gpu0_sm_clock_hertz", 1e9, 2e9)},
          {"gpu0 SM clock (Hz)": ("2e+09", "1.5e+09")}),
@@ -71,9 +71,9 @@ def of_length(tokens: int) -> Run:
 
 def test_longer_answers_and_fuller_batches_are_listed() -> None:
     shifted = moved([of_length(5)] * 8, [of_length(10)] * 8)
-    assert shifted["output tokens of a request"] == ("5", "10")
+    assert shifted["output tokens per request"] == ("5", "10")
     # 20 requests of 0.5 s in 20 s, then of 1.0 s in 20.5 s
-    assert shifted["sequences in a step, on average"] == ("0.5", "0.9756")
+    assert shifted["mean sequences per step"] == ("0.5", "0.9756")
 
 
 def test_what_only_some_runs_know_is_not_judged() -> None:

@@ -75,7 +75,7 @@ def test_requests_without_a_token_took_part_in_no_step() -> None:
     nothing = steps_of(dropped)
     assert nothing.decode(COSTS, ALL) == Work(0, 0.0, 0.0, 0.0)
     assert nothing.prefill(COSTS, ALL).steps == 0
-    assert nothing.most_cached() == 0
+    assert nothing.peak_cached_positions() == 0
 
 
 def test_an_answer_of_one_token_has_no_decode_step() -> None:
@@ -84,14 +84,14 @@ def test_an_answer_of_one_token_has_no_decode_step() -> None:
 
 def test_the_cache_holds_prompts_and_all_but_the_last_token_of_each_answer() -> None:
     # at 5 the first holds 4 + 3 and leaves, the second 7 + 2
-    assert steps_of(*TWO).most_cached() == 7 + 9
-    assert steps_of(TWO[0]).most_cached() == 7
-    assert steps_of(record(0, 4, 0.0, 1.0)).most_cached() == 4
+    assert steps_of(*TWO).peak_cached_positions() == 7 + 9
+    assert steps_of(TWO[0]).peak_cached_positions() == 7
+    assert steps_of(record(0, 4, 0.0, 1.0)).peak_cached_positions() == 4
 
 
 def test_a_freed_slot_no_longer_counts() -> None:
     one_by_one = [record(i, 4, 10.0 * i, 10 * i + 1.0, 10 * i + 2.0) for i in range(5)]
-    assert steps_of(*one_by_one).most_cached() == 5
+    assert steps_of(*one_by_one).peak_cached_positions() == 5
 
 
 def served(prompts: list[int], answers: list[int], slots: int) -> list[Record]:
@@ -157,4 +157,4 @@ def test_the_most_cached_positions_equal_a_walk_through_the_stamps(
         )
         for now in sorted({t for r in records for t in r.token_times})
     ]
-    assert Steps(records_table(records)).most_cached() == max(held)
+    assert Steps(records_table(records)).peak_cached_positions() == max(held)
