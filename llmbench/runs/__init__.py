@@ -1,1 +1,1 @@
-"""What was asked and what happened: requests, records, series, and the folder that keeps them."""
+"""Stored runs: requests, records, series, and the results folder."""

@@ -1,4 +1,4 @@
-"""A catalog of the run sets below a folder, read without their records."""
+"""A catalog of the run sets in a folder, read without their records."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A run set in the catalog; one that cannot be read has only a ``problem``.
+    """A run set in the catalog; an unreadable one has only a ``problem``.
 
-    ``machine`` and ``commit`` are those of its first run.
+    ``machine`` and ``commit`` are from its first run.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class Entry:
 def find(folder: Path) -> Iterator[Path]:
     """Yield the folders of all run sets at or below a folder, in alphabetical order.
 
-    Links to folders and hidden folders are skipped.
+    Symbolic links and hidden folders are skipped.
     """
     for path, subfolders, files in os.walk(folder):
         if MANIFEST in files:
@@ -50,7 +50,7 @@ def find(folder: Path) -> Iterator[Path]:
 
 
 def stamp(folder: Path) -> Stamp:
-    """Return names, times and sizes of the files of a run set, which change when it changes."""
+    """Return the names, times and sizes of a run set's files, to detect changes."""
     files = sorted((folder / MANIFEST, *folder.glob("runs/[!.]*/*")))
     return tuple(stamped for path in files for stamped in _stamped(path))
 
@@ -58,13 +58,13 @@ def stamp(folder: Path) -> Stamp:
 def _stamped(path: Path) -> Iterator[tuple[str, int, int]]:
     try:
         status = path.stat()
-    except FileNotFoundError:  # a failed run gives way to a new one
+    except FileNotFoundError:  # a new run replaces a failed one
         return
     yield str(path), status.st_mtime_ns, status.st_size
 
 
 def entry(folder: Path) -> Entry:
-    """Return the entry of a run set; an error of reading it becomes its ``problem``."""
+    """Return the entry of a run set; a read error becomes its ``problem``."""
     try:
         run_set = store.read_plan(folder)
         runs = list(store.outlines(run_set))
@@ -87,7 +87,7 @@ def entry(folder: Path) -> Entry:
 
 
 def _machine(environment: dict[str, Any]) -> str:
-    """Return the processor, and the GPUs if there are any."""
+    """Return the names of the CPU and the GPUs, if any."""
     processor = (environment.get("cpu") or {}).get("model")
     gpus = [gpu.get("name") for gpu in environment.get("gpus") or []]
     counted = (f"{gpus.count(name)} × {name}" for name in dict.fromkeys(filter(None, gpus)))

@@ -1,4 +1,4 @@
-"""Stored reasons to doubt a run: a kind with parameters, whose text is made when it is shown."""
+"""Caveats of a run: stored as a kind with parameters, rendered as text for display."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SEVERITIES: tuple[Severity, ...] = ("invalid", "warning", "note")
 
 
 class Kind(NamedTuple):
-    """A kind of caveat: format strings of its parameters, and those that identify a finding."""
+    """A kind of caveat: its format strings, and the parameters that identify a finding."""
 
     severity: Severity
     sentence: str
@@ -32,12 +32,12 @@ KINDS: dict[str, Kind] = {
     ),
     "harness-invalid": Kind(
         "invalid",
-        "llmbench itself did not keep up, so these latencies do not count: {reasons}.",
+        "llmbench itself did not keep up, so these latencies are invalid: {reasons}.",
         "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
     ),
     "imported": Kind(
         "note",
-        "Measured by {tool} and imported. Whether its client kept up is unknown. Latencies count"
+        "Measured by {tool} and imported. It is unknown whether its client kept up. Latencies count"
         " from {since}.",
         "Measure with llmbench for latencies from the due time and a check of the client.",
     ),
@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
     ),
     "mlperf-invalid": Kind(
         "invalid",
-        "MLPerf's LoadGen calls this run INVALID. Requirements not met: {missed}.",
+        "MLPerf's LoadGen reports this run as INVALID. Requirements not met: {missed}.",
         "See its summary under logs/; lower `target_qps` or raise the minima.",
     ),
     "requests-failed": Kind(
@@ -97,7 +97,7 @@ KINDS: dict[str, Kind] = {
     ),
     "slowed": Kind(
         "invalid",
-        "Every step was slowed by {percent:g} % on purpose.",
+        "Every step was deliberately slowed by {percent:g} %.",
         "Unset LLMBENCH_SLOWDOWN to measure the real speed.",
     ),
     "unsteady-warmup": Kind(
@@ -121,13 +121,13 @@ KINDS: dict[str, Kind] = {
     QUALITY_BREACHED: Kind(
         "invalid",
         "Quality is out of bounds: {label} is {value:.4g}, required {limit} {bound:g}.",
-        "Its speed does not count until the bound is met; use a gentler scheme or move the bound.",
+        "Its speed is not comparable until the bound is met; use a less lossy scheme or relax it.",
         ("label", "limit"),
     ),
     "quality-unknown": Kind(
         "warning",
         "Quality was requested but is unknown: {reason}.",
-        "Whether this backend's output matches the model's is open.",
+        "It is unknown whether this backend's output matches the model's.",
     ),
     # the profiler
     "profile-disturbed": Kind(
@@ -152,7 +152,7 @@ KINDS: dict[str, Kind] = {
     "short-energy-window": Kind(
         "note",
         "Energy was counted for {seconds:.1f} s; sampling needs {least:.0f} s or more.",
-        "Send more requests, or read the joules as an indication only.",
+        "Send more requests, or treat the energy as indicative only.",
     ),
     "energy-unverified": Kind(
         "note",
@@ -169,13 +169,13 @@ KINDS: dict[str, Kind] = {
     # sample sizes
     "few-repeats": Kind(
         "note",
-        "Too few processes of this case for an interval: {count}.",
+        "Too few processes of this case for a confidence interval: {count}.",
         "Set `repeats` to 3 or more.",
     ),
     "unsupported-percentile": Kind(
         "note",
         "The {percentile} of {latencies} rests on {n} samples; 99 % confidence needs {floor}.",
-        "Raise `requests`, or read it as an indication only.",
+        "Raise `requests`, or treat it as indicative only.",
         ("percentile", "latencies"),
     ),
     # the machine
@@ -246,11 +246,11 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, init=False, slots=True)
 class Caveat:
-    """A reason to doubt a run: ``Caveat("recompiled", graphs=2)``.
+    """A caveat of a run: ``Caveat("recompiled", graphs=2)``.
 
-    A kind that KINDS lacks, such as a plugin's, brings its own text:
-    ``Caveat("warm-room", message="The room was warm.", remedy="Open a window.")``.
-    Caveats stored by version 0.1.0 have this form too.
+    A kind that is not in KINDS, such as a plugin's, has its own text: ``Caveat("warm-room",
+    message="The room was warm.", remedy="Open a window.")``. Caveats stored by version 0.1.0 have
+    this form too.
     """
 
     kind: str
@@ -264,31 +264,31 @@ class Caveat:
         return hash(self.key)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is stored; ``Caveat(**stored)`` is the caveat again."""
+        """Return the stored form; ``Caveat(**stored)`` restores the caveat."""
         return {"kind": self.kind, **self.parameters}
 
     def in_full(self) -> dict[str, Any]:
-        """Return what is stored with the text, for other programs."""
+        """Return the stored form with the text, for other programs."""
         return {**self.as_dict(), "message": self.message, "remedy": self.remedy}
 
     @property
     def severity(self) -> Severity:
-        """How much of the run to doubt: all of it, some figures, or their precision."""
+        """What is in doubt: the whole run, some figures, or their precision."""
         return KINDS.get(self.kind, CUSTOM).severity
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What caveats of several runs share when they are one finding."""
+        """The key that is equal for caveats of the same finding in several runs."""
         return self.kind, *(str(self.parameters.get(name)) for name in self._text.key)
 
     @property
     def message(self) -> str:
-        """The reason, in a sentence."""
+        """The caveat as a sentence."""
         return _written(self._text.sentence, self.parameters)
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
+        """The recommended action."""
         return _written(self._text.remedy, self.parameters)
 
     @property
@@ -300,14 +300,14 @@ class Caveat:
 
 
 def message_of_all(caveats: Sequence[Caveat]) -> str:
-    """Return the one sentence of caveats with the same key: "used 76 to 90 % (3 runs)"."""
+    """Return one sentence for caveats with the same key: "used 76 to 90 %"."""
     first = caveats[0]
     seen = {name: [c.parameters.get(name) for c in caveats] for name in first.parameters}
     return _written(first._text.sentence, {name: _Seen(values) for name, values in seen.items()})  # noqa: SLF001 (of this module)
 
 
 class _Seen:
-    """The values of a parameter: formats to a range of numbers, or to a list of other values."""
+    """The values of a parameter, formatted as a range of numbers or a list of other values."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         self._values = values
@@ -324,7 +324,7 @@ class _Seen:
 
 
 class _Sentence(Formatter):
-    """Format strings in which a missing value is "unknown" and a list is joined."""
+    """Formatter that writes missing values as "unknown" and joins lists."""
 
     def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         del args

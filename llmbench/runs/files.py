@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read with errors that name file and key, and the cache."""
+"""Files: atomic writes, reads with errors that name file and key, and the cache folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CACHE = "LLMBENCH_CACHE"
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a text file so that nobody sees a part of it."""
+    """Write a text file atomically."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -36,13 +36,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def cache_folder(part: str) -> Path:
-    """Return the folder of a part in the cache: in ``$LLMBENCH_CACHE``, or in the user's cache."""
+    """Return a part's cache folder, in ``$LLMBENCH_CACHE`` or the user's cache."""
     chosen = os.environ.get(CACHE)
     return (Path(chosen) if chosen else user_cache_path("llmbench")) / part
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON file that has an object; raises InputError, ending with a remedy."""
+    """Read a JSON object from a file; raises InputError, ending with ``remedy``."""
     try:
         stored = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -51,8 +51,8 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def converted(stored: object, kind: type[T], path: Path, remedy: str) -> T:
-    """Return the content of a JSON file as a class of ours; raises InputError with the key."""
+    """Convert the content of a JSON file to a class; raises InputError with the key."""
     try:
         return msgspec.convert(stored, kind, dec_hook=lambda of, value: of(value))
     except msgspec.ValidationError as error:
-        raise InputError(f"{path}: not as llmbench writes it: {error}; {remedy}") from None
+        raise InputError(f"{path}: not in llmbench's format: {error}; {remedy}") from None

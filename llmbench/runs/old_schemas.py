@@ -1,7 +1,7 @@
-"""Run sets of schema version 4, brought to the form of today when they are read.
+"""Conversion of run sets of schema version 4 to the current schema when they are read.
 
-Version 4 repeated the case in every planned run, with the spec as it was written, and had other
-names for what the backend reported.
+Version 4 repeated the case in every planned run, with the unnormalized spec, and named the backend
+report's fields differently.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 
 
 def upgraded_manifest(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a `runset.json` with its cases apart from the plan."""
+    """Return the content of a `runset.json` with its cases separate from the plan."""
     if stored["schema_version"] != OLDEST:
         return stored
     cases = {run["case"]: _case(run) for run in stored["plan"]}
@@ -25,7 +25,7 @@ def upgraded_manifest(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_run(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a `run.json` with its case in one place and today's names."""
+    """Return the content of a `run.json` with one case and the current field names."""
     if stored["schema_version"] != OLDEST:
         return stored
     report = _renamed(stored["account"]) if "account" in stored else stored["backend_report"]
@@ -34,7 +34,7 @@ def upgraded_run(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _case(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the case of a run, whose kind of backend a plan did not have."""
+    """Return the case of a run, with the backend kind that plans lacked."""
     spec = normal_spec(stored["spec"])
     (first, *_) = spec.get("backends") or [{}]
     return {

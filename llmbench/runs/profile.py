@@ -3,7 +3,7 @@
 results/<id>/
   profile.json                       every figure, and the paths of the traces
   traces/<case>-<phase>.json.gz      for chrome://tracing and ui.perfetto.dev
-  report.html                        made from profile.json, at any time again
+  report.html                        generated from profile.json
 """
 
 from __future__ import annotations
@@ -39,13 +39,12 @@ class KernelUse:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Where the time of profiled steps went.
+    """Breakdown of the time of profiled steps.
 
-    ``step_seconds`` has one value per step. ``shares`` are shares of the total time by category
-    and sum to 1. ``busy_seconds`` is the mean per step. ``kernels`` counts the kernels of each
-    step, or on the CPU all calls of operators. ``launches`` counts the calls by which the host
-    started them: one for a whole CUDA graph, and on the CPU calls of operators that no other
-    operator made. ``uses`` has the largest share first.
+    ``step_seconds`` has one value per step. ``shares`` are shares of the total time by category and
+    sum to 1. ``busy_seconds`` is the mean per step. ``kernels`` counts the kernels of each step, or
+    on the CPU all operator calls. ``launches`` counts the host's launch calls: one per CUDA graph,
+    and on the CPU the top-level operator calls. ``uses`` is sorted by descending share.
     """
 
     step_seconds: tuple[float, ...]
@@ -58,7 +57,7 @@ class Breakdown:
 
 @dataclass(frozen=True, slots=True)
 class PhaseProfile:
-    """The time of the steps of one phase.
+    """The step times of one phase.
 
     ``prompt_tokens`` (of the prompts) and ``cache_tokens`` (in the cache after a step) are ranges;
     ``step_seconds`` are of steps without the profiler. ``trace`` is a path in the results folder.
@@ -75,22 +74,22 @@ class PhaseProfile:
 
     @property
     def seconds(self) -> float:
-        """The median step without the profiler."""
+        """The median step time without the profiler."""
         return statistics.median(self.step_seconds)
 
     @property
     def profiled_seconds(self) -> float:
-        """The mean step under the profiler, to which the shares refer."""
+        """The mean step time under the profiler, the denominator of the shares."""
         return statistics.fmean(self.breakdown.step_seconds)
 
     @property
     def ratio(self) -> float:
-        """The median step under the profiler, relative to that without it."""
+        """The ratio of median step times with and without the profiler."""
         return statistics.median(self.breakdown.step_seconds) / self.seconds
 
     @property
     def idle_seconds(self) -> float:
-        """The host gap: the time of a profiled step in which nothing ran."""
+        """The host gap: the idle time of a profiled step."""
         return self.profiled_seconds - self.breakdown.busy_seconds
 
     @property
@@ -106,9 +105,9 @@ class PhaseProfile:
 
 @dataclass(frozen=True, slots=True)
 class CaseProfile:
-    """One case: its phases, or its failure. ``device`` is torch's device type.
+    """The phases of a case, or its failure. ``device`` is torch's device type.
 
-    There is no decode phase where every answer has only one token.
+    There is no decode phase if every answer has only one token.
     """
 
     case: str
@@ -125,7 +124,7 @@ class CaseProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The profile of a scenario: the finished cases, in its order."""
+    """The profile of a scenario: the finished cases, in the scenario's order."""
 
     folder: Path
     name: str
@@ -147,7 +146,7 @@ class Profile:
 
 
 def create(profile: Profile) -> None:
-    """Create the results folder of a profile; raises InputError when that is not possible."""
+    """Create the results folder of a profile; raises InputError on failure."""
     store.make_folder(profile.folder, TRACES)
     _write(profile)
 
@@ -168,17 +167,17 @@ def _write(profile: Profile) -> None:
 
 
 def is_profile(folder: Path) -> bool:
-    """Return whether a results folder has a profile."""
+    """Return whether a results folder contains a profile."""
     return (folder / FILE).is_file()
 
 
 def read(folder: Path) -> Profile:
-    """Read a profile; raises InputError when it is not one, or of another version."""
+    """Read a profile; raises InputError for another format or version."""
     path, remedy = folder / FILE, "profile again"
     stored = read_json(path, remedy)
     if any(stored.get(key) != value for key, value in HEADER.items()):
         version = HEADER["schema_version"]
-        raise InputError(f"{path}: is not a profile of version {version}; {remedy}")
+        raise InputError(f"{path}: not a profile of version {version}; {remedy}")
     caveats = [case.pop("caveats") for case in stored["cases"]]
     profile = converted({**stored, "folder": ""}, Profile, path, remedy)
     cases = (

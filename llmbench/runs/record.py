@@ -1,6 +1,6 @@
-"""What happened to a request.
+"""Records of requests.
 
-Times are seconds on the run's clock, which reads 0 when the load starts.
+Times are in seconds on the run's clock, which reads 0 at the start of the load.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ SUCCEEDED: tuple[Finish, ...] = ("length", "eos", "ended")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One request from its due time to its last token.
+    """The record of one request, from its due time to its last token.
 
-    ``due`` is its time in the schedule, ``sent`` when it reached the backend (None: never), and
+    ``due`` is the scheduled time, ``sent`` when the request reached the backend (None: never), and
     ``started`` when the backend began to process it. ``token_times`` has one time per chunk and
-    ``token_counts`` the tokens of that chunk, so a chunk of k tokens is one gap and k tokens.
+    ``token_counts`` the tokens per chunk, so a chunk of k tokens counts as one gap.
 
-    In runs imported from other tools, a time is NaN where tokens came at an unknown time between
-    its neighbors, ``finish`` may be ``ended`` (complete, for an unknown reason), and the requested
-    lengths may be None. ``output_ids`` are stored only with ``keep_outputs``. For endpoints,
-    ``connect_seconds`` is the time to open a connection, ``first_content`` the first token that is
-    not reasoning, and ``retries`` the number of further attempts. ``turn`` counts from 0 within a
-    ``session``.
+    In runs imported from other tools, a time is NaN if it is unknown but between its neighbors,
+    ``finish`` may be ``ended`` (complete, for an unknown reason), and the requested lengths may be
+    None. ``output_ids`` are stored only with ``keep_outputs``. For endpoints, ``connect_seconds``
+    is the time to open a connection, ``first_content`` the first token that is not reasoning, and
+    ``retries`` the number of retries. ``turn`` counts from 0 within a ``session``.
     """
 
     request_id: int

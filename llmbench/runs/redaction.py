@@ -10,12 +10,12 @@ _SHORTEST = 6  # shorter values would match common words
 
 
 def is_secret(name: str) -> bool:
-    """Return whether the value of a variable of that name is redacted."""
+    """Return whether the value of a variable with this name is redacted."""
     return _NAMES.search(name) is not None
 
 
 def redact(text: str) -> str:
-    """Replace the value of every secret-looking environment variable in a text by ``***``."""
+    """Replace the values of secret environment variables in a text with ``***``."""
     for name, value in os.environ.items():
         if is_secret(name) and len(value) >= _SHORTEST:
             text = text.replace(value, "***")

@@ -21,16 +21,15 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt and the number of tokens to answer it with.
+    """One prompt and the number of tokens to generate.
 
-    ``prompt`` has token ids; the workload tokenizes it in ``tokenize_seconds`` before the clock
-    starts. ``text`` is the text of the prompt, for backends that send text; None if the ids were
-    drawn. ``prompt_id`` is the id of the text, ``request_class`` a group of requests with its own
-    objectives.
+    ``prompt`` has token ids; tokenizing took ``tokenize_seconds``, before the clock starts.
+    ``text`` is the prompt's text, for backends that send text; None for random ids. ``prompt_id``
+    identifies the text, and ``request_class`` a group of requests with its own objectives.
 
-    In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history`` has
-    their messages and answers in alternation, for backends that send text. ``turns`` are the later
-    turns, and ``think_seconds`` is the pause before this one.
+    In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history``
+    alternates their messages and answers, for backends that send text. ``turns`` are the later
+    turns, and ``think_seconds`` is the pause before this turn.
     """
 
     id: int
@@ -48,9 +47,9 @@ class Request:
     think_seconds: float = 0.0
 
     def next_turn(self, answer_ids: Sequence[int], answer_text: str) -> Request:
-        """Return the request of the next turn, once this one is answered.
+        """Return the request of the next turn, given the answer to this one.
 
-        Backends that send text have the answer only as text, so that ``prompt`` lacks it.
+        Backends that send text know the answer only as text, so ``prompt`` lacks it.
         """
         turn, *later = self.turns
         return replace(
@@ -68,7 +67,7 @@ class Request:
         )
 
     def lengths(self) -> Iterator[tuple[int, int]]:
-        """Yield the tokens of prompt and answer of every turn, if every answer is complete."""
+        """Yield the prompt and answer lengths of every turn, assuming complete answers."""
         prompt, answer = len(self.prompt), self.max_new_tokens
         yield prompt, answer
         for turn in self.turns:

@@ -1,4 +1,4 @@
-"""One stored run: everything that was measured, and nothing that was computed from it."""
+"""A stored run: only measured data, nothing derived from it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A greedy answer: its length, and the length of its common prefix with the reference's."""
+    """A greedy answer: its length, and the length of the prefix shared with the reference's."""
 
     tokens: int
     alike: int
@@ -80,8 +80,8 @@ class Quality:
     """A backend's outputs compared with those of the ``reference`` backend.
 
     ``tokens`` has a row per scored token of held-out text (QUALITY_SCHEMA, in nats), ``answers``
-    the greedy answers, ``attention`` the comparison of attention maps. ``reason`` is why there is
-    none.
+    the greedy answers, ``attention`` the comparison of attention maps. ``reason`` is why quality is
+    unavailable.
     """
 
     reference: str | None = None
@@ -92,7 +92,7 @@ class Quality:
 
     @classmethod
     def unavailable(cls, reason: str) -> Quality:
-        """Return no quality, with the reason."""
+        """Return unavailable quality, with the reason."""
         return cls(reason=reason)
 
 
@@ -101,13 +101,13 @@ NOT_ASKED = Quality.unavailable("the scenario sets no `quality`")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One case measured once, in a process of its own.
+    """One measurement of a case, in a separate process.
 
-    ``began_at`` is the wall-clock time (ISO 8601, UTC), only a label; all other times are seconds
-    on the run's clock. ``backend_report`` is the backend's own report. ``facts`` are single values
-    from collectors, load and warm-up; ``CLOCK_ORIGIN`` among them is when the clock read 0, in
-    seconds since 1970, for joining other logs, or None where time was simulated. A failed run has
-    a ``failure`` and no records. A run of a history has only ``summary``, the value and the sample
+    ``began_at`` is the wall-clock start (ISO 8601, UTC), used only as a label; all other times are
+    in seconds on the run's clock. ``backend_report`` is the backend's own report. ``facts`` are
+    single values from collectors, load and warm-up; ``CLOCK_ORIGIN`` among them is the Unix time of
+    the clock's origin, for joining other logs, or None for a virtual clock. A failed run has a
+    ``failure`` and no records. A run of a history has only ``summary``, the value and the sample
     size of each metric.
     """
 
@@ -126,15 +126,15 @@ class Run:
 
     @property
     def status(self) -> Literal["done", "failed"]:
-        """Whether it was measured."""
+        """Whether the run was measured or failed."""
         return "failed" if self.failure else "done"
 
     def find_series(self, quantity: str, device: str | None = None) -> Series | None:
-        """Return the series of a quantity of a device (None: the machine), if there is one."""
+        """Return the series of a device's quantity (None: the machine), if any."""
         key = (device, quantity)
         return next((s for s in self.series if (s.device, s.quantity) == key), None)
 
     @property
     def name(self) -> str:
-        """The name of its folder: case and repeat."""
+        """The folder name: case and repeat."""
         return f"{self.case.slug}-r{self.repeat}"

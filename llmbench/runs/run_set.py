@@ -24,9 +24,9 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True)
 class RunSet:
-    """All runs of one scenario, and the plan that they follow.
+    """All runs of one scenario, and their plan.
 
-    ``runs`` has the runs that are stored, in the order of the plan.
+    ``runs`` has the stored runs, in the order of the plan.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class RunSet:
 
     @property
     def missing(self) -> list[PlannedRun]:
-        """The planned runs that are not measured yet, or failed."""
+        """The planned runs that failed or are not measured yet."""
         done = {run.name for run in self.runs if not run.failure}
         return [planned for planned in self.plan if planned.name not in done]
 
@@ -55,5 +55,5 @@ class RunSet:
 
     @property
     def failed(self) -> list[Run]:
-        """The runs that could not be measured."""
+        """The failed runs."""
         return [run for run in self.runs if run.failure]

@@ -1,4 +1,4 @@
-"""Quantities watched over time, as arrays, and the table that carries and stores them."""
+"""Time series of measured quantities, as arrays and as a stored table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OLD_HEADS = b"attached.parquet"  # the metadata key up to version 0.1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """One quantity watched over time, such as ``gpu0_power_instant_watts``.
+    """A time series of one quantity, such as ``gpu0_power_instant_watts``.
 
     ``times`` and ``values`` are float64 arrays of one length. ``source`` is ``measured``,
     ``estimated:<model>`` or ``unavailable:<reason>``; an unavailable series has no values, never
@@ -69,12 +69,12 @@ class Series:
 
     @property
     def available(self) -> bool:
-        """Whether it has values."""
+        """Whether the series has values."""
         return not self.source.startswith("unavailable:")
 
     @property
     def why_unavailable(self) -> str | None:
-        """The reason for having no values, or None."""
+        """The reason why there are no values, or None."""
         return None if self.available else self.source.removeprefix("unavailable:")
 
     def since(self, origin: float) -> Self:
@@ -83,12 +83,12 @@ class Series:
 
 
 def heads(series: Sequence[Series]) -> list[dict[str, str]]:
-    """Return names, units and sources, which JSON can hold."""
+    """Return names, units and sources as JSON-compatible data."""
     return [{"name": s.name, "unit": s.unit, "source": s.source} for s in series]
 
 
 def series_table(series: Sequence[Series], **metadata: Any) -> pa.Table:
-    """Return all readings, one row per reading; heads and other ``metadata`` go to the schema."""
+    """Return a table with one row per reading; heads and ``metadata`` are in its schema."""
     rows = np.repeat(np.arange(len(series), dtype=np.int32), [len(s.times) for s in series])
     names = pa.array([s.name for s in series], pa.string())
     columns = {
@@ -104,7 +104,7 @@ def series_table(series: Sequence[Series], **metadata: Any) -> pa.Table:
 def read_series(
     table: pa.Table, stored_heads: Sequence[dict[str, str]] | None = None
 ) -> tuple[Series, ...]:
-    """Return the series of a table; older tables do not hold their heads themselves."""
+    """Return the series of a table; older tables need their heads passed in."""
     import pyarrow.compute as pc  # noqa: PLC0415 (the sampler starts faster without it)
 
     metadata = table.schema.metadata or {}

@@ -1,10 +1,10 @@
-"""The store: a results folder with one folder per run, each written whole or not at all.
+"""The store: a results folder with one folder per run, each written atomically.
 
 results/<id>/
   runset.json                the scenario, its cases and plan of runs, the schema version
   runs/<case>-r<repeat>/     run.json, and tables in Parquet: records, series, quality, schedule;
                              attached, series of other tools
-  report.html                made from the above, at any time again
+  report.html                generated from the above
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from llmbench.runs.series import Series, heads, read_series, series_table
 from llmbench.scenario.cases import Case
 
 FORMAT = "llmbench run set"
-SCHEMA_VERSION = 5  # 5: cases apart from the plan, their specs in normal form
+SCHEMA_VERSION = 5  # 5: cases separate from the plan, specs in normal form
 MANIFEST = "runset.json"
 REMEDY = "remove it or run again"
 SCHEDULE = "schedule.parquet"
@@ -71,7 +71,7 @@ class _StoredQuality(msgspec.Struct):
 
 
 class Outline(msgspec.Struct):
-    """The part of `run.json` that a catalog needs."""
+    """The fields of `run.json` that a catalog needs."""
 
     status: Literal["done", "failed"]
     environment: dict[str, Any]
@@ -100,13 +100,13 @@ def create(run_set: RunSet) -> None:
 
     Raises InputError when the folder cannot be created, is a file, or is not empty.
     """
-    make_folder(run_set.folder, "runs", ", or go on in it with --resume")
+    make_folder(run_set.folder, "runs", ", or continue with --resume")
     with _explained(run_set.folder):
         _write_manifest(run_set)
 
 
 def make_folder(folder: Path, inner: str, otherwise: str = "") -> None:
-    """Create a results folder with a folder in it.
+    """Create a results folder and its subfolder.
 
     Raises InputError when it cannot be created, is a file, or is not empty; the message ends with
     ``otherwise``.
@@ -114,7 +114,7 @@ def make_folder(folder: Path, inner: str, otherwise: str = "") -> None:
     with _explained(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             what = "is not empty" if folder.is_dir() else "is a file"
-            raise InputError(f"{folder}: {what}; give a new folder{otherwise}")
+            raise InputError(f"{folder}: {what}; choose a new folder{otherwise}")
         (folder / inner).mkdir(parents=True, exist_ok=True)
         check_space(folder)
 
@@ -143,7 +143,7 @@ def _write_manifest(run_set: RunSet) -> None:
 
 
 def write_run(run_set_folder: Path, run: Run, schedule: pa.Table | None = None) -> None:
-    """Store a run with its schedule: its folder appears complete, or not at all.
+    """Store a run with its schedule, atomically.
 
     A failed run of the same name is replaced. Raises InputError when the disk is full or
     the folder cannot be written.
@@ -180,9 +180,9 @@ def _write_files(folder: Path, run: Run) -> None:
 
 
 def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
-    """Store series of another tool with a run; they replace any attached before.
+    """Attach series of another tool to a run, replacing previously attached ones.
 
-    Nothing else of the run changes. Raises InputError when they cannot be written.
+    The rest of the run is unchanged. Raises InputError when they cannot be written.
     """
     path = run_set_folder / "runs" / run.name / ATTACHED
     try:
@@ -204,21 +204,21 @@ def check_space(folder: Path) -> None:
     if free < MIN_FREE_BYTES:
         raise InputError(
             f"{folder}: only {free / 2**20:.0f} MiB free on this disk, and results need "
-            f"{MIN_FREE_BYTES / 2**20:.0f} MiB; free some space or give another folder with --out"
+            f"{MIN_FREE_BYTES / 2**20:.0f} MiB; free some space or choose another folder with --out"
         )
 
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Raise InputErrors with a remedy for errors of the file system."""
+    """Convert file-system errors to InputErrors with a remedy."""
     try:
         yield
     except OSError as error:
         do = {
-            errno.ENOSPC: "free some space and go on with --resume",
-            errno.EACCES: "choose a folder that you may write to with --out",
-            errno.EROFS: "choose a folder that can be written to with --out",
-            errno.ENOTDIR: "a parent of it is a file; choose another folder with --out",
+            errno.ENOSPC: "free some space and continue with --resume",
+            errno.EACCES: "choose a writable folder with --out",
+            errno.EROFS: "choose a writable folder with --out",
+            errno.ENOTDIR: "a parent folder is a file; choose another folder with --out",
         }.get(error.errno or 0, "choose another folder with --out")
         raise InputError(f"{folder}: cannot be written: {error.strerror}; {do}") from error
 
@@ -227,7 +227,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 def read(folder: str | Path) -> RunSet:
-    """Read a run set with every run that is stored.
+    """Read a run set with all stored runs.
 
     Raises InputError when the folder is missing, is not a run set, or has an unknown version.
     """
@@ -237,7 +237,7 @@ def read(folder: str | Path) -> RunSet:
 
 
 def read_plan(folder: str | Path) -> RunSet:
-    """Read a run set with its plan, and without its runs.
+    """Read a run set and its plan, without its runs.
 
     Raises InputError when the folder is missing, is not a run set, or has an unknown version.
     """
@@ -263,9 +263,9 @@ def _is_whole(folder: Path, planned: PlannedRun) -> bool:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     if not folder.exists():
-        raise InputError(f"{folder}: no such folder; `llmbench list results` shows what there is")
+        raise InputError(f"{folder}: no such folder; `llmbench list results` lists the results")
     if not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give the results folder that holds {MANIFEST}")
+        raise InputError(f"{folder}: is a file; expected the results folder with {MANIFEST}")
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(f"{folder}: not a results folder of llmbench (it has no {MANIFEST})")
@@ -310,7 +310,7 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
 
 
 def _records(path: Path) -> pa.Table:
-    """Read records; up to version 0.1.0 a column had another spelling."""
+    """Read records; a column was renamed after version 0.1.0."""
     table = _table(path)
     names = [COLUMNS.get(name, name) for name in table.column_names]
     return table.rename_columns(names)

@@ -1,1 +1,1 @@
-"""A scenario: its schema, its YAML file, its cases, its objectives and its random streams."""
+"""Scenarios: schema, YAML files, cases, objectives and random streams."""

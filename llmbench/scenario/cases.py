@@ -1,4 +1,4 @@
-"""Cases: a scenario expanded into one backend at one point of the sweep each."""
+"""Cases: the expansion of a scenario into one backend and one sweep point each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OLD_LIMITS = {"queue": "wait", "drop": "drop"}
 
 @dataclass(frozen=True)
 class Case:
-    """One backend at one point of the sweep: what a run measures.
+    """One backend at one sweep point, as measured by a run.
 
-    ``backend`` is the kind of the backend, ``slug`` the name in a form that folders can have.
-    ``spec`` is the scenario in normal form (see `normal`) with this backend alone and the point
-    filled in. Imported cases have a spec that is not a scenario.
+    ``backend`` is the kind of the backend, ``slug`` the name as a valid folder name. ``spec`` is
+    the scenario in normal form (see `normal`), with only this backend and with the point applied.
+    Imported cases have a spec that is not a scenario.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Case:
 
     @classmethod
     def of(cls, scenario: Scenario, point: dict[str, Any], name: str | None = None) -> Case:
-        """Return the case of a scenario with one backend, named after it and the point."""
+        """Return the case of a single-backend scenario, named after the backend and the point."""
         backend = scenario.backends[0]
         name = name or case_name(backend.name, point)
         case = cls(name, slug_of(name), backend.kind, point, normal(scenario))
@@ -55,7 +55,7 @@ class Case:
 
     @property
     def backend_name(self) -> str:
-        """The name of the backend in the scenario: its kind, unless it has a name of its own."""
+        """The name of the backend: its ``name``, else its kind."""
         name: str = (self.spec.get("backends") or [{}])[0].get("name", self.backend)
         return name
 
@@ -64,15 +64,15 @@ class Case:
 
 
 def normal(scenario: Scenario) -> dict[str, Any]:
-    """Return the keys that were set as plain data: no shorthand, SI units, today's spellings."""
+    """Return the explicitly set keys as plain data: no shorthand, SI units, current spellings."""
     return scenario.model_dump(mode="json", exclude_unset=True)
 
 
 def normal_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spec of a stored run (up to schema version 4: as it was written) in normal form.
+    """Return a stored run's spec (unnormalized up to schema version 4) in normal form.
 
-    What is not a valid scenario here (imported, or of a plugin that is not installed) keeps its
-    values; only shorthand of its main keys is expanded, and objectives are numbers.
+    In a spec that is not a valid scenario (imported, or with a plugin that is not installed), only
+    the shorthand of the main keys is expanded and objectives become numbers.
     """
     try:
         return normal(Scenario.model_validate(spec))
@@ -86,7 +86,7 @@ def normal_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def readable(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a spec in which quantities are texts with units."""
+    """Return a copy of a spec with quantities as text with units."""
     try:
         scenario = Scenario.model_validate(spec)
     except ValidationError:
@@ -95,18 +95,18 @@ def readable(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def portable(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a spec in the spelling that every version reads, for workers of other versions."""
+    """Return a spec with spellings that every version reads, for workers of other versions."""
     renamed = {key: value for key, value in spec.items() if key != "on_limit"}
     return {**renamed, "behind": OLD_LIMITS[spec["on_limit"]]} if "on_limit" in spec else renamed
 
 
 def case_name(backend: str, point: Mapping[str, Any]) -> str:
-    """Return a case's name, made of its backend and its point: ``eager, load.rate=4``."""
+    """Return the name of a case, from its backend and point: ``eager, load.rate=4``."""
     return ", ".join([backend, *(f"{key}={value}" for key, value in point.items())])
 
 
 def slug_of(name: str) -> str:
-    """Return the name of a case in a form that folders can have."""
+    """Return the name of a case as a valid folder name."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "case"
 
 
@@ -126,7 +126,7 @@ def expand(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any
 def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in plain data, expanding shorthand (``load: closed``) where needed.
 
-    Raises ValueError when the key leads through something that has no keys.
+    Raises ValueError when the key's parent has no keys.
     """
     *parents, last = key.split(".")
     reduce(_descend, parents, spec)[last] = value

@@ -1,4 +1,4 @@
-"""Scenario files: read, validated, with errors that name file, line and key."""
+"""Scenario files: reading and validation, with errors that name file, line and key."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Source:
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
     """Read a scenario file, apply overrides such as ``load.rate=8`` and expand its cases.
 
-    Raises ScenarioError with file, line, key, what was expected and found, and the nearest key.
+    Raises ScenarioError with file, line, key, expectation, finding and the closest key.
     """
     path, overrides = Path(path), tuple(overrides)
     text = _read(path)
@@ -78,7 +78,7 @@ def _read(path: Path) -> str:
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
         raise ScenarioError(f"{path}: no such scenario file{hint}") from None
     except IsADirectoryError:
-        raise ScenarioError(f"{path}: is a folder; give a scenario file in it") from None
+        raise ScenarioError(f"{path}: is a folder; expected a scenario file") from None
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except OSError as error:
@@ -174,26 +174,26 @@ def _refuse_duplicates(cases: list[Case], origins: dict[KeyPath, str]) -> None:
             name = next(case.name for case in cases if case.slug == slug)
             raise ScenarioError(
                 f"{_origin(origins, ('backends',))}: backends: {count} cases are named {name!r}; "
-                "give each a `name` of its own, e.g. {kind: compiled, name: compiled-dynamic}"
+                "give each a unique `name`, e.g. {kind: compiled, name: compiled-dynamic}"
             )
 
 
 def _origin(origins: dict[KeyPath, str], at: KeyPath) -> str:
-    """Return the origin of a key, or of its nearest parent that was written."""
+    """Return the origin of a key, or of its closest explicit parent."""
     while at not in origins:
         at = at[:-1]
     return origins[at]
 
 
 def _explain(error: ErrorDetails, spec: dict[str, Any], origins: dict[KeyPath, str]) -> str:
-    """Return one of pydantic's errors as ``file:line: key: what is wrong``."""
+    """Format a pydantic error as ``file:line: key: problem``."""
     at = _written(error["loc"], spec)
     key = ".".join(map(str, at)) or "scenario"
     return f"{_origin(origins, at)}: {key}: {_reason(error)}"
 
 
 def _written(loc: KeyPath, spec: Any) -> KeyPath:
-    """Return pydantic's location without the union tags, which nobody wrote."""
+    """Return pydantic's location without union tags, which are not in the file."""
     at: list[str | int] = []
     for index, step in enumerate(loc):
         inner = _child(spec, step)
@@ -242,7 +242,7 @@ def _no_such_kind(context: dict[str, Any]) -> str:
     known = [name.strip(" '") for name in context["expected_tags"].split(",")]
     near = get_close_matches(context["tag"], known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"no such kind {context['tag']!r}; {hint}known are {', '.join(known)}"
+    return f"no such kind {context['tag']!r}; {hint}known: {', '.join(known)}"
 
 
 def _nearest_key(error: ErrorDetails) -> str:
@@ -251,11 +251,11 @@ def _nearest_key(error: ErrorDetails) -> str:
     near = get_close_matches(str(key), known, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; known are {', '.join(known)}" if known else ""
+    return f"; known: {', '.join(known)}" if known else ""
 
 
 def _keys_at(loc: Iterable[str | int]) -> list[str]:
-    """Return the keys that a scenario may have at a location, by its JSON Schema."""
+    """Return the valid keys at a location, from the JSON Schema."""
     schema = Scenario.model_json_schema()
     node: dict[str, Any] = schema
     for step in loc:

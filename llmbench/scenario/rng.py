@@ -1,4 +1,4 @@
-"""Named random streams: a new stream does not change the draws of the others."""
+"""Named random streams: adding a stream does not change the draws of others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """Return the random stream of a name under a seed; equal arguments give equal draws."""
+    """Return the random stream for a seed and a name; equal arguments give equal draws."""
     return np.random.Generator(
         np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(crc32(name.encode()),)))
     )

@@ -1,4 +1,4 @@
-"""The keys of a scenario, as pydantic models."""
+"""The schema of scenarios, as pydantic models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnyPart:
-    """The type of a key that names a part: the union of all parts' options, with ``kind``.
+    """The type of a key that selects a part: the union of all parts' options, with ``kind``.
 
     The union is built when the first scenario is validated, so that importing this module imports
     no part. A part that contains others of its kind excludes itself (``besides``).
@@ -76,7 +76,7 @@ class ModelOptions(plugins.Options):
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1"
     )
-    seed: int = Field(default=0, ge=0, description="of the random weights of random:<shape>")
+    seed: int = Field(default=0, ge=0, description="seed of the weights of random:<shape>")
     trust_remote_code: bool = Field(default=False, description="run code from the model repository")
 
 
@@ -112,24 +112,24 @@ class SamplingOptions(plugins.Options):
 
 
 class ExplainOptions(plugins.Options):
-    """Attention maps on one prompt, compared with those of the reference."""
+    """Attention maps for one prompt, compared with the reference's."""
 
     prompt: str = Field(
         default="The old captain looked at the sea and said that the ship would sail at dawn.",
         min_length=1,
         max_length=400,
-        description="the text of the maps",
+        description="prompt for the maps",
     )
     layers: tuple[NonNegativeInt, ...] | None = Field(
-        default=None, min_length=1, description="layers to draw; those that differ most if unset"
+        default=None, min_length=1, description="layers to plot; if unset, those that differ most"
     )
     heads: tuple[NonNegativeInt, ...] | None = Field(
-        default=None, min_length=1, description="heads to draw; those that differ most if unset"
+        default=None, min_length=1, description="heads to plot; if unset, those that differ most"
     )
 
 
 class QualityOptions(plugins.Options):
-    """Comparison of outputs with a reference, after the load and outside its time.
+    """Comparison of outputs with a reference, after the measured load.
 
     Text is read in windows: the first half of each is the prompt, the second half is scored.
     """
@@ -142,9 +142,9 @@ class QualityOptions(plugins.Options):
     text: str | None = Field(
         default=None, description="a file of UTF-8 text; bundled text if unset"
     )
-    tokens: int = Field(default=2048, ge=1, description="scored tokens of the text")
+    tokens: int = Field(default=2048, ge=1, description="number of scored tokens")
     window: int = Field(default=256, ge=2, multiple_of=2, description="tokens per window")
-    answers: int = Field(default=16, ge=0, description="greedy answers to the workload's prompts")
+    answers: int = Field(default=16, ge=0, description="number of greedy answers to prompts")
     answer_tokens: int = Field(default=32, ge=1, description="tokens per answer")
     explain: ExplainOptions | None = Field(
         default=None, description="attention maps of torch models"
@@ -152,23 +152,23 @@ class QualityOptions(plugins.Options):
     max_perplexity_ratio: float | None = Field(
         default=None, gt=0, description="perplexity divided by the reference's"
     )
-    max_kl_divergence: float | None = Field(default=None, ge=0, description="in nats per token")
+    max_kl_divergence: float | None = Field(default=None, ge=0, description="nats per token")
     max_logit_mse: float | None = Field(
         default=None, ge=0, description="mean squared error of logits"
     )
     min_top1_agreement: float | None = Field(
-        default=None, ge=0, le=1, description="share of positions with the same most likely token"
+        default=None, ge=0, le=1, description="share of positions with the same top-1 token"
     )
     min_exact_match: float | None = Field(
         default=None, ge=0, le=1, description="share of identical greedy answers"
     )
     on_breach: Literal["caveat", "fail"] = Field(
-        default="caveat", description="fail: a missed bound fails the command"
+        default="caveat", description="fail: a violated bound fails the command"
     )
 
     @property
     def bounds(self) -> dict[str, tuple[str, float]]:
-        """The bounds that are set, by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
+        """The configured bounds by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
         names = (name for name in type(self).model_fields if name[:4] in ("max_", "min_"))
         set_ones = {name: getattr(self, name) for name in names}
         return {n[4:]: (n[:3], bound) for n, bound in set_ones.items() if bound is not None}
@@ -179,7 +179,7 @@ def _model_from_shorthand(value: Any) -> Any:
 
 
 class PrecisionOptions(plugins.Options):
-    """The precision of a percentile that ends a load, at 95 % confidence."""
+    """The precision of a percentile at which a load ends, at 95 % confidence."""
 
     of: str = Field(
         default="ttft_p99",
@@ -195,14 +195,14 @@ class PrecisionOptions(plugins.Options):
 
 
 class StopOptions(plugins.Options):
-    """What ends a load, besides the maxima `requests` and `duration`."""
+    """Stop conditions of a load, in addition to the maxima `requests` and `duration`."""
 
     min_requests: int = Field(
-        default=0, ge=0, description="the load ends once both minima are reached"
+        default=0, ge=0, description="the load ends when both minima are reached"
     )
-    min_duration: Seconds = Field(default=0.0, ge=0, description="the other minimum")
+    min_duration: Seconds = Field(default=0.0, ge=0, description="minimum measured time")
     precision: PrecisionOptions | None = Field(
-        default=None, description="ends the load, but not before the minima"
+        default=None, description="ends the load after both minima"
     )
     error_rate: float | None = Field(
         default=None, ge=0, lt=1, description="share of failed requests that ends the load early"
@@ -215,7 +215,7 @@ class StopOptions(plugins.Options):
 def _not_empty(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
     for key, values in sweep.items():
         if not values:
-            raise ValueError(f"{key} has no values; give a list of at least one, or remove it")
+            raise ValueError(f"{key} has no values; list at least one, or remove it")
         if key.partition(".")[0] in ("sweep", "backends", "repeats", "name"):
             raise ValueError(
                 f"{key} cannot be swept; sweep keys of model, workload, load or engine"
@@ -235,13 +235,13 @@ class GateOptions(plugins.Options):
 
     metrics: Annotated[dict[str, float], AfterValidator(_gated)] = Field(
         default_factory=dict,
-        description="the smallest change that matters, as a share: {ttft_p50: 0.03}",
+        description="smallest relevant change, as a share: {ttft_p50: 0.03}",
     )
-    screen: int = Field(default=4, ge=4, description="processes per side at first")
+    screen: int = Field(default=4, ge=4, description="initial processes per side")
     confirm: int = Field(
         default=8,
         ge=8,
-        description="new processes per side to confirm a suspicion, up to three times",
+        description="new processes per side per confirmation, up to three times",
     )
 
 
@@ -249,7 +249,7 @@ class EnergyOptions(plugins.Options):
     """Price and carbon intensity of electricity, for cost and CO2 per token."""
 
     price_per_kwh: float | None = Field(default=None, gt=0, description="any currency")
-    grams_co2_per_kwh: float | None = Field(default=None, gt=0, description="of the grid")
+    grams_co2_per_kwh: float | None = Field(default=None, gt=0, description="of the grid, per kWh")
 
 
 def _not_wait(value: Any) -> Any:
@@ -257,7 +257,7 @@ def _not_wait(value: Any) -> Any:
 
 
 class Scenario(plugins.Options):
-    """One experiment: a load of a workload on one or more backends, repeated."""
+    """One experiment: a workload sent by a load to one or more backends, repeated."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -266,10 +266,10 @@ class Scenario(plugins.Options):
     )
     description: str = Field(default="", description="a sentence")
     model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
-    workload: Annotated[Any, AnyPart("workload")] = Field(description="what is sent")
-    load: Annotated[Any, AnyPart("load")] = Field(description="when it is sent")
+    workload: Annotated[Any, AnyPart("workload")] = Field(description="the requests")
+    load: Annotated[Any, AnyPart("load")] = Field(description="when requests are sent")
     backends: list[Annotated[Any, AnyPart("backend")]] = Field(
-        min_length=1, description="to whom it is sent"
+        min_length=1, description="the systems under test"
     )
     requests: int | None = Field(
         default=None, gt=0, description="maximum number of measured requests"
@@ -279,28 +279,28 @@ class Scenario(plugins.Options):
     )
     warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         default=0,
-        description="requests at the beginning that no metric counts; auto detects them afterwards",
+        description="initial requests excluded from metrics; auto: detected afterwards",
     )
     stop: StopOptions = StopOptions()
     max_in_flight: int | None = Field(
-        default=None, ge=1, description="limit of an open load; due times do not change"
+        default=None, ge=1, description="in-flight limit of an open loop; due times do not change"
     )
     on_limit: Annotated[Literal["queue", "drop"], BeforeValidator(_not_wait)] = Field(
         default="queue",
         validation_alias=AliasChoices("on_limit", "behind"),  # `behind: wait` up to version 0.1
-        description="a request that falls due at that limit is sent late, or dropped",
+        description="whether requests due at the limit are sent late or dropped",
     )
-    repeats: int = Field(default=1, ge=1, description="fresh processes for each case")
+    repeats: int = Field(default=1, ge=1, description="new processes per case")
     engine: EngineOptions = EngineOptions()
     sampling: SamplingOptions = SamplingOptions()
     stop_at_eos: bool = Field(
-        default=False, description="let answers end early; false: force their lengths"
+        default=False, description="true: answers may end early; false: force their lengths"
     )
     keep_outputs: bool = Field(default=False, description="store the token ids of answers")
     collect: list[Annotated[Any, AnyPart("collector")]] = Field(
         default_factory=lambda: ["cpu", "gpu", "energy"],
         validate_default=True,
-        description="collectors (cpu, gpu and energy if unset)",
+        description="collectors (if unset: cpu, gpu and energy)",
     )
     slo: Annotated[dict[str, Seconds], AfterValidator(valid_slo)] = Field(
         default_factory=dict, description="objectives, such as {ttft_p99: 500 ms}"
@@ -313,12 +313,12 @@ class Scenario(plugins.Options):
         default=EnergyOptions(), description="price and CO2 of electricity"
     )
     price_per_hour: float | None = Field(
-        default=None, gt=0, description="of the machine, any currency"
+        default=None, gt=0, description="price of the machine, any currency"
     )
     seed: int = Field(default=0, ge=0, description="seed of all random streams")
-    timeout: Seconds = Field(default=1800.0, gt=0, description="for one run, loading included")
+    timeout: Seconds = Field(default=1800.0, gt=0, description="per run, including loading")
     sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
-        default_factory=dict, description="values by dotted key; every combination is a case"
+        default_factory=dict, description="values by dotted key; each combination is a case"
     )
 
     @model_validator(mode="after")
@@ -330,5 +330,5 @@ class Scenario(plugins.Options):
                 "expected `requests` or `duration`, or minima in `stop`, so that the load ends"
             )
         if self.on_limit == "drop" and self.max_in_flight is None:
-            raise ValueError("`on_limit: drop` needs `max_in_flight`, which is that limit")
+            raise ValueError("`on_limit: drop` needs `max_in_flight`")
         return self

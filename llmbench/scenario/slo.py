@@ -1,4 +1,4 @@
-"""Objectives: the keys of `slo` and their bounds."""
+"""Service level objectives: the keys of `slo` and their bounds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ DEFAULT_PERCENT = 99.0
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The meaning of a key of `slo`: ``chat.ttft_p99`` is the p99 of TTFT of the class chat.
+    """A parsed key of `slo`: ``chat.ttft_p99`` is the p99 TTFT of the class chat.
 
-    Without a class it is about all requests, without a percentile about the p99.
+    The default class is all requests, the default percentile p99.
     """
 
     request_class: str | None
@@ -24,7 +24,7 @@ class Objective:
 
     @classmethod
     def of(cls, key: str) -> Objective:
-        """Return the objective of a key; raises ValueError when the key is not valid."""
+        """Parse a key; raises ValueError for an invalid key."""
         match = SLO_KEY.fullmatch(key)
         if not match:
             raise ValueError(f"no such objective {key!r}; expected e.g. ttft, tpot_p99, e2e_p95")
@@ -32,7 +32,7 @@ class Objective:
 
 
 def valid_slo(slo: dict[str, float]) -> dict[str, float]:
-    """Return the objectives of a scenario; raises ValueError when a key or a bound is not valid."""
+    """Check and return the objectives; raises ValueError for an invalid key or bound."""
     for key, seconds in slo.items():
         Objective.of(key)
         if seconds <= 0:

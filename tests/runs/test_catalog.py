@@ -66,7 +66,7 @@ def test_a_run_set_without_a_run_has_no_machine(tmp_path: Path) -> None:
         ('{"format": "llmbench run set", "schema_version": 1}', "has schema version 1"),
         (
             f'{{"format": "llmbench run set", "schema_version": {store.SCHEMA_VERSION}}}',
-            "not as llmbench writes it",
+            "not in llmbench's format",
         ),
     ],
 )

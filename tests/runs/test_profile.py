@@ -34,7 +34,7 @@ def test_figures_follow_from_what_is_stored() -> None:
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "something").touch()
-    with pytest.raises(InputError, match=r"is not empty; give a new folder$"):
+    with pytest.raises(InputError, match=r"is not empty; choose a new folder$"):
         profile.create(profiles.profile(tmp_path))
 
 

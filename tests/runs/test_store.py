@@ -152,7 +152,7 @@ def test_a_run_that_cannot_be_written_leaves_no_trace(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(InputError, match=r"No space left on device; free some space and go on"):
+    with pytest.raises(InputError, match=r"No space left on device; free some space and continue"):
         store.write_run(empty.folder, run(1))
     assert list((empty.folder / "runs").iterdir()) == []
 
@@ -167,7 +167,7 @@ def test_unfinished_files_of_a_killed_worker_are_not_a_run(empty: RunSet) -> Non
 
 
 def test_a_folder_that_is_not_empty_is_not_overwritten(empty: RunSet) -> None:
-    with pytest.raises(InputError, match=r"is not empty; give a new folder, or .*--resume"):
+    with pytest.raises(InputError, match=r"is not empty; choose a new folder, or .*--resume"):
         store.create(empty)
 
 
@@ -175,7 +175,7 @@ def test_a_file_is_refused_as_results_folder(empty: RunSet, tmp_path: Path) -> N
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         store.create(replace(empty, folder=tmp_path / "file"))
-    with pytest.raises(InputError, match="a parent of it is a file"):
+    with pytest.raises(InputError, match="a parent folder is a file"):
         store.create(replace(empty, folder=tmp_path / "file" / "inner"))
     assert (tmp_path / "file").read_text() == "mine"
 

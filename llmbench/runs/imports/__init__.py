@@ -1,7 +1,7 @@
 """Read the results of other load tools as runs: one module per tool, recognized by content.
 
-What a tool does not report is None or NaN. Every run has a caveat with the tool and from when its
-latencies count.
+Unreported values are None or NaN. Every run has a caveat with the tool and the start point of its
+latencies.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ READERS = (
 
 
 def read_results(path: Path) -> list[Measured]:
-    """Return the measured loads in a file of another tool.
+    """Read the measured loads in a file of another tool.
 
-    Raises InputError when it cannot be read, its tool is unknown, or it lacks required data.
+    Raises InputError when the file cannot be read, its tool is unknown, or data is missing.
     """
     document = documents.read_document(path)
     for recognizes, measured_in in READERS:
@@ -32,7 +32,7 @@ def read_results(path: Path) -> list[Measured]:
             return measured_in(document)
     found = ", ".join(sorted(document.keys)[:8]) or "none"
     raise InputError(
-        f"{path}: its tool is unknown (keys: {found}); expected the JSON of vllm bench serve "
+        f"{path}: unknown tool (keys: {found}); expected the JSON of vllm bench serve "
         "--save-result --save-detailed, guidellm's JSON report, or aiperf's profile_export.jsonl; "
         "see docs/imports.md"
     )

@@ -47,7 +47,7 @@ class _Times(Shape, frozen=True, kw_only=True):
 
     @property
     def seconds(self) -> tuple[float, ...]:
-        """The value or values in seconds."""
+        """The values in seconds."""
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         return tuple(value * SECONDS[self.unit] for value in values)
 
@@ -89,7 +89,7 @@ class _Row(Shape, frozen=True, kw_only=True):
 
     @property
     def due_ns(self) -> int:
-        """When it was issued; when it was sent, where that is unknown."""
+        """The time of issue, or of sending where that is unknown."""
         return self.metadata.credit_issued_ns or self.metadata.request_start_ns
 
 
@@ -119,13 +119,13 @@ class _Summary(Shape, frozen=True, kw_only=True):
 
     @property
     def load(self) -> dict[str, Any]:
-        """The load, where there is exactly one profiling phase."""
+        """The load, if there is exactly one profiling phase."""
         phases = [phase for phase in self.input.phases if phase.kind == "profiling"]
         return _load(phases[0]) if len(phases) == 1 else {}
 
 
 def recognizes(document: Document) -> bool:
-    """Return whether a file is one of its exports: records or summary."""
+    """Return whether a file is an aiperf export (records or summary)."""
     return document.keys >= {"metadata", "metrics"} or "aiperf_version" in document.keys
 
 
@@ -133,7 +133,7 @@ def measured_in(document: Document) -> list[Measured]:
     """Return the load of a profile; raises InputError for exports without records."""
     if "aiperf_version" in document.keys:
         raise InputError(
-            f"{document.path}: is aiperf's summary, without single requests; give its records, "
+            f"{document.path}: is aiperf's summary, without per-request records; pass its records, "
             "profile_export.jsonl in the same folder"
         )
     rows = [
@@ -168,7 +168,7 @@ def _check_phases(document: Document, rows: list[_Row]) -> None:
 
 
 def _summary(records: Path) -> _Summary:
-    """Read the summary in the folder of the records; an empty one where it is missing."""
+    """Read the summary in the folder of the records; empty if missing."""
     path = records.with_name(f"{records.stem}_aiperf.json")
     if not path.expanduser().exists():
         return _Summary()
@@ -229,7 +229,7 @@ def _tokens(count: _Count | None) -> int | None:
 
 
 def _connecting(metrics: _Metrics) -> float | None:
-    """Return the time to connect; None where a connection was reused."""
+    """Return the connection time, or None for a reused connection."""
     reused, connecting = metrics.http_req_connection_reused, metrics.http_req_connecting
     is_new = reused is not None and not reused.value
     return connecting.seconds[0] if is_new and connecting else None

@@ -13,7 +13,7 @@ from llmbench.errors import InputError
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of another tool's data that llmbench reads; other keys are ignored."""
+    """Base class for the data read from other tools; unknown keys are ignored."""
 
 
 S = TypeVar("S", bound=Shape)
@@ -21,18 +21,18 @@ S = TypeVar("S", bound=Shape)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file and the JSON values in it: one, or one per line."""
+    """A file and its JSON values: one, or one per line."""
 
     path: Path
     values: tuple[Any, ...]
 
     def where(self, index: int) -> str:
-        """Return the location of a value: the file, and its line if there are several."""
+        """Return the location of a value: the file, with the line if there are several."""
         return f"{self.path}:{index + 1}" if len(self.values) > 1 else str(self.path)
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys of the first value; none where it is not an object."""
+        """The keys of the first value; empty if it is not an object."""
         first = self.values[0]
         return frozenset(first) if isinstance(first, dict) else frozenset()
 
@@ -53,7 +53,7 @@ def read_document(path: Path) -> Document:
 
 
 def _lines(path: Path, text: str, of_document: str) -> list[Any]:
-    """Parse JSON lines; ``of_document`` is the error of parsing it all as one document."""
+    """Parse JSON lines; ``of_document`` is the error of parsing the file as one document."""
     values: list[Any] = []
     for number, line in enumerate(text.rstrip().splitlines(), start=1):
         try:
@@ -67,7 +67,7 @@ def _lines(path: Path, text: str, of_document: str) -> list[Any]:
 
 
 def validated(shape: type[S], value: Any, where: str) -> S:
-    """Convert a value to a shape; raises InputError with the location and what is wrong."""
+    """Convert a value to a shape; raises InputError with the location and the problem."""
     try:
         return msgspec.convert(value, shape, strict=False)
     except msgspec.ValidationError as error:

@@ -1,8 +1,7 @@
 """JSON reports of guidellm (https://github.com/vllm-project/guidellm), tested with 0.8.1.
 
-It stores the times of the first and the last token and the number of chunks, so TTFT, TPOT (which
-it calls ITL) and E2E are known and the gaps between tokens are not. Requests that were queued and
-never sent are left out.
+guidellm stores the times of the first and the last token and the number of chunks: TTFT, TPOT (its
+ITL) and E2E are known, inter-token latencies are not. Requests that were never sent are omitted.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
 
 TOOL = "guidellm"
-SCHEDULED = ("constant", "poisson", "trace")  # the other strategies send as soon as possible
+SCHEDULED = ("constant", "poisson", "trace")  # other strategies send as soon as possible
 TARGET = "when guidellm meant to send a request (its targeted_start)"
 NO_TARGET = f"{SENDING}; its due times (targeted_start) are before its start and not usable"
 ERROR = re.compile(r"(\w+)\(")
@@ -47,12 +46,12 @@ class _Timings(Shape, frozen=True, kw_only=True):
 
     @property
     def sent(self) -> float | None:
-        """When it was sent; None if it never was."""
+        """The time of sending; None if never sent."""
         return self.resolve_start if self.request_start is None else self.request_start
 
     @property
     def ended(self) -> float:
-        """When it ended."""
+        """The end time."""
         return self.resolve_end if self.request_end is None else self.request_end
 
 
@@ -76,7 +75,7 @@ class _Requests(Shape, frozen=True, kw_only=True):
 
     @property
     def by_finish(self) -> list[tuple[Finish, _Request]]:
-        """The requests that were sent, each with its finish."""
+        """The sent requests, each with its finish reason."""
         groups: dict[Finish, tuple[_Request, ...]] = {
             "ended": self.successful, "error": self.errored, "unfinished": self.incomplete,
         }  # fmt: skip
@@ -118,7 +117,7 @@ class _Report(Shape, frozen=True, kw_only=True):
 
 
 def recognizes(document: Document) -> bool:
-    """Return whether a file is one of its reports."""
+    """Return whether a file is a guidellm report."""
     return document.keys >= {"benchmarks", "metadata"}
 
 
@@ -159,10 +158,10 @@ def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
 
 
 def _due_times(strategy: _Strategy, requests: list[_Request]) -> tuple[list[float], str]:
-    """Return when requests were due, as far as it is known, and from when latencies count.
+    """Return the due times, if known, and the start point of latencies.
 
-    The processes of 0.8.1 may draw Poisson due times before they know the start and then send
-    everything at once: targets before the start are not due times.
+    Processes of 0.8.1 may draw Poisson due times before they know the start and then send
+    everything at once: targets before the start are not valid due times.
     """
     sent = [time for request in requests if (time := request.info.timings.sent) is not None]
     targets = [
@@ -224,7 +223,7 @@ def _most(arguments: str | None) -> int | None:
 
 
 def _kind(error: str) -> str:
-    """Return the kind of an error: its HTTP status, or else its exception."""
+    """Return the kind of an error: its HTTP status, else its exception."""
     name = ERROR.match(error)
     if name is None:
         return error.strip()
@@ -243,6 +242,6 @@ def _load(strategy: _Strategy) -> dict[str, Any]:
 
 
 def _point(load: dict[str, Any]) -> dict[str, Any]:
-    """Return the point of a load in a sweep, rates with four digits."""
+    """Return the sweep point of a load, with rates rounded to four digits."""
     key = next(key for key in ("rate", "concurrency", "kind") if key in load)
     return {f"load.{key}": float(f"{load[key]:.4g}") if key == "rate" else load[key]}

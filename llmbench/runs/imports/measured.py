@@ -1,4 +1,4 @@
-"""A load that another tool measured, as records."""
+"""Records of a load measured by another tool."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ NOTHING: Stamps = ((), ())
 class Measured:
     """One load of another tool: its records and metadata.
 
-    ``kind`` is the tool in one word, ``tool`` its full name with the version where it is known;
-    ``since`` is from when latencies count. ``load`` describes the load with the keys of a scenario
-    where they exist, ``point`` which of several loads in one file it is.
+    ``kind`` is the tool in one word, ``tool`` its full name with the version if known, and
+    ``since`` the start point of latencies. ``load`` describes the load, with scenario keys where
+    they exist; ``point`` distinguishes several loads in one file.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Measured:
 
 
 def with_version(tool: str, version: str | None) -> str:
-    """Return the name of a tool with its version, where it is known."""
+    """Return the name of a tool with its version, if known."""
     return f"{tool} {version}" if version else tool
 
 
@@ -53,15 +53,15 @@ def as_moment(seconds: float) -> str:
 
 
 def chunks(times: Sequence[float], tokens: int) -> Stamps:
-    """Return the stamps of chunks whose times are all known, with tokens divided evenly."""
+    """Return the timestamps of chunks, with tokens divided evenly."""
     bounds = [tokens * index // len(times) for index in range(len(times) + 1)]
     return tuple(times), tuple(after - before for before, after in pairwise(bounds))
 
 
 def first_and_last(first: float, last: float, count: int, tokens: int) -> Stamps:
-    """Return the stamps of ``count`` chunks with only the first and the last time known.
+    """Return the timestamps of ``count`` chunks, of which only the first and last are known.
 
-    The chunks between them are one entry at NaN: an unmeasured gap is not an inter-token latency.
+    The chunks between are one NaN entry: an unmeasured gap is not an inter-token latency.
     """
     if count <= 1:
         return (first,), (tokens,)
@@ -73,7 +73,7 @@ def first_and_last(first: float, last: float, count: int, tokens: int) -> Stamps
 
 
 def uneven(records: Sequence[Record]) -> tuple[Caveat, ...]:
-    """Return the caveat on answers whose chunks are not one token each, if there are any."""
+    """Return the caveat about multi-token chunks, if any."""
     answered = [record.token_counts for record in records if record.succeeded]
     count = sum(set(counts) != {1} for counts in answered)
     return (Caveat("uneven-chunks", answers=count, total=len(answered)),) if count else ()

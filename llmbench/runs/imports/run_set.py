@@ -22,11 +22,11 @@ NO_QUALITY = Quality.unavailable("imported runs have no outputs to compare with 
 def import_results(files: Sequence[Path], folder: Path, name: str | None = None) -> RunSet:
     """Read result files of other tools and store them in a new folder, one case per load.
 
-    A case is named ``name`` (of a single file) or by its tool and file. Raises InputError when a
-    file cannot be read, two cases have the same name, or the folder cannot be used.
+    A case is named ``name`` (for a single file) or after its tool and file. Raises InputError when
+    a file cannot be read, two cases have the same name, or the folder cannot be used.
     """
     if name and len(files) > 1:
-        raise InputError("--name is for a single file; leave it out to name cases by their files")
+        raise InputError("--name is for a single file; omit it to name cases after their files")
     runs = [
         _run(path, name or f"{measured.kind} {_label(path, files)}", measured)
         for path in files
@@ -41,7 +41,7 @@ def import_results(files: Sequence[Path], folder: Path, name: str | None = None)
 
 
 def _label(path: Path, files: Sequence[Path]) -> str:
-    """Return the stem of a file, with its folder where another file has the same stem."""
+    """Return the stem of a file, with its folder if the stem is not unique."""
     is_alone = sum(other.stem == path.stem for other in files) == 1
     return path.stem if is_alone else f"{path.resolve().parent.name}/{path.stem}"
 

@@ -52,17 +52,17 @@ class _Result(Shape, frozen=True, kw_only=True):
             raise ValueError(f"date: {error}") from None
 
     def began_at(self) -> datetime:
-        """Return the date, which has no time zone; raises ValueError if it is none."""
+        """Parse the date, which has no time zone; raises ValueError if invalid."""
         return datetime.strptime(self.date, "%Y%m%d-%H%M%S")  # noqa: DTZ007
 
     @property
     def is_paced(self) -> bool:
-        """Whether requests had a rate, instead of being sent as others finished."""
+        """Whether requests were sent at a rate (open loop)."""
         return self.ramp_up_strategy is not None or math.isfinite(self.request_rate or math.inf)
 
     @property
     def due(self) -> tuple[float, ...]:
-        """When each request was due; without a rate, when it was sent."""
+        """The due time of each request; without a rate, the time of sending."""
         if self.queue_times is None or not self.is_paced:
             return self.start_times
         pairs = zip(self.start_times, self.queue_times, strict=True)
@@ -70,12 +70,12 @@ class _Result(Shape, frozen=True, kw_only=True):
 
 
 def recognizes(document: Document) -> bool:
-    """Return whether a file is one of its results, with details or without."""
+    """Return whether a file is a vLLM result, with or without details."""
     return document.keys >= MARKS
 
 
 def measured_in(document: Document) -> list[Measured]:
-    """Return its one load; raises InputError for results without single requests."""
+    """Return the measured load; raises InputError for results without per-request data."""
     _check_details(document)
     result = validated(_Result, document.values[0], str(document.path))
     _check_lists(document, result)
@@ -105,13 +105,13 @@ def _check_details(document: Document) -> None:
         )
     if missing := [key for key in DETAILS if key not in document.keys]:
         raise InputError(
-            f"{path}: no single requests (no {', '.join(missing)}); run vllm bench serve with "
+            f"{path}: no per-request data (no {', '.join(missing)}); run vllm bench serve with "
             "--save-result --save-detailed"
         )
     if "start_times" not in document.keys:
         raise InputError(
-            f"{path}: the times of sending are missing (no start_times; older versions did not "
-            "save them); measure again with a newer vllm"
+            f"{path}: send times are missing (no start_times; older versions did not "
+            "save them); repeat the measurement with a newer vllm"
         )
 
 

@@ -129,7 +129,7 @@ def without(*keys: str) -> Callable[[dict[str, Any]], None]:
             without("input_lens", "output_lens", "ttfts", "itls", "errors", "start_times"),
             "no input_lens, output_lens, ttfts, itls, errors); run vllm bench serve with --save",
         ),
-        (without("start_times"), "the times of sending are missing (no start_times"),
+        (without("start_times"), "send times are missing (no start_times"),
         (lambda document: document["ttfts"].pop(), "expected lists of equal length, found"),
         (
             lambda document: document["ttfts"].__setitem__(0, "soon"),
