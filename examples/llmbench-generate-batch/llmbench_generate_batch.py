@@ -143,7 +143,7 @@ class Server:
         """Return None: the thread does not expose logits."""
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Do nothing: no client stands between the load and the backend."""
+        """Do nothing: there is no client to calibrate."""
 
     def new_clock(self) -> Clock:
         """Return the clock of the load."""
@@ -215,7 +215,7 @@ class Server:
         return sequence.record(keep_outputs=self.context.keep_outputs)
 
     def report(self) -> BackendReport:
-        """Return what was requested, what was effective and what it cost."""
+        """Return the requested and effective settings, and the measured costs."""
         requested, effective = self._settings()
         return BackendReport(
             requested=requested,
@@ -234,7 +234,7 @@ class Server:
 
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return requested and effective settings; the manager may have changed the attention."""
-        import torch  # noqa: PLC0415 (loaded long ago)
+        import torch  # noqa: PLC0415 (already imported)
 
         attention = self.model.module.config._attn_implementation  # noqa: SLF001 (no public name)
         threads = self.context.engine.threads

@@ -1,4 +1,4 @@
-"""The one seam: a backend is opened, serves a dispatch, and reports what took effect."""
+"""The backend interface: open a backend, serve a dispatch, and report the effective settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadShape:
-    """The sizes of a load, known before it starts, so that caches and warm-up fit it.
+    """The sizes of a load, known in advance for sizing caches and warm-up.
 
     Lengths are in tokens; ``prompt_lengths`` are the distinct ones, ascending.
     """
@@ -38,18 +38,18 @@ class LoadShape:
         if self.longest_sequence > context_length:
             raise InputError(
                 f"workload: the longest request has {self.longest_sequence} tokens (prompt and "
-                f"answer) and the model's context holds {context_length}; give shorter prompts or "
+                f"answer) and the model's context holds {context_length}; use shorter prompts or "
                 "output_tokens, or a model with a longer context"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class OpenContext:
-    """Everything that a backend is opened with.
+    """The arguments for opening a backend.
 
-    ``on_stage`` is called with what is going on ("loading", "compiling", "warming up"). ``log`` is
+    ``on_stage`` is called with the current stage ("loading", "compiling", "warming up"). ``log`` is
     a file for the output of launched servers. ``slowdown`` injects a delay into every step, as a
-    share of its time.
+    share of the step time.
     """
 
     model: ModelOptions
@@ -66,15 +66,15 @@ class OpenContext:
 
 @dataclass(frozen=True, slots=True)
 class BackendReport:
-    """A backend's own report when the load is over.
+    """A backend's report after the load.
 
     ``effective`` has the keys of ``requested``; a difference becomes a caveat. ``cold_start`` is in
-    seconds by stage, ``memory`` in bytes by kind, ``counters`` are any counts
+    seconds by stage, ``memory`` in bytes by kind, ``counters`` are arbitrary counts
     (``compiles_in_window``, ``gc_collections``). None means "not measured", with the reason under
-    the same key in ``reasons``. ``client`` is the overhead of a client over the wire and its floor
-    (``floor_...``): seconds of lag, shares of a core. ``warmup_steps`` is the kept series of
-    warm-up step times in seconds. ``model_costs`` is what the model's steps read and multiply,
-    ``device_peaks`` what its device was measured to reach.
+    the same key in ``reasons``. ``client`` is the overhead of a network client and its floor
+    (``floor_...``): lag in seconds, shares of a core. ``warmup_steps`` has the recorded warm-up
+    step times in seconds. ``model_costs`` has the bytes and FLOPs of the model's steps,
+    ``device_peaks`` the device's measured peaks.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -91,9 +91,9 @@ class BackendReport:
 
 
 def not_effective(requested: Mapping[str, Any], effective: Mapping[str, Any]) -> Iterator[Caveat]:
-    """Yield a caveat for each setting whose effective value is not the requested one.
+    """Yield a caveat for each setting whose effective value differs from the requested one.
 
-    None and ``auto`` request nothing in particular.
+    None and ``auto`` match any effective value.
     """
     for setting, value in requested.items():
         if value not in (None, "auto", effective[setting]):
@@ -103,13 +103,13 @@ def not_effective(requested: Mapping[str, Any], effective: Mapping[str, Any]) ->
 
 
 class Server(Protocol):
-    """An opened backend, warm and ready."""
+    """An open backend, warmed up and ready."""
 
     def new_clock(self) -> Clock:
         """Start and return the clock of the load; it reads 0 now."""
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Measure the overhead of the client, if there is one, with the beginning of the load.
+        """Measure the overhead of the client, if any, with the beginning of the load.
 
         The result is part of the report.
         """
@@ -123,32 +123,32 @@ class Server(Protocol):
         """
 
     def report(self) -> BackendReport:
-        """Return what was requested, what was effective and what it cost."""
+        """Return the requested and effective settings, and the measured costs."""
 
     @property
     def pid(self) -> int:
-        """The process that collectors watch, with its descendants."""
+        """The process that collectors monitor, with its descendants."""
 
     @property
     def torch_model(self) -> TorchModel | None:
-        """The model as a torch module, or None where another runtime has it."""
+        """The model as a torch module, or None for other runtimes."""
 
     def scorer(self, load_shape: LoadShape) -> Scorer | None:
-        """Return the scorer of the model's logits, or None where the backend exposes none."""
+        """Return the scorer of the model's logits, or None if the backend exposes no logits."""
 
 
 class Backend(plugins.Part):
-    """A part that requests can be sent to.
+    """A system under test, to which requests are sent.
 
     ``profilable`` means that `open` yields a LocalServer, whose steps can be profiled;
-    ``sends_text``, that it needs the text of every prompt.
+    ``sends_text``, that the backend needs the text of every prompt.
     """
 
     profilable: ClassVar[bool] = False
     sends_text: ClassVar[bool] = False
 
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
-        """Load, compile and warm up; yield a server and free everything afterwards.
+        """Load, compile and warm up; yield a server and release all resources afterwards.
 
         Raises InputError for unsupported options; never substitutes silently.
         """

@@ -1,4 +1,4 @@
-"""The base of all backends that run a model in this process."""
+"""The base class of backends that run a model in this process."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ Model = TypeVar("Model", bound="LoadedModel")
 
 
 class LocalRunner(WarmupRunner, Protocol):
-    """A runner that a local backend serves with; ``counts`` are counters of its own."""
+    """The runner of a local backend; ``counts`` are runner-specific counters."""
 
     counts: Counter[str]
 
     @property
     def cache_nbytes(self) -> int:
-        """Bytes of its KV cache."""
+        """The size of the KV cache in bytes."""
 
 
 class LocalBackend(Backend, ABC, Generic[Model]):
     """Loads a model into this process, warms it up and serves it with the engine.
 
-    A subclass defines how a model is loaded, what runs its steps, and in which shapes. Local
+    A subclass defines how a model is loaded, the runner of its steps, and their shapes. Local
     backends are ``profilable``: they open a LocalServer, whose steps can be traced.
     """
 
@@ -83,7 +83,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
     @abstractmethod
     def load(self, context: OpenContext) -> Model:
-        """Load a model; raise InputError when it is unavailable."""
+        """Load a model; raises InputError when it is unavailable."""
 
     @abstractmethod
     def runner(
@@ -97,19 +97,19 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
     @abstractmethod
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
-        """Return those of them that the warm-up runs."""
+        """Return the bucket sizes that the warm-up runs."""
 
     def imports(self) -> None:
-        """Import the modules that loading needs, so that their time is counted separately."""
+        """Import the modules that loading needs, so that import time is measured separately."""
         from llmbench.models import loading  # noqa: F401, PLC0415 (imports torch, transformers)
 
     def settings(self) -> dict[str, Any]:
-        """Return the backend's own settings, which always take effect."""
+        """Return the backend-specific settings, which always take effect."""
         return {}
 
     @abstractmethod
     def costs(self, model: Model) -> ModelCosts:
-        """Return what a model's steps read and multiply; raise Unavailable where unknown."""
+        """Return the costs of a model's steps; raises Unavailable if unknown."""
 
     def allocator(self, context: OpenContext) -> Gauge:
         """Return the tracker of peak tensor memory."""
@@ -152,7 +152,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
                 yield server
 
     def scorer(self, context: OpenContext, model: Model, load_shape: LoadShape) -> Scorer:
-        """Return a scorer that runs the model's own steps on one text per slot."""
+        """Return a scorer that runs the model's steps on one text per slot."""
         from llmbench.engine.scoring import ForcedSampler, Scorer  # noqa: PLC0415 (imports torch)
 
         load_shape.check(model.context_length)
@@ -171,10 +171,10 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         runner: Any,
         folder: Path,
     ) -> Iterator[LocalRunner]:
-        """Yield a runner whose runtime writes a trace of its own into a folder, if it has one.
+        """Yield a runner that writes its runtime's own trace into a folder, if supported.
 
-        It is a Chrome trace with ``baseTimeNanoseconds`` of the system's clock, complete at the
-        end. Torch needs none, since its profiler records it anyway.
+        The result is a Chrome trace with ``baseTimeNanoseconds`` of the system clock, complete on
+        exit. Torch needs none: its profiler already records the steps.
         """
         del context, model, folder
         yield runner
@@ -220,7 +220,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
 @dataclass(frozen=True, slots=True)
 class RooflineInputs:
-    """The model's costs and the device's measured peaks, or the reasons why they are unknown."""
+    """The model's costs and the device's measured peaks, or the reasons why unknown."""
 
     model_costs: ModelCosts | None
     device_peaks: DevicePeaks | None
@@ -238,18 +238,18 @@ class RooflineInputs:
         )
 
     def checked(self, cache_bytes: int, positions: int) -> RooflineInputs:
-        """Return these without the model's costs where they predict another cache size."""
+        """Return these, without the model's costs if they predict a different cache size."""
         costs = self.model_costs
         if costs is None or costs.kv_token_bytes * positions == cache_bytes:
             return self
-        reason = "its KV cache does not have the size that the model's configuration implies"
+        reason = "its KV cache size differs from what the model's configuration implies"
         return RooflineInputs(None, self.device_peaks, {**self.reasons, "model_costs": reason})
 
 
 def _plan(
     plan: MemoryPlan, context: OpenContext, model: LoadedModel, costs: ModelCosts | None
 ) -> None:
-    """Note the memory that will be needed; raise OutOfMemoryError when the host lacks it."""
+    """Record the required memory; raise OutOfMemoryError when the host lacks it."""
     plan.stage, plan.weight_bytes = "warming up", model.weight_bytes
     if costs is not None:
         positions = context.engine.slots * cache_length(context.load_shape, model)
@@ -259,7 +259,7 @@ def _plan(
 
 
 def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
-    """Run the largest prefill and the largest decode again, to measure the peak of each phase."""
+    """Rerun the largest prefill and decode to measure the peak of each phase."""
     largest = shapes.thinned(1)
     for phase, steps in (("prefill", prefills), ("decode", decodes)):
         with peaks.of(phase):
@@ -268,7 +268,7 @@ def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
 
 
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
-    """Return the tokens of a slot: the longest sequence rounded up, within the model's context."""
+    """Return the slot length in tokens: the longest sequence rounded up, within the context."""
     return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
@@ -276,10 +276,9 @@ def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
 class LocalServer:
     """A warm model that serves one load.
 
-    ``cold_start`` is in seconds: ``import`` of the modules that reading the workload did not
-    import, ``load`` until the weights are on the device, ``first_token`` from there until the first
-    id is on the host (with allocating the cache and compiling that step), ``steady`` for the rest
-    of the warm-up.
+    ``cold_start`` is in seconds: ``import`` of modules that the workload had not imported, ``load``
+    until the weights are on the device, ``first_token`` from there until the first id is on the
+    host (including cache allocation and compilation), ``steady`` for the rest of the warm-up.
     """
 
     context: OpenContext
@@ -295,11 +294,11 @@ class LocalServer:
     counters: dict[str, int] = field(default_factory=dict)
 
     def new_clock(self) -> Clock:
-        """Start the clock that the load will run by."""
+        """Start the clock of the load."""
         return MonotonicClock()
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Do nothing: no client stands between the load and the backend."""
+        """Do nothing: there is no client to calibrate."""
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
@@ -337,7 +336,7 @@ class LocalServer:
     @property
     def torch_model(self) -> TorchModel | None:
         """The model as a torch module, or None where another runtime has it."""
-        from llmbench.models.loading import TorchModel  # noqa: PLC0415 (loaded long ago)
+        from llmbench.models.loading import TorchModel  # noqa: PLC0415 (already imported)
 
         return self.model if isinstance(self.model, TorchModel) else None
 
@@ -387,13 +386,13 @@ class LocalServer:
 
 
 def local_server(server: Server) -> LocalServer:
-    """Return the server of a backend that is ``profilable``, and so runs its steps here."""
+    """Return the server of a ``profilable`` backend, which runs its steps in this process."""
     if not isinstance(server, LocalServer):
         raise TypeError(f"{type(server).__name__} is not a server of a local backend")
     return server
 
 
 def _threads() -> int:
-    import torch  # noqa: PLC0415 (loaded long ago; see the top of the module)
+    import torch  # noqa: PLC0415 (already imported; see the top of the module)
 
     return torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the same engine, load and clock as the other local backends."""
+"""ONNX Runtime, with the same engine, load and clock as the other local backends."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ __all__ = ["Onnx"]
 class Onnx(LocalBackend["OnnxModel"]):
     """ONNX Runtime: the model exported around GroupQueryAttention, on one execution provider.
 
-    An export is cached by the content of its weights; making it counts as compiling.
-    The precision is the model's ``dtype``.
+    Exports are cached by the content of the weights; exporting counts as compilation. The precision
+    is the model's ``dtype``.
     """
 
     needs: ClassVar = {"onnxruntime": "onnx", "onnxscript": "onnx"}
@@ -40,13 +40,13 @@ class Onnx(LocalBackend["OnnxModel"]):
         """``{kind: onnx, provider: cuda, optimization: all}``."""
 
         provider: str = Field(
-            default="auto", description="cpu, cuda, ...; auto: cuda where there is one, else cpu"
+            default="auto", description="cpu, cuda, ...; auto: cuda if available, else cpu"
         )
         optimization: Literal["none", "basic", "extended", "all"] = Field(
-            default="all", description="how far onnxruntime rewrites the graph"
+            default="all", description="graph optimization level"
         )
         graph: Literal["export", "builder"] = Field(
-            default="export", description="made by torch.onnx, or by onnxruntime-genai's builder"
+            default="export", description="exported by torch.onnx or onnxruntime-genai's builder"
         )
         compress: Recipe | None = Field(default=None, description="prune and quantize the model")
 
@@ -54,7 +54,7 @@ class Onnx(LocalBackend["OnnxModel"]):
         self.options = options
 
     def imports(self) -> None:
-        """Import what loading takes."""
+        """Import the modules that loading needs."""
         from llmbench.backends.onnx import loading  # noqa: F401, PLC0415 (the same)
 
     def load(self, context: OpenContext) -> OnnxModel:
@@ -71,14 +71,14 @@ class Onnx(LocalBackend["OnnxModel"]):
         )
 
     def costs(self, model: OnnxModel) -> ModelCosts:
-        """Return the costs that were computed when the graph was opened."""
+        """Return the costs computed when the graph was opened."""
         if model.costs is None:
             raise Unavailable(model.no_costs)
         return model.costs
 
     def allocator(self, context: OpenContext) -> Gauge:  # noqa: ARG002 (the same for all contexts)
-        """Return an untracked gauge: torch's allocator sees only the bound buffers."""
-        return Untracked("onnxruntime has an allocator of its own, which tracks no peak")
+        """Return an untracked gauge: torch's allocator covers only the bound buffers."""
+        return Untracked("onnxruntime's own allocator tracks no peak")
 
     def runner(
         self, model: OnnxModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
@@ -86,7 +86,7 @@ class Onnx(LocalBackend["OnnxModel"]):
         """Allocate the cache and return the runner of the steps."""
         from llmbench.backends.onnx.runner import OnnxRunner  # noqa: PLC0415 (imports torch)
 
-        del buckets  # a graph runs steps of any size
+        del buckets  # one graph runs steps of any size
         return OnnxRunner(model, sampler, slots=slots, max_length=max_length)
 
     @contextmanager
@@ -95,7 +95,7 @@ class Onnx(LocalBackend["OnnxModel"]):
     ) -> Iterator[OnnxRunner]:
         """Yield a runner in a second session, which profiles its operators.
 
-        Both sessions hold the weights meanwhile: profiling is enabled when a session is opened.
+        Both sessions hold the weights: profiling can only be enabled when opening a session.
         """
         from llmbench.backends.onnx import sessions  # noqa: PLC0415 (imports onnxruntime)
 
@@ -115,10 +115,10 @@ class Onnx(LocalBackend["OnnxModel"]):
         """Return exact sizes; the operator reads only the filled part of the cache."""
         return Buckets(load_shape.prompt_lengths, tuple(range(1, slots + 1)), (max_length,))
 
-    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all are run alike)
+    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all sizes run the same way)
         """Return a few sizes of each kind."""
         return buckets.thinned(WARMUP_SIZES)
 
     def settings(self) -> dict[str, Any]:
-        """Return the source of the graph and its level of optimization."""
+        """Return the graph source and its optimization level."""
         return {"optimization": self.options.optimization, "graph": self.options.graph}

@@ -1,8 +1,8 @@
 """Graphs of onnxruntime-genai's model builder, adapted to the inputs that the runner binds.
 
-The builder supports a list of architectures and fuses more operators than an export does. Its
-graphs compute lengths from a mask and return the logits of every token; an adapted graph takes
-lengths as inputs and returns only the last logits. (https://github.com/microsoft/onnxruntime-genai)
+The builder supports selected architectures and fuses more operators than an export. Its graphs
+compute lengths from a mask and return the logits of every token; an adapted graph takes lengths as
+inputs and returns only the last logits. (https://github.com/microsoft/onnxruntime-genai)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def build(model: PreTrainedModel, provider: str, path: Path) -> None:
-    """Write a model's graph to ``path`` and its weights beside it (inputs: exporting.export).
+    """Write a model's graph to ``path``, with its weights next to it (inputs: exporting.export).
 
     Raises InputError when the builder does not support the architecture.
     """
@@ -53,7 +53,7 @@ def run_builder(model: PreTrainedModel, provider: str, folder: Path) -> None:
     """Run the builder as a command, its documented interface."""
     source = folder / "source"
     model.save_pretrained(source)
-    # it requires a tokenizer to copy, which a model of random weights does not have
+    # it copies a tokenizer, which models with random weights lack
     AutoTokenizer.from_pretrained(models.HELD_OUT.parent).save_pretrained(source)
     done = subprocess.run(
         [
@@ -76,7 +76,7 @@ def run_builder(model: PreTrainedModel, provider: str, folder: Path) -> None:
 def adapt(model: onnx.ModelProto) -> None:
     """Change a built graph in place to the inputs and outputs of an exported one.
 
-    Raises InputError when it has no GroupQueryAttention, as for some providers.
+    Raises InputError when the graph has no GroupQueryAttention, as for some providers.
     """
     graph = model.graph
     attentions = [node for node in graph.node if node.op_type == ATTENTION]
@@ -103,7 +103,7 @@ def adapt(model: onnx.ModelProto) -> None:
 
 
 def _inputs() -> list[Any]:
-    """Return the inputs of a graph besides the caches."""
+    """Return the inputs of a graph other than the caches."""
     tokens, rows = ["rows", "length"], ["rows"]
     longs: dict[str, list[Any]] = {"input_ids": tokens, "position_ids": tokens, "last": [1]}
     ints: dict[str, list[str]] = {"seqlens_k": rows, "total_sequence_length": []}
@@ -134,7 +134,7 @@ def _keep_last(graph: Any) -> None:
 
 
 def _drop_unused(graph: Any, wanted: Iterable[str]) -> None:
-    """Remove nodes that no wanted output depends on; nodes are in topological order."""
+    """Remove nodes that no kept output depends on; nodes are in topological order."""
     needed, kept = set(wanted), []
     for node in reversed(graph.node):
         if needed & set(node.output):

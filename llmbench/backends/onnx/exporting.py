@@ -1,6 +1,6 @@
 """Export any transformers causal LM as an ONNX graph around GroupQueryAttention.
 
-An attention function replaces the model's own while torch.onnx.export runs: it emits one
+During torch.onnx.export, the model's attention function is replaced by one that emits a
 ``com.microsoft::GroupQueryAttention`` per layer, which writes new keys and values into the cache
 and attends to each row's part of it. Rows may be ragged.
 (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md)
@@ -30,7 +30,7 @@ ATTENTION = "onnx-group-query"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The shape of a layer's keys and values: the number of heads, and the size of each."""
+    """The shape of a layer's keys and values: number of heads and head size."""
 
     heads: int
     key_size: int
@@ -43,7 +43,7 @@ def layers(model: PreTrainedModel) -> list[Layer]:
 
 
 def past_names(count: int) -> list[str]:
-    """Return the names of the cache inputs, a key and a value for each layer."""
+    """Return the names of the cache inputs, one key and one value per layer."""
     return [f"past.{layer}.{part}" for layer in range(count) for part in ("key", "value")]
 
 
@@ -59,12 +59,12 @@ def recipe() -> dict[str, Any]:
 
 
 def export(model: PreTrainedModel, path: Path) -> None:
-    """Write a model's graph to ``path`` and its weights beside it.
+    """Write a model's graph to ``path``, with its weights next to it.
 
     Inputs are ``input_ids`` and ``position_ids`` [rows, length], ``seqlens_k`` [rows] (int32, the
-    length after this step less one), ``total_sequence_length`` (int32, the longest), ``last`` [1]
-    (the position of the logits) and each layer's past key and value [rows, heads, max
-    length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches.
+    length after this step minus one), ``total_sequence_length`` (int32, the longest), ``last`` [1]
+    (the position of the logits) and each layer's past key and value [rows, heads, max length,
+    size]; outputs are ``logits`` [rows, vocabulary] and the same caches.
     """
     _untie(model)
     shapes = layers(model)
@@ -90,7 +90,7 @@ def export(model: PreTrainedModel, path: Path) -> None:
 
 
 def _untie(model: PreTrainedModel) -> None:
-    """Untie the head: a tied one is exported as a transpose that no tool quantizes."""
+    """Untie the head: tied heads are exported as a transpose, which no tool quantizes."""
     head = model.get_output_embeddings()
     if isinstance(head, nn.Linear):
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
@@ -120,7 +120,7 @@ def _dynamic(count: int) -> tuple[Any, ...]:
 
 
 class _NewStates(Cache):
-    """A cache that passes new keys and values on, since the operator stores them."""
+    """A cache that passes through new keys and values, since the operator stores them."""
 
     def __init__(self) -> None:
         self.layers = []
@@ -140,7 +140,7 @@ class _GroupQuery:
     lengths: tuple[Tensor, Tensor]
     present: dict[int, Sequence[Tensor]]
 
-    def attend(  # noqa: PLR0917 (transformers calls it so)
+    def attend(  # noqa: PLR0917 (signature required by transformers)
         self,
         module: Any,
         query: Tensor,
@@ -151,7 +151,7 @@ class _GroupQuery:
         **options: Any,
     ) -> tuple[Tensor, None]:
         """Emit the operator for one layer; states are [rows, heads, length, size]."""
-        del attention_mask  # the operator itself handles causality, lengths and windows
+        del attention_mask  # the operator handles causality, lengths and windows
         rows, heads, length, _ = query.shape
         past = self.past[2 * module.layer_idx : 2 * module.layer_idx + 2]
         flat = [state.transpose(1, 2).reshape(rows, length, -1) for state in (query, key, value)]

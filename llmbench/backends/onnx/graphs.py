@@ -1,4 +1,4 @@
-"""Exported graphs, cached by the content of the model they were made from.
+"""A cache of exported graphs, keyed by the content of their model.
 
 A graph's folder is written under a temporary name and renamed when it is complete, under a lock, so
 that concurrent processes export a graph only once and a killed export leaves nothing.
@@ -31,7 +31,7 @@ def folder() -> Path:
 
 
 def content_key(model: PreTrainedModel, options: dict[str, Any]) -> str:
-    """Return a hash of a model's configuration and weights and the options of its graph."""
+    """Return a hash of a model's configuration, weights and graph options."""
     config = {k: v for k, v in model.config.to_dict().items() if k not in WHERE_FROM}
     text = json.dumps([config, options], sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
@@ -42,9 +42,9 @@ def content_key(model: PreTrainedModel, options: dict[str, Any]) -> str:
 
 
 def cached(key: str, make: Callable[[Path], None]) -> Path:
-    """Return the graph cached under a key; make it where it is missing or damaged.
+    """Return the graph cached under a key; create it if missing or damaged.
 
-    ``make`` is called with the path to write the graph to, in a folder of its own.
+    ``make`` is called with the path of the graph to write, in a new folder.
     """
     entry = folder() / key
     entry.parent.mkdir(parents=True, exist_ok=True)

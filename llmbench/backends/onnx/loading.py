@@ -1,4 +1,4 @@
-"""Load a model's weights, export them or take the cached export, and open a session."""
+"""Load a model's weights, export them unless cached, and open a session."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from llmbench.scenario.schema import ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxModel(LoadedModel):
-    """An open session of an exported graph, and the layers whose states it caches.
+    """An open session of an exported graph, and its cached layers.
 
-    ``costs`` are what its steps read and multiply; ``no_costs`` is the reason where unknown.
+    ``costs`` are the costs of the steps; ``no_costs`` is the reason if unknown.
     """
 
     graph: Path
@@ -46,8 +46,8 @@ def load(
 ) -> OnnxModel:
     """Load the weights, compress and export them unless cached, and open a session.
 
-    The torch module is released, so that only the session's weights stay in memory.
-    Raises InputError when the model or the provider is unavailable or lacks the recipe's kernels.
+    The torch module is released, so that only the session's weights stay in memory. Raises
+    InputError when the model or provider is unavailable, or kernels for the recipe are missing.
     """
     chosen = sessions.chosen_provider(provider)
     if recipe.quantize:
@@ -68,7 +68,7 @@ def load(
     session = sessions.open_session(graph, chosen, level, context.engine.threads)
     device = sessions.device_of(chosen)
     requested = {"dtype": context.model.dtype, "device": context.model.device, "provider": provider}
-    # the graph has an attention of its own, which is not an option
+    # the graph has its own attention, which is not configurable
     requested["attention"] = attention = "GroupQueryAttention"
     effective = {
         "device": str(device),
@@ -99,7 +99,7 @@ def load(
 
 
 def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
-    """Return options that load on the host, in the dtype that the provider's device will use."""
+    """Return options for loading on the host, in the dtype used on the provider's device."""
     on_gpu = options.dtype == "auto" and sessions.device_of(provider).type == "cuda"
     dtype = "bfloat16" if on_gpu else options.dtype
     return options.model_copy(update={"device": "cpu", "dtype": dtype})
@@ -108,14 +108,14 @@ def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
 def _maker(
     module: PreTrainedModel, source: str, provider: str
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-    """Return the cache-key components of a graph and the function that makes it."""
+    """Return the cache-key components of a graph and the function that creates it."""
     if source == "export":
         return exporting.recipe(), lambda path: exporting.export(module, path)
     return builder.recipe(provider), lambda path: builder.build(module, provider, path)
 
 
 def _graph(model: TorchModel, scheme: Scheme | None, source: str, provider: str) -> Path:
-    """Return the cached graph of a model, or make and quantize it now."""
+    """Return the cached graph of a model; create and quantize it if missing."""
     if scheme:
         unify(model.module)
     recipe, make = _maker(model.module, source, provider)

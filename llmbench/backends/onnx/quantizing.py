@@ -1,4 +1,4 @@
-"""Quantize the matrix products of an exported graph with onnxruntime's own tools."""
+"""Quantization of an exported graph's matrix products, with onnxruntime's tools."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from llmbench.errors import InputError
 from llmbench.models.compress import Scheme
 
 BLOCK = 32
-INT8_ACTIVATIONS = 4  # the accuracy level at which the kernels multiply integers
+INT8_ACTIVATIONS = 4  # the accuracy level that selects integer kernels
 PACKED = "MatMulNBits"
 RECIPE = 1  # part of the cache key
 
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """The kernels of a scheme in words, and the providers that have them."""
+    """A description of a scheme's kernels, and the providers that have them."""
 
     kernels: str
     providers: tuple[str, ...]
@@ -45,21 +45,21 @@ def check(scheme: Scheme, provider: str) -> None:
     """Raise InputError when a provider (``cpu``, ``cuda``) has no kernels for a scheme."""
     offered = [name for name, method in METHODS.items() if provider in method.providers]
     if scheme not in offered:
-        advice = f"it has {', '.join(offered)}" if offered else "leave `quantize` out"
+        advice = f"it has {', '.join(offered)}" if offered else "remove `quantize`"
         raise InputError(
             f"compress: onnxruntime has no kernels for {scheme} with provider {provider}; {advice}"
         )
 
 
 def kernels(scheme: Scheme) -> str:
-    """Return the kernels of a scheme in words."""
+    """Return a description of a scheme's kernels."""
     return METHODS[scheme].kernels
 
 
 def quantize(graph: Path, scheme: Scheme, path: Path) -> None:
-    """Write the quantized graph to ``path`` and its weights beside it.
+    """Write the quantized graph to ``path``, with its weights next to it.
 
-    Raises InputError where the tool does not support the sizes of the model's layers.
+    Raises InputError when the tool does not support the model's layer sizes.
     """
     logging.disable()  # the tool logs every tensor
     try:
@@ -107,7 +107,7 @@ def _algorithm(scheme: Scheme) -> Any:
 
 
 def _multiply_integers(model: onnx.ModelProto) -> None:
-    """Request integer products, which not every algorithm of the tool has an option for."""
+    """Request integer products, for which not every algorithm of the tool has an option."""
     for node in model.graph.node:
         if node.op_type == PACKED:
             kept = [a for a in node.attribute if a.name != "accuracy_level"]

@@ -25,10 +25,10 @@ TYPES = {
 
 
 class OnnxRunner:
-    """A model runner whose buffers are torch tensors that a session reads and writes in place.
+    """A model runner on torch buffers that a session reads and writes in place.
 
-    The past and the present of a layer share one buffer, of which a prefill sees one slot and a
-    decode the first rows. Decode buffers never move, so each batch size is bound once.
+    A layer's past and present share one buffer, of which a prefill binds one slot and a decode the
+    first rows. Decode buffers have fixed addresses, so each batch size is bound once.
     """
 
     def __init__(
@@ -60,30 +60,30 @@ class OnnxRunner:
         self._positions = torch.zeros(slots, 1, **longs)
         self._ends = torch.zeros(slots, **ints)
         self._only = torch.zeros(1, **longs)
-        self._longest = torch.zeros((), dtype=torch.int32)  # on the host, whatever the provider
+        self._longest = torch.zeros((), dtype=torch.int32)  # on the host for every provider
         self._lengths = [0] * slots
         self._max_length = max_length
         self.use(model.session)
 
     def use(self, session: Any) -> None:
-        """Use a session of the graph for all further steps."""
+        """Use a session of the graph for all subsequent steps."""
         self._session = session
         self._decodes = [self._bound_decode(rows + 1) for rows in range(len(self._lengths))]
 
     def in_session(self, session: Any) -> OnnxRunner:
-        """Return a runner on the same buffers in another session of the graph."""
+        """Return a runner with the same buffers and another session of the graph."""
         other = copy(self)
         other.use(session)
         return other
 
     @property
     def cache_nbytes(self) -> int:
-        """Bytes of the KV cache."""
+        """The size of the KV cache in bytes."""
         return sum(cache.numel() * cache.element_size() for cache in self._caches)
 
     @torch.inference_mode()
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Fill a slot from a prompt and return the first new token, which is on the host."""
+        """Prefill a slot with a prompt and return the first new token, on the host."""
         length, rows = len(prompt), slice(slot, slot + 1)
         self._prompt[0, :length] = torch.tensor(prompt)
         self._prompt_end.fill_(length - 1)
@@ -95,7 +95,7 @@ class OnnxRunner:
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        """Return the next token of each of these slots (ascending), all on the host."""
+        """Return the next token of each slot (ascending), on the host."""
         rows = slots[-1] + 1
         for slot in slots:
             self._lengths[slot] += 1
@@ -107,7 +107,7 @@ class OnnxRunner:
         return [[ids[slot]] for slot in slots]
 
     def pretend(self, rows: int, length: int) -> None:
-        """Set the first rows to such lengths that the next decode step reaches ``length``."""
+        """Set the lengths of the first rows so that the next decode step reaches ``length``."""
         self._set_length(slice(0, rows), length - 1)
 
     def _set_length(self, rows: slice, length: int) -> None:

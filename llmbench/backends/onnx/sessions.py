@@ -1,4 +1,4 @@
-"""Open onnxruntime sessions on exactly the requested provider."""
+"""onnxruntime sessions on exactly the requested provider, without fallback."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ON_GPU = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
 def chosen_provider(requested: str) -> str:
     """Return onnxruntime's name of a provider (``cpu``, ``cuda``, ``tensorrt``, ...; any case).
 
-    ``auto`` is CUDA where the installed onnxruntime has it, else the CPU. Raises InputError when
-    the installed onnxruntime lacks it.
+    ``auto`` is CUDA if the installed onnxruntime has it, else the CPU. Raises InputError when the
+    installed onnxruntime lacks the provider.
     """
     offered: dict[str, str] = {
         short_name(provider): provider for provider in ort.get_available_providers()
@@ -47,7 +47,7 @@ def chosen_provider(requested: str) -> str:
 
 
 def short_name(provider: str) -> str:
-    """Return the name of a provider in scenarios."""
+    """Return a provider's name in scenarios."""
     return provider.removesuffix(SUFFIX).lower()
 
 
@@ -62,8 +62,8 @@ def open_session(
     """Load a graph and return its session.
 
     ``recording`` enables profiling and is the prefix of its files. Raises InputError when the
-    provider cannot run the graph or onnxruntime fell back to another one; out-of-memory errors of
-    onnxruntime are passed on.
+    provider cannot run the graph or onnxruntime fell back to another one; propagates onnxruntime's
+    out-of-memory errors.
     """
     try:
         session = ort.InferenceSession(
@@ -81,7 +81,7 @@ def open_session(
     if effective != provider:
         raise InputError(
             f"provider: {provider} was requested and onnxruntime fell back to {effective}; its "
-            "libraries (CUDA, cuDNN) may be missing or of another version; see `llmbench doctor`"
+            "libraries (CUDA, cuDNN) may be missing or incompatible; see `llmbench doctor`"
         )
     return session
 
@@ -98,7 +98,7 @@ def _options(level: str, threads: int | None, recording: Path | None) -> ort.Ses
     options.graph_optimization_level = LEVELS[level]
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    # its threads would otherwise spin between steps and slow down the sampling
+    # otherwise its threads would spin between steps and slow down sampling
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if recording is not None:
         options.enable_profiling = True

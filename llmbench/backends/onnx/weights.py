@@ -1,4 +1,4 @@
-"""The costs of a graph's steps: the weights that they read."""
+"""The costs of a graph's steps, from the weights that they read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx import helper
 
 from llmbench.analysis.roofline.work import ModelCosts
 
-# inputs whose rows an operator looks up: embeddings, and rotations by position
+# inputs from which an operator gathers rows: embeddings and rotary tables
 LOOKED_UP = {
     "Gather": (0,),
     "GatherBlockQuantized": (0, 2, 3),
@@ -24,7 +24,7 @@ MATRIX = 2  # dimensions
 
 
 def costs_of_graph(graph: Path, costs: ModelCosts) -> ModelCosts:
-    """Return a model's costs with its weights as a graph stores them.
+    """Return a model's costs, with its weights as stored in the graph.
 
     Only the sizes of the external weights are read.
     """
@@ -46,7 +46,7 @@ def costs_of_graph(graph: Path, costs: ModelCosts) -> ModelCosts:
 
 
 def _uses(nodes: Iterable[onnx.NodeProto]) -> tuple[set[str], set[str]]:
-    """Return the names of inputs that are looked up by rows, and of those read as a whole."""
+    """Return the names of inputs read by rows, and of inputs read in full."""
     uses: dict[bool, set[str]] = defaultdict(set)
     for node in nodes:
         for index, name in enumerate(node.input):

@@ -1,4 +1,4 @@
-"""PyTorch backends: their base, and eager mode."""
+"""The base class of PyTorch backends, and eager mode."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         return step
 
     def prepared(self, runner: TorchRunner) -> None:
-        """Prepare a runner once before its first step."""
+        """Prepare a runner before its first step."""
 
     def load(self, context: OpenContext) -> TorchModel:
-        """Load the weights and compress them where requested."""
+        """Load the weights and compress them if requested."""
         recipe = self.compress or Recipe()
         if recipe.quantize:
             check_torch_scheme(recipe.quantize, context.model)
@@ -50,7 +50,7 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         return _compressed(model, context, recipe) if self.compress else model
 
     def costs(self, model: TorchModel) -> ModelCosts:
-        """Return the costs with the weights as they are stored now."""
+        """Return the costs with the weights as currently stored."""
         from llmbench.engine.model_costs import costs_of  # noqa: PLC0415 (imports torch)
 
         return costs_of(model.module)
@@ -83,13 +83,13 @@ def _compressed(model: TorchModel, context: OpenContext, recipe: Recipe) -> Torc
 
 
 class Eager(PyTorchBackend):
-    """PyTorch, one kernel after another: prompts and batches in their exact sizes."""
+    """PyTorch in eager mode: prompts and batches in their exact sizes."""
 
     class Options(plugins.Options):
         """``{kind: eager, attention: sdpa}``."""
 
         attention: Attention = Field(
-            default="sdpa", description="the implementation of attention in transformers"
+            default="sdpa", description="attention implementation in transformers"
         )
         compress: Recipe | None = Field(default=None, description="prune and quantize the model")
 
@@ -98,12 +98,12 @@ class Eager(PyTorchBackend):
         self.compress = options.compress
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Return exact sizes, and lengths of the cache in multiples of 64 tokens."""
+        """Return exact sizes, and cache lengths in multiples of 64 tokens."""
         lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
         return Buckets(
             load_shape.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length)
         )
 
-    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all are alike)
+    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all sizes run the same way)
         """Return a few sizes of each kind."""
         return buckets.thinned(WARMUP_SIZES)

@@ -17,10 +17,10 @@ from llmbench.models.compress import Recipe, Scheme
 
 
 class Quantized(Backend):
-    """A model quantized by a scheme, on the runtime that has the fastest kernels for it.
+    """A quantized model, on the runtime with the fastest kernels for the scheme.
 
-    That is ``onnx`` on CPUs, where it is installed, and ``compiled`` on CUDA. Another local backend
-    can be given, and all have the same schemes as ``compress: {quantize: ...}``.
+    That is ``onnx`` on CPUs, if installed, and ``compiled`` on CUDA. Any local backend can be
+    chosen; all have the same schemes as ``compress: {quantize: ...}``.
     """
 
     profilable: ClassVar = True
@@ -28,9 +28,9 @@ class Quantized(Backend):
     class Options(plugins.Options):
         """``{kind: quantized, scheme: int8-weight-only, runtime: onnx}``."""
 
-        scheme: Scheme = Field(description="of the weights of linear layers")
+        scheme: Scheme = Field(description="quantization of linear layers' weights")
         runtime: Literal["auto", "eager", "compiled", "onnx"] = Field(
-            default="auto", description="the backend that serves it"
+            default="auto", description="backend that serves the model"
         )
 
     options: Options
@@ -39,7 +39,7 @@ class Quantized(Backend):
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
         """Load, quantize and warm up on the chosen runtime.
 
-        Raises InputError when it has no kernels for the scheme on that device.
+        Raises InputError when the runtime has no kernels for the scheme on this device.
         """
         runtime = self._runtime(context)
         BACKENDS.require(runtime)

@@ -1,4 +1,4 @@
-"""PyTorch with speculative decoding: a small model drafts, the large one checks."""
+"""PyTorch with speculative decoding: a draft model proposes tokens, the target verifies them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Speculative(Eager):
-    """Eager PyTorch with a draft model whose tokens the target checks several at a time.
+    """Eager PyTorch with a draft model, whose tokens the target verifies several at a time.
 
     The answers are the target's greedy ones; the speedup depends on the share of accepted tokens.
     """
@@ -32,10 +32,10 @@ class Speculative(Eager):
     class Options(plugins.Options):
         """``{kind: speculative, draft: ./student, tokens: 4}``."""
 
-        draft: str = Field(min_length=1, description="source of a model with the same tokenizer")
-        tokens: int = Field(default=4, ge=1, description="tokens drafted before each check")
+        draft: str = Field(min_length=1, description="draft model, with the same tokenizer")
+        tokens: int = Field(default=4, ge=1, description="tokens drafted per verification")
         attention: Attention = Field(
-            default="sdpa", description="the implementation of attention in transformers"
+            default="sdpa", description="attention implementation in transformers"
         )
 
     def __init__(self, options: Options) -> None:
@@ -45,7 +45,7 @@ class Speculative(Eager):
         self.drafted = options.tokens
 
     def load(self, context: OpenContext) -> DraftedModel:
-        """Load both models; raise InputError when they do not match."""
+        """Load both models; raises InputError when they are incompatible."""
         from llmbench.engine.speculative import DraftedModel  # noqa: PLC0415 (imports torch)
 
         if context.sampling.temperature > 0:
@@ -67,7 +67,7 @@ class Speculative(Eager):
         from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
         from llmbench.engine.speculative import Draft, DraftedModel, SpeculativeRunner  # noqa: PLC0415 (imports torch)
 
-        assert isinstance(model, DraftedModel)  # noqa: S101 (what `load` returns)
+        assert isinstance(model, DraftedModel)  # noqa: S101 (returned by `load`)
         caches = [KvCache.allocate(m.module, slots, max_length) for m in (model.draft, model)]
         draft = Draft(model.draft.module, caches[0], sampler, buckets)
         return SpeculativeRunner(
@@ -75,12 +75,12 @@ class Speculative(Eager):
         )
 
     def costs(self, model: TorchModel) -> ModelCosts:
-        """Raise Unavailable: a step is several of the draft and one of the target."""
+        """Raise Unavailable: a step combines several draft steps and one target step."""
         del model
         raise Unavailable("a step also runs the draft model several times")
 
     def scorer(self, context: OpenContext, model: TorchModel, load_shape: LoadShape) -> Scorer:
-        """Return a scorer of the target's logits whose answers are made with the draft."""
+        """Return a scorer of the target's logits that generates answers with the draft."""
         from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
 
         target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, load_shape)
@@ -103,5 +103,5 @@ def _check_pair(target: TorchModel, draft: TorchModel, load_shape: LoadShape) ->
     if draft.context_length < load_shape.longest_sequence:
         raise InputError(
             f"speculative.draft: its context holds {draft.context_length} tokens and the longest "
-            f"request has {load_shape.longest_sequence}; give shorter requests or another draft"
+            f"request has {load_shape.longest_sequence}; use shorter requests or another draft"
         )

@@ -101,7 +101,7 @@ def test_sizes_that_the_tool_does_not_support_are_refused_and_nothing_is_cached(
 
 
 def test_an_unknown_provider_refuses_to_quantize() -> None:
-    with pytest.raises(InputError, match="provider openvino; leave `quantize` out"):
+    with pytest.raises(InputError, match="provider openvino; remove `quantize`"):
         quantizing.check("int8-weight-only", "openvino")
 
 
