@@ -26,7 +26,7 @@ import numpy as np
 from rich.console import Console
 
 from llmbench.campaign import execute, plan
-from llmbench.campaign.observer import Silence
+from llmbench.campaign.observer import SilentObserver
 from llmbench.campaign.worker import Events
 from llmbench.cli.progress import Lines
 from llmbench.cli.screen import Screen
@@ -85,7 +85,7 @@ def share_of_a_core(observer: Any, folder: Path) -> float:
 def parent() -> dict[str, float]:
     results = {}
     for name, shown in (
-        ("silence", Silence()),
+        ("silence", SilentObserver()),
         ("lines", Lines(io.StringIO())),
         ("screen", screen()),
     ):

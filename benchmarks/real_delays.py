@@ -21,7 +21,7 @@ from llmbench.analysis.metrics import summarize
 from llmbench.analysis.stats import Floats
 from llmbench.campaign import gate
 from llmbench.campaign.gate import LiveSide
-from llmbench.campaign.observer import Silence
+from llmbench.campaign.observer import SilentObserver
 from llmbench.campaign.process import Installation
 from llmbench.scenario import file as scenario_file
 
@@ -42,7 +42,7 @@ def measured(given: argparse.Namespace) -> dict[float, LiveSide]:
     for number in range(1, given.rounds + 1):
         turn = number % len(DELAYS)
         for delay in (*DELAYS[turn:], *DELAYS[:turn])[:: 1 if number % 2 else -1]:
-            sides[delay].measure(source.cases[0], number, Silence())
+            sides[delay].measure(source.cases[0], number, SilentObserver())
     return sides
 
 

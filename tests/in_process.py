@@ -15,7 +15,7 @@ import pytest
 
 from llmbench.campaign import worker as campaign_worker
 from llmbench.campaign.observer import Listener
-from llmbench.campaign.process import Installation, pass_on
+from llmbench.campaign.process import Installation, forward_event
 from llmbench.campaign.worker import SLOWDOWN, Events, Job, attempt
 from llmbench.runs.run import Failure
 
@@ -38,7 +38,7 @@ def launch(
     failures: list[Failure] = []
 
     def take(event: dict[str, Any]) -> None:
-        if failure := pass_on(msgspec.json.decode(msgspec.json.encode(event)), listener):
+        if failure := forward_event(msgspec.json.decode(msgspec.json.encode(event)), listener):
             failures.append(failure)
 
     fields = msgspec.json.decode(msgspec.json.encode(job.message()))
@@ -47,7 +47,7 @@ def launch(
             attempt(worker.do, fields, Events(take))
         except Exception as error:  # noqa: BLE001 (a process would end with it)
             last = "".join(traceback.format_exception_only(error)).strip()
-            message = f"the worker ended with exit code 1: {last}"
+            message = f"the worker exited with code 1: {last}"
             return Failure("error", message, traceback.format_exc())
     return failures[0] if failures else None
 

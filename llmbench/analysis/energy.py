@@ -116,11 +116,11 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
     if (np.diff(joules) < 0).any():
         raise Unavailable(f"{name}: counter_reset: the counter went back during the run")
     spent, seconds = float(joules[-1] - joules[0]), float(times[-1] - times[0])
-    off = _disagreement(run, name, float(times[0]), float(times[-1]), spent)
-    if off is not None and off > DISAGREES_BEYOND:
+    disagreement = _disagreement(run, name, float(times[0]), float(times[-1]), spent)
+    if disagreement is not None and disagreement > DISAGREES_BEYOND:
         raise Unavailable(
             f"{name}: cross_check_failed: the counter and the integrated power differ by "
-            f"{100 * off:.0f} %"
+            f"{100 * disagreement:.0f} %"
         )
     return CounterEnergy(
         name,
@@ -130,7 +130,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
         float(times[-1]),
         facts.get("period_seconds") or float(np.median(np.diff(times))),
         facts.get("polled_seconds", 0.0) / seconds,
-        off,
+        disagreement,
     )
 
 

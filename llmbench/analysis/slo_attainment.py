@@ -49,8 +49,8 @@ def attainment(at: float, runs: list[Run]) -> Attainment:
         return Attainment(at, "open", limited, harness_limited=True)
     judged = [_judge(runs, key, bound) for key, bound in runs[0].case.spec["slo"].items()]
     statuses = {status for status, _ in judged}
-    whole: Status = "missed" if "missed" in statuses else "open" if "open" in statuses else "met"
-    return Attainment(at, whole, tuple(reason for status, reason in judged if status != "met"))
+    overall: Status = "missed" if "missed" in statuses else "open" if "open" in statuses else "met"
+    return Attainment(at, overall, tuple(reason for status, reason in judged if status != "met"))
 
 
 def _judge(runs: list[Run], key: str, limit: float) -> tuple[Status, str]:

@@ -1,4 +1,4 @@
-"""Checks of an installation against itself, with and without a known delay: how often they err.
+"""A/A tests of the gate: its error rates, with and without a known delay.
 
 Every repetition is a whole `check`; docs/statistics.md explains the method.
 """
@@ -31,14 +31,14 @@ from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 
 FORMAT = "llmbench noise"
-FLOOR = 2.0  # times the noise between processes
+FLOOR = 2.0  # in standard deviations between processes
 POWER, RESAMPLED_CHECKS = 0.95, 300
 EFFECTS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50)
 
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """One check of an installation against itself with a delay: a share of each step, or 0."""
+    """A check of an installation against itself; ``delay`` is a share of each step, or 0."""
 
     delay: float
     comparison: Comparison
@@ -46,7 +46,7 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often something happened, with its 95 % interval (Wilson, 1927)."""
+    """A rate of events, with its 95 % interval (Wilson, 1927)."""
 
     hits: int
     trials: int
@@ -55,7 +55,7 @@ class Rate:
 
     @classmethod
     def of(cls, happened: Sequence[bool]) -> Rate:
-        """Return the rate of what happened; raises ValueError without a trial."""
+        """Return the rate of true outcomes; raises ValueError without a trial."""
         hits, trials = sum(happened), len(happened)
         interval = scipy.stats.binomtest(hits, trials).proportion_ci(method="wilson")
         return cls(hits, trials, float(interval.low), float(interval.high))
@@ -66,12 +66,12 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class MetricNoise:
-    """What a metric of a case does when nothing changes, and when a known delay is added.
+    """The gate's behavior for one metric of a case, without a change and with known delays.
 
     ``noise`` is the robust standard deviation between processes of one repetition, as a share;
-    ``floor`` the lowest suitable tolerance. ``called`` has, by delay, how often the metric was
-    called a regression; ``detectable`` the smallest change that the gate finds 19 times in 20, by
-    the processes of a confirmation, None where that is beyond EFFECTS.
+    ``floor`` is the lowest suitable tolerance. ``called`` is the rate of regression verdicts, by
+    delay; ``detectable`` the smallest change that the gate detects 19 times in 20, by the number of
+    confirmation processes, None beyond EFFECTS.
     """
 
     processes: int
@@ -86,7 +86,7 @@ class MetricNoise:
 class Findings:
     """The results of all repetitions: ``cases`` by case and metric.
 
-    ``nights`` has, by delay, in how many repetitions any metric of any case was a regression.
+    ``nights`` is the rate of repetitions with any regression verdict, by delay.
     """
 
     scenario: str
@@ -96,16 +96,16 @@ class Findings:
     cases: dict[str, dict[str, MetricNoise]]
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
+        """Return the findings as plain data."""
         return {"format": FORMAT, **asdict(self)}
 
 
 def repetitions(
     source: Source, folder: Path, count: int, delays: Sequence[float], observer: Observer
 ) -> Iterator[Repetition]:
-    """Measure ``count`` repetitions without a delay and with each delay, in turn.
+    """Measure ``count`` repetitions without a delay and with each delay, alternating.
 
-    What the folder has is not measured again.
+    Repetitions already in the folder are not measured again.
     """
     for number in range(1, count + 1):
         for delay in (0.0, *delays):
@@ -117,7 +117,7 @@ def repetitions(
 
 
 def findings(source: Source, measured: Sequence[Repetition]) -> Findings:
-    """Return the rates and the noise of repetitions; raises InputError where every run failed."""
+    """Return the rates and the noise of repetitions; raises InputError if every run failed."""
     runs = [run for rep in measured for run in rep.comparison.baseline.runs if not run.failure]
     if not runs:
         raise InputError("no run of the baseline could be measured; see its logs")
@@ -144,7 +144,7 @@ def _calls(check: Comparison) -> list[bool]:
 def _noises(
     case: Case, by_delay: Mapping[float, Sequence[Comparison]]
 ) -> Iterator[tuple[str, MetricNoise]]:
-    """Yield the noise of every metric that was measured."""
+    """Yield the noise of every measured metric."""
     baselines = [
         Processes.of(check.baseline.by_case().get(case.name, []))
         for checks in by_delay.values()
@@ -162,7 +162,7 @@ def _noises(
 
 
 def _residuals(processes: Processes, key: str) -> Floats:
-    """Return by how much each process is worse than their median, on a logarithmic scale."""
+    """Return how much worse each process is than the median, on a logarithmic scale."""
     values, _ = processes.values(key)
     if not values:
         return np.empty(0)
@@ -176,9 +176,9 @@ def _rate(checks: Sequence[Comparison], case: str, key: str) -> Rate:
 
 
 def _detectable(noise: Floats, tolerance: float, case: Case) -> dict[int, float | None]:
-    """Return the smallest detectable change by pairs of a confirmation.
+    """Return the smallest detectable change by the number of confirmation pairs.
 
-    The gate judges simulated checks: processes drawn from the measured noise, with a change added.
+    The gate judges simulated checks: processes sampled from the measured noise, plus a change.
     """
     options = case.scenario.gate
 
@@ -198,9 +198,9 @@ def _detectable(noise: Floats, tolerance: float, case: Case) -> dict[int, float 
 
 
 def read_floors(path: Path) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
-    """Return the hardware on which noise was measured, and the floors by case and metric.
+    """Return the hardware that noise was measured on, and the floors by case and metric.
 
-    Raises InputError when the file cannot be read or was not written by `llmbench aa`.
+    Raises InputError if the file cannot be read or was not written by `llmbench aa`.
     """
     try:
         stored = json.loads(path.read_text("utf-8"))

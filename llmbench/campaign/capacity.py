@@ -1,4 +1,4 @@
-"""Capacity: the highest load that meets the objectives, bracketed by doubling, then bisected."""
+"""Capacity: the highest load that meets the objectives, by doubling and bisection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_REPEATS = 3
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The highest load that met the objectives and the lowest that did not, None without one."""
+    """The highest load that met the objectives and the lowest that did not, each None if absent."""
 
     best: float | None
     missed: float | None
@@ -36,13 +36,13 @@ def search(
     most: float,
     tolerance: float,
     *,
-    whole: bool = False,
+    integer: bool = False,
 ) -> Capacity:
     """Find the highest load between ``start`` and ``most`` that meets the objectives.
 
-    The load is doubled until an objective is missed. Then the ratio of the best and the missed load
-    is halved until it is at most 1 + ``tolerance``. Loads have four digits, or are whole numbers
-    where ``whole`` is set. A higher load is assumed never to be better.
+    The load is doubled until an objective is missed. The interval is then bisected geometrically
+    until the ratio of its ends is at most 1 + ``tolerance``. Loads have four significant digits, or
+    are integers if ``integer`` is set. Attainment is assumed to be monotonic in the load.
     """
     probes: list[Attainment] = []
 
@@ -52,7 +52,7 @@ def search(
 
     best, missed = _bracket(meets, start, most)
     while best is not None and missed is not None and missed / best > 1 + tolerance:
-        middle = _rounded((best * missed) ** 0.5, whole=whole)
+        middle = _rounded((best * missed) ** 0.5, integer=integer)
         if middle in (best, missed):
             break
         if meets(middle):
@@ -62,8 +62,8 @@ def search(
     return Capacity(best, missed, tuple(probes))
 
 
-def _rounded(load: float, *, whole: bool) -> float:
-    return float(round(load)) if whole else float(f"{load:.4g}")  # part of the case's name
+def _rounded(load: float, *, integer: bool) -> float:
+    return float(round(load)) if integer else float(f"{load:.4g}")  # part of the case's name
 
 
 def _bracket(
@@ -79,10 +79,10 @@ def _bracket(
 
 
 @dataclass(slots=True)
-class Seeker:
-    """Measures the one case of a scenario at any load.
+class LoadTester:
+    """Measures a scenario's only case at any load.
 
-    A load that an interrupted search has measured is not measured again.
+    Loads already measured by an interrupted search are not measured again.
     """
 
     run_set: RunSet
@@ -92,9 +92,9 @@ class Seeker:
     on_probe: Callable[[Attainment], None]
 
     def __call__(self, at: float) -> Attainment:
-        """Measure at a load until its objectives are met or missed, at most MOST_REPEATS times.
+        """Measure a load until its objectives are met or missed, at most MOST_REPEATS times.
 
-        Raises MeasurementError when a run fails.
+        Raises MeasurementError if a run fails.
         """
         runs: list[Run] = []
         while len(runs) < MOST_REPEATS:
@@ -120,7 +120,7 @@ class Seeker:
 
 
 def searched_key(case: Case) -> str:
-    """Return the key to search: a rate or a concurrency; raises InputError without either."""
+    """Return the key to search: a rate or a concurrency; raises InputError if there is neither."""
     for name in ("rate", "concurrency"):
         if name in type(case.scenario.load).model_fields:
             return f"load.{name}"
@@ -128,7 +128,7 @@ def searched_key(case: Case) -> str:
 
 
 def only_case(source: Source) -> Case:
-    """Return the one case of a scenario; raises InputError when it cannot be searched.
+    """Return the only case of a scenario; raises InputError if it cannot be searched.
 
     The scenario needs one backend, no sweep, objectives, and enough requests for their percentiles.
     """

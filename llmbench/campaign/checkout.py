@@ -1,8 +1,8 @@
-"""Workers of another checkout of llmbench: its modules, and the parts that it lists.
+"""Workers of another checkout of llmbench: its modules and its parts.
 
-Parts are found through the entry points of the installed distribution, which names the modules of
-the installed version. A checkout of another version may keep them elsewhere. Its workers therefore
-see a distribution that has the entry points of the checkout, before the installed one.
+Parts are found through the entry points of the installed distribution, which name modules of the
+installed version. A checkout of another version may have different modules. Its workers therefore
+see a distribution with the checkout's entry points, which precedes the installed one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ DISTRIBUTION = "llmbench-0+checkout.dist-info"
 
 
 def is_checkout(path: Path) -> bool:
-    """Return whether a folder has the package."""
+    """Return whether a folder contains the package."""
     return (path / "llmbench" / "__init__.py").is_file()
 
 
 def installation_of(checkout: Path, folder: Path) -> Installation:
-    """Return the installation that runs a checkout; ``folder`` is where its entry points go."""
+    """Return the installation that runs a checkout; ``folder`` receives its entry points."""
     paths = [checkout.resolve()]
     if text := _entry_points(checkout / "pyproject.toml"):
         distribution = folder / DISTRIBUTION
@@ -36,7 +36,7 @@ def installation_of(checkout: Path, folder: Path) -> Installation:
 
 
 def _entry_points(project: Path) -> str:
-    """Return a project's entry points as INI text; empty where it has no readable project file."""
+    """Return a project's entry points as INI text; empty without a readable project file."""
     try:
         groups = tomllib.loads(project.read_text("utf-8"))["project"]["entry-points"]
     except (OSError, ValueError, KeyError):
@@ -48,9 +48,9 @@ def _entry_points(project: Path) -> str:
 
 
 def check_out(reference: str, folder: Path) -> Path:
-    """Check a commit of the repository here out into a folder, unless that was done before.
+    """Check out a commit of the repository here into a folder, unless already done.
 
-    Raises InputError where git cannot, or where the commit has no llmbench package.
+    Raises InputError if git fails or the commit has no llmbench package.
     """
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Measure the planned runs, each in a process of its own."""
+"""Measure the planned runs, each in its own process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from llmbench.runs.run_set import PlannedRun, RunSet
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:
-    """Measure the planned runs that are missing; return the complete run set.
+    """Measure the missing planned runs; return the complete run set.
 
-    A run that fails is stored as failed, and the others go on. KeyboardInterrupt ends the current
+    A failed run is stored as failed, and the others continue. KeyboardInterrupt ends the current
     run and propagates; finished runs are already stored.
     """
     missing = run_set.missing
@@ -35,9 +35,9 @@ def run_more(
     launcher: Launcher = THIS,
     side: str = "",
 ) -> tuple[RunSet, Run]:
-    """Measure a run that need not be in the plan, unless it was measured before.
+    """Measure a run that need not be in the plan, unless already measured.
 
-    Returns the run set with the run in it, and the run.
+    Returns the run set including the run, and the run.
     """
     for run in run_set.runs:
         if run.name == planned.name and not run.failure:

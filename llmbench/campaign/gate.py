@@ -1,4 +1,4 @@
-"""The gate of a nightly build: a candidate checked against a baseline, screened and then confirmed.
+"""The gate of a nightly build: a candidate is screened against a baseline, then confirmed.
 
 docs/statistics.md explains the method and its error rates.
 """
@@ -46,25 +46,25 @@ UNMEASURED = CasePair(Processes(), Processes(), ("scenario", "hardware"))
 
 
 class Side(Protocol):
-    """One side of a check: where its processes come from."""
+    """One side of a check: the source of its processes."""
 
     @property
     def run_set(self) -> RunSet:
-        """What has been measured so far."""
+        """The measurements so far."""
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
-        """Measure a case once, where that is possible."""
+        """Measure a case once, if this side can be measured."""
 
 
 @dataclass(slots=True)
 class LiveSide:
-    """A side that an installation measures; runs that its folder already has are kept."""
+    """A side measured by an installation; runs already in its folder are kept."""
 
     run_set: RunSet
     installation: Installation
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
-        """Measure a case once, unless it has been."""
+        """Measure a case once, unless already measured."""
         self.run_set, _ = execute.run_more(
             self.run_set,
             PlannedRun(case, repeat),
@@ -75,7 +75,7 @@ class LiveSide:
 
 
 def live_side(source: Source, folder: Path, installation: Installation) -> LiveSide:
-    """Begin a side, or continue with what its folder has."""
+    """Begin a side, or resume it from its folder."""
     begun = (folder / "runset.json").is_file()
     run_set = store.read(folder) if begun else plan.begin(source, folder, planned=())
     return LiveSide(run_set, installation)
@@ -83,25 +83,25 @@ def live_side(source: Source, folder: Path, installation: Installation) -> LiveS
 
 @dataclass(frozen=True, slots=True)
 class StoredSide:
-    """A side that was measured before."""
+    """A side that was measured earlier."""
 
     run_set: RunSet
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
-        """Measure nothing."""
+        """Do nothing."""
 
 
 def tolerances_of(case: Case) -> Mapping[str, float]:
-    """Return the tolerance of every metric that a case is checked for.
+    """Return the tolerance of every gated metric of a case.
 
-    Raises InputError where a listed metric does not exist or has no better direction.
+    Raises InputError if a listed metric does not exist or has no better direction.
     """
     tolerances = {metric_key(key): share for key, share in case.scenario.gate.metrics.items()}
     for key in tolerances:
         if key not in METRICS:
             raise InputError(f"gate.metrics: no metric {key!r}; for example ttft_p50")
         if METRICS[key].better == "neither":
-            raise InputError(f"gate.metrics: {key} is neither better nor worse")
+            raise InputError(f"gate.metrics: {key} has no better direction")
     return tolerances or TOLERANCES
 
 
@@ -114,7 +114,7 @@ def check(
 ) -> Comparison:
     """Measure both sides, interleaved, and return a verdict for every metric of every case.
 
-    All cases are screened. Cases with a suspicious metric are measured again on both sides, and
+    All cases are screened. Cases with a suspected regression are measured again on both sides, and
     only a change beyond the tolerance in these new processes is a regression. ``floors`` has the
     lowest tolerance by case and metric.
     """
@@ -149,7 +149,7 @@ def _raised(tolerances: Mapping[str, float], floors: Mapping[str, float]) -> dic
 
 
 def _measure(trials: Sequence[_Trial], repeats: range, observer: Observer, seed: int) -> None:
-    """Measure both sides of each case in turn; each side goes first in every other pair (ABBA)."""
+    """Measure both sides of each case, in alternating order (ABBA)."""
     rng = stream(seed, "order of pairs")
     for repeat in repeats:
         for index in rng.permutation(len(trials)):
@@ -162,7 +162,7 @@ def _measure(trials: Sequence[_Trial], repeats: range, observer: Observer, seed:
 
 @dataclass(frozen=True, slots=True)
 class _Confirmed:
-    """The result of the new processes for a suspected metric."""
+    """The confirmation result of a suspected metric."""
 
     confirmed: bool = False
     p: float = 1.0
@@ -171,7 +171,7 @@ class _Confirmed:
 
 @dataclass(slots=True)
 class _Trial:
-    """A case while it is judged; ``open`` has the metrics that are suspected and not decided."""
+    """The state of a case's check; ``open`` has suspected, undecided metrics."""
 
     case: Case
     tolerances: dict[str, float]
@@ -181,7 +181,7 @@ class _Trial:
     confirmations: dict[str, _Confirmed] = field(default_factory=dict)
 
     def update(self) -> None:
-        """Add what was measured since the last update."""
+        """Add the processes measured since the last update."""
         baseline, candidate = (
             side.run_set.by_case().get(self.case.name, []) for side in self.sides
         )
@@ -192,7 +192,7 @@ class _Trial:
         )
 
     def screen(self) -> None:
-        """Suspect whatever comes near its tolerance."""
+        """Suspect every metric whose change comes near its tolerance."""
         if self.pair.incomparable:
             return
         for key in self.tolerances:
@@ -225,7 +225,7 @@ class _Trial:
             return verdict
         new = self.confirmations.get(key, _Confirmed())
         if new.confirmed and new.baseline_moved:
-            reason = "the baseline moved as well while it was measured"
+            reason = "the baseline shifted as well during the measurement"
             return replace(verdict, outcome="environment", p=new.p, reason=reason)
         if new.confirmed:
             return replace(verdict, outcome="regression", p=new.p, reason="")
@@ -235,7 +235,7 @@ class _Trial:
         return verdict
 
     def _between(self, after: int, until: float = math.inf) -> CasePair:
-        """Return what was measured in some repeats; a stored side has no repeats to choose from."""
+        """Return the processes of some repeats; a stored side has no repeats to select."""
         baseline, candidate = (
             processes if isinstance(side, StoredSide) else processes.between(after, until)
             for side, processes in zip(
@@ -245,9 +245,9 @@ class _Trial:
         return CasePair(baseline, candidate)
 
     def _blocks(self, key: str, after: int) -> list[Block]:
-        """Return the values of pairs that were measured close together.
+        """Return the values in blocks that were measured close together.
 
-        One block has all values where a side was measured before.
+        With a stored side, there is a single block of all values.
         """
         if any(isinstance(side, StoredSide) for side in self.sides):
             return [self._between(after).values(key)[:2]]
@@ -256,7 +256,7 @@ class _Trial:
         return [self._between(start, start + BLOCK).values(key)[:2] for start in starts]
 
     def _tolerance(self, key: str) -> float:
-        """Return a metric's tolerance, at least what two energy meters may differ by."""
+        """Return a metric's tolerance, at least the allowance for different energy meters."""
         try:
             return max(self.tolerances[key], self.pair.allowance(key))
         except Unavailable:
@@ -264,6 +264,6 @@ class _Trial:
 
 
 def _baseline_moved(baseline: Sequence[float], better: Better, tolerance: float) -> bool:
-    """Return whether every other process of the baseline differs from the rest as much."""
+    """Return whether alternate baseline processes differ from the others as much."""
     one, other = baseline[::2], baseline[1::2]
     return is_worse(one, other, better, tolerance) or is_worse(other, one, better, tolerance)

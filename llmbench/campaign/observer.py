@@ -1,4 +1,4 @@
-"""Who is told how a campaign goes."""
+"""Observers of a campaign's progress."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from llmbench.runs.run_set import PlannedRun
 
 
 class Listener(Protocol):
-    """Receives what a worker reports."""
+    """Receives the events of a worker."""
 
     def stage(self, text: str) -> None:
-        """The worker has begun another stage."""
+        """The worker has entered another stage."""
 
     def progress(self, progress: Progress) -> None:
-        """The load has come so far."""
+        """The load's progress so far."""
 
 
 class Observer(Listener, Protocol):
-    """Receives what happens in a campaign."""
+    """Receives the events of a campaign."""
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
-        """A run begins: the index-th (from 1) of all that are still to be done, or of a side.
+        """A run begins: number ``index`` (from 1) of the remaining runs, or of a side's.
 
-        The total is None where it turns out only as runs are measured.
+        The total is None if it is not known in advance.
         """
 
     def ended(self, run: Run) -> None:
         """A run has been stored, measured or failed."""
 
 
-class Silence:
-    """An observer that shows nothing: for --quiet, and for programs that measure."""
+class SilentObserver:
+    """An observer that shows nothing: for --quiet, and for programmatic use."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The runs of a scenario: checked before anything is measured, in a seeded, interleaved order."""
+"""The runs of a scenario: checked before measuring, in a seeded, interleaved order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmbench.workloads.base import WORKLOADS
 
 
 def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
-    """Return the runs in order: each repeat goes through all cases once, shuffled by the seed."""
+    """Return the runs in order: each repeat covers all cases once, shuffled by the seed."""
     rng = stream(source.scenario.seed, "order of runs")
     return tuple(
         PlannedRun(case, repeat)
@@ -30,9 +30,9 @@ def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
 
 
 def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None = None) -> RunSet:
-    """Create the results folder of a scenario, with all its runs planned, or with these.
+    """Create the results folder of a scenario, with all its runs planned, or with ``plan``.
 
-    Raises InputError when a model or an extra is unavailable or the folder cannot be used.
+    Raises InputError if a model or extra is unavailable or the folder cannot be used.
     """
     check(source)
     run_set = RunSet(
@@ -50,7 +50,7 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
 
 
 def check(source: Source) -> None:
-    """Raise InputError when a model, an extra or a file that a scenario needs is unavailable."""
+    """Raise InputError if a model, an extra or a file that a scenario needs is unavailable."""
     for case in source.cases:
         BACKENDS.require(case.backend)
         LOADS.require(case.scenario.load.kind)
@@ -64,7 +64,7 @@ def check(source: Source) -> None:
 
 
 def _check_classes(case: Case) -> None:
-    """Raise InputError when an objective names a request class that the workload does not have."""
+    """Raise InputError if an objective names a request class that the workload lacks."""
     classes = {Objective.of(key).request_class for key in case.scenario.slo} - {None}
     if not classes:
         return

@@ -1,4 +1,4 @@
-"""What is fixed before the clock starts: the requests, their due times, and their hash."""
+"""Everything fixed before the clock starts: the requests, their due times, and their hash."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A load that is ready to be sent.
+    """A load that is ready to send.
 
     ``sample`` is the start of the same load, for calibration. ``requests`` is the pool that the
-    load cycles through. ``schedule`` has one row for each due time that is known beforehand;
-    ``digest`` is a hash of it and of all lengths.
+    load cycles through. ``schedule`` has one row per due time known in advance; ``digest`` is a
+    hash of it and of all lengths.
     """
 
     dispatch: Dispatch
@@ -50,9 +50,9 @@ class Prepared:
 
 
 def prepare(case: Case, logs: Path) -> Prepared:
-    """Return the load of a case: a pure function of its scenario and the files it names.
+    """Return the load of a case: a pure function of its scenario and input files.
 
-    ``logs`` is a folder for a load that writes logs. Raises InputError when files cannot be read.
+    ``logs`` is a folder for a load that writes logs. Raises InputError if files cannot be read.
     """
     scenario = case.scenario
     stop, sample_stop = stop_rule(scenario), Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
@@ -90,7 +90,7 @@ def _draw(case: Case, workload: Workload, count: int) -> list[Request]:
 
 
 def _with_text(request: Request, tokenizer: Tokenizer) -> Request:
-    """Return a request with its text, decoded from its ids if need be."""
+    """Return a request with its text, decoded from its ids if necessary."""
     if request.text:
         return request
     turns = tuple(replace(turn, text=tokenizer.decode(turn.prompt)) for turn in request.turns)
@@ -118,6 +118,6 @@ def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table
 
 
 def _digest(offsets: NDArray[np.float64], pool: Sequence[Request]) -> str:
-    """Return a hash of the due times and lengths, by which equal loads are recognized."""
+    """Return a hash of the due times and lengths, which identifies equal loads."""
     lengths = np.array([pair for request in pool for pair in request.lengths()], dtype=np.int64)
     return hashlib.sha256(offsets.tobytes() + lengths.tobytes()).hexdigest()

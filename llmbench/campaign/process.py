@@ -1,4 +1,4 @@
-"""A worker: a process of an installed llmbench that does one job and reports how it goes."""
+"""A worker process: an installed llmbench that does one job and reports its progress."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Launcher(Protocol):
     """Starts workers."""
 
     def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
-        """Have a module's worker do a job; return how it failed, or None."""
+        """Run a job in a module's worker; return the failure, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The llmbench of a worker: an interpreter, and folders that precede its own packages.
+    """The llmbench of a worker: an interpreter, and folders that precede its packages.
 
-    The working directory is not searched for modules, except by THIS installation.
-    ``slowdown`` is the share of its time by which every step of a local backend takes longer.
+    The working directory is not searched for modules, except by THIS installation. ``slowdown`` is
+    the relative slowdown of every step of a local backend.
     """
 
     python: str = sys.executable
@@ -46,7 +46,7 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of its workers."""
+        """The environment variables of its workers."""
         changed = {}
         if self.paths:
             before = [*map(str, self.paths), os.environ.get("PYTHONPATH", "")]
@@ -56,7 +56,7 @@ class Installation:
         return {**os.environ, **changed}
 
     def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
-        """Have a worker process do a job; return how it failed, or None."""
+        """Run a job in a worker process; return the failure, or None."""
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
             failure = self._follow(module, job, timeout, listener, stderr)
             return _with_stderr(failure, stderr) if failure else None
@@ -79,10 +79,10 @@ class Installation:
             stderr=stderr,
             has_session=True,
         ) as child:
-            child.close()  # workers of other versions read their stdin to its end
+            child.close()  # workers of other versions read stdin to EOF
             try:
                 while child.poll(_until(deadline)):
-                    reported = pass_on(child.receive(dict[str, Any]), listener) or reported
+                    reported = forward_event(child.receive(dict[str, Any]), listener) or reported
             except EOFError:
                 with suppress(subprocess.TimeoutExpired):
                     return _failure(child.wait(_until(deadline)), reported)
@@ -96,8 +96,8 @@ def _until(deadline: float) -> float:
 THIS = Installation(flags=())
 
 
-def pass_on(event: dict[str, Any], listener: Listener) -> Failure | None:
-    """Pass a worker's event to a listener; return the failure that it reports, if any."""
+def forward_event(event: dict[str, Any], listener: Listener) -> Failure | None:
+    """Forward a worker's event to a listener; return the failure that it reports, if any."""
     if "failure" in event:
         return Failure(event["failure"], event["message"])
     if "stage" in event:
@@ -110,18 +110,18 @@ def pass_on(event: dict[str, Any], listener: Listener) -> Failure | None:
 def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
     stderr.seek(0)
     tail = [redact(line) for line in deque(stderr, maxlen=STDERR_LINES)]
-    last = next((line.strip() for line in reversed(tail) if line.strip()), "it wrote nothing")
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "no output")
     message = redact(failure.message).replace("{last line}", last)
     return Failure(failure.kind, message, "".join(tail))
 
 
 def _failure(code: int, reported: Failure | None) -> Failure | None:
-    """Return how a worker failed that has ended by itself or was killed."""
+    """Return the failure of a worker that exited by itself or was killed."""
     if code == 0 or reported:
         return reported
     if code < 0:
         return Failure("killed", _killed_by(-code))
-    return Failure("error", f"the worker ended with exit code {code}: {{last line}}")
+    return Failure("error", f"the worker exited with code {code}: {{last line}}")
 
 
 def _killed_by(number: int) -> str:

@@ -1,6 +1,6 @@
-"""A worker: ``python -m llmbench.worker`` measures one run in a process of its own.
+"""A worker: ``python -m llmbench.worker`` measures one run in its own process.
 
-Exit codes: 0 the run is stored, 1 it failed, 2 the input is bad.
+Exit codes: 0 the run is stored, 1 it failed, 2 bad input.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ SLOWDOWN = "LLMBENCH_SLOWDOWN"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A case for a worker to measure, and the results folder to store the run in."""
+    """A case for a worker to measure, and the results folder for the run."""
 
     folder: str
     case: Case
     repeat: int = 1
 
     def message(self) -> dict[str, Any]:
-        """Return what a worker of any version reads: exactly these keys, the case in three."""
+        """Return the job for a worker of any version: exactly these keys, the case as three."""
         case = self.case
         return {
             **{item.name: getattr(self, item.name) for item in fields(self)},
@@ -58,14 +58,14 @@ class Job:
 
     @classmethod
     def read(cls, message: dict[str, Any]) -> Self:
-        """Return the job of a message; the case is validated."""
+        """Return the job in a message, with its case validated."""
         name, point, spec = (message.pop(key) for key in ("case", "point", "spec"))
         return cls(case=Case.of(Scenario.model_validate(spec), point, name), **message)
 
 
 @dataclass(slots=True)
 class Events:
-    """What a worker reports to the process that started it."""
+    """Sends a worker's events to its parent process."""
 
     send: Callable[[dict[str, Any]], object]
     _last_progress: float = field(default=0.0)
@@ -75,7 +75,7 @@ class Events:
         self.send({"stage": text})
 
     def progress(self, dispatch: Dispatch) -> None:
-        """Report the progress of a load, a few times per second at most."""
+        """Report the progress of a load, at most a few times per second."""
         now = time.monotonic()
         is_last = dispatch.completed == dispatch.total
         if is_last or now - self._last_progress >= PROGRESS_SECONDS:
@@ -99,7 +99,7 @@ def do(fields: dict[str, Any], events: Events) -> None:
 
 
 def work(do: Callable[[dict[str, Any], Events], None]) -> int:
-    """Do the parent's job, send it events, and return the exit code."""
+    """Run the parent's job, send it events, and return the exit code."""
     channel = child_process.parent()
     return attempt(do, channel.receive(dict[str, Any]), Events(channel.send))
 
@@ -107,7 +107,7 @@ def work(do: Callable[[dict[str, Any], Events], None]) -> int:
 def attempt(
     do: Callable[[dict[str, Any], Events], None], fields: dict[str, Any], events: Events
 ) -> int:
-    """Do a job, report expected errors, and return the exit code."""
+    """Run a job, report expected errors, and return the exit code."""
     try:
         do(fields, events)
     except InputError as error:
@@ -131,7 +131,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
     with backend.open(context) as server:
         server.calibrate(load.sample)
         events.stage("measuring")
-        # garbage is collected before the clock starts: a collection would delay the first requests
+        # collect garbage before the clock starts, since a collection would delay the first requests
         with frozen_gc(), watch(case.scenario.collect, server.pid) as collected:
             clock = server.new_clock()
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
@@ -167,14 +167,14 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
             *backend_report.caveats,
             *collected.caveats,
             *breaches(case, quality),
-            *_of_the_load(facts | warmup),
+            *_load_caveats(facts | warmup),
         ),
     )
     return run, load.schedule
 
 
-def _of_the_load(facts: dict[str, Any]) -> Iterator[Caveat]:
-    """Yield the caveats that follow from how the load went."""
+def _load_caveats(facts: dict[str, Any]) -> Iterator[Caveat]:
+    """Yield the caveats about the course of the load."""
     for reason in facts["stopped_by"]:
         if reason in ("error-rate", "client-lag"):
             yield Caveat("ended-early", limit=reason.replace("-", "_"))
@@ -190,7 +190,7 @@ def _dropped(request: Request, due: float) -> Record:
 
 
 def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:
-    """Return what a case's backend is opened with."""
+    """Return the context in which a case's backend is opened."""
     scenario = case.scenario
     return OpenContext(
         model=scenario.model,
@@ -207,19 +207,19 @@ def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenCon
 
 
 def _slowdown() -> float:
-    """Return the share by which the environment slows every step of a local backend."""
+    """Return the relative slowdown of a local backend's steps, from the environment."""
     text = os.environ.get(SLOWDOWN, "0")
     try:
         share = float(text)
     except ValueError:
         share = -1.0
     if not 0 <= share < math.inf:
-        raise InputError(f"{SLOWDOWN}={text}: expected a share such as 0.05, or nothing")
+        raise InputError(f"{SLOWDOWN}={text}: expected a fraction such as 0.05, or nothing")
     return share
 
 
 def _logs(job: Job, suffix: str) -> Path:
-    """Return the path of a log that belongs to a run: a server's, or a load generator's."""
+    """Return the log path of a run's server or load generator."""
     return Path(job.folder) / "logs" / f"{job.case.slug}-r{job.repeat}{suffix}"
 
 

@@ -75,8 +75,8 @@ def _new(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
 
     if not arguments.out:
         raise InputError("--out is missing; specify a new folder for the student")
-    given = {name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None}
-    settings = _validated(given)
+    options = {name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None}
+    settings = _validated(options)
     folder, work = arguments.out, _work(arguments.out)
     if folder.exists():
         raise InputError(f"--out: {folder}: already exists; choose another folder")
@@ -95,10 +95,10 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
         raise InputError("--resume reads all settings from its folder; remove the other arguments")
     folder, work = arguments.resume, _work(arguments.resume)
     try:
-        given = json.loads((work / ASKED).read_text("utf-8"))
+        options = json.loads((work / ASKED).read_text("utf-8"))
     except (OSError, ValueError):
         raise InputError(f"--resume: {folder}: has no interrupted training") from None
-    return _validated(given), folder, work
+    return _validated(options), folder, work
 
 
 def _work(folder: Path) -> Path:
@@ -106,13 +106,13 @@ def _work(folder: Path) -> Path:
     return folder.with_name(folder.name + WORK_SUFFIX)
 
 
-def _validated(given: dict[str, Any]) -> Distillation:
+def _validated(options: dict[str, Any]) -> Distillation:
     from pydantic import ValidationError
 
     from llmbench.models.compress.recipe import Distillation
 
     try:
-        return Distillation.model_validate(given)
+        return Distillation.model_validate(options)
     except ValidationError as error:
         messages = [
             f"--{str(detail['loc'][0]).replace('_', '-')}: {detail['msg']}"

@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     advice = list(advise(machine, busy))
     machine["fingerprint"] = environment.fingerprint(machine)
     if arguments.json:
-        rest = {"busy_percent": busy, "advice": [asdict(item) for item in advice]}
-        print(json.dumps({**machine, **rest}, indent=1))
+        load_and_advice = {"busy_percent": busy, "advice": [asdict(item) for item in advice]}
+        print(json.dumps({**machine, **load_and_advice}, indent=1))
     else:
         _print(machine, advice)
     return 0
@@ -147,7 +147,7 @@ def _other_load(system: Mapping[str, Any], busy_percent: float) -> Iterator[Advi
         yield Advice(
             "disturbs",
             "load",
-            f"Other programs use {busy_percent:.0f} % of the processors at the moment"
+            f"Other programs use {busy_percent:.0f} % of the CPU at the moment"
             f" (load average {system['load_average']:.1f}).",
             "Stop them before measuring; find them with `top`.",
         )

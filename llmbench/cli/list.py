@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the selected lists."""
-    wanted = [arguments.what] if arguments.what else list(LISTINGS)
-    lists = {what: LISTINGS[what](arguments.folder) for what in wanted}
+    selected = [arguments.what] if arguments.what else list(LISTINGS)
+    lists = {what: LISTINGS[what](arguments.folder) for what in selected}
     if arguments.json:
         print(json.dumps({what: dict(rows) for what, rows in lists.items()}, indent=1))
     else:

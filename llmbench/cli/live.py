@@ -82,8 +82,8 @@ class LiveMetrics:
 class Pace:
     """Estimates the remaining time.
 
-    Each future run is expected to take the mean of the successful ones. Before the first, the
-    estimate extrapolates from the share of the current run's requests that are finished.
+    Future runs are assumed to take the mean of successful ones. Before the first, the finished
+    share of the current run's requests is extrapolated.
     """
 
     finished: list[float] = field(default_factory=list)
@@ -105,10 +105,14 @@ class Pace:
         if self.after_this is None:
             return None
         elapsed = now - self.began
-        whole = fmean(self.finished) if self.finished else self._whole(now, progress)
-        return None if whole is None else max(0.0, whole - elapsed) + whole * self.after_this
+        run_seconds = fmean(self.finished) if self.finished else self._run_seconds(now, progress)
+        return (
+            None
+            if run_seconds is None
+            else max(0.0, run_seconds - elapsed) + run_seconds * self.after_this
+        )
 
-    def _whole(self, now: float, progress: Progress) -> float | None:
+    def _run_seconds(self, now: float, progress: Progress) -> float | None:
         """Return the estimated duration of the current run."""
         if self.measuring is None or not progress.completed or not progress.total:
             return None

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Search, write the report, and print the result."""
     from llmbench import report
-    from llmbench.campaign.capacity import Seeker, only_case, search, searched_key
+    from llmbench.campaign.capacity import LoadTester, only_case, search, searched_key
     from llmbench.cli.progress import choose_observer
     from llmbench.errors import MeasurementError
     from llmbench.runs import store
@@ -59,14 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
     key = searched_key(case)
     run_set = _begun(arguments, source)
     with choose_observer(quiet=arguments.quiet) as observer:
-        seeker = Seeker(run_set, case, key, observer, _printer(arguments, key))
+        tester = LoadTester(run_set, case, key, observer, _printer(arguments, key))
         try:
             capacity = search(
-                seeker,
+                tester,
                 arguments.start,
                 arguments.most,
                 arguments.tolerance,
-                whole=key == "load.concurrency",
+                integer=key == "load.concurrency",
             )
         except MeasurementError as error:
             print(f"llmbench: {error}", file=sys.stderr)

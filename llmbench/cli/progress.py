@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from llmbench.analysis.metrics import METRICS, summarize
-from llmbench.campaign.observer import Silence
+from llmbench.campaign.observer import SilentObserver
 from llmbench.report.table import show
 from llmbench.runs.run import Run
 from llmbench.runs.run_set import PlannedRun
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHOWN_METRICS = ("output_tokens_per_second", "ttft_p50", "itl_p50")
 
 
-class Lines(Silence):
+class Lines(SilentObserver):
     """Prints a plain line when a run begins and another when it ends, for pipes and logs."""
 
     def __init__(self, out: TextIO, now: Callable[[], float] = time.monotonic) -> None:
@@ -71,10 +71,10 @@ def _printable(text: str) -> str:
     )
 
 
-def choose_observer(*, quiet: bool) -> Screen | Lines | Silence:
+def choose_observer(*, quiet: bool) -> Screen | Lines | SilentObserver:
     """Return the observer for this stderr: the live display only on a terminal."""
     if quiet:
-        return Silence()
+        return SilentObserver()
     from rich.console import Console
 
     console = Console(stderr=True)

@@ -1,7 +1,7 @@
 """Scenarios as tests: ``pytest scenarios/``, and the fixture ``llmbench_run`` for tests in Python.
 
-If pytest-benchmark is installed, each metric is passed to its public API through a virtual timer
-that advances by the measured values, one round per process.
+If pytest-benchmark is installed, it receives each metric through a virtual timer that advances by
+the measured values, one round per process.
 """
 
 from __future__ import annotations
@@ -144,12 +144,12 @@ def llmbench_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 def _measured(path: Path, overrides: tuple[str, ...], folder: Path) -> RunSet:
     from llmbench.campaign import execute, plan
-    from llmbench.campaign.observer import Silence
+    from llmbench.campaign.observer import SilentObserver
     from llmbench.report.frames import RunSet
     from llmbench.scenario import file as scenario_file
 
     source = scenario_file.load(path, overrides)
-    return RunSet(execute.run_all(plan.begin(source, folder), Silence()))
+    return RunSet(execute.run_all(plan.begin(source, folder), SilentObserver()))
 
 
 @pytest.hookimpl(optionalhook=True)

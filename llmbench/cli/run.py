@@ -22,7 +22,7 @@ examples:
   llmbench run scenarios/default.yaml --set load.rate=8 --set repeats=5
   llmbench run scenarios/default.yaml --out results/tonight --json > tonight.json
   llmbench run --resume results/tonight            resume after Ctrl-C, a crash or a failed run
-  llmbench run scenarios/default.yaml --require energy     fail where energy is unavailable
+  llmbench run scenarios/default.yaml --require energy     fail if energy is unavailable
 
 exit codes:
   0 every run was measured   1 a run failed or lacks a required quantity   2 bad input

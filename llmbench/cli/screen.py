@@ -27,10 +27,10 @@ SILENT_SECONDS = 5.0
 
 
 class Screen:
-    """Progress bars of all runs and of the current run's requests, live metrics, and machine use.
+    """Progress bars, live metrics and machine use.
 
-    ``str(machine)`` is the machine's current use. One line per finished run stays; the rest is
-    erased at the end.
+    ``str(machine)`` is the machine's current use. A line per finished run stays; the rest is erased
+    at the end.
     """
 
     def __init__(

@@ -77,12 +77,12 @@ class CpuTimes:
         elapsed = self.now - before.now
         process, busy = self.process - before.process, self.busy - before.busy
         other = busy - process - (self.harness - before.harness)
-        whole = elapsed * cores
+        core_seconds = elapsed * cores
         return Shares(
             process=100 * process / elapsed,
-            system=100 * busy / whole,
-            other=max(0.0, 100 * other / whole),
-            stolen=100 * (self.stolen - before.stolen) / whole,
+            system=100 * busy / core_seconds,
+            other=max(0.0, 100 * other / core_seconds),
+            stolen=100 * (self.stolen - before.stolen) / core_seconds,
             pressure=_percent(self.waited, before.waited, elapsed),
         )
 

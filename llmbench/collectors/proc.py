@@ -81,7 +81,7 @@ def field_number(text: str, name: str) -> int | None:
 def pressure_seconds(text: str) -> float:
     """Return the seconds since boot in which some task waited for a core.
 
-    ``text`` is ``/proc/pressure/cpu``. Raises ValueError where it has no such line.
+    ``text`` is ``/proc/pressure/cpu``. Raises ValueError without such a line.
     """
     for line in text.splitlines():
         kind, _, fields = line.partition(" ")

@@ -92,7 +92,7 @@ def _wait_until_open(sampler: Child) -> list[Quantity]:
         return sampler.receive(list[Quantity])
     except EOFError:
         code = sampler.wait()
-        raise MeasurementError(f"the sampler ended with exit code {code}; see its stderr") from None
+        raise MeasurementError(f"the sampler exited with code {code}; see its stderr") from None
 
 
 def _finish(sampler: Child, quantities: list[Quantity], into: Collected) -> None:
@@ -115,7 +115,7 @@ def _fill(collected: Collected, table: pa.Table) -> None:
 
 
 def _fill_with_reason(collected: Collected, quantities: list[Quantity], code: int) -> None:
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
     reason = f"the sampler {how} during the run"
     collected.absolute = tuple(
         Series.unavailable(quantity.name, quantity.unit, quantity.unavailable or reason)
@@ -160,8 +160,8 @@ def _recorder(options: dict[str, Any], pid: int) -> Recorder:
 
     def open_probe() -> Probe:
         part = COLLECTORS.find(kind)
-        given = {key: value for key, value in options.items() if key != "kind"}
-        return part(part.Options(**given)).probe(pid)
+        fields = {key: value for key, value in options.items() if key != "kind"}
+        return part(part.Options(**fields)).probe(pid)
 
     return Recorder(kind, options["interval"], open_probe)
 

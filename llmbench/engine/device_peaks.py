@@ -113,7 +113,7 @@ def _measured_in_child(key: dict[str, Any]) -> DevicePeaks:
         except EOFError:
             child.wait()
             stderr.seek(0)
-            last = (stderr.read().strip() or "it wrote nothing").splitlines()[-1]
+            last = (stderr.read().strip() or "no output").splitlines()[-1]
             raise Unavailable(f"the device's peaks could not be measured: {last}") from None
 
 

@@ -10,7 +10,7 @@ from campaign.test_gate import SCENARIO, Simulated
 
 from llmbench.campaign import aa_test, gate
 from llmbench.campaign.aa_test import Rate, Repetition
-from llmbench.campaign.observer import Silence
+from llmbench.campaign.observer import SilentObserver
 from llmbench.errors import InputError
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.file import Source
@@ -32,7 +32,7 @@ def few_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 def repetition(source: Source, seed: int, delay: float = 0.0) -> Repetition:
     baseline, candidate = Simulated(seed=seed), Simulated(seed=1000 + seed, factor=1 + delay)
-    return Repetition(delay, gate.check(source, baseline, candidate, Silence()))
+    return Repetition(delay, gate.check(source, baseline, candidate, SilentObserver()))
 
 
 def test_checks_without_and_with_a_change_are_counted_separately(source: Source) -> None:
@@ -94,7 +94,9 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_floor_raises_a_tolerance_and_lowers_none(source: Source) -> None:
     floors = {"fake": {"ttft_p50": 0.2}, "other": {"ttft_p50": 0.001}}
-    comparison = gate.check(source, Simulated(), Simulated(factor=1.1, seed=2), Silence(), floors)
+    comparison = gate.check(
+        source, Simulated(), Simulated(factor=1.1, seed=2), SilentObserver(), floors
+    )
     tolerances = {case.case: case.verdicts["ttft_p50"].tolerance for case in comparison.cases}
     assert tolerances == {"fake": 0.2, "other": 0.03}
     assert comparison.cases[0].verdicts["ttft_p50"].outcome == "equivalent"

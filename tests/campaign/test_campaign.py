@@ -16,7 +16,7 @@ import pytest
 
 import llmbench
 from llmbench.campaign import execute, plan
-from llmbench.campaign.observer import Silence
+from llmbench.campaign.observer import SilentObserver
 from llmbench.errors import InputError
 from llmbench.loads.progress import Progress
 from llmbench.report.conclusions import answer
@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-class Listening(Silence):
+class Listening(SilentObserver):
     """Keeps what it receives."""
 
     def __init__(self) -> None:
@@ -67,8 +67,8 @@ class Listening(Silence):
         self.ended_runs.append(run)
 
 
-def run(source: Source, folder: Path, observer: Silence | None = None) -> RunSet:
-    return execute.run_all(plan.begin(source, folder), observer or Silence())
+def run(source: Source, folder: Path, observer: SilentObserver | None = None) -> RunSet:
+    return execute.run_all(plan.begin(source, folder), observer or SilentObserver())
 
 
 def edited(path: Path, *overrides: str) -> Source:
@@ -150,7 +150,7 @@ def test_a_run_over_its_timeout_is_stopped_and_fails(path: Path, tmp_path: Path)
     assert "raise `timeout`" in failed.failure.message
 
 
-class Killing(Silence):
+class Killing(SilentObserver):
     """Kills the worker when it starts to measure, as the kernel does when memory runs out."""
 
     def stage(self, text: str) -> None:
@@ -184,9 +184,7 @@ def test_the_stderr_of_a_dead_worker_is_stored_without_secrets(
     (failed,) = run_set.failed
     assert failed.failure is not None
     assert failed.failure.kind == "error"
-    assert (
-        failed.failure.message == "the worker ended with exit code 1: SystemExit: broken with ***"
-    )
+    assert failed.failure.message == "the worker exited with code 1: SystemExit: broken with ***"
     stored = b"".join(p.read_bytes() for p in (tmp_path / "results").rglob("*") if p.is_file())
     assert b"canary" not in stored
 
@@ -194,7 +192,7 @@ def test_the_stderr_of_a_dead_worker_is_stored_without_secrets(
 def test_a_resumed_run_set_measures_only_missing_runs(path: Path, tmp_path: Path) -> None:
     begun = plan.begin(edited(path, "repeats=2"), tmp_path / "results")
     first = begun.plan[0]
-    execute.run_all(RunSet(**{**_fields(begun), "plan": (first,)}), Silence())
+    execute.run_all(RunSet(**{**_fields(begun), "plan": (first,)}), SilentObserver())
     measured_at = (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns
     listening = Listening()
     run_set = execute.run_all(store.read(begun.folder), listening)

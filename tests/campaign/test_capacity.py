@@ -54,7 +54,7 @@ def test_where_the_highest_load_is_met_none_is_missed() -> None:
 
 @given(st.integers(1, 60))
 def test_whole_numbers_stay_whole(limit: int) -> None:
-    capacity = searched(limit, most=64, tolerance=0.001, whole=True)
+    capacity = searched(limit, most=64, tolerance=0.001, integer=True)
     assert all(probe.at == int(probe.at) for probe in capacity.probes)
     assert capacity.best == limit
 

@@ -13,7 +13,7 @@ from llmbench.analysis.compare import judge
 from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.metrics import Value, summarize
 from llmbench.campaign import gate
-from llmbench.campaign.observer import Observer, Silence
+from llmbench.campaign.observer import Observer, SilentObserver
 from llmbench.errors import InputError
 from llmbench.runs.run import Failure, Run
 from llmbench.runs.run_set import PlannedRun, RunSet
@@ -76,7 +76,7 @@ class Simulated:
 
 
 def check(source: Source, baseline: Any, candidate: Any) -> Comparison:
-    return gate.check(source, baseline, candidate, Silence())
+    return gate.check(source, baseline, candidate, SilentObserver())
 
 
 def outcomes(comparison: Comparison) -> dict[str, str]:
@@ -163,7 +163,7 @@ def test_a_stored_baseline_is_not_measured_again(source: Source) -> None:
     measured = Simulated(seed=1)
     for case in source.cases:
         for repeat in range(1, 7):
-            measured.measure(case, repeat, Silence())
+            measured.measure(case, repeat, SilentObserver())
     stored = gate.StoredSide(measured.run_set)
     comparison = check(source, stored, Simulated(factor=1.1, seed=2))
     assert outcomes(comparison) == {"fake": "regression", "other": outcomes(comparison)["other"]}
@@ -177,7 +177,7 @@ def test_the_old_spelling_of_a_gated_metric_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("metrics", "message"),
-    [("{tftt_p50: 0.1}", "no metric 'tftt_p50'"), ("{makespan_seconds: 0.1}", "neither better")],
+    [("{tftt_p50: 0.1}", "no metric 'tftt_p50'"), ("{makespan_seconds: 0.1}", "no better direction")],
 )
 def test_a_metric_that_cannot_be_gated_is_refused(
     tmp_path: Path, metrics: str, message: str

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from small_sets import planned, run_of
 
-from llmbench.campaign.observer import Silence
+from llmbench.campaign.observer import SilentObserver
 from llmbench.cli.progress import Lines, choose_observer
 from llmbench.cli.screen import Screen
 from llmbench.loads.progress import Progress
@@ -176,9 +176,9 @@ class Terminal(io.StringIO):
     ("stderr", "quiet", "kind"),
     [
         (Terminal(), False, Screen),
-        (Terminal(), True, Silence),
+        (Terminal(), True, SilentObserver),
         (io.StringIO(), False, Lines),
-        (io.StringIO(), True, Silence),
+        (io.StringIO(), True, SilentObserver),
     ],
 )
 def test_a_screen_is_for_terminals_and_lines_for_the_rest(

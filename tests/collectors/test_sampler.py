@@ -184,7 +184,7 @@ def is_pipe(descriptor: Path) -> bool:
 def test_a_sampler_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with (
-        pytest.raises(MeasurementError, match="the sampler ended with exit code 1"),
+        pytest.raises(MeasurementError, match="the sampler exited with code 1"),
         watch(collectors("cpu"), os.getpid()),
     ):
         pass

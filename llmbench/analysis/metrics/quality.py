@@ -58,7 +58,7 @@ def _output_agreement(quality: Quality) -> dict[str, Value]:
     """
     answers = quality.answers
     if not answers:
-        reason = quality.reason or "no answers were compared"
+        reason = quality.reason or "no outputs were compared"
         return unavailable(("exact_match", "first_divergence"), reason)
     exact = [answer.alike == answer.tokens for answer in answers]
     leading = [answer.alike for answer in answers]

@@ -117,7 +117,7 @@ def _by_step(
     steps: Sequence[Event],
     moment: Callable[[Event], float] = lambda event: event.begin,
 ) -> list[list[Event]]:
-    """Return the events of each step, by the moment at which each event belongs to it."""
+    """Return the events of each step, assigned by ``moment``."""
     begins = [step.begin for step in steps]
     by_step: list[list[Event]] = [[] for _ in steps]
     for event in events:

@@ -73,12 +73,12 @@ def steps_of(events: Iterable[Event], first: int, count: int) -> list[Event]:
         for event in events
         if event.kind == RANGE and (match := STEP.fullmatch(event.name))
     }
-    wanted = range(first, first + count)
-    if missing := [number for number in wanted if number not in numbered]:
+    numbers = range(first, first + count)
+    if missing := [number for number in numbers if number not in numbered]:
         raise MeasurementError(
             f"the trace lacks {len(missing)} of {count} steps; request fewer with --steps"
         )
-    return [numbered[number] for number in wanted]
+    return [numbered[number] for number in numbers]
 
 
 def merged(document: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any]:

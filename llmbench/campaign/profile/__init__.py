@@ -1,1 +1,1 @@
-"""Why a backend is slow: what a step's time goes to, in a pass of its own, never the timed one."""
+"""Profiling: where a backend's step time goes, in a pass separate from timed runs."""

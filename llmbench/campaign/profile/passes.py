@@ -1,4 +1,4 @@
-"""The profiling pass over a scenario: one fresh process per case, in the scenario's order."""
+"""The profiling pass over a scenario: one fresh process per case, in scenario order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORKER = "llmbench.campaign.profile.worker"
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """How to profile: steps per phase, rows of a decode (None: as the load implies), NVTX marks."""
+    """Steps per phase, rows of a decode step (None: implied by the load), and NVTX marks."""
 
     steps: int
     rows: int | None = None
@@ -34,7 +34,7 @@ class ProfileOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(worker.Job):
-    """A case for a worker to profile: ``scratch`` is a folder that is removed afterwards."""
+    """A case for a worker to profile; ``scratch`` is a temporary folder."""
 
     scratch: str
     steps: int
@@ -43,10 +43,10 @@ class Job(worker.Job):
 
 
 class Observer(Listener, Protocol):
-    """Receives what happens in a profiling pass."""
+    """Receives the events of a profiling pass."""
 
     def began(self, case: str, index: int, total: int) -> None:
-        """A case begins, the index-th (from 1) of all."""
+        """A case begins: number ``index`` (from 1) of all."""
 
     def ended(self, done: CaseProfile) -> None:
         """A case has been stored, profiled or failed."""
@@ -55,7 +55,7 @@ class Observer(Listener, Protocol):
 def begin(source: Source, folder: Path, options: ProfileOptions) -> Profile:
     """Create the results folder of a scenario's profile.
 
-    Raises InputError when a case cannot be profiled or the folder cannot be used.
+    Raises InputError if a case cannot be profiled or the folder cannot be used.
     """
     plan.check(source)
     for case in source.cases:
@@ -87,7 +87,7 @@ def profile_all(
 ) -> Profile:
     """Profile every case and return the stored profile.
 
-    A case that fails is stored as failed, and the others go on. KeyboardInterrupt ends the current
+    A failed case is stored as failed, and the others continue. KeyboardInterrupt ends the current
     case and propagates; finished cases are already stored.
     """
     for index, case in enumerate(cases, start=1):

@@ -1,7 +1,7 @@
-"""The steps that are profiled: prefills of a typical prompt, and decodes of a typical batch.
+"""The profiled steps: prefills of a typical prompt, and decodes of a typical batch.
 
 They are the engine's own steps, on the same runner. Rows start with prompts of the workload, as in
-a load; when one row has its answer, all rows start again.
+a load; when one row is complete, all rows restart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llmbench.loads.schedule import LOADS
 from llmbench.runs.request import Request
 from llmbench.scenario.schema import Scenario
 
-DECODED = 2  # the shortest answer, in tokens, that needs a decode step
+DECODED = 2  # the shortest output, in tokens, that needs a decode step
 
 
 class Phase(Protocol):
@@ -34,10 +34,10 @@ class Phase(Protocol):
         """Prepare a step, outside its measured time."""
 
     def step(self) -> Sequence[Sequence[int]]:
-        """Make a step and return its tokens by row."""
+        """Run a step and return its tokens by row."""
 
     def count(self, chunks: Sequence[Sequence[int]]) -> int:
-        """Take a step's tokens in and return their number."""
+        """Record a step's tokens and return their number."""
 
     @property
     def prompt_tokens(self) -> tuple[int, int]:
@@ -45,12 +45,12 @@ class Phase(Protocol):
 
     @property
     def cache_tokens(self) -> tuple[int, int]:
-        """The fewest and the most cached tokens of any row now."""
+        """The current minimum and maximum of cached tokens per row."""
 
 
 @dataclass(slots=True)
 class Prefill:
-    """The prompt of one request, prefilled into the first slot repeatedly."""
+    """One request's prompt, prefilled into the first slot repeatedly."""
 
     runner: ModelRunner
     request: Request
@@ -58,7 +58,7 @@ class Prefill:
     rows: int = 1
 
     def ready(self) -> None:
-        """Do nothing: a prompt replaces the previous one."""
+        """Do nothing: each prompt replaces the previous one."""
 
     def step(self) -> Sequence[Sequence[int]]:
         """Prefill the prompt and return the first token."""
@@ -76,7 +76,7 @@ class Prefill:
 
     @property
     def cache_tokens(self) -> tuple[int, int]:
-        """The same: the new token is not cached yet."""
+        """The prompt length, twice: the new token is not cached yet."""
         return self.prompt_tokens
 
 
@@ -95,7 +95,7 @@ class Decode:
         return len(self.requests)
 
     def ready(self) -> None:
-        """Restart all rows once one of them has its answer."""
+        """Restart all rows once one of them is complete."""
         answers = zip(self.generated, self.requests, strict=True) if self.generated else ()
         if self.generated and all(tokens < request.max_new_tokens for tokens, request in answers):
             return
@@ -104,11 +104,11 @@ class Decode:
         self.generated = [1] * self.rows
 
     def step(self) -> Sequence[Sequence[int]]:
-        """Return the next tokens of every row."""
+        """Run a step and return the next token of every row."""
         return self.runner.decode(range(self.rows))
 
     def count(self, chunks: Sequence[Sequence[int]]) -> int:
-        """Count the tokens by row and return their number."""
+        """Record the tokens by row and return their number."""
         self.generated = [
             tokens + len(chunk) for tokens, chunk in zip(self.generated, chunks, strict=True)
         ]
@@ -122,21 +122,21 @@ class Decode:
 
     @property
     def cache_tokens(self) -> tuple[int, int]:
-        """The tokens of each row without the newest, which is not cached yet."""
+        """The cached tokens per row, which exclude the newest token."""
         pairs = zip(self.requests, self.generated, strict=True)
         lengths = [len(request.prompt) + tokens - 1 for request, tokens in pairs]
         return min(lengths), max(lengths)
 
 
 def phases_of(runner: ModelRunner, requests: Sequence[Request], rows: int) -> list[Phase]:
-    """Return the phases of the requests; no decode if every answer is a single token."""
+    """Return the phases of the requests; no decode if every output is a single token."""
     prefill = Prefill(runner, _typical(requests, 1)[0])
     continued = [request for request in requests if request.max_new_tokens >= DECODED]
     return [prefill, Decode(runner, _typical(continued, rows))] if continued else [prefill]
 
 
 def _typical(requests: Sequence[Request], count: int) -> list[Request]:
-    """Return the requests whose lengths are nearest to the medians, repeated if too few."""
+    """Return the requests with lengths nearest to the medians, repeated if there are too few."""
     prompt = statistics.median(len(request.prompt) for request in requests)
     answer = statistics.median(request.max_new_tokens for request in requests)
 
@@ -147,9 +147,9 @@ def _typical(requests: Sequence[Request], count: int) -> list[Request]:
 
 
 def implied_rows(scenario: Scenario, requested: int | None) -> int:
-    """Return the rows of a decode: as requested, else the most that slots and load allow.
+    """Return the rows of a decode step: as requested, else limited by slots and load.
 
-    Raises InputError when more rows than slots are requested.
+    Raises InputError if more rows than slots are requested.
     """
     slots = scenario.engine.slots
     if requested is None:

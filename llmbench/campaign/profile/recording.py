@@ -1,4 +1,4 @@
-"""Run the steps of a phase: timed only, and again under torch's profiler."""
+"""Run the steps of a phase: first timed only, then under torch's profiler."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.campaign.profile.phases import Phase
 from llmbench.errors import InputError
 
-DISCARDED = 3  # first steps: caches are cold, and a profiler drops kernels as it begins
+DISCARDED = 3  # first steps: caches are cold, and the profiler drops kernels at its start
 
 Ranges = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The trace of profiled steps; tokens are of the steps that were not discarded."""
+    """The trace of profiled steps, with the number of tokens of the retained steps."""
 
     path: Path
     device: torch.device
@@ -33,26 +33,26 @@ class Recorded:
 
 
 def ranges(*, nvtx: bool) -> Ranges:
-    """Return a context manager that marks steps for Nsight Systems, or one that does nothing.
+    """Return a context manager that marks steps for Nsight Systems, or a no-op.
 
-    Raises InputError when torch has no CUDA.
+    Raises InputError if torch has no CUDA support.
     """
     if not nvtx:
         return nullcontext
     if not torch.cuda.is_available():
-        raise InputError("--nvtx: torch has no CUDA on this machine; leave it out")
+        raise InputError("--nvtx: torch has no CUDA on this machine; omit the option")
     return torch.cuda.nvtx.range
 
 
 def name_fused_kernels() -> None:
-    """Have torch.compile name its C++ kernels for the profiler, as Triton's are."""
-    from torch._inductor import config  # noqa: PLC0415 (slow to import, and only needed here)
+    """Make torch.compile name its C++ kernels for the profiler, like Triton kernels."""
+    from torch._inductor import config  # noqa: PLC0415 (slow to import, needed only here)
 
     config.cpp.enable_kernel_profile = True
 
 
 def time_steps(phase: Phase, count: int, marks: Ranges) -> list[float]:
-    """Run steps without the profiler; return their seconds, without the first few."""
+    """Run steps without the profiler; return their seconds, excluding the first few."""
     with frozen_gc():
         seconds = [_timed(phase, marks) for _ in range(DISCARDED + count)]
     return seconds[DISCARDED:]

@@ -1,6 +1,6 @@
 """A worker that profiles one case: ``python -m llmbench.campaign.profile.worker``.
 
-It gets a job, reports events, and adds the case to profile.json. Exit codes are those of
+It receives a job, reports events, and adds the case to profile.json. Exit codes are those of
 `llmbench.worker`.
 """
 
@@ -30,7 +30,7 @@ from llmbench.runs import profile
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.profile import TRACES, CaseProfile, PhaseProfile
 
-SIMILAR = 1.25  # the largest ratio of a profiled step's time to an unprofiled one's, or inverse
+SIMILAR = 1.25  # the largest accepted ratio of profiled to unprofiled step time, or its inverse
 
 
 def main() -> int:
@@ -104,7 +104,7 @@ def _recorded(
 def _phase(
     phase: Phase, seconds: tuple[float, ...], recorded: Recorded, job: Job, slug: str
 ) -> PhaseProfile:
-    """Break a phase's trace down and store it, with the events that the runtime itself recorded."""
+    """Store the breakdown of a phase's trace, merged with the runtime's own events."""
     runtime_traces = [
         json.loads(path.read_text("utf-8")) for path in Path(job.scratch).glob("*.trace.json")
     ]
