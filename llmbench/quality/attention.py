@@ -13,7 +13,7 @@ from llmbench.models.loading import TorchModel
 from llmbench.scenario.schema import ExplainOptions
 
 DIGITS = 4
-MOST_MAPS = 4
+MAX_MAPS = 4
 
 
 @torch.inference_mode()
@@ -21,7 +21,7 @@ def maps(model: TorchModel, ids: Sequence[int]) -> dict[int, Tensor]:
     """Return a prompt's attention weights, [heads, tokens, tokens], by layer of the whole model.
 
     A row has the weights of one token on each token up to itself. The model's attention is eager
-    meanwhile, since other implementations do not return the weights.
+    meanwhile, since other implementations return no weights.
     """
     module = model.module
     before = module.config._attn_implementation  # noqa: SLF001 (transformers has no public name)
@@ -53,11 +53,11 @@ def divergences(candidate: Tensor, reference: Tensor) -> Tensor:
 def compare_attention(
     candidate: TorchModel, reference: TorchModel, ids: Sequence[int], options: ExplainOptions
 ) -> dict[str, Any]:
-    """Compare the attention of two models; return plain data to be stored.
+    """Return the comparison of two models' attention, as JSON data.
 
     ``divergence`` has one row per layer, in nats, None for a layer that the candidate lacks;
-    ``maps`` the chosen layers and heads, or those with the largest divergence. Raises InputError
-    for a layer or a head that the reference does not have.
+    ``maps`` the chosen layers and heads, or those with the largest divergence. Raise InputError
+    for a layer or a head that the reference lacks.
     """
     candidates, references = maps(candidate, ids), maps(reference, ids)
     by_layer = {
@@ -101,7 +101,7 @@ def _chosen(
         row = by_layer[layer]
         return -1.0 if row is None else float(row[head])
 
-    return sorted(every, key=divergence, reverse=True)[:MOST_MAPS]
+    return sorted(every, key=divergence, reverse=True)[:MAX_MAPS]
 
 
 def _rounded(tensor: Tensor) -> Any:

@@ -31,10 +31,10 @@ def examine(
     context: OpenContext,
     prompts: Sequence[Sequence[int]],
 ) -> Quality:
-    """Compare a warm server with the scenario's reference, in a case's first process.
+    """Compare a warm server with the reference, in the first process of a case only.
 
-    Outputs are the same in every process, so once is enough. A failure is the reason why there is
-    no quality: the load has been measured and is kept.
+    Outputs are equal in every process. A failure becomes the reason for missing quality; the
+    measured load is kept.
     """
     options = case.scenario.quality
     if options is None:
@@ -52,7 +52,7 @@ def _examined(
 ) -> Quality:
     if not models.is_trained(context.model):
         return Quality.unavailable("not meaningful on random weights")
-    context.on_stage("examining the quality")
+    context.on_stage("evaluating quality")
     examination = _examination(options, context.model, prompts)
     load_shape = LoadShape(examination.lengths, examination.longest)
     candidate = server.scorer(load_shape)
@@ -63,7 +63,7 @@ def _examined(
     model = backend.load(quietly)
     reference = backend.scorer(quietly, model, load_shape)
     tokens = examination.tokens(
-        candidate, reference, lambda n, of: context.on_stage(f"examining the quality: {n} of {of}")
+        candidate, reference, lambda n, of: context.on_stage(f"evaluating quality: {n} of {of}")
     )
     answers = examination.answers(candidate, reference)
     attention = _explained(options.explain, server.torch_model, model, context.model)
@@ -76,7 +76,7 @@ def _explained(
     reference: LoadedModel,
     model: ModelOptions,
 ) -> dict[str, Any]:
-    """Compare attention maps, or return the reason why there are none."""
+    """Return the compared attention maps, or the reason why there are none."""
     from llmbench.models.loading import TorchModel  # noqa: PLC0415 (imports torch)
     from llmbench.quality.attention import compare_attention  # noqa: PLC0415 (imports torch)
 
@@ -123,7 +123,7 @@ def _examination(
 
 
 def read_text(options: QualityOptions) -> str:
-    """Return the held-out text; raises InputError when it cannot be read."""
+    """Return the held-out text; raise InputError if it cannot be read."""
     path = Path(options.text).expanduser() if options.text else models.HELD_OUT
     try:
         return path.read_text("utf-8")
@@ -135,7 +135,7 @@ def read_text(options: QualityOptions) -> str:
 
 
 def breaches(case: Case, quality: Quality) -> Iterator[Caveat]:
-    """Yield a caveat for each bound of the scenario that is missed or could not be checked."""
+    """Yield a caveat for each quality bound that is missed or cannot be checked."""
     options = case.scenario.quality
     if options is None or quality is ONCE:
         return

@@ -48,18 +48,18 @@ class Examination:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The distinct lengths of what is prefilled, ascending."""
+        """The distinct prefill lengths, ascending."""
         halves = [len(window) // 2 for window in self.windows]
         return tuple(sorted({*halves, *map(len, self.prompts)}))
 
     @property
     def longest(self) -> int:
-        """The number of tokens of the longest sequence."""
+        """The length of the longest sequence in tokens."""
         answered = [len(prompt) + self.answer_tokens for prompt in self.prompts]
         return max([len(window) for window in self.windows] + answered)
 
     def tokens(self, candidate: Scorer, reference: Scorer, on_progress: OnProgress) -> pa.Table:
-        """Score the tokens of the second halves with both; one row each (run.QUALITY_SCHEMA)."""
+        """Score the second halves with both; return one row per token (run.QUALITY_SCHEMA)."""
         windows = torch.tensor(self.windows)
         rows = min(candidate.rows, reference.rows)
         steps: list[dict[str, Tensor]] = []
@@ -97,7 +97,7 @@ def _common_prefix(answer: Sequence[int], expected: Sequence[int]) -> int:
 def compare_logits(candidate: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Compare logits [rows, vocabulary] with the reference's, given the actual tokens [rows].
 
-    Returns [rows] of each: ``nll`` and ``reference_nll`` (negative log-likelihood of the target,
+    Return [rows] of each: ``nll`` and ``reference_nll`` (negative log-likelihood of the target,
     nats), ``kl_divergence`` (KL(reference || candidate), nats), ``agrees`` (the same most likely
     token) and ``logit_squared_error`` (mean over the vocabulary). Computed in float32 on the
     reference's device.

@@ -1,6 +1,6 @@
 """Stored results as pages, tables and files.
 
-Everything here is a pure function of what is stored, so a report can be made again at any time.
+Renderers are pure functions of stored data, so a report can be regenerated at any time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RENDERERS", "render", "show", "write"]
 
-# By name, since most renderers import more than `llmbench --help` has time for.
+# By name: importing most renderers would slow `llmbench --help`.
 RENDERERS = {
     ("RunSet", "html"): "llmbench.report.pages:report",
     ("RunSet", "terminal"): "llmbench.report.terminal:run_set",
@@ -33,19 +33,19 @@ RENDERERS = {
 
 
 def render(subject: Any, form: str, **options: Any) -> Any:
-    """Return a run set, a profile, a frame or a list of comparisons in a form of RENDERERS.
+    """Return a subject rendered in a format of RENDERERS.
 
-    Forms are text, but for ``terminal`` (what rich prints) and ``parquet`` (bytes). Comparisons in
-    a list have one baseline.
+    Formats are text, except ``terminal`` (a rich renderable) and ``parquet`` (bytes). A list of
+    comparisons shares one baseline.
     """
     kind = type(subject[0] if isinstance(subject, list) else subject).__name__
     return resolve_name(RENDERERS[kind, form])(subject, **options)
 
 
 def write(subject: Any, path: Path, **options: Any) -> None:
-    """Write the HTML page of a subject, whole or not at all.
+    """Write the HTML page of a subject atomically.
 
-    Raises InputError when the file cannot be written.
+    Raise InputError if the file cannot be written.
     """
     from llmbench.report.html import write_text  # noqa: PLC0415 (jinja2 would slow `--help`)
 

@@ -1,4 +1,4 @@
-"""What a report can show besides its run set: a history and a profile of the scenario."""
+"""Optional inputs of a report: a history and a profile of its scenario."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attachments:
-    """The history of the scenario and a profile of it; either may be missing."""
+    """The history and a profile of a scenario; either may be missing."""
 
     history: tuple[MetricHistory, ...] = ()
     profile: Profile | None = None
@@ -43,7 +43,7 @@ def _series(scenario: str, store: Path | None) -> tuple[MetricHistory, ...]:
     if not own:
         others = ", ".join(sorted({night.scenario for night in nights})) or "none"
         raise InputError(
-            f"{store}: has no nights of {scenario!r}, but of: {others}; append some with "
+            f"{store}: no nights of {scenario!r} (scenarios: {others}); append some with "
             "llmbench history --add"
         )
     return tuple(history.histories(own))

@@ -1,6 +1,6 @@
 """The charts of a report, as plotly figures: pure functions of results.
 
-Numbers are computed on all the data; only what is drawn is thinned out, and ``thinned`` says so.
+Statistics use all data; only drawings are downsampled, as ``thinned`` states.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ ESTIMATED = {"mean": "value", "low": "low", "high": "high"}
 class Chart:
     """A figure with its texts.
 
-    ``says`` is what it shows, also for screen readers; ``thinned`` what the drawing leaves out;
-    ``empty`` why there is nothing to draw. ``data`` is what is drawn, as tables.
+    ``says`` is the caption, also read by screen readers; ``thinned`` states the downsampling;
+    ``empty`` is the reason for an empty chart. ``data`` has the plotted values as tables.
     """
 
     key: str
@@ -61,7 +61,7 @@ class Chart:
 
 
 def safe(text: str) -> str:
-    """Return a name with its markup escaped, as plotly renders markup."""
+    """Escape HTML in a name, since plotly renders it."""
     return escape(text, quote=False)
 
 
@@ -96,7 +96,7 @@ def layout(**more: Any) -> dict[str, Any]:
 
 
 def latency_ecdf(results: Results, latency: str) -> Chart:
-    """Draw the empirical distribution (ECDF) of a latency over requests (over gaps, for ITL)."""
+    """Draw the ECDF of a latency over requests (for ITL: over gaps)."""
     samples = {case.index: case.pooled(latency) for case in results.measured}
     longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
     unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
@@ -121,7 +121,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         figure,
         _ecdf_says(latency),
         _ecdf_thinned(largest),
-        "" if largest else "No measured request has it.",
+        "" if largest else "No measured request has this latency.",
         (_curves(results.measured, samples.values(), label),),
     )
 
@@ -150,33 +150,33 @@ def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go
 def _curves(
     cases: Iterable[CaseResults], samples: Iterable[NDArray[np.float64]], label: str
 ) -> Table:
-    """Return the curves' values at some shares."""
+    """Return the latency at each of SHARES, one column per case."""
     columns = (Column("share", numeric=False), *(Column(case.name) for case in cases))
     read = [_read_at_shares(sample) for sample in samples]
     rows = tuple(
         (Cell(f"{share} %"), *(cells[index] for cells in read))
         for index, share in enumerate(SHARES)
     )
-    note = "All processes together: this share is as fast or faster; 0 % is the fastest."
+    note = "Pooled over processes: this share of samples is as fast or faster; 0 % is the minimum."
     return Table(f"{label} by share", columns, rows, note)
 
 
 def _read_at_shares(sample: NDArray[np.float64]) -> list[Cell]:
     if not len(sample):
-        return [missing("no measured request has it")] * len(SHARES)
+        return [missing("no measured request has this latency")] * len(SHARES)
     heights = np.percentile(sample, SHARES, method="inverted_cdf")
     return [quantity(float(height), "s") for height in heights]
 
 
 def _ecdf_says(latency: str) -> str:
-    what = "gaps between chunks of tokens" if latency == "itl" else "requests"
+    what = "gaps between chunks" if latency == "itl" else "requests"
     return f"The share of {what} at or below each {LATENCIES[latency]}; further left is faster."
 
 
 def _ecdf_thinned(largest: int) -> str:
     if largest <= ECDF_POINTS:
         return ""
-    return f"Drawn with {ECDF_POINTS:,} of up to {largest:,} points per line; values use all."
+    return f"Drawn with {ECDF_POINTS:,} of up to {largest:,} points per line; statistics use all."
 
 
 # -- bars ------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def _ecdf_thinned(largest: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """An estimate with the name and the index of its case, which decides the color."""
+    """An estimate, the name of its case, and the index that selects the color."""
 
     name: str
     index: int
@@ -203,7 +203,7 @@ def throughput(results: Results, metric: str) -> Chart:
 
 
 def _processes(results: Results, metric: str) -> Table:
-    """Return the mean of each case, the ends of its interval, and each process."""
+    """Return the mean, interval and single processes of each case."""
     label, unit = METRICS[metric].label, METRICS[metric].unit
     repeats = sorted({run.repeat for _, run, _ in results.processes()})
     columns: list[tuple[Column, CellOf]] = [
@@ -300,7 +300,7 @@ def _dots(bar: Bar) -> go.Scatter:
 
 
 def cold_start(results: Results) -> Chart:
-    """Draw the time by stage until the first answer, and until step times are steady."""
+    """Draw the cold-start time by stage, up to steady step times."""
     colors = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
     looks = zip(STAGES, colors, PATTERNS, strict=True)
     figure = go.Figure(

@@ -1,4 +1,4 @@
-"""The conclusions that the results support, in a sentence or two."""
+"""The conclusions that the results support, as sentences."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ def completeness(results: Results) -> str:
 
 
 def answer(results: Results) -> list[str]:
-    """Return which case is fastest and by how much, if the intervals allow it, and what fit.
+    """Return sentences on the fastest case, its lead, and memory limits.
 
-    Cases are compared within a point of the sweep only; a single backend at several points is
-    compared with itself.
+    Cases are compared within a sweep point; with one case per point, across points.
     """
     return [*_of_speed(results), *_of_memory(results)]
 
@@ -53,7 +52,7 @@ def _of_speed(results: Results) -> list[str]:
     groups = _points(results.measured)
     if len(groups) == len(results.measured) > 1:
         groups = {"": results.measured}
-    # under an open load every case that keeps up has the throughput of the load
+    # under an open-loop load every case that keeps up has the offered throughput
     claimed = TIMES if is_open_loop(results) else [THROUGHPUT, *TIMES[:-1]]
     return [
         _Ranking(metric, point, cases).sentence()
@@ -63,7 +62,7 @@ def _of_speed(results: Results) -> list[str]:
 
 
 def _points(cases: Sequence[CaseResults]) -> dict[str, list[CaseResults]]:
-    """Return the cases at each point of the sweep."""
+    """Group cases by sweep point."""
     groups: dict[str, list[CaseResults]] = {}
     for case in cases:
         point = ", ".join(f"{key}={value}" for key, value in case.point.items())
@@ -73,7 +72,7 @@ def _points(cases: Sequence[CaseResults]) -> dict[str, list[CaseResults]]:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """The cases at one point of the sweep, ranked by one metric."""
+    """The cases at one sweep point, ranked by one metric."""
 
     metric: str
     point: str
@@ -96,7 +95,7 @@ class _Ranking:
 
     @cached_property
     def _ranked(self) -> list[CaseResults]:
-        """The cases that have the metric, the best first."""
+        """The cases with a known value, best first."""
         known = [case for case in self.cases if case.estimates[self.metric].value is not None]
         return sorted(known, key=self._value, reverse=self._higher_is_better)
 
@@ -133,7 +132,7 @@ class _Ranking:
         return f"{text} (95 % interval {show_interval(estimate.low, estimate.high, unit, ' to ')})"
 
     def _gap(self) -> str:
-        """Return the ratio of the best to the next, from which it differs significantly."""
+        """Return the lead of the best case over the second as text."""
         best, second = (self._value(case) for case in self._ranked[:2])
         rival = self._listed(self._ranked[1:2])
         if self._higher_is_better:
@@ -162,7 +161,7 @@ SWEPT = ("engine.slots", "load.concurrency")
 
 
 def _of_memory(results: Results) -> Iterator[str]:
-    """Yield at which point of a sweep each backend ran out of memory, and what fit below it."""
+    """Yield the swept value at which each backend ran out of memory, and the largest that fit."""
     failures = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
     refused = {case for case, f in failures.items() if f.kind == OutOfMemoryError.kind}
     for key in SWEPT:
@@ -173,7 +172,7 @@ def _of_memory(results: Results) -> Iterator[str]:
 
 
 def _by_other_keys(cases: list[CaseResults], key: str) -> dict[str, list[CaseResults]]:
-    """Return the cases that differ in one key of the sweep only, in its order."""
+    """Group the cases that differ only in one swept key, ordered by its value."""
     groups: dict[str, list[CaseResults]] = {}
     for case in sorted((c for c in cases if key in c.point), key=lambda c: c.point[key]):
         others = {k: v for k, v in case.point.items() if k != key}

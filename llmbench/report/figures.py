@@ -28,7 +28,7 @@ from llmbench.report.sections.tradeoffs import pareto
 
 
 def ecdf(run_set: RunSet, latency: str) -> go.Figure:
-    """Return the empirical distribution (ECDF) of a latency (metrics.LATENCIES)."""
+    """Return the ECDF of a latency (metrics.LATENCIES)."""
     return _figure(charts.latency_ecdf(_results(run_set), _known(latency, LATENCIES, "latency")))
 
 
@@ -48,7 +48,7 @@ def tpot_ecdf(run_set: RunSet) -> go.Figure:
 
 
 def e2e_ecdf(run_set: RunSet) -> go.Figure:
-    """Return the ECDF of the time to the last token."""
+    """Return the ECDF of the end-to-end latency."""
     return ecdf(run_set, "e2e")
 
 
@@ -66,17 +66,17 @@ def load_curve(run_set: RunSet, latency: str = "ttft") -> go.Figure:
 
 
 def quality(run_set: RunSet) -> go.Figure:
-    """Return the cost of each case against the divergence of its outputs."""
+    """Return the cost of each case against its output divergence."""
     return _figure(pareto(_results(run_set)))
 
 
 def cold_start(run_set: RunSet) -> go.Figure:
-    """Return the time by stage until the first answer, and until step times are steady."""
+    """Return the cold-start time by stage, up to steady step times."""
     return _figure(charts.cold_start(_results(run_set)))
 
 
 def timeline(run_set: RunSet, case: str) -> go.Figure:
-    """Return the requests of a case's first run, with the machine on the same axis."""
+    """Return the requests and machine readings of a case's first run on one time axis."""
     cases = {measured.name: measured for measured in _results(run_set).measured}
     return _figure(timelines.timeline(cases[_known(case, cases, "measured case")]))
 
@@ -84,7 +84,7 @@ def timeline(run_set: RunSet, case: str) -> go.Figure:
 def _results(run_set: RunSet) -> Results:
     results = Results(run_set.stored)
     if not results.measured:
-        raise InputError(f"{run_set.stored.folder}: no run was measured, so there is no figure")
+        raise InputError(f"{run_set.stored.folder}: no run was measured")
     return results
 
 

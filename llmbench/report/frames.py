@@ -65,7 +65,7 @@ class RunSet:
 
 
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
-    """Return what ``--json`` prints of a run set: metrics, and whether the harness kept up."""
+    """Return the ``--json`` output of a run set: metrics and harness validity."""
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     by_class = [
         {"request_class": name, **row}
@@ -77,7 +77,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
 
 
 def summary_rows(stored: run_set.RunSet) -> list[dict[str, Any]]:
-    """Return the summary as plain rows; a missing value is None and has its reason."""
+    """Return the summary as rows; a missing value is None with a reason."""
     return [row for case, runs in stored.by_case().items() for row in _rows(case, runs)]
 
 

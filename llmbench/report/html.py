@@ -1,4 +1,4 @@
-"""Self-contained HTML: templates that escape every text, and the data inside a page."""
+"""Self-contained HTML: autoescaping templates and embedded data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOME = "/"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a page, whole or not at all; raise InputError if the file cannot be written."""
+    """Write a page atomically; raise InputError if the file cannot be written."""
     try:
         atomic_write(path, text)
     except OSError as error:
@@ -36,12 +36,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def render_template(name: str, home: str, **content: Any) -> str:
-    """Return a page made from a template, with all embedded data."""
+    """Render a template with the embedded data."""
     return _templates().get_template(name).render(**_embedded(), home=home, **content)
 
 
 def render_macro(name: str, *arguments: Any) -> str:
-    """Return a part of a page, made by a macro of macros.html.j2."""
+    """Render a macro of macros.html.j2."""
     macros = _templates().get_template("macros.html.j2").module
     return str(getattr(macros, name)(*arguments))
 
@@ -73,29 +73,29 @@ def _embedded() -> dict[str, Any]:
 
 
 def moment(stored: str) -> str:
-    """Return a stored time for people; raise ValueError if it is not a time."""
+    """Format a stored timestamp; raise ValueError if it is invalid."""
     return datetime.fromisoformat(stored).strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
-# -- embedded data, none of which can end a script -------------------------------------------------
+# -- embedded data, inert inside a script ---------------------------------------------------------
 
 
 def inert_json(text: str) -> Markup:
-    """Return JSON that is safe inside a script element: without ``<``, which could end it."""
-    for letter in "<>&\u2028\u2029":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    """Escape JSON for a script element, which a ``<`` could end."""
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 (no markup is left in it)
 
 
 def packed(text: str) -> Markup:
-    """Return a text as gzip in base64, which has no markup."""
-    squeezed = gzip.compress(text.encode(), compresslevel=9, mtime=0)
-    return Markup(base64.b64encode(squeezed).decode())  # noqa: S704 (base64 has no markup)
+    """Return a text gzipped and base64-encoded."""
+    compressed = gzip.compress(text.encode(), compresslevel=9, mtime=0)
+    return Markup(base64.b64encode(compressed).decode())  # noqa: S704 (base64 has no markup)
 
 
 @cache
 def plotly_bundle() -> Markup:
-    """Return plotly.js of the installed package, gzipped and in base64: 2 MB instead of 4.8."""
+    """Return the installed plotly.js, packed: 2 MB instead of 4.8."""
     return packed(get_plotlyjs())
 
 

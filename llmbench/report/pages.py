@@ -40,14 +40,14 @@ LISTED = 25
 
 
 def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) -> str:
-    """Return the page of a run set; ``home`` is the address that it links back to, if served."""
+    """Return the report of a run set, with a back link to ``home`` if served."""
     results = Results(run_set)
     content = {**_content(results), **_attached(results, attachments)}
     return render_template("page.html.j2", home, charted=bool(results.measured), **content)
 
 
 def _content(results: Results) -> dict[str, Any]:
-    """Return the contents of the page, in its order."""
+    """Return the template variables, in page order."""
     return {
         "run_set": results.run_set,
         "cases": results.measured,
@@ -141,7 +141,7 @@ def profile(profile: Profile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A run set in the index, with the ``key`` in its address."""
+    """A run set in the index; ``key`` identifies it in URLs."""
 
     key: str
     shown: str
@@ -149,14 +149,14 @@ class Listed:
 
     @property
     def began(self) -> str:
-        """When it began, for people; as stored if that is not a time."""
+        """The formatted start time, or the stored text if it is invalid."""
         try:
             return moment(self.entry.began_at)
         except ValueError:
             return self.entry.began_at
 
     def matches(self, words: Sequence[str]) -> bool:
-        """Return whether each word is in one of the texts that the index shows of it."""
+        """Return whether every word occurs in the displayed texts."""
         entry = self.entry
         texts = (
             self.shown, entry.name, entry.description, self.began, entry.machine, entry.commit,

@@ -1,4 +1,4 @@
-"""The records inside a page: all of them, or a few with the hashes of their files."""
+"""The records embedded in a page: all, or a few with file hashes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from llmbench.runs.run_set import RunSet
 LIMIT_BYTES = 4 * 2**20
 SOME_LIMIT_BYTES = 2**20
 NOTHING = Markup()
-BYTES_PER_TOKEN = 4  # least size of a packed token time
+BYTES_PER_TOKEN = 4  # minimum size of a compressed token time
 
 
 @dataclass(frozen=True, slots=True)
 class RawData:
-    """The records of a run set inside a page.
+    """The records of a run set embedded in a page.
 
-    ``packed`` is CSV of all records and ``sha256`` the hash of that text; both are empty if it is
-    too large for a page. Then ``files`` lists the files with their hashes, and ``some`` is CSV of a
-    few records, unless that is too large as well.
+    ``packed`` is the CSV of all records and ``sha256`` its hash; both are empty if the CSV is too
+    large to embed. Then ``files`` lists the record files with their hashes, and ``some`` is the CSV
+    of a few records, unless that is too large as well.
     """
 
     requests: int
@@ -41,18 +41,18 @@ class RawData:
 
 
 def raw_data(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RawData:
-    """Return the records of all requests, without output ids, packed for a page.
+    """Pack the records of all requests, without output ids, for a page.
 
-    ``few`` has the ids of the requests to pack if all are too many, by the name of their run.
+    ``few`` maps run names to the ids of requests to embed if all are too large.
     """
     measured = [run for run in run_set.runs if not run.failure]
     requests = sum(run.records.num_rows for run in measured)
     tokens = sum(pc.sum(run.records["output_tokens"]).as_py() or 0 for run in measured)
     if requests and tokens * BYTES_PER_TOKEN <= LIMIT_BYTES:
         text = _csv(run_set)
-        squeezed = packed(text)
-        if len(squeezed) <= LIMIT_BYTES:
-            return RawData(requests, squeezed, hashlib.sha256(text.encode()).hexdigest())
+        compressed = packed(text)
+        if len(compressed) <= LIMIT_BYTES:
+            return RawData(requests, compressed, hashlib.sha256(text.encode()).hexdigest())
     some = packed(_csv(_only(run_set, few))) if any(few.values()) else NOTHING
     return RawData(
         requests,
@@ -66,7 +66,7 @@ def _csv(run_set: RunSet) -> str:
 
 
 def _only(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RunSet:
-    """Return the run set with the given requests only."""
+    """Return a run set reduced to the given requests."""
     kept = [
         replace(run, records=run.records.filter(pc.is_in(run.records["request_id"], ids)))
         for run in run_set.runs

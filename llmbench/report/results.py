@@ -22,9 +22,9 @@ from llmbench.runs.run_set import PlannedRun, RunSet
 
 @dataclass(frozen=True)
 class CaseResults:
-    """One case: the runs of it that were measured, and their metrics.
+    """The measured runs of a case and their metrics.
 
-    ``index`` is its place in the scenario and decides its color and line everywhere.
+    ``index`` is its position in the scenario and selects its color and dash.
     """
 
     index: int
@@ -33,23 +33,23 @@ class CaseResults:
 
     @property
     def name(self) -> str:
-        """What the scenario calls it."""
+        """The name in the scenario."""
         return self.planned.case.name
 
     def split(self, column: str, label: str) -> Iterator[CaseResults]:
-        """Yield the case split by the values of a column of its requests."""
+        """Yield the case split by the values of a request column."""
         for value, runs in split_runs(self.runs, column).items():
             case = replace(self.planned.case, name=f"{self.name}, {label} {value}")
             yield CaseResults(self.index, replace(self.planned, case=case), tuple(runs))
 
     @property
     def backend(self) -> str:
-        """The name of its backend in the scenario."""
+        """The backend's name in the scenario."""
         return self.planned.case.backend_name
 
     @property
     def point(self) -> dict[str, Any]:
-        """Its point of the sweep; empty where nothing is swept."""
+        """The sweep point; empty without a sweep."""
         return self.planned.case.point
 
     @cached_property
@@ -68,7 +68,7 @@ class CaseResults:
         return across_summaries(self.summaries)
 
     def pooled(self, latency: str) -> NDArray[np.float64]:
-        """Return a latency of all processes together, in seconds, without missing values."""
+        """Return the known values of a latency in seconds, pooled over processes."""
         samples = [getattr(observed, latency) for observed in self.observed]
         pooled = np.concatenate(samples) if samples else np.empty(0)
         known: NDArray[np.float64] = pooled[~np.isnan(pooled)]
@@ -76,13 +76,13 @@ class CaseResults:
 
     @cached_property
     def validity(self) -> Validity:
-        """The worst validity of the harness in any process."""
+        """The worst harness validity of any process."""
         processes = zip(self.runs, self.summaries, self.observed, strict=True)
         return worst_validity([validity_of(*process) for process in processes])
 
     @cached_property
     def energy_parts(self) -> list[list[CounterEnergy]]:
-        """The energy of each process that has one, counter by counter."""
+        """The energy by counter of each process that measured it."""
         return [
             parts
             for run, observed in zip(self.runs, self.observed, strict=True)
@@ -90,7 +90,7 @@ class CaseResults:
         ]
 
     def fewest(self, metric: str) -> int:
-        """Return the smallest sample of a metric in any process."""
+        """Return a metric's smallest sample size over processes."""
         return min((summary[metric].n for summary in self.summaries), default=0)
 
     @property
@@ -112,7 +112,7 @@ def request_key(case: str, repeat: int, request_id: int) -> str:
 def _energy_parts(run: Run, observed: RecordArrays) -> list[CounterEnergy]:
     try:
         return energy.counter_energies(run, observed.window)
-    except Unavailable:  # the metrics have the reason
+    except Unavailable:  # the metrics state the reason
         return []
 
 
@@ -124,7 +124,7 @@ class Results:
 
     @cached_property
     def cases(self) -> list[CaseResults]:
-        """Every case that was planned, measured or not."""
+        """Every planned case, measured or not."""
         planned = {p.case.name: p for p in reversed(self.run_set.plan)}
         return [
             CaseResults(index, planned[case], tuple(runs))

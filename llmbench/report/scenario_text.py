@@ -1,4 +1,4 @@
-"""The scenario in words, and the commands that repeat it."""
+"""The scenario as text, and the commands that reproduce it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _unswept(case: CaseResults) -> dict[str, Any]:
 
 
 def _of_all(specs: list[dict[str, Any]], describe: Callable[[dict[str, Any]], str]) -> str:
-    """Return the distinct descriptions of all cases; imported cases may differ in everything."""
+    """Join the distinct descriptions of all cases; imported cases may differ in any part."""
     return "; ".join(dict.fromkeys(filter(None, map(describe, specs))))
 
 
@@ -53,7 +53,7 @@ def wording(part: Any, leading: str = "kind") -> str:
         return ", ".join(wording(item) for item in part)
     if not isinstance(part, dict):
         return "" if part is None else str(part)
-    if list(part) == ["fixed"]:  # a length that is always the same
+    if list(part) == ["fixed"]:  # a fixed length
         return str(part["fixed"])
     head = [wording(part[leading])] if leading in part else []
     rest = (f"{key} {_inner(value)}" for key, value in part.items() if key != leading)
@@ -114,14 +114,14 @@ def _objectives(slo: dict[str, Any]) -> str:
 
 
 def is_open_loop(results: Results) -> bool:
-    """Return whether every load is open: requests arrive independently of responses."""
+    """Return whether every load is open-loop: arrivals are independent of responses."""
     loads = [case.planned.case.spec.get("load") or {} for case in results.cases]
     kinds = [load.get("kind") for load in loads]
     return bool(kinds) and all(kind and kind != "closed" for kind in kinds)
 
 
 def commands(run_set: RunSet) -> list[str]:
-    """Return the commands that repeat the measurement or import, and this report."""
+    """Return the commands that reproduce the measurement or import, and this report."""
     return [_first_command(run_set), f"llmbench report {shlex.quote(run_set.folder.name)}"]
 
 

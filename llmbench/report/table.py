@@ -1,4 +1,4 @@
-"""Tables of cells, each with a text to read and the exact number behind it."""
+"""Tables of cells with display text and exact numbers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ UNSUPPORTED = "†"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One entry: ``text`` to read, ``detail`` below it (an interval), ``note`` as a tooltip.
+    """A cell: ``text``, ``detail`` below it (an interval), ``note`` as a tooltip.
 
-    ``value`` is the exact number in ``unit``, the metric's own; None for texts and for numbers
-    that are missing, whose reason is the note. ``opens`` is the key of the request that a page
-    shows when the cell is opened.
+    ``value`` is the exact number in ``unit``; None for texts and for missing numbers, whose reason
+    is the note. ``opens`` is the key of the request that the cell opens.
     """
 
     text: str
@@ -37,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, what it means, whether it is above numbers, and its metric if it has one."""
+    """A column's label, meaning, whether it is numeric, and its metric if any."""
 
     label: str
     meaning: str = ""
@@ -69,28 +68,28 @@ def _scaled(value: float, unit: str) -> tuple[str, str]:
 
 
 def show(value: float, unit: str) -> str:
-    """Return a number as people read its unit: seconds become ms or µs, bytes become MiB."""
+    """Format a number with a readable unit: seconds as ms or µs, bytes as MiB."""
     return " ".join(filter(None, _scaled(value, unit)))
 
 
 def show_interval(low: float, high: float, unit: str, to: str = " – ") -> str:
-    """Return both ends of an interval, with their unit once if it is the same: 1.20 – 1.31 ms."""
+    """Format an interval, with a common unit written once: 1.20 – 1.31 ms."""
     (low_number, low_unit), high_unit = _scaled(low, unit), _scaled(high, unit)[1]
     return f"{low_number if low_unit == high_unit else show(low, unit)}{to}{show(high, unit)}"
 
 
 def missing(reason: str | None) -> Cell:
-    """Return the cell of a number that is unavailable; never 0."""
+    """Return the cell of an unavailable number (never 0)."""
     return Cell(MISSING, note=reason or "not measured", is_missing=True)
 
 
 def count(number: int, note: str = "") -> Cell:
-    """Return the cell of a whole number."""
+    """Return the cell of an integer."""
     return Cell(f"{number:,}", number, note=note)
 
 
 def quantity(value: float | None, unit: str, reason: str = "unknown") -> Cell:
-    """Return the cell of a number with its unit, or of the reason why it is None or NaN."""
+    """Return the cell of a number with its unit, or of a reason if it is None or NaN."""
     if value is None or math.isnan(value):
         return missing(reason)
     return Cell(show(value, unit), value, unit=unit)
@@ -102,7 +101,7 @@ def estimated(case: CaseResults, metric: str) -> Cell:
 
 
 def of_value(value: Value, unit: str) -> Cell:
-    """Return the cell of a value or of its reason; an estimate's has its interval too."""
+    """Return the cell of a value, with an estimate's interval, or of its reason."""
     if value.value is None:
         return missing(value.reason)
     detail = _interval(value, unit) if isinstance(value, Estimate) else ""
@@ -127,12 +126,12 @@ def percentile(case: CaseResults, latency: str, percent: int) -> Cell:
 
 
 def floor_note(case: CaseResults, metric: str) -> str:
-    """Return how many samples a percentile lacks; empty if it has enough.
+    """Return the note of a percentile with too few samples, otherwise empty.
 
-    Each process has its own percentile, so the smallest sample counts.
+    Percentiles are per process, so the smallest sample counts.
     """
     n, floor = case.fewest(metric), METRICS[metric].min_samples
-    return "" if n >= floor else f"rests on {n:,} samples per process; needs {floor:,}"
+    return "" if n >= floor else f"based on {n:,} samples per process; needs {floor:,}"
 
 
 # -- one row per case ------------------------------------------------------------------------------
@@ -175,7 +174,7 @@ def by_case(
     columns: Iterable[tuple[Column, CellOf]],
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Return a table of one row per case; its note has the reasons for empty columns, left out."""
+    """Return a table with one row per case; empty columns become reasons in its note."""
     measured = [case for case in cases if case.runs]
     kept: list[tuple[Column, CellOf]] = [(CASE, lambda case: Cell(case.name))]
     empty: dict[str, list[str]] = {}
@@ -197,7 +196,7 @@ def by_case(
 
 
 def _reasons(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
-    """Return why entries are missing, as sentences for those who cannot hover over them."""
+    """Return the reasons for missing cells as sentences, for readers without tooltips."""
     names: dict[str, dict[str, None]] = {}
     for name, *cells in rows:
         for cell in cells:

@@ -19,10 +19,10 @@ from llmbench.runs.run_set import RunSet
 MAX_CAVEATS = 6
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15
-ROOMY = 1000  # columns to measure a table in that is not squeezed
-USES = 6  # kernels and operators of a phase
-# columns that a narrow terminal loses, in this order
-SPARED = (
+AMPLE_WIDTH = 1000  # terminal width at which no table is squeezed
+USES = 6  # kernels or operators listed per phase
+# columns dropped on a narrow terminal, in this order
+DROPPABLE = (
     "harness", "requests/s", "ITL p50", "E2E p50", "busy", "launches/step", "category",
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ def run_set(stored: RunSet) -> Group:
 
 
 def profile(stored: Profile) -> Group:
-    """Return where the time goes: shares, steps, and what takes most of each phase."""
+    """Return the shares, the steps, and the longest kernels of each phase."""
     uses = [profiled.uses(case, phase, USES) for case, phase in stored.phases()]
     tables = (profiled.shares(stored), profiled.phases(stored), *uses)
     return Group(
@@ -63,7 +63,7 @@ def _titled(table: Table) -> list[RenderableType]:
 
 
 def as_rich(table: Table) -> RichTable:
-    """Return a table for the terminal."""
+    """Return a table as a rich table."""
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column, *cells in zip(table.columns, *table.rows, strict=True):
         _add_column(shown, column, cells)
@@ -74,13 +74,13 @@ def as_rich(table: Table) -> RichTable:
 
 @dataclass(frozen=True)
 class Fitting:
-    """A table without those of the SPARED columns that the terminal has no room for."""
+    """A table that loses DROPPABLE columns until it fits the terminal."""
 
     table: Table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table, room = self.table, options.update(max_width=ROOMY)
-        for label in (label for label in SPARED if label in _labels(table)):
+        table, room = self.table, options.update(max_width=AMPLE_WIDTH)
+        for label in (label for label in DROPPABLE if label in _labels(table)):
             if console.measure(as_rich(table), options=room).minimum > options.max_width:
                 table = _without(table, label)
         yield as_rich(table)
@@ -100,7 +100,7 @@ def _without(table: Table, label: str) -> Table:
 
 
 def _add_column(shown: RichTable, column: Column, cells: list[Cell]) -> None:
-    """Add a column: names may be folded, numbers may not."""
+    """Add a column; names may wrap, numbers may not."""
     if not column.numeric:
         texts = (column.label, *(text for cell in cells for text in (cell.text, cell.detail)))
         longest = max(map(len, texts))
@@ -119,7 +119,7 @@ def _cell(cell: Cell) -> Text:
 
 
 def _remarks(results: Results) -> RichTable:
-    """Return the failures and caveats, each with a label on its left."""
+    """Return the failures and caveats, one per labeled row."""
     shown = RichTable.grid(padding=(0, 2))
     for failure, names in findings.failures(results.run_set).items():
         text = Text.assemble((", ".join(names), "bold"), "  ", failure.message)

@@ -1,4 +1,4 @@
-"""Frames and tables as CSV, JSON, Parquet and Markdown, for other programs to read."""
+"""Frames and tables as CSV, JSON, Parquet and Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmbench.runs.run_set import RunSet
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV: every digit of a float, lists as JSON, nothing for missing values."""
+    """Return a frame as CSV: floats at full precision, lists as JSON, missing values empty."""
     flat = frame.apply(lambda column: column.map(_flat) if column.dtype == object else column)
     text: str = flat.to_csv(index=False, lineterminator="\n")
     return text
@@ -85,6 +85,6 @@ def _lines(heads: list[str], marks: list[str], rows: Iterable[list[str]]) -> Ite
 
 
 def _escaped(text: str) -> str:
-    """Return a text on one line, without anything that could end its cell or be markup."""
+    """Return a text on one line, with cell ends and markup escaped."""
     flat = " ".join(text.split())
     return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

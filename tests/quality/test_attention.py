@@ -14,7 +14,7 @@ from llmbench.errors import InputError
 from llmbench.models.compress import pruned
 from llmbench.models.compress.recipe import DropLayers
 from llmbench.models.loading import TorchModel
-from llmbench.quality.attention import MOST_MAPS, compare_attention, divergences, maps
+from llmbench.quality.attention import MAX_MAPS, compare_attention, divergences, maps
 from llmbench.scenario.schema import ExplainOptions, ModelOptions
 
 TINY = ModelOptions(source="builtin:tiny", device="cpu")
@@ -60,7 +60,7 @@ def test_a_dropped_layer_has_no_map_and_the_others_keep_their_numbers(tiny: Torc
     # layers before the dropped one are unchanged
     assert comparison["divergence"][0] == [0.0] * 6
     shown_heads = {(m["layer"], m["head"]) for m in comparison["maps"]}
-    assert len(shown_heads) == MOST_MAPS
+    assert len(shown_heads) == MAX_MAPS
     worst = max(
         (d, n, h) for n, r in enumerate(comparison["divergence"]) if r for h, d in enumerate(r)
     )

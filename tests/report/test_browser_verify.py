@@ -65,8 +65,8 @@ def with_raw(change: Callable[[str], str]) -> Callable[[str], str]:
 
 def test_every_figure_of_a_page_as_it_was_made_holds(browser: Chrome, page: Path) -> None:
     assert verified(browser, page) == [
-        "✓ The raw data have the hash above.",
-        f"✓ 24 of 24 figures of the results are what the raw data give {NUMBERS}.",
+        "✓ The raw data match the hash above.",
+        f"✓ 24 of 24 figures of the results match the raw data {NUMBERS}.",
     ]
     assert doubted(browser) == []
     assert ask(browser, "document.querySelectorAll('td .checked.holds').length") == 24
@@ -101,7 +101,7 @@ def test_other_raw_data_are_seen_by_hash_and_by_figures(
         return re.sub(r"(\nswift,1,\d+,measured,)([\d.]+)", r"\g<1>0.5", text)
 
     hash_, figures = verified(browser, tampered(page, tmp_path, with_raw(earlier)))
-    assert hash_.startswith("✗ The raw data have another hash than the one above: ")
+    assert hash_.startswith("✗ The raw data do not match the hash above: ")
     assert figures.startswith("✗ ")
     assert {case for case, _, _ in doubted(browser)} == {"swift"}
 

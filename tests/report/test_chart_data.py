@@ -38,7 +38,7 @@ def test_a_case_without_a_latency_says_so_in_the_table(make: Any, tmp_path: Path
     ]
     found = Results(make.store_run_set(tmp_path / "set", plan, runs))
     (table,) = charts.latency_ecdf(found, "tpot").data
-    assert {row[2].note for row in table.rows} == {"no measured request has it"}
+    assert {row[2].note for row in table.rows} == {"no measured request has this latency"}
 
 
 def test_a_rate_has_its_interval_and_every_process(results: Results) -> None:

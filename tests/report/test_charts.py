@@ -119,7 +119,7 @@ def test_a_long_run_is_thinned_and_says_so(make: Any, tmp_path: Path) -> None:
     decode, strip = chart.figure.data[2], chart.figure.data[3]
     assert (len(decode.x), len(strip.x)) == (REQUESTS, POINTS)
     assert chart.thinned == (
-        "400 of 1,000 requests are drawn. Series are drawn with 1,000 readings at most."
+        "400 of 1,000 requests are drawn. Series are drawn with at most 1,000 readings."
     )
 
 
@@ -159,7 +159,7 @@ def test_cold_start_is_stacked_by_stage(results: Results) -> None:
 
 def test_a_chart_with_nothing_to_draw_says_why(make: Any, tmp_path: Path) -> None:
     results = results_of(make, tmp_path, [record(0, 0.0, 0.0, 1.0)])
-    assert charts.latency_ecdf(results, "tpot").empty == "No measured request has it."
+    assert charts.latency_ecdf(results, "tpot").empty == "No measured request has this latency."
     rate = charts.throughput(results, "requests_per_second")
     assert rate.empty.startswith("Unknown: no steady window")
 

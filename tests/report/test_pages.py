@@ -183,7 +183,7 @@ def test_an_empty_plan_has_a_page_that_says_so(make: Any, tmp_path: Path) -> Non
 def test_a_failed_run_set_has_a_page_with_the_failure(make: Any, tmp_path: Path) -> None:
     page = pages.report(failed_run_set(make, tmp_path))
     assert "every run failed" in page
-    assert "The end of what it wrote to stderr" in page
+    assert "The end of its stderr" in page
 
 
 def test_a_half_finished_run_set_has_a_page_of_what_there_is(make: Any, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_single_request_has_a_page_without_throughput(make: Any, tmp_path: Pat
 def test_a_closed_load_is_not_called_open(make: Any, tmp_path: Path) -> None:
     plan = make.planned("swift", 1, load={"kind": "closed", "concurrency": 2})
     page = pages.report(make.store_run_set(tmp_path / "set", [plan], make.sample_runs([plan])))
-    assert "The load is open" not in page
+    assert "The load is open-loop" not in page
 
 
 def test_the_scenario_is_described_in_words(results: Results) -> None:

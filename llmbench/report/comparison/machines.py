@@ -1,4 +1,4 @@
-"""The machines of compared run sets, side by side, and how many there were."""
+"""The machines of compared run sets, side by side, and their number."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _bytes(look: Callable[[Run], Any]) -> Callable[[Run], str | None]:
 
 
 def _gpus(describe: Callable[[dict[str, Any]], str | None]) -> Callable[[Run], str | None]:
-    """Return a function that describes the GPUs of a run, equal ones together."""
+    """Return a function that describes the GPUs of a run, grouping equal ones."""
 
     def look(run: Run) -> str | None:
         counts = Counter(filter(None, map(describe, run.environment.get("gpus") or [])))
@@ -63,7 +63,7 @@ def _watts(gpu: dict[str, Any]) -> str | None:
 
 
 def _peak(describe: Callable[[DevicePeaks], str]) -> Callable[[Run], str | None]:
-    """Return a function that describes a peak of the device as measured for a run."""
+    """Return a function that describes a measured peak of a run's device."""
 
     def look(run: Run) -> str | None:
         peaks = peaks_of(run.backend_report)
@@ -76,7 +76,7 @@ def _flops(peaks: DevicePeaks) -> str:
     return f"{format_scaled(peaks.flops_per_second, 'FLOP/s')} in {peaks.precision}"
 
 
-# rows of the table by label: what a run has recorded of the machine, None where it has not
+# machine facts by row label; None if a run did not record them
 FACTS: dict[str, Callable[[Run], Any]] = {
     "processor": _at("cpu", "model"),
     "usable cores": _at("cpu", "usable_cores"),
@@ -95,7 +95,7 @@ FACTS: dict[str, Callable[[Run], Any]] = {
 
 
 def machines(compared: Sequence[NamedResults]) -> Table:
-    """Return one row per known fact, with all its values where the runs of a side differ."""
+    """Return one row per known fact, with all values if the runs of a side differ."""
     columns = (
         Column("fact", numeric=False),
         *(Column(side.name, numeric=False) for side in compared),
@@ -126,7 +126,7 @@ def _runs(side: NamedResults) -> Iterator[Run]:
 
 
 def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
-    """Yield how many GPUs and machines the figures rest on, and the limits of that."""
+    """Yield sentences on the number of GPUs and machines, and its limits."""
     if any(cards := [_cards(side) for side in compared]):
         yield _gpu_counts(compared, cards)
     if not any(run.environment for side in compared for run in _runs(side)):
@@ -149,7 +149,7 @@ def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
 
 
 def _cards(side: NamedResults) -> set[str]:
-    """Return the ids of the GPUs that a side could use: those sampled, or else all there were."""
+    """Return the ids of a side's GPUs: those sampled, or all of the machine."""
     ids: set[str] = set()
     for run in _runs(side):
         gpus = run.facts.get("gpus") or run.environment.get("gpus") or []

@@ -1,6 +1,6 @@
 """Run sets side by side: their figures, and the ratios of candidates to a baseline.
 
-The ratio is the one that verdicts use (docs/statistics.md), of any metric and untested.
+The ratio is that of verdicts (docs/statistics.md), for any metric and without a test.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from llmbench.report.table import (
 from llmbench.runs.run_set import RunSet
 from llmbench.units import format_number
 
-METERS = "Two devices may measure equal energies apart by the share after 'devices ±'."
+METERS = "'devices ±' is how far the meters of two devices may differ at equal energy."
 CHARTED = ("output_tokens_per_second", "ttft_p50", "tpot_p50")
 SHOWN = (
     "output_tokens_per_second", "requests_per_second", "ttft_p50", "ttft_p99",
@@ -41,7 +41,7 @@ SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class ComparedQuantity:
-    """A number of each process: a metric, or a ``numerator`` over one."""
+    """A per-process quantity: a metric, or ``numerator`` divided by one."""
 
     metric: str
     label: str
@@ -60,7 +60,7 @@ class ComparedQuantity:
         return value if self.numerator is None else self.numerator / value
 
     def estimate(self, case: CaseResults) -> Estimate:
-        """Return its mean over the processes of a case, with its interval."""
+        """Return the mean over a case's processes, with its interval."""
         metric = case.estimates[self.metric]
         if self.numerator is None:
             return metric
@@ -90,12 +90,12 @@ class NamedResults:
 
     @cached_property
     def cases(self) -> dict[str, CaseResults]:
-        """Its measured cases by name."""
+        """The measured cases by name."""
         return {case.name: case for case in self.results.measured}
 
 
 def sides(run_sets: Sequence[RunSet]) -> list[NamedResults]:
-    """Return run sets named after their folders, by the whole path where names collide."""
+    """Name run sets after their folders, or by full path if names collide."""
     short = [run_set.folder.name for run_set in run_sets]
     whole = [str(run_set.folder) for run_set in run_sets]
     names = short if len({*short}) == len({*whole}) else whole
@@ -127,7 +127,7 @@ def figures(compared: Sequence[NamedResults]) -> Table:
     )
     note = (
         "A ratio is the median over all pairs of a candidate and a baseline process, with its 95 % "
-        "rank interval where there are 4 processes per side or more."
+        "rank interval if each side has at least 4 processes."
     )
     legend = [mark for mark in (DAGGER, METERS) if mark in used]
     return Table("Side by side", columns, rows, " ".join((note, *legend, *_missing_ratios(rows))))
@@ -139,7 +139,7 @@ def _columns(side: NamedResults) -> Iterator[Column]:
 
 
 def _missing_ratios(rows: Sequence[tuple[Cell, ...]]) -> list[str]:
-    """Return why ratios are missing, for readers who cannot hover over the table."""
+    """Return the reasons for missing ratios, for readers without tooltips."""
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
         for figure, ratio in zip(row[3::2], row[4::2], strict=True):
@@ -151,7 +151,7 @@ def _missing_ratios(rows: Sequence[tuple[Cell, ...]]) -> list[str]:
 def _rows(
     case: CaseResults, others: Sequence[CaseResults | None], used: set[str]
 ) -> Iterator[tuple[Cell, ...]]:
-    """Yield the rows of a case; ``used`` gets the entries of the legend that they need."""
+    """Yield the rows of a case; add the legend entries that they need to ``used``."""
     pairs = [CasePair(_processes(case), _processes(other)) if other else None for other in others]
     for quantity in QUANTITIES:
         yield (
@@ -212,7 +212,7 @@ def _ratio(pair: CasePair, quantity: ComparedQuantity, used: set[str]) -> Cell:
 
 
 def charts(compared: Sequence[NamedResults]) -> list[Chart]:
-    """Return a chart per quantity that some side has, with one bar per side and case."""
+    """Return a chart per quantity that any side has, with one bar per side and case."""
     wanted = [q for q in QUANTITIES if q.metric in CHARTED or q.numerator is not None]
     return [chart for quantity in wanted if not (chart := _chart(compared, quantity)).empty]
 
@@ -224,7 +224,7 @@ def _chart(compared: Sequence[NamedResults], quantity: ComparedQuantity) -> Char
         quantity.label,
         bars(known, quantity.unit),
         f"{quantity.better.capitalize()} is better. {BARS} The table below has the numbers.",
-        empty="" if known else "No side has it.",
+        empty="" if known else "No side has this quantity.",
     )
 
 

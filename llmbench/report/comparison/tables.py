@@ -85,7 +85,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 
 def _reasons(comparison: Comparison) -> dict[str, list[str]]:
-    """Return the metrics without a verdict of their own by reason."""
+    """Return the labels of metrics by the reason for their verdict."""
     reasons: dict[str, list[str]] = {}
     for case in comparison.cases:
         for key, verdict in case.verdicts.items():
@@ -96,7 +96,7 @@ def _reasons(comparison: Comparison) -> dict[str, list[str]]:
 
 
 def differences(comparison: Comparison) -> Table:
-    """Return one row per difference between both sides that is not a measurement."""
+    """Return one row per difference in scenario, machine, software or settings."""
     columns = tuple(
         Column(label, numeric=False) for label in ("kind", "what", "baseline", "candidate", "cases")
     )
@@ -130,15 +130,15 @@ def covariates(comparison: Comparison) -> Table:
         for moved in case.covariates
     )
     unmoved = [case.case for case in changed if not case.covariates]
-    note = f"{', '.join(unmoved)}: nothing else that was recorded moved." if unmoved else ""
-    return Table("What moved with it", columns, rows, note)
+    note = f"{', '.join(unmoved)}: no recorded covariate changed." if unmoved else ""
+    return Table("Covariates that changed", columns, rows, note)
 
 
 # -- printed --------------------------------------------------------------------------------------
 
 
 def as_rich(comparisons: Sequence[Comparison], *, side_by_side: bool = False) -> Group:
-    """Return the tables of each comparison and, if asked, those of all sides together."""
+    """Return the tables of each comparison and, optionally, of all sides together."""
     parts = [part for comparison in comparisons for part in _as_rich(comparison)]
     for table in _side_by_side(comparisons) if side_by_side else ():
         rows = [terminal.as_rich(table)] if table.rows else []

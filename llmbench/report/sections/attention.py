@@ -12,13 +12,13 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import Cell, Column, Table, missing, quantity, show
 
 ROW_HEIGHT = 300
-WHO = ("reference", "candidate")
+SIDES = ("reference", "candidate")
 LEAST_SCALE = 0.01  # nats; smaller values are drawn pale
 COLORS = [[0, "rgba(61,120,180,0.04)"], [1, "rgba(61,120,180,1)"]]
 SAYS = (
-    "Top: how far each head's attention is from the reference's (Jensen-Shannon divergence in "
-    "nats, 0 to 0.69; a gap is a dropped layer). Below: single heads, the reference on the left; "
-    "each row is a token, darker cells get more attention."
+    "Top: Jensen-Shannon divergence of each head's attention from the reference's (nats, 0 to "
+    "0.69; a gap is a dropped layer). Below: single heads, the reference on the left; each row is "
+    "a token, darker cells get more attention."
 )
 
 
@@ -48,9 +48,9 @@ def _chart(case: CaseResults, stored: dict[str, Any]) -> Chart:
     figure.update_yaxes(autorange="reversed", row=1, col=1)
     names = [f"{index} {safe(token)}" for index, token in enumerate(stored["tokens"])]
     for row, shown in enumerate(maps, start=2):
-        for column, who in enumerate(WHO, start=1):
-            if shown[who] is not None:
-                figure.add_trace(_map(shown[who], names), row=row, col=column)
+        for column, side in enumerate(SIDES, start=1):
+            if shown[side] is not None:
+                figure.add_trace(_map(shown[side], names), row=row, col=column)
                 figure.update_yaxes(autorange="reversed", row=row, col=column)
     figure.update_layout(layout(height=ROW_HEIGHT * (1 + len(maps)), margin={"t": 40, "b": 8}))
     figure.update_xaxes(type="category", tickangle=-60, showgrid=False)
@@ -61,7 +61,7 @@ def _chart(case: CaseResults, stored: dict[str, Any]) -> Chart:
 def _data(stored: dict[str, Any]) -> tuple[Table, ...]:
     """Return the divergence of every head, and the token that each token attends to most."""
     return _divergences(stored["divergence"]), *(
-        _most_looked_at(shown, stored["tokens"]) for shown in stored["maps"]
+        _most_attended(shown, stored["tokens"]) for shown in stored["maps"]
     )
 
 
@@ -76,10 +76,10 @@ def _divergences(rows: list[list[float] | None]) -> Table:
     return Table("Divergence by layer and head (nats)", columns, cells)
 
 
-def _most_looked_at(shown: dict[str, Any], tokens: list[str]) -> Table:
-    columns = (_text("token"), *(_text(f"{who} attends most to") for who in WHO))
+def _most_attended(shown: dict[str, Any], tokens: list[str]) -> Table:
+    columns = (_text("token"), *(_text(f"{side} attends most to") for side in SIDES))
     rows = tuple(
-        (Cell(f"{index} {token}"), *(_strongest(shown[who], index, tokens) for who in WHO))
+        (Cell(f"{index} {token}"), *(_strongest(shown[side], index, tokens) for side in SIDES))
         for index, token in enumerate(tokens)
     )
     return Table(f"Layer {shown['layer']}, head {shown['head']}", columns, rows)
@@ -99,7 +99,7 @@ def _text(label: str) -> Column:
 
 def _titles(maps: list[dict[str, Any]]) -> list[str]:
     titles = [f"layer {shown['layer']}, head {shown['head']}" for shown in maps]
-    return [f"{index}: {who}" for index in titles for who in ("reference", "this case")]
+    return [f"{index}: {side}" for index in titles for side in ("reference", "this case")]
 
 
 def _divergence(rows: list[list[float] | None]) -> go.Heatmap:

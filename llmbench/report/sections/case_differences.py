@@ -41,8 +41,8 @@ def _follows(
     scenario = _named("scenario", differ)
     if others := [what for what in scenario if what not in swept and what != "schedule"]:
         yield (
-            f"No: the scenario differs ({_listed(others)}), so the cases answer different "
-            "questions."
+            f"No: the scenario differs ({_listed(others)}), so the cases do not "
+            "measure the same thing."
         )
     if swept:
         yield f"{_listed(list(swept))} is swept: compare cases at the same point only."

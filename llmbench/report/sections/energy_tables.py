@@ -36,7 +36,7 @@ ALLOCATED = (
 def energy(results: Results) -> Table:
     """Return the energy of each case, or the reason why it is unknown."""
     columns: list[tuple[Column, CellOf]] = [
-        (Column("counters", "those that are added up", numeric=False), _method),
+        (Column("counters", "the counters that are summed", numeric=False), _method),
         metric_column("energy_joules_per_output_token", "J per output token"),
         metric_column("energy_joules_per_total_token", "J per token"),
         metric_column("energy_joules_per_request", "J per request"),
@@ -67,11 +67,11 @@ def budget(results: Results) -> Table:
         CASE,
         Column("counter", numeric=False),
         Column("processes"),
-        Column("window", "the shortest, from one update of the counter to another"),
-        Column("update period", "of the counter, as measured before the load"),
+        Column("window", "the shortest, between two updates of the counter"),
+        Column("update period", "of the counter, measured before the load"),
         Column("gain", "systematic error of the counter; cancels on one device"),
-        Column("edges", "at most, from how often the counter was read"),
-        Column("against power", "how far the integrated power is from the counter, at most"),
+        Column("edges", "maximum error from the counter's reading interval"),
+        Column("against power", "maximum deviation of the integrated power from the counter"),
         Column("run to run", "half the 95 % interval of the energy per output token"),
     )
     rows = (
@@ -80,8 +80,8 @@ def budget(results: Results) -> Table:
         for name, parts in groupby(_parts(case), key=lambda part: part.name)
     )
     note = (
-        "The components are not added up: on one device gains cancel and only the run-to-run part "
-        "is left; between devices they do not. Only the named boards or packages are counted."
+        "The components are not summed. On one device gains cancel, and only run-to-run variation "
+        "remains; between devices they do not. Only the named boards or packages are included."
     )
     return Table("Error budget", columns, tuple(rows), note)
 
@@ -144,8 +144,8 @@ def phases(results: Results) -> Table:
     )
     rows = tuple(_split_row(short, long) for short, long in _pairs(results))
     note = (
-        "By difference, one request at a time: prefill is a request with the shorter answer, "
-        "decode the additional energy per token, with its 95 % bootstrap interval over processes."
+        "One request at a time. Prefill is the energy of a one-token answer, decode the additional "
+        "energy per further token, with its 95 % bootstrap interval over processes."
     )
     return Table("Prefill and decode", columns, rows, note)
 
@@ -174,7 +174,7 @@ def _single(case: CaseResults) -> Iterator[_Single]:
 
 
 def _rest(case: CaseResults) -> tuple[str, list[tuple[str, str]]]:
-    """Return what identifies a case, without the length of its answers."""
+    """Return what identifies a case, except its answer length."""
     rest = sorted((key, str(v)) for key, v in case.point.items() if key != OUTPUT_TOKENS)
     return case.backend, rest
 

@@ -24,7 +24,7 @@ from llmbench.report.table import (
 from llmbench.runs.series import Series
 
 DIFFERS = "≠"
-TOTAL_UNIT = "J"  # energy is watched as a running total
+TOTAL_UNIT = "J"  # energy is sampled as a running total
 
 
 def settings(results: Results) -> Table:
@@ -92,7 +92,7 @@ def _flat(node: Any, at: str) -> Iterable[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    """Return a setting as a scenario file has it."""
+    """Format a setting as in a scenario file."""
     match value:
         case None:
             return MISSING
@@ -106,22 +106,22 @@ def _plain(value: Any) -> str:
 
 
 def machine(results: Results) -> Table:
-    """Return the mean of each watched quantity in the steady window; of a total, its rise.
+    """Return each sampled quantity's mean in the steady window; for a total, its increase.
 
     The note has the reasons for unavailable quantities.
     """
-    watched: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
+    sampled: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
     for case, run, observed in results.processes():
         for series in run.series:
             reduce = series_rise if series.unit == TOTAL_UNIT else series_mean
             value = reduce(series, observed.window)
-            watched.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))
+            sampled.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))
     columns = (
         _text("quantity"),
         *(Column(case.name) for case in results.measured),
         _text("source"),
     )
-    rows = [_watched(name, by_case, results) for name, by_case in watched.items()]
+    rows = [_quantity_row(name, by_case, results) for name, by_case in sampled.items()]
     known = tuple(row for row in rows if any(cell.value is not None for cell in row))
     note = "Means over the steady windows of all processes; for running totals (J), their increase."
     return Table("Machine", columns, known, " ".join((note, *_unavailable(rows))))
@@ -137,7 +137,7 @@ def _unavailable(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
     return [f"{', '.join(quantities)}: {reason}." for reason, quantities in names.items()]
 
 
-def _watched(
+def _quantity_row(
     name: str, by_case: dict[int, list[tuple[Series, Value]]], results: Results
 ) -> tuple[Cell, ...]:
     sources = dict.fromkeys(s.source for seen in by_case.values() for s, _ in seen)
@@ -152,7 +152,7 @@ def _mean(seen: list[tuple[Series, Value]]) -> Cell:
     """Return the mean over the processes that have the quantity."""
     known = [value.value for _, value in seen if value.value is not None]
     if not known:
-        return missing(seen[0][1].reason if seen else "not watched")
+        return missing(seen[0][1].reason if seen else "not sampled")
     mean, unit = sum(known) / len(known), seen[0][0].unit
     cell = quantity(mean, unit)
     return cell if unit in SCALES else replace(cell, text=f"{cell.text} {unit}")

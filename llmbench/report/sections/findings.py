@@ -1,4 +1,4 @@
-"""Reasons to doubt the results: stored with the runs, or following from their numbers."""
+"""Caveats about the results: stored with the runs, or derived from their numbers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from llmbench.runs.run_set import RunSet
 JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99
 FEW = 3
-ABOVE_ROOF = 1.05  # a copy through the same accounting is 1 to within this
+ABOVE_ROOF = 1.05  # margin: a plain copy scores 1 by the same accounting
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Caveats of one kind and key, their cases and their runs (none: the case as a whole)."""
+    """Caveats with one key, their cases and runs (no runs: the whole case)."""
 
     caveats: tuple[Caveat, ...]
     cases: tuple[str, ...]
@@ -30,19 +30,19 @@ class Finding:
 
     @property
     def caveat(self) -> Caveat:
-        """The first of them, for the kind and the remedy that they share."""
+        """The first caveat, for the shared kind and remedy."""
         return self.caveats[0]
 
     @property
     def message(self) -> str:
-        """Their sentence, with ranges where figures differ between runs."""
+        """The sentence, with ranges where numbers differ between runs."""
         if len(self.caveats) == 1:
             return self.caveat.message
         return f"{message_of_all(self.caveats).removesuffix('.')} ({len(self.runs)} runs)."
 
 
 def find(results: Results) -> list[Finding]:
-    """Return every finding once: the most severe first, then what concerns most cases."""
+    """Return the distinct findings by severity, then by number of cases."""
     concerned: dict[tuple[Caveat, ...], dict[str, list[str]]] = {}
     for case in results.cases:
         for caveats, runs in _of_case(case).items():
@@ -59,7 +59,7 @@ def _order(finding: Finding) -> tuple[int, int]:
 
 
 def scope(finding: Finding, results: Results) -> str:
-    """Return the cases that a finding holds for, in a few words."""
+    """Return the cases that a finding concerns, as a short text."""
     if len(finding.cases) == len(results.measured) > 1:
         return "all cases"
     if len(finding.cases) > FEW:
@@ -87,7 +87,7 @@ def _of_case(case: CaseResults) -> dict[tuple[Caveat, ...], list[str]]:
 
 
 def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
-    """Yield the caveats that follow from the numbers of a case."""
+    """Yield the caveats derived from a case's numbers."""
     if case.runs:
         yield from _failures(case)
         yield from _harness(case)

@@ -15,8 +15,8 @@ from llmbench.report.results import Results
 from llmbench.report.table import MISSING, Cell, Column, Table, quantity, show
 
 SAYS = (
-    "Each point is the median of the processes of a night. A diamond marks a change point, with "
-    "the change in percent."
+    "Each point is a night's median over processes. A diamond marks a change point, with the "
+    "change in percent."
 )
 
 
@@ -130,5 +130,5 @@ def _notes(histories: Sequence[MetricHistory]) -> list[str]:
         notes.append(f"Change points need {MIN_NIGHTS} nights.")
     if left_out := {(s.scenario, s.case): s.left_out for s in histories if s.left_out}:
         nights = ", ".join(f"{count} of {case}" for (_, case), count in left_out.items())
-        notes.append(f"Left out, with another machine or scenario than the last night: {nights}.")
+        notes.append(f"Excluded (other machine or scenario than the last night): {nights}.")
     return notes

@@ -1,4 +1,4 @@
-"""The load: how it went, what each class of requests and each turn got, latency against load."""
+"""The load as sent, metrics by request class and turn, and latency against load."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def _parts(
 
 
 def sent(results: Results) -> Table:
-    """Return how the load of each case went: its warm-up, its end, and what was never sent."""
+    """Return the warm-up, stop reason and abandoned turns of each case."""
     columns: list[tuple[Column, CellOf]] = [
-        (Column("warm-up", "requests cut from every metric"), _warmup),
+        (Column("warm-up", "requests excluded from every metric"), _warmup),
         metric_column("steady_window_seconds"),
         metric_column("drain_seconds"),
         (Column("stopped by", "what ended the load", numeric=False), _stopped_by),
         (Column("abandoned turns", "of sessions that ended early"), _abandoned),
-        (Column("schedule", "the beginning of its SHA-256", numeric=False), _schedule),
+        (Column("schedule", "the first digits of its SHA-256", numeric=False), _schedule),
         (Column("LoadGen", "MLPerf's own verdict", numeric=False), _loadgen),
     ]
-    return by_case("The load as it was sent", results.measured, columns)
+    return by_case("The load as sent", results.measured, columns)
 
 
 def _warmup(case: CaseResults) -> Cell:
@@ -118,7 +118,7 @@ SAYS = (
     "are objectives for this latency, vertical lines the highest load that met all objectives."
 )
 
-# the load, what was measured at it, and whether that met the objectives
+# the load, the case, and whether it met the objectives
 Point = tuple[float, CaseResults, str]
 Curves = dict[str, list[Point]]
 
@@ -129,21 +129,21 @@ def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
     The knee is the highest load that meets the scenario's objectives.
     """
     key = next((k for k in KEYS if any(k in case.point for case in results.measured)), None)
-    if key is None or not _go_through_several(results.measured, key):
+    if key is None or not _has_several_loads(results.measured, key):
         return {}
     curves = _curves(results.measured, key)
     slo = results.spec.get("slo") or {}
     return {latency: _chart(curves, latency, key, slo) for latency in latencies}
 
 
-def _go_through_several(cases: Sequence[CaseResults], key: str) -> bool:
+def _has_several_loads(cases: Sequence[CaseResults], key: str) -> bool:
     """Return whether any backend was measured at more than one load."""
     backends = [case.backend for case in cases if list(case.point) == [key]]
     return len(backends) > len(set(backends))
 
 
 def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
-    """Return cases by backend, in order of load; cases that differ in more are left out."""
+    """Group cases by backend, in order of load, without those that sweep other keys."""
     curves: Curves = {}
     for case in cases:
         if list(case.point) == [key]:
@@ -182,7 +182,7 @@ def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart
     for number, (name, curve) in enumerate(curves.items()):
         _mark_knee(figure, number, name, curve)
     drawn = [line for line in figure.data if line.meta]
-    empty = "" if any(line.x for line in drawn) else "No measured request has it."
+    empty = "" if any(line.x for line in drawn) else "No measured request has this latency."
     data = (_table(curves, latency, key),)
     return Chart(f"load-{latency}", f"{label} against load", figure, SAYS, empty=empty, data=data)
 
@@ -244,7 +244,7 @@ def _table(curves: Curves, latency: str, key: str) -> Table:
         Column("backend", numeric=False),
         Column(key),
         *(Column(f"{LATENCIES[latency]} p{percent}") for percent in percents),
-        Column("objectives", "whether those of the scenario are met", numeric=False),
+        Column("objectives", "whether the scenario's objectives are met", numeric=False),
     )
     rows = tuple(
         (

@@ -1,4 +1,4 @@
-"""The tables of results: one row per case, for the terminal, the page and Markdown alike."""
+"""Tables with one row per case, for the terminal, the page and Markdown."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def headline(results: Results) -> Table:
 
 
 def brief(results: Results) -> Table:
-    """Return the headline at the width of a terminal: medians with the p99 below."""
+    """Return the headline for a terminal: medians with the p99 below."""
     columns = (
         CASE,
         metric_column("output_tokens_per_second", "output tokens/s")[0],
@@ -120,8 +120,8 @@ def ladder(results: Results, latency: str) -> Table:
         ),
         *(
             (
-                Column(f"p{p} at most", "with 99 % confidence, all processes together"),
-                partial(_at_most, latency=latency, percent=p),
+                Column(f"p{p} upper bound", "with 99 % confidence, pooled over processes"),
+                partial(_upper_bound, latency=latency, percent=p),
             )
             for p in (90, 99)
         ),
@@ -130,7 +130,7 @@ def ladder(results: Results, latency: str) -> Table:
     return by_case(LATENCIES[latency], results.measured, columns, (INTERVALS, DAGGER))
 
 
-def _at_most(case: CaseResults, latency: str, percent: int) -> Cell:
+def _upper_bound(case: CaseResults, latency: str, percent: int) -> Cell:
     """Return the upper bound of a percentile by MLPerf's early-stopping rule."""
     if latency == "itl":
         return missing("the gaps of one answer are not independent")
@@ -154,7 +154,7 @@ def _cold_start_total(case: CaseResults) -> Cell:
 
 
 def cold_start(results: Results) -> Table:
-    """Return the seconds by stage until the first answer, and until step times are steady."""
+    """Return the cold-start time by stage, up to steady step times."""
     columns = [metric_column(f"cold_start_{stage}_seconds") for stage in STAGES]
     return by_case("Cold start", results.measured, columns, (INTERVALS,))
 
@@ -166,7 +166,7 @@ QUALITY = (
 
 
 def quality(results: Results) -> Table:
-    """Return the metrics that compare the outputs of a case with the reference's."""
+    """Return the quality metrics of each case against the reference."""
     columns = [metric_column(name) for name in QUALITY]
     references = {run.quality.reference for case in results.measured for run in case.runs}
     named = ", ".join(sorted(filter(None, references)))
@@ -175,6 +175,6 @@ def quality(results: Results) -> Table:
 
 
 def memory(results: Results) -> Table:
-    """Return the memory of each case by kind; no kind stands in for another."""
+    """Return the memory of each case by kind."""
     columns = [metric_column(f"memory_{kind}_bytes") for kind in MEMORY]
     return by_case("Memory", results.measured, columns, (INTERVALS,))

@@ -20,7 +20,7 @@ PATTERNS = dict(zip(CATEGORIES, ("", "/", ".", "x", "-", "\\", ""), strict=True)
 
 
 def answer(profile: Profile) -> list[str]:
-    """Return where the time of each phase goes, one sentence per phase."""
+    """Return the largest categories of step time, one sentence per phase."""
     return [_sentence(case, phase) for case, phase in profile.phases()]
 
 
@@ -59,19 +59,23 @@ def _span(ends: tuple[int, int]) -> str:
 
 
 def phases(profile: Profile) -> Table:
-    """Return the time of a step and the host's work for it, one row per case and phase."""
+    """Return step times and launches, one row per case and phase."""
     columns = (
         Column("case, phase", numeric=False),
         Column("step", "median, not profiled"),
-        Column("profiled", "median step with the profiler, over the one without"),
-        Column("busy", "part of a profiled step in which an operator or kernel runs; mean"),
-        Column("host gap", "part of a profiled step in which nothing runs; mean"),
+        Column("profiled", "median step with the profiler ÷ median step without"),
+        Column("busy", "mean time per profiled step in which an operator or kernel runs"),
+        Column("host gap", "mean time per profiled step in which nothing runs"),
         Column("kernels/step", "on a CPU: calls of operators"),
-        Column("launches/step", "by the host; a CUDA graph is one; on a CPU: outermost calls"),
-        Column("launches/token", "by the new tokens of all rows"),
+        Column(
+            "launches/step", "by the host; a CUDA graph counts as one; on a CPU: outermost calls"
+        ),
+        Column("launches/token", "per new token of all rows"),
     )
     rows = tuple(_phase_row(case, phase) for case, phase in profile.phases())
-    return Table("Steps", columns, rows, "Rows of a step, and the tokens of each in the cache.")
+    return Table(
+        "Steps", columns, rows, "Below each case: rows per step and cached tokens per row."
+    )
 
 
 def _phase_row(case: CaseProfile, phase: PhaseProfile) -> tuple[Cell, ...]:
@@ -107,7 +111,7 @@ def _shares(phase: PhaseProfile) -> Iterator[Cell]:
 
 
 def uses(case: CaseProfile, phase: PhaseProfile, most: int) -> Table:
-    """Return the kernels or operators of a phase that take most time, one per row."""
+    """Return the kernels or operators of a phase with the most time, one per row."""
     columns = (
         Column("operator" if case.device == "cpu" else "kernel", numeric=False),
         Column("category", numeric=False),
@@ -180,8 +184,8 @@ def chart(profile: Profile) -> Chart:
         ),
     )
     says = (
-        "Where the time of a step goes. Idle is time in which no operator (on a CPU) or kernel (on "
-        "a GPU) runs: Python, dispatch and launches."
+        "Share of the step time by category. Idle is time in which no operator (on a CPU) or "
+        "kernel (on a GPU) runs: Python, dispatch and launches."
     )
     empty = "" if drawn else "No case was profiled."
     data = (shares(profile),)

@@ -18,13 +18,13 @@ from llmbench.units import format_scaled
 
 PHASES = {"decode": ("circle", "mbu"), "prefill": ("diamond", "mfu")}
 SCALE = {"dtick": "D2", "exponentformat": "SI"}
-ROOM = 4.0  # how far the axis goes on beyond what is drawn, as a factor
+AXIS_MARGIN = 4.0  # margin of the log axis, as a factor
 
 Point = tuple[float, float]
 
 
 def table(results: Results) -> Table:
-    """Return bytes, FLOPs and time of a step, with MBU and MFU against both kinds of peaks."""
+    """Return a step's bytes, FLOPs, time, and MBU and MFU by measured and datasheet peaks."""
     columns = [
         metric_column(name)
         for phase, (_, share) in PHASES.items()
@@ -60,8 +60,8 @@ def _higher(one: DevicePeaks, other: DevicePeaks) -> DevicePeaks:
 def _described(roof: DevicePeaks) -> str:
     threads = f" with {roof.threads} threads" if roof.threads else ""
     return (
-        f"Measured on {roof.hardware}{threads} at {roof.measured_at}: a copy reaches "
-        f"{format_scaled(roof.bytes_per_second, 'B/s')}, a product in {roof.precision} "
+        f"Measured on {roof.hardware}{threads} at {roof.measured_at}: copy bandwidth "
+        f"{format_scaled(roof.bytes_per_second, 'B/s')}, matrix products in {roof.precision} "
         f"{format_scaled(roof.flops_per_second, 'FLOP/s')}."
     )
 
@@ -119,7 +119,7 @@ def _span(intensities: Sequence[float], roofs: Sequence[DevicePeaks]) -> tuple[f
     """Return the range of intensities: all points and the ridges of the roofs, with a margin."""
     ridges = [flops / rate for roof in roofs for _, rate, flops in _peaks(roof)]
     drawn = [*intensities, *ridges] or [1.0]
-    return min(drawn) / ROOM, max(drawn) * ROOM
+    return min(drawn) / AXIS_MARGIN, max(drawn) * AXIS_MARGIN
 
 
 def _peaks(roof: DevicePeaks) -> Iterator[tuple[str, float, float]]:

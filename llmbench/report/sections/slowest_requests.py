@@ -43,7 +43,7 @@ def slowest(results: Results, latency: str) -> Table:
 
 
 def listed(results: Results) -> dict[str, set[int]]:
-    """Return the ids of the listed requests, by the name of their run."""
+    """Return the ids of the listed requests by run name."""
     ids: dict[str, set[int]] = {}
     for case in results.measured:
         for latency in SORTED_BY:
@@ -92,8 +92,8 @@ SPANS = {
     **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},
 }
 SAYS = (
-    "Starting from the due time at the top: each bar is a span of the request's time, from the"
-    " stages before its first chunk to the gaps between chunks. Long bars are where it waited."
+    "Each bar is a span of the request, from its due time at the top: the stages before the first"
+    " chunk, then the gaps between chunks."
 )
 
 

@@ -15,7 +15,7 @@ MASK = "throttle_reasons"
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """A span with the same reasons for throttling a GPU, in seconds of the run's clock."""
+    """A span with constant throttle reasons of a GPU, in seconds of the run's clock."""
 
     gpu: str
     begin: float
@@ -24,7 +24,7 @@ class Throttled:
 
 
 def is_mask(series: Series) -> bool:
-    """Return whether a series has reasons for throttling, as bit masks."""
+    """Return whether a series has throttle reasons as bit masks."""
     return series.quantity == MASK
 
 

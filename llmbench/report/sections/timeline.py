@@ -27,7 +27,7 @@ GANTT_HEIGHT = 330
 STRIP_HEIGHT = 82
 EDGE_HEIGHT = 100
 LEGEND_LIFT = 20
-# the label of each span of a request, its color, and how much of its row it fills
+# label, color and share of the row's height of each span
 SEGMENTS = {
     "queue": ("in the queue", palette.QUEUE, 0.35),
     "prefill": ("prefill", palette.PREFILL, 1.0),
@@ -35,8 +35,8 @@ SEGMENTS = {
     "decode": ("decode", palette.DECODE, 0.65),
 }
 GAP = 0.15  # between rows
-READ: dict[str, Callable[[Floats], Any]] = {
-    "least": np.min, "mean": np.mean, "most": np.max,
+STATISTICS: dict[str, Callable[[Floats], Any]] = {
+    "minimum": np.min, "mean": np.mean, "maximum": np.max,
 }  # fmt: skip
 UNITS = {"B": ("MiB", 2.0**20)}
 WARMUP_OPACITY = 0.4
@@ -52,7 +52,7 @@ def timeline(case: CaseResults) -> Chart:
     strips = [series for series in read if not throttling.is_mask(series)]
     throttled = throttling.spans(read)
     figure = _subplots(len(strips))
-    for trace in (*_bars(rows), *_broken_off(rows), *_key_of(throttled)):
+    for trace in (*_bars(rows), *_failed(rows), *_throttled_legend(throttled)):
         figure.add_trace(trace, row=1, col=1)
     for number, series in enumerate(strips, start=2):
         figure.add_trace(_strip(series), row=number, col=1)
@@ -98,7 +98,7 @@ def _thinned(run: Run, rows: list[Row], strips: list[Series]) -> str:
     if len(rows) < run.records.num_rows:
         parts.append(f"{len(rows):,} of {run.records.num_rows:,} requests are drawn.")
     if any(len(series.times) > POINTS for series in strips):
-        parts.append(f"Series are drawn with {POINTS:,} readings at most.")
+        parts.append(f"Series are drawn with at most {POINTS:,} readings.")
     return " ".join(parts)
 
 
@@ -157,7 +157,7 @@ def _described(row: Row) -> str:
     )
 
 
-def _broken_off(rows: list[Row]) -> list[go.Scatter]:
+def _failed(rows: list[Row]) -> list[go.Scatter]:
     """Return marks where requests failed."""
     bad = [row for row in rows if row["finish"] not in SUCCEEDED]
     if not bad:
@@ -224,13 +224,13 @@ def _strip(series: Series) -> go.Scatter:
 def _strips_table(strips: list[Series]) -> Table:
     columns = (
         Column("quantity", numeric=False),
-        *(Column(label, "of all readings") for label in READ),
+        *(Column(label, "of all readings") for label in STATISTICS),
         Column("unit", numeric=False),
     )
     rows = tuple(
         (
             Cell(series.name),
-            *(quantity(float(read(series.values)), series.unit) for read in READ.values()),
+            *(quantity(float(read(series.values)), series.unit) for read in STATISTICS.values()),
             Cell(series.unit),
         )
         for series in strips
@@ -280,8 +280,8 @@ def _shade(span: Throttled) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _key_of(throttled: list[Throttled]) -> list[go.Scatter]:
-    """Return the legend entry of the shade."""
+def _throttled_legend(throttled: list[Throttled]) -> list[go.Scatter]:
+    """Return the legend entry of throttled spans."""
     if not throttled:
         return []
     marker = {"symbol": "square", "size": 12, "color": palette.pale(palette.FAILED)}

@@ -21,8 +21,8 @@ THROUGHPUT, TIME = "output_tokens_per_second", "tpot_p50"
 MEMORY = "memory_weights_bytes"
 ENERGY = "energy_joules_per_output_token"
 
-UNBEATEN, BEATEN, OPEN = "unbeaten", "beaten", "undecided"
-SYMBOLS = {UNBEATEN: "circle", BEATEN: "circle-open", OPEN: "circle-open-dot"}
+FRONTIER, DOMINATED, UNDECIDED = "on the frontier", "dominated", "undecided"
+SYMBOLS = {FRONTIER: "circle", DOMINATED: "circle-open", UNDECIDED: "circle-open-dot"}
 
 Point = tuple[float, float]
 
@@ -47,8 +47,8 @@ def pareto(results: Results) -> Chart:
     figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.08)
     stands = {cost: standings(known, cost) for cost in costs}
     for column, (cost, standing) in enumerate(stands.items(), start=1):
-        unbeaten = [case for case, how in standing if how == UNBEATEN]
-        figure.add_trace(_line(unbeaten, cost), row=1, col=column)
+        on_frontier = [case for case, how in standing if how == FRONTIER]
+        figure.add_trace(_line(on_frontier, cost), row=1, col=column)
         for case, how in standing:
             figure.add_trace(_mark(case, cost, how), row=1, col=column)
         axis = {"title": {"text": f"{METRICS[cost].label} ({METRICS[cost].unit})"}}
@@ -77,20 +77,20 @@ def _says(costs: Sequence[str]) -> str:
     energy = (
         ", and takes less energy in the third."
         if ENERGY in costs
-        else "; energy is not drawn, as no case has measured it."
+        else "; energy is not drawn because no case measured it."
     )
     return (
         f"Lower is closer to the reference; {side} is faster in the first panel, left is smaller "
         f"in the second{energy} The dashed line is the Pareto frontier; its cases are filled. An "
-        "empty circle is beaten with 95 % confidence (whiskers), one with a dot is undecided."
+        "empty circle is dominated with 95 % confidence (whiskers), one with a dot is undecided."
     )
 
 
 def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
-    """Return for each case with a cost whether another one costs less and diverges less.
+    """Return each case with a cost, and whether it is on the Pareto frontier.
 
-    A case is beaten if another is better in both by whole intervals, undecided if it is better by
-    estimates only.
+    A case is dominated if the intervals of another are better in both, undecided if only its
+    estimates are.
     """
     known = [case for case in cases if case.estimates[cost].value is not None]
     best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in known], METRICS[cost].better)
@@ -101,24 +101,26 @@ def _standing(
     case: CaseResults, others: Sequence[CaseResults], cost: str, best: Sequence[Point]
 ) -> str:
     if (_value(case, cost), _value(case, QUALITY)) in best:
-        return UNBEATEN
-    beaten = any(_surely_beats(other, case, cost) for other in others if other is not case)
-    return BEATEN if beaten else OPEN
+        return FRONTIER
+    dominated = any(_dominates(other, case, cost) for other in others if other is not case)
+    return DOMINATED if dominated else UNDECIDED
 
 
-def _surely_beats(one: CaseResults, other: CaseResults, cost: str) -> bool:
-    costs_less = _surely_better(one.estimates[cost], other.estimates[cost], METRICS[cost].better)
+def _dominates(one: CaseResults, other: CaseResults, cost: str) -> bool:
+    costs_less = _significantly_better(
+        one.estimates[cost], other.estimates[cost], METRICS[cost].better
+    )
     return costs_less and _diverges_less(one.estimates[QUALITY], other.estimates[QUALITY])
 
 
 def _diverges_less(one: Estimate, other: Estimate) -> bool:
-    """Return whether a divergence is lower; one process measures it on the same tokens for all."""
+    """Return whether a divergence is lower; without intervals, by value (same tokens for all)."""
     if one.low is None or other.low is None:
         return (one.value or 0.0) < (other.value or 0.0)
-    return _surely_better(one, other, METRICS[QUALITY].better)
+    return _significantly_better(one, other, METRICS[QUALITY].better)
 
 
-def _surely_better(one: Estimate, other: Estimate, better: str) -> bool:
+def _significantly_better(one: Estimate, other: Estimate, better: str) -> bool:
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return False
     return one.low > other.high if better == "higher" else one.high < other.low

@@ -1,1 +1,1 @@
-"""Reports over HTTP, for looking at: nothing is written, and nothing is run."""
+"""Read-only reports over HTTP."""

@@ -1,4 +1,4 @@
-"""A small read-only server for a site, by default for this machine only."""
+"""A read-only HTTP server, on loopback by default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_PORT = 65_535
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the pages have the rest of theirs inside
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the rest is inside the pages
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -27,7 +27,7 @@ HEADERS = {
 
 
 def started(site: Site, host: str, port: int) -> Server:
-    """Return a server bound to a port (0: any), which answers once ``serve_forever`` is called.
+    """Return a server bound to a port (0: any free one); ``serve_forever`` runs it.
 
     Raise InputError if the host is unknown or the port is unavailable.
     """
@@ -39,12 +39,12 @@ def started(site: Site, host: str, port: int) -> Server:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"--host {host} --port {port}: {reason}; choose others, such as --port 0 for any port"
+            f"--host {host} --port {port}: {reason}; choose another, or --port 0 for any free port"
         ) from None
 
 
 class Server(ThreadingHTTPServer):
-    """A site behind a socket, with a thread per request."""
+    """The HTTP server of a site, with one thread per request."""
 
     def __init__(self, site: Site, family: socket.AddressFamily, address: Any) -> None:
         self.site = site
@@ -53,21 +53,20 @@ class Server(ThreadingHTTPServer):
 
     @property
     def is_private(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether the server listens on loopback only."""
         return ip_address(str(self.server_address[0])).is_loopback
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The address of the index."""
         host = str(self.server_address[0])
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
 
-    def is_meant(self, host: str) -> bool:
-        """Return whether a request for a host is meant for this server.
+    def accepts_host(self, host: str) -> bool:
+        """Return whether a Host header is accepted.
 
-        A remote page can point its own host name at this machine (DNS rebinding) to read what a
-        local browser can reach, but it cannot send this machine's host name. The port may differ,
-        as through a tunnel.
+        On loopback only local names are, against DNS rebinding: a remote page can resolve its own
+        host name to this machine, but cannot send a local one. Tunnels may change the port.
         """
         return not self.is_private or bool(LOOPBACK.fullmatch(host))
 
@@ -83,8 +82,13 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
-        if not self.server.is_meant(self.headers.get("Host", "")):
-            self._send(words(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to localhost."))
+        if not self.server.accepts_host(self.headers.get("Host", "")):
+            self._send(
+                words(
+                    HTTPStatus.MISDIRECTED_REQUEST,
+                    "This server accepts requests to localhost only.",
+                )
+            )
             return
         try:
             answer = self.server.site.answer(self.path)
@@ -97,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 (the same)
 
     def _refuse(self) -> None:
-        self._send(words(HTTPStatus.METHOD_NOT_ALLOWED, "Pages here are read-only."))
+        self._send(words(HTTPStatus.METHOD_NOT_ALLOWED, "This server is read-only."))
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _refuse  # noqa: N815
 

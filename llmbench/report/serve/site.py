@@ -1,4 +1,4 @@
-"""The page behind each address, made from stored results when it is requested."""
+"""The page at each URL, rendered from stored results on request."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PAGES_KEPT, ENTRIES_KEPT = 8, 4096
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A page of HTML and its status."""
+    """An HTML page and its status."""
 
     status: HTTPStatus
     body: bytes
 
 
 class _NoSuchRunSetError(Exception):
-    """No run set has a key."""
+    """No run set has the requested key."""
 
 
 def words(status: HTTPStatus, message: str, title: str = "") -> Answer:
@@ -42,15 +42,15 @@ def words(status: HTTPStatus, message: str, title: str = "") -> Answer:
 
 
 def _encoded(text: str) -> bytes:
-    """Return a page as bytes; folder names may contain bytes that are not text."""
+    """Encode a page; folder names may contain invalid UTF-8."""
     return text.encode("utf-8", "replace")
 
 
 class Site:
     """The pages over a folder of run sets.
 
-    Addresses are looked up among existing folders and never turned into paths. A page is cached as
-    long as its files do not change.
+    URLs are looked up among existing folders, never converted to paths. Pages are cached until
+    their files change.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,7 +72,7 @@ class Site:
             if path.startswith(REPORT):
                 return self._reported(path.removeprefix(REPORT))
         except _NoSuchRunSetError as error:
-            return words(HTTPStatus.NOT_FOUND, f"No run set {error} here.")
+            return words(HTTPStatus.NOT_FOUND, f"No run set {error}.")
         except InputError as error:
             return words(HTTPStatus.CONFLICT, str(error), "Cannot be read")
         return words(HTTPStatus.NOT_FOUND, "No such page.")
@@ -81,7 +81,7 @@ class Site:
         return Answer(HTTPStatus.OK, _encoded(text))
 
     def folders(self) -> dict[str, Path]:
-        """Return the current run sets by the key in their addresses."""
+        """Return the current run sets by their key in URLs."""
         return {_key(self._shown(path)): path for path in catalog.find(self._folder)}
 
     def _shown(self, path: Path) -> str:
@@ -110,7 +110,7 @@ class Site:
             return self._ok(self._comparison(paths, tuple(map(catalog.stamp, paths))))
 
     def _paths(self, written: Sequence[str]) -> tuple[Path, ...]:
-        """Return the folders of keys, whichever letters are percent-encoded."""
+        """Return the folders of keys, however they are percent-encoded."""
         folders = self.folders()
         keys = [_key(os.fsdecode(unquote_to_bytes(key))) for key in written]
         if unknown := [key for key in keys if key not in folders]:
@@ -119,11 +119,11 @@ class Site:
 
 
 def _key(shown: str) -> str:
-    """Return a path percent-encoded for an address, whatever its bytes are."""
+    """Percent-encode a path, which may be invalid UTF-8."""
     return quote(os.fsencode(shown))
 
 
-# -- cached as long as the stamps do not change --------------------------------------------------
+# -- cached until the stamps change ----------- --------------------------------------------------
 
 
 def _entry(folder: Path, _: Stamp) -> catalog.Entry:

@@ -60,6 +60,6 @@ function plainField(text, at) {
 function quotedField(text, at) {
   let end = text.indexOf('"', at + 1);
   while (end > 0 && text[end + 1] === '"') end = text.indexOf('"', end + 2);
-  if (end < 0) throw new Error("they are cut short");
+  if (end < 0) throw new Error("the CSV is truncated");
   return [text.slice(at + 1, end).replaceAll('""', '"'), end + 1];
 }

@@ -89,7 +89,7 @@ async function draw(plot) {
   plot.on("plotly_click", ({ points }) => openRequest(keyOf(layout.meta.requests, points[0].y)));
 }
 
-/* Plotly measures its space only on the first drawing, or on request. */
+/* Plotly measures its container only on the first draw, or on request. */
 function fit(plot) {
   const { width } = one(".main-svg", plot).getBoundingClientRect();
   return Math.abs(width - plot.clientWidth) > 1 && Plotly.Plots.resize(plot);

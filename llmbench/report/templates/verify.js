@@ -26,13 +26,13 @@ function sentence({ holds, text }) {
 
 async function judgedHash(bytes) {
   if (!crypto.subtle) {
-    return { holds: false, text: "The hash cannot be checked: this browser has no SHA-256 here." };
+    return { holds: false, text: "The hash cannot be checked: this browser offers no SHA-256 on this page." };
   }
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const computed = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   const holds = computed === one("#sha256").textContent;
-  const other = `The raw data have another hash than the one above: ${computed}.`;
-  return { holds, text: holds ? "The raw data have the hash above." : other };
+  const other = `The raw data do not match the hash above: ${computed}.`;
+  return { holds, text: holds ? "The raw data match the hash above." : other };
 }
 
 function judgedHeadline(cases) {
@@ -45,7 +45,7 @@ function judgedHeadline(cases) {
   const equal = judged.filter(Boolean).length;
   const holds = equal > 0 && equal === judged.length;
   const those = `${equal} of ${judged.length} figures of the results`;
-  return { holds, text: `${those} are what the raw data give (${names}).` };
+  return { holds, text: `${those} match the raw data (${names}).` };
 }
 
 /* Mark a cell; null if neither the page nor the raw data have a number. */

@@ -99,4 +99,4 @@ def test_covariates_are_listed_where_a_metric_changed() -> None:
 
 def test_that_nothing_moved_is_stated() -> None:
     comparison = compare(run_set("a", x=SIX), run_set("b", x=slower(1.2)), TOLERATED)
-    assert tables.covariates(comparison).note == "x: nothing else that was recorded moved."
+    assert tables.covariates(comparison).note == "x: no recorded covariate changed."

@@ -144,7 +144,7 @@ def test_energy_gives_tokens_per_joule() -> None:
 def test_ratios_of_energies_on_two_devices_state_the_gain_error() -> None:
     table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-2")]))
     assert table.rows[0][4].detail == "0.500 – 0.500, devices ± 10 %"
-    assert "Two devices may measure equal energies apart" in table.note
+    assert "how far the meters of two devices may differ" in table.note
 
 
 def test_energies_measured_by_two_methods_have_no_ratio() -> None:

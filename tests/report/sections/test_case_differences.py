@@ -60,8 +60,8 @@ def test_cases_of_different_scenarios_are_not_comparable(make: Any, tmp_path: Pa
     served = [make.run_of(p, make.serve(1)) for p in plan]
     note = differing(Results(make.store_run_set(tmp_path / "set", plan, served))).note
     assert note == (
-        "No: the scenario differs (requests, warmup, seed), so the cases answer different "
-        "questions."
+        "No: the scenario differs (requests, warmup, seed), so the cases do not "
+        "measure the same thing."
     )
 
 

@@ -64,6 +64,6 @@ def test_the_table_has_change_points_and_what_was_left_out() -> None:
     ]  # fmt: skip
     assert table.rows[1][-1].text == MISSING
     assert table.note == (
-        "Change points need 20 nights. Left out, with another machine or scenario than the last "
-        "night: 2 of swift."
+        "Change points need 20 nights. Excluded (other machine or scenario than the last "
+        "night): 2 of swift."
     )

@@ -99,7 +99,7 @@ def test_the_table_has_both_kinds_of_shares_and_names_the_peaks(make: Any, tmp_p
     assert row["MBU decode"].value == value(results, "mbu")
     assert row["MFU of the datasheet"].value == value(results, "mfu_datasheet")
     assert row["decode step FLOPs"].text == show(value(results, "decode_step_flops"), "FLOP")
-    assert "copy reaches 10.0 kB/s, a product in bfloat16 1.00 MFLOP/s." in table.note
+    assert "copy bandwidth 10.0 kB/s, matrix products in bfloat16 1.00 MFLOP/s." in table.note
 
 
 def test_hardware_without_a_datasheet_has_no_such_column(make: Any, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_page_shows_it_where_there_is_something_to_show(
 ) -> None:
     page = pages.report((results_of(make, tmp_path) if counted else results).run_set)
     assert ('<div class="plot" id="roofline"' in page) is counted
-    assert "Use of the machine" in page
+    assert "Hardware utilization" in page
 
 
 def test_names_in_it_are_no_markup(make: Any, tmp_path: Path) -> None:

@@ -73,19 +73,19 @@ def test_a_case_is_beaten_where_another_is_better_beyond_the_intervals(
     found = several(make, tmp_path, best=(0.01, 0.0), worse=(0.02, 0.25), rival=(0.005, 0.5))
     standing = tradeoffs.standings(found.measured, "output_tokens_per_second")
     assert [(case.name, how) for case, how in standing] == [
-        ("best", "unbeaten"), ("worse", "beaten"), ("rival", "unbeaten"),
+        ("best", "on the frontier"), ("worse", "dominated"), ("rival", "on the frontier"),
     ]  # fmt: skip
     chart = tradeoffs.pareto(found)
     marks = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
     assert [mark.marker.symbol for mark in marks[:3]] == ["circle", "circle-open", "circle"]
-    assert chart.data[0].rows[1][-2].text == "beaten"
+    assert chart.data[0].rows[1][-2].text == "dominated"
     # all weigh the same, so none is smaller beyond doubt
     assert [mark.marker.symbol for mark in marks[3:]] == ["circle", *["circle-open-dot"] * 2]
 
 
 def test_without_intervals_no_case_is_called_beaten(two: Results) -> None:
     standing = tradeoffs.standings(two.measured, "memory_weights_bytes")
-    assert [how for _, how in standing] == ["unbeaten", "undecided"]
+    assert [how for _, how in standing] == ["on the frontier", "undecided"]
 
 
 def test_under_an_open_load_speed_is_a_time(make: Any, two: Results, tmp_path: Path) -> None:
