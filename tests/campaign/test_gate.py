@@ -177,7 +177,10 @@ def test_the_old_spelling_of_a_gated_metric_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("metrics", "message"),
-    [("{tftt_p50: 0.1}", "no metric 'tftt_p50'"), ("{makespan_seconds: 0.1}", "no better direction")],
+    [
+        ("{tftt_p50: 0.1}", "no metric 'tftt_p50'"),
+        ("{makespan_seconds: 0.1}", "no better direction"),
+    ],
 )
 def test_a_metric_that_cannot_be_gated_is_refused(
     tmp_path: Path, metrics: str, message: str
