@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmbench.report.frames import RunSet
 
 __all__ = ["__version__", "figures", "load"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(folder: str | Path) -> RunSet:
