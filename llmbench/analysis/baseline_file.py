@@ -9,19 +9,54 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from llmbench.analysis.compare.differences import HARDWARE, SOFTWARE, meters_of
 from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.metrics import metric_key
 from llmbench.errors import InputError
 from llmbench.runs import store
-from llmbench.runs.files import atomic_write
+from llmbench.runs.files import atomic_write, converted, read_json
 from llmbench.runs.run import Run
 from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, normal_spec
 
 FORMAT, VERSION = "llmbench summary", 1
+REMEDY = "recreate it with `llmbench baseline`"
+
+
+class _StoredMetric(msgspec.Struct):
+    values: tuple[float, ...]
+    n: tuple[int, ...]
+
+
+class StoredCase(msgspec.Struct, kw_only=True):
+    """The summary of a case in a file."""
+
+    case: str
+    slug: str
+    backend: str
+    point: dict[str, Any]
+    spec: dict[str, Any]
+    commit: str | None
+    environment: dict[str, Any]
+    effective: dict[str, Any]
+    schedule: str | None
+    energy: dict[str, Any] = {}
+    processes: tuple[int, ...]
+    metrics: dict[str, _StoredMetric]
+
+
+class _Stored(msgspec.Struct):
+    """The content of a baseline file."""
+
+    format: Literal["llmbench summary"]
+    version: Literal[1]
+    name: str
+    began_at: str
+    cases: tuple[StoredCase, ...]
 
 
 def summary(run_set: RunSet) -> dict[str, Any]:
@@ -100,24 +135,10 @@ def read(path: Path) -> RunSet:
 
     Raises InputError if it is not a baseline file or has another version.
     """
-    try:
-        stored = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: not written by `llmbench baseline` (its format is not {FORMAT!r})"
-        )
-    if stored.get("version") != VERSION:
-        raise InputError(
-            f"{path}: version {stored.get('version')}, this llmbench reads version {VERSION}; "
-            "recreate it with `llmbench baseline`"
-        )
-    runs = [run for case in stored["cases"] for run in runs_of(case, stored["began_at"])]
+    stored = converted(read_json(path, REMEDY), _Stored, path, REMEDY)
+    runs = [run for case in stored.cases for run in runs_of(case, stored.began_at)]
     plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
-    return RunSet(path, stored["name"], "", stored["began_at"], "", (), {}, plan, tuple(runs))
+    return RunSet(path, stored.name, "", stored.began_at, "", (), {}, plan, tuple(runs))
 
 
 def read_set(path: Path) -> RunSet:
@@ -125,26 +146,25 @@ def read_set(path: Path) -> RunSet:
     return read(path) if path.is_file() else store.read(path)
 
 
-def runs_of(case: dict[str, Any], began_at: str) -> list[Run]:
+def runs_of(stored: StoredCase, began_at: str) -> list[Run]:
     """Return the runs that a case's summary represents."""
+    spec = normal_spec(stored.spec)
     run = Run(
-        case=Case(
-            case["case"], case["slug"], case["backend"], case["point"], normal_spec(case["spec"])
-        ),
+        case=Case(stored.case, stored.slug, stored.backend, stored.point, spec),
         repeat=0,
         began_at=began_at,
-        environment=case["environment"],
-        backend_report={"effective": case["effective"]},
-        facts={"schedule_sha256": case["schedule"], "energy": case.get("energy", {})},
+        environment=stored.environment,
+        backend_report={"effective": stored.effective},
+        facts={"schedule_sha256": stored.schedule, "energy": stored.energy},
     )
     return [
         replace(
             run,
             repeat=repeat,
             summary={
-                metric_key(key): (metric["values"][index], metric["n"][index])
-                for key, metric in case["metrics"].items()
+                metric_key(key): (metric.values[index], metric.n[index])
+                for key, metric in stored.metrics.items()
             },
         )
-        for index, repeat in enumerate(case["processes"])
+        for index, repeat in enumerate(stored.processes)
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import scipy
@@ -19,7 +19,7 @@ from llmbench.analysis.compare.differences import differences
 from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.stats import Floats
 from llmbench.errors import InputError
-from llmbench.runs.files import atomic_write
+from llmbench.runs.files import atomic_write, converted
 from llmbench.runs.run_set import RunSet
 
 MIN_NIGHTS, MIN_SEGMENT = 20, 4
@@ -67,7 +67,19 @@ class MetricHistory:
 
 # -- the store -------------------------------------------------------------------------------------
 
-CaseKey = tuple[str, str, str]
+
+class _Line(baseline_file.StoredCase, kw_only=True):
+    """A case of a run set, as a line of the store."""
+
+    format: Literal["llmbench summary"]
+    version: Literal[1]
+    name: str
+    began_at: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """By what lines are sorted and merged."""
+        return self.began_at, self.name, self.case
 
 
 def add(store: Path, run_sets: Sequence[RunSet]) -> int:
@@ -76,14 +88,15 @@ def add(store: Path, run_sets: Sequence[RunSet]) -> int:
     Lines are sorted by time and duplicates are dropped, so that diverged stores merge by
     concatenation.
     """
-    lines = _lines(store) if store.exists() else {}
+    stored = _lines(store) if store.exists() else []
+    lines = {line.key: written for line, written in stored}
     before = len(lines)
     for run_set in run_sets:
         summary = baseline_file.summary(run_set)
         for case in summary.pop("cases"):
-            line = {**summary, **case}
-            lines.setdefault(_key(line), line)
-    text = "".join(json.dumps(lines[key], ensure_ascii=False) + "\n" for key in sorted(lines))
+            key = summary["began_at"], summary["name"], case["case"]
+            lines.setdefault(key, json.dumps({**summary, **case}, ensure_ascii=False))
+    text = "".join(f"{lines[key]}\n" for key in sorted(lines))
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(store, text)
@@ -97,50 +110,38 @@ def read(store: Path) -> list[HistoryEntry]:
 
     Raises InputError, with the line number, for a line that llmbench did not write.
     """
+    lines = {line.key: line for line, _ in _lines(store)}
     return [
         HistoryEntry(
-            line["name"],
-            line["case"],
-            line["began_at"],
-            line["commit"],
-            Processes.of(baseline_file.runs_of(line, line["began_at"])),
+            line.name,
+            line.case,
+            line.began_at,
+            line.commit,
+            Processes.of(baseline_file.runs_of(line, line.began_at)),
         )
-        for _, line in sorted(_lines(store).items())
+        for _, line in sorted(lines.items())
     ]
 
 
-def _lines(store: Path) -> dict[CaseKey, dict[str, Any]]:
+def _lines(store: Path) -> Iterator[tuple[_Line, str]]:
+    """Yield every line, and how it is written."""
     try:
         text = store.read_text("utf-8")
     except OSError as error:
         raise InputError(f"{store}: cannot be read: {error.strerror}") from None
-    lines = [
-        _line(written, f"{store}:{number}")
-        for number, written in enumerate(text.splitlines(), start=1)
-        if written.strip()
-    ]
-    return {_key(line): line for line in lines}
+    for number, written in enumerate(text.splitlines(), start=1):
+        if written.strip():
+            yield _line(written, f"{store}:{number}"), written
 
 
-def _line(written: str, location: str) -> dict[str, Any]:
+def _line(written: str, location: str) -> _Line:
     try:
         line = json.loads(written)
     except ValueError:
         raise InputError(
             f"{location}: not valid JSON; remove any conflict markers left by a merge"
         ) from None
-    if not isinstance(line, dict) or line.get("format") != baseline_file.FORMAT:
-        raise InputError(f"{location}: not written by `llmbench history`")
-    if line.get("version") != baseline_file.VERSION:
-        raise InputError(
-            f"{location}: version {line.get('version')}, this llmbench reads version "
-            f"{baseline_file.VERSION}; remove the line or use the llmbench that wrote it"
-        )
-    return line
-
-
-def _key(line: dict[str, Any]) -> CaseKey:
-    return line["began_at"], line["name"], line["case"]
+    return converted(line, _Line, location, "remove the line or use the llmbench that wrote it")
 
 
 # -- histories -------------------------------------------------------------------------------------

@@ -5,14 +5,14 @@ Every repetition is a whole `check`; docs/statistics.md explains the method.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import scipy
 
@@ -27,10 +27,10 @@ from llmbench.campaign import gate
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import Installation
 from llmbench.errors import InputError
+from llmbench.runs.files import converted, read_json
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 
-FORMAT = "llmbench noise"
 FLOOR = 2.0  # in standard deviations between processes
 POWER, RESAMPLED_CHECKS = 0.95, 300
 EFFECTS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50)
@@ -97,7 +97,7 @@ class Findings:
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as plain data."""
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": "llmbench noise", **asdict(self)}
 
 
 def repetitions(
@@ -197,21 +197,27 @@ def _detectable(noise: Floats, tolerance: float, case: Case) -> dict[int, float 
     return least
 
 
+class _StoredNoise(msgspec.Struct):
+    floor: float
+
+
+class _Stored(msgspec.Struct):
+    """The part of a noise file that `read_floors` needs."""
+
+    format: Literal["llmbench noise"]
+    hardware: dict[str, str]
+    cases: dict[str, dict[str, _StoredNoise]]
+
+
 def read_floors(path: Path) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
     """Return the hardware that noise was measured on, and the floors by case and metric.
 
     Raises InputError if the file cannot be read or was not written by `llmbench aa`.
     """
-    try:
-        stored = json.loads(path.read_text("utf-8"))
-        if stored["format"] != FORMAT:
-            raise InputError(f"{path}: not written by `llmbench aa` (its format is not {FORMAT!r})")
-        floors = {
-            case: {metric_key(key): float(noise["floor"]) for key, noise in metrics.items()}
-            for case, metrics in stored["cases"].items()
-        }
-        return dict(stored["hardware"]), floors
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not written by `llmbench aa` ({error!r})") from None
+    remedy = "give a file that `llmbench aa` wrote"
+    stored = converted(read_json(path, remedy), _Stored, path, remedy)
+    floors = {
+        case: {metric_key(key): noise.floor for key, noise in metrics.items()}
+        for case, metrics in stored.cases.items()
+    }
+    return stored.hardware, floors

@@ -90,15 +90,13 @@ def _new(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
 
 def _resumed(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
     from llmbench.models.compress.distill import ASKED
+    from llmbench.runs.files import read_json
 
     if arguments.out or any(getattr(arguments, name) is not None for name in OPTIONS):
         raise InputError("--resume reads all settings from its folder; remove the other arguments")
     folder, work = arguments.resume, _work(arguments.resume)
-    try:
-        options = json.loads((work / ASKED).read_text("utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"--resume: {folder}: has no interrupted training") from None
-    return _validated(options), folder, work
+    settings = read_json(work / ASKED, f"--resume: {folder}: has no interrupted training")
+    return _validated(settings), folder, work
 
 
 def _work(folder: Path) -> Path:

@@ -46,11 +46,12 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}; {remedy}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read as JSON: {reason}; {remedy}") from None
     return stored if isinstance(stored, dict) else {}
 
 
-def converted(stored: object, kind: type[T], path: Path, remedy: str) -> T:
+def converted(stored: object, kind: type[T], path: str | Path, remedy: str) -> T:
     """Convert the content of a JSON file to a class; raises InputError with the key."""
     try:
         return msgspec.convert(stored, kind, dec_hook=lambda of, value: of(value))

@@ -67,20 +67,26 @@ def test_a_set_without_a_measured_run_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not valid JSON"),
-        ("[]", "not written by"),
-        (
-            '{"format": "llmbench summary", "version": 9}',
-            "version 9, this llmbench reads version 1",
-        ),
+        ("{", "cannot be read as JSON: Expecting property name"),
+        ("[]", "missing required field `format`"),
+        ('{"format": "another"}', r"'another' - at `\$\.format`; recreate it"),
+        ('{"format": "llmbench summary", "version": 9}', r"9 - at `\$\.version`; recreate it"),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=rf"a\.json: .*{message}"):
         baseline_file.read(tmp_path / "a.json")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.json: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"a\.json: cannot be read as JSON: No such file"):
+        baseline_file.read(tmp_path / "a.json")
+
+
+def test_a_wrong_value_is_refused_with_its_key(tmp_path: Path) -> None:
+    wrong = baseline_file.summary(run_set("a", x=SIX))
+    wrong["cases"][0]["metrics"]["ttft_p50"]["values"][0] = "fast"
+    (tmp_path / "a.json").write_text(json.dumps(wrong))
+    with pytest.raises(InputError, match=r"at `\$\.cases\[0\]\.metrics\[\.\.\.\]\.values\[0\]`"):
         baseline_file.read(tmp_path / "a.json")
