@@ -9,6 +9,7 @@ from llmbench.analysis.trace.categories import CATEGORIES
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.profile import Breakdown, CaseProfile, KernelUse, PhaseProfile, Profile
 from llmbench.runs.run import Failure
+from llmbench.scenario.cases import Case
 
 MM = KernelUse("aten::mm", "gemm", calls=12.0, seconds=0.003, share=0.6)
 ARGMAX = KernelUse("aten::argmax", "sampling", calls=1.0, seconds=0.0005, share=0.1)
@@ -45,12 +46,12 @@ def case(name: str = "eager", **changes: Any) -> CaseProfile:
         "environment": {"llmbench": "0"},
         "caveats": (Caveat("profiler-heavy", phase="decode", ratio=2.5),),
     }
-    return CaseProfile(name, name, "eager", {}, **{**usual, **changes})
+    return CaseProfile(Case(name, name, "eager", {}, {}), **{**usual, **changes})
 
 
 def failed(name: str = "onnx", message: str = "no such thing") -> CaseProfile:
     failure = Failure("error", message, "the end of stderr")
-    return CaseProfile(name, name, "onnx", {}, failure=failure)
+    return CaseProfile(Case(name, name, "onnx", {}, {}), failure=failure)
 
 
 def profile(folder: Path, *cases: CaseProfile, **changes: Any) -> Profile:

@@ -115,11 +115,11 @@ class _StatusLine:
         from rich.text import Text
 
         sign = ("failed", "red") if done.failure else ("done", "green")
-        self._status.console.print(Text.assemble(sign, "  ", done.case))
+        self._status.console.print(Text.assemble(sign, "  ", done.case.name))
 
 
 def _exit_code(done: Profile) -> int:
-    failures = [(case.case, case.failure) for case in done.cases if case.failure]
+    failures = [(case.case.name, case.failure) for case in done.cases if case.failure]
     for case, failure in failures:
         print(f"llmbench: {case} failed: {failure.message}", file=sys.stderr)
     bad_input = any(failure.kind == "bad-input" for _, failure in failures)

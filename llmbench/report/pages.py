@@ -134,7 +134,7 @@ def profile(profile: Profile) -> str:
             (profiled.uses(case, phase, LISTED), phase.trace) for case, phase in profile.phases()
         ],
         settings=profiled.settings(profile),
-        caveats=[(case.case, caveat) for case in profile.cases for caveat in case.caveats],
+        caveats=[(case.case.name, caveat) for case in profile.cases for caveat in case.caveats],
         charted=any(case.phases for case in profile.cases),
     )
 

@@ -50,7 +50,7 @@ def profile(stored: Profile) -> Group:
         *map(Text, profiled.answer(stored)),
         *(part for table in tables for part in _titled(table)),
         *(
-            Text.assemble(("caveat", "yellow"), f"  {case.case}  {caveat}")
+            Text.assemble(("caveat", "yellow"), f"  {case.case.name}  {caveat}")
             for case in stored.cases
             for caveat in case.caveats
         ),

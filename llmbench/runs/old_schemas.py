@@ -1,4 +1,4 @@
-"""Conversion of run sets of schema version 4 to the current schema when they are read.
+"""Conversion of run sets of version 4 and profiles of version 1 to the current schema on reading.
 
 Version 4 repeated the case in every planned run, with the unnormalized spec, and named the backend
 report's fields differently.
@@ -10,7 +10,7 @@ from typing import Any
 
 from llmbench.scenario.cases import normal_spec
 
-OLDEST = 4
+OLDEST, OLDEST_PROFILE = 4, 1
 REPORT_KEYS = {"model": "model_costs", "roof": "device_peaks"}
 COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 
@@ -31,6 +31,14 @@ def upgraded_run(stored: dict[str, Any]) -> dict[str, Any]:
     report = _renamed(stored["account"]) if "account" in stored else stored["backend_report"]
     reasons = _renamed(report.get("reasons", {}))
     return {**stored, "case": _case(stored), "backend_report": {**report, "reasons": reasons}}
+
+
+def upgraded_profile(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a `profile.json` with each case in one place, and without its spec."""
+    if stored["schema_version"] != OLDEST_PROFILE:
+        return stored
+    cases = [{**case, "case": _case({**case, "spec": {}})} for case in stored["cases"]]
+    return {**stored, "cases": cases}
 
 
 def _case(stored: dict[str, Any]) -> dict[str, Any]:

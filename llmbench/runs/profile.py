@@ -20,10 +20,12 @@ from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.files import atomic_write, converted, read_json
+from llmbench.runs.old_schemas import OLDEST_PROFILE, upgraded_profile
 from llmbench.runs.run import Failure
+from llmbench.scenario.cases import Case
 
 FILE, TRACES = "profile.json", "traces"
-HEADER = {"format": "llmbench profile", "schema_version": 1}
+FORMAT, SCHEMA_VERSION = "llmbench profile", 2  # 2: the whole case in one place
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,7 @@ class CaseProfile:
     There is no decode phase if every answer has only one token.
     """
 
-    case: str
-    slug: str
-    backend: str
-    point: dict[str, Any]
+    case: Case
     device: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     phases: tuple[PhaseProfile, ...] = ()
@@ -162,7 +161,8 @@ def _write(profile: Profile) -> None:
     del content["folder"]
     for case, stored in zip(profile.cases, content["cases"], strict=True):
         stored["caveats"] = [caveat.as_dict() for caveat in case.caveats]
-    text = json.dumps({**HEADER, "llmbench": __version__, **content}, indent=1, ensure_ascii=False)
+    header = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "llmbench": __version__}
+    text = json.dumps({**header, **content}, indent=1, ensure_ascii=False)
     atomic_write(profile.folder / FILE, text)
 
 
@@ -175,9 +175,10 @@ def read(folder: Path) -> Profile:
     """Read a profile; raises InputError for another format or version."""
     path, remedy = folder / FILE, "profile again"
     stored = read_json(path, remedy)
-    if any(stored.get(key) != value for key, value in HEADER.items()):
-        version = HEADER["schema_version"]
-        raise InputError(f"{path}: not a profile of version {version}; {remedy}")
+    version = stored.get("schema_version")
+    if stored.get("format") != FORMAT or version not in (OLDEST_PROFILE, SCHEMA_VERSION):
+        raise InputError(f"{path}: not a profile of version {SCHEMA_VERSION}; {remedy}")
+    stored = upgraded_profile(stored)
     caveats = [case.pop("caveats") for case in stored["cases"]]
     profile = converted({**stored, "folder": ""}, Profile, path, remedy)
     cases = (

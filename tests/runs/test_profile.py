@@ -20,7 +20,7 @@ def test_a_profile_is_read_as_it_was_stored(tmp_path: Path) -> None:
     stored = profiles.profile(folder, profiles.case(), profiles.failed())
     assert profile.read(folder) == stored
     assert profile.is_profile(folder)
-    assert [case.case for case in stored.failed] == ["onnx"]
+    assert [case.case.name for case in stored.failed] == ["onnx"]
 
 
 def test_figures_follow_from_what_is_stored() -> None:
@@ -38,6 +38,19 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
         profile.create(profiles.profile(tmp_path))
 
 
+def test_a_profile_of_version_1_is_read_without_specs(tmp_path: Path) -> None:
+    stored = profiles.profile(tmp_path / "why", profiles.case(), profiles.failed())
+    profile.create(stored)
+    path = stored.folder / profile.FILE
+    content = json.loads(path.read_text())
+    content["schema_version"] = 1
+    for case in content["cases"]:
+        name, slug, backend, point, _ = case.pop("case").values()
+        case |= {"case": name, "slug": slug, "backend": backend, "point": point}
+    path.write_text(json.dumps(content))
+    assert profile.read(stored.folder) == stored
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "llmbench profile", "schema_version": 9}'])
 def test_anything_but_a_profile_of_this_version_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / profile.FILE).write_text(text)
@@ -48,4 +61,4 @@ def test_anything_but_a_profile_of_this_version_is_refused(tmp_path: Path, text:
 def test_the_file_has_its_format_and_version(tmp_path: Path) -> None:
     profile.create(profiles.profile(tmp_path / "why"))
     text = json.loads((tmp_path / "why" / profile.FILE).read_text())
-    assert (text["format"], text["schema_version"]) == ("llmbench profile", 1)
+    assert (text["format"], text["schema_version"]) == ("llmbench profile", 2)

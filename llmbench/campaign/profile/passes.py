@@ -108,6 +108,5 @@ def _profiled(folder: Path, case: Case, options: ProfileOptions, observer: Obser
         )
         failure = THIS.launch(WORKER, job, case.scenario.timeout, observer)
     if failure:
-        failed = CaseProfile(case.name, case.slug, case.backend, case.point, failure=failure)
-        profile.add(folder, failed)
+        profile.add(folder, CaseProfile(case, failure=failure))
     return profile.read(folder).cases[-1]

@@ -68,10 +68,7 @@ def profile_case(job: Job, events: Events) -> CaseProfile:
         for phase, seconds, trace in zip(phases, timed, recorded, strict=True)
     )
     return CaseProfile(
-        case=case.name,
-        slug=case.slug,
-        backend=case.backend,
-        point=case.point,
+        case=case,
         device=server.model.device.type,
         settings={**server.model.effective, "threads": torch.get_num_threads(), **server.settings},
         phases=phase_profiles,

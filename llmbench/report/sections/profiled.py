@@ -41,7 +41,7 @@ def completeness(profile: Profile) -> str:
 
 
 def _name(case: CaseProfile, phase: PhaseProfile) -> str:
-    return f"{case.case}, {phase.phase}"
+    return f"{case.case.name}, {phase.phase}"
 
 
 def _named(case: CaseProfile, phase: PhaseProfile) -> Cell:
@@ -99,7 +99,8 @@ def shares(profile: Profile) -> Table:
     """Return the shares of a step by category, one row per case and phase."""
     columns = (Column("case, phase", numeric=False), *map(Column, CATEGORIES.values()))
     rows = tuple(
-        (Cell(case.case, detail=phase.phase), *_shares(phase)) for case, phase in profile.phases()
+        (Cell(case.case.name, detail=phase.phase), *_shares(phase))
+        for case, phase in profile.phases()
     )
     return Table("Shares of a step, %", columns, rows)
 
@@ -145,7 +146,7 @@ def settings(profile: Profile) -> Table:
     columns = (Column("case", numeric=False), Column("settings", numeric=False))
     rows = tuple(
         (
-            Cell(case.case),
+            Cell(case.case.name),
             Cell(", ".join(f"{name} {value}" for name, value in case.settings.items())),
         )
         for case in profile.cases
