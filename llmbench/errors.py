@@ -45,7 +45,7 @@ class MeasurementError(LlmbenchError):
 
 
 class OutOfMemoryError(MeasurementError):
-    """Out of memory, which is stored as the result of a run."""
+    """Out of memory; stored as a run's result."""
 
     kind = "out-of-memory"
 

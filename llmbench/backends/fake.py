@@ -144,4 +144,4 @@ class _FakeServer:
         return None
 
     def scorer(self, load_shape: LoadShape) -> None:
-        """Return None: it has no model."""
+        """Return None: there is no model."""

@@ -83,7 +83,7 @@ class RequestOutcome:
     """The parts of a request's outcome that the dispatch needs.
 
     ``first_token`` is the time of the first token, ``token_times`` those of all chunks if known.
-    ``tokens`` is the length of the answer, which is available as ids or as text.
+    ``tokens`` is the length of the answer, given as ids or text.
     """
 
     succeeded: bool = True

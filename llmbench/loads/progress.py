@@ -58,7 +58,7 @@ class ProgressSample:
         self.output_tokens += tokens
 
     def add_times(self, due: float, token_times: Sequence[float]) -> None:
-        """Keep the token times of a request; only the latest requests are sampled."""
+        """Add the token times of a request; only the latest requests are sampled."""
         if token_times:
             self._latest.append((due, token_times))
 

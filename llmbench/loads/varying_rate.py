@@ -95,7 +95,7 @@ class Steps(Load):
 
     N(t) = Σ rate[j] · min(lasting[j], max(0, t − begin[j]))
 
-    where N(t) is the expected number of requests after t seconds, rate[j] in 1/s is held for
+    where N(t) is the expected number of requests after t seconds, rate[j] in 1/s applies for
     lasting[j] seconds and begin[j] is the sum of lasting before step j. Due times are the inverse
     of N; see ``schedule.by_rate``.
     """

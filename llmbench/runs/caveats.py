@@ -108,8 +108,8 @@ KINDS: dict[str, Kind] = {
     "above-roof": Kind(
         "warning",
         "{label} is {share:.2f} of the measured peak; more than 1 is impossible.",
-        "The model fits in a cache, or the peak was measured on a busy machine: then remove the"
-        " folder `roof` of the cache (docs/metrics.md) and run again.",
+        "The model fits in a cache, or the peak was measured on a busy machine. In that case, "
+        "remove the folder `roof` of the cache (docs/metrics.md) and run again.",
         ("label",),
     ),
     "roof-under-load": Kind(

@@ -321,7 +321,7 @@ def _table(path: Path) -> pa.Table:
         return pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(
-            f"{path}: cannot be read as Parquet: {error}; remove its folder and go on with "
+            f"{path}: cannot be read as Parquet: {error}; remove its folder and continue with "
             "`llmbench run --resume`"
         ) from None
 

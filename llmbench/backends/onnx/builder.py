@@ -33,7 +33,7 @@ KEPT = "logits.kept"
 
 
 def recipe(provider: str) -> dict[str, Any]:
-    """Return the cache-key components besides the model itself."""
+    """Return the cache-key components other than the model."""
     return {"recipe": RECIPE, "provider": provider, "builder": version("onnxruntime-genai")}
 
 

@@ -53,7 +53,7 @@ def present_names(count: int) -> list[str]:
 
 
 def recipe() -> dict[str, Any]:
-    """Return the cache-key components besides the model itself."""
+    """Return the cache-key components other than the model."""
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     return {"recipe": RECIPE, "opset": OPSET, **versions}
 

@@ -30,9 +30,9 @@ def read_results(path: Path) -> list[Measured]:
     for recognizes, measured_in in READERS:
         if recognizes(document):
             return measured_in(document)
-    found = ", ".join(sorted(document.keys)[:8]) or "none"
+    keys = ", ".join(sorted(document.keys)[:8]) or "none"
     raise InputError(
-        f"{path}: unknown tool (keys: {found}); expected the JSON of vllm bench serve "
+        f"{path}: unknown tool (keys: {keys}); expected the JSON of vllm bench serve "
         "--save-result --save-detailed, guidellm's JSON report, or aiperf's profile_export.jsonl; "
         "see docs/imports.md"
     )

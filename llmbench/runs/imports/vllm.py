@@ -121,8 +121,8 @@ def _check_lists(document: Document, result: _Result) -> None:
     }
     lengths = {key: len(values) for key, values in lists.items() if values is not None}
     if len(set(lengths.values())) > 1 or not result.ttfts:
-        found = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise InputError(f"{document.path}: expected lists of equal length, found {found}")
+        listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise InputError(f"{document.path}: expected lists of equal length, found {listed}")
     answered = zip(result.output_lens, result.ttfts, strict=True)
     if any(tokens and not ttft for tokens, ttft in answered):
         raise InputError(
