@@ -14,8 +14,7 @@ from pydantic import Field
 
 from llmbench.collectors import proc
 from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Quantity
-from llmbench.environment.probing import read_text
-from llmbench.errors import Unavailable
+from llmbench.environment.probing import read_text, why_unavailable
 from llmbench.runs.caveats import Caveat
 from llmbench.units import Seconds
 
@@ -113,7 +112,7 @@ class CpuProbe:
         self._groups = sys_folder / "fs/cgroup"
         self._pressure = proc_folder / "pressure/cpu"
         self._frequencies = proc.frequency_files(sys_folder / "devices/system/cpu/cpufreq")
-        self._no_pressure = _why_unreadable(self._pressure)
+        self._no_pressure = why_unavailable(lambda: read_text(self._pressure))
 
     def quantities(self) -> Sequence[Quantity]:
         """Return the quantities of each reading."""
@@ -188,14 +187,6 @@ class CpuProbe:
     def _throttled_seconds(self) -> float | None:
         membership = (self._process / "cgroup").read_text()
         return proc.quota_throttled_seconds(membership, self._groups)
-
-
-def _why_unreadable(path: Path) -> str | None:
-    try:
-        read_text(path)
-    except Unavailable as reason:
-        return str(reason)
-    return None
 
 
 def _caveats(shares: Shares, throttled: float | None) -> Iterator[Caveat]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmbench.environment.probing import read_text
+from llmbench.environment.probing import read_text, why_unavailable
 from llmbench.errors import Forbidden, Unavailable
 
 POWERCAP = Path("/sys/class/powercap")
@@ -142,15 +142,8 @@ def _drams(root: Path, names: dict[tuple[int, ...], str]) -> list[Zone]:
 
 def _zone(folder: Path, name: str) -> Zone:
     energy_range = _count(folder / "max_energy_range_uj")
-    return Zone(name, folder, energy_range, _max_power(folder), _why_unavailable(folder))
-
-
-def _why_unavailable(folder: Path) -> str | None:
-    try:
-        _energy(folder)
-    except Unavailable as reason:
-        return str(reason)
-    return None
+    unavailable = why_unavailable(lambda: _energy(folder))
+    return Zone(name, folder, energy_range, _max_power(folder), unavailable)
 
 
 def _max_power(folder: Path) -> float:

@@ -29,6 +29,15 @@ class Reader:
         return {name: self.read(f"{prefix}.{name}", read) for name, read in readers.items()}
 
 
+def why_unavailable(read: Callable[[], object]) -> str | None:
+    """Return the reason if what ``read`` returns is unavailable."""
+    try:
+        read()
+    except Unavailable as reason:
+        return str(reason)
+    return None
+
+
 def read_text(path: Path) -> str:
     """Return a small file of /proc or /sys, stripped; raises Unavailable or Forbidden."""
     try:
