@@ -1,4 +1,4 @@
-"""How a local model serves many requests at once: slots, a queue and one synchronous loop."""
+"""The local serving engine: slots, a queue and one synchronous loop."""
 
 from __future__ import annotations
 

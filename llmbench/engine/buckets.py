@@ -23,7 +23,7 @@ def doublings(least: int, most: int, factor: int = 2) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """The sizes that prompts, batches and the read part of the cache are rounded up to.
+    """The sizes to which prompts, batches and cache reads are rounded up.
 
     ``prompts`` and ``lengths`` in tokens, ``rows`` in sequences; each is ascending and ends with
     the maximum.
@@ -46,7 +46,7 @@ class Buckets:
         return _at_least(self.lengths, length)
 
     def thinned(self, most: int) -> Buckets:
-        """Return at most this many sizes of each kind, evenly spaced, with the largest."""
+        """Return at most ``most`` evenly spaced sizes of each kind, including the largest."""
         return Buckets(*(_thinned(kind, most) for kind in (self.prompts, self.rows, self.lengths)))
 
 

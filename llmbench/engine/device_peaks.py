@@ -1,9 +1,9 @@
-"""Measured peaks of a device: memory bandwidth by a copy, FLOP/s by a matrix product.
+"""Measured peaks of a device: bandwidth of a copy, FLOP/s of a matrix product.
 
 The copy is that of STREAM (McCalpin, 1995): bytes read and written both count, of arrays much
 larger than any cache. The product is of square matrices, 2 n³ FLOPs. The best repetition counts.
-The measurement runs in a process of its own, so that it leaves no trace in the process of a run
-(memory, warm libraries), and is cached by hardware, precision, threads and torch version.
+The measurement runs in a separate process, so that it does not affect the memory and libraries of a
+run. It is cached by hardware, precision, threads and torch version.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ SWITCH = "LLMBENCH_ROOF"
 def peaks_of(device: torch.device, dtype: str, threads: int) -> DevicePeaks:
     """Return the peaks of a device for products of a dtype, cached or measured now.
 
-    Peaks that were measured on a busy CPU are not cached. Raises Unavailable where measuring fails
-    or LLMBENCH_ROOF is ``off``.
+    Peaks measured on a busy CPU are not cached. Raise Unavailable if the measurement fails or
+    LLMBENCH_ROOF is ``off``.
     """
     if os.environ.get(SWITCH) == "off":
         raise Unavailable(f"{SWITCH} is off")
@@ -66,7 +66,7 @@ def _cache(peaks: DevicePeaks, path: Path) -> None:
 
 
 def _cached(path: Path) -> DevicePeaks | None:
-    """Return cached peaks, or None where the file is missing or damaged."""
+    """Return cached peaks, or None if the file is missing or damaged."""
     try:
         return DevicePeaks(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -74,7 +74,7 @@ def _cached(path: Path) -> DevicePeaks | None:
 
 
 def cache_key(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
-    """Return what the peaks depend on; threads matter on the CPU only."""
+    """Return the cache key of peaks; threads count only on a CPU."""
     on_cpu = device.type == "cpu"
     return {
         "hardware": _cpu() if on_cpu else torch.cuda.get_device_name(device),
@@ -118,7 +118,7 @@ def _measured_in_child(key: dict[str, Any]) -> DevicePeaks:
 
 
 def main() -> None:
-    """Measure the peaks for the key that the parent sends, and send them back."""
+    """Receive a key from the parent process, measure its peaks and send them back."""
     parent = child_process.parent()
     key = parent.receive(dict[str, Any])
     if key["threads"]:
@@ -130,7 +130,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def measured(key: dict[str, Any]) -> DevicePeaks:
-    """Measure peaks in this process; takes a second or two."""
+    """Measure peaks in this process, in a second or two."""
     device = torch.device(key["device"])
     name = "float32" if key["precision"] == "tf32" else key["precision"]
     before = _others_seconds()
@@ -147,7 +147,7 @@ def measured(key: dict[str, Any]) -> DevicePeaks:
 
 
 def _others_seconds() -> tuple[float, float]:
-    """Return the processor time spent outside this process so far, and the time now."""
+    """Return the CPU time of all other processes so far, and the current time."""
     return proc.busy_seconds(psutil.cpu_times()) - time.process_time(), time.monotonic()
 
 
@@ -157,7 +157,7 @@ def _bytes_per_second(device: torch.device) -> float:
 
 
 def copy_of(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return an array and a buffer for its copy, much larger than caches if memory allows."""
+    """Return a copy's source and target, much larger than caches if memory allows."""
     wanted = min(COPY_BYTES[device.type], _free_bytes(device) // MEMORY_SHARE)
     source = torch.ones(wanted // 4, dtype=torch.float32, device=device)
     return source, torch.zeros_like(source)
@@ -170,12 +170,12 @@ def _free_bytes(device: torch.device) -> int:
 
 
 def copied_bytes(source: Tensor) -> int:
-    """Return the bytes that copying an array moves: each is read and written."""
+    """Return the bytes moved by a copy: each is read and written."""
     return 2 * source.numel() * source.element_size()
 
 
 def _flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the best rate of ever larger matrices, while the next size fits the budget."""
+    """Return the best rate over growing matrices within the time budget."""
     best = 0.0
     for size in SIZES:
         matrix = torch.randn(size, size, device=device).to(dtype)
@@ -192,7 +192,7 @@ def _product(matrix: Tensor, out: Tensor) -> Callable[[], object]:
 
 
 def _best(step: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of the fastest call, of at least ten calls and a tenth of a second."""
+    """Return the fastest time of at least 10 calls and 0.1 s."""
     step()  # the first call sets up libraries and memory
     times: list[float] = []
     until = time.perf_counter() + LEAST_SECONDS
@@ -202,7 +202,7 @@ def _best(step: Callable[[], object], device: torch.device) -> float:
 
 
 def seconds_of(step: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of one call, by events on a GPU and by the clock on the CPU."""
+    """Return the time of one call: by CUDA events on a GPU, by the clock on a CPU."""
     if device.type != "cuda":
         began = time.perf_counter()
         step()

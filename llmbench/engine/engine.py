@@ -1,7 +1,7 @@
 """The synchronous loop that serves a dispatch on a model runner.
 
-Admit what is due, schedule, run one step, timestamp all tokens of that step with one reading of the
-clock, return finished requests. The engine knows token ids only: no text and no torch.
+An iteration admits due requests, schedules, runs one step and timestamps its tokens with one clock
+reading. The engine handles token ids only: no text, no torch.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ SCHEDULERS = {"continuous": ContinuousScheduler, "static": StaticScheduler}
 
 
 class ModelRunner(Protocol):
-    """What a local backend implements: two steps over a KV cache of ``slots`` rows.
+    """The interface of a local backend: two steps over a KV cache of ``slots`` rows.
 
-    Both return token ids that are on the host, so that a timestamp taken afterwards is that of the
-    tokens. A decode step returns a chunk of at least one token per slot.
+    Both return token ids on the host, so that a timestamp taken afterwards is valid. A decode step
+    returns a chunk of at least one token per slot.
     """
 
     def prefill(self, slot: int, prompt: SequenceOf[int]) -> int:
         """Fill a slot's cache from a prompt and return the first new token."""
 
     def decode(self, slots: SequenceOf[int]) -> SequenceOf[SequenceOf[int]]:
-        """Return the next tokens of each of these slots, in their order."""
+        """Return the next tokens of each slot, in the given order."""
 
 
 class Engine:
@@ -62,7 +62,7 @@ class Engine:
         self._more = threading.Event()
 
     def serve(self, dispatch: Dispatch) -> list[Record]:
-        """Serve until the dispatch is finished; records come in the order of finishing."""
+        """Serve until the dispatch is finished; return records in order of completion."""
         records: list[Record] = []
         self._first_token, dispatch.on_more = dispatch.first_token, self._more.set
         while not dispatch.finished:
@@ -87,13 +87,13 @@ class Engine:
     def _wait(self, dispatch: Dispatch) -> None:
         due = dispatch.next_due()
         if due is None:
-            self._more.wait()  # only a load issued by another thread has nothing due and no end
+            self._more.wait()  # nothing due before the end: another thread issues the load
             self._more.clear()
         else:
             self._clock.sleep_until(due)
 
     def _prefill(self, sequence: Sequence) -> list[Sequence]:
-        assert sequence.slot is not None  # noqa: S101 (the scheduler has just given it one)
+        assert sequence.slot is not None  # noqa: S101 (assigned by the scheduler)
         sequence.started = self._clock.now()
         token = self._runner.prefill(sequence.slot, sequence.request.prompt)
         finished = self._timestamp([sequence], [[token]])

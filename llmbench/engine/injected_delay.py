@@ -1,4 +1,4 @@
-"""A runner with an injected delay, to test whether a slowdown is detected."""
+"""A runner with an injected delay, to test that slowdowns are detected."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from llmbench.engine.engine import ModelRunner
 
 @dataclass(frozen=True, slots=True)
 class DelayedRunner:
-    """A model runner whose every step takes longer by a share of its time.
+    """A model runner that extends every step by a share of its time.
 
-    It waits busily, since a sleep of some microseconds takes much longer.
+    It busy-waits, since a sleep overshoots by more than some microseconds.
     """
 
     runner: ModelRunner

@@ -1,7 +1,7 @@
 """A KV cache of ``slots × max length`` rows for sequences of different lengths.
 
-transformers' own static cache has one length for all rows, so its sequences cannot be ragged. Here
-a step defines where each of its tokens goes (a flat index) and how much of the cache it reads.
+transformers' static cache has one length for all rows, so it does not support ragged batches. Here
+a step sets the flat index of each new token and the cache length that it reads.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class KvCache:
 
     @classmethod
     def allocate(cls, model: PreTrainedModel, slots: int, max_length: int) -> KvCache:
-        """Allocate a cache of zeros for a model.
+        """Allocate a zeroed cache for a model.
 
-        Raises InputError where ``state_shapes`` does.
+        Raise InputError as ``state_shapes`` does.
         """
         shapes = state_shapes(model)
         options: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
@@ -43,7 +43,7 @@ class KvCache:
 
     @property
     def nbytes(self) -> int:
-        """Its size in bytes."""
+        """The size in bytes."""
         return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
 
@@ -51,8 +51,8 @@ class KvCache:
 def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Return (heads, head size) of the keys and of the values of each layer.
 
-    They are those of the model's own cache after one token, so any architecture works whose layers
-    cache plain keys and values. Raises InputError for others.
+    They are read from the model's own cache after one token. Raise InputError for a layer that does
+    not cache plain keys and values.
     """
     probe = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     cache = model(probe, past_key_values=DynamicCache(), use_cache=True).past_key_values
@@ -76,7 +76,7 @@ class _View(Cache):
     """
 
     def __init__(self, cache: KvCache, index: Tensor) -> None:
-        # the base class would build layers of its own
+        # without super().__init__(), which would create layers
         self.layers = []
         self.cache = cache
         self.index = index
@@ -89,7 +89,7 @@ class _View(Cache):
         *_: Any,
         **__: Any,
     ) -> tuple[Tensor, Tensor]:
-        """Write the new keys and values ([batch, heads, length, size]) and return all to attend."""
+        """Write new keys and values [batch, heads, length, size]; return those to attend to."""
         return (
             self.write(self.cache.keys[layer_idx], key_states),
             self.write(self.cache.values[layer_idx], value_states),

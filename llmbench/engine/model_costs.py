@@ -1,4 +1,4 @@
-"""The costs of a model's steps: what they read and multiply, from its torch module."""
+"""The bytes and FLOPs of a model's steps, derived from its torch module."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 
 
 def costs_of(model: PreTrainedModel) -> ModelCosts:
-    """Return the costs of a model with its weights as they are stored now.
+    """Return the costs of a model with its weights as currently stored.
 
-    Runs no step, so that the first one is still cold. Raises Unavailable where what a step reads
-    depends on its tokens (experts), and where heads differ between layers.
+    Runs no step, so that the first one is still cold. Raise Unavailable for mixtures of experts and
+    for head counts that differ between layers.
     """
     config = model.config.get_text_config()
     _refuse_uncountable(config)
@@ -53,7 +53,7 @@ def _refuse_uncountable(config: Any) -> None:
 def _size(module: nn.Module) -> int:
     """Return the number of parameters of a matrix; 0 for other modules.
 
-    Packed layers count unpacked: linear layers keep their sizes, GPT-2's (Conv1D) as nx and nf.
+    Packed layers count unpacked, by their in and out features (nx and nf of GPT-2's Conv1D).
     """
     sizes = (("in_features", "out_features"), ("nx", "nf"))
     pairs = ([vars(module).get(name, 0) for name in pair] for pair in sizes)

@@ -26,14 +26,14 @@ def uncompiled(step: Step) -> Step:
 
 
 class TorchRunner:
-    """A model runner: two steps, compiled or not, with all state on the device.
+    """A model runner with optionally compiled steps and all state on the device.
 
-    Token ids and positions of every slot live in persistent tensors that steps update in place.
-    A decode step runs on slots 0 to the highest in use; idle ones among them write to rows that are
-    never read. ``compile_prefill`` and ``compile_decode`` wrap their step once.
+    Steps update token ids and positions of all slots in place, in persistent tensors. A decode step
+    runs on slots 0 to the highest in use; idle slots among them write to rows that are never read.
+    ``compile_prefill`` and ``compile_decode`` wrap their step once.
 
-    ``tokens`` has each slot's last token, which is not in the cache yet, ``positions`` its
-    position, ``lengths`` the cached tokens, on the host; ``counts`` are counters of the runner.
+    ``tokens`` has each slot's last token, not yet cached, and ``positions`` its position;
+    ``lengths`` has the cached tokens, on the host; ``counts`` has the runner's counters.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Fill a slot from a prompt and return the first new token, which is on the host."""
+        """Fill a slot from a prompt and return the first new token, on the host."""
         length = len(prompt)
         self._prompt[0, :length] = torch.tensor(prompt)
         self.lengths[slot] = length
@@ -105,7 +105,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        """Return the next token of each of these slots (ascending), all on the host."""
+        """Return the next token of each slot (ascending), on the host."""
         rows = self._buckets.batch(slots[-1] + 1)
         for slot in slots:
             self.lengths[slot] += 1
@@ -139,17 +139,17 @@ class TorchRunner:
         positions.add_(by).clamp_(max=self._cache.max_length - 1)
 
     def _read_length(self, longest: int) -> int:
-        """Return how much of the cache a step reads, given its longest sequence."""
+        """Return the cache length that a step reads, given its longest sequence."""
         return self._buckets.length(min(longest, self._cache.max_length))
 
     def pretend(self, rows: int, length: int) -> None:
-        """Set the first rows to such lengths that the next decode step reaches ``length``."""
+        """Set the lengths of the first rows so that the next decode step reads ``length``."""
         self.lengths[:rows] = [length - 1] * rows
         self.positions[:rows] = length - 1
 
 
 def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:
-    """Return a function that copies a step's ids to the host and synchronizes explicitly."""
+    """Return a function that copies a step's ids to the host and synchronizes."""
     if device.type != "cuda":
         return Tensor.tolist
     pinned = torch.zeros(slots, dtype=torch.long, pin_memory=True)
@@ -164,7 +164,7 @@ def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:
 
 
 class _Masks:
-    """Builds the explicit masks of a model: one, or one per type of its layers."""
+    """The explicit attention masks of a model: one per layer type."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
@@ -176,11 +176,11 @@ class _Masks:
         self._dtype = model.dtype
 
     def of(self, queries: Tensor, keys: Tensor) -> Any:
-        """Return the mask [batch, 1, queries, keys] of positions [batch, length] and [length]."""
+        """Return the mask [batch, 1, queries, keys] for positions [batch, length] and [length]."""
         distance = queries[:, None, :, None] - keys
         full = distance >= 0
         near = full if self._window is None else full & (distance < self._window)
-        if len(self._kinds) < 2:  # noqa: PLR2004 (a mixture has two)
+        if len(self._kinds) < 2:  # noqa: PLR2004 (two layer types)
             return self._finished(near)
         by_kind = {FULL: full, SLIDING: near}
         return {kind: self._finished(by_kind[kind]) for kind in self._kinds}

@@ -1,4 +1,4 @@
-"""Samplers: choose the next token from logits, on the device, seeded."""
+"""Seeded samplers that choose the next token from logits on the device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from llmbench.scenario.schema import SamplingOptions
 
 
 class Sampler(Protocol):
-    """A way to choose tokens; ``draw`` runs before a step, ``choose`` inside a compiled one."""
+    """The interface of a sampler: ``draw`` runs before a step, ``choose`` inside it."""
 
     def restart(self) -> None:
-        """Reset to the seed, so that the length of the warm-up has no effect."""
+        """Reset to the seed, so that the warm-up length has no effect."""
 
     def draw(self) -> None:
         """Draw the randomness of the next step."""
@@ -24,7 +24,7 @@ class Sampler(Protocol):
 
 
 class Greedy:
-    """The most likely token."""
+    """Greedy sampling: the most likely token."""
 
     def restart(self) -> None:
         """Do nothing."""
@@ -33,15 +33,15 @@ class Greedy:
         """Do nothing."""
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Return the ids with the largest logits, the lowest of equals."""
+        """Return the ids with the largest logits; the lowest id wins ties."""
         return logits.argmax(dim=-1)
 
 
 class Temperature:
-    """A draw from softmax(logits / temperature).
+    """Sampling from softmax(logits / temperature).
 
-    A token is sampled as argmax(p / e) with e exponential, which samples from p without a host
-    read (gpt-fast). The noise is drawn outside the step, since compiled graphs take no generator.
+    A token is sampled as argmax(p / e) with e exponential, which samples from p without a host read
+    (gpt-fast). The noise is drawn outside the step, since compiled graphs take no generator.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Temperature:
 
 
 class TopP(Temperature):
-    """A draw from the smallest set of tokens with a total probability of ``top_p``."""
+    """Sampling from the smallest set of tokens with a total probability of ``top_p``."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Schedulers: a first-come-first-served queue in front of a fixed number of slots."""
+"""Schedulers: a first-come, first-served queue for a fixed number of slots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmbench.engine.sequence import Sequence
 
 
 class ContinuousScheduler:
-    """Requests join a running batch as soon as a slot is free and leave it as they finish."""
+    """Continuous batching: requests join when a slot is free and leave when finished."""
 
     def __init__(self, slots: int) -> None:
         self._free = list(range(slots))
@@ -26,7 +26,7 @@ class ContinuousScheduler:
         self.waiting.append(sequence)
 
     def next_to_prefill(self) -> Sequence | None:
-        """Return the first of the queue with the lowest free slot, or None."""
+        """Return the first queued sequence, assigned to the lowest free slot, or None."""
         if not self.waiting or not self.can_admit():
             return None
         sequence = self.waiting.popleft()
@@ -35,7 +35,7 @@ class ContinuousScheduler:
         return sequence
 
     def can_admit(self) -> bool:
-        """Whether a sequence may be admitted now."""
+        """Return whether a slot is free."""
         return bool(self._free)
 
     def retire(self, sequence: Sequence) -> None:
@@ -47,23 +47,23 @@ class ContinuousScheduler:
 
 
 class StaticScheduler(ContinuousScheduler):
-    """Requests run in static batches: none joins before the whole batch has finished."""
+    """Static batching: no request joins before the whole batch has finished."""
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
         self._filling = True
 
     def can_admit(self) -> bool:
-        """Whether the batch is still being filled."""
+        """Return whether the batch is still being filled."""
         return self._filling and super().can_admit()
 
     def next_to_prefill(self) -> Sequence | None:
-        """Return the next of the queue; close the batch once queue or slots are exhausted."""
+        """Return the next queued sequence; close the batch once queue or slots are exhausted."""
         sequence = super().next_to_prefill()
         self._filling = sequence is not None
         return sequence
 
     def retire(self, sequence: Sequence) -> None:
-        """Free the slot; open a new batch after the last one."""
+        """Free the slot; open a new batch once all are free."""
         super().retire(sequence)
         self._filling = not self.running

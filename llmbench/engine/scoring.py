@@ -1,6 +1,6 @@
-"""Run a runner's steps on given texts and read its logits (teacher forcing).
+"""Teacher forcing: run a runner's steps on given texts and read the logits.
 
-The scored steps are those that serve a load, with the same cache and kernels.
+Scored steps use the same cache and kernels as those of a load.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FREE = -1
 class ForcedSampler:
     """A sampler that stores the logits and returns given tokens.
 
-    ``given`` has one id per row; where it is negative the most likely token is chosen.
+    ``given`` has one id per row; a negative id stands for the most likely token.
     """
 
     def __init__(self, *, rows: int, vocabulary: int, device: torch.device) -> None:
@@ -44,8 +44,7 @@ class ForcedSampler:
 class Scorer:
     """A runner with a forced sampler, for ``rows`` texts at a time.
 
-    ``answering`` is the runner of greedy answers: the same one, unless answers are made differently
-    (with a draft model).
+    ``answering`` is the runner for greedy answers; it differs with a draft model.
     """
 
     runner: ModelRunner
@@ -59,7 +58,7 @@ class Scorer:
 
     @property
     def device(self) -> torch.device:
-        """The device of its logits."""
+        """The device of the logits."""
         return self.forced.logits.device
 
     @torch.inference_mode()
@@ -83,7 +82,7 @@ class Scorer:
 
     @torch.inference_mode()
     def answers(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        """Return the greedy answers to prompts, with this many tokens each."""
+        """Return the greedy answers to prompts, of ``tokens`` tokens each."""
         self.forced.given.fill_(FREE)
         answers = [[self.answering.prefill(slot, prompt)] for slot, prompt in enumerate(prompts)]
         while min(map(len, answers)) < tokens:

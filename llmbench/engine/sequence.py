@@ -11,7 +11,7 @@ from llmbench.runs.request import Request
 
 @dataclass(slots=True)
 class Sequence:
-    """A request with its tokens so far and their times."""
+    """A request with its tokens and token times so far."""
 
     request: Request
     due: float
@@ -24,14 +24,14 @@ class Sequence:
     token_counts: list[int] = field(default_factory=list)
 
     def extend(self, chunk: SequenceOf[int], now: float) -> None:
-        """Append the tokens whose ids reached the host at ``now``, up to the end of the answer."""
+        """Append the tokens that reached the host at ``now``, up to the end of the answer."""
         if len(chunk) > 1:
-            chunk = self._wanted(chunk)
+            chunk = self._truncated(chunk)
         self.output_ids += chunk
         self.token_times.append(now)
         self.token_counts.append(len(chunk))
 
-    def _wanted(self, chunk: SequenceOf[int]) -> SequenceOf[int]:
+    def _truncated(self, chunk: SequenceOf[int]) -> SequenceOf[int]:
         """Return a chunk up to the last token of the answer."""
         room = self.request.max_new_tokens - len(self.output_ids)
         stops = (index for index, token in enumerate(chunk, start=1) if token in self.stop_ids)
@@ -39,14 +39,14 @@ class Sequence:
 
     @property
     def finish(self) -> Finish:
-        """How it ended, or ``unfinished``."""
+        """The finish reason, or ``unfinished``."""
         if self.output_ids and self.output_ids[-1] in self.stop_ids:
             return "eos"
         return "length" if len(self.output_ids) >= self.request.max_new_tokens else "unfinished"
 
     @property
     def is_finished(self) -> bool:
-        """Whether its answer is complete."""
+        """Whether the answer is complete."""
         return self.finish != "unfinished"
 
     def record(self, *, keep_outputs: bool) -> Record:

@@ -1,7 +1,7 @@
-"""Speculative decoding: a small model drafts several tokens, the large one checks them in one step.
+"""Speculative decoding: a draft model proposes tokens, the target verifies them in one step.
 
-The output equals that of the large model alone (Leviathan et al., Fast Inference from Transformers
-via Speculative Decoding, 2023, https://arxiv.org/abs/2211.17192; the greedy case).
+The output equals that of the target alone (Leviathan et al., Fast Inference from Transformers via
+Speculative Decoding, 2023, https://arxiv.org/abs/2211.17192; the greedy case).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llmbench.models.loading import TorchModel
 
 @dataclass(frozen=True, kw_only=True)
 class DraftedModel(TorchModel):
-    """A torch module and its smaller draft model."""
+    """A torch model and its smaller draft model."""
 
     draft: TorchModel
 
@@ -38,12 +38,12 @@ class Draft(TorchRunner):
         for _ in range(count):
             self.decode(slots)
             steps.append(self.tokens[:rows].clone())
-        self.decode(slots)  # puts the last one into the cache too, in case all are accepted
+        self.decode(slots)  # caches the last token too, in case all are accepted
         return torch.stack(steps, dim=1)
 
 
 class SpeculativeRunner(TorchRunner):
-    """A greedy runner whose decode steps check ``drafted`` tokens of a draft at a time.
+    """A greedy runner whose decode steps verify ``drafted`` tokens of a draft at once.
 
     A step returns the accepted tokens and the target's own next one. ``counts`` has
     ``drafted_tokens`` and ``accepted_tokens``.
@@ -61,23 +61,23 @@ class SpeculativeRunner(TorchRunner):
         return super().cache_nbytes + self._draft.cache_nbytes
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Fill a slot of both from a prompt and return the first new token."""
+        """Fill a slot of both caches from a prompt and return the first new token."""
         self._draft.prefill(slot, prompt)
         return super().prefill(slot, prompt)
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        """Return the next tokens of each of these slots, one more than the accepted ones."""
+        """Return the next tokens of each slot: the accepted ones and one more."""
         rows = slots[-1] + 1
         drafts = self._draft.proposed(self, slots, self._drafted)
-        chosen = self._checked(rows, drafts, max(self.lengths[slot] for slot in slots))
+        chosen = self._verified(rows, drafts, max(self.lengths[slot] for slot in slots))
         accepted = (drafts == chosen[:, :-1]).int().cumprod(dim=1).sum(dim=1)
         self.tokens[:rows] = chosen.gather(1, accepted[:, None])[:, 0]
         self._advance(self.positions[:rows], accepted + 1)
         return self._chunks(slots, chosen.tolist(), accepted.tolist())
 
-    def _checked(self, rows: int, drafts: Tensor, longest: int) -> Tensor:
-        """Return the target's token after each drafted one and after the last token."""
+    def _verified(self, rows: int, drafts: Tensor, longest: int) -> Tensor:
+        """Return the target's next token after the last token and after each drafted one."""
         tokens = torch.cat([self.tokens[:rows, None], drafts], dim=1)
         positions = self.positions[:rows, None].repeat(1, self._drafted + 1)
         # positions past the end of the cache are past the end of every answer

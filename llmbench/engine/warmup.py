@@ -13,30 +13,30 @@ from llmbench.engine.engine import ModelRunner
 
 WarmupStep = Callable[[], object]
 
-STEADY_WITHIN = 1.10  # two rounds in a row may differ by this factor
-LEAST_ROUNDS = 3
-MOST_ROUNDS = 12
+STEADY_WITHIN = 1.10  # largest ratio of two consecutive rounds
+MIN_ROUNDS = 3
+MAX_ROUNDS = 12
 
 
 class WarmupRunner(ModelRunner, Protocol):
     """A model runner that can be warmed up."""
 
     def pretend(self, rows: int, length: int) -> None:
-        """Set the first rows to such lengths that the next decode step reaches ``length``."""
+        """Set the lengths of the first rows so that the next decode step reads ``length``."""
 
 
 def warmup_steps(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
-    """Return a step by name for each shape: every prompt, then every batch and length."""
+    """Return the steps of all shapes by name: prefills, then decode steps."""
     return {**prefills(runner, shapes), **decodes(runner, shapes)}
 
 
 def prefills(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
-    """Return a prefill by name for each length of a prompt."""
+    """Return a prefill step for each prompt length, by name."""
     return {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
 
 
 def decodes(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
-    """Return a decode step by name for each batch and length."""
+    """Return a decode step for each batch size and length, by name."""
     return {
         f"decode {rows} x {length}": partial(_warm_up_decode, runner, rows, length)
         for rows in shapes.rows
@@ -51,7 +51,7 @@ def _warm_up_decode(runner: WarmupRunner, rows: int, length: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Warmup:
-    """The result of a warm-up: the seconds of each step by round, and whether they are steady.
+    """The result of a warm-up: step times in seconds by round, and whether they are steady.
 
     The first call of a step includes its compilation.
     """
@@ -61,18 +61,18 @@ class Warmup:
 
     @property
     def first_token_seconds(self) -> float:
-        """Time of the very first step, a cold prefill."""
+        """The time of the first step, a cold prefill."""
         return next(iter(self.rounds[0].values()))
 
     @property
     def compile_seconds(self) -> float:
-        """Time of first calls in excess of last ones, over all steps."""
+        """The total time of first calls in excess of last calls."""
         first, last = self.rounds[0], self.rounds[-1]
         return sum(max(0.0, first[step] - last[step]) for step in first)
 
     @property
     def steps(self) -> tuple[float, ...]:
-        """Seconds of every step, in the order in which they ran."""
+        """The times of all steps in seconds, in order of execution."""
         return tuple(seconds for times in self.rounds for seconds in times.values())
 
 
@@ -81,16 +81,16 @@ def warm_up(
     compiled: Callable[[], int],
     now: Callable[[], float] = time.monotonic,
 ) -> Warmup:
-    """Run every step once per round, the first of them a prefill, until all is steady.
+    """Run every step once per round, a prefill first, until step times are steady.
 
     ``compiled`` returns the number of graphs compiled so far. Ends after a round that compiled
-    nothing and took about as long as the one before, or after 12 rounds.
+    nothing and took as long as the previous one within 10 %, or after 12 rounds.
     """
     rounds: list[dict[str, float]] = []
-    while len(rounds) < MOST_ROUNDS:
+    while len(rounds) < MAX_ROUNDS:
         graphs = compiled()
         rounds.append({name: _timed(step, now) for name, step in steps.items()})
-        if compiled() == graphs and len(rounds) >= LEAST_ROUNDS and _is_steady(rounds[-2:]):
+        if compiled() == graphs and len(rounds) >= MIN_ROUNDS and _is_steady(rounds[-2:]):
             return Warmup(tuple(rounds), steady=True)
     return Warmup(tuple(rounds), steady=False)
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: a hub id, a folder, a GGUF file, a shape or what ships with llmbench.
+"""Model sources: a hub id, a folder, a GGUF file, a random shape or a bundled model.
 
 Importing this package is cheap; torch and transformers are imported when a model is loaded.
 """
@@ -37,17 +37,17 @@ __all__ = [
 
 
 def device_type(options: ModelOptions) -> str:
-    """Return ``cpu`` or ``cuda``; raise InputError for a GPU that is not there."""
+    """Return ``cpu`` or ``cuda``; raise InputError for a missing GPU."""
     from llmbench.models import loading  # noqa: PLC0415 (torch takes seconds to import)
 
     return loading.device_of(options.device).type
 
 
 def load_tokenizer(options: ModelOptions) -> Tokenizer:
-    """Load the tokenizer of a model; that of a random shape maps bytes to ids.
+    """Load the tokenizer of a model; a random shape has a byte tokenizer.
 
-    A served model gets the bundled one, for prompts of about the requested length. Raises
-    InputError when the tokenizer is unavailable.
+    A served model gets the bundled one, so prompt lengths are approximate. Raise InputError if the
+    tokenizer is unavailable.
     """
     from llmbench.models import tokenizing  # noqa: PLC0415 (transformers takes a second to import)
 
@@ -55,9 +55,9 @@ def load_tokenizer(options: ModelOptions) -> Tokenizer:
 
 
 def load_model(options: ModelOptions, attention: str = "sdpa") -> TorchModel:
-    """Load a model, ready to infer, on its device and in its dtype.
+    """Load a model for inference, on its device and in its dtype.
 
-    Raises InputError when it is unavailable.
+    Raise InputError if it is unavailable.
     """
     from llmbench.models import loading  # noqa: PLC0415 (torch takes seconds to import)
 

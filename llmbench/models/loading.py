@@ -1,4 +1,4 @@
-"""Load weights onto a device, and save a model as an ordinary transformers folder."""
+"""Load models onto a device, and save them as transformers folders."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from llmbench.scenario.schema import ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model that is ready to run, on any runtime.
+    """A loaded model, for any runtime.
 
     ``context_length`` is in tokens; ``eos_ids`` are the ids that end an answer; ``weight_bytes`` is
-    the size of the weights as they are stored, ``compile_seconds`` the time to compress, export or
-    compile them.
+    the stored size of the weights, ``compile_seconds`` the time to compress, export or compile
+    them.
     """
 
     context_length: int
@@ -51,7 +51,7 @@ class TorchModel(LoadedModel):
 
 
 def load(options: ModelOptions, attention: str) -> TorchModel:
-    """Load a model; raise InputError when it or its device is unavailable."""
+    """Load a model; raise InputError if it or its device is unavailable."""
     kernels.register_attention()
     device = device_of(options.device)
     dtype = _dtype(options.dtype, device)
@@ -82,19 +82,19 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
 
 
 def weight_bytes(module: nn.Module) -> int:
-    """Return the bytes of parameters and buffers as they are stored; tied ones count once."""
+    """Return the stored bytes of parameters and buffers; tied ones count once."""
     return stored_bytes([module])
 
 
 def stored_bytes(modules: Iterable[nn.Module]) -> int:
-    """Return the bytes of the parameters and buffers of modules; shared ones count once."""
+    """Return the stored bytes of several modules; shared tensors count once."""
     tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()))
     plain = {part.data_ptr(): part for tensor in tensors for part in _stored(tensor)}
     return sum(part.numel() * part.element_size() for part in plain.values())
 
 
 def _stored(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield the plain tensors of a tensor: a quantized or sparse one has several."""
+    """Yield the plain tensors inside a tensor: several if quantized or sparse."""
     if type(tensor) in {Tensor, nn.Parameter, nn.Buffer}:
         yield tensor
         return
@@ -104,7 +104,7 @@ def _stored(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def device_of(requested: str) -> torch.device:
-    """Return the device of a `model.device`; raise InputError when it is not there."""
+    """Return the torch device of a `model.device`; raise InputError if it is missing."""
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(requested)
@@ -141,8 +141,8 @@ def _module(
         return _random(source.where, options.seed, device, dtype, attention)
     if source.kind == "served":
         raise InputError(
-            f"model: {options.source} is on a server; load it with the endpoint backend, or name "
-            "weights that this machine has"
+            f"model: {options.source} is on a server; use the endpoint backend, or name "
+            "weights on this machine"
         )
     if source.kind == "gguf":
         return _gguf(Path(source.where), device, dtype, attention)
@@ -191,7 +191,7 @@ def save(
 
     The folder is written under a temporary name and renamed when it is complete.
     """
-    # a GGUF file's configuration says how the file was quantized, which the weights no longer are
+    # the configuration of a GGUF file describes a quantization that no longer applies
     vars(module.config).pop("quantization_config", None)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))

@@ -1,8 +1,8 @@
-"""The shapes of well-known models, for random weights with real speed.
+"""The shapes of well-known models, for random weights at realistic speed.
 
-Numbers are those of the published configurations, except ``initializer_range``: at the published
-0.02 a random model repeats one token; a wider range gives varied text. Shapes are for measuring
-speed, never quality.
+Values are those of the published configurations, except ``initializer_range``: at 0.02 a random
+model repeats one token, while a wider range yields varied text. Use shapes to measure speed, never
+quality.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a model is, from the text of its source, without loading anything."""
+"""Parsing of model sources, without loading anything."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from llmbench.models.shapes import SHAPES
 from llmbench.scenario.schema import ModelOptions
 
 BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
-HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # English that builtin:tiny has not seen
+HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # text outside builtin:tiny's training data
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """The kind of a source, and the path, hub id, shape or served name in it."""
+    """The kind of a source, and its path, hub id, shape or served name."""
 
     kind: Literal["folder", "gguf", "hub", "random", "served"]
     where: str
@@ -28,7 +28,7 @@ class ModelSource:
 def locate(source: str) -> ModelSource:
     """Parse a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
 
-    Raises InputError when it names a shape or a file that is not there.
+    Raise InputError for an unknown shape or a missing file.
     """
     kind, colon, name = source.partition(":")
     if colon and kind == "builtin":
@@ -76,7 +76,7 @@ def _hub_id(source: str) -> str:
 
 
 def check_source(options: ModelOptions) -> None:
-    """Raise InputError when a source names nothing that exists; loads nothing."""
+    """Raise InputError for an unknown shape or a missing file; load nothing."""
     locate(options.source)
 
 
@@ -87,12 +87,12 @@ def served_name(options: ModelOptions) -> str | None:
 
 
 def where(options: ModelOptions) -> str:
-    """Return the path, hub id or name in a source, as a server is launched with it."""
+    """Return the path, hub id or name in a source, for launching a server."""
     return locate(options.source).where
 
 
 def is_trained(options: ModelOptions) -> bool:
-    """Return whether a model is trained; outputs of random weights mean nothing."""
+    """Return whether a model is trained; outputs of random weights are meaningless."""
     return locate(options.source).kind != "random"
 
 
@@ -111,7 +111,7 @@ def describe(source: str) -> str:
 
 @contextmanager
 def loading_errors(source: str) -> Iterator[None]:
-    """Turn what transformers and the hub raise into one InputError that says what to do."""
+    """Convert errors of transformers and the hub to an InputError with a remedy."""
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError) as error:

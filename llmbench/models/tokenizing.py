@@ -1,4 +1,4 @@
-"""Tokenizers: text to token ids and back."""
+"""Tokenizers: conversion between text and token ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmbench.scenario.schema import ModelOptions
 
 
 class Tokenizer(Protocol):
-    """Converts text to token ids and back."""
+    """The interface of a tokenizer."""
 
     @property
     def vocab_size(self) -> int:
@@ -31,7 +31,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ByteTokenizer:
-    """One id for each byte of the text's UTF-8, for models that were never trained."""
+    """One id per UTF-8 byte, for untrained models."""
 
     vocab_size: int
 
@@ -44,13 +44,13 @@ class ByteTokenizer:
         return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of those ids that are bytes."""
+        """Return the text of the ids that are bytes."""
         return bytes(i for i in ids if i < 256).decode(errors="replace")  # noqa: PLR2004 (a byte)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedTokenizer:
-    """A tokenizer of transformers."""
+    """A transformers tokenizer."""
 
     tokenizer: Any
 
@@ -61,7 +61,7 @@ class TrainedTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, with special tokens."""
-        # a prompt longer than the context is refused later, with the numbers
+        # prompts longer than the context are rejected later, with details
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
         return ids
 
@@ -76,7 +76,7 @@ class TrainedTokenizer:
 
 
 def load(options: ModelOptions) -> Tokenizer:
-    """Load the tokenizer of a model; raise InputError when it is unavailable."""
+    """Load the tokenizer of a model; raise InputError if it is unavailable."""
     source = locate(options.source)
     if source.kind == "random":
         return ByteTokenizer(SHAPES[source.where].config["vocab_size"])

@@ -56,8 +56,8 @@ def compare_attention(
     """Return the comparison of two models' attention, as JSON data.
 
     ``divergence`` has one row per layer, in nats, None for a layer that the candidate lacks;
-    ``maps`` the chosen layers and heads, or those with the largest divergence. Raise InputError
-    for a layer or a head that the reference lacks.
+    ``maps`` the chosen layers and heads, or those with the largest divergence. Raise InputError for
+    a layer or a head that the reference lacks.
     """
     candidates, references = maps(candidate, ids), maps(reference, ids)
     by_layer = {

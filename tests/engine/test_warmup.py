@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llmbench.engine.warmup import MOST_ROUNDS, Warmup, warm_up
+from llmbench.engine.warmup import MAX_ROUNDS, Warmup, warm_up
 from llmbench.loads.clock import VirtualClock
 
 
@@ -45,7 +45,7 @@ def test_it_continues_while_graphs_are_compiled() -> None:
 
 def test_unsteady_times_end_at_the_bound() -> None:
     warmup = warmed([float(2**n) for n in range(20, 0, -1)])
-    assert (len(warmup.rounds), warmup.steady) == (MOST_ROUNDS, False)
+    assert (len(warmup.rounds), warmup.steady) == (MAX_ROUNDS, False)
 
 
 def test_compile_time_is_that_of_first_calls_in_excess_of_last_ones() -> None:

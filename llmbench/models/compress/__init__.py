@@ -18,14 +18,14 @@ __all__ = ["Recipe", "Scheme", "check_torch_scheme", "pruned", "quantized"]
 
 
 def check_torch_scheme(scheme: Scheme, options: ModelOptions) -> None:
-    """Raise InputError when torch cannot run a scheme on a model's device; loads no model."""
+    """Raise InputError if torch cannot run a scheme on a model's device; load no model."""
     from llmbench.models.compress import quantize  # noqa: PLC0415 (imports torch)
 
     quantize.check(scheme, options)
 
 
 def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel:
-    """Prune a model in place; raise InputError when that is impossible."""
+    """Prune a model in place; raise InputError if that is impossible."""
     from llmbench.models.compress import prune as pruning  # noqa: PLC0415 (imports torch)
 
     return pruning.pruned(model, options, prune)

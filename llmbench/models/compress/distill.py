@@ -53,17 +53,17 @@ def distill(
     on_stage: Callable[[str], None],
     on_step: Progress,
 ) -> dict[str, Any]:
-    """Train a student, save it to ``folder``, and return what was measured.
+    """Train a student, save it to ``folder`` and return the results.
 
-    Losses are in nats per token. The folder ``work`` keeps the state to resume from and, in
-    ``asked.json``, the options. ``on_step`` is called with the steps done and the last loss. Raises
-    InputError when the teacher or the text is unavailable.
+    Losses are in nats per token. The folder ``work`` has the state to resume from and, in
+    ``asked.json``, the options. ``on_step`` is called with the number of steps and the last loss.
+    Raise InputError if the teacher or the text is unavailable.
     """
     transformers.logging.disable_progress_bar()  # llmbench shows its own
     on_stage("loading the teacher")
     options = ModelOptions(source=recipe.teacher, dtype="float32", device=recipe.device)
     if not models.is_trained(options):
-        raise InputError(f"--teacher: {recipe.teacher} has random weights, which teach nothing")
+        raise InputError(f"--teacher: {recipe.teacher} has random weights; use a trained teacher")
     teacher, tokenizer = models.load_model(options), models.load_tokenizer(options)
     assert isinstance(tokenizer, TrainedTokenizer)  # noqa: S101 (only random shapes have another)
     held_out = _held_out(tokenizer).to(teacher.device)
@@ -103,7 +103,7 @@ class Training:
         if recipe.layers >= count:
             raise InputError(
                 f"--layers: a student of {recipe.layers} layers is no smaller than its teacher of "
-                f"{count}; give 1 to {count - 1}"
+                f"{count}; use 1 to {count - 1}"
             )
         self.kept = sorted({int(n) for n in np.linspace(0, count - 1, recipe.layers).round()})
         self.student = copy.deepcopy(teacher).requires_grad_()
@@ -112,7 +112,7 @@ class Training:
         self.losses = torch.zeros(0, len(LOSSES))
 
     def run(self, texts: Tensor, work: Path, on_step: Progress) -> None:
-        """Run the remaining steps, from the saved state where there is one.
+        """Run the remaining steps, resuming from a saved state if any.
 
         The state is saved every 50 steps, and when training is interrupted outside Adam's step.
         """
@@ -129,7 +129,7 @@ class Training:
             raise
 
     def _is_between_steps(self) -> bool:
-        """Return whether Adam has taken exactly the steps whose losses are recorded."""
+        """Return whether Adam's step count equals the number of recorded losses."""
         taken = {int(state["step"]) for state in self.optimizer.state.values()}
         return taken == {len(self.losses)}
 
@@ -139,13 +139,13 @@ class Training:
         save_state(work / STATE, self.student, self.optimizer, {"losses": self.losses})
 
     def _batch(self, texts: Tensor) -> Tensor:
-        """Return the batch of the next step, the same whether or not training was interrupted."""
+        """Return the batch of the next step, independent of interruptions."""
         rng = np.random.default_rng([self.recipe.seed, len(self.losses)])
         chosen = rng.choice(len(texts), min(self.recipe.batch, len(texts)), replace=False)
         return texts[torch.from_numpy(chosen)].to(self.student.device)
 
     def step(self, batch: Tensor) -> float:
-        """Learn from ids [texts, tokens] and return the loss in nats per token."""
+        """Train on ids [texts, tokens] and return the loss in nats per token."""
         inputs, targets = batch[:, :-1], batch[:, 1:].flatten()
         with torch.no_grad():
             teacher = self.teacher(inputs).logits.flatten(0, 1)
@@ -164,7 +164,7 @@ class Training:
 
 
 def save_state(path: Path, model: nn.Module, optimizer: Optimizer, more: dict[str, Tensor]) -> None:
-    """Write a model, its Adam's moments and more tensors to one safetensors file, atomically."""
+    """Write a model, its Adam moments and more tensors to a safetensors file, atomically."""
     state = {f"more.{name}": tensor for name, tensor in more.items()}
     for index, parameter in enumerate(model.parameters()):
         moments = optimizer.state[parameter]
@@ -176,7 +176,7 @@ def save_state(path: Path, model: nn.Module, optimizer: Optimizer, more: dict[st
 
 
 def restore_state(path: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Restore a model and its Adam, and return the other tensors that were saved."""
+    """Restore a model and its Adam moments; return the other saved tensors."""
     state = load_file(path)
     for index, parameter in enumerate(model.parameters()):
         parameter.data.copy_(state[f"parameter.{index}"])
@@ -187,7 +187,7 @@ def restore_state(path: Path, model: nn.Module, optimizer: Optimizer) -> dict[st
 
 
 def _soft_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """KL(teacher || student) of softened logits [tokens, vocabulary], times temperature squared."""
+    """Return KL(teacher || student) of softened logits [tokens, vocabulary], times T²."""
     divergence = functional.kl_div(
         (student / temperature).log_softmax(-1),
         (teacher / temperature).log_softmax(-1),

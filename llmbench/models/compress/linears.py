@@ -18,13 +18,13 @@ aten = torch.ops.aten
 INT8_MATMUL = aten._weight_int8pack_mm  # noqa: SLF001 (torch has no public name for it)
 INT4_PACK = aten._convert_weight_to_int4pack_for_cpu  # noqa: SLF001 (the same)
 INT4_MATMUL = aten._weight_int4pack_mm_for_cpu  # noqa: SLF001 (the same)
-INT4_ROWS = 16  # the kernel requires outputs in multiples of this
+INT4_ROWS = 16  # the kernel requires a multiple of this many outputs
 INT4_GROUPS = (64, 32)
 LEAST_SCALE = 1e-9
 
 
 def unify(model: PreTrainedModel) -> None:
-    """Turn GPT-2's transposed layers into linear ones, so that there is only one kind."""
+    """Convert GPT-2's transposed layers (Conv1D) to linear layers."""
     for name, inner in list(model.named_modules()):
         if isinstance(inner, Conv1D):
             model.set_submodule(name, _as_linear(inner))
@@ -39,7 +39,7 @@ def _as_linear(conv: Conv1D) -> nn.Linear:
 
 
 def inner_linears(model: PreTrainedModel) -> Iterator[nn.Linear]:
-    """Return the linear layers except the head."""
+    """Return the linear layers, without the head."""
     head = model.get_output_embeddings()
     return (m for m in model.modules() if isinstance(m, nn.Linear) and m is not head)
 
@@ -47,9 +47,9 @@ def inner_linears(model: PreTrainedModel) -> Iterator[nn.Linear]:
 def replace_linears(
     model: PreTrainedModel, make: Callable[[nn.Linear], nn.Module | None]
 ) -> tuple[int, int]:
-    """Replace each linear layer, the head included, by what ``make`` returns unless that is None.
+    """Replace each linear layer, the head included, with ``make(layer)`` unless that is None.
 
-    Returns the number of layers that were replaced, and of all linear layers.
+    Return the number of replaced and of all linear layers.
     """
     linears = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
     replaced = [(name, new) for name, linear in linears if (new := make(linear)) is not None]

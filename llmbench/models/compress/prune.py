@@ -24,7 +24,7 @@ WINDOW, WINDOWS = 256, 8
 
 
 def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel:
-    """Prune a model in place and return it with the result; raise InputError if impossible."""
+    """Prune a model in place and return it; raise InputError if impossible."""
     module = model.module
     unify(module)
     with torch.no_grad():
@@ -56,14 +56,14 @@ def _prune(module: PreTrainedModel, prune: Prune, dropped: Sequence[int]) -> str
 
 
 def zero_least(module: PreTrainedModel, ratio: float) -> None:
-    """Zero this share of each inner linear layer's weights, the smallest magnitudes."""
+    """Zero a share of each inner linear layer's weights, smallest magnitudes first."""
     for linear in inner_linears(module):
         torch_prune.l1_unstructured(linear, "weight", amount=ratio)
         torch_prune.remove(linear, "weight")
 
 
 def keep_two_of_four(module: PreTrainedModel) -> None:
-    """Zero the two smallest weights of every four inputs, if their number is divisible by 4."""
+    """Zero the two smallest of every four weights, in layers with inputs divisible by 4."""
     for linear in inner_linears(module):
         if linear.in_features % 4 == 0:
             fours = linear.weight.view(-1, 4)
@@ -72,7 +72,7 @@ def keep_two_of_four(module: PreTrainedModel) -> None:
 
 
 def _store_sparse(module: PreTrainedModel) -> None:
-    """Store 2:4 weights in the format of the tensor cores of Ampere and later."""
+    """Store 2:4 weights in the sparse format of Ampere and later GPUs."""
     for linear in inner_linears(module):
         try:
             sparse = torch.sparse.to_sparse_semi_structured(linear.weight)
@@ -96,7 +96,7 @@ def _chosen_layers(module: PreTrainedModel, options: ModelOptions, prune: DropLa
         return sorted(ranked[:most].tolist())
     if unknown := [layer for layer in prune.layers if not 0 <= layer < count]:
         raise InputError(
-            f"compress: there is no layer {unknown[0]} to drop; this model has 0 to {count - 1}"
+            f"compress: cannot drop layer {unknown[0]}; this model has layers 0 to {count - 1}"
         )
     dropped = sorted(set(prune.layers))
     if len(dropped) == count:
@@ -116,7 +116,7 @@ def _decoder(module: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
-    """Return the layers of a model; raise InputError when they are not in one list."""
+    """Return a model's layers; raise InputError if they are not in one list."""
     return _decoder(module)[1]
 
 
@@ -140,7 +140,7 @@ def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
     """Return the block influence of each layer, [layers], on the bundled text.
 
     BI = 1 - mean(cos(x, y)), where x and y are a layer's input and output (Men et al., ShortGPT,
-    2024, https://arxiv.org/abs/2403.03853). It uses the end of the text; quality is measured on its
+    2024, https://arxiv.org/abs/2403.03853). It uses the end of the text; quality is measured on the
     beginning.
     """
     layers = decoder_layers(module)
@@ -160,6 +160,6 @@ def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
 
 
 def _calibration(options: ModelOptions) -> Tensor:
-    """Return ids [windows, tokens] of the end of the bundled text."""
+    """Return ids [windows, tokens] from the end of the bundled text."""
     text = models.HELD_OUT.read_text("utf-8")[-4 * WINDOW * WINDOWS :]
     return torch.tensor(read_windows(models.load_tokenizer(options), text, WINDOW, WINDOWS))

@@ -39,7 +39,7 @@ class TwoFour(Options):
 
 
 class DropLayers(Options):
-    """Drop whole layers: those listed, or those that change their input least."""
+    """Drop whole layers: those listed, or those with the least influence."""
 
     kind: Literal["layers"]
     ratio: Ratio | None = Field(default=None, description="share of the layers")
@@ -67,7 +67,7 @@ class Recipe(Options):
 
 
 class Distillation(Options):
-    """Distillation of a student: some layers of a teacher, trained on its outputs."""
+    """Distillation of a student that starts from some of its teacher's layers."""
 
     teacher: str = Field(min_length=1, description="source of the model")
     layers: int = Field(ge=1, description="layers of the student")

@@ -114,8 +114,8 @@ def test_a_student_learns_from_a_given_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"layers": 6}, "no smaller than its teacher of 6; give 1 to 5"),
-        ({"teacher": "random:tiny"}, "random weights, which teach nothing"),
+        ({"layers": 6}, "no smaller than its teacher of 6; use 1 to 5"),
+        ({"teacher": "random:tiny"}, "random weights; use a trained teacher"),
         ({"text": "/nowhere"}, "cannot be read"),
         ({"text": __file__, "tokens": 100_000}, "give a longer one, or fewer --tokens"),
     ],

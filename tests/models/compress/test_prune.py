@@ -112,7 +112,7 @@ def test_zeros_that_save_nothing_are_a_caveat() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": (6,)}, "no layer 6 to drop; this model has 0 to 5"),
+        ({"layers": (6,)}, "cannot drop layer 6; this model has layers 0 to 5"),
         ({"layers": tuple(range(6))}, "leave at least one"),
         ({"ratio": 0.01}, "of 6 layers is 0; choose another"),
         ({"ratio": 0.99}, "of 6 layers is 6; choose another"),
