@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MIN_PROCESSES = 3
+CONFIDENCE, Z = 0.99, 1.96  # of a percentile's bound, and of its interval
 RESAMPLES = 10_000
 INTERVAL = (50 * (1 - 0.95), 50 * (1 + 0.95))  # percentiles of resamples: a 95 % interval
 
@@ -27,7 +28,7 @@ def percentile(values: ArrayLike, percent: float) -> float:
 
 
 @cache
-def min_samples_for_percentile(percent: float, confidence: float = 0.99) -> int:
+def min_samples_for_percentile(percent: float) -> int:
     """Return the number of samples that a percentile needs.
 
     n is the smallest with P(B ≤ 1) = pⁿ + n (1 − p) pⁿ⁻¹ ≤ 1 − c, where B ~ Binomial(n, 1 − p)
@@ -36,12 +37,12 @@ def min_samples_for_percentile(percent: float, confidence: float = 0.99) -> int:
     """
     p = percent / 100
     n = 2
-    while p**n + n * (1 - p) * p ** (n - 1) > 1 - confidence:
+    while p**n + n * (1 - p) * p ** (n - 1) > 1 - CONFIDENCE:
         n += 1
     return n
 
 
-def percentile_upper_bound(values: ArrayLike, percent: float, confidence: float = 0.99) -> float:
+def percentile_upper_bound(values: ArrayLike, percent: float) -> float:
     """Return the upper confidence bound of a percentile of independent values.
 
     x₍ₙ₋ₜ₎, the value exceeded by t of the n values, for the greatest t with P(B ≤ t) ≤ 1 − c, where
@@ -51,14 +52,14 @@ def percentile_upper_bound(values: ArrayLike, percent: float, confidence: float 
     from scipy.stats import binom  # noqa: PLC0415 (slow to import, needed only by reports)
 
     ordered = np.sort(np.asarray(values, dtype=np.float64))
-    n, share, risk = len(ordered), 1 - percent / 100, 1 - confidence
+    n, share, risk = len(ordered), 1 - percent / 100, 1 - CONFIDENCE
     # the smallest t with P(B <= t) >= risk is one too large unless equal
     above = int(binom.ppf(risk, n, share))
     above -= bool(binom.cdf(above, n, share) > risk)
     return float(ordered[n - above]) if above >= 1 else float("inf")
 
 
-def percentile_interval(values: ArrayLike, percent: float, z: float = 1.96) -> tuple[float, float]:
+def percentile_interval(values: ArrayLike, percent: float) -> tuple[float, float]:
     """Return the confidence interval of a percentile of autocorrelated values, in time order.
 
     [x₍ₗ₎, x₍ᵤ₎] with l, u = n p ∓ z n √(p (1 − p) / nₑ), where x₍ᵢ₎ are the sorted values, n their
@@ -72,7 +73,7 @@ def percentile_interval(values: ArrayLike, percent: float, z: float = 1.96) -> t
     if not n:
         return float("-inf"), float("inf")
     effective = effective_size(values <= np.percentile(ordered, percent, method="lower"))
-    spread = z * n * np.sqrt(p * (1 - p) / effective)
+    spread = Z * n * np.sqrt(p * (1 - p) / effective)
     low, high = int(np.floor(n * p - spread)), int(np.ceil(n * p + spread))
     return (
         float(ordered[low - 1]) if low >= 1 else float("-inf"),
@@ -110,7 +111,7 @@ def ecdf(values: ArrayLike) -> tuple[Floats, Floats]:
 # -- intervals over processes ----------------------------------------------------------------------
 
 
-def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the mean over processes of nonnegative values.
 
     x̄ (x̄* / x̄)^√(n / (n − 1)) at its 2.5 and 97.5 percentiles, where x̄ is the mean of n values
@@ -124,20 +125,20 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
         raise ValueError(f"an interval needs {MIN_PROCESSES} processes, got {n}")
     if mean == 0:
         return 0.0, 0.0
-    means = _resampled_means(sample, np.random.default_rng(seed))
+    means = _resampled_means(sample, np.random.default_rng(0))
     low, high = np.percentile((means / mean) ** np.sqrt(n / (n - 1)), INTERVAL)
     return mean * float(low), mean * float(high)
 
 
 def bootstrap_difference(
-    baseline: Sequence[float], candidate: Sequence[float], seed: int = 0
+    baseline: Sequence[float], candidate: Sequence[float]
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the difference of two means over processes.
 
     ȳ − x̄ + (ȳ* − ȳ) √(m / (m − 1)) − (x̄* − x̄) √(n / (n − 1)) at its 2.5 and 97.5 percentiles,
     where x are the n baseline values, y the m candidate values, and * marks a resample.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     below, above = (_widened(np.asarray(side, np.float64), rng) for side in (baseline, candidate))
     low, high = np.percentile(above - below, INTERVAL)
     return float(low), float(high)

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ from pydantic import Field
 
 from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Probe, Quantity
 from llmbench.collectors.gpu.devices import Device, visible_devices
-from llmbench.collectors.rapl import POWERCAP, EnergyCounter, Zone, zones
+from llmbench.collectors.rapl import EnergyCounter, Zone, zones
 from llmbench.environment.nvml import open_nvml
 from llmbench.errors import Unavailable
 from llmbench.units import Seconds
@@ -134,8 +133,8 @@ class ProcessorCounter:
         return joules
 
 
-def _processors(root: Path = POWERCAP) -> Iterator[Meter]:
-    rapl = zones(root)
+def _processors() -> Iterator[Meter]:
+    rapl = zones()
     if rapl.unavailable:
         yield NoMeter("package0", "rapl", rapl.unavailable)
     for zone in (*rapl.packages, *rapl.drams):
