@@ -1,6 +1,6 @@
 """The charts of a report, as plotly figures: pure functions of results.
 
-Statistics use all data; only drawings are downsampled, as ``thinned`` states.
+Statistics use all data; only drawings are downsampled, as ``Chart.downsampling`` states.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ ESTIMATED = {"mean": "value", "low": "low", "high": "high"}
 class Chart:
     """A figure with its texts.
 
-    ``says`` is the caption, also read by screen readers; ``thinned`` states the downsampling;
+    ``caption`` is also read by screen readers; ``downsampling`` describes what is left out;
     ``empty`` is the reason for an empty chart. ``data`` has the plotted values as tables.
     """
 
     key: str
     title: str
     figure: go.Figure
-    says: str
-    thinned: str = ""
+    caption: str
+    downsampling: str = ""
     empty: str = ""
     data: tuple[Table, ...] = ()
 
@@ -119,8 +119,8 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         f"ecdf-{latency}",
         label,
         figure,
-        _ecdf_says(latency),
-        _ecdf_thinned(largest),
+        _ecdf_caption(latency),
+        _ecdf_downsampling(largest),
         "" if largest else "No measured request has this latency.",
         (_curves(results.measured, samples.values(), label),),
     )
@@ -168,12 +168,12 @@ def _read_at_shares(sample: NDArray[np.float64]) -> list[Cell]:
     return [quantity(float(height), "s") for height in heights]
 
 
-def _ecdf_says(latency: str) -> str:
+def _ecdf_caption(latency: str) -> str:
     what = "gaps between chunks" if latency == "itl" else "requests"
     return f"The share of {what} at or below each {LATENCIES[latency]}; further left is faster."
 
 
-def _ecdf_thinned(largest: int) -> str:
+def _ecdf_downsampling(largest: int) -> str:
     if largest <= ECDF_POINTS:
         return ""
     return f"Drawn with {ECDF_POINTS:,} of up to {largest:,} points per line; statistics use all."
@@ -197,9 +197,9 @@ def throughput(results: Results, metric: str) -> Chart:
     known = [bar for bar in every if bar.estimate.value is not None]
     empty = "" if known else _reasons(results, metric)
     label, unit = METRICS[metric].label, METRICS[metric].unit
-    says = f"Further right is more. {BARS}"
+    caption = f"Further right is more. {BARS}"
     data = (_processes(results, metric),)
-    return Chart(f"bars-{metric}", label, bars(known, unit), says, empty=empty, data=data)
+    return Chart(f"bars-{metric}", label, bars(known, unit), caption, empty=empty, data=data)
 
 
 def _processes(results: Results, metric: str) -> Table:
@@ -315,14 +315,14 @@ def cold_start(results: Results) -> Chart:
             legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         ),
     )
-    says = (
+    caption = (
         "Import, load, compile or export, first token, and the warm-up until step times are "
         "steady, averaged over processes."
     )
     data = overview.cold_start(results)
     empty = "" if len(data.columns) > 1 else data.note
     title = "Cold start"
-    return Chart("cold-start", title, figure, says, empty=empty, data=(data,))
+    return Chart("cold-start", title, figure, caption, empty=empty, data=(data,))
 
 
 def _stage(results: Results, metric: str, color: str, pattern: str) -> go.Bar:

@@ -180,6 +180,6 @@ def index(title: str, listed: Sequence[Listed], filtered_by: str) -> str:
     )
 
 
-def words(title: str, words: str) -> str:
+def message_page(title: str, message: str) -> str:
     """Return a page with a message only."""
-    return render_template("words.html.j2", HOME, title=title, words=words, charted=False)
+    return render_template("message.html.j2", HOME, title=title, message=message, charted=False)

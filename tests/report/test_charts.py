@@ -93,7 +93,7 @@ def test_throttling_is_shaded_and_named(make: Any, tmp_path: Path) -> None:
     *_, shade = chart.figure.layout.shapes
     assert (shade.type, shade.x0, shade.x1) == ("rect", 1.0, 3.0)
     assert chart.figure.data[-1].name == "throttled (power)"
-    assert chart.says.endswith("Shaded areas between dotted lines: gpu0 was throttled.")
+    assert chart.caption.endswith("Shaded areas between dotted lines: gpu0 was throttled.")
     assert [row[0].text for row in chart.data[-1].rows] == ["gpu0"]
     assert "yaxis2" not in chart.figure.layout.to_plotly_json()
 
@@ -118,7 +118,7 @@ def test_a_long_run_is_thinned_and_says_so(make: Any, tmp_path: Path) -> None:
     chart = timeline(results_of(make, tmp_path, records, series=(series,)).measured[0])
     decode, strip = chart.figure.data[2], chart.figure.data[3]
     assert (len(decode.x), len(strip.x)) == (REQUESTS, POINTS)
-    assert chart.thinned == (
+    assert chart.downsampling == (
         "400 of 1,000 requests are drawn. Series are drawn with at most 1,000 readings."
     )
 

@@ -117,7 +117,7 @@ def test_a_thinned_ecdf_keeps_to_the_whole_distribution(
     assert len(line.x) == charts.ECDF_POINTS + 1
     assert (places[0], places[-1]) == (0, len(pooled) - 1)
     assert list(line.x[1:]) == pytest.approx(list(pooled[places] * 1e3), rel=1e-12)
-    assert f"of up to {max_gaps(sample):,} points" in chart.thinned
+    assert f"of up to {max_gaps(sample):,} points" in chart.downsampling
 
 
 def max_gaps(run_set: RunSet) -> int:

@@ -15,7 +15,7 @@ ROW_HEIGHT = 300
 SIDES = ("reference", "candidate")
 LEAST_SCALE = 0.01  # nats; smaller values are drawn pale
 COLORS = [[0, "rgba(61,120,180,0.04)"], [1, "rgba(61,120,180,1)"]]
-SAYS = (
+CAPTION = (
     "Top: Jensen-Shannon divergence of each head's attention from the reference's (nats, 0 to "
     "0.69; a gap is a dropped layer). Below: single heads, the reference on the left; each row is "
     "a token, darker cells get more attention."
@@ -55,7 +55,7 @@ def _chart(case: CaseResults, stored: dict[str, Any]) -> Chart:
     figure.update_layout(layout(height=ROW_HEIGHT * (1 + len(maps)), margin={"t": 40, "b": 8}))
     figure.update_xaxes(type="category", tickangle=-60, showgrid=False)
     figure.update_yaxes(type="category", showgrid=False)
-    return Chart(key, title, figure, SAYS, data=_data(stored))
+    return Chart(key, title, figure, CAPTION, data=_data(stored))
 
 
 def _data(stored: dict[str, Any]) -> tuple[Table, ...]:

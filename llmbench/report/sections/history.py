@@ -14,7 +14,7 @@ from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import Results
 from llmbench.report.table import MISSING, Cell, Column, Table, quantity, show
 
-SAYS = (
+CAPTION = (
     "Each point is a night's median over processes. A diamond marks a change point, with the "
     "change in percent."
 )
@@ -44,7 +44,7 @@ def _chart(metric: str, drawn: Sequence[MetricHistory], colors: dict[str, int]) 
         ),
     )
     data = tuple(_nights(series) for series in drawn)
-    return Chart(f"nights-{metric}", described.label, figure, SAYS, data=data)
+    return Chart(f"nights-{metric}", described.label, figure, CAPTION, data=data)
 
 
 def _line(series: MetricHistory, index: int) -> go.Scatter:

@@ -113,7 +113,7 @@ def _loadgen(case: CaseResults) -> Cell:
 KEYS = ("load.rate", "load.concurrency")
 PERCENTS = ((99, "solid"), (50, "dot"))
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
-SAYS = (
+CAPTION = (
     "Solid lines are the p99, dotted ones the p50, of all processes at a load. Horizontal lines "
     "are objectives for this latency, vertical lines the highest load that met all objectives."
 )
@@ -184,7 +184,9 @@ def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart
     drawn = [line for line in figure.data if line.meta]
     empty = "" if any(line.x for line in drawn) else "No measured request has this latency."
     data = (_table(curves, latency, key),)
-    return Chart(f"load-{latency}", f"{label} against load", figure, SAYS, empty=empty, data=data)
+    return Chart(
+        f"load-{latency}", f"{label} against load", figure, CAPTION, empty=empty, data=data
+    )
 
 
 def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str) -> go.Scatter:

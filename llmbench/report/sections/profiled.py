@@ -184,10 +184,10 @@ def chart(profile: Profile) -> Chart:
             legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         ),
     )
-    says = (
+    caption = (
         "Share of the step time by category. Idle is time in which no operator (on a CPU) or "
         "kernel (on a GPU) runs: Python, dispatch and launches."
     )
     empty = "" if drawn else "No case was profiled."
     data = (shares(profile),)
-    return Chart("shares", "Shares by category", figure, says, empty=empty, data=data)
+    return Chart("shares", "Shares by category", figure, caption, empty=empty, data=data)

@@ -92,13 +92,13 @@ def chart(results: Results) -> Chart:
             yaxis={"title": {"text": "FLOP/s"}, "type": "log", **SCALE},
         ),
     )
-    says = (
+    caption = (
         "Circles are decode steps, diamonds prefills. Steps under the slope are memory-bound, "
         "steps under the flat part compute-bound. Solid roofs were measured on this machine, "
         "dashed ones are from the datasheet."
     )
     empty = "" if points else _reasons(results)
-    return Chart("roofline", "Roofline", figure, says, empty=empty)
+    return Chart("roofline", "Roofline", figure, caption, empty=empty)
 
 
 def _reasons(results: Results) -> str:

@@ -91,7 +91,7 @@ SPANS = {
     "unsent": ("until it is sent", palette.MUTED),
     **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},
 }
-SAYS = (
+CAPTION = (
     "Each bar is a span of the request, from its due time at the top: the stages before the first"
     " chunk, then the gaps between chunks."
 )
@@ -120,4 +120,4 @@ def waterfall() -> Chart:
             yaxis={"showgrid": False, "tickmode": "array"},
         ),
     )
-    return Chart("waterfall", "Waterfall", figure, SAYS)
+    return Chart("waterfall", "Waterfall", figure, CAPTION)

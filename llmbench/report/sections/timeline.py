@@ -63,22 +63,22 @@ def timeline(case: CaseResults) -> Chart:
         f"timeline-{case.index}",
         f"{case.name}, run {run.repeat}",
         figure,
-        _says(throttled),
-        _thinned(run, rows, strips),
+        _caption(throttled),
+        _downsampling(run, rows, strips),
         data=(_requests_table(run, rows), _strips_table(strips), throttling.table(throttled)),
     )
 
 
-def _says(throttled: list[Throttled]) -> str:
-    says = (
+def _caption(throttled: list[Throttled]) -> str:
+    caption = (
         "Each row is a request, the earliest at the top, from its due time to its last token: "
         "waiting is thin, decode thicker, prefill thickest. Warm-up is pale; dashed lines bound "
         "the steady window."
     )
     if not throttled:
-        return says
+        return caption
     gpus = ", ".join(dict.fromkeys(span.gpu for span in throttled))
-    return f"{says} Shaded areas between dotted lines: {gpus} was throttled."
+    return f"{caption} Shaded areas between dotted lines: {gpus} was throttled."
 
 
 def _subplots(strips: int) -> go.Figure:
@@ -93,7 +93,7 @@ def _subplots(strips: int) -> go.Figure:
     )
 
 
-def _thinned(run: Run, rows: list[Row], strips: list[Series]) -> str:
+def _downsampling(run: Run, rows: list[Row], strips: list[Series]) -> str:
     parts = []
     if len(rows) < run.records.num_rows:
         parts.append(f"{len(rows):,} of {run.records.num_rows:,} requests are drawn.")

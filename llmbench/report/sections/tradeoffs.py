@@ -62,7 +62,7 @@ def pareto(results: Results) -> Chart:
         *(_standing_column(cost, standing) for cost, standing in stands.items()),
     ]
     data = (by_case("Speed and memory against quality", results.measured, columns),)
-    return Chart("pareto", data[0].title, figure, _says(costs), empty=empty, data=data)
+    return Chart("pareto", data[0].title, figure, _caption(costs), empty=empty, data=data)
 
 
 def _costs(results: Results, known: Sequence[CaseResults]) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def _costs(results: Results, known: Sequence[CaseResults]) -> tuple[str, ...]:
     return (speed, MEMORY, ENERGY) if metered else (speed, MEMORY)
 
 
-def _says(costs: Sequence[str]) -> str:
+def _caption(costs: Sequence[str]) -> str:
     side = "right" if METRICS[costs[0]].better == "higher" else "left"
     energy = (
         ", and takes less energy in the third."

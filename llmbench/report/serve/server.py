@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from llmbench.errors import InputError
-from llmbench.report.serve.site import Answer, Site, words
+from llmbench.report.serve.site import Answer, Site, message_page
 
 IDLE_SECONDS = 30
 MOST_PORT = 65_535
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self.server.accepts_host(self.headers.get("Host", "")):
             self._send(
-                words(
+                message_page(
                     HTTPStatus.MISDIRECTED_REQUEST,
                     "This server accepts requests to localhost only.",
                 )
@@ -95,20 +95,20 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception:  # noqa: BLE001 (printed to stderr; other pages still work)
             self.server.handle_error(self.request, self.client_address)
             message = "This page failed; the error is on the server's terminal."
-            answer = words(HTTPStatus.INTERNAL_SERVER_ERROR, message)
+            answer = message_page(HTTPStatus.INTERNAL_SERVER_ERROR, message)
         self._send(answer)
 
     do_HEAD = do_GET  # noqa: N815 (the same)
 
     def _refuse(self) -> None:
-        self._send(words(HTTPStatus.METHOD_NOT_ALLOWED, "This server is read-only."))
+        self._send(message_page(HTTPStatus.METHOD_NOT_ALLOWED, "This server is read-only."))
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _refuse  # noqa: N815
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer an invalid request with a page."""
         del explain
-        self._send(words(HTTPStatus(code), message or ""))
+        self._send(message_page(HTTPStatus(code), message or ""))
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)

@@ -36,9 +36,9 @@ class _NoSuchRunSetError(Exception):
     """No run set has the requested key."""
 
 
-def words(status: HTTPStatus, message: str, title: str = "") -> Answer:
+def message_page(status: HTTPStatus, message: str, title: str = "") -> Answer:
     """Return a page with a message only, titled by the status unless a title is given."""
-    return Answer(status, _encoded(pages.words(title or status.phrase, message)))
+    return Answer(status, _encoded(pages.message_page(title or status.phrase, message)))
 
 
 def _encoded(text: str) -> bytes:
@@ -72,10 +72,10 @@ class Site:
             if path.startswith(REPORT):
                 return self._reported(path.removeprefix(REPORT))
         except _NoSuchRunSetError as error:
-            return words(HTTPStatus.NOT_FOUND, f"No run set {error}.")
+            return message_page(HTTPStatus.NOT_FOUND, f"No run set {error}.")
         except InputError as error:
-            return words(HTTPStatus.CONFLICT, str(error), "Cannot be read")
-        return words(HTTPStatus.NOT_FOUND, "No such page.")
+            return message_page(HTTPStatus.CONFLICT, str(error), "Cannot be read")
+        return message_page(HTTPStatus.NOT_FOUND, "No such page.")
 
     def _ok(self, text: str) -> Answer:
         return Answer(HTTPStatus.OK, _encoded(text))
@@ -104,7 +104,9 @@ class Site:
 
     def _compared(self, baselines: Sequence[str], candidates: Sequence[str]) -> Answer:
         if len(baselines) != 1 or not candidates:
-            return words(HTTPStatus.BAD_REQUEST, "Pick one baseline and one or more candidates.")
+            return message_page(
+                HTTPStatus.BAD_REQUEST, "Pick one baseline and one or more candidates."
+            )
         paths = self._paths([*baselines, *candidates])
         with self._making:
             return self._ok(self._comparison(paths, tuple(map(catalog.stamp, paths))))

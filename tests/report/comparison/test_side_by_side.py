@@ -176,7 +176,7 @@ def test_a_chart_has_one_bar_per_side_and_case() -> None:
         ("y, a", pytest.approx(0.051)),
         ("y, b", pytest.approx(0.102)),
     ]
-    assert chart.says.startswith("Lower is better.")
+    assert chart.caption.startswith("Lower is better.")
 
 
 def test_sides_of_one_case_are_named_by_themselves() -> None:

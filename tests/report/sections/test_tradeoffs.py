@@ -90,8 +90,8 @@ def test_without_intervals_no_case_is_called_beaten(two: Results) -> None:
 
 def test_under_an_open_load_speed_is_a_time(make: Any, two: Results, tmp_path: Path) -> None:
     closed = several(make, tmp_path, best=(0.01, 0.0))
-    assert "left is faster" in tradeoffs.pareto(two).says
-    assert "right is faster" in tradeoffs.pareto(closed).says
+    assert "left is faster" in tradeoffs.pareto(two).caption
+    assert "right is faster" in tradeoffs.pareto(closed).caption
     titles = [tradeoffs.pareto(found).figure.layout.xaxis.title.text for found in (two, closed)]
     assert titles == ["TPOT p50 (s)", "output tokens/s (tokens/s)"]
 
@@ -119,11 +119,11 @@ def test_energy_is_a_third_panel_where_it_is_known(make: Any, tmp_path: Path) ->
     chart = tradeoffs.pareto(Results(make.store_run_set(tmp_path / "set", [plan], [run])))
     marks = [trace for trace in chart.figure.data if trace.mode == "markers+text"]
     assert len(marks) == 3
-    assert "third" in chart.says
+    assert "third" in chart.caption
 
 
 def test_without_energy_there_is_no_panel_for_it(two: Results) -> None:
-    assert "energy is not drawn" in tradeoffs.pareto(two).says
+    assert "energy is not drawn" in tradeoffs.pareto(two).caption
 
 
 def test_the_table_of_quality_names_the_reference(two: Results) -> None:
