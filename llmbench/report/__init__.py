@@ -8,6 +8,8 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from llmbench.errors import InputError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -47,9 +49,15 @@ def write(subject: Any, path: Path, **options: Any) -> None:
 
     Raise InputError if the file cannot be written.
     """
-    from llmbench.report.html import write_text  # noqa: PLC0415 (jinja2 would slow `--help`)
+    from llmbench.runs.files import atomic_write  # noqa: PLC0415 (msgspec would slow `--help`)
 
-    write_text(path, render(subject, "html", **options))
+    page = render(subject, "html", **options)
+    try:
+        atomic_write(path, page)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; choose another file with --out"
+        ) from error
 
 
 def show(subject: Any, **options: Any) -> None:

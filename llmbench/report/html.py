@@ -9,7 +9,6 @@ import re
 import secrets
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import plotly
@@ -18,21 +17,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from llmbench import __version__
-from llmbench.errors import InputError
 from llmbench.report import palette
-from llmbench.runs.files import atomic_write
 
 HOME = "/"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a page atomically; raise InputError if the file cannot be written."""
-    try:
-        atomic_write(path, text)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}; choose another file with --out"
-        ) from error
 
 
 def render_template(name: str, home: str, **content: Any) -> str:
