@@ -40,7 +40,7 @@ class StoredCase(msgspec.Struct, kw_only=True):
     backend: str
     point: dict[str, Any]
     spec: dict[str, Any]
-    commit: str | None
+    commit: str | None = None
     environment: dict[str, Any]
     effective: dict[str, Any]
     schedule: str | None

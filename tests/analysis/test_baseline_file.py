@@ -45,6 +45,15 @@ def test_the_old_spelling_of_metrics_is_read(tmp_path: Path) -> None:
     assert values == pytest.approx(SIX)
 
 
+def test_a_file_without_commits_and_meters_is_read(tmp_path: Path) -> None:
+    measured = run_set("a", x=SIX)
+    old = baseline_file.summary(measured)
+    for case in old["cases"]:
+        del case["commit"], case["energy"]
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    assert len(baseline_file.read(tmp_path / "a.json").runs) == len(measured.runs)
+
+
 def test_a_metric_that_is_not_in_a_baseline_file_says_so(tmp_path: Path) -> None:
     baseline_file.write(run_set("a", x=SIX), tmp_path / "a.json")
     run = baseline_file.read(tmp_path / "a.json").runs[0]
