@@ -116,11 +116,7 @@ def generated(model: Any, batch: Sequence[Request]) -> Answered:
 
 
 def compare(
-    backend: LocalBackend[Any],
-    source: str,
-    batch: Sequence[Request],
-    slots: int,
-    pairs: int,
+    backend: LocalBackend[Any], source: str, batch: Sequence[Request], slots: int, pairs: int
 ) -> dict[str, Any]:
     served = Served(backend, source, batch, slots)
     turns: dict[str, Callable[[Sequence[Request]], Answered]] = {

@@ -162,11 +162,7 @@ async def _load_with_aiohttp(
     return seen
 
 
-CLIENTS: dict[str, Client] = {
-    "llmbench": by_llmbench,
-    "watched": watched,
-    "aiohttp": by_aiohttp,
-}
+CLIENTS: dict[str, Client] = {"llmbench": by_llmbench, "watched": watched, "aiohttp": by_aiohttp}
 
 
 # -- measurements ----------------------------------------------------------------------------------

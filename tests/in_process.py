@@ -25,11 +25,7 @@ PROFILE = "llmbench.campaign.profile.worker"
 
 
 def launch(
-    installation: Installation,
-    module: str,
-    job: Job,
-    timeout: float,
-    listener: Listener,
+    installation: Installation, module: str, job: Job, timeout: float, listener: Listener
 ) -> Failure | None:
     """Do a job in this process, unless it is for another checkout or interpreter."""
     if installation.paths or installation.python != sys.executable:

@@ -151,9 +151,7 @@ def train_tokenizer(texts: list[str], folder: Path) -> PreTrainedTokenizerFast:
         single="<|bos|> $A", special_tokens=[("<|bos|>", 0)]
     )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        **SPECIAL_TOKENS,
-        model_max_length=CONFIG.max_position_embeddings,
+        tokenizer_object=bpe, **SPECIAL_TOKENS, model_max_length=CONFIG.max_position_embeddings
     )
     tokenizer.save_pretrained(folder)
     return tokenizer

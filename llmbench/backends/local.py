@@ -165,11 +165,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
     @contextmanager
     def traced(
-        self,
-        context: OpenContext,
-        model: Model,
-        runner: Any,
-        folder: Path,
+        self, context: OpenContext, model: Model, runner: Any, folder: Path
     ) -> Iterator[LocalRunner]:
         """Yield a runner that writes its runtime's own trace into a folder, if supported.
 

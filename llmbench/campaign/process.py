@@ -62,12 +62,7 @@ class Installation:
             return _with_stderr(failure, stderr) if failure else None
 
     def _follow(
-        self,
-        module: str,
-        job: Job,
-        timeout: float,
-        listener: Listener,
-        stderr: TextIO,
+        self, module: str, job: Job, timeout: float, listener: Listener, stderr: TextIO
     ) -> Failure | None:
         deadline = time.monotonic() + timeout
         reported: Failure | None = None

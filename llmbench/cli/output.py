@@ -54,6 +54,8 @@ def as_dict(stored: RunSet | Profile, page: Path) -> dict[str, Any]:
 def _profile_as_dict(profile: Profile) -> dict[str, Any]:
     cases = asdict(profile)["cases"]
     for case, case_dict in zip(profile.cases, cases, strict=True):
+        case_dict |= {"case": case.case.name, "slug": case.case.slug}
+        case_dict |= {"backend": case.case.backend, "point": case.case.point}
         case_dict["caveats"] = [caveat.in_full() for caveat in case.caveats]
         for phase, phase_dict in zip(case.phases, case_dict["phases"], strict=True):
             phase_dict.update({name: getattr(phase, name) for name in DERIVED})

@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=20, help="steps per phase (20)")
     parser.add_argument(
-        "--rows",
-        type=int,
-        help="sequences per decode step (as slots and load allow)",
+        "--rows", type=int, help="sequences per decode step (as slots and load allow)"
     )
     parser.add_argument("--nvtx", action="store_true", help="mark steps for Nsight Systems")
 

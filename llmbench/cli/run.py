@@ -45,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fail if this quantity is unavailable in any run; results are still written",
     )
     parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="list the runs without measuring them",
+        "--dry-run", action="store_true", help="list the runs without measuring them"
     )
 
 

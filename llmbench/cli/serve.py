@@ -25,12 +25,7 @@ this machine can connect unless --host is set. Stop with Ctrl-C.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="(results)",
+        "folder", nargs="?", type=Path, default=Path("results"), metavar="DIR", help="(results)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port, or 0 for a free one (8000)")

@@ -122,10 +122,7 @@ class Recorder:
     def _caveats(self) -> Iterator[Caveat]:
         if self.failure:
             yield Caveat(
-                "collector-failed",
-                collector=self.kind,
-                reason=self.failure,
-                readings=self.readings,
+                "collector-failed", collector=self.kind, reason=self.failure, readings=self.readings
             )
         due = self.readings + self.ticks.missed
         if self.ticks.missed > MISSED_SHARE * due:

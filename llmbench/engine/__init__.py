@@ -7,11 +7,4 @@ from llmbench.engine.engine import Engine, ModelRunner
 from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
 from llmbench.engine.sequence import Sequence
 
-__all__ = [
-    "Buckets",
-    "ContinuousScheduler",
-    "Engine",
-    "ModelRunner",
-    "Sequence",
-    "StaticScheduler",
-]
+__all__ = ["Buckets", "ContinuousScheduler", "Engine", "ModelRunner", "Sequence", "StaticScheduler"]

@@ -139,11 +139,7 @@ class Dispatch:
     """
 
     def __init__(
-        self,
-        requests: Iterable[Request],
-        arrivals: Arrivals,
-        stop: Stop,
-        limit: Limit = UNLIMITED,
+        self, requests: Iterable[Request], arrivals: Arrivals, stop: Stop, limit: Limit = UNLIMITED
     ) -> None:
         self._all = requests
         self._requests = iter(requests)

@@ -25,11 +25,7 @@ ONCE = Quality.unavailable("measured in the first process of each case")
 
 
 def examine(
-    case: Case,
-    repeat: int,
-    server: Server,
-    context: OpenContext,
-    prompts: Sequence[Sequence[int]],
+    case: Case, repeat: int, server: Server, context: OpenContext, prompts: Sequence[Sequence[int]]
 ) -> Quality:
     """Compare a warm server with the reference, in the first process of a case only.
 
@@ -106,10 +102,7 @@ def _reference(options: QualityOptions) -> LocalBackend[Any]:
 def _examination(
     options: QualityOptions, model: ModelOptions, prompts: Sequence[Sequence[int]]
 ) -> Examination:
-    from llmbench.quality.examination import (  # noqa: PLC0415 (imports torch)
-        Examination,
-        read_windows,
-    )
+    from llmbench.quality.examination import Examination, read_windows  # noqa: PLC0415 (imports torch)
 
     tokenizer, scored = models.load_tokenizer(model), options.window // 2
     most = -(-options.tokens // scored)

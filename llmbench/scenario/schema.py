@@ -39,9 +39,7 @@ class AnyPart:
     besides: str | None = None
 
     def __get_pydantic_core_schema__(
-        self,
-        _source: Any,
-        handler: GetCoreSchemaHandler,
+        self, _source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         names = (name for name in plugins.names(self.kind) if name != self.besides)
         models = tuple(self._model(name) for name in names)
@@ -67,8 +65,7 @@ class ModelOptions(plugins.Options):
     """The model under test, with its data type and device."""
 
     source: str = Field(
-        min_length=1,
-        description="hub id, local folder, GGUF file, random:<shape> or builtin:tiny",
+        min_length=1, description="hub id, local folder, GGUF file, random:<shape> or builtin:tiny"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto: bfloat16 on a GPU, else float32"
@@ -234,14 +231,11 @@ class GateOptions(plugins.Options):
     """The metrics and sample sizes of `llmbench check`."""
 
     metrics: Annotated[dict[str, float], AfterValidator(_gated)] = Field(
-        default_factory=dict,
-        description="smallest relevant change, as a share: {ttft_p50: 0.03}",
+        default_factory=dict, description="smallest relevant change, as a share: {ttft_p50: 0.03}"
     )
     screen: int = Field(default=4, ge=4, description="initial processes per side")
     confirm: int = Field(
-        default=8,
-        ge=8,
-        description="new processes per side per confirmation, up to three times",
+        default=8, ge=8, description="new processes per side per confirmation, up to three times"
     )
 
 
@@ -278,8 +272,7 @@ class Scenario(plugins.Options):
         default=None, gt=0, description="maximum measured time of arrivals"
     )
     warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        default=0,
-        description="initial requests excluded from metrics; auto: detected afterwards",
+        default=0, description="initial requests excluded from metrics; auto: detected afterwards"
     )
     stop: StopOptions = StopOptions()
     max_in_flight: int | None = Field(

@@ -21,11 +21,7 @@ from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.texts import Tokenized, shuffled
 
 Task = Literal[
-    "text-generation",
-    "translation",
-    "question-answering",
-    "summarization",
-    "summarization-several",
+    "text-generation", "translation", "question-answering", "summarization", "summarization-several"
 ]
 
 

@@ -19,10 +19,7 @@ def judged(lag: float | None = 0.0, ttft: float = 0.1, **client: float | str | N
     run = Run(
         Case("case", "case", "endpoint", {}, {}), 1, "2026-01-01", backend_report=backend_report
     )
-    summary = {
-        "ttft_p50": Value(ttft, 1),
-        "send_lag_p99": Value(lag, 1),
-    }
+    summary = {"ttft_p50": Value(ttft, 1), "send_lag_p99": Value(lag, 1)}
     return validity_of(run, summary)
 
 

@@ -118,10 +118,7 @@ def test_change_points_ascend_and_leave_nights_between(values: list[float]) -> N
     [
         ("<<<<<<< ours", r"history\.jsonl:2: not valid JSON; remove any conflict markers"),
         ("{}", r"history\.jsonl:2: .*missing required field .*; remove the line"),
-        (
-            '{"format": "llmbench summary", "version": 7}',
-            r"jsonl:2: .*7 - at `\$\.version`",
-        ),
+        ('{"format": "llmbench summary", "version": 7}', r"jsonl:2: .*7 - at `\$\.version`"),
     ],
 )
 def test_a_foreign_line_is_refused_with_its_number(tmp_path: Path, line: str, message: str) -> None:

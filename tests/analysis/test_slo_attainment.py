@@ -25,12 +25,7 @@ def runs(*ttfts: float, failed: int = 0) -> list[Run]:
     ("ttfts", "failed", "verdict", "reasons"),
     [
         ([0.1] * 40, 0, "met", ()),
-        (
-            [0.5] * 40,
-            0,
-            "missed",
-            ("TTFT p50 500 ms to 500 ms (objective 400 ms, 40 samples)",),
-        ),
+        ([0.5] * 40, 0, "missed", ("TTFT p50 500 ms to 500 ms (objective 400 ms, 40 samples)",)),
         (
             [0.1] * 4,
             36,

@@ -17,13 +17,7 @@ from llmbench.collectors.gpu.gpm import NO_GPM
 
 Capture = pytest.CaptureFixture[str]
 
-GPU = {
-    "name": "H100",
-    "uuid": "GPU-1",
-    "persistence": True,
-    "mig": False,
-    "virtualization": "none",
-}
+GPU = {"name": "H100", "uuid": "GPU-1", "persistence": True, "mig": False, "virtualization": "none"}
 
 FINE: dict[str, Any] = {
     "cpu": {"governor": "performance", "turbo": False, "usable_cores": 8, "logical_cores": 8},

@@ -111,11 +111,7 @@ def test_json_is_the_only_thing_on_stdout(tmp_path: Path, capsys: Capture) -> No
     ],
 )
 def test_bad_input_exits_with_2_before_anything_is_written(
-    tmp_path: Path,
-    capsys: Capture,
-    changes: dict[str, Any],
-    arguments: list[str],
-    message: str,
+    tmp_path: Path, capsys: Capture, changes: dict[str, Any], arguments: list[str], message: str
 ) -> None:
     out = tmp_path / "out"
     assert main(["profile", scenario(tmp_path, **changes), "--out", str(out), *arguments]) == 2

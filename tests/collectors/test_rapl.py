@@ -56,10 +56,7 @@ def test_packages_are_found_in_the_order_of_their_numbers(server: Path) -> None:
 
 def test_memory_is_separate_and_named_after_its_package(server: Path) -> None:
     drams = zones(server).drams
-    assert [(zone.name, zone.microjoules()) for zone in drams] == [
-        ("dram-0", 14),
-        ("dram-1", 16),
-    ]
+    assert [(zone.name, zone.microjoules()) for zone in drams] == [("dram-0", 14), ("dram-1", 16)]
 
 
 def test_a_platform_zone_is_no_package(tmp_path: Path) -> None:
@@ -274,10 +271,7 @@ def test_a_file_that_cannot_be_read_any_more_makes_its_counter_invalid(tmp_path:
 
 
 @settings(deadline=None)  # it writes a file a reading
-@given(
-    begin=st.integers(0, RANGE - 1),
-    increments=st.lists(st.integers(0, RANGE - 1), max_size=12),
-)
+@given(begin=st.integers(0, RANGE - 1), increments=st.lists(st.integers(0, RANGE - 1), max_size=12))
 def test_any_increments_below_the_range_are_recovered_through_wraps(
     begin: int, increments: list[int]
 ) -> None:

@@ -179,10 +179,7 @@ def test_skipped_readings_are_counted() -> None:
     assert (ticks.due, ticks.missed) == (5.0, 3)
 
 
-@given(
-    interval=st.floats(0.01, 10),
-    delays=st.lists(st.floats(0, 100), min_size=1, max_size=50),
-)
+@given(interval=st.floats(0.01, 10), delays=st.lists(st.floats(0, 100), min_size=1, max_size=50))
 def test_every_moment_is_read_or_missed(interval: float, delays: list[float]) -> None:
     ticks = Ticks(began=0.0, interval=interval)
     for delay in delays:

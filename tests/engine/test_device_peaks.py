@@ -99,9 +99,7 @@ def test_copied_bytes_are_read_and_written() -> None:
     assert device_peaks.copied_bytes(torch.zeros(10)) == 2 * 10 * 4
 
 
-def test_products_grow_until_the_next_would_take_too_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_products_grow_until_the_next_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     monkeypatch.setattr(device_peaks, "_best", lambda *_: 0.001 * 8 ** len(sizes))
     monkeypatch.setattr(device_peaks, "_product", lambda matrix, _: sizes.append(len(matrix)))

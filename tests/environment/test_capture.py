@@ -28,9 +28,7 @@ def test_the_machine_is_described(captured: dict[str, Any]) -> None:
     assert values["packages.torch"]
 
 
-def test_every_none_but_a_variable_that_is_not_set_has_its_reason(
-    captured: dict[str, Any],
-) -> None:
+def test_every_none_but_a_variable_that_is_not_set_has_its_reason(captured: dict[str, Any]) -> None:
     nones = {name for name, value in environment.flat(captured).items() if value is None}
     unset = {name for name in nones if name.startswith("variables.")}
     assert nones - unset == captured["reasons"].keys()

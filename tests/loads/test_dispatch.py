@@ -185,11 +185,7 @@ def sent(dispatch: Dispatch) -> list[tuple[float, int]]:
     return taken
 
 
-@given(
-    st.lists(st.floats(0, 50), max_size=40).map(sorted),
-    st.integers(0, 5),
-    st.integers(1, 5),
-)
+@given(st.lists(st.floats(0, 50), max_size=40).map(sorted), st.integers(0, 5), st.integers(1, 5))
 def test_the_shards_of_an_open_load_are_the_whole_load(
     offsets: list[float], warmup: int, clients: int
 ) -> None:

@@ -17,14 +17,7 @@ from llmbench.runs.series import Series
 
 POWER = "wall_power_watts"
 ENERGY = "wall_energy_joules"
-NO_READING = (
-    "",
-    "nan",
-    "null",
-    "none",
-    "unavailable",
-    "unknown",
-)  # as written by loggers
+NO_READING = ("", "nan", "null", "none", "unavailable", "unknown")  # as written by loggers
 MOST_SECONDS = 1e11  # the year 5138; as milliseconds, the year 1973
 ZONED = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"  # a time of day with a zone
 

@@ -67,15 +67,12 @@ class EndpointOptions(plugins.Options):
         default=None, description="a server to start and stop; alternative to url"
     )
     model: str | None = Field(
-        default=None,
-        min_length=1,
-        description="model name on the server; its first if unset",
+        default=None, min_length=1, description="model name on the server; its first if unset"
     )
     api: Literal["chat", "completions"] = Field(default="chat", description="OpenAI API to use")
     stream: bool = Field(default=True, description="request a streamed response")
     needs_done: bool | None = Field(
-        default=None,
-        description="true: streams must end with [DONE]; false: with a finish_reason",
+        default=None, description="true: streams must end with [DONE]; false: with a finish_reason"
     )
     usage: bool = Field(default=True, description="request token counts in streams")
     body: dict[str, Any] = Field(

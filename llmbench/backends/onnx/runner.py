@@ -31,14 +31,7 @@ class OnnxRunner:
     first rows. Decode buffers have fixed addresses, so each batch size is bound once.
     """
 
-    def __init__(
-        self,
-        model: OnnxModel,
-        sampler: Sampler,
-        *,
-        slots: int,
-        max_length: int,
-    ) -> None:
+    def __init__(self, model: OnnxModel, sampler: Sampler, *, slots: int, max_length: int) -> None:
         self.counts: Counter[str] = Counter()
         self._sampler = sampler
         floats: dict[str, Any] = {"dtype": model.dtype, "device": model.device}

@@ -9,12 +9,7 @@ from pydantic import Field, model_validator
 from llmbench.plugins import Options
 
 Scheme = Literal[
-    "int8-weight-only",
-    "int8-dynamic",
-    "int4-weight-only",
-    "int4-hqq",
-    "int4-k-quant",
-    "float8",
+    "int8-weight-only", "int8-dynamic", "int4-weight-only", "int4-hqq", "int4-k-quant", "float8"
 ]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 

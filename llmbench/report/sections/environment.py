@@ -6,21 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from llmbench.analysis.metrics import (
-    Value,
-    series_mean,
-    series_rise,
-)
+from llmbench.analysis.metrics import Value, series_mean, series_rise
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import (
-    MISSING,
-    SCALES,
-    Cell,
-    Column,
-    Table,
-    missing,
-    quantity,
-)
+from llmbench.report.table import MISSING, SCALES, Cell, Column, Table, missing, quantity
 from llmbench.runs.series import Series
 
 DIFFERS = "≠"

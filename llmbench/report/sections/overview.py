@@ -7,11 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from llmbench.analysis.metrics import (
-    LATENCIES,
-    PHASE_PEAKS,
-    STAGES,
-)
+from llmbench.analysis.metrics import LATENCIES, PHASE_PEAKS, STAGES
 from llmbench.analysis.stats import min_samples_for_percentile, percentile_upper_bound
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import findings
@@ -110,10 +106,7 @@ def _median_over_p99(case: CaseResults, latency: str) -> Cell:
 def ladder(results: Results, latency: str) -> Table:
     """Return percentiles, mean and sample size of a latency, one row per case."""
     columns: list[tuple[Column, CellOf]] = [
-        (
-            Column("samples", "of all processes"),
-            lambda case: count(len(case.pooled(latency))),
-        ),
+        (Column("samples", "of all processes"), lambda case: count(len(case.pooled(latency)))),
         *(
             (Column(f"p{p}"), partial(percentile, latency=latency, percent=p))
             for p in (50, 90, 95, 99)

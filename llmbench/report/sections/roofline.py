@@ -152,11 +152,7 @@ def _lines(roof: DevicePeaks, span: tuple[float, float]) -> Iterator[go.Scatter]
 
 def _mark(case: CaseResults, phase: str, point: Point) -> go.Scatter:
     symbol, share = PHASES[phase]
-    marker: dict[str, Any] = {
-        "size": 11,
-        "symbol": symbol,
-        "color": palette.case_color(case.index),
-    }
+    marker: dict[str, Any] = {"size": 11, "symbol": symbol, "color": palette.case_color(case.index)}
     used = case.estimates[share].value
     value = "unknown" if used is None else show(used, METRICS[share].unit)
     utilization = f"{METRICS[share].label}: {value}"

@@ -26,9 +26,7 @@ def test_a_change_within_the_tolerance_is_not_called() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NOISES)
-def test_a_check_of_120_metrics_raises_a_false_alarm_in_one_of_a_hundred_at_most(
-    kind: str,
-) -> None:
+def test_a_check_of_120_metrics_raises_a_false_alarm_in_one_of_a_hundred_at_most(kind: str) -> None:
     draw, tolerance = NOISES[kind]
     # 1 % per check of 120 metrics is 8.4e-5 per metric, one or two in 20,000
     assert detection_rate(draw, 0.0, tolerance, repetitions=20_000) <= 1 / 20_000

@@ -113,10 +113,7 @@ def test_readings_may_share_a_stamp(path: Path) -> None:
     [
         ("", "cannot be read as CSV"),
         ("time,watts\n", "no readings"),
-        (
-            "Time;Watts\n1;2\n",
-            r"no column 'time'; (did you mean 'Time;Watts'\? )?columns: Time;W",
-        ),
+        ("Time;Watts\n1;2\n", r"no column 'time'; (did you mean 'Time;Watts'\? )?columns: Time;W"),
         (
             "time,Watts\n1,2\n",
             "no column 'watts'; did you mean 'Watts'? columns: time, Watts; select it",

@@ -37,15 +37,7 @@ def ints(*numbers: int) -> Any:
 
 @pytest.mark.parametrize(
     ("length", "window", "pairs"),
-    [
-        (0, None, 0),
-        (1, None, 1),
-        (5, None, 15),
-        (5, 5, 15),
-        (5, 9, 15),
-        (5, 2, 9),
-        (3, 1, 3),
-    ],
+    [(0, None, 0), (1, None, 1), (5, None, 15), (5, 5, 15), (5, 9, 15), (5, 2, 9), (3, 1, 3)],
 )
 def test_each_token_attends_to_the_tokens_before_it_and_at_most_the_window(
     length: int, window: int | None, pairs: int

@@ -200,9 +200,7 @@ def test_a_kernel_that_attention_launched_is_attention() -> None:
 
 
 @pytest.mark.parametrize("take_apart", [on_cpu, on_gpu])
-def test_steps_without_any_event_are_an_error(
-    take_apart: Callable[..., Breakdown],
-) -> None:
+def test_steps_without_any_event_are_an_error(take_apart: Callable[..., Breakdown]) -> None:
     with pytest.raises(MeasurementError, match="recorded nothing"):
         take_apart(step(0, 0, 100))
 

@@ -40,9 +40,7 @@ def phases(server: LocalServer) -> list[Phase]:
 
 @pytest.fixture(scope="module", params=[0, 1], ids=["prefill", "decode"])
 def recorded(
-    request: pytest.FixtureRequest,
-    phases: list[Phase],
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, phases: list[Phase], tmp_path_factory: pytest.TempPathFactory
 ) -> Recorded:
     path = tmp_path_factory.mktemp("traces") / "trace.json"
     marks = recording.ranges(nvtx=False)

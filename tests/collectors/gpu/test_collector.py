@@ -25,9 +25,7 @@ def only_caveat(watch: Watch) -> Caveat:
     return caveat
 
 
-def test_devices_are_numbered_in_cudas_order(
-    watch_gpus: MakeWatch,
-) -> None:
+def test_devices_are_numbered_in_cudas_order(watch_gpus: MakeWatch) -> None:
     cards = [StandinGpu(uuid=f"GPU-{letter}") for letter in "abc"]
     watch = watch_gpus(*cards, visible="2,0")
     assert {"gpu0_busy_percent", "gpu1_busy_percent"} <= watch.readings().keys()
@@ -49,9 +47,7 @@ def test_time_throttled_by_a_limit_is_a_caveat(watch_gpus: MakeWatch) -> None:
     assert caveat.message.endswith("throttled: power for 1.50 s.")
 
 
-def test_an_uncounted_throttle_reason_has_its_share_of_readings(
-    watch_gpus: MakeWatch,
-) -> None:
+def test_an_uncounted_throttle_reason_has_its_share_of_readings(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus(StandinGpu([(0, 400), (1, 60)], cap_watts=300))
     for bits in (0, 0x40, 0x40, 0):
         watch.change(reasons=bits)
@@ -90,9 +86,7 @@ def test_a_lost_gpu_is_a_caveat_with_the_time(watch_gpus: MakeWatch) -> None:
     assert caveat.message.startswith("GPU 1 (GPU-b) was lost after 2.5 s (NVML: GPU is lost);")
 
 
-def test_an_unsure_order_is_a_caveat_and_changes_nothing_else(
-    watch_gpus: MakeWatch,
-) -> None:
+def test_an_unsure_order_is_a_caveat_and_changes_nothing_else(watch_gpus: MakeWatch) -> None:
     sure = watch_gpus()
     probe = UncertainOrder(sure.probe)
     assert probe.quantities() == sure.probe.quantities()

@@ -29,9 +29,7 @@ def test_readings_are_in_si_units(watch_gpus: MakeWatch) -> None:
     }
 
 
-def test_an_unsupported_reading_has_nvmls_message_as_its_reason(
-    watch_gpus: MakeWatch,
-) -> None:
+def test_an_unsupported_reading_has_nvmls_message_as_its_reason(watch_gpus: MakeWatch) -> None:
     faults = {"nvmlDeviceGetUtilizationRates": NOT_SUPPORTED, "field 185": NOT_SUPPORTED}
     watch = watch_gpus(StandinGpu(faults=faults))
     assert watch.reasons()["gpu0_busy_percent"] == "NVML: Not Supported"
@@ -110,9 +108,7 @@ def test_the_power_limit_and_the_virtualization_are_facts(watch_gpus: MakeWatch)
     assert (facts["power_limit_watts"], facts["virtualization"]) == (650.0, "passthrough")
 
 
-def test_an_instance_has_the_settings_of_its_card(
-    watch_gpus: MakeWatch,
-) -> None:
+def test_an_instance_has_the_settings_of_its_card(watch_gpus: MakeWatch) -> None:
     instances = [StandinInstance("MIG-x")]
     card = StandinGpu(cap_watts=650, virtualization=1, mig=True, instances=instances)
     facts = watch_gpus(card).facts()

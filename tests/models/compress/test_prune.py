@@ -64,9 +64,7 @@ def test_two_four_keeps_the_two_largest_of_every_four_inputs() -> None:
         assert torch.equal(linear.weight, expected.view_as(weight))
 
 
-def test_a_model_without_the_dropped_layers_works(
-    model: PreTrainedModel,
-) -> None:
+def test_a_model_without_the_dropped_layers_works(model: PreTrainedModel) -> None:
     count = model.config.num_hidden_layers
     drop_layers(model, [0])
     assert model.config.num_hidden_layers == count - 1

@@ -28,11 +28,7 @@ def test_first_and_last_lose_no_token(count: int, tokens: int) -> None:
 
 @pytest.mark.parametrize(
     ("count", "tokens", "times", "counts"),
-    [
-        (1, 5, (1.0,), (5,)),
-        (2, 2, (1.0, 2.0), (1, 1)),
-        (2, 5, (1.0, 2.0), (1, 4)),
-    ],
+    [(1, 5, (1.0,), (5,)), (2, 2, (1.0, 2.0), (1, 1)), (2, 5, (1.0, 2.0), (1, 4))],
 )
 def test_two_chunks_have_nothing_between_them(
     count: int, tokens: int, times: tuple[float, ...], counts: tuple[int, ...]

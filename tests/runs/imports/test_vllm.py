@@ -53,9 +53,7 @@ def test_without_the_release_latencies_count_from_sending(tmp_path: Path) -> Non
     assert all(record.due == record.sent for record in measured.records)
 
 
-def test_without_a_rate_requests_are_due_when_they_are_sent(
-    tmp_path: Path,
-) -> None:
+def test_without_a_rate_requests_are_due_when_they_are_sent(tmp_path: Path) -> None:
     measured = only(changed(VLLM, tmp_path, lambda document: document.update(request_rate="inf")))
     assert measured.load == {"kind": "closed", "concurrency": 3}
     assert all(record.due == record.sent for record in measured.records)
