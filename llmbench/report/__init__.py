@@ -35,17 +35,17 @@ RENDERERS = {
 
 
 def render(subject: Any, form: str, **options: Any) -> Any:
-    """Return a subject rendered in a format of RENDERERS.
+    """Return a run set, profile, data frame or list of comparisons in a format of RENDERERS.
 
-    Formats are text, except ``terminal`` (a rich renderable) and ``parquet`` (bytes). A list of
-    comparisons shares one baseline.
+    The result is text, except for ``terminal`` (a rich renderable) and ``parquet`` (bytes). The
+    comparisons of a list share one baseline.
     """
     kind = type(subject[0] if isinstance(subject, list) else subject).__name__
     return resolve_name(RENDERERS[kind, form])(subject, **options)
 
 
 def write(subject: Any, path: Path, **options: Any) -> None:
-    """Write the HTML page of a subject atomically.
+    """Write the HTML page of a run set, profile or list of comparisons to a file, atomically.
 
     Raise InputError if the file cannot be written.
     """
@@ -61,7 +61,7 @@ def write(subject: Any, path: Path, **options: Any) -> None:
 
 
 def show(subject: Any, **options: Any) -> None:
-    """Print a subject in the terminal."""
+    """Print a run set, profile or list of comparisons in the terminal."""
     from rich.console import Console  # noqa: PLC0415 (would slow `--help`)
 
     Console().print(render(subject, "terminal", **options))

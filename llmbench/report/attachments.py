@@ -1,4 +1,4 @@
-"""Optional inputs of a report: a history and a profile of its scenario."""
+"""Optional parts of a report: the metric history and a profile of its scenario."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attachments:
-    """The history and a profile of a scenario; either may be missing."""
+    """The metric history and a profile of a scenario; either may be missing."""
 
     history: tuple[MetricHistory, ...] = ()
     profile: Profile | None = None
@@ -26,9 +26,10 @@ NOTHING = Attachments()
 
 
 def read(scenario: str, store: Path | None, profiled: Path | None) -> Attachments:
-    """Return a scenario's history from a file and its profile from a folder.
+    """Return a scenario's history from the file ``store`` and its profile from a folder.
 
-    Raise InputError if either is unreadable or belongs to another scenario.
+    A part whose path is None is left out. Raise InputError if a part is unreadable or belongs to
+    another scenario.
     """
     return Attachments(_series(scenario, store), _profile(scenario, profiled))
 
@@ -43,7 +44,7 @@ def _series(scenario: str, store: Path | None) -> tuple[MetricHistory, ...]:
     if not own:
         others = ", ".join(sorted({night.scenario for night in nights})) or "none"
         raise InputError(
-            f"{store}: no nights of {scenario!r} (scenarios: {others}); append some with "
+            f"{store}: no nights of scenario {scenario!r} (scenarios: {others}); append some with "
             "llmbench history --add"
         )
     return tuple(history.histories(own))

@@ -45,9 +45,9 @@ ESTIMATED = {"mean": "value", "low": "low", "high": "high"}
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with its texts.
+    """A plotly figure with its title, caption and data.
 
-    ``caption`` is also read by screen readers; ``downsampling`` describes what is left out;
+    ``caption`` is also read by screen readers; ``downsampling`` states what is not drawn;
     ``empty`` is the reason for an empty chart. ``data`` has the plotted values as tables.
     """
 
@@ -61,17 +61,17 @@ class Chart:
 
 
 def safe(text: str) -> str:
-    """Escape HTML in a name, since plotly renders it."""
+    """Escape HTML in a text, since plotly would render it."""
     return escape(text, quote=False)
 
 
 def thin(length: int, most: int) -> NDArray[np.int64]:
-    """Return at most ``most`` evenly spaced indices, including the first and the last."""
+    """Return at most ``most`` evenly spaced indices of ``length`` items, with first and last."""
     return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(np.int64))
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    """Return the layout of all charts: transparent, in the page's font, with light grids."""
+    """Return the plotly layout of all charts plus ``more``: transparent, with a light grid."""
     axis = {
         "gridcolor": palette.GRID,
         "linecolor": palette.GRID,
@@ -96,7 +96,7 @@ def layout(**more: Any) -> dict[str, Any]:
 
 
 def latency_ecdf(results: Results, latency: str) -> Chart:
-    """Draw the ECDF of a latency over requests (for ITL: over gaps)."""
+    """Draw the ECDF of a latency over requests (ITL: over gaps between chunks), a line per case."""
     samples = {case.index: case.pooled(latency) for case in results.measured}
     longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
     unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
@@ -127,7 +127,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
 
 
 def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go.Scatter:
-    """Return a step line that rises from 0 at the smallest value."""
+    """Return an ECDF as a step line that rises from 0 at the smallest sample."""
     values, shares = ecdf(sample)
     drawn = thin(len(values), ECDF_POINTS)
     return go.Scatter(
@@ -150,14 +150,14 @@ def _ecdf_line(case: CaseResults, sample: NDArray[np.float64], hover: str) -> go
 def _curves(
     cases: Iterable[CaseResults], samples: Iterable[NDArray[np.float64]], label: str
 ) -> Table:
-    """Return the latency at each of SHARES, one column per case."""
+    """Return the latency at each percentage of SHARES, one column per case."""
     columns = (Column("share", numeric=False), *(Column(case.name) for case in cases))
     read = [_read_at_shares(sample) for sample in samples]
     rows = tuple(
         (Cell(f"{share} %"), *(cells[index] for cells in read))
         for index, share in enumerate(SHARES)
     )
-    note = "Pooled over processes: this share of samples is as fast or faster; 0 % is the minimum."
+    note = "Pooled over processes: this share of samples is at or below; 0 % is the minimum."
     return Table(f"{label} by share", columns, rows, note)
 
 
@@ -184,7 +184,7 @@ def _ecdf_downsampling(largest: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """An estimate, the name of its case, and the index that selects the color."""
+    """A bar of a chart: its label, the index that selects its color, and the estimate to draw."""
 
     name: str
     index: int
@@ -192,7 +192,7 @@ class Bar:
 
 
 def throughput(results: Results, metric: str) -> Chart:
-    """Draw a rate of each case as a bar, with its interval and a dot per process."""
+    """Draw a metric of each case as a bar, with its 95 % interval and a circle per process."""
     every = [Bar(case.name, case.index, case.estimates[metric]) for case in results.measured]
     known = [bar for bar in every if bar.estimate.value is not None]
     empty = "" if known else _reasons(results, metric)
@@ -203,7 +203,7 @@ def throughput(results: Results, metric: str) -> Chart:
 
 
 def _processes(results: Results, metric: str) -> Table:
-    """Return the mean, interval and single processes of each case."""
+    """Return a metric's mean, 95 % interval and value in each process, one row per case."""
     label, unit = METRICS[metric].label, METRICS[metric].unit
     repeats = sorted({run.repeat for _, run, _ in results.processes()})
     columns: list[tuple[Column, CellOf]] = [
@@ -232,7 +232,7 @@ def _reasons(results: Results, metric: str) -> str:
 
 
 def bars(known: Sequence[Bar], unit: str) -> go.Figure:
-    """Draw bars with intervals, a dot per process, and the values below the names."""
+    """Draw bars with 95 % intervals, a circle per process, and each value below its name."""
     return go.Figure(
         [*map(_bar, known), *map(_dots, known)],
         layout(
@@ -250,7 +250,7 @@ def _names_axis() -> dict[str, Any]:
 
 
 def _names_with_values(known: Sequence[Bar], unit: str) -> dict[str, Any]:
-    """Return ticks with each value below its name, where no whisker can cover it."""
+    """Return axis ticks that show each bar's value below its name, where no whisker covers it."""
     names = [safe(bar.name) for bar in known]
     values = [show(bar.estimate.value or 0.0, unit) for bar in known]
     texts = [f"{name}<br><b>{text}</b>" for name, text in zip(names, values, strict=True)]
@@ -272,7 +272,7 @@ def _bar(bar: Bar) -> go.Bar:
 
 
 def whiskers(estimate: Estimate) -> dict[str, Any] | None:
-    """Return the interval as distances from the value; None without an interval."""
+    """Return an estimate's interval as plotly error bars; None without an interval."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return None
     return {
@@ -300,7 +300,7 @@ def _dots(bar: Bar) -> go.Scatter:
 
 
 def cold_start(results: Results) -> Chart:
-    """Draw the cold-start time by stage, up to steady step times."""
+    """Draw each case's cold-start time by stage, from import until step times are steady."""
     colors = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
     looks = zip(STAGES, colors, PATTERNS, strict=True)
     figure = go.Figure(

@@ -1,4 +1,4 @@
-"""The conclusions that the results support, as sentences."""
+"""Conclusions from the results, as sentences: the fastest cases and the memory limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAIR = 2
 
 
 def completeness(results: Results) -> str:
-    """Return how much of the plan is measured, as a sentence."""
+    """Return how many planned runs were measured, failed or are pending, as a sentence."""
     plan, failed = len(results.run_set.plan), len(results.run_set.failed)
     waiting = plan - len(results.run_set.runs)
     if not plan:
@@ -95,7 +95,7 @@ class _Ranking:
 
     @cached_property
     def _ranked(self) -> list[CaseResults]:
-        """The cases with a known value, best first."""
+        """The cases with a known value of the metric, best first."""
         known = [case for case in self.cases if case.estimates[self.metric].value is not None]
         return sorted(known, key=self._value, reverse=self._higher_is_better)
 
@@ -110,7 +110,7 @@ class _Ranking:
         return case.backend if self.point else case.name
 
     def _differ(self, one: CaseResults, other: CaseResults) -> bool:
-        """Return whether both intervals are known and do not overlap."""
+        """Return whether the metric's intervals of two cases are known and do not overlap."""
         a, b = one.estimates[self.metric], other.estimates[self.metric]
         if a.low is None or a.high is None or b.low is None or b.high is None:
             return False
@@ -161,7 +161,7 @@ SWEPT = ("engine.slots", "load.concurrency")
 
 
 def _of_memory(results: Results) -> Iterator[str]:
-    """Yield the swept value at which each backend ran out of memory, and the largest that fit."""
+    """Yield a sentence on the swept value that ran out of memory, and the largest that fit."""
     failures = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
     refused = {case for case, f in failures.items() if f.kind == OutOfMemoryError.kind}
     for key in SWEPT:

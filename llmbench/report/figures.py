@@ -28,7 +28,7 @@ from llmbench.report.sections.tradeoffs import pareto
 
 
 def ecdf(run_set: RunSet, latency: str) -> go.Figure:
-    """Return the ECDF of a latency (metrics.LATENCIES)."""
+    """Return the ECDF of a latency, given as a key of metrics.LATENCIES such as ``ttft``."""
     return _figure(charts.latency_ecdf(_results(run_set), _known(latency, LATENCIES, "latency")))
 
 
@@ -53,25 +53,28 @@ def e2e_ecdf(run_set: RunSet) -> go.Figure:
 
 
 def throughput(run_set: RunSet, metric: str = "output_tokens_per_second") -> go.Figure:
-    """Return bars of a metric (metrics.METRICS), with intervals and a dot per process."""
+    """Return a bar per case of a metric (a key of metrics.METRICS), with its 95 % interval."""
     return _figure(charts.throughput(_results(run_set), _known(metric, METRICS, "metric")))
 
 
 def load_curve(run_set: RunSet, latency: str = "ttft") -> go.Figure:
-    """Return the p50 and the p99 of a latency (metrics.LATENCIES) against the load."""
+    """Return the p50 and the p99 of a latency (a key of metrics.LATENCIES) against the load."""
     curves = load_curves(_results(run_set), [_known(latency, LATENCIES, "latency")])
     if not curves:
-        raise InputError(f"{run_set.stored.folder}: no backend was measured at several loads")
+        raise InputError(
+            f"{run_set.stored.folder}: no backend was measured at several loads; sweep load.rate "
+            "or load.concurrency"
+        )
     return _figure(curves[latency])
 
 
 def quality(run_set: RunSet) -> go.Figure:
-    """Return the cost of each case against its output divergence."""
+    """Return each case's speed, weight memory and, if measured, energy against KL divergence."""
     return _figure(pareto(_results(run_set)))
 
 
 def cold_start(run_set: RunSet) -> go.Figure:
-    """Return the cold-start time by stage, up to steady step times."""
+    """Return each case's cold-start time by stage, from import until step times are steady."""
     return _figure(charts.cold_start(_results(run_set)))
 
 

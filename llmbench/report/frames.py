@@ -1,4 +1,4 @@
-"""A run set as pandas frames."""
+"""A run set as pandas data frames."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from llmbench.runs.run import Run
 
 
 class RunSet:
-    """Stored results as frames: ``records``, ``series``, ``runs`` and ``summary``.
+    """Stored results as data frames: ``records``, ``series``, ``runs`` and ``summary``.
 
-    Times are in seconds of each run's clock; units are in the column names.
+    Times are in seconds on each run's own clock; the ``unit`` column has other units.
     """
 
     def __init__(self, stored: run_set.RunSet) -> None:
@@ -26,7 +26,7 @@ class RunSet:
 
     @classmethod
     def read(cls, folder: str | Path) -> RunSet:
-        """Return a stored results folder; raise InputError if llmbench did not write it."""
+        """Read a results folder; raise InputError if llmbench did not write it."""
         return cls(store.read(folder))
 
     def __repr__(self) -> str:
@@ -34,7 +34,7 @@ class RunSet:
         return f"<llmbench.RunSet {self.stored.name!r}: {done} of {len(self.stored.plan)} runs>"
 
     def _repr_html_(self) -> str:
-        """Return the table of results, for notebooks."""
+        """Return the results table as HTML, for notebooks."""
         from llmbench.report.pages import headline_html  # noqa: PLC0415 (the report reads frames)
 
         return headline_html(self.stored)
@@ -46,7 +46,7 @@ class RunSet:
 
     @cached_property
     def series(self) -> pd.DataFrame:
-        """One row per reading: ``name``, ``unit``, ``source``, ``time`` and ``value``."""
+        """One row per sampled reading: ``name``, ``unit``, ``source``, ``time`` and ``value``."""
         return _stacked([(run, _series_frame(run)) for run in self._measured])
 
     @cached_property
@@ -77,7 +77,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
 
 
 def summary_rows(stored: run_set.RunSet) -> list[dict[str, Any]]:
-    """Return the summary as rows; a missing value is None with a reason."""
+    """Return one row per case and metric: its mean over processes, or None with a reason."""
     return [row for case, runs in stored.by_case().items() for row in _rows(case, runs)]
 
 

@@ -12,7 +12,7 @@ SKIPPED = ("inconclusive", "environment", "not comparable")
 
 
 def as_junit(comparisons: Sequence[Comparison]) -> str:
-    """Return one test per case and metric: failed for a regression, skipped if undecided."""
+    """Return JUnit XML, a test per case and metric: failed if regressed, skipped if undecided."""
     suite = ET.Element("testsuite", name=f"llmbench {comparisons[0].candidate.name}")
     for case in (case for comparison in comparisons for case in comparison.cases):
         for key, verdict in case.verdicts.items():

@@ -40,14 +40,14 @@ LISTED = 25
 
 
 def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) -> str:
-    """Return the report of a run set, with a back link to ``home`` if served."""
+    """Return the HTML report of a run set; ``home`` is the target of its back link, if any."""
     results = Results(run_set)
     content = {**_content(results), **_attached(results, attachments)}
     return render_template("page.html.j2", home, charted=bool(results.measured), **content)
 
 
 def _content(results: Results) -> dict[str, Any]:
-    """Return the template variables, in page order."""
+    """Return the variables of the report template, in page order."""
     return {
         "run_set": results.run_set,
         "cases": results.measured,
@@ -114,13 +114,13 @@ def _rates(results: Results) -> list[Chart]:
 
 
 def headline_html(run_set: RunSet) -> str:
-    """Return the table of results as HTML, for notebooks."""
+    """Return the results table of a run set as HTML, for notebooks."""
     results = Results(run_set)
     return render_macro("summary", run_set.name, completeness(results), overview.headline(results))
 
 
 def profile(profile: Profile) -> str:
-    """Return the page of a profile."""
+    """Return the HTML page of a profile: step times by category, kernels and settings."""
     return render_template(
         "profile.html.j2",
         home="",
@@ -141,7 +141,7 @@ def profile(profile: Profile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A run set in the index; ``key`` identifies it in URLs."""
+    """A run set in the index: ``key`` identifies it in URLs, ``shown`` is its displayed name."""
 
     key: str
     shown: str
@@ -156,7 +156,7 @@ class Listed:
             return self.entry.began_at
 
     def matches(self, words: Sequence[str]) -> bool:
-        """Return whether every word occurs in the displayed texts."""
+        """Return whether every word occurs in the texts of the run set, ignoring case."""
         entry = self.entry
         texts = (
             self.shown, entry.name, entry.description, self.began, entry.machine, entry.commit,
@@ -167,7 +167,7 @@ class Listed:
 
 
 def index(title: str, listed: Sequence[Listed], filtered_by: str) -> str:
-    """Return the index of run sets that match every word of a filter, newest first."""
+    """Return the HTML index of the run sets that match every word of a filter, newest first."""
     matching = [run_set for run_set in listed if run_set.matches(filtered_by.split())]
     return render_template(
         "index.html.j2",
@@ -181,5 +181,5 @@ def index(title: str, listed: Sequence[Listed], filtered_by: str) -> str:
 
 
 def message_page(title: str, message: str) -> str:
-    """Return a page with a message only."""
+    """Return an HTML page that shows only a message."""
     return render_template("message.html.j2", HOME, title=title, message=message, charted=False)

@@ -28,10 +28,10 @@ SWAP |= {pale(light): pale(dark) for light, dark in SWAP.items()}
 
 
 def case_color(index: int) -> str:
-    """Return the color of a case; colors repeat after eight."""
+    """Return the line color of a case; colors repeat after eight cases."""
     return CASES[index % len(CASES)]
 
 
 def case_dash(index: int) -> str:
-    """Return the dash of a case; no two of 32 cases share both color and dash."""
+    """Return the line dash of a case; no two of 32 cases share both color and dash."""
     return DASHES[(index + index // len(CASES)) % len(DASHES)]

@@ -1,4 +1,4 @@
-"""Results as a file that `pytest-benchmark compare` reads; a round is a process."""
+"""Results in a format that `pytest-benchmark compare` reads; each process is a round."""
 
 from __future__ import annotations
 
@@ -70,9 +70,10 @@ def _benchmark(
 
 
 def statistics(data: Sequence[float]) -> dict[str, Any]:
-    """Return the statistics of pytest_benchmark.stats.Stats, whose quartiles are Hazen's.
+    """Return the values' statistics as pytest_benchmark.stats.Stats does, with Hazen quartiles.
 
-    Outliers are values more than one standard deviation from the mean, or beyond 1.5 IQR.
+    Outliers are counted twice: values more than one standard deviation from the mean, and values
+    more than 1.5 IQR outside the quartiles.
     """
     values = np.asarray(data, dtype=np.float64)
     q1, median, q3 = np.percentile(values, [25, 50, 75], method="hazen")

@@ -1,4 +1,4 @@
-"""The records embedded in a page: all, or a few with file hashes."""
+"""The request records embedded in a report: all, or a few and the hashes of the record files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ BYTES_PER_TOKEN = 4  # minimum size of a compressed token time
 
 @dataclass(frozen=True, slots=True)
 class RawData:
-    """The records of a run set embedded in a page.
+    """The records of a run set's requests, embedded in a page.
 
-    ``packed`` is the CSV of all records and ``sha256`` its hash; both are empty if the CSV is too
-    large to embed. Then ``files`` lists the record files with their hashes, and ``some`` is the CSV
-    of a few records, unless that is too large as well.
+    ``requests`` is the number of requests. ``packed`` is the CSV of all records and ``sha256`` its
+    hash; both are empty if the CSV is too large to embed. Then ``files`` lists the record files
+    with their hashes, and ``some`` is the CSV of a few records, unless that is too large as well.
     """
 
     requests: int
@@ -41,9 +41,9 @@ class RawData:
 
 
 def raw_data(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RawData:
-    """Pack the records of all requests, without output ids, for a page.
+    """Return the records of all requests to embed in a page, without the output token ids.
 
-    ``few`` maps run names to the ids of requests to embed if all are too large.
+    ``few`` maps run names to the ids of requests to embed if the records of all are too large.
     """
     measured = [run for run in run_set.runs if not run.failure]
     requests = sum(run.records.num_rows for run in measured)
@@ -66,7 +66,7 @@ def _csv(run_set: RunSet) -> str:
 
 
 def _only(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RunSet:
-    """Return a run set reduced to the given requests."""
+    """Return a run set with only the requests whose ids ``few`` lists by run name."""
     kept = [
         replace(run, records=run.records.filter(pc.is_in(run.records["request_id"], ids)))
         for run in run_set.runs

@@ -33,11 +33,11 @@ class CaseResults:
 
     @property
     def name(self) -> str:
-        """The name in the scenario."""
+        """The name of the case, as displayed."""
         return self.planned.case.name
 
     def split(self, column: str, label: str) -> Iterator[CaseResults]:
-        """Yield the case split by the values of a request column."""
+        """Yield the case once per value of a request column, with only the matching requests."""
         for value, runs in split_runs(self.runs, column).items():
             case = replace(self.planned.case, name=f"{self.name}, {label} {value}")
             yield CaseResults(self.index, replace(self.planned, case=case), tuple(runs))
@@ -49,22 +49,22 @@ class CaseResults:
 
     @property
     def point(self) -> dict[str, Any]:
-        """The sweep point; empty without a sweep."""
+        """The case's value of each swept key; empty without a sweep."""
         return self.planned.case.point
 
     @cached_property
     def observed(self) -> list[RecordArrays]:
-        """The records of each process, as arrays."""
+        """The request records of each process, as arrays."""
         return [RecordArrays(run.records) for run in self.runs]
 
     @cached_property
     def summaries(self) -> list[dict[str, Value]]:
-        """Every metric of each process."""
+        """Every metric of each process, by name."""
         return [summarize(*it) for it in zip(self.runs, self.observed, strict=True)]
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
-        """Every metric over the processes."""
+        """Every metric's mean and 95 % interval over the processes, by name."""
         return across_summaries(self.summaries)
 
     def pooled(self, latency: str) -> NDArray[np.float64]:
@@ -82,7 +82,7 @@ class CaseResults:
 
     @cached_property
     def energy_parts(self) -> list[list[CounterEnergy]]:
-        """The energy by counter of each process that measured it."""
+        """The energy by counter, for each process in which it was measured."""
         return [
             parts
             for run, observed in zip(self.runs, self.observed, strict=True)
@@ -105,7 +105,7 @@ class CaseResults:
 
 
 def request_key(case: str, repeat: int, request_id: int) -> str:
-    """Return the key of a request within a run set, as in the raw data."""
+    """Return the key of a request in a run set, by which the page finds its embedded record."""
     return f"{case}/{repeat}/{request_id}"
 
 

@@ -48,7 +48,7 @@ def _imported(source: dict[str, str] | None) -> str:
 
 
 def wording(part: Any, leading: str = "kind") -> str:
-    """Return a part as ``kind, key value, key value``, with nested options in parentheses."""
+    """Return a part of a scenario as ``kind, key value``, with nested options in parentheses."""
     if isinstance(part, list):
         return ", ".join(wording(item) for item in part)
     if not isinstance(part, dict):

@@ -79,29 +79,29 @@ def show_interval(low: float, high: float, unit: str, to: str = " – ") -> str:
 
 
 def missing(reason: str | None) -> Cell:
-    """Return the cell of an unavailable number (never 0)."""
+    """Return a cell for an unavailable number: a dash (never 0), with the reason as tooltip."""
     return Cell(MISSING, note=reason or "not measured", is_missing=True)
 
 
 def count(number: int, note: str = "") -> Cell:
-    """Return the cell of an integer."""
+    """Return a cell that shows an integer."""
     return Cell(f"{number:,}", number, note=note)
 
 
 def quantity(value: float | None, unit: str, reason: str = "unknown") -> Cell:
-    """Return the cell of a number with its unit, or of a reason if it is None or NaN."""
+    """Return a cell with a number and its unit, or with the reason if it is None or NaN."""
     if value is None or math.isnan(value):
         return missing(reason)
     return Cell(show(value, unit), value, unit=unit)
 
 
 def estimated(case: CaseResults, metric: str) -> Cell:
-    """Return the cell of a case's metric: its mean over processes and their interval."""
+    """Return a cell with a metric of a case: its mean over processes and 95 % interval."""
     return of_value(case.estimates[metric], METRICS[metric].unit)
 
 
 def of_value(value: Value, unit: str) -> Cell:
-    """Return the cell of a value, with an estimate's interval, or of its reason."""
+    """Return a cell with a value and its interval, if any, or with the reason why it is missing."""
     if value.value is None:
         return missing(value.reason)
     detail = _interval(value, unit) if isinstance(value, Estimate) else ""
@@ -117,7 +117,7 @@ def _interval(estimate: Estimate, unit: str) -> str:
 
 
 def percentile(case: CaseResults, latency: str, percent: int) -> Cell:
-    """Return the cell of a latency's percentile, marked if the sample cannot support it."""
+    """Return a cell with a percentile of a latency, marked if it is based on too few samples."""
     metric = f"{latency}_p{percent}"
     cell, note = estimated(case, metric), floor_note(case, metric)
     if cell.value is None or not note:
@@ -126,9 +126,9 @@ def percentile(case: CaseResults, latency: str, percent: int) -> Cell:
 
 
 def floor_note(case: CaseResults, metric: str) -> str:
-    """Return the note of a percentile with too few samples, otherwise empty.
+    """Return a note if a percentile is based on too few samples, otherwise an empty text.
 
-    Percentiles are per process, so the smallest sample counts.
+    Percentiles are per process, so the process with the fewest samples decides.
     """
     n, floor = case.fewest(metric), METRICS[metric].min_samples
     return "" if n >= floor else f"based on {n:,} samples per process; needs {floor:,}"
@@ -138,7 +138,7 @@ def floor_note(case: CaseResults, metric: str) -> str:
 
 CASE = Column("case", numeric=False)
 INTERVALS = (
-    "Values are means over processes, with their 95 % bootstrap interval below from 3 processes on."
+    "Values are means over processes; from 3 processes, their 95 % bootstrap interval is below."
 )
 DAGGER = f"{UNSUPPORTED} too few samples for 99 % confidence in this percentile."
 
@@ -146,7 +146,7 @@ CellOf = Callable[[CaseResults], Cell]
 
 
 def metric_column(name: str, label: str | None = None) -> tuple[Column, CellOf]:
-    """Return the column of a metric (metrics.METRICS)."""
+    """Return the column of a metric (metrics.METRICS) and the function that returns its cells."""
     metric = METRICS[name]
     meaning = f"{metric.label} ({metric.unit}); better: {metric.better}"
     column = Column(label or metric.label, meaning, metric=name)
@@ -154,14 +154,14 @@ def metric_column(name: str, label: str | None = None) -> tuple[Column, CellOf]:
 
 
 def percentile_column(latency: str, percent: int) -> tuple[Column, CellOf]:
-    """Return the column of a latency's percentile."""
+    """Return the column of a latency's percentile and the function that returns its cells."""
     label, metric = f"{LATENCIES[latency]} p{percent}", f"{latency}_p{percent}"
     column = Column(label, f"{label} in seconds; better: lower", metric=metric)
     return column, partial(percentile, latency=latency, percent=percent)
 
 
 def failed(case: CaseResults) -> Cell:
-    """Return the cell of the number of failed requests, by kind in its note."""
+    """Return a cell with the number of failed requests, and the number per error as tooltip."""
     if not case.runs:
         return missing("no run of this case finished")
     kinds = sum((Counter(errors_by_kind(run)) for run in case.runs), Counter[str]())
@@ -174,7 +174,7 @@ def by_case(
     columns: Iterable[tuple[Column, CellOf]],
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Return a table with one row per case; empty columns become reasons in its note."""
+    """Return a table with one row per case; its note explains columns without values."""
     measured = [case for case in cases if case.runs]
     kept: list[tuple[Column, CellOf]] = [(CASE, lambda case: Cell(case.name))]
     empty: dict[str, list[str]] = {}

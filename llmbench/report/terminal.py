@@ -28,7 +28,7 @@ DROPPABLE = (
 
 
 def run_set(stored: RunSet) -> Group:
-    """Return the conclusions, one row per case, failed runs and caveats."""
+    """Return a run set's conclusions, table of cases, failed runs and caveats for the terminal."""
     results = Results(stored)
     table = (Text(), Fitting(overview.brief(results))) if results.cases else ()
     return Group(
@@ -41,7 +41,7 @@ def run_set(stored: RunSet) -> Group:
 
 
 def profile(stored: Profile) -> Group:
-    """Return the shares, the steps, and the longest kernels of each phase."""
+    """Return a profile's step times by category and longest kernels per phase, for the terminal."""
     uses = [profiled.uses(case, phase, USES) for case, phase in stored.phases()]
     tables = (profiled.shares(stored), profiled.phases(stored), *uses)
     return Group(

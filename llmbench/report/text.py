@@ -1,4 +1,4 @@
-"""Frames and tables as CSV, JSON, Parquet and Markdown."""
+"""Data frames and tables as CSV, JSON, Parquet and Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmbench.runs.run_set import RunSet
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV: floats at full precision, lists as JSON, missing values empty."""
+    """Return a data frame as CSV: floats at full precision, lists as JSON, missing values empty."""
     flat = frame.apply(lambda column: column.map(_flat) if column.dtype == object else column)
     text: str = flat.to_csv(index=False, lineterminator="\n")
     return text
@@ -37,13 +37,13 @@ def _listed(value: Any) -> Any:
 
 
 def as_parquet(frame: pd.DataFrame) -> bytes:
-    """Return a frame as the bytes of a Parquet file."""
+    """Return a data frame as the bytes of a Parquet file."""
     packed: bytes = frame.to_parquet(None, index=False)
     return packed
 
 
 def as_json(frame: pd.DataFrame) -> str:
-    """Return a frame as a JSON list of rows, with null for missing values."""
+    """Return a data frame as a JSON list of rows, with null for missing values."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return json.dumps(rows, indent=1, ensure_ascii=False, default=_listed)
 
@@ -61,12 +61,12 @@ def as_markdown(table: Table) -> str:
 
 
 def headline_as_markdown(run_set: RunSet) -> str:
-    """Return the table of results as Markdown."""
+    """Return the results table of a run set as Markdown."""
     return as_markdown(overview.headline(Results(run_set)))
 
 
 def frame_as_markdown(frame: pd.DataFrame) -> str:
-    """Return a frame as a Markdown table."""
+    """Return a data frame as a Markdown table."""
     rows = [
         ["" if _is_missing(value) else str(_flat(value)) for value in row]
         for row in frame.itertuples(index=False)
@@ -85,6 +85,6 @@ def _lines(heads: list[str], marks: list[str], rows: Iterable[list[str]]) -> Ite
 
 
 def _escaped(text: str) -> str:
-    """Return a text on one line, with cell ends and markup escaped."""
+    """Return a text on one line, with backslashes, ``|`` and ``<`` escaped."""
     flat = " ".join(text.split())
     return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

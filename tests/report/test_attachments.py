@@ -50,7 +50,7 @@ def test_a_history_of_other_scenarios_is_refused_and_names_them(
     sample: RunSet, tmp_path: Path
 ) -> None:
     store = stored_history(tmp_path, sample)
-    with pytest.raises(InputError, match=r"no nights of 'other' \(scenarios: sample\)"):
+    with pytest.raises(InputError, match=r"no nights of scenario 'other' \(scenarios: sample\)"):
         attachments.read("other", store, None)
 
 

@@ -54,7 +54,7 @@ def test_a_rate_has_its_interval_and_every_process(results: Results) -> None:
 def test_the_requests_of_a_timeline_are_some_and_say_so(results: Results) -> None:
     requests, machine, _ = timeline(results.measured[0]).data
     assert len(requests.rows) == TABLED
-    assert requests.note == "50 of 65 requests, evenly spaced."
+    assert requests.note == "50 of 65 requests, sampled evenly."
     assert [row[0].text for row in machine.rows] == ["cpu_busy_share", "memory_resident_bytes"]
 
 

@@ -17,7 +17,7 @@ COMMIT_LETTERS = 10
 
 
 def _at(*path: str) -> Callable[[Run], Any]:
-    """Return a function that reads a run's environment."""
+    """Return a function that reads the value at a path in a run's environment, or None."""
 
     def look(run: Run) -> Any:
         node: Any = run.environment
@@ -37,7 +37,7 @@ def _bytes(look: Callable[[Run], Any]) -> Callable[[Run], str | None]:
 
 
 def _gpus(describe: Callable[[dict[str, Any]], str | None]) -> Callable[[Run], str | None]:
-    """Return a function that describes the GPUs of a run, grouping equal ones."""
+    """Return a function that describes the GPUs of a run; equal descriptions are counted."""
 
     def look(run: Run) -> str | None:
         counts = Counter(filter(None, map(describe, run.environment.get("gpus") or [])))
@@ -78,8 +78,8 @@ def _flops(peaks: DevicePeaks) -> str:
 
 # machine facts by row label; None if a run did not record them
 FACTS: dict[str, Callable[[Run], Any]] = {
-    "processor": _at("cpu", "model"),
-    "usable cores": _at("cpu", "usable_cores"),
+    "CPU": _at("cpu", "model"),
+    "usable CPU cores": _at("cpu", "usable_cores"),
     "CPU limit of the container": _at("container", "cpu_limit_cores"),
     "memory": _bytes(_at("memory", "total_bytes")),
     "GPU": _gpus(lambda gpu: gpu.get("name")),
@@ -95,7 +95,7 @@ FACTS: dict[str, Callable[[Run], Any]] = {
 
 
 def machines(compared: Sequence[NamedResults]) -> Table:
-    """Return one row per known fact, with all values if the runs of a side differ."""
+    """Return one row per recorded fact about the machines; all values if a side's runs differ."""
     columns = (
         Column("fact", numeric=False),
         *(Column(side.name, numeric=False) for side in compared),
@@ -126,7 +126,7 @@ def _runs(side: NamedResults) -> Iterator[Run]:
 
 
 def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
-    """Yield sentences on the number of GPUs and machines, and its limits."""
+    """Yield sentences on how many GPUs and kinds of machines were compared, and what this omits."""
     if any(cards := [_cards(side) for side in compared]):
         yield _gpu_counts(compared, cards)
     if not any(run.environment for side in compared for run in _runs(side)):
@@ -149,7 +149,7 @@ def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
 
 
 def _cards(side: NamedResults) -> set[str]:
-    """Return the ids of a side's GPUs: those sampled, or all of the machine."""
+    """Return the UUIDs of a side's GPUs: those that were sampled, or else all of the machine."""
     ids: set[str] = set()
     for run in _runs(side):
         gpus = run.facts.get("gpus") or run.environment.get("gpus") or []

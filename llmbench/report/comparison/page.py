@@ -51,7 +51,7 @@ def render(comparisons: Sequence[Comparison], home: str = "") -> str:
 
 
 def _forest(comparison: Comparison, number: int) -> Chart:
-    """Return the chart of every change with its interval and tolerance."""
+    """Return the chart of each metric's change, with its 95 % interval and tolerance."""
     rows = [
         (f"{case.case} · {METRICS[key].label}", verdict, verdict.change)
         for case in comparison.cases

@@ -1,6 +1,7 @@
 """Run sets side by side: their figures, and the ratios of candidates to a baseline.
 
-The ratio is that of verdicts (docs/statistics.md), for any metric and without a test.
+Ratios are computed as for verdicts (docs/statistics.md), for any metric and without a
+significance test.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from llmbench.report.table import (
 from llmbench.runs.run_set import RunSet
 from llmbench.units import format_number
 
-METERS = "'devices ±' is how far the meters of two devices may differ at equal energy."
+METERS = "'devices ±' is how far the energy readings of two devices may differ at equal energy."
 CHARTED = ("output_tokens_per_second", "ttft_p50", "tpot_p50")
 SHOWN = (
     "output_tokens_per_second", "requests_per_second", "ttft_p50", "ttft_p99",
@@ -41,7 +42,7 @@ SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class ComparedQuantity:
-    """A per-process quantity: a metric, or ``numerator`` divided by one."""
+    """A quantity of each process: a metric, or ``numerator`` divided by that metric."""
 
     metric: str
     label: str
@@ -51,7 +52,7 @@ class ComparedQuantity:
 
     @classmethod
     def plain(cls, metric: str) -> ComparedQuantity:
-        """Return a metric itself as a quantity."""
+        """Return a metric, undivided, as a quantity."""
         known = METRICS[metric]
         return cls(metric, known.label, known.unit, known.better)
 
@@ -60,12 +61,12 @@ class ComparedQuantity:
         return value if self.numerator is None else self.numerator / value
 
     def estimate(self, case: CaseResults) -> Estimate:
-        """Return the mean over a case's processes, with its interval."""
+        """Return the quantity's mean over a case's processes, with its 95 % interval."""
         metric = case.estimates[self.metric]
         if self.numerator is None:
             return metric
         if not all(metric.values):
-            return estimate([], "it is 0 in a process")
+            return estimate([], "its divisor is 0 in a process")
         return estimate([self.of(value) for value in metric.values], metric.reason)
 
 
@@ -83,7 +84,7 @@ QUANTITIES = (
 
 @dataclass(frozen=True)
 class NamedResults:
-    """A run set under a unique name; the first of several is the baseline."""
+    """A compared run set under a unique name; the first one is the baseline."""
 
     name: str
     results: Results
@@ -110,7 +111,7 @@ def sides(run_sets: Sequence[RunSet]) -> list[NamedResults]:
 
 
 def figures(compared: Sequence[NamedResults]) -> Table:
-    """Return one row per case and quantity: its figure on each side and ratio to the baseline."""
+    """Return one row per case and quantity: its value on each side and ratio to the baseline."""
     baseline, *candidates = compared
     columns = (
         Column("case", numeric=False),
@@ -151,7 +152,7 @@ def _missing_ratios(rows: Sequence[tuple[Cell, ...]]) -> list[str]:
 def _rows(
     case: CaseResults, others: Sequence[CaseResults | None], used: set[str]
 ) -> Iterator[tuple[Cell, ...]]:
-    """Yield the rows of a case; add the legend entries that they need to ``used``."""
+    """Yield a case's rows, one per quantity; add the legend entries that they need to ``used``."""
     pairs = [CasePair(_processes(case), _processes(other)) if other else None for other in others]
     for quantity in QUANTITIES:
         yield (
@@ -168,7 +169,7 @@ def _processes(case: CaseResults) -> Processes:
 
 
 def _partner(case: str, baseline: NamedResults, side: NamedResults) -> CaseResults | None:
-    """Return the case of a side that is compared with one of the baseline."""
+    """Return the case of a side that is compared with a case of the baseline, or None."""
     partners = dict(matched(baseline.cases, side.cases))
     return side.cases[partners[case]] if case in partners else None
 

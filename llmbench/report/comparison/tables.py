@@ -113,12 +113,12 @@ def differences(comparison: Comparison) -> Table:
 
 
 def covariates(comparison: Comparison) -> Table:
-    """Return one row per covariate of the cases where a metric changed."""
+    """Return one row per changed covariate of each case in which a metric changed."""
     columns = (
         Column("case", numeric=False),
         Column("what", numeric=False),
         *map(Column, ("baseline", "candidate")),
-        Column("p", "p-value of a shift between the processes of both sides"),
+        Column("p-value", "of a shift between the processes of both sides"),
     )
     changed = [case for case in comparison.cases if case.changed]
     rows = tuple(
@@ -162,7 +162,7 @@ def _as_rich(comparison: Comparison) -> Iterator[RenderableType]:
 
 
 def as_markdown(comparisons: Sequence[Comparison], *, side_by_side: bool = False) -> str:
-    """Return the same tables as Markdown."""
+    """Return the tables of ``as_rich`` as Markdown."""
     parts = ["\n\n".join(_as_markdown(comparison)) for comparison in comparisons]
     if side_by_side:
         parts += [f"\n{_section(table, 2)}".rstrip("\n") for table in _side_by_side(comparisons)]
@@ -185,6 +185,6 @@ def _section(table: Table, level: int) -> str:
 
 
 def _side_by_side(comparisons: Sequence[Comparison]) -> tuple[Table, Table]:
-    """Return the figures and the machines of all sides."""
+    """Return the tables of the metrics and of the machines of all sides."""
     compared = sides([comparisons[0].baseline, *(other.candidate for other in comparisons)])
     return figures(compared), machines(compared)

@@ -16,7 +16,7 @@ ALIKE = (
 
 
 def differing(results: Results) -> Table:
-    """Return the facts that differ between cases, one per row; the note has the consequences."""
+    """Return the facts that differ between cases, one per row; the note says what follows."""
     cases = results.measured
     known = [facts(case.runs) for case in cases]
     keys = dict.fromkeys(key for of_case in known for key in of_case)

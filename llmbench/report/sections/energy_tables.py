@@ -28,8 +28,8 @@ from llmbench.report.table import (
 
 OUTPUT_TOKENS = "workload.output_tokens"
 ALLOCATED = (
-    "Energy per request is the energy of the window divided by the requests that ended in it: a "
-    "measurement if one request is served at a time, an allocation in equal parts otherwise."
+    "Energy per request is the energy of the steady window divided by the requests that ended in "
+    "it: a measurement if one request is served at a time, an allocation in equal parts otherwise."
 )
 
 
@@ -67,7 +67,7 @@ def budget(results: Results) -> Table:
         CASE,
         Column("counter", numeric=False),
         Column("processes"),
-        Column("window", "the shortest, between two updates of the counter"),
+        Column("window", "the shortest of all processes, from one counter update to another"),
         Column("update period", "of the counter, measured before the load"),
         Column("gain", "systematic error of the counter; cancels on one device"),
         Column("edges", "maximum error from the counter's reading interval"),
@@ -131,20 +131,20 @@ def _run_to_run(case: CaseResults) -> Cell:
 
 
 def phases(results: Results) -> Table:
-    """Return the energy of prefill and decode, from answers of two lengths.
+    """Return the energy of prefill and decode, from outputs of two lengths.
 
-    For cases that serve one request at a time and differ only in output tokens: an answer of one
-    token is prefill; the additional energy of a longer one is decode.
+    For cases that serve one request at a time and differ only in output tokens: the energy of
+    a one-token output is prefill, the additional energy of a longer output is decode.
     """
     columns = (
         CASE,
-        Column("answers", numeric=False),
+        Column("outputs", numeric=False),
         Column("prefill"),
         Column("J per decoded token"),
     )
     rows = tuple(_split_row(short, long) for short, long in _pairs(results))
     note = (
-        "One request at a time. Prefill is the energy of a one-token answer, decode the additional "
+        "One request at a time. Prefill is the energy of a one-token output, decode the additional "
         "energy per further token, with its 95 % bootstrap interval over processes."
     )
     return Table("Prefill and decode", columns, rows, note)
@@ -152,7 +152,7 @@ def phases(results: Results) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class _Single:
-    """A case that serves one request at a time, with the length of its answers."""
+    """A case that serves one request at a time, with its output length in tokens."""
 
     case: CaseResults
     output_tokens: int
@@ -174,7 +174,7 @@ def _single(case: CaseResults) -> Iterator[_Single]:
 
 
 def _rest(case: CaseResults) -> tuple[str, list[tuple[str, str]]]:
-    """Return what identifies a case, except its answer length."""
+    """Return a case's backend and sweep values, except its output length."""
     rest = sorted((key, str(v)) for key, v in case.point.items() if key != OUTPUT_TOKENS)
     return case.backend, rest
 

@@ -94,7 +94,7 @@ def _plain(value: Any) -> str:
 
 
 def machine(results: Results) -> Table:
-    """Return each sampled quantity's mean in the steady window; for a total, its increase.
+    """Return each sampled quantity's mean in the steady window; for a running total, its increase.
 
     The note has the reasons for unavailable quantities.
     """
@@ -116,7 +116,7 @@ def machine(results: Results) -> Table:
 
 
 def _unavailable(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
-    """Return the quantities that no case has, with their reasons."""
+    """Return sentences on the quantities that have no value in any case, with their reasons."""
     names: dict[str, list[str]] = {}
     for row in rows:
         if all(cell.value is None for cell in row):

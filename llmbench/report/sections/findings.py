@@ -22,7 +22,7 @@ ABOVE_ROOF = 1.05  # margin: a plain copy scores 1 by the same accounting
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Caveats with one key, their cases and runs (no runs: the whole case)."""
+    """Caveats with the same key, and the cases and runs that have them (no runs: whole cases)."""
 
     caveats: tuple[Caveat, ...]
     cases: tuple[str, ...]
@@ -30,12 +30,12 @@ class Finding:
 
     @property
     def caveat(self) -> Caveat:
-        """The first caveat, for the shared kind and remedy."""
+        """The first caveat; all have its kind and remedy."""
         return self.caveats[0]
 
     @property
     def message(self) -> str:
-        """The sentence, with ranges where numbers differ between runs."""
+        """The message of all caveats, with ranges where their numbers differ between runs."""
         if len(self.caveats) == 1:
             return self.caveat.message
         return f"{message_of_all(self.caveats).removesuffix('.')} ({len(self.runs)} runs)."

@@ -80,7 +80,7 @@ def _changes(series: MetricHistory, index: int) -> go.Scatter:
 
 
 def _nights(series: MetricHistory) -> Table:
-    columns = (Column("night", numeric=False), Column("value"), Column("moved", numeric=False))
+    columns = (Column("night", numeric=False), Column("value"), Column("change", numeric=False))
     unit = METRICS[series.metric].unit
     changes = {change.began_at: _percent(change) for change in series.changes or ()}
     rows = tuple(
@@ -98,7 +98,7 @@ def table(histories: Sequence[MetricHistory]) -> Table:
     columns = (
         *(Column(label, numeric=False) for label in ("scenario", "case", "metric")),
         *map(Column, ("nights", "median", "last")),
-        Column("moved", numeric=False),
+        Column("change points", numeric=False),
     )
     return Table("History", columns, tuple(map(_row, histories)), " ".join(_notes(histories)))
 
@@ -121,7 +121,7 @@ def _percent(change: ChangePoint) -> str:
 
 def _described(change: ChangePoint) -> str:
     commit = f", {change.commit[:8]}" if change.commit else ""
-    return f"{_percent(change)} on {change.began_at[:10]}{commit} (p {change.p:.3f})"
+    return f"{_percent(change)} on {change.began_at[:10]}{commit} (p-value {change.p:.3f})"
 
 
 def _notes(histories: Sequence[MetricHistory]) -> list[str]:
@@ -130,5 +130,5 @@ def _notes(histories: Sequence[MetricHistory]) -> list[str]:
         notes.append(f"Change points need {MIN_NIGHTS} nights.")
     if left_out := {(s.scenario, s.case): s.left_out for s in histories if s.left_out}:
         nights = ", ".join(f"{count} of {case}" for (_, case), count in left_out.items())
-        notes.append(f"Excluded (other machine or scenario than the last night): {nights}.")
+        notes.append(f"Excluded (machine or scenario differs from the last night's): {nights}.")
     return notes

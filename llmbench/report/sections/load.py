@@ -33,12 +33,12 @@ from llmbench.scenario.slo import Objective
 
 
 def request_classes(results: Results) -> Table:
-    """Return the metrics of each request class, if there are classes."""
+    """Return the metrics of each case by request class; no rows without classes."""
     return _parts("Request classes", results, "request_class", "class")
 
 
 def turns(results: Results) -> Table:
-    """Return the metrics of each turn, if there are sessions."""
+    """Return the metrics of each case by turn of its sessions; no rows without sessions."""
     in_sessions = [case for case in results.measured if _has_sessions(case)]
     return _parts("Turns of sessions", results, "turn", "turn", in_sessions)
 

@@ -66,7 +66,7 @@ def headline(results: Results) -> Table:
 
 
 def brief(results: Results) -> Table:
-    """Return the headline for a terminal: medians with the p99 below."""
+    """Return the main metrics for a terminal: median latencies with the p99 below."""
     columns = (
         CASE,
         metric_column("output_tokens_per_second", "output tokens/s")[0],
@@ -126,7 +126,7 @@ def ladder(results: Results, latency: str) -> Table:
 def _upper_bound(case: CaseResults, latency: str, percent: int) -> Cell:
     """Return the upper bound of a percentile by MLPerf's early-stopping rule."""
     if latency == "itl":
-        return missing("the gaps of one answer are not independent")
+        return missing("the gaps of one response are not independent")
     sample, floor = case.pooled(latency), min_samples_for_percentile(percent)
     bound = percentile_upper_bound(sample, percent)
     if not np.isfinite(bound):
@@ -147,7 +147,7 @@ def _cold_start_total(case: CaseResults) -> Cell:
 
 
 def cold_start(results: Results) -> Table:
-    """Return the cold-start time by stage, up to steady step times."""
+    """Return each case's cold-start time by stage, from import until step times are steady."""
     columns = [metric_column(f"cold_start_{stage}_seconds") for stage in STAGES]
     return by_case("Cold start", results.measured, columns, (INTERVALS,))
 
@@ -168,6 +168,6 @@ def quality(results: Results) -> Table:
 
 
 def memory(results: Results) -> Table:
-    """Return the memory of each case by kind."""
+    """Return each case's memory by kind: weights, KV cache and allocator peaks."""
     columns = [metric_column(f"memory_{kind}_bytes") for kind in MEMORY]
     return by_case("Memory", results.measured, columns, (INTERVALS,))

@@ -62,11 +62,11 @@ def phases(profile: Profile) -> Table:
     """Return step times and launches, one row per case and phase."""
     columns = (
         Column("case, phase", numeric=False),
-        Column("step", "median, not profiled"),
+        Column("step", "median time without the profiler"),
         Column("profiled", "median step with the profiler ÷ median step without"),
         Column("busy", "mean time per profiled step in which an operator or kernel runs"),
         Column("host gap", "mean time per profiled step in which nothing runs"),
-        Column("kernels/step", "on a CPU: calls of operators"),
+        Column("kernels/step", "on a CPU: operator calls"),
         Column(
             "launches/step", "by the host; a CUDA graph counts as one; on a CPU: outermost calls"
         ),
@@ -96,7 +96,7 @@ def _phase_row(case: CaseProfile, phase: PhaseProfile) -> tuple[Cell, ...]:
 
 
 def shares(profile: Profile) -> Table:
-    """Return the shares of a step by category, one row per case and phase."""
+    """Return the shares of step time by category, one row per case and phase."""
     columns = (Column("case, phase", numeric=False), *map(Column, CATEGORIES.values()))
     rows = tuple(
         (Cell(case.case.name, detail=phase.phase), *_shares(phase))
@@ -112,7 +112,7 @@ def _shares(phase: PhaseProfile) -> Iterator[Cell]:
 
 
 def uses(case: CaseProfile, phase: PhaseProfile, most: int) -> Table:
-    """Return the kernels or operators of a phase with the most time, one per row."""
+    """Return the kernels or operators that take the most time in a phase, one per row."""
     columns = (
         Column("operator" if case.device == "cpu" else "kernel", numeric=False),
         Column("category", numeric=False),
@@ -156,7 +156,7 @@ def settings(profile: Profile) -> Table:
 
 
 def chart(profile: Profile) -> Chart:
-    """Draw the step of each phase as a bar of its categories."""
+    """Draw each phase's step time as a bar, divided into categories."""
     drawn = list(profile.phases())
     names = [safe(_name(case, phase)) for case, phase in drawn]
     figure = go.Figure(

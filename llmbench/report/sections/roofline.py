@@ -1,4 +1,4 @@
-"""A roofline of each case, with the bytes and FLOPs behind it."""
+"""The roofline chart of all cases, and the bytes and FLOPs of their steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 
 def table(results: Results) -> Table:
-    """Return a step's bytes, FLOPs, time, and MBU and MFU by measured and datasheet peaks."""
+    """Return a step's bytes, FLOPs, time, and MBU and MFU against measured and datasheet peaks."""
     columns = [
         metric_column(name)
         for phase, (_, share) in PHASES.items()
@@ -39,7 +39,7 @@ def table(results: Results) -> Table:
 
 
 def _roofs(results: Results) -> list[DevicePeaks]:
-    """Return the roof of each hardware and precision; the highest if there are several."""
+    """Return the highest measured peaks of each hardware, precision and number of threads."""
     roofs = (peaks_of(run.backend_report) for case in results.measured for run in case.runs)
     highest: dict[tuple[str, str, int | None], DevicePeaks] = {}
     for roof in filter(None, roofs):
@@ -49,7 +49,7 @@ def _roofs(results: Results) -> list[DevicePeaks]:
 
 
 def _higher(one: DevicePeaks, other: DevicePeaks) -> DevicePeaks:
-    """Return the higher peaks: a busy machine can only lower them."""
+    """Return the maximum of each peak: other load on the machine can only lower it."""
     return replace(
         one,
         bytes_per_second=max(one.bytes_per_second, other.bytes_per_second),
@@ -67,7 +67,7 @@ def _described(roof: DevicePeaks) -> str:
 
 
 def chart(results: Results) -> Chart:
-    """Draw the decode and prefill of each case under the roofs of its machine."""
+    """Draw the decode steps and prefills of each case under the rooflines of its machine."""
     points = {
         (case.index, phase): point
         for case in results.measured
@@ -116,7 +116,7 @@ def _point(case: CaseResults, phase: str) -> Point | None:
 
 
 def _span(intensities: Sequence[float], roofs: Sequence[DevicePeaks]) -> tuple[float, float]:
-    """Return the range of intensities: all points and the ridges of the roofs, with a margin."""
+    """Return the range of arithmetic intensities: all points and ridges of roofs, with a margin."""
     ridges = [flops / rate for roof in roofs for _, rate, flops in _peaks(roof)]
     drawn = [*intensities, *ridges] or [1.0]
     return min(drawn) / AXIS_MARGIN, max(drawn) * AXIS_MARGIN

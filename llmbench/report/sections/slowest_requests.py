@@ -43,7 +43,7 @@ def slowest(results: Results, latency: str) -> Table:
 
 
 def listed(results: Results) -> dict[str, set[int]]:
-    """Return the ids of the listed requests by run name."""
+    """Return the ids of the slowest requests by run name."""
     ids: dict[str, set[int]] = {}
     for case in results.measured:
         for latency in SORTED_BY:
@@ -58,7 +58,7 @@ def _slowest(case: CaseResults, latency: str) -> list[Listed]:
 
 
 def _longest(case: CaseResults, latency: str) -> Iterator[tuple[float, Listed]]:
-    """Yield the slowest requests of each process."""
+    """Yield the slowest requests of each process, with their latency in seconds."""
     for run, observed in zip(case.runs, case.observed, strict=True):
         sample: NDArray[np.float64] = getattr(observed, latency)
         known = np.flatnonzero(~np.isnan(sample))

@@ -15,7 +15,7 @@ MASK = "throttle_reasons"
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """A span with constant throttle reasons of a GPU, in seconds of the run's clock."""
+    """A span of throttling of a GPU for constant reasons, in seconds on the run's clock."""
 
     gpu: str
     begin: float
@@ -29,7 +29,7 @@ def is_mask(series: Series) -> bool:
 
 
 def spans(watched: Iterable[Series]) -> list[Throttled]:
-    """Return when GPUs were throttled; a reading holds until the next one."""
+    """Return the time spans in which GPUs were throttled; a reading holds until the next one."""
     return [span for series in watched if is_mask(series) for span in _spans(series)]
 
 
@@ -47,7 +47,7 @@ def _named(mask: int) -> str:
 
 
 def table(throttled: Sequence[Throttled]) -> Table:
-    """Return the spans, one per row."""
+    """Return the time spans in which GPUs were throttled, one per row."""
     columns = (
         Column("GPU", numeric=False), Column("from"), Column("until"), Column("by", numeric=False),
     )  # fmt: skip

@@ -106,13 +106,13 @@ def _downsampling(run: Run, rows: list[Row], strips: list[Series]) -> str:
 
 
 def _drawn_requests(run: Run) -> list[Row]:
-    """Return evenly spaced requests in order of due time."""
+    """Return at most REQUESTS rows, sampled evenly from the requests in order of due time."""
     rows: list[Row] = run.records.take(thin(run.records.num_rows, REQUESTS)).to_pylist()
     return [{**row, "row": number, **_spans(row)} for number, row in enumerate(rows)]
 
 
 def _spans(row: Row) -> Row:
-    """Return a request's spans as (begin, seconds); None for spans that it lacks."""
+    """Return a request's stages as (begin, duration) in seconds; None for stages that it lacks."""
     times, started = row["token_times"], row["started"]
     first = times[0] if times else None
     return {
@@ -158,7 +158,7 @@ def _described(row: Row) -> str:
 
 
 def _failed(rows: list[Row]) -> list[go.Scatter]:
-    """Return marks where requests failed."""
+    """Return markers at the last token (or due time) of failed and unfinished requests."""
     bad = [row for row in rows if row["finish"] not in SUCCEEDED]
     if not bad:
         return []
@@ -184,7 +184,7 @@ def _requests_table(run: Run, rows: list[Row]) -> Table:
         Column("output tokens"),
         Column("finish", numeric=False),
     )
-    some = f"{len(listed):,} of {run.records.num_rows:,} requests, evenly spaced."
+    some = f"{len(listed):,} of {run.records.num_rows:,} requests, sampled evenly."
     note = some if len(listed) < run.records.num_rows else ""
     return Table("Requests", columns, tuple(_request(run, row) for row in listed), note)
 

@@ -66,7 +66,7 @@ def pareto(results: Results) -> Chart:
 
 
 def _costs(results: Results, known: Sequence[CaseResults]) -> tuple[str, ...]:
-    """Return the metrics of cost; speed is a time under an open load, which sets the throughput."""
+    """Return the cost metrics; an open-loop load sets the throughput, so there speed is TPOT."""
     speed = TIME if is_open_loop(results) else THROUGHPUT
     metered = any(case.estimates[ENERGY].value is not None for case in known)
     return (speed, MEMORY, ENERGY) if metered else (speed, MEMORY)
@@ -87,10 +87,10 @@ def _caption(costs: Sequence[str]) -> str:
 
 
 def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
-    """Return each case with a cost, and whether it is on the Pareto frontier.
+    """Return each case with a known cost, and whether it is on the Pareto frontier.
 
-    A case is dominated if the intervals of another are better in both, undecided if only its
-    estimates are.
+    A case is dominated if another is better in cost and divergence by 95 % intervals, undecided
+    if only by estimates.
     """
     known = [case for case in cases if case.estimates[cost].value is not None]
     best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in known], METRICS[cost].better)
@@ -145,7 +145,7 @@ def _value(case: CaseResults, metric: str) -> float:
 
 
 def _line(cases: Sequence[CaseResults], cost: str) -> go.Scatter:
-    """Return the line through cases in order of divergence."""
+    """Return the line of the Pareto frontier through its cases, in order of divergence."""
     ordered = sorted(cases, key=lambda case: _value(case, QUALITY))
     return go.Scatter(
         x=[_value(case, cost) for case in ordered],

@@ -39,7 +39,7 @@ def started(site: Site, host: str, port: int) -> Server:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"--host {host} --port {port}: {reason}; choose another, or --port 0 for any free port"
+            f"--host {host} --port {port}: {reason}; change them, or use --port 0 for any free port"
         ) from None
 
 
@@ -58,15 +58,16 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The address of the index."""
+        """The URL of the index page."""
         host = str(self.server_address[0])
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
 
     def accepts_host(self, host: str) -> bool:
-        """Return whether a Host header is accepted.
+        """Return whether to serve a request with this Host header.
 
-        On loopback only local names are, against DNS rebinding: a remote page can resolve its own
-        host name to this machine, but cannot send a local one. Tunnels may change the port.
+        On loopback, only local names are accepted, against DNS rebinding: a remote page can
+        resolve its own host name to this machine, but cannot send a local one. Tunnels may change
+        the port.
         """
         return not self.is_private or bool(LOOPBACK.fullmatch(host))
 
@@ -94,7 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self.server.site.answer(self.path)
         except Exception:  # noqa: BLE001 (printed to stderr; other pages still work)
             self.server.handle_error(self.request, self.client_address)
-            message = "This page failed; the error is on the server's terminal."
+            message = (
+                "This page could not be rendered; the error is printed in the server's terminal."
+            )
             answer = message_page(HTTPStatus.INTERNAL_SERVER_ERROR, message)
         self._send(answer)
 

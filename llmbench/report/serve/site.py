@@ -26,7 +26,7 @@ PAGES_KEPT, ENTRIES_KEPT = 8, 4096
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTML page and its status."""
+    """An HTML page and its HTTP status."""
 
     status: HTTPStatus
     body: bytes
@@ -47,9 +47,9 @@ def _encoded(text: str) -> bytes:
 
 
 class Site:
-    """The pages over a folder of run sets.
+    """The HTML pages of a folder of run sets.
 
-    URLs are looked up among existing folders, never converted to paths. Pages are cached until
+    URLs are matched against existing folders, never converted to paths. Pages are cached until
     their files change.
     """
 
@@ -61,7 +61,7 @@ class Site:
         self._comparison = lru_cache(PAGES_KEPT)(_comparison)
 
     def answer(self, target: str) -> Answer:
-        """Return the page of a request's target (its path and query as sent)."""
+        """Return the page at a request's target (the path and query of the URL, as sent)."""
         path, _, query = target.partition("?")
         options = parse_qs(query)
         try:
@@ -81,11 +81,11 @@ class Site:
         return Answer(HTTPStatus.OK, _encoded(text))
 
     def folders(self) -> dict[str, Path]:
-        """Return the current run sets by their key in URLs."""
+        """Return the folders of the current run sets by their key in URLs."""
         return {_key(self._shown(path)): path for path in catalog.find(self._folder)}
 
     def _shown(self, path: Path) -> str:
-        """Return the name of a run set: its relative path, or that of the folder itself."""
+        """Return a run set's displayed name: its relative path, or the name of the root folder."""
         return path.relative_to(self._folder).as_posix() if path != self._folder else path.name
 
     # -- pages -------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class Site:
             return self._ok(self._comparison(paths, tuple(map(catalog.stamp, paths))))
 
     def _paths(self, written: Sequence[str]) -> tuple[Path, ...]:
-        """Return the folders of keys, however they are percent-encoded."""
+        """Return the folders of run sets by their URL keys, however these are percent-encoded."""
         folders = self.folders()
         keys = [_key(os.fsdecode(unquote_to_bytes(key))) for key in written]
         if unknown := [key for key in keys if key not in folders]:

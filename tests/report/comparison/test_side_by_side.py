@@ -144,7 +144,7 @@ def test_energy_gives_tokens_per_joule() -> None:
 def test_ratios_of_energies_on_two_devices_state_the_gain_error() -> None:
     table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-2")]))
     assert table.rows[0][4].detail == "0.500 – 0.500, devices ± 10 %"
-    assert "how far the meters of two devices may differ" in table.note
+    assert "how far the energy readings of two devices may differ" in table.note
 
 
 def test_energies_measured_by_two_methods_have_no_ratio() -> None:
@@ -215,8 +215,8 @@ def of_machines(*environments: dict[str, Any], facts: Sequence[dict[str, Any]] =
 def test_machines_have_one_row_per_fact() -> None:
     other = {"cpu": {"model": "Example 9000", "usable_cores": 4}, "gpus": OTHER_CARD * 2}
     assert texts(of_machines(CPU, other)) == [
-        ["processor", "Example 9000", "Example 9000"],
-        ["usable cores", "8", "4"],
+        ["CPU", "Example 9000", "Example 9000"],
+        ["usable CPU cores", "8", "4"],
         ["memory", "16.0 GiB", "—"],
         ["GPU", "—", "2 × Card"],
         ["GPU driver", "—", "2 × 580.1"],
@@ -227,7 +227,7 @@ def test_machines_have_one_row_per_fact() -> None:
 def test_a_fact_that_differs_is_marked() -> None:
     other = {**CPU, "cpu": {"model": "Other", "usable_cores": 8}}
     marked = [row[0].text for row in of_machines(CPU, other).rows if row[0].detail == "≠ differs"]
-    assert marked == ["processor"]
+    assert marked == ["CPU"]
 
 
 def test_a_commit_with_changes_says_so() -> None:

@@ -35,7 +35,7 @@ def test_a_change_point_is_marked_with_its_percentage(results: Results) -> None:
     marks = chart.figure.data[1]
     assert (marks.x, marks.y) == ((NIGHTS[12],), (0.12,))
     assert marks.text == ("+20.0 %",)
-    assert marks.hovertext == ("+20.0 % on 2026-01-13, abcdef01 (p 0.001)",)
+    assert marks.hovertext == ("+20.0 % on 2026-01-13, abcdef01 (p-value 0.001)",)
 
 
 def test_the_data_of_a_chart_has_every_night(results: Results) -> None:
@@ -60,10 +60,10 @@ def test_the_table_has_change_points_and_what_was_left_out() -> None:
     table = history.table([SWIFT, FEW])
     assert [cell.text for cell in table.rows[0]] == [
         "sample", "swift", "TTFT p50", "24", "110 ms", "120 ms",
-        "+20.0 % on 2026-01-13, abcdef01 (p 0.001)",
+        "+20.0 % on 2026-01-13, abcdef01 (p-value 0.001)",
     ]  # fmt: skip
     assert table.rows[1][-1].text == MISSING
     assert table.note == (
-        "Change points need 20 nights. Excluded (other machine or scenario than the last "
-        "night): 2 of swift."
+        "Change points need 20 nights. Excluded (machine or scenario differs from the last "
+        "night's): 2 of swift."
     )
