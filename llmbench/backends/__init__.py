@@ -1,4 +1,4 @@
-"""Backends: the systems under test, which serve the dispatch of a load.
+"""Backends: the systems under test, which serve the requests of a load.
 
 The public names for custom backends; those for local backends are imported on first use.
 """

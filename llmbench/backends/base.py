@@ -1,4 +1,4 @@
-"""The backend interface: open a backend, serve a dispatch, and report the effective settings."""
+"""The backend interface: open a backend, serve a load, and report the effective settings."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadShape:
-    """The sizes of a load, known in advance for sizing caches and warm-up.
+    """The prompt lengths and the longest sequence of a load, which size the cache and the warm-up.
 
-    Lengths are in tokens; ``prompt_lengths`` are the distinct ones, ascending.
+    Lengths are in tokens; ``prompt_lengths`` has each distinct length once, in ascending order.
     """
 
     prompt_lengths: tuple[int, ...]
     longest_sequence: int
 
     def check(self, context_length: int) -> None:
-        """Raise InputError when the longest sequence does not fit a model's context."""
+        """Raise InputError when the longest sequence exceeds a model's context length."""
         if self.longest_sequence > context_length:
             raise InputError(
                 f"workload: the longest request has {self.longest_sequence} tokens (prompt and "
-                f"answer) and the model's context holds {context_length}; use shorter prompts or "
+                f"output) but the model's context holds {context_length}; use shorter prompts or "
                 "output_tokens, or a model with a longer context"
             )
 
@@ -48,8 +48,8 @@ class OpenContext:
     """The arguments for opening a backend.
 
     ``on_stage`` is called with the current stage ("loading", "compiling", "warming up"). ``log`` is
-    a file for the output of launched servers. ``slowdown`` injects a delay into every step, as a
-    share of the step time.
+    a file for the output of launched servers. ``slowdown`` is a delay added to every step, as a
+    fraction of its time.
     """
 
     model: ModelOptions
@@ -66,15 +66,16 @@ class OpenContext:
 
 @dataclass(frozen=True, slots=True)
 class BackendReport:
-    """A backend's report after the load.
+    """What a backend reports after the load: its settings, counters and measured costs.
 
     ``effective`` has the keys of ``requested``; a difference becomes a caveat. ``cold_start`` is in
     seconds by stage, ``memory`` in bytes by kind, ``counters`` are arbitrary counts
     (``compiles_in_window``, ``gc_collections``). None means "not measured", with the reason under
-    the same key in ``reasons``. ``client`` is the overhead of a network client and its floor
-    (``floor_...``): lag in seconds, shares of a core. ``warmup_steps`` has the recorded warm-up
-    step times in seconds. ``model_costs`` has the bytes and FLOPs of the model's steps,
-    ``device_peaks`` the device's measured peaks.
+    the same key in ``reasons``. ``client`` is the overhead of the load client, and that overhead
+    without a network (``floor_...``): lag in seconds, CPU use as a fraction of a core.
+    ``warmup_steps`` has the recorded warm-up step times in seconds. ``model_costs`` has the bytes
+    and FLOPs of the model's steps, ``device_peaks`` the device's measured peak FLOP rate and
+    bandwidth.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -103,21 +104,21 @@ def not_effective(requested: Mapping[str, Any], effective: Mapping[str, Any]) ->
 
 
 class Server(Protocol):
-    """An open backend, warmed up and ready."""
+    """An open backend, ready to serve a load."""
 
     def new_clock(self) -> Clock:
         """Start and return the clock of the load; it reads 0 now."""
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Measure the overhead of the client, if any, with the beginning of the load.
+        """Measure the overhead of the load client, if any, by serving a load without a server.
 
-        The result is part of the report.
+        `report` returns the result.
         """
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
-        """Serve until the dispatch is finished.
+        """Serve all requests of ``dispatch`` and return their records.
 
         ``on_progress`` is called whenever requests have finished.
         """
@@ -127,14 +128,14 @@ class Server(Protocol):
 
     @property
     def pid(self) -> int:
-        """The process that collectors monitor, with its descendants."""
+        """The id of the process that collectors monitor, with its descendants."""
 
     @property
     def torch_model(self) -> TorchModel | None:
         """The model as a torch module, or None for other runtimes."""
 
     def scorer(self, load_shape: LoadShape) -> Scorer | None:
-        """Return the scorer of the model's logits, or None if the backend exposes no logits."""
+        """Return a scorer of texts by the model's logits, or None if the backend exposes none."""
 
 
 class Backend(plugins.Part):

@@ -1,4 +1,4 @@
-"""A simulated server with known timings, for tests and examples."""
+"""A simulated server with given step times, for tests and examples."""
 
 from __future__ import annotations
 
@@ -22,26 +22,39 @@ from llmbench.units import Seconds
 
 
 class Stall(plugins.Options):
-    """A stall of the simulated server."""
+    """A period during which the simulated server does not run."""
 
-    at: Seconds = Field(ge=0, description="start, since the load began")
-    lasting: Seconds = Field(gt=0, description="duration")
+    at: Seconds = Field(ge=0, description="start of the stall, as time since the load began")
+    lasting: Seconds = Field(gt=0, description="duration of the stall")
 
 
 class FakeOptions(plugins.Options):
     """``{kind: fake, prefill: 20 ms, per_token: 5 ms}``."""
 
-    prefill: Seconds = Field(default=0.02, ge=0, description="time of a prefill step")
-    prefill_per_token: Seconds = Field(default=0.0, ge=0, description="added per prompt token")
-    per_token: Seconds = Field(default=0.005, ge=0, description="time of a decode step")
-    per_row: Seconds = Field(default=0.0, ge=0, description="added per sequence in a decode step")
-    load: Seconds = Field(default=0.0, ge=0, description="time to load, on the same clock")
-    stalls: tuple[Stall, ...] = Field(default=(), description="stalls, in ascending order")
+    prefill: Seconds = Field(
+        default=0.02,
+        ge=0,
+        description="time of a prefill step, before `prefill_per_token` is added",
+    )
+    prefill_per_token: Seconds = Field(
+        default=0.0, ge=0, description="prefill time added per prompt token"
+    )
+    per_token: Seconds = Field(
+        default=0.005, ge=0, description="time of a decode step, before `per_row` is added"
+    )
+    per_row: Seconds = Field(
+        default=0.0, ge=0, description="decode time added per sequence in the step"
+    )
+    load: Seconds = Field(default=0.0, ge=0, description="time to load the simulated model")
+    stalls: tuple[Stall, ...] = Field(
+        default=(), description="stalls of the server, in order of their start"
+    )
     service: Literal["constant", "exponential"] = Field(
-        default="constant", description="prefill times: constant, or exponential with that mean"
+        default="constant", description="distribution of prefill times; both have the same mean"
     )
     clock: Literal["virtual", "real"] = Field(
-        default="virtual", description="a run on the virtual clock takes no real time"
+        default="virtual",
+        description="clock of the run; on the virtual clock it takes no real time",
     )
 
 
@@ -71,7 +84,7 @@ class _SimulatedRunner:
         return self.given
 
     def _pass(self, seconds: float) -> None:
-        """Advance by these seconds, plus every stall that begins before they end."""
+        """Advance the clock by a step's seconds, plus the stalls that begin during the step."""
         end = self.clock.now() + seconds * (1 + self.slowdown)
         for stall in self.options.stalls:
             if self.clock.now() <= stall.at < end:
@@ -92,7 +105,7 @@ class Fake(Backend):
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_FakeServer]:
-        """Load nothing."""
+        """Pass the given load time and yield the simulated server."""
         context.on_stage("simulating a load")
         server = _FakeServer(self.options, context)
         server.new_clock().sleep_until(self.options.load)
@@ -108,7 +121,7 @@ class _FakeServer:
         return VirtualClock() if self.options.clock == "virtual" else MonotonicClock()
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Do nothing: there is no client to calibrate."""
+        """Do nothing: no client is involved whose overhead could be measured."""
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
@@ -136,7 +149,7 @@ class _FakeServer:
 
     @property
     def pid(self) -> int:
-        """This process."""
+        """The id of this process."""
         return os.getpid()
 
     @property
@@ -144,4 +157,4 @@ class _FakeServer:
         return None
 
     def scorer(self, load_shape: LoadShape) -> None:
-        """Return None: there is no model."""
+        """Return None: there is no model, so there are no logits."""

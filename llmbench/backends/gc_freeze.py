@@ -1,4 +1,4 @@
-"""Prevent garbage collection during a measurement."""
+"""Keep garbage collection short during a measurement, and count it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def frozen_gc() -> Iterator[list[str]]:
-    """Collect garbage, freeze all objects and yield the list of collections within the context.
+    """Collect garbage, freeze all objects and yield a list with an entry per later collection.
 
     When nested, objects stay frozen until the outer context ends.
     """

@@ -89,30 +89,30 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     def runner(
         self, model: Model, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
     ) -> LocalRunner:
-        """Return the runner of the steps."""
+        """Return the runner of prefill and decode steps, with its KV cache allocated."""
 
     @abstractmethod
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Return the sizes that steps are rounded up to."""
+        """Return the prompt, batch and cache lengths that steps are rounded up to."""
 
     @abstractmethod
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
-        """Return the bucket sizes that the warm-up runs."""
+        """Return the sizes of the steps that the warm-up runs."""
 
     def imports(self) -> None:
         """Import the modules that loading needs, so that import time is measured separately."""
         from llmbench.models import loading  # noqa: F401, PLC0415 (imports torch, transformers)
 
     def settings(self) -> dict[str, Any]:
-        """Return the backend-specific settings, which always take effect."""
+        """Return the backend-specific settings; their effective values are the requested ones."""
         return {}
 
     @abstractmethod
     def costs(self, model: Model) -> ModelCosts:
-        """Return the costs of a model's steps; raises Unavailable if unknown."""
+        """Return the bytes and FLOPs of a model's steps; raises Unavailable if unknown."""
 
     def allocator(self, context: OpenContext) -> Gauge:
-        """Return the tracker of peak tensor memory."""
+        """Return the gauge of peak tensor memory."""
         from llmbench.models.loading import device_of  # noqa: PLC0415 (imports torch)
 
         device = device_of(context.model.device)
@@ -122,7 +122,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
-        """Load, compile and warm up.
+        """Load, compile and warm up the model, and yield a server of it.
 
         Raises InputError when the model is unavailable or its context is too short.
         """
@@ -142,7 +142,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
                 model = self.load(context)
             loaded = time.monotonic() - began - (model.compile_seconds or 0.0)
             context.load_shape.check(model.context_length)
-            context.on_stage("measuring the device's peaks")
+            context.on_stage("measuring the device's peak rates")
             roofline = RooflineInputs.of(model, partial(self.costs, model))
             _plan(plan, context, model, roofline.model_costs)
             cold_start = {"import": imported, "load": loaded}
@@ -152,7 +152,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
                 yield server
 
     def scorer(self, context: OpenContext, model: Model, load_shape: LoadShape) -> Scorer:
-        """Return a scorer that runs the model's steps on one text per slot."""
+        """Return a scorer of texts by the model's logits, with one text per slot of a batch."""
         from llmbench.engine.scoring import ForcedSampler, Scorer  # noqa: PLC0415 (imports torch)
 
         load_shape.check(model.context_length)
@@ -167,7 +167,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     def traced(
         self, context: OpenContext, model: Model, runner: Any, folder: Path
     ) -> Iterator[LocalRunner]:
-        """Yield a runner that writes its runtime's own trace into a folder, if supported.
+        """Yield a runner whose runtime writes a trace of its operators into a folder, if supported.
 
         The result is a Chrome trace with ``baseTimeNanoseconds`` of the system clock, complete on
         exit. Torch needs none: its profiler already records the steps.
@@ -216,7 +216,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
 @dataclass(frozen=True, slots=True)
 class RooflineInputs:
-    """The model's costs and the device's measured peaks, or the reasons why unknown."""
+    """The model's costs and the device's measured peaks; ``reasons`` says why one is unknown."""
 
     model_costs: ModelCosts | None
     device_peaks: DevicePeaks | None
@@ -224,7 +224,7 @@ class RooflineInputs:
 
     @classmethod
     def of(cls, model: LoadedModel, costs: Callable[[], ModelCosts]) -> RooflineInputs:
-        """Compute the model's costs and look up the device's measured peaks."""
+        """Compute the model's costs and get the device's measured peaks."""
         from llmbench.engine.device_peaks import peaks_of  # noqa: PLC0415 (imports torch)
 
         reader = Reader()
@@ -234,18 +234,18 @@ class RooflineInputs:
         )
 
     def checked(self, cache_bytes: int, positions: int) -> RooflineInputs:
-        """Return these, without the model's costs if they predict a different cache size."""
+        """Return the inputs, without the model's costs if these imply another KV cache size."""
         costs = self.model_costs
         if costs is None or costs.kv_token_bytes * positions == cache_bytes:
             return self
-        reason = "its KV cache size differs from what the model's configuration implies"
+        reason = "the KV cache size differs from what the model's configuration implies"
         return RooflineInputs(None, self.device_peaks, {**self.reasons, "model_costs": reason})
 
 
 def _plan(
     plan: MemoryPlan, context: OpenContext, model: LoadedModel, costs: ModelCosts | None
 ) -> None:
-    """Record the required memory; raise OutOfMemoryError when the host lacks it."""
+    """Note the sizes of weights and cache; raise OutOfMemoryError when a host lacks the memory."""
     plan.stage, plan.weight_bytes = "warming up", model.weight_bytes
     if costs is not None:
         positions = context.engine.slots * cache_length(context.load_shape, model)
@@ -255,7 +255,7 @@ def _plan(
 
 
 def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
-    """Rerun the largest prefill and decode to measure the peak of each phase."""
+    """Rerun the largest prefill and decode steps to measure the memory peak of each phase."""
     largest = shapes.thinned(1)
     for phase, steps in (("prefill", prefills), ("decode", decodes)):
         with peaks.of(phase):
@@ -264,7 +264,7 @@ def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
 
 
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
-    """Return the slot length in tokens: the longest sequence rounded up, within the context."""
+    """Return a slot's tokens: the longest sequence rounded up, at most the context length."""
     return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
@@ -290,11 +290,11 @@ class LocalServer:
     counters: dict[str, int] = field(default_factory=dict)
 
     def new_clock(self) -> Clock:
-        """Start the clock of the load."""
+        """Return the clock of the load, which reads 0 now."""
         return MonotonicClock()
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Do nothing: there is no client to calibrate."""
+        """Do nothing: no client is involved whose overhead could be measured."""
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
@@ -326,18 +326,18 @@ class LocalServer:
 
     @property
     def pid(self) -> int:
-        """This process."""
+        """The id of this process, which runs the model."""
         return os.getpid()
 
     @property
     def torch_model(self) -> TorchModel | None:
-        """The model as a torch module, or None where another runtime has it."""
+        """The model as a torch module, or None if another runtime runs it."""
         from llmbench.models.loading import TorchModel  # noqa: PLC0415 (already imported)
 
         return self.model if isinstance(self.model, TorchModel) else None
 
     def report(self) -> BackendReport:
-        """Return what was requested, what was effective and what it cost."""
+        """Return the requested and effective settings, the start-up times and the memory sizes."""
         compiles = self._compile_seconds()
         sizes = {"weights": self.model.weight_bytes, "kv_cache": self.runner.cache_nbytes}
         peaks = self.peaks.since_reset()

@@ -44,10 +44,10 @@ class Gauge(Protocol):
 
     @property
     def prefix(self) -> str:
-        """The prefix of its metric names."""
+        """The prefix of the names of this memory's metrics."""
 
     def reset(self) -> None:
-        """Reset the peak."""
+        """Begin a new measurement of the peak."""
 
     def peak(self) -> int | None:
         """Return the peak in bytes since the reset; raises Unavailable with a reason."""
@@ -68,7 +68,7 @@ class Allocator:
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> int:
-        """Return the peak of allocated bytes."""
+        """Return the maximum of allocated bytes since the reset."""
         import torch  # noqa: PLC0415 (the same)
 
         return torch.cuda.max_memory_allocated(self.device)
@@ -86,7 +86,7 @@ class Resident:
         self._was_reset = proc.reset_rss_peak(SELF)
 
     def peak(self) -> int | None:
-        """Return the peak of resident bytes."""
+        """Return the maximum of resident bytes since the reset."""
         if not self._was_reset:
             raise Unavailable(
                 "the kernel does not let this process reset its memory peak (clear_refs)"
@@ -96,7 +96,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Untracked:
-    """A kind of memory without a tracked peak, and the reason."""
+    """A kind of memory whose peak is not tracked, and the reason."""
 
     reason: str
     prefix: str = ""
@@ -111,7 +111,7 @@ class Untracked:
 
 @dataclass(slots=True)
 class Peaks:
-    """The peaks of each phase in bytes (``load_peak``, ``rss_load_peak``), or a reason."""
+    """The memory peaks of each phase in bytes (``load_peak``, ``rss_load_peak``), or None."""
 
     allocator: Gauge
     resident: Gauge = field(default_factory=Resident)
@@ -120,7 +120,7 @@ class Peaks:
 
     @contextmanager
     def of(self, phase: str) -> Iterator[None]:
-        """Measure the peaks of a phase."""
+        """Measure the memory peaks of a phase, which the context runs."""
         gauges = (self.allocator, self.resident)
         for gauge in gauges:
             gauge.reset()
@@ -142,7 +142,7 @@ class Peaks:
 
 @dataclass(slots=True)
 class MemoryPlan:
-    """The required memory in bytes, and the current ``stage``."""
+    """The number of slots, the required memory in bytes, and the current ``stage`` of the run."""
 
     slots: int
     stage: str = "loading the model"
@@ -150,7 +150,7 @@ class MemoryPlan:
     kv_bytes: int | None = None
 
     def error(self, reason: str) -> OutOfMemoryError:
-        """Return the error, with the stage, the required memory and how to reduce it."""
+        """Return an error with the stage, the required memory and ways to reduce it."""
         needs = {
             "of weights": self.weight_bytes,
             f"of KV cache for {self.slots:,} slots": self.kv_bytes,
@@ -158,18 +158,18 @@ class MemoryPlan:
         known = [f"{format_bytes(size)} {what}" for what, size in needs.items() if size is not None]
         needed = f"; needs {' and '.join(known)}" if known else ""
         return OutOfMemoryError(
-            f"memory ran out while {self.stage}{needed} ({reason}); set fewer `engine.slots`, send "
-            "shorter requests, or take a narrower `model.dtype` or a smaller model"
+            f"memory ran out while {self.stage}{needed} ({reason}); reduce `engine.slots`, use "
+            "shorter requests, a `model.dtype` of fewer bits or a smaller model"
         )
 
     def check_host(self) -> None:
-        """Raise OutOfMemoryError when a KV cache on the host exceeds the free memory.
+        """Raise OutOfMemoryError when a KV cache on the host exceeds the available memory.
 
         Otherwise the kernel would overcommit and later kill the process.
         """
         free = psutil.virtual_memory().available
         if self.kv_bytes is not None and self.kv_bytes > free:
-            raise self.error(f"{format_bytes(free)} are free")
+            raise self.error(f"{format_bytes(free)} are available")
 
 
 @contextmanager

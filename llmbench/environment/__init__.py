@@ -31,9 +31,10 @@ COMPARABLE_OF_GPU = ("name", "memory_bytes", "power_limit_watts", "ecc", "mig")
 
 
 def capture(folder: Path, root: Path = Path("/")) -> dict[str, Any]:
-    """Return the hardware, the system, package versions, settings, and a folder's git state.
+    """Return the hardware, the system, package versions, settings, and the folder's git state.
 
-    Takes a fraction of a second and imports none of the packages. ``root`` contains proc and sys.
+    Takes a fraction of a second and imports none of the packages. ``root`` is the folder
+    that contains proc and sys.
     """
     reader = Reader()
     membership = reader.read("container.group", lambda: read_text(root / "proc/self/cgroup")) or ""
@@ -70,7 +71,7 @@ def _container(reader: Reader, root: Path, membership: str) -> dict[str, Any]:
 
 
 def flat(environment: dict[str, Any]) -> dict[str, Any]:
-    """Return values by dotted name (``cpu.model``, ``gpus.0.name``), without ``reasons``."""
+    """Return an environment's values by dotted name (``gpus.0.name``), without ``reasons``."""
     parts = {name: value for name, value in environment.items() if name != "reasons"}
     return dict(_leaves("", parts))
 
@@ -84,7 +85,7 @@ def _leaves(prefix: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def fingerprint(environment: dict[str, Any]) -> str:
-    """Return a short hash that is equal for runs on comparable hardware.
+    """Return a short hash of the hardware, equal for runs on comparable hardware.
 
     It covers models, counts, limits and clock settings of CPUs, memory and GPUs, but no device ids,
     no software, and nothing that changes from minute to minute. Memory is rounded to GiB, since

@@ -1,6 +1,6 @@
 """CPU and memory limits of a container or service: control groups, versions 1 and 2.
 
-A limit may be set on a process's group or on any ancestor; the tightest applies. Sources: the
+A limit may be set on a process's group or on any ancestor; the lowest applies. Sources: the
 kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
@@ -18,7 +18,7 @@ UNLIMITED_BYTES = 2**60  # version 1 encodes "no limit" as a number of about 2**
 
 
 def limit_readers(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
-    """Return readers of the limits; ``membership`` is the text of /proc/self/cgroup."""
+    """Return readers of CPU and memory limits; ``membership`` is the text of /proc/self/cgroup."""
     return {
         "cpu_limit_cores": lambda: cpu_limit(groups("cpu", root, membership)),
         "memory_limit_bytes": lambda: memory_limit(groups("memory", root, membership)),
@@ -26,7 +26,7 @@ def limit_readers(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
 
 
 def memberships(text: str) -> dict[str, str]:
-    """Return the groups by controller, from ``/proc/<pid>/cgroup``; version 2's is ``""``."""
+    """Return the group path by controller (``""`` in version 2), from ``/proc/<pid>/cgroup``."""
     by_controller: dict[str, str] = {}
     for line in text.splitlines():
         _, _, rest = line.partition(":")
@@ -50,7 +50,7 @@ def groups(controller: str, root: Path, membership: str) -> list[Path]:
 
 
 def cpu_limit(folders: list[Path]) -> float:
-    """Return the tightest quota in cores, or raise Unavailable if none is set."""
+    """Return the lowest CPU quota in cores, or raise Unavailable if none is set."""
     quotas = [quota for folder in folders for quota in _quotas(folder)]
     if not quotas:
         raise Unavailable("no limit is set")
@@ -58,7 +58,7 @@ def cpu_limit(folders: list[Path]) -> float:
 
 
 def _quotas(folder: Path) -> list[float]:
-    """Return the quota in ``cpu.max`` (``200000 100000``), or in version 1's pair of files."""
+    """Return the CPU quota of a group in cores, if it has one, from the files of version 1 or 2."""
     if (folder / "cpu.max").exists():
         quota, period = read_text(folder / "cpu.max").split()
     elif (folder / "cpu.cfs_quota_us").exists():
@@ -70,7 +70,7 @@ def _quotas(folder: Path) -> list[float]:
 
 
 def memory_limit(folders: list[Path]) -> int:
-    """Return the tightest memory limit in bytes, or raise Unavailable if none is set."""
+    """Return the lowest memory limit in bytes, or raise Unavailable if none is set."""
     limits = [limit for folder in folders for limit in _memory_limits(folder)]
     if not limits:
         raise Unavailable("no limit is set")

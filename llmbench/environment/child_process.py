@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Channel:
-    """Bidirectional messages over a pair of pipes."""
+    """Exchanges messages with another process over a pair of pipes."""
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         self._incoming = incoming
@@ -70,12 +70,12 @@ class Channel:
         self._received += data
 
     def poll(self, timeout: float | None) -> bool:
-        """Return whether a message or the end of the stream is available within ``timeout``."""
+        """Return whether a message or the stream's end arrives within ``timeout`` seconds."""
         return bool(ready([self], timeout))
 
     @property
     def holds_message(self) -> bool:
-        """Whether a message is buffered."""
+        """Whether a received message has not been read yet."""
         return b"\n" in self._received
 
     def fileno(self) -> int:
@@ -87,14 +87,14 @@ C = TypeVar("C", bound=Channel)
 
 
 def ready(channels: Sequence[C], timeout: float | None = None) -> list[C]:
-    """Wait until a channel has a message or has ended; return all such channels."""
+    """Wait up to ``timeout`` seconds; return the channels that have a message or have ended."""
     if read := [channel for channel in channels if channel.holds_message]:
         return read
     return list(select.select(channels, [], [], timeout)[0])
 
 
 def _plain(value: Any) -> Any:
-    """Return NumPy arrays, scalars and generators as plain data."""
+    """Return a NumPy array, scalar or generator as data that JSON can represent."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if hasattr(value, "bit_generator"):
@@ -103,12 +103,12 @@ def _plain(value: Any) -> Any:
 
 
 def converted(value: Any, kind: type[T]) -> T:
-    """Convert a message's plain data to a type."""
+    """Convert a message's plain data to the type ``kind``."""
     return msgspec.convert(value, kind, dec_hook=_restored)
 
 
 def _restored(kind: Any, value: Any) -> Any:
-    """Return the original of what ``_plain`` converted."""
+    """Return the NumPy array or generator that ``_plain`` converted."""
     import numpy as np  # noqa: PLC0415 (most messages need no NumPy)
 
     if kind is not np.random.Generator:
@@ -139,7 +139,7 @@ class Child(Channel):
             super().send(message)
 
     def close(self) -> None:
-        """Close the child's stdin."""
+        """Close the child's stdin, which tells it that no message follows."""
         self._stdin.close()
 
     def wait(self, timeout: float | None = None) -> int:

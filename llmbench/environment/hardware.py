@@ -1,4 +1,4 @@
-"""CPUs and memory according to /proc and /sys, and the container of this process."""
+"""Properties of the CPUs and memory, from /proc and /sys, and the container of this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKS = {".dockerenv": "docker", "run/.containerenv": "podman"}
 
 
 def cpu_readers(root: Path) -> dict[str, Callable[[], Any]]:
-    """Return readers of CPU properties; ``root`` contains proc and sys."""
+    """Return readers of CPU properties; ``root`` is the folder that contains proc and sys."""
     cpu = root / "sys/devices/system/cpu"
     return {
         "model": lambda: _cpu_model(read_text(root / "proc/cpuinfo")),
@@ -34,7 +34,7 @@ def cpu_readers(root: Path) -> dict[str, Callable[[], Any]]:
 
 
 def memory_readers(root: Path) -> dict[str, Callable[[], Any]]:
-    """Return readers of memory properties."""
+    """Return readers of the memory size and the transparent-hugepage setting."""
     pages = root / "sys/kernel/mm/transparent_hugepage/enabled"
     return {
         "total_bytes": lambda: psutil.virtual_memory().total,
@@ -57,34 +57,34 @@ def _sockets(cpuinfo: str) -> int:
 
 
 def cpu_range(text: str) -> int:
-    """Return the number of items in a kernel list such as ``0-3,8,10-11``."""
+    """Return the number of CPUs or nodes in a kernel list such as ``0-3,8,10-11``."""
     ends = [part.partition("-") for part in text.split(",")]
     return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
 
 
 def _governors(cpu: Path) -> str:
-    """Return the CPU frequency governors in use, usually one."""
+    """Return the names of the CPU frequency governors in use, usually one."""
     files = sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_governor"))
     if not files:
-        raise Unavailable("the kernel exposes no cpufreq here; virtual machines hide it")
+        raise Unavailable("the kernel shows no CPU frequency governor, as in most virtual machines")
     return ", ".join(sorted({read_text(file) for file in files}))
 
 
 def _turbo(cpu: Path) -> bool:
-    """Return whether turbo frequencies are allowed."""
+    """Return whether the kernel allows turbo frequencies of the CPUs."""
     intel, generic = cpu / "intel_pstate/no_turbo", cpu / "cpufreq/boost"
     if intel.exists():
         return read_text(intel) == "0"
     if generic.exists():
         return read_text(generic) == "1"
-    raise Unavailable("the kernel exposes no turbo setting here; virtual machines hide it")
+    raise Unavailable("the kernel shows no turbo setting, as in most virtual machines")
 
 
 def _bracketed(text: str) -> str:
     """Return the selected word, e.g. ``madvise`` in ``always [madvise] never``."""
     match = re.search(r"\[(\w+)\]", text)
     if not match:
-        raise Unavailable(f"expected a choice in brackets, got {text!r}")
+        raise Unavailable(f"no choice is marked by brackets in {text!r}")
     return match.group(1)
 
 
@@ -98,7 +98,7 @@ def is_virtual(root: Path) -> bool:
 
 
 def container_kind(root: Path, membership: str) -> str:
-    """Return the container engine, or raise Unavailable if nothing indicates a container."""
+    """Return the container engine's name, or raise Unavailable if nothing indicates a container."""
     for mark, kind in MARKS.items():
         if (root / mark).exists():
             return kind

@@ -1,4 +1,4 @@
-"""The NVIDIA driver and its GPUs through NVML, without CUDA."""
+"""Properties of the NVIDIA driver and its GPUs, through NVML, without CUDA."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def open_nvml() -> Any:
     except pynvml.NVMLError_LibraryNotFound as error:
         raise Unavailable(f"no NVIDIA driver: {error}") from None
     except pynvml.NVMLError as error:
-        raise Unavailable(f"the NVIDIA driver does not answer: {error}") from None
+        raise Unavailable(f"the NVIDIA driver cannot be used: {error}") from None
     return pynvml
 
 
 def describe_gpus(nvml: Any, reader: Reader) -> list[dict[str, Any]]:
-    """Return every GPU's properties; a missing one is None with NVML's message as the reason."""
+    """Return every GPU's properties; a property that NVML cannot read is None, with the reason."""
     return [
         reader.read_all(f"gpus.{index}", _readers(nvml, index))
         for index in range(_or_unavailable(nvml, nvml.nvmlDeviceGetCount)())
@@ -72,7 +72,7 @@ def virtualization(nvml: Any, handle: Any) -> str:
 
 
 def _cuda_version(number: int) -> str:
-    """Return NVML's 12040 as ``12.4``."""
+    """Return a CUDA version from NVML's number, e.g. ``12.4`` from 12040."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 

@@ -1,4 +1,4 @@
-"""Read values that may be unavailable."""
+"""Reads values that may be unavailable, with the reasons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Reader:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def read(self, name: str, question: Callable[[], Any]) -> Any:
-        """Return one value, or None."""
+        """Return one value, or None if it is unavailable; its reason is then stored."""
         try:
             return question()
         except (Unavailable, OSError) as error:
@@ -30,7 +30,7 @@ class Reader:
 
 
 def why_unavailable(read: Callable[[], object]) -> str | None:
-    """Return the reason if what ``read`` returns is unavailable."""
+    """Call ``read``; return the reason if it raises Unavailable, else None."""
     try:
         read()
     except Unavailable as reason:
@@ -39,7 +39,10 @@ def why_unavailable(read: Callable[[], object]) -> str | None:
 
 
 def read_text(path: Path) -> str:
-    """Return a small file of /proc or /sys, stripped; raises Unavailable or Forbidden."""
+    """Return the stripped text of a small file of /proc or /sys.
+
+    Raises Forbidden if access is denied, Unavailable for other errors.
+    """
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:

@@ -29,7 +29,7 @@ GIT_SECONDS = 10
 
 
 def package_readers() -> dict[str, Callable[[], str]]:
-    """Return readers of package versions, which import no package."""
+    """Return readers of package versions, which do not import the packages."""
     return {name: _version_of(name) for name in PACKAGES}
 
 
@@ -44,7 +44,7 @@ def _version_of(package: str) -> Callable[[], str]:
 
 
 def thread_readers() -> dict[str, Callable[[], Any]]:
-    """Return readers of default thread counts."""
+    """Return readers of the default thread counts of packages."""
     return {"torch": lambda: _loaded_torch().get_num_threads()}
 
 
@@ -56,7 +56,7 @@ def _loaded_torch() -> Any:
 
 
 def git_readers(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return readers of the state of a folder's git repository."""
+    """Return readers of the commit, branch and dirty state of a folder's git repository."""
     return {
         "commit": lambda: _git(folder, ["rev-parse", "--verify", "HEAD"]),
         "branch": lambda: _branch(_git(folder, ["branch", "--show-current"])),

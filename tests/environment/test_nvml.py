@@ -63,9 +63,7 @@ def test_the_virtualization_of_a_card_has_a_name(
 
 def test_a_driver_that_does_not_answer_is_the_reason(standin: MakeStandin) -> None:
     standin(init_code=pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
-    with pytest.raises(
-        Unavailable, match=r"^the NVIDIA driver does not answer: Driver Not Loaded$"
-    ):
+    with pytest.raises(Unavailable, match=r"^the NVIDIA driver cannot be used: Driver Not Loaded$"):
         nvml.open_nvml()
 
 

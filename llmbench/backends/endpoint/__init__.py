@@ -1,4 +1,4 @@
-"""Any server with an OpenAI-compatible API, over a real socket."""
+"""The backend for any server with an OpenAI-compatible API, over a real socket."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Endpoint(Backend):
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_EndpointServer]:
-        """Start the server if configured, look up its model and start the clients.
+        """Start the server if configured, get its model's name and start the client processes.
 
         Raises InputError when the server is unreachable, denies access or lacks the model.
         """
         if context.slowdown:
             raise InputError(
-                "endpoint: a server's steps cannot be delayed; unset LLMBENCH_SLOWDOWN"
+                "endpoint: the steps of a server cannot be delayed; unset LLMBENCH_SLOWDOWN"
             )
         options, model, started = self.options, models.where(context.model), None
         with ExitStack() as stack:
@@ -119,11 +119,11 @@ class _EndpointServer:
     client: dict[str, float | None] = field(default_factory=dict)
 
     def new_clock(self) -> MonotonicClock:
-        """Return a clock that reads 0 after the lead, so that setup delays no arrival."""
+        """Return a clock that reads 0 after ``lead_seconds``, so that setup delays no request."""
         return MonotonicClock(time.monotonic() + self.lead_seconds)
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Serve a load over the loopback, which measures the latency overhead of the client."""
+        """Serve a load without a server, which measures the overhead of the client alone."""
         self.context.on_stage("calibrating the client")
         served = serve(
             self.target, self.payload, dispatch, MonotonicClock(), connect=loopback.connect
@@ -159,7 +159,7 @@ class _EndpointServer:
             cold_start={"load": self.started.ready_seconds} if self.started else {},
             reasons=dict.fromkeys(
                 ("import", "load", "compile", "first_token", "steady"),
-                "the server does not report it"
+                "the server does not report this time"
                 if self.started
                 else "the server was already running",
             ),
@@ -177,7 +177,7 @@ class _EndpointServer:
 
     @property
     def pid(self) -> int:
-        """The server's process if started by llmbench, else this process."""
+        """The process id of the server if llmbench started it, else of this process."""
         return self.started.pid if self.started else os.getpid()
 
     @property

@@ -1,4 +1,4 @@
-"""The load client of one event loop: sends each request when it is due and reads all answers."""
+"""The load client of one event loop: sends each request when it is due and reads the responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIRST_BACKOFF_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Timeouts in seconds: to connect, to the first token and to the end of the answer."""
+    """Timeouts in seconds: to connect, to the first token and to the end of the response."""
 
     connect: float
     first_token: float
@@ -66,11 +66,12 @@ async def connect(target: Target, make: Callable[[], Connection]) -> Connection:
 
 
 class Client:
-    """Serves a dispatch from one event loop.
+    """Sends the requests of a load from one event loop.
 
-    ``payload`` returns the bytes of a request, including the HTTP head. ``counts`` has opened
-    connections, retries and stale connections (idle ones that the server had closed, whose requests
-    were sent again). ``lags`` has the lag of the loop in seconds, for every HEARTBEAT_SECONDS.
+    ``payload`` returns the bytes of a request, including the HTTP head. ``counts`` has the numbers
+    of opened connections, retries and stale connections (idle ones that the server had closed,
+    whose requests were sent again). ``lags`` has the lag of the event loop in seconds, measured
+    every HEARTBEAT_SECONDS.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Client:
         self._late_for = 0
 
     async def serve(self, dispatch: Dispatch) -> list[Exchange]:
-        """Send every request when it is due; return when all are answered or have failed."""
+        """Send every request when it is due; return when all have completed or failed."""
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
@@ -157,7 +158,7 @@ class Client:
         return None
 
     async def _connect_and_send(self, exchange: Exchange) -> None:
-        """Open a connection and send; connection time counts as latency."""
+        """Open a connection and send the request; the connection time counts as latency."""
         target, began = self._target, self._clock.now()
         try:
             async with asyncio.timeout(target.timeouts.connect):
@@ -165,7 +166,7 @@ class Client:
                     target, partial(Connection, self._clock, self._on_end)
                 )
         except TimeoutError:
-            exchange.fail("timeout-connect", f"no connection in {target.timeouts.connect:g} s")
+            exchange.fail("timeout-connect", f"no connection within {target.timeouts.connect:g} s")
         except OSError as error:
             exchange.fail("connect", str(error))
         if exchange.fault:
@@ -176,7 +177,7 @@ class Client:
         self._in_flight[exchange] = connection
         connection.send(exchange)
 
-    # -- answers -----------------------------------------------------------------------------------
+    # -- responses ---------------------------------------------------------------------------------
 
     def _on_end(self, connection: Connection, exchange: Exchange) -> None:
         if connection.reusable:
@@ -190,7 +191,7 @@ class Client:
         self._conclude(exchange)
 
     def _conclude(self, exchange: Exchange) -> None:
-        """Report a request to the dispatch as finished, or retry it."""
+        """Retry a failed request if allowed, else report it to the dispatch as finished."""
         del self._in_flight[exchange]
         if _is_retryable(exchange) and exchange.retries < self._target.retries:
             self._retry(exchange)
@@ -212,7 +213,7 @@ class Client:
     # -- time --------------------------------------------------------------------------------------
 
     def _check_timeouts(self) -> None:
-        """Fail the requests that have timed out, in one periodic check."""
+        """Fail the requests that have timed out, and schedule the next check."""
         now = self._clock.now()
         for exchange, connection in list(self._in_flight.items()):
             if connection and self._is_overdue(exchange, now):
@@ -225,13 +226,13 @@ class Client:
         if exchange.done_at is not None:
             return now > exchange.done_at + GRACE_SECONDS  # no end of response after [DONE]
         if not exchange.stamps and waited > limits.first_token:
-            exchange.fail("timeout-first-token", f"no token in {limits.first_token:g} s")
+            exchange.fail("timeout-first-token", f"no token within {limits.first_token:g} s")
         elif waited > limits.total:
-            exchange.fail("timeout-total", f"no end in {limits.total:g} s")
+            exchange.fail("timeout-total", f"the response did not end within {limits.total:g} s")
         return exchange.fault is not None
 
     def _beat(self) -> None:
-        """Record the lag of the loop, by which all its timestamps are late."""
+        """Record the lag of the event loop, by which its timestamps may be late."""
         now = self._clock.now()
         self.lags.append(now - self._next_beat)
         self._next_beat = now + HEARTBEAT_SECONDS
@@ -239,7 +240,7 @@ class Client:
         self._heartbeat.set(HEARTBEAT_SECONDS)
 
     def _end_if_late(self) -> None:
-        """End the load if the loop exceeded the lag limit, if any, for LATE_SECONDS in a row."""
+        """End the load if the p99 of the loop's lag exceeds its limit for LATE_SECONDS in a row."""
         bound = self._dispatch.stop.client_lag
         if bound is None or len(self.lags) % BEATS:
             return
@@ -259,7 +260,7 @@ class Client:
 
 
 def _is_retryable(exchange: Exchange) -> bool:
-    """Return whether a retry may succeed, which excludes requests that the server rejected."""
+    """Return whether a retry may succeed; it cannot if the server rejected the request."""
     if exchange.fault is None or exchange.stamps:
         return False
     status = exchange.status or 0

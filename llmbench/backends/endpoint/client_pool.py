@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The destination of a client's requests, and their common part."""
+    """The server that a client process sends requests to, and the common part of the requests."""
 
     options: dict[str, Any]
     address: tuple[str, int]
@@ -39,17 +39,17 @@ class Job(msgspec.Struct, frozen=True):
     def of(
         cls, options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
     ) -> Job:
-        """Return the job of a client, which never starts the server again."""
+        """Return the job of a client process; it omits `server`, which is already running."""
         own = options.model_dump(mode="json", exclude={"server"})
         return cls({**own, "needs_done": target.needs_done}, address, payload)
 
     def target(self) -> Target:
-        """Return the destination of requests."""
+        """Return the address and connection settings that requests are sent with."""
         return EndpointOptions(**self.options).target(*self.address)
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A shard of a load, and the clock; the client imports the class of the arrivals."""
+    """A shard of a load and the clock; the client process imports the class of its arrivals."""
 
     requests: RequestCycle
     arrivals_class: tuple[str, str]
@@ -60,7 +60,7 @@ class Work(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, shard: Shard, clock: Clock) -> Work:
-        """Return the work for a shard."""
+        """Return a shard in a form that can be sent to a client process."""
         kind = type(shard.arrivals)
         assert isinstance(clock, MonotonicClock)  # noqa: S101 (the only clock that processes share)
         return cls(
@@ -73,7 +73,7 @@ class Work(msgspec.Struct, frozen=True):
         )
 
     def dispatch(self) -> Dispatch:
-        """Return the dispatch of the shard."""
+        """Return a Dispatch that yields the shard's requests as they fall due."""
         module, name = self.arrivals_class
         kind = getattr(importlib.import_module(module), name)
         arrivals: Arrivals = child_process.converted(self.arrivals, kind)
@@ -81,7 +81,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A client's progress or result."""
+    """A message from a client process: its progress, or its result."""
 
     progress: Progress | None = None
     served: Served | None = None
@@ -94,10 +94,10 @@ class ClientPool:
         self._children = children
 
     def serve(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
-        """Send each client its shard and return the merged results.
+        """Send each client process its shard of the load and return the merged results.
 
         The clock should read 0 only after every client has its shard. Raises MeasurementError if a
-        client dies.
+        client process exits early.
         """
         children = self._children[: max(1, len(dispatch.due_times))]
         for index, child in enumerate(children):
@@ -130,7 +130,9 @@ def start_clients(
         ]
         for child in children:
             if not child.poll(START_SECONDS) or _received(child, str) != READY:
-                raise MeasurementError("endpoint: a client process did not start; lower `clients`")
+                raise MeasurementError(
+                    "endpoint: a client process did not start in time; lower `clients`"
+                )
         yield ClientPool(children)
 
 
@@ -139,5 +141,6 @@ def _received(child: Child, kind: type[T]) -> T:
         return child.receive(kind)
     except EOFError:
         raise MeasurementError(
-            "endpoint: a client process exited during the load; check the free memory"
+            "endpoint: a client process exited early, perhaps out of memory; free some memory, or "
+            "lower `clients`"
         ) from None

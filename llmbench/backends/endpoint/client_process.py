@@ -13,7 +13,7 @@ PROGRESS_SECONDS = 0.2
 
 
 def main() -> None:
-    """Serve one shard."""
+    """Receive a job and a shard from the parent, serve the shard and send back the result."""
     parent = child_process.parent()
     job = parent.receive(Job)
     target = job.target()

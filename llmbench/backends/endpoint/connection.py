@@ -14,9 +14,9 @@ from llmbench.loads.clock import Clock
 
 
 class Connection(asyncio.Protocol):
-    """Carries one exchange at a time.
+    """Transfers one request and its response (an exchange) at a time.
 
-    ``on_end`` is called when an exchange is over; a ``reusable`` connection can carry the next.
+    ``on_end`` is called when an exchange is over; a ``reusable`` connection can transfer the next.
     """
 
     def __init__(self, clock: Clock, on_end: Callable[[Connection, Exchange], None]) -> None:
@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
     # -- called by asyncio -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport."""
+        """Store the transport of the new connection."""
         self._transport = cast("asyncio.Transport", transport)
         self.reusable = True
 
@@ -49,13 +49,13 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            exchange.fail("invalid-response", f"not HTTP/1.1: {error}")
+            exchange.fail("invalid-response", f"the response is not valid HTTP/1.1: {error}")
         if exchange.fault and self._exchange is exchange:
             self.close()
             self._on_end(self, exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End or fail the exchange on the connection."""
+        """End the exchange, if its response ends with the connection, or fail it."""
         self.reusable = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:
@@ -63,9 +63,11 @@ class Connection(asyncio.Protocol):
         if exc is None and self._ends_at_eof:
             exchange.end(self._clock.now())
         elif exc is None and exchange.status is not None:
-            exchange.fail("truncated", "the server closed the connection before the answer ended")
+            exchange.fail("truncated", "the server closed the connection before the response ended")
         else:
-            exchange.fail("reset", str(exc or "the server closed the connection without an answer"))
+            exchange.fail(
+                "reset", str(exc or "the server closed the connection without a response")
+            )
         self._on_end(self, exchange)
 
     # -- called by the client ----------------------------------------------------------------------
@@ -90,7 +92,7 @@ class Connection(asyncio.Protocol):
     # -- called by llhttp --------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header."""
+        """Store a response header."""
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:

@@ -20,7 +20,7 @@ MAX_REASON_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a request failed: a kind, which is counted, and a message."""
+    """Why a request failed: the kind of error, by which errors are counted, and a message."""
 
     kind: str
     message: str
@@ -28,7 +28,7 @@ class Fault:
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """A request and its answer.
+    """A request and its response.
 
     Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
     text.
@@ -48,28 +48,28 @@ class Answer:
 
     @property
     def counted(self) -> int | None:
-        """The output tokens that the server counted, or None."""
+        """The number of output tokens reported by the server, or None."""
         return self.usage.completion_tokens if self.usage else None
 
     def judge(self, *, forced: bool) -> None:
-        """Set the fault of a complete answer with too few tokens."""
+        """Set the fault if a complete response is empty, or shorter than the ``forced`` length."""
         if self.fault:
             return
         if not self.stamps:
-            self.fault = Fault("too-few-tokens", "the answer is empty")
+            self.fault = Fault("too-few-tokens", "the response has no text")
         elif forced and self.counted is not None and self.counted < self.request.max_new_tokens:
             self.fault = Fault(
                 "too-few-tokens",
                 f"{self.counted} of {self.request.max_new_tokens} tokens; the server ended the "
-                "answer early: set `stop_at_eos: true` to allow it",
+                "response early; set `stop_at_eos: true` to allow this",
             )
 
     def plain(self) -> Answer:
-        """Return the answer without the state of its transfer."""
+        """Return a copy without the state of the transfer, to send to the parent process."""
         return Answer(**{field.name: getattr(self, field.name) for field in fields(Answer)})
 
     def finish(self, tokens: int) -> Finish:
-        """Return the finish reason of an answer of ``tokens`` tokens."""
+        """Return the finish reason of a response with ``tokens`` output tokens."""
         if self.fault:
             return "error"
         if self.finish_reason:
@@ -82,7 +82,7 @@ class Exchange(Answer):
     """A request in flight, fed by a connection with bytes and their read times.
 
     A stream must end with [DONE] if it ``needs_done``, else with a finish_reason. The exchange is
-    ``over`` when the answer is complete or ``fault`` is set.
+    ``over`` when the response is complete or ``fault`` is set.
     """
 
     streamed: bool = True
@@ -100,7 +100,7 @@ class Exchange(Answer):
 
     @property
     def over(self) -> bool:
-        """Whether the answer is complete or has failed."""
+        """Whether the response is complete or the request has failed."""
         return self.fault is not None or self.done_at is not None
 
     def fail(self, kind: str, message: str) -> None:
@@ -124,10 +124,10 @@ class Exchange(Answer):
         for event in events:
             self._event(now, event)
         if not events and self._events.buffered > MAX_EVENT_BYTES:
-            self.fail("invalid-chunk", f"an event of more than {MAX_EVENT_BYTES} bytes")
+            self.fail("invalid-chunk", f"an event has more than {MAX_EVENT_BYTES} bytes")
 
     def end(self, now: float) -> None:
-        """Process the regular end of the HTTP response."""
+        """Process the regular end of the response."""
         if self.over:
             return
         if self.status != OK:
@@ -191,13 +191,13 @@ class Exchange(Answer):
             self.done_at = now
 
     def _fail_unstreamed(self) -> None:
-        """Fail a response that should have been a stream: an error, or a complete answer."""
+        """Fail a response that should have been a stream but is an error or a whole completion."""
         if self._chunk(bytes(self._plain)):
-            self.fail("invalid-response", "the answer is not streamed; set `stream: false`")
+            self.fail("invalid-response", "the response is not streamed; set `stream: false`")
 
     @property
     def outcome(self) -> RequestOutcome:
-        """The outcome of the request for the dispatch."""
+        """The outcome of the request, as the dispatch needs it."""
         if self.fault or not self.stamps:
             return RequestOutcome(succeeded=False)
         # reasoning is not part of the conversation

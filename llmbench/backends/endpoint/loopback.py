@@ -1,4 +1,4 @@
-"""An endpoint without a server: requests are answered immediately in the same event loop."""
+"""An endpoint without a server: responses come immediately, from the same event loop."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ UNSTREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Leng
 
 
 async def connect(target: Target, make: Callable[[], Connection]) -> Connection:  # noqa: ARG001 (there is none)
-    """Return a connection without a socket."""
+    """Return a connection without a socket, for `Client` in place of `client.connect`."""
     connection = make()
     connection.connection_made(cast("asyncio.Transport", _LoopbackTransport(connection)))
     return connection
 
 
 class _LoopbackTransport:
-    """A transport that answers each request written to it, with one read per token."""
+    """A transport that responds to each request written to it, with one read per output token."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -23,10 +23,10 @@ PERCENT = 99
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The answers of a load, the client's counters, the load's summary and the client's cost.
+    """The responses of a load, the client's counters, the load's summary and the client's cost.
 
-    ``cost`` has the p99 of lag and of service TTFT (from sending) in seconds, and ``core_share``,
-    the CPU time per second of the busiest client.
+    ``cost`` has the p99 of event-loop lag, of sending delay and of TTFT (from sending) in seconds,
+    and ``core_share``, the client's CPU time per second of the load.
     """
 
     answers: Sequence[Answer]
@@ -44,7 +44,7 @@ def serve(
     *,
     connect: Connect = connect,
 ) -> Served:
-    """Serve a dispatch from this process."""
+    """Send the requests of a load from this process, and measure the client's lag and CPU time."""
     _raise_file_limit()
     client = Client(target, payload, clock, on_progress, connect)
     with frozen_gc() as collections:
@@ -71,7 +71,7 @@ def _p99(sample: list[float]) -> float | None:
 
 
 def merged(parts: Sequence[Served]) -> Served:
-    """Merge the results of several clients, with the highest cost of any client."""
+    """Merge the results of several client processes; each cost is the highest of any process."""
     cost = {
         name: max((part.cost[name] or 0.0 for part in parts if part.cost[name]), default=None)
         for name in parts[0].cost
@@ -85,6 +85,6 @@ def merged(parts: Sequence[Served]) -> Served:
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open connections as the system permits."""
+    """Raise this process's limit on open files, which include connections, to its hard limit."""
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

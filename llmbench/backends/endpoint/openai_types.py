@@ -20,7 +20,7 @@ ROLES = ("user", "assistant")
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Encodes requests from the ``head`` up to the content length and the common ``body``."""
+    """Encodes HTTP requests; all have the same ``head`` and the fields in ``body``."""
 
     head: bytes
     body: Mapping[str, Any]
@@ -41,7 +41,7 @@ class Payload:
 
 
 def head(path: str, headers: Mapping[str, str]) -> bytes:
-    """Return the request line and the headers."""
+    """Return the request line and the headers, up to the value of Content-Length."""
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
@@ -55,7 +55,7 @@ class _Message(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
-    """One answer, or a part of it; the last part has the finish reason."""
+    """One completion, or a part of it; the last part has the finish reason."""
 
     delta: _Message | None = None
     message: _Message | None = None
@@ -64,7 +64,7 @@ class Choice(msgspec.Struct):
 
     @property
     def content(self) -> str:
-        """The text of the answer, without reasoning."""
+        """The text of the completion, without reasoning."""
         message = self.delta or self.message
         if message is None:
             return self.text or ""
@@ -95,7 +95,7 @@ class Chunk(msgspec.Struct):
 
     @property
     def failure(self) -> str | None:
-        """The text of an error sent instead of an answer."""
+        """The text of an error sent instead of a completion, or None."""
         if self.error is not None:
             return error_text(self.error)
         return error_text(self.message) if self.object == "error" else None
@@ -116,7 +116,7 @@ def read_chunk(data: bytes) -> Chunk:
 
 
 def error_text(error: Any) -> str:
-    """Return the text of an error, sent as a string or in a ``message``."""
+    """Return the text of an error, which is a string or has the text in ``message``."""
     if isinstance(error, dict):
         error = error.get("message") or error.get("error") or error.get("detail") or error
         return error_text(error) if isinstance(error, dict) and "message" in error else str(error)

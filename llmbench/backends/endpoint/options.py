@@ -1,4 +1,4 @@
-"""The options of an endpoint, and the target, credentials and TLS context from them."""
+"""The options of an endpoint, and the address, credentials and TLS settings that they define."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _url(text: str) -> str:
 def _secret_name(name: str) -> str:
     if not is_secret(name):
         raise ValueError(
-            f"{name} would not be redacted: name the variable ..._KEY, ..._TOKEN or ..._SECRET"
+            f"{name} would not be redacted; name the variable ..._KEY, ..._TOKEN or ..._SECRET"
         )
     return name
 
@@ -44,7 +44,7 @@ def _secret_name(name: str) -> str:
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name) or re.search(r"[\r\n\0]", value):
-            raise ValueError(f"{name!r} is not a header")
+            raise ValueError(f"{name!r} is not a valid HTTP header")
         for variable in FROM_ENVIRONMENT.findall(value):
             _secret_name(variable)
         if is_secret(name) or name.lower() == "authorization":
@@ -54,48 +54,70 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
 
 def _no_literal(name: str, value: str) -> None:
     if not FROM_ENVIRONMENT.search(value):
-        raise ValueError(f"{name}: take the value from the environment: '${{MY_API_KEY}}'")
+        raise ValueError(f"{name}: take the value from an environment variable: '${{MY_API_KEY}}'")
 
 
 class EndpointOptions(plugins.Options):
     """``{kind: endpoint, url: "http://localhost:8000", api: chat}``."""
 
     url: Annotated[str, AfterValidator(_url)] | None = Field(
-        default=None, description="server URL; /v1 is added if it has no path"
+        default=None, description="URL of the server; /v1 is added if it has no path"
     )
     server: ServerOptions | None = Field(
-        default=None, description="a server to start and stop; alternative to url"
+        default=None, description="server to start and stop, instead of `url`"
     )
     model: str | None = Field(
-        default=None, min_length=1, description="model name on the server; its first if unset"
+        default=None,
+        min_length=1,
+        description="model name on the server; default: that in `served:`, or the first listed",
     )
-    api: Literal["chat", "completions"] = Field(default="chat", description="OpenAI API to use")
-    stream: bool = Field(default=True, description="request a streamed response")
+    api: Literal["chat", "completions"] = Field(
+        default="chat", description="OpenAI API of the requests"
+    )
+    stream: bool = Field(default=True, description="request streamed responses")
     needs_done: bool | None = Field(
-        default=None, description="true: streams must end with [DONE]; false: with a finish_reason"
+        default=None,
+        description="whether streams must end with [DONE], or else with a finish_reason",
     )
-    usage: bool = Field(default=True, description="request token counts in streams")
+    usage: bool = Field(
+        default=True, description="request token counts (usage) in streamed responses"
+    )
     body: dict[str, Any] = Field(
-        default_factory=dict, description="additional request fields; null removes a field"
+        default_factory=dict,
+        description="additional fields of the request body; null removes a field",
     )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
-        default_factory=dict, description="additional headers; ${NAME} is an environment variable"
+        default_factory=dict,
+        description="additional HTTP headers; ${NAME} is an environment variable",
     )
     api_key_env: Annotated[str, AfterValidator(_secret_name)] = Field(
-        default="OPENAI_API_KEY", description="environment variable with the API key"
+        default="OPENAI_API_KEY", description="name of the environment variable with the API key"
     )
-    verify: bool | str = Field(default=True, description="verify the certificate; or a CA file")
+    verify: bool | str = Field(
+        default=True,
+        description="verify the server's TLS certificate; or a file with CA certificates",
+    )
     connections: Literal["reuse", "fresh"] = Field(
-        default="reuse", description="reuse connections, or open one per request"
+        default="reuse", description="reuse connections, or open a fresh one per request"
     )
     max_idle: Seconds = Field(
-        default=4.0, gt=0, description="a connection idle for longer is not reused"
+        default=4.0, gt=0, description="maximum idle time of a connection that is reused"
     )
-    connect_timeout: Seconds = Field(default=10.0, gt=0, description="time to connect")
-    first_token_timeout: Seconds = Field(default=300.0, gt=0, description="time to the first token")
-    total_timeout: Seconds = Field(default=600.0, gt=0, description="time to the end of the answer")
-    clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
-    retries: int = Field(default=0, ge=0, description="on failure before the first token")
+    connect_timeout: Seconds = Field(default=10.0, gt=0, description="maximum time to connect")
+    first_token_timeout: Seconds = Field(
+        default=300.0, gt=0, description="maximum time to the first token"
+    )
+    total_timeout: Seconds = Field(
+        default=600.0, gt=0, description="maximum time to the end of the response"
+    )
+    clients: int = Field(
+        default=1, ge=1, le=64, description="number of client processes that share the load"
+    )
+    retries: int = Field(
+        default=0,
+        ge=0,
+        description="maximum retries of a request that fails before its first token",
+    )
 
     @model_validator(mode="after")
     def _has_a_server(self) -> EndpointOptions:
@@ -105,17 +127,17 @@ class EndpointOptions(plugins.Options):
 
     @property
     def base(self) -> SplitResult:
-        """The url with its path, /v1 by default."""
+        """The server's URL with its path, by default /v1."""
         url = urlsplit(self.url or "")
         return url if url.path else url._replace(path="/v1")
 
     @property
     def path(self) -> str:
-        """The path of requests."""
+        """The path that requests are posted to."""
         return self.base.path + PATHS[self.api]
 
     def target(self, host: str, port: int) -> Target:
-        """Return the destination of requests; raises as ``tls``."""
+        """Return the address and connection settings of requests; raises as `tls` does."""
         tls = self.tls()
         default = self.server is None or self.server.resolved.needs_done
         return Target(
@@ -131,7 +153,7 @@ class EndpointOptions(plugins.Options):
         )
 
     def credentials(self) -> dict[str, str]:
-        """Return the scenario's headers with environment variables expanded.
+        """Return the authorization and scenario headers with environment variables expanded.
 
         Raises InputError for an unset variable.
         """
@@ -159,5 +181,5 @@ def _variable(match: re.Match[str]) -> str:
         return os.environ[match[1]]
     except KeyError:
         raise InputError(
-            f"endpoint: headers: {match[1]} is not set; set the environment variable"
+            f"endpoint: headers: the environment variable {match[1]} is not set; set it"
         ) from None

@@ -1,4 +1,4 @@
-"""Records built from answers after the load."""
+"""Builds records from responses after the load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from llmbench.runs.request import Request
 class RecordBuilder:
     """Builds records, with token counts from the server's usage, else from the tokenizer.
 
-    ``counts`` has the number of answers counted by each, and of answers with multi-token chunks.
+    ``counts`` has the numbers of responses whose tokens were counted by each, and of responses
+    whose numbers of chunks and tokens differ.
     """
 
     def __init__(self, context: OpenContext, tokenizer: Tokenizer) -> None:
@@ -27,7 +28,7 @@ class RecordBuilder:
         self.counts: Counter[str] = Counter()
 
     def record(self, answer: Answer) -> Record:
-        """Return the record of one answer."""
+        """Return the record of one request and its response."""
         answer.judge(forced=not self._context.stop_at_eos)
         request, usage, fault = answer.request, answer.usage, answer.fault
         tokens = self._tokens(answer)
@@ -49,7 +50,7 @@ class RecordBuilder:
         )
 
     def _prompt_tokens(self, request: Request) -> int:
-        """Return the prompt length; session prompts include answers that were received as text."""
+        """Return the prompt's length in tokens; it includes the text of earlier turns."""
         if not request.history:
             return len(request.prompt)
         text = "".join((*request.history, request.text or ""))
@@ -76,10 +77,10 @@ class RecordBuilder:
 
 
 def spread_tokens(total: int, texts: Sequence[str]) -> tuple[int, ...]:
-    """Return the tokens per chunk: one each, the rest in proportion to text length.
+    """Return the number of tokens of each chunk: one, plus a part in proportion to its text length.
 
     With fewer tokens than chunks (a token can be part of a character), the first chunks get one
-    each.
+    token each.
     """
     chunks = len(texts)
     if total <= chunks or not chunks:

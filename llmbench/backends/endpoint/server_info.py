@@ -1,4 +1,4 @@
-"""Lookup of a server's address and models before the load."""
+"""Find a server's address and model name before the load."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def served_model(
 ) -> str:
     """Return the model name for requests: ``wanted``, or the first one listed by the server.
 
-    If the server lists none, use ``wanted`` or the model that the server was launched with. Raises
-    InputError when the server is unreachable, denies access or does not list ``wanted``.
+    If the server lists no model, use ``wanted`` or the model that the server was launched with.
+    Raises InputError when the server is unreachable, denies access or does not list ``wanted``.
     """
     names = _listed(url, headers, tls)
     wanted = wanted or (None if names else launched_with)
@@ -73,12 +73,13 @@ def _listed(url: SplitResult, headers: Mapping[str, str], tls: ssl.SSLContext | 
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(
-            f"endpoint: {address}: no answer: {reason}; start the server, or correct the `url`"
+            f"endpoint: {address}: no valid response: {reason}; start the server, or "
+            "correct the `url`"
         ) from None
 
 
 def _listed_on_error(address: str, error: urllib.error.HTTPError) -> list[str]:
-    """Return an empty list if the server has none; raise InputError if it denies access."""
+    """Raise InputError if the server denies access, else return an empty list of models."""
     if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise InputError(
             f"endpoint: {address}: HTTP {error.code}; set the environment variable named by "

@@ -32,7 +32,7 @@ LOG_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A known server: its command, health check, and deviations from OpenAI's API."""
+    """A known server: its command, health check path, and deviations from OpenAI's API."""
 
     launch: str
     health: str
@@ -69,18 +69,24 @@ class ServerOptions(plugins.Options):
 
     preset: Literal[
         "vllm", "sglang", "llama.cpp", "llama-cpp-python", "transformers", "tgi", "ollama"
-    ] | None = Field(default=None, description="known server")  # fmt: skip
+    ] | None = Field(default=None, description="name of a known server")  # fmt: skip
     launch: str | None = Field(
-        default=None, min_length=1, description="command, run without a shell"
+        default=None,
+        min_length=1,
+        description="command that starts the server, run without a shell",
     )
-    arguments: str = Field(default="", description="arguments appended to the command")
+    arguments: str = Field(default="", description="arguments that are appended to the command")
     health: str | None = Field(
-        default=None, pattern="^/", description="path that returns 200 when the server is ready"
+        default=None,
+        pattern="^/",
+        description="URL path that returns HTTP 200 when the server is ready",
     )
     environment: dict[str, str] = Field(
-        default_factory=dict, description="additional environment variables"
+        default_factory=dict, description="additional environment variables of the server"
     )
-    ready_timeout: Seconds = Field(default=600.0, gt=0, description="maximum startup time")
+    ready_timeout: Seconds = Field(
+        default=600.0, gt=0, description="maximum time until the server is ready"
+    )
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> ServerOptions:
@@ -90,7 +96,7 @@ class ServerOptions(plugins.Options):
 
     @property
     def resolved(self) -> Preset:
-        """The preset with the options applied."""
+        """The command and settings of the server: the preset, changed by the options."""
         preset = PRESETS[self.preset] if self.preset else Preset(self.launch or "", "/health")
         return Preset(
             f"{preset.launch} {self.arguments}",
@@ -103,7 +109,7 @@ class ServerOptions(plugins.Options):
 
 @dataclass(slots=True)
 class RunningServer:
-    """A ready server: its address, process and startup time."""
+    """A ready server: its URL, process id and startup time in seconds."""
 
     url: str
     pid: int
@@ -156,7 +162,8 @@ def _start(
     path = shutil.which(command[0], path=search_path)
     if path is None:
         raise InputError(
-            f"endpoint: server: no command {command[0]!r}; install it, or set its path in `launch`"
+            f"endpoint: server: the command {command[0]!r} was not found; install it, "
+            "or set its path in `launch`"
         )
     return subprocess.Popen(
         [path, *command[1:]],
@@ -174,7 +181,7 @@ def _wait(
     output: IO[bytes],
     on_stage: Callable[[str], None],
 ) -> float:
-    """Wait until the server is ready; return the seconds waited."""
+    """Wait until the server is ready; return the time waited in seconds."""
     began = time.monotonic()
     while (waited := time.monotonic() - began) < timeout:
         on_stage(f"starting the server: {waited:.0f} s")
@@ -202,7 +209,7 @@ def _is_ready(url: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Terminate the server and all its descendants; kill those that do not exit in time."""
+    """Terminate the server and its descendants; kill those that run longer than STOP_SECONDS."""
     family = _family(process.pid)
     for member in family:
         with suppress(psutil.NoSuchProcess):

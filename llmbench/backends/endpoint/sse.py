@@ -23,11 +23,11 @@ class EventReader:
 
     @property
     def buffered(self) -> int:
-        """The size of the incomplete event, in bytes."""
+        """The number of bytes of the incomplete event."""
         return len(self._partial) + sum(map(len, self._data))
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Return the data of each event completed by these bytes."""
+        """Parse the next bytes and return the data of each event that they complete."""
         if self._is_one_event(received):
             self._started = True
             return [received[6:-2]]
@@ -41,7 +41,7 @@ class EventReader:
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def _is_one_event(self, received: bytes) -> bool:
-        """Return whether this is one event of one data line, the common case."""
+        """Return whether the bytes are exactly one event with one data line, the common case."""
         return (
             received.startswith(b"data: ")
             and received.find(b"\n") == len(received) - 2
@@ -51,7 +51,7 @@ class EventReader:
         )
 
     def _lines(self, received: bytes) -> list[bytes]:
-        """Split into lines and keep the incomplete last one."""
+        """Return the complete lines and keep the incomplete last one for the next bytes."""
         text = bytes(self._partial) + received if self._partial else received
         if not self._started:
             self._started = True

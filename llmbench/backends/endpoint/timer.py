@@ -29,7 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Timer:
-    """Calls ``on_expiry`` in the loop after a delay that can be changed at any time."""
+    """Calls ``on_expiry`` in the event loop after a delay that can be changed at any time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_expiry: Callable[[], None]) -> None:
         self._loop = loop
@@ -39,13 +39,13 @@ class Timer:
         loop.add_reader(self._file, self._expire)
 
     def set(self, seconds: float) -> None:
-        """Expire after ``seconds``, immediately if that is 0 or less."""
+        """Expire ``seconds`` from now, immediately if that is 0 or less."""
         delay = max(1, round(seconds * _NANOSECONDS))
         setting = _Setting(_Timespec(0, 0), _Timespec(*divmod(delay, _NANOSECONDS)))
         _checked(_libc.timerfd_settime(self._file, 0, ctypes.byref(setting), None))
 
     def close(self) -> None:
-        """Stop the timer and close its file."""
+        """Stop the timer and close its file descriptor."""
         self._loop.remove_reader(self._file)
         os.close(self._file)
 

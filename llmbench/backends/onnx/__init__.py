@@ -1,4 +1,4 @@
-"""ONNX Runtime, with the same engine, load and clock as the other local backends."""
+"""The ONNX Runtime backend, with the same engine, load and clock as the other local backends."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ __all__ = ["Onnx"]
 class Onnx(LocalBackend["OnnxModel"]):
     """ONNX Runtime: the model exported around GroupQueryAttention, on one execution provider.
 
-    Exports are cached by the content of the weights; exporting counts as compilation. The precision
-    is the model's ``dtype``.
+    Exports are cached by the model's configuration and weights; exporting counts as compilation.
+    The precision is the model's ``dtype``.
     """
 
     needs: ClassVar = {"onnxruntime": "onnx", "onnxscript": "onnx"}
@@ -40,21 +40,25 @@ class Onnx(LocalBackend["OnnxModel"]):
         """``{kind: onnx, provider: cuda, optimization: all}``."""
 
         provider: str = Field(
-            default="auto", description="cpu, cuda, ...; auto: cuda if available, else cpu"
+            default="auto",
+            description="execution provider: cpu, cuda, ...; auto: cuda if available, else cpu",
         )
         optimization: Literal["none", "basic", "extended", "all"] = Field(
-            default="all", description="graph optimization level"
+            default="all", description="level of onnxruntime's graph optimizations"
         )
         graph: Literal["export", "builder"] = Field(
-            default="export", description="exported by torch.onnx or onnxruntime-genai's builder"
+            default="export",
+            description="exporter of the graph: torch.onnx, or onnxruntime-genai's model builder",
         )
-        compress: Recipe | None = Field(default=None, description="prune and quantize the model")
+        compress: Recipe | None = Field(
+            default=None, description="pruning and quantization of the model"
+        )
 
     def __init__(self, options: Options) -> None:
         self.options = options
 
     def imports(self) -> None:
-        """Import the modules that loading needs."""
+        """Import torch, onnxruntime and the other modules that loading needs."""
         from llmbench.backends.onnx import loading  # noqa: F401, PLC0415 (the same)
 
     def load(self, context: OpenContext) -> OnnxModel:
@@ -71,7 +75,7 @@ class Onnx(LocalBackend["OnnxModel"]):
         )
 
     def costs(self, model: OnnxModel) -> ModelCosts:
-        """Return the costs computed when the graph was opened."""
+        """Return the bytes and FLOPs of the model's steps; raises Unavailable if unknown."""
         if model.costs is None:
             raise Unavailable(model.no_costs)
         return model.costs
@@ -83,7 +87,7 @@ class Onnx(LocalBackend["OnnxModel"]):
     def runner(
         self, model: OnnxModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
     ) -> OnnxRunner:
-        """Allocate the cache and return the runner of the steps."""
+        """Allocate the KV cache and return the runner of prefill and decode steps."""
         from llmbench.backends.onnx.runner import OnnxRunner  # noqa: PLC0415 (imports torch)
 
         del buckets  # one graph runs steps of any size
@@ -93,7 +97,7 @@ class Onnx(LocalBackend["OnnxModel"]):
     def traced(
         self, context: OpenContext, model: OnnxModel, runner: OnnxRunner, folder: Path
     ) -> Iterator[OnnxRunner]:
-        """Yield a runner in a second session, which profiles its operators.
+        """Yield a runner on a second session, which profiles the graph's operators.
 
         Both sessions hold the weights: profiling can only be enabled when opening a session.
         """
@@ -112,13 +116,16 @@ class Onnx(LocalBackend["OnnxModel"]):
             sessions.write_trace(session, folder / "onnxruntime.trace.json")
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Return exact sizes; the operator reads only the filled part of the cache."""
+        """Return exact prompt and batch sizes, and the full cache length.
+
+        Attention reads only the filled part of the cache.
+        """
         return Buckets(load_shape.prompt_lengths, tuple(range(1, slots + 1)), (max_length,))
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all sizes run the same way)
-        """Return a few sizes of each kind."""
+        """Return a few of the prompt lengths and of the batch sizes."""
         return buckets.thinned(WARMUP_SIZES)
 
     def settings(self) -> dict[str, Any]:
-        """Return the graph source and its optimization level."""
+        """Return the source of the graph and the level of its optimizations."""
         return {"optimization": self.options.optimization, "graph": self.options.graph}

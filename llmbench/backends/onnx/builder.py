@@ -33,12 +33,12 @@ KEPT = "logits.kept"
 
 
 def recipe(provider: str) -> dict[str, Any]:
-    """Return the cache-key components other than the model."""
+    """Return what the cache key needs besides the model: how and with what the graph is built."""
     return {"recipe": RECIPE, "provider": provider, "builder": version("onnxruntime-genai")}
 
 
 def build(model: PreTrainedModel, provider: str, path: Path) -> None:
-    """Write a model's graph to ``path``, with its weights next to it (inputs: exporting.export).
+    """Write a model's graph to ``path``, with its weights next to it; inputs as in `exporting`.
 
     Raises InputError when the builder does not support the architecture.
     """
@@ -50,7 +50,7 @@ def build(model: PreTrainedModel, provider: str, path: Path) -> None:
 
 
 def run_builder(model: PreTrainedModel, provider: str, folder: Path) -> None:
-    """Run the builder as a command, its documented interface."""
+    """Write a model's graph into ``folder`` with the model builder's command-line interface."""
     source = folder / "source"
     model.save_pretrained(source)
     # it copies a tokenizer, which models with random weights lack
@@ -68,13 +68,13 @@ def run_builder(model: PreTrainedModel, provider: str, folder: Path) -> None:
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise InputError(
-            f"model: the builder of onnxruntime-genai has no graph for {type(model).__name__} with "
+            f"model: the builder of onnxruntime-genai failed for {type(model).__name__} with "
             f"{provider} ({' '.join(reason)}); use `graph: export`"
         )
 
 
 def adapt(model: onnx.ModelProto) -> None:
-    """Change a built graph in place to the inputs and outputs of an exported one.
+    """Change a built graph in place, so that it has the inputs and outputs of an exported one.
 
     Raises InputError when the graph has no GroupQueryAttention, as for some providers.
     """
@@ -103,7 +103,7 @@ def adapt(model: onnx.ModelProto) -> None:
 
 
 def _inputs() -> list[Any]:
-    """Return the inputs of a graph other than the caches."""
+    """Return the declarations of a graph's inputs, apart from the caches."""
     tokens, rows = ["rows", "length"], ["rows"]
     longs: dict[str, list[Any]] = {"input_ids": tokens, "position_ids": tokens, "last": [1]}
     ints: dict[str, list[str]] = {"seqlens_k": rows, "total_sequence_length": []}
@@ -116,7 +116,7 @@ def _inputs() -> list[Any]:
 
 
 def _keep_last(graph: Any) -> None:
-    """Apply the head to the last position only."""
+    """Change the graph to return the logits of the last position only."""
     head = next(node for node in graph.node if LOGITS in node.output)
     axes = helper.make_tensor("squeezed", TensorProto.INT64, [1], [1])
     graph.initializer.append(axes)
@@ -134,7 +134,7 @@ def _keep_last(graph: Any) -> None:
 
 
 def _drop_unused(graph: Any, wanted: Iterable[str]) -> None:
-    """Remove nodes that no kept output depends on; nodes are in topological order."""
+    """Remove the nodes, in topological order, that no output in ``wanted`` depends on."""
     needed, kept = set(wanted), []
     for node in reversed(graph.node):
         if needed & set(node.output):
@@ -144,7 +144,7 @@ def _drop_unused(graph: Any, wanted: Iterable[str]) -> None:
 
 
 def _replace(field: Any, new: Iterable[Any]) -> None:
-    """Replace the messages of a repeated field."""
+    """Replace the contents of a repeated protobuf field by copies of ``new``."""
     copies = []
     for message in new:
         copy = type(message)()

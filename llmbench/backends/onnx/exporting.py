@@ -30,7 +30,7 @@ ATTENTION = "onnx-group-query"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The shape of a layer's keys and values: number of heads and head size."""
+    """The shape of a layer's keys and values: the number of heads and the head sizes."""
 
     heads: int
     key_size: int
@@ -38,7 +38,7 @@ class Layer:
 
 
 def layers(model: PreTrainedModel) -> list[Layer]:
-    """Return the layers whose keys and values are cached."""
+    """Return the shapes of each layer's cached keys and values."""
     return [Layer(key[0], key[1], value[1]) for key, value in state_shapes(model)]
 
 
@@ -53,7 +53,7 @@ def present_names(count: int) -> list[str]:
 
 
 def recipe() -> dict[str, Any]:
-    """Return the cache-key components other than the model."""
+    """Return what the cache key needs besides the model: how and with what it is exported."""
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     return {"recipe": RECIPE, "opset": OPSET, **versions}
 
@@ -90,7 +90,7 @@ def export(model: PreTrainedModel, path: Path) -> None:
 
 
 def _untie(model: PreTrainedModel) -> None:
-    """Untie the head: tied heads are exported as a transpose, which no tool quantizes."""
+    """Untie the head's weights: tied ones are exported as a transpose, which no tool quantizes."""
     head = model.get_output_embeddings()
     if isinstance(head, nn.Linear):
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
@@ -120,7 +120,7 @@ def _dynamic(count: int) -> tuple[Any, ...]:
 
 
 class _NewStates(Cache):
-    """A cache that passes through new keys and values, since the operator stores them."""
+    """A cache that returns only the new keys and values, since the operator stores them."""
 
     def __init__(self) -> None:
         self.layers = []
@@ -128,7 +128,7 @@ class _NewStates(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return the new states."""
+        """Return the new keys and values unchanged."""
         del layer_idx
         return key_states, value_states
 
@@ -150,7 +150,7 @@ class _GroupQuery:
         scaling: float | None = None,
         **options: Any,
     ) -> tuple[Tensor, None]:
-        """Emit the operator for one layer; states are [rows, heads, length, size]."""
+        """Emit one layer's operator; query, key and value are [rows, heads, length, size]."""
         del attention_mask  # the operator handles causality, lengths and windows
         rows, heads, length, _ = query.shape
         past = self.past[2 * module.layer_idx : 2 * module.layer_idx + 2]
@@ -190,7 +190,7 @@ class _Graph(nn.Module):
         last: Tensor,
         past: list[Tensor],
     ) -> tuple[Tensor, ...]:
-        """Run one step over ragged rows."""
+        """Run one step on rows of different lengths; return the last logits and the new caches."""
         operator = self.operator
         operator.past, operator.lengths = past, (seqlens_k, total_sequence_length)
         operator.present = {}

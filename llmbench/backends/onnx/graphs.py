@@ -1,4 +1,4 @@
-"""A cache of exported graphs, keyed by the content of their model.
+"""A cache of exported graphs on disk, keyed by the models' configuration and weights.
 
 A graph's folder is written under a temporary name and renamed when it is complete, under a lock, so
 that concurrent processes export a graph only once and a killed export leaves nothing.
@@ -26,12 +26,12 @@ WHERE_FROM = {"_name_or_path", "transformers_version"}
 
 
 def folder() -> Path:
-    """Return the cache folder: ``$LLMBENCH_CACHE/onnx``, or the user's cache folder."""
+    """Return the folder of cached graphs, in ``$LLMBENCH_CACHE`` or the user's cache folder."""
     return cache_folder("onnx")
 
 
 def content_key(model: PreTrainedModel, options: dict[str, Any]) -> str:
-    """Return a hash of a model's configuration, weights and graph options."""
+    """Return a hash of a model's configuration, its weights and its graph's options."""
     config = {k: v for k, v in model.config.to_dict().items() if k not in WHERE_FROM}
     text = json.dumps([config, options], sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
@@ -42,7 +42,7 @@ def content_key(model: PreTrainedModel, options: dict[str, Any]) -> str:
 
 
 def cached(key: str, make: Callable[[Path], None]) -> Path:
-    """Return the graph cached under a key; create it if missing or damaged.
+    """Return the path of the graph cached under a key; create the graph if missing or damaged.
 
     ``make`` is called with the path of the graph to write, in a new folder.
     """

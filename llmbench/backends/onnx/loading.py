@@ -28,9 +28,9 @@ from llmbench.scenario.schema import ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxModel(LoadedModel):
-    """An open session of an exported graph, and its cached layers.
+    """An open session of an exported graph, and the shapes of its KV cache.
 
-    ``costs`` are the costs of the steps; ``no_costs`` is the reason if unknown.
+    ``costs`` are the bytes and FLOPs of the steps; ``no_costs`` is the reason if unknown.
     """
 
     graph: Path
@@ -47,7 +47,7 @@ def load(
     """Load the weights, compress and export them unless cached, and open a session.
 
     The torch module is released, so that only the session's weights stay in memory. Raises
-    InputError when the model or provider is unavailable, or kernels for the recipe are missing.
+    InputError when the model, the provider or kernels for the quantization are unavailable.
     """
     chosen = sessions.chosen_provider(provider)
     if recipe.quantize:
@@ -99,7 +99,7 @@ def load(
 
 
 def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
-    """Return options for loading on the host, in the dtype used on the provider's device."""
+    """Return model options for loading on the host, in the dtype used on the provider's device."""
     on_gpu = options.dtype == "auto" and sessions.device_of(provider).type == "cuda"
     dtype = "bfloat16" if on_gpu else options.dtype
     return options.model_copy(update={"device": "cpu", "dtype": dtype})
@@ -108,14 +108,14 @@ def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
 def _maker(
     module: PreTrainedModel, source: str, provider: str
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-    """Return the cache-key components of a graph and the function that creates it."""
+    """Return what the cache key needs besides the model, and a function that writes the graph."""
     if source == "export":
         return exporting.recipe(), lambda path: exporting.export(module, path)
     return builder.recipe(provider), lambda path: builder.build(module, provider, path)
 
 
 def _graph(model: TorchModel, scheme: Scheme | None, source: str, provider: str) -> Path:
-    """Return the cached graph of a model; create and quantize it if missing."""
+    """Return the path of a model's cached graph; create and quantize the graph if missing."""
     if scheme:
         unify(model.module)
     recipe, make = _maker(model.module, source, provider)
@@ -132,10 +132,10 @@ def _graph(model: TorchModel, scheme: Scheme | None, source: str, provider: str)
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"model: {type(model.module).__name__} could not be exported to ONNX ({reason}); use "
-            "`eager` or `compiled`"
+            "the backend `eager` or `compiled`"
         ) from error
     except OSError as error:
         raise InputError(
-            f"exports cannot be written to {graphs.folder()}: {error.strerror or error}; free "
-            "some space or set LLMBENCH_CACHE to another folder"
+            f"exported graphs cannot be written to {graphs.folder()}: {error.strerror or error}; "
+            "free some space or set LLMBENCH_CACHE to another folder"
         ) from error

@@ -23,7 +23,7 @@ RECIPE = 1  # part of the cache key
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """A description of a scheme's kernels, and the providers that have them."""
+    """A description of a quantization scheme's kernels, and the providers that have them."""
 
     kernels: str
     providers: tuple[str, ...]
@@ -42,24 +42,24 @@ METHODS = {
 
 
 def check(scheme: Scheme, provider: str) -> None:
-    """Raise InputError when a provider (``cpu``, ``cuda``) has no kernels for a scheme."""
+    """Raise InputError if a provider (``cpu``, ``cuda``) has no kernels for a quantization."""
     offered = [name for name, method in METHODS.items() if provider in method.providers]
     if scheme not in offered:
-        advice = f"it has {', '.join(offered)}" if offered else "remove `quantize`"
+        advice = f"use one of {', '.join(offered)}" if offered else "remove `quantize`"
         raise InputError(
             f"compress: onnxruntime has no kernels for {scheme} with provider {provider}; {advice}"
         )
 
 
 def kernels(scheme: Scheme) -> str:
-    """Return a description of a scheme's kernels."""
+    """Return a description of a quantization scheme's kernels, for the effective settings."""
     return METHODS[scheme].kernels
 
 
 def quantize(graph: Path, scheme: Scheme, path: Path) -> None:
     """Write the quantized graph to ``path``, with its weights next to it.
 
-    Raises InputError when the tool does not support the model's layer sizes.
+    Raises InputError when onnxruntime's tool cannot quantize the model.
     """
     logging.disable()  # the tool logs every tensor
     try:
@@ -67,7 +67,7 @@ def quantize(graph: Path, scheme: Scheme, path: Path) -> None:
             _dynamic(graph, path) if scheme == "int8-dynamic" else _packed(graph, scheme, path)
     except ValueError as error:
         raise InputError(
-            f"compress: onnxruntime's tool cannot apply {scheme} to this model ({error}); take "
+            f"compress: onnxruntime's tool cannot apply {scheme} to this model ({error}); use "
             "another scheme"
         ) from error
     finally:
@@ -107,7 +107,7 @@ def _algorithm(scheme: Scheme) -> Any:
 
 
 def _multiply_integers(model: onnx.ModelProto) -> None:
-    """Request integer products, for which not every algorithm of the tool has an option."""
+    """Request products with 8-bit activations, for which not every algorithm has an option."""
     for node in model.graph.node:
         if node.op_type == PACKED:
             kept = [a for a in node.attribute if a.name != "accuracy_level"]

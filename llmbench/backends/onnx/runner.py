@@ -1,4 +1,4 @@
-"""Prefill and decode steps of an exported graph over the slot-based KV cache."""
+"""Runs the prefill and decode steps of an exported graph over a slot-based KV cache."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ TYPES = {
 class OnnxRunner:
     """A model runner on torch buffers that a session reads and writes in place.
 
-    A layer's past and present share one buffer, of which a prefill binds one slot and a decode the
-    first rows. Decode buffers have fixed addresses, so each batch size is bound once.
+    A layer's past and present keys share one buffer, and so do its values; a prefill binds one slot
+    of it, and a decode the first rows. Decode buffers have fixed addresses, so each batch size's
+    tensors are bound only once.
     """
 
     def __init__(self, model: OnnxModel, sampler: Sampler, *, slots: int, max_length: int) -> None:
@@ -59,7 +60,7 @@ class OnnxRunner:
         self.use(model.session)
 
     def use(self, session: Any) -> None:
-        """Use a session of the graph for all subsequent steps."""
+        """Run all subsequent steps in ``session``, a session of the same graph."""
         self._session = session
         self._decodes = [self._bound_decode(rows + 1) for rows in range(len(self._lengths))]
 
@@ -88,7 +89,7 @@ class OnnxRunner:
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        """Return the next token of each slot (ascending), on the host."""
+        """Return the next token of each slot, on the host; ``slots`` are ascending."""
         rows = slots[-1] + 1
         for slot in slots:
             self._lengths[slot] += 1
@@ -121,7 +122,10 @@ class OnnxRunner:
         return self._bound(slice(0, rows), inputs, self._only)
 
     def _bound(self, rows: slice, tokens: tuple[Tensor, Tensor, Tensor], last: Tensor) -> Any:
-        """Return the binding of a step: ids and positions [rows, length], last columns [rows]."""
+        """Return the binding of a step's tensors to the session's inputs and outputs.
+
+        ``tokens`` are ids and positions [rows, length], and last columns [rows].
+        """
         binding = self._session.io_binding()
         caches = [cache[rows] for cache in self._caches]
         inputs = zip(INPUTS, (*tokens, self._longest, last), strict=True)

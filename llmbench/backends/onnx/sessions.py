@@ -27,8 +27,8 @@ ON_GPU = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
 def chosen_provider(requested: str) -> str:
     """Return onnxruntime's name of a provider (``cpu``, ``cuda``, ``tensorrt``, ...; any case).
 
-    ``auto`` is CUDA if the installed onnxruntime has it, else the CPU. Raises InputError when the
-    installed onnxruntime lacks the provider.
+    ``auto`` selects CUDA if the installed onnxruntime has it, else the CPU. Raises InputError when
+    the installed onnxruntime lacks the provider.
     """
     offered: dict[str, str] = {
         short_name(provider): provider for provider in ort.get_available_providers()
@@ -47,12 +47,12 @@ def chosen_provider(requested: str) -> str:
 
 
 def short_name(provider: str) -> str:
-    """Return a provider's name in scenarios."""
+    """Return a provider's name as scenarios use it, e.g. ``cpu`` for ``CPUExecutionProvider``."""
     return provider.removesuffix(SUFFIX).lower()
 
 
 def device_of(provider: str) -> torch.device:
-    """Return the device of a provider's tensors."""
+    """Return the torch device of a provider's inputs and outputs."""
     return torch.device("cuda:0" if provider in ON_GPU else "cpu")
 
 
@@ -61,9 +61,9 @@ def open_session(
 ) -> Any:
     """Load a graph and return its session.
 
-    ``recording`` enables profiling and is the prefix of its files. Raises InputError when the
-    provider cannot run the graph or onnxruntime fell back to another one; propagates onnxruntime's
-    out-of-memory errors.
+    ``recording`` enables profiling and is the path prefix of the profile. Raises InputError when
+    the provider cannot run the graph or onnxruntime fell back to another one; propagates
+    onnxruntime's out-of-memory errors.
     """
     try:
         session = ort.InferenceSession(
@@ -80,14 +80,14 @@ def open_session(
     effective = session.get_providers()[0]
     if effective != provider:
         raise InputError(
-            f"provider: {provider} was requested and onnxruntime fell back to {effective}; its "
+            f"provider: {provider} was requested, but onnxruntime fell back to {effective}; its "
             "libraries (CUDA, cuDNN) may be missing or incompatible; see `llmbench doctor`"
         )
     return session
 
 
 def _settings(provider: str) -> dict[str, str]:
-    """Return settings that run a GPU's provider on torch's stream, in order with sampling."""
+    """Return provider settings: GPU providers use torch's CUDA stream, in order with sampling."""
     if provider not in ON_GPU:
         return {}
     return {"user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}
@@ -107,7 +107,7 @@ def _options(level: str, threads: int | None, recording: Path | None) -> ort.Ses
 
 
 def write_trace(session: Any, path: Path) -> None:
-    """End a session's profiling and write it as a Chrome trace with its start time."""
+    """End a session's profiling and write the profile as a Chrome trace with its start time."""
     began, recorded = session.get_profiling_start_time_ns(), Path(session.end_profiling())
     trace = {"baseTimeNanoseconds": began, "traceEvents": json.loads(recorded.read_text("utf-8"))}
     path.write_text(json.dumps(trace), "utf-8")

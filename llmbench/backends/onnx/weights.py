@@ -1,4 +1,4 @@
-"""The costs of a graph's steps, from the weights that they read."""
+"""Costs of a graph's steps, from the sizes of the weights that they read."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ MATRIX = 2  # dimensions
 
 
 def costs_of_graph(graph: Path, costs: ModelCosts) -> ModelCosts:
-    """Return a model's costs, with its weights as stored in the graph.
+    """Return a model's costs, with the sizes of its weights as stored in the graph.
 
-    Only the sizes of the external weights are read.
+    Reads the weights' shapes and types, not their data.
     """
     model = onnx.load(graph, load_external_data=False).graph
     sizes = {tensor.name: _nbytes(tensor) for tensor in model.initializer}
@@ -46,7 +46,7 @@ def costs_of_graph(graph: Path, costs: ModelCosts) -> ModelCosts:
 
 
 def _uses(nodes: Iterable[onnx.NodeProto]) -> tuple[set[str], set[str]]:
-    """Return the names of inputs read by rows, and of inputs read in full."""
+    """Return the names of inputs of which nodes read single rows, and of inputs read in full."""
     uses: dict[bool, set[str]] = defaultdict(set)
     for node in nodes:
         for index, name in enumerate(node.input):

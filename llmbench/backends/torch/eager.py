@@ -1,4 +1,4 @@
-"""The base class of PyTorch backends, and eager mode."""
+"""The base class of PyTorch backends, and the backend for eager mode."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         return step
 
     def prepared(self, runner: TorchRunner) -> None:
-        """Prepare a runner before its first step."""
+        """Prepare a runner for compiled steps, before its first step."""
 
     def load(self, context: OpenContext) -> TorchModel:
         """Load the weights and compress them if requested."""
@@ -50,7 +50,7 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         return _compressed(model, context, recipe) if self.compress else model
 
     def costs(self, model: TorchModel) -> ModelCosts:
-        """Return the costs with the weights as currently stored."""
+        """Return the bytes and FLOPs of the model's steps, with its weights as currently stored."""
         from llmbench.engine.model_costs import costs_of  # noqa: PLC0415 (imports torch)
 
         return costs_of(model.module)
@@ -58,7 +58,7 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
     def runner(
         self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
     ) -> TorchRunner:
-        """Allocate the cache and return the runner of the steps."""
+        """Allocate the KV cache and return the runner of prefill and decode steps."""
         from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
         from llmbench.engine.runner import TorchRunner  # noqa: PLC0415 (imports torch)
 
@@ -83,7 +83,7 @@ def _compressed(model: TorchModel, context: OpenContext, recipe: Recipe) -> Torc
 
 
 class Eager(PyTorchBackend):
-    """PyTorch in eager mode: prompts and batches in their exact sizes."""
+    """PyTorch in eager mode, which runs prompts and batches without padding."""
 
     class Options(plugins.Options):
         """``{kind: eager, attention: sdpa}``."""
@@ -91,19 +91,21 @@ class Eager(PyTorchBackend):
         attention: Attention = Field(
             default="sdpa", description="attention implementation in transformers"
         )
-        compress: Recipe | None = Field(default=None, description="prune and quantize the model")
+        compress: Recipe | None = Field(
+            default=None, description="pruning and quantization of the model"
+        )
 
     def __init__(self, options: Options) -> None:
         self.attention = options.attention
         self.compress = options.compress
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Return exact sizes, and cache lengths in multiples of 64 tokens."""
+        """Return exact prompt and batch sizes, and cache lengths in multiples of 64 tokens."""
         lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
         return Buckets(
             load_shape.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length)
         )
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all sizes run the same way)
-        """Return a few sizes of each kind."""
+        """Return a few of the prompt lengths, batch sizes and cache lengths."""
         return buckets.thinned(WARMUP_SIZES)

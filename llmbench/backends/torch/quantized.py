@@ -1,4 +1,4 @@
-"""A quantized model on the runtime with the fastest kernels for it."""
+"""The backend for a quantized model, on the runtime with the fastest kernels for its scheme."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from llmbench.models.compress import Recipe, Scheme
 
 
 class Quantized(Backend):
-    """A quantized model, on the runtime with the fastest kernels for the scheme.
+    """Serves a quantized model, on the runtime with the fastest kernels for the scheme.
 
-    That is ``onnx`` on CPUs, if installed, and ``compiled`` on CUDA. Any local backend can be
-    chosen; all have the same schemes as ``compress: {quantize: ...}``.
+    ``runtime: auto`` selects ``compiled`` on CUDA and ``onnx`` on CPUs, or ``eager`` if onnxruntime
+    is not installed. The schemes are those of ``compress: {quantize: ...}``.
     """
 
     profilable: ClassVar = True
@@ -28,7 +28,7 @@ class Quantized(Backend):
     class Options(plugins.Options):
         """``{kind: quantized, scheme: int8-weight-only, runtime: onnx}``."""
 
-        scheme: Scheme = Field(description="quantization of linear layers' weights")
+        scheme: Scheme = Field(description="quantization scheme of the linear layers")
         runtime: Literal["auto", "eager", "compiled", "onnx"] = Field(
             default="auto", description="backend that serves the model"
         )
@@ -37,7 +37,7 @@ class Quantized(Backend):
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
-        """Load, quantize and warm up on the chosen runtime.
+        """Load, quantize and warm up the model on the chosen runtime.
 
         Raises InputError when the runtime has no kernels for the scheme on this device.
         """

@@ -24,16 +24,21 @@ if TYPE_CHECKING:
 
 
 class Speculative(Eager):
-    """Eager PyTorch with a draft model, whose tokens the target verifies several at a time.
+    """Eager PyTorch with a draft model, of whose tokens the target model verifies several per step.
 
-    The answers are the target's greedy ones; the speedup depends on the share of accepted tokens.
+    The output is the target's greedy output; the speedup depends on the fraction of drafted tokens
+    that are accepted.
     """
 
     class Options(plugins.Options):
         """``{kind: speculative, draft: ./student, tokens: 4}``."""
 
-        draft: str = Field(min_length=1, description="draft model, with the same tokenizer")
-        tokens: int = Field(default=4, ge=1, description="tokens drafted per verification")
+        draft: str = Field(
+            min_length=1, description="draft model, which needs the tokenizer of the target model"
+        )
+        tokens: int = Field(
+            default=4, ge=1, description="number of tokens drafted per step of the target model"
+        )
         attention: Attention = Field(
             default="sdpa", description="attention implementation in transformers"
         )
@@ -45,11 +50,11 @@ class Speculative(Eager):
         self.drafted = options.tokens
 
     def load(self, context: OpenContext) -> DraftedModel:
-        """Load both models; raises InputError when they are incompatible."""
+        """Load the target and the draft model; raises InputError when they are incompatible."""
         from llmbench.engine.speculative import DraftedModel  # noqa: PLC0415 (imports torch)
 
         if context.sampling.temperature > 0:
-            raise InputError("speculative: answers are greedy; set sampling.temperature to 0")
+            raise InputError("speculative: decoding is greedy; set `sampling.temperature` to 0")
         draft_options = context.model.model_copy(update={"source": self.draft})
         models.check_source(draft_options)
         target = models.load_model(context.model, self.attention)
@@ -63,7 +68,7 @@ class Speculative(Eager):
     def runner(
         self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
     ) -> TorchRunner:
-        """Allocate both caches and return the runner of the steps."""
+        """Allocate both models' KV caches and return the runner of prefill and decode steps."""
         from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
         from llmbench.engine.speculative import Draft, DraftedModel, SpeculativeRunner  # noqa: PLC0415 (imports torch)
 
@@ -80,7 +85,7 @@ class Speculative(Eager):
         raise Unavailable("a step also runs the draft model several times")
 
     def scorer(self, context: OpenContext, model: TorchModel, load_shape: LoadShape) -> Scorer:
-        """Return a scorer of the target's logits that generates answers with the draft."""
+        """Return a scorer of texts by the target's logits, which generates text with the draft."""
         from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
 
         target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, load_shape)
@@ -90,18 +95,18 @@ class Speculative(Eager):
         return replace(target, answering=answering)
 
     def settings(self) -> dict[str, Any]:
-        """Return the draft and the number of drafted tokens."""
+        """Return the draft model's source and the number of tokens drafted per step."""
         return {"draft": self.draft, "drafted_tokens": self.drafted}
 
 
 def _check_pair(target: TorchModel, draft: TorchModel, load_shape: LoadShape) -> None:
     if draft.vocabulary != target.vocabulary:
         raise InputError(
-            f"speculative.draft: its vocabulary has {draft.vocabulary} tokens and that of the "
-            f"model {target.vocabulary}; use a draft with the model's own tokenizer"
+            f"speculative.draft: its vocabulary has {draft.vocabulary} tokens, the model's "
+            f"has {target.vocabulary}; use a draft with the model's own tokenizer"
         )
     if draft.context_length < load_shape.longest_sequence:
         raise InputError(
-            f"speculative.draft: its context holds {draft.context_length} tokens and the longest "
+            f"speculative.draft: its context holds {draft.context_length} tokens, but the longest "
             f"request has {load_shape.longest_sequence}; use shorter requests or another draft"
         )

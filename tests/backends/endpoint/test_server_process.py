@@ -68,7 +68,7 @@ def test_its_log_is_saved_without_secrets(script: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_command_is_an_error_that_names_it() -> None:
     with (
-        pytest.raises(InputError, match="no command 'no-such-server'"),
+        pytest.raises(InputError, match="the command 'no-such-server' was not found"),
         running_server(ServerOptions(launch="no-such-server"), "m", None, lambda _: None),
     ):
         pass

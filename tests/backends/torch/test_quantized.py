@@ -77,7 +77,7 @@ def test_a_scheme_without_kernels_is_refused_with_those_that_have_some(
     context: OpenContext,
 ) -> None:
     with (
-        pytest.raises(InputError, match=r"no kernels for float8 with provider cpu; it has"),
+        pytest.raises(InputError, match=r"no kernels for float8 with provider cpu; use one of"),
         Quantized(Quantized.Options(scheme="float8")).open(context),
     ):
         pass
@@ -93,7 +93,7 @@ def test_sizes_that_the_tool_does_not_support_are_refused_and_nothing_is_cached(
 ) -> None:
     before = set((shared_cache / "onnx").glob("*k-quant*/"))
     with (
-        pytest.raises(InputError, match=r"cannot apply int4-k-quant to this model .*; take anoth"),
+        pytest.raises(InputError, match=r"cannot apply int4-k-quant to this model .*; use anoth"),
         Quantized(Quantized.Options(scheme="int4-k-quant")).open(context),
     ):
         pass

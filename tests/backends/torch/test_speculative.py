@@ -46,7 +46,7 @@ def test_its_logits_are_those_of_the_target_alone() -> None:
 @pytest.mark.parametrize(
     ("draft", "message"),
     [
-        ("random:tiny", "its vocabulary has .* tokens and that of the model 4096"),
+        ("random:tiny", "its vocabulary has .* tokens, the model's has 4096"),
         ("builtin:tinny", "no built-in model named 'tinny'; did you mean 'tiny'"),
     ],
 )

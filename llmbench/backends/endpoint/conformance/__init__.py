@@ -1,5 +1,5 @@
-"""Conformance checks of the client against faulty servers, and of a server.
+"""Conformance checks of the load client against a faulty server, and of a user's server.
 
-The adversarial server has every behavior known to mislead load generators, each with one expected
+The adversarial server has behaviors known to mislead load generators, each with one expected
 outcome.
 """

@@ -30,9 +30,9 @@ Script = Callable[[], Iterator[Action]]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The expected record: the kind of error or None, chunks with text, and tokens.
+    """The expected record: kind of error or None, number of chunks with text, number of tokens.
 
-    ``tokens`` is None if the server reports no count and the tokenizer is used.
+    ``tokens`` is None if the server reports no token count, so that the tokenizer determines it.
     """
 
     error: str | None = None
@@ -79,12 +79,12 @@ def _error(message: str) -> bytes:
 # -- correct answers in unusual form ---------------------------------------------------------------
 
 
-@_behavior("one token per event, usage, [DONE]")
+@_behavior("one token per event, then token counts (usage) and [DONE]")
 def _plain() -> Iterator[Action]:
     return chunked(_stream())
 
 
-@_behavior("the whole response in one segment")
+@_behavior("the whole response arrives in one TCP segment")
 def _one_segment() -> Iterator[Action]:
     yield b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
 
@@ -109,7 +109,7 @@ def _comments() -> Iterator[Action]:
     return chunked([b": ping\n\n" + part for part in _stream()])
 
 
-@_behavior("no space after `data:`")
+@_behavior("no space follows `data:`")
 def _no_space() -> Iterator[Action]:
     return chunked([part.replace(b"data: ", b"data:") for part in _stream()])
 
@@ -125,14 +125,14 @@ def _several_lines() -> Iterator[Action]:
     return chunked([part.replace(b', "', b',\ndata: "') for part in _stream()])
 
 
-@_behavior("the first bytes arrive in single-byte segments")
+@_behavior("the first bytes arrive in TCP segments of one byte")
 def _byte_by_byte() -> Iterator[Action]:
     response = b"".join(part for part in chunked(_stream()) if isinstance(part, bytes))
     yield from (response[index : index + 1] for index in range(SINGLE_BYTES))
     yield response[SINGLE_BYTES:]
 
 
-@_behavior("a multi-byte character is split across two segments and two HTTP chunks")
+@_behavior("a multi-byte character is split across two TCP segments and two HTTP chunks")
 def _split_character() -> Iterator[Action]:
     return chunked([half for part in _stream() for half in _halves(part)])
 
@@ -152,7 +152,7 @@ def _role_only() -> Iterator[Action]:
     return chunked([event(delta("assistant", "role")), *_stream()])
 
 
-@_behavior("several tokens per event", chunks=2)
+@_behavior("each event has several tokens", chunks=2)
 def _several_tokens() -> Iterator[Action]:
     halves = ["".join(WORDS[:4]), "".join(WORDS[4:])]
     return chunked([*(event(delta(half)) for half in halves), event(usage()), done()])
@@ -164,19 +164,19 @@ def _empty_text() -> Iterator[Action]:
     return chunked([*(event(delta(text)) for text in texts), event(usage()), done()])
 
 
-@_behavior("reasoning precedes the content")
+@_behavior("reasoning text precedes the content")
 def _reasoning() -> Iterator[Action]:
     thoughts = [event(delta(word, "reasoning_content")) for word in WORDS[:3]]
     return chunked([*thoughts, *(event(delta(word)) for word in WORDS[3:]), event(usage()), done()])
 
 
-@_behavior("usage in every event, growing")
+@_behavior("every event has usage, with increasing token counts")
 def _growing_usage() -> Iterator[Action]:
     counts = [delta(word, usage=usage(n)["usage"]) for n, word in enumerate(WORDS, start=1)]
     return chunked([*map(event, counts), done()])
 
 
-@_behavior("no usage: the client has to count tokens", tokens=None)
+@_behavior("no usage: the client has to count the tokens", tokens=None)
 def _no_usage() -> Iterator[Action]:
     return chunked([*_events()[:-1], done()])
 
@@ -193,7 +193,7 @@ def _known_length() -> Iterator[Action]:
     yield plain("200 OK", "text/event-stream; charset=utf-8", b"".join(_stream()))
 
 
-@_behavior("an interim response precedes the answer")
+@_behavior("HTTP 100 Continue precedes the response")
 def _interim() -> Iterator[Action]:
     yield b"HTTP/1.1 100 Continue\r\n\r\n"
     yield from chunked(_stream())
@@ -227,12 +227,14 @@ def _redirect() -> Iterator[Action]:
     yield plain("307 Temporary Redirect", "text/plain", b"", "Location: /elsewhere")
 
 
-@_behavior("an error, not a stream, with HTTP 200", error="server-error", chunks=0, tokens=None)
+@_behavior(
+    "an error instead of a stream, with HTTP 200", error="server-error", chunks=0, tokens=None
+)
 def _error_as_success() -> Iterator[Action]:
     yield plain("200 OK", "application/json", _error("the engine is dead"))
 
 
-@_behavior("a complete answer although a stream was requested", error="invalid-response", chunks=0,
+@_behavior("a whole response instead of the requested stream", error="invalid-response", chunks=0,
             tokens=None)  # fmt: skip
 def _not_streamed() -> Iterator[Action]:
     yield plain("200 OK", "application/json", completion())
@@ -292,7 +294,7 @@ def _not_http() -> Iterator[Action]:
     yield b"SSH-2.0-OpenSSH_9.2\r\n"
 
 
-@_behavior("no answer", error="timeout-first-token", chunks=0, tokens=None)
+@_behavior("no response", error="timeout-first-token", chunks=0, tokens=None)
 def _silence() -> Iterator[Action]:
     yield FOREVER
 
@@ -302,7 +304,9 @@ def _frozen() -> Iterator[Action]:
     return chunked([*_events()[:3], FOREVER], ended=False)
 
 
-@_behavior("fewer tokens than requested", error="too-few-tokens", chunks=5, tokens=5)
+@_behavior(
+    "the response has fewer tokens than requested", error="too-few-tokens", chunks=5, tokens=5
+)
 def _too_few() -> Iterator[Action]:
     return chunked([*_events()[:5], event(last("stop")), event(usage(5)), done()])
 

@@ -1,4 +1,4 @@
-"""A misbehaving server; the model of a request selects the behavior."""
+"""A misbehaving server; the model name in a request selects the behavior."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINGER_NONE = struct.pack("ii", 1, 0)
 class AdversarialServer:
     """Serves all behaviors on one port of the loopback interface.
 
-    ``choose`` maps the requested model to a behavior's name, by default the model itself;
+    ``choose`` maps the requested model name to a behavior's name, by default the same name;
     ``served`` counts requests by behavior.
     """
 
@@ -33,7 +33,7 @@ class AdversarialServer:
 
     @asynccontextmanager
     async def listening(self, port: int = 0) -> AsyncIterator[AdversarialServer]:
-        """Listen within the context; port 0 selects a free port."""
+        """Accept connections within the context; port 0 selects a free port."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", port, limit=2**20)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
@@ -58,7 +58,7 @@ class AdversarialServer:
                 writer.close()
 
     async def _answer(self, request: tuple[str, bytes], writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; return whether the connection stays open."""
+        """Respond to one request; return whether the connection stays open."""
         line, body = request
         if line.startswith("GET"):
             writer.write(_models())
@@ -72,7 +72,7 @@ class AdversarialServer:
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    """Read the head and the body of a request."""
+    """Return the head (request line and headers) and the body of a request."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
     return head, await reader.readexactly(int(fields.get("content-length", 0)))
@@ -106,7 +106,7 @@ def _disconnect(writer: asyncio.StreamWriter, how: End) -> None:
 
 @contextmanager
 def in_background(server: AdversarialServer) -> Iterator[AdversarialServer]:
-    """Serve from another thread within the context."""
+    """Run the server in another thread within the context."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as thread:
         loop, stop, ready = runner.get_loop(), asyncio.Event(), Future[None]()
 

@@ -1,4 +1,4 @@
-"""Check the client against every behavior, and a server against clients' requirements."""
+"""Check the load client against every behavior, and a server against the client's requirements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNKNOWN_MODEL = "a-model-that-does-not-exist"
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check: its subject, the expectation and the finding."""
+    """The result of one check: its name, what it is about, the expected and the found outcome."""
 
     name: str
     about: str
@@ -39,7 +39,7 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the finding matches the expectation."""
+        """Whether the found outcome is the expected one."""
         return self.expected == self.found
 
 
@@ -61,14 +61,14 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
 
 
 def check_client(url: str) -> Iterator[CheckResult]:
-    """Yield the result of each behavior of the adversarial server at ``url``."""
+    """Check the load client against each behavior of the adversarial server at ``url``."""
     with frozen_gc():  # otherwise each load would collect garbage
         for behavior in BEHAVIORS.values():
             yield _compared(behavior, provoke(url, behavior))
 
 
 def provoke(url: str, behavior: Behavior) -> Record:
-    """Return the record of a request that the adversarial server answers with ``behavior``."""
+    """Send one request to the adversarial server, which shows ``behavior``; return its record."""
     timeouts = SHORT_TIMEOUTS if behavior.expected.error in TIMEOUT_KINDS else LONG_TIMEOUTS
     return exchange(url=url, model=behavior.name, **timeouts)
 
@@ -86,7 +86,7 @@ def _compared(behavior: Behavior, record: Record) -> CheckResult:
 
 def _described(error: str | None, chunks: int, tokens: int | None) -> str:
     counted = "" if tokens is None else f", {tokens} tokens"
-    return f"{error or 'an answer'}, {chunks} chunks{counted}"
+    return f"{error or 'a response'}, {chunks} chunks{counted}"
 
 
 # -- a server --------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ ServerArguments = dict[str, Any]
 
 def _outcome(arguments: ServerArguments, **more: Any) -> str:
     record = exchange(stop_at_eos=True, **arguments, **more)
-    return f"{record.error_kind}: {record.error_message}" if record.error_kind else "an answer"
+    return f"{record.error_kind}: {record.error_message}" if record.error_kind else "a response"
 
 
 def _forced(arguments: ServerArguments) -> str:
@@ -122,31 +122,31 @@ def _chunks(arguments: ServerArguments) -> str:
 
 def _unknown(arguments: ServerArguments) -> str:
     with_body = {**arguments, "body": {"model": UNKNOWN_MODEL}}
-    kind = exchange(**with_body).error_kind or "an answer"
+    kind = exchange(**with_body).error_kind or "a response"
     return "an HTTP error" if kind.startswith("http-4") else kind
 
 
 CHECKS: dict[str, tuple[str, str, Callable[[ServerArguments], str]]] = {
     "chat-stream": (
-        "a chat is streamed, and [DONE] ends it", "an answer", _outcome,
+        "a chat response is streamed, and [DONE] ends the stream", "a response", _outcome,
     ),
     "chat-whole": (
-        "a chat can be answered without a stream", "an answer", lambda a: _outcome(a, stream=False),
+        "a chat response can be sent unstreamed", "a response", lambda a: _outcome(a, stream=False),
     ),
     "completion-stream": (
-        "a completion is streamed, and [DONE] ends it", "an answer",
+        "a completion is streamed, and [DONE] ends the stream", "a response",
         lambda a: _outcome(a, api="completions"),
     ),
     "without-usage": (
-        "a stream without usage ends correctly", "an answer", lambda a: _outcome(a, usage=False),
+        "a stream without usage ends correctly", "a response", lambda a: _outcome(a, usage=False),
     ),
     "forced-length": (
-        "`ignore_eos` forces the length, and usage reports it", f"{TOKENS} tokens", _forced,
+        "`ignore_eos` forces the output length, and usage reports it", f"{TOKENS} tokens", _forced,
     ),
     "one-token-a-chunk": (
         "every token is sent immediately, in a separate chunk", f"{TOKENS} chunks", _chunks,
     ),
     "unknown-model": (
-        "an unknown model is an HTTP error", "an HTTP error", _unknown,
+        "an unknown model name causes an HTTP error", "an HTTP error", _unknown,
     ),
 }  # fmt: skip

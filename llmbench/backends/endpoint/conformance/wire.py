@@ -1,4 +1,4 @@
-"""Byte-level building blocks of responses."""
+"""Byte-level building blocks of the adversarial server's responses."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Action = bytes | Pause | End
 
 
 def head(status: str = "200 OK", kind: str = "text/event-stream", *fields: str) -> bytes:
-    """Return a status line and headers; ``fields`` are additional headers."""
+    """Return the head of a response: status line and headers; ``fields`` are additional headers."""
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", *fields]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def chunked(parts: Iterable[Action], *, ended: bool = True) -> Iterator[Action]:
-    """Yield a response with one HTTP chunk per part; pauses and ends are passed through."""
+    """Yield a chunked response with one HTTP chunk per part; pauses and ends are passed through."""
     yield head("200 OK", "text/event-stream", "Transfer-Encoding: chunked")
     for part in parts:
         yield b"%x\r\n%b\r\n" % (len(part), part) if isinstance(part, bytes) else part
@@ -50,13 +50,13 @@ def plain(status: str, kind: str, body: bytes, *fields: str) -> bytes:
 
 
 def event(data: Any, end: bytes = b"\n") -> bytes:
-    """Return one event of bytes or JSON; ``end`` ends its lines."""
+    """Return bytes, or a value as JSON, as one server-sent event; ``end`` is its newline."""
     text = data if isinstance(data, bytes) else json.dumps(data, ensure_ascii=False).encode()
     return b"data: " + text + end + end
 
 
 def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
-    """Return a chunk with this text."""
+    """Return a chat chunk with ``text`` as its content, or under another key."""
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -66,7 +66,7 @@ def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
 
 
 def last(reason: str = "length") -> dict[str, Any]:
-    """Return the chunk with the finish reason."""
+    """Return the last chunk of a choice, which has only the finish reason."""
     return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
 
 
@@ -79,12 +79,12 @@ def usage(tokens: int = TOKENS) -> dict[str, Any]:
 
 
 def done(end: bytes = b"\n") -> bytes:
-    """Return the event that ends a stream."""
+    """Return the [DONE] event, which ends a stream."""
     return event(b"[DONE]", end)
 
 
 def completion() -> bytes:
-    """Return a non-streamed response."""
+    """Return the JSON body of a non-streamed response."""
     message = {"role": "assistant", "content": "".join(WORDS)}
     choice = {"index": 0, "message": message, "finish_reason": "length"}
     return json.dumps({**usage(), "choices": [choice]}).encode()
