@@ -66,7 +66,7 @@ def safe(text: str) -> str:
 
 
 def thin(length: int, most: int) -> NDArray[np.int64]:
-    """Return at most ``most`` evenly spaced indices of ``length`` items, with first and last."""
+    """Return at most ``most`` evenly spaced indices of ``length`` items, ends included."""
     return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(np.int64))
 
 

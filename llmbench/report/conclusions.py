@@ -161,7 +161,7 @@ SWEPT = ("engine.slots", "load.concurrency")
 
 
 def _of_memory(results: Results) -> Iterator[str]:
-    """Yield a sentence on the swept value that ran out of memory, and the largest that fit."""
+    """Yield sentences on the swept value at which a backend ran out of memory."""
     failures = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
     refused = {case for case, f in failures.items() if f.kind == OutOfMemoryError.kind}
     for key in SWEPT:

@@ -18,7 +18,7 @@ from llmbench.runs.run import Run
 class RunSet:
     """Stored results as data frames: ``records``, ``series``, ``runs`` and ``summary``.
 
-    Times are in seconds on each run's own clock; the ``unit`` column has other units.
+    Times are in seconds on each run's own clock; other units are in the ``unit`` column.
     """
 
     def __init__(self, stored: run_set.RunSet) -> None:

@@ -28,7 +28,7 @@ SWAP |= {pale(light): pale(dark) for light, dark in SWAP.items()}
 
 
 def case_color(index: int) -> str:
-    """Return the line color of a case; colors repeat after eight cases."""
+    """Return the color of a case; colors repeat after eight cases."""
     return CASES[index % len(CASES)]
 
 

@@ -72,8 +72,8 @@ def _benchmark(
 def statistics(data: Sequence[float]) -> dict[str, Any]:
     """Return the values' statistics as pytest_benchmark.stats.Stats does, with Hazen quartiles.
 
-    Outliers are counted twice: values more than one standard deviation from the mean, and values
-    more than 1.5 IQR outside the quartiles.
+    Outliers are counted in two ways: values more than one standard deviation from the mean, and
+    values more than 1.5 IQR outside the quartiles.
     """
     values = np.asarray(data, dtype=np.float64)
     q1, median, q3 = np.percentile(values, [25, 50, 75], method="hazen")

@@ -114,7 +114,7 @@ def _objectives(slo: dict[str, Any]) -> str:
 
 
 def is_open_loop(results: Results) -> bool:
-    """Return whether every load is open-loop: arrivals are independent of responses."""
+    """Return whether the load of every case is open-loop: arrivals are independent of responses."""
     loads = [case.planned.case.spec.get("load") or {} for case in results.cases]
     kinds = [load.get("kind") for load in loads]
     return bool(kinds) and all(kind and kind != "closed" for kind in kinds)

@@ -63,7 +63,7 @@ def _titled(table: Table) -> list[RenderableType]:
 
 
 def as_rich(table: Table) -> RichTable:
-    """Return a table as a rich table."""
+    """Return a table as a ``rich.table.Table``."""
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column, *cells in zip(table.columns, *table.rows, strict=True):
         _add_column(shown, column, cells)
@@ -119,7 +119,7 @@ def _cell(cell: Cell) -> Text:
 
 
 def _remarks(results: Results) -> RichTable:
-    """Return the failures and caveats, one per labeled row."""
+    """Return the failed runs and the first MAX_CAVEATS caveats, one per labeled row."""
     shown = RichTable.grid(padding=(0, 2))
     for failure, names in findings.failures(results.run_set).items():
         text = Text.assemble((", ".join(names), "bold"), "  ", failure.message)

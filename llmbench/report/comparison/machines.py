@@ -126,7 +126,7 @@ def _runs(side: NamedResults) -> Iterator[Run]:
 
 
 def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
-    """Yield sentences on how many GPUs and kinds of machines were compared, and what this omits."""
+    """Yield sentences on the compared GPUs and kinds of machines, and the effects left out."""
     if any(cards := [_cards(side) for side in compared]):
         yield _gpu_counts(compared, cards)
     if not any(run.environment for side in compared for run in _runs(side)):

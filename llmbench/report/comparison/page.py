@@ -79,7 +79,7 @@ def _forest(comparison: Comparison, number: int) -> Chart:
 
 
 def _tolerance(drawn: Sequence[tuple[str, Verdict, Change]]) -> go.Scatter:
-    """Return marks at the tolerance of each metric in both directions."""
+    """Return markers at plus and minus the tolerance of each metric."""
     return go.Scatter(
         x=[sign * 100 * verdict.tolerance for _, verdict, _ in drawn for sign in (-1, 1)],
         y=[safe(label) for label, _, _ in drawn for _ in range(2)],

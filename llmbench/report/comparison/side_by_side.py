@@ -1,4 +1,4 @@
-"""Run sets side by side: their figures, and the ratios of candidates to a baseline.
+"""Run sets side by side: their metrics, and the ratios of candidates to a baseline.
 
 Ratios are computed as for verdicts (docs/statistics.md), for any metric and without a
 significance test.
@@ -230,7 +230,7 @@ def _chart(compared: Sequence[NamedResults], quantity: ComparedQuantity) -> Char
 
 
 def _bars(compared: Sequence[NamedResults], quantity: ComparedQuantity) -> Iterator[Bar]:
-    """Yield the bars of each case of the baseline, all sides together."""
+    """Yield, for each case of the baseline, a bar for each side that has the case."""
     baseline = compared[0]
     for case in baseline.cases:
         for index, side in enumerate(compared):

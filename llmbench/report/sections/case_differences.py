@@ -16,7 +16,7 @@ ALIKE = (
 
 
 def differing(results: Results) -> Table:
-    """Return the facts that differ between cases, one per row; the note says what follows."""
+    """Return the facts that differ between cases, one per row; the note judges comparability."""
     cases = results.measured
     known = [facts(case.runs) for case in cases]
     keys = dict.fromkeys(key for of_case in known for key in of_case)

@@ -34,7 +34,7 @@ ALLOCATED = (
 
 
 def energy(results: Results) -> Table:
-    """Return the energy of each case, or the reason why it is unknown."""
+    """Return each case's energy per token and request, power and cost, or why they are unknown."""
     columns: list[tuple[Column, CellOf]] = [
         (Column("counters", "the counters that are summed", numeric=False), _method),
         metric_column("energy_joules_per_output_token", "J per output token"),

@@ -1,4 +1,4 @@
-"""The settings of the backends, the machine and the software."""
+"""Tables of the backends' settings, the sampled machine quantities and the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOTAL_UNIT = "J"  # energy is sampled as a running total
 
 
 def settings(results: Results) -> Table:
-    """Return each backend's effective settings, and the requested ones that differ."""
+    """Return the effective settings of each case, and requested values that differ from them."""
     cells = [_settings_of(case) for case in results.measured]
     names = dict.fromkeys(name for case in cells for name in case)
     rows = tuple((Cell(name), *(case.get(name, Cell(MISSING)) for case in cells)) for name in names)

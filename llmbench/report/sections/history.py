@@ -1,4 +1,4 @@
-"""The history as a table and as charts, with its change points."""
+"""The metric history as a table and as charts, with its change points."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CAPTION = (
 
 
 def charts(history: Sequence[MetricHistory], results: Results) -> list[Chart]:
-    """Return a chart per metric over the nights, with a line per case of a run set."""
+    """Return a chart per metric over a history's nights, with a line per case of a run set."""
     colors = {case.name: case.index for case in results.cases}
     shown = [series for series in history if series.case in colors]
     return [

@@ -62,7 +62,7 @@ def _parts(
 
 
 def sent(results: Results) -> Table:
-    """Return the warm-up, stop reason and abandoned turns of each case."""
+    """Return the warm-up, stop reason, abandoned turns and schedule hash of each case."""
     columns: list[tuple[Column, CellOf]] = [
         (Column("warm-up", "requests excluded from every metric"), _warmup),
         metric_column("steady_window_seconds"),
@@ -124,7 +124,7 @@ Curves = dict[str, list[Point]]
 
 
 def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
-    """Draw each latency of each backend against the load; empty if there is only one load.
+    """Draw each latency of each backend against the load; empty without several loads.
 
     The knee is the highest load that meets the scenario's objectives.
     """

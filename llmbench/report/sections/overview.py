@@ -38,7 +38,7 @@ def _harness(case: CaseResults) -> Cell:
 
 
 def headline(results: Results) -> Table:
-    """Return the main metrics, one row per case; the note names columns that no case has."""
+    """Return the main metrics, one row per case; the note names the metrics that no case has."""
     every = findings.find(results)
     columns: list[tuple[Column, CellOf]] = [
         (Column("runs", "processes that were measured"), lambda case: count(len(case.runs))),

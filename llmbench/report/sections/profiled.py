@@ -35,7 +35,7 @@ def _sentence(case: CaseProfile, phase: PhaseProfile) -> str:
 
 
 def completeness(profile: Profile) -> str:
-    """Return how many cases are profiled, as a sentence."""
+    """Return how many of the planned cases were profiled, as a sentence."""
     done = len(profile.cases) - len(profile.failed)
     return f"{done} of {len(profile.planned)} cases profiled."
 
@@ -59,7 +59,7 @@ def _span(ends: tuple[int, int]) -> str:
 
 
 def phases(profile: Profile) -> Table:
-    """Return step times and launches, one row per case and phase."""
+    """Return step times, kernels and launches, one row per case and phase."""
     columns = (
         Column("case, phase", numeric=False),
         Column("step", "median time without the profiler"),

@@ -123,7 +123,7 @@ def _span(intensities: Sequence[float], roofs: Sequence[DevicePeaks]) -> tuple[f
 
 
 def _peaks(roof: DevicePeaks) -> Iterator[tuple[str, float, float]]:
-    """Yield measured bytes/s and FLOP/s and, if known, those of the datasheet."""
+    """Yield the measured peaks in bytes/s and FLOP/s and, if known, those of the datasheet."""
     yield "measured", roof.bytes_per_second, roof.flops_per_second
     sheet = datasheet(roof.hardware)
     if sheet and roof.precision in sheet.flops_per_second:

@@ -37,7 +37,7 @@ class _NoSuchRunSetError(Exception):
 
 
 def message_page(status: HTTPStatus, message: str, title: str = "") -> Answer:
-    """Return a page with a message only, titled by the status unless a title is given."""
+    """Return a page that shows only a message, titled by the status unless a title is given."""
     return Answer(status, _encoded(pages.message_page(title or status.phrase, message)))
 
 
