@@ -1,4 +1,4 @@
-"""The shapes of steps: few for a compiled backend, any for an eager one."""
+"""The batch and sequence sizes of steps: a few for a compiled backend, any for an eager one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 
 def round_up(number: int, multiple: int) -> int:
-    """Return a number rounded up to a multiple."""
+    """Return ``number`` rounded up to the next multiple of ``multiple``."""
     return -(-number // multiple) * multiple
 
 
 def doublings(least: int, most: int, factor: int = 2) -> tuple[int, ...]:
-    """Return least, least × factor, ... up to and including most."""
+    """Return the sizes least, least × factor, least × factor², ... below most, and then most."""
     sizes = []
     while least < most:
         sizes.append(least)
@@ -23,10 +23,10 @@ def doublings(least: int, most: int, factor: int = 2) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """The sizes to which prompts, batches and cache reads are rounded up.
+    """The sizes to which prompt lengths, batch sizes and cache lengths to read are rounded up.
 
-    ``prompts`` and ``lengths`` in tokens, ``rows`` in sequences; each is ascending and ends with
-    the maximum.
+    ``prompts`` and ``lengths`` are in tokens, ``rows`` in sequences. Each is ascending and ends
+    with the maximum.
     """
 
     prompts: tuple[int, ...]
@@ -34,19 +34,19 @@ class Buckets:
     lengths: tuple[int, ...]
 
     def prompt(self, length: int) -> int:
-        """Return the bucket of a prompt's length."""
+        """Return the number of tokens to which a prompt of ``length`` tokens is padded."""
         return _at_least(self.prompts, length)
 
     def batch(self, rows: int) -> int:
-        """Return the bucket of a decode step's number of rows."""
+        """Return the batch size of a decode step that needs at least ``rows`` sequences."""
         return _at_least(self.rows, rows)
 
     def length(self, length: int) -> int:
-        """Return the bucket of the cache length that a decode step reads."""
+        """Return the cache length in tokens that a step reads for sequences of up to ``length``."""
         return _at_least(self.lengths, length)
 
     def thinned(self, most: int) -> Buckets:
-        """Return at most ``most`` evenly spaced sizes of each kind, including the largest."""
+        """Return every nth size of each kind, counted from the largest: at most ``most`` each."""
         return Buckets(*(_thinned(kind, most) for kind in (self.prompts, self.rows, self.lengths)))
 
 

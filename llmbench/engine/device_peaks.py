@@ -1,9 +1,10 @@
-"""Measured peaks of a device: bandwidth of a copy, FLOP/s of a matrix product.
+"""Measured peaks of a device: memory bandwidth of a copy, and FLOP/s of a matrix product.
 
-The copy is that of STREAM (McCalpin, 1995): bytes read and written both count, of arrays much
-larger than any cache. The product is of square matrices, 2 n³ FLOPs. The best repetition counts.
+The copy is that of STREAM (McCalpin, 1995): the arrays are much larger than any cache, and both
+bytes read and bytes written count. The product is of two n × n matrices, 2 n³ FLOPs. The fastest
+repetition counts.
 The measurement runs in a separate process, so that it does not affect the memory and libraries of a
-run. It is cached by hardware, precision, threads and torch version.
+run. Its result is cached by hardware, precision, threads and torch version.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ SWITCH = "LLMBENCH_ROOF"
 
 
 def peaks_of(device: torch.device, dtype: str, threads: int) -> DevicePeaks:
-    """Return the peaks of a device for products of a dtype, cached or measured now.
+    """Return a device's peak bandwidth and peak FLOP/s for a dtype, cached or measured now.
 
     Peaks measured on a busy CPU are not cached. Raise Unavailable if the measurement fails or
     LLMBENCH_ROOF is ``off``.
@@ -66,7 +67,7 @@ def _cache(peaks: DevicePeaks, path: Path) -> None:
 
 
 def _cached(path: Path) -> DevicePeaks | None:
-    """Return cached peaks, or None if the file is missing or damaged."""
+    """Return the cached peaks, or None if the cache file is missing or damaged."""
     try:
         return DevicePeaks(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -74,7 +75,7 @@ def _cached(path: Path) -> DevicePeaks | None:
 
 
 def cache_key(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
-    """Return the cache key of peaks; threads count only on a CPU."""
+    """Return the key under which peaks are cached; threads are part of it only on a CPU."""
     on_cpu = device.type == "cpu"
     return {
         "hardware": _cpu() if on_cpu else torch.cuda.get_device_name(device),
@@ -118,7 +119,7 @@ def _measured_in_child(key: dict[str, Any]) -> DevicePeaks:
 
 
 def main() -> None:
-    """Receive a key from the parent process, measure its peaks and send them back."""
+    """Receive a cache key from the parent process, measure that device's peaks and send them."""
     parent = child_process.parent()
     key = parent.receive(dict[str, Any])
     if key["threads"]:
@@ -130,7 +131,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def measured(key: dict[str, Any]) -> DevicePeaks:
-    """Measure peaks in this process, in a second or two."""
+    """Measure the peaks of the device in ``key``, in this process, in a second or two."""
     device = torch.device(key["device"])
     name = "float32" if key["precision"] == "tf32" else key["precision"]
     before = _others_seconds()
@@ -147,7 +148,7 @@ def measured(key: dict[str, Any]) -> DevicePeaks:
 
 
 def _others_seconds() -> tuple[float, float]:
-    """Return the CPU time of all other processes so far, and the current time."""
+    """Return all other processes' CPU time so far and the current time, both in seconds."""
     return proc.busy_seconds(psutil.cpu_times()) - time.process_time(), time.monotonic()
 
 
@@ -157,7 +158,7 @@ def _bytes_per_second(device: torch.device) -> float:
 
 
 def copy_of(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return a copy's source and target, much larger than caches if memory allows."""
+    """Return the source and target tensors of a copy, much larger than caches if memory allows."""
     wanted = min(COPY_BYTES[device.type], _free_bytes(device) // MEMORY_SHARE)
     source = torch.ones(wanted // 4, dtype=torch.float32, device=device)
     return source, torch.zeros_like(source)
@@ -170,12 +171,12 @@ def _free_bytes(device: torch.device) -> int:
 
 
 def copied_bytes(source: Tensor) -> int:
-    """Return the bytes moved by a copy: each is read and written."""
+    """Return the bytes that copying ``source`` moves: each byte is read and written."""
     return 2 * source.numel() * source.element_size()
 
 
 def _flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the best rate over growing matrices within the time budget."""
+    """Return the maximum matmul rate in FLOP/s over growing matrices, within the time budget."""
     best = 0.0
     for size in SIZES:
         matrix = torch.randn(size, size, device=device).to(dtype)
@@ -192,7 +193,7 @@ def _product(matrix: Tensor, out: Tensor) -> Callable[[], object]:
 
 
 def _best(step: Callable[[], object], device: torch.device) -> float:
-    """Return the fastest time of at least 10 calls and 0.1 s."""
+    """Return the minimum seconds per call, out of at least 10 calls over at least 0.1 s."""
     step()  # the first call sets up libraries and memory
     times: list[float] = []
     until = time.perf_counter() + LEAST_SECONDS
@@ -202,7 +203,7 @@ def _best(step: Callable[[], object], device: torch.device) -> float:
 
 
 def seconds_of(step: Callable[[], object], device: torch.device) -> float:
-    """Return the time of one call: by CUDA events on a GPU, by the clock on a CPU."""
+    """Return the seconds one call takes: by CUDA events on a GPU, by the clock on a CPU."""
     if device.type != "cuda":
         began = time.perf_counter()
         step()

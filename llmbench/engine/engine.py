@@ -1,7 +1,7 @@
-"""The synchronous loop that serves a dispatch on a model runner.
+"""The synchronous loop that serves a dispatch's requests on a model runner.
 
-An iteration admits due requests, schedules, runs one step and timestamps its tokens with one clock
-reading. The engine handles token ids only: no text, no torch.
+An iteration queues the due requests, runs one prefill or decode step and timestamps its tokens with
+one clock reading. The engine handles token ids only; it uses neither text nor torch.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ SCHEDULERS = {"continuous": ContinuousScheduler, "static": StaticScheduler}
 
 
 class ModelRunner(Protocol):
-    """The interface of a local backend: two steps over a KV cache of ``slots`` rows.
+    """The interface of a local backend: prefill and decode steps over a KV cache with slots.
 
     Both return token ids on the host, so that a timestamp taken afterwards is valid. A decode step
     returns a chunk of at least one token per slot.
     """
 
     def prefill(self, slot: int, prompt: SequenceOf[int]) -> int:
-        """Fill a slot's cache from a prompt and return the first new token."""
+        """Run a prompt, fill the slot's KV cache and return the first output token."""
 
     def decode(self, slots: SequenceOf[int]) -> SequenceOf[SequenceOf[int]]:
-        """Return the next tokens of each slot, in the given order."""
+        """Run one decode step and return each slot's next tokens, in the given order."""
 
 
 class Engine:
     """Serves requests on a runner, one step at a time.
 
-    ``stop_ids`` end a sequence early (none by default, so lengths are forced). ``on_progress`` is
-    called after each step that finished a request.
+    The token ids ``stop_ids`` end a sequence early; by default there are none, so that output
+    lengths are fixed. ``on_progress`` is called after each step that finished a request.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Engine:
         self._more = threading.Event()
 
     def serve(self, dispatch: Dispatch) -> list[Record]:
-        """Serve until the dispatch is finished; return records in order of completion."""
+        """Serve all requests of a dispatch; return their records in order of completion."""
         records: list[Record] = []
         self._first_token, dispatch.on_more = dispatch.first_token, self._more.set
         while not dispatch.finished:

@@ -11,23 +11,23 @@ from llmbench.engine.engine import ModelRunner
 
 @dataclass(frozen=True, slots=True)
 class DelayedRunner:
-    """A model runner that extends every step by a share of its time.
+    """A model runner that prolongs every step by the fraction ``share`` of its duration.
 
-    It busy-waits, since a sleep overshoots by more than some microseconds.
+    It busy-waits, since a sleep lasts too long by more than a few microseconds.
     """
 
     runner: ModelRunner
     share: float
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Run the prefill of the inner runner, then wait."""
+        """Run the wrapped runner's prefill, then wait for the injected delay."""
         began = time.monotonic()
         token = self.runner.prefill(slot, prompt)
         self._wait(began)
         return token
 
     def decode(self, slots: Sequence[int]) -> Sequence[Sequence[int]]:
-        """Run the decode step of the inner runner, then wait."""
+        """Run the wrapped runner's decode step, then wait for the injected delay."""
         began = time.monotonic()
         tokens = self.runner.decode(slots)
         self._wait(began)

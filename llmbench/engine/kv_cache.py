@@ -1,7 +1,8 @@
-"""A KV cache of ``slots × max length`` rows for sequences of different lengths.
+"""A KV cache of ``slots × max_length`` token positions, for sequences of different lengths.
 
-transformers' static cache has one length for all rows, so it does not support ragged batches. Here
-a step sets the flat index of each new token and the cache length that it reads.
+transformers' static cache has one length for the whole batch, so it does not support sequences of
+different lengths. Here a step sets the flat index at which each new token is stored, and the cache
+length that it reads.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class KvCache:
     def allocate(cls, model: PreTrainedModel, slots: int, max_length: int) -> KvCache:
         """Allocate a zeroed cache for a model.
 
-        Raise InputError as ``state_shapes`` does.
+        Raise InputError for a layer that does not cache plain keys and values.
         """
         shapes = state_shapes(model)
         options: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
@@ -43,16 +44,16 @@ class KvCache:
 
     @property
     def nbytes(self) -> int:
-        """The size in bytes."""
+        """The size of all keys and values in bytes."""
         return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
 
 @torch.no_grad()
 def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Return (heads, head size) of the keys and of the values of each layer.
+    """Return two shapes (heads, head size) for each layer: of its keys and of its values.
 
-    They are read from the model's own cache after one token. Raise InputError for a layer that does
-    not cache plain keys and values.
+    The shapes are read from the model's own cache after one token. Raise InputError for a layer
+    that does not cache plain keys and values.
     """
     probe = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     cache = model(probe, past_key_values=DynamicCache(), use_cache=True).past_key_values
@@ -72,7 +73,7 @@ def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[in
 class _View(Cache):
     """The cache that a model sees during one step.
 
-    ``index`` has the flat row of each new token, in the order of the step's [batch, length].
+    ``index`` has the flat cache index of each new token, in the order of ids [batch, length].
     """
 
     def __init__(self, cache: KvCache, index: Tensor) -> None:
@@ -84,24 +85,24 @@ class _View(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write new keys and values [batch, heads, length, size]; return those to attend to."""
+        """Store new keys and values [batch, heads, length, size]; return those to attend to."""
         return (
             self.write(self.cache.keys[layer_idx], key_states),
             self.write(self.cache.values[layer_idx], value_states),
         )
 
     def write(self, stored: Tensor, new: Tensor) -> Tensor:
-        """Write new states to their rows and return those to attend to."""
+        """Store new keys or values at ``index`` and return those to attend to."""
         stored.index_copy_(0, self.index, new.transpose(1, 2).flatten(0, 1))
         return new
 
 
 class PrefillView(_View):
-    """A prefill attends to its own prompt only."""
+    """The cache view of a prefill, which attends to its own prompt only."""
 
 
 class DecodeView(_View):
-    """A decode step attends to the first ``length`` positions of the first ``rows`` slots."""
+    """A decode step's view of the cache: the first ``length`` positions of the first slots."""
 
     def __init__(self, cache: KvCache, index: Tensor, rows: int, length: int) -> None:
         super().__init__(cache, index)
@@ -109,7 +110,7 @@ class DecodeView(_View):
         self.length = length
 
     def write(self, stored: Tensor, new: Tensor) -> Tensor:
-        """Write new states to their rows and return a view of the cache, without a copy."""
+        """Store new keys or values, and return those to attend to as a view of the cache."""
         super().write(stored, new)
         by_slot = stored.view(self.cache.slots, self.cache.max_length, *stored.shape[1:])
         return by_slot[: self.rows, : self.length].transpose(1, 2)

@@ -17,10 +17,10 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 
 
 def costs_of(model: PreTrainedModel) -> ModelCosts:
-    """Return the costs of a model with its weights as currently stored.
+    """Return the bytes and parameters that a model's steps use, with weights as currently stored.
 
-    Runs no step, so that the first one is still cold. Raise Unavailable for mixtures of experts and
-    for head counts that differ between layers.
+    Run no step, so that the model's first one is still cold. Raise Unavailable for mixtures of
+    experts and for head counts that differ between layers.
     """
     config = model.config.get_text_config()
     _refuse_uncountable(config)
@@ -47,13 +47,13 @@ def _refuse_uncountable(config: Any) -> None:
     if any((getattr(config, name, None) or 0) > 1 for name in EXPERTS):
         raise Unavailable("the experts that a step reads depend on its tokens")
     if not isinstance(config.num_attention_heads, int):
-        raise Unavailable("the number of heads differs between layers")
+        raise Unavailable("the number of attention heads differs between layers")
 
 
 def _size(module: nn.Module) -> int:
-    """Return the number of parameters of a matrix; 0 for other modules.
+    """Return the number of weights in a linear layer's matrix; 0 for other modules.
 
-    Packed layers count unpacked, by their in and out features (nx and nf of GPT-2's Conv1D).
+    Packed weights count as unpacked: input times output features (nx and nf in GPT-2's Conv1D).
     """
     sizes = (("in_features", "out_features"), ("nx", "nf"))
     pairs = ([vars(module).get(name, 0) for name in pair] for pair in sizes)

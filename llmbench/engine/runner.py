@@ -21,7 +21,7 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 def uncompiled(step: Step) -> Step:
-    """Return the step unchanged."""
+    """Return ``step`` unchanged, for a backend that does not compile it."""
     return step
 
 
@@ -30,10 +30,11 @@ class TorchRunner:
 
     Steps update token ids and positions of all slots in place, in persistent tensors. A decode step
     runs on slots 0 to the highest in use; idle slots among them write to rows that are never read.
-    ``compile_prefill`` and ``compile_decode`` wrap their step once.
+    ``compile_prefill`` and ``compile_decode`` are called once and return the step to run.
 
-    ``tokens`` has each slot's last token, not yet cached, and ``positions`` its position;
-    ``lengths`` has the cached tokens, on the host; ``counts`` has the runner's counters.
+    ``tokens`` has each slot's last token, not yet in the KV cache, and ``positions`` its position;
+    ``lengths`` has each slot's number of cached tokens, on the host; ``counts`` has the counters
+    that a subclass reports.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class TorchRunner:
 
     @property
     def cache_nbytes(self) -> int:
-        """Bytes of the KV cache."""
+        """The size of the KV cache in bytes."""
         return self._cache.nbytes
 
     @property
@@ -79,7 +80,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Fill a slot from a prompt and return the first new token, on the host."""
+        """Run a prompt, fill the slot's KV cache and return the first output token, on the host."""
         length = len(prompt)
         self._prompt[0, :length] = torch.tensor(prompt)
         self.lengths[slot] = length
@@ -105,7 +106,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        """Return the next token of each slot (ascending), on the host."""
+        """Run one decode step; return the next token of each slot (ascending), on the host."""
         rows = self._buckets.batch(slots[-1] + 1)
         for slot in slots:
             self.lengths[slot] += 1
@@ -122,7 +123,7 @@ class TorchRunner:
         return chosen
 
     def _logits(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
-        """Return the logits of the first rows for tokens at positions, both [rows, tokens]."""
+        """Return the first slots' logits for ``tokens`` at ``positions``, both [slots, tokens]."""
         rows = tokens.shape[0]
         index = (self._first_rows[:rows, None] + positions).flatten()
         logits: Tensor = self._model(
@@ -135,21 +136,21 @@ class TorchRunner:
         return logits
 
     def _advance(self, positions: Tensor, by: int | Tensor) -> None:
-        """Advance positions; those of idle slots advance too and must stay inside the cache."""
+        """Increase positions, but not past the end of the cache, since idle slots advance too."""
         positions.add_(by).clamp_(max=self._cache.max_length - 1)
 
     def _read_length(self, longest: int) -> int:
-        """Return the cache length that a step reads, given its longest sequence."""
+        """Return the cache length in tokens that a step reads for lengths up to ``longest``."""
         return self._buckets.length(min(longest, self._cache.max_length))
 
     def pretend(self, rows: int, length: int) -> None:
-        """Set the lengths of the first rows so that the next decode step reads ``length``."""
+        """Set the first slots' lengths so that the next decode step reads ``length`` tokens."""
         self.lengths[:rows] = [length - 1] * rows
         self.positions[:rows] = length - 1
 
 
 def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:
-    """Return a function that copies a step's ids to the host and synchronizes."""
+    """Return a function that copies a step's token ids to the host and waits for the copy."""
     if device.type != "cuda":
         return Tensor.tolist
     pinned = torch.zeros(slots, dtype=torch.long, pin_memory=True)
@@ -164,7 +165,7 @@ def _reader(device: torch.device, slots: int) -> Callable[[Tensor], list[int]]:
 
 
 class _Masks:
-    """The explicit attention masks of a model: one per layer type."""
+    """Builds a model's explicit attention masks, one per layer type."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
@@ -176,7 +177,10 @@ class _Masks:
         self._dtype = model.dtype
 
     def of(self, queries: Tensor, keys: Tensor) -> Any:
-        """Return the mask [batch, 1, queries, keys] for positions [batch, length] and [length]."""
+        """Return the attention mask [batch, 1, queries, keys], by layer type if there are two.
+
+        ``queries`` and ``keys`` are positions, of shape [batch, queries] and [keys].
+        """
         distance = queries[:, None, :, None] - keys
         full = distance >= 0
         near = full if self._window is None else full & (distance < self._window)

@@ -14,13 +14,13 @@ class Sampler(Protocol):
     """The interface of a sampler: ``draw`` runs before a step, ``choose`` inside it."""
 
     def restart(self) -> None:
-        """Reset to the seed, so that the warm-up length has no effect."""
+        """Reset the random generator to its seed, so that the warm-up length has no effect."""
 
     def draw(self) -> None:
-        """Draw the randomness of the next step."""
+        """Draw the random numbers for the next step."""
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Return one id per row, [rows] int64, of logits [rows, vocabulary]."""
+        """Return one token id per row of logits [rows, vocabulary], as int64 [rows]."""
 
 
 class Greedy:
@@ -33,15 +33,16 @@ class Greedy:
         """Do nothing."""
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Return the ids with the largest logits; the lowest id wins ties."""
+        """Return the token id with the largest logit in each row; the lowest id wins ties."""
         return logits.argmax(dim=-1)
 
 
 class Temperature:
     """Sampling from softmax(logits / temperature).
 
-    A token is sampled as argmax(p / e) with e exponential, which samples from p without a host read
-    (gpt-fast). The noise is drawn outside the step, since compiled graphs take no generator.
+    A token is sampled as argmax(p / e) with exponential noise e, which samples from the
+    probabilities p without a copy to the host (as in gpt-fast). The noise is drawn outside the
+    step, since compiled graphs accept no random generator.
     """
 
     def __init__(
@@ -53,15 +54,15 @@ class Temperature:
         self._generator = torch.Generator(device).manual_seed(seed)
 
     def restart(self) -> None:
-        """Reset to the seed."""
+        """Reset the random generator to its seed."""
         self._generator.manual_seed(self._seed)
 
     def draw(self) -> None:
-        """Fill the noise for the next step."""
+        """Draw the exponential noise for the next step."""
         self._noise.exponential_(generator=self._generator)
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Sample one id per row."""
+        """Sample one token id per row of logits."""
         return self._drawn(self._probabilities(logits)).squeeze(-1)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ class Temperature:
 
 
 class TopP(Temperature):
-    """Sampling from the smallest set of tokens with a total probability of ``top_p``."""
+    """Sampling from the smallest set of tokens with a total probability of at least ``top_p``."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class TopP(Temperature):
         self._top_p = top_p
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Sample one id per row."""
+        """Sample one token id per row of logits."""
         ordered, order = self._probabilities(logits).sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered
         kept = torch.where(before < self._top_p, ordered, 0.0)
@@ -98,7 +99,7 @@ class TopP(Temperature):
 def sampler_of(
     options: SamplingOptions, *, rows: int, vocabulary: int, device: torch.device, seed: int
 ) -> Sampler:
-    """Return the sampler of a scenario's options."""
+    """Return the sampler for a scenario's temperature and top_p."""
     if options.temperature == 0:
         return Greedy()
     if options.top_p == 1:

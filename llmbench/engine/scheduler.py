@@ -58,12 +58,12 @@ class StaticScheduler(ContinuousScheduler):
         return self._filling and super().can_admit()
 
     def next_to_prefill(self) -> Sequence | None:
-        """Return the next queued sequence; close the batch once queue or slots are exhausted."""
+        """Return the first queued sequence; if there is none or no free slot, close the batch."""
         sequence = super().next_to_prefill()
         self._filling = sequence is not None
         return sequence
 
     def retire(self, sequence: Sequence) -> None:
-        """Free the slot; open a new batch once all are free."""
+        """Free the slot of a finished sequence; start a new batch once all slots are free."""
         super().retire(sequence)
         self._filling = not self.running

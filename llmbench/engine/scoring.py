@@ -1,6 +1,6 @@
-"""Teacher forcing: run a runner's steps on given texts and read the logits.
+"""Teacher forcing: run a model's steps on given texts and read the logits.
 
-Scored steps use the same cache and kernels as those of a load.
+Scored steps use the same KV cache and kernels as the steps of a measured load.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FREE = -1
 class ForcedSampler:
     """A sampler that stores the logits and returns given tokens.
 
-    ``given`` has one id per row; a negative id stands for the most likely token.
+    ``given`` has one token id per row; a negative id stands for the most likely token.
     """
 
     def __init__(self, *, rows: int, vocabulary: int, device: torch.device) -> None:
@@ -33,7 +33,7 @@ class ForcedSampler:
         """Do nothing."""
 
     def choose(self, logits: Tensor) -> Tensor:
-        """Store the logits and return the given ids."""
+        """Store the logits; return the given token ids, and the most likely for negative ones."""
         rows = len(logits)
         self.logits[:rows] = logits
         given = self.given[:rows]
@@ -42,9 +42,9 @@ class ForcedSampler:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A runner with a forced sampler, for ``rows`` texts at a time.
+    """A model runner with a forced sampler, which scores ``rows`` texts at a time.
 
-    ``answering`` is the runner for greedy answers; it differs with a draft model.
+    ``answering`` is the runner for greedy outputs; it is another one if there is a draft model.
     """
 
     runner: ModelRunner
@@ -65,8 +65,8 @@ class Scorer:
     def logits(self, windows: Tensor, prompt: int) -> Iterator[Tensor]:
         """Yield the logits [windows, vocabulary] of each token after the prompt, step by step.
 
-        ``windows`` are ids [windows, length], their first ``prompt`` ids the prompt. The next step
-        overwrites the logits.
+        ``windows`` are token ids [windows, length]; the first ``prompt`` ids of each are its
+        prompt. The next step overwrites the logits.
         """
         count, length = windows.shape
         yield torch.stack([self._prefilled(*row, prompt) for row in enumerate(windows.tolist())])
@@ -82,7 +82,7 @@ class Scorer:
 
     @torch.inference_mode()
     def answers(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-        """Return the greedy answers to prompts, of ``tokens`` tokens each."""
+        """Return the first ``tokens`` token ids of the greedy output for each prompt."""
         self.forced.given.fill_(FREE)
         answers = [[self.answering.prefill(slot, prompt)] for slot, prompt in enumerate(prompts)]
         while min(map(len, answers)) < tokens:

@@ -11,7 +11,7 @@ from llmbench.runs.request import Request
 
 @dataclass(slots=True)
 class Sequence:
-    """A request with its tokens and token times so far."""
+    """A request with its output tokens and their times so far."""
 
     request: Request
     due: float
@@ -24,7 +24,7 @@ class Sequence:
     token_counts: list[int] = field(default_factory=list)
 
     def extend(self, chunk: SequenceOf[int], now: float) -> None:
-        """Append the tokens that reached the host at ``now``, up to the end of the answer."""
+        """Append the tokens that reached the host at ``now``, up to the end of the output."""
         if len(chunk) > 1:
             chunk = self._truncated(chunk)
         self.output_ids += chunk
@@ -32,25 +32,25 @@ class Sequence:
         self.token_counts.append(len(chunk))
 
     def _truncated(self, chunk: SequenceOf[int]) -> SequenceOf[int]:
-        """Return a chunk up to the last token of the answer."""
+        """Return the chunk up to the last output token: a stop token or the length limit."""
         room = self.request.max_new_tokens - len(self.output_ids)
         stops = (index for index, token in enumerate(chunk, start=1) if token in self.stop_ids)
         return chunk[: min(room, next(stops, room))]
 
     @property
     def finish(self) -> Finish:
-        """The finish reason, or ``unfinished``."""
+        """The finish reason, ``eos`` or ``length``, or ``unfinished``."""
         if self.output_ids and self.output_ids[-1] in self.stop_ids:
             return "eos"
         return "length" if len(self.output_ids) >= self.request.max_new_tokens else "unfinished"
 
     @property
     def is_finished(self) -> bool:
-        """Whether the answer is complete."""
+        """Whether the output is complete."""
         return self.finish != "unfinished"
 
     def record(self, *, keep_outputs: bool) -> Record:
-        """Return the record of the request."""
+        """Return the request's times and counts as a record, with its output ids on request."""
         return Record.of(
             self.request,
             self.due,

@@ -1,4 +1,4 @@
-"""Speculative decoding: a draft model proposes tokens, the target verifies them in one step.
+"""Speculative decoding: a draft model proposes tokens, the target model verifies them in one step.
 
 The output equals that of the target alone (Leviathan et al., Fast Inference from Transformers via
 Speculative Decoding, 2023, https://arxiv.org/abs/2211.17192; the greedy case).
@@ -29,7 +29,7 @@ class Draft(TorchRunner):
 
     @torch.inference_mode()
     def proposed(self, target: TorchRunner, slots: Sequence[int], count: int) -> Tensor:
-        """Return ``count`` drafted tokens, [rows, count], for the slots and those below them."""
+        """Return draft tokens [rows, count] for the slots up to the highest in ``slots``."""
         self.tokens.copy_(target.tokens)
         self.positions.copy_(target.positions)
         self.lengths[:] = target.lengths
@@ -43,9 +43,9 @@ class Draft(TorchRunner):
 
 
 class SpeculativeRunner(TorchRunner):
-    """A greedy runner whose decode steps verify ``drafted`` tokens of a draft at once.
+    """A greedy runner that verifies ``drafted`` tokens of a draft model in each decode step.
 
-    A step returns the accepted tokens and the target's own next one. ``counts`` has
+    A step returns the accepted tokens and the target model's next one. ``counts`` has
     ``drafted_tokens`` and ``accepted_tokens``.
     """
 
@@ -57,17 +57,17 @@ class SpeculativeRunner(TorchRunner):
 
     @property
     def cache_nbytes(self) -> int:
-        """Bytes of both KV caches."""
+        """The total size of both KV caches in bytes."""
         return super().cache_nbytes + self._draft.cache_nbytes
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Fill a slot of both caches from a prompt and return the first new token."""
+        """Run a prompt, fill the slot of both KV caches and return the first output token."""
         self._draft.prefill(slot, prompt)
         return super().prefill(slot, prompt)
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        """Return the next tokens of each slot: the accepted ones and one more."""
+        """Run one decode step; return each slot's accepted draft tokens and the next token."""
         rows = slots[-1] + 1
         drafts = self._draft.proposed(self, slots, self._drafted)
         chosen = self._verified(rows, drafts, max(self.lengths[slot] for slot in slots))
@@ -77,7 +77,7 @@ class SpeculativeRunner(TorchRunner):
         return self._chunks(slots, chosen.tolist(), accepted.tolist())
 
     def _verified(self, rows: int, drafts: Tensor, longest: int) -> Tensor:
-        """Return the target's next token after the last token and after each drafted one."""
+        """Return the target model's next token after the last token and after each draft token."""
         tokens = torch.cat([self.tokens[:rows, None], drafts], dim=1)
         positions = self.positions[:rows, None].repeat(1, self._drafted + 1)
         # positions past the end of the cache are past the end of every answer

@@ -1,4 +1,4 @@
-"""Warm up: run the measured shapes until nothing compiles and step times are steady."""
+"""Warm up: run steps of all measured shapes until nothing compiles and step times are steady."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class WarmupRunner(ModelRunner, Protocol):
     """A model runner that can be warmed up."""
 
     def pretend(self, rows: int, length: int) -> None:
-        """Set the lengths of the first rows so that the next decode step reads ``length``."""
+        """Set the first slots' lengths so that the next decode step reads ``length`` tokens."""
 
 
 def warmup_steps(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
-    """Return the steps of all shapes by name: prefills, then decode steps."""
+    """Return a warm-up step for each shape, by name: prefills, then decode steps."""
     return {**prefills(runner, shapes), **decodes(runner, shapes)}
 
 
@@ -36,7 +36,7 @@ def prefills(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
 
 
 def decodes(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
-    """Return a decode step for each batch size and length, by name."""
+    """Return a decode step for each batch size and cache length, by name."""
     return {
         f"decode {rows} x {length}": partial(_warm_up_decode, runner, rows, length)
         for rows in shapes.rows
@@ -61,12 +61,12 @@ class Warmup:
 
     @property
     def first_token_seconds(self) -> float:
-        """The time of the first step, a cold prefill."""
+        """The duration of the first step, a cold prefill, in seconds."""
         return next(iter(self.rounds[0].values()))
 
     @property
     def compile_seconds(self) -> float:
-        """The total time of first calls in excess of last calls."""
+        """The estimated compile time: first minus last call of each step, if positive, summed."""
         first, last = self.rounds[0], self.rounds[-1]
         return sum(max(0.0, first[step] - last[step]) for step in first)
 
@@ -83,8 +83,9 @@ def warm_up(
 ) -> Warmup:
     """Run every step once per round, a prefill first, until step times are steady.
 
-    ``compiled`` returns the number of graphs compiled so far. Ends after a round that compiled
-    nothing and took as long as the previous one within 10 %, or after 12 rounds.
+    ``compiled`` returns the number of graphs compiled so far. The warm-up ends after a round, at
+    least the third, that compiled nothing and took as long as the previous one within 10 %, or
+    after 12 rounds.
     """
     rounds: list[dict[str, float]] = []
     while len(rounds) < MAX_ROUNDS:

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def device_type(options: ModelOptions) -> str:
-    """Return ``cpu`` or ``cuda``; raise InputError for a missing GPU."""
+    """Return a model's device type, ``cpu`` or ``cuda``; raise InputError for a missing GPU."""
     from llmbench.models import loading  # noqa: PLC0415 (torch takes seconds to import)
 
     return loading.device_of(options.device).type
@@ -46,8 +46,8 @@ def device_type(options: ModelOptions) -> str:
 def load_tokenizer(options: ModelOptions) -> Tokenizer:
     """Load the tokenizer of a model; a random shape has a byte tokenizer.
 
-    A served model gets the bundled one, so prompt lengths are approximate. Raise InputError if the
-    tokenizer is unavailable.
+    A served model uses the tokenizer of builtin:tiny, so prompt lengths are approximate. Raise
+    InputError if the tokenizer is unavailable.
     """
     from llmbench.models import tokenizing  # noqa: PLC0415 (transformers takes a second to import)
 
@@ -57,7 +57,7 @@ def load_tokenizer(options: ModelOptions) -> Tokenizer:
 def load_model(options: ModelOptions, attention: str = "sdpa") -> TorchModel:
     """Load a model for inference, on its device and in its dtype.
 
-    Raise InputError if it is unavailable.
+    Raise InputError if the model or its device is unavailable.
     """
     from llmbench.models import loading  # noqa: PLC0415 (torch takes seconds to import)
 

@@ -26,9 +26,9 @@ from llmbench.scenario.schema import ModelOptions
 class LoadedModel:
     """A loaded model, for any runtime.
 
-    ``context_length`` is in tokens; ``eos_ids`` are the ids that end an answer; ``weight_bytes`` is
-    the stored size of the weights, ``compile_seconds`` the time to compress, export or compile
-    them.
+    ``context_length`` is in tokens; ``eos_ids`` are the token ids that end an output;
+    ``weight_bytes`` is the stored size of the weights, ``compile_seconds`` the time to compress,
+    export or compile them.
     """
 
     context_length: int
@@ -44,7 +44,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchModel(LoadedModel):
-    """A torch module in eval mode; ``dropped_layers`` are the indices of pruned layers."""
+    """A model in torch, in eval mode; ``dropped_layers`` are the indices of pruned layers."""
 
     module: PreTrainedModel
     dropped_layers: tuple[int, ...] = ()
@@ -82,19 +82,19 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
 
 
 def weight_bytes(module: nn.Module) -> int:
-    """Return the stored bytes of parameters and buffers; tied ones count once."""
+    """Return the stored size of parameters and buffers in bytes; tied ones count once."""
     return stored_bytes([module])
 
 
 def stored_bytes(modules: Iterable[nn.Module]) -> int:
-    """Return the stored bytes of several modules; shared tensors count once."""
+    """Return the stored size of several modules in bytes; shared tensors count once."""
     tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()))
     plain = {part.data_ptr(): part for tensor in tensors for part in _stored(tensor)}
     return sum(part.numel() * part.element_size() for part in plain.values())
 
 
 def _stored(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield the plain tensors inside a tensor: several if quantized or sparse."""
+    """Yield the plain tensors that store a tensor: several if it is quantized or sparse."""
     if type(tensor) in {Tensor, nn.Parameter, nn.Buffer}:
         yield tensor
         return
@@ -104,7 +104,7 @@ def _stored(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def device_of(requested: str) -> torch.device:
-    """Return the torch device of a `model.device`; raise InputError if it is missing."""
+    """Return the torch device for a value of `model.device`; raise InputError for a missing GPU."""
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(requested)
@@ -118,8 +118,8 @@ def _require_gpu(requested: str, index: int) -> None:
     count = torch.cuda.device_count()
     if index >= count:
         raise InputError(
-            f"model.device: {requested!r} was requested and torch {torch.__version__} sees {count} "
-            "GPU(s); use `device: auto` or `cpu`, or see `llmbench doctor`"
+            f"model.device: {requested!r} was requested, but torch {torch.__version__} sees "
+            f"{count} GPU(s); use `device: auto` or `cpu`, or see `llmbench doctor`"
         )
 
 
@@ -141,8 +141,8 @@ def _module(
         return _random(source.where, options.seed, device, dtype, attention)
     if source.kind == "served":
         raise InputError(
-            f"model: {options.source} is on a server; use the endpoint backend, or name "
-            "weights on this machine"
+            f"model: {options.source} is on a server; use the endpoint backend, or "
+            "specify weights on this machine"
         )
     if source.kind == "gguf":
         return _gguf(Path(source.where), device, dtype, attention)
@@ -187,9 +187,10 @@ def _eos_ids(module: PreTrainedModel) -> frozenset[int]:
 def save(
     module: PreTrainedModel, tokenizer: TrainedTokenizer, folder: Path, notes: dict[str, str]
 ) -> None:
-    """Write weights (safetensors), configuration, tokenizer and notes (text by file name).
+    """Save a model as a transformers folder: weights (safetensors), configuration, tokenizer.
 
-    The folder is written under a temporary name and renamed when it is complete.
+    ``notes`` are further text files by name. The folder is written under a temporary name and
+    renamed when it is complete.
     """
     # the configuration of a GGUF file describes a quantization that no longer applies
     vars(module.config).pop("quantization_config", None)

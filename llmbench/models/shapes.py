@@ -1,4 +1,4 @@
-"""The shapes of well-known models, for random weights at realistic speed.
+"""The configurations of well-known models, to measure their speed with random weights.
 
 Values are those of the published configurations, except ``initializer_range``: at 0.02 a random
 model repeats one token, while a wider range yields varied text. Use shapes to measure speed, never

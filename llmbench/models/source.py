@@ -19,7 +19,7 @@ HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # text outside builtin:tiny's traini
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """The kind of a source, and its path, hub id, shape or served name."""
+    """The kind of a model source, and its path, hub id, shape name or served name."""
 
     kind: Literal["folder", "gguf", "hub", "random", "served"]
     where: str
@@ -28,7 +28,7 @@ class ModelSource:
 def locate(source: str) -> ModelSource:
     """Parse a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
 
-    Raise InputError for an unknown shape or a missing file.
+    Raise InputError for an unknown name or a missing file.
     """
     kind, colon, name = source.partition(":")
     if colon and kind == "builtin":
@@ -76,7 +76,7 @@ def _hub_id(source: str) -> str:
 
 
 def check_source(options: ModelOptions) -> None:
-    """Raise InputError for an unknown shape or a missing file; load nothing."""
+    """Raise InputError if a model source has an unknown name or a missing file; load nothing."""
     locate(options.source)
 
 
@@ -87,7 +87,7 @@ def served_name(options: ModelOptions) -> str | None:
 
 
 def where(options: ModelOptions) -> str:
-    """Return the path, hub id or name in a source, for launching a server."""
+    """Return the path, hub id or served name in a model source, to start a server with it."""
     return locate(options.source).where
 
 
@@ -97,12 +97,12 @@ def is_trained(options: ModelOptions) -> bool:
 
 
 def bundled() -> list[str]:
-    """Return the sources that need neither files nor a network."""
+    """Return the model sources that need no download and no files of the user."""
     return [f"builtin:{name}" for name in BUILTIN] + [f"random:{shape}" for shape in SHAPES]
 
 
 def describe(source: str) -> str:
-    """Return a short description of a bundled source."""
+    """Return a short description of a bundled model source."""
     kind, _, name = source.partition(":")
     if kind == "builtin":
         return "trained, 3M parameters, writes English"

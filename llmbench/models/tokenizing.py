@@ -17,16 +17,16 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """The number of ids; every id is below it."""
+        """The number of token ids; every id is less than it."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, with special tokens."""
+        """Return the token ids of a text, including special tokens."""
 
     def encode_more(self, text: str) -> list[int]:
-        """Return the ids of a text that continues another: no special tokens."""
+        """Return the token ids of a text that continues another, without special tokens."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, without special tokens."""
+        """Return the text of token ids, omitting special tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +36,42 @@ class ByteTokenizer:
     vocab_size: int
 
     def encode(self, text: str) -> list[int]:
-        """Return the bytes."""
+        """Return the UTF-8 bytes of a text as token ids."""
         return list(text.encode())
 
     def encode_more(self, text: str) -> list[int]:
-        """Return the bytes."""
+        """Return the UTF-8 bytes of a text as token ids."""
         return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of the ids that are bytes."""
+        """Return the text of the ids below 256, as UTF-8 bytes; other ids are omitted."""
         return bytes(i for i in ids if i < 256).decode(errors="replace")  # noqa: PLR2004 (a byte)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedTokenizer:
-    """A transformers tokenizer."""
+    """A tokenizer loaded by transformers."""
 
     tokenizer: Any
 
     @property
     def vocab_size(self) -> int:
-        """The number of ids."""
+        """The number of token ids."""
         return len(self.tokenizer)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, with special tokens."""
+        """Return the token ids of a text, including special tokens."""
         # prompts longer than the context are rejected later, with details
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
         return ids
 
     def encode_more(self, text: str) -> list[int]:
-        """Return the ids of a text that continues another: no special tokens."""
+        """Return the token ids of a text that continues another, without special tokens."""
         ids: list[int] = self.tokenizer(text, verbose=False, add_special_tokens=False)["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, without special tokens."""
+        """Return the text of token ids, omitting special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 

@@ -56,7 +56,7 @@ def test_auto_is_the_cpu_in_float32_without_a_gpu() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'cuda' was requested and torch .* sees 0 GPU"):
+    with pytest.raises(InputError, match=r"'cuda' was requested, but torch .* sees 0 GPU"):
         models.load_model(options("random:tiny", device="cuda"))
 
 

@@ -18,7 +18,7 @@ __all__ = ["Recipe", "Scheme", "check_torch_scheme", "pruned", "quantized"]
 
 
 def check_torch_scheme(scheme: Scheme, options: ModelOptions) -> None:
-    """Raise InputError if torch cannot run a scheme on a model's device; load no model."""
+    """Raise InputError if torch has no kernels for a scheme on a model's device; load no model."""
     from llmbench.models.compress import quantize  # noqa: PLC0415 (imports torch)
 
     quantize.check(scheme, options)

@@ -1,4 +1,4 @@
-"""Distill a smaller student from a teacher.
+"""Distill a teacher model into a smaller student.
 
 After Hinton et al., Distilling the Knowledge in a Neural Network, 2015,
 https://arxiv.org/abs/1503.02531. The student starts as some of the teacher's layers, evenly spaced,
@@ -53,7 +53,7 @@ def distill(
     on_stage: Callable[[str], None],
     on_step: Progress,
 ) -> dict[str, Any]:
-    """Train a student, save it to ``folder`` and return the results.
+    """Train a student, save it to ``folder`` and return its losses and sizes.
 
     Losses are in nats per token. The folder ``work`` has the state to resume from and, in
     ``asked.json``, the options. ``on_step`` is called with the number of steps and the last loss.
@@ -94,7 +94,7 @@ def distill(
 
 
 class Training:
-    """A student and its optimizer during training."""
+    """A student, its teacher and its optimizer during training."""
 
     def __init__(self, teacher: PreTrainedModel, recipe: Distillation) -> None:
         self.recipe = recipe
@@ -112,7 +112,7 @@ class Training:
         self.losses = torch.zeros(0, len(LOSSES))
 
     def run(self, texts: Tensor, work: Path, on_step: Progress) -> None:
-        """Run the remaining steps, resuming from a saved state if any.
+        """Run the remaining training steps, resuming from a saved state if there is one.
 
         The state is saved every 50 steps, and when training is interrupted outside Adam's step.
         """
@@ -139,13 +139,13 @@ class Training:
         save_state(work / STATE, self.student, self.optimizer, {"losses": self.losses})
 
     def _batch(self, texts: Tensor) -> Tensor:
-        """Return the batch of the next step, independent of interruptions."""
+        """Return the next step's batch of texts, which does not depend on interruptions."""
         rng = np.random.default_rng([self.recipe.seed, len(self.losses)])
         chosen = rng.choice(len(texts), min(self.recipe.batch, len(texts)), replace=False)
         return texts[torch.from_numpy(chosen)].to(self.student.device)
 
     def step(self, batch: Tensor) -> float:
-        """Train on ids [texts, tokens] and return the loss in nats per token."""
+        """Train on one batch of token ids [texts, tokens]; return the loss in nats per token."""
         inputs, targets = batch[:, :-1], batch[:, 1:].flatten()
         with torch.no_grad():
             teacher = self.teacher(inputs).logits.flatten(0, 1)
@@ -213,15 +213,15 @@ def _held_out(tokenizer: TrainedTokenizer) -> Tensor:
 
 
 def _texts(recipe: Distillation, teacher: PreTrainedModel, tokenizer: TrainedTokenizer) -> Tensor:
-    """Return the training texts: ids [texts, tokens]."""
+    """Return the training texts as token ids [texts, tokens]."""
     if recipe.text is None:
         return _generated(recipe, teacher, tokenizer.encode(""))
     text = _read(Path(recipe.text).expanduser())
     windows = read_windows(tokenizer, text, recipe.tokens, most=len(text))
     if not windows:
         raise InputError(
-            f"--text: {recipe.text}: has fewer than the {recipe.tokens} tokens of one text; give a "
-            "longer one, or fewer --tokens"
+            f"--text: {recipe.text}: has fewer than {recipe.tokens} tokens, the length of one "
+            "training text; specify a longer file or fewer --tokens"
         )
     return torch.tensor(windows)
 
@@ -230,11 +230,11 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--text: {path}: cannot be read: {error}; check the path") from None
+        raise InputError(f"--text: {path}: cannot be read: {error}; specify UTF-8 text") from None
 
 
 def _generated(recipe: Distillation, teacher: PreTrainedModel, prefix: list[int]) -> Tensor:
-    """Return texts sampled from the teacher's full distribution."""
+    """Return token ids [texts, tokens] sampled from the teacher's full distribution."""
     torch.manual_seed(recipe.seed)
     prompt = prefix or [teacher.generation_config.eos_token_id or 0]
     more = recipe.tokens - len(prompt)

@@ -1,7 +1,7 @@
 """Find and replace the linear layers of a model, and layers with packed integer weights.
 
 The CPU kernels of torch (``_weight_int8pack_mm``, ``_weight_int4pack_mm_for_cpu``) multiply floats
-by integers and scale the products; gpt-fast uses the same. (torchao's wheels have none for CPUs.)
+by integers and scale the products; gpt-fast uses the same. (torchao's wheels have no CPU kernels.)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _as_linear(conv: Conv1D) -> nn.Linear:
 
 
 def inner_linears(model: PreTrainedModel) -> Iterator[nn.Linear]:
-    """Return the linear layers, without the head."""
+    """Return a model's linear layers, except the output head."""
     head = model.get_output_embeddings()
     return (m for m in model.modules() if isinstance(m, nn.Linear) and m is not head)
 
@@ -70,18 +70,18 @@ class _Packed(ABC, nn.Module):
         self.out_features = linear.out_features
 
     def forward(self, states: Tensor) -> Tensor:
-        """Multiply states [..., inputs] by the weights."""
+        """Return the layer's output [..., outputs] for states [..., inputs]."""
         product = self.product(states.reshape(-1, states.shape[-1]))
         product = product.view(*states.shape[:-1], self.out_features)
         return product if self.bias is None else product + self.bias  # type: ignore[redundant-expr]
 
     @abstractmethod
     def product(self, states: Tensor) -> Tensor:
-        """Multiply states [rows, inputs]."""
+        """Return states [rows, inputs] times the packed weights, [rows, outputs]."""
 
 
 class PackedInt8(_Packed):
-    """Symmetric int8 weights, one scale per output."""
+    """A linear layer with symmetric int8 weights, one scale per output."""
 
     scales: Tensor
 
@@ -93,19 +93,19 @@ class PackedInt8(_Packed):
         self.register_buffer("scales", scales.to(linear.weight.dtype))
 
     def product(self, states: Tensor) -> Tensor:
-        """Multiply states [rows, inputs]."""
+        """Return states [rows, inputs] times the packed weights, [rows, outputs]."""
         product: Tensor = INT8_MATMUL(states, self.packed, self.scales)
         return product
 
 
 class PackedInt4(_Packed):
-    """Asymmetric int4 weights, one scale and zero point per output and group of inputs."""
+    """A linear layer with asymmetric int4 weights: a scale and zero point per output and group."""
 
     scales_and_zeros: Tensor
 
     @classmethod
     def of(cls, linear: nn.Linear) -> PackedInt4 | None:
-        """Return a packed layer, or None for sizes that the kernel does not support."""
+        """Return the layer with packed weights, or None if the kernel does not support its size."""
         groups = [size for size in INT4_GROUPS if linear.in_features % size == 0]
         if not groups or linear.out_features % INT4_ROWS:
             return None
@@ -126,6 +126,6 @@ class PackedInt4(_Packed):
         self.register_buffer("scales_and_zeros", both.to(linear.weight.dtype).contiguous())
 
     def product(self, states: Tensor) -> Tensor:
-        """Multiply states [rows, inputs]."""
+        """Return states [rows, inputs] times the packed weights, [rows, outputs]."""
         product: Tensor = INT4_MATMUL(states, self.packed, self.group, self.scales_and_zeros)
         return product

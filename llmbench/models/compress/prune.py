@@ -24,7 +24,7 @@ WINDOW, WINDOWS = 256, 8
 
 
 def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel:
-    """Prune a model in place and return it; raise InputError if impossible."""
+    """Prune a model in place and return it; raise InputError if it cannot be pruned that way."""
     module = model.module
     unify(module)
     with torch.no_grad():
@@ -56,14 +56,14 @@ def _prune(module: PreTrainedModel, prune: Prune, dropped: Sequence[int]) -> str
 
 
 def zero_least(module: PreTrainedModel, ratio: float) -> None:
-    """Zero a share of each inner linear layer's weights, smallest magnitudes first."""
+    """Zero a fraction of each linear layer's weights, except the head's, smallest first."""
     for linear in inner_linears(module):
         torch_prune.l1_unstructured(linear, "weight", amount=ratio)
         torch_prune.remove(linear, "weight")
 
 
 def keep_two_of_four(module: PreTrainedModel) -> None:
-    """Zero the two smallest of every four weights, in layers with inputs divisible by 4."""
+    """Zero the two smallest of every four weights in layers whose input size is divisible by 4."""
     for linear in inner_linears(module):
         if linear.in_features % 4 == 0:
             fours = linear.weight.view(-1, 4)
@@ -90,7 +90,8 @@ def _chosen_layers(module: PreTrainedModel, options: ModelOptions, prune: DropLa
         most = round((prune.ratio or 0) * count)
         if most in {0, count}:
             raise InputError(
-                f"compress: a ratio of {prune.ratio:g} of {count} layers is {most}; choose another"
+                f"compress: a ratio of {prune.ratio:g} of {count} layers rounds to {most} layers; "
+                "choose another ratio"
             )
         ranked = influences(module, options).argsort()
         return sorted(ranked[:most].tolist())
@@ -116,12 +117,12 @@ def _decoder(module: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def decoder_layers(module: PreTrainedModel) -> nn.ModuleList:
-    """Return a model's layers; raise InputError if they are not in one list."""
+    """Return a model's decoder layers; raise InputError if they are not in one module list."""
     return _decoder(module)[1]
 
 
 def drop_layers(module: PreTrainedModel, dropped: Sequence[int]) -> None:
-    """Drop layers and renumber the remaining ones, also in the configuration."""
+    """Drop decoder layers in place, renumber the others and update the configuration."""
     name, layers = _decoder(module)
     kept = [index for index in range(len(layers)) if index not in dropped]
     for number, index in enumerate(kept):
@@ -140,8 +141,8 @@ def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
     """Return the block influence of each layer, [layers], on the bundled text.
 
     BI = 1 - mean(cos(x, y)), where x and y are a layer's input and output (Men et al., ShortGPT,
-    2024, https://arxiv.org/abs/2403.03853). It uses the end of the text; quality is measured on the
-    beginning.
+    2024, https://arxiv.org/abs/2403.03853). Only the end of the text is used; quality is measured
+    on the beginning.
     """
     layers = decoder_layers(module)
     cosines: list[Tensor] = []
@@ -160,6 +161,6 @@ def influences(module: PreTrainedModel, options: ModelOptions) -> Tensor:
 
 
 def _calibration(options: ModelOptions) -> Tensor:
-    """Return ids [windows, tokens] from the end of the bundled text."""
+    """Return token ids [windows, tokens] from the end of the bundled text."""
     text = models.HELD_OUT.read_text("utf-8")[-4 * WINDOW * WINDOWS :]
     return torch.tensor(read_windows(models.load_tokenizer(options), text, WINDOW, WINDOWS))

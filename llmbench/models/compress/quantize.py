@@ -52,7 +52,7 @@ ON_CUDA = {
 
 
 def check(scheme: Scheme, options: ModelOptions) -> None:
-    """Raise InputError if torch has no kernels for a scheme on the requested device."""
+    """Raise InputError if torch lacks kernels for a quantization scheme on the model's device."""
     device = device_of(options.device)
     offered: dict[str, Any] = ON_CUDA if device.type == "cuda" else ON_CPU
     if scheme not in offered:
@@ -84,7 +84,7 @@ def _check_cuda(scheme: Scheme, device: torch.device, dtype: str) -> None:
 
 
 def quantized(model: TorchModel, scheme: Scheme) -> TorchModel:
-    """Quantize a model in place with a checked scheme and return it."""
+    """Quantize a model in place with a scheme that passed ``check``, and return it."""
     unify(model.module)
     on_cuda = model.device.type == "cuda"
     kernels = _by_torchao(model.module, scheme) if on_cuda else _packed(model.module, scheme)

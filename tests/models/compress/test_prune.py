@@ -112,8 +112,8 @@ def test_zeros_that_save_nothing_are_a_caveat() -> None:
     [
         ({"layers": (6,)}, "cannot drop layer 6; this model has layers 0 to 5"),
         ({"layers": tuple(range(6))}, "leave at least one"),
-        ({"ratio": 0.01}, "of 6 layers is 0; choose another"),
-        ({"ratio": 0.99}, "of 6 layers is 6; choose another"),
+        ({"ratio": 0.01}, "of 6 layers rounds to 0 layers; choose another ratio"),
+        ({"ratio": 0.99}, "of 6 layers rounds to 6 layers; choose another ratio"),
     ],
 )
 def test_layers_that_cannot_be_dropped_are_named(options: dict[str, Any], message: str) -> None:
