@@ -45,7 +45,7 @@ class MeasurementError(LlmbenchError):
 
 
 class OutOfMemoryError(MeasurementError):
-    """Out of memory; stored as a run's result."""
+    """The device or machine ran out of memory; stored as the run's failure."""
 
     kind = "out-of-memory"
 

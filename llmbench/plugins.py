@@ -54,7 +54,7 @@ class Kind(Generic[T]):
     base: type[T]
 
     def find(self, name: str) -> type[T]:
-        """Import the class of a part; raises InputError, with the nearest name, if unknown."""
+        """Import the class of a part; raises InputError, suggesting a name, if unknown."""
         return _completed(find(self.name, name), self.base)
 
     def part(self, options: Any) -> T:
@@ -86,7 +86,7 @@ def names(kind: KindName) -> list[str]:
 
 
 def find(kind: KindName, name: str) -> type:
-    """Import the class of a part; raises InputError, with the nearest name, if unknown."""
+    """Import the class of a part; raises InputError, suggesting a name, if unknown."""
     try:
         part: type = _entry_points(kind)[name].load()
     except KeyError:

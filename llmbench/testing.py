@@ -1,4 +1,4 @@
-"""What the test of a plugin needs: a context to open a backend with, requests, and a fake server.
+"""Helpers for tests of plugins: a context to open a backend with, requests, and a fake server.
 
 A load or a workload is tested against the fake server, on a virtual clock, where every time has an
 exact known value; a backend is opened with ``open_context()`` and serves the same dispatch::
@@ -34,7 +34,7 @@ def open_context(
     slots: int = 2,
     **fields: Any,
 ) -> OpenContext:
-    """Return what a backend is opened with: a small model on the CPU and two slots by default.
+    """Return a context to open a backend with: by default a small model on the CPU and two slots.
 
     ``model`` is a source or the whole options; ``fields`` are any others of OpenContext.
     """
@@ -47,12 +47,12 @@ def open_context(
 
 
 def requests(count: int, *, prompt: Sequence[int] = (1, 2, 3, 4), tokens: int = 8) -> list[Request]:
-    """Return requests with ids from 0, the same prompt and as many tokens to answer."""
+    """Return requests with ids from 0, the same prompt and ``tokens`` tokens to generate."""
     return [Request(index, tuple(prompt), tokens, text=f"prompt {index}") for index in range(count)]
 
 
 def dispatch(requests: Sequence[Request], due: Sequence[float] | None = None) -> Dispatch:
-    """Return the dispatch of these requests at these times in seconds; all at 0 by default."""
+    """Return a Dispatch of requests with their due times in seconds; by default, all are 0."""
     times = np.zeros(len(requests)) if due is None else np.asarray(due)
     return Dispatch(requests, Scheduled(times), Stop(requests=len(requests)))
 

@@ -1,6 +1,6 @@
-"""Loads determine when requests are due; a dispatch hands out the due requests.
+"""Loads determine when requests are due; a Dispatch gives each to the backend when due.
 
-The public names for custom loads.
+This package exports the public names for custom loads.
 """
 
 from __future__ import annotations

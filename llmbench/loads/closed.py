@@ -1,4 +1,4 @@
-"""A fixed number of users, each waiting for an answer before sending the next request."""
+"""A fixed number of users, each waiting for a response before sending the next request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Users:
 
 
 class Closed(Load):
-    """A fixed number of users in a loop: send, wait for the answer, think, send again.
+    """A fixed number of users in a loop: send, wait for the response, think, send again.
 
     t[next] = t[finished] − think_time · ln(1 − u)
 
@@ -45,9 +45,9 @@ class Closed(Load):
     class Options(plugins.Options):
         """``{kind: closed, concurrency: 4, think_time: 0 s}``."""
 
-        concurrency: int = Field(default=1, ge=1, description="concurrent users")
+        concurrency: int = Field(default=1, ge=1, description="number of concurrent users")
         think_time: Seconds = Field(
-            default=0.0, ge=0, description="mean pause between an answer and the next request"
+            default=0.0, ge=0, description="mean pause between a response and the next request"
         )
 
     options: Options
@@ -58,5 +58,5 @@ class Closed(Load):
         return self.options.concurrency
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> _Users:  # noqa: ARG002 (answers decide)
-        """Return arrivals: all users start immediately and continue after each answer."""
+        """Return arrivals: all users start immediately and continue after each response."""
         return _Users(self.options.concurrency, self.options.think_time, rng)

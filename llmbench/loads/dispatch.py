@@ -32,7 +32,7 @@ class Limit:
     on_limit: Literal["queue", "drop"] = "queue"
 
     def shard(self, index: int, count: int) -> Limit:
-        """Return one client's share of the limit, at least one request."""
+        """Return the limit of one of ``count`` clients: an equal part, at least one request."""
         if self.in_flight is None:
             return self
         return Limit(max(1, shard_size(self.in_flight, index, count)), self.on_limit)
@@ -83,7 +83,7 @@ class RequestOutcome:
     """The parts of a request's outcome that the dispatch needs.
 
     ``first_token`` is the time of the first token, ``token_times`` those of all chunks if known.
-    ``tokens`` is the length of the answer, given as ids or text.
+    ``tokens`` is the output length, ``answer_ids`` or ``answer_text`` the output itself.
     """
 
     succeeded: bool = True
@@ -125,17 +125,17 @@ class Shard:
     limit: Limit
 
     def dispatch(self) -> Dispatch:
-        """Return the dispatch of the shard."""
+        """Return a Dispatch of the shard's requests, for the client that sends them."""
         return Dispatch(self.requests, self.arrivals, self.stop, self.limit)
 
 
 class Dispatch:
-    """The requests of a run, handed out as they fall due.
+    """The requests of a run, given to the backend as they fall due.
 
     ``requests`` may be endless if the stop rule is a duration. A request with ``turns`` starts a
     session: arrivals are those of sessions, and each next turn is due one think time after the
-    answer. A waiting backend sets ``on_more``, which is called (from any thread) for a due request
-    that ``next_due`` did not announce.
+    response. A waiting backend sets ``on_more``, which is called (from any thread) for a due
+    request that ``next_due`` did not announce.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Dispatch:
 
     @property
     def total(self) -> int | None:
-        """The maximum number of requests, or None if the duration decides."""
+        """The maximum number of requests, warm-up included; None if the duration decides."""
         return self.stop.total
 
     @property
@@ -232,7 +232,7 @@ class Dispatch:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Facts about the load that are stored with the run."""
+        """Why the load stopped and the number of abandoned turns, to be stored with the run."""
         return {"stopped_by": self.summary.stopped_by, "abandoned_turns": self.summary.abandoned}
 
     def take_due(self, now: float) -> list[tuple[Request, float]]:
@@ -256,7 +256,7 @@ class Dispatch:
         return request
 
     def _drop_due(self, now: float) -> None:
-        """Drop requests that fell due at the limit, if that is its policy."""
+        """Drop requests that fell due at the in-flight limit, if its policy is ``drop``."""
         while self._limit.on_limit == "drop" and self._is_full and self._has_more:
             if (due := self._due[0].due) > now:
                 break
@@ -336,7 +336,7 @@ class _StopCheck:
     def _check_precision(
         self, precision: Precision, due: float, now: float, outcome: RequestOutcome
     ) -> Reason | None:
-        """Check the sample after every 10 % of growth, because a check is expensive."""
+        """Check the precision only once per 10 % of new samples, because a check is slow."""
         end = outcome.first_token if precision.quantity == "ttft" else now
         if end is None:
             return None

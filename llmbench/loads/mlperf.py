@@ -37,7 +37,7 @@ class Mlperf(Load):
 
     `stop.min_requests` and `stop.min_duration` are its minima, `requests` and `duration` its
     maxima. Its `server` scenario takes its latency bounds from the `slo`: ttft and tpot, or e2e.
-    Latency counts from when LoadGen issued a query; its result is stored with the run.
+    Latency counts from when LoadGen issued a query. LoadGen's result is stored with the run.
     """
 
     needs: ClassVar = {"mlperf_loadgen": "mlperf"}
@@ -45,9 +45,13 @@ class Mlperf(Load):
     class Options(plugins.Options):
         """``{kind: mlperf, scenario: server, target_qps: 4/s}``."""
 
-        scenario: Literal["single-stream", "server", "offline"] = Field(description="of MLPerf")
+        scenario: Literal["single-stream", "server", "offline"] = Field(
+            description="MLPerf scenario"
+        )
         target_qps: PerSecond | None = Field(
-            default=None, gt=0, description="target of server; expected rate of offline"
+            default=None,
+            gt=0,
+            description="queries per second: target of server, expected rate of offline",
         )
 
         @model_validator(mode="after")
@@ -220,7 +224,7 @@ class _LoadGenDispatch(Dispatch):
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Return LoadGen's ``result`` and ``missed``, the conditions that were not met."""
+    """Return the ``result`` in LoadGen's summary and ``missed``, the requirements not met."""
     lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
     result = next(line.partition(":")[2].strip() for line in lines if line.startswith("Result is"))
     missed = [line.partition(":")[0].strip() for line in lines if line.upper().endswith(": NO")]

@@ -15,8 +15,8 @@ MICROSECOND_DIGITS = 6
 class Progress:
     """How much of a load has finished.
 
-    ``at`` is the time of the last answer on the run's clock, ``output_tokens`` the tokens of all
-    answers (None: unknown). The latencies are a sample: the TTFT and GAPS_PER_REQUEST inter-token
+    ``at`` is the time of the last response on the run's clock, ``output_tokens`` the tokens of all
+    responses (None: unknown). The latencies are a sample: the TTFT and GAPS_PER_REQUEST inter-token
     latencies of the LATEST_REQUESTS measured requests finished since the previous progress.
     """
 
@@ -34,7 +34,7 @@ class Progress:
         return cls(**{name: event[name] for name in cls.__slots__ if name in event})
 
     def to_event(self) -> dict[str, Any]:
-        """Return the fields of a worker's event."""
+        """Return the progress as the fields of a worker's event."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -83,7 +83,7 @@ class ProgressSample:
 
 
 def _gaps(times: Sequence[float]) -> list[float]:
-    """Return a few evenly spaced inter-token latencies, latest first."""
+    """Return at most GAPS_PER_REQUEST inter-token latencies, sampled evenly, latest first."""
     step = max(1, (len(times) - 1) // GAPS_PER_REQUEST)
     indices = range(len(times) - 1, 0, -step)[:GAPS_PER_REQUEST]
     return [round(times[index] - times[index - 1], MICROSECOND_DIGITS) for index in indices]

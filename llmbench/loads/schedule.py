@@ -25,7 +25,7 @@ class Load(plugins.Part):
     """A part that determines when requests are due."""
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Arrivals:
-        """Return the due times: a pure function of the options, the stop rule and the stream."""
+        """Return the due times: a pure function of options, stop rule and random stream."""
         raise NotImplementedError
 
     @property
@@ -67,7 +67,7 @@ class Scheduled:
         return self.offsets
 
     def after_finish(self, now: float) -> None:  # noqa: ARG002 (open loop)
-        """Return None: an open loop does not wait for answers."""
+        """Return None: an open loop does not wait for responses."""
         return
 
     def shard(self, index: int, count: int) -> Scheduled:

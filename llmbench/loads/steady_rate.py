@@ -28,7 +28,7 @@ class Constant(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
-        """Return the whole schedule."""
+        """Return the due times of all requests."""
         return Scheduled(spaced(stop, lambda indices: indices / self.options.rate))
 
 
@@ -49,7 +49,7 @@ class Poisson(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
-        """Return the whole schedule."""
+        """Return the due times of all requests."""
         return Scheduled(
             offsets_until(stop, lambda count: exponential_gaps(count, rng) / self.options.rate)
         )
@@ -70,12 +70,14 @@ class Gamma(Load):
         """``{kind: gamma, rate: 4/s, burstiness: 0.5}``."""
 
         rate: PerSecond = Field(gt=0, description="mean requests per second")
-        burstiness: float = Field(default=1.0, gt=0, description="1: Poisson; below 1: burstier")
+        burstiness: float = Field(
+            default=1.0, gt=0, description="1: Poisson gaps; below 1: burstier"
+        )
 
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
-        """Return the whole schedule."""
+        """Return the due times of all requests."""
         shape, rate = self.options.burstiness, self.options.rate
 
         def gaps(count: int) -> Floats:

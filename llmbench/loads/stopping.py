@@ -35,7 +35,7 @@ class Precision:
     within: float
 
     def is_met(self, sample: Sequence[float] | NDArray[np.float64]) -> bool:
-        """Check a sample ordered by due time; autocorrelation widens the interval."""
+        """Check the precision of latencies ordered by due time, allowing for autocorrelation."""
         if len(sample) < min_samples_for_percentile(self.percent):
             return False
         low, high = percentile_interval(sample, self.percent)
@@ -110,7 +110,7 @@ class Stop:
         return count if count < len(offsets) else float("inf")
 
     def has_failed(self, failed: int, finished: int) -> bool:
-        """Return whether too many of the finished requests have failed."""
+        """Return whether the fraction of failed requests is above ``error_rate``."""
         if self.error_rate is None or finished < FEWEST_JUDGED:
             return False
         return failed > self.error_rate * finished
@@ -128,7 +128,7 @@ class Stop:
 
 
 def stop_rule(scenario: Scenario) -> Stop:
-    """Return the stop rule of a scenario."""
+    """Return the stop rule from a scenario's `warmup`, `requests`, `duration` and `stop`."""
     options = scenario.stop
     return Stop(
         warmup=0 if scenario.warmup == "auto" else scenario.warmup,

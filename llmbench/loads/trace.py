@@ -28,8 +28,8 @@ class Trace(Load):
     class Options(plugins.Options):
         """``{kind: trace, speed: 2}``, with a workload that has times, or with a ``path``."""
 
-        path: Path | None = Field(default=None, description="trace file; the workload's if unset")
-        speed: float = Field(default=1.0, gt=0, description="2 halves the time between arrivals")
+        path: Path | None = Field(default=None, description="trace file (unset: the workload's)")
+        speed: float = Field(default=1.0, gt=0, description="2: half the time between arrivals")
 
     options: Options
 
@@ -56,7 +56,7 @@ class _Recorded(Load):
     times: Floats
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
-        """Return as many of the times as the stop rule allows."""
+        """Return the recorded due times up to the limit of the stop rule."""
         if stop.total is not None and stop.total > len(self.times):
             raise InputError(
                 f"requests: {stop.total} requested, warm-up included, but the trace has "

@@ -25,7 +25,7 @@ class Burst(Load):
     class Options(plugins.Options):
         """``{kind: burst}`` or ``{kind: burst, size: 32, every: 10 s}``."""
 
-        size: int | None = Field(default=None, ge=1, description="requests per burst; all if unset")
+        size: int | None = Field(default=None, ge=1, description="requests per burst (unset: all)")
         every: Seconds | None = Field(default=None, gt=0, description="interval between bursts")
 
         @model_validator(mode="after")
@@ -37,7 +37,7 @@ class Burst(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
-        """Return the whole schedule."""
+        """Return the due times of all requests."""
         size, every = self.options.size, self.options.every
         if size is not None and every is not None:
             return Scheduled(spaced(stop, lambda indices: indices // size * every))
@@ -64,12 +64,12 @@ class Ramp(Load):
         start: PerSecond = Field(ge=0, description="initial requests per second")
         end: PerSecond = Field(gt=0, description="final requests per second")
         over: Seconds = Field(gt=0, description="duration of the ramp")
-        spacing: Spacing = Field(default="poisson", description="spacing of arrivals")
+        spacing: Spacing = Field(default="poisson", description="constant or Poisson arrivals")
 
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
-        """Return the whole schedule."""
+        """Return the due times of all requests."""
         return Scheduled(by_rate(stop, self.options.spacing, rng, self._time_of))
 
     def _time_of(self, counts: Floats) -> Floats:
@@ -87,7 +87,7 @@ class RateStep(plugins.Options):
     """A rate and its duration."""
 
     rate: PerSecond = Field(gt=0, description="requests per second")
-    lasting: Seconds = Field(gt=0, description="duration of the step")
+    lasting: Seconds = Field(gt=0, description="duration of this rate")
 
 
 class Steps(Load):
@@ -103,13 +103,13 @@ class Steps(Load):
     class Options(plugins.Options):
         """``{kind: steps, steps: [{rate: 2/s, lasting: 30 s}, {rate: 8/s, lasting: 30 s}]}``."""
 
-        steps: tuple[RateStep, ...] = Field(min_length=1, description="rates in order")
-        spacing: Spacing = Field(default="poisson", description="spacing of arrivals")
+        steps: tuple[RateStep, ...] = Field(min_length=1, description="rates with their durations")
+        spacing: Spacing = Field(default="poisson", description="constant or Poisson arrivals")
 
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
-        """Return the whole schedule."""
+        """Return the due times of all requests."""
         return Scheduled(by_rate(stop, self.options.spacing, rng, self._time_of))
 
     def _time_of(self, counts: Floats) -> Floats:

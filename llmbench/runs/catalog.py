@@ -1,4 +1,4 @@
-"""A catalog of the run sets in a folder, read without their records."""
+"""A catalog of the run sets in a folder, read without their request records."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A run set in the catalog; an unreadable one has only a ``problem``.
+    """One run set in the catalog; an unreadable one has only its folder, name and ``problem``.
 
-    ``machine`` and ``commit`` are from its first run.
+    ``machine`` and ``commit`` are those of its first run.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ def find(folder: Path) -> Iterator[Path]:
 
 
 def stamp(folder: Path) -> Stamp:
-    """Return the names, times and sizes of a run set's files, to detect changes."""
+    """Return path, modification time and size of each file of a run set, to detect changes."""
     files = sorted((folder / MANIFEST, *folder.glob("runs/[!.]*/*")))
     return tuple(stamped for path in files for stamped in _stamped(path))
 
@@ -64,7 +64,7 @@ def _stamped(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def entry(folder: Path) -> Entry:
-    """Return the entry of a run set; a read error becomes its ``problem``."""
+    """Return the catalog entry of the run set in a folder; a read error becomes its ``problem``."""
     try:
         run_set = store.read_plan(folder)
         runs = list(store.outlines(run_set))
@@ -87,7 +87,7 @@ def entry(folder: Path) -> Entry:
 
 
 def _machine(environment: dict[str, Any]) -> str:
-    """Return the names of the CPU and the GPUs, if any."""
+    """Return the CPU model and the GPU names as text: ``EPYC 9654, 2 × H100``."""
     processor = (environment.get("cpu") or {}).get("model")
     gpus = [gpu.get("name") for gpu in environment.get("gpus") or []]
     counted = (f"{gpus.count(name)} × {name}" for name in dict.fromkeys(filter(None, gpus)))

@@ -12,7 +12,7 @@ SEVERITIES: tuple[Severity, ...] = ("invalid", "warning", "note")
 
 
 class Kind(NamedTuple):
-    """A kind of caveat: its format strings, and the parameters that identify a finding."""
+    """A kind of caveat: severity, format strings, and parameters that distinguish its findings."""
 
     severity: Severity
     sentence: str
@@ -27,13 +27,13 @@ KINDS: dict[str, Kind] = {
     # the client and the load
     "harness-degraded": Kind(
         "warning",
-        "llmbench itself did not keep up: {reasons}.",
-        "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
+        "llmbench itself did not keep up with the load: {reasons}.",
+        "Lower the load, stop other programs, or set `clients` on an endpoint to use more cores.",
     ),
     "harness-invalid": Kind(
         "invalid",
-        "llmbench itself did not keep up, so these latencies are invalid: {reasons}.",
-        "Lower the load, free the machine, or set `clients` on an endpoint to use more cores.",
+        "llmbench itself did not keep up with the load, so its latencies are invalid: {reasons}.",
+        "Lower the load, stop other programs, or set `clients` on an endpoint to use more cores.",
     ),
     "imported": Kind(
         "note",
@@ -48,13 +48,13 @@ KINDS: dict[str, Kind] = {
     ),
     "never-steady": Kind(
         "warning",
-        "Latencies never became steady ({method}), so no warm-up was cut.",
+        "Latencies never became steady ({method}), so no warm-up was excluded.",
         "Send more requests, or fewer per second: a growing queue has no steady state.",
     ),
     "mlperf-invalid": Kind(
         "invalid",
         "MLPerf's LoadGen reports this run as INVALID. Requirements not met: {missed}.",
-        "See its summary under logs/; lower `target_qps` or raise the minima.",
+        "See its summary under logs/; lower `target_qps` or raise the minima in `stop`.",
     ),
     "requests-failed": Kind(
         "warning",
@@ -64,20 +64,20 @@ KINDS: dict[str, Kind] = {
     ),
     "uneven-chunks": Kind(
         "note",
-        "Chunks are not single tokens in {answers} of {total} answers.",
+        "In {answers} of {total} responses, some chunks are not single tokens.",
         "ITL is the time between chunks; compare backends by TPOT, which counts tokens.",
     ),
     "counted-by-tokenizer": Kind(
         "note",
-        "The server reported no token count for {answers} of {total} answers; the tokenizer of"
+        "The server reported no token count for {answers} of {total} responses; the tokenizer of"
         " the scenario's `model` counted them.",
-        "Set `usage: true` if the server supports it; otherwise set `model` to what it serves.",
+        "Set `usage: true` if the server supports it; otherwise set `model` to its model.",
     ),
     # the backend
     "recompiled": Kind(
         "warning",
         "The backend compiled {graphs} graph(s) inside the measured window.",
-        "The latencies include that time; raise `warmup` or set `dynamic: true` on the backend.",
+        "Latencies include the compile time; raise `warmup` or set `dynamic: true` on the backend.",
     ),
     "not-effective": Kind(
         "warning",
@@ -88,12 +88,12 @@ KINDS: dict[str, Kind] = {
     "pruned-dense": Kind(
         "note",
         "Pruned weights are stored and multiplied as zeros: this saves no memory and no time.",
-        "two-four is fast on GPUs with sparse tensor cores; dropping layers is fast anywhere.",
+        "For a speedup, use two-four on GPUs with sparse tensor cores, or drop layers.",
     ),
     "slow-packed-dtype": Kind(
         "note",
         "The CPU kernels for packed weights are slow in float32.",
-        "Set model.dtype to bfloat16, or use onnx, to see the scheme's speed.",
+        "Set `model.dtype` to bfloat16, or use the onnx backend, to measure the scheme's speed.",
     ),
     "slowed": Kind(
         "invalid",
@@ -108,62 +108,62 @@ KINDS: dict[str, Kind] = {
     "above-roof": Kind(
         "warning",
         "{label} is {share:.2f} of the measured peak; more than 1 is impossible.",
-        "The model fits in a cache, or the peak was measured on a busy machine. In that case, "
-        "remove the folder `roof` of the cache (docs/metrics.md) and run again.",
+        "Either the model fits in a cache, or the peak was measured on a busy machine: then remove "
+        "the folder `roof` of llmbench's cache (docs/metrics.md) and run again.",
         ("label",),
     ),
     "roof-under-load": Kind(
         "warning",
-        "Other programs used {percent:.0f} % of the processors while the peaks were measured.",
-        "MBU and MFU may be too high; stop other programs and measure again.",
+        "Other programs used {percent:.0f} % of the CPU time while the peaks were measured.",
+        "MBU and MFU may be overstated; stop other programs and measure again.",
     ),
     # the output's quality
     QUALITY_BREACHED: Kind(
         "invalid",
         "Quality is out of bounds: {label} is {value:.4g}, required {limit} {bound:g}.",
-        "Its speed is not comparable until the bound is met; use a less lossy scheme or relax it.",
+        "Speeds are comparable only within the bound; use a less lossy scheme or relax the bound.",
         ("label", "limit"),
     ),
     "quality-unknown": Kind(
         "warning",
         "Quality was requested but is unknown: {reason}.",
-        "It is unknown whether this backend's output matches the model's.",
+        "It is unknown how far this backend's output differs from the reference's.",
     ),
     # the profiler
     "profile-disturbed": Kind(
         "warning",
         "Under the profiler, {phase} steps took {ratio:.2f} times as long as before it.",
-        "Another program was using the machine; stop it and profile again.",
+        "Another program may have been using the machine; stop it and profile again.",
         ("phase",),
     ),
     "profiler-heavy": Kind(
         "warning",
         "The profiler made {phase} steps {ratio:.1f} times as long.",
-        "The shares of short operators and of the host are too high; profile longer steps.",
+        "The shares of short operators and of host time are overstated; profile longer steps.",
         ("phase",),
     ),
     "uneven-kernels": Kind(
         "warning",
         "The profiled {phase} steps ran between {fewest} and {most} kernels each.",
-        "The profiler may have dropped some, or steps differ; check the trace before using counts.",
+        "The profiler may have missed some, or steps differ; check the trace before using counts.",
         ("phase",),
     ),
     # energy
     "short-energy-window": Kind(
         "note",
-        "Energy was counted for {seconds:.1f} s; sampling needs {least:.0f} s or more.",
+        "Energy was measured over {seconds:.1f} s; at least {least:.0f} s are recommended.",
         "Send more requests, or treat the energy as indicative only.",
     ),
     "energy-unverified": Kind(
         "note",
-        "The energy counter of {part} was not checked against power: too few power readings.",
+        "The energy counter of {part} was not verified: there are too few power readings.",
         "Add `gpu` to `collect`, or measure for longer.",
         ("part",),
     ),
     "energy-disagrees": Kind(
         "warning",
         "The energy counter of {part} and its integrated power differ by {percent:.0f} %.",
-        "Beyond 10 % the energy would be invalid; compare it on the same card only.",
+        "More than 10 % would make the energy invalid; compare energy only on the same card.",
         ("part",),
     ),
     # sample sizes
@@ -174,20 +174,20 @@ KINDS: dict[str, Kind] = {
     ),
     "unsupported-percentile": Kind(
         "note",
-        "The {percentile} of {latencies} rests on {n} samples; 99 % confidence needs {floor}.",
-        "Raise `requests`, or treat it as indicative only.",
+        "The {percentile} of {latencies} is based on {n} samples; 99 % confidence needs {floor}.",
+        "Raise `requests`, or treat the percentile as indicative only.",
         ("percentile", "latencies"),
     ),
     # the machine
     "other-load": Kind(
         "warning",
-        "Other programs used {percent:.0f} % of the machine's processors during this run.",
-        "Its times may be too long; stop other programs and measure again.",
+        "Other programs used {percent:.0f} % of the machine's CPU time during this run.",
+        "Latencies may be overstated; stop other programs and measure again.",
     ),
     "cpu-stolen": Kind(
         "warning",
-        "The host took {percent:.0f} % of this virtual machine's processor time (steal).",
-        "Its times may be too long; measure on a machine that is not shared.",
+        "The host took {percent:.0f} % of this virtual machine's CPU time (steal).",
+        "Latencies may be overstated; measure on a machine that is not shared.",
     ),
     "cpu-quota": Kind(
         "warning",
@@ -210,13 +210,13 @@ KINDS: dict[str, Kind] = {
         "note",
         "GPU {gpu} is a {share}: it shares power, clocks and heat with the rest of its card,"
         " whose load is invisible from here.",
-        "Compare only with runs on the same share of the same card, or use a whole card.",
+        "Compare only with runs on an equal part of the same card, or use a whole card.",
         ("gpu",),
     ),
     "gpu-lost": Kind(
         "invalid",
         "GPU {gpu} ({uuid}) was lost after {seconds:.1f} s ({reason}); its readings end there.",
-        "Find the cause (Xid) with `dmesg`, reset the card or restart the machine, measure again.",
+        "Find the cause (Xid) in `dmesg`, reset the card or the machine, and measure again.",
         ("gpu",),
     ),
     "gpu-order": Kind(
@@ -233,7 +233,7 @@ KINDS: dict[str, Kind] = {
     "sampler-late": Kind(
         "warning",
         "The {collector} collector missed {missed} of {due} readings.",
-        "All processors were busy; leave one free, or set a longer `interval`.",
+        "All CPUs may have been busy; leave one idle, or set a longer `interval`.",
         ("collector",),
     ),
     "sampler-died": Kind(
@@ -273,7 +273,7 @@ class Caveat:
 
     @property
     def severity(self) -> Severity:
-        """What is in doubt: the whole run, some figures, or their precision."""
+        """``invalid`` (the whole run), ``warning`` (some values) or ``note`` (their precision)."""
         return KINDS.get(self.kind, CUSTOM).severity
 
     @property
@@ -300,7 +300,7 @@ class Caveat:
 
 
 def message_of_all(caveats: Sequence[Caveat]) -> str:
-    """Return one sentence for caveats with the same key: "used 76 to 90 %"."""
+    """Return one message for all caveats with the same key, with ranges: "used 76 to 90 %"."""
     first = caveats[0]
     seen = {name: [c.parameters.get(name) for c in caveats] for name in first.parameters}
     return _written(first._text.sentence, {name: _Seen(values) for name, values in seen.items()})  # noqa: SLF001 (of this module)

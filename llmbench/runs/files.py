@@ -36,13 +36,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def cache_folder(part: str) -> Path:
-    """Return a part's cache folder, in ``$LLMBENCH_CACHE`` or the user's cache."""
+    """Return a subfolder of llmbench's cache: ``$LLMBENCH_CACHE``, else in the user's cache."""
     chosen = os.environ.get(CACHE)
     return (Path(chosen) if chosen else user_cache_path("llmbench")) / part
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object from a file; raises InputError, ending with ``remedy``."""
+    """Read a JSON object from a file; raises InputError, whose message ends with ``remedy``."""
     try:
         stored = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -52,7 +52,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def converted(stored: object, kind: type[T], path: str | Path, remedy: str) -> T:
-    """Convert the content of a JSON file to a class; raises InputError with the key."""
+    """Convert a JSON file's content to a class; raises InputError that names the invalid key."""
     try:
         return msgspec.convert(stored, kind, dec_hook=lambda of, value: of(value))
     except msgspec.ValidationError as error:

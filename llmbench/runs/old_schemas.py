@@ -42,7 +42,7 @@ def upgraded_profile(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _case(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the case of a run, with the backend kind that plans lacked."""
+    """Return the case of a stored run, with the backend kind, which old plans did not contain."""
     spec = normal_spec(stored["spec"])
     (first, *_) = spec.get("backends") or [{}]
     return {

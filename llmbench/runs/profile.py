@@ -1,7 +1,7 @@
-"""A stored profile: one file of figures, and one trace per phase and case.
+"""A stored profile: one file of values, and one trace per phase and case.
 
 results/<id>/
-  profile.json                       every figure, and the paths of the traces
+  profile.json                       every value, and the paths of the traces
   traces/<case>-<phase>.json.gz      for chrome://tracing and ui.perfetto.dev
   report.html                        generated from profile.json
 """
@@ -30,7 +30,7 @@ FORMAT, SCHEMA_VERSION = "llmbench profile", 2  # 2: the whole case in one place
 
 @dataclass(frozen=True, slots=True)
 class KernelUse:
-    """One kernel or operator: calls and seconds per step, and its share of the time."""
+    """One kernel or operator: its calls and seconds per step, and its fraction of the step time."""
 
     name: str
     category: str
@@ -43,10 +43,11 @@ class KernelUse:
 class Breakdown:
     """Breakdown of the time of profiled steps.
 
-    ``step_seconds`` has one value per step. ``shares`` are shares of the total time by category and
-    sum to 1. ``busy_seconds`` is the mean per step. ``kernels`` counts the kernels of each step, or
-    on the CPU all operator calls. ``launches`` counts the host's launch calls: one per CUDA graph,
-    and on the CPU the top-level operator calls. ``uses`` is sorted by descending share.
+    ``step_seconds`` has one value per step. ``shares`` are fractions of the step time by category
+    and sum to 1. ``busy_seconds`` is the mean time per step in kernels or operators. ``kernels``
+    counts the kernels of each step, or on the CPU all operator calls. ``launches`` counts the
+    host's launch calls: one per CUDA graph, and on the CPU the top-level operator calls. ``uses``
+    is sorted by descending share.
     """
 
     step_seconds: tuple[float, ...]
@@ -59,7 +60,7 @@ class Breakdown:
 
 @dataclass(frozen=True, slots=True)
 class PhaseProfile:
-    """The step times of one phase.
+    """The step times of one phase without the profiler, and their breakdown under it.
 
     ``prompt_tokens`` (of the prompts) and ``cache_tokens`` (in the cache after a step) are ranges;
     ``step_seconds`` are of steps without the profiler. ``trace`` is a path in the results folder.
@@ -86,7 +87,7 @@ class PhaseProfile:
 
     @property
     def ratio(self) -> float:
-        """The ratio of median step times with and without the profiler."""
+        """The median step time under the profiler, divided by the one without it."""
         return statistics.median(self.breakdown.step_seconds) / self.seconds
 
     @property
@@ -101,15 +102,15 @@ class PhaseProfile:
 
     @property
     def launches_per_token(self) -> float:
-        """Launches per generated token."""
+        """The mean number of launches per generated token."""
         return self.launches_per_step / self.tokens_per_step
 
 
 @dataclass(frozen=True, slots=True)
 class CaseProfile:
-    """The phases of a case, or its failure. ``device`` is torch's device type.
+    """The profiled phases of a case, or its failure; ``device`` is torch's device type.
 
-    There is no decode phase if every answer has only one token.
+    There is no decode phase if every response has only one token.
     """
 
     case: Case

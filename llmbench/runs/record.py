@@ -26,8 +26,9 @@ class Record:
     In runs imported from other tools, a time is NaN if it is unknown but between its neighbors,
     ``finish`` may be ``ended`` (complete, for an unknown reason), and the requested lengths may be
     None. ``output_ids`` are stored only with ``keep_outputs``. For endpoints, ``connect_seconds``
-    is the time to open a connection, ``first_content`` the first token that is not reasoning, and
-    ``retries`` the number of retries. ``turn`` counts from 0 within a ``session``.
+    is the duration of opening a connection, ``first_content`` the time of the first token that is
+    not reasoning, and ``retries`` the number of retries. ``turn`` counts from 0 within a
+    ``session``.
     """
 
     request_id: int
@@ -88,10 +89,10 @@ class Record:
 
     @property
     def output_tokens(self) -> int:
-        """The number of tokens in the answer."""
+        """The number of generated tokens."""
         return sum(self.token_counts)
 
     @property
     def succeeded(self) -> bool:
-        """Whether the answer is complete."""
+        """Whether the response is complete: neither failed nor unfinished."""
         return self.finish in SUCCEEDED

@@ -10,7 +10,7 @@ _SHORTEST = 6  # shorter values would match common words
 
 
 def is_secret(name: str) -> bool:
-    """Return whether the value of a variable with this name is redacted."""
+    """Return whether an environment variable is a secret, judging by its name."""
     return _NAMES.search(name) is not None
 
 

@@ -11,7 +11,7 @@ Phase = Literal["warmup", "measured"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A later turn of a session, due ``think_seconds`` after the answer before it."""
+    """A later turn of a session, due ``think_seconds`` after the previous response."""
 
     prompt: tuple[int, ...]
     max_new_tokens: int
@@ -28,8 +28,8 @@ class Request:
     identifies the text, and ``request_class`` a group of requests with its own objectives.
 
     In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history``
-    alternates their messages and answers, for backends that send text. ``turns`` are the later
-    turns, and ``think_seconds`` is the pause before this turn.
+    alternates their messages and responses, for backends that send text. ``turns`` are the later
+    turns, and ``think_seconds`` the pause before this turn.
     """
 
     id: int
@@ -47,9 +47,9 @@ class Request:
     think_seconds: float = 0.0
 
     def next_turn(self, answer_ids: Sequence[int], answer_text: str) -> Request:
-        """Return the request of the next turn, given the answer to this one.
+        """Return the request of the next turn, given the response to this one.
 
-        Backends that send text know the answer only as text, so ``prompt`` lacks it.
+        Backends that send text know the response only as text, so ``prompt`` lacks its tokens.
         """
         turn, *later = self.turns
         return replace(
@@ -67,7 +67,7 @@ class Request:
         )
 
     def lengths(self) -> Iterator[tuple[int, int]]:
-        """Yield the prompt and answer lengths of every turn, assuming complete answers."""
+        """Yield the prompt and output lengths of every turn, assuming outputs of full length."""
         prompt, answer = len(self.prompt), self.max_new_tokens
         yield prompt, answer
         for turn in self.turns:

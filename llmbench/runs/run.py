@@ -27,7 +27,7 @@ ARROW_TYPES = {
 
 
 def _schema() -> pa.Schema:
-    """Return a column per field of a record, and ``output_tokens``."""
+    """Return the Arrow schema of records: a column per field, and ``output_tokens``."""
     types = {f.name: ARROW_TYPES[str(f.type).removesuffix(" | None")] for f in fields(Record)}
     names = list(types)
     names.insert(names.index("finish"), "output_tokens")
@@ -69,7 +69,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A greedy answer: its length, and the length of the prefix shared with the reference's."""
+    """A greedy output: lengths in tokens of it and of the prefix shared with the reference's."""
 
     tokens: int
     alike: int
@@ -80,7 +80,7 @@ class Quality:
     """A backend's outputs compared with those of the ``reference`` backend.
 
     ``tokens`` has a row per scored token of held-out text (QUALITY_SCHEMA, in nats), ``answers``
-    the greedy answers, ``attention`` the comparison of attention maps. ``reason`` is why quality is
+    the greedy outputs, ``attention`` the comparison of attention maps. ``reason`` is why quality is
     unavailable.
     """
 
@@ -92,7 +92,7 @@ class Quality:
 
     @classmethod
     def unavailable(cls, reason: str) -> Quality:
-        """Return unavailable quality, with the reason."""
+        """Return a Quality without values, with the reason why there are none."""
         return cls(reason=reason)
 
 
@@ -104,9 +104,10 @@ class Run:
     """One measurement of a case, in a separate process.
 
     ``began_at`` is the wall-clock start (ISO 8601, UTC), used only as a label; all other times are
-    in seconds on the run's clock. ``backend_report`` is the backend's own report. ``facts`` are
-    single values from collectors, load and warm-up; ``CLOCK_ORIGIN`` among them is the Unix time of
-    the clock's origin, for joining other logs, or None for a virtual clock. A failed run has a
+    in seconds on the run's clock. ``backend_report`` is what the backend reports, such as its
+    settings. ``facts`` are single values from collectors, load and warm-up; ``CLOCK_ORIGIN`` among
+    them is the Unix time of the clock's origin, for joining other logs, or None for a virtual
+    clock. A failed run has a
     ``failure`` and no records. A run of a history has only ``summary``, the value and the sample
     size of each metric.
     """
@@ -130,11 +131,11 @@ class Run:
         return "failed" if self.failure else "done"
 
     def find_series(self, quantity: str, device: str | None = None) -> Series | None:
-        """Return the series of a device's quantity (None: the machine), if any."""
+        """Return the series of a quantity of a device (None: the whole machine), or None."""
         key = (device, quantity)
         return next((s for s in self.series if (s.device, s.quantity) == key), None)
 
     @property
     def name(self) -> str:
-        """The folder name: case and repeat."""
+        """The name of the run's folder, from case and repeat."""
         return f"{self.case.slug}-r{self.repeat}"

@@ -18,7 +18,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """Its folder's name."""
+        """The name of the run's folder, from case and repeat."""
         return f"{self.case.slug}-r{self.repeat}"
 
 
@@ -46,7 +46,7 @@ class RunSet:
         return [planned for planned in self.plan if planned.name not in done]
 
     def by_case(self) -> dict[str, list[Run]]:
-        """Return the measured runs of each case, cases in the order of the plan."""
+        """Return the measured runs by case name, in the order of the plan."""
         runs: dict[str, list[Run]] = {planned.case.name: [] for planned in self.plan}
         for run in self.runs:
             if not run.failure:

@@ -23,7 +23,7 @@ OLD_HEADS = b"attached.parquet"  # the metadata key up to version 0.1.0
 class Series:
     """A time series of one quantity, such as ``gpu0_power_instant_watts``.
 
-    ``times`` and ``values`` are float64 arrays of one length. ``source`` is ``measured``,
+    ``times`` and ``values`` are float64 arrays of equal length. ``source`` is ``measured``,
     ``estimated:<model>`` or ``unavailable:<reason>``; an unavailable series has no values, never
     zeros.
     """
@@ -63,7 +63,7 @@ class Series:
 
     @property
     def quantity(self) -> str:
-        """The name without its device, such as ``power_instant_watts``."""
+        """The quantity: the name without the device, such as ``power_instant_watts``."""
         match = DEVICE.fullmatch(self.name)
         return match[2] if match else self.name
 
@@ -83,12 +83,12 @@ class Series:
 
 
 def heads(series: Sequence[Series]) -> list[dict[str, str]]:
-    """Return names, units and sources as JSON-compatible data."""
+    """Return the name, unit and source of each series as JSON-compatible data."""
     return [{"name": s.name, "unit": s.unit, "source": s.source} for s in series]
 
 
 def series_table(series: Sequence[Series], **metadata: Any) -> pa.Table:
-    """Return a table with one row per reading; heads and ``metadata`` are in its schema."""
+    """Return a table with one row per reading, with the heads and ``metadata`` in its schema."""
     rows = np.repeat(np.arange(len(series), dtype=np.int32), [len(s.times) for s in series])
     names = pa.array([s.name for s in series], pa.string())
     columns = {
@@ -104,7 +104,7 @@ def series_table(series: Sequence[Series], **metadata: Any) -> pa.Table:
 def read_series(
     table: pa.Table, stored_heads: Sequence[dict[str, str]] | None = None
 ) -> tuple[Series, ...]:
-    """Return the series of a table; older tables need their heads passed in."""
+    """Return the series in a table; pass ``stored_heads`` for older tables, which lack them."""
     import pyarrow.compute as pc  # noqa: PLC0415 (the sampler starts faster without it)
 
     metadata = table.schema.metadata or {}

@@ -189,7 +189,9 @@ def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
         with replacing(path) as partial:
             pq.write_table(series_table(series), partial, compression="zstd")
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; check free space and permissions"
+        ) from error
 
 
 def sweep_partials(run_set_folder: Path) -> None:
@@ -199,7 +201,7 @@ def sweep_partials(run_set_folder: Path) -> None:
 
 
 def check_space(folder: Path) -> None:
-    """Raise InputError when the disk of a folder is nearly full."""
+    """Raise InputError when the folder's disk has less than MIN_FREE_BYTES free."""
     free = shutil.disk_usage(folder).free
     if free < MIN_FREE_BYTES:
         raise InputError(
@@ -237,7 +239,7 @@ def read(folder: str | Path) -> RunSet:
 
 
 def read_plan(folder: str | Path) -> RunSet:
-    """Read a run set and its plan, without its runs.
+    """Read a run set with its plan, but without its runs.
 
     Raises InputError when the folder is missing, is not a run set, or has an unknown version.
     """
@@ -250,7 +252,7 @@ def read_plan(folder: str | Path) -> RunSet:
 
 
 def outlines(run_set: RunSet) -> Iterator[Outline]:
-    """Yield the outline of every stored run; raises InputError when one cannot be read."""
+    """Yield status and environment of every stored run; raises InputError if unreadable."""
     for planned in run_set.plan:
         if _is_whole(run_set.folder, planned):
             path = run_set.folder / "runs" / planned.name / "run.json"
@@ -310,7 +312,7 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
 
 
 def _records(path: Path) -> pa.Table:
-    """Read records; a column was renamed after version 0.1.0."""
+    """Read the table of records, with the current names of columns renamed since 0.1.0."""
     table = _table(path)
     names = [COLUMNS.get(name, name) for name in table.column_names]
     return table.rename_columns(names)
@@ -327,7 +329,7 @@ def _table(path: Path) -> pa.Table:
 
 
 def _all_series(folder: Path, stored_heads: list[dict[str, str]]) -> tuple[Series, ...]:
-    """Return the series of a run; attached ones replace those of the same name."""
+    """Return all series of a run; an attached series replaces one of the same name."""
     series = read_series(_table(folder / "series.parquet"), stored_heads)
     if (folder / ATTACHED).exists():
         series += read_series(_table(folder / ATTACHED))

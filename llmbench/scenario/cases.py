@@ -86,7 +86,7 @@ def normal_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def readable(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a spec with quantities as text with units."""
+    """Return a copy of a spec with durations, sizes and rates as text with units."""
     try:
         scenario = Scenario.model_validate(spec)
     except ValidationError:
@@ -126,7 +126,7 @@ def expand(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any
 def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in plain data, expanding shorthand (``load: closed``) where needed.
 
-    Raises ValueError when the key's parent has no keys.
+    Raises ValueError when the key's parent is a plain value.
     """
     *parents, last = key.split(".")
     reduce(_descend, parents, spec)[last] = value

@@ -25,7 +25,7 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A scenario file: its text, its content as plain data, and the origin of each key.
+    """A scenario file: its text, its content as plain data, and where each key was set.
 
     ``overrides`` are the ``key=value`` texts of the command line, in order.
     """
@@ -41,7 +41,8 @@ class Source:
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
     """Read a scenario file, apply overrides such as ``load.rate=8`` and expand its cases.
 
-    Raises ScenarioError with file, line, key, expectation, finding and the closest key.
+    Raises ScenarioError with the file, line and key, what was expected and found, and, for an
+    unknown key, the closest valid one.
     """
     path, overrides = Path(path), tuple(overrides)
     text = _read(path)
@@ -80,7 +81,9 @@ def _read(path: Path) -> str:
     except IsADirectoryError:
         raise ScenarioError(f"{path}: is a folder; expected a scenario file") from None
     except UnicodeDecodeError as error:
-        raise ScenarioError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+        raise ScenarioError(
+            f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from None
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -102,7 +105,9 @@ def _refuse_tags(text: str, path: Path) -> None:
     for token in YAML(typ="rt", pure=True).scan(text):
         if isinstance(token, TagToken):
             line = token.start_mark.line + 1
-            raise ScenarioError(f"{path}:{line}: YAML tags (!...) are not supported; remove it")
+            raise ScenarioError(
+                f"{path}:{line}: YAML tags (!...) are not supported; remove the tag"
+            )
 
 
 def _line_of(error: YAMLError) -> str:
@@ -255,7 +260,7 @@ def _nearest_key(error: ErrorDetails) -> str:
 
 
 def _keys_at(loc: Iterable[str | int]) -> list[str]:
-    """Return the valid keys at a location, from the JSON Schema."""
+    """Return the valid keys at a location of a scenario, from its JSON Schema."""
     schema = Scenario.model_json_schema()
     node: dict[str, Any] = schema
     for step in loc:

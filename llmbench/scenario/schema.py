@@ -23,6 +23,8 @@ from llmbench import plugins
 from llmbench.scenario.slo import valid_slo
 from llmbench.units import Seconds
 
+BACKEND_NAME = "name of the backend in results, at the start of its case names"
+
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
@@ -50,10 +52,7 @@ class AnyPart:
         base = plugins.options_of(self.kind, name)
         fields: dict[str, Any] = {"kind": (Literal[name], Field(default=name))}
         if self.kind == "backend":
-            fields["name"] = (
-                str,
-                Field(default=name, min_length=1, description="name of the case"),
-            )
+            fields["name"] = (str, Field(default=name, min_length=1, description=BACKEND_NAME))
         return create_model(f"{name}-{self.kind}", __base__=base, **fields)
 
 
@@ -65,13 +64,16 @@ class ModelOptions(plugins.Options):
     """The model under test, with its data type and device."""
 
     source: str = Field(
-        min_length=1, description="hub id, local folder, GGUF file, random:<shape> or builtin:tiny"
+        min_length=1,
+        description="Hugging Face id, local folder, GGUF file, random:<shape> or builtin:tiny",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="auto: bfloat16 on a GPU, else float32"
+        default="auto", description="data type of the model; auto: bfloat16 on a GPU, else float32"
     )
     device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1"
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda, or a GPU by index such as cuda:1",
     )
     seed: int = Field(default=0, ge=0, description="seed of the weights of random:<shape>")
     trust_remote_code: bool = Field(default=False, description="run code from the model repository")
@@ -84,10 +86,11 @@ class EngineOptions(plugins.Options):
         default=8, ge=1, description="maximum number of sequences in a running batch"
     )
     batching: Literal["continuous", "static"] = Field(
-        default="continuous", description="continuous: requests join a running batch"
+        default="continuous",
+        description="requests join a running batch (continuous) or wait for its end (static)",
     )
     threads: int | None = Field(
-        default=None, ge=1, description="torch threads; torch's default if unset"
+        default=None, ge=1, description="number of CPU threads of torch; torch's default if unset"
     )
 
     @model_validator(mode="before")
@@ -102,31 +105,35 @@ class EngineOptions(plugins.Options):
 class SamplingOptions(plugins.Options):
     """How the next token is sampled; greedy at temperature 0."""
 
-    temperature: float = Field(default=0.0, ge=0, description="0 is greedy")
+    temperature: float = Field(default=0.0, ge=0, description="sampling temperature; 0: greedy")
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="probability mass of nucleus sampling"
     )
 
 
 class ExplainOptions(plugins.Options):
-    """Attention maps for one prompt, compared with the reference's."""
+    """Attention maps of one prompt, compared with those of the reference."""
 
     prompt: str = Field(
         default="The old captain looked at the sea and said that the ship would sail at dawn.",
         min_length=1,
         max_length=400,
-        description="prompt for the maps",
+        description="prompt of the attention maps",
     )
     layers: tuple[NonNegativeInt, ...] | None = Field(
-        default=None, min_length=1, description="layers to plot; if unset, those that differ most"
+        default=None,
+        min_length=1,
+        description="layers to plot; if unset, those that differ most from the reference",
     )
     heads: tuple[NonNegativeInt, ...] | None = Field(
-        default=None, min_length=1, description="heads to plot; if unset, those that differ most"
+        default=None,
+        min_length=1,
+        description="heads to plot; if unset, those that differ most from the reference",
     )
 
 
 class QualityOptions(plugins.Options):
-    """Comparison of outputs with a reference, after the measured load.
+    """Comparison of outputs with those of a reference backend, after the measured load.
 
     Text is read in windows: the first half of each is the prompt, the second half is scored.
     """
@@ -134,33 +141,46 @@ class QualityOptions(plugins.Options):
     model_config = ConfigDict(defer_build=True)
 
     reference: Annotated[Any, AnyPart("backend")] = Field(
-        default="eager", validate_default=True, description="the backend to compare with"
+        default="eager", validate_default=True, description="backend to compare with"
     )
     text: str | None = Field(
-        default=None, description="a file of UTF-8 text; bundled text if unset"
+        default=None, description="UTF-8 file of the text to score; bundled text if unset"
     )
     tokens: int = Field(default=2048, ge=1, description="number of scored tokens")
-    window: int = Field(default=256, ge=2, multiple_of=2, description="tokens per window")
-    answers: int = Field(default=16, ge=0, description="number of greedy answers to prompts")
-    answer_tokens: int = Field(default=32, ge=1, description="tokens per answer")
+    window: int = Field(
+        default=256, ge=2, multiple_of=2, description="length of each text window in tokens"
+    )
+    answers: int = Field(default=16, ge=0, description="number of greedy outputs to compare")
+    answer_tokens: int = Field(
+        default=32, ge=1, description="length of each greedy output in tokens"
+    )
     explain: ExplainOptions | None = Field(
-        default=None, description="attention maps of torch models"
+        default=None, description="comparison of attention maps (torch models only)"
     )
     max_perplexity_ratio: float | None = Field(
-        default=None, gt=0, description="perplexity divided by the reference's"
+        default=None, gt=0, description="maximum perplexity, divided by the reference's"
     )
-    max_kl_divergence: float | None = Field(default=None, ge=0, description="nats per token")
+    max_kl_divergence: float | None = Field(
+        default=None, ge=0, description="maximum mean KL divergence, in nats per token"
+    )
     max_logit_mse: float | None = Field(
-        default=None, ge=0, description="mean squared error of logits"
+        default=None, ge=0, description="maximum mean squared error of the logits"
     )
     min_top1_agreement: float | None = Field(
-        default=None, ge=0, le=1, description="share of positions with the same top-1 token"
+        default=None,
+        ge=0,
+        le=1,
+        description="minimum fraction of positions with the same top-1 token",
     )
     min_exact_match: float | None = Field(
-        default=None, ge=0, le=1, description="share of identical greedy answers"
+        default=None,
+        ge=0,
+        le=1,
+        description="minimum fraction of greedy outputs identical to the reference's",
     )
     on_breach: Literal["caveat", "fail"] = Field(
-        default="caveat", description="fail: a violated bound fails the command"
+        default="caveat",
+        description="effect of a violated bound: add a caveat, or also fail the command",
     )
 
     @property
@@ -181,13 +201,13 @@ class PrecisionOptions(plugins.Options):
     of: str = Field(
         default="ttft_p99",
         pattern=r"^(ttft|e2e)_p(50|90|95|99)$",
-        description="a percentile of TTFT or E2E",
+        description="percentile of TTFT or E2E to estimate precisely",
     )
     within: float = Field(
         default=0.05,
         gt=0,
         lt=1,
-        description="half-width of the interval, relative to the percentile",
+        description="target half-width of the 95 % interval, relative to the percentile",
     )
 
 
@@ -195,17 +215,24 @@ class StopOptions(plugins.Options):
     """Stop conditions of a load, in addition to the maxima `requests` and `duration`."""
 
     min_requests: int = Field(
-        default=0, ge=0, description="the load ends when both minima are reached"
+        default=0,
+        ge=0,
+        description="minimum measured requests; the load ends when both minima are reached",
     )
     min_duration: Seconds = Field(default=0.0, ge=0, description="minimum measured time")
     precision: PrecisionOptions | None = Field(
-        default=None, description="ends the load after both minima"
+        default=None, description="precision that ends the load once both minima are reached"
     )
     error_rate: float | None = Field(
-        default=None, ge=0, lt=1, description="share of failed requests that ends the load early"
+        default=None,
+        ge=0,
+        lt=1,
+        description="fraction of failed requests above which the load ends early",
     )
     client_lag: Seconds | None = Field(
-        default=None, gt=0, description="p99 of the client's own lag that ends the load early"
+        default=None,
+        gt=0,
+        description="p99 of the client's own lag above which the load ends early",
     )
 
 
@@ -221,9 +248,9 @@ def _not_empty(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def _gated(tolerances: dict[str, float]) -> dict[str, float]:
-    for key, share in tolerances.items():
-        if not 0 < share < 1:
-            raise ValueError(f"{key}: expected a share between 0 and 1, such as 0.03")
+    for key, tolerance in tolerances.items():
+        if not 0 < tolerance < 1:
+            raise ValueError(f"{key}: expected a relative tolerance between 0 and 1, such as 0.03")
     return tolerances
 
 
@@ -231,19 +258,28 @@ class GateOptions(plugins.Options):
     """The metrics and sample sizes of `llmbench check`."""
 
     metrics: Annotated[dict[str, float], AfterValidator(_gated)] = Field(
-        default_factory=dict, description="smallest relevant change, as a share: {ttft_p50: 0.03}"
+        default_factory=dict,
+        description="relative tolerance of each gated metric: {ttft_p50: 0.03}",
     )
-    screen: int = Field(default=4, ge=4, description="initial processes per side")
+    screen: int = Field(
+        default=4, ge=4, description="initial number of processes of baseline and candidate each"
+    )
     confirm: int = Field(
-        default=8, ge=8, description="new processes per side per confirmation, up to three times"
+        default=8,
+        ge=8,
+        description="new processes of baseline and candidate each, in up to three confirmations",
     )
 
 
 class EnergyOptions(plugins.Options):
     """Price and carbon intensity of electricity, for cost and CO2 per token."""
 
-    price_per_kwh: float | None = Field(default=None, gt=0, description="any currency")
-    grams_co2_per_kwh: float | None = Field(default=None, gt=0, description="of the grid, per kWh")
+    price_per_kwh: float | None = Field(
+        default=None, gt=0, description="price per kWh, in any currency"
+    )
+    grams_co2_per_kwh: float | None = Field(
+        default=None, gt=0, description="carbon intensity of the grid, in grams of CO2 per kWh"
+    )
 
 
 def _not_wait(value: Any) -> Any:
@@ -256,11 +292,15 @@ class Scenario(plugins.Options):
     model_config = ConfigDict(defer_build=True)
 
     name: str = Field(
-        min_length=1, pattern=r"^[\w][\w .-]*$", description="letters, digits, - and _"
+        min_length=1,
+        pattern=r"^[\w][\w .-]*$",
+        description="name of the scenario: letters, digits, spaces, ., - and _",
     )
-    description: str = Field(default="", description="a sentence")
+    description: str = Field(default="", description="one sentence about the scenario")
     model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
-    workload: Annotated[Any, AnyPart("workload")] = Field(description="the requests")
+    workload: Annotated[Any, AnyPart("workload")] = Field(
+        description="content and lengths of the requests"
+    )
     load: Annotated[Any, AnyPart("load")] = Field(description="when requests are sent")
     backends: list[Annotated[Any, AnyPart("backend")]] = Field(
         min_length=1, description="the systems under test"
@@ -269,47 +309,52 @@ class Scenario(plugins.Options):
         default=None, gt=0, description="maximum number of measured requests"
     )
     duration: Seconds | None = Field(
-        default=None, gt=0, description="maximum measured time of arrivals"
+        default=None, gt=0, description="maximum time span of the measured arrivals"
     )
     warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         default=0, description="initial requests excluded from metrics; auto: detected afterwards"
     )
     stop: StopOptions = StopOptions()
     max_in_flight: int | None = Field(
-        default=None, ge=1, description="in-flight limit of an open loop; due times do not change"
+        default=None,
+        ge=1,
+        description="maximum requests in flight in an open loop; due times do not change",
     )
     on_limit: Annotated[Literal["queue", "drop"], BeforeValidator(_not_wait)] = Field(
         default="queue",
         validation_alias=AliasChoices("on_limit", "behind"),  # `behind: wait` up to version 0.1
         description="whether requests due at the limit are sent late or dropped",
     )
-    repeats: int = Field(default=1, ge=1, description="new processes per case")
+    repeats: int = Field(default=1, ge=1, description="runs per case, each in a new process")
     engine: EngineOptions = EngineOptions()
     sampling: SamplingOptions = SamplingOptions()
     stop_at_eos: bool = Field(
-        default=False, description="true: answers may end early; false: force their lengths"
+        default=False,
+        description="true: outputs may end early at EOS; false: their lengths are forced",
     )
-    keep_outputs: bool = Field(default=False, description="store the token ids of answers")
+    keep_outputs: bool = Field(default=False, description="store the token ids of outputs")
     collect: list[Annotated[Any, AnyPart("collector")]] = Field(
         default_factory=lambda: ["cpu", "gpu", "energy"],
         validate_default=True,
         description="collectors (if unset: cpu, gpu and energy)",
     )
     slo: Annotated[dict[str, Seconds], AfterValidator(valid_slo)] = Field(
-        default_factory=dict, description="objectives, such as {ttft_p99: 500 ms}"
+        default_factory=dict, description="latency objectives, such as {ttft_p99: 500 ms}"
     )
     quality: QualityOptions | None = Field(
         default=None, description="compare outputs with a reference"
     )
     gate: GateOptions = GateOptions()
     energy: EnergyOptions = Field(
-        default=EnergyOptions(), description="price and CO2 of electricity"
+        default=EnergyOptions(), description="price and carbon intensity of electricity"
     )
     price_per_hour: float | None = Field(
-        default=None, gt=0, description="price of the machine, any currency"
+        default=None, gt=0, description="price of the machine per hour, in any currency"
     )
     seed: int = Field(default=0, ge=0, description="seed of all random streams")
-    timeout: Seconds = Field(default=1800.0, gt=0, description="per run, including loading")
+    timeout: Seconds = Field(
+        default=1800.0, gt=0, description="time limit of a run, including loading"
+    )
     sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
         default_factory=dict, description="values by dotted key; each combination is a case"
     )

@@ -24,7 +24,7 @@ class Objective:
 
     @classmethod
     def of(cls, key: str) -> Objective:
-        """Parse a key; raises ValueError for an invalid key."""
+        """Parse a key of `slo`; raises ValueError for an invalid key."""
         match = SLO_KEY.fullmatch(key)
         if not match:
             raise ValueError(f"no such objective {key!r}; expected e.g. ttft, tpot_p99, e2e_p95")
@@ -32,7 +32,7 @@ class Objective:
 
 
 def valid_slo(slo: dict[str, float]) -> dict[str, float]:
-    """Check and return the objectives; raises ValueError for an invalid key or bound."""
+    """Return the checked objectives of `slo`; raises ValueError for an invalid key or bound."""
     for key, seconds in slo.items():
         Objective.of(key)
         if seconds <= 0:

@@ -1,6 +1,6 @@
 """Workloads determine what is sent; a seed always yields the same requests.
 
-The public names for custom workloads.
+This package exports the public names for custom workloads.
 """
 
 from __future__ import annotations

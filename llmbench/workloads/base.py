@@ -21,7 +21,7 @@ class Workload(plugins.Part):
 
     @property
     def classes(self) -> set[str]:
-        """The classes of its requests; empty if they have none."""
+        """The request classes of the workload; empty if there are none."""
         return set()
 
     def check(self) -> None:

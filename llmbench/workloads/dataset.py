@@ -24,20 +24,20 @@ DEFAULT_TOKENS = 32
 class Dataset(Workload):
     """Prompts from a JSONL, JSON, CSV or Parquet file, as a column or as conversations.
 
-    The prompt of a conversation (ShareGPT, or OpenAI messages) is its first user message. Answers
-    have `output_tokens`, else the length of the recorded answer (`output_column` or the
+    The prompt of a conversation (ShareGPT, or OpenAI messages) is its first user message. The
+    output length is `output_tokens`, else that of the recorded answer (`output_column` or the
     conversation's), else 32 tokens. A seed determines the order of prompts.
     """
 
     class Options(plugins.Options):
         """``{kind: dataset, path: prompts.jsonl, column: prompt, output_tokens: 64}``."""
 
-        path: Path = Field(description="a JSONL, JSON, CSV or Parquet file")
+        path: Path = Field(description="JSONL, JSON, CSV or Parquet file of the prompts")
         column: str = Field(default="prompt", description="column of the prompts")
         output_column: str | None = Field(default=None, description="column of recorded answers")
         class_column: str | None = Field(default=None, description="column of request classes")
         output_tokens: Lengths | None = Field(
-            default=None, description="tokens per answer; if unset, as recorded, else 32"
+            default=None, description="output length in tokens; if unset, as recorded, else 32"
         )
 
     options: Options

@@ -14,12 +14,12 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class _Normal(plugins.Options):
-    mean: float = Field(gt=0, description="in tokens")
+    mean: float = Field(gt=0, description="mean length in tokens")
     sd: float = Field(ge=0, description="standard deviation in tokens")
 
 
 class _Lognormal(plugins.Options):
-    median: float = Field(gt=0, description="in tokens")
+    median: float = Field(gt=0, description="median length in tokens")
     sigma: float = Field(ge=0, description="standard deviation of the logarithm")
 
 
@@ -31,17 +31,19 @@ class Length(plugins.Options):
     ``min`` and ``max`` bound any of them.
     """
 
-    fixed: Positive | None = Field(default=None, description="a constant length")
-    uniform: tuple[Positive, Positive] | None = Field(default=None, description="inclusive bounds")
-    normal: _Normal | None = Field(default=None, description="normal distribution")
+    fixed: Positive | None = Field(default=None, description="constant length in tokens")
+    uniform: tuple[Positive, Positive] | None = Field(
+        default=None, description="uniform distribution between two inclusive bounds, in tokens"
+    )
+    normal: _Normal | None = Field(default=None, description="normal distribution of lengths")
     lognormal: _Lognormal | None = Field(
-        default=None, description="lognormal distribution, with a long tail"
+        default=None, description="lognormal distribution of lengths, with a long tail"
     )
     empirical: Annotated[list[Positive], Field(min_length=1)] | None = Field(
-        default=None, description="values of equal probability"
+        default=None, description="lengths in tokens, drawn with equal probability"
     )
-    min: Positive = Field(default=1, description="lower bound")
-    max: Positive | None = Field(default=None, description="upper bound")
+    min: Positive = Field(default=1, description="minimum length in tokens")
+    max: Positive | None = Field(default=None, description="maximum length in tokens")
 
     @model_validator(mode="after")
     def _is_one_distribution(self) -> Length:
@@ -72,7 +74,7 @@ class Length(plugins.Options):
         return self.fixed or 1
 
     def stream(self, rng: np.random.Generator) -> Iterator[int]:
-        """Yield lengths endlessly."""
+        """Yield random lengths in tokens, endlessly."""
         while True:
             yield self.draw(rng)
 

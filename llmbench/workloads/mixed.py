@@ -19,11 +19,11 @@ from llmbench.workloads.base import WORKLOADS, Workload
 
 
 class RequestClass(plugins.Options):
-    """A request class: its workload and its relative share."""
+    """A request class: its workload and its relative frequency."""
 
     model_config = ConfigDict(defer_build=True)
 
-    share: float = Field(default=1.0, gt=0, description="relative share of requests")
+    share: float = Field(default=1.0, gt=0, description="relative frequency of its requests")
     workload: Annotated[Any, AnyPart("workload", besides="mixed")] = Field(
         description="workload of the class"
     )
@@ -41,7 +41,7 @@ class Mixed(Workload):
 
         model_config = ConfigDict(defer_build=True)
 
-        classes: dict[str, RequestClass] = Field(min_length=1, description="by name")
+        classes: dict[str, RequestClass] = Field(min_length=1, description="classes by name")
 
     options: Options
 
@@ -77,5 +77,5 @@ class Mixed(Workload):
 
 
 def _seed_of(name: str, seed: int) -> int:
-    """Return the seed of a class, independent of the other classes."""
+    """Return the random seed of a class, which does not depend on the other classes."""
     return int(stream(seed, f"class {name}").integers(2**32))

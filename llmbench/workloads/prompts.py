@@ -53,7 +53,9 @@ class Prompts(Workload):
         language: Literal["en", "zh"] | None = Field(
             default=None, description="only prompts in this language"
         )
-        output_tokens: Lengths = Field(default=Length(fixed=32), description="tokens per answer")
+        output_tokens: Lengths = Field(
+            default=Length(fixed=32), description="output length in tokens"
+        )
 
     options: Options
 
@@ -68,5 +70,7 @@ class Prompts(Workload):
         language = self.options.language
         chosen = [p for p in read_prompts(self.options.task) if language in (None, p.language)]
         if not chosen:
-            raise InputError(f"task {self.options.task!r} has no prompts in {language!r}")
+            raise InputError(
+                f"task {self.options.task!r} has no prompts in {language!r}; choose another"
+            )
         return chosen

@@ -70,7 +70,7 @@ class Row:
             ) from None
 
     def text(self, column: str) -> str:
-        """Return the text of a column; raises InputError if it has none."""
+        """Return the text of a column; raises InputError if the column or text is missing."""
         if not isinstance(self.value, dict) or column not in self.value:
             raise InputError(f"{self.where}: {self._content}; expected a column {column!r}")
         return self._text(self.value[column])
@@ -92,7 +92,8 @@ def read_rows(path: Path) -> list[Row]:
     try:
         rows = [Row(where, value) for where, value in _located_rows(path)]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        why = error.strerror or error
+        raise InputError(f"{path}: cannot be read: {why}; check the path") from None
     except ValueError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     if not rows:

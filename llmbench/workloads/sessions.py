@@ -26,7 +26,7 @@ DEFAULT_TURNS, DEFAULT_PROMPT, DEFAULT_ANSWER = (Length(fixed=n) for n in (4, 64
 
 @dataclass(frozen=True, slots=True)
 class _UserTurn:
-    """The prompt of one turn, and the length of its answer."""
+    """The prompt of one turn, and the number of tokens to generate."""
 
     prompt: tuple[int, ...]
     output_tokens: int
@@ -34,10 +34,10 @@ class _UserTurn:
 
 
 class Sessions(Workload):
-    """Multi-turn chats, whose history includes the backend's answers.
+    """Multi-turn chats, whose history includes the backend's responses.
 
     The load's arrivals are those of sessions; a turn is due one (exponential) think time after the
-    previous answer. `requests` counts turns, and a turn that fails ends its session. Contents are
+    previous response. `requests` counts turns, and a turn that fails ends its session. Contents are
     random ids, or the user messages of recorded conversations (ShareGPT or OpenAI messages).
     """
 
@@ -48,16 +48,18 @@ class Sessions(Workload):
             default=None, description="turns per session; if unset, 4 or as recorded"
         )
         prompt_tokens: Lengths | None = Field(
-            default=None, description="tokens added per turn; if unset, 64 or as recorded"
+            default=None, description="prompt tokens added per turn; if unset, 64 or as recorded"
         )
         output_tokens: Lengths | None = Field(
-            default=None, description="tokens per answer; if unset, 32 or as recorded"
+            default=None, description="output tokens per turn; if unset, 32 or as recorded"
         )
         system_tokens: int = Field(
-            default=0, ge=0, description="length of a system prompt shared by all sessions"
+            default=0,
+            ge=0,
+            description="length in tokens of a system prompt shared by all sessions",
         )
         think_time: Seconds = Field(
-            default=0.0, ge=0, description="mean pause before the next turn"
+            default=0.0, ge=0, description="mean pause between a response and the next turn"
         )
         path: Path | None = Field(default=None, description="file of recorded conversations")
 

@@ -26,15 +26,21 @@ class Synthetic(Workload):
     class Options(plugins.Options):
         """``{kind: synthetic, prompt_tokens: 128, output_tokens: {uniform: [16, 64]}}``."""
 
-        prompt_tokens: Lengths = Field(default=Length(fixed=128), description="tokens per prompt")
-        output_tokens: Lengths = Field(default=Length(fixed=32), description="tokens per answer")
-        shared_prefix: float = Field(default=0.0, ge=0, le=1, description="fraction of each prompt")
+        prompt_tokens: Lengths = Field(
+            default=Length(fixed=128), description="prompt length in tokens"
+        )
+        output_tokens: Lengths = Field(
+            default=Length(fixed=32), description="output length in tokens"
+        )
+        shared_prefix: float = Field(
+            default=0.0, ge=0, le=1, description="fraction of each prompt that is a shared prefix"
+        )
         prefix_groups: int = Field(default=1, ge=1, description="number of distinct prefixes")
 
     options: Options
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield requests of random ids endlessly."""
+        """Yield requests with prompts of random token ids, endlessly."""
         prompt_lengths = self.options.prompt_tokens.stream(stream(seed, "prompt lengths"))
         output_lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
         groups = stream(seed, "prefix groups")

@@ -25,13 +25,13 @@ class Tokenized:
 
     @classmethod
     def of(cls, name: str, text: str, tokenizer: Tokenizer) -> Tokenized:
-        """Tokenize a text."""
+        """Tokenize a text and measure the time that takes."""
         began = time.monotonic()
         ids = tuple(tokenizer.encode(text))
         return cls(name, text, ids, time.monotonic() - began)
 
     def request(self, index: int, output_tokens: int, request_class: str | None = None) -> Request:
-        """Return the request for an answer of ``output_tokens`` to the text."""
+        """Return a request with the text as prompt and ``output_tokens`` tokens to generate."""
         return Request(
             index,
             self.ids,

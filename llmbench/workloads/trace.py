@@ -21,7 +21,7 @@ from llmbench.workloads.trace_files import Format, TraceRow, read_trace
 
 
 class Trace(Workload):
-    """Prompts and answers with the lengths of a recorded trace, in its order.
+    """Requests with the prompt and output lengths of a recorded trace, in its order.
 
     Contents are random token ids. Prompts that share leading blocks in the trace share leading
     tokens, so that a prefix cache has the same hits. `load: trace` sends requests at the recorded
@@ -31,18 +31,22 @@ class Trace(Workload):
     class Options(plugins.Options):
         """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
 
-        path: Path = Field(description="trace file")
-        format: Format = Field(default="auto", description="auto: recognized by the first line")
+        path: Path = Field(description="file of the recorded trace")
+        format: Format = Field(default="auto", description="trace format; auto: by the first line")
         begin: Seconds = Field(
-            default=0.0, ge=0, description="start of the slice, from the first request"
+            default=0.0, ge=0, description="start of the slice, as time since the first request"
         )
-        end: Seconds | None = Field(default=None, gt=0, description="end of the slice")
+        end: Seconds | None = Field(
+            default=None, gt=0, description="end of the slice, as time since the first request"
+        )
         block_tokens: PositiveInt = Field(default=512, description="tokens per prompt block")
         max_prompt_tokens: PositiveInt | None = Field(
-            default=None, description="longer prompts are truncated"
+            default=None,
+            description="maximum prompt length in tokens; longer prompts are truncated",
         )
         max_output_tokens: PositiveInt | None = Field(
-            default=None, description="longer answers are truncated"
+            default=None,
+            description="maximum output length in tokens; longer outputs are truncated",
         )
 
         @model_validator(mode="after")

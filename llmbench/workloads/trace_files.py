@@ -124,9 +124,10 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
         return list(enumerate(_parquet(path.expanduser()), start=1))
     try:
         text = path.expanduser().read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InputError(f"{path}: cannot be read: {reason}; check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read: not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     if text.lstrip().startswith("{"):
         numbered = enumerate(text.splitlines(), start=1)
         return [(number, _json(line)) for number, line in numbered if line.strip()]

@@ -49,7 +49,7 @@ def test_a_quiet_machine_has_no_caveat() -> None:
 def test_other_programs_above_a_tenth_of_the_machine_are_a_caveat() -> None:
     (caveat,) = _caveats(replace(QUIET, other=10.6), None)
     assert caveat.kind == "other-load"
-    assert caveat.message.startswith("Other programs used 11 % of the machine's processors")
+    assert caveat.message.startswith("Other programs used 11 % of the machine's CPU time")
     assert "stop other programs" in caveat.remedy
 
 

@@ -48,7 +48,7 @@ def test_failed_runs_are_shown_with_their_reason(text: str) -> None:
 
 
 def test_caveats_end_with_what_to_do(text: str) -> None:
-    assert "Raise `requests`, or treat it as indicative only." in " ".join(text.split())
+    assert "Raise `requests`, or treat the percentile as indicative only." in " ".join(text.split())
 
 
 def test_markup_in_names_is_text(make: Any, tmp_path: Path) -> None:

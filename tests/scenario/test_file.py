@@ -217,7 +217,7 @@ def test_a_file_without_keys_is_refused(chat: Path, text: str) -> None:
 )
 def test_a_yaml_tag_builds_no_python_object(chat: Path, tagged: str) -> None:
     chat.write_text(GOOD.replace("name: chat", f"name: {tagged}"))
-    assert "YAML tags (!...) are not supported; remove it" in complaint(chat)
+    assert "YAML tags (!...) are not supported; remove the tag" in complaint(chat)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode()))

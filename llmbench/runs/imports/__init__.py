@@ -1,7 +1,7 @@
 """Read the results of other load tools as runs: one module per tool, recognized by content.
 
-Unreported values are None or NaN. Every run has a caveat with the tool and the start point of its
-latencies.
+Values that a tool does not report are None or NaN. Every run has a caveat that names the tool and
+the moment from which its latencies count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ READERS = (
 
 
 def read_results(path: Path) -> list[Measured]:
-    """Read the measured loads in a file of another tool.
+    """Read the measured loads in a result file of another load tool.
 
     Raises InputError when the file cannot be read, its tool is unknown, or data is missing.
     """

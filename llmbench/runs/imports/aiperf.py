@@ -89,7 +89,7 @@ class _Row(Shape, frozen=True, kw_only=True):
 
     @property
     def due_ns(self) -> int:
-        """The time of issue, or of sending where that is unknown."""
+        """When aiperf issued the request, or, if unknown, sent it, in nanoseconds since 1970."""
         return self.metadata.credit_issued_ns or self.metadata.request_start_ns
 
 
@@ -119,7 +119,7 @@ class _Summary(Shape, frozen=True, kw_only=True):
 
     @property
     def load(self) -> dict[str, Any]:
-        """The load, if there is exactly one profiling phase."""
+        """The load as scenario keys; empty unless there is exactly one profiling phase."""
         phases = [phase for phase in self.input.phases if phase.kind == "profiling"]
         return _load(phases[0]) if len(phases) == 1 else {}
 
@@ -130,7 +130,7 @@ def recognizes(document: Document) -> bool:
 
 
 def measured_in(document: Document) -> list[Measured]:
-    """Return the load of a profile; raises InputError for exports without records."""
+    """Return the measured load; raises InputError for a summary or several profiling phases."""
     if "aiperf_version" in document.keys:
         raise InputError(
             f"{document.path}: is aiperf's summary, without per-request records; pass its records, "
@@ -168,7 +168,7 @@ def _check_phases(document: Document, rows: list[_Row]) -> None:
 
 
 def _summary(records: Path) -> _Summary:
-    """Read the summary in the folder of the records; empty if missing."""
+    """Read aiperf's summary in the folder of the records, or return an empty one if missing."""
     path = records.with_name(f"{records.stem}_aiperf.json")
     if not path.expanduser().exists():
         return _Summary()
@@ -198,7 +198,7 @@ def _record(number: int, row: _Row, origin: int) -> Record:
 
 
 def _stamps(metrics: _Metrics) -> Stamps:
-    """Return the chunk times since sending; without streaming, one chunk at the end."""
+    """Return the chunks' times since sending and tokens; without streaming, one final chunk."""
     tokens = _tokens(metrics.output_sequence_length) or 0
     first, whole, gaps = (
         metrics.time_to_first_token, metrics.request_latency, metrics.inter_chunk_latency,
@@ -229,7 +229,7 @@ def _tokens(count: _Count | None) -> int | None:
 
 
 def _connecting(metrics: _Metrics) -> float | None:
-    """Return the connection time, or None for a reused connection."""
+    """Return the seconds to open the connection; None if it was reused or this is unknown."""
     reused, connecting = metrics.http_req_connection_reused, metrics.http_req_connecting
     is_new = reused is not None and not reused.value
     return connecting.seconds[0] if is_new and connecting else None

@@ -38,12 +38,13 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a file of JSON or JSON lines; raises InputError when it is neither, or empty."""
+    """Read a JSON or JSON Lines file; raises InputError if it is unreadable, invalid or empty."""
     try:
         text = path.expanduser().read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InputError(f"{path}: cannot be read: {reason}; check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read: not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     if not text.strip():
         raise InputError(f"{path}: is empty; expected the result file of a load tool")
     try:
@@ -61,13 +62,13 @@ def _lines(path: Path, text: str, of_document: str) -> list[Any]:
         except ValueError as error:
             where, reason = (f"{path}:{number}", str(error)) if values else (path, of_document)
             raise InputError(
-                f"{where}: not valid JSON: {reason}; was the tool interrupted while writing?"
+                f"{where}: not valid JSON: {reason}; the tool may have been interrupted; repeat it"
             ) from None
     return values
 
 
 def validated(shape: type[S], value: Any, where: str) -> S:
-    """Convert a value to a shape; raises InputError with the location and the problem."""
+    """Convert a JSON value to a Shape; raises InputError with the location and the problem."""
     try:
         return msgspec.convert(value, shape, strict=False)
     except msgspec.ValidationError as error:

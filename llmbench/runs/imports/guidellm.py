@@ -46,12 +46,12 @@ class _Timings(Shape, frozen=True, kw_only=True):
 
     @property
     def sent(self) -> float | None:
-        """The time of sending; None if never sent."""
+        """When the request was sent, in Unix seconds; None if never."""
         return self.resolve_start if self.request_start is None else self.request_start
 
     @property
     def ended(self) -> float:
-        """The end time."""
+        """When the request ended, in Unix seconds."""
         return self.resolve_end if self.request_end is None else self.request_end
 
 
@@ -122,7 +122,7 @@ def recognizes(document: Document) -> bool:
 
 
 def measured_in(document: Document) -> list[Measured]:
-    """Return the benchmarks of a report; raises InputError where one has no requests."""
+    """Return each benchmark's measured load; raises InputError if one has no sent request."""
     report = validated(_Report, document.values[0], str(document.path))
     if not report.benchmarks:
         raise InputError(f"{document.path}: benchmarks: is empty; expected at least one")
@@ -160,8 +160,8 @@ def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
 def _due_times(strategy: _Strategy, requests: list[_Request]) -> tuple[list[float], str]:
     """Return the due times, if known, and the start point of latencies.
 
-    Processes of 0.8.1 may draw Poisson due times before they know the start and then send
-    everything at once: targets before the start are not valid due times.
+    Worker processes of guidellm 0.8.1 may draw Poisson due times before they know the start and
+    then send everything at once, so targets before the start are not valid due times.
     """
     sent = [time for request in requests if (time := request.info.timings.sent) is not None]
     targets = [
@@ -208,12 +208,12 @@ def _stamps(request: _Request, finish: Finish) -> Stamps:
     first, last = timings.first_token_iteration, timings.last_token_iteration
     if first is not None and last is not None:
         return first_and_last(first, last, timings.token_iterations, tokens)
-    # without streaming, the answer arrives at the end
+    # without streaming, the response arrives at the end
     return ((timings.ended,), (tokens,)) if finish == "ended" and tokens else NOTHING
 
 
 def _most(arguments: str | None) -> int | None:
-    """Return the token limit in the request body."""
+    """Return the maximum number of output tokens in the request body, or None if not set."""
     try:
         body = json.loads(arguments or "{}").get("body") or {}
     except (ValueError, AttributeError):
@@ -223,7 +223,7 @@ def _most(arguments: str | None) -> int | None:
 
 
 def _kind(error: str) -> str:
-    """Return the kind of an error: its HTTP status, else its exception."""
+    """Return the kind of an error: its HTTP status, else the name of its exception."""
     name = ERROR.match(error)
     if name is None:
         return error.strip()
@@ -242,6 +242,6 @@ def _load(strategy: _Strategy) -> dict[str, Any]:
 
 
 def _point(load: dict[str, Any]) -> dict[str, Any]:
-    """Return the sweep point of a load, with rates rounded to four digits."""
+    """Return the sweep point of a load, with rates rounded to four significant digits."""
     key = next(key for key in ("rate", "concurrency", "kind") if key in load)
     return {f"load.{key}": float(f"{load[key]:.4g}") if key == "rate" else load[key]}

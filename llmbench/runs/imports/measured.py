@@ -24,8 +24,8 @@ class Measured:
     """One load of another tool: its records and metadata.
 
     ``kind`` is the tool in one word, ``tool`` its full name with the version if known, and
-    ``since`` the start point of latencies. ``load`` describes the load, with scenario keys where
-    they exist; ``point`` distinguishes several loads in one file.
+    ``since`` the moment from which latencies count. ``load`` describes the load, with scenario keys
+    where they exist; ``point`` distinguishes several loads in one file.
     """
 
     kind: str
@@ -45,7 +45,7 @@ def with_version(tool: str, version: str | None) -> str:
 
 
 def as_moment(seconds: float) -> str:
-    """Return a Unix time in ISO 8601."""
+    """Return a Unix time in seconds as ISO 8601 text (UTC)."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
@@ -53,15 +53,16 @@ def as_moment(seconds: float) -> str:
 
 
 def chunks(times: Sequence[float], tokens: int) -> Stamps:
-    """Return the timestamps of chunks, with tokens divided evenly."""
+    """Return the times and token counts of chunks, dividing ``tokens`` evenly among them."""
     bounds = [tokens * index // len(times) for index in range(len(times) + 1)]
     return tuple(times), tuple(after - before for before, after in pairwise(bounds))
 
 
 def first_and_last(first: float, last: float, count: int, tokens: int) -> Stamps:
-    """Return the timestamps of ``count`` chunks, of which only the first and last are known.
+    """Return times and token counts of ``count`` chunks; only the first and last time are known.
 
-    The chunks between are one NaN entry: an unmeasured gap is not an inter-token latency.
+    The chunks between them become one entry with time NaN, because an unmeasured gap is not an
+    inter-token latency.
     """
     if count <= 1:
         return (first,), (tokens,)
@@ -73,7 +74,7 @@ def first_and_last(first: float, last: float, count: int, tokens: int) -> Stamps
 
 
 def uneven(records: Sequence[Record]) -> tuple[Caveat, ...]:
-    """Return the caveat about multi-token chunks, if any."""
+    """Return a caveat if a successful response has chunks that are not single tokens."""
     answered = [record.token_counts for record in records if record.succeeded]
     count = sum(set(counts) != {1} for counts in answered)
     return (Caveat("uneven-chunks", answers=count, total=len(answered)),) if count else ()

@@ -61,7 +61,7 @@ def _run(path: Path, name: str, measured: Measured) -> Run:
 
 
 def _spec(path: Path, case: str, measured: Measured) -> dict[str, Any]:
-    """Return the known parts of a scenario, and ``imported``, which is not a scenario key."""
+    """Return the known scenario keys, and ``imported`` (tool and file), which is not one."""
     return {
         "name": case,
         "model": {"source": measured.model},

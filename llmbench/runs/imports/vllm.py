@@ -23,7 +23,10 @@ from llmbench.runs.redaction import redact
 TOOL = "vllm bench serve"
 MARKS = {"model_id", "request_throughput", "total_input_tokens"}
 DETAILS = ("input_lens", "output_lens", "ttfts", "itls", "errors")
-RELEASE = "when it released a request to its concurrency limit, later than due by its own lag"
+RELEASE = (
+    "when vllm released a request to wait for its concurrency limit, which is later than due by its"
+    " own lag"
+)
 
 NonNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -70,7 +73,7 @@ class _Result(Shape, frozen=True, kw_only=True):
 
 
 def recognizes(document: Document) -> bool:
-    """Return whether a file is a vLLM result, with or without details."""
+    """Return whether a file is a result of vllm bench serve, with or without --save-detailed."""
     return document.keys >= MARKS
 
 
@@ -122,11 +125,13 @@ def _check_lists(document: Document, result: _Result) -> None:
     lengths = {key: len(values) for key, values in lists.items() if values is not None}
     if len(set(lengths.values())) > 1 or not result.ttfts:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise InputError(f"{document.path}: expected lists of equal length, found {listed}")
+        raise InputError(
+            f"{document.path}: expected non-empty lists of equal length, found {listed}"
+        )
     answered = zip(result.output_lens, result.ttfts, strict=True)
     if any(tokens and not ttft for tokens, ttft in answered):
         raise InputError(
-            f"{document.path}: ttfts: 0 for answers with tokens: its backend did not stream, so "
+            f"{document.path}: ttfts: 0 for responses with tokens: its backend did not stream, so "
             "their times are unknown; measure with a streaming backend"
         )
 

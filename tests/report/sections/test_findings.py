@@ -62,7 +62,7 @@ def test_failed_requests_are_a_finding(results: Results) -> None:
 def test_percentiles_with_too_few_samples_are_one_finding(results: Results) -> None:
     every = findings.find(results)
     doubt = next(f for f in every if f.caveat.kind == "unsupported-percentile")
-    assert "p99 of TTFT, TPOT, E2E rests on 60 samples" in doubt.caveat.message
+    assert "p99 of TTFT, TPOT, E2E is based on 60 samples" in doubt.caveat.message
     assert doubt.cases == ("swift", "steady")
 
 

@@ -128,7 +128,10 @@ def without(*keys: str) -> Callable[[dict[str, Any]], None]:
             "no input_lens, output_lens, ttfts, itls, errors); run vllm bench serve with --save",
         ),
         (without("start_times"), "send times are missing (no start_times"),
-        (lambda document: document["ttfts"].pop(), "expected lists of equal length, found"),
+        (
+            lambda document: document["ttfts"].pop(),
+            "expected non-empty lists of equal length, found",
+        ),
         (
             lambda document: document["ttfts"].__setitem__(0, "soon"),
             "ttfts[0]: expected `float`, got `str`",
