@@ -33,7 +33,7 @@ class _StoredMetric(msgspec.Struct):
 
 
 class StoredCase(msgspec.Struct, kw_only=True):
-    """The summary of a case in a file."""
+    """The summary of a case in a baseline file or a history store."""
 
     case: str
     slug: str
@@ -60,7 +60,7 @@ class _Stored(msgspec.Struct):
 
 
 def summary(run_set: RunSet) -> dict[str, Any]:
-    """Return the summary of a run set; raises InputError if no run was measured."""
+    """Return the content of a run set's baseline file; raises InputError without a measured run."""
     cases = [case_of(case, runs) for case, runs in run_set.by_case().items() if runs]
     if not cases:
         raise InputError(f"{run_set.folder}: no measured run")
@@ -147,7 +147,7 @@ def read_set(path: Path) -> RunSet:
 
 
 def runs_of(stored: StoredCase, began_at: str) -> list[Run]:
-    """Return the runs that a case's summary represents."""
+    """Return the runs of a case, rebuilt from its summary without records."""
     spec = normal_spec(stored.spec)
     run = Run(
         case=Case(stored.case, stored.slug, stored.backend, stored.point, spec),

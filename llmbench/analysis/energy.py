@@ -34,8 +34,8 @@ GAINS: dict[str, tuple[float, float] | None] = {"nvml-counter": (-0.06, 0.11), "
 class CounterEnergy:
     """The energy of one counter within a window, and its uncertainty.
 
-    ``edge`` is the share that depends on the exact times of the window's edges; ``disagreement`` is
-    the relative difference from the integrated power (None: not integrated).
+    ``edge`` is the fraction that depends on the exact times of the window's edges;
+    ``disagreement`` is the relative difference from the integrated power (None: not integrated).
     """
 
     name: str
@@ -49,17 +49,17 @@ class CounterEnergy:
 
     @property
     def seconds(self) -> float:
-        """The length of the window."""
+        """The length of the window in seconds."""
         return self.end - self.begin
 
     @property
     def watts(self) -> float:
-        """The mean power."""
+        """The mean power in watts."""
         return self.joules / self.seconds
 
     @property
     def min_seconds(self) -> float:
-        """The recommended minimum length of the window."""
+        """The recommended minimum length of the window in seconds."""
         return max(LEAST_SECONDS, LEAST_PERIODS * (self.period or 0.0))
 
 
@@ -67,7 +67,7 @@ def counter_energies(run: Run, window: tuple[float, float] | None) -> list[Count
     """Return the energy of each counter within a window; their sum is the energy of the run.
 
     Uses a wall meter alone if there is one, else every readable GPU and CPU. Raises Unavailable if
-    one of them is unknown.
+    the energy of one of them is unknown.
     """
     if window is None:
         raise Unavailable(NO_WINDOW)
@@ -135,7 +135,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
 
 
 def _gap(times: Floats, begin: float, end: float, facts: dict[str, Any]) -> str:
-    """Return how much of a window a counter fails to cover, with its failed readings."""
+    """Return why a counter covers too little of a window, with its failed readings."""
     seconds = float(times[-1] - times[0]) if len(times) else 0.0
     failed = "; ".join(facts.get("failed_readings") or ())
     return (
@@ -166,7 +166,7 @@ def _is_resolved(power: Series, begin: float, end: float) -> bool:
 
 
 def _integral(power: Series, begin: float, end: float) -> float | None:
-    """Integrate a power by the trapezoidal rule; None with too few readings."""
+    """Return the energy in J of sampled power (trapezoidal rule); None with too few readings."""
     times, watts = power.times, power.values
     inside = (times > begin) & (times < end)
     if inside.sum() < FEWEST_SAMPLES:
@@ -178,7 +178,7 @@ def _integral(power: Series, begin: float, end: float) -> float | None:
 
 
 def _integrated_meter(series: Series, begin: float, end: float) -> CounterEnergy:
-    """Integrate the power readings of a wall meter without an energy counter."""
+    """Return the energy within a window of a wall meter that only records power."""
     joules = _integral(series, begin, end)
     if joules is None:
         raise Unavailable(
@@ -241,17 +241,17 @@ def _value(compute: Callable[[], float]) -> Value:
 
 def _per(part: CounterEnergy, count: float) -> float:
     if not count > 0:  # none, or some prompt lengths are unknown (NaN)
-        raise Unavailable("nothing was finished in the window, or its amount is unknown")
+        raise Unavailable("nothing was finished in the window, or some prompt lengths are unknown")
     return part.joules / count
 
 
 def _idle_watts(run: Run) -> float:
-    """Return the idle power before the load, with the model loaded."""
+    """Return the idle power in watts before the load, with the model loaded."""
     return sum(_fact(run, series, "idle_watts") for series in _counters(run))
 
 
 def _run_joules(run: Run) -> float:
-    """Return the energy between the idle times before and after the load."""
+    """Return the energy in joules between the idle times before and after the load."""
     counters = _counters(run)
     for series in counters:
         if (np.diff(series.values) < 0).any():

@@ -29,7 +29,7 @@ CORE_SHARE = (0.7, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """The verdict on a run's harness, with the symptoms.
+    """Whether a run's harness kept up with the load, with the symptoms if it may not have.
 
     ``unknown``: no symptoms, but too little data for ``valid``.
     """
@@ -82,11 +82,11 @@ def _symptoms(
     yield _late("the client's event loop was", client.get("loop_lag_p99"), ttft)
     share = client.get("core_share")
     if share is not None:
-        yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its core"
+        yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its CPU core"
 
 
 def _idle_lag(arrays: RecordArrays) -> float | None:
-    """Return the p99 of a local engine's idle lag; None if no request has one."""
+    """Return the p99 of a local engine's idle lag in seconds; None if no request has one."""
     known = arrays.idle_lag[~np.isnan(arrays.idle_lag)]
     return percentile(known, 99) if len(known) else None
 

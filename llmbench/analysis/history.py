@@ -39,7 +39,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """The first night of a new level; ``p`` is the chance of an equally good random split."""
+    """The first night after a level shift; ``p`` is the p-value of a permutation test."""
 
     began_at: str
     commit: str | None
@@ -52,8 +52,8 @@ class ChangePoint:
 class MetricHistory:
     """A metric of a case by night: the median of its processes.
 
-    ``changes`` is None below MIN_NIGHTS nights. ``left_out`` counts nights whose machine or
-    scenario differs from the last one's.
+    ``changes`` is None for fewer than MIN_NIGHTS nights. ``left_out`` counts nights whose machine
+    or scenario differs from the last night's.
     """
 
     scenario: str
@@ -78,7 +78,7 @@ class _Line(baseline_file.StoredCase, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """By what lines are sorted and merged."""
+        """The time, run set and case by which lines are sorted and merged."""
         return self.began_at, self.name, self.case
 
 
@@ -124,7 +124,7 @@ def read(store: Path) -> list[HistoryEntry]:
 
 
 def _lines(store: Path) -> Iterator[tuple[_Line, str]]:
-    """Yield every line, and how it is written."""
+    """Yield every line of a store, decoded and as text."""
     try:
         text = store.read_text("utf-8")
     except OSError as error:
@@ -148,7 +148,7 @@ def _line(written: str, location: str) -> _Line:
 
 
 def histories(entries: Sequence[HistoryEntry]) -> list[MetricHistory]:
-    """Return the default metrics of every case with enough samples for them, sorted by name."""
+    """Return histories of the default metrics with enough samples, by scenario and case."""
     by_case: dict[tuple[str, str], list[HistoryEntry]] = {}
     for entry in entries:
         by_case.setdefault((entry.scenario, entry.case), []).append(entry)
@@ -188,11 +188,12 @@ def _changes(known: Sequence[tuple[HistoryEntry, float]]) -> Iterator[ChangePoin
 
 
 def change_points(values: Sequence[float]) -> list[tuple[int, float]]:
-    """Return the indexes at which a series changes its level, each with its p.
+    """Return the change points of a series: the index and p-value of each level shift.
 
-    The best split of the ranks in two (ruptures, least squares) is significant if at most ALPHA of
-    shuffled series have an equally good one. Both parts are then split recursively (Matteson and
-    James, 2014). Finally, the best positions for that number of splits are computed jointly.
+    The best split of the ranks in two (ruptures, least squares) is significant if at most a
+    fraction ALPHA of the shuffled series can be split equally well. Both parts are then split
+    recursively (Matteson and James, 2014). Finally, the best positions for that number of splits
+    are computed jointly.
     """
     series = np.asarray(values, dtype=np.float64)
     ps = list(_splits(series, np.random.default_rng(0)))
@@ -200,7 +201,7 @@ def change_points(values: Sequence[float]) -> list[tuple[int, float]]:
 
 
 def _splits(values: Floats, rng: np.random.Generator) -> Iterator[float]:
-    """Yield the p of every significant split, in the order of nights."""
+    """Yield the p-value of every significant split of a series, in order of time."""
     if len(values) < 2 * MIN_SEGMENT:
         return
     ranks = _ranks(values)
@@ -220,7 +221,7 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _best_splits(ranks: Floats, count: int) -> tuple[list[int], float]:
-    """Return the splits with the least squares within the parts, and those squares."""
+    """Return the splits with the minimum sum of squared deviations in the parts, and that sum."""
     try:
         import ruptures  # noqa: PLC0415 (an extra)
     except ModuleNotFoundError:

@@ -103,7 +103,7 @@ def effective_size(values: ArrayLike) -> float:
 
 
 def ecdf(values: ArrayLike) -> tuple[Floats, Floats]:
-    """Return the empirical CDF: the sorted values and the share of the sample up to each."""
+    """Return the empirical CDF: the sorted values and the fraction of the sample up to each."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
 

@@ -30,7 +30,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Estimate(Value):
-    """A metric over the processes of a case: their mean, with an interval from three on.
+    """A metric over the processes of a case: their mean, with an interval from 3 processes on.
 
     ``values`` has one number per process. ``reason`` explains a missing value or interval.
     """

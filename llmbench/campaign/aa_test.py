@@ -1,6 +1,6 @@
-"""A/A tests of the gate: its error rates, with and without a known delay.
+"""A/A tests of the gate: its false-alarm rate, and its detection rate of known delays.
 
-Every repetition is a whole `check`; docs/statistics.md explains the method.
+Every repetition is a complete `check`; docs/statistics.md explains the method.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EFFECTS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.15, 0.20, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """A check of an installation against itself; ``delay`` is a share of each step, or 0."""
+    """A check of an installation against itself, its candidate slowed by ``delay`` (0.1: 10 %)."""
 
     delay: float
     comparison: Comparison
@@ -46,7 +46,7 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate of events, with its 95 % interval (Wilson, 1927)."""
+    """The rate at which an event occurred, with its 95 % confidence interval (Wilson, 1927)."""
 
     hits: int
     trials: int
@@ -55,7 +55,7 @@ class Rate:
 
     @classmethod
     def of(cls, happened: Sequence[bool]) -> Rate:
-        """Return the rate of true outcomes; raises ValueError without a trial."""
+        """Return the fraction of trials with the event; raises ValueError without trials."""
         hits, trials = sum(happened), len(happened)
         interval = scipy.stats.binomtest(hits, trials).proportion_ci(method="wilson")
         return cls(hits, trials, float(interval.low), float(interval.high))
@@ -68,10 +68,10 @@ class Rate:
 class MetricNoise:
     """The gate's behavior for one metric of a case, without a change and with known delays.
 
-    ``noise`` is the robust standard deviation between processes of one repetition, as a share;
-    ``floor`` is the lowest suitable tolerance. ``called`` is the rate of regression verdicts, by
-    delay; ``detectable`` the smallest change that the gate detects 19 times in 20, by the number of
-    confirmation processes, None beyond EFFECTS.
+    ``noise`` is the robust relative standard deviation between processes of one repetition;
+    ``floor`` is the lowest suitable relative tolerance. ``called`` is the rate of regression
+    verdicts by delay. ``detectable`` is the smallest relative change that the gate detects in 19 of
+    20 checks, by the number of confirmation pairs per stage; None if it exceeds all EFFECTS.
     """
 
     processes: int
@@ -84,9 +84,10 @@ class MetricNoise:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The results of all repetitions: ``cases`` by case and metric.
+    """The results of all repetitions; ``cases`` has the noise by case and metric.
 
-    ``nights`` is the rate of repetitions with any regression verdict, by delay.
+    By delay, ``nights`` is the rate of repetitions with any regression verdict, and
+    ``comparisons`` the rate of such verdicts among all metrics of all cases.
     """
 
     scenario: str
@@ -96,14 +97,14 @@ class Findings:
     cases: dict[str, dict[str, MetricNoise]]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the findings as plain data."""
+        """Return the findings as JSON data, the content of a noise file."""
         return {"format": "llmbench noise", **asdict(self)}
 
 
 def repetitions(
     source: Source, folder: Path, count: int, delays: Sequence[float], observer: Observer
 ) -> Iterator[Repetition]:
-    """Measure ``count`` repetitions without a delay and with each delay, alternating.
+    """Yield ``count`` measured repetitions without a delay and with each delay, alternating.
 
     Repetitions already in the folder are not measured again.
     """
@@ -117,10 +118,13 @@ def repetitions(
 
 
 def findings(source: Source, measured: Sequence[Repetition]) -> Findings:
-    """Return the rates and the noise of repetitions; raises InputError if every run failed."""
+    """Return the rates of regression verdicts and the noise of metrics over all repetitions.
+
+    Raises InputError if every run of the baseline failed.
+    """
     runs = [run for rep in measured for run in rep.comparison.baseline.runs if not run.failure]
     if not runs:
-        raise InputError("no run of the baseline could be measured; see its logs")
+        raise InputError("every run of the baseline failed; see the logs in its folder")
     by_delay = {
         delay: [rep.comparison for rep in measured if rep.delay == delay]
         for delay in sorted({rep.delay for rep in measured})
@@ -144,7 +148,7 @@ def _calls(check: Comparison) -> list[bool]:
 def _noises(
     case: Case, by_delay: Mapping[float, Sequence[Comparison]]
 ) -> Iterator[tuple[str, MetricNoise]]:
-    """Yield the noise of every measured metric."""
+    """Yield every gated metric of a case that was measured, with its noise."""
     baselines = [
         Processes.of(check.baseline.by_case().get(case.name, []))
         for checks in by_delay.values()
@@ -162,7 +166,7 @@ def _noises(
 
 
 def _residuals(processes: Processes, key: str) -> Floats:
-    """Return how much worse each process is than the median, on a logarithmic scale."""
+    """Return the log ratio of each process's value to the median, positive if worse."""
     values, _ = processes.values(key)
     if not values:
         return np.empty(0)
@@ -176,9 +180,10 @@ def _rate(checks: Sequence[Comparison], case: str, key: str) -> Rate:
 
 
 def _detectable(noise: Floats, tolerance: float, case: Case) -> dict[int, float | None]:
-    """Return the smallest detectable change by the number of confirmation pairs.
+    """Return the smallest detectable relative change by the number of confirmation pairs per stage.
 
-    The gate judges simulated checks: processes sampled from the measured noise, plus a change.
+    The gate judges simulated checks: processes are sampled from the measured noise, and those of
+    the candidate are made worse by the change.
     """
     options = case.scenario.gate
 
@@ -210,7 +215,7 @@ class _Stored(msgspec.Struct):
 
 
 def read_floors(path: Path) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
-    """Return the hardware that noise was measured on, and the floors by case and metric.
+    """Return the hardware of a noise file and its minimum tolerances by case and metric.
 
     Raises InputError if the file cannot be read or was not written by `llmbench aa`.
     """

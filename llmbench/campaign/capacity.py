@@ -23,7 +23,7 @@ MOST_REPEATS = 3
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The highest load that met the objectives and the lowest that did not, each None if absent."""
+    """The highest load that met the objectives and the lowest that did not (None: no such load)."""
 
     best: float | None
     missed: float | None
@@ -80,7 +80,7 @@ def _bracket(
 
 @dataclass(slots=True)
 class LoadTester:
-    """Measures a scenario's only case at any load.
+    """Measures the only case of a scenario at a given load.
 
     Loads already measured by an interrupted search are not measured again.
     """
@@ -124,7 +124,7 @@ def searched_key(case: Case) -> str:
     for name in ("rate", "concurrency"):
         if name in type(case.scenario.load).model_fields:
             return f"load.{name}"
-    raise InputError(f"peak: load {case.scenario.load.kind} has no rate or concurrency to search")
+    raise InputError(f"peak: a {case.scenario.load.kind} load has no rate or concurrency to search")
 
 
 def only_case(source: Source) -> Case:
@@ -133,7 +133,7 @@ def only_case(source: Source) -> Case:
     The scenario needs one backend, no sweep, objectives, and enough requests for their percentiles.
     """
     if len(source.cases) != 1:
-        raise InputError("peak: searches one backend at a time; remove the others and `sweep`")
+        raise InputError("peak: searches one backend at a time; keep one and remove `sweep`")
     (case,) = source.cases
     if not case.scenario.slo:
         raise InputError("peak: the scenario has no `slo`; set an objective, for example ttft_p99")

@@ -1,8 +1,9 @@
-"""Workers of another checkout of llmbench: its modules and its parts.
+"""Workers that run another checkout of llmbench, with its modules and its parts.
 
-Parts are found through the entry points of the installed distribution, which name modules of the
-installed version. A checkout of another version may have different modules. Its workers therefore
-see a distribution with the checkout's entry points, which precedes the installed one.
+Parts (such as backends) are found through the entry points of the installed distribution, which
+name modules of the installed version. A checkout of another version may have different modules. Its
+workers therefore see a distribution with the checkout's entry points, which precedes the installed
+one.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ DISTRIBUTION = "llmbench-0+checkout.dist-info"
 
 
 def is_checkout(path: Path) -> bool:
-    """Return whether a folder contains the package."""
+    """Return whether a folder contains the llmbench package."""
     return (path / "llmbench" / "__init__.py").is_file()
 
 
 def installation_of(checkout: Path, folder: Path) -> Installation:
-    """Return the installation that runs a checkout; ``folder`` receives its entry points."""
+    """Return an installation that runs a checkout; its entry points are written to ``folder``."""
     paths = [checkout.resolve()]
     if text := _entry_points(checkout / "pyproject.toml"):
         distribution = folder / DISTRIBUTION
@@ -48,7 +49,7 @@ def _entry_points(project: Path) -> str:
 
 
 def check_out(reference: str, folder: Path) -> Path:
-    """Check out a commit of the repository here into a folder, unless already done.
+    """Check out a commit of the working directory's repository into a folder, unless it exists.
 
     Raises InputError if git fails or the commit has no llmbench package.
     """

@@ -15,7 +15,7 @@ from llmbench.runs.run_set import PlannedRun, RunSet
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:
-    """Measure the missing planned runs; return the complete run set.
+    """Measure the planned runs that are not yet measured; return the complete run set.
 
     A failed run is stored as failed, and the others continue. KeyboardInterrupt ends the current
     run and propagates; finished runs are already stored.
@@ -35,9 +35,9 @@ def run_more(
     launcher: Launcher = THIS,
     side: str = "",
 ) -> tuple[RunSet, Run]:
-    """Measure a run that need not be in the plan, unless already measured.
+    """Measure one run, unless already measured, and add it to the plan if absent.
 
-    Returns the run set including the run, and the run.
+    Returns the run set with this run, and the run.
     """
     for run in run_set.runs:
         if run.name == planned.name and not run.failure:

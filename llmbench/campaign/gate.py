@@ -46,11 +46,11 @@ UNMEASURED = CasePair(Processes(), Processes(), ("scenario", "hardware"))
 
 
 class Side(Protocol):
-    """One side of a check: the source of its processes."""
+    """The baseline or the candidate of a check: measured now, or stored earlier."""
 
     @property
     def run_set(self) -> RunSet:
-        """The measurements so far."""
+        """The runs of this side that have been measured so far."""
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
         """Measure a case once, if this side can be measured."""
@@ -58,7 +58,7 @@ class Side(Protocol):
 
 @dataclass(slots=True)
 class LiveSide:
-    """A side measured by an installation; runs already in its folder are kept."""
+    """A side that an installation measures now; runs already in its folder are kept."""
 
     run_set: RunSet
     installation: Installation
@@ -75,7 +75,7 @@ class LiveSide:
 
 
 def live_side(source: Source, folder: Path, installation: Installation) -> LiveSide:
-    """Begin a side, or resume it from its folder."""
+    """Create the results folder of a side, or resume the side from its existing folder."""
     begun = (folder / "runset.json").is_file()
     run_set = store.read(folder) if begun else plan.begin(source, folder, planned=())
     return LiveSide(run_set, installation)
@@ -88,20 +88,20 @@ class StoredSide:
     run_set: RunSet
 
     def measure(self, case: Case, repeat: int, observer: Observer) -> None:
-        """Do nothing."""
+        """Do nothing: the side was measured earlier."""
 
 
 def tolerances_of(case: Case) -> Mapping[str, float]:
-    """Return the tolerance of every gated metric of a case.
+    """Return the relative tolerance of every gated metric of a case.
 
     Raises InputError if a listed metric does not exist or has no better direction.
     """
     tolerances = {metric_key(key): share for key, share in case.scenario.gate.metrics.items()}
     for key in tolerances:
         if key not in METRICS:
-            raise InputError(f"gate.metrics: no metric {key!r}; for example ttft_p50")
+            raise InputError(f"gate.metrics: no metric {key!r}; use one such as ttft_p50")
         if METRICS[key].better == "neither":
-            raise InputError(f"gate.metrics: {key} has no better direction")
+            raise InputError(f"gate.metrics: {key} has no better direction; remove it")
     return tolerances or TOLERANCES
 
 
@@ -116,7 +116,7 @@ def check(
 
     All cases are screened. Cases with a suspected regression are measured again on both sides, and
     only a change beyond the tolerance in these new processes is a regression. ``floors`` has the
-    lowest tolerance by case and metric.
+    minimum relative tolerances by case and metric.
     """
     options = source.scenario.gate
     trials = [
@@ -149,7 +149,7 @@ def _raised(tolerances: Mapping[str, float], floors: Mapping[str, float]) -> dic
 
 
 def _measure(trials: Sequence[_Trial], repeats: range, observer: Observer, seed: int) -> None:
-    """Measure both sides of each case, in alternating order (ABBA)."""
+    """Measure both sides of each case once per repeat, in alternating order (ABBA)."""
     rng = stream(seed, "order of pairs")
     for repeat in repeats:
         for index in rng.permutation(len(trials)):
@@ -162,7 +162,7 @@ def _measure(trials: Sequence[_Trial], repeats: range, observer: Observer, seed:
 
 @dataclass(frozen=True, slots=True)
 class _Confirmed:
-    """The confirmation result of a suspected metric."""
+    """The result of confirming a suspected regression of one metric."""
 
     confirmed: bool = False
     p: float = 1.0
@@ -171,7 +171,7 @@ class _Confirmed:
 
 @dataclass(slots=True)
 class _Trial:
-    """The state of a case's check; ``open`` has suspected, undecided metrics."""
+    """The check of one case; ``open`` has the metrics with an undecided suspected regression."""
 
     case: Case
     tolerances: dict[str, float]
@@ -192,7 +192,7 @@ class _Trial:
         )
 
     def screen(self) -> None:
-        """Suspect every metric whose change comes near its tolerance."""
+        """Add every metric with a suspected regression to ``open``."""
         if self.pair.incomparable:
             return
         for key in self.tolerances:
@@ -202,7 +202,7 @@ class _Trial:
                 self.open.add(key)
 
     def confirm(self, screened: int) -> None:
-        """Judge suspected metrics by the processes measured after the screen."""
+        """Confirm or clear suspected regressions by the processes measured after the screen."""
         new = self._between(screened)
         for key in sorted(self.open):
             tolerance, direction = self._tolerance(key), better(key)
@@ -216,7 +216,7 @@ class _Trial:
                 self.open.discard(key)
 
     def verdicts(self) -> Verdicts:
-        """Return the verdict on every metric."""
+        """Return the verdict on every gated metric of the case."""
         return {key: self._verdict(key) for key in self.tolerances}
 
     def _verdict(self, key: str) -> Verdict:
@@ -230,12 +230,12 @@ class _Trial:
         if new.confirmed:
             return replace(verdict, outcome="regression", p=new.p, reason="")
         if verdict.outcome == "regression":
-            reason = "new processes did not confirm it"
+            reason = "new processes did not confirm the regression"
             return replace(verdict, outcome="inconclusive", p=new.p, reason=reason)
         return verdict
 
     def _between(self, after: int, until: float = math.inf) -> CasePair:
-        """Return the processes of some repeats; a stored side has no repeats to select."""
+        """Return the processes of the repeats in (``after``, ``until``]; of a stored side, all."""
         baseline, candidate = (
             processes if isinstance(side, StoredSide) else processes.between(after, until)
             for side, processes in zip(
@@ -245,9 +245,9 @@ class _Trial:
         return CasePair(baseline, candidate)
 
     def _blocks(self, key: str, after: int) -> list[Block]:
-        """Return the values in blocks that were measured close together.
+        """Return a metric's values in blocks of processes that were measured close together.
 
-        With a stored side, there is a single block of all values.
+        If a side is stored, a single block has all values.
         """
         if any(isinstance(side, StoredSide) for side in self.sides):
             return [self._between(after).values(key)[:2]]
@@ -256,7 +256,7 @@ class _Trial:
         return [self._between(start, start + BLOCK).values(key)[:2] for start in starts]
 
     def _tolerance(self, key: str) -> float:
-        """Return a metric's tolerance, at least the allowance for different energy meters."""
+        """Return a metric's relative tolerance, at least the allowance for different meters."""
         try:
             return max(self.tolerances[key], self.pair.allowance(key))
         except Unavailable:
@@ -264,6 +264,6 @@ class _Trial:
 
 
 def _baseline_moved(baseline: Sequence[float], better: Better, tolerance: float) -> bool:
-    """Return whether alternate baseline processes differ from the others as much."""
+    """Return whether every other baseline process differs from the rest beyond the tolerance."""
     one, other = baseline[::2], baseline[1::2]
     return is_worse(one, other, better, tolerance) or is_worse(other, one, better, tolerance)

@@ -23,13 +23,13 @@ class Observer(Listener, Protocol):
     """Receives the events of a campaign."""
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
-        """A run begins: number ``index`` (from 1) of the remaining runs, or of a side's.
+        """A run begins: number ``index``, from 1, of the remaining runs or of one side's runs.
 
         The total is None if it is not known in advance.
         """
 
     def ended(self, run: Run) -> None:
-        """A run has been stored, measured or failed."""
+        """A run has been stored, whether measured or failed."""
 
 
 class SilentObserver:

@@ -1,4 +1,4 @@
-"""The runs of a scenario: checked before measuring, in a seeded, interleaved order."""
+"""The plan of a scenario's runs: checked before measuring, in a seeded, interleaved order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmbench.workloads.base import WORKLOADS
 
 
 def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
-    """Return the runs in order: each repeat covers all cases once, shuffled by the seed."""
+    """Return a scenario's runs in order: each repeat has every case once, shuffled by the seed."""
     rng = stream(source.scenario.seed, "order of runs")
     return tuple(
         PlannedRun(case, repeat)
@@ -30,7 +30,7 @@ def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
 
 
 def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None = None) -> RunSet:
-    """Create the results folder of a scenario, with all its runs planned, or with ``plan``.
+    """Create the results folder of a scenario; all its runs, or only ``planned``, are planned.
 
     Raises InputError if a model or extra is unavailable or the folder cannot be used.
     """

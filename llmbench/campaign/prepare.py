@@ -33,7 +33,7 @@ class Prepared:
 
     ``sample`` is the start of the same load, for calibration. ``requests`` is the pool that the
     load cycles through. ``schedule`` has one row per due time known in advance; ``digest`` is a
-    hash of it and of all lengths.
+    hash of these due times and of all prompt and output lengths.
     """
 
     dispatch: Dispatch
@@ -45,12 +45,12 @@ class Prepared:
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:
-        """The prompt of each request."""
+        """The prompt of each request, as token ids."""
         return [request.prompt for request in self.requests]
 
 
 def prepare(case: Case, logs: Path) -> Prepared:
-    """Return the load of a case: a pure function of its scenario and input files.
+    """Return a case's load, ready to send: a pure function of its scenario and input files.
 
     ``logs`` is a folder for a load that writes logs. Raises InputError if files cannot be read.
     """
@@ -106,7 +106,10 @@ def _load_shape(pool: Sequence[Request]) -> LoadShape:
 
 
 def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table:
-    """Return the schedule as a trace in llmbench's own format (see workloads.trace_files)."""
+    """Return the known due times, with lengths, as a trace in llmbench's own format.
+
+    See workloads.trace_files.
+    """
     sent = [pool[number % len(pool)] for number in range(len(offsets))]
     columns = {
         "time": pa.array(offsets),
@@ -118,6 +121,6 @@ def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table
 
 
 def _digest(offsets: NDArray[np.float64], pool: Sequence[Request]) -> str:
-    """Return a hash of the due times and lengths, which identifies equal loads."""
+    """Return a hash of the due times and of prompt and output lengths, equal for equal loads."""
     lengths = np.array([pair for request in pool for pair in request.lengths()], dtype=np.int64)
     return hashlib.sha256(offsets.tobytes() + lengths.tobytes()).hexdigest()

@@ -25,15 +25,15 @@ STDERR_LINES = 40
 
 
 class Launcher(Protocol):
-    """Starts workers."""
+    """Runs jobs in worker processes."""
 
     def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
-        """Run a job in a module's worker; return the failure, or None."""
+        """Run a job in a worker process of ``module``; return the failure, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The llmbench of a worker: an interpreter, and folders that precede its packages.
+    """The llmbench that workers run: an interpreter, and folders searched before its packages.
 
     The working directory is not searched for modules, except by THIS installation. ``slowdown`` is
     the relative slowdown of every step of a local backend.
@@ -111,7 +111,7 @@ def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
 
 
 def _failure(code: int, reported: Failure | None) -> Failure | None:
-    """Return the failure of a worker that exited by itself or was killed."""
+    """Return the failure of a worker that exited or was killed; None if it succeeded."""
     if code == 0 or reported:
         return reported
     if code < 0:
@@ -122,8 +122,8 @@ def _failure(code: int, reported: Failure | None) -> Failure | None:
 def _killed_by(number: int) -> str:
     name = signal.Signals(number).name
     hint = (
-        "; the kernel does this when memory runs out: use a smaller model, fewer slots or a "
-        "narrower dtype"
+        "; the kernel may have done this because memory ran out: use a smaller model, fewer slots "
+        "or a narrower dtype"
         if number == signal.SIGKILL
         else ""
     )

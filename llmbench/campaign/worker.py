@@ -47,7 +47,10 @@ class Job:
     repeat: int = 1
 
     def message(self) -> dict[str, Any]:
-        """Return the job for a worker of any version: exactly these keys, the case as three."""
+        """Return the job as a message to a worker of any version.
+
+        Its keys are fixed; ``case``, ``point`` and ``spec`` describe the case.
+        """
         case = self.case
         return {
             **{item.name: getattr(self, item.name) for item in fields(self)},
@@ -99,7 +102,7 @@ def do(fields: dict[str, Any], events: Events) -> None:
 
 
 def work(do: Callable[[dict[str, Any], Events], None]) -> int:
-    """Run the parent's job, send it events, and return the exit code."""
+    """Receive a job from the parent process, run it with ``do``, and return the exit code."""
     channel = child_process.parent()
     return attempt(do, channel.receive(dict[str, Any]), Events(channel.send))
 
@@ -107,7 +110,7 @@ def work(do: Callable[[dict[str, Any], Events], None]) -> int:
 def attempt(
     do: Callable[[dict[str, Any], Events], None], fields: dict[str, Any], events: Events
 ) -> int:
-    """Run a job, report expected errors, and return the exit code."""
+    """Run a job with ``do``, report expected errors as events, and return the exit code."""
     try:
         do(fields, events)
     except InputError as error:
@@ -120,7 +123,7 @@ def attempt(
 
 
 def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
-    """Run a case once in this process; return the run and the schedule."""
+    """Measure a case once in this process; return the run and its schedule of requests."""
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     machine = environment.capture(Path.cwd())
     events.stage("reading the workload")
@@ -185,12 +188,12 @@ def _load_caveats(facts: dict[str, Any]) -> Iterator[Caveat]:
 
 
 def _dropped(request: Request, due: float) -> Record:
-    message = "fell due with `max_in_flight` requests in flight"
+    message = "not sent: `max_in_flight` requests were in flight when it was due"
     return Record.of(request, due, None, "error", error_kind="dropped", error_message=message)
 
 
 def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:
-    """Return the context in which a case's backend is opened."""
+    """Return what a case's backend needs when it is opened: options, load shape, log and so on."""
     scenario = case.scenario
     return OpenContext(
         model=scenario.model,
@@ -207,14 +210,14 @@ def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenCon
 
 
 def _slowdown() -> float:
-    """Return the relative slowdown of a local backend's steps, from the environment."""
+    """Return the relative slowdown of a local backend's steps, set by an environment variable."""
     text = os.environ.get(SLOWDOWN, "0")
     try:
         share = float(text)
     except ValueError:
         share = -1.0
     if not 0 <= share < math.inf:
-        raise InputError(f"{SLOWDOWN}={text}: expected a fraction such as 0.05, or nothing")
+        raise InputError(f"{SLOWDOWN}={text}: set it to a fraction such as 0.05, or unset it")
     return share
 
 

@@ -1,4 +1,4 @@
-"""Attention maps of a candidate and of the reference, by layer and head."""
+"""Attention maps of the candidate and the reference, and their divergence per layer and head."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_MAPS = 4
 
 @torch.inference_mode()
 def maps(model: TorchModel, ids: Sequence[int]) -> dict[int, Tensor]:
-    """Return a prompt's attention weights, [heads, tokens, tokens], by layer of the whole model.
+    """Return a prompt's attention weights by layer number, as tensors [heads, tokens, tokens].
 
-    A row has the weights of one token on each token up to itself. The model's attention is eager
-    meanwhile, since other implementations return no weights.
+    Layers are numbered as in the complete model. A row has the weights that one token gives to
+    each token up to itself. Uses eager attention, since other implementations return no weights.
     """
     module = model.module
     before = module.config._attn_implementation  # noqa: SLF001 (transformers has no public name)
@@ -37,11 +37,11 @@ def maps(model: TorchModel, ids: Sequence[int]) -> dict[int, Tensor]:
 
 
 def divergences(candidate: Tensor, reference: Tensor) -> Tensor:
-    """Return the Jensen-Shannon divergence of each head in nats, [heads], averaged over tokens.
+    """Return each head's Jensen-Shannon divergence between two maps in nats, averaged over tokens.
 
-    JSD(P, Q) = (KL(P || M) + KL(Q || M)) / 2, where M = (P + Q) / 2 and P, Q are maps [heads,
-    tokens, tokens]. It is 0 for equal maps and at most ln 2 (Lin, Divergence Measures Based on the
-    Shannon Entropy, 1991).
+    JSD(P, Q) = (KL(P || M) + KL(Q || M)) / 2, where P and Q are a token's weights in the two
+    maps [heads, tokens, tokens] and M = (P + Q) / 2. It is 0 for equal maps and at most ln 2 (Lin,
+    Divergence Measures Based on the Shannon Entropy, 1991).
     """
     middle = (candidate + reference) / 2
     halves = [
@@ -53,11 +53,12 @@ def divergences(candidate: Tensor, reference: Tensor) -> Tensor:
 def compare_attention(
     candidate: TorchModel, reference: TorchModel, ids: Sequence[int], options: ExplainOptions
 ) -> dict[str, Any]:
-    """Return the comparison of two models' attention, as JSON data.
+    """Compare the attention of two models on a prompt; return JSON data.
 
-    ``divergence`` has one row per layer, in nats, None for a layer that the candidate lacks;
-    ``maps`` the chosen layers and heads, or those with the largest divergence. Raise InputError for
-    a layer or a head that the reference lacks.
+    ``divergence`` has one row per layer with each head's divergence in nats, or None for a layer
+    that the candidate lacks. ``maps`` has the attention maps of the selected layers and heads;
+    unless both are selected, only those with the largest divergence. Raise InputError if the
+    reference lacks a selected layer or head.
     """
     candidates, references = maps(candidate, ids), maps(reference, ids)
     by_layer = {
@@ -92,7 +93,10 @@ def _chosen(
         (layer, head) for layer, head in every if layer not in references or head >= heads
     ]:
         layer, head = unknown[0]
-        raise InputError(f"the reference has no head {head} in layer {layer}; both count from 0")
+        raise InputError(
+            f"the reference has no head {head} in layer {layer}; layers and heads are numbered "
+            "from 0"
+        )
     if options.layers is not None and options.heads is not None:
         return every
 

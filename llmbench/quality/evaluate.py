@@ -1,4 +1,4 @@
-"""The quality pass after a load: a backend's outputs compared with a reference's."""
+"""The quality pass after a load: compares a backend's outputs with those of the reference."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ONCE = Quality.unavailable("measured in the first process of each case")
 def examine(
     case: Case, repeat: int, server: Server, context: OpenContext, prompts: Sequence[Sequence[int]]
 ) -> Quality:
-    """Compare a warm server with the reference, in the first process of a case only.
+    """Return the quality of a warm server's outputs, compared with those of the reference.
 
-    Outputs are equal in every process. A failure becomes the reason for missing quality; the
-    measured load is kept.
+    Only the first process of a case is examined, since outputs are equal in every process. If the
+    comparison fails, the reason is stored instead, and the measured load is kept.
     """
     options = case.scenario.quality
     if options is None:
@@ -72,7 +72,7 @@ def _explained(
     reference: LoadedModel,
     model: ModelOptions,
 ) -> dict[str, Any]:
-    """Return the compared attention maps, or the reason why there are none."""
+    """Return the comparison of attention maps, or why there is none; empty if not requested."""
     from llmbench.models.loading import TorchModel  # noqa: PLC0415 (imports torch)
     from llmbench.quality.attention import compare_attention  # noqa: PLC0415 (imports torch)
 
@@ -121,10 +121,12 @@ def read_text(options: QualityOptions) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InputError(
-            f"quality.text: {path}: cannot be read: {reason}; check the path"
-        ) from None
+        reason = (
+            f"{error.strerror}; check the path and its permissions"
+            if isinstance(error, OSError)
+            else "not UTF-8; save it as UTF-8"
+        )
+        raise InputError(f"quality.text: {path}: cannot be read: {reason}") from None
 
 
 def breaches(case: Case, quality: Quality) -> Iterator[Caveat]:

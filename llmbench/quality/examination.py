@@ -1,7 +1,7 @@
 """Compare a candidate with a reference, outside the timed window.
 
-Both score the same held-out text token by token (teacher forcing), then answer the same prompts
-greedily. docs/metrics.md has the formulas.
+Both score the same held-out text token by token (teacher forcing), then complete the same
+prompts greedily. docs/metrics.md has the formulas.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ OnProgress = Callable[[int, int], None]
 def cut_windows(
     prefix: Sequence[int], text: Sequence[int], window: int, most: int
 ) -> list[list[int]]:
-    """Cut a text into at most ``most`` windows of ``window`` tokens, the prefix included."""
+    """Cut a text's ids into at most ``most`` windows of ``window`` tokens, including the prefix."""
     body = window - len(prefix)
     starts = range(0, len(text) - body + 1, body)[:most]
     return [[*prefix, *text[start : start + body]] for start in starts]
 
 
 def read_windows(tokenizer: Tokenizer, text: str, window: int, most: int) -> list[list[int]]:
-    """Tokenize a text and cut it into windows, each starting with the tokenizer's prefix."""
+    """Tokenize a text and cut it into windows that start with the tokenizer's special tokens."""
     prefix = tokenizer.encode("")
     return cut_windows(prefix, tokenizer.encode(text)[len(prefix) :], window, most)
 
 
 @dataclass(frozen=True)
 class Examination:
-    """The inputs: windows of text, whose second halves are scored, and prompts.
+    """The inputs of a comparison: windows of text, whose second halves are scored, and prompts.
 
-    Each prompt gets an answer of ``answer_tokens``.
+    Each prompt is completed with ``answer_tokens`` tokens.
     """
 
     windows: Sequence[Sequence[int]]
@@ -48,18 +48,18 @@ class Examination:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The distinct prefill lengths, ascending."""
+        """The distinct prefill lengths in tokens, ascending."""
         halves = [len(window) // 2 for window in self.windows]
         return tuple(sorted({*halves, *map(len, self.prompts)}))
 
     @property
     def longest(self) -> int:
-        """The length of the longest sequence in tokens."""
+        """The length in tokens of the longest window or prompt with completion."""
         answered = [len(prompt) + self.answer_tokens for prompt in self.prompts]
         return max([len(window) for window in self.windows] + answered)
 
     def tokens(self, candidate: Scorer, reference: Scorer, on_progress: OnProgress) -> pa.Table:
-        """Score the second halves with both; return one row per token (run.QUALITY_SCHEMA)."""
+        """Score the second halves with both models; return one row per token (QUALITY_SCHEMA)."""
         windows = torch.tensor(self.windows)
         rows = min(candidate.rows, reference.rows)
         steps: list[dict[str, Tensor]] = []
@@ -76,7 +76,7 @@ class Examination:
         return pa.table(columns).cast(QUALITY_SCHEMA)
 
     def answers(self, candidate: Scorer, reference: Scorer) -> tuple[Answer, ...]:
-        """Compare the greedy answers of both."""
+        """Compare both models' greedy completions of each prompt."""
         pairs = zip(self._answers_of(candidate), self._answers_of(reference), strict=True)
         return tuple(
             Answer(len(expected), _common_prefix(answer, expected)) for answer, expected in pairs
@@ -89,18 +89,18 @@ class Examination:
 
 
 def _common_prefix(answer: Sequence[int], expected: Sequence[int]) -> int:
-    """Return the number of tokens before the first that differs."""
+    """Return the number of tokens before the first that differs between two completions."""
     pairs = enumerate(zip(answer, expected, strict=True))
     return next((index for index, (one, other) in pairs if one != other), len(expected))
 
 
 def compare_logits(candidate: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Compare logits [rows, vocabulary] with the reference's, given the actual tokens [rows].
+    """Return scores of the candidate's logits against the reference's, given the actual tokens.
 
-    Return [rows] of each: ``nll`` and ``reference_nll`` (negative log-likelihood of the target,
-    nats), ``kl_divergence`` (KL(reference || candidate), nats), ``agrees`` (the same most likely
-    token) and ``logit_squared_error`` (mean over the vocabulary). Computed in float32 on the
-    reference's device.
+    Logits are [rows, vocabulary], tokens [rows]. Return [rows] of each: ``nll`` and
+    ``reference_nll`` (negative log-likelihood of the target, nats), ``kl_divergence`` (KL(reference
+    || candidate), nats), ``agrees`` (the same most likely token) and ``logit_squared_error`` (mean
+    over the vocabulary). Computed in float32 on the reference's device.
     """
     reference = reference.float()
     candidate = candidate.to(reference)

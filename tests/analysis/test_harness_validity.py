@@ -73,7 +73,7 @@ def test_a_local_engine_is_late_from_the_end_of_a_step_on(
 def test_the_symptoms_are_the_reasons() -> None:
     assert judged(0.02, core_share=0.8).reasons == (
         "requests were sent 20.0 ms late (p99)",
-        "the client used 80% of its core",
+        "the client used 80% of its CPU core",
     )
 
 

@@ -138,7 +138,7 @@ def test_content_ttft_excludes_reasoning() -> None:
 
 def test_a_request_of_one_token_has_no_tpot() -> None:
     tpot = summarize(run(record(0, 0.0, (1.0,))))["tpot_p50"]
-    assert (tpot.value, tpot.reason) == (None, "no measured request has it")
+    assert (tpot.value, tpot.reason) == (None, "no measured request has this latency")
 
 
 def test_the_warm_up_has_no_latencies_but_its_tokens_count_as_throughput() -> None:

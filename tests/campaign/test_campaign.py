@@ -166,7 +166,7 @@ def test_a_killed_worker_is_a_failed_run_with_advice(path: Path, tmp_path: Path)
     (failed,) = run_set.failed
     assert failed.failure is not None
     assert failed.failure.kind == "killed"
-    assert "SIGKILL; the kernel does this when memory runs out" in failed.failure.message
+    assert "SIGKILL; the kernel may have done this because memory ran out" in failed.failure.message
 
 
 @pytest.mark.processes

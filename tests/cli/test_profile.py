@@ -127,7 +127,7 @@ def test_nvtx_without_cuda_is_bad_input(tmp_path: Path, capsys: Capture) -> None
         pytest.skip("this machine has CUDA")
     out = str(tmp_path / "out")
     assert main(["profile", scenario(tmp_path), "--out", out, "--nvtx", "--quiet"]) == 2
-    assert "--nvtx: torch has no CUDA on this machine" in capsys.readouterr().err
+    assert "--nvtx: torch cannot use CUDA on this machine" in capsys.readouterr().err
 
 
 def test_an_interrupt_keeps_finished_cases(

@@ -44,7 +44,7 @@ class CaseComparison:
 
     @classmethod
     def of(cls, case: str, pair: CasePair, verdicts: Verdicts) -> CaseComparison:
-        """Return the comparison of a judged pair."""
+        """Return a case's comparison, with covariates only if a metric changed."""
         baseline, candidate = pair.baseline.runs, pair.candidate.runs
         changed = any(verdict.outcome in CHANGED for verdict in verdicts.values())
         moved = covariates(baseline, candidate, pair.differences) if changed else ()
@@ -70,7 +70,7 @@ class Comparison:
     extra: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the comparison as plain data."""
+        """Return the comparison as JSON data."""
         return {
             "baseline": str(self.baseline.folder),
             "candidate": str(self.candidate.folder),
@@ -92,10 +92,10 @@ class Comparison:
 def compare(
     baseline: RunSet, candidate: RunSet, tolerances: Mapping[str, float] = TOLERANCES
 ) -> Comparison:
-    """Compare the cases of the same name, or the only case of each set.
+    """Compare the cases of the same name in two run sets, or the only case of each.
 
-    Changes beyond their tolerance count if they survive a false discovery rate of 5 % over the
-    whole comparison.
+    Changes beyond their tolerance count if they are significant at a false discovery rate of 5 %
+    over all cases and metrics.
     """
     before, after = _measured(baseline), _measured(candidate)
     names = matched(before, after)

@@ -39,7 +39,7 @@ def covariates(
 ) -> tuple[Covariate, ...]:
     """Return the covariates that changed between the runs of two sides.
 
-    A covariate need not be the cause. If there is none, the code is the likely cause.
+    A covariate need not be the cause. If there is none, the code may be the cause.
     """
     moved = (
         _covariate(what, [read(run) for run in baseline], [read(run) for run in candidate])
@@ -56,7 +56,7 @@ def covariates(
 def _covariate(
     what: str, baseline: Sequence[float | None], candidate: Sequence[float | None]
 ) -> Covariate | None:
-    """Return a covariate; None if it did not change or a process has no value."""
+    """Return one covariate; None if it did not change or a process has no value for it."""
     before, after = ([v for v in side if v is not None] for side in (baseline, candidate))
     if (len(before), len(after)) != (len(baseline), len(candidate)) or not (before and after):
         return None
@@ -113,7 +113,7 @@ def _tokens(run: Run) -> float | None:
 
 
 def _occupancy(run: Run) -> float | None:
-    """Return the mean number of active requests (Little, 1961): active time / elapsed time."""
+    """Return the mean number of active requests: total active / elapsed time (Little, 1961)."""
     arrays = RecordArrays(run.records)
     if arrays.makespan is None:
         return None
@@ -130,7 +130,7 @@ def _mean(quantity: str, device: str | None, run: Run) -> float | None:
 
 
 def _throttled(bits: int, gpu: str, run: Run) -> float | None:
-    """Return the share of readings with any of these throttle reasons."""
+    """Return the fraction of a GPU's readings with any of the throttle reasons in ``bits``."""
     series = run.find_series("throttle_reasons", gpu)
     if series is None or not len(series.values):
         return None

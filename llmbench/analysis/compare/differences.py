@@ -29,7 +29,7 @@ GPU_FACTS = ("name", "memory_bytes", "driver", "power_limit_watts", "mig")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A difference between baseline and candidate."""
+    """A setting or property of the environment that differs between baseline and candidate."""
 
     kind: DifferenceKind
     what: str
@@ -41,7 +41,7 @@ class Difference:
 
 
 def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Difference]:
-    """Return the facts that differ between the runs of two cases, with all values of each side."""
+    """Return the settings and environment facts that differ between the runs of two cases."""
     before, after = facts(baseline), facts(candidate)
     return [
         Difference(*fact, as_text(before.get(fact)), as_text(after.get(fact)))
@@ -53,7 +53,7 @@ def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Diffe
 def forbids(
     differing: Iterable[Difference], kinds: Iterable[DifferenceKind] = ("scenario",)
 ) -> str:
-    """Return why differences of these kinds make runs incomparable; empty if they do not."""
+    """Return why differences of these kinds forbid a comparison; empty if there are none."""
     ruling = [difference for difference in differing if difference.kind in kinds]
     if not ruling:
         return ""
@@ -94,7 +94,7 @@ def hardware_of(environment: dict[str, Any]) -> dict[str, str]:
 
 
 def _hardware(fact: Any) -> str:
-    """Return a fact as text; for GPUs, only properties that do not change between runs."""
+    """Return a hardware fact as text; of GPUs, only what does not change between runs."""
     if not isinstance(fact, list):
         return str(fact)
     cards = [", ".join(str(gpu[name]) for name in GPU_FACTS if name in gpu) for gpu in fact]
@@ -116,7 +116,7 @@ def _flat(node: Any, at: str) -> Iterator[tuple[str, str]]:
 
 
 def as_text(values: set[str] | None) -> str:
-    """Return a fact's values as text."""
+    """Return the values of a setting or environment fact, joined as text."""
     return " / ".join(sorted(values)) if values else "not there"
 
 
@@ -124,7 +124,7 @@ def as_text(values: set[str] | None) -> str:
 
 
 def meters_of(run: Run) -> dict[str, tuple[str, str]]:
-    """Return the method and device of each part of a run's energy measurement."""
+    """Return the method and device id of each energy meter of a run, by the meter's name."""
     if wall_series(run):
         return {WALL: (WALL, "")}
     return {
@@ -135,7 +135,7 @@ def meters_of(run: Run) -> dict[str, tuple[str, str]]:
 
 
 def energy_allowance(baseline: Iterable[Run], candidate: Iterable[Run]) -> float:
-    """Return the relative difference that equal energies may show between both sides.
+    """Return the relative difference that the meters of both sides may show for equal energies.
 
     0 on the same devices, since the gain error cancels. Raises Unavailable if the energies are not
     comparable: measured by different methods, or on devices of unknown gain error.
@@ -147,9 +147,15 @@ def energy_allowance(baseline: Iterable[Run], candidate: Iterable[Run]) -> float
         return 0.0
     methods = [_methods(side) for side in sides]
     if methods[0] != methods[1]:
-        raise Unavailable(f"energy was measured by {methods[0]} and by {methods[1]}")
+        raise Unavailable(
+            f"energy was measured by {methods[0]} in the baseline and by {methods[1]} in the "
+            "candidate"
+        )
     if GAINS.get(methods[0]) is None:
-        raise Unavailable(f"the gain error of {methods[0]} on two devices is unknown")
+        raise Unavailable(
+            f"energy was measured on different devices, and the gain error of {methods[0]} between "
+            "devices is unknown"
+        )
     return ACROSS_CARDS
 
 

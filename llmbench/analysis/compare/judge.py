@@ -34,7 +34,7 @@ class Processes:
 
     @classmethod
     def of(cls, runs: Iterable[Run]) -> Processes:
-        """Summarize runs."""
+        """Compute the metrics of every run."""
         measured = tuple(runs)
         return cls(measured, tuple(map(summarize, measured)))
 
@@ -61,7 +61,7 @@ class Processes:
             return [], missing[0].reason or "a process has no value above 0"
         floor = METRICS[key].min_samples
         if (fewest := min((value.n for value in values), default=0)) < floor:
-            return [], f"rests on {fewest} samples per process; needs {floor}"
+            return [], f"is based on {fewest} samples per process; needs {floor}"
         return [value.value for value in values if value.value], ""
 
 
@@ -96,7 +96,7 @@ class CasePair:
         return baseline, candidate, reason or other
 
     def allowance(self, key: str) -> float:
-        """Return the relative difference that equal values may show: for energies of two devices.
+        """Return the relative difference that equal energies may show; 0 for other metrics.
 
         Raises Unavailable if the energies of the sides are not comparable.
         """
@@ -121,7 +121,7 @@ class CasePair:
 
 
 def better(key: str) -> Better:
-    """Return the better direction of a gated metric."""
+    """Return whether lower or higher values of a gated metric are better."""
     direction = METRICS[key].better
     assert direction != "neither"  # noqa: S101 (metrics without a direction are rejected earlier)
     return direction
@@ -135,7 +135,7 @@ def control_false_discoveries(
 ) -> list[Verdicts]:
     """Return verdicts by case; changes that may be due to chance become inconclusive.
 
-    Of all tested verdicts, the changes that survive a false discovery rate of 5 % remain.
+    Changes remain if they are significant at a false discovery rate of 5 % over all tests.
     """
     tests = [v for case in judged for v in case.values() if v.p is not None and is_tested(v)]
     accepted = iter(benjamini_hochberg([v.p for v in tests if v.p is not None]))

@@ -50,7 +50,7 @@ def detection_rate(
     pairs: int = 8,
     seed: int = 0,
 ) -> float:
-    """Return the share of checks that report a regression if a metric is worse by ``effect``."""
+    """Return the fraction of checks that report a regression if a metric is worse by ``effect``."""
     rng = np.random.default_rng(seed)
 
     def sides(count: int) -> tuple[list[float], list[float]]:
@@ -65,7 +65,7 @@ def detection_rate(
 
 
 def is_detected(screen: Block, stages: Iterable[Block], tolerance: float) -> bool:
-    """Return whether the gate reports a regression, from the screen and each stage's new values."""
+    """Return whether the gate reports a regression, from values of the screen and of each stage."""
     if not is_suspect(*screen, "lower", tolerance):
         return False
     baseline: list[float] = []

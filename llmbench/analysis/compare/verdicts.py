@@ -38,7 +38,7 @@ FEWEST, MOST_REPEATS = 4, 200
 class Change:
     """The ratio of candidate to baseline, with its confidence interval.
 
-    An end is 0 or infinite if there are too few processes for it.
+    An end of the interval is 0 or infinite if there are too few processes for it.
     """
 
     ratio: float
@@ -50,12 +50,12 @@ class Change:
 
     @property
     def percent(self) -> str:
-        """The change in percent."""
+        """The estimated change in percent, as text."""
         return _percent(self.ratio)
 
     @property
     def interval(self) -> str:
-        """The confidence interval in percent."""
+        """The confidence interval of the change in percent, as text."""
         return f"{_percent(self.low)} to {_percent(self.high)}"
 
 
@@ -84,9 +84,9 @@ def _percent(ratio: float) -> str:
 
 
 def mann_whitney_p(baseline: Floats, candidate: Floats) -> float:
-    """Return the exact one-sided p for a greater candidate (Mann and Whitney, 1947).
+    """Return the exact one-sided p-value for a greater candidate (Mann and Whitney, 1947).
 
-    Ties count against it.
+    Ties count as not greater.
     """
     not_greater = int((candidate[:, None] <= baseline).sum())
     chances = _u_distribution(len(candidate), len(baseline))
@@ -94,13 +94,13 @@ def mann_whitney_p(baseline: Floats, candidate: Floats) -> float:
 
 
 def p_of_shift(baseline: Sequence[float], candidate: Sequence[float]) -> float:
-    """Return the exact two-sided p for a shift between two sides (Mann and Whitney, 1947)."""
+    """Return the exact two-sided p-value for a shift between sides (Mann and Whitney, 1947)."""
     a, b = (np.asarray(side, dtype=np.float64) for side in (baseline, candidate))
     return min(1.0, 2 * min(mann_whitney_p(a, b), mann_whitney_p(b, a)))
 
 
 def p_in_blocks(blocks: Sequence[tuple[Floats, Floats]]) -> float:
-    """Return the exact one-sided p for a greater candidate, by aligned ranks.
+    """Return the exact one-sided p-value for a greater candidate, by aligned ranks.
 
     The block median is subtracted from every value, and all values are ranked together. The
     candidate's rank sum is compared with its distribution over all assignments of sides within the
@@ -120,7 +120,7 @@ def p_in_blocks(blocks: Sequence[tuple[Floats, Floats]]) -> float:
 
 
 def _rank_sum_distribution(ranks: Sequence[int], chosen: int) -> Floats:
-    """Return the probability of each possible sum of ``chosen`` of these ranks."""
+    """Return the probability of each sum of ``chosen`` ranks drawn at random from ``ranks``."""
     ways = np.zeros((chosen + 1, sum(ranks) + 1))
     ways[0, 0] = 1
     for rank in ranks:
@@ -131,12 +131,12 @@ def _rank_sum_distribution(ranks: Sequence[int], chosen: int) -> Floats:
 
 @cache  # scipy's exact test recomputes it on every call
 def _u_distribution(m: int, n: int) -> Floats:
-    """Return the null distribution: the probabilities of U = 0 to m·n for two samples."""
+    """Return the probabilities of U = 0, ..., m·n for two samples of equal distribution."""
     return _rank_sum_distribution(range(1, m + n + 1), m)[m * (m + 1) // 2 :]
 
 
 def _values_beyond(m: int, n: int, confidence: float) -> int:
-    """Return how many of the m·n ratios lie beyond each end of an interval; -1 without an end."""
+    """Return how many of the m·n ratios lie beyond each end of the interval; -1: it has no ends."""
     cumulative = np.cumsum(_u_distribution(m, n))
     return int(np.searchsorted(cumulative, (1 - confidence) / 2, "right")) - 1
 
@@ -210,7 +210,7 @@ def repeats_needed(a: Floats, b: Floats, allowed: float) -> int | None:
 
     n = 2 (1.96 + 0.84)² s² / d² / 0.955, where d is the distance of the change from the nearer
     tolerance, s the standard deviation from the median absolute deviation, and 0.955 the efficiency
-    of ranks. This is the normal approximation with 80 % power at 2.5 %.
+    of ranks. This is the normal approximation with 80 % power at a one-sided level of 2.5 %.
     """
     spread = robust_std(np.concatenate([a - np.median(a), b - np.median(b)]))
     distance = abs(allowed - abs(_shift(a, b)))
@@ -229,10 +229,10 @@ def robust_std(centered: Floats) -> float:
 def is_suspect(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, tolerance: float
 ) -> bool:
-    """Return whether a screening result calls for new processes.
+    """Return whether the screen suspects a regression, which new processes then confirm or clear.
 
-    The change reaches three quarters of the tolerance, or the best candidate process is beyond the
-    tolerance of the best baseline process. The confirmation clears false suspicions.
+    It does if the change for the worse exceeds three quarters of the tolerance, or if the best
+    candidate process is worse than the best baseline process by more than the tolerance.
     """
     a, b = oriented_logs(baseline, candidate, better)
     allowed = math.log1p(tolerance)
@@ -242,12 +242,12 @@ def is_suspect(
 def is_worse(
     baseline: Sequence[float], candidate: Sequence[float], better: Better, by: float
 ) -> bool:
-    """Return whether the estimated change is for the worse by more than ``share``."""
+    """Return whether the estimated change is for the worse by more than the fraction ``by``."""
     return _shift(*oriented_logs(baseline, candidate, better)) > math.log1p(by)
 
 
 def in_blocks(baseline: Sequence[float], candidate: Sequence[float]) -> list[Block]:
-    """Split values that were measured in successive pairs into blocks of pairs."""
+    """Group the values of baseline and candidate into blocks of BLOCK successive pairs."""
     starts = range(0, max(len(baseline), len(candidate)), BLOCK)
     return [(baseline[at : at + BLOCK], candidate[at : at + BLOCK]) for at in starts]
 
@@ -255,7 +255,7 @@ def in_blocks(baseline: Sequence[float], candidate: Sequence[float]) -> list[Blo
 def confirm(
     blocks: Sequence[Block], better: Better, tolerance: float
 ) -> tuple[Confirmation, float]:
-    """Return whether new processes confirm or clear a suspicion or leave it open, and the p.
+    """Return whether new processes confirm, clear or leave open a suspicion, and the p-value.
 
     A block contains values measured close together. Confirmed: the exact one-sided test of aligned
     ranks against the baseline made worse by the tolerance, at ALPHA divided by the number of
@@ -270,5 +270,8 @@ def confirm(
 
 
 def benjamini_hochberg(ps: Sequence[float], rate: float = 0.05) -> list[bool]:
-    """Return which tests are significant at an FDR of ``rate`` (Benjamini and Hochberg, 1995)."""
+    """Return which p-values are significant at a false discovery rate of ``rate``.
+
+    Source: Benjamini and Hochberg, 1995.
+    """
     return (scipy.stats.false_discovery_control(ps) <= rate).tolist() if ps else []

@@ -27,7 +27,7 @@ CLOCKS = "does the meter's clock need a correction (--offset) or a time zone (--
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The runs that received readings, and the others with the reason."""
+    """The runs that received readings, and the other runs with the reason why not."""
 
     runs: tuple[str, ...]
     left_out: dict[str, str]
@@ -111,7 +111,7 @@ def _from_to(begin: float, end: float) -> str:
 
 
 def _default_max_gap(series: Series) -> float:
-    """Return the default of the longest accepted gap, in seconds."""
+    """Return the default of the longest accepted gap between readings, in seconds."""
     return max(SHORT_GAP_SECONDS, MOST_INTERVALS * float(np.median(np.diff(series.times))))
 
 
@@ -119,8 +119,8 @@ def _check_gaps(kept: Series, most: float) -> None:
     gaps = np.diff(kept.times)
     for index in np.flatnonzero(gaps > most)[:1]:
         raise Unavailable(
-            f"has no reading for {gaps[index]:.3g} s from {as_moment(kept.times[index])} on; at "
-            f"most {most:.3g} s are accepted (--max-gap)"
+            f"has no reading for {gaps[index]:.3g} s after {as_moment(kept.times[index])}; gaps of "
+            f"at most {most:.3g} s are accepted (--max-gap)"
         )
 
 

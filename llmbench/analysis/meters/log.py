@@ -56,7 +56,9 @@ def _table(path: Path) -> pd.DataFrame:
             path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
+        ) from None
     except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"{path}: cannot be read as CSV: {str(error).strip()}") from None
     if len(rows) == 1:
@@ -77,7 +79,7 @@ def _column(path: Path, table: pd.DataFrame, name: str, option: str) -> pd.Serie
             f"select it with {option}"
         )
     if list(table.columns).count(name) > 1:
-        raise InputError(f"{path}: several columns {name!r}; rename them")
+        raise InputError(f"{path}: several columns are named {name!r}; rename all but one")
     return table[name]
 
 

@@ -24,7 +24,7 @@ class Metric:
 
     @property
     def min_samples(self) -> int:
-        """The samples per process that a percentile needs; 0 for other metrics."""
+        """The minimum number of samples per process for a percentile; 0 for other metrics."""
         return min_samples_for_percentile(self.percent) if self.percent else 0
 
 
@@ -43,7 +43,7 @@ OLD_KEY = re.compile(rf"({'|'.join(LATENCIES)})_seconds_(p\d+|mean)")
 
 
 def metric_key(written: str) -> str:
-    """Return a metric's key, also for a spelling of 0.1.0 (``ttft_seconds_p50``)."""
+    """Return a metric's key, also if spelled as in version 0.1.0 (``ttft_seconds_p50``)."""
     old = OLD_KEY.fullmatch(written)
     return f"{old[1]}_{old[2]}" if old else written
 

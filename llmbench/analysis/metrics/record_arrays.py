@@ -140,7 +140,7 @@ def succeeded(table: pa.Table) -> pa.ChunkedArray:
 
 
 def rows(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
-    """Return the rows of a mask, without a copy if they are contiguous."""
+    """Return the rows selected by a mask, without a copy if they are contiguous."""
     indices = np.flatnonzero(mask.to_numpy())
     if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
         return table.slice(int(indices[0]), len(indices))
@@ -200,9 +200,9 @@ def commonest_error(run: Run) -> str | None:
 
 
 def requests_where(run: Run, column: str, value: Any) -> Run:
-    """Return a run with only the requests that have a value in a column.
+    """Return a run with only the requests that have the given value in a column.
 
-    Bytes and FLOPs are unavailable for the part, since steps are shared with other requests.
+    Bytes and FLOPs are unavailable for these requests, since steps are shared with other requests.
     """
     reasons = run.backend_report.get("reasons", {}) | {
         "model_costs": "steps are shared by all requests"
@@ -215,7 +215,7 @@ def requests_where(run: Run, column: str, value: Any) -> Run:
 
 
 def split_runs(runs: Sequence[Run], column: str) -> dict[Any, list[Run]]:
-    """Split runs by the values of a column; requests with null are in no part."""
+    """Split the requests of runs by the values of a column; requests with null are left out."""
     values = {value for run in runs for value in pc.unique(run.records[column]).to_pylist()}
     return {
         value: [requests_where(run, column, value) for run in runs]

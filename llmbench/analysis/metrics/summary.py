@@ -84,7 +84,7 @@ def _latencies(arrays: RecordArrays) -> dict[str, Value]:
 
 def _of(sample: Floats, statistic: Callable[[Floats], float]) -> Value:
     if not len(sample):
-        return Value.unavailable("no measured request has it")
+        return Value.unavailable("no measured request has this latency")
     return Value(statistic(sample), len(sample))
 
 
@@ -163,7 +163,7 @@ def meets_objectives(arrays: RecordArrays, slo: dict[str, float]) -> NDArray[np.
 
 
 def _is_of(table: pa.Table, request_class: str | None) -> NDArray[np.bool_]:
-    """Return which requests are of a class; None: all."""
+    """Return which requests belong to a request class (None: all requests)."""
     if request_class is None:
         return np.ones(table.num_rows, dtype=bool)
     is_of = pc.fill_null(pc.equal(table["request_class"], request_class), fill_value=False)

@@ -1,1 +1,1 @@
-"""Roofline: bytes and FLOPs of steps, as shares of the device's peaks."""
+"""Roofline: bytes/s and FLOP/s of steps, as fractions of the device's peaks."""

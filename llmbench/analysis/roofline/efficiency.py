@@ -16,7 +16,7 @@ from llmbench.analysis.roofline.steps import Steps
 from llmbench.analysis.roofline.work import ModelCosts, Work
 from llmbench.analysis.values import NO_WINDOW, Value, unavailable
 
-UNREPORTED = "this backend does not report it"
+UNREPORTED = "this backend does not report the required data"
 PHASES = ("decode", "prefill")
 WORK = ("seconds", "bytes", "flops")
 EFFICIENCY_METRICS = (

@@ -28,10 +28,10 @@ OTHER_LOAD_PERCENT = 10.0
 class DevicePeaks:
     """A device's measured peaks.
 
-    ``bytes_per_second`` is the bandwidth of a copy, reads plus writes; ``flops_per_second`` that of
-    a square matrix product in ``precision`` (float32, tf32, bfloat16, float16). ``hardware`` is the
-    name of the GPU or CPU; ``measured_at`` is ISO 8601, UTC; ``other_load_percent`` is the CPU load
-    of other programs during the measurement.
+    ``bytes_per_second`` is the bandwidth of a copy, reads plus writes; ``flops_per_second`` the
+    rate of a square matrix product in ``precision`` (float32, tf32, bfloat16, float16).
+    ``hardware`` is the name of the GPU or CPU; ``measured_at`` is ISO 8601, UTC;
+    ``other_load_percent`` is the CPU load of other programs during the measurement.
     """
 
     hardware: str
@@ -58,7 +58,7 @@ def peaks_of(backend_report: Mapping[str, Any]) -> DevicePeaks | None:
 
 @dataclass(frozen=True, slots=True)
 class Datasheet:
-    """A vendor's peaks: bytes/s, and FLOP/s by precision (float32, tf32, float16, bfloat16)."""
+    """A device's peaks by its vendor: bytes/s, and FLOP/s by precision (float32, bfloat16, ...)."""
 
     bytes_per_second: float
     flops_per_second: dict[str, float]

@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 
 def attended(length: Ints, window: int | None) -> Floats:
-    """Return the query-key pairs of a causal prefill of ``length`` tokens.
+    """Return the number of query-key pairs of a causal prefill of ``length`` tokens.
 
     Σ min(i, w) for i = 1 ... S, where S is the length and w the sliding window (None: no window).
     """
@@ -44,7 +44,7 @@ class LayerCosts:
 
     @property
     def states(self) -> int:
-        """Numbers that these layers cache per position: keys and values."""
+        """The number of elements (keys and values) that these layers cache per position."""
         return 2 * self.count * self.kv_heads * self.head_size
 
     @property
@@ -113,10 +113,10 @@ class ModelCosts:
         bytes = steps W + T (e + kv) + Σ kv min(d, w)
         FLOPs = 2 T N + Σ a min(d, w)
 
-        where T are the tokens (last − first + 1 of each row), W the weight bytes per step, e the
-        bytes of an embedding row, kv those of a cached position, d the positions that a token
-        attends to, w the sliding window of a layer, N the parameters of all matrices and a the
-        attention FLOPs per position. Sums are over tokens and layers.
+        where T is the number of tokens (last − first + 1 per row), W the weight bytes per step, e
+        the bytes of an embedding row, kv those of a cached position, d the number of positions a
+        token attends to, w the sliding window of a layer, N the parameters of all matrices and a
+        the attention FLOPs per position. Sums are over tokens and layers.
         """
         tokens = int((last - first + 1).sum())
         token_bytes = self.embedding_row_bytes + self.kv_token_bytes
@@ -130,14 +130,14 @@ class ModelCosts:
         )
 
     def prefill(self, seconds: float, prompts: Ints) -> Work:
-        """Return the work of one prefill per prompt, given each prompt's tokens.
+        """Return the work of one prefill per prompt, given the prompt lengths in tokens.
 
         bytes = n W + T (e + kv)
         FLOPs = 2 (T (N − N_head) + n N_head) + Σ a min(i, w)
 
-        where n are the prompts and T their tokens, N_head the parameters of the head, which
-        processes only the last token, and i the position of a token; other symbols as in decode.
-        Attended keys and values have just been computed, so they are written and not read.
+        where n is the number of prompts, T that of their tokens, N_head that of the head's
+        parameters (it processes only the last token), and i a token's position; other symbols as in
+        decode. Attended keys and values have just been computed, so they are written and not read.
         """
         tokens, steps = int(prompts.sum()), len(prompts)
         token_bytes = self.embedding_row_bytes + self.kv_token_bytes
@@ -161,9 +161,9 @@ class Work:
     flops: float
 
     def bandwidth_share(self, peak: float) -> float | None:
-        """Return the bytes per second as a share of a peak (bytes/s); None without steps."""
+        """Return bytes per second as a fraction of the peak in bytes/s; None without steps."""
         return self.moved_bytes / self.seconds / peak if self.steps else None
 
     def compute_share(self, peak: float) -> float | None:
-        """Return the FLOPs per second as a share of a peak (FLOP/s); None without steps."""
+        """Return FLOPs per second as a fraction of the peak in FLOP/s; None without steps."""
         return self.flops / self.seconds / peak if self.steps else None

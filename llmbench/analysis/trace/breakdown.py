@@ -29,7 +29,7 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Charge:
-    """The time of one step by operator name and category."""
+    """The seconds and calls in one step, by operator name and category."""
 
     seconds: defaultdict[Key, float] = field(default_factory=lambda: defaultdict(float))
     calls: Counter[Key] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class _Charge:
 
 
 def break_down(events: Sequence[Event], device: str, first: int, count: int) -> Breakdown:
-    """Return the breakdown of ``count`` steps, starting at step ``first``.
+    """Return the time of ``count`` steps by operator and category, starting at step ``first``.
 
     ``device`` is torch's device type. Raises MeasurementError if the trace lacks steps or any
     events within them.
@@ -52,7 +52,7 @@ def break_down(events: Sequence[Event], device: str, first: int, count: int) -> 
     if not any(charge.kernels for charge in charges):
         raise MeasurementError(
             "the profiler recorded nothing in the steps; another profiler, such as nsys, may be "
-            "using the device: with --nvtx the steps are in its timeline"
+            "using the device; stop it, or mark the steps in its timeline with --nvtx"
         )
     return _summed(steps, charges)
 
@@ -89,7 +89,7 @@ def _shares(uses: Iterable[KernelUse]) -> dict[str, float]:
 
 
 def _on_host(events: Iterable[Event], steps: Sequence[Event]) -> Iterator[_Charge]:
-    """Yield the charge of each step: the self time of its operators."""
+    """Yield the self time of each step's operators."""
     lane = steps[0].lane
     operators = [event for event in _operators(events) if event.lane == lane]
     owner = _owners(operators)
@@ -117,7 +117,7 @@ def _by_step(
     steps: Sequence[Event],
     moment: Callable[[Event], float] = lambda event: event.begin,
 ) -> list[list[Event]]:
-    """Return the events of each step, assigned by ``moment``."""
+    """Return the events of each step: those whose ``moment`` lies in the step."""
     begins = [step.begin for step in steps]
     by_step: list[list[Event]] = [[] for _ in steps]
     for event in events:
@@ -129,7 +129,7 @@ def _by_step(
 
 
 def _self_times(operators: Sequence[Event], end: float) -> list[float]:
-    """Return the self time of each operator, excluding nested ones, up to an end."""
+    """Return each operator's self time (without nested operators), counted until ``end``."""
     own = [0.0] * len(operators)
     within: list[int] = []
     now = operators[0].begin if operators else end
@@ -161,7 +161,7 @@ def _outermost(operators: Iterable[Event]) -> int:
 
 
 def _owners(operators: Iterable[Event]) -> Callable[[float], str | None]:
-    """Return a function from a time to the category of its owning host operator, or None."""
+    """Return a function: the category of the host operator that owns a time, or None."""
     outer: list[Event] = []
     for event in operators:
         owning = event.kind == OPERATOR and category_of(event.name) in OWNING
@@ -187,7 +187,7 @@ def _category(event: Event, owner: Callable[[float], str | None]) -> str:
 
 
 def _on_device(events: Sequence[Event], steps: Sequence[Event]) -> Iterator[_Charge]:
-    """Yield the charge of each step: the time of its kernels on any stream, within the step.
+    """Yield the time of each step's kernels on any stream, within the step.
 
     A kernel belongs to the step in which the host launched it, and to the owning operator that
     launched it, if any. The replay of a CUDA graph is a single launch, so its kernels are
@@ -214,7 +214,7 @@ def _on_device(events: Sequence[Event], steps: Sequence[Event]) -> Iterator[_Cha
 
 
 def _shared_times(kernels: Sequence[Event], step: Event) -> list[float]:
-    """Return the seconds of each kernel within a step; concurrent kernels split theirs equally."""
+    """Return each kernel's seconds in a step; overlap is divided equally between the kernels."""
     shared = [0.0] * len(kernels)
     edges = sorted(
         (min(max(moment, step.begin), step.end), ends, index)

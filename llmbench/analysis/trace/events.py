@@ -64,9 +64,9 @@ def step_name(phase: str, number: int) -> str:
 
 
 def steps_of(events: Iterable[Event], first: int, count: int) -> list[Event]:
-    """Return the ranges of ``count`` steps in order, starting at step ``first``.
+    """Return the trace events of ``count`` steps in order, starting at step ``first``.
 
-    Raises MeasurementError if the trace lacks one.
+    Raises MeasurementError if the trace lacks a step.
     """
     numbered = {
         int(match[1]): event

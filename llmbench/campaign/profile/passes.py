@@ -25,7 +25,7 @@ WORKER = "llmbench.campaign.profile.worker"
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """Steps per phase, rows of a decode step (None: implied by the load), and NVTX marks."""
+    """Steps per phase, rows per decode step (None: as the load implies), and use of NVTX marks."""
 
     steps: int
     rows: int | None = None
@@ -34,7 +34,7 @@ class ProfileOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(worker.Job):
-    """A case for a worker to profile; ``scratch`` is a temporary folder."""
+    """A case for a worker to profile; ``scratch`` is a folder for its temporary files."""
 
     scratch: str
     steps: int
@@ -46,10 +46,10 @@ class Observer(Listener, Protocol):
     """Receives the events of a profiling pass."""
 
     def began(self, case: str, index: int, total: int) -> None:
-        """A case begins: number ``index`` (from 1) of all."""
+        """A case begins: number ``index``, from 1, of ``total``."""
 
     def ended(self, done: CaseProfile) -> None:
-        """A case has been stored, profiled or failed."""
+        """A case has been stored, whether profiled or failed."""
 
 
 def begin(source: Source, folder: Path, options: ProfileOptions) -> Profile:

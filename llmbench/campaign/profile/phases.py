@@ -22,7 +22,7 @@ DECODED = 2  # the shortest output, in tokens, that needs a decode step
 
 
 class Phase(Protocol):
-    """Steps of one kind."""
+    """One kind of step: prefill or decode."""
 
     name: str
 
@@ -34,18 +34,18 @@ class Phase(Protocol):
         """Prepare a step, outside its measured time."""
 
     def step(self) -> Sequence[Sequence[int]]:
-        """Run a step and return its tokens by row."""
+        """Run a step and return the new tokens of each row."""
 
     def count(self, chunks: Sequence[Sequence[int]]) -> int:
         """Record a step's tokens and return their number."""
 
     @property
     def prompt_tokens(self) -> tuple[int, int]:
-        """The lengths of the shortest and the longest prompt."""
+        """The lengths of the shortest and the longest prompt, in tokens."""
 
     @property
     def cache_tokens(self) -> tuple[int, int]:
-        """The current minimum and maximum of cached tokens per row."""
+        """The current minimum and maximum number of cached tokens per row."""
 
 
 @dataclass(slots=True)
@@ -65,18 +65,18 @@ class Prefill:
         return [[self.runner.prefill(0, self.request.prompt)]]
 
     def count(self, chunks: Sequence[Sequence[int]]) -> int:
-        """Return the number of tokens."""
+        """Return the number of new tokens of a step."""
         return sum(map(len, chunks))
 
     @property
     def prompt_tokens(self) -> tuple[int, int]:
-        """The length of the prompt, twice."""
+        """The length of the prompt in tokens, as minimum and maximum."""
         length = len(self.request.prompt)
         return length, length
 
     @property
     def cache_tokens(self) -> tuple[int, int]:
-        """The prompt length, twice: the new token is not cached yet."""
+        """The prompt length, as minimum and maximum; the new token is not cached yet."""
         return self.prompt_tokens
 
 
@@ -116,27 +116,27 @@ class Decode:
 
     @property
     def prompt_tokens(self) -> tuple[int, int]:
-        """The lengths of the shortest and the longest prompt."""
+        """The lengths of the shortest and the longest prompt, in tokens."""
         lengths = [len(request.prompt) for request in self.requests]
         return min(lengths), max(lengths)
 
     @property
     def cache_tokens(self) -> tuple[int, int]:
-        """The cached tokens per row, which exclude the newest token."""
+        """The minimum and maximum number of cached tokens per row, without the newest token."""
         pairs = zip(self.requests, self.generated, strict=True)
         lengths = [len(request.prompt) + tokens - 1 for request, tokens in pairs]
         return min(lengths), max(lengths)
 
 
 def phases_of(runner: ModelRunner, requests: Sequence[Request], rows: int) -> list[Phase]:
-    """Return the phases of the requests; no decode if every output is a single token."""
+    """Return prefill and decode of typical requests; no decode if all outputs are single tokens."""
     prefill = Prefill(runner, _typical(requests, 1)[0])
     continued = [request for request in requests if request.max_new_tokens >= DECODED]
     return [prefill, Decode(runner, _typical(continued, rows))] if continued else [prefill]
 
 
 def _typical(requests: Sequence[Request], count: int) -> list[Request]:
-    """Return the requests with lengths nearest to the medians, repeated if there are too few."""
+    """Return the ``count`` requests with lengths nearest the medians, repeated if too few."""
     prompt = statistics.median(len(request.prompt) for request in requests)
     answer = statistics.median(request.max_new_tokens for request in requests)
 
@@ -147,7 +147,7 @@ def _typical(requests: Sequence[Request], count: int) -> list[Request]:
 
 
 def implied_rows(scenario: Scenario, requested: int | None) -> int:
-    """Return the rows of a decode step: as requested, else limited by slots and load.
+    """Return the number of rows of a decode step: as requested, or limited by slots and load.
 
     Raises InputError if more rows than slots are requested.
     """

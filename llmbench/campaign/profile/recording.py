@@ -24,7 +24,7 @@ Ranges = Callable[[str], AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The trace of profiled steps, with the number of tokens of the retained steps."""
+    """The trace file of profiled steps, with the number of tokens of the retained steps."""
 
     path: Path
     device: torch.device
@@ -33,14 +33,14 @@ class Recorded:
 
 
 def ranges(*, nvtx: bool) -> Ranges:
-    """Return a context manager that marks steps for Nsight Systems, or a no-op.
+    """Return a function that marks a step for Nsight Systems, or one that does nothing.
 
-    Raises InputError if torch has no CUDA support.
+    Raises InputError if torch cannot use CUDA on this machine.
     """
     if not nvtx:
         return nullcontext
     if not torch.cuda.is_available():
-        raise InputError("--nvtx: torch has no CUDA on this machine; omit the option")
+        raise InputError("--nvtx: torch cannot use CUDA on this machine; omit the option")
     return torch.cuda.nvtx.range
 
 
@@ -52,7 +52,7 @@ def name_fused_kernels() -> None:
 
 
 def time_steps(phase: Phase, count: int, marks: Ranges) -> list[float]:
-    """Run steps without the profiler; return their seconds, excluding the first few."""
+    """Run steps without the profiler; return the seconds of each, without the first few."""
     with frozen_gc():
         seconds = [_timed(phase, marks) for _ in range(DISCARDED + count)]
     return seconds[DISCARDED:]

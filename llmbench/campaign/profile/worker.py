@@ -101,7 +101,7 @@ def _recorded(
 def _phase(
     phase: Phase, seconds: tuple[float, ...], recorded: Recorded, job: Job, slug: str
 ) -> PhaseProfile:
-    """Store the breakdown of a phase's trace, merged with the runtime's own events."""
+    """Store a phase's trace, merged with the runtime's own traces; return the phase's profile."""
     runtime_traces = [
         json.loads(path.read_text("utf-8")) for path in Path(job.scratch).glob("*.trace.json")
     ]
@@ -121,7 +121,7 @@ def _phase(
 
 
 def _store(trace: dict[str, Any], path: Path, partial: Path) -> None:
-    """Write a trace atomically."""
+    """Write a compressed trace atomically, through a partial file."""
     partial.write_bytes(gzip.compress(json.dumps(trace).encode()))
     partial.replace(path)
 

@@ -118,7 +118,7 @@ def test_readings_may_share_a_stamp(path: Path) -> None:
             "time,Watts\n1,2\n",
             "no column 'watts'; did you mean 'Watts'? columns: time, Watts; select it",
         ),
-        ("time,watts,watts\n1,2,3\n", "several columns 'watts'; rename them"),
+        ("time,watts,watts\n1,2,3\n", "several columns are named 'watts'; rename all but one"),
         ("time,watts\n1,2,\n", "cannot be read as CSV: .*Expected 2 fields in line 2, saw 3"),
         ("time,watts\n1,2\n0,2\n", "reading 2: time: '0' is earlier than the reading before it"),
         ("time,watts\n1,2\n2,9O\n", "reading 2: watts: '9O' is not a number"),

@@ -86,7 +86,10 @@ def test_without_measured_peaks_bytes_and_flops_are_known_and_utilization_is_not
 def test_without_model_costs_every_metric_has_the_backends_reason() -> None:
     values = efficiency({"model_costs": None, "reasons": {"model_costs": "experts"}}, RECORDS, ALL)
     assert values == dict.fromkeys(EFFICIENCY_METRICS, Value.unavailable("experts"))
-    assert efficiency({}, RECORDS, ALL)["mbu"].reason == "this backend does not report it"
+    assert (
+        efficiency({}, RECORDS, ALL)["mbu"].reason
+        == "this backend does not report the required data"
+    )
 
 
 def test_without_a_steady_window_only_the_cache_is_known() -> None:

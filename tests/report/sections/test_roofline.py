@@ -88,7 +88,7 @@ def test_points_are_drawn_without_a_roof_too(make: Any, tmp_path: Path) -> None:
 
 def test_uncounted_work_is_not_drawn_and_has_a_reason(results: Results) -> None:
     chart = roofline.chart(results)
-    assert chart.empty == "Unknown: this backend does not report it."
+    assert chart.empty == "Unknown: this backend does not report the required data."
     assert list(chart.figure.data) == []
 
 
