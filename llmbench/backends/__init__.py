@@ -38,7 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the base of local backends (with the engine), or torch's model, on first use."""
+    """Return LocalBackend, LocalServer or TorchModel, whose modules are imported on first use."""
     if name in {"LocalBackend", "LocalServer"}:
         from llmbench.backends import local  # noqa: PLC0415 (network clients need no engine)
 

@@ -110,7 +110,7 @@ class Server(Protocol):
         """Start and return the clock of the load; it reads 0 now."""
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Measure the overhead of the load client, if any, by serving a load without a server.
+        """Measure the overhead of the load client, if any, on the requests of ``dispatch``.
 
         `report` returns the result.
         """
@@ -124,7 +124,7 @@ class Server(Protocol):
         """
 
     def report(self) -> BackendReport:
-        """Return the requested and effective settings, and the measured costs."""
+        """Return the requested and effective settings, the counters and the measured costs."""
 
     @property
     def pid(self) -> int:
@@ -132,7 +132,7 @@ class Server(Protocol):
 
     @property
     def torch_model(self) -> TorchModel | None:
-        """The model as a torch module, or None for other runtimes."""
+        """The model that runs as a torch module, or None for other runtimes."""
 
     def scorer(self, load_shape: LoadShape) -> Scorer | None:
         """Return a scorer of texts by the model's logits, or None if the backend exposes none."""
@@ -149,9 +149,9 @@ class Backend(plugins.Part):
     sends_text: ClassVar[bool] = False
 
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
-        """Load, compile and warm up; yield a server and release all resources afterwards.
+        """Load, compile and warm up; yield the ready server and release all resources afterwards.
 
-        Raises InputError for unsupported options; never substitutes silently.
+        Raises InputError for unsupported options instead of replacing them silently.
         """
         raise NotImplementedError
 

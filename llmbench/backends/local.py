@@ -63,7 +63,7 @@ Model = TypeVar("Model", bound="LoadedModel")
 
 
 class LocalRunner(WarmupRunner, Protocol):
-    """The runner of a local backend; ``counts`` are runner-specific counters."""
+    """The runner of a local backend's steps; ``counts`` are counters specific to the runner."""
 
     counts: Counter[str]
 
@@ -93,7 +93,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
     @abstractmethod
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Return the prompt, batch and cache lengths that steps are rounded up to."""
+        """Return the prompt lengths, batch sizes and cache lengths that steps are rounded up to."""
 
     @abstractmethod
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
@@ -112,7 +112,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         """Return the bytes and FLOPs of a model's steps; raises Unavailable if unknown."""
 
     def allocator(self, context: OpenContext) -> Gauge:
-        """Return the gauge of peak tensor memory."""
+        """Return a tracker of the peak of tensor memory."""
         from llmbench.models.loading import device_of  # noqa: PLC0415 (imports torch)
 
         device = device_of(context.model.device)
@@ -264,7 +264,7 @@ def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
 
 
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
-    """Return a slot's tokens: the longest sequence rounded up, at most the context length."""
+    """Return a slot's length in tokens: the longest sequence rounded up, at most the context."""
     return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
@@ -273,8 +273,8 @@ class LocalServer:
     """A warm model that serves one load.
 
     ``cold_start`` is in seconds: ``import`` of modules that the workload had not imported, ``load``
-    until the weights are on the device, ``first_token`` from there until the first id is on the
-    host (including cache allocation and compilation), ``steady`` for the rest of the warm-up.
+    until the weights are on the device, ``first_token`` from there until the first token id is on
+    the host (including cache allocation and compilation), ``steady`` for the rest of the warm-up.
     """
 
     context: OpenContext

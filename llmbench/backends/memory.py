@@ -55,7 +55,7 @@ class Gauge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Allocator:
-    """Tensor bytes on a GPU, as counted by torch's allocator."""
+    """The peak of tensor bytes on a GPU, as counted by torch's allocator."""
 
     device: torch.device
     prefix: str = ""
@@ -76,7 +76,7 @@ class Allocator:
 
 @dataclass(slots=True)
 class Resident:
-    """Resident memory of this process, as counted by the kernel."""
+    """The peak of this process's resident memory, as counted by the kernel."""
 
     prefix: str = "rss_"
     _was_reset: bool = True
@@ -102,10 +102,10 @@ class Untracked:
     prefix: str = ""
 
     def reset(self) -> None:
-        """Do nothing."""
+        """Do nothing: there is no peak to reset."""
 
     def peak(self) -> int:
-        """Raise Unavailable."""
+        """Raise Unavailable with the reason."""
         raise Unavailable(self.reason)
 
 
@@ -132,7 +132,7 @@ class Peaks:
         self.memory[name] = self.reader.read(name, gauge.peak)
 
     def since_reset(self) -> Mapping[str, int | None]:
-        """Return all peaks, including the allocator's since its last reset."""
+        """Return the memory peaks of all phases, and the allocator's peak since its last reset."""
         self._note("allocator_peak", self.allocator)
         return self.memory
 

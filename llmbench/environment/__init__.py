@@ -1,4 +1,4 @@
-"""The machine and the software of a run.
+"""The hardware, the system and the software of a run.
 
 A value that cannot be read is None, and ``reasons`` has the reason under its name. No secrets are
 read: only a short allowlist of environment variables is stored.
@@ -33,8 +33,8 @@ COMPARABLE_OF_GPU = ("name", "memory_bytes", "power_limit_watts", "ecc", "mig")
 def capture(folder: Path, root: Path = Path("/")) -> dict[str, Any]:
     """Return the hardware, the system, package versions, settings, and the folder's git state.
 
-    Takes a fraction of a second and imports none of the packages. ``root`` is the folder
-    that contains proc and sys.
+    Takes a fraction of a second and imports none of the packages. ``root`` is the folder that
+    contains proc and sys.
     """
     reader = Reader()
     membership = reader.read("container.group", lambda: read_text(root / "proc/self/cgroup")) or ""

@@ -36,10 +36,10 @@ def memberships(text: str) -> dict[str, str]:
 
 
 def groups(controller: str, root: Path, membership: str) -> list[Path]:
-    """Return the folders of a process's group and its ancestors, innermost first.
+    """Return the folders of a process's control group and its ancestors, innermost first.
 
     In a container the group may lie outside the mount; the innermost visible folder is then the
-    mount's root.
+    root of the mount.
     """
     unified = (root / "cgroup.controllers").exists()
     mount = root if unified else root / controller

@@ -36,7 +36,7 @@ class Channel:
         self._write(msgspec.json.encode(message, enc_hook=_plain) + b"\n")
 
     def send_bytes(self, data: bytes | memoryview) -> None:
-        """Write bulk data, for ``receive_bytes`` in the other process."""
+        """Write bulk data, which the other process reads with ``receive_bytes``."""
         self.send(len(data))
         self._write(data)
 
@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
 
 
 def converted(value: Any, kind: type[T]) -> T:
-    """Convert a message's plain data to the type ``kind``."""
+    """Convert the plain data of a message, or of a part of it, to the type ``kind``."""
     return msgspec.convert(value, kind, dec_hook=_restored)
 
 
@@ -169,7 +169,7 @@ def start(
     stderr: IO[Any] | None = None,
     has_session: bool = False,
 ) -> Iterator[Child]:
-    """Start a module's process and send it a job; the process ends with the block.
+    """Start ``python -m module`` and send it a job; the process ends with the context.
 
     ``python`` is an interpreter with its flags; ``stderr`` is a file for the process's stderr.
     Raises OSError if the interpreter cannot be started.

@@ -17,7 +17,7 @@ class Reader:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def read(self, name: str, question: Callable[[], Any]) -> Any:
-        """Return one value, or None if it is unavailable; its reason is then stored."""
+        """Return one value; if it is unavailable, store the reason and return None."""
         try:
             return question()
         except (Unavailable, OSError) as error:
@@ -25,7 +25,7 @@ class Reader:
             return None
 
     def read_all(self, prefix: str, readers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-        """Return several values; reasons are stored under ``prefix.name``."""
+        """Return several values by name; reasons are stored under ``prefix.name``."""
         return {name: self.read(f"{prefix}.{name}", read) for name, read in readers.items()}
 
 

@@ -1,4 +1,4 @@
-"""Package versions, settings, and the git state of the working folder."""
+"""Package versions, thread counts, environment variables and the git state of a folder."""
 
 from __future__ import annotations
 

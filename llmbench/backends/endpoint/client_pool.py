@@ -49,7 +49,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A shard of a load and the clock; the client process imports the class of its arrivals."""
+    """A shard of a load and the clock, for a client process, which imports the arrivals' class."""
 
     requests: RequestCycle
     arrivals_class: tuple[str, str]
@@ -122,7 +122,7 @@ class ClientPool:
 def start_clients(
     options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
 ) -> Iterator[ClientPool]:
-    """Yield ready client processes, which end with the context."""
+    """Start client processes, wait until they are ready, and end them with the context."""
     job = Job.of(options, address, target, payload)
     with ExitStack() as stack:
         children = [

@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
             self._on_end(self, exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the exchange, if its response ends with the connection, or fail it."""
+        """End or fail the exchange; a response without a length ends with its connection."""
         self.reusable = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:

@@ -52,7 +52,7 @@ class Answer:
         return self.usage.completion_tokens if self.usage else None
 
     def judge(self, *, forced: bool) -> None:
-        """Set the fault if a complete response is empty, or shorter than the ``forced`` length."""
+        """Set the fault if a complete response is empty or, with ``forced``, too short."""
         if self.fault:
             return
         if not self.stamps:
@@ -65,7 +65,7 @@ class Answer:
             )
 
     def plain(self) -> Answer:
-        """Return a copy without the state of the transfer, to send to the parent process."""
+        """Return a copy without the transfer's state, which can be sent to the parent process."""
         return Answer(**{field.name: getattr(self, field.name) for field in fields(Answer)})
 
     def finish(self, tokens: int) -> Finish:
@@ -109,13 +109,13 @@ class Exchange(Answer):
             self.fault = Fault(kind, message)
 
     def begin(self, status: int, content_type: str) -> None:
-        """Process the head of the response."""
+        """Process the status and content type of the response."""
         self.status = status
         is_stream = self.streamed and content_type.startswith(EVENT_STREAM)
         self._reads_events = status == OK and is_stream
 
     def body(self, now: float, data: bytes) -> None:
-        """Process a part of the body that was read at ``now``."""
+        """Process a part of the response body, which was read at ``now``."""
         self.received += len(data)
         if not self._reads_events:
             self._plain += data
@@ -127,7 +127,7 @@ class Exchange(Answer):
             self.fail("invalid-chunk", f"an event has more than {MAX_EVENT_BYTES} bytes")
 
     def end(self, now: float) -> None:
-        """Process the regular end of the response."""
+        """Process the normal end of the response."""
         if self.over:
             return
         if self.status != OK:

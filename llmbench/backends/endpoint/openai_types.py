@@ -1,4 +1,4 @@
-"""OpenAI's requests and responses: bodies as bytes, chunks, usage and errors.
+"""OpenAI's API: request bodies, streamed chunks, complete responses, token counts and errors.
 
 https://platform.openai.com/docs/api-reference/chat/streaming and .../completions; reasoning as in
 vLLM (``reasoning``) and DeepSeek (``reasoning_content``).
@@ -72,7 +72,7 @@ class Choice(msgspec.Struct):
 
     @property
     def reasoning(self) -> str:
-        """The text of the reasoning."""
+        """The reasoning text of the completion."""
         message = self.delta or self.message
         return "" if message is None else message.reasoning_content or message.reasoning or ""
 

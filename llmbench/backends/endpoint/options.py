@@ -169,7 +169,9 @@ class EndpointOptions(plugins.Options):
         try:
             context = ssl.create_default_context(cafile=authorities)
         except (OSError, ssl.SSLError) as error:
-            raise InputError(f"endpoint: verify: {authorities}: {error}; check the file") from None
+            raise InputError(
+                f"endpoint: verify: {authorities}: {error}; set the path of a PEM file"
+            ) from None
         if self.verify is False:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

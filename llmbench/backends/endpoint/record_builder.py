@@ -50,7 +50,7 @@ class RecordBuilder:
         )
 
     def _prompt_tokens(self, request: Request) -> int:
-        """Return the prompt's length in tokens; it includes the text of earlier turns."""
+        """Return the prompt's length in tokens, with the text of the session's earlier turns."""
         if not request.history:
             return len(request.prompt)
         text = "".join((*request.history, request.text or ""))

@@ -52,8 +52,8 @@ def served_model(
         near = get_close_matches(wanted, names, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(
-            f"endpoint: the server has no model {wanted!r}; {hint}it serves "
-            f"{', '.join(names[:MAX_NAMES])}"
+            f"endpoint: the server has no model {wanted!r}; {hint}set `model` to one that it "
+            f"serves: {', '.join(names[:MAX_NAMES])}"
         )
     return wanted or names[0]
 
@@ -83,7 +83,7 @@ def _listed_on_error(address: str, error: urllib.error.HTTPError) -> list[str]:
     if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise InputError(
             f"endpoint: {address}: HTTP {error.code}; set the environment variable named by "
-            "`api_key_env` to the key"
+            "`api_key_env` to a valid API key"
         )
     return []
 

@@ -190,12 +190,12 @@ def _wait(
         if process.poll() is not None:
             raise MeasurementError(
                 f"endpoint: the server exited with code {process.returncode} before it was ready; "
-                f"the end of its log:\n{_tail(output)}"
+                f"correct the error in its log, which ends with:\n{_tail(output)}"
             )
         time.sleep(POLL_SECONDS)
     raise MeasurementError(
         f"endpoint: {url}: the server was not ready within {timeout:g} s; raise `ready_timeout`, "
-        f"or see the end of its log:\n{_tail(output)}"
+        f"or correct the error in its log, which ends with:\n{_tail(output)}"
     )
 
 
@@ -209,7 +209,7 @@ def _is_ready(url: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Terminate the server and its descendants; kill those that run longer than STOP_SECONDS."""
+    """Terminate the server and its descendants; kill those still running after STOP_SECONDS."""
     family = _family(process.pid)
     for member in family:
         with suppress(psutil.NoSuchProcess):

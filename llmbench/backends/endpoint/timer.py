@@ -39,7 +39,7 @@ class Timer:
         loop.add_reader(self._file, self._expire)
 
     def set(self, seconds: float) -> None:
-        """Expire ``seconds`` from now, immediately if that is 0 or less."""
+        """Set the timer to expire ``seconds`` from now, immediately if that is 0 or less."""
         delay = max(1, round(seconds * _NANOSECONDS))
         setting = _Setting(_Timespec(0, 0), _Timespec(*divmod(delay, _NANOSECONDS)))
         _checked(_libc.timerfd_settime(self._file, 0, ctypes.byref(setting), None))

@@ -81,7 +81,7 @@ class Onnx(LocalBackend["OnnxModel"]):
         return model.costs
 
     def allocator(self, context: OpenContext) -> Gauge:  # noqa: ARG002 (the same for all contexts)
-        """Return an untracked gauge: torch's allocator covers only the bound buffers."""
+        """Return an untracked gauge: torch's allocator counts only inputs, outputs and caches."""
         return Untracked("onnxruntime's own allocator tracks no peak")
 
     def runner(

@@ -38,9 +38,10 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def build(model: PreTrainedModel, provider: str, path: Path) -> None:
-    """Write a model's graph to ``path``, with its weights next to it; inputs as in `exporting`.
+    """Write a model's graph to ``path``, with its weights next to it.
 
-    Raises InputError when the builder does not support the architecture.
+    Inputs and outputs are those of `exporting.export`. Raises InputError when the builder does not
+    support the architecture.
     """
     with TemporaryDirectory(prefix="llmbench-") as folder:
         run_builder(model, provider, Path(folder))
@@ -134,7 +135,7 @@ def _keep_last(graph: Any) -> None:
 
 
 def _drop_unused(graph: Any, wanted: Iterable[str]) -> None:
-    """Remove the nodes, in topological order, that no output in ``wanted`` depends on."""
+    """Remove nodes that no output in ``wanted`` depends on; expects topological order."""
     needed, kept = set(wanted), []
     for node in reversed(graph.node):
         if needed & set(node.output):

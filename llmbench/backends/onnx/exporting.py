@@ -62,9 +62,9 @@ def export(model: PreTrainedModel, path: Path) -> None:
     """Write a model's graph to ``path``, with its weights next to it.
 
     Inputs are ``input_ids`` and ``position_ids`` [rows, length], ``seqlens_k`` [rows] (int32, the
-    length after this step minus one), ``total_sequence_length`` (int32, the longest), ``last`` [1]
-    (the position of the logits) and each layer's past key and value [rows, heads, max length,
-    size]; outputs are ``logits`` [rows, vocabulary] and the same caches.
+    length after this step minus one), ``total_sequence_length`` (int32, the longest row's length),
+    ``last`` [1] (the position of the logits) and each layer's past key and value [rows, heads, max
+    length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches.
     """
     _untie(model)
     shapes = layers(model)

@@ -42,7 +42,7 @@ METHODS = {
 
 
 def check(scheme: Scheme, provider: str) -> None:
-    """Raise InputError if a provider (``cpu``, ``cuda``) has no kernels for a quantization."""
+    """Raise InputError if a provider (``cpu``, ``cuda``) has no kernels for ``scheme``."""
     offered = [name for name, method in METHODS.items() if provider in method.providers]
     if scheme not in offered:
         advice = f"use one of {', '.join(offered)}" if offered else "remove `quantize`"
@@ -57,7 +57,7 @@ def kernels(scheme: Scheme) -> str:
 
 
 def quantize(graph: Path, scheme: Scheme, path: Path) -> None:
-    """Write the quantized graph to ``path``, with its weights next to it.
+    """Quantize a graph and write the result to ``path``, with its weights next to it.
 
     Raises InputError when onnxruntime's tool cannot quantize the model.
     """

@@ -101,7 +101,7 @@ class OnnxRunner:
         return [[ids[slot]] for slot in slots]
 
     def pretend(self, rows: int, length: int) -> None:
-        """Set the lengths of the first rows so that the next decode step reaches ``length``."""
+        """Set the lengths of the first rows so that the next decode extends them to ``length``."""
         self._set_length(slice(0, rows), length - 1)
 
     def _set_length(self, rows: slice, length: int) -> None:

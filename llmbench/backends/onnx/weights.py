@@ -46,7 +46,7 @@ def costs_of_graph(graph: Path, costs: ModelCosts) -> ModelCosts:
 
 
 def _uses(nodes: Iterable[onnx.NodeProto]) -> tuple[set[str], set[str]]:
-    """Return the names of inputs of which nodes read single rows, and of inputs read in full."""
+    """Return the names of inputs of which only some rows are read, and of inputs read in full."""
     uses: dict[bool, set[str]] = defaultdict(set)
     for node in nodes:
         for index, name in enumerate(node.input):

@@ -28,7 +28,7 @@ class Compiled(PyTorchBackend):
 
     On a GPU ``mode: reduce-overhead`` replays steps as CUDA graphs. Each step shape is compiled
     separately. By default prefills, which are compute-bound and vary in length, are not compiled.
-    ``dynamic: true`` compiles one graph for all sizes.
+    ``dynamic: true`` compiles one graph for all sizes of a step.
     """
 
     class Options(plugins.Options):
@@ -49,7 +49,7 @@ class Compiled(PyTorchBackend):
         )
         attention: Attention = Field(
             default="sdpa-grouped",
-            description="attention; sdpa, if compiled, copies keys and values shared by heads",
+            description="attention implementation; sdpa copies keys and values of grouped heads",
         )
         matvec: Literal["library", "generated"] = Field(
             default="library",
@@ -130,7 +130,7 @@ class Compiled(PyTorchBackend):
             _dynamo.mark_static_address(tensor)
 
     def settings(self) -> dict[str, Any]:
-        """Return the compile mode, and the options of graphs, prefills and single-row products."""
+        """Return the options of torch.compile, and those of prefills and single-row products."""
         names = {"mode", "fullgraph", "dynamic", "prefill", "matvec"}
         return self.options.model_dump(include=names)
 

@@ -31,18 +31,18 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
     compress: Recipe | None
 
     def compile_prefill(self, step: Step) -> Step:
-        """Return the prefill step, compiled or not."""
+        """Return the prefill step to run: by default ``step``, not compiled."""
         return step
 
     def compile_decode(self, step: Step) -> Step:
-        """Return the decode step, compiled or not."""
+        """Return the decode step to run: by default ``step``, not compiled."""
         return step
 
     def prepared(self, runner: TorchRunner) -> None:
-        """Prepare a runner for compiled steps, before its first step."""
+        """Prepare a runner before its first step; the default does nothing."""
 
     def load(self, context: OpenContext) -> TorchModel:
-        """Load the weights and compress them if requested."""
+        """Load the model, and prune and quantize it if requested."""
         recipe = self.compress or Recipe()
         if recipe.quantize:
             check_torch_scheme(recipe.quantize, context.model)

@@ -30,7 +30,7 @@ class Quantized(Backend):
 
         scheme: Scheme = Field(description="quantization scheme of the linear layers")
         runtime: Literal["auto", "eager", "compiled", "onnx"] = Field(
-            default="auto", description="backend that serves the model"
+            default="auto", description="backend that runs the quantized model"
         )
 
     options: Options

@@ -34,7 +34,7 @@ class Speculative(Eager):
         """``{kind: speculative, draft: ./student, tokens: 4}``."""
 
         draft: str = Field(
-            min_length=1, description="draft model, which needs the tokenizer of the target model"
+            min_length=1, description="draft model, with the same tokenizer as the target model"
         )
         tokens: int = Field(
             default=4, ge=1, description="number of tokens drafted per step of the target model"

@@ -42,7 +42,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """A server behavior: its description, its bytes and the expected outcome."""
+    """A server behavior: its description, what the server sends, and the expected outcome."""
 
     name: str
     description: str

@@ -30,7 +30,7 @@ UNKNOWN_MODEL = "a-model-that-does-not-exist"
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of one check: its name, what it is about, the expected and the found outcome."""
+    """The result of one check: its name, its description, and the expected and found outcomes."""
 
     name: str
     about: str
@@ -61,14 +61,14 @@ def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT0
 
 
 def check_client(url: str) -> Iterator[CheckResult]:
-    """Check the load client against each behavior of the adversarial server at ``url``."""
+    """Check the load client against each behavior of the server at ``url``; yield the results."""
     with frozen_gc():  # otherwise each load would collect garbage
         for behavior in BEHAVIORS.values():
             yield _compared(behavior, provoke(url, behavior))
 
 
 def provoke(url: str, behavior: Behavior) -> Record:
-    """Send one request to the adversarial server, which shows ``behavior``; return its record."""
+    """Return the record of a request to the adversarial server that triggers ``behavior``."""
     timeouts = SHORT_TIMEOUTS if behavior.expected.error in TIMEOUT_KINDS else LONG_TIMEOUTS
     return exchange(url=url, model=behavior.name, **timeouts)
 
@@ -93,7 +93,7 @@ def _described(error: str | None, chunks: int, tokens: int | None) -> str:
 
 
 def check_server(url: str, model: str | None = None) -> Iterator[CheckResult]:
-    """Check a server for a load generator's requirements and yield the results."""
+    """Check that a server meets a load generator's requirements; yield the result of each check."""
     with frozen_gc():
         for name, (about, expected, check) in CHECKS.items():
             try:

@@ -20,7 +20,7 @@ class Pause:
 
 
 class End(Enum):
-    """How a connection ends: closed regularly, or reset."""
+    """How a connection ends: closed normally, or reset."""
 
     CLOSE = auto()
     RESET = auto()
@@ -56,7 +56,7 @@ def event(data: Any, end: bytes = b"\n") -> bytes:
 
 
 def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
-    """Return a chat chunk with ``text`` as its content, or under another key."""
+    """Return a chunk of a chat stream, whose delta has ``text`` under ``key``."""
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -71,7 +71,7 @@ def last(reason: str = "length") -> dict[str, Any]:
 
 
 def usage(tokens: int = TOKENS) -> dict[str, Any]:
-    """Return the chunk with only the token counts."""
+    """Return the chunk of a stream that has only the token counts."""
     return {
         "choices": [],
         "usage": {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens},
