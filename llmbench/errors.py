@@ -22,7 +22,7 @@ class LlmbenchError(Exception):
 
 
 class InputError(LlmbenchError):
-    """Invalid user input."""
+    """Invalid user input, such as a wrong option, file or scenario."""
 
 
 class ScenarioError(InputError):
@@ -30,7 +30,7 @@ class ScenarioError(InputError):
 
 
 class MissingExtraError(InputError):
-    """A part needs a package that is not installed."""
+    """A backend, load, workload or collector needs a package that is not installed."""
 
     def __init__(self, part: str, package: str, extra: str) -> None:
         super().__init__(

@@ -1,6 +1,7 @@
-"""Parts by kind and name; built-in and third-party parts use the same entry points.
+"""Access to parts by kind and name; built-in and third-party parts use the same entry points.
 
-A part is a class with a nested ``Options`` model, which validates its keys in a scenario.
+A part (backend, load, workload or collector) is a class with a nested ``Options`` model, which
+validates its keys in a scenario.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Kind(Generic[T]):
         return _completed(find(self.name, name), self.base)
 
     def part(self, options: Any) -> T:
-        """Construct the part that ``options.kind`` names."""
+        """Construct the part named by ``options.kind``, with these options."""
         return self.find(options.kind)(options)
 
     def require(self, name: str) -> None:

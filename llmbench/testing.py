@@ -66,5 +66,5 @@ def serve(server: Server, dispatch: Dispatch) -> list[Record]:
 def fake_server(
     context: OpenContext | None = None, **options: Any
 ) -> AbstractContextManager[Server]:
-    """Open the ``fake`` backend with these options, such as ``prefill`` and ``per_token``."""
+    """Open the ``fake`` backend with options such as ``prefill=0.25`` (seconds) as its server."""
     return Fake(Fake.Options.model_validate(options)).open(context or open_context())

@@ -34,17 +34,17 @@ def _parse(value: object, units: dict[str, float], example: str) -> float:
 
 
 def parse_seconds(value: object) -> float:
-    """Return a duration such as ``0.5`` or ``"500 ms"`` in seconds; raises ValueError."""
+    """Return a duration, ``0.5`` or ``"500 ms"``, in seconds; raises ValueError if invalid."""
     return _parse(value, _SECONDS, "500 ms")
 
 
 def parse_bytes(value: object) -> int:
-    """Return a size such as ``4096`` or ``"2 GiB"`` in bytes; raises ValueError."""
+    """Return a size such as ``4096`` or ``"2 GiB"`` in bytes; raises ValueError if invalid."""
     return round(_parse(value, {k: float(v) for k, v in _BYTES.items()}, "2 GiB"))
 
 
 def parse_rate(value: object) -> float:
-    """Return a rate such as ``4`` or ``"240/min"`` in events per second; raises ValueError."""
+    """Return a rate such as ``4`` or ``"240/min"`` in 1/s; raises ValueError if invalid."""
     return _parse(value, {f"/{unit}": 1 / seconds for unit, seconds in _SECONDS.items()}, "4/s")
 
 
@@ -59,7 +59,7 @@ def _written(units: dict[str, float]) -> PlainSerializer:
 
 
 def _with_unit(value: float, units: dict[str, float]) -> str:
-    """Return a quantity in the largest unit that fits: ``0.03`` is ``30 ms``."""
+    """Return a value in SI units as text in the largest unit that fits: ``0.03`` is ``30 ms``."""
     fitting = [unit for unit in units if abs(value) >= units[unit]]
     unit = max(fitting, key=units.__getitem__, default=next(u for u in units if units[u] == 1))
     return f"{value / units[unit]:.6g} {unit}".replace(" /", "/")
@@ -76,7 +76,7 @@ PerSecond = Annotated[float, BeforeValidator(parse_rate), _written({"/s": 1.0}),
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Return a number with significant digits and no exponent: ``1234.5`` is ``1,234``."""
+    """Return a number with at least ``digits`` significant digits and no exponent: ``0.500``."""
     if value == 0:
         return "0"
     from math import floor, log10  # noqa: PLC0415
@@ -94,7 +94,7 @@ def scale_duration(seconds: float) -> tuple[str, str]:
 
 
 def scale(value: float, unit: str) -> tuple[str, str]:
-    """Return a number and its unit in powers of a thousand: ``12.3`` and ``GFLOP``."""
+    """Return a number and its unit with a metric prefix: ``12.3e9`` is ``12.3`` and ``GFLOP``."""
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= size:
             return format_number(value / size), f"{prefix}{unit}"
@@ -110,15 +110,15 @@ def scale_bytes(size: float) -> tuple[str, str]:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in the unit that fits: ``0.0213`` is ``21.3 ms``."""
+    """Return a duration in seconds as text in the unit that fits: ``0.0213`` is ``21.3 ms``."""
     return " ".join(scale_duration(seconds))
 
 
 def format_scaled(value: float, unit: str) -> str:
-    """Return a number in powers of a thousand: ``12.3e9`` and ``FLOP`` is ``12.3 GFLOP``."""
+    """Return a number with a metric prefix: ``12.3e9`` and ``FLOP`` is ``12.3 GFLOP``."""
     return " ".join(scale(value, unit))
 
 
 def format_bytes(size: float) -> str:
-    """Return a size in binary units: ``1536`` is ``1.50 KiB``."""
+    """Return a size in bytes as text in binary units: ``1536`` is ``1.50 KiB``."""
     return " ".join(scale_bytes(size))

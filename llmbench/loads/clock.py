@@ -26,7 +26,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MonotonicClock:
-    """CLOCK_MONOTONIC minus an origin; shared by all processes of a Linux machine."""
+    """Seconds of CLOCK_MONOTONIC since an origin; equal in all processes of a Linux machine."""
 
     origin: float = field(default_factory=time.monotonic)
 
@@ -47,7 +47,7 @@ class MonotonicClock:
 
 @dataclass(slots=True)
 class VirtualClock:
-    """A clock that advances only on request."""
+    """A clock for tests that advances only when told to, without waiting."""
 
     seconds: float = 0.0
 
@@ -63,5 +63,5 @@ class VirtualClock:
         """Return None: virtual time has no Unix origin."""
 
     def advance(self, seconds: float) -> None:
-        """Advance by ``seconds``."""
+        """Advance the virtual time by ``seconds``."""
         self.seconds += seconds

@@ -54,7 +54,7 @@ class Closed(Load):
 
     @property
     def concurrency(self) -> int:
-        """The number of users."""
+        """The number of concurrent users."""
         return self.options.concurrency
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> _Users:  # noqa: ARG002 (answers decide)

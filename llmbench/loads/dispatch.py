@@ -1,4 +1,4 @@
-"""The scheduling rules of a load, independent of clock and network.
+"""Scheduling of a load's requests, independent of clock and network.
 
 Backends take due requests from a ``Dispatch`` and report the finished ones.
 """
@@ -72,7 +72,7 @@ class Arrivals(Protocol):
         """Return the due times known in advance, ascending, in seconds since the load began."""
 
     def after_finish(self, now: float) -> float | None:
-        """Return the due time of the request that follows a finished one, or None."""
+        """Return the due time of the request that a finished one triggers, or None if none."""
 
     def shard(self, index: int, count: int) -> Arrivals:
         """Return a shard: every ``count``-th arrival, starting at ``index``."""
@@ -117,7 +117,7 @@ class LoadSummary:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One client's part of a load that has not started."""
+    """One client's part of a load that has not started: requests, arrivals and limits."""
 
     requests: RequestCycle
     arrivals: Arrivals
@@ -160,7 +160,7 @@ class Dispatch:
         self.completed = 0
 
     def shard(self, index: int, count: int) -> Shard:
-        """Return one client's shard of a load that has not started.
+        """Return the part of client ``index`` of ``count`` in a load that has not started.
 
         Raises TypeError if the requests are not a RequestCycle.
         """
@@ -185,7 +185,7 @@ class Dispatch:
 
     @property
     def total(self) -> int | None:
-        """The maximum number of requests, warm-up included; None if the duration decides."""
+        """The maximum number of requests, warm-up included; None if not limited."""
         return self.stop.total
 
     @property
@@ -195,7 +195,7 @@ class Dispatch:
 
     @property
     def summary(self) -> LoadSummary:
-        """The summary of the load, once it is finished."""
+        """Why the finished load stopped, and its dropped and abandoned requests."""
         if self._summary.stopped_by:
             return self._summary
         return replace(self._summary, stopped_by=[self._reached or "schedule"])
@@ -301,12 +301,12 @@ class Dispatch:
         self._sample.merge(before, now)
 
     def add(self, due: float, request: Request | None = None) -> None:
-        """Schedule a request during the load, by default the next one of the workload."""
+        """Schedule a request during the load, by default the workload's next one."""
         heapq.heappush(self._due, _DueTime(due, next(self._order), request))
 
 
 class _DueTime(NamedTuple):
-    """A due time and its request; None means the next one of the workload."""
+    """A due time and its request; None means the workload's next request."""
 
     due: float
     order: int
@@ -314,7 +314,7 @@ class _DueTime(NamedTuple):
 
 
 class _StopCheck:
-    """Applies the stop rules that depend on finished measured requests."""
+    """Applies the stop rules on error rate and precision to the finished measured requests."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop

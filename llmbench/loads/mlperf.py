@@ -1,4 +1,4 @@
-"""Queries issued by MLCommons' LoadGen."""
+"""Requests issued by LoadGen, the load generator of MLPerf Inference."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class _LoadGenDispatch(Dispatch):
     # -- LoadGen's side ----------------------------------------------------------------------------
 
     def _drive(self) -> None:
-        """Run LoadGen's test to its end."""
+        """Run LoadGen's test and return when it has ended."""
         import mlperf_loadgen as lg  # noqa: PLC0415 (an extra)
 
         self._logs.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ MICROSECOND_DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of a load has finished.
+    """The numbers of finished, failed and planned requests of a load, and recent latencies.
 
     ``at`` is the time of the last response on the run's clock, ``output_tokens`` the tokens of all
     responses (None: unknown). The latencies are a sample: the TTFT and GAPS_PER_REQUEST inter-token
@@ -52,7 +52,7 @@ class ProgressSample:
         self._reports: deque[Progress] = deque(maxlen=LATEST_REQUESTS)
 
     def add(self, now: float, tokens: int, *, succeeded: bool) -> None:
-        """Count a finished request and its tokens."""
+        """Count a finished request, with its output tokens and end time."""
         self.at = now
         self.failed += not succeeded
         self.output_tokens += tokens

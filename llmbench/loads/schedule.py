@@ -30,14 +30,14 @@ class Load(plugins.Part):
 
     @property
     def concurrency(self) -> int | None:
-        """The number of users of a closed loop; None for an open one."""
+        """The number of concurrent users of a closed loop, or None for an open loop."""
         return None
 
     def check(self) -> None:
         """Raise InputError when a file that the load reads cannot be read."""
 
     def following(self, workload: Workload) -> Load:  # noqa: ARG002 (few loads depend on it)
-        """Return this load with the data that it needs from the workload."""
+        """Return this load with the data that it needs from the workload, such as arrival times."""
         return self
 
     def dispatch(
@@ -46,7 +46,7 @@ class Load(plugins.Part):
         scenario: Scenario,  # noqa: ARG002
         logs: Path,  # noqa: ARG002
     ) -> Dispatch | None:
-        """Return a custom dispatch over the requests of a pool; None: use `arrivals`.
+        """Return the load's own Dispatch of a pool of requests, or None to use `arrivals`.
 
         ``logs`` is a folder for the load's own logs.
         """
@@ -63,7 +63,7 @@ class Scheduled:
     offsets: Floats
 
     def at_start(self) -> Floats:
-        """Return every due time."""
+        """Return all due times, in seconds since the load began."""
         return self.offsets
 
     def after_finish(self, now: float) -> None:  # noqa: ARG002 (open loop)

@@ -28,7 +28,7 @@ class Constant(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
-        """Return the due times of all requests."""
+        """Return the due times of all requests, drawn or computed before the load begins."""
         return Scheduled(spaced(stop, lambda indices: indices / self.options.rate))
 
 
@@ -49,7 +49,7 @@ class Poisson(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
-        """Return the due times of all requests."""
+        """Return the due times of all requests, drawn or computed before the load begins."""
         return Scheduled(
             offsets_until(stop, lambda count: exponential_gaps(count, rng) / self.options.rate)
         )
@@ -77,7 +77,7 @@ class Gamma(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
-        """Return the due times of all requests."""
+        """Return the due times of all requests, drawn or computed before the load begins."""
         shape, rate = self.options.burstiness, self.options.rate
 
         def gaps(count: int) -> Floats:

@@ -65,12 +65,12 @@ class Stop:
 
     @property
     def total(self) -> int | None:
-        """The maximum number of requests, warm-up included; None if the duration decides."""
+        """The maximum number of requests, warm-up included; None if ``requests`` is not set."""
         return None if self.requests is None else self.warmup + self.requests
 
     @property
     def ends_at_minimum(self) -> bool:
-        """Whether the load ends when both minima are reached."""
+        """Whether the load ends when both minima are reached, without a target precision."""
         return self.precision is None and bool(self.min_requests or self.min_duration)
 
     def reached(self, taken: int, since: float) -> Reason | None:
@@ -116,7 +116,7 @@ class Stop:
         return failed > self.error_rate * finished
 
     def shard(self, index: int, count: int) -> Stop:
-        """Return the rule for every count-th request, starting at ``index``."""
+        """Return the stop rule of a shard: every count-th request, starting at ``index``."""
         warmup = shard_size(self.warmup, index, count)
         total = None if self.total is None else shard_size(self.total, index, count)
         return replace(

@@ -1,4 +1,4 @@
-"""Recorded arrivals."""
+"""A load that replays recorded arrival times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmbench.workloads.trace_files import read_trace
 
 
 class Trace(Load):
-    """Arrival times from the workload's trace, or from another file, at a chosen speed.
+    """An open loop with arrival times from the workload's trace or another file, at any speed.
 
     t[i] = a[i] / speed
 
@@ -34,12 +34,12 @@ class Trace(Load):
     options: Options
 
     def check(self) -> None:
-        """Raise InputError when the file cannot be read."""
+        """Raise InputError when the trace file of ``path`` cannot be read."""
         if self.options.path:
             read_trace(self.options.path)
 
     def following(self, workload: Workload) -> _Recorded:
-        """Return a load with the times of the file or workload; raises InputError without times."""
+        """Return a load with the file's or workload's times; raises InputError if it has none."""
         if self.options.path:
             rows = read_trace(self.options.path)
             return _Recorded(np.array([row.time for row in rows]) / self.options.speed)

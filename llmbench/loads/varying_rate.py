@@ -37,7 +37,7 @@ class Burst(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
-        """Return the due times of all requests."""
+        """Return the due times of all requests, drawn or computed before the load begins."""
         size, every = self.options.size, self.options.every
         if size is not None and every is not None:
             return Scheduled(spaced(stop, lambda indices: indices // size * every))
@@ -69,7 +69,7 @@ class Ramp(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
-        """Return the due times of all requests."""
+        """Return the due times of all requests, drawn or computed before the load begins."""
         return Scheduled(by_rate(stop, self.options.spacing, rng, self._time_of))
 
     def _time_of(self, counts: Floats) -> Floats:
@@ -109,7 +109,7 @@ class Steps(Load):
     options: Options
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:
-        """Return the due times of all requests."""
+        """Return the due times of all requests, drawn or computed before the load begins."""
         return Scheduled(by_rate(stop, self.options.spacing, rng, self._time_of))
 
     def _time_of(self, counts: Floats) -> Floats:

@@ -268,7 +268,7 @@ class Caveat:
         return {"kind": self.kind, **self.parameters}
 
     def in_full(self) -> dict[str, Any]:
-        """Return the stored form with the text, for other programs."""
+        """Return the stored form plus ``message`` and ``remedy``, for other programs."""
         return {**self.as_dict(), "message": self.message, "remedy": self.remedy}
 
     @property
@@ -283,12 +283,12 @@ class Caveat:
 
     @property
     def message(self) -> str:
-        """The caveat as a sentence."""
+        """The caveat as a sentence, with its parameters filled in."""
         return _written(self._text.sentence, self.parameters)
 
     @property
     def remedy(self) -> str:
-        """The recommended action."""
+        """The recommended action as a sentence."""
         return _written(self._text.remedy, self.parameters)
 
     @property
@@ -307,7 +307,7 @@ def message_of_all(caveats: Sequence[Caveat]) -> str:
 
 
 class _Seen:
-    """The values of a parameter, formatted as a range of numbers or a list of other values."""
+    """A parameter's values in several caveats, formatted as a range or, if not numbers, a list."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         self._values = values

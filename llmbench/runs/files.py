@@ -19,14 +19,14 @@ CACHE = "LLMBENCH_CACHE"
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file in UTF-8 atomically: under a temporary name, then renamed."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file, which replaces ``path`` at the end of the block."""
+    """Yield a temporary path; its file replaces ``path`` if the block ends without an error."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         yield partial

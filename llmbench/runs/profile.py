@@ -77,12 +77,12 @@ class PhaseProfile:
 
     @property
     def seconds(self) -> float:
-        """The median step time without the profiler."""
+        """The median step time without the profiler, in seconds."""
         return statistics.median(self.step_seconds)
 
     @property
     def profiled_seconds(self) -> float:
-        """The mean step time under the profiler, the denominator of the shares."""
+        """The mean step time under the profiler in seconds, the denominator of the shares."""
         return statistics.fmean(self.breakdown.step_seconds)
 
     @property
@@ -92,17 +92,17 @@ class PhaseProfile:
 
     @property
     def idle_seconds(self) -> float:
-        """The host gap: the idle time of a profiled step."""
+        """The host gap: mean seconds per profiled step in which no kernel or operator ran."""
         return self.profiled_seconds - self.breakdown.busy_seconds
 
     @property
     def launches_per_step(self) -> float:
-        """The mean number of launches per step."""
+        """The mean number of kernel launches by the host per step."""
         return statistics.fmean(self.breakdown.launches)
 
     @property
     def launches_per_token(self) -> float:
-        """The mean number of launches per generated token."""
+        """The mean number of kernel launches by the host per generated token."""
         return self.launches_per_step / self.tokens_per_step
 
 
@@ -137,7 +137,7 @@ class Profile:
 
     @property
     def failed(self) -> list[CaseProfile]:
-        """The cases that could not be profiled."""
+        """The cases whose profiling failed."""
         return [case for case in self.cases if case.failure]
 
     def phases(self) -> Iterable[tuple[CaseProfile, PhaseProfile]]:
@@ -152,7 +152,7 @@ def create(profile: Profile) -> None:
 
 
 def add(folder: Path, case: CaseProfile) -> None:
-    """Add a case to the stored profile."""
+    """Add the profile of a case to the profile stored in ``folder``."""
     profile = read(folder)
     _write(replace(profile, cases=(*profile.cases, case)))
 
@@ -173,7 +173,7 @@ def is_profile(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Profile:
-    """Read a profile; raises InputError for another format or version."""
+    """Read the profile in a results folder; raises InputError if unreadable or unsupported."""
     path, remedy = folder / FILE, "profile again"
     stored = read_json(path, remedy)
     version = stored.get("schema_version")

@@ -1,4 +1,4 @@
-"""Records of requests.
+"""Records of what happened to each request of a run.
 
 Times are in seconds on the run's clock, which reads 0 at the start of the load.
 """

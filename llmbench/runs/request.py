@@ -1,4 +1,4 @@
-"""The requests that a backend serves."""
+"""Requests to a backend, and the later turns of their sessions."""
 
 from __future__ import annotations
 

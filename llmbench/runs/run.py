@@ -127,7 +127,7 @@ class Run:
 
     @property
     def status(self) -> Literal["done", "failed"]:
-        """Whether the run was measured or failed."""
+        """``done`` if the run was measured, else ``failed``."""
         return "failed" if self.failure else "done"
 
     def find_series(self, quantity: str, device: str | None = None) -> Series | None:

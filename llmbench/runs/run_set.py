@@ -55,5 +55,5 @@ class RunSet:
 
     @property
     def failed(self) -> list[Run]:
-        """The failed runs."""
+        """The stored runs that failed."""
         return [run for run in self.runs if run.failure]

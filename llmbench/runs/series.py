@@ -36,12 +36,12 @@ class Series:
 
     @classmethod
     def measured(cls, name: str, unit: str, times: ArrayLike, values: ArrayLike) -> Self:
-        """Return a measured series."""
+        """Return a series with the source ``measured``, from times and values of equal length."""
         return cls(name, unit, "measured", np.asarray(times, float), np.asarray(values, float))
 
     @classmethod
     def unavailable(cls, name: str, unit: str, reason: str) -> Self:
-        """Return a series without values, with the reason."""
+        """Return a series without values, with the reason why there are none."""
         return cls(name, unit, f"unavailable:{reason}")
 
     def __eq__(self, other: object) -> bool:
@@ -78,7 +78,7 @@ class Series:
         return None if self.available else self.source.removeprefix("unavailable:")
 
     def since(self, origin: float) -> Self:
-        """Return the series with times relative to ``origin``."""
+        """Return the series with times in seconds since ``origin``."""
         return replace(self, times=self.times - origin)
 
 

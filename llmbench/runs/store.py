@@ -195,7 +195,7 @@ def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
 
 
 def sweep_partials(run_set_folder: Path) -> None:
-    """Remove the unfinished files of killed workers."""
+    """Remove the unfinished run folders of killed workers."""
     for partial in (run_set_folder / "runs").glob(".*.partial-*"):
         shutil.rmtree(partial)
 
@@ -288,7 +288,7 @@ def _check_version(stored: dict[str, Any], path: Path) -> None:
 
 
 def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
-    """Read one run; raises InputError when its files cannot be read."""
+    """Read a stored run; raises InputError when its files cannot be read."""
     folder = run_set_folder / "runs" / planned.name
     path = folder / "run.json"
     content = read_json(path, REMEDY)

@@ -50,7 +50,7 @@ class Case:
 
     @property
     def backend_options(self) -> Any:
-        """The options of the one backend, with its ``kind`` and ``name``."""
+        """The options of the case's backend, with its ``kind`` and ``name``."""
         return self.scenario.backends[0]
 
     @property
@@ -106,7 +106,7 @@ def case_name(backend: str, point: Mapping[str, Any]) -> str:
 
 
 def slug_of(name: str) -> str:
-    """Return the name of a case as a valid folder name."""
+    """Return a case's name as a valid folder name: other characters become ``-``."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "case"
 
 

@@ -184,7 +184,7 @@ def _refuse_duplicates(cases: list[Case], origins: dict[KeyPath, str]) -> None:
 
 
 def _origin(origins: dict[KeyPath, str], at: KeyPath) -> str:
-    """Return the origin of a key, or of its closest explicit parent."""
+    """Return where a key was set (file and line, or override), or else its closest parent."""
     while at not in origins:
         at = at[:-1]
     return origins[at]

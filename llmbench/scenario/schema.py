@@ -65,7 +65,7 @@ class ModelOptions(plugins.Options):
 
     source: str = Field(
         min_length=1,
-        description="Hugging Face id, local folder, GGUF file, random:<shape> or builtin:tiny",
+        description="Hugging Face model id, folder, GGUF file, random:<shape> or builtin:tiny",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="data type of the model; auto: bfloat16 on a GPU, else float32"
@@ -76,7 +76,9 @@ class ModelOptions(plugins.Options):
         description="auto, cpu, cuda, or a GPU by index such as cuda:1",
     )
     seed: int = Field(default=0, ge=0, description="seed of the weights of random:<shape>")
-    trust_remote_code: bool = Field(default=False, description="run code from the model repository")
+    trust_remote_code: bool = Field(
+        default=False, description="run Python code of the model repository"
+    )
 
 
 class EngineOptions(plugins.Options):
@@ -107,7 +109,7 @@ class SamplingOptions(plugins.Options):
 
     temperature: float = Field(default=0.0, ge=0, description="sampling temperature; 0: greedy")
     top_p: float = Field(
-        default=1.0, gt=0, le=1, description="probability mass of nucleus sampling"
+        default=1.0, gt=0, le=1, description="probability mass of nucleus (top-p) sampling"
     )
 
 
@@ -146,7 +148,7 @@ class QualityOptions(plugins.Options):
     text: str | None = Field(
         default=None, description="UTF-8 file of the text to score; bundled text if unset"
     )
-    tokens: int = Field(default=2048, ge=1, description="number of scored tokens")
+    tokens: int = Field(default=2048, ge=1, description="number of tokens to score")
     window: int = Field(
         default=256, ge=2, multiple_of=2, description="length of each text window in tokens"
     )
@@ -185,7 +187,7 @@ class QualityOptions(plugins.Options):
 
     @property
     def bounds(self) -> dict[str, tuple[str, float]]:
-        """The configured bounds by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
+        """The configured quality bounds by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
         names = (name for name in type(self).model_fields if name[:4] in ("max_", "min_"))
         set_ones = {name: getattr(self, name) for name in names}
         return {n[4:]: (n[:3], bound) for n, bound in set_ones.items() if bound is not None}
@@ -196,7 +198,7 @@ def _model_from_shorthand(value: Any) -> Any:
 
 
 class PrecisionOptions(plugins.Options):
-    """The precision of a percentile at which a load ends, at 95 % confidence."""
+    """Ends a load once a latency percentile is this precise, at 95 % confidence."""
 
     of: str = Field(
         default="ttft_p99",
@@ -219,7 +221,9 @@ class StopOptions(plugins.Options):
         ge=0,
         description="minimum measured requests; the load ends when both minima are reached",
     )
-    min_duration: Seconds = Field(default=0.0, ge=0, description="minimum measured time")
+    min_duration: Seconds = Field(
+        default=0.0, ge=0, description="minimum time span of measured arrivals"
+    )
     precision: PrecisionOptions | None = Field(
         default=None, description="precision that ends the load once both minima are reached"
     )
@@ -255,7 +259,7 @@ def _gated(tolerances: dict[str, float]) -> dict[str, float]:
 
 
 class GateOptions(plugins.Options):
-    """The metrics and sample sizes of `llmbench check`."""
+    """The gated metrics and the numbers of processes of `llmbench check`."""
 
     metrics: Annotated[dict[str, float], AfterValidator(_gated)] = Field(
         default_factory=dict,
@@ -275,7 +279,7 @@ class EnergyOptions(plugins.Options):
     """Price and carbon intensity of electricity, for cost and CO2 per token."""
 
     price_per_kwh: float | None = Field(
-        default=None, gt=0, description="price per kWh, in any currency"
+        default=None, gt=0, description="price of electricity per kWh, in any currency"
     )
     grams_co2_per_kwh: float | None = Field(
         default=None, gt=0, description="carbon intensity of the grid, in grams of CO2 per kWh"
@@ -299,7 +303,7 @@ class Scenario(plugins.Options):
     description: str = Field(default="", description="one sentence about the scenario")
     model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
     workload: Annotated[Any, AnyPart("workload")] = Field(
-        description="content and lengths of the requests"
+        description="prompts and output lengths of requests"
     )
     load: Annotated[Any, AnyPart("load")] = Field(description="when requests are sent")
     backends: list[Annotated[Any, AnyPart("backend")]] = Field(
@@ -323,7 +327,7 @@ class Scenario(plugins.Options):
     on_limit: Annotated[Literal["queue", "drop"], BeforeValidator(_not_wait)] = Field(
         default="queue",
         validation_alias=AliasChoices("on_limit", "behind"),  # `behind: wait` up to version 0.1
-        description="whether requests due at the limit are sent late or dropped",
+        description="requests due at `max_in_flight` are sent late (queue) or not at all (drop)",
     )
     repeats: int = Field(default=1, ge=1, description="runs per case, each in a new process")
     engine: EngineOptions = EngineOptions()
@@ -336,13 +340,13 @@ class Scenario(plugins.Options):
     collect: list[Annotated[Any, AnyPart("collector")]] = Field(
         default_factory=lambda: ["cpu", "gpu", "energy"],
         validate_default=True,
-        description="collectors (if unset: cpu, gpu and energy)",
+        description="collectors of machine data (if unset: cpu, gpu and energy)",
     )
     slo: Annotated[dict[str, Seconds], AfterValidator(valid_slo)] = Field(
         default_factory=dict, description="latency objectives, such as {ttft_p99: 500 ms}"
     )
     quality: QualityOptions | None = Field(
-        default=None, description="compare outputs with a reference"
+        default=None, description="comparison of outputs with those of a reference"
     )
     gate: GateOptions = GateOptions()
     energy: EnergyOptions = Field(
@@ -356,7 +360,8 @@ class Scenario(plugins.Options):
         default=1800.0, gt=0, description="time limit of a run, including loading"
     )
     sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
-        default_factory=dict, description="values by dotted key; each combination is a case"
+        default_factory=dict,
+        description="lists of values by dotted key; each combination is a case",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Workloads determine what is sent; a seed always yields the same requests.
+"""Workloads determine the content of requests; a seed always yields the same requests.
 
 This package exports the public names for custom workloads.
 """

@@ -1,4 +1,4 @@
-"""The base of every workload: an endless, seeded stream of requests."""
+"""The base class of workloads: each yields an endless, seeded stream of requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmbench.runs.request import Request
 
 
 class Workload(plugins.Part):
-    """A part that determines what is sent."""
+    """A part that determines the prompts and output lengths of requests."""
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests endlessly, with ids from 0; a seed always yields the same requests."""

@@ -1,4 +1,4 @@
-"""Prompts from a file."""
+"""A workload of prompts from a file."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Dataset(Workload):
 
         path: Path = Field(description="JSONL, JSON, CSV or Parquet file of the prompts")
         column: str = Field(default="prompt", description="column of the prompts")
-        output_column: str | None = Field(default=None, description="column of recorded answers")
-        class_column: str | None = Field(default=None, description="column of request classes")
+        output_column: str | None = Field(default=None, description="column of recorded outputs")
+        class_column: str | None = Field(default=None, description="column of the request class")
         output_tokens: Lengths | None = Field(
             default=None, description="output length in tokens; if unset, as recorded, else 32"
         )
@@ -43,7 +43,7 @@ class Dataset(Workload):
     options: Options
 
     def check(self) -> None:
-        """Raise InputError when the file cannot be read."""
+        """Raise InputError when the file cannot be read or a row lacks a prompt or class."""
         for row in self._rows:
             self._message(row)
             self._class(row)
@@ -54,7 +54,7 @@ class Dataset(Workload):
         return {name for row in self._rows if (name := self._class(row))}
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the tokenized prompts endlessly."""
+        """Yield requests with the file's prompts endlessly, in seeded order."""
         rows = [self._request(row, tokenizer) for row in self._rows]
         lengths = self.options.output_tokens or Length(fixed=DEFAULT_TOKENS)
         drawn = lengths.stream(stream(seed, "output lengths"))

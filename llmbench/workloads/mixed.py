@@ -47,7 +47,7 @@ class Mixed(Workload):
 
     @property
     def classes(self) -> set[str]:
-        """The request classes."""
+        """The names of the request classes."""
         return set(self.options.classes)
 
     def check(self) -> None:
@@ -56,7 +56,7 @@ class Mixed(Workload):
             part.check()
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield requests of all classes until any of them ends."""
+        """Yield requests of randomly drawn classes, until the workload of one class ends."""
         names = list(self.options.classes)
         shares = np.array([kind.share for kind in self.options.classes.values()])
         bounds = np.cumsum(shares / shares.sum())

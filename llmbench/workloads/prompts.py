@@ -1,4 +1,4 @@
-"""The bundled prompt sets, one per task."""
+"""A workload of the bundled prompt sets, one per task."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Prompts(Workload):
     options: Options
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the tokenized prompts endlessly."""
+        """Yield requests with the chosen prompts endlessly, in seeded order."""
         lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
         texts = [Tokenized.of(p.id, p.prompt, tokenizer) for p in self._chosen()]
         for index, text, length in zip(count(), shuffled(texts, seed), lengths, strict=False):

@@ -27,19 +27,19 @@ class UserMessage:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file; ``where`` is the file with the line or index."""
+    """A row of a prompt file; ``where`` is its location: the file with the line or index."""
 
     where: str
     value: Any
 
     @property
     def id(self) -> str:
-        """The location without the folder."""
+        """The row's location without the folder, used as prompt id."""
         return self.where.rsplit("/", 1)[-1]
 
     @property
     def is_conversation(self) -> bool:
-        """Whether the row is a conversation."""
+        """Whether the row has the key of a ShareGPT or OpenAI conversation."""
         return isinstance(self.value, dict) and any(key in self.value for key in CONVERSATIONS)
 
     def conversation(self) -> list[UserMessage]:

@@ -75,11 +75,11 @@ class Sessions(Workload):
     options: Options
 
     def check(self) -> None:
-        """Raise InputError when the file cannot be read."""
+        """Raise InputError when the file of conversations cannot be read."""
         self._source(0)
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield the first turn of each session (with the later ones) endlessly."""
+        """Yield each session's first request, which contains the later turns, endlessly."""
         pauses = stream(seed, "think times")
         sessions = self._source(seed).sessions(tokenizer)
         for index, (first, *later) in zip(count(), sessions, strict=False):
@@ -101,7 +101,7 @@ class Sessions(Workload):
 
 @dataclass(frozen=True, slots=True)
 class _Random:
-    """Sessions of random token ids."""
+    """Sessions whose prompts are random token ids."""
 
     options: Sessions.Options
     seed: int
@@ -138,7 +138,7 @@ class _Recorded:
     def _turn(
         self, index: int, message: UserMessage, drawn: int, tokenizer: Tokenizer
     ) -> _UserTurn:
-        """Return a tokenized turn; only the first has special tokens."""
+        """Return a tokenized turn; only the first turn of a session has special tokens."""
         ids = tokenizer.encode_more(message.text) if index else tokenizer.encode(message.text)
         recorded = None if self.options.output_tokens else answer_tokens(message.answer, tokenizer)
         return _UserTurn(tuple(ids), recorded or drawn, message.text)

@@ -1,4 +1,4 @@
-"""Random tokens of given lengths."""
+"""A workload of random token ids with given prompt and output lengths."""
 
 from __future__ import annotations
 

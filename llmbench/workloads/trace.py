@@ -1,4 +1,4 @@
-"""Requests with the lengths of a recorded trace."""
+"""A workload with the prompt and output lengths of a recorded trace."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Trace(Workload):
 
     @cached_property
     def rows(self) -> list[TraceRow]:
-        """The rows of the slice; raises InputError if there are none."""
+        """The trace rows between ``begin`` and ``end``; raises InputError if there are none."""
         rows = read_trace(self.options.path, self.options.format)
         end = np.inf if self.options.end is None else self.options.end
         kept = [row for row in rows if self.options.begin <= row.time < end]
@@ -80,11 +80,11 @@ class Trace(Workload):
         return {row.request_class for row in self.rows if row.request_class}
 
     def times(self) -> NDArray[np.float64]:
-        """The arrival times of the requests, in seconds since the slice began."""
+        """Return the arrival times of the requests, in seconds since ``begin``."""
         return np.array([row.time - self.options.begin for row in self.rows], dtype=np.float64)
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield one request per row."""
+        """Yield one request per trace row between ``begin`` and ``end``, with random token ids."""
         rng = stream(seed, "contents")
         for index, row in enumerate(self.rows):
             length = _capped(row.prompt_tokens, self.options.max_prompt_tokens)
@@ -94,7 +94,7 @@ class Trace(Workload):
             yield Request(index, (*shared, *rest), output_tokens, request_class=row.request_class)
 
     def _blocks(self, row: TraceRow, length: int, vocabulary: int, seed: int) -> list[int]:
-        """Return the tokens of a row's blocks; equal blocks have equal tokens."""
+        """Return random tokens for a row's prompt blocks; blocks of equal id get equal tokens."""
         size = self.options.block_tokens
         blocks = row.blocks[: -(-length // size)]
         drawn = (

@@ -42,7 +42,7 @@ class TraceRow:
 
 
 class _Line(BaseModel):
-    """A line of a trace file."""
+    """Base class of a trace file's line in one format, with the lengths in tokens."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
@@ -102,7 +102,7 @@ FORMATS: dict[str, type[Any]] = {
 
 
 def read_trace(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (what the key is called)
-    """Return the rows of a trace, ordered by time, without unanswered requests.
+    """Return the rows of a trace, ordered by time, without requests of 0 output tokens.
 
     Raises InputError when the file cannot be read, has an unknown format, is empty, or has
     malformed lines, which are listed by number.
@@ -111,7 +111,7 @@ def read_trace(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: 
     shape = FORMATS[_recognized(path, lines) if format == "auto" else format]
     rows = [row for row in _rows(path, lines, shape) if row.output_tokens]
     if not rows:
-        raise InputError(f"{path}: expected answered requests, found none")
+        raise InputError(f"{path}: expected requests with output tokens, found none")
     rows.sort(key=lambda row: row.time)
     # schedule times count from the start of the load, those of other traces from the first request
     origin = 0.0 if path.suffix == SCHEDULE else rows[0].time
@@ -152,7 +152,7 @@ def _json(line: str) -> dict[str, Any] | str:
 
 
 def _recognized(path: Path, lines: list[tuple[int, dict[str, Any] | str]]) -> str:
-    """Return the format that matches the fields of the first line."""
+    """Return the name of the trace format whose required fields the first line has."""
     fields = set(lines[0][1]) if lines and isinstance(lines[0][1], dict) else set()
     for name, shape in FORMATS.items():
         needed = {f.alias or n for n, f in shape.model_fields.items() if f.is_required()}

@@ -47,7 +47,7 @@ class _Times(Shape, frozen=True, kw_only=True):
 
     @property
     def seconds(self) -> tuple[float, ...]:
-        """The values in seconds."""
+        """The values converted to seconds."""
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         return tuple(value * SECONDS[self.unit] for value in values)
 

@@ -1,4 +1,4 @@
-"""Result files of other tools: one JSON document, or JSON lines."""
+"""Result files of other load tools: one JSON document, or JSON Lines."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_document(path: Path) -> Document:
 
 
 def _lines(path: Path, text: str, of_document: str) -> list[Any]:
-    """Parse JSON lines; ``of_document`` is the error of parsing the file as one document."""
+    """Parse JSON Lines; ``of_document`` is the error of parsing the file as one document."""
     values: list[Any] = []
     for number, line in enumerate(text.rstrip().splitlines(), start=1):
         try:

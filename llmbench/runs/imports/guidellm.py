@@ -75,7 +75,7 @@ class _Requests(Shape, frozen=True, kw_only=True):
 
     @property
     def by_finish(self) -> list[tuple[Finish, _Request]]:
-        """The sent requests, each with its finish reason."""
+        """The sent requests with their outcome: ended, error or unfinished."""
         groups: dict[Finish, tuple[_Request, ...]] = {
             "ended": self.successful, "error": self.errored, "unfinished": self.incomplete,
         }  # fmt: skip
@@ -158,7 +158,7 @@ def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
 
 
 def _due_times(strategy: _Strategy, requests: list[_Request]) -> tuple[list[float], str]:
-    """Return the due times, if known, and the start point of latencies.
+    """Return the due times (else the send times) and the moment from which latencies count.
 
     Worker processes of guidellm 0.8.1 may draw Poisson due times before they know the start and
     then send everything at once, so targets before the start are not valid due times.
