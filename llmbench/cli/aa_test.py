@@ -33,25 +33,27 @@ Exit codes: 0 done, 2 bad input.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("scenario", type=Path, help="a scenario file; see `gate` in it")
+    parser.add_argument(
+        "scenario", type=Path, help="a scenario file (YAML); `gate` in it configures check"
+    )
     parser.add_argument(
         "--nights",
         type=int,
         default=30,
         metavar="N",
-        help="repetitions without a delay, and with each delay (30)",
+        help="number of repetitions without a delay, and with each delay (30)",
     )
     parser.add_argument(
         "--delays",
         default="",
         metavar="PERCENT,...",
-        help="repeat with steps slowed by these percentages, too",
+        help="also repeat with every step slowed down by each of these percentages",
     )
     options.add_campaign(parser, "the error rates", "results/NAME-aa-DATE")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure the repetitions and write their error rates."""
+    """Measure all repetitions of the check, and write its error rates."""
     from llmbench.campaign import aa_test
     from llmbench.cli.progress import choose_observer
     from llmbench.errors import InputError

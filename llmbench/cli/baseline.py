@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, after printing what changes."""
+    """Write the baseline file, after printing the differences from an existing one."""
     from llmbench import report
     from llmbench.analysis import baseline_file
     from llmbench.analysis.compare.comparison import compare

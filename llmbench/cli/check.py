@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from llmbench.scenario.file import Source
 
 HELP = "fail on a regression against a baseline, confirmed by repeated measurement"
-DESCRIPTION = "Compare a scenario with a baseline: screen every metric, then confirm suspects."
+DESCRIPTION = (
+    "Compare a scenario with a baseline: screen every metric, then confirm suspected changes."
+)
 EPILOG = """\
 baselines:
   results/monday     a stored run set, or a file that `llmbench baseline` wrote
@@ -39,14 +41,18 @@ the same --out. On GitHub, check also writes a step summary and annotations.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("scenario", type=Path, help="a scenario file; see `gate` in it")
-    parser.add_argument("--baseline", required=True, metavar="REF", help="see below")
+    parser.add_argument(
+        "scenario", type=Path, help="a scenario file (YAML); `gate` in it configures check"
+    )
+    parser.add_argument(
+        "--baseline", required=True, metavar="REF", help="what to compare with; see below"
+    )
     options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE")
     parser.add_argument(
         "--noise",
         type=Path,
         metavar="FILE",
-        help="minimum tolerances, as measured by `llmbench aa`",
+        help="file of minimum tolerances, written by `llmbench aa`",
     )
     parser.add_argument(
         "--strict", action="store_true", help="also fail if a metric is inconclusive"
@@ -55,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure both sides, write the verdicts, and return the exit code."""
+    """Measure baseline and candidate, write the verdicts, and return the exit code."""
     from llmbench.campaign import gate
     from llmbench.campaign.process import THIS
     from llmbench.cli.progress import choose_observer
@@ -75,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _floors(path: Path) -> dict[str, dict[str, float]]:
-    """Return the tolerance floors of a file; raise InputError if another machine measured them."""
+    """Return the minimum tolerances in a file; raise InputError if measured on other hardware."""
     from llmbench import environment
     from llmbench.analysis.compare.differences import hardware_of
     from llmbench.campaign.aa_test import read_floors
@@ -117,7 +123,7 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
         return live_side(source, out / "baseline", Installation(python=str(path.absolute())))
     raise InputError(
         f"--baseline {reference}: expected a results folder, a checkout of llmbench, "
-        "git:REF, a Python interpreter or a file of `llmbench baseline`"
+        "git:REF, a Python interpreter or a file from `llmbench baseline`"
     )
 
 

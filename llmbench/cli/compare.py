@@ -31,24 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "baseline",
         type=Path,
         metavar="BASELINE",
-        help="a results folder, or a file of `llmbench baseline`",
+        help="a results folder, or a file written by `llmbench baseline`",
     )
-    parser.add_argument("candidates", nargs="+", type=Path, metavar="CANDIDATE")
+    parser.add_argument("candidates", nargs="+", type=Path, metavar="CANDIDATE", help="as BASELINE")
     parser.add_argument(
         "--tolerance",
         action="append",
         default=[],
-        metavar="METRIC=SHARE",
-        help="add a metric, or set a metric's tolerance",
+        metavar="METRIC=FRACTION",
+        help="relative tolerance of a metric, e.g. tpot_p50=0.02; adds it if missing",
     )
-    options.add_out(parser, "write an HTML page", "FILE")
+    options.add_out(parser, "write the comparison as an HTML page", "FILE")
     shown = parser.add_mutually_exclusive_group()
     options.add_json(shown, "the comparison")
     shown.add_argument("--markdown", action="store_true", help="print the comparison as Markdown")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare each candidate with the baseline."""
+    """Compare each candidate with the baseline, and print or write the verdicts."""
     from llmbench import report
     from llmbench.analysis.baseline_file import read_set
     from llmbench.analysis.compare.comparison import TOLERANCES, compare

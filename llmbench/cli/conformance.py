@@ -33,13 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--serve", action="store_true", help="serve all behaviors until Ctrl-C")
     what.add_argument("--url", help="check this server instead of llmbench's client")
-    parser.add_argument("--port", type=int, default=0, help="port to serve on (a free one)")
-    parser.add_argument("--model", help="model to request (the server's first)")
-    options.add_json(parser, "the findings")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port to serve on (default: a free one)"
+    )
+    parser.add_argument("--model", help="model to request (default: the server's first)")
+    options.add_json(parser, "the results of all checks")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve, or check and print the findings."""
+    """Serve all behaviors, or check a client or server and print the results."""
     if arguments.serve:
         return _serve(arguments.port)
     findings = _check(arguments.url, arguments.model)

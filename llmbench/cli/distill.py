@@ -29,17 +29,17 @@ The student is an ordinary model folder; its distill.json has the losses in nats
 """
 WORK_SUFFIX = ".training"
 OPTIONS = {
-    "teacher": "hub id, local folder, GGUF file or builtin:tiny",
+    "teacher": "teacher model: hub id, local folder, GGUF file or builtin:tiny",
     "layers": "number of student layers, evenly spaced over the teacher's",
     "steps": "training steps, one batch each (500)",
     "batch": "sequences per batch (4)",
     "tokens": "tokens per sequence (128)",
     "texts": "number of training sequences that the teacher generates (512)",
-    "text": "train on this text file instead",
+    "text": "text file to train on instead of generated sequences",
     "learning_rate": "learning rate of Adam (5e-4)",
     "temperature": "softmax temperature in the loss, for both models (2)",
     "kl_weight": "weight of the KL divergence in the loss; the rest is cross-entropy (0.9)",
-    "device": "auto, cpu or cuda",
+    "device": "device to train on: auto, cpu or cuda (auto)",
     "seed": "random seed of sequences and batches (0)",
 }
 
@@ -50,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, metavar=name.rpartition("_")[2].upper(), help=text)
     options.add_out(parser, "new folder for the student")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="resume an interrupted training")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="resume the interrupted training of the student in DIR",
+    )
     options.add_json(parser, "losses and sizes")
     options.add_quiet(parser, "no progress, no summary")
 

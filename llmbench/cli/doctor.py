@@ -49,7 +49,7 @@ class Advice:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    options.add_json(parser, "everything")
+    options.add_json(parser, "the description and the advice")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _with_telemetry(machine: dict[str, Any]) -> dict[str, Any]:
-    """Add which GPU quantities can be read, and why the others cannot."""
+    """Add the GPU quantities that can be read, and why the others cannot."""
     from llmbench.collectors.gpu.collector import Gpu
 
     if not machine["gpus"]:
@@ -147,7 +147,7 @@ def _other_load(system: Mapping[str, Any], busy_percent: float) -> Iterator[Advi
         yield Advice(
             "disturbs",
             "load",
-            f"Other programs use {busy_percent:.0f} % of the CPU at the moment"
+            f"Other programs use {busy_percent:.0f} % of the CPU time at the moment"
             f" (load average {system['load_average']:.1f}).",
             "Stop them before measuring; find them with `top`.",
         )
@@ -173,7 +173,7 @@ def _limits(machine: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "disturbs",
             "huge-pages",
-            "Transparent huge pages are set to always; compaction may stall programs.",
+            "Transparent huge pages are set to always; memory compaction may stall programs.",
             "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled",
         )
 

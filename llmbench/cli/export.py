@@ -36,8 +36,10 @@ WHAT = ("summary", "runs", "records", "series")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
-    parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--what", choices=WHAT, default="summary", help="default: summary")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="output format")
+    parser.add_argument(
+        "--what", choices=WHAT, default="summary", help="part to write (summary); see below"
+    )
     options.add_out(parser, "file to write instead of stdout", "FILE")
 
 
@@ -49,7 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("Parquet is binary; write it to a file with --out")
     run_set = RunSet.read(arguments.folder)
     if getattr(run_set, arguments.what).empty:
-        raise InputError(f"{arguments.folder}: has no {arguments.what}: nothing was measured yet")
+        raise InputError(
+            f"{arguments.folder}: has no {arguments.what}; measure its missing runs with "
+            "`llmbench run --resume`, or specify another --what"
+        )
     try:
         _export(run_set, arguments)
     except OSError as error:

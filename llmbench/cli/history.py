@@ -31,22 +31,22 @@ Exit codes: 0 done, 2 bad input.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("store", type=Path, help="a file of JSON lines")
+    parser.add_argument("store", type=Path, help="the history file (JSON Lines)")
     parser.add_argument(
-        "--add", nargs="+", type=Path, default=[], metavar="RESULTS", help="results folders"
+        "--add", nargs="+", type=Path, default=[], metavar="RESULTS", help="results to append"
     )
-    options.add_json(parser, "the series")
+    options.add_json(parser, "the history of each metric")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Append run sets and show the histories."""
+    """Append run sets to the history file, and show the history of each metric."""
     from llmbench.analysis import history
     from llmbench.runs import store
 
     if arguments.add:
         added = history.add(arguments.store, [store.read(folder) for folder in arguments.add])
         if not arguments.json:
-            print(f"{added} new in {arguments.store}")
+            print(f"{added} new entries in {arguments.store}")
     histories = history.histories(history.read(arguments.store))
     if arguments.json:
         print(json.dumps(list(map(asdict, histories)), indent=1))

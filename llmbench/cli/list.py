@@ -29,9 +29,9 @@ Rows = list[tuple[str, str]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("what", nargs="?", choices=[*LISTINGS], help="default: everything")
+    parser.add_argument("what", nargs="?", choices=[*LISTINGS], help="what to list (everything)")
     parser.add_argument(
-        "--folder", type=Path, help="where to look (default: ./scenarios, ./results)"
+        "--folder", type=Path, help="folder to search (default: ./scenarios, ./results)"
     )
     options.add_json(parser, "the list")
 

@@ -26,7 +26,7 @@ class Reservoir:
         self.seen = 0
 
     def add(self, value: float) -> None:
-        """Add a value."""
+        """Add a value of the stream; it may replace one in the sample."""
         self.seen += 1
         if len(self._kept) < self._size:
             self._kept.append(value)
@@ -34,7 +34,7 @@ class Reservoir:
             self._kept[index] = value
 
     def __str__(self) -> str:
-        """Return percentiles; a dagger marks those with too few samples."""
+        """Return p50 and p99 as text; a dagger marks a percentile with too few samples."""
         values = list(self._kept)
         if not values:
             return "—"
@@ -80,10 +80,10 @@ class LiveMetrics:
 
 @dataclass(slots=True)
 class Pace:
-    """Estimates the remaining time.
+    """Estimates the remaining time of a campaign.
 
-    Future runs are assumed to take the mean of successful ones. Before the first, the finished
-    share of the current run's requests is extrapolated.
+    Future runs are assumed to take the mean time of successful ones. Before the first one ends,
+    the current run's time is extrapolated from the fraction of requests that are finished.
     """
 
     finished: list[float] = field(default_factory=list)
@@ -96,12 +96,12 @@ class Pace:
         self.began, self.measuring, self.after_this = now, None, after_this
 
     def end(self, now: float, *, succeeded: bool) -> None:
-        """End the run."""
+        """End the current run; its time counts only if it succeeded."""
         if succeeded:
             self.finished.append(now - self.began)
 
     def remaining(self, now: float, progress: Progress) -> float | None:
-        """Return the estimated seconds until the last run ends, or None."""
+        """Return the estimated seconds until the last run ends, or None if unknown."""
         if self.after_this is None:
             return None
         elapsed = now - self.began
@@ -113,7 +113,7 @@ class Pace:
         )
 
     def _run_seconds(self, now: float, progress: Progress) -> float | None:
-        """Return the estimated duration of the current run."""
+        """Return the estimated duration of the current run in seconds, or None if unknown."""
         if self.measuring is None or not progress.completed or not progress.total:
             return None
         rest = progress.total / progress.completed - 1

@@ -35,18 +35,20 @@ OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
-    parser.add_argument("log", type=Path, metavar="CSV", help="the log")
+    parser.add_argument("log", type=Path, metavar="CSV", help="the meter's log")
     _add_columns(parser)
     _add_times(parser)
     options.add_json(parser, "which runs received readings")
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--time-column", default="time", metavar="NAME", help="times (time)")
+    parser.add_argument(
+        "--time-column", default="time", metavar="NAME", help="column of times (time)"
+    )
     parser.add_argument(
         "--watts-column",
         metavar="NAME",
-        help="column of power (watts, unless --energy-column is given)",
+        help="column of power in watts (watts, unless --energy-column is given)",
     )
     parser.add_argument("--energy-column", metavar="NAME", help="column of cumulative energy")
     parser.add_argument("--energy-unit", choices=ENERGY_UNITS, help="unit of the energy column")
@@ -57,7 +59,7 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
         "--time-format",
         choices=TIME_FORMATS,
         default="auto",
-        help="default: auto: Unix seconds if the first value is a number, else ISO 8601",
+        help="format of times (auto: Unix seconds if the first is a number, else ISO 8601)",
     )
     parser.add_argument(
         "--utc-offset", metavar="±HH:MM", help="UTC offset of times without a zone, e.g. =-05:00"
@@ -67,7 +69,7 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="added to the meter's times, to correct its clock",
+        help="seconds to add to the meter's times, to correct its clock",
     )
     parser.add_argument(
         "--max-gap", type=float, metavar="SECONDS",

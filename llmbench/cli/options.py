@@ -25,7 +25,11 @@ class Command(Protocol):
 def add_set(parser: argparse.ArgumentParser) -> None:
     """Add ``--set KEY=VALUE``."""
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a scenario key; repeatable",
     )
 
 
@@ -55,6 +59,6 @@ def add_campaign(
 
 
 def default_folder(name: str) -> Path:
-    """Return a new results folder, named after what is measured and the current time."""
+    """Return the path of a new results folder, named after ``name`` and the current time."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     return Path("results") / f"{name}-{stamp}".replace(" ", "-")

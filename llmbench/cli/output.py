@@ -1,4 +1,4 @@
-"""What commands print of stored results: a table or JSON."""
+"""Print stored results as a table or as JSON, for several commands."""
 
 from __future__ import annotations
 

@@ -36,8 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file with `slo` and one backend")
     options.add_campaign(parser, "the result", "results/NAME-peak-DATE")
-    parser.add_argument("--from", dest="start", type=float, default=1.0, help="lowest load to try")
-    parser.add_argument("--to", dest="most", type=float, default=4096.0, help="highest load to try")
+    parser.add_argument(
+        "--from", dest="start", type=float, default=1.0, help="lowest load to try (1)"
+    )
+    parser.add_argument(
+        "--to", dest="most", type=float, default=4096.0, help="highest load to try (4096)"
+    )
     parser.add_argument(
         "--tolerance", type=float, default=0.05, help="relative precision of the result (0.05)"
     )
@@ -45,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search, write the report, and print the result."""
+    """Search for the highest load, write the report, and print the result."""
     from llmbench import report
     from llmbench.campaign.capacity import LoadTester, only_case, search, searched_key
     from llmbench.cli.progress import choose_observer

@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_campaign(
         parser, "all numbers", "results/NAME-profile-DATE", "hide progress and tables"
     )
-    parser.add_argument("--steps", type=int, default=20, help="steps per phase (20)")
+    parser.add_argument(
+        "--steps", type=int, default=20, help="steps per phase, prefill and decode (20)"
+    )
     parser.add_argument(
         "--rows", type=int, help="sequences per decode step (as slots and load allow)"
     )
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Profile, report, and return the exit code."""
+    """Profile every case, write the report, and return the exit code."""
     from llmbench.campaign.profile import passes
     from llmbench.runs import profile
     from llmbench.scenario import file as scenario_file
@@ -95,7 +97,7 @@ class _StatusLine:
         self._name = ""
 
     def began(self, case: str, index: int, total: int) -> None:
-        """Show the case."""
+        """Show which case is profiled."""
         self._name = f"{case} ({index} of {total})"
         self.stage("starting")
 
@@ -109,7 +111,7 @@ class _StatusLine:
         """Show nothing: steps are too short and numerous."""
 
     def ended(self, done: CaseProfile) -> None:
-        """Print a line for the case."""
+        """Print a line for the finished case."""
         from rich.text import Text
 
         sign = ("failed", "red") if done.failure else ("done", "green")

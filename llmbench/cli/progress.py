@@ -72,7 +72,7 @@ def _printable(text: str) -> str:
 
 
 def choose_observer(*, quiet: bool) -> Screen | Lines | SilentObserver:
-    """Return the observer for this stderr: the live display only on a terminal."""
+    """Return the observer that shows progress on stderr: the live display only on a terminal."""
     if quiet:
         return SilentObserver()
     from rich.console import Console

@@ -154,7 +154,7 @@ def _measured(path: Path, overrides: tuple[str, ...], folder: Path) -> RunSet:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Add the GPUs' properties that do not change between runs."""
+    """Add each GPU's name and memory size to the machine information."""
     from llmbench.environment import capture
 
     gpus = capture(Path.cwd()).get("gpus") or []
@@ -165,7 +165,7 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
 def pytest_benchmark_compare_machine_info(
     machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
 ) -> None:
-    """Raise UsageError if the saved benchmark was measured on other hardware."""
+    """Raise UsageError if the saved benchmark was measured on different hardware."""
     saved = compared_benchmark.get("machine_info", {})
     if "gpus" not in saved:
         return
@@ -174,6 +174,6 @@ def pytest_benchmark_compare_machine_info(
     ]
     if hardware[0] != hardware[1]:
         raise pytest.UsageError(
-            f"llmbench: the saved benchmark was measured on other hardware ({hardware[1]}) "
-            f"than this machine ({hardware[0]}); compare with one measured here"
+            f"llmbench: the saved benchmark was measured on different hardware "
+            f"({hardware[1]}; this machine: {hardware[0]}); compare with one measured here"
         )

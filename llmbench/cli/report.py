@@ -29,12 +29,18 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a results folder")
-    options.add_out(parser, "default: DIR/report.html", "FILE")
+    options.add_out(parser, "HTML file to write (default: DIR/report.html)", "FILE")
     parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="include a history file of `llmbench history`"
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="include the history in FILE, from `llmbench history`",
     )
     parser.add_argument(
-        "--profile", type=Path, metavar="DIR", help="include a profile of `llmbench profile`"
+        "--profile",
+        type=Path,
+        metavar="DIR",
+        help="include the profile in DIR, from `llmbench profile`",
     )
     options.add_json(parser, "the summary")
 

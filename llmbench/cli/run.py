@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file (YAML)")
     options.add_campaign(parser, "the summary", "results/NAME-DATE", "hide progress and table")
     parser.add_argument(
-        "--resume", type=Path, metavar="DIR", help="measure a folder's missing runs"
+        "--resume", type=Path, metavar="DIR", help="measure the missing runs of DIR"
     )
     parser.add_argument(
         "--require",
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, report, and return the exit code."""
+    """Measure every run, write the report, and return the exit code."""
     from llmbench.campaign import execute
     from llmbench.cli.progress import choose_observer
     from llmbench.runs import store
@@ -117,7 +117,7 @@ def _exit_code(run_set: RunSet, required: list[str]) -> int:
 
 
 def _without_energy(run_set: RunSet) -> list[str]:
-    """Return the runs without energy, with the reasons."""
+    """Return a message for each run without an energy measurement, with the reason."""
     from llmbench.analysis.metrics import summarize
 
     measured = [run for run in run_set.runs if not run.failure]
@@ -130,7 +130,7 @@ def _without_energy(run_set: RunSet) -> list[str]:
 
 
 def _breaches(run_set: RunSet) -> list[str]:
-    """Return the missed quality bounds, which make the command fail."""
+    """Return a message for each missed quality bound that makes the command fail."""
     from llmbench.runs.caveats import QUALITY_BREACHED
 
     return [

@@ -89,7 +89,7 @@ class Screen:
     # -- what is shown -----------------------------------------------------------------------------
 
     def view(self) -> Table:
-        """Return the current display."""
+        """Return the table to display: progress bars, live metrics and machine use."""
         width, progress = self._console.width, self._metrics.progress
         label = min(LABEL_WIDTH, width // 3, max(len("all runs"), cell_len(self._name)))
         bar = min(BAR_WIDTH, width // 4)
@@ -122,7 +122,7 @@ class Screen:
     def _rows(self) -> dict[str, str]:
         metrics = self._metrics
         rate = metrics.output_tokens_per_second
-        unit = f"tokens/s (answers of the last {RATE_SECONDS:.0f} s)"
+        unit = f"tokens/s (responses of the last {RATE_SECONDS:.0f} s)"
         return {
             "output": "—" if rate is None else f"{format_number(rate)} {unit}",
             "TTFT": _percentiles(metrics.ttft, "request"),

@@ -25,14 +25,19 @@ this machine can connect unless --host is set. Stop with Ctrl-C.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=Path("results"), metavar="DIR", help="(results)"
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="folder to search for run sets (results)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port, or 0 for a free one (8000)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until interrupted."""
+    """Serve reports and comparisons until interrupted."""
     from llmbench.report.serve.server import started
     from llmbench.report.serve.site import Site
 

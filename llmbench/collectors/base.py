@@ -20,7 +20,7 @@ class CollectorOptions(plugins.Options):
 
     @property
     def idle_seconds(self) -> float:
-        """How long the collector measures the idle machine, before and again after the load."""
+        """The time for which the idle machine is measured before, and again after, the load."""
         return 0.0
 
 

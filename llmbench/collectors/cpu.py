@@ -39,14 +39,18 @@ class Cpu(Collector):
     options: Options
 
     def probe(self, pid: int) -> CpuProbe:
-        """Open the probe."""
+        """Open a probe of the process under test and of this machine."""
         own = os.getppid()  # the sampler is a child of the measuring process
         return CpuProbe(pid, harness_pid=None if own == pid else own)
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Percentages of a time span: ``process`` of one core, the others of all cores."""
+    """CPU use during a time span, in percent.
+
+    ``process`` is relative to one core; ``system``, ``other`` and ``stolen`` are relative to all
+    cores, and ``pressure`` to the time span.
+    """
 
     process: float
     system: float
@@ -72,7 +76,7 @@ class CpuTimes:
     waited: float | None
 
     def shares_since(self, before: CpuTimes, cores: int) -> Shares:
-        """Return percentages of the time since an earlier reading."""
+        """Return CPU use since an earlier reading, in percent."""
         elapsed = self.now - before.now
         process, busy = self.process - before.process, self.busy - before.busy
         other = busy - process - (self.harness - before.harness)
@@ -91,7 +95,7 @@ def _percent(end: float | None, begin: float | None, elapsed: float) -> float | 
 
 
 class CpuProbe:
-    """Reads /proc and /sys (parameters for tests), partly through psutil.
+    """Reads CPU time and memory from /proc and /sys (parameters for tests), partly through psutil.
 
     ``harness_pid`` is the measuring process if that is an ancestor of the process under test: its
     CPU time does not count as other load.
@@ -116,7 +120,11 @@ class CpuProbe:
 
     def quantities(self) -> Sequence[Quantity]:
         """Return the quantities of each reading."""
-        no_clocks = None if self._frequencies else "the kernel exposes no cpufreq here"
+        no_clocks = (
+            None
+            if self._frequencies
+            else "the kernel reports no clock frequencies (cpufreq) on this machine"
+        )
         return (
             Quantity("process_cpu_percent", "% of a core"),
             Quantity("system_cpu_percent", "% of all cores"),
@@ -128,7 +136,7 @@ class CpuProbe:
         )
 
     def begin(self) -> None:
-        """Reset the memory peak and record the initial counters."""
+        """Reset the process's peak memory and record the initial counters."""
         since_load = proc.reset_rss_peak(self._process)
         self._peak_since = "start of the load" if since_load else "start of the process"
         self._switches = proc.involuntary_switches(self._process)
@@ -136,7 +144,7 @@ class CpuProbe:
         self._first = self._before = self._cpu_times()
 
     def read(self) -> Sequence[float | None]:
-        """Return shares since the last reading, and current clock and memory."""
+        """Return CPU use since the last reading, and the current clock frequency and memory."""
         after = self._cpu_times()
         shares = after.shares_since(self._before, self._cores)
         self._before = after
@@ -151,7 +159,7 @@ class CpuProbe:
         )
 
     def conclude(self) -> Conclusion:
-        """Return the memory peak, and interference by others over the whole window."""
+        """Return peak memory, and other load, steal and throttling over the whole window."""
         last = self._cpu_times()
         shares = last.shares_since(self._first, self._cores)
         throttled = _percent(self._throttled_seconds(), self._throttled, last.now - self._first.now)

@@ -32,7 +32,7 @@ OF_CARD = "energy is counted per GPU, and this is a MIG instance of one"
 class Energy(Collector):
     """Energy counters of GPUs and CPUs, with their update periods and the idle power.
 
-    Before the load, with the model loaded, counters are polled as fast as possible for ``idle``, to
+    Before the load, with the model loaded, counters are polled every millisecond for ``idle``, to
     determine their update periods and the idle power. After the load they are polled for as long
     again, so that the energy of the whole run is counted between two idle moments.
     """
@@ -53,7 +53,7 @@ class Energy(Collector):
     options: Options
 
     def probe(self, pid: int) -> Probe:  # noqa: ARG002 (counters are machine-wide)
-        """Open a probe of all counters of this machine."""
+        """Open a probe of all GPU and CPU energy counters of this machine."""
         meters = [*_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")), *_processors()]
         return EnergyProbe(meters, self.options.idle, self.options.interval)
 
@@ -82,7 +82,7 @@ class NoMeter:
         self.facts: dict[str, Any] = {"method": method}
 
     def read(self) -> float:
-        """Raise Unavailable."""
+        """Raise Unavailable with the reason."""
         raise Unavailable(str(self.unavailable))
 
 
@@ -107,7 +107,7 @@ class GpuCounter:
         return None
 
     def read(self) -> float:
-        """Return the joules, or raise Unavailable."""
+        """Return the joules since the driver was loaded, or raise Unavailable."""
         try:
             millijoules = self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
         except self._nvml.NVMLError as error:
@@ -190,11 +190,11 @@ class EnergyProbe:
         """Do nothing: only counter differences are used."""
 
     def read(self) -> Sequence[float | None]:
-        """Return every counter's joules; None if it has not increased."""
+        """Return each counter's joules since its first reading; None if it has not increased."""
         return [counter.rise() for counter in self._counters]
 
     def conclude(self) -> Conclusion:
-        """Measure the idle time; return each counter's method, period and run energy."""
+        """Measure the idle time; return each counter's method, update period and run energy."""
         for counter, ticks in zip(self._counters, self._watch_idle(), strict=True):
             counter.conclude(ticks)
         facts = {
@@ -205,7 +205,7 @@ class EnergyProbe:
 
 
 class _Tracker:
-    """One meter and its readings so far."""
+    """One energy meter and its readings so far."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -233,7 +233,7 @@ class _Tracker:
         return joules - self._first
 
     def characterize(self, ticks: Sequence[tuple[float, float]]) -> None:
-        """Compute the update period and the idle power."""
+        """Compute the update period and the idle power from the (time, joules) of increases."""
         moments = [moment for moment, _ in ticks]
         gaps = [late - early for early, late in pairwise(moments)]
         self.facts["period_seconds"] = median(gaps) if len(gaps) >= MIN_PERIODS else None
@@ -241,7 +241,7 @@ class _Tracker:
         self._idle_end = ticks[-1] if ticks else None
 
     def conclude(self, ticks: Sequence[tuple[float, float]]) -> None:
-        """Compute the run's energy, from the last update before it to the last one after it."""
+        """Compute the run's energy: from the last update before the load to the last one after."""
         begin, end = self._idle_end, ticks[-1] if ticks else None
         if begin and end and end[1] >= begin[1]:
             self.facts["run_joules"] = end[1] - begin[1]

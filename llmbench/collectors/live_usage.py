@@ -34,7 +34,7 @@ class LiveUsage:
         self._text = ""
 
     def __str__(self) -> str:
-        """Return the line, empty before the first reading."""
+        """Return CPU and GPU use as one line, empty before the first reading."""
         if self._now() - self._read_at >= READ_SECONDS:
             self._read_at = self._now()
             self._text = "; ".join((f"CPU {psutil.cpu_percent():.0f} %", *self._of_gpus()))

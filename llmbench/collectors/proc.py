@@ -34,7 +34,7 @@ class Tree:
         self._next = float("-inf")
 
     def cpu_seconds(self, now: float) -> float:
-        """Return total user and system time. Raises psutil.NoSuchProcess without the root."""
+        """Return the tree's CPU time in seconds; raise psutil.NoSuchProcess if its root exited."""
         self._list(now)
         return _cpu_seconds(self._root) + sum(map(_cpu_seconds_so_far, self._members))
 
@@ -64,7 +64,7 @@ def _cpu_seconds_so_far(process: psutil.Process) -> float:
 
 
 def busy_seconds(times: Any) -> float:
-    """Return the machine's total CPU time, from ``psutil.cpu_times()``."""
+    """Return the machine's total busy CPU time in seconds, from ``psutil.cpu_times()``."""
     guest = times.guest + times.guest_nice  # already included in user
     return float(sum(times) - times.idle - times.iowait - guest - times.steal)
 
@@ -81,7 +81,7 @@ def field_number(text: str, name: str) -> int | None:
 def pressure_seconds(text: str) -> float:
     """Return the seconds since boot in which some task waited for a core.
 
-    ``text`` is ``/proc/pressure/cpu``. Raises ValueError without such a line.
+    ``text`` is that of ``/proc/pressure/cpu``. Raise ValueError if it has no line ``some``.
     """
     for line in text.splitlines():
         kind, _, fields = line.partition(" ")
@@ -91,7 +91,7 @@ def pressure_seconds(text: str) -> float:
 
 
 def involuntary_switches(process: Path) -> int:
-    """Return the involuntary context switches of all threads of ``/proc/<pid>``.
+    """Return the number of involuntary context switches of all threads of ``/proc/<pid>``.
 
     Counts of exited threads are lost.
     """
@@ -107,7 +107,7 @@ def _switches(status: Path) -> int:
 
 
 def reset_rss_peak(process: Path) -> bool:
-    """Reset the memory peak of ``/proc/<pid>``; return whether the kernel permits that."""
+    """Reset the peak memory of ``/proc/<pid>``; return whether the kernel permits that."""
     try:
         (process / "clear_refs").write_text("5")
     except OSError:
@@ -122,14 +122,14 @@ def rss_peak(process: Path) -> int | None:
 
 
 def frequency_files(cpufreq: Path) -> list[Path]:
-    """Return a subset of the current-clock files, since each read takes time."""
+    """Return at most 16 of the files with current clock frequencies, since reads take time."""
     files = sorted(cpufreq.glob("policy*/scaling_cur_freq"))
     step = max(1, len(files) // FREQUENCY_FILES)
     return files[::step][:FREQUENCY_FILES]
 
 
 def mean_frequency(files: list[Path]) -> float:
-    """Return the mean clock in Hz (the files are in kHz)."""
+    """Return the mean clock frequency in Hz (the files are in kHz)."""
     return sum(int(file.read_text()) for file in files) / len(files) * 1e3
 
 

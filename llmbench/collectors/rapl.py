@@ -47,7 +47,7 @@ class Zone:
     unavailable: str | None = None
 
     def microjoules(self) -> int:
-        """Return the count, or raise Unavailable."""
+        """Return the counter in microjoules; raise Unavailable if it cannot be read."""
         return _energy(self.path)
 
 
@@ -70,7 +70,7 @@ class Zones:
 
 
 def zones(root: Path = POWERCAP) -> Zones:
-    """Return the counters in a powercap tree, packages in the kernel's order.
+    """Return the energy counters in a powercap tree, packages in the kernel's order.
 
     Never raises: an absent tree or unreadable counter is reported as a reason.
     """
@@ -86,7 +86,7 @@ def zones(root: Path = POWERCAP) -> Zones:
 def _names(root: Path) -> dict[tuple[int, ...], str]:
     """Return the zones' names by number: ``{(0,): "package-0", (0, 2): "dram"}``.
 
-    Raises Unavailable without a package zone.
+    Raise Unavailable if there is no package zone.
     """
     try:
         numbers = sorted(_numbers(path) for path in root.iterdir() if ZONE.fullmatch(path.name))
@@ -210,8 +210,8 @@ class EnergyCounter:
     A wraparound loses one step of the counter, tens of microjoules. The counter becomes ``invalid``
     with a reason, and reads None, never 0, if its file is unreadable, it decreases by more than a
     wraparound explains, it stalls, or two readings are so far apart that it may have wrapped twice.
-    So the longest interval between readings is range / maximum power: four minutes for the usual
-    262 kJ and 1000 W.
+    So the longest allowed interval between readings is range / maximum power: four minutes for
+    the usual 262 kJ and 1000 W.
     """
 
     def __init__(self, zone: Zone, now: Callable[[], float] = time.monotonic) -> None:
@@ -220,7 +220,7 @@ class EnergyCounter:
         self.invalid = zone.unavailable
 
     def begin(self) -> None:
-        """Start counting."""
+        """Start counting joules from the counter's current value."""
         self._total = 0
         self._guard(self._start)
 
@@ -264,7 +264,7 @@ class EnergyCounter:
         added = (count - self._last) % energy_range
         if count < self._last and added > (elapsed + SLACK_SECONDS) * most:
             raise Unavailable(
-                f"the counter of {self._zone.name} went back from {self._last} to {count} µJ, which"
+                f"the counter of {self._zone.name} decreased from {self._last} to {count} µJ, which"
                 " is not a wraparound: the machine was suspended or the driver reloaded"
             )
         return added

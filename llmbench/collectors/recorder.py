@@ -17,7 +17,7 @@ MISSED_SHARE = 0.05
 
 @dataclass(slots=True)
 class Ticks:
-    """Multiples of an interval since the beginning, so that delays do not accumulate."""
+    """The times of readings: multiples of an interval, so that delays do not accumulate."""
 
     began: float
     interval: float
@@ -26,7 +26,7 @@ class Ticks:
 
     @property
     def due(self) -> float:
-        """The next tick, on the clock of ``began``."""
+        """The time of the next tick, on the clock of ``began``."""
         return self.began + self.number * self.interval
 
     def advance(self, now: float) -> None:
@@ -61,7 +61,7 @@ class Recorder:
         self.ticks = Ticks(now(), interval)
 
     def begin(self, now: float) -> None:
-        """Begin the window; recorders with the same beginning and interval are read together."""
+        """Begin to measure; recorders with the same beginning and interval are read together."""
         self._guard(self._probe.begin)
         self.ticks = Ticks(now, self.ticks.interval)
 

@@ -52,7 +52,7 @@ class Collected:
 def watch(collectors: Sequence[CollectorOptions], pid: int | None = None) -> Iterator[Collected]:
     """Monitor a process (by default this one) and its machine during the block.
 
-    ``collectors`` are collector options. The sampler is ready when the block begins. Raises
+    ``collectors`` are the collectors' options. The sampler is ready when the block begins. Raises
     MeasurementError if the sampler cannot start. If it dies later, every quantity is unavailable
     with the reason, and there is a caveat.
     """
@@ -128,7 +128,7 @@ def _fill_with_reason(collected: Collected, quantities: list[Quantity], code: in
 
 
 def main() -> int:
-    """Sample until STOP arrives."""
+    """Read all probes until STOP arrives, then send series, facts and caveats."""
     parent = child_process.parent()
     job = parent.receive(_Job)
     _exit_with(job.parent)
@@ -167,7 +167,7 @@ def _recorder(options: dict[str, Any], pid: int) -> Recorder:
 
 
 def _sample(recorders: Sequence[Recorder], parent: Channel) -> bool:
-    """Read each probe when due; return True after STOP, False without a parent."""
+    """Read each probe when due; return True after STOP, False if the parent exited."""
     while not parent.poll(_seconds_until(min(recorder.due for recorder in recorders))):
         now = time.monotonic()
         for recorder in recorders:

@@ -127,7 +127,7 @@ def test_a_run_set_without_runs_has_no_records(
     empty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(empty), "--format", "csv", "--what", "records"]) == 2
-    assert "has no records: nothing was measured yet" in capsys.readouterr().err
+    assert "has no records; measure its missing runs" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_is_bad_input(

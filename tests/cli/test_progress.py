@@ -108,7 +108,7 @@ def test_the_screen_has_bars_metrics_and_the_machine(clock: Time) -> None:
     assert text(display, console) == [
         "all runs         ━━━━━━━━────────────────  1 of 3, 0:00:40 elapsed, ETA 0:00:50",
         "eager, repeat 2  ━━━━━━━━━━━━────────────  5 of 10 requests, 1 failed, measuring",
-        "output           50.0 tokens/s (answers of the last 10 s)",
+        "output           50.0 tokens/s (responses of the last 10 s)",
         "TTFT             p50 10.0 ms, p99 10.0 ms † (of 40 requests)",
         "ITL              p50 5.00 ms, p99 5.00 ms † (of 40 gaps)",
         "machine          CPU 87 %; GPU 0 93 %, 312 W, 41.2 GiB",

@@ -100,7 +100,10 @@ def test_what_the_kernel_does_not_expose_has_the_reason(
     probe = CpuProbe(os.getpid(), machine[0], tmp_path / "nowhere")
     probe.begin()
     reasons = {quantity.name: quantity.unavailable for quantity in probe.quantities()}
-    assert reasons["cpu_frequency_hertz"] == "the kernel exposes no cpufreq here"
+    assert (
+        reasons["cpu_frequency_hertz"]
+        == "the kernel reports no clock frequencies (cpufreq) on this machine"
+    )
     assert "cpu cannot be read: No such file or directory" in str(reasons["cpu_pressure_percent"])
     values = readings(probe)
     assert (values["cpu_frequency_hertz"], values["cpu_pressure_percent"]) == (None, None)

@@ -237,7 +237,7 @@ def test_a_counter_that_may_have_wrapped_twice_is_invalid(tmp_path: Path) -> Non
 def test_a_counter_that_goes_back_without_a_wrap_is_invalid(tmp_path: Path) -> None:
     machine = Machine(tmp_path, energy=9_000_000)
     assert machine.read_after(0.1, 3_000_000) is None
-    assert "went back from 9000000 to 3000000 µJ" in str(machine.counter.invalid)
+    assert "decreased from 9000000 to 3000000 µJ" in str(machine.counter.invalid)
 
 
 def test_a_counter_that_stands_still_is_invalid_and_not_zero(tmp_path: Path) -> None:

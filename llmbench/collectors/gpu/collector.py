@@ -27,9 +27,9 @@ T = TypeVar("T")
 class Gpu(Collector):
     """NVIDIA GPUs through NVML; an unsupported quantity is null, with the reason.
 
-    Busy time is the share of time in which at least one kernel runs. It is 100 % even if only one
-    SM is busy, so it does not measure utilization; GPM's activities do. Devices are those visible
-    to CUDA, in CUDA's order. Memory is the driver's allocation for all processes, contexts
+    Busy time is the fraction of time in which at least one kernel runs. It is 100 % even if only
+    one SM is busy, so it does not measure utilization; GPM's activities do. Devices are those
+    visible to CUDA, in CUDA's order. Memory is the driver's allocation for all processes, contexts
     included. docs/telemetry.md defines each quantity.
     """
 
@@ -39,7 +39,7 @@ class Gpu(Collector):
     options: Options
 
     def probe(self, pid: int) -> Probe:
-        """Open the probe, or a stand-in with the reason if there is no GPU to read."""
+        """Open a probe of the visible GPUs, or a stand-in with the reason if there are none."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         try:
             nvml = open_nvml()
@@ -156,7 +156,7 @@ def _caveats(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
 
 
 def _throttled(gpu: int, limited: dict[str, float], shares: dict[str, float]) -> Caveat:
-    """Return the throttling caveat: seconds if counted, else the share of readings."""
+    """Return the throttling caveat: seconds if counted, else the percentage of readings."""
     counted = [f"{limit} for {seconds:.2f} s" for limit, seconds in limited.items()]
     sampled = [
         f"{name} in {100 * share:.0f} % of readings"
@@ -178,7 +178,7 @@ class Loss:
 
 
 class DeviceProbe:
-    """Reads one device until it is lost."""
+    """Reads one GPU or MIG instance until NVML reports it as lost."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class DeviceProbe:
         return None if value is None else float(value)
 
     def _try(self, name: str, ask: Callable[[], T]) -> T | None:
-        """Return NVML's answer, or None after counting a failure or noting a lost GPU."""
+        """Return the result of an NVML call, or None after recording a failure or a lost GPU."""
         if self._loss:
             return None
         try:
@@ -276,7 +276,7 @@ class DeviceProbe:
         return readings.count_others(listed, own, self._pid_exists)
 
     def conclude(self, own: frozenset[int]) -> dict[str, Any]:
-        """Free GPM samples and return the device's facts."""
+        """Free the GPM samples; return the device's properties, throttling and failed readings."""
         self._gpm.close()
         limited = readings.limit_seconds(self._nvml, self._device.handle)
         edges: Sequence[int | None] = [self._others, self._count_others(own)]

@@ -23,7 +23,7 @@ class Device:
 
     @property
     def card(self) -> Any:
-        """The handle of the whole GPU."""
+        """The NVML handle of the whole GPU."""
         return self.parent if self.is_instance else self.handle
 
 
@@ -64,7 +64,7 @@ def _instance(nvml: Any, uuid: str) -> list[Any]:
 
 
 def _usable(nvml: Any, handle: Any) -> list[Any]:
-    """Return the handle itself, or the first MIG instance of a partitioned GPU."""
+    """Return a GPU's own handle, or that of its first MIG instance if it is partitioned."""
     return _instances(nvml, handle)[:1] if _is_split(nvml, handle) else [handle]
 
 

@@ -26,7 +26,7 @@ NO_METRICS = "NVML reports GPM support, but two samples failed: "
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A GPM quantity, its NVML constant, and the factor to its unit.
+    """A GPM quantity, its NVML constant, and the factor that converts values to its unit.
 
     ``of_card`` marks quantities of the whole GPU, which a MIG instance shares.
     """
@@ -63,16 +63,16 @@ NOTHING: Sequence[float | None] = (None,) * len(ACTIVITIES)
 
 
 class ActivityMeter(Protocol):
-    """The GPM activities of one device."""
+    """Reads the GPM activities of one device."""
 
     def quantities(self, prefix: str) -> Iterator[Quantity]:
-        """Yield the quantities in order."""
+        """Yield the activities' quantities, in the order of values."""
 
     def begin(self) -> None:
-        """Take the first sample. Raises NVMLError."""
+        """Take the first sample; raise NVMLError if that fails."""
 
     def read(self) -> Sequence[float | None]:
-        """Return means since the last values; None if too little time has passed."""
+        """Return mean activities since the last values; all None if too little time has passed."""
 
     def close(self) -> None:
         """Free the samples."""
@@ -100,7 +100,7 @@ class NoGpm:
 
 
 class Gpm:
-    """Two alternating GPM samples of one device."""
+    """Reads a device's GPM activities from two alternating samples."""
 
     def __init__(self, nvml: Any, device: Device, now: Callable[[], float]) -> None:
         self._nvml = nvml
@@ -128,7 +128,7 @@ class Gpm:
             yield Quantity(f"{prefix}_{activity.name}", activity.unit, reason)
 
     def begin(self) -> None:
-        """Take the first sample. Raises NVMLError."""
+        """Take the first sample; raise NVMLError if that fails."""
         self._take(self._new)
 
     def _take(self, sample: Any) -> None:
@@ -141,9 +141,9 @@ class Gpm:
         self._taken = self._now()
 
     def read(self) -> Sequence[float | None]:
-        """Return means since the last values; None if too little time has passed.
+        """Return mean activities since the last values; all None if too little time has passed.
 
-        Raises NVMLError if sampling fails.
+        Raise NVMLError if sampling fails.
         """
         if self._now() - self._taken < SPACING:
             return NOTHING
@@ -183,7 +183,7 @@ def open_gpm(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ActivityMeter:
-    """Return a device's GPM activities, or a stand-in with the reason; takes 0.1 s.
+    """Return a meter of GPM activities, or a stand-in with the reason for none; takes 0.1 s.
 
     NVML's own support flag is not sufficient: it is set for vGPUs, where sampling fails.
     """

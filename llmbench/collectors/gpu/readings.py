@@ -75,7 +75,7 @@ MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")
 
 
 def field_value(nvml: Any, handle: Any, field: int) -> float:
-    """Return one field's value; each field has its own return code. Raises NVMLError."""
+    """Return the value of an NVML field; raise NVMLError if its own return code is an error."""
     (result,) = nvml.nvmlDeviceGetFieldValues(handle, [field])
     if result.nvmlReturn != nvml.NVML_SUCCESS:
         raise nvml.NVMLError(result.nvmlReturn)
@@ -97,7 +97,7 @@ def _counted_seconds(nvml: Any, handle: Any, name: str) -> float | None:
 def differences(
     begin: Mapping[str, float | None], end: Mapping[str, float | None]
 ) -> dict[str, float | None]:
-    """Return end − begin; None if a value is missing or the counter was reset."""
+    """Return each counter's increase; None if a value is missing or the counter was reset."""
     return {name: _difference(begin.get(name), late) for name, late in end.items()}
 
 
@@ -106,7 +106,7 @@ def _difference(begin: float | None, end: float | None) -> float | None:
 
 
 def reason_shares(masks: Counter[int]) -> dict[str, float]:
-    """Return the share of readings with each throttle reason that occurred."""
+    """Return the fraction of readings with each throttle reason that occurred."""
     counts = {
         name: sum(n for mask, n in masks.items() if mask & bit)
         for bit, name in THROTTLE_REASONS.items()
