@@ -75,7 +75,7 @@ def counter_energies(run: Run, window: tuple[float, float] | None) -> list[Count
 
 
 def _needed(run: Run) -> list[Series]:
-    """Return the series that make up the energy of a run."""
+    """Return the meter series whose energies sum to the energy of a run."""
     if wall := wall_series(run):
         return wall[:1]
     counters = [s for s in run.series if s.quantity == COUNTED]
@@ -203,9 +203,9 @@ def energy_metrics(
     energy per unit = Σ Eₖ / nₖ
     cost per 10⁶ output tokens = 10⁶ E f / 3.6·10⁶
 
-    where Eₖ is the energy in J of counter k in its window of Tₖ seconds, nₖ the output tokens, all
-    tokens or finished requests in that window (``counts`` returns the three between two moments),
-    E the energy per output token, and f the price or the grams of CO₂ per kWh.
+    where Eₖ is the energy in J of counter k in its window of Tₖ seconds, nₖ the number of output
+    tokens, all tokens or finished requests in that window (``counts`` returns the three between
+    two moments), E the energy per output token, and f the price or the grams of CO₂ per kWh.
     """
 
     def per(unit: int) -> float:

@@ -128,7 +128,9 @@ def _lines(store: Path) -> Iterator[tuple[_Line, str]]:
     try:
         text = store.read_text("utf-8")
     except OSError as error:
-        raise InputError(f"{store}: cannot be read: {error.strerror}") from None
+        raise InputError(
+            f"{store}: cannot be read: {error.strerror}; check the path and its permissions"
+        ) from None
     for number, written in enumerate(text.splitlines(), start=1):
         if written.strip():
             yield _line(written, f"{store}:{number}"), written

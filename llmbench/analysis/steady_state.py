@@ -32,10 +32,10 @@ def mser(values: ArrayLike) -> int | None:
 
 
 def find_warmup(records: Sequence[Record]) -> tuple[list[Record], int | None]:
-    """Return the records with the warm-up marked, and its number of requests.
+    """Return the records with the warm-up requests marked, and the number of these requests.
 
-    The warm-up ends when both TTFT and TPOT are steady. None, without a mark, if either has no
-    steady state.
+    The warm-up ends when both TTFT and TPOT are steady. If either has no steady state, no request
+    is marked and the number is None.
     """
     ordered = sorted(records, key=lambda record: (record.due, record.request_id))
     good = [record for record in ordered if record.succeeded]

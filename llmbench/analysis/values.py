@@ -16,7 +16,7 @@ NO_WINDOW = "no steady window: the measured requests were all due at the same mo
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A number and its sample size ``n``, or None and the reason."""
+    """A metric's value with its sample size ``n``, or None with the reason."""
 
     value: float | None
     n: int = 0

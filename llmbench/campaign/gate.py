@@ -1,4 +1,4 @@
-"""The gate of a nightly build: a candidate is screened against a baseline, then confirmed.
+"""The gate of a nightly build: screens a candidate for regressions, then confirms them.
 
 docs/statistics.md explains the method and its error rates.
 """

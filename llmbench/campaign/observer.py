@@ -13,10 +13,10 @@ class Listener(Protocol):
     """Receives the events of a worker."""
 
     def stage(self, text: str) -> None:
-        """The worker has entered another stage."""
+        """The worker has begun another stage."""
 
     def progress(self, progress: Progress) -> None:
-        """The load's progress so far."""
+        """The load has progressed."""
 
 
 class Observer(Listener, Protocol):

@@ -103,7 +103,7 @@ def test_json_is_the_only_thing_on_stdout(tmp_path: Path, capsys: Capture) -> No
     ("changes", "arguments", "message"),
     [
         ({}, ["--steps", "0"], "--steps 0: must be at least 1"),
-        ({}, ["--rows", "5"], "--rows 5: expected 1 to 4, the slots of the engine"),
+        ({}, ["--rows", "5"], "--rows 5: expected 1 to 4, the number of engine slots"),
         ({"backends": ["eager", "fake"]}, [], "backend 'fake' does not run the model"),
         ({"backends": [{"kind": "endpoint", "url": "http://x"}]}, [], "backend 'endpoint' does"),
         ({"model": "./nowhere"}, [], "no such folder"),

@@ -115,7 +115,7 @@ def compare(
 
 
 def matched(baseline: Collection[str], candidate: Collection[str]) -> list[tuple[str, str]]:
-    """Pair the cases of two sides by name, or the only case of each side."""
+    """Return pairs of cases with the same name on both sides, or the only case of each side."""
     pairs = [(case, case) for case in baseline if case in candidate]
     if not pairs and len(baseline) == len(candidate) == 1:
         return [(next(iter(baseline)), next(iter(candidate)))]

@@ -14,7 +14,7 @@ ENERGY_UNITS = {"J": 1.0, "Wh": 3.6e3, "kWh": 3.6e6}
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns of a log, by name, and the units of their values.
+    """The column names of a wall meter's log, and the units of their values.
 
     Energy is a running total in ``energy_unit`` (a key of ENERGY_UNITS). ``utc_offset``, e.g.
     ``+02:00``, is the zone of times without one. ``offset_seconds`` is added to every time to

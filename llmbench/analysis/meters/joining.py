@@ -71,7 +71,7 @@ def _none_fits(run_set: RunSet, log: Path, left_out: dict[str, str]) -> str:
 
 
 def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
-    """Return the readings within and around a run, on its clock, or raise Unavailable."""
+    """Return the readings that cover a run, with times on the run's clock, or raise Unavailable."""
     origin, span = _origin(run), RecordArrays(run.records).makespan
     if span is None:
         raise Unavailable("it has no tokens, so there is no time to cover")
@@ -95,7 +95,7 @@ def _origin(run: Run) -> float:
 
 
 def _around(series: Series, begin: float, end: float) -> Series:
-    """Return the readings within a span and one on either side."""
+    """Return the readings within a span of Unix time and the nearest one on either side."""
     times = series.times
     first = bisect_right(times, begin) - 1
     last = bisect_left(times, end, max(first, 0))

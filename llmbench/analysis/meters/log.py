@@ -60,7 +60,9 @@ def _table(path: Path) -> pd.DataFrame:
             f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
         ) from None
     except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path}: cannot be read as CSV: {str(error).strip()}") from None
+        raise InputError(
+            f"{path}: cannot be read as CSV: {str(error).strip()}; save it as CSV in UTF-8"
+        ) from None
     if len(rows) == 1:
         raise InputError(f"{path}: no readings; expected a header and lines of values")
     texts = {index: rows[index].fillna("").str.strip() for index in rows}

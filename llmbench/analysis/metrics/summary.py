@@ -112,7 +112,7 @@ def _rate(count: float, seconds: float) -> Value:
 
 
 def _counts_within(arrays: RecordArrays, begin: float, end: float) -> tuple[int, float, int]:
-    """Return the output tokens, all tokens (NaN: unknown) and finished requests in a window.
+    """Count the output tokens, all tokens (NaN: unknown) and finished requests in a window.
 
     A prompt's tokens count at its first output token. Warm-up requests still in flight count too,
     since they occupy the backend in the window.
@@ -134,9 +134,8 @@ def _counts_within(arrays: RecordArrays, begin: float, end: float) -> tuple[int,
 def _objectives(arrays: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
     """Return goodput = g / T and SLO attainment = m / n.
 
-    n are the measured requests (including failed ones), m those that meet every objective, g those
-    of the m that finish in the steady window, and T its length in seconds. Source: Zhong et al.,
-    DistServe, 2024.
+    n is the number of measured requests, including failed ones; m of these meet every objective,
+    and g of the m finish in the steady window of T seconds. Source: Zhong et al., DistServe, 2024.
     """
     keys = ("goodput_requests_per_second", "slo_attainment")
     if not slo:
@@ -182,14 +181,14 @@ def _goodput(arrays: RecordArrays, met: NDArray[np.bool_]) -> Value:
 
 
 def _spans(arrays: RecordArrays) -> dict[str, Value]:
-    """Return the failed requests, and the steady window, makespan and drain in seconds.
+    """Return the number of failed requests, and steady window, makespan and drain in seconds.
 
     window = d[last] − d[first], makespan = t − d[first] and drain = max(0, t − d[last]), where d
     are the due times of the measured requests and t is the stamp of their last token.
     """
     window, makespan = arrays.window, arrays.makespan
     failed = arrays.measured.num_rows - arrays.good.num_rows
-    unanswered = Value.unavailable("no measured request was answered")
+    unanswered = Value.unavailable("no measured request received a token")
     drain = Value(max(0.0, makespan[1] - window[1]), 1) if window and makespan else unanswered
     return {
         "failed_requests": Value(failed, arrays.measured.num_rows),

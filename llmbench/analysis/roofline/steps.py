@@ -62,7 +62,7 @@ class Steps:
         return counts
 
     def prefill(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
-        """Return the work of the prefills in a window, each from its start to its token."""
+        """Return the work of the prefills in a window; each lasts from its start to its token."""
         ended = self._times[self._begins]
         inside = (self._started >= window[0]) & (ended < window[1])
         seconds = float((ended - self._started)[inside].sum())

@@ -152,7 +152,7 @@ def _self_times(operators: Sequence[Event], end: float) -> list[float]:
 
 
 def _outermost(operators: Iterable[Event]) -> int:
-    """Count the operators that are not nested in another one of the same profiler."""
+    """Count the operators that are not nested in another operator of the same profiler."""
     number, ends = 0, dict.fromkeys((OPERATOR, OF_RUNTIME), 0.0)
     for event in operators:
         if event.begin >= ends[event.kind]:

@@ -156,5 +156,5 @@ def implied_rows(scenario: Scenario, requested: int | None) -> int:
         concurrency = LOADS.part(scenario.load).concurrency
         return min(bound for bound in (slots, concurrency, scenario.max_in_flight) if bound)
     if not 1 <= requested <= slots:
-        raise InputError(f"--rows {requested}: expected 1 to {slots}, the slots of the engine")
+        raise InputError(f"--rows {requested}: expected 1 to {slots}, the number of engine slots")
     return requested
