@@ -1,4 +1,4 @@
-"""Keep garbage collection short during a measurement, and count it."""
+"""Keep garbage collections short during a measurement, and count them."""
 
 from __future__ import annotations
 

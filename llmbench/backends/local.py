@@ -382,7 +382,7 @@ class LocalServer:
 
 
 def local_server(server: Server) -> LocalServer:
-    """Return the server of a ``profilable`` backend, which runs its steps in this process."""
+    """Return ``server`` as a LocalServer; raises TypeError if its backend is not ``profilable``."""
     if not isinstance(server, LocalServer):
         raise TypeError(f"{type(server).__name__} is not a server of a local backend")
     return server

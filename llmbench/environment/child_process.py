@@ -134,7 +134,7 @@ class Child(Channel):
         self._has_session = has_session
 
     def send(self, message: object) -> None:
-        """Write a message; a child that has exited is detected on receive."""
+        """Write a message; if the child has exited, only ``receive`` raises an error."""
         with suppress(BrokenPipeError):
             super().send(message)
 

@@ -89,7 +89,7 @@ def _bracketed(text: str) -> str:
 
 
 def is_virtual(root: Path) -> bool:
-    """Return whether the CPU has the hypervisor flag (x86 only)."""
+    """Return whether this is a virtual machine, by the CPU's hypervisor flag (x86 only)."""
     cpuinfo = read_text(root / "proc/cpuinfo")
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     if not flags:

@@ -96,7 +96,7 @@ def test_a_failed_allocation_of_torch_reports_what_was_needed() -> None:
         pytest.raises(
             OutOfMemoryError,
             match=r"while warming up; needs 1\.00 MiB of weights and 1,024 TiB of KV cache for"
-            r" 64 slots \(.*DefaultCPUAllocator.*\); set fewer `engine\.slots`",
+            r" 64 slots \(.*DefaultCPUAllocator.*\); reduce `engine\.slots`",
         ),
         as_out_of_memory(plan),
     ):

@@ -37,9 +37,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The destination of requests: a resolved address, with or without TLS.
+    """The address and connection settings of a server; times are in seconds.
 
-    A connection is reused within ``max_idle`` seconds; 0 means never.
+    A connection is reused if it was idle for less than ``max_idle``; 0 means never.
     """
 
     host: str

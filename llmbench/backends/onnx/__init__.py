@@ -28,7 +28,7 @@ __all__ = ["Onnx"]
 
 
 class Onnx(LocalBackend["OnnxModel"]):
-    """ONNX Runtime: the model exported around GroupQueryAttention, on one execution provider.
+    """ONNX Runtime: the model exported with GroupQueryAttention, on one execution provider.
 
     Exports are cached by the model's configuration and weights; exporting counts as compilation.
     The precision is the model's ``dtype``.
@@ -62,7 +62,7 @@ class Onnx(LocalBackend["OnnxModel"]):
         from llmbench.backends.onnx import loading  # noqa: F401, PLC0415 (the same)
 
     def load(self, context: OpenContext) -> OnnxModel:
-        """Load the weights, export them unless cached, and open a session."""
+        """Load the model, export it to ONNX unless cached, and open a session."""
         from llmbench.backends.onnx import loading  # noqa: PLC0415 (imports torch, onnxruntime)
 
         options = self.options

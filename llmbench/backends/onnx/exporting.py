@@ -1,8 +1,8 @@
-"""Export any transformers causal LM as an ONNX graph around GroupQueryAttention.
+"""Export any transformers causal LM as an ONNX graph with GroupQueryAttention.
 
 During torch.onnx.export, the model's attention function is replaced by one that emits a
 ``com.microsoft::GroupQueryAttention`` per layer, which writes new keys and values into the cache
-and attends to each row's part of it. Rows may be ragged.
+and attends to each row's part of it. Rows may have different lengths.
 (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md)
 """
 

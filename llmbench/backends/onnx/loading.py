@@ -1,4 +1,4 @@
-"""Load a model's weights, export them unless cached, and open a session."""
+"""Load a model, export it to ONNX unless cached, and open a session."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class OnnxModel(LoadedModel):
 def load(
     context: OpenContext, *, provider: str, level: str, source: str, recipe: Recipe
 ) -> OnnxModel:
-    """Load the weights, compress and export them unless cached, and open a session.
+    """Load the model, compress and export it unless cached, and open a session.
 
     The torch module is released, so that only the session's weights stay in memory. Raises
     InputError when the model, the provider or kernels for the quantization are unavailable.

@@ -17,7 +17,7 @@ from llmbench.models.compress import Recipe, Scheme
 
 
 class Quantized(Backend):
-    """Serves a quantized model, on the runtime with the fastest kernels for the scheme.
+    """A quantized model, on the runtime with the fastest kernels for its quantization scheme.
 
     ``runtime: auto`` selects ``compiled`` on CUDA and ``onnx`` on CPUs, or ``eager`` if onnxruntime
     is not installed. The schemes are those of ``compress: {quantize: ...}``.

@@ -63,5 +63,5 @@ def test_a_draft_with_too_short_a_context_is_refused() -> None:
 
 def test_sampled_answers_are_refused() -> None:
     drawn = replace(CONTEXT, sampling=SamplingOptions(temperature=0.7))
-    with pytest.raises(InputError, match=r"set sampling.temperature to 0"):
+    with pytest.raises(InputError, match=r"set `sampling.temperature` to 0"):
         speculative("builtin:tiny").load(drawn)
