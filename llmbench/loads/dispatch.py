@@ -165,7 +165,7 @@ class Dispatch:
         Raises TypeError if the requests are not a RequestCycle.
         """
         if not isinstance(self._all, RequestCycle):
-            raise TypeError("only a cycle of requests can be sharded")
+            raise TypeError("requests can be sharded only if they are a RequestCycle")
         return Shard(
             RequestCycle(self._all.pool, index, count),
             self._arrivals.shard(index, count),

@@ -57,7 +57,9 @@ class Mlperf(Load):
         @model_validator(mode="after")
         def _has_a_target(self) -> Mlperf.Options:
             if (self.target_qps is None) != (self.scenario == "single-stream"):
-                raise ValueError("server and offline need `target_qps`; single-stream has none")
+                raise ValueError(
+                    "set `target_qps` for server and offline; omit it for single-stream"
+                )
             return self
 
     options: Options
@@ -115,7 +117,7 @@ def _bound(settings: Any, scenario: Scenario) -> None:
     elif "e2e" in bounds:
         settings.server_target_latency_ns = int(bounds["e2e"] * NANOSECONDS)
     else:
-        raise InputError("load: mlperf's server needs a `slo` of ttft and tpot, or of e2e")
+        raise InputError("load: mlperf's server scenario needs a `slo` of ttft and tpot, or of e2e")
 
 
 class _LoadGenDispatch(Dispatch):

@@ -26,10 +26,15 @@ class Trace(Load):
     """
 
     class Options(plugins.Options):
-        """``{kind: trace, speed: 2}``, with a workload that has times, or with a ``path``."""
+        """``{kind: trace, speed: 2}``, with a workload that has arrival times, or a ``path``."""
 
-        path: Path | None = Field(default=None, description="trace file (unset: the workload's)")
-        speed: float = Field(default=1.0, gt=0, description="2: half the time between arrivals")
+        path: Path | None = Field(
+            default=None,
+            description="file of recorded arrival times; if unset, the workload's times",
+        )
+        speed: float = Field(
+            default=1.0, gt=0, description="replay speed; 2 halves the time between arrivals"
+        )
 
     options: Options
 
@@ -46,7 +51,7 @@ class Trace(Load):
         times = workload.times()
         if times is None:
             raise InputError(
-                "load: trace needs a workload that has times, such as trace; or set `path`"
+                "load: trace needs a workload with arrival times, such as trace; or set `path`"
             )
         return _Recorded(times / self.options.speed)
 
@@ -60,6 +65,6 @@ class _Recorded(Load):
         if stop.total is not None and stop.total > len(self.times):
             raise InputError(
                 f"requests: {stop.total} requested, warm-up included, but the trace has "
-                f"{len(self.times)}; lower `requests`, or set a `duration`"
+                f"{len(self.times)} requests; lower `requests`, or set a `duration`"
             )
         return Scheduled(self.times[: stop.count(self.times)])

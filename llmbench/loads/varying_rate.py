@@ -25,7 +25,9 @@ class Burst(Load):
     class Options(plugins.Options):
         """``{kind: burst}`` or ``{kind: burst, size: 32, every: 10 s}``."""
 
-        size: int | None = Field(default=None, ge=1, description="requests per burst (unset: all)")
+        size: int | None = Field(
+            default=None, ge=1, description="requests per burst; if unset, all in one burst"
+        )
         every: Seconds | None = Field(default=None, gt=0, description="interval between bursts")
 
         @model_validator(mode="after")
@@ -61,10 +63,12 @@ class Ramp(Load):
     class Options(plugins.Options):
         """``{kind: ramp, start: 1/s, end: 16/s, over: 60 s}``."""
 
-        start: PerSecond = Field(ge=0, description="initial requests per second")
-        end: PerSecond = Field(gt=0, description="final requests per second")
+        start: PerSecond = Field(ge=0, description="initial rate, in requests per second")
+        end: PerSecond = Field(gt=0, description="final rate, in requests per second")
         over: Seconds = Field(gt=0, description="duration of the ramp")
-        spacing: Spacing = Field(default="poisson", description="constant or Poisson arrivals")
+        spacing: Spacing = Field(
+            default="poisson", description="equally spaced arrivals, or a Poisson process"
+        )
 
     options: Options
 
@@ -87,7 +91,7 @@ class RateStep(plugins.Options):
     """A rate and its duration."""
 
     rate: PerSecond = Field(gt=0, description="requests per second")
-    lasting: Seconds = Field(gt=0, description="duration of this rate")
+    lasting: Seconds = Field(gt=0, description="how long the rate applies")
 
 
 class Steps(Load):
@@ -103,8 +107,12 @@ class Steps(Load):
     class Options(plugins.Options):
         """``{kind: steps, steps: [{rate: 2/s, lasting: 30 s}, {rate: 8/s, lasting: 30 s}]}``."""
 
-        steps: tuple[RateStep, ...] = Field(min_length=1, description="rates with their durations")
-        spacing: Spacing = Field(default="poisson", description="constant or Poisson arrivals")
+        steps: tuple[RateStep, ...] = Field(
+            min_length=1, description="successive rates with their durations"
+        )
+        spacing: Spacing = Field(
+            default="poisson", description="equally spaced arrivals, or a Poisson process"
+        )
 
     options: Options
 

@@ -16,7 +16,7 @@ COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 
 
 def upgraded_manifest(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a `runset.json` with its cases separate from the plan."""
+    """Return a `runset.json`'s content in the current schema: cases separate from the plan."""
     if stored["schema_version"] != OLDEST:
         return stored
     cases = {run["case"]: _case(run) for run in stored["plan"]}
@@ -25,7 +25,7 @@ def upgraded_manifest(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_run(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a `run.json` with one case and the current field names."""
+    """Return a `run.json`'s content in the current schema: one case, current field names."""
     if stored["schema_version"] != OLDEST:
         return stored
     report = _renamed(stored["account"]) if "account" in stored else stored["backend_report"]
@@ -34,7 +34,7 @@ def upgraded_run(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_profile(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a `profile.json` with each case in one place, and without its spec."""
+    """Return a `profile.json`'s content in the current schema: whole cases, without their specs."""
     if stored["schema_version"] != OLDEST_PROFILE:
         return stored
     cases = [{**case, "case": _case({**case, "spec": {}})} for case in stored["cases"]]

@@ -178,7 +178,8 @@ def read(folder: Path) -> Profile:
     stored = read_json(path, remedy)
     version = stored.get("schema_version")
     if stored.get("format") != FORMAT or version not in (OLDEST_PROFILE, SCHEMA_VERSION):
-        raise InputError(f"{path}: not a profile of version {SCHEMA_VERSION}; {remedy}")
+        versions = f"{OLDEST_PROFILE} or {SCHEMA_VERSION}"
+        raise InputError(f"{path}: not an llmbench profile of version {versions}; {remedy}")
     stored = upgraded_profile(stored)
     caveats = [case.pop("caveats") for case in stored["cases"]]
     profile = converted({**stored, "folder": ""}, Profile, path, remedy)

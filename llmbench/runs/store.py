@@ -36,7 +36,7 @@ from llmbench.scenario.cases import Case
 FORMAT = "llmbench run set"
 SCHEMA_VERSION = 5  # 5: cases separate from the plan, specs in normal form
 MANIFEST = "runset.json"
-REMEDY = "remove it or run again"
+REMEDY = "remove the file or run the scenario again"
 SCHEDULE = "schedule.parquet"
 ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
@@ -265,12 +265,16 @@ def _is_whole(folder: Path, planned: PlannedRun) -> bool:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     if not folder.exists():
-        raise InputError(f"{folder}: no such folder; `llmbench list results` lists the results")
+        raise InputError(
+            f"{folder}: no such folder; `llmbench list results` lists the run sets below results/"
+        )
     if not folder.is_dir():
         raise InputError(f"{folder}: is a file; expected the results folder with {MANIFEST}")
     path = folder / MANIFEST
     if not path.is_file():
-        raise InputError(f"{folder}: not a results folder of llmbench (it has no {MANIFEST})")
+        raise InputError(
+            f"{folder}: not a results folder of llmbench (it has no {MANIFEST}); check the path"
+        )
     stored = read_json(path, REMEDY)
     if stored.get("format") != FORMAT:
         raise InputError(f"{path}: not written by llmbench (its format is not {FORMAT!r})")

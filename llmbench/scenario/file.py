@@ -85,7 +85,9 @@ def _read(path: Path) -> str:
             f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
         ) from None
     except OSError as error:
-        raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ScenarioError(
+            f"{path}: cannot be read: {error.strerror}; check the permissions"
+        ) from None
 
 
 def _parse(text: str, path: Path) -> CommentedMap:

@@ -54,7 +54,7 @@ class Length(plugins.Options):
         if self.uniform and self.uniform[0] > self.uniform[1]:
             raise ValueError("expected uniform as [lower, upper]")
         if self.max is not None and self.max < self.min:
-            raise ValueError("max is below min")
+            raise ValueError("expected `max` to be at least `min`")
         return self
 
     def draw(self, rng: np.random.Generator) -> int:

@@ -41,7 +41,9 @@ class Mixed(Workload):
 
         model_config = ConfigDict(defer_build=True)
 
-        classes: dict[str, RequestClass] = Field(min_length=1, description="classes by name")
+        classes: dict[str, RequestClass] = Field(
+            min_length=1, description="request classes by name"
+        )
 
     options: Options
 

@@ -108,5 +108,5 @@ def test_more_requests_than_the_trace_has_are_rejected(trace: Any) -> None:
 
 
 def test_a_workload_without_times_is_rejected() -> None:
-    with pytest.raises(InputError, match="a workload that has times"):
+    with pytest.raises(InputError, match="a workload with arrival times"):
         TraceLoad(TraceLoad.Options()).following(Prompts(Prompts.Options()))

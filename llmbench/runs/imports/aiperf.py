@@ -133,7 +133,7 @@ def measured_in(document: Document) -> list[Measured]:
     """Return the measured load; raises InputError for a summary or several profiling phases."""
     if "aiperf_version" in document.keys:
         raise InputError(
-            f"{document.path}: is aiperf's summary, without per-request records; pass its records, "
+            f"{document.path}: is aiperf's summary, without per-request records; import "
             "profile_export.jsonl in the same folder"
         )
     rows = [

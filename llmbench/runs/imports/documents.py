@@ -62,7 +62,7 @@ def _lines(path: Path, text: str, of_document: str) -> list[Any]:
         except ValueError as error:
             where, reason = (f"{path}:{number}", str(error)) if values else (path, of_document)
             raise InputError(
-                f"{where}: not valid JSON: {reason}; the tool may have been interrupted; repeat it"
+                f"{where}: not valid JSON: {reason}; was the tool interrupted? Run it again"
             ) from None
     return values
 

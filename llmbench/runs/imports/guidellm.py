@@ -129,8 +129,8 @@ def measured_in(document: Document) -> list[Measured]:
     for number, benchmark in enumerate(report.benchmarks):
         if not benchmark.requests.by_finish:
             raise InputError(
-                f"{document.path}: benchmarks[{number}].requests: no request was sent; let "
-                "guidellm store its requests (no sample_size of 0)"
+                f"{document.path}: benchmarks[{number}].requests: no request was sent or "
+                "stored; run guidellm without a sample_size of 0"
             )
     tool = with_version(TOOL, report.metadata.guidellm_version)
     is_sweep = len(report.benchmarks) > 1
