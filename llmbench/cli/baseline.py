@@ -21,7 +21,7 @@ Exit codes: 0 written, 2 bad input.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("results", type=Path, help="a results folder")
+    parser.add_argument("results", type=Path, help="the results folder to write as a baseline")
     parser.add_argument("file", type=Path, help="the baseline file to write or replace")
 
 

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scenario", type=Path, help="a scenario file (YAML); `gate` in it configures check"
     )
     parser.add_argument(
-        "--baseline", required=True, metavar="REF", help="what to compare with; see below"
+        "--baseline", required=True, metavar="REF", help="baseline to compare with; see below"
     )
     options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE")
     parser.add_argument(

@@ -33,13 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BASELINE",
         help="a results folder, or a file written by `llmbench baseline`",
     )
-    parser.add_argument("candidates", nargs="+", type=Path, metavar="CANDIDATE", help="as BASELINE")
+    parser.add_argument(
+        "candidates",
+        nargs="+",
+        type=Path,
+        metavar="CANDIDATE",
+        help="a results folder or file to compare with BASELINE",
+    )
     parser.add_argument(
         "--tolerance",
         action="append",
         default=[],
         metavar="METRIC=FRACTION",
-        help="relative tolerance of a metric, e.g. tpot_p50=0.02; adds it if missing",
+        help="relative tolerance of a metric, e.g. tpot_p50=0.02; also adds a metric",
     )
     options.add_out(parser, "write the comparison as an HTML page", "FILE")
     shown = parser.add_mutually_exclusive_group()

@@ -20,7 +20,7 @@ EPILOG = """\
 examples:
   llmbench conformance                                   llmbench's own client, every behavior
   llmbench conformance --serve --port 8900               an adversarial server, for any client
-  llmbench conformance --url http://localhost:8000/v1    your server, for what clients rely on
+  llmbench conformance --url http://localhost:8000/v1    your server: what clients require of it
   llmbench conformance --json | jq '.[] | select(.passed | not)'
 
 The adversarial server answers POST /v1/chat/completions; `model` selects the behavior, and

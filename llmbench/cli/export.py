@@ -38,13 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
     parser.add_argument("--format", required=True, choices=FORMATS, help="output format")
     parser.add_argument(
-        "--what", choices=WHAT, default="summary", help="part to write (summary); see below"
+        "--what",
+        choices=WHAT,
+        default="summary",
+        help="what to write (default: summary); see below",
     )
     options.add_out(parser, "file to write instead of stdout", "FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the selected part of the results."""
+    """Write the selected part of the results in the selected format."""
     from llmbench.report.frames import RunSet
 
     if arguments.format == "parquet" and not arguments.out:

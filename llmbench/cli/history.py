@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("store", type=Path, help="the history file (JSON Lines)")
     parser.add_argument(
-        "--add", nargs="+", type=Path, default=[], metavar="RESULTS", help="results to append"
+        "--add",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="RESULTS",
+        help="results folders to append",
     )
     options.add_json(parser, "the history of each metric")
 

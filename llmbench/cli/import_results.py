@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a result file")
     options.add_out(parser, "new results folder (results/imported-DATE)")
-    parser.add_argument("--name", help="name of the case of a single file (tool and file name)")
+    parser.add_argument("--name", help="case name, for a single file (default: tool and file name)")
     options.add_json(parser, "the summary")
     options.add_quiet(parser, "no table")
 

@@ -29,7 +29,9 @@ Rows = list[tuple[str, str]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("what", nargs="?", choices=[*LISTINGS], help="what to list (everything)")
+    parser.add_argument(
+        "what", nargs="?", choices=[*LISTINGS], help="what to list (default: everything)"
+    )
     parser.add_argument(
         "--folder", type=Path, help="folder to search (default: ./scenarios, ./results)"
     )
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the selected lists."""
+    """Print the selected lists as a table or as JSON."""
     selected = [arguments.what] if arguments.what else list(LISTINGS)
     lists = {what: LISTINGS[what](arguments.folder) for what in selected}
     if arguments.json:

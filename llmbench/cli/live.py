@@ -48,7 +48,7 @@ class Reservoir:
 
 @dataclass(slots=True)
 class LiveMetrics:
-    """Live metrics of the current run: progress, recent rate, and latencies."""
+    """Live metrics of the current run: progress, recent token rate, and latencies."""
 
     progress: Progress = NOTHING_YET
     ttft: Reservoir = field(default_factory=Reservoir)
@@ -71,7 +71,7 @@ class LiveMetrics:
 
     @property
     def output_tokens_per_second(self) -> float | None:
-        """Recent output tokens per second on the run's clock; None before two reports."""
+        """Recent output tokens per second on the run's clock; None before two progress reports."""
         if len(self._points) < 2:  # noqa: PLR2004 (the same)
             return None
         (began, before), (ended, after) = self._points[0], self._points[-1]

@@ -43,14 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--time-column", default="time", metavar="NAME", help="column of times (time)"
+        "--time-column", default="time", metavar="NAME", help="column of times (default: time)"
     )
     parser.add_argument(
         "--watts-column",
         metavar="NAME",
-        help="column of power in watts (watts, unless --energy-column is given)",
+        help="column of power in watts (default: watts, unless --energy-column is given)",
     )
-    parser.add_argument("--energy-column", metavar="NAME", help="column of cumulative energy")
+    parser.add_argument(
+        "--energy-column", metavar="NAME", help="column of cumulative energy, in --energy-unit"
+    )
     parser.add_argument("--energy-unit", choices=ENERGY_UNITS, help="unit of the energy column")
 
 
@@ -78,7 +80,7 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Attach the readings, write the report, and print which runs received readings."""
+    """Attach the meter's readings, write the report, and print which runs received readings."""
     from llmbench.analysis.meters import joining, log
     from llmbench.runs import store
 

@@ -43,7 +43,7 @@ def print_table(stored: RunSet | Profile, page: Path) -> None:
 
 
 def as_dict(stored: RunSet | Profile, page: Path) -> dict[str, Any]:
-    """Return the summary of a run set or all numbers of a profile, with their paths."""
+    """Return the summary of a run set, or all numbers of a profile, with folder and report path."""
     from llmbench.report.frames import summary
     from llmbench.runs.run_set import RunSet
 

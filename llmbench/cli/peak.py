@@ -37,10 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", type=Path, help="a scenario file with `slo` and one backend")
     options.add_campaign(parser, "the result", "results/NAME-peak-DATE")
     parser.add_argument(
-        "--from", dest="start", type=float, default=1.0, help="lowest load to try (1)"
+        "--from",
+        dest="start",
+        type=float,
+        default=1.0,
+        help="lowest rate in requests/s, or concurrency, to try (1)",
     )
     parser.add_argument(
-        "--to", dest="most", type=float, default=4096.0, help="highest load to try (4096)"
+        "--to",
+        dest="most",
+        type=float,
+        default=4096.0,
+        help="highest rate in requests/s, or concurrency, to try (4096)",
     )
     parser.add_argument(
         "--tolerance", type=float, default=0.05, help="relative precision of the result (0.05)"

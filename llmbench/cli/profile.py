@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, default=20, help="steps per phase, prefill and decode (20)"
     )
     parser.add_argument(
-        "--rows", type=int, help="sequences per decode step (as slots and load allow)"
+        "--rows",
+        type=int,
+        help="sequences per decode step (default: as many as slots and load allow)",
     )
     parser.add_argument("--nvtx", action="store_true", help="mark steps for Nsight Systems")
 

@@ -44,7 +44,7 @@ class Lines(SilentObserver):
 
 
 def name(run: PlannedRun | Run, side: str = "") -> str:
-    """Return the display name of a run."""
+    """Return the name under which a run is displayed: its side, case and repeat."""
     before = f"{side}: " if side else ""
     return _printable(f"{before}{run.case}, repeat {run.repeat}")
 

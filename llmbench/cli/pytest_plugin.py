@@ -24,7 +24,7 @@ Run = Callable[..., "RunSet"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option for the results folder."""
+    """Add the pytest option ``--llmbench-out`` for the results folder."""
     group = parser.getgroup("llmbench")
     group.addoption(
         "--llmbench-out", type=Path, metavar="DIR", help="results folder (default: a temporary one)"
@@ -45,7 +45,7 @@ def _is_scenario(path: Path) -> bool:
 
 @dataclass(slots=True)
 class _Clock:
-    """A timer that advances by measured values."""
+    """A timer for pytest-benchmark that advances by measured values."""
 
     now: float = 0.0
 
@@ -114,7 +114,7 @@ def _values(run_set: RunSet, case: str, metric: str) -> list[float]:
 
 
 def _summary(run_set: RunSet, case: str) -> dict[str, Any]:
-    """Return every metric of a case with its interval, as plain data."""
+    """Return every metric of a case with its confidence interval, by name, as plain data."""
     summary = run_set.summary
     rows = summary[(summary["case"] == case) & summary["value"].notna()]
     columns = rows[["value", "low", "high"]].astype(object)

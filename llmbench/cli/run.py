@@ -35,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file (YAML)")
     options.add_campaign(parser, "the summary", "results/NAME-DATE", "hide progress and table")
     parser.add_argument(
-        "--resume", type=Path, metavar="DIR", help="measure the missing runs of DIR"
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="measure the missing runs of the results folder DIR",
     )
     parser.add_argument(
         "--require",

@@ -76,7 +76,7 @@ class Screen:
             self._pace.measuring = self._last_event
 
     def progress(self, progress: Progress) -> None:
-        """Update the metrics and bars."""
+        """Update the metrics and progress bars."""
         self._last_event = self._now()
         self._metrics.add(progress)
 

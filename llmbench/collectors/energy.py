@@ -74,7 +74,7 @@ class Meter(Protocol):
 
 
 class NoMeter:
-    """Stands in for an unreadable counter."""
+    """Stands in for an energy counter that cannot be read."""
 
     def __init__(self, name: str, method: str, reason: str) -> None:
         self.name = name

@@ -71,7 +71,7 @@ def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[in
 
 
 class _View(Cache):
-    """The cache that a model sees during one step.
+    """The part of the KV cache that a model sees during one step.
 
     ``index`` has the flat cache index of each new token, in the order of ids [batch, length].
     """

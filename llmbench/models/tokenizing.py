@@ -13,7 +13,7 @@ from llmbench.scenario.schema import ModelOptions
 
 
 class Tokenizer(Protocol):
-    """The interface of a tokenizer."""
+    """The interface of a tokenizer: text to token ids and back."""
 
     @property
     def vocab_size(self) -> int:

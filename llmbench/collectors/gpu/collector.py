@@ -116,11 +116,11 @@ class GpuProbe:
             device.begin(own)
 
     def read(self) -> Sequence[float | None]:
-        """Return every quantity of every device."""
+        """Return one value of every quantity of every device."""
         return [value for device in self._devices for value in device.read()]
 
     def conclude(self) -> Conclusion:
-        """Return the devices, how long each was throttled, and caveats."""
+        """Return the properties of the GPUs, how long each was throttled, and caveats."""
         own = self._own_pids()
         facts = [device.conclude(own) for device in self._devices]
         return Conclusion({"gpus": facts}, tuple(_caveats(facts)))
@@ -134,7 +134,7 @@ class UncertainOrder:
         self.quantities, self.begin, self.read = probe.quantities, probe.begin, probe.read
 
     def conclude(self) -> Conclusion:
-        """Add the caveat that the device order may be wrong."""
+        """Return the wrapped probe's facts, and the caveat that the device order may be wrong."""
         conclusion = self._probe.conclude()
         return Conclusion(conclusion.facts, (*conclusion.caveats, Caveat("gpu-order")))
 
