@@ -1,4 +1,4 @@
-"""``llmbench aa``: the error rates of the gate on this machine (an A/A test)."""
+"""``llmbench aa``: the error rates of ``llmbench check`` on this machine (an A/A test)."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _floors(path: Path) -> dict[str, dict[str, float]]:
-    """Return the minimum tolerances in a file; raise InputError if measured on other hardware."""
+    """Return the minimum tolerances in a file; raise InputError if hardware differs."""
     from llmbench import environment
     from llmbench.analysis.compare.differences import hardware_of
     from llmbench.campaign.aa_test import read_floors
@@ -96,7 +96,7 @@ def _floors(path: Path) -> dict[str, dict[str, float]]:
     ]
     if differing:
         raise InputError(
-            f"--noise {path}: measured on another machine ({'; '.join(differing)}); "
+            f"--noise {path}: measured on different hardware ({'; '.join(differing)}); "
             "run `llmbench aa` here"
         )
     return floors

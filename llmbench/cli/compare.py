@@ -89,7 +89,9 @@ def _tolerance(text: str) -> tuple[str, float]:
     except ValueError:
         raise InputError(f"--tolerance {text}: expected a fraction such as ttft_p50=0.03") from None
     if metric.better == "neither":
-        raise InputError(f"--tolerance {text}: {key} has no better direction")
+        raise InputError(
+            f"--tolerance {text}: {key} has no better direction; choose another metric"
+        )
     if not 0 < value < 1:
         raise InputError(f"--tolerance {text}: expected a fraction between 0 and 1")
     return key, value

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the environment and the advice."""
+    """Print a description of this machine, and advice."""
     import psutil
 
     from llmbench import environment

@@ -124,7 +124,7 @@ def _summary(run_set: RunSet, case: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def llmbench_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Measure a scenario and return its frames: ``llmbench_run("scenario.yaml", "load.rate=8")``.
+    """Measure a scenario and return its data: ``llmbench_run("scenario.yaml", "load.rate=8")``.
 
     The same scenario with the same overrides is measured once per session. Raises LlmbenchError
     for bad input; a failed run is a row of ``runs``.

@@ -1,6 +1,6 @@
 """Collectors of machine telemetry: a collector opens a probe, which a sampler process reads.
 
-These names are the interface for collectors of your own.
+The names exported here are the interface for writing your own collectors.
 """
 
 from __future__ import annotations

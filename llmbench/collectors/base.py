@@ -14,7 +14,7 @@ from llmbench.units import Seconds
 
 
 class CollectorOptions(plugins.Options):
-    """Options of every collector."""
+    """The options that every collector has."""
 
     interval: Seconds = Field(default=0.1, ge=0.01, description="time between readings")
 
@@ -52,7 +52,7 @@ class Probe(Protocol):
     """
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return the quantities of each reading; called once, before the first reading."""
+        """Return the quantities that a reading has; called once, before the first reading."""
 
     def begin(self) -> None:
         """Record the initial counters as the window begins; all probes are open by then."""

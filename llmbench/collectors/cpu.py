@@ -65,7 +65,7 @@ class CpuTimes:
 
     ``harness`` is the sampler, plus the client if that is another process. ``busy`` is the whole
     machine's CPU time; ``stolen`` is steal time, which the host of a virtual machine gave to
-    others; ``waited`` is the time in which some task waited for a core.
+    other guests; ``waited`` is the time in which some task waited for a core.
     """
 
     now: float
@@ -119,7 +119,7 @@ class CpuProbe:
         self._no_pressure = why_unavailable(lambda: read_text(self._pressure))
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return the quantities of each reading."""
+        """Return the name and unit of each value of a reading."""
         no_clocks = (
             None
             if self._frequencies

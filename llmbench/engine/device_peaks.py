@@ -108,14 +108,18 @@ def _measured_in_child(key: dict[str, Any]) -> DevicePeaks:
         child_process.start("llmbench.engine.device_peaks", key, stderr=stderr) as child,
     ):
         if not child.poll(LIMIT_SECONDS):
-            raise Unavailable(f"the device's peaks were not measured within {LIMIT_SECONDS:g} s")
+            raise Unavailable(
+                f"the device's bandwidth and FLOP/s were not measured in {LIMIT_SECONDS:g} s"
+            )
         try:
             return child.receive(DevicePeaks)
         except EOFError:
             child.wait()
             stderr.seek(0)
             last = (stderr.read().strip() or "no output").splitlines()[-1]
-            raise Unavailable(f"the device's peaks could not be measured: {last}") from None
+            raise Unavailable(
+                f"the device's bandwidth and FLOP/s could not be measured: {last}"
+            ) from None
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[in
         if not isinstance(getattr(layer, "keys", None), Tensor):
             raise InputError(
                 f"model: {type(model).__name__} has layers ({type(layer).__name__}) without plain "
-                "keys and values, which the local engine cannot serve; use an endpoint for it"
+                "keys and values, which the local engine cannot serve; use the endpoint backend"
             )
         shapes.append(
             tuple((states.shape[1], states.shape[3]) for states in (layer.keys, layer.values))

@@ -201,6 +201,6 @@ def _kinds_of_layers(model: PreTrainedModel) -> set[str]:
     if other := kinds - {FULL, SLIDING}:
         raise InputError(
             f"model: {type(model).__name__} has layers of type {', '.join(sorted(other))}; the "
-            f"local engine serves {FULL} and {SLIDING}; use an endpoint for it"
+            f"local engine serves {FULL} and {SLIDING}; use the endpoint backend for it"
         )
     return kinds

@@ -111,7 +111,7 @@ def describe(source: str) -> str:
 
 @contextmanager
 def loading_errors(source: str) -> Iterator[None]:
-    """Convert errors of transformers and the hub to an InputError with a remedy."""
+    """Convert loading errors of transformers and the hub to an InputError with a remedy."""
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError) as error:

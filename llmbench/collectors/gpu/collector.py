@@ -106,7 +106,7 @@ class GpuProbe:
         ]
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return the quantities of each reading."""
+        """Return the name and unit of each value of a reading."""
         return [quantity for device in self._devices for quantity in device.quantities()]
 
     def begin(self) -> None:
@@ -134,7 +134,7 @@ class UncertainOrder:
         self.quantities, self.begin, self.read = probe.quantities, probe.begin, probe.read
 
     def conclude(self) -> Conclusion:
-        """Return the wrapped probe's facts, and the caveat that the device order may be wrong."""
+        """Return the wrapped probe's conclusion, and that the device order may be wrong."""
         conclusion = self._probe.conclude()
         return Conclusion(conclusion.facts, (*conclusion.caveats, Caveat("gpu-order")))
 

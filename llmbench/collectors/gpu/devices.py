@@ -28,7 +28,7 @@ class Device:
 
 
 def visible_devices(nvml: Any, visible: str | None) -> list[Device]:
-    """Return the devices in CUDA's order; ``visible`` is CUDA_VISIBLE_DEVICES.
+    """Return the devices visible to CUDA, in its order; ``visible`` is CUDA_VISIBLE_DEVICES.
 
     Its entries are indices, UUIDs or UUID prefixes of GPUs or MIG instances. As in CUDA, the list
     ends at the first invalid entry, and of a MIG-partitioned GPU only the first instance is

@@ -75,7 +75,7 @@ class ActivityMeter(Protocol):
         """Return mean activities since the last values; all None if too little time has passed."""
 
     def close(self) -> None:
-        """Free the samples."""
+        """Free the memory of the GPM samples."""
 
 
 class NoGpm:
@@ -92,7 +92,7 @@ class NoGpm:
         """Do nothing."""
 
     def read(self) -> Sequence[float | None]:
-        """Return None for each activity."""
+        """Return None for each activity: nothing can be read."""
         return NOTHING
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class Gpm:
         return float(metric.value) * activity.scale
 
     def _means(self) -> Sequence[Any]:
-        """Take a sample and return NVML's metrics since the previous one."""
+        """Take a GPM sample and return NVML's mean of each metric since the previous sample."""
         self._take(self._old)
         self._old, self._new = self._new, self._old
         request = self._nvml.c_nvmlGpmMetricsGet_t(
@@ -172,7 +172,7 @@ class Gpm:
         return metrics
 
     def close(self) -> None:
-        """Free the samples."""
+        """Free the memory of the GPM samples."""
         for sample in (self._old, self._new):
             self._nvml.nvmlGpmSampleFree(sample)
 

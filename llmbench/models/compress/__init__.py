@@ -25,14 +25,14 @@ def check_torch_scheme(scheme: Scheme, options: ModelOptions) -> None:
 
 
 def pruned(model: TorchModel, options: ModelOptions, prune: Prune) -> TorchModel:
-    """Prune a model in place; raise InputError if that is impossible."""
+    """Prune a model in place and return it; raise InputError if it cannot be pruned that way."""
     from llmbench.models.compress import prune as pruning  # noqa: PLC0415 (imports torch)
 
     return pruning.pruned(model, options, prune)
 
 
 def quantized(model: TorchModel, scheme: Scheme) -> TorchModel:
-    """Quantize the linear layers of a model in place, for torch."""
+    """Quantize the linear layers of a torch model in place, and return the model."""
     from llmbench.models.compress import quantize  # noqa: PLC0415 (imports torch)
 
     return quantize.quantized(model, scheme)

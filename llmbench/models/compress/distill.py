@@ -3,7 +3,7 @@
 After Hinton et al., Distilling the Knowledge in a Neural Network, 2015,
 https://arxiv.org/abs/1503.02531. The student starts as some of the teacher's layers, evenly spaced,
 and is trained on texts that the teacher generates (Kim and Rush, Sequence-Level Knowledge
-Distillation, 2016, https://arxiv.org/abs/1606.07947) or on a given one. It is saved as an ordinary
+Distillation, 2016, https://arxiv.org/abs/1606.07947) or on a given text. It is saved as an ordinary
 model.
 """
 
@@ -56,7 +56,7 @@ def distill(
     """Train a student, save it to ``folder`` and return its losses and sizes.
 
     Losses are in nats per token. The folder ``work`` has the state to resume from and, in
-    ``asked.json``, the options. ``on_step`` is called with the number of steps and the last loss.
+    ``asked.json``, the options. ``on_step`` is called with the step number and its loss.
     Raise InputError if the teacher or the text is unavailable.
     """
     transformers.logging.disable_progress_bar()  # llmbench shows its own
@@ -164,7 +164,7 @@ class Training:
 
 
 def save_state(path: Path, model: nn.Module, optimizer: Optimizer, more: dict[str, Tensor]) -> None:
-    """Write a model, its Adam moments and more tensors to a safetensors file, atomically."""
+    """Write parameters, Adam's moments and ``more`` tensors to a safetensors file, atomically."""
     state = {f"more.{name}": tensor for name, tensor in more.items()}
     for index, parameter in enumerate(model.parameters()):
         moments = optimizer.state[parameter]
@@ -176,7 +176,7 @@ def save_state(path: Path, model: nn.Module, optimizer: Optimizer, more: dict[st
 
 
 def restore_state(path: Path, model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Restore a model and its Adam moments; return the other saved tensors."""
+    """Restore a model's parameters and Adam's moments from a file; return its other tensors."""
     state = load_file(path)
     for index, parameter in enumerate(model.parameters()):
         parameter.data.copy_(state[f"parameter.{index}"])
