@@ -210,7 +210,7 @@ KINDS: dict[str, Kind] = {
         "note",
         "GPU {gpu} is a {share}: it shares power, clocks and heat with the rest of its card,"
         " whose load is invisible from here.",
-        "Compare only with runs on an equal part of the same card, or use a whole card.",
+        "Compare only with runs on an equal {share} of the same card, or use a whole card.",
         ("gpu",),
     ),
     "gpu-lost": Kind(

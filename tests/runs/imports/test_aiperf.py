@@ -174,7 +174,7 @@ def test_a_wrong_summary_is_refused(tmp_path: Path) -> None:
 
 
 def test_its_summary_alone_is_refused_with_the_name_of_the_records() -> None:
-    with pytest.raises(InputError, match="pass its records, profile_export"):
+    with pytest.raises(InputError, match="import profile_export"):
         imports.read_results(AIPERF_SUMMARY)
 
 
