@@ -245,7 +245,7 @@ class RooflineInputs:
 def _plan(
     plan: MemoryPlan, context: OpenContext, model: LoadedModel, costs: ModelCosts | None
 ) -> None:
-    """Note the sizes of weights and KV cache; raise OutOfMemoryError if host memory is too small."""
+    """Note the sizes of weights and KV cache; raise OutOfMemoryError if the host lacks memory."""
     plan.stage, plan.weight_bytes = "warming up", model.weight_bytes
     if costs is not None:
         positions = context.engine.slots * cache_length(context.load_shape, model)

@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
     def of(
         cls, options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
     ) -> Job:
-        """Return the job of a client process; it omits `server`, so that no client starts it again."""
+        """Return the job of a client process, without `server`, so that it is not started again."""
         own = options.model_dump(mode="json", exclude={"server"})
         return cls({**own, "needs_done": target.needs_done}, address, payload)
 

@@ -81,7 +81,7 @@ class Compiled(PyTorchBackend):
         return model
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Return the compiled batch sizes, the prompt lengths (padded if compiled), and a cache length."""
+        """Return the compiled batch sizes, the prompt lengths and the full cache length."""
         eager = self.options.prefill == "eager"
         prompts = load_shape.prompt_lengths if eager else _padded(load_shape)
         return Buckets(prompts, self._rows(slots), (max_length,))
