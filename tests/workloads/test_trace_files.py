@@ -104,7 +104,10 @@ def test_a_malformed_line_of_a_csv_is_reported_by_number(file: Path) -> None:
         ("a,b\n1,2\n", "unknown trace format"),
         ("", "unknown trace format"),
         ('{"x": 1}', "unknown trace format"),
-        (BURSTGPT.splitlines()[0] + "\n5,GPT-4,472,0,472,API log\n", "expected answered requests"),
+        (
+            BURSTGPT.splitlines()[0] + "\n5,GPT-4,472,0,472,API log\n",
+            "expected requests with output",
+        ),
     ],
 )
 def test_a_file_that_is_not_a_trace_is_rejected(file: Path, text: str, message: str) -> None:
