@@ -69,7 +69,7 @@ def summary(run_set: RunSet) -> dict[str, Any]:
 
 
 def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
-    """Return the summary of a case, with the environment of its first run."""
+    """Return a case's metrics, one value per process, and the environment of its first run."""
     first = runs[0]
     summaries = Processes.of(runs).summaries
     known = [key for key in summaries[0] if all(s[key].value is not None for s in summaries)]

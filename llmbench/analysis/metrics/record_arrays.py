@@ -88,7 +88,7 @@ class RecordArrays:
 
     @cached_property
     def tpot(self) -> Floats:
-        """TPOT = (t[last] − t[0]) / (n − 1), n output tokens; NaN if all came in one chunk."""
+        """TPOT = (t[last] − t[0]) / (n − 1) for n output tokens; NaN if all came in one chunk."""
         tokens = floats(self.good["output_tokens"])
         several = (tokens > 1) & (floats(pc.list_value_length(self.good["token_times"])) > 1)
         tpot = np.full(len(tokens), np.nan)

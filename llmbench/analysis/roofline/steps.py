@@ -37,7 +37,7 @@ class Steps:
         )  # index among the steps
 
     def decode(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
-        """Return the work of the decode steps in a window; each lasts from the preceding stamp.
+        """Return the work of the decode steps in a window; each lasts from the preceding stamp on.
 
         The engine decodes right after stamping the previous step, so that time contains nothing
         else.
