@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Monotonic seconds since an origin."""
+    """A monotonic clock, in seconds since an origin."""
 
     def now(self) -> float:
         """Return the time in seconds."""
@@ -19,14 +19,14 @@ class Clock(Protocol):
     def unix_origin(self) -> float | None:
         """Return the Unix time of the origin, or None for a virtual clock.
 
-        Only for joining other logs, such as those of a wall meter. The wall clock can be adjusted
-        during a run, so no duration is computed from it.
+        It is only for joining other logs, such as those of a wall meter. The wall clock can be
+        adjusted during a run, so no duration is computed from it.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class MonotonicClock:
-    """Seconds of CLOCK_MONOTONIC since an origin; equal in all processes of a Linux machine."""
+    """CLOCK_MONOTONIC in seconds since an origin; the same in all processes of a Linux machine."""
 
     origin: float = field(default_factory=time.monotonic)
 

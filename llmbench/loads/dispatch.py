@@ -201,7 +201,7 @@ class Dispatch:
         return replace(self._summary, stopped_by=[self._reached or "schedule"])
 
     def conclude(self, summary: LoadSummary) -> None:
-        """Set the summary of a load whose shards were sent by other processes."""
+        """Set the summary of a load whose requests were sent by other processes."""
         self._summary = summary
 
     def end(self, reason: Reason) -> None:

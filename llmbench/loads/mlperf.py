@@ -51,7 +51,7 @@ class Mlperf(Load):
         target_qps: PerSecond | None = Field(
             default=None,
             gt=0,
-            description="queries per second: target of server, expected rate of offline",
+            description="queries per second: target rate in `server`, expected rate in `offline`",
         )
 
         @model_validator(mode="after")

@@ -28,7 +28,7 @@ def shard_size(total: int, index: int, count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """A percentile and its target precision (relative half-width of the 95 % interval)."""
+    """A percentile and target precision: relative half-width of the 95 % confidence interval."""
 
     quantity: Literal["ttft", "e2e"]
     percent: float

@@ -21,7 +21,7 @@ Stamp = tuple[tuple[str, int, int], ...]
 class Entry:
     """One run set in the catalog; an unreadable one has only its folder, name and ``problem``.
 
-    ``machine`` and ``commit`` are those of its first run.
+    ``machine`` and ``commit`` are those of the set's first run.
     """
 
     folder: Path

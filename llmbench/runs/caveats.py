@@ -54,7 +54,7 @@ KINDS: dict[str, Kind] = {
     "mlperf-invalid": Kind(
         "invalid",
         "MLPerf's LoadGen reports this run as INVALID. Requirements not met: {missed}.",
-        "See its summary under logs/; lower `target_qps` or raise the minima in `stop`.",
+        "See LoadGen's summary under logs/; lower `target_qps` or raise the minima in `stop`.",
     ),
     "requests-failed": Kind(
         "warning",
@@ -71,7 +71,8 @@ KINDS: dict[str, Kind] = {
         "note",
         "The server reported no token count for {answers} of {total} responses; the tokenizer of"
         " the scenario's `model` counted them.",
-        "Set `usage: true` if the server supports it; otherwise set `model` to its model.",
+        "Set `usage: true` if the server supports it; otherwise set `model` to the model that it"
+        " serves.",
     ),
     # the backend
     "recompiled": Kind(
@@ -88,7 +89,8 @@ KINDS: dict[str, Kind] = {
     "pruned-dense": Kind(
         "note",
         "Pruned weights are stored and multiplied as zeros: this saves no memory and no time.",
-        "For a speedup, use two-four on GPUs with sparse tensor cores, or drop layers.",
+        "For a speedup, use 2:4 sparsity (`two-four`) on GPUs with sparse tensor cores, or drop"
+        " layers.",
     ),
     "slow-packed-dtype": Kind(
         "note",
@@ -132,7 +134,7 @@ KINDS: dict[str, Kind] = {
     # the profiler
     "profile-disturbed": Kind(
         "warning",
-        "Under the profiler, {phase} steps took {ratio:.2f} times as long as before it.",
+        "Under the profiler, {phase} steps took only {ratio:.2f} times as long as without it.",
         "Another program may have been using the machine; stop it and profile again.",
         ("phase",),
     ),
@@ -145,7 +147,8 @@ KINDS: dict[str, Kind] = {
     "uneven-kernels": Kind(
         "warning",
         "The profiled {phase} steps ran between {fewest} and {most} kernels each.",
-        "The profiler may have missed some, or steps differ; check the trace before using counts.",
+        "The profiler may have missed kernels, or steps differ; check the trace before using the"
+        " counts.",
         ("phase",),
     ),
     # energy

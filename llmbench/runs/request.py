@@ -23,9 +23,10 @@ class Turn:
 class Request:
     """One prompt and the number of tokens to generate.
 
-    ``prompt`` has token ids; tokenizing took ``tokenize_seconds``, before the clock starts.
-    ``text`` is the prompt's text, for backends that send text; None for random ids. ``prompt_id``
-    identifies the text, and ``request_class`` a group of requests with its own objectives.
+    ``prompt`` contains token ids; ``tokenize_seconds`` is the time spent tokenizing it, before the
+    run's clock starts. ``text`` is the prompt's text, for backends that send text; None for random
+    ids. ``prompt_id`` identifies the text, and ``request_class`` a group of requests with its own
+    objectives.
 
     In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history``
     alternates their messages and responses, for backends that send text. ``turns`` are the later

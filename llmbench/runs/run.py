@@ -27,7 +27,7 @@ ARROW_TYPES = {
 
 
 def _schema() -> pa.Schema:
-    """Return the Arrow schema of records: a column per field, and ``output_tokens``."""
+    """Return the Arrow schema of records: a column per Record field, and ``output_tokens``."""
     types = {f.name: ARROW_TYPES[str(f.type).removesuffix(" | None")] for f in fields(Record)}
     names = list(types)
     names.insert(names.index("finish"), "output_tokens")
@@ -69,7 +69,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A greedy output: lengths in tokens of it and of the prefix shared with the reference's."""
+    """The lengths in tokens of a greedy output and of its common prefix with the reference's."""
 
     tokens: int
     alike: int

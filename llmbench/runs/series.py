@@ -88,7 +88,7 @@ def heads(series: Sequence[Series]) -> list[dict[str, str]]:
 
 
 def series_table(series: Sequence[Series], **metadata: Any) -> pa.Table:
-    """Return a table with one row per reading, with the heads and ``metadata`` in its schema."""
+    """Return a table with one row per reading, with `heads` and ``metadata`` in its schema."""
     rows = np.repeat(np.arange(len(series), dtype=np.int32), [len(s.times) for s in series])
     names = pa.array([s.name for s in series], pa.string())
     columns = {
@@ -104,7 +104,7 @@ def series_table(series: Sequence[Series], **metadata: Any) -> pa.Table:
 def read_series(
     table: pa.Table, stored_heads: Sequence[dict[str, str]] | None = None
 ) -> tuple[Series, ...]:
-    """Return the series in a table; pass ``stored_heads`` for older tables, which lack them."""
+    """Return the series in a table; older tables lack their `heads`: pass ``stored_heads``."""
     import pyarrow.compute as pc  # noqa: PLC0415 (the sampler starts faster without it)
 
     metadata = table.schema.metadata or {}

@@ -75,9 +75,9 @@ class ModelOptions(plugins.Options):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto, cpu, cuda, or a GPU by index such as cuda:1",
     )
-    seed: int = Field(default=0, ge=0, description="seed of the weights of random:<shape>")
+    seed: int = Field(default=0, ge=0, description="seed of the random weights of random:<shape>")
     trust_remote_code: bool = Field(
-        default=False, description="run Python code of the model repository"
+        default=False, description="run Python code from the model repository"
     )
 
 
@@ -130,7 +130,7 @@ class ExplainOptions(plugins.Options):
     heads: tuple[NonNegativeInt, ...] | None = Field(
         default=None,
         min_length=1,
-        description="heads to plot; if unset, those that differ most from the reference",
+        description="attention heads to plot; if unset, those that differ most from the reference",
     )
 
 
@@ -198,18 +198,18 @@ def _model_from_shorthand(value: Any) -> Any:
 
 
 class PrecisionOptions(plugins.Options):
-    """Ends a load once a latency percentile is this precise, at 95 % confidence."""
+    """The precision of a latency percentile, at 95 % confidence, that ends a load."""
 
     of: str = Field(
         default="ttft_p99",
         pattern=r"^(ttft|e2e)_p(50|90|95|99)$",
-        description="percentile of TTFT or E2E to estimate precisely",
+        description="percentile of TTFT or end-to-end latency to estimate precisely",
     )
     within: float = Field(
         default=0.05,
         gt=0,
         lt=1,
-        description="target half-width of the 95 % interval, relative to the percentile",
+        description="target half-width of the 95 % confidence interval, relative to the percentile",
     )
 
 
@@ -327,7 +327,7 @@ class Scenario(plugins.Options):
     on_limit: Annotated[Literal["queue", "drop"], BeforeValidator(_not_wait)] = Field(
         default="queue",
         validation_alias=AliasChoices("on_limit", "behind"),  # `behind: wait` up to version 0.1
-        description="requests due at `max_in_flight` are sent late (queue) or not at all (drop)",
+        description="requests due at the `max_in_flight` limit: sent late (queue) or never (drop)",
     )
     repeats: int = Field(default=1, ge=1, description="runs per case, each in a new process")
     engine: EngineOptions = EngineOptions()

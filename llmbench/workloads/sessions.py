@@ -45,13 +45,14 @@ class Sessions(Workload):
         """``{kind: sessions, turns: {uniform: [2, 6]}, prompt_tokens: 64, think_time: 5 s}``."""
 
         turns: Lengths | None = Field(
-            default=None, description="turns per session; if unset, 4 or as recorded"
+            default=None,
+            description="turns per session; if unset, as recorded (with `path`), else 4",
         )
         prompt_tokens: Lengths | None = Field(
-            default=None, description="prompt tokens added per turn; if unset, 64 or as recorded"
+            default=None, description="prompt tokens added per turn; if unset, as recorded, else 64"
         )
         output_tokens: Lengths | None = Field(
-            default=None, description="output tokens per turn; if unset, 32 or as recorded"
+            default=None, description="output tokens per turn; if unset, as recorded, else 32"
         )
         system_tokens: int = Field(
             default=0,

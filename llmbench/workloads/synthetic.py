@@ -35,7 +35,9 @@ class Synthetic(Workload):
         shared_prefix: float = Field(
             default=0.0, ge=0, le=1, description="fraction of each prompt that is a shared prefix"
         )
-        prefix_groups: int = Field(default=1, ge=1, description="number of distinct prefixes")
+        prefix_groups: int = Field(
+            default=1, ge=1, description="number of prompt groups, each with its own shared prefix"
+        )
 
     options: Options
 

@@ -39,7 +39,9 @@ class Trace(Workload):
         end: Seconds | None = Field(
             default=None, gt=0, description="end of the slice, as time since the first request"
         )
-        block_tokens: PositiveInt = Field(default=512, description="tokens per prompt block")
+        block_tokens: PositiveInt = Field(
+            default=512, description="length of each recorded prompt block in tokens"
+        )
         max_prompt_tokens: PositiveInt | None = Field(
             default=None,
             description="maximum prompt length in tokens; longer prompts are truncated",

@@ -1,7 +1,8 @@
 """Records of aiperf (https://github.com/ai-dynamo/aiperf), tested with 0.13.0.
 
 ``profile_export.jsonl`` has one line per request; ``profile_export_aiperf.json`` in the same folder
-has the version, the model and the load. Times are nanoseconds since 1970, latencies have a unit.
+has the version, the model and the load. Timestamps are Unix times in nanoseconds;
+each latency is stored with its unit.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def _record(number: int, row: _Row, origin: int) -> Record:
 
 
 def _stamps(metrics: _Metrics) -> Stamps:
-    """Return the chunks' times since sending and tokens; without streaming, one final chunk."""
+    """Return chunk times since sending and token counts; without streaming, one final chunk."""
     tokens = _tokens(metrics.output_sequence_length) or 0
     first, whole, gaps = (
         metrics.time_to_first_token, metrics.request_latency, metrics.inter_chunk_latency,
@@ -229,7 +230,7 @@ def _tokens(count: _Count | None) -> int | None:
 
 
 def _connecting(metrics: _Metrics) -> float | None:
-    """Return the seconds to open the connection; None if it was reused or this is unknown."""
+    """Return the time to open the connection in seconds; None if it was reused or is unknown."""
     reused, connecting = metrics.http_req_connection_reused, metrics.http_req_connecting
     is_new = reused is not None and not reused.value
     return connecting.seconds[0] if is_new and connecting else None
