@@ -61,7 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure baseline and candidate, write the verdicts, and return the exit code."""
+    """Measure the candidate and, unless stored, the baseline; write the verdicts.
+
+    Return the exit code.
+    """
     from llmbench.campaign import gate
     from llmbench.campaign.process import THIS
     from llmbench.cli.progress import choose_observer
@@ -81,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _floors(path: Path) -> dict[str, dict[str, float]]:
-    """Return the minimum tolerances in a file; raise InputError if hardware differs."""
+    """Return the minimum tolerances in a --noise file; raise InputError if hardware differs."""
     from llmbench import environment
     from llmbench.analysis.compare.differences import hardware_of
     from llmbench.campaign.aa_test import read_floors

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare each candidate with the baseline, and print or write the verdicts."""
+    """Compare each candidate with the baseline, print the verdicts; with --out, also write them."""
     from llmbench import report
     from llmbench.analysis.baseline_file import read_set
     from llmbench.analysis.compare.comparison import TOLERANCES, compare

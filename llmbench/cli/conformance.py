@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve all behaviors, or check a client or server and print the results."""
+    """Serve all behaviors for other clients, or check a client or server and print the results."""
     if arguments.serve:
         return _serve(arguments.port)
     findings = _check(arguments.url, arguments.model)

@@ -54,10 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         type=Path,
         metavar="DIR",
-        help="resume the interrupted training of the student in DIR",
+        help="resume the interrupted training run of the student in DIR",
     )
     options.add_json(parser, "losses and sizes")
-    options.add_quiet(parser, "no progress, no summary")
+    options.add_quiet(parser, "hide progress and summary")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,8 +87,8 @@ def _new(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
         raise InputError(f"--out: {folder}: already exists; choose another folder")
     if work.exists():
         raise InputError(
-            f"--out: {work}: holds an interrupted training; resume it with --resume {folder}, or "
-            "remove it"
+            f"--out: {work}: holds an interrupted training run; resume it with --resume {folder}, "
+            "or remove it"
         )
     return settings, folder, work
 
@@ -100,7 +100,7 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
     if arguments.out or any(getattr(arguments, name) is not None for name in OPTIONS):
         raise InputError("--resume reads all settings from its folder; remove the other arguments")
     folder, work = arguments.resume, _work(arguments.resume)
-    settings = read_json(work / ASKED, f"--resume: {folder}: has no interrupted training")
+    settings = read_json(work / ASKED, f"--resume: {folder}: has no interrupted training run")
     return _validated(settings), folder, work
 
 

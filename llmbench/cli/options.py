@@ -43,13 +43,13 @@ def add_json(parser: argparse._ActionsContainer, subject: str = "the result") ->
     parser.add_argument("--json", action="store_true", help=f"print {subject} as JSON")
 
 
-def add_quiet(parser: argparse.ArgumentParser, text: str = "no progress") -> None:
+def add_quiet(parser: argparse.ArgumentParser, text: str = "hide progress") -> None:
     """Add ``--quiet``."""
     parser.add_argument("--quiet", "-q", action="store_true", help=text)
 
 
 def add_campaign(
-    parser: argparse.ArgumentParser, subject: str, folder: str, quiet: str = "no progress"
+    parser: argparse.ArgumentParser, subject: str, folder: str, quiet: str = "hide progress"
 ) -> None:
     """Add the shared options of measuring commands: --set, --out, --json and --quiet."""
     add_set(parser)

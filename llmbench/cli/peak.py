@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search for the highest load, write the report, and print the result."""
+    """Find the highest load that meets the objectives, write the report and print the result."""
     from llmbench import report
     from llmbench.campaign.capacity import LoadTester, only_case, search, searched_key
     from llmbench.cli.progress import choose_observer

@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--history",
         type=Path,
         metavar="FILE",
-        help="include the history in FILE, from `llmbench history`",
+        help="include the history from FILE, written by `llmbench history`",
     )
     parser.add_argument(
         "--profile",
         type=Path,
         metavar="DIR",
-        help="include the profile in DIR, from `llmbench profile`",
+        help="include the profile from DIR, written by `llmbench profile`",
     )
     options.add_json(parser, "the summary")
 

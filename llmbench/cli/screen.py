@@ -27,10 +27,10 @@ SILENT_SECONDS = 5.0
 
 
 class Screen:
-    """Progress bars, live metrics and machine use.
+    """Progress bars, live metrics and resource usage.
 
-    ``str(machine)`` is the machine's current use. A line per finished run stays; the rest is erased
-    at the end.
+    ``str(machine)`` is the machine's current resource usage. A line per finished run stays; the
+    rest is erased at the end.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Screen:
     # -- what is shown -----------------------------------------------------------------------------
 
     def view(self) -> Table:
-        """Return the table to display: progress bars, live metrics and machine use."""
+        """Return the table to display: progress bars, live metrics and resource usage."""
         width, progress = self._console.width, self._metrics.progress
         label = min(LABEL_WIDTH, width // 3, max(len("all runs"), cell_len(self._name)))
         bar = min(BAR_WIDTH, width // 4)

@@ -95,8 +95,9 @@ def _percent(end: float | None, begin: float | None, elapsed: float) -> float | 
 
 
 class CpuProbe:
-    """Reads CPU time and memory from /proc and /sys (parameters for tests), partly through psutil.
+    """Reads CPU time and memory from /proc and /sys, partly through psutil.
 
+    ``proc_folder`` and ``sys_folder`` are parameters so that tests can replace them.
     ``harness_pid`` is the measuring process if that is an ancestor of the process under test: its
     CPU time does not count as other load.
     """
@@ -159,7 +160,7 @@ class CpuProbe:
         )
 
     def conclude(self) -> Conclusion:
-        """Return peak memory, and other load, steal and throttling over the whole window."""
+        """Return peak memory, and other load, steal time and throttling over the whole window."""
         last = self._cpu_times()
         shares = last.shares_since(self._first, self._cores)
         throttled = _percent(self._throttled_seconds(), self._throttled, last.now - self._first.now)

@@ -233,7 +233,7 @@ class _Tracker:
         return joules - self._first
 
     def characterize(self, ticks: Sequence[tuple[float, float]]) -> None:
-        """Compute the update period and the idle power from the (time, joules) of increases."""
+        """Compute the update period and idle power from (time, joules) at each counter increase."""
         moments = [moment for moment, _ in ticks]
         gaps = [late - early for early, late in pairwise(moments)]
         self.facts["period_seconds"] = median(gaps) if len(gaps) >= MIN_PERIODS else None

@@ -47,7 +47,7 @@ class LiveUsage:
 
 
 def _gpus() -> tuple[Any, list[Device]]:
-    """Return NVML and the visible devices; the run's collector reports why there are none."""
+    """Return NVML and the visible GPUs, or (None, []); the run's collector reports the reason."""
     try:
         nvml = open_nvml()
     except Unavailable:

@@ -34,7 +34,7 @@ class Tree:
         self._next = float("-inf")
 
     def cpu_seconds(self, now: float) -> float:
-        """Return the tree's CPU time in seconds; raise psutil.NoSuchProcess if its root exited."""
+        """Return the tree's CPU time in seconds; raise psutil.NoSuchProcess if the root exited."""
         self._list(now)
         return _cpu_seconds(self._root) + sum(map(_cpu_seconds_so_far, self._members))
 
@@ -116,7 +116,7 @@ def reset_rss_peak(process: Path) -> bool:
 
 
 def rss_peak(process: Path) -> int | None:
-    """Return the peak resident memory in bytes (VmHWM, in KiB)."""
+    """Return the peak resident memory in bytes (VmHWM itself is in KiB)."""
     kibibytes = field_number(read_text(process / "status"), "VmHWM")
     return None if kibibytes is None else kibibytes * 1024
 

@@ -61,7 +61,7 @@ class Recorder:
         self.ticks = Ticks(now(), interval)
 
     def begin(self, now: float) -> None:
-        """Begin to measure; recorders with the same beginning and interval are read together."""
+        """Start the readings; recorders with the same ``now`` and interval are read together."""
         self._guard(self._probe.begin)
         self.ticks = Ticks(now, self.ticks.interval)
 

@@ -185,7 +185,7 @@ def _seconds_until(due: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """The sampler's own resource use since its creation."""
+    """The sampler process's own CPU time since this object was created."""
 
     began: float = field(default_factory=time.monotonic)
     cpu_before: float = field(default_factory=time.process_time)

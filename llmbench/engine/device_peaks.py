@@ -180,7 +180,7 @@ def copied_bytes(source: Tensor) -> int:
 
 
 def _flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the maximum matmul rate in FLOP/s over growing matrices, within the time budget."""
+    """Return the maximum FLOP/s of matrix products of growing size, within the time budget."""
     best = 0.0
     for size in SIZES:
         matrix = torch.randn(size, size, device=device).to(dtype)

@@ -177,7 +177,7 @@ class _Masks:
         self._dtype = model.dtype
 
     def of(self, queries: Tensor, keys: Tensor) -> Any:
-        """Return the attention mask [batch, 1, queries, keys], by layer type if there are two.
+        """Return the mask [batch, 1, queries, keys]; with two layer types, a dict of masks by type.
 
         ``queries`` and ``keys`` are positions, of shape [batch, queries] and [keys].
         """

@@ -44,7 +44,7 @@ class ForcedSampler:
 class Scorer:
     """A model runner with a forced sampler, which scores ``rows`` texts at a time.
 
-    ``answering`` is the runner for greedy outputs; it is another one if there is a draft model.
+    ``answering`` is the runner for greedy outputs; with a draft model, it differs from ``runner``.
     """
 
     runner: ModelRunner

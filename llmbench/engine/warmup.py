@@ -66,7 +66,10 @@ class Warmup:
 
     @property
     def compile_seconds(self) -> float:
-        """The estimated compile time: first minus last call of each step, if positive, summed."""
+        """The estimated compile time in seconds.
+
+        It is the sum over steps of the first call's minus the last call's time, if positive.
+        """
         first, last = self.rounds[0], self.rounds[-1]
         return sum(max(0.0, first[step] - last[step]) for step in first)
 

@@ -44,7 +44,7 @@ def device_type(options: ModelOptions) -> str:
 
 
 def load_tokenizer(options: ModelOptions) -> Tokenizer:
-    """Load the tokenizer of a model; a random shape has a byte tokenizer.
+    """Load the tokenizer of a model; a model with random weights has a byte tokenizer.
 
     A served model uses the tokenizer of builtin:tiny, so prompt lengths are approximate. Raise
     InputError if the tokenizer is unavailable.

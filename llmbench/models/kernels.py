@@ -1,4 +1,4 @@
-"""Attention and matrix-vector kernels for compiled steps that torch and transformers lack."""
+"""Attention and matrix-vector kernels that torch and transformers lack, for compiled steps."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_it_prints_a_table_by_default(tmp_path: Path, capsys: pytest.CaptureFixt
         ([*SMALL, "--steps", "none", "--out", "new"], "--steps: Input should be a valid integer"),
         (SMALL, "--out is missing; specify a new folder for the student"),
         ([*SMALL, "--out", "."], "exists; choose another folder"),
-        (["--resume", "nowhere"], "nowhere: has no interrupted training"),
+        (["--resume", "nowhere"], "nowhere: has no interrupted training run"),
         (["--resume", "nowhere", "--layers", "2"], "remove the other arguments"),
         ([*SMALL, "--out", "begun"], "resume it with --resume begun"),
     ],

@@ -77,7 +77,7 @@ class _Packed(ABC, nn.Module):
 
     @abstractmethod
     def product(self, states: Tensor) -> Tensor:
-        """Return states [rows, inputs] times the packed weights, [rows, outputs]."""
+        """Return the product [rows, outputs] of states [rows, inputs] and the packed weights."""
 
 
 class PackedInt8(_Packed):
@@ -93,7 +93,7 @@ class PackedInt8(_Packed):
         self.register_buffer("scales", scales.to(linear.weight.dtype))
 
     def product(self, states: Tensor) -> Tensor:
-        """Return states [rows, inputs] times the packed weights, [rows, outputs]."""
+        """Return the product [rows, outputs] of states [rows, inputs] and the packed weights."""
         product: Tensor = INT8_MATMUL(states, self.packed, self.scales)
         return product
 
@@ -126,6 +126,6 @@ class PackedInt4(_Packed):
         self.register_buffer("scales_and_zeros", both.to(linear.weight.dtype).contiguous())
 
     def product(self, states: Tensor) -> Tensor:
-        """Return states [rows, inputs] times the packed weights, [rows, outputs]."""
+        """Return the product [rows, outputs] of states [rows, inputs] and the packed weights."""
         product: Tensor = INT4_MATMUL(states, self.packed, self.group, self.scales_and_zeros)
         return product

@@ -56,14 +56,17 @@ def _prune(module: PreTrainedModel, prune: Prune, dropped: Sequence[int]) -> str
 
 
 def zero_least(module: PreTrainedModel, ratio: float) -> None:
-    """Zero a fraction of each linear layer's weights, except the head's, smallest first."""
+    """Zero the fraction ``ratio`` of smallest weights of each linear layer, except the head."""
     for linear in inner_linears(module):
         torch_prune.l1_unstructured(linear, "weight", amount=ratio)
         torch_prune.remove(linear, "weight")
 
 
 def keep_two_of_four(module: PreTrainedModel) -> None:
-    """Zero the two smallest of every four weights in layers whose input size is divisible by 4."""
+    """Zero the two weights of smallest magnitude in every four, except in the head.
+
+    Layers whose input size is not divisible by 4 are left unchanged.
+    """
     for linear in inner_linears(module):
         if linear.in_features % 4 == 0:
             fours = linear.weight.view(-1, 4)
