@@ -61,7 +61,7 @@ class Chart:
 
 
 def safe(text: str) -> str:
-    """Escape HTML in a text, since plotly would render it."""
+    """Escape HTML in text, which plotly would render otherwise."""
     return escape(text, quote=False)
 
 
@@ -157,7 +157,7 @@ def _curves(
         (Cell(f"{share} %"), *(cells[index] for cells in read))
         for index, share in enumerate(SHARES)
     )
-    note = "Pooled over processes: this share of samples is at or below; 0 % is the minimum."
+    note = "Pooled over processes: this share of samples does not exceed the latency; 0 %: minimum."
     return Table(f"{label} by share", columns, rows, note)
 
 
@@ -232,7 +232,7 @@ def _reasons(results: Results, metric: str) -> str:
 
 
 def bars(known: Sequence[Bar], unit: str) -> go.Figure:
-    """Draw bars with 95 % intervals, a circle per process, and each value below its name."""
+    """Draw a bar per estimate, with its 95 % interval, value, and a circle per process."""
     return go.Figure(
         [*map(_bar, known), *map(_dots, known)],
         layout(
@@ -250,7 +250,7 @@ def _names_axis() -> dict[str, Any]:
 
 
 def _names_with_values(known: Sequence[Bar], unit: str) -> dict[str, Any]:
-    """Return axis ticks that show each bar's value below its name, where no whisker covers it."""
+    """Return axis ticks with each bar's name and value, which whiskers could cover in the chart."""
     names = [safe(bar.name) for bar in known]
     values = [show(bar.estimate.value or 0.0, unit) for bar in known]
     texts = [f"{name}<br><b>{text}</b>" for name, text in zip(names, values, strict=True)]

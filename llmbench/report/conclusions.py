@@ -161,7 +161,7 @@ SWEPT = ("engine.slots", "load.concurrency")
 
 
 def _of_memory(results: Results) -> Iterator[str]:
-    """Yield sentences on the swept values at which backends ran out of memory or still fit."""
+    """Yield each backend's largest swept value that fit in memory and smallest that did not."""
     failures = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
     refused = {case for case, f in failures.items() if f.kind == OutOfMemoryError.kind}
     for key in SWEPT:

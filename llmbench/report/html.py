@@ -23,7 +23,7 @@ HOME = "/"
 
 
 def render_template(name: str, home: str, **content: Any) -> str:
-    """Return a page template filled with ``content``; ``home`` is the target of its back link."""
+    """Return a page's HTML from its template; ``home`` is the target of its back link."""
     return _templates().get_template(name).render(**_embedded(), home=home, **content)
 
 
@@ -45,7 +45,7 @@ def _templates() -> Environment:
 
 
 def _embedded() -> dict[str, Any]:
-    """Return the variables of every page; the nonce allows only its own scripts to run."""
+    """Return the variables of all templates; the nonce allows only the page's scripts to run."""
     return {
         "nonce": secrets.token_urlsafe(16),
         "plotly_bundle": plotly_bundle,

@@ -33,5 +33,5 @@ def case_color(index: int) -> str:
 
 
 def case_dash(index: int) -> str:
-    """Return the line dash of a case; no two of 32 cases share both color and dash."""
+    """Return the line dash of a case; the first 32 cases differ in color or dash."""
     return DASHES[(index + index // len(CASES)) % len(DASHES)]

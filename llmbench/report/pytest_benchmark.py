@@ -21,7 +21,7 @@ WRITTEN = tuple(
 
 
 def as_pytest_benchmark(run_set: RunSet) -> str:
-    """Return the latencies of every case in pytest-benchmark's JSON format."""
+    """Return the latency percentiles of every case in pytest-benchmark's JSON format."""
     results = Results(run_set)
     environment = run_set.runs[0].environment if run_set.runs else {}
     saved = {

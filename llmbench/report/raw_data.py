@@ -43,7 +43,7 @@ class RawData:
 def raw_data(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RawData:
     """Return the records of all requests to embed in a page, without the output token ids.
 
-    ``few`` maps run names to the ids of requests to embed if the records of all are too large.
+    ``few`` maps run names to the ids of the requests to embed if all records are too large.
     """
     measured = [run for run in run_set.runs if not run.failure]
     requests = sum(run.records.num_rows for run in measured)

@@ -89,7 +89,7 @@ def count(number: int, note: str = "") -> Cell:
 
 
 def quantity(value: float | None, unit: str, reason: str = "unknown") -> Cell:
-    """Return a cell with a number and its unit, or with the reason if it is None or NaN."""
+    """Return a cell with a number and its unit, or with the reason why it is None or NaN."""
     if value is None or math.isnan(value):
         return missing(reason)
     return Cell(show(value, unit), value, unit=unit)
@@ -126,7 +126,7 @@ def percentile(case: CaseResults, latency: str, percent: int) -> Cell:
 
 
 def floor_note(case: CaseResults, metric: str) -> str:
-    """Return a note if a percentile is based on too few samples, otherwise an empty text.
+    """Return a note if a percentile is based on too few samples, otherwise an empty string.
 
     Percentiles are per process, so the process with the fewest samples decides.
     """

@@ -1,4 +1,4 @@
-"""The machines of compared run sets, side by side, and their number."""
+"""The machines of compared run sets, side by side, and whether their hardware is the same."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _bytes(look: Callable[[Run], Any]) -> Callable[[Run], str | None]:
 
 
 def _gpus(describe: Callable[[dict[str, Any]], str | None]) -> Callable[[Run], str | None]:
-    """Return a function that describes the GPUs of a run; equal descriptions are counted."""
+    """Return a function that describes a run's GPUs; equal descriptions are merged with a count."""
 
     def look(run: Run) -> str | None:
         counts = Counter(filter(None, map(describe, run.environment.get("gpus") or [])))
@@ -126,7 +126,7 @@ def _runs(side: NamedResults) -> Iterator[Run]:
 
 
 def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
-    """Yield sentences on the compared GPUs and kinds of machines, and the effects left out."""
+    """Yield sentences on the number of GPUs, the hardware, and differences not accounted for."""
     if any(cards := [_cards(side) for side in compared]):
         yield _gpu_counts(compared, cards)
     if not any(run.environment for side in compared for run in _runs(side)):

@@ -22,7 +22,7 @@ SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles
 
 
 def render(comparisons: Sequence[Comparison], home: str = "") -> str:
-    """Return the page of comparisons with one baseline; ``home`` is the target of its back link."""
+    """Return the HTML page of comparisons with one baseline; ``home``: its back link's target."""
     baseline = comparisons[0].baseline.folder.name
     sides = side_by_side.sides([comparisons[0].baseline, *(c.candidate for c in comparisons)])
     charts = side_by_side.charts(sides)

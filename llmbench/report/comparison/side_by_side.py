@@ -52,7 +52,7 @@ class ComparedQuantity:
 
     @classmethod
     def plain(cls, metric: str) -> ComparedQuantity:
-        """Return a metric, undivided, as a quantity."""
+        """Return the quantity that equals a metric, with the metric's label and unit."""
         known = METRICS[metric]
         return cls(metric, known.label, known.unit, known.better)
 
@@ -66,7 +66,7 @@ class ComparedQuantity:
         if self.numerator is None:
             return metric
         if not all(metric.values):
-            return estimate([], "its divisor is 0 in a process")
+            return estimate([], "the metric that it is computed from is 0 in a process")
         return estimate([self.of(value) for value in metric.values], metric.reason)
 
 
@@ -96,7 +96,7 @@ class NamedResults:
 
 
 def sides(run_sets: Sequence[RunSet]) -> list[NamedResults]:
-    """Name run sets after their folders, or by full path if names collide."""
+    """Return run sets named after their folders, or by full path if folder names collide."""
     short = [run_set.folder.name for run_set in run_sets]
     whole = [str(run_set.folder) for run_set in run_sets]
     names = short if len({*short}) == len({*whole}) else whole

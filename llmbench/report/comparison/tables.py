@@ -162,7 +162,7 @@ def _as_rich(comparison: Comparison) -> Iterator[RenderableType]:
 
 
 def as_markdown(comparisons: Sequence[Comparison], *, side_by_side: bool = False) -> str:
-    """Return the tables of ``as_rich`` as Markdown."""
+    """Return the tables of each comparison and, optionally, of all sides together, as Markdown."""
     parts = ["\n\n".join(_as_markdown(comparison)) for comparison in comparisons]
     if side_by_side:
         parts += [f"\n{_section(table, 2)}".rstrip("\n") for table in _side_by_side(comparisons)]

@@ -23,7 +23,7 @@ CAPTION = (
 
 
 def attention_charts(results: Results) -> list[Chart]:
-    """Draw the attention maps of each case that recorded some."""
+    """Draw the attention maps of each case that recorded them."""
     return [
         _chart(case, run.quality.attention)
         for case in results.measured

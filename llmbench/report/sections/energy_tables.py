@@ -1,4 +1,4 @@
-"""Energy: what was measured, its error budget, and the shares of prefill and decode."""
+"""Energy of each case, its error budget, and its division into prefill and decode."""
 
 from __future__ import annotations
 

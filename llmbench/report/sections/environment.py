@@ -51,7 +51,7 @@ def _setting(pairs: list[tuple[str, str]]) -> Cell:
 
 
 def environment(results: Results) -> Table:
-    """Return the machine and the software, one row per fact; all values if runs differ."""
+    """Return the recorded facts on machine and software, one per row; all values if runs differ."""
     facts: dict[str, dict[str, list[str]]] = {}
     for run in results.run_set.runs:
         for key, value in _flat(run.environment, ""):
@@ -137,7 +137,7 @@ def _quantity_row(
 
 
 def _mean(seen: list[tuple[Series, Value]]) -> Cell:
-    """Return the mean over the processes that have the quantity."""
+    """Return a cell with a quantity's mean over the processes that sampled it."""
     known = [value.value for _, value in seen if value.value is not None]
     if not known:
         return missing(seen[0][1].reason if seen else "not sampled")

@@ -42,7 +42,7 @@ class Finding:
 
 
 def find(results: Results) -> list[Finding]:
-    """Return the distinct findings by severity, then by number of cases."""
+    """Return the findings, most severe first, then by decreasing number of cases."""
     concerned: dict[tuple[Caveat, ...], dict[str, list[str]]] = {}
     for case in results.cases:
         for caveats, runs in _of_case(case).items():
@@ -87,7 +87,7 @@ def _of_case(case: CaseResults) -> dict[tuple[Caveat, ...], list[str]]:
 
 
 def _of_numbers(case: CaseResults) -> Iterator[Caveat]:
-    """Yield the caveats derived from a case's numbers."""
+    """Yield the caveats that follow from a case's results and are not stored with its runs."""
     if case.runs:
         yield from _failures(case)
         yield from _harness(case)

@@ -124,7 +124,7 @@ Curves = dict[str, list[Point]]
 
 
 def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
-    """Draw each latency of each backend against the load; empty without several loads.
+    """Draw each latency of each backend against the load; empty if none has several loads.
 
     The knee is the highest load that meets the scenario's objectives.
     """

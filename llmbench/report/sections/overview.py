@@ -66,7 +66,7 @@ def headline(results: Results) -> Table:
 
 
 def brief(results: Results) -> Table:
-    """Return the main metrics for a terminal: median latencies with the p99 below."""
+    """Return the main metrics as a compact terminal table, the p99 below each median latency."""
     columns = (
         CASE,
         metric_column("output_tokens_per_second", "output tokens/s")[0],

@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 
 def table(results: Results) -> Table:
-    """Return a step's bytes, FLOPs, time, and MBU and MFU against measured and datasheet peaks."""
+    """Return each case's step time, bytes, FLOPs, MBU and MFU; the note has the measured peaks."""
     columns = [
         metric_column(name)
         for phase, (_, share) in PHASES.items()
@@ -39,7 +39,7 @@ def table(results: Results) -> Table:
 
 
 def _roofs(results: Results) -> list[DevicePeaks]:
-    """Return the highest measured peaks of each hardware, precision and number of threads."""
+    """Return the highest measured peaks for each hardware, precision and number of threads."""
     roofs = (peaks_of(run.backend_report) for case in results.measured for run in case.runs)
     highest: dict[tuple[str, str, int | None], DevicePeaks] = {}
     for roof in filter(None, roofs):

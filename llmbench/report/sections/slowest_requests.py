@@ -43,7 +43,7 @@ def slowest(results: Results, latency: str) -> Table:
 
 
 def listed(results: Results) -> dict[str, set[int]]:
-    """Return the ids of the slowest requests by run name."""
+    """Return the ids of the requests in the tables of slowest requests, as a set per run name."""
     ids: dict[str, set[int]] = {}
     for case in results.measured:
         for latency in SORTED_BY:
@@ -98,7 +98,7 @@ CAPTION = (
 
 
 def waterfall() -> Chart:
-    """Return a figure with an empty bar trace per kind of span (``meta.span``), for the page."""
+    """Return a figure that the page fills: an empty bar trace per kind of span (``meta.span``)."""
     figure = go.Figure(
         [
             go.Bar(

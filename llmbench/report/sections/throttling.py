@@ -15,7 +15,7 @@ MASK = "throttle_reasons"
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """A span of throttling of a GPU for constant reasons, in seconds on the run's clock."""
+    """A time span in which a GPU was throttled, in seconds on the run's clock, with the reasons."""
 
     gpu: str
     begin: float
@@ -24,7 +24,7 @@ class Throttled:
 
 
 def is_mask(series: Series) -> bool:
-    """Return whether a series has throttle reasons as bit masks."""
+    """Return whether a series contains throttle reasons as bit masks."""
     return series.quantity == MASK
 
 

@@ -82,7 +82,7 @@ def _caption(throttled: list[Throttled]) -> str:
 
 
 def _subplots(strips: int) -> go.Figure:
-    """Return subplots of the requests and the strips with one time axis."""
+    """Return subplots for the requests and for each machine quantity, on one shared time axis."""
     total = GANTT_HEIGHT + strips * STRIP_HEIGHT
     return make_subplots(
         rows=1 + strips,
@@ -281,7 +281,7 @@ def _shade(span: Throttled) -> dict[str, Any]:
 
 
 def _throttled_legend(throttled: list[Throttled]) -> list[go.Scatter]:
-    """Return the legend entry of throttled spans."""
+    """Return the legend entry of throttled time spans, with their reasons, if there are any."""
     if not throttled:
         return []
     marker = {"symbol": "square", "size": 12, "color": palette.pale(palette.FAILED)}

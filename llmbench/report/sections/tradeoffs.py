@@ -66,7 +66,7 @@ def pareto(results: Results) -> Chart:
 
 
 def _costs(results: Results, known: Sequence[CaseResults]) -> tuple[str, ...]:
-    """Return the cost metrics; an open-loop load sets the throughput, so there speed is TPOT."""
+    """Return the cost metrics; speed is TPOT under an open-loop load, which sets the throughput."""
     speed = TIME if is_open_loop(results) else THROUGHPUT
     metered = any(case.estimates[ENERGY].value is not None for case in known)
     return (speed, MEMORY, ENERGY) if metered else (speed, MEMORY)
@@ -114,7 +114,7 @@ def _dominates(one: CaseResults, other: CaseResults, cost: str) -> bool:
 
 
 def _diverges_less(one: Estimate, other: Estimate) -> bool:
-    """Return whether a divergence is lower; without intervals, by value (same tokens for all)."""
+    """Return whether a divergence is lower: by 95 % interval or, without one, by value."""
     if one.low is None or other.low is None:
         return (one.value or 0.0) < (other.value or 0.0)
     return _significantly_better(one, other, METRICS[QUALITY].better)

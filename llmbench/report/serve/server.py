@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _refuse  # noqa: N815
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer an invalid request with a page."""
+        """Respond to an invalid request with an HTML page."""
         del explain
         self._send(message_page(HTTPStatus(code), message or ""))
 

@@ -42,7 +42,7 @@ def message_page(status: HTTPStatus, message: str, title: str = "") -> Answer:
 
 
 def _encoded(text: str) -> bytes:
-    """Encode a page; folder names may contain invalid UTF-8."""
+    """Encode a page as UTF-8, with ``?`` for invalid bytes in folder names."""
     return text.encode("utf-8", "replace")
 
 
@@ -112,7 +112,7 @@ class Site:
             return self._ok(self._comparison(paths, tuple(map(catalog.stamp, paths))))
 
     def _paths(self, written: Sequence[str]) -> tuple[Path, ...]:
-        """Return the folders of run sets by their URL keys, however these are percent-encoded."""
+        """Return the folders of run sets by URL key; the keys' percent-encoding may vary."""
         folders = self.folders()
         keys = [_key(os.fsdecode(unquote_to_bytes(key))) for key in written]
         if unknown := [key for key in keys if key not in folders]:
