@@ -34,7 +34,7 @@ GAINS: dict[str, tuple[float, float] | None] = {"nvml-counter": (-0.06, 0.11), "
 class CounterEnergy:
     """The energy of one counter within a window, and its uncertainty.
 
-    ``edge`` is the fraction that depends on the exact times of the window's edges;
+    ``edge`` is the fraction of the energy that depends on the exact times of the window's edges;
     ``disagreement`` is the relative difference from the integrated power (None: not integrated).
     """
 
@@ -75,7 +75,7 @@ def counter_energies(run: Run, window: tuple[float, float] | None) -> list[Count
 
 
 def _needed(run: Run) -> list[Series]:
-    """Return the meter series whose energies sum to the energy of a run."""
+    """Return the energy series that add up to a run's energy: a wall meter, else GPUs and CPUs."""
     if wall := wall_series(run):
         return wall[:1]
     counters = [s for s in run.series if s.quantity == COUNTED]
@@ -114,7 +114,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
     if not len(times) or times[-1] - times[0] < LEAST_COVERED * (end - begin):
         raise Unavailable(f"{name}: {_gap(times, begin, end, facts)}")
     if (np.diff(joules) < 0).any():
-        raise Unavailable(f"{name}: counter_reset: the counter went back during the run")
+        raise Unavailable(f"{name}: counter_reset: the counter decreased during the run")
     spent, seconds = float(joules[-1] - joules[0]), float(times[-1] - times[0])
     disagreement = _disagreement(run, name, float(times[0]), float(times[-1]), spent)
     if disagreement is not None and disagreement > DISAGREES_BEYOND:
@@ -135,7 +135,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
 
 
 def _gap(times: Floats, begin: float, end: float, facts: dict[str, Any]) -> str:
-    """Return why a counter covers too little of a window, with its failed readings."""
+    """Return the reason why a counter covers too little of a window, with its failed readings."""
     seconds = float(times[-1] - times[0]) if len(times) else 0.0
     failed = "; ".join(facts.get("failed_readings") or ())
     return (
@@ -154,7 +154,7 @@ def _disagreement(run: Run, name: str, begin: float, end: float, joules: float) 
 
 
 def _is_resolved(power: Series, begin: float, end: float) -> bool:
-    """Return whether a power changes little between readings: Σ |Pᵢ₊₁ − Pᵢ| / 2 ≤ 5 % of Σ Pᵢ.
+    """Return whether power changes little between readings: Σ |Pᵢ₊₁ − Pᵢ| / 2 ≤ 5 % of Σ Pᵢ.
 
     A burst shorter than the interval may fall between readings or coincide with them: half of the
     mean change bounds the error of the trapezoidal rule.
@@ -166,7 +166,7 @@ def _is_resolved(power: Series, begin: float, end: float) -> bool:
 
 
 def _integral(power: Series, begin: float, end: float) -> float | None:
-    """Return the energy in J of sampled power (trapezoidal rule); None with too few readings."""
+    """Return the integral of power in J; None if its readings are too few or too far apart."""
     times, watts = power.times, power.values
     inside = (times > begin) & (times < end)
     if inside.sum() < FEWEST_SAMPLES:
@@ -251,12 +251,12 @@ def _idle_watts(run: Run) -> float:
 
 
 def _run_joules(run: Run) -> float:
-    """Return the energy in joules between the idle times before and after the load."""
+    """Return the energy in joules between the idle periods before and after the load."""
     counters = _counters(run)
     for series in counters:
         if (np.diff(series.values) < 0).any():
             raise Unavailable(
-                f"{series.device}: counter_reset: the counter went back during the run"
+                f"{series.device}: counter_reset: the counter decreased during the run"
             )
     return sum(_fact(run, series, "run_joules") for series in counters)
 

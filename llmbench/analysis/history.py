@@ -69,7 +69,7 @@ class MetricHistory:
 
 
 class _Line(baseline_file.StoredCase, kw_only=True):
-    """A case of a run set, as a line of the store."""
+    """One line of a history store: the summary of one case of a run set."""
 
     format: Literal["llmbench summary"]
     version: Literal[1]
@@ -78,7 +78,7 @@ class _Line(baseline_file.StoredCase, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The time, run set and case by which lines are sorted and merged."""
+        """The key by which lines are sorted and deduplicated: start time, run set and case."""
         return self.began_at, self.name, self.case
 
 

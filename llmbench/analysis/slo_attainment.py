@@ -79,7 +79,7 @@ def _sample(arrays: RecordArrays, quantity: str) -> np.ndarray:
 
 
 def _format_interval(low: float, high: float) -> str:
-    """Format an interval; an end is infinite if too few requests succeeded."""
+    """Format a latency interval, whose ends are infinite if too few requests succeeded."""
     if low == np.inf:
         return "not reached, since requests failed"
     if np.isfinite(low) and np.isfinite(high):

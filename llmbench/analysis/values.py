@@ -92,7 +92,7 @@ def difference(baseline: Sequence[float], candidate: Sequence[float]) -> Estimat
 
 
 def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
-    """Return the mean of the readings in a window; samplers read at constant intervals."""
+    """Return the mean of the readings in a window, which are evenly spaced."""
     if not series.available:
         return Value(None, 0, series.why_unavailable)
     times, values = series.times, series.values

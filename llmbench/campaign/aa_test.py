@@ -148,7 +148,7 @@ def _calls(check: Comparison) -> list[bool]:
 def _noises(
     case: Case, by_delay: Mapping[float, Sequence[Comparison]]
 ) -> Iterator[tuple[str, MetricNoise]]:
-    """Yield every gated metric of a case that was measured, with its noise."""
+    """Yield the key and noise of every gated metric of a case that has values."""
     baselines = [
         Processes.of(check.baseline.by_case().get(case.name, []))
         for checks in by_delay.values()
@@ -215,7 +215,7 @@ class _Stored(msgspec.Struct):
 
 
 def read_floors(path: Path) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
-    """Return the hardware of a noise file and its minimum tolerances by case and metric.
+    """Return a noise file's hardware and its minimum relative tolerances by case and metric.
 
     Raises InputError if the file cannot be read or was not written by `llmbench aa`.
     """

@@ -120,7 +120,7 @@ class LoadTester:
 
 
 def searched_key(case: Case) -> str:
-    """Return the key to search: a rate or a concurrency; raises InputError if there is neither."""
+    """Return the option to search, ``load.rate`` or ``load.concurrency``; InputError if neither."""
     for name in ("rate", "concurrency"):
         if name in type(case.scenario.load).model_fields:
             return f"load.{name}"

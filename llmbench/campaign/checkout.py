@@ -1,4 +1,4 @@
-"""Workers that run another checkout of llmbench, with its modules and its parts.
+"""Workers that run another checkout of llmbench, with its modules and plug-in parts.
 
 Parts (such as backends) are found through the entry points of the installed distribution, which
 name modules of the installed version. A checkout of another version may have different modules. Its

@@ -192,7 +192,7 @@ class _Trial:
         )
 
     def screen(self) -> None:
-        """Add every metric with a suspected regression to ``open``."""
+        """Add every metric that the screen suspects of a regression to ``open``."""
         if self.pair.incomparable:
             return
         for key in self.tolerances:
@@ -235,7 +235,7 @@ class _Trial:
         return verdict
 
     def _between(self, after: int, until: float = math.inf) -> CasePair:
-        """Return the processes of the repeats in (``after``, ``until``]; of a stored side, all."""
+        """Return the processes with repeats in (``after``, ``until``]; for a stored side, all."""
         baseline, candidate = (
             processes if isinstance(side, StoredSide) else processes.between(after, until)
             for side, processes in zip(
@@ -264,6 +264,6 @@ class _Trial:
 
 
 def _baseline_moved(baseline: Sequence[float], better: Better, tolerance: float) -> bool:
-    """Return whether every other baseline process differs from the rest beyond the tolerance."""
+    """Return whether alternate baseline processes differ by more than the tolerance."""
     one, other = baseline[::2], baseline[1::2]
     return is_worse(one, other, better, tolerance) or is_worse(other, one, better, tolerance)

@@ -46,7 +46,7 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables of its workers."""
+        """The environment variables with which its workers start."""
         changed = {}
         if self.paths:
             before = [*map(str, self.paths), os.environ.get("PYTHONPATH", "")]

@@ -177,7 +177,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
 
 
 def _load_caveats(facts: dict[str, Any]) -> Iterator[Caveat]:
-    """Yield the caveats about the course of the load."""
+    """Yield caveats about a load that ended early, was never steady or is invalid for MLPerf."""
     for reason in facts["stopped_by"]:
         if reason in ("error-rate", "client-lag"):
             yield Caveat("ended-early", limit=reason.replace("-", "_"))
@@ -193,7 +193,7 @@ def _dropped(request: Request, due: float) -> Record:
 
 
 def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:
-    """Return what a case's backend needs when it is opened: options, load shape, log and so on."""
+    """Return what a backend needs to open: scenario options, load shape, log path and slowdown."""
     scenario = case.scenario
     return OpenContext(
         model=scenario.model,

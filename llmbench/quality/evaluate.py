@@ -72,7 +72,7 @@ def _explained(
     reference: LoadedModel,
     model: ModelOptions,
 ) -> dict[str, Any]:
-    """Return the comparison of attention maps, or why there is none; empty if not requested."""
+    """Return the comparison of attention maps, or a reason without one; empty if not requested."""
     from llmbench.models.loading import TorchModel  # noqa: PLC0415 (imports torch)
     from llmbench.quality.attention import compare_attention  # noqa: PLC0415 (imports torch)
 
@@ -116,7 +116,7 @@ def _examination(
 
 
 def read_text(options: QualityOptions) -> str:
-    """Return the held-out text; raise InputError if it cannot be read."""
+    """Return the text to score, by default the bundled one; raise InputError if unreadable."""
     path = Path(options.text).expanduser() if options.text else models.HELD_OUT
     try:
         return path.read_text("utf-8")

@@ -23,14 +23,14 @@ OnProgress = Callable[[int, int], None]
 def cut_windows(
     prefix: Sequence[int], text: Sequence[int], window: int, most: int
 ) -> list[list[int]]:
-    """Cut a text's ids into at most ``most`` windows of ``window`` tokens, including the prefix."""
+    """Cut token ids into at most ``most`` windows of ``window`` tokens, each with the prefix."""
     body = window - len(prefix)
     starts = range(0, len(text) - body + 1, body)[:most]
     return [[*prefix, *text[start : start + body]] for start in starts]
 
 
 def read_windows(tokenizer: Tokenizer, text: str, window: int, most: int) -> list[list[int]]:
-    """Tokenize a text and cut it into windows that start with the tokenizer's special tokens."""
+    """Tokenize a text and cut it into windows, each preceded by the special tokens."""
     prefix = tokenizer.encode("")
     return cut_windows(prefix, tokenizer.encode(text)[len(prefix) :], window, most)
 
@@ -95,7 +95,7 @@ def _common_prefix(answer: Sequence[int], expected: Sequence[int]) -> int:
 
 
 def compare_logits(candidate: Tensor, reference: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Return scores of the candidate's logits against the reference's, given the actual tokens.
+    """Compare the candidate's logits with the reference's, given the actual next tokens.
 
     Logits are [rows, vocabulary], tokens [rows]. Return [rows] of each: ``nll`` and
     ``reference_nll`` (negative log-likelihood of the target, nats), ``kl_divergence`` (KL(reference

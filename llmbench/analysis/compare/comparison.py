@@ -60,7 +60,7 @@ class CaseComparison:
 class Comparison:
     """A candidate compared with a baseline.
 
-    ``missing`` are the cases that the candidate lacks, ``extra`` those that the baseline lacks.
+    ``missing`` has the cases that the candidate lacks, ``extra`` those that the baseline lacks.
     """
 
     baseline: RunSet

@@ -56,7 +56,7 @@ def covariates(
 def _covariate(
     what: str, baseline: Sequence[float | None], candidate: Sequence[float | None]
 ) -> Covariate | None:
-    """Return one covariate; None if it did not change or a process has no value for it."""
+    """Return a quantity's shift between the sides; None if not significant or if a run lacks it."""
     before, after = ([v for v in side if v is not None] for side in (baseline, candidate))
     if (len(before), len(after)) != (len(baseline), len(candidate)) or not (before and after):
         return None
@@ -113,7 +113,7 @@ def _tokens(run: Run) -> float | None:
 
 
 def _occupancy(run: Run) -> float | None:
-    """Return the mean number of active requests: total active / elapsed time (Little, 1961)."""
+    """Return the mean number of active requests: total active time / makespan (Little, 1961)."""
     arrays = RecordArrays(run.records)
     if arrays.makespan is None:
         return None

@@ -66,7 +66,7 @@ Facts = dict[tuple[DifferenceKind, str], set[str]]
 
 
 def facts(runs: Iterable[Run]) -> Facts:
-    """Return the settings and environment of runs, each fact with all its values."""
+    """Return the settings and environment facts of runs, each with its distinct values."""
     gathered: Facts = {}
     for run in runs:
         for kind, what, value in _of_run(run):
@@ -94,7 +94,7 @@ def hardware_of(environment: dict[str, Any]) -> dict[str, str]:
 
 
 def _hardware(fact: Any) -> str:
-    """Return a hardware fact as text; of GPUs, only what does not change between runs."""
+    """Return a hardware fact as text; for GPUs, only what does not change between runs."""
     if not isinstance(fact, list):
         return str(fact)
     cards = [", ".join(str(gpu[name]) for name in GPU_FACTS if name in gpu) for gpu in fact]
@@ -138,7 +138,7 @@ def energy_allowance(baseline: Iterable[Run], candidate: Iterable[Run]) -> float
     """Return the relative difference that the meters of both sides may show for equal energies.
 
     0 on the same devices, since the gain error cancels. Raises Unavailable if the energies are not
-    comparable: measured by different methods, or on devices of unknown gain error.
+    comparable: measured by different methods, or on different devices of unknown gain error.
     """
     sides = [
         {tuple(sorted(meters_of(run).items())) for run in runs} for runs in (baseline, candidate)

@@ -1,4 +1,4 @@
-"""The verdict on each metric of one case, from the processes of both sides.
+"""The verdict on each metric of one case, from one value per process of either side.
 
 Shared by `llmbench compare` and `llmbench check`; the check then confirms suspected regressions.
 """
@@ -45,7 +45,7 @@ class Processes:
         return Processes(self.runs + more.runs, self.summaries + more.summaries)
 
     def between(self, after: int, until: float = math.inf) -> Processes:
-        """Return the processes of the repeats in (``after``, ``until``]."""
+        """Return the processes whose repeat number is in (``after``, ``until``]."""
         pairs = zip(self.runs, self.summaries, strict=True)
         kept = [(run, summary) for run, summary in pairs if after < run.repeat <= until]
         return Processes(tuple(run for run, _ in kept), tuple(summary for _, summary in kept))

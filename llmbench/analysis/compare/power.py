@@ -65,7 +65,7 @@ def detection_rate(
 
 
 def is_detected(screen: Block, stages: Iterable[Block], tolerance: float) -> bool:
-    """Return whether the gate reports a regression, from values of the screen and of each stage."""
+    """Return whether the gate reports a regression, given the values of its screen and stages."""
     if not is_suspect(*screen, "lower", tolerance):
         return False
     baseline: list[float] = []

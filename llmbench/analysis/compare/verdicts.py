@@ -136,7 +136,7 @@ def _u_distribution(m: int, n: int) -> Floats:
 
 
 def _values_beyond(m: int, n: int, confidence: float) -> int:
-    """Return how many of the m·n ratios lie beyond each end of the interval; -1: it has no ends."""
+    """Return how many of the m·n ratios lie beyond each end of the interval; -1 if unbounded."""
     cumulative = np.cumsum(_u_distribution(m, n))
     return int(np.searchsorted(cumulative, (1 - confidence) / 2, "right")) - 1
 
@@ -144,7 +144,7 @@ def _values_beyond(m: int, n: int, confidence: float) -> int:
 def change_of(
     baseline: Sequence[float], candidate: Sequence[float], confidence: float = CONFIDENCE
 ) -> Change:
-    """Return the estimated ratio of candidate to baseline processes, with its interval.
+    """Return the estimated ratio of candidate to baseline values, with its confidence interval.
 
     Raises ValueError if a side is empty or a value is not positive.
     """

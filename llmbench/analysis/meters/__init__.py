@@ -16,8 +16,8 @@ ENERGY_UNITS = {"J": 1.0, "Wh": 3.6e3, "kWh": 3.6e6}
 class Layout:
     """The column names of a wall meter's log, and the units of their values.
 
-    Energy is a running total in ``energy_unit`` (a key of ENERGY_UNITS). ``utc_offset``, e.g.
-    ``+02:00``, is the zone of times without one. ``offset_seconds`` is added to every time to
+    Energy is cumulative, in ``energy_unit`` (a key of ENERGY_UNITS). ``utc_offset``, e.g.
+    ``+02:00``, is the time zone of times without one. ``offset_seconds`` is added to every time to
     correct the meter's clock.
     """
 

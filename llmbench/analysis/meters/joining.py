@@ -74,7 +74,9 @@ def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
     """Return the readings that cover a run, with times on the run's clock, or raise Unavailable."""
     origin, span = _origin(run), RecordArrays(run.records).makespan
     if span is None:
-        raise Unavailable("it has no tokens, so there is no time to cover")
+        raise Unavailable(
+            "no tokens were generated, so there is no time span for the readings to cover"
+        )
     kept = _around(series, origin + span[0], origin + span[1])
     _check_gaps(kept, _default_max_gap(series) if max_gap is None else max_gap)
     values = _since_the_first(kept.values) if series.name == ENERGY else kept.values
@@ -85,7 +87,7 @@ def _origin(run: Run) -> float:
     """Return the Unix time of a run's clock zero."""
     if CLOCK_ORIGIN not in run.facts:
         raise Unavailable(
-            "its clock's origin is unknown, since an earlier llmbench or another tool measured it; "
+            "its clock's origin is unknown, since an older llmbench or another tool measured it; "
             "measure it again"
         )
     origin: float | None = run.facts[CLOCK_ORIGIN]
@@ -95,7 +97,7 @@ def _origin(run: Run) -> float:
 
 
 def _around(series: Series, begin: float, end: float) -> Series:
-    """Return the readings within a span of Unix time and the nearest one on either side."""
+    """Return the readings within a span of Unix times, and the nearest one on either side."""
     times = series.times
     first = bisect_right(times, begin) - 1
     last = bisect_left(times, end, max(first, 0))
@@ -111,7 +113,7 @@ def _from_to(begin: float, end: float) -> str:
 
 
 def _default_max_gap(series: Series) -> float:
-    """Return the default of the longest accepted gap between readings, in seconds."""
+    """Return the default maximum gap between successive readings, in seconds."""
     return max(SHORT_GAP_SECONDS, MOST_INTERVALS * float(np.median(np.diff(series.times))))
 
 

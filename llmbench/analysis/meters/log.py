@@ -23,7 +23,7 @@ ZONED = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"  # a time of day with a zone
 
 
 def read_log(path: Path, layout: Layout) -> tuple[Series, ...]:
-    """Return a log's series by Unix time: power in W, a running total in J, or both.
+    """Return a log's series by Unix time: power in W, cumulative energy in J, or both.
 
     Readings without a value are skipped. Raises InputError if the file cannot be read, a column is
     missing, a cell is neither a number nor empty, or times decrease.
@@ -78,7 +78,7 @@ def _column(path: Path, table: pd.DataFrame, name: str, option: str) -> pd.Serie
         hint = f"did you mean {folded[near[0]]!r}? " if near else ""
         raise InputError(
             f"{path}: no column {name!r}; {hint}columns: {', '.join(table.columns)}; "
-            f"select it with {option}"
+            f"choose one with {option}"
         )
     if list(table.columns).count(name) > 1:
         raise InputError(f"{path}: several columns are named {name!r}; rename all but one")
@@ -98,7 +98,7 @@ def _numbers(column: pd.Series[Any]) -> Floats:
 
 
 def _raise_for_first(path: Path, column: pd.Series[Any], wrong: Any, reason: str) -> None:
-    """Raise InputError for the first invalid cell, if any."""
+    """Raise InputError for the first invalid cell of a column, if any."""
     indices = np.flatnonzero(wrong)
     if len(indices):
         text = column.iloc[indices[0]]
@@ -109,7 +109,7 @@ def _raise_for_first(path: Path, column: pd.Series[Any], wrong: Any, reason: str
 
 
 def _times(path: Path, column: pd.Series[Any], layout: Layout) -> Floats:
-    """Return times as Unix seconds, in ascending order."""
+    """Return a column of times as Unix seconds; raises InputError unless they are ascending."""
     numbers = _numbers(column)
     time_format = layout.time_format
     if time_format == "auto":

@@ -135,12 +135,12 @@ class RecordArrays:
 
 
 def succeeded(table: pa.Table) -> pa.ChunkedArray:
-    """Return which requests succeeded."""
+    """Return a mask of the requests that succeeded."""
     return pc.is_in(table["finish"], pa.array(SUCCEEDED))
 
 
 def rows(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
-    """Return the rows selected by a mask, without a copy if they are contiguous."""
+    """Return the rows of a table that a mask selects, without a copy if they are contiguous."""
     indices = np.flatnonzero(mask.to_numpy())
     if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
         return table.slice(int(indices[0]), len(indices))
@@ -169,7 +169,7 @@ def interpolated(times: Floats) -> Floats:
 
 
 def within(times: Floats, begin: float, end: float) -> NDArray[np.bool_]:
-    """Return which times lie in a window, excluding its end."""
+    """Return a mask of the times that lie in a window, excluding its end."""
     return (times >= begin) & (times < end)
 
 

@@ -248,7 +248,7 @@ def across(runs: list[Run]) -> dict[str, Estimate]:
 
 
 def across_summaries(summaries: list[dict[str, Value]]) -> dict[str, Estimate]:
-    """Estimate every metric over already summarized processes."""
+    """Estimate every metric over the processes of a case, given each one's summary."""
     return {
         key: _estimate(metric, [summary[key] for summary in summaries])
         for key, metric in METRICS.items()

@@ -1,4 +1,4 @@
-"""Peak memory bandwidth and compute of a device: measured, and by its vendor's datasheet.
+"""Peak memory bandwidth and FLOP/s of a device: measured, and from its vendor's datasheet.
 
 Datasheet values are dense: sparse ones are halved. Names are those of NVML and CUDA. Tensor cores
 accumulate in float32. Sources:
@@ -58,7 +58,7 @@ def peaks_of(backend_report: Mapping[str, Any]) -> DevicePeaks | None:
 
 @dataclass(frozen=True, slots=True)
 class Datasheet:
-    """A device's peaks by its vendor: bytes/s, and FLOP/s by precision (float32, bfloat16, ...)."""
+    """A device's datasheet peaks: bytes/s, and FLOP/s by precision (float32, bfloat16, ...)."""
 
     bytes_per_second: float
     flops_per_second: dict[str, float]
@@ -91,5 +91,5 @@ SHEETS = {
 
 
 def datasheet(hardware: str) -> Datasheet | None:
-    """Return the vendor's peaks of a GPU by its name, or None if it is not listed."""
+    """Return a GPU's datasheet peaks by its NVML name, or None if it is not listed."""
     return SHEETS.get(hardware)

@@ -37,7 +37,7 @@ class Steps:
         )  # index among the steps
 
     def decode(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
-        """Return the work of the decode steps in a window; each lasts from the preceding stamp on.
+        """Return the work of the decode steps in a window; each begins at the preceding stamp.
 
         The engine decodes right after stamping the previous step, so that time contains nothing
         else.
@@ -62,7 +62,7 @@ class Steps:
         return counts
 
     def prefill(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
-        """Return the work of the prefills in a window; each lasts from its start to its token."""
+        """Return the work of the prefills in a window; each ends with the request's first token."""
         ended = self._times[self._begins]
         inside = (self._started >= window[0]) & (ended < window[1])
         seconds = float((ended - self._started)[inside].sum())

@@ -135,9 +135,10 @@ class ModelCosts:
         bytes = n W + T (e + kv)
         FLOPs = 2 (T (N − N_head) + n N_head) + Σ a min(i, w)
 
-        where n is the number of prompts, T that of their tokens, N_head that of the head's
-        parameters (it processes only the last token), and i a token's position; other symbols as in
-        decode. Attended keys and values have just been computed, so they are written and not read.
+        where n is the number of prompts, T their total tokens, N_head the number of parameters
+        of the head, which processes only the last token, and i the position of a token; other
+        symbols are those of decode. Attended keys and values have just been computed, so they
+        are written and not read.
         """
         tokens, steps = int(prompts.sum()), len(prompts)
         token_bytes = self.embedding_row_bytes + self.kv_token_bytes

@@ -2,7 +2,7 @@
 
 On the CPU, time is self time: it belongs to the innermost operator on the step's thread. On a GPU,
 it belongs to the running kernel and is divided equally among concurrent ones. Time in which nothing
-runs is idle, so the shares of a step sum to 1.
+runs is idle, so the fractions of a step sum to 1.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _on_host(events: Iterable[Event], steps: Sequence[Event]) -> Iterator[_Charg
 
 
 def _operators(events: Iterable[Event]) -> list[Event]:
-    """Return the operators by begin, outer ones before nested ones."""
+    """Return a trace's operators sorted by start time, outer ones before nested ones."""
     operators = (
         event
         for event in events
@@ -161,7 +161,7 @@ def _outermost(operators: Iterable[Event]) -> int:
 
 
 def _owners(operators: Iterable[Event]) -> Callable[[float], str | None]:
-    """Return a function: the category of the host operator that owns a time, or None."""
+    """Return a function: the category of the outermost OWNING operator at a given time, or None."""
     outer: list[Event] = []
     for event in operators:
         owning = event.kind == OPERATOR and category_of(event.name) in OWNING
@@ -187,7 +187,7 @@ def _category(event: Event, owner: Callable[[float], str | None]) -> str:
 
 
 def _on_device(events: Sequence[Event], steps: Sequence[Event]) -> Iterator[_Charge]:
-    """Yield the time of each step's kernels on any stream, within the step.
+    """Yield the time within each step of the kernels that it launched, on all streams.
 
     A kernel belongs to the step in which the host launched it, and to the owning operator that
     launched it, if any. The replay of a CUDA graph is a single launch, so its kernels are

@@ -25,7 +25,7 @@ WORKER = "llmbench.campaign.profile.worker"
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """Steps per phase, rows per decode step (None: as the load implies), and use of NVTX marks."""
+    """Steps per phase, rows per decode step (None: as the load implies), and NVTX marks or not."""
 
     steps: int
     rows: int | None = None

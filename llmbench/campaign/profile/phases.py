@@ -147,7 +147,7 @@ def _typical(requests: Sequence[Request], count: int) -> list[Request]:
 
 
 def implied_rows(scenario: Scenario, requested: int | None) -> int:
-    """Return the number of rows of a decode step: as requested, or limited by slots and load.
+    """Return the rows per decode step: as requested, or as many as slots and load allow.
 
     Raises InputError if more rows than slots are requested.
     """

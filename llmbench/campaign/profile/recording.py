@@ -33,7 +33,7 @@ class Recorded:
 
 
 def ranges(*, nvtx: bool) -> Ranges:
-    """Return a function that marks a step for Nsight Systems, or one that does nothing.
+    """Return a function whose context managers mark a step for Nsight Systems, or do nothing.
 
     Raises InputError if torch cannot use CUDA on this machine.
     """
@@ -52,7 +52,7 @@ def name_fused_kernels() -> None:
 
 
 def time_steps(phase: Phase, count: int, marks: Ranges) -> list[float]:
-    """Run steps without the profiler; return the seconds of each, without the first few."""
+    """Run steps without the profiler; return each one's seconds, discarding the first few."""
     with frozen_gc():
         seconds = [_timed(phase, marks) for _ in range(DISCARDED + count)]
     return seconds[DISCARDED:]
@@ -69,7 +69,7 @@ def _timed(phase: Phase, marks: Ranges) -> float:
 
 
 def record(phase: Phase, count: int, device: torch.device, path: Path, marks: Ranges) -> Recorded:
-    """Run steps under torch's profiler, each in its own range, and export the trace."""
+    """Run steps under torch's profiler, each in its own trace range, and export the trace."""
     with frozen_gc(), profile(activities=_activities(device)) as profiler:
         steps = list(_steps(phase, DISCARDED + count, marks))[DISCARDED:]
     profiler.export_chrome_trace(str(path))

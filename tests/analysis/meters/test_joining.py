@@ -102,8 +102,8 @@ def test_a_gap_inside_a_run_leaves_it_out(tmp_path: Path) -> None:
     joined = join(run_set, LOG, [log(*times)])
     assert joined.runs == ("case-r2",)
     assert joined.left_out["case-r1"] == (
-        "has no reading for 2 s from 2023-11-14T22:13:21+00:00 on; at most 1.5 s are accepted "
-        "(--max-gap)"
+        "has no reading for 2 s after 2023-11-14T22:13:21+00:00; gaps of at most 1.5 s are "
+        "accepted (--max-gap)"
     )
 
 
@@ -162,9 +162,9 @@ def test_runs_that_a_second_log_does_not_cover_keep_the_first(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"facts": {}}, "its clock's origin is unknown, since an earlier llmbench or another"),
+        ({"facts": {}}, "its clock's origin is unknown, since an older llmbench or another"),
         ({"facts": {CLOCK_ORIGIN: None}}, "its time was simulated; set `clock: real`"),
-        ({"records": records_table([])}, "it has no tokens, so there is no time to cover"),
+        ({"records": records_table([])}, "no tokens were generated, so there is no time span"),
     ],
 )
 def test_a_run_without_a_time_to_cover_is_left_out(

@@ -116,7 +116,7 @@ def test_readings_may_share_a_stamp(path: Path) -> None:
         ("Time;Watts\n1;2\n", r"no column 'time'; (did you mean 'Time;Watts'\? )?columns: Time;W"),
         (
             "time,Watts\n1,2\n",
-            "no column 'watts'; did you mean 'Watts'? columns: time, Watts; select it",
+            "no column 'watts'; did you mean 'Watts'? columns: time, Watts; choose one",
         ),
         ("time,watts,watts\n1,2,3\n", "several columns are named 'watts'; rename all but one"),
         ("time,watts\n1,2,\n", "cannot be read as CSV: .*Expected 2 fields in line 2, saw 3"),
