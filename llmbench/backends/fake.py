@@ -47,10 +47,10 @@ class FakeOptions(plugins.Options):
     )
     load: Seconds = Field(default=0.0, ge=0, description="time to load the simulated model")
     stalls: tuple[Stall, ...] = Field(
-        default=(), description="stalls of the server, in order of their start"
+        default=(), description="periods in which the server does not run, by start time"
     )
     service: Literal["constant", "exponential"] = Field(
-        default="constant", description="distribution of prefill times; both have the same mean"
+        default="constant", description="prefill times: constant, or exponential with the same mean"
     )
     clock: Literal["virtual", "real"] = Field(
         default="virtual",
@@ -84,7 +84,7 @@ class _SimulatedRunner:
         return self.given
 
     def _pass(self, seconds: float) -> None:
-        """Advance the clock by a step's seconds, plus the stalls that begin during the step."""
+        """Advance the clock by a step's duration, plus the stalls that begin during the step."""
         end = self.clock.now() + seconds * (1 + self.slowdown)
         for stall in self.options.stalls:
             if self.clock.now() <= stall.at < end:

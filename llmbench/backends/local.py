@@ -112,7 +112,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         """Return the bytes and FLOPs of a model's steps; raises Unavailable if unknown."""
 
     def allocator(self, context: OpenContext) -> Gauge:
-        """Return a tracker of the peak of tensor memory."""
+        """Return a tracker of the peak memory of tensors."""
         from llmbench.models.loading import device_of  # noqa: PLC0415 (imports torch)
 
         device = device_of(context.model.device)
@@ -152,7 +152,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
                 yield server
 
     def scorer(self, context: OpenContext, model: Model, load_shape: LoadShape) -> Scorer:
-        """Return a scorer of texts by the model's logits, with one text per slot of a batch."""
+        """Return a scorer of texts by the model's logits; it scores one text per slot at a time."""
         from llmbench.engine.scoring import ForcedSampler, Scorer  # noqa: PLC0415 (imports torch)
 
         load_shape.check(model.context_length)
@@ -234,7 +234,7 @@ class RooflineInputs:
         )
 
     def checked(self, cache_bytes: int, positions: int) -> RooflineInputs:
-        """Return the inputs, without the model's costs if these imply another KV cache size."""
+        """Return the inputs without costs that imply a KV cache size other than ``cache_bytes``."""
         costs = self.model_costs
         if costs is None or costs.kv_token_bytes * positions == cache_bytes:
             return self
@@ -245,7 +245,10 @@ class RooflineInputs:
 def _plan(
     plan: MemoryPlan, context: OpenContext, model: LoadedModel, costs: ModelCosts | None
 ) -> None:
-    """Note the sizes of weights and KV cache; raise OutOfMemoryError if the host lacks memory."""
+    """Store the sizes of weights and KV cache in ``plan``.
+
+    Raises OutOfMemoryError if a KV cache on the host exceeds the available memory.
+    """
     plan.stage, plan.weight_bytes = "warming up", model.weight_bytes
     if costs is not None:
         positions = context.engine.slots * cache_length(context.load_shape, model)

@@ -71,7 +71,7 @@ def _governors(cpu: Path) -> str:
 
 
 def _turbo(cpu: Path) -> bool:
-    """Return whether the kernel allows turbo frequencies of the CPUs."""
+    """Return whether the kernel lets the CPUs use turbo frequencies."""
     intel, generic = cpu / "intel_pstate/no_turbo", cpu / "cpufreq/boost"
     if intel.exists():
         return read_text(intel) == "0"

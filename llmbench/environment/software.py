@@ -44,12 +44,12 @@ def _version_of(package: str) -> Callable[[], str]:
 
 
 def thread_readers() -> dict[str, Callable[[], Any]]:
-    """Return readers of the default thread counts of packages."""
+    """Return readers of the number of CPU threads that a package uses, by package name."""
     return {"torch": lambda: _loaded_torch().get_num_threads()}
 
 
 def _loaded_torch() -> Any:
-    """Return torch if this process has imported it; importing it takes seconds."""
+    """Return torch; raise Unavailable if not imported yet, since importing it takes seconds."""
     if "torch" not in sys.modules:
         raise Unavailable("torch is not loaded in this process")
     return sys.modules["torch"]

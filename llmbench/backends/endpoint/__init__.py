@@ -123,7 +123,7 @@ class _EndpointServer:
         return MonotonicClock(time.monotonic() + self.lead_seconds)
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Serve a load without a server, which measures the overhead of the client alone."""
+        """Serve the load without a server, to measure the overhead of the client alone."""
         self.context.on_stage("calibrating the client")
         served = serve(
             self.target, self.payload, dispatch, MonotonicClock(), connect=loopback.connect

@@ -49,7 +49,10 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A shard of a load and the clock, for a client process, which imports the arrivals' class."""
+    """A message to a client process: its shard of the load, and the common clock.
+
+    ``arrivals_class`` is the module and name of the arrivals' class, which the process imports.
+    """
 
     requests: RequestCycle
     arrivals_class: tuple[str, str]

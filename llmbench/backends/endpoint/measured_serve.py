@@ -71,7 +71,7 @@ def _p99(sample: list[float]) -> float | None:
 
 
 def merged(parts: Sequence[Served]) -> Served:
-    """Merge the results of several client processes; each cost is the highest of any process."""
+    """Merge the results of several client processes; each cost is their maximum."""
     cost = {
         name: max((part.cost[name] or 0.0 for part in parts if part.cost[name]), default=None)
         for name in parts[0].cost

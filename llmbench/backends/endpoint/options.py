@@ -69,7 +69,7 @@ class EndpointOptions(plugins.Options):
     model: str | None = Field(
         default=None,
         min_length=1,
-        description="model name on the server; default: that in `served:`, or the first listed",
+        description="model name on the server; default: NAME of `served:NAME`, or the first listed",
     )
     api: Literal["chat", "completions"] = Field(
         default="chat", description="OpenAI API of the requests"
@@ -77,7 +77,7 @@ class EndpointOptions(plugins.Options):
     stream: bool = Field(default=True, description="request streamed responses")
     needs_done: bool | None = Field(
         default=None,
-        description="whether streams must end with [DONE], or else with a finish_reason",
+        description="whether streams must end with [DONE]; if false, with a finish_reason",
     )
     usage: bool = Field(
         default=True, description="request token counts (usage) in streamed responses"

@@ -18,8 +18,8 @@ from llmbench.runs.request import Request
 class RecordBuilder:
     """Builds records, with token counts from the server's usage, else from the tokenizer.
 
-    ``counts`` has the numbers of responses whose tokens were counted by each, and of responses
-    whose numbers of chunks and tokens differ.
+    ``counts`` has the numbers of responses with tokens counted by the server, with tokens counted
+    by the tokenizer, and with unequal numbers of chunks and tokens.
     """
 
     def __init__(self, context: OpenContext, tokenizer: Tokenizer) -> None:
@@ -77,7 +77,7 @@ class RecordBuilder:
 
 
 def spread_tokens(total: int, texts: Sequence[str]) -> tuple[int, ...]:
-    """Return the number of tokens of each chunk: one, plus a part in proportion to its text length.
+    """Return the number of tokens of each chunk: one, plus a part proportional to its text length.
 
     With fewer tokens than chunks (a token can be part of a character), the first chunks get one
     token each.

@@ -69,7 +69,9 @@ class ServerOptions(plugins.Options):
 
     preset: Literal[
         "vllm", "sglang", "llama.cpp", "llama-cpp-python", "transformers", "tgi", "ollama"
-    ] | None = Field(default=None, description="name of a known server")  # fmt: skip
+    ] | None = Field(
+        default=None, description="known server, whose command and settings are used"
+    )  # fmt: skip
     launch: str | None = Field(
         default=None,
         min_length=1,
@@ -96,7 +98,7 @@ class ServerOptions(plugins.Options):
 
     @property
     def resolved(self) -> Preset:
-        """The command and settings of the server: the preset, changed by the options."""
+        """The command and settings of the server: those of the preset, with the options applied."""
         preset = PRESETS[self.preset] if self.preset else Preset(self.launch or "", "/health")
         return Preset(
             f"{preset.launch} {self.arguments}",

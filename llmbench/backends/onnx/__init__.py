@@ -116,16 +116,16 @@ class Onnx(LocalBackend["OnnxModel"]):
             sessions.write_trace(session, folder / "onnxruntime.trace.json")
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Return exact prompt and batch sizes, and the full cache length.
+        """Return the prompt lengths and batch sizes without rounding, and the full cache length.
 
         Attention reads only the filled part of the cache.
         """
         return Buckets(load_shape.prompt_lengths, tuple(range(1, slots + 1)), (max_length,))
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all sizes run the same way)
-        """Return a few of the prompt lengths and of the batch sizes."""
+        """Return a few of the prompt lengths and batch sizes, for the warm-up."""
         return buckets.thinned(WARMUP_SIZES)
 
     def settings(self) -> dict[str, Any]:
-        """Return the source of the graph and the level of its optimizations."""
+        """Return the exporter of the graph and the level of onnxruntime's optimizations."""
         return {"optimization": self.options.optimization, "graph": self.options.graph}

@@ -107,7 +107,7 @@ def _algorithm(scheme: Scheme) -> Any:
 
 
 def _multiply_integers(model: onnx.ModelProto) -> None:
-    """Request products with 8-bit activations, for which not every algorithm has an option."""
+    """Request integer kernels, which quantize activations to 8 bits, for every MatMulNBits."""
     for node in model.graph.node:
         if node.op_type == PACKED:
             kept = [a for a in node.attribute if a.name != "accuracy_level"]

@@ -124,7 +124,8 @@ class OnnxRunner:
     def _bound(self, rows: slice, tokens: tuple[Tensor, Tensor, Tensor], last: Tensor) -> Any:
         """Return the binding of a step's tensors to the session's inputs and outputs.
 
-        ``tokens`` are ids and positions [rows, length], and last columns [rows].
+        ``tokens`` are ids and positions [rows, length], and lengths minus one [rows]; ``last`` [1]
+        is the position of the logits.
         """
         binding = self._session.io_binding()
         caches = [cache[rows] for cache in self._caches]

@@ -53,7 +53,7 @@ class Compiled(PyTorchBackend):
         )
         matvec: Literal["library", "generated"] = Field(
             default="library",
-            description="kernels of single-row matrix products: from BLAS or the compiler",
+            description="matrix-vector kernels: from the BLAS library, or from torch.compile",
         )
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
@@ -72,7 +72,7 @@ class Compiled(PyTorchBackend):
         self.compress = options.compress
 
     def load(self, context: OpenContext) -> TorchModel:
-        """Load the model; let the compiler generate kernels of single-row products if requested."""
+        """Load the model; let torch.compile generate matrix-vector kernels if requested."""
         model = super().load(context)
         if self.options.matvec == "generated":
             from llmbench.models.kernels import generate_matvecs  # noqa: PLC0415 (imports torch)
@@ -130,7 +130,7 @@ class Compiled(PyTorchBackend):
             _dynamo.mark_static_address(tensor)
 
     def settings(self) -> dict[str, Any]:
-        """Return the options of torch.compile, and those of prefills and single-row products."""
+        """Return the options of torch.compile, of prefills and of matrix-vector products."""
         names = {"mode", "fullgraph", "dynamic", "prefill", "matvec"}
         return self.options.model_dump(include=names)
 

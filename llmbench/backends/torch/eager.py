@@ -100,12 +100,12 @@ class Eager(PyTorchBackend):
         self.compress = options.compress
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
-        """Return exact prompt and batch sizes, and cache lengths in multiples of 64 tokens."""
+        """Return unrounded prompt lengths and batch sizes, and cache lengths in multiples of 64."""
         lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
         return Buckets(
             load_shape.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length)
         )
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all sizes run the same way)
-        """Return a few of the prompt lengths, batch sizes and cache lengths."""
+        """Return a few of the prompt lengths, batch sizes and cache lengths, for the warm-up."""
         return buckets.thinned(WARMUP_SIZES)

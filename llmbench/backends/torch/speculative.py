@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Speculative(Eager):
-    """Eager PyTorch with a draft model, of whose tokens the target model verifies several per step.
+    """Eager PyTorch with a draft model; the target model verifies several drafted tokens per step.
 
     The output is the target's greedy output; the speedup depends on the fraction of drafted tokens
     that are accepted.
@@ -85,7 +85,7 @@ class Speculative(Eager):
         raise Unavailable("a step also runs the draft model several times")
 
     def scorer(self, context: OpenContext, model: TorchModel, load_shape: LoadShape) -> Scorer:
-        """Return a scorer of texts by the target's logits, which generates text with the draft."""
+        """Return a scorer by the target's logits, whose greedy outputs use speculative decoding."""
         from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
 
         target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, load_shape)

@@ -30,7 +30,7 @@ Script = Callable[[], Iterator[Action]]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The expected record: kind of error or None, number of chunks with text, number of tokens.
+    """The expected record: its error kind or None, and its numbers of text chunks and tokens.
 
     ``tokens`` is None if the server reports no token count, so that the tokenizer determines it.
     """

@@ -44,7 +44,7 @@ class CheckResult:
 
 
 def exchange(stop_at_eos: bool = False, **options: Any) -> Record:  # noqa: FBT001, FBT002 (a scenario key)
-    """Send one request for 8 tokens to an endpoint with these options and return its record."""
+    """Send a request for 8 tokens to an endpoint with the given options; return its record."""
     context = OpenContext(
         ModelOptions(source="served:"), LoadShape((1,), 1), stop_at_eos=stop_at_eos
     )
