@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.add:
         added = history.add(arguments.store, [store.read(folder) for folder in arguments.add])
         if not arguments.json:
-            print(f"{added} new entries in {arguments.store}")
+            print(f"{added} added to {arguments.store}")
     histories = history.histories(history.read(arguments.store))
     if arguments.json:
         print(json.dumps(list(map(asdict, histories)), indent=1))

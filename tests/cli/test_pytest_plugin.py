@@ -107,7 +107,7 @@ def test_measurements_of_other_hardware_are_not_compared(project: pytest.Pyteste
     path.write_text(json.dumps(told))
     result = project.runpytest_inprocess("scenarios", "--benchmark-compare", "-W", "ignore")
     assert result.ret != 0
-    assert "on other hardware" in "\n".join([*result.outlines, *result.errlines])
+    assert "on different hardware" in "\n".join([*result.outlines, *result.errlines])
 
 
 def test_it_works_without_pytest_benchmark(project: pytest.Pytester) -> None:

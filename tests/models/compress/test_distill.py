@@ -117,7 +117,7 @@ def test_a_student_learns_from_a_given_text(tmp_path: Path) -> None:
         ({"layers": 6}, "no smaller than its teacher of 6; use 1 to 5"),
         ({"teacher": "random:tiny"}, "random weights; use a trained teacher"),
         ({"text": "/nowhere"}, "cannot be read"),
-        ({"text": __file__, "tokens": 100_000}, "give a longer one, or fewer --tokens"),
+        ({"text": __file__, "tokens": 100_000}, "specify a longer file or fewer --tokens"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(

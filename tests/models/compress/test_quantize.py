@@ -76,7 +76,7 @@ def test_the_bytes_of_a_quantized_model_are_those_of_its_tensors(scheme: Scheme)
     [
         ("float8", "compute capability 8.9"),
         ("int4-k-quant", "onnx has int4-k-quant"),
-        ("int8-dynamic", "use one of int8-weight-only, int4-weight-only"),
+        ("int8-dynamic", "it has int8-weight-only, int4-weight-only"),
     ],
 )
 def test_a_scheme_without_kernels_is_refused_before_anything_is_loaded(
