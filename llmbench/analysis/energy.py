@@ -241,7 +241,9 @@ def _value(compute: Callable[[], float]) -> Value:
 
 def _per(part: CounterEnergy, count: float) -> float:
     if not count > 0:  # none, or some prompt lengths are unknown (NaN)
-        raise Unavailable("nothing was finished in the window, or some prompt lengths are unknown")
+        raise Unavailable(
+            "no tokens or requests were completed in the window, or some prompt lengths are unknown"
+        )
     return part.joules / count
 
 

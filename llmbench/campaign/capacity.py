@@ -92,9 +92,10 @@ class LoadTester:
     on_probe: Callable[[Attainment], None]
 
     def __call__(self, at: float) -> Attainment:
-        """Measure a load until its objectives are met or missed, at most MOST_REPEATS times.
+        """Repeat runs at a load until the objectives are met or missed; return the attainment.
 
-        Raises MeasurementError if a run fails.
+        Stops early if the harness is the limit, and after MOST_REPEATS runs. Raises
+        MeasurementError if a run fails.
         """
         runs: list[Run] = []
         while len(runs) < MOST_REPEATS:

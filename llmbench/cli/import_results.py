@@ -22,7 +22,9 @@ profile_export.jsonl. The format is detected from the file's content.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a result file")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a result file of another tool"
+    )
     options.add_out(parser, "new results folder (results/imported-DATE)")
     parser.add_argument("--name", help="case name, for a single file (default: tool and file name)")
     options.add_json(parser, "the summary")

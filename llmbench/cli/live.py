@@ -96,7 +96,7 @@ class Pace:
         self.began, self.measuring, self.after_this = now, None, after_this
 
     def end(self, now: float, *, succeeded: bool) -> None:
-        """End the current run; its time counts only if it succeeded."""
+        """End the current run; only a successful one counts in the remaining-time estimate."""
         if succeeded:
             self.finished.append(now - self.began)
 

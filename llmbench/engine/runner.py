@@ -106,7 +106,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
-        """Run one decode step; return the next token of each slot (ascending), on the host."""
+        """Run one decode step of ``slots`` (ascending); return their next tokens on the host."""
         rows = self._buckets.batch(slots[-1] + 1)
         for slot in slots:
             self.lengths[slot] += 1

@@ -17,7 +17,7 @@ class Progress:
 
     ``at`` is the time of the last response on the run's clock, ``output_tokens`` the tokens of all
     responses (None: unknown). The latencies are a sample: the TTFT and GAPS_PER_REQUEST inter-token
-    latencies of the LATEST_REQUESTS measured requests finished since the previous progress.
+    latencies of the last LATEST_REQUESTS measured requests finished since the previous update.
     """
 
     completed: int

@@ -137,5 +137,5 @@ def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:
     if isinstance(inner, str) and key in SHORTHAND:
         inner = spec[key] = {SHORTHAND[key]: inner}
     if not isinstance(inner, dict):
-        raise ValueError(f"{key!r} has no keys to set")  # noqa: TRY004 (the user's mistake, not a type error)
+        raise ValueError(f"{key!r} is a plain value without keys")  # noqa: TRY004 (the user's mistake, not a type error)
     return inner

@@ -159,7 +159,7 @@ def test_energy_is_not_divided_by_an_unknown_or_zero_count() -> None:
     values = energy_metrics(run_with(counter()), WINDOW, lambda *_: (0, float("nan"), 0))
     for key in ("energy_joules_per_output_token", "energy_joules_per_total_token"):
         assert values[key].value is None
-        assert "nothing was finished" in str(values[key].reason)
+        assert "no tokens or requests were completed" in str(values[key].reason)
 
 
 def test_cost_and_co2_use_only_the_users_factors() -> None:

@@ -58,7 +58,7 @@ class Compiled(PyTorchBackend):
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
             min_length=1,
-            description="decode batch sizes to compile (default: 1, 8, 64, ... up to the slots)",
+            description="decode batch sizes to compile (1, 8, 64, ... up to the number of slots)",
         )
         compress: Recipe | None = Field(
             default=None, description="pruning and quantization of the model"

@@ -72,7 +72,7 @@ class ActivityMeter(Protocol):
         """Take the first sample; raise NVMLError if that fails."""
 
     def read(self) -> Sequence[float | None]:
-        """Return mean activities since the last values; all None if too little time has passed."""
+        """Return mean activities since the previous reading; all None if too little time passed."""
 
     def close(self) -> None:
         """Free the memory of the GPM samples."""
@@ -141,7 +141,7 @@ class Gpm:
         self._taken = self._now()
 
     def read(self) -> Sequence[float | None]:
-        """Return mean activities since the last values; all None if too little time has passed.
+        """Return mean activities since the previous reading; all None if too little time passed.
 
         Raise NVMLError if sampling fails.
         """

@@ -135,7 +135,7 @@ def measured_in(document: Document) -> list[Measured]:
     if "aiperf_version" in document.keys:
         raise InputError(
             f"{document.path}: is aiperf's summary, without per-request records; import "
-            "profile_export.jsonl in the same folder"
+            "profile_export.jsonl from the same folder"
         )
     rows = [
         validated(_Row, value, document.where(index)) for index, value in enumerate(document.values)
