@@ -370,8 +370,8 @@ class Scenario(plugins.Options):
         minima = not self.stop.precision and (self.stop.min_requests or self.stop.min_duration)
         if maxima == (None, None) and not minima:
             raise ValueError(
-                "expected `requests` or `duration`, or minima in `stop` without `precision`, so that"
-                " the load ends"
+                "expected `requests` or `duration`, or minima in `stop` without `precision`,"
+                " so that the load ends"
             )
         if self.on_limit == "drop" and self.max_in_flight is None:
             raise ValueError("`on_limit: drop` needs `max_in_flight`")
