@@ -6,11 +6,15 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import golden
 import pytest
+
+from llmbench.cli import main
+from llmbench.runs import store
 
 PROSE = "..."
 # What is meant to differ from 0.1.0, but for the wording.
@@ -32,6 +36,16 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_stored_run_set_gives_what_it_gave(outputs: dict[str, str], name: str) -> None:
     frozen = (golden.GOLDEN / name).read_text("utf-8")
     assert comparable(name, outputs[name]) == comparable(name, frozen), "if meant: golden.py"
+
+
+def test_a_stored_run_set_is_resumed_with_the_very_times_that_it_had(tmp_path: Path) -> None:
+    folder = tmp_path / "fake"
+    shutil.copytree(golden.GOLDEN / "fake", folder)
+    (before, *_) = store.read(folder).runs
+    shutil.rmtree(folder / "runs" / before.name)
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    (after,) = [run for run in store.read(folder).runs if run.name == before.name]
+    assert after.records["token_times"].equals(before.records["token_times"])
 
 
 def comparable(name: str, text: str) -> Any:
