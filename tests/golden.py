@@ -1,6 +1,6 @@
 """What stored run sets amount to, frozen: `python tests/golden.py` makes the files again.
 
-The run sets under data/golden/ were written by version 0.1.0 (schema 4). Every file beside them is
+The run sets under data/golden/ were written by version 0.1.0 (schema 4). Every other file there is
 the output of one command on them.
 """
 

@@ -32,24 +32,28 @@ def test_the_hash_is_that_of_the_csv(sample: RunSet) -> None:
 
 
 @pytest.fixture
-def beside(sample: RunSet, results: Results, monkeypatch: pytest.MonkeyPatch) -> raw_data.RawData:
+def large_sample(
+    sample: RunSet, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> raw_data.RawData:
     """The raw data of the sample as though they were too large for a page."""
     monkeypatch.setattr(raw_data, "LIMIT_BYTES", 1000)
     return raw_data.raw_data(sample, slowest_requests.listed(results))
 
 
-def test_files_of_records_have_their_hashes(beside: raw_data.RawData, sample: RunSet) -> None:
-    assert beside.files is not None
-    assert len(beside.files.rows) == 9
-    for name, size, digest in beside.files.rows:
+def test_files_of_records_have_their_hashes(large_sample: raw_data.RawData, sample: RunSet) -> None:
+    assert large_sample.files is not None
+    assert len(large_sample.files.rows) == 9
+    for name, size, digest in large_sample.files.rows:
         content = (sample.folder / name.text).read_bytes()
         assert (size.value, digest.text) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_a_large_page_has_the_slowest_requests_only(
-    beside: raw_data.RawData, results: Results
+    large_sample: raw_data.RawData, results: Results
 ) -> None:
-    found = {(row["case"], int(row["repeat"]), int(row["request_id"])) for row in rows(beside.some)}
+    found = {
+        (row["case"], int(row["repeat"]), int(row["request_id"])) for row in rows(large_sample.some)
+    }
     named = slowest_requests.listed(results)
     expected = {
         (run.case.name, run.repeat, number)

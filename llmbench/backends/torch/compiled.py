@@ -141,7 +141,7 @@ def _padded(load_shape: LoadShape) -> tuple[int, ...]:
 
 
 def _stepwise(compiled: Step) -> Step:
-    """Tell CUDA graphs when a step begins, so that they may overwrite the last step's output."""
+    """Mark the start of a step for CUDA graphs, which may then overwrite the last step's output."""
     import torch  # noqa: PLC0415 (the same)
 
     def step(*inputs: Any) -> torch.Tensor:

@@ -97,10 +97,10 @@ def check_server(url: str, model: str | None = None) -> Iterator[CheckResult]:
     with frozen_gc():
         for name, (about, expected, check) in CHECKS.items():
             try:
-                found = check({"url": url, "model": model})
+                outcome = check({"url": url, "model": model})
             except InputError as error:
-                found = str(error)
-            yield CheckResult(name, about, expected, found)
+                outcome = str(error)
+            yield CheckResult(name, about, expected, outcome)
 
 
 ServerArguments = dict[str, Any]
