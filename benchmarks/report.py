@@ -55,8 +55,8 @@ def main() -> None:
         llmbench("run", scenario, "--out", results)
         seconds, peak = llmbench("report", results)
         size = (results / "report.html").stat().st_size
-    found = {"requests": arguments.requests, "seconds": seconds, "peak_rss_bytes": peak}
-    print(json.dumps({**found, "html_bytes": size}, indent=1))
+    figures = {"requests": arguments.requests, "seconds": seconds, "peak_rss_bytes": peak}
+    print(json.dumps({**figures, "html_bytes": size}, indent=1))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_files_of_records_have_their_hashes(large_sample: raw_data.RawData, samp
 def test_a_large_page_has_the_slowest_requests_only(
     large_sample: raw_data.RawData, results: Results
 ) -> None:
-    found = {
+    packed = {
         (row["case"], int(row["repeat"]), int(row["request_id"])) for row in rows(large_sample.some)
     }
     named = slowest_requests.listed(results)
@@ -60,7 +60,7 @@ def test_a_large_page_has_the_slowest_requests_only(
         for _, run, _ in results.processes()
         for number in named.get(run.name, ())
     }
-    assert found == expected
+    assert packed == expected
 
 
 def test_slowest_requests_that_are_too_large_are_left_out(
