@@ -19,11 +19,12 @@ from llmbench.analysis.metrics import metric_key
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.files import atomic_write, converted, read_json
+from llmbench.runs.old_schemas import spec_before_draws
 from llmbench.runs.run import Run
 from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.scenario.cases import Case, normal_spec
 
-FORMAT, VERSION = "llmbench summary", 1
+FORMAT, VERSION = "llmbench summary", 2
 REMEDY = "recreate it with `llmbench baseline`"
 
 
@@ -43,7 +44,8 @@ class StoredCase(msgspec.Struct, kw_only=True):
     commit: str | None = None
     environment: dict[str, Any]
     effective: dict[str, Any]
-    schedule: str | None
+    schedules: tuple[str | None, ...] = ()
+    schedule: str | None = None  # version 1: that of all processes
     energy: dict[str, Any] = {}
     processes: tuple[int, ...]
     metrics: dict[str, _StoredMetric]
@@ -53,7 +55,7 @@ class _Stored(msgspec.Struct):
     """The content of a baseline file."""
 
     format: Literal["llmbench summary"]
-    version: Literal[1]
+    version: Literal[1, 2]
     name: str
     began_at: str
     cases: tuple[StoredCase, ...]
@@ -86,7 +88,7 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
             if top in first.environment
         },
         "effective": first.backend_report.get("effective", {}),
-        "schedule": first.facts.get("schedule_sha256"),
+        "schedules": [run.facts.get("schedule_sha256") for run in runs],
         "energy": {
             name: {"method": method, "uuid": uuid}
             for name, (method, uuid) in meters_of(first).items()
@@ -148,23 +150,25 @@ def read_set(path: Path) -> RunSet:
 
 def runs_of(stored: StoredCase, began_at: str) -> list[Run]:
     """Return the runs of a case, rebuilt from its summary without records."""
-    spec = normal_spec(stored.spec)
+    spec, schedules = normal_spec(stored.spec), stored.schedules
+    if not schedules:
+        spec, schedules = spec_before_draws(spec), (stored.schedule,) * len(stored.processes)
     run = Run(
         case=Case(stored.case, stored.slug, stored.backend, stored.point, spec),
         repeat=0,
         began_at=began_at,
         environment=stored.environment,
         backend_report={"effective": stored.effective},
-        facts={"schedule_sha256": stored.schedule, "energy": stored.energy},
     )
     return [
         replace(
             run,
             repeat=repeat,
+            facts={"schedule_sha256": schedule, "energy": stored.energy},
             summary={
                 metric_key(key): (metric.values[index], metric.n[index])
                 for key, metric in stored.metrics.items()
             },
         )
-        for index, repeat in enumerate(stored.processes)
+        for index, (repeat, schedule) in enumerate(zip(stored.processes, schedules, strict=True))
     ]

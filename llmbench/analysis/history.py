@@ -72,7 +72,7 @@ class _Line(baseline_file.StoredCase, kw_only=True):
     """One line of a history store: the summary of one case of a run set."""
 
     format: Literal["llmbench summary"]
-    version: Literal[1]
+    version: Literal[1, 2]
     name: str
     began_at: str
 

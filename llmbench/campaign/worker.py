@@ -49,14 +49,15 @@ class Job:
     def message(self) -> dict[str, Any]:
         """Return the job as a message to a worker of any version.
 
-        Its keys are fixed; ``case``, ``point`` and ``spec`` describe the case.
+        Its keys are fixed; ``case``, ``point`` and ``spec``, with the repeat's seed, describe the
+        case.
         """
         case = self.case
         return {
             **{item.name: getattr(self, item.name) for item in fields(self)},
             "case": case.name,
             "point": case.point,
-            "spec": portable(case.spec),
+            "spec": portable(case.spec_of(self.repeat)),
         }
 
     @classmethod

@@ -175,6 +175,11 @@ KINDS: dict[str, Kind] = {
         "Too few processes of this case for a confidence interval: {count}.",
         "Set `repeats` to 3 or more.",
     ),
+    "one-schedule": Kind(
+        "note",
+        "All repeats sent the same requests at the same times.",
+        "Intervals hold for this schedule only; leave out `seed_per_repeat: false` to vary it.",
+    ),
     "unsupported-percentile": Kind(
         "note",
         "The {percentile} of {latencies} is based on {n} samples; 99 % confidence needs {floor}.",

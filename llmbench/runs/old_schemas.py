@@ -1,7 +1,7 @@
-"""Conversion of run sets of version 4 and profiles of version 1 to the current schema on reading.
+"""Conversion of run sets of versions 4 and 5 and profiles of version 1 to the current schema.
 
-Version 4 repeated the case in every planned run, with the unnormalized spec, and named the backend
-report's fields differently.
+Up to version 5 all repeats had the seed of the scenario. Version 4 repeated the case in every
+planned run, with the unnormalized spec, and named the backend report's fields differently.
 """
 
 from __future__ import annotations
@@ -10,27 +10,36 @@ from typing import Any
 
 from llmbench.scenario.cases import normal_spec
 
-OLDEST, OLDEST_PROFILE = 4, 1
+OLDEST, BEFORE_DRAWS, OLDEST_PROFILE = 4, 5, 1
 REPORT_KEYS = {"model": "model_costs", "roof": "device_peaks"}
 COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 
 
 def upgraded_manifest(stored: dict[str, Any]) -> dict[str, Any]:
     """Return a `runset.json`'s content in the current schema: cases separate from the plan."""
-    if stored["schema_version"] != OLDEST:
+    if stored["schema_version"] > BEFORE_DRAWS:
         return stored
-    cases = {run["case"]: _case(run) for run in stored["plan"]}
-    plan = [{"case": run["case"], "repeat": run["repeat"]} for run in stored["plan"]]
-    return {**stored, "cases": list(cases.values()), "plan": plan}
+    cases, plan = stored.get("cases"), stored["plan"]
+    if cases is None:
+        cases = list({run["case"]: _case(run) for run in plan}.values())
+    return {**stored, "cases": [{**c, "spec": spec_before_draws(c["spec"])} for c in cases]}
+
+
+def spec_before_draws(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the spec of a run whose repeats all had the same seed, saying so.
+
+    Imported cases, which have no workload, are unchanged.
+    """
+    return {**spec, "seed_per_repeat": False} if "workload" in spec else spec
 
 
 def upgraded_run(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return a `run.json`'s content in the current schema: one case, current field names."""
+    """Return a `run.json`'s content in the current schema: current field names."""
     if stored["schema_version"] != OLDEST:
         return stored
     report = _renamed(stored["account"]) if "account" in stored else stored["backend_report"]
     reasons = _renamed(report.get("reasons", {}))
-    return {**stored, "case": _case(stored), "backend_report": {**report, "reasons": reasons}}
+    return {**stored, "backend_report": {**report, "reasons": reasons}}
 
 
 def upgraded_profile(stored: dict[str, Any]) -> dict[str, Any]:

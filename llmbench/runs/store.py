@@ -34,7 +34,7 @@ from llmbench.runs.series import Series, heads, read_series, series_table
 from llmbench.scenario.cases import Case
 
 FORMAT = "llmbench run set"
-SCHEMA_VERSION = 5  # 5: cases separate from the plan, specs in normal form
+SCHEMA_VERSION = 6  # 5: cases separate from the plan, specs in normal form; 6: cases stored once
 MANIFEST = "runset.json"
 REMEDY = "remove the file or run the scenario again"
 SCHEDULE = "schedule.parquet"
@@ -78,9 +78,8 @@ class Outline(msgspec.Struct):
 
 
 class _StoredRun(msgspec.Struct):
-    """The content of `run.json`."""
+    """The content of `run.json`, except for the name of the case."""
 
-    case: Case
     repeat: int
     began_at: str
     environment: dict[str, Any]
@@ -170,6 +169,7 @@ def _write_files(folder: Path, run: Run) -> None:
     content = {
         "schema_version": SCHEMA_VERSION,
         "status": run.status,
+        "case": run.case.name,
         **{name: getattr(run, name) for name in _StoredRun.__struct_fields__},
         "quality": quality,
         "caveats": [caveat.as_dict() for caveat in run.caveats],
@@ -284,9 +284,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _check_version(stored: dict[str, Any], path: Path) -> None:
     version = stored.get("schema_version")
-    if version not in (OLDEST, SCHEMA_VERSION):
+    if version not in range(OLDEST, SCHEMA_VERSION + 1):
         raise InputError(
-            f"{path}: has schema version {version}, and this llmbench reads {OLDEST} and "
+            f"{path}: has schema version {version}, and this llmbench reads {OLDEST} to "
             f"{SCHEMA_VERSION}; use the llmbench that wrote it, or run the scenario again"
         )
 
@@ -299,7 +299,7 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
     _check_version(content, path)
     stored = converted(upgraded_run(content), _StoredRun, path, REMEDY)
     return Run(
-        case=stored.case,
+        case=planned.case,
         repeat=stored.repeat,
         began_at=stored.began_at,
         records=_records(folder / "records.parquet"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from llmbench.scenario.rng import repeat_seed
 from llmbench.scenario.schema import Scenario
 from llmbench.units import UNITS, parse_seconds
 
@@ -58,6 +59,18 @@ class Case:
         """The name of the backend: its ``name``, else its kind."""
         name: str = (self.spec.get("backends") or [{}])[0].get("name", self.backend)
         return name
+
+    @property
+    def is_seeded_per_repeat(self) -> bool:
+        """Whether each repeat draws its own arrivals, lengths and contents."""
+        return bool(self.spec.get("seed_per_repeat", True))
+
+    def spec_of(self, repeat: int) -> dict[str, Any]:
+        """Return the spec for one repeat: with the repeat's seed, unless all share one."""
+        spec = {key: value for key, value in self.spec.items() if key != "seed_per_repeat"}
+        if not self.is_seeded_per_repeat:
+            return spec
+        return {**spec, "seed": repeat_seed(spec.get("seed", 0), repeat)}
 
     def __str__(self) -> str:
         return self.name

@@ -12,3 +12,8 @@ def stream(seed: int, name: str) -> np.random.Generator:
     return np.random.Generator(
         np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(crc32(name.encode()),)))
     )
+
+
+def repeat_seed(seed: int, repeat: int) -> int:
+    """Return the seed of one repeat: the same for all cases, independent of other repeats."""
+    return int(stream(seed, f"repeat {repeat}").integers(2**32))

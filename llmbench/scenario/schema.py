@@ -356,6 +356,9 @@ class Scenario(plugins.Options):
         default=None, gt=0, description="price of the machine per hour, in any currency"
     )
     seed: int = Field(default=0, ge=0, description="seed of all random streams")
+    seed_per_repeat: bool = Field(
+        default=True, description="false: all repeats send the same requests at the same times"
+    )
     timeout: Seconds = Field(
         default=1800.0, gt=0, description="time limit of a run, including loading"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,23 @@ def test_a_wrong_value_is_refused_with_its_key(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(wrong))
     with pytest.raises(InputError, match=r"at `\$\.cases\[0\]\.metrics\[\.\.\.\]\.values\[0\]`"):
         baseline_file.read(tmp_path / "a.json")
+
+
+def test_a_file_of_version_1_had_one_schedule_for_all_repeats(tmp_path: Path) -> None:
+    old = {**baseline_file.summary(run_set("a", x=SIX)), "version": 1}
+    for case in old["cases"]:
+        case["schedule"] = "abc"
+        case["spec"]["workload"] = "synthetic"
+        del case["schedules"]
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    runs = baseline_file.read(tmp_path / "a.json").runs
+    assert {run.facts["schedule_sha256"] for run in runs} == {"abc"}
+    assert not runs[0].case.is_seeded_per_repeat
+
+
+def test_every_repeat_keeps_its_schedule(tmp_path: Path) -> None:
+    measured = run_set("a", x=SIX)
+    runs = tuple(replace(r, facts={"schedule_sha256": f"{r.repeat}"}) for r in measured.runs)
+    baseline_file.write(replace(measured, runs=runs), tmp_path / "a.json")
+    read = baseline_file.read(tmp_path / "a.json").runs
+    assert [r.facts["schedule_sha256"] for r in read] == [str(r.repeat) for r in read]

@@ -113,3 +113,12 @@ def test_an_unreadable_trace_is_an_error(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         prepared(load={"kind": "trace", "path": str(path)})
+
+
+def test_the_repeats_of_a_case_have_different_loads() -> None:
+    case = Case.of(Scenario.model_validate(SPEC), {})
+    loads = [Scenario.model_validate(case.spec_of(repeat)) for repeat in (1, 2, 1)]
+    one, other, again = (prepare(Case.of(scenario, {}), Path()) for scenario in loads)
+    assert one.digest == again.digest != other.digest
+    assert one.prompts != other.prompts
+    assert due_times(one.dispatch) != due_times(other.dispatch)

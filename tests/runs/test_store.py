@@ -201,10 +201,18 @@ def test_a_folder_without_a_run_set_is_refused(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_with_what_to_do(empty: RunSet) -> None:
     manifest = empty.folder / "runset.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
-    with pytest.raises(
-        InputError, match=r"schema version 99, and this llmbench reads 4 and 5; use"
-    ):
+    with pytest.raises(InputError, match=r"schema version 99, and this llmbench reads 4 to 6; use"):
         store.read(empty.folder)
+
+
+def test_all_repeats_of_a_set_of_schema_5_had_one_seed(empty: RunSet) -> None:
+    manifest = empty.folder / "runset.json"
+    stored = json.loads(manifest.read_text())
+    for case in stored["cases"]:
+        case["spec"]["workload"] = {"kind": "synthetic"}
+    manifest.write_text(json.dumps({**stored, "schema_version": 5}))
+    (case, _) = (planned.case for planned in store.read(empty.folder).plan)
+    assert case.spec_of(1) == case.spec_of(2) == {"seed": 3, "workload": {"kind": "synthetic"}}
 
 
 def test_a_value_of_the_wrong_type_is_named_with_its_file_and_key(empty: RunSet) -> None:

@@ -15,7 +15,7 @@ DifferenceKind = Literal["scenario", "hardware", "software", "setting"]
 # scenario keys that do not affect the measurement
 LABELS = {
     "name", "description", "backends", "repeats", "slo", "price_per_hour", "collect", "timeout",
-    "sweep", "quality", "keep_outputs", "gate", "energy",
+    "sweep", "quality", "keep_outputs", "gate", "energy", "seed_per_repeat",
 }  # fmt: skip
 HARDWARE = (
     "cpu.model", "cpu.usable_cores", "cpu.governor", "cpu.turbo", "system.machine", "gpus",
@@ -42,12 +42,32 @@ class Difference:
 
 def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Difference]:
     """Return the settings and environment facts that differ between the runs of two cases."""
+    baseline, candidate = tuple(baseline), tuple(candidate)
     before, after = facts(baseline), facts(candidate)
-    return [
+    changed = [
         Difference(*fact, as_text(before.get(fact)), as_text(after.get(fact)))
         for fact in {**before, **after}
         if before.get(fact) != after.get(fact)
     ]
+    return [*changed, *_schedule_differences(baseline, candidate)]
+
+
+def _schedule_differences(
+    baseline: Iterable[Run], candidate: Iterable[Run]
+) -> Iterator[Difference]:
+    """Yield the first repeat measured on both sides that had different schedules, if any."""
+    before, after = schedules(baseline), schedules(candidate)
+    for repeat in sorted(before.keys() & after.keys()):
+        if before[repeat] != after[repeat]:
+            what = f"schedule of repeat {repeat}"
+            yield Difference("scenario", what, before[repeat][:12], after[repeat][:12])
+            return
+
+
+def schedules(runs: Iterable[Run]) -> dict[int, str]:
+    """Return the hash of each repeat's schedule, where known."""
+    known = ((run.repeat, run.facts.get("schedule_sha256")) for run in runs)
+    return {repeat: schedule for repeat, schedule in known if schedule}
 
 
 def forbids(
@@ -77,8 +97,6 @@ def facts(runs: Iterable[Run]) -> Facts:
 def _of_run(run: Run) -> Iterator[tuple[DifferenceKind, str, str]]:
     for what, value in _flat({k: v for k, v in run.case.spec.items() if k not in LABELS}, ""):
         yield "scenario", what, value
-    if schedule := run.facts.get("schedule_sha256"):
-        yield "scenario", "schedule", schedule[:12]
     for what, value in hardware_of(run.environment).items():
         yield "hardware", what, value
     for what in SOFTWARE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from llmbench.analysis.compare.differences import DifferenceKind, as_text, facts
+from llmbench.analysis.compare.differences import DifferenceKind, as_text, facts, schedules
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import Cell, Column, Table
 
@@ -39,21 +39,28 @@ def _follows(
     """Explain, one sentence per kind, how the differences affect comparability."""
     swept = dict.fromkeys(key for case in cases for key in case.point)
     scenario = _named("scenario", differ)
-    if others := [what for what in scenario if what not in swept and what != "schedule"]:
+    if others := [what for what in scenario if what not in swept]:
         yield (
             f"No: the scenario differs ({_listed(others)}), so the cases do not "
             "measure the same thing."
         )
     if swept:
         yield f"{_listed(list(swept))} is swept: compare cases at the same point only."
-    elif "schedule" in scenario and not others:
+    elif not others and not _share_schedules(cases):
         yield "Requests arrived at different times; compare with care."
     if hardware := _named("hardware", differ):
         yield f"The hardware differs ({_listed(hardware)}), which affects the results."
     if software := _named("software", differ):
         yield f"The software differs ({_listed(software)}), which affects the results."
-    if not {kind for kind, _ in differ} - {"setting"}:
+    if not {kind for kind, _ in differ} - {"setting"} and _share_schedules(cases):
         yield ALIKE
+
+
+def _share_schedules(cases: Collection[CaseResults]) -> bool:
+    """Return whether the cases had the same schedule in every repeat that they share."""
+    of_cases = [schedules(case.runs) for case in cases]
+    repeats = {repeat for of_case in of_cases for repeat in of_case}
+    return all(len({s[r] for s in of_cases if r in s}) == 1 for r in repeats)
 
 
 def _named(kind: DifferenceKind, differ: Collection[tuple[DifferenceKind, str]]) -> list[str]:

@@ -122,6 +122,8 @@ def _above_roofs(case: CaseResults) -> Iterator[Caveat]:
 def _sample_sizes(case: CaseResults) -> Iterator[Caveat]:
     if len(case.runs) < MIN_PROCESSES:
         yield Caveat("few-repeats", count=len(case.runs))
+    elif not case.runs[0].case.is_seeded_per_repeat:
+        yield Caveat("one-schedule")
     too_few: dict[int, list[str]] = {}
     for latency in JUDGED:
         n = case.fewest(f"{latency}_p{GATED_PERCENT}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from llmbench.analysis.compare.differences import schedules
 from llmbench.analysis.metrics import LATENCIES
 from llmbench.analysis.slo_attainment import attainment
 from llmbench.report import palette
@@ -69,7 +70,7 @@ def sent(results: Results) -> Table:
         metric_column("drain_seconds"),
         (Column("stopped by", "what ended the load", numeric=False), _stopped_by),
         (Column("abandoned turns", "of sessions that ended early"), _abandoned),
-        (Column("schedule", "the first digits of its SHA-256", numeric=False), _schedule),
+        (Column("schedule", "SHA-256 by repeat, first digits", numeric=False), _schedule),
         (Column("LoadGen", "MLPerf's own verdict", numeric=False), _loadgen),
     ]
     return by_case("The load as sent", results.measured, columns)
@@ -94,10 +95,10 @@ def _abandoned(case: CaseResults) -> Cell:
 
 
 def _schedule(case: CaseResults) -> Cell:
-    digests = dict.fromkeys(
-        run.facts["schedule_sha256"][:12] for run in case.runs if "schedule_sha256" in run.facts
-    )
-    return Cell(" / ".join(digests)) if digests else missing("not recorded")
+    hashes = [digest[:12] for digest in schedules(case.runs).values()]
+    first, *others = dict.fromkeys(hashes) or [""]
+    more = f" and {len(others)} more" if others else ""
+    return Cell(first + more, note=" / ".join(hashes)) if hashes else missing("not recorded")
 
 
 def _loadgen(case: CaseResults) -> Cell:

@@ -110,6 +110,24 @@ def test_labels_of_a_scenario_are_no_difference() -> None:
     assert differences([run("x", 1, 0.1)], named) == []
 
 
+def scheduled(**schedules: str) -> list[Run]:
+    """Runs with a schedule each, by repeat: ``scheduled(r1="a", r2="b")``."""
+    return [
+        run("x", int(repeat[1:]), 0.1, facts={"schedule_sha256": schedule})
+        for repeat, schedule in schedules.items()
+    ]
+
+
+def test_repeats_with_schedules_of_their_own_are_comparable() -> None:
+    assert differences(scheduled(r1="a", r2="b"), scheduled(r2="b", r1="a", r3="c")) == []
+
+
+def test_another_schedule_of_the_same_repeat_is_not_comparable() -> None:
+    differing = differences(scheduled(r1="a", r2="b", r3="c"), scheduled(r1="a", r2="x", r3="y"))
+    assert [str(difference) for difference in differing] == ["schedule of repeat 2: b → x"]
+    assert forbids(differing)
+
+
 def test_a_value_that_varies_within_a_side_has_all_its_values() -> None:
     mixed = [run("x", n, 0.1, environment={"cpu": {"model": m}}) for n, m in enumerate("AB")]
     (difference,) = (d for d in differences([mixed[0]], mixed) if d.what == "cpu.model")

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llmbench.report.results import Results
 from llmbench.report.sections import findings
 from llmbench.report.sections.findings import Finding
@@ -99,3 +101,13 @@ def test_the_most_severe_findings_come_first(results: Results) -> None:
 def test_runs_that_failed_alike_are_gathered(sample: RunSet) -> None:
     (names,) = findings.failures(sample).values()
     assert names == ["broken-r1", "broken-r2", "broken-r3"]
+
+
+@pytest.mark.parametrize("per_repeat", [True, False])
+def test_a_schedule_shared_by_all_repeats_is_a_note(
+    make: Any, tmp_path: Path, *, per_repeat: bool
+) -> None:
+    plan = [make.planned("swift", repeat, seed_per_repeat=per_repeat) for repeat in (1, 2, 3)]
+    runs = [make.run_of(planned, make.serve(1)) for planned in plan]
+    found = findings.find(Results(make.store_run_set(tmp_path / "set", plan, runs)))
+    assert ("one-schedule" in kinds(found, "swift")) is not per_repeat

@@ -47,6 +47,17 @@ def test_a_row_says_how_the_load_went(parted: Results) -> None:
     assert texts["schedule"].text == "abcdef012345"
 
 
+def test_the_schedules_of_several_repeats_are_listed(make: Any, tmp_path: Path) -> None:
+    plan = [make.planned("swift", repeat) for repeat in (1, 2, 3)]
+    runs = [
+        make.run_of(p, make.serve(1), facts={"schedule_sha256": 16 * f"{p.repeat}"}) for p in plan
+    ]
+    table = load.sent(Results(make.store_run_set(tmp_path / "set", plan, runs)))
+    cell = dict(zip((c.label for c in table.columns), table.rows[0], strict=True))["schedule"]
+    assert cell.text == "111111111111 and 2 more"
+    assert cell.note == "111111111111 / 222222222222 / 333333333333"
+
+
 # -- latency against load --------------------------------------------------------------------------
 
 
