@@ -6,13 +6,15 @@ docs/metrics.md has the rules.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from llmbench.analysis.metrics import RecordArrays, Value, summarize
-from llmbench.analysis.stats import percentile
+from llmbench.analysis.metrics import LATENCIES, RecordArrays
+from llmbench.analysis.metrics.catalog import PERCENTILES
+from llmbench.analysis.metrics.record_arrays import floats
+from llmbench.analysis.stats import Floats, min_samples_for_percentile, percentile
 from llmbench.runs.run import Run
 from llmbench.runs.run_set import RunSet
 from llmbench.units import format_duration
@@ -21,83 +23,113 @@ Rating = Literal["valid", "unknown", "degraded", "invalid"]
 RATINGS: tuple[Rating, ...] = ("valid", "unknown", "degraded", "invalid")
 BY_BOUNDS: tuple[Rating, ...] = ("valid", "degraded", "invalid")
 
-# bounds of degraded and invalid: seconds of lag, or a fraction of the median TTFT if greater
-LAG_SECONDS = (0.001, 0.010)
-LAG_SHARE = (0.01, 0.10)
+# bounds of degraded and invalid: a fraction of the percentile, but at least MIN_ADDED_SECONDS
+ADDED_SHARE = (0.05, 0.20)
+MIN_ADDED_SECONDS = 0.001
 CORE_SHARE = (0.7, 0.95)
+ADDED_TO = ("ttft", "tpot", "e2e")
 
 
 @dataclass(frozen=True, slots=True)
 class Validity:
     """Whether a run's harness kept up with the load, with the symptoms if it may not have.
 
-    ``unknown``: no symptoms, but too little data for ``valid``.
+    ``unknown``: no symptoms, but too little data for ``valid``. ``added`` has the seconds that the
+    harness added to each latency percentile (see `added_to`).
     """
 
     verdict: Rating
     reasons: tuple[str, ...] = ()
+    added: dict[str, float] = field(default_factory=dict)
 
 
-def validity_of(
-    run: Run, summary: dict[str, Value], arrays: RecordArrays | None = None
-) -> Validity:
-    """Judge a measured run from its backend's report and its metrics (metrics.summarize).
+def validity_of(run: Run, arrays: RecordArrays | None = None) -> Validity:
+    """Judge a measured run from its backend's report and its records.
 
     ``arrays`` are its records as arrays, if already computed.
     """
-    symptoms = [
-        symptom
-        for symptom in _symptoms(run, summary, arrays or RecordArrays(run.records))
-        if symptom[0] != "valid"
-    ]
+    arrays = arrays or RecordArrays(run.records)
+    added = added_to(run, arrays)
+    symptoms = [s for s in _symptoms(run, arrays, added) if s[0] != "valid"]
     ratings: list[Rating] = ["valid", *(rating for rating, _ in symptoms)]
-    return Validity(max(ratings, key=RATINGS.index), tuple(reason for _, reason in symptoms))
+    reasons = tuple(reason for _, reason in symptoms)
+    return Validity(max(ratings, key=RATINGS.index), reasons, added)
 
 
 def worst_validity(validities: list[Validity]) -> Validity:
-    """Return the worst validity of a case's processes; the first one in a tie."""
-    return max(
+    """Return the worst validity of a case's processes, with the most that any added."""
+    worst = max(
         validities, key=lambda validity: RATINGS.index(validity.verdict), default=Validity("valid")
     )
+    keys = dict.fromkeys(key for validity in validities for key in validity.added)
+    added = {key: max(v.added.get(key, -np.inf) for v in validities) for key in keys}
+    return replace(worst, added=added)
 
 
 def validity_by_case(run_set: RunSet) -> dict[str, Validity]:
     """Judge every measured case of a run set."""
     return {
-        case: worst_validity([validity_of(run, summarize(run)) for run in runs])
+        case: worst_validity([validity_of(run) for run in runs])
         for case, runs in run_set.by_case().items()
         if runs
     }
 
 
+def added_to(run: Run, arrays: RecordArrays) -> dict[str, float]:
+    """Return the seconds that the harness added to each percentile that its sample supports.
+
+    Pₚ(L) − Pₚ(L − λ), where L are the latencies of the requests and λ their known lags: for TTFT
+    and E2E the send lag, of a local engine only the idle lag, and the lag of the first or last
+    stamp; for TPOT the difference of both stamps' lags per token. Stamps of unknown lag have the
+    p99 of the client's loop lag.
+    """
+    return {
+        f"{key}_p{p}": percentile(latency, p) - percentile(latency - lag, p)
+        for key, (latency, lag) in _known_lags(run, arrays).items()
+        for p in PERCENTILES
+        if len(latency) >= min_samples_for_percentile(p)
+    }
+
+
+def _known_lags(run: Run, arrays: RecordArrays) -> dict[str, tuple[Floats, Floats]]:
+    """Return the known latencies and their lags, by latency."""
+    client = run.backend_report.get("client")
+    good = arrays.good
+    sent = floats(good["sent"]) - floats(good["due"]) if client else arrays.idle_lag
+    unknown = (client or {}).get("loop_lag_p99") or 0.0
+    first, last = (
+        np.nan_to_num(floats(good[f"{which}_stamp_lag"]), nan=unknown)
+        for which in ("first", "last")
+    )
+    gaps = np.maximum(floats(good["output_tokens"]) - 1, 1)
+    lags = {"ttft": sent + first, "tpot": (last - first) / gaps, "e2e": sent + last}
+    known = {key: ~np.isnan(getattr(arrays, key) + lags[key]) for key in ADDED_TO}
+    return {key: (getattr(arrays, key)[known[key]], lags[key][known[key]]) for key in ADDED_TO}
+
+
 def _symptoms(
-    run: Run, summary: dict[str, Value], arrays: RecordArrays
+    run: Run, arrays: RecordArrays, added: dict[str, float]
 ) -> Iterator[tuple[Rating, str]]:
     client = run.backend_report.get("client") or {}
     if tool := client.get("tool"):
         yield "unknown", f"{tool} does not report whether its client kept up"
-    ttft = summary["ttft_p50"].value or 0.0
-    lag = summary["send_lag_p99"].value if client else _idle_lag(arrays)
-    yield _late("requests were sent", lag, ttft)
-    yield _late("the client's event loop was", client.get("loop_lag_p99"), ttft)
+    if run.summary is not None:
+        yield "unknown", "a baseline file does not say whether the harness kept up"
+    if added:
+        yield max(_of_added(arrays, added), key=lambda symptom: RATINGS.index(symptom[0]))
     share = client.get("core_share")
     if share is not None:
         yield _rated(share, CORE_SHARE), f"the client used {share:.0%} of its CPU core"
 
 
-def _idle_lag(arrays: RecordArrays) -> float | None:
-    """Return the p99 of a local engine's idle lag in seconds; None if no request has one."""
-    known = arrays.idle_lag[~np.isnan(arrays.idle_lag)]
-    return percentile(known, 99) if len(known) else None
-
-
-def _late(subject: str, lag: float | None, ttft: float) -> tuple[Rating, str]:
-    if lag is None:
-        return "valid", ""
-    bounds = [
-        max(seconds, share * ttft) for seconds, share in zip(LAG_SECONDS, LAG_SHARE, strict=True)
-    ]
-    return _rated(lag, bounds), f"{subject} {format_duration(lag)} late (p99)"
+def _of_added(arrays: RecordArrays, added: dict[str, float]) -> Iterator[tuple[Rating, str]]:
+    for key, seconds in added.items():
+        latency, _, p = key.rpartition("_p")
+        sample = getattr(arrays, latency)
+        value = percentile(sample[~np.isnan(sample)], float(p))
+        bounds = [max(share * value, MIN_ADDED_SECONDS) for share in ADDED_SHARE]
+        reason = f"it added {format_duration(seconds)} to {LATENCIES[latency]} p{p}"
+        yield _rated(abs(seconds), bounds), f"{reason}, {format_duration(value)}"
 
 
 def _rated(value: float, bounds: Sequence[float]) -> Rating:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from llmbench.analysis.harness_validity import validity_of
-from llmbench.analysis.metrics import LATENCIES, RecordArrays, requests_where, summarize
+from llmbench.analysis.metrics import LATENCIES, RecordArrays, requests_where
 from llmbench.analysis.stats import percentile_interval
 from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective
@@ -42,7 +42,7 @@ def attainment(at: float, runs: list[Run]) -> Attainment:
     missed if the lower end is not, and open otherwise. Failed requests count as infinitely slow. If
     the harness did not keep up, the result is open.
     """
-    validities = [validity_of(run, summarize(run)) for run in runs]
+    validities = [validity_of(run) for run in runs]
     if any(validity.verdict == "invalid" for validity in validities):
         reasons = sorted({reason for validity in validities for reason in validity.reasons})
         limited = tuple(f"the harness is at its limit: {reason}" for reason in reasons)

@@ -77,7 +77,7 @@ class CaseResults:
     @cached_property
     def validity(self) -> Validity:
         """The worst harness validity among the processes."""
-        processes = zip(self.runs, self.summaries, self.observed, strict=True)
+        processes = zip(self.runs, self.observed, strict=True)
         return worst_validity([validity_of(*process) for process in processes])
 
     @cached_property

@@ -27,8 +27,9 @@ class Record:
     ``finish`` may be ``ended`` (complete, for an unknown reason), and the requested lengths may be
     None. ``output_ids`` are stored only with ``keep_outputs``. For endpoints, ``connect_seconds``
     is the duration of opening a connection, ``first_content`` the time of the first token that is
-    not reasoning, and ``retries`` the number of retries. ``turn`` counts from 0 within a
-    ``session``.
+    not reasoning, and ``retries`` the number of retries; ``first_stamp_lag`` and
+    ``last_stamp_lag`` are the most that the client may have stamped the first and the last chunk
+    late. ``turn`` counts from 0 within a ``session``.
     """
 
     request_id: int
@@ -49,6 +50,8 @@ class Record:
     connect_seconds: float | None = None
     first_content: float | None = None
     retries: int = 0
+    first_stamp_lag: float | None = None
+    last_stamp_lag: float | None = None
     request_class: str | None = None
     session: int | None = None
     turn: int = 0

@@ -28,7 +28,7 @@ from llmbench.errors import InputError
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.files import atomic_write, converted, read_json, replacing
 from llmbench.runs.old_schemas import COLUMNS, OLDEST, upgraded_manifest, upgraded_run
-from llmbench.runs.run import Answer, Failure, Quality, Run
+from llmbench.runs.run import RECORD_SCHEMA, Answer, Failure, Quality, Run
 from llmbench.runs.run_set import PlannedRun, RunSet
 from llmbench.runs.series import Series, heads, read_series, series_table
 from llmbench.scenario.cases import Case
@@ -316,10 +316,13 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
 
 
 def _records(path: Path) -> pa.Table:
-    """Read the table of records, with the current names of columns renamed since 0.1.0."""
+    """Read the table of records with the current columns: renamed ones, and null for new ones."""
     table = _table(path)
-    names = [COLUMNS.get(name, name) for name in table.column_names]
-    return table.rename_columns(names)
+    table = table.rename_columns([COLUMNS.get(name, name) for name in table.column_names])
+    for column in RECORD_SCHEMA:
+        if column.name not in table.column_names:
+            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
+    return table
 
 
 def _table(path: Path) -> pa.Table:

@@ -81,7 +81,7 @@ class RecordArrays:
         """
         flat, _ = flat_times(self.all)
         stamps = np.append(-np.inf, np.sort(flat[~np.isnan(flat)]))
-        sent, due = floats(self.measured["sent"]), floats(self.measured["due"])
+        sent, due = floats(self.good["sent"]), floats(self.good["due"])
         last = stamps[np.searchsorted(stamps, sent, side="right") - 1]
         lag: Floats = sent - np.maximum(due, last)
         return lag

@@ -13,13 +13,13 @@ import numpy as np
 
 from llmbench.backends.endpoint.connection import Connection
 from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.backends.endpoint.loop_lag import HEARTBEAT_SECONDS, LoopLag
 from llmbench.backends.endpoint.timer import Timer
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.request import Request
 
 TIMEOUT_CHECK_SECONDS = 0.05
-HEARTBEAT_SECONDS = 0.01
 BEATS = 100  # per second
 PERCENT, LATE_SECONDS = 99, 3
 GRACE_SECONDS = 1.0
@@ -70,8 +70,7 @@ class Client:
 
     ``payload`` returns the bytes of a request, including the HTTP head. ``counts`` has the numbers
     of opened connections, retries and stale connections (idle ones that the server had closed,
-    whose requests were sent again). ``lags`` has the lag of the event loop in seconds, measured
-    every HEARTBEAT_SECONDS.
+    whose requests were sent again). ``lag`` bounds how late the event loop stamps what it reads.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class Client:
         self._connecting: set[asyncio.Task[None]] = set()
         self.exchanges: list[Exchange] = []
         self.counts: Counter[str] = Counter()
-        self.lags: list[float] = []
+        self.lag = LoopLag()
         self._late_for = 0
 
     async def serve(self, dispatch: Dispatch) -> list[Exchange]:
@@ -101,9 +100,9 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
         dispatch.on_more = partial(self._loop.call_soon_threadsafe, self._send_due)
-        self._timer = Timer(self._loop, self._send_due)
+        self._timer = Timer(self._loop, self._on_due)
         self._heartbeat = Timer(self._loop, self._beat)
-        self._next_beat = self._clock.now()
+        self.lag.next_beat = self._clock.now()
         self._check_timeouts()
         self._beat()
         self._send_due()
@@ -114,6 +113,11 @@ class Client:
         return self.exchanges
 
     # -- sending -----------------------------------------------------------------------------------
+
+    def _on_due(self) -> None:
+        self.lag.begin(self._clock.now())
+        self._send_due()
+        self.lag.end(self._clock.now())
 
     def _send_due(self) -> None:
         for request, due in self._dispatch.take_due(self._clock.now()):
@@ -163,7 +167,7 @@ class Client:
         try:
             async with asyncio.timeout(target.timeouts.connect):
                 connection = await self._connect(
-                    target, partial(Connection, self._clock, self._on_end)
+                    target, partial(Connection, self._clock, self.lag, self._on_end)
                 )
         except TimeoutError:
             exchange.fail("timeout-connect", f"no connection within {target.timeouts.connect:g} s")
@@ -232,19 +236,16 @@ class Client:
         return exchange.fault is not None
 
     def _beat(self) -> None:
-        """Record the lag of the event loop, by which its timestamps may be late."""
-        now = self._clock.now()
-        self.lags.append(now - self._next_beat)
-        self._next_beat = now + HEARTBEAT_SECONDS
+        self.lag.beat(self._clock.now())
         self._end_if_late()
         self._heartbeat.set(HEARTBEAT_SECONDS)
 
     def _end_if_late(self) -> None:
         """End the load if the p99 of the loop's lag exceeds its limit for LATE_SECONDS in a row."""
         bound = self._dispatch.stop.client_lag
-        if bound is None or len(self.lags) % BEATS:
+        if bound is None or len(self.lag.beats) % BEATS:
             return
-        is_late = np.percentile(self.lags[-BEATS:], PERCENT) > bound
+        is_late = np.percentile(self.lag.beats[-BEATS:], PERCENT) > bound
         self._late_for = self._late_for + 1 if is_late else 0
         if self._late_for == LATE_SECONDS:
             self._dispatch.end("client-lag")

@@ -10,6 +10,7 @@ from typing import cast
 import httptools
 
 from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.backends.endpoint.loop_lag import LoopLag
 from llmbench.loads.clock import Clock
 
 
@@ -19,8 +20,11 @@ class Connection(asyncio.Protocol):
     ``on_end`` is called when an exchange is over; a ``reusable`` connection can transfer the next.
     """
 
-    def __init__(self, clock: Clock, on_end: Callable[[Connection, Exchange], None]) -> None:
+    def __init__(
+        self, clock: Clock, lag: LoopLag, on_end: Callable[[Connection, Exchange], None]
+    ) -> None:
         self._clock = clock
+        self._lag = lag
         self._on_end = on_end
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -41,11 +45,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Timestamp the bytes, then parse them."""
-        self._now = self._clock.now()
+        before, self._now = self._now, self._clock.now()
+        self._lag.begin(self._now)
         exchange = self._exchange
         if exchange is None:
             self.close()  # bytes outside any response
             return
+        exchange.lag = self._lag.since(before, self._now)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -53,6 +59,7 @@ class Connection(asyncio.Protocol):
         if exchange.fault and self._exchange is exchange:
             self.close()
             self._on_end(self, exchange)
+        self._lag.end(self._clock.now())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End or fail the exchange; a response without a length ends with its connection."""
@@ -80,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._ends_at_eof = False
         self.reusable = False
         self.uses += 1
+        self._now = self._clock.now()
         self._transport.write(exchange.payload)
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ class Answer:
     """A request and its response.
 
     Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
-    text.
+    text; ``first_lag`` and ``last_lag`` are the most that the first and the last stamp may be late.
     """
 
     request: Request
@@ -41,6 +41,8 @@ class Answer:
     retries: int = 0
     stamps: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    first_lag: float | None = None
+    last_lag: float | None = None
     first_content: float | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
@@ -81,14 +83,16 @@ class Answer:
 class Exchange(Answer):
     """A request in flight, fed by a connection with bytes and their read times.
 
-    A stream must end with [DONE] if it ``needs_done``, else with a finish_reason. The exchange is
-    ``over`` when the response is complete or ``fault`` is set.
+    ``lag`` is the most that the current read time may be late. A stream must end with [DONE] if it
+    ``needs_done``, else with a finish_reason. The exchange is ``over`` when the response is
+    complete or ``fault`` is set.
     """
 
     streamed: bool = True
     needs_done: bool = True
     on_first_token: Callable[[int], None] | None = None
     payload: bytes = b""
+    lag: float = 0.0
     status: int | None = None
     retry_after: float | None = None
     done_at: float | None = None
@@ -169,8 +173,11 @@ class Exchange(Answer):
             self.finish_reason = choice.finish_reason
         content = choice.content
         if text := content or choice.reasoning:
-            if self.on_first_token and not self.stamps:
-                self.on_first_token(self.request.id)
+            if not self.stamps:
+                self.first_lag = self.lag
+                if self.on_first_token:
+                    self.on_first_token(self.request.id)
+            self.last_lag = self.lag
             self.stamps.append(now)
             self.texts.append(text)
             if content and self.first_content is None:

@@ -60,7 +60,7 @@ def _cost(client: Client, core_share: float) -> dict[str, float | None]:
     exchanges = client.exchanges
     return {
         "core_share": core_share,
-        "loop_lag_p99": _p99(client.lags),
+        "loop_lag_p99": _p99(client.lag.beats),
         "send_lag_p99": _p99([exchange.begun - exchange.due for exchange in exchanges]),
         "ttft_p99": _p99([e.stamps[0] - e.begun for e in exchanges if e.stamps]),
     }

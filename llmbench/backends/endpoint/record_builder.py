@@ -47,6 +47,8 @@ class RecordBuilder:
             connect_seconds=answer.connect_seconds,
             first_content=answer.first_content,
             retries=answer.retries,
+            first_stamp_lag=answer.first_lag,
+            last_stamp_lag=answer.last_lag,
         )
 
     def _prompt_tokens(self, request: Request) -> int:

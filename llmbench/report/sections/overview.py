@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from llmbench.analysis.harness_validity import ADDED_TO
 from llmbench.analysis.metrics import LATENCIES, PHASE_PEAKS, STAGES
 from llmbench.analysis.stats import min_samples_for_percentile, percentile_upper_bound
 from llmbench.report.results import CaseResults, Results
@@ -119,8 +120,24 @@ def ladder(results: Results, latency: str) -> Table:
             for p in (90, 99)
         ),
         (Column("mean"), partial(estimated, metric=f"{latency}_mean")),
+        *(
+            (
+                Column(
+                    f"of p{p}, llmbench", "estimated part of the percentile that the harness added"
+                ),
+                partial(_added, key=f"{latency}_p{p}"),
+            )
+            for p in (50, 99)
+            if latency in ADDED_TO
+        ),
     ]
     return by_case(LATENCIES[latency], results.measured, columns, (INTERVALS, DAGGER))
+
+
+def _added(case: CaseResults, key: str) -> Cell:
+    if key not in case.validity.added:
+        return missing("too few samples for this percentile")
+    return quantity(case.validity.added[key], "s")
 
 
 def _upper_bound(case: CaseResults, latency: str, percent: int) -> Cell:

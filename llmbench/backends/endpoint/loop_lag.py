@@ -1,0 +1,42 @@
+"""How late an event loop stamps what it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+HEARTBEAT_SECONDS = 0.01
+PAUSE_SECONDS = 50e-6  # of two callbacks with a shorter pause, the loop did not wait between them
+
+
+@dataclass(slots=True)
+class LoopLag:
+    """An upper bound of the delay between the arrival of bytes and their timestamp, in seconds.
+
+    Bytes wait while the loop is busy: at most since it last waited for input, since the
+    connection was last read, or, if the operating system did not run this process, since an overdue
+    heartbeat was due. Every callback reports its begin and end. ``beats`` has the delay of each
+    heartbeat, due every HEARTBEAT_SECONDS.
+    """
+
+    next_beat: float = 0.0
+    beats: list[float] = field(default_factory=list)
+    _busy_since: float = 0.0
+    _ended: float = float("-inf")
+
+    def begin(self, now: float) -> None:
+        """Report that a callback begins."""
+        if now - self._ended > PAUSE_SECONDS:
+            self._busy_since = now
+
+    def end(self, now: float) -> None:
+        """Report that a callback ends."""
+        self._ended = now
+
+    def since(self, last_read: float, now: float) -> float:
+        """Return the bound for bytes read at ``now`` from a connection last read or written."""
+        return max(0.0, now - max(last_read, min(self._busy_since, self.next_beat)))
+
+    def beat(self, now: float) -> None:
+        """Record the delay of a heartbeat."""
+        self.beats.append(now - self.next_beat)
+        self.next_beat = now + HEARTBEAT_SECONDS
