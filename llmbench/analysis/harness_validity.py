@@ -80,8 +80,7 @@ def added_to(run: Run, arrays: RecordArrays) -> dict[str, float]:
 
     Pₚ(L) − Pₚ(L − λ), where L are the latencies of the requests and λ their known lags: for TTFT
     and E2E the send lag, of a local engine only the idle lag, and the lag of the first or last
-    stamp; for TPOT the difference of both stamps' lags per token. Stamps of unknown lag have the
-    p99 of the client's loop lag.
+    stamp; for TPOT the difference of both stamps' lags per token. A stamp's lag is 0 if unknown.
     """
     return {
         f"{key}_p{p}": percentile(latency, p) - percentile(latency - lag, p)
@@ -93,14 +92,10 @@ def added_to(run: Run, arrays: RecordArrays) -> dict[str, float]:
 
 def _known_lags(run: Run, arrays: RecordArrays) -> dict[str, tuple[Floats, Floats]]:
     """Return the known latencies and their lags, by latency."""
-    client = run.backend_report.get("client")
     good = arrays.good
-    sent = floats(good["sent"]) - floats(good["due"]) if client else arrays.idle_lag
-    unknown = (client or {}).get("loop_lag_p99") or 0.0
-    first, last = (
-        np.nan_to_num(floats(good[f"{which}_stamp_lag"]), nan=unknown)
-        for which in ("first", "last")
-    )
+    is_client = bool(run.backend_report.get("client"))
+    sent = floats(good["sent"]) - floats(good["due"]) if is_client else arrays.idle_lag
+    first, last = (np.nan_to_num(floats(good[f"{end}_stamp_lag"])) for end in ("first", "last"))
     gaps = np.maximum(floats(good["output_tokens"]) - 1, 1)
     lags = {"ttft": sent + first, "tpot": (last - first) / gaps, "e2e": sent + last}
     known = {key: ~np.isnan(getattr(arrays, key) + lags[key]) for key in ADDED_TO}
@@ -115,6 +110,8 @@ def _symptoms(
         yield "unknown", f"{tool} does not report whether its client kept up"
     if run.summary is not None:
         yield "unknown", "a baseline file does not say whether the harness kept up"
+    if "loop_lag_p99" in client and arrays.good["last_stamp_lag"].null_count:
+        yield "unknown", "a run of version 0.2 or older lacks the lag of its stamps"
     if added:
         yield max(_of_added(arrays, added), key=lambda symptom: RATINGS.index(symptom[0]))
     share = client.get("core_share")

@@ -82,10 +82,9 @@ def test_late_stamps_add_to_the_latencies_that_they_end() -> None:
     assert added["tpot_p50"] == pytest.approx(0.0005)
 
 
-def test_stamps_of_unknown_lag_are_as_late_as_the_event_loop() -> None:
-    added = judged({"loop_lag_p99": 0.003}, stamps=(None, None)).added
-    assert added["ttft_p99"] == added["e2e_p99"] == pytest.approx(0.003)
-    assert added["tpot_p99"] == pytest.approx(0.0)
+def test_a_client_whose_stamps_have_an_unknown_lag_is_not_valid() -> None:
+    assert judged({"loop_lag_p99": 0.003}, stamps=(None, None)).verdict == "unknown"
+    assert judged({"loop_lag_p99": 0.003}).verdict == "valid"
 
 
 def test_a_percentile_with_too_few_requests_is_not_judged() -> None:
