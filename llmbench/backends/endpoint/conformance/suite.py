@@ -69,17 +69,16 @@ def check_client(url: str) -> Iterator[CheckResult]:
 
 def provoke(url: str, behavior: Behavior) -> Record:
     """Return the record of a request to the adversarial server that triggers ``behavior``."""
-    timeouts = SHORT_TIMEOUTS if behavior.expected.error in TIMEOUT_KINDS else LONG_TIMEOUTS
+    timeouts = SHORT_TIMEOUTS if behavior.error in TIMEOUT_KINDS else LONG_TIMEOUTS
     return exchange(url=url, model=behavior.name, **timeouts)
 
 
 def _compared(behavior: Behavior, record: Record) -> CheckResult:
-    expected = behavior.expected
-    tokens = None if expected.tokens is None else record.output_tokens
+    tokens = None if behavior.tokens is None else record.output_tokens
     return CheckResult(
         behavior.name,
         behavior.description,
-        _described(expected.error, expected.chunks, expected.tokens),
+        _described(behavior.error, behavior.chunks, behavior.tokens),
         _described(record.error_kind, len(record.token_times), tokens),
     )
 
