@@ -24,6 +24,14 @@ class ModelSource:
     kind: Literal["folder", "gguf", "hub", "random", "served"]
     where: str
 
+    @property
+    def pretrained(self) -> tuple[str, dict[str, str]]:
+        """The name or path for ``from_pretrained``, and the keyword of a GGUF file."""
+        if self.kind != "gguf":
+            return self.where, {}
+        path = Path(self.where)
+        return str(path.parent), {"gguf_file": path.name}
+
 
 def locate(source: str) -> ModelSource:
     """Parse a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
