@@ -1,4 +1,4 @@
-"""``llmbench list``: scenarios, parts and results."""
+"""``llmbench list``: scenarios, plugins, models and results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmbench.plugins import KindName
     from llmbench.runs.catalog import Entry
 
-HELP = "list scenarios, parts and results"
+HELP = "list scenarios, plugins, models and results"
 DESCRIPTION = "List scenarios, backends, loads, workloads, collectors, models and results."
 EPILOG = """\
 examples:
@@ -29,13 +29,10 @@ Rows = list[tuple[str, str]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "what", nargs="?", choices=[*LISTINGS], help="what to list (default: everything)"
-    )
-    parser.add_argument(
-        "--folder", type=Path, help="folder to search (default: ./scenarios, ./results)"
-    )
-    options.add_json(parser, "the list")
+    text = "folder with scenarios or results (default: ./scenarios, ./results)"
+    parser.add_argument("what", nargs="?", choices=[*LISTINGS], help="what to list (default: all)")
+    options.add_path(parser, "--folder", "DIR", text)
+    options.add_json(parser, "the lists")
 
 
 def run(arguments: argparse.Namespace) -> int:
