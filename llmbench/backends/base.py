@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from llmbench import plugins
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.errors import InputError
-from llmbench.loads.clock import Clock
+from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
@@ -104,16 +105,21 @@ def not_effective(requested: Mapping[str, Any], effective: Mapping[str, Any]) ->
 
 
 class Server(Protocol):
-    """An open backend, ready to serve a load."""
+    """An open backend, ready to serve a load.
+
+    The defaults are those of a server in this process, without a load client or a torch module.
+    """
 
     def new_clock(self) -> Clock:
-        """Start and return the clock of the load; it reads 0 now."""
+        """Start and return the clock of the load; by default, it reads 0 now."""
+        return MonotonicClock()
 
-    def calibrate(self, dispatch: Dispatch) -> None:
+    def calibrate(self, dispatch: Dispatch) -> None:  # noqa: ARG002 (the default)
         """Measure the overhead of the load client, if any, on the requests of ``dispatch``.
 
-        `report` returns the result.
+        `report` returns the result. The default does nothing.
         """
+        return
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
@@ -129,13 +135,16 @@ class Server(Protocol):
     @property
     def pid(self) -> int:
         """The id of the process that collectors monitor, with its descendants."""
+        return os.getpid()
 
     @property
     def torch_model(self) -> TorchModel | None:
         """The model that runs as a torch module, or None for other runtimes."""
+        return None
 
-    def scorer(self, load_shape: LoadShape) -> Scorer | None:
+    def scorer(self, load_shape: LoadShape) -> Scorer | None:  # noqa: ARG002 (the same)
         """Return a scorer of texts by the model's logits, or None if the backend exposes none."""
+        return None
 
 
 class Backend(plugins.Part):

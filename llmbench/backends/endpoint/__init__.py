@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmbench import models
-from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext
+from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
@@ -106,7 +106,7 @@ def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dic
 
 
 @dataclass(slots=True)
-class _EndpointServer:
+class _EndpointServer(Server):
     options: EndpointOptions
     context: OpenContext
     model: str
@@ -179,10 +179,3 @@ class _EndpointServer:
     def pid(self) -> int:
         """The process id of the server if llmbench started it, else of this process."""
         return self.started.pid if self.started else os.getpid()
-
-    @property
-    def torch_model(self) -> None:
-        return None
-
-    def scorer(self, load_shape: LoadShape) -> None:
-        """Return None: a server does not expose logits."""

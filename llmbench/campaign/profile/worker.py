@@ -70,7 +70,7 @@ def profile_case(job: Job, events: Events) -> CaseProfile:
     return CaseProfile(
         case=case,
         device=server.model.device.type,
-        settings={**server.model.effective, "threads": torch.get_num_threads(), **server.settings},
+        settings=server.effective(),
         phases=phase_profiles,
         environment=machine,
         caveats=tuple(_caveats(server, graphs, phase_profiles)),
