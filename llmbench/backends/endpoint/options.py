@@ -71,53 +71,33 @@ class EndpointOptions(plugins.Options):
         min_length=1,
         description="model name on the server; default: NAME of `served:NAME`, or the first listed",
     )
-    api: Literal["chat", "completions"] = Field(
-        default="chat", description="OpenAI API of the requests"
-    )
+    api: Literal["chat", "completions"] = Field(default="chat", description="OpenAI API to call")
     stream: bool = Field(default=True, description="request streamed responses")
     needs_done: bool | None = Field(
-        default=None,
-        description="whether streams must end with [DONE]; if false, with a finish_reason",
+        default=None, description="streams must end with [DONE]; if false, with a finish_reason"
     )
-    usage: bool = Field(
-        default=True, description="request token counts (usage) in streamed responses"
-    )
+    usage: bool = Field(default=True, description="request token counts in streamed responses")
     body: dict[str, Any] = Field(
-        default_factory=dict,
-        description="additional fields of the request body; null removes a field",
+        default_factory=dict, description="extra fields of the request body; null removes a field"
     )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
-        default_factory=dict,
-        description="additional HTTP headers; ${NAME} is an environment variable",
+        default_factory=dict, description="extra HTTP headers; ${NAME} is an environment variable"
     )
     api_key_env: Annotated[str, AfterValidator(_secret_name)] = Field(
         default="OPENAI_API_KEY", description="name of the environment variable with the API key"
     )
     verify: bool | str = Field(
-        default=True,
-        description="verify the server's TLS certificate; or a file with CA certificates",
+        default=True, description="verify the server's TLS certificate: true, false or a CA file"
     )
     connections: Literal["reuse", "fresh"] = Field(
         default="reuse", description="reuse connections, or open a fresh one per request"
     )
-    max_idle: Seconds = Field(
-        default=4.0, gt=0, description="maximum idle time of a connection that is reused"
-    )
+    max_idle: Seconds = Field(default=4.0, gt=0, description="maximum idle time before reuse")
     connect_timeout: Seconds = Field(default=10.0, gt=0, description="maximum time to connect")
-    first_token_timeout: Seconds = Field(
-        default=300.0, gt=0, description="maximum time to the first token"
-    )
-    total_timeout: Seconds = Field(
-        default=600.0, gt=0, description="maximum time to the end of the response"
-    )
-    clients: int = Field(
-        default=1, ge=1, le=64, description="number of client processes that share the load"
-    )
-    retries: int = Field(
-        default=0,
-        ge=0,
-        description="maximum retries of a request that fails before its first token",
-    )
+    first_token_timeout: Seconds = Field(default=300.0, gt=0, description="maximum TTFT once sent")
+    total_timeout: Seconds = Field(default=600.0, gt=0, description="maximum time of a request")
+    clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
+    retries: int = Field(default=0, ge=0, description="maximum retries of a request without output")
 
     @model_validator(mode="after")
     def _has_a_server(self) -> EndpointOptions:

@@ -37,32 +37,24 @@ class Compiled(PyTorchBackend):
         mode: Literal[
             "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
         ] = Field(default="default", description="mode of torch.compile")
-        fullgraph: bool = Field(
-            default=True, description="fail on graph breaks instead of splitting the graph"
-        )
-        dynamic: bool = Field(
-            default=False, description="compile one graph for all sizes of a step"
-        )
+        fullgraph: bool = Field(default=True, description="fail on graph breaks")
+        dynamic: bool = Field(default=False, description="one graph for all sizes of a step")
         prefill: Literal["eager", "compiled"] = Field(
-            default="eager",
-            description="how prefills run; compiled: one graph per prompt-length bucket",
+            default="eager", description="how prefills run; compiled: one graph per length bucket"
         )
         attention: Attention = Field(
             default="sdpa-grouped",
             description="attention implementation; sdpa copies keys and values of grouped heads",
         )
         matvec: Literal["library", "generated"] = Field(
-            default="library",
-            description="matrix-vector kernels: from the BLAS library, or from torch.compile",
+            default="library", description="matrix-vector kernels: from BLAS, or from torch.compile"
         )
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
             min_length=1,
             description="decode batch sizes to compile (1, 8, 64, ... up to the number of slots)",
         )
-        compress: Recipe | None = Field(
-            default=None, description="pruning and quantization of the model"
-        )
+        compress: Recipe | None = Field(default=None, description="pruning and quantization")
 
     options: Options
 

@@ -88,12 +88,8 @@ class Eager(PyTorchBackend):
     class Options(plugins.Options):
         """``{kind: eager, attention: sdpa}``."""
 
-        attention: Attention = Field(
-            default="sdpa", description="attention implementation in transformers"
-        )
-        compress: Recipe | None = Field(
-            default=None, description="pruning and quantization of the model"
-        )
+        attention: Attention = Field(default="sdpa", description="attention implementation")
+        compress: Recipe | None = Field(default=None, description="pruning and quantization")
 
     def __init__(self, options: Options) -> None:
         self.attention = options.attention
