@@ -45,20 +45,15 @@ def validity_of(
 
     ``arrays`` are its records as arrays, if already computed.
     """
-    symptoms = [
-        symptom
-        for symptom in _symptoms(run, summary, arrays or RecordArrays(run.records))
-        if symptom[0] != "valid"
-    ]
+    arrays = arrays or RecordArrays(run.records)
+    symptoms = [symptom for symptom in _symptoms(run, summary, arrays) if symptom[0] != "valid"]
     ratings: list[Rating] = ["valid", *(rating for rating, _ in symptoms)]
     return Validity(max(ratings, key=RATINGS.index), tuple(reason for _, reason in symptoms))
 
 
 def worst_validity(validities: list[Validity]) -> Validity:
     """Return the worst validity of a case's processes; the first one in a tie."""
-    return max(
-        validities, key=lambda validity: RATINGS.index(validity.verdict), default=Validity("valid")
-    )
+    return max(validities, key=lambda v: RATINGS.index(v.verdict), default=Validity("valid"))
 
 
 def validity_by_case(run_set: RunSet) -> dict[str, Validity]:
@@ -94,9 +89,7 @@ def _idle_lag(arrays: RecordArrays) -> float | None:
 def _late(subject: str, lag: float | None, ttft: float) -> tuple[Rating, str]:
     if lag is None:
         return "valid", ""
-    bounds = [
-        max(seconds, share * ttft) for seconds, share in zip(LAG_SECONDS, LAG_SHARE, strict=True)
-    ]
+    bounds = [max(lag, share * ttft) for lag, share in zip(LAG_SECONDS, LAG_SHARE, strict=True)]
     return _rated(lag, bounds), f"{subject} {format_duration(lag)} late (p99)"
 
 

@@ -78,14 +78,8 @@ def difference(baseline: Sequence[float], candidate: Sequence[float]) -> Estimat
         )
     differences = np.asarray(candidate) - np.mean(baseline)
     low, high = bootstrap_difference(baseline, candidate)
-    return Estimate(
-        float(np.mean(candidate) - np.mean(baseline)),
-        len(differences),
-        None,
-        low,
-        high,
-        tuple(differences.tolist()),
-    )
+    mean = float(np.mean(candidate) - np.mean(baseline))
+    return Estimate(mean, len(differences), None, low, high, tuple(differences.tolist()))
 
 
 # -- of a series -----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from torch import Tensor
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.collectors import proc
 from llmbench.environment import child_process, hardware
-from llmbench.errors import Unavailable
-from llmbench.runs.files import atomic_write, cache_folder
+from llmbench.errors import InputError, Unavailable
+from llmbench.runs.files import cache_folder, write_text
 
 COPY_BYTES = {"cpu": 2**29, "cuda": 2**30}
 MEMORY_SHARE = 8  # the two arrays take at most a quarter of the free memory
@@ -51,44 +52,25 @@ def peaks_of(device: torch.device, dtype: str, threads: int) -> DevicePeaks:
         raise Unavailable(f"{SWITCH} is off")
     key = cache_key(device, dtype, threads)
     path = _cache_path(key)
-    cached = _cached(path)
-    if cached is not None:
-        return cached
+    with suppress(OSError, ValueError, TypeError):  # the file is missing or damaged
+        return DevicePeaks(**json.loads(path.read_text("utf-8")))
     peaks = _measured_in_child(key)
     if not peaks.is_doubtful:
-        _cache(peaks, path)
+        with suppress(InputError):  # without a cache the next run takes a few seconds longer
+            write_text(path, json.dumps(asdict(peaks), indent=1))
     return peaks
-
-
-def _cache(peaks: DevicePeaks, path: Path) -> None:
-    with suppress(OSError):  # without a cache the next run takes a few seconds longer
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, json.dumps(asdict(peaks), indent=1))
-
-
-def _cached(path: Path) -> DevicePeaks | None:
-    """Return the cached peaks, or None if the cache file is missing or damaged."""
-    try:
-        return DevicePeaks(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 def cache_key(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
     """Return the key under which peaks are cached; threads are part of it only on a CPU."""
-    on_cpu = device.type == "cpu"
+    on_cpu, cpu_model = device.type == "cpu", hardware.cpu_readers(Path("/"))["model"]
     return {
-        "hardware": _cpu() if on_cpu else torch.cuda.get_device_name(device),
+        "hardware": cpu_model() if on_cpu else torch.cuda.get_device_name(device),
         "device": str(device),
         "precision": _precision(device, dtype),
         "threads": threads if on_cpu else None,
         "torch": str(torch.__version__),
     }
-
-
-def _cpu() -> str:
-    model: str = hardware.cpu_readers(Path("/"))["model"]()
-    return model
 
 
 def _precision(device: torch.device, dtype: str) -> str:
@@ -108,18 +90,14 @@ def _measured_in_child(key: dict[str, Any]) -> DevicePeaks:
         child_process.start("llmbench.engine.device_peaks", key, stderr=stderr) as child,
     ):
         if not child.poll(LIMIT_SECONDS):
-            raise Unavailable(
-                f"the device's bandwidth and FLOP/s were not measured in {LIMIT_SECONDS:g} s"
-            )
+            raise Unavailable(f"measuring the device's peaks took over {LIMIT_SECONDS:g} s")
         try:
             return child.receive(DevicePeaks)
         except EOFError:
             child.wait()
             stderr.seek(0)
             last = (stderr.read().strip() or "no output").splitlines()[-1]
-            raise Unavailable(
-                f"the device's bandwidth and FLOP/s could not be measured: {last}"
-            ) from None
+            raise Unavailable(f"the device's peaks could not be measured: {last}") from None
 
 
 def main() -> None:
@@ -185,15 +163,11 @@ def _flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
     for size in SIZES:
         matrix = torch.randn(size, size, device=device).to(dtype)
         product = torch.empty_like(matrix)
-        seconds = _best(_product(matrix, product), device)
+        seconds = _best(partial(torch.mm, matrix, matrix, out=product), device)
         best = max(best, 2 * size**3 / seconds)
         if 8 * seconds * (REPETITIONS + 1) > BUDGET_SECONDS:
             break
     return best
-
-
-def _product(matrix: Tensor, out: Tensor) -> Callable[[], object]:
-    return lambda: torch.mm(matrix, matrix, out=out)
 
 
 def _best(step: Callable[[], object], device: torch.device) -> float:

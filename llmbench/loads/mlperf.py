@@ -77,13 +77,9 @@ class Mlperf(Load):
     def dispatch(self, pool: Sequence[Request], scenario: Scenario, logs: Path) -> Dispatch:
         """Return a dispatch that LoadGen fills, with the pool as its sample library."""
         if scenario.warmup or scenario.max_in_flight:
-            raise InputError(
-                "load: mlperf supports neither `warmup` nor `max_in_flight`; remove them"
-            )
+            raise InputError("load: mlperf has no `warmup` or `max_in_flight`; remove them")
         if getattr(scenario.backends[0], "clock", "real") != "real":
-            raise InputError(
-                "load: mlperf runs in real time; set `clock: real` on the fake backend"
-            )
+            raise InputError("load: mlperf needs real time; set `clock: real` on the fake backend")
         if any(request.turns for request in pool):
             raise InputError("load: mlperf issues single queries; use a workload without sessions")
         return _LoadGenDispatch(pool, stop_rule(scenario), self._settings(scenario), logs)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from llmbench import plugins
 from llmbench.loads.dispatch import Arrivals, Dispatch
@@ -18,7 +19,10 @@ from llmbench.scenario.schema import Scenario
 from llmbench.workloads.base import Workload
 
 Floats = NDArray[np.float64]
-Spacing = Literal["constant", "poisson"]
+Spacing = Annotated[
+    Literal["constant", "poisson"],
+    Field(description="equally spaced arrivals, or a Poisson process"),
+]
 
 
 class Load(plugins.Part):

@@ -45,10 +45,8 @@ class Trace(Load):
 
     def following(self, workload: Workload) -> _Recorded:
         """Return a load with the file's or workload's times; raises InputError if it has none."""
-        if self.options.path:
-            rows = read_trace(self.options.path)
-            return _Recorded(np.array([row.time for row in rows]) / self.options.speed)
-        times = workload.times()
+        path = self.options.path
+        times = np.array([r.time for r in read_trace(path)]) if path else workload.times()
         if times is None:
             raise InputError(
                 "load: trace needs a workload with arrival times, such as trace; or set `path`"

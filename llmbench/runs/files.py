@@ -24,6 +24,15 @@ def atomic_write(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically and create its folder; raises InputError on failure."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, text)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path; its file replaces ``path`` if the block ends without an error."""
@@ -39,6 +48,16 @@ def cache_folder(part: str) -> Path:
     """Return a subfolder of llmbench's cache: ``$LLMBENCH_CACHE``, else in the user's cache."""
     chosen = os.environ.get(CACHE)
     return (Path(chosen) if chosen else user_cache_path("llmbench")) / part
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file, with or without a byte order mark; raises InputError on failure."""
+    try:
+        return path.expanduser().read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read: not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

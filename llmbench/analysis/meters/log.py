@@ -56,9 +56,7 @@ def _table(path: Path) -> pd.DataFrame:
             path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
-        ) from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError(
             f"{path}: cannot be read as CSV: {str(error).strip()}; save it as CSV in UTF-8"

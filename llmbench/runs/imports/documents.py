@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llmbench.errors import InputError
+from llmbench.runs.files import read_text
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +40,7 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """Read a JSON or JSON Lines file; raises InputError if it is unreadable, invalid or empty."""
-    try:
-        text = path.expanduser().read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: cannot be read: not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}: is empty; expected the result file of a load tool")
     try:
