@@ -9,7 +9,7 @@ from typing import Any
 
 from llmbench.analysis.metrics import METRICS
 from llmbench.errors import OutOfMemoryError
-from llmbench.report.results import CaseResults, Results
+from llmbench.report.results import CaseResults, Results, is_lower
 from llmbench.report.scenario_text import is_open_loop
 from llmbench.report.table import show, show_interval
 from llmbench.scenario.cases import case_name
@@ -112,9 +112,7 @@ class _Ranking:
     def _differ(self, one: CaseResults, other: CaseResults) -> bool:
         """Return whether the metric's intervals of two cases are known and do not overlap."""
         a, b = one.estimates[self.metric], other.estimates[self.metric]
-        if a.low is None or a.high is None or b.low is None or b.high is None:
-            return False
-        return a.low > b.high or b.low > a.high
+        return is_lower(a, b) or is_lower(b, a)
 
     def _quantity(self, value: float) -> str:
         unit = METRICS[self.metric].unit

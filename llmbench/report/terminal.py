@@ -19,7 +19,7 @@ from llmbench.runs.run_set import RunSet
 MAX_CAVEATS = 6
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15
-AMPLE_WIDTH = 1000  # terminal width at which no table is squeezed
+AMPLE_WIDTH = 1000  # characters; no table is wider
 USES = 6  # kernels or operators listed per phase
 # columns dropped on a narrow terminal, in this order
 DROPPABLE = (

@@ -8,7 +8,16 @@ from typing import Any
 
 from llmbench.analysis.metrics import Value, series_mean, series_rise
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import MISSING, SCALES, Cell, Column, Table, missing, quantity
+from llmbench.report.table import (
+    MISSING,
+    SCALES,
+    Cell,
+    Column,
+    Table,
+    missing,
+    quantity,
+    text_columns,
+)
 from llmbench.runs.series import Series
 
 DIFFERS = "≠"
@@ -20,7 +29,7 @@ def settings(results: Results) -> Table:
     cells = [_settings_of(case) for case in results.measured]
     names = dict.fromkeys(name for case in cells for name in case)
     rows = tuple((Cell(name), *(case.get(name, Cell(MISSING)) for case in cells)) for name in names)
-    columns = (_text("setting"), *(_text(case.name) for case in results.measured))
+    columns = text_columns("setting", *(case.name for case in results.measured))
     note = f"{DIFFERS} marks settings that differ from the request; auto lets the backend choose."
     return Table("Settings", columns, rows, note)
 
@@ -28,11 +37,8 @@ def settings(results: Results) -> Table:
 def _settings_of(case: CaseResults) -> dict[str, Cell]:
     """Return each setting's effective value; all values if processes differ."""
     seen: dict[str, dict[tuple[str, str], None]] = {}
-    for backend_report in (run.backend_report for run in case.runs):
-        requested, effective = (
-            backend_report.get("requested", {}),
-            backend_report.get("effective", {}),
-        )
+    for run in case.runs:
+        requested, effective = (run.backend_report.get(k, {}) for k in ("requested", "effective"))
         for name in {**requested, **effective}:
             pair = _plain(requested.get(name)), _plain(effective.get(name))
             seen.setdefault(name, {})[pair] = None
@@ -57,7 +63,7 @@ def environment(results: Results) -> Table:
         for key, value in _flat(run.environment, ""):
             facts.setdefault(key, {}).setdefault(value, []).append(run.name)
     rows = tuple((Cell(key), _fact(values)) for key, values in facts.items())
-    return Table("Environment", (_text("fact"), _text("value")), rows)
+    return Table("Environment", text_columns("fact", "value"), rows)
 
 
 def _fact(values: dict[str, list[str]]) -> Cell:
@@ -104,11 +110,8 @@ def machine(results: Results) -> Table:
             reduce = series_rise if series.unit == TOTAL_UNIT else series_mean
             value = reduce(series, observed.window)
             sampled.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))
-    columns = (
-        _text("quantity"),
-        *(Column(case.name) for case in results.measured),
-        _text("source"),
-    )
+    names = [case.name for case in results.measured]
+    columns = (*text_columns("quantity"), *map(Column, names), *text_columns("source"))
     rows = [_quantity_row(name, by_case, results) for name, by_case in sampled.items()]
     known = tuple(row for row in rows if any(cell.value is not None for cell in row))
     note = "Means over the steady windows of all processes; for running totals (J), their increase."
@@ -144,7 +147,3 @@ def _mean(seen: list[tuple[Series, Value]]) -> Cell:
     mean, unit = sum(known) / len(known), seen[0][0].unit
     cell = quantity(mean, unit)
     return cell if unit in SCALES else replace(cell, text=f"{cell.text} {unit}")
-
-
-def _text(label: str) -> Column:
-    return Column(label, numeric=False)

@@ -17,12 +17,15 @@ from llmbench.runs.run_set import RunSet
 JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99
 FEW = 3
-ABOVE_ROOF = 1.05  # margin: a plain copy scores 1 by the same accounting
+ABOVE_ROOF = 1.05  # of the measured peak; a plain copy reaches 1
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Caveats with the same key, and the cases and runs that have them (no runs: whole cases)."""
+    """Caveats with the same key, and the cases and runs that they concern.
+
+    ``runs`` is empty if they concern whole cases.
+    """
 
     caveats: tuple[Caveat, ...]
     cases: tuple[str, ...]

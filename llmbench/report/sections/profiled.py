@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 
 from llmbench.analysis.trace.categories import CATEGORIES
 from llmbench.report import palette
-from llmbench.report.charts import BAR_HEIGHT, MARGIN_HEIGHT, Chart, layout, safe
-from llmbench.report.table import Cell, Column, Table, count, show
+from llmbench.report.charts import Chart, axis, safe, stacked
+from llmbench.report.table import Cell, Column, Table, count, show, text_columns
 from llmbench.runs.profile import CaseProfile, PhaseProfile, Profile
 from llmbench.units import format_number
 
@@ -61,7 +61,7 @@ def _span(ends: tuple[int, int]) -> str:
 def phases(profile: Profile) -> Table:
     """Return step times, kernels and launches, one row per case and phase."""
     columns = (
-        Column("case, phase", numeric=False),
+        *text_columns("case, phase"),
         Column("step", "median time without the profiler"),
         Column("profiled", "median step with the profiler ÷ median step without"),
         Column("busy", "mean time per profiled step in which an operator or kernel runs"),
@@ -97,7 +97,7 @@ def _phase_row(case: CaseProfile, phase: PhaseProfile) -> tuple[Cell, ...]:
 
 def shares(profile: Profile) -> Table:
     """Return the shares of step time by category, one row per case and phase."""
-    columns = (Column("case, phase", numeric=False), *map(Column, CATEGORIES.values()))
+    columns = (*text_columns("case, phase"), *map(Column, CATEGORIES.values()))
     rows = tuple(
         (Cell(case.case.name, detail=phase.phase), *_shares(phase))
         for case, phase in profile.phases()
@@ -114,8 +114,7 @@ def _shares(phase: PhaseProfile) -> Iterator[Cell]:
 def uses(case: CaseProfile, phase: PhaseProfile, most: int) -> Table:
     """Return the kernels or operators that take the most time in a phase, one per row."""
     columns = (
-        Column("operator" if case.device == "cpu" else "kernel", numeric=False),
-        Column("category", numeric=False),
+        *text_columns("operator" if case.device == "cpu" else "kernel", "category"),
         Column("calls/step"),
         Column("per call", "mean"),
         Column("per step"),
@@ -143,16 +142,12 @@ def _short(name: str) -> str:
 
 def settings(profile: Profile) -> Table:
     """Return the effective settings of each case."""
-    columns = (Column("case", numeric=False), Column("settings", numeric=False))
     rows = tuple(
-        (
-            Cell(case.case.name),
-            Cell(", ".join(f"{name} {value}" for name, value in case.settings.items())),
-        )
+        (Cell(case.case.name), Cell(", ".join(f"{k} {v}" for k, v in case.settings.items())))
         for case in profile.cases
         if not case.failure
     )
-    return Table("Settings", columns, rows)
+    return Table("Settings", text_columns("case", "settings"), rows)
 
 
 def chart(profile: Profile) -> Chart:
@@ -174,15 +169,7 @@ def chart(profile: Profile) -> Chart:
             )
             for category, label in CATEGORIES.items()
         ],
-        layout(
-            barmode="stack",
-            bargap=0.4,
-            height=MARGIN_HEIGHT + 24 + BAR_HEIGHT * max(1, len(names)),
-            xaxis={"title": {"text": "share of the step (%)"}, "range": [0, 100]},
-            yaxis={"autorange": "reversed", "showgrid": False, "type": "category"},
-            showlegend=True,
-            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
-        ),
+        stacked(len(names), axis("share of the step (%)", range=[0, 100])),
     )
     caption = (
         "Share of the step time by category. Idle is time in which no operator (on a CPU) or "
@@ -190,4 +177,4 @@ def chart(profile: Profile) -> Chart:
     )
     empty = "" if drawn else "No case was profiled."
     data = (shares(profile),)
-    return Chart("shares", "Shares by category", figure, caption, empty=empty, data=data)
+    return Chart("shares", "Step time by category", figure, caption, empty=empty, data=data)

@@ -1,4 +1,4 @@
-"""A read-only HTTP server, on loopback by default."""
+"""The HTTP server of a read-only site."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def started(site: Site, host: str, port: int) -> Server:
 
 
 class Server(ThreadingHTTPServer):
-    """The HTTP server of a site, with one thread per request."""
+    """An HTTP server of a site's pages, with one thread per connection."""
 
     def __init__(self, site: Site, family: socket.AddressFamily, address: Any) -> None:
         self.site = site
@@ -65,9 +65,9 @@ class Server(ThreadingHTTPServer):
     def accepts_host(self, host: str) -> bool:
         """Return whether to serve a request with this Host header.
 
-        On loopback, only local names are accepted, against DNS rebinding: a remote page can
-        resolve its own host name to this machine, but cannot send a local one. Tunnels may change
-        the port.
+        A server on loopback accepts only local names, to prevent DNS rebinding: a remote page can
+        make its own host name resolve to this machine but cannot send a local one. Any port is
+        accepted, since tunnels may change it.
         """
         return not self.is_private or bool(LOOPBACK.fullmatch(host))
 

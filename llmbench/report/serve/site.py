@@ -125,7 +125,7 @@ def _key(shown: str) -> str:
     return quote(os.fsencode(shown))
 
 
-# -- cached until the stamps change ----------- --------------------------------------------------
+# -- cached until the stamps change ----------------------------------------------------------------
 
 
 def _entry(folder: Path, _: Stamp) -> catalog.Entry:
