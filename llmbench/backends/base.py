@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadShape:
-    """The prompt lengths and the longest sequence of a load, which size the cache and the warm-up.
+    """The prompt lengths and the longest sequence of a load, which size KV cache and warm-up.
 
     Lengths are in tokens; ``prompt_lengths`` has each distinct length once, in ascending order.
     """
@@ -39,8 +39,8 @@ class LoadShape:
         if self.longest_sequence > context_length:
             raise InputError(
                 f"workload: the longest request has {self.longest_sequence} tokens (prompt and "
-                f"output) but the model's context holds {context_length}; use shorter prompts or "
-                "output_tokens, or a model with a longer context"
+                f"output) but the model's context holds {context_length}; use shorter prompts, "
+                "fewer output tokens or a model with a longer context"
             )
 
 
@@ -50,7 +50,7 @@ class OpenContext:
 
     ``on_stage`` is called with the current stage ("loading", "compiling", "warming up"). ``log`` is
     a file for the output of launched servers. ``slowdown`` is a delay added to every step, as a
-    fraction of its time.
+    fraction of the step's time.
     """
 
     model: ModelOptions
@@ -72,8 +72,8 @@ class BackendReport:
     ``effective`` has the keys of ``requested``; a difference becomes a caveat. ``cold_start`` is in
     seconds by stage, ``memory`` in bytes by kind, ``counters`` are arbitrary counts
     (``compiles_in_window``, ``gc_collections``). None means "not measured", with the reason under
-    the same key in ``reasons``. ``client`` is the overhead of the load client, and that overhead
-    without a network (``floor_...``): lag in seconds, CPU use as a fraction of a core.
+    the same key in ``reasons``. ``client`` has the load client's overhead, with and
+    without a server (``floor_...``): lag in seconds, CPU use as a fraction of a core.
     ``warmup_steps`` has the recorded warm-up step times in seconds. ``model_costs`` has the bytes
     and FLOPs of the model's steps, ``device_peaks`` the device's measured peak FLOP rate and
     bandwidth.
@@ -126,7 +126,7 @@ class Server(Protocol):
     ) -> list[Record]:
         """Serve all requests of ``dispatch`` and return their records.
 
-        ``on_progress`` is called whenever requests have finished.
+        ``on_progress`` is called each time requests finish.
         """
 
     def report(self) -> BackendReport:
@@ -158,7 +158,7 @@ class Backend(plugins.Part):
     sends_text: ClassVar[bool] = False
 
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
-        """Load, compile and warm up; yield the ready server and release all resources afterwards.
+        """Load, compile and warm up the model; yield the server, and release all resources at exit.
 
         Raises InputError for unsupported options instead of replacing them silently.
         """

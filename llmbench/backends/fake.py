@@ -21,7 +21,7 @@ from llmbench.units import Seconds
 
 
 class Stall(plugins.Options):
-    """A period during which the simulated server does not run."""
+    """A pause of the simulated server."""
 
     at: Seconds = Field(ge=0, description="start of the stall, as time since the load began")
     lasting: Seconds = Field(gt=0, description="duration of the stall")
@@ -89,13 +89,11 @@ class Fake(Backend):
     """
 
     Options = FakeOptions
-
-    def __init__(self, options: FakeOptions) -> None:
-        self.options = options
+    options: FakeOptions
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_FakeServer]:
-        """Pass the given load time and yield the simulated server."""
+        """Wait for the load time on the server's clock, then yield the server."""
         context.on_stage("simulating a load")
         server = _FakeServer(self.options, context)
         server.new_clock().sleep_until(self.options.load)

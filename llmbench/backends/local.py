@@ -90,7 +90,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         """Return the bytes and FLOPs of a model's steps; raises Unavailable if unknown."""
 
     def allocator(self, context: OpenContext) -> memory.Gauge:
-        """Return a tracker of the peak memory of tensors."""
+        """Return a tracker of peak tensor memory."""
         from llmbench.models.loading import device_of  # noqa: PLC0415 (imports torch)
 
         device = device_of(context.model.device)
@@ -100,9 +100,10 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
-        """Load, compile and warm up the model, and yield a server of it.
+        """Load, compile and warm up the model, and yield its server.
 
-        Raises InputError when the model is unavailable or its context is too short.
+        Raises InputError when the model is unavailable or its context is too short, and
+        OutOfMemoryError when memory runs out.
         """
         context.on_stage("importing")
         began = time.monotonic()
@@ -147,8 +148,8 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     ) -> Iterator[LocalRunner]:
         """Yield a runner whose runtime writes a trace of its operators into a folder, if supported.
 
-        The result is a Chrome trace with ``baseTimeNanoseconds`` of the system clock, complete on
-        exit. Torch needs none: its profiler already records the steps.
+        The trace is a Chrome trace whose ``baseTimeNanoseconds`` is in system time; it is complete
+        when the context ends. The default writes none: torch's profiler records torch's operators.
         """
         del context, model, folder
         yield runner
@@ -206,7 +207,7 @@ class RooflineInputs:
         return cls(known, reader.read("device_peaks", peaks), reader.reasons)
 
     def checked(self, cache_bytes: int, positions: int) -> RooflineInputs:
-        """Return the inputs without costs that imply a KV cache size other than ``cache_bytes``."""
+        """Return the inputs, without the costs if they imply another KV cache size in bytes."""
         costs = self.model_costs
         if costs is None or costs.kv_token_bytes * positions == cache_bytes:
             return self
@@ -239,7 +240,7 @@ def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
 
 
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
-    """Return a slot's length in tokens: the longest sequence rounded up, at most the context."""
+    """Return a slot's length in tokens: the longest sequence rounded up, capped by the context."""
     return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
@@ -359,6 +360,6 @@ def local_server(server: Server) -> LocalServer:
 
 
 def _threads() -> int:
-    import torch  # noqa: PLC0415 (already imported; see the top of the module)
+    import torch  # noqa: PLC0415 (already imported by `open`)
 
     return torch.get_num_threads()

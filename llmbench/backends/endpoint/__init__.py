@@ -101,7 +101,7 @@ def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dic
         "seed": context.seed if sampling.temperature else None,
         # not OpenAI's; open-source servers accept it, to force the length of an answer
         "ignore_eos": None if context.stop_at_eos else True,
-        "stream_options": ({"include_usage": True} if options.stream and options.usage else None),
+        "stream_options": {"include_usage": True} if options.stream and options.usage else None,
     }
 
 
@@ -123,7 +123,7 @@ class _EndpointServer(Server):
         return MonotonicClock(time.monotonic() + self.lead_seconds)
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Serve the load without a server, to measure the overhead of the client alone."""
+        """Serve the load over loopback connections, to measure the client's own overhead."""
         self.context.on_stage("calibrating the client")
         served = serve(
             self.target, self.payload, dispatch, MonotonicClock(), connect=loopback.connect
@@ -151,18 +151,17 @@ class _EndpointServer(Server):
             "stream": self.options.stream, "connections": self.options.connections,
             "clients": self.options.clients,
         }  # fmt: skip
+        if self.started:
+            reason = "the server does not report this time"
+        else:
+            reason = "the server was already running"
         return BackendReport(
             requested={**settings, "model": self.options.model or self.model},
             effective=settings,
             counters=dict(self.counters),
             client=self.client,
             cold_start={"load": self.started.ready_seconds} if self.started else {},
-            reasons=dict.fromkeys(
-                ("import", "load", "compile", "first_token", "steady"),
-                "the server does not report this time"
-                if self.started
-                else "the server was already running",
-            ),
+            reasons=dict.fromkeys(("import", "load", "compile", "first_token", "steady"), reason),
             caveats=tuple(self._caveats()),
         )
 

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
-from llmbench.backends.endpoint.client import Target, Timeouts
+from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.server_process import ServerOptions
 from llmbench.errors import InputError
 from llmbench.runs.redaction import is_secret
@@ -94,7 +94,9 @@ class EndpointOptions(plugins.Options):
     )
     max_idle: Seconds = Field(default=4.0, gt=0, description="maximum idle time before reuse")
     connect_timeout: Seconds = Field(default=10.0, gt=0, description="maximum time to connect")
-    first_token_timeout: Seconds = Field(default=300.0, gt=0, description="maximum TTFT once sent")
+    first_token_timeout: Seconds = Field(
+        default=300.0, gt=0, description="maximum time to the first token"
+    )
     total_timeout: Seconds = Field(default=600.0, gt=0, description="maximum time of a request")
     clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
     retries: int = Field(default=0, ge=0, description="maximum retries of a request without output")
@@ -129,7 +131,9 @@ class EndpointOptions(plugins.Options):
             needs_done=default if self.needs_done is None else self.needs_done,
             max_idle=self.max_idle if self.connections == "reuse" else 0.0,
             retries=self.retries,
-            timeouts=Timeouts(self.connect_timeout, self.first_token_timeout, self.total_timeout),
+            connect_timeout=self.connect_timeout,
+            first_token_timeout=self.first_token_timeout,
+            total_timeout=self.total_timeout,
         )
 
     def credentials(self) -> dict[str, str]:

@@ -50,8 +50,7 @@ class Onnx(LocalBackend["OnnxModel"]):
         )
         compress: Recipe | None = Field(default=None, description="pruning and quantization")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def imports(self) -> None:
         """Import torch, onnxruntime and the other modules that loading needs."""

@@ -87,7 +87,7 @@ def open_session(
 
 
 def _settings(provider: str) -> dict[str, str]:
-    """Return provider settings: GPU providers use torch's CUDA stream, in order with sampling."""
+    """Return the provider's settings; on GPUs it shares torch's CUDA stream with sampling."""
     if provider not in ON_GPU:
         return {}
     return {"user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}

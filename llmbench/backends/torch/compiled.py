@@ -24,11 +24,11 @@ CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
 
 class Compiled(PyTorchBackend):
-    """PyTorch with torch.compile: one graph per step, for a few shapes compiled before the load.
+    """PyTorch with torch.compile: one graph per step shape, compiled before the load.
 
-    On a GPU ``mode: reduce-overhead`` replays steps as CUDA graphs. Each step shape is compiled
-    separately. By default prefills, which are compute-bound and vary in length, are not compiled.
-    ``dynamic: true`` compiles one graph for all sizes of a step.
+    On a GPU, ``mode: reduce-overhead`` replays steps as CUDA graphs. By default, prefills run
+    eagerly, since they are compute-bound and vary in length. ``dynamic: true`` compiles one graph
+    for all sizes of a step.
     """
 
     class Options(plugins.Options):
@@ -58,11 +58,6 @@ class Compiled(PyTorchBackend):
 
     options: Options
 
-    def __init__(self, options: Options) -> None:
-        super().__init__(options)
-        self.attention = options.attention
-        self.compress = options.compress
-
     def load(self, context: OpenContext) -> TorchModel:
         """Load the model; let torch.compile generate matrix-vector kernels if requested."""
         model = super().load(context)
@@ -85,7 +80,7 @@ class Compiled(PyTorchBackend):
         return tuple(sorted({min(size, slots) for size in buckets} | {slots}))
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
-        """Return every compiled shape, and a few prompt lengths where prefills are not compiled."""
+        """Return every compiled shape, and a few prompt lengths if prefills are not compiled."""
         if self.options.prefill == "eager":
             prompts = buckets.thinned(WARMUP_SIZES).prompts
         else:
@@ -133,7 +128,7 @@ def _padded(load_shape: LoadShape) -> tuple[int, ...]:
 
 
 def _stepwise(compiled: Step) -> Step:
-    """Mark the start of a step for CUDA graphs, which may then overwrite the last step's output."""
+    """Return a step that marks its start, so that CUDA graphs may reuse the last step's output."""
     import torch  # noqa: PLC0415 (the same)
 
     def step(*inputs: Any) -> torch.Tensor:

@@ -79,7 +79,7 @@ class Speculative(Eager):
         raise Unavailable("a step also runs the draft model several times")
 
     def scorer(self, context: OpenContext, model: TorchModel, load_shape: LoadShape) -> Scorer:
-        """Return a scorer by the target's logits, whose greedy outputs use speculative decoding."""
+        """Return a scorer that uses the target's logits and generates by speculative decoding."""
         from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
 
         target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, load_shape)

@@ -111,8 +111,7 @@ def _outcome(arguments: ServerArguments, **more: Any) -> str:
 
 
 def _forced(arguments: ServerArguments) -> str:
-    record = exchange(**arguments)
-    return f"{record.output_tokens} tokens"
+    return f"{exchange(**arguments).output_tokens} tokens"
 
 
 def _chunks(arguments: ServerArguments) -> str:
@@ -120,32 +119,23 @@ def _chunks(arguments: ServerArguments) -> str:
 
 
 def _unknown(arguments: ServerArguments) -> str:
-    with_body = {**arguments, "body": {"model": UNKNOWN_MODEL}}
-    kind = exchange(**with_body).error_kind or "a response"
+    kind = exchange(**arguments, body={"model": UNKNOWN_MODEL}).error_kind or "a response"
     return "an HTTP error" if kind.startswith("http-4") else kind
 
 
 CHECKS: dict[str, tuple[str, str, Callable[[ServerArguments], str]]] = {
-    "chat-stream": (
-        "a chat response is streamed, and [DONE] ends the stream", "a response", _outcome,
-    ),
-    "chat-whole": (
-        "a chat response can be sent unstreamed", "a response", lambda a: _outcome(a, stream=False),
-    ),
-    "completion-stream": (
-        "a completion is streamed, and [DONE] ends the stream", "a response",
-        lambda a: _outcome(a, api="completions"),
-    ),
-    "without-usage": (
-        "a stream without usage ends correctly", "a response", lambda a: _outcome(a, usage=False),
-    ),
-    "forced-length": (
-        "`ignore_eos` forces the output length, and usage reports it", f"{TOKENS} tokens", _forced,
-    ),
-    "one-token-a-chunk": (
-        "every token is sent immediately, in a separate chunk", f"{TOKENS} chunks", _chunks,
-    ),
-    "unknown-model": (
-        "an unknown model name causes an HTTP error", "an HTTP error", _unknown,
-    ),
+    "chat-stream": ("a chat response is streamed, and [DONE] ends the stream",
+                    "a response", _outcome),
+    "chat-whole": ("a chat response can be sent unstreamed",
+                   "a response", lambda a: _outcome(a, stream=False)),
+    "completion-stream": ("a completion is streamed, and [DONE] ends the stream",
+                          "a response", lambda a: _outcome(a, api="completions")),
+    "without-usage": ("a stream without usage ends correctly",
+                      "a response", lambda a: _outcome(a, usage=False)),
+    "forced-length": ("`ignore_eos` forces the output length, and usage reports it",
+                      f"{TOKENS} tokens", _forced),
+    "one-token-a-chunk": ("every token is sent immediately, in a separate chunk",
+                          f"{TOKENS} chunks", _chunks),
+    "unknown-model": ("an unknown model name causes an HTTP error",
+                      "an HTTP error", _unknown),
 }  # fmt: skip
