@@ -40,7 +40,7 @@ class Chart:
     """A plotly figure with its title, caption and data.
 
     ``caption`` is also read by screen readers; ``downsampling`` states which data are not drawn;
-    ``empty`` is the reason for an empty chart. ``data`` has the plotted values as tables.
+    ``empty`` states why there is nothing to draw, if so; ``data`` has the plotted values as tables.
     """
 
     key: str
@@ -93,7 +93,7 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 
 
 def latency_ecdf(results: Results, latency: str) -> Chart:
-    """Draw the ECDF of a latency over requests (ITL: over gaps between chunks), a line per case."""
+    """Draw the ECDF of a latency over requests (ITL: over gaps), with one line per case."""
     samples = {case.index: case.pooled(latency) for case in results.measured}
     longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
     unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
@@ -229,7 +229,7 @@ def reasons_for_unknown(results: Results, metric: str) -> str:
 
 
 def bars(known: Sequence[Bar], unit: str) -> go.Figure:
-    """Draw a bar per estimate, with its 95 % interval, value, and a circle per process."""
+    """Draw one bar per estimate, with its value, 95 % interval and a circle per process."""
     return go.Figure(
         [*map(_bar, known), *map(_dots, known)],
         layout(
@@ -243,7 +243,7 @@ def bars(known: Sequence[Bar], unit: str) -> go.Figure:
 
 
 def _names_with_values(known: Sequence[Bar], unit: str) -> dict[str, Any]:
-    """Return axis ticks with the name and value of each bar, which whiskers could cover inside."""
+    """Return ticks with each bar's name and value; whiskers could cover a value in the plot."""
     names = [safe(bar.name) for bar in known]
     values = [table.show(bar.estimate.value or 0.0, unit) for bar in known]
     texts = [f"{name}<br><b>{text}</b>" for name, text in zip(names, values, strict=True)]

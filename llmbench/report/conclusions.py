@@ -130,7 +130,7 @@ class _Ranking:
         return f"{text} (95 % interval {show_interval(estimate.low, estimate.high, unit, ' to ')})"
 
     def _gap(self) -> str:
-        """Return the lead of the best case over the second as text."""
+        """Return, as text, how far the best case leads the second."""
         best, second = (self._value(case) for case in self._ranked[:2])
         rival = self._listed(self._ranked[1:2])
         if self._higher_is_better:
@@ -159,7 +159,7 @@ SWEPT = ("engine.slots", "load.concurrency")
 
 
 def _of_memory(results: Results) -> Iterator[str]:
-    """Yield each backend's largest swept value that fit in memory and smallest that did not."""
+    """Yield the largest swept value that fit in memory, for each backend that ran out of it."""
     failures = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
     refused = {case for case, f in failures.items() if f.kind == OutOfMemoryError.kind}
     for key in SWEPT:

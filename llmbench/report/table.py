@@ -45,13 +45,13 @@ class Column:
 
 
 def text_columns(*labels: str) -> tuple[Column, ...]:
-    """Return one column of texts per label."""
+    """Return one text column per label."""
     return tuple(Column(label, numeric=False) for label in labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under columns; the first cell of a row is its heading, ``note`` goes below."""
+    """Rows of cells under columns; a row's first cell is its heading. ``note`` is shown below."""
 
     title: str
     columns: tuple[Column, ...]

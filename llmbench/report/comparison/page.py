@@ -1,4 +1,4 @@
-"""A comparison as one self-contained HTML file."""
+"""Comparisons with one baseline as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles
 
 
 def render(comparisons: Sequence[Comparison], home: str = "") -> str:
-    """Return the HTML page of comparisons with one baseline; ``home``: its back link's target."""
+    """Return the HTML page of comparisons with one baseline; ``home`` is its back link's target."""
     sides = side_by_side.sides([comparisons[0].baseline, *(c.candidate for c in comparisons)])
     charts = side_by_side.charts(sides)
     parts = [

@@ -49,7 +49,7 @@ class ComparedQuantity:
         return cls(metric, known.label, known.unit, known.better)
 
     def of(self, value: float) -> float:
-        """Return the quantity for a process with this value of the metric."""
+        """Return the quantity of a process from its value of the metric."""
         return value if self.numerator is None else self.numerator / value
 
     def estimate(self, case: CaseResults) -> Estimate:
@@ -76,7 +76,7 @@ QUANTITIES = (
 
 @dataclass(frozen=True)
 class NamedResults:
-    """A compared run set under a unique name; the first one is the baseline."""
+    """The results of a compared run set, under a unique name."""
 
     name: str
     results: Results

@@ -7,17 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from llmbench.analysis.metrics import Value, series_mean, series_rise
+from llmbench.report import table
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import (
-    MISSING,
-    SCALES,
-    Cell,
-    Column,
-    Table,
-    missing,
-    quantity,
-    text_columns,
-)
+from llmbench.report.table import MISSING, SCALES, Cell, Column, Table
 from llmbench.runs.series import Series
 
 DIFFERS = "≠"
@@ -29,7 +21,7 @@ def settings(results: Results) -> Table:
     cells = [_settings_of(case) for case in results.measured]
     names = dict.fromkeys(name for case in cells for name in case)
     rows = tuple((Cell(name), *(case.get(name, Cell(MISSING)) for case in cells)) for name in names)
-    columns = text_columns("setting", *(case.name for case in results.measured))
+    columns = table.text_columns("setting", *(case.name for case in results.measured))
     note = f"{DIFFERS} marks settings that differ from the request; auto lets the backend choose."
     return Table("Settings", columns, rows, note)
 
@@ -63,7 +55,7 @@ def environment(results: Results) -> Table:
         for key, value in _flat(run.environment, ""):
             facts.setdefault(key, {}).setdefault(value, []).append(run.name)
     rows = tuple((Cell(key), _fact(values)) for key, values in facts.items())
-    return Table("Environment", text_columns("fact", "value"), rows)
+    return Table("Environment", table.text_columns("fact", "value"), rows)
 
 
 def _fact(values: dict[str, list[str]]) -> Cell:
@@ -110,8 +102,11 @@ def machine(results: Results) -> Table:
             reduce = series_rise if series.unit == TOTAL_UNIT else series_mean
             value = reduce(series, observed.window)
             sampled.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))
-    names = [case.name for case in results.measured]
-    columns = (*text_columns("quantity"), *map(Column, names), *text_columns("source"))
+    columns = (
+        *table.text_columns("quantity"),
+        *(Column(case.name) for case in results.measured),
+        *table.text_columns("source"),
+    )
     rows = [_quantity_row(name, by_case, results) for name, by_case in sampled.items()]
     known = tuple(row for row in rows if any(cell.value is not None for cell in row))
     note = "Means over the steady windows of all processes; for running totals (J), their increase."
@@ -143,7 +138,7 @@ def _mean(seen: list[tuple[Series, Value]]) -> Cell:
     """Return a cell with a quantity's mean over the processes that sampled it."""
     known = [value.value for _, value in seen if value.value is not None]
     if not known:
-        return missing(seen[0][1].reason if seen else "not sampled")
+        return table.missing(seen[0][1].reason if seen else "not sampled")
     mean, unit = sum(known) / len(known), seen[0][0].unit
-    cell = quantity(mean, unit)
+    cell = table.quantity(mean, unit)
     return cell if unit in SCALES else replace(cell, text=f"{cell.text} {unit}")

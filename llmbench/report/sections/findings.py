@@ -62,7 +62,7 @@ def _order(finding: Finding) -> tuple[int, int]:
 
 
 def scope(finding: Finding, results: Results) -> str:
-    """Return the cases that a finding concerns, as a short text."""
+    """Return the names or the number of the cases that a finding concerns."""
     if len(finding.cases) == len(results.measured) > 1:
         return "all cases"
     if len(finding.cases) > FEW:
@@ -110,7 +110,7 @@ def _failures(case: CaseResults) -> Iterator[Caveat]:
 
 
 def _harness(case: CaseResults) -> Iterator[Caveat]:
-    # "unknown" has a stored caveat already: imported
+    # "unknown" already has a stored caveat, "imported"
     if case.validity.verdict in ("degraded", "invalid"):
         yield Caveat(f"harness-{case.validity.verdict}", reasons=case.validity.reasons)
 

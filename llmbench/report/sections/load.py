@@ -59,34 +59,36 @@ def sent(results: Results) -> Table:
     return table.by_case("The load as sent", results.measured, columns)
 
 
+def _facts(case: CaseResults, key: str) -> list[Any]:
+    """Return the values of a fact, one per run that recorded it."""
+    return [run.facts[key] for run in case.runs if key in run.facts]
+
+
 def _warmup(case: CaseResults) -> Cell:
     cut = {observed.all.num_rows - observed.measured.num_rows for observed in case.observed}
-    methods = [run.facts["warmup_method"] for run in case.runs if "warmup_method" in run.facts]
+    methods = _facts(case, "warmup_method")
     how = f"detected by {methods[0]}" if methods else ""
     return Cell(" / ".join(f"{number:,}" for number in sorted(cut)), min(cut), how)
 
 
 def _stopped_by(case: CaseResults) -> Cell:
-    reasons = dict.fromkeys(r for run in case.runs for r in run.facts.get("stopped_by", ()))
+    reasons = dict.fromkeys(chain.from_iterable(_facts(case, "stopped_by")))
     return Cell(", ".join(reasons)) if reasons else table.missing("not recorded")
 
 
 def _abandoned(case: CaseResults) -> Cell:
     if not _has_sessions(case):
         return table.missing("no sessions")
-    return table.count(sum(run.facts.get("abandoned_turns", 0) for run in case.runs))
+    return table.count(sum(_facts(case, "abandoned_turns")))
 
 
 def _schedule(case: CaseResults) -> Cell:
-    digests = dict.fromkeys(
-        run.facts["schedule_sha256"][:12] for run in case.runs if "schedule_sha256" in run.facts
-    )
+    digests = dict.fromkeys(digest[:12] for digest in _facts(case, "schedule_sha256"))
     return Cell(" / ".join(digests)) if digests else table.missing("not recorded")
 
 
 def _loadgen(case: CaseResults) -> Cell:
-    verdicts = [run.facts["mlperf"] for run in case.runs if "mlperf" in run.facts]
-    if not verdicts:
+    if not (verdicts := _facts(case, "mlperf")):
         return table.missing("not an MLPerf load")
     missed = dict.fromkeys(condition for verdict in verdicts for condition in verdict["missed"])
     return Cell(" / ".join(dict.fromkeys(v["result"] for v in verdicts)), detail=", ".join(missed))
@@ -108,7 +110,7 @@ Curves = dict[str, list[Point]]
 
 
 def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
-    """Draw each latency of each backend against the load; empty if none has several loads.
+    """Draw each latency of each backend against the load; empty if no backend has several.
 
     The knee is the highest load that meets the scenario's objectives.
     """
@@ -127,7 +129,7 @@ def _has_several_loads(cases: Sequence[CaseResults], key: str) -> bool:
 
 
 def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
-    """Group cases by backend, in order of load, without those that sweep other keys."""
+    """Group the cases that sweep only the load by backend, in order of load."""
     curves: Curves = {}
     for case in cases:
         if list(case.point) == [key]:

@@ -1,4 +1,4 @@
-"""Tables with one row per case, for the terminal, the page and Markdown."""
+"""Tables of the main metrics, latencies, quality and memory, one row per case."""
 
 from __future__ import annotations
 

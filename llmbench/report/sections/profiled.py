@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from llmbench.analysis.trace.categories import CATEGORIES
 from llmbench.report import palette
 from llmbench.report.charts import Chart, axis, safe, stacked
-from llmbench.report.table import Cell, Column, Table, count, show, text_columns
+from llmbench.report.table import Cell, Column, Table, quantity, show, text_columns
 from llmbench.runs.profile import CaseProfile, PhaseProfile, Profile
 from llmbench.units import format_number
 
@@ -45,16 +45,11 @@ def _name(case: CaseProfile, phase: PhaseProfile) -> str:
 
 
 def _named(case: CaseProfile, phase: PhaseProfile) -> Cell:
-    return Cell(_name(case, phase), detail=_shape(phase))
-
-
-def _shape(phase: PhaseProfile) -> str:
     rows = f"{phase.rows} row{'s' * (phase.rows > 1)}"
-    return f"{rows}, {_span(phase.cache_tokens)} tokens"
+    return Cell(_name(case, phase), detail=f"{rows}, {_span(*phase.cache_tokens)} tokens")
 
 
-def _span(ends: tuple[int, int]) -> str:
-    low, high = ends
+def _span(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} – {high:,}"
 
 
@@ -67,29 +62,24 @@ def phases(profile: Profile) -> Table:
         Column("busy", "mean time per profiled step in which an operator or kernel runs"),
         Column("host gap", "mean time per profiled step in which nothing runs"),
         Column("kernels/step", "on a CPU: operator calls"),
-        Column(
-            "launches/step", "by the host; a CUDA graph counts as one; on a CPU: outermost calls"
-        ),
+        Column("launches/step", "by the host, a CUDA graph as one; on a CPU: outermost calls"),
         Column("launches/token", "per new token of all rows"),
     )
     rows = tuple(_phase_row(case, phase) for case, phase in profile.phases())
-    return Table(
-        "Steps", columns, rows, "Below each case: rows per step and cached tokens per row."
-    )
+    note = "Below each case: rows per step and cached tokens per row."
+    return Table("Steps", columns, rows, note)
 
 
 def _phase_row(case: CaseProfile, phase: PhaseProfile) -> tuple[Cell, ...]:
-    kernels = phase.breakdown.kernels
+    low, high = min(phase.breakdown.kernels), max(phase.breakdown.kernels)
     per_token = phase.launches_per_token
     return (
         _named(case, phase),
-        Cell(show(phase.seconds, "s"), phase.seconds),
+        quantity(phase.seconds, "s"),
         Cell(f"× {phase.ratio:.2f}", phase.ratio),
-        Cell(show(phase.breakdown.busy_seconds, "s"), phase.breakdown.busy_seconds),
-        Cell(show(phase.idle_seconds, "s"), phase.idle_seconds),
-        count(min(kernels))
-        if len(set(kernels)) == 1
-        else Cell(_span((min(kernels), max(kernels)))),
+        quantity(phase.breakdown.busy_seconds, "s"),
+        quantity(phase.idle_seconds, "s"),
+        Cell(_span(low, high), low if low == high else None),
         Cell(format_number(phase.launches_per_step), phase.launches_per_step),
         Cell(format_number(per_token), per_token),
     )
@@ -125,8 +115,8 @@ def uses(case: CaseProfile, phase: PhaseProfile, most: int) -> Table:
             Cell(_short(use.name), note=use.name),
             Cell(CATEGORIES[use.category]),
             Cell(f"{use.calls:,.4g}", use.calls),
-            Cell(show(use.seconds / use.calls, "s"), use.seconds / use.calls),
-            Cell(show(use.seconds, "s"), use.seconds),
+            quantity(use.seconds / use.calls, "s"),
+            quantity(use.seconds, "s"),
             Cell(show(use.share, "share"), use.share),
         )
         for use in phase.breakdown.uses[:most]
@@ -159,15 +149,12 @@ def chart(profile: Profile) -> Chart:
             go.Bar(
                 orientation="h",
                 name=label,
-                x=[100 * phase.breakdown.shares[category] for _, phase in drawn],
+                x=[100 * phase.breakdown.shares[key] for _, phase in drawn],
                 y=names,
-                marker={
-                    "color": COLORS[category],
-                    "pattern": {"shape": PATTERNS[category], "size": 6},
-                },
+                marker={"color": COLORS[key], "pattern": {"shape": PATTERNS[key], "size": 6}},
                 hovertemplate=f"%{{y}}: {label} %{{x:.1f}} %<extra></extra>",
             )
-            for category, label in CATEGORIES.items()
+            for key, label in CATEGORIES.items()
         ],
         stacked(len(names), axis("share of the step (%)", range=[0, 100])),
     )

@@ -49,7 +49,7 @@ def _roofs(results: Results) -> list[DevicePeaks]:
 
 
 def _higher(one: DevicePeaks, other: DevicePeaks) -> DevicePeaks:
-    """Return the maximum of each peak: other load on the machine can only lower it."""
+    """Return the higher of each peak: other load on the machine can only lower a measurement."""
     return replace(
         one,
         bytes_per_second=max(one.bytes_per_second, other.bytes_per_second),

@@ -86,8 +86,8 @@ def _caption(costs: Sequence[str]) -> str:
 def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
     """Return each case with a known cost, and whether it is on the Pareto frontier.
 
-    A case is dominated if another is better in cost and divergence by 95 % intervals, undecided
-    if only by estimates.
+    A case is dominated if another is better in cost and divergence by their 95 % intervals, and
+    undecided if another is better only by the estimates.
     """
     known = [case for case in cases if case.estimates[cost].value is not None]
     best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in known], METRICS[cost].better)

@@ -18,7 +18,7 @@ MOST_PORT = 65_535
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the rest is inside the pages
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the pages declare the rest
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -84,20 +84,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self.server.accepts_host(self.headers.get("Host", "")):
-            self._send(
-                message_page(
-                    HTTPStatus.MISDIRECTED_REQUEST,
-                    "This server accepts requests to localhost only.",
-                )
-            )
+            message = "This server accepts requests to localhost only."
+            self._send(message_page(HTTPStatus.MISDIRECTED_REQUEST, message))
             return
         try:
             answer = self.server.site.answer(self.path)
         except Exception:  # noqa: BLE001 (printed to stderr; other pages still work)
             self.server.handle_error(self.request, self.client_address)
-            message = (
-                "This page could not be rendered; the error is printed in the server's terminal."
-            )
+            message = "This page could not be rendered; see the error in the server's terminal."
             answer = message_page(HTTPStatus.INTERNAL_SERVER_ERROR, message)
         self._send(answer)
 
