@@ -61,7 +61,7 @@ class _Stored(msgspec.Struct):
 
 
 def summary(run_set: RunSet) -> dict[str, Any]:
-    """Return the content of a run set's baseline file; raises InputError without a measured run."""
+    """Return the content of a run set's baseline file; raise InputError if none was measured."""
     cases = [case_of(case, runs) for case, runs in run_set.by_case().items() if runs]
     if not cases:
         raise InputError(f"{run_set.folder}: no measured run")
@@ -103,7 +103,7 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
 def write(run_set: RunSet, path: Path) -> None:
     """Write a baseline file atomically, with one line per metric for readable diffs.
 
-    Raises InputError if no run was measured or the file cannot be written.
+    Raise InputError if no run was measured or the file cannot be written.
     """
     text = json.dumps(summary(run_set), indent=1, ensure_ascii=False)
     write_text(path, FLAT_LIST.sub(_on_one_line, text) + "\n")
@@ -116,7 +116,7 @@ def _on_one_line(match: re.Match[str]) -> str:
 def read(path: Path) -> RunSet:
     """Read a baseline file as a run set.
 
-    Raises InputError if it is not a baseline file or has another version.
+    Raise InputError if it is not a baseline file or has another version.
     """
     stored = converted(read_json(path, REMEDY), _Stored, path, REMEDY)
     runs = [run for case in stored.cases for run in runs_of(case, stored.began_at)]

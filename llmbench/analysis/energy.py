@@ -23,7 +23,7 @@ WALL = "wall"
 LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window, so that edge effects are small
 LEAST_COVERED = 0.8
 AGREES_WITHIN, DISAGREES_BEYOND = 0.05, 0.10
-FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of an integrated power, in median gaps
+FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of a sampled power; the gap in median intervals
 
 # The range of a method's constant relative error on a device (data published with Yang et al., SC
 # 2024: steady-state errors of GeForce 10 and later and of A100); None: unknown.
@@ -66,7 +66,7 @@ class CounterEnergy:
 def counter_energies(run: Run, window: tuple[float, float] | None) -> list[CounterEnergy]:
     """Return the energy of each counter within a window; their sum is the energy of the run.
 
-    Uses a wall meter alone if there is one, else every readable GPU and CPU. Raises Unavailable if
+    Use a wall meter alone if there is one, else every readable GPU and CPU. Raise Unavailable if
     the energy of one of them is unknown.
     """
     if window is None:

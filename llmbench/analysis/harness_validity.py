@@ -1,4 +1,4 @@
-"""Whether the harness kept up, so that latencies are the backend's.
+"""Whether the harness kept up, so that measured latencies are those of the backend.
 
 docs/metrics.md has the rules.
 """

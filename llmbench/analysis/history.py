@@ -104,7 +104,7 @@ def add(store: Path, run_sets: Sequence[RunSet]) -> int:
 def read(store: Path) -> list[HistoryEntry]:
     """Return the entries of a store, oldest first.
 
-    Raises InputError, with the line number, for a line that llmbench did not write.
+    Raise InputError, with the line number, for a line that llmbench did not write.
     """
     lines = {line.key: line for line, _ in _lines(store)}
     return [

@@ -1,7 +1,7 @@
 """Measured peaks of a device: memory bandwidth of a copy, and FLOP/s of a matrix product.
 
-The copy is that of STREAM (McCalpin, 1995): the arrays are much larger than any cache, and both
-bytes read and bytes written count. The product is of two n × n matrices, 2 n³ FLOPs. The fastest
+The copy is that of STREAM (McCalpin, 1995): the arrays are much larger than any cache, and bytes
+read and written both count. The product is of two n × n matrices, 2 n³ FLOPs. The fastest
 repetition counts.
 The measurement runs in a separate process, so that it does not affect the memory and libraries of a
 run. Its result is cached by hardware, precision, threads and torch version.
@@ -62,7 +62,7 @@ def peaks_of(device: torch.device, dtype: str, threads: int) -> DevicePeaks:
 
 
 def cache_key(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
-    """Return the key under which peaks are cached; threads are part of it only on a CPU."""
+    """Return the key under which peaks are cached; it includes the thread count only on a CPU."""
     on_cpu, cpu_model = device.type == "cpu", hardware.cpu_readers(Path("/"))["model"]
     return {
         "hardware": cpu_model() if on_cpu else torch.cuda.get_device_name(device),
@@ -113,7 +113,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def measured(key: dict[str, Any]) -> DevicePeaks:
-    """Measure the peaks of the device in ``key``, in this process, in a second or two."""
+    """Measure the peaks of the device in ``key``, in this process; takes a second or two."""
     device = torch.device(key["device"])
     name = "float32" if key["precision"] == "tf32" else key["precision"]
     before = _others_seconds()
@@ -181,7 +181,7 @@ def _best(step: Callable[[], object], device: torch.device) -> float:
 
 
 def seconds_of(step: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds one call takes: by CUDA events on a GPU, by the clock on a CPU."""
+    """Return the duration of a call in seconds, from CUDA events or, on a CPU, the host clock."""
     if device.type != "cuda":
         began = time.perf_counter()
         step()

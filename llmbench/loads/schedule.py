@@ -86,9 +86,9 @@ def offsets_until(
 ) -> Floats:
     """Draw gaps until the stop rule is met and return ascending due times in seconds.
 
-    ``gaps(k)`` draws the next k gaps; ``time_of`` maps their sums to seconds, or to infinity for an
-    arrival that never comes. Gaps are rounded to 1e-9, because the last bit of a logarithm differs
-    between machines.
+    ``gaps(k)`` draws the next k gaps; ``time_of`` maps their cumulative sums to seconds, or
+    to infinity for arrivals that never come. Gaps are rounded to 1e-9, because the last bit of a
+    logarithm differs between machines.
     """
     drawn = np.round(gaps(stop.total if stop.total is not None else stop.warmup + 64), 9)
     offsets = _finite(time_of(np.cumsum(drawn)))

@@ -27,8 +27,8 @@ class LoadedModel:
     """A loaded model, for any runtime.
 
     ``context_length`` is in tokens; ``eos_ids`` are the token ids that end an output;
-    ``weight_bytes`` is the stored size of the weights, ``compile_seconds`` the time to compress,
-    export or compile them.
+    ``weight_bytes`` is the stored size of the weights, ``compile_seconds`` the time spent on
+    compressing, exporting or compiling the model.
     """
 
     context_length: int
@@ -176,7 +176,7 @@ def save(
     ``notes`` are further text files by name. The folder is written under a temporary name and
     renamed when it is complete.
     """
-    # the configuration of a GGUF file describes a quantization that no longer applies
+    # the configuration from a GGUF file describes a quantization that no longer applies
     vars(module.config).pop("quantization_config", None)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))

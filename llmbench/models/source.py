@@ -95,7 +95,7 @@ def served_name(options: ModelOptions) -> str | None:
 
 
 def where(options: ModelOptions) -> str:
-    """Return the path, hub id or served name in a model source, to start a server with it."""
+    """Return the path, hub id or served name in a model source, for starting a server."""
     return locate(options.source).where
 
 
@@ -105,7 +105,7 @@ def is_trained(options: ModelOptions) -> bool:
 
 
 def bundled() -> list[str]:
-    """Return the model sources that need no download and no files of the user."""
+    """Return the model sources that need neither a download nor local files."""
     return [f"builtin:{name}" for name in BUILTIN] + [f"random:{shape}" for shape in SHAPES]
 
 

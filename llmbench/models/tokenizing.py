@@ -16,7 +16,7 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """The number of token ids; every id is less than it."""
+        """The number of token ids; every id is below it."""
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, including special tokens."""

@@ -105,7 +105,7 @@ FORMATS: dict[str, type[Any]] = {
 def read_trace(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (what the key is called)
     """Return the rows of a trace, ordered by time, without requests of 0 output tokens.
 
-    Raises InputError when the file cannot be read, has an unknown format, is empty, or has
+    Raise InputError when the file cannot be read, has an unknown format, is empty, or has
     malformed lines, which are listed by number.
     """
     lines = _lines(path)

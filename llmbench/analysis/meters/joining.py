@@ -40,7 +40,7 @@ def join(
 
     A run is covered if readings at most ``max_gap`` seconds apart (default: three median intervals
     of the log, at least a second) span its first due time to its last token. Energy counts from a
-    run's first reading. Raises InputError if no run is covered.
+    run's first reading. Raise InputError if no run is covered.
     """
     measured = [run for run in run_set.runs if not run.failure]
     left_out: dict[str, str] = {}
