@@ -104,7 +104,7 @@ class EndpointOptions(plugins.Options):
     @model_validator(mode="after")
     def _has_a_server(self) -> EndpointOptions:
         if (self.url is None) == (self.server is None):
-            raise ValueError("expected `url`, or `server` to start one")
+            raise ValueError("expected either `url` or `server`")
         return self
 
     @property
@@ -146,7 +146,7 @@ class EndpointOptions(plugins.Options):
         return {**({"Authorization": f"Bearer {key}"} if key else {}), **own}
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return the TLS context for https; raises InputError if the CA file cannot be read."""
+        """Return the TLS context, None for http; raises InputError if the CA file is unreadable."""
         if self.base.scheme == "http":
             return None
         authorities = str(Path(self.verify).expanduser()) if isinstance(self.verify, str) else None

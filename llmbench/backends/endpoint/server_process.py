@@ -79,7 +79,7 @@ class ServerOptions(plugins.Options):
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> ServerOptions:
         if (self.preset is None) == (self.launch is None):
-            raise ValueError(f"expected `launch`, or a `preset` ({', '.join(PRESETS)})")
+            raise ValueError(f"expected either `launch` or `preset` ({', '.join(PRESETS)})")
         return self
 
     @property

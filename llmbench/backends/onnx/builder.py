@@ -105,15 +105,10 @@ def adapt(model: onnx.ModelProto) -> None:
 
 def _inputs() -> list[Any]:
     """Return the declarations of a graph's inputs, apart from the caches."""
-    tokens, rows = ["rows", "length"], ["rows"]
-    longs: dict[str, list[Any]] = {"input_ids": tokens, "position_ids": tokens, "last": [1]}
-    ints: dict[str, list[str]] = {"seqlens_k": rows, "total_sequence_length": []}
-    return [
-        helper.make_tensor_value_info(name, TensorProto.INT64, longs[name])
-        if name in longs
-        else helper.make_tensor_value_info(name, TensorProto.INT32, ints[name])
-        for name in INPUTS
-    ]
+    long, integer = TensorProto.INT64, TensorProto.INT32
+    kinds = (long, long, integer, integer, long)
+    shapes: list[list[Any]] = [["rows", "length"], ["rows", "length"], ["rows"], [], [1]]
+    return [*map(helper.make_tensor_value_info, INPUTS, kinds, shapes)]
 
 
 def _keep_last(graph: Any) -> None:

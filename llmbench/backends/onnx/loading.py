@@ -30,7 +30,7 @@ from llmbench.scenario.schema import ModelOptions
 class OnnxModel(LoadedModel):
     """An open session of an exported graph, and the shapes of its KV cache.
 
-    ``costs`` are the bytes and FLOPs of the steps; ``no_costs`` is the reason if unknown.
+    ``costs`` are the bytes and FLOPs of the steps; ``no_costs`` is the reason if they are unknown.
     """
 
     graph: Path
