@@ -1,4 +1,4 @@
-"""The plan of a scenario's runs: checked before measuring, in a seeded, interleaved order."""
+"""Plan a scenario's runs in a seeded, interleaved order, and check what they need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmbench.workloads.base import WORKLOADS
 
 
 def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
-    """Return a scenario's runs in order: each repeat has every case once, shuffled by the seed."""
+    """Return a scenario's runs in order: in each repeat, all cases once, in random order."""
     rng = stream(source.scenario.seed, "order of runs")
     return tuple(
         PlannedRun(case, repeat)
@@ -30,9 +30,9 @@ def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
 
 
 def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None = None) -> RunSet:
-    """Create the results folder of a scenario; all its runs, or only ``planned``, are planned.
+    """Create a scenario's results folder with the plan ``planned``, by default all its runs.
 
-    Raises InputError if a model or extra is unavailable or the folder cannot be used.
+    Raises InputError if a model, an extra or a file is unavailable or the folder cannot be used.
     """
     check(source)
     run_set = RunSet(

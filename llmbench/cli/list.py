@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,13 +60,10 @@ def _print(lists: dict[str, Rows]) -> None:
     Console(highlight=False).print(table)
 
 
-def _parts(kind: KindName) -> Callable[[Path | None], Rows]:
-    def rows(_: Path | None) -> Rows:
-        from llmbench import plugins
+def _parts(kind: KindName, _: Path | None) -> Rows:
+    from llmbench import plugins
 
-        return [(name, plugins.summary(plugins.find(kind, name))) for name in plugins.names(kind)]
-
-    return rows
+    return [(name, plugins.summary(plugins.find(kind, name))) for name in plugins.names(kind)]
 
 
 def _scenarios(folder: Path | None) -> Rows:
@@ -101,10 +99,10 @@ def _models(_: Path | None) -> Rows:
 
 LISTINGS: dict[str, Callable[[Path | None], Rows]] = {
     "scenarios": _scenarios,
-    "backends": _parts("backend"),
-    "loads": _parts("load"),
-    "workloads": _parts("workload"),
-    "collectors": _parts("collector"),
+    "backends": partial(_parts, "backend"),
+    "loads": partial(_parts, "load"),
+    "workloads": partial(_parts, "workload"),
+    "collectors": partial(_parts, "collector"),
     "models": _models,
     "results": _results,
 }

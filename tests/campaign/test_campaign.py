@@ -166,7 +166,7 @@ def test_a_killed_worker_is_a_failed_run_with_advice(path: Path, tmp_path: Path)
     (failed,) = run_set.failed
     assert failed.failure is not None
     assert failed.failure.kind == "killed"
-    assert "SIGKILL; the kernel may have done this because memory ran out" in failed.failure.message
+    assert "SIGKILL; if memory ran out, use a smaller model" in failed.failure.message
 
 
 @pytest.mark.processes
