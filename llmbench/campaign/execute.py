@@ -10,8 +10,8 @@ from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import THIS, Installation
 from llmbench.campaign.worker import Job
 from llmbench.runs import store
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:

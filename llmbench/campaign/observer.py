@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 from llmbench.loads.progress import Progress
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun
+from llmbench.runs.run import PlannedRun, Run
 
 
 class Listener(Protocol):

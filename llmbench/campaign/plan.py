@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from llmbench import models
 from llmbench.backends.base import BACKENDS
@@ -11,7 +12,8 @@ from llmbench.errors import InputError
 from llmbench.loads.schedule import LOADS
 from llmbench.quality.evaluate import read_text
 from llmbench.runs import store
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream
@@ -36,17 +38,24 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
     """
     check(source)
     run_set = RunSet(
-        folder=folder,
-        name=source.scenario.name,
-        description=source.scenario.description,
-        began_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        scenario_text=source.text,
-        overrides=source.overrides,
+        **header(source, folder),
         origins={".".join(map(str, at)): origin for at, origin in source.origins.items() if at},
         plan=planned_runs(source) if planned is None else planned,
     )
     store.create(run_set)
     return run_set
+
+
+def header(source: Source, folder: Path) -> dict[str, Any]:
+    """Return the fields of the `Header` of a scenario's results, which begin now."""
+    return {
+        "folder": folder,
+        "name": source.scenario.name,
+        "description": source.scenario.description,
+        "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "scenario_text": source.text,
+        "overrides": source.overrides,
+    }
 
 
 def check(source: Source) -> None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.campaign.observer import SilentObserver
 from llmbench.report.table import show
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun
+from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_duration
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from rich.text import Text
 from llmbench.cli.live import RATE_SECONDS, LiveMetrics, Pace, Reservoir
 from llmbench.cli.progress import ending, name
 from llmbench.loads.progress import Progress
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun
+from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_number
 
 REDRAWS_PER_SECOND = 1  # each takes milliseconds of CPU time that the measurement needs

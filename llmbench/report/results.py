@@ -16,8 +16,8 @@ from llmbench.analysis.harness_validity import Validity, validity_of, worst_vali
 from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, split_runs, summarize
 from llmbench.analysis.values import Estimate
 from llmbench.errors import Unavailable
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -64,15 +63,8 @@ def begin(source: Source, folder: Path, options: ProfileOptions) -> Profile:
     for case in source.cases:
         _check_backend(case.backend)
         implied_rows(case.scenario, options.rows)
-    empty = Profile(
-        folder=folder,
-        name=source.scenario.name,
-        description=source.scenario.description,
-        began_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        scenario_text=source.text,
-        overrides=source.overrides,
-        planned=tuple(case.name for case in source.cases),
-    )
+    planned = tuple(case.name for case in source.cases)
+    empty = Profile(**plan.header(source, folder), planned=planned)
     profile.create(empty)
     return empty
 

@@ -15,8 +15,8 @@ from llmbench.analysis.meters.joining import Joined, _around, join
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.record import Record
-from llmbench.runs.run import CLOCK_ORIGIN, Failure, Run, records_table
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import CLOCK_ORIGIN, Failure, PlannedRun, Run, records_table
+from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Series
 from llmbench.scenario.cases import Case
 

@@ -12,8 +12,8 @@ from llmbench.report.charts import Chart
 from llmbench.report.comparison.machines import machines
 from llmbench.report.comparison.side_by_side import charts, figures, sides
 from llmbench.report.table import Table
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
 
 SPEC = {"model": "builtin:tiny", "load": {"kind": "closed"}}
