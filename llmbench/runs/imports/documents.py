@@ -58,13 +58,13 @@ def _lines(path: Path, text: str, of_document: str) -> list[Any]:
         except ValueError as error:
             where, reason = (f"{path}:{number}", str(error)) if values else (path, of_document)
             raise InputError(
-                f"{where}: not valid JSON: {reason}; was the tool interrupted? Run it again"
+                f"{where}: not valid JSON: {reason}; if the tool was interrupted, run it again"
             ) from None
     return values
 
 
 def validated(shape: type[S], value: Any, where: str) -> S:
-    """Convert a JSON value to a Shape; raises InputError with the location and the problem."""
+    """Convert a JSON value to a Shape; raises InputError with the file, key and problem."""
     try:
         return msgspec.convert(value, shape, strict=False)
     except msgspec.ValidationError as error:
