@@ -119,8 +119,8 @@ class Run(PlannedRun):
     ``began_at`` is the wall-clock start (ISO 8601, UTC), used only as a label; all other times are
     in seconds on the run's clock. ``backend_report`` is what the backend reports, such as its
     settings. ``facts`` are single values from collectors, load and warm-up; ``CLOCK_ORIGIN`` among
-    them is the Unix time of the clock's origin, for aligning other logs, or None for a virtual
-    clock. A failed run has a ``failure`` and no records. A run read from a history has only
+    them is the Unix time of the clock's origin, for aligning other tools' logs, or None for a
+    virtual clock. A failed run has a ``failure`` and no records. A run read from a history has only
     ``summary``, the value and the sample size of each metric.
     """
 
