@@ -1,6 +1,6 @@
-"""Access to parts by kind and name; built-in and third-party parts use the same entry points.
+"""Lookup of parts by kind and name, through entry points for built-in and third-party parts alike.
 
-A part (backend, load, workload or collector) is a class with a nested ``Options`` model, which
+A part is a backend, load, workload or collector: a class with a nested ``Options`` model, which
 validates its keys in a scenario.
 """
 

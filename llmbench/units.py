@@ -1,4 +1,4 @@
-"""Durations, sizes and rates: parsed from text with units, and formatted for people.
+"""Durations, sizes and rates: parsed from text with units, and formatted for display.
 
 Internally every quantity is SI: seconds, bytes, events per second.
 """
@@ -6,6 +6,7 @@ Internally every quantity is SI: seconds, bytes, events per second.
 from __future__ import annotations
 
 import re
+from math import floor, log10
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo
@@ -20,11 +21,9 @@ _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\
 
 
 def _parse(value: object, units: dict[str, float], example: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"expected a number or text such as '{example}'")  # noqa: TRY004 (pydantic reports ValueError)
-    if not isinstance(value, str):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    match = _QUANTITY.fullmatch(value)
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f"expected a number or text such as '{example}'")
     number, unit = match.groups()
@@ -79,14 +78,12 @@ def format_number(value: float, digits: int = 3) -> str:
     """Return a number with at least ``digits`` significant digits and no exponent: ``0.500``."""
     if value == 0:
         return "0"
-    from math import floor, log10  # noqa: PLC0415
-
     decimals = max(0, digits - 1 - floor(log10(abs(value))))
     return f"{value:,.{decimals}f}"
 
 
 def scale_duration(seconds: float) -> tuple[str, str]:
-    """Return a duration as a number and the unit that fits: ``0.0213`` is ``21.3`` and ``ms``."""
+    """Return a duration in seconds as a number and its unit: ``0.0213`` is ``21.3`` and ``ms``."""
     for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if abs(seconds) >= size * (2 if size >= 60 else 1):  # noqa: PLR2004 (90 s reads better than 1.5 min)
             return format_number(seconds / size), unit
@@ -102,7 +99,7 @@ def scale(value: float, unit: str) -> tuple[str, str]:
 
 
 def scale_bytes(size: float) -> tuple[str, str]:
-    """Return a size as a number and a binary unit: ``1536`` is ``1.50`` and ``KiB``."""
+    """Return a size in bytes as a number and a binary unit: ``1536`` is ``1.50`` and ``KiB``."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if abs(size) >= _BYTES[unit]:
             return format_number(size / _BYTES[unit]), unit

@@ -20,7 +20,7 @@ def runner_of(model: PreTrainedModel, graph: Path) -> OnnxRunner:
         OnnxModel(
             graph=graph,
             session=sessions.open_session(graph, "CPUExecutionProvider", "all", None),
-            layers=exporting.layers(model),
+            cache_shapes=exporting.cache_shapes(model),
             dtype=model.dtype,
             context_length=MAX_LENGTH,
             eos_ids=frozenset(),

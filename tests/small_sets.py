@@ -8,8 +8,8 @@ from typing import Any
 
 from llmbench.runs import store
 from llmbench.runs.record import Record
-from llmbench.runs.run import Run, records_table
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run, records_table
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case, normal_spec
 
 BEGAN = "2026-01-01T00:00:00+00:00"

@@ -6,7 +6,7 @@ A file reads back as a run set without records, which suffices for comparisons.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,14 +18,15 @@ from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.metrics import metric_key
 from llmbench.errors import InputError
 from llmbench.runs import store
-from llmbench.runs.files import atomic_write, converted, read_json
+from llmbench.runs.files import converted, read_json, write_text
 from llmbench.runs.old_schemas import spec_before_draws
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case, normal_spec
 
 FORMAT, VERSION = "llmbench summary", 2
 REMEDY = "recreate it with `llmbench baseline`"
+FLAT_LIST = re.compile(r"\[\n((?:\s+[^\s\[\]{}].*\n)+)\s*\]")  # of plain values, each on a line
 
 
 class _StoredMetric(msgspec.Struct):
@@ -62,7 +63,7 @@ class _Stored(msgspec.Struct):
 
 
 def summary(run_set: RunSet) -> dict[str, Any]:
-    """Return the content of a run set's baseline file; raises InputError without a measured run."""
+    """Return the content of a run set's baseline file; raise InputError if none was measured."""
     cases = [case_of(case, runs) for case, runs in run_set.by_case().items() if runs]
     if not cases:
         raise InputError(f"{run_set.folder}: no measured run")
@@ -104,38 +105,20 @@ def case_of(case: str, runs: list[Run]) -> dict[str, Any]:
 def write(run_set: RunSet, path: Path) -> None:
     """Write a baseline file atomically, with one line per metric for readable diffs.
 
-    Raises InputError if no run was measured or the file cannot be written.
+    Raise InputError if no run was measured or the file cannot be written.
     """
-    text = "\n".join(_lines(summary(run_set), 0)) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, text)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    text = json.dumps(summary(run_set), indent=1, ensure_ascii=False)
+    write_text(path, FLAT_LIST.sub(_on_one_line, text) + "\n")
 
 
-def _lines(node: Any, depth: int) -> Iterator[str]:
-    """Yield lines of JSON, each list of plain values on a single line."""
-    inner, pad = " " * (depth + 1), " " * depth
-    flat = not isinstance(node, (dict, list)) or not node
-    if flat or (isinstance(node, list) and not any(isinstance(e, (dict, list)) for e in node)):
-        yield json.dumps(node, ensure_ascii=False)
-        return
-    open_, close = ("{", "}") if isinstance(node, dict) else ("[", "]")
-    items = node.items() if isinstance(node, dict) else ((None, inner) for inner in node)
-    yield open_
-    for number, (key, value) in enumerate(items, start=1):
-        written = list(_lines(value, depth + 1))
-        written[0] = inner + (f"{json.dumps(key)}: " if key is not None else "") + written[0]
-        written[-1] += "," * (number < len(node))
-        yield from written
-    yield pad + close
+def _on_one_line(match: re.Match[str]) -> str:
+    return "[" + ", ".join(item.strip() for item in match[1].split(",\n")) + "]"
 
 
 def read(path: Path) -> RunSet:
     """Read a baseline file as a run set.
 
-    Raises InputError if it is not a baseline file or has another version.
+    Raise InputError if it is not a baseline file or has another version.
     """
     stored = converted(read_json(path, REMEDY), _Stored, path, REMEDY)
     runs = [run for case in stored.cases for run in runs_of(case, stored.began_at)]

@@ -23,7 +23,7 @@ WALL = "wall"
 LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window, so that edge effects are small
 LEAST_COVERED = 0.8
 AGREES_WITHIN, DISAGREES_BEYOND = 0.05, 0.10
-FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of an integrated power, in median gaps
+FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of a sampled power; the gap in median intervals
 
 # The range of a method's constant relative error on a device (data published with Yang et al., SC
 # 2024: steady-state errors of GeForce 10 and later and of A100); None: unknown.
@@ -66,7 +66,7 @@ class CounterEnergy:
 def counter_energies(run: Run, window: tuple[float, float] | None) -> list[CounterEnergy]:
     """Return the energy of each counter within a window; their sum is the energy of the run.
 
-    Uses a wall meter alone if there is one, else every readable GPU and CPU. Raises Unavailable if
+    Use a wall meter alone if there is one, else every readable GPU and CPU. Raise Unavailable if
     the energy of one of them is unknown.
     """
     if window is None:
@@ -113,8 +113,7 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
     times, joules = times[inside], joules[inside]
     if not len(times) or times[-1] - times[0] < LEAST_COVERED * (end - begin):
         raise Unavailable(f"{name}: {_gap(times, begin, end, facts)}")
-    if (np.diff(joules) < 0).any():
-        raise Unavailable(f"{name}: counter_reset: the counter decreased during the run")
+    _raise_if_reset(name, joules)
     spent, seconds = float(joules[-1] - joules[0]), float(times[-1] - times[0])
     disagreement = _disagreement(run, name, float(times[0]), float(times[-1]), spent)
     if disagreement is not None and disagreement > DISAGREES_BEYOND:
@@ -132,6 +131,11 @@ def _part(run: Run, series: Series, begin: float, end: float) -> CounterEnergy:
         facts.get("polled_seconds", 0.0) / seconds,
         disagreement,
     )
+
+
+def _raise_if_reset(name: str | None, joules: Floats) -> None:
+    if (np.diff(joules) < 0).any():
+        raise Unavailable(f"{name}: counter_reset: the counter decreased during the run")
 
 
 def _gap(times: Floats, begin: float, end: float, facts: dict[str, Any]) -> str:
@@ -181,9 +185,7 @@ def _integrated_meter(series: Series, begin: float, end: float) -> CounterEnergy
     """Return the energy within a window of a wall meter that only records power."""
     joules = _integral(series, begin, end)
     if joules is None:
-        raise Unavailable(
-            f"{WALL}: sampling_gap: too few readings of the meter in the steady window"
-        )
+        raise Unavailable(f"{WALL}: sampling_gap: too few readings in the steady window")
     usual = float(np.median(np.diff(series.times)))
     return CounterEnergy(WALL, WALL, joules, begin, end, usual, usual / (end - begin), None)
 
@@ -256,10 +258,7 @@ def _run_joules(run: Run) -> float:
     """Return the energy in joules between the idle periods before and after the load."""
     counters = _counters(run)
     for series in counters:
-        if (np.diff(series.values) < 0).any():
-            raise Unavailable(
-                f"{series.device}: counter_reset: the counter decreased during the run"
-            )
+        _raise_if_reset(series.device, series.values)
     return sum(_fact(run, series, "run_joules") for series in counters)
 
 

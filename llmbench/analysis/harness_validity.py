@@ -1,4 +1,4 @@
-"""Whether the harness kept up, so that latencies are the backend's.
+"""Whether the harness kept up, so that measured latencies are those of the backend.
 
 docs/metrics.md has the rules.
 """
@@ -58,9 +58,7 @@ def validity_of(run: Run, arrays: RecordArrays | None = None) -> Validity:
 
 def worst_validity(validities: list[Validity]) -> Validity:
     """Return the worst validity of a case's processes, with the most that any added."""
-    worst = max(
-        validities, key=lambda validity: RATINGS.index(validity.verdict), default=Validity("valid")
-    )
+    worst = max(validities, key=lambda v: RATINGS.index(v.verdict), default=Validity("valid"))
     keys = dict.fromkeys(key for validity in validities for key in validity.added)
     added = {key: max(v.added.get(key, -np.inf) for v in validities) for key in keys}
     return replace(worst, added=added)

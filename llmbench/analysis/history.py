@@ -19,7 +19,7 @@ from llmbench.analysis.compare.differences import differences
 from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.stats import Floats
 from llmbench.errors import InputError
-from llmbench.runs.files import atomic_write, converted
+from llmbench.runs.files import converted, read_text, write_text
 from llmbench.runs.run_set import RunSet
 
 MIN_NIGHTS, MIN_SEGMENT = 20, 4
@@ -97,18 +97,14 @@ def add(store: Path, run_sets: Sequence[RunSet]) -> int:
             key = summary["began_at"], summary["name"], case["case"]
             lines.setdefault(key, json.dumps({**summary, **case}, ensure_ascii=False))
     text = "".join(f"{lines[key]}\n" for key in sorted(lines))
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(store, text)
-    except OSError as error:
-        raise InputError(f"{store}: cannot be written: {error.strerror}") from None
+    write_text(store, text)
     return len(lines) - before
 
 
 def read(store: Path) -> list[HistoryEntry]:
     """Return the entries of a store, oldest first.
 
-    Raises InputError, with the line number, for a line that llmbench did not write.
+    Raise InputError, with the line number, for a line that llmbench did not write.
     """
     lines = {line.key: line for line, _ in _lines(store)}
     return [
@@ -125,13 +121,7 @@ def read(store: Path) -> list[HistoryEntry]:
 
 def _lines(store: Path) -> Iterator[tuple[_Line, str]]:
     """Yield every line of a store, decoded and as text."""
-    try:
-        text = store.read_text("utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{store}: cannot be read: {error.strerror}; check the path and its permissions"
-        ) from None
-    for number, written in enumerate(text.splitlines(), start=1):
+    for number, written in enumerate(read_text(store).splitlines(), start=1):
         if written.strip():
             yield _line(written, f"{store}:{number}"), written
 

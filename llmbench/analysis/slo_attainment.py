@@ -57,9 +57,7 @@ def _judge(runs: list[Run], key: str, limit: float) -> tuple[Status, str]:
     objective = Objective.of(key)
     if objective.request_class:
         runs = [requests_where(run, "request_class", objective.request_class) for run in runs]
-    sample = np.concatenate(
-        [_sample(RecordArrays(run.records), objective.quantity) for run in runs]
-    )
+    sample = np.concatenate([_sample(run, objective.quantity) for run in runs])
     low, high = percentile_interval(sample, objective.percent)
     of_class = f"{objective.request_class}: " if objective.request_class else ""
     percentile = f"{of_class}{LATENCIES[objective.quantity]} p{objective.percent:g}"
@@ -72,7 +70,8 @@ def _judge(runs: list[Run], key: str, limit: float) -> tuple[Status, str]:
     return ("missed" if low > limit else "open"), reason
 
 
-def _sample(arrays: RecordArrays, quantity: str) -> np.ndarray:
+def _sample(run: Run, quantity: str) -> np.ndarray:
+    arrays = RecordArrays(run.records)
     good = getattr(arrays, quantity)
     failed = arrays.measured.num_rows - arrays.good.num_rows
     return np.append(good[~np.isnan(good)], np.full(failed, np.inf))

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def percentile(values: ArrayLike, percent: float) -> float:
-    """Return an exact percentile, interpolated linearly; raises ValueError for an empty sample."""
+    """Return an exact percentile, interpolated linearly; raise ValueError for an empty sample."""
     values = np.asarray(values, dtype=np.float64)
     if not values.size:
         raise ValueError("an empty sample has no percentiles")
@@ -116,7 +116,7 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
 
     x̄ (x̄* / x̄)^√(n / (n − 1)) at its 2.5 and 97.5 percentiles, where x̄ is the mean of n values
     and x̄* that of one of 10,000 resamples. The exponent corrects for resamples, which vary too
-    little by √((n − 1) / n); working on ratios keeps the interval positive. Raises ValueError below
+    little by √((n − 1) / n); working on ratios keeps the interval positive. Raise ValueError below
     three processes. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3.
     """
     sample = np.asarray(values, dtype=np.float64)

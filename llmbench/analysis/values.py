@@ -30,9 +30,9 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Estimate(Value):
-    """A metric over the processes of a case: their mean, with an interval from 3 processes on.
+    """A metric over the processes of a case: their mean, and from 3 processes its 95 % interval.
 
-    ``values`` has one number per process. ``reason`` explains a missing value or interval.
+    ``values`` has one value per process. ``reason`` explains a missing value or interval.
     """
 
     low: float | None = None
@@ -78,21 +78,15 @@ def difference(baseline: Sequence[float], candidate: Sequence[float]) -> Estimat
         )
     differences = np.asarray(candidate) - np.mean(baseline)
     low, high = bootstrap_difference(baseline, candidate)
-    return Estimate(
-        float(np.mean(candidate) - np.mean(baseline)),
-        len(differences),
-        None,
-        low,
-        high,
-        tuple(differences.tolist()),
-    )
+    mean = float(np.mean(candidate) - np.mean(baseline))
+    return Estimate(mean, len(differences), None, low, high, tuple(differences.tolist()))
 
 
 # -- of a series -----------------------------------------------------------------------------------
 
 
 def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
-    """Return the mean of the readings in a window, which are evenly spaced."""
+    """Return the mean of a series' readings in a window, or of all; they are evenly spaced."""
     if not series.available:
         return Value(None, 0, series.why_unavailable)
     times, values = series.times, series.values
@@ -103,7 +97,7 @@ def series_mean(series: Series, window: tuple[float, float] | None) -> Value:
 
 
 def series_rise(series: Series, window: tuple[float, float] | None) -> Value:
-    """Return the increase of a running total over a window, interpolated between readings."""
+    """Return a running total's increase over a window (None: all), interpolated at its ends."""
     if not series.available:
         return Value(None, 0, series.why_unavailable)
     times, values = series.times, series.values

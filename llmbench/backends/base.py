@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from llmbench import plugins
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.errors import InputError
-from llmbench.loads.clock import Clock
+from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadShape:
-    """The prompt lengths and the longest sequence of a load, which size the cache and the warm-up.
+    """The prompt lengths and the longest sequence of a load, which size KV cache and warm-up.
 
     Lengths are in tokens; ``prompt_lengths`` has each distinct length once, in ascending order.
     """
@@ -38,8 +39,8 @@ class LoadShape:
         if self.longest_sequence > context_length:
             raise InputError(
                 f"workload: the longest request has {self.longest_sequence} tokens (prompt and "
-                f"output) but the model's context holds {context_length}; use shorter prompts or "
-                "output_tokens, or a model with a longer context"
+                f"output) but the model's context holds {context_length}; use shorter prompts, "
+                "fewer output tokens or a model with a longer context"
             )
 
 
@@ -49,7 +50,7 @@ class OpenContext:
 
     ``on_stage`` is called with the current stage ("loading", "compiling", "warming up"). ``log`` is
     a file for the output of launched servers. ``slowdown`` is a delay added to every step, as a
-    fraction of its time.
+    fraction of the step's time.
     """
 
     model: ModelOptions
@@ -71,8 +72,8 @@ class BackendReport:
     ``effective`` has the keys of ``requested``; a difference becomes a caveat. ``cold_start`` is in
     seconds by stage, ``memory`` in bytes by kind, ``counters`` are arbitrary counts
     (``compiles_in_window``, ``gc_collections``). None means "not measured", with the reason under
-    the same key in ``reasons``. ``client`` is the overhead of the load client, and that overhead
-    without a network (``floor_...``): lag in seconds, CPU use as a fraction of a core.
+    the same key in ``reasons``. ``client`` has the load client's overhead, with and
+    without a server (``floor_...``): lag in seconds, CPU use as a fraction of a core.
     ``warmup_steps`` has the recorded warm-up step times in seconds. ``model_costs`` has the bytes
     and FLOPs of the model's steps, ``device_peaks`` the device's measured peak FLOP rate and
     bandwidth.
@@ -104,23 +105,28 @@ def not_effective(requested: Mapping[str, Any], effective: Mapping[str, Any]) ->
 
 
 class Server(Protocol):
-    """An open backend, ready to serve a load."""
+    """An open backend, ready to serve a load.
+
+    The defaults are those of a server in this process, without a load client or a torch module.
+    """
 
     def new_clock(self) -> Clock:
-        """Start and return the clock of the load; it reads 0 now."""
+        """Start and return the clock of the load; by default, it reads 0 now."""
+        return MonotonicClock()
 
-    def calibrate(self, dispatch: Dispatch) -> None:
+    def calibrate(self, dispatch: Dispatch) -> None:  # noqa: ARG002 (the default)
         """Measure the overhead of the load client, if any, on the requests of ``dispatch``.
 
-        `report` returns the result.
+        `report` returns the result. The default does nothing.
         """
+        return
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         """Serve all requests of ``dispatch`` and return their records.
 
-        ``on_progress`` is called whenever requests have finished.
+        ``on_progress`` is called each time requests finish.
         """
 
     def report(self) -> BackendReport:
@@ -129,13 +135,16 @@ class Server(Protocol):
     @property
     def pid(self) -> int:
         """The id of the process that collectors monitor, with its descendants."""
+        return os.getpid()
 
     @property
     def torch_model(self) -> TorchModel | None:
         """The model that runs as a torch module, or None for other runtimes."""
+        return None
 
-    def scorer(self, load_shape: LoadShape) -> Scorer | None:
+    def scorer(self, load_shape: LoadShape) -> Scorer | None:  # noqa: ARG002 (the same)
         """Return a scorer of texts by the model's logits, or None if the backend exposes none."""
+        return None
 
 
 class Backend(plugins.Part):
@@ -149,7 +158,7 @@ class Backend(plugins.Part):
     sends_text: ClassVar[bool] = False
 
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
-        """Load, compile and warm up; yield the ready server and release all resources afterwards.
+        """Load, compile and warm up the model; yield the server, and release all resources at exit.
 
         Raises InputError for unsupported options instead of replacing them silently.
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
-from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext
+from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.engine.engine import Engine
 from llmbench.loads.clock import Clock, MonotonicClock, VirtualClock
 from llmbench.loads.dispatch import Dispatch
@@ -22,7 +21,7 @@ from llmbench.units import Seconds
 
 
 class Stall(plugins.Options):
-    """A period during which the simulated server does not run."""
+    """A pause of the simulated server."""
 
     at: Seconds = Field(ge=0, description="start of the stall, as time since the load began")
     lasting: Seconds = Field(gt=0, description="duration of the stall")
@@ -32,29 +31,20 @@ class FakeOptions(plugins.Options):
     """``{kind: fake, prefill: 20 ms, per_token: 5 ms}``."""
 
     prefill: Seconds = Field(
-        default=0.02,
-        ge=0,
-        description="time of a prefill step, before `prefill_per_token` is added",
+        default=0.02, ge=0, description="time of a prefill step, without `prefill_per_token`"
     )
-    prefill_per_token: Seconds = Field(
-        default=0.0, ge=0, description="prefill time added per prompt token"
-    )
+    prefill_per_token: Seconds = Field(default=0.0, ge=0, description="added per prompt token")
     per_token: Seconds = Field(
-        default=0.005, ge=0, description="time of a decode step, before `per_row` is added"
+        default=0.005, ge=0, description="time of a decode step, without `per_row`"
     )
-    per_row: Seconds = Field(
-        default=0.0, ge=0, description="decode time added per sequence in the step"
-    )
+    per_row: Seconds = Field(default=0.0, ge=0, description="added per sequence in a decode step")
     load: Seconds = Field(default=0.0, ge=0, description="time to load the simulated model")
-    stalls: tuple[Stall, ...] = Field(
-        default=(), description="periods in which the server does not run, by start time"
-    )
+    stalls: tuple[Stall, ...] = Field(default=(), description="pauses of the server, by start time")
     service: Literal["constant", "exponential"] = Field(
         default="constant", description="prefill times: constant, or exponential with the same mean"
     )
     clock: Literal["virtual", "real"] = Field(
-        default="virtual",
-        description="clock of the run; on the virtual clock it takes no real time",
+        default="virtual", description="clock of the run; on the virtual one, it takes no real time"
     )
 
 
@@ -65,8 +55,8 @@ class _SimulatedRunner:
     options: FakeOptions
     clock: Clock
     rng: np.random.Generator
-    slowdown: float = 0.0
-    given: int = 0
+    slowdown: float
+    last_token: int = 0
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (all slots are equal)
         seconds = self.options.prefill + self.options.prefill_per_token * len(prompt)
@@ -80,8 +70,8 @@ class _SimulatedRunner:
         return [[self._token()] for _ in slots]
 
     def _token(self) -> int:
-        self.given += 1
-        return self.given
+        self.last_token += 1
+        return self.last_token
 
     def _pass(self, seconds: float) -> None:
         """Advance the clock by a step's duration, plus the stalls that begin during the step."""
@@ -99,13 +89,11 @@ class Fake(Backend):
     """
 
     Options = FakeOptions
-
-    def __init__(self, options: FakeOptions) -> None:
-        self.options = options
+    options: FakeOptions
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_FakeServer]:
-        """Pass the given load time and yield the simulated server."""
+        """Wait for the load time on the server's clock, then yield the server."""
         context.on_stage("simulating a load")
         server = _FakeServer(self.options, context)
         server.new_clock().sleep_until(self.options.load)
@@ -113,26 +101,19 @@ class Fake(Backend):
 
 
 @dataclass(frozen=True, slots=True)
-class _FakeServer:
+class _FakeServer(Server):
     options: FakeOptions
     context: OpenContext
 
     def new_clock(self) -> Clock:
         return VirtualClock() if self.options.clock == "virtual" else MonotonicClock()
 
-    def calibrate(self, dispatch: Dispatch) -> None:
-        """Do nothing: no client is involved whose overhead could be measured."""
-
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
+        rng = stream(self.context.seed, "service times")
         engine = Engine(
-            _SimulatedRunner(
-                self.options,
-                clock,
-                stream(self.context.seed, "service times"),
-                self.context.slowdown,
-            ),
+            _SimulatedRunner(self.options, clock, rng, self.context.slowdown),
             clock,
             slots=self.context.engine.slots,
             batching=self.context.engine.batching,
@@ -146,15 +127,3 @@ class _FakeServer:
         return BackendReport(
             requested=settings, effective=settings, cold_start={"load": self.options.load}
         )
-
-    @property
-    def pid(self) -> int:
-        """The id of this process."""
-        return os.getpid()
-
-    @property
-    def torch_model(self) -> None:
-        return None
-
-    def scorer(self, load_shape: LoadShape) -> None:
-        """Return None: there is no model, so there are no logits."""

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def frozen_gc() -> Iterator[list[str]]:
-    """Collect garbage, freeze all objects and yield a list with an entry per later collection.
+    """Collect garbage, freeze all objects and yield a list that gets an entry per collection.
 
-    When nested, objects stay frozen until the outer context ends.
+    In nested contexts, objects stay frozen until the outermost one ends.
     """
     collections: list[str] = []
     was_frozen = gc.get_freeze_count() > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -15,38 +14,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
-from llmbench.backends.base import (
-    Backend,
-    BackendReport,
-    LoadShape,
-    OpenContext,
-    Server,
-    not_effective,
-)
+from llmbench.backends import base, memory
+from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Server
 from llmbench.backends.gc_freeze import frozen_gc
-from llmbench.backends.memory import (
-    Allocator,
-    Gauge,
-    MemoryPlan,
-    Peaks,
-    Untracked,
-    as_out_of_memory,
-)
+from llmbench.backends.memory import MemoryPlan, Peaks
+from llmbench.engine import warmup
 from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import Engine, ModelRunner
 from llmbench.engine.injected_delay import DelayedRunner
-from llmbench.engine.warmup import (
-    Warmup,
-    WarmupRunner,
-    decodes,
-    graph_breaks,
-    graphs_compiled,
-    prefills,
-    warm_up,
-    warmup_steps,
-)
+from llmbench.engine.warmup import Warmup, WarmupRunner, graphs_compiled
 from llmbench.environment.probing import Reader
-from llmbench.loads.clock import Clock, MonotonicClock
+from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
@@ -111,20 +89,21 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     def costs(self, model: Model) -> ModelCosts:
         """Return the bytes and FLOPs of a model's steps; raises Unavailable if unknown."""
 
-    def allocator(self, context: OpenContext) -> Gauge:
-        """Return a tracker of the peak memory of tensors."""
+    def allocator(self, context: OpenContext) -> memory.Gauge:
+        """Return a tracker of peak tensor memory."""
         from llmbench.models.loading import device_of  # noqa: PLC0415 (imports torch)
 
         device = device_of(context.model.device)
         if device.type == "cuda":
-            return Allocator(device)
-        return Untracked(f"torch keeps no allocator statistics on {device.type}")
+            return memory.Allocator(device)
+        return memory.Untracked(f"torch keeps no allocator statistics on {device.type}")
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[LocalServer]:
-        """Load, compile and warm up the model, and yield a server of it.
+        """Load, compile and warm up the model, and yield its server.
 
-        Raises InputError when the model is unavailable or its context is too short.
+        Raises InputError when the model is unavailable or its context is too short, and
+        OutOfMemoryError when memory runs out.
         """
         context.on_stage("importing")
         began = time.monotonic()
@@ -135,7 +114,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         if context.engine.threads:
             torch.set_num_threads(context.engine.threads)
         peaks, plan = Peaks(self.allocator(context)), MemoryPlan(context.engine.slots)
-        with as_out_of_memory(plan):
+        with memory.as_out_of_memory(plan):
             context.on_stage("loading the model")
             began = time.monotonic()
             with peaks.of("load"):
@@ -169,8 +148,8 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     ) -> Iterator[LocalRunner]:
         """Yield a runner whose runtime writes a trace of its operators into a folder, if supported.
 
-        The result is a Chrome trace with ``baseTimeNanoseconds`` of the system clock, complete on
-        exit. Torch needs none: its profiler already records the steps.
+        The trace is a Chrome trace whose ``baseTimeNanoseconds`` is in system time; it is complete
+        when the context ends. The default writes none: torch's profiler records torch's operators.
         """
         del context, model, folder
         yield runner
@@ -183,10 +162,10 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         roofline: RooflineInputs,
         peaks: Peaks,
     ) -> LocalServer:
-        slots, load_shape = context.engine.slots, context.load_shape
-        max_length = cache_length(load_shape, model)
         from llmbench.engine.sampling import sampler_of  # noqa: PLC0415 (imports torch)
 
+        slots, load_shape = context.engine.slots, context.load_shape
+        max_length = cache_length(load_shape, model)
         began = time.monotonic()
         buckets = self.buckets(load_shape, slots, max_length)
         sampler = sampler_of(
@@ -200,18 +179,13 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         prepared = time.monotonic() - began
         context.on_stage("warming up")
         shapes = self.warmup_shapes(buckets, load_shape)
-        warmup = warm_up(warmup_steps(runner, shapes), graphs_compiled)
+        warmed = warmup.warm_up(warmup.warmup_steps(runner, shapes), graphs_compiled)
         _take_peaks(peaks, runner, shapes)
         sampler.restart()
-        cold_start["first_token"] = prepared + warmup.first_token_seconds
-        cold_start["steady"] = sum(warmup.steps) - warmup.first_token_seconds
-        scorer = partial(self.scorer, context, model)
-        traced = partial(self.traced, context, model, runner)
+        cold_start["first_token"] = prepared + warmed.first_token_seconds
+        cold_start["steady"] = sum(warmed.steps) - warmed.first_token_seconds
         roofline = roofline.checked(runner.cache_nbytes, slots * max_length)
-        settings = self.settings()
-        return LocalServer(
-            context, model, runner, warmup, cold_start, roofline, peaks, settings, scorer, traced
-        )
+        return LocalServer(self, context, model, runner, warmed, cold_start, roofline, peaks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +202,12 @@ class RooflineInputs:
         from llmbench.engine.device_peaks import peaks_of  # noqa: PLC0415 (imports torch)
 
         reader = Reader()
+        known = reader.read("model_costs", costs)
         peaks = partial(peaks_of, model.device, model.effective["dtype"], _threads())
-        return cls(
-            reader.read("model_costs", costs), reader.read("device_peaks", peaks), reader.reasons
-        )
+        return cls(known, reader.read("device_peaks", peaks), reader.reasons)
 
     def checked(self, cache_bytes: int, positions: int) -> RooflineInputs:
-        """Return the inputs without costs that imply a KV cache size other than ``cache_bytes``."""
+        """Return the inputs, without the costs if they imply another KV cache size in bytes."""
         costs = self.model_costs
         if costs is None or costs.kv_token_bytes * positions == cache_bytes:
             return self
@@ -260,19 +233,19 @@ def _plan(
 def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
     """Rerun the largest prefill and decode steps to measure the memory peak of each phase."""
     largest = shapes.thinned(1)
-    for phase, steps in (("prefill", prefills), ("decode", decodes)):
+    for phase, steps in (("prefill", warmup.prefills), ("decode", warmup.decodes)):
         with peaks.of(phase):
             for step in steps(runner, largest).values():
                 step()
 
 
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
-    """Return a slot's length in tokens: the longest sequence rounded up, at most the context."""
+    """Return a slot's length in tokens: the longest sequence rounded up, capped by the context."""
     return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
 
 
 @dataclass(slots=True)
-class LocalServer:
+class LocalServer(Server):
     """A warm model that serves one load.
 
     ``cold_start`` is in seconds: ``import`` of modules that the workload had not imported, ``load``
@@ -280,6 +253,7 @@ class LocalServer:
     the host (including cache allocation and compilation), ``steady`` for the rest of the warm-up.
     """
 
+    backend: LocalBackend[Any]
     context: OpenContext
     model: LoadedModel
     runner: LocalRunner
@@ -287,17 +261,7 @@ class LocalServer:
     cold_start: dict[str, float]
     roofline: RooflineInputs
     peaks: Peaks
-    settings: dict[str, Any]
-    scorer: Callable[[LoadShape], Scorer]
-    traced: Callable[[Path], AbstractContextManager[LocalRunner]]
     counters: dict[str, int] = field(default_factory=dict)
-
-    def new_clock(self) -> Clock:
-        """Return the clock of the load, which reads 0 now."""
-        return MonotonicClock()
-
-    def calibrate(self, dispatch: Dispatch) -> None:
-        """Do nothing: no client is involved whose overhead could be measured."""
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
@@ -321,16 +285,11 @@ class LocalServer:
             records = engine.serve(dispatch)
         self.counters = {
             "compiles_in_window": graphs_compiled() - graphs,
-            "graph_breaks": graph_breaks(),
+            "graph_breaks": warmup.graph_breaks(),
             "gc_collections": len(collections),
             **self.runner.counts,
         }
         return records
-
-    @property
-    def pid(self) -> int:
-        """The id of this process, which runs the model."""
-        return os.getpid()
 
     @property
     def torch_model(self) -> TorchModel | None:
@@ -338,6 +297,14 @@ class LocalServer:
         from llmbench.models.loading import TorchModel  # noqa: PLC0415 (already imported)
 
         return self.model if isinstance(self.model, TorchModel) else None
+
+    def scorer(self, load_shape: LoadShape) -> Scorer:
+        """Return a scorer of texts by the model's logits."""
+        return self.backend.scorer(self.context, self.model, load_shape)
+
+    def traced(self, folder: Path) -> AbstractContextManager[LocalRunner]:
+        """Yield a runner that also writes its runtime's operator trace to ``folder``, if any."""
+        return self.backend.traced(self.context, self.model, self.runner, folder)
 
     def report(self) -> BackendReport:
         """Return the requested and effective settings, the start-up times and the memory sizes."""
@@ -349,7 +316,7 @@ class LocalServer:
             reasons["compile"] = "this backend compiles, exports and compresses nothing"
         return BackendReport(
             requested=self._requested(),
-            effective=self._effective(),
+            effective=self.effective(),
             cold_start={**self.cold_start, "compile": compiles},
             memory={**sizes, **peaks},
             counters=self.counters,
@@ -367,14 +334,15 @@ class LocalServer:
 
     def _requested(self) -> dict[str, Any]:
         threads = self.context.engine.threads
-        return {**self.model.requested, "threads": threads, **self.settings}
+        return {**self.model.requested, "threads": threads, **self.backend.settings()}
 
-    def _effective(self) -> dict[str, Any]:
-        return {**self.model.effective, "threads": _threads(), **self.settings}
+    def effective(self) -> dict[str, Any]:
+        """Return the effective settings of the model, torch and the backend."""
+        return {**self.model.effective, "threads": _threads(), **self.backend.settings()}
 
     def _caveats(self) -> Iterator[Caveat]:
         yield from self.model.caveats
-        yield from not_effective(self._requested(), self._effective())
+        yield from base.not_effective(self._requested(), self.effective())
         peaks = self.roofline.device_peaks
         if peaks and peaks.is_doubtful:
             yield Caveat("roof-under-load", percent=peaks.other_load_percent)
@@ -392,6 +360,6 @@ def local_server(server: Server) -> LocalServer:
 
 
 def _threads() -> int:
-    import torch  # noqa: PLC0415 (already imported; see the top of the module)
+    import torch  # noqa: PLC0415 (already imported by `open`)
 
     return torch.get_num_threads()

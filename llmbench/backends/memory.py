@@ -44,7 +44,7 @@ class Gauge(Protocol):
 
     @property
     def prefix(self) -> str:
-        """The prefix of the names of this memory's metrics."""
+        """The prefix of this memory's metric names."""
 
     def reset(self) -> None:
         """Begin a new measurement of the peak."""
@@ -61,14 +61,14 @@ class Allocator:
     prefix: str = ""
 
     def reset(self) -> None:
-        """Reset the peak."""
+        """Reset torch's peak statistics of the device."""
         import torch  # noqa: PLC0415 (validating a scenario must not import torch)
 
         torch.cuda.init()  # before initialization there are no statistics to reset
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> int:
-        """Return the maximum of allocated bytes since the reset."""
+        """Return the peak of allocated bytes since the reset."""
         import torch  # noqa: PLC0415 (the same)
 
         return torch.cuda.max_memory_allocated(self.device)
@@ -82,11 +82,11 @@ class Resident:
     _was_reset: bool = True
 
     def reset(self) -> None:
-        """Reset the peak."""
+        """Reset the kernel's peak of this process."""
         self._was_reset = proc.reset_rss_peak(SELF)
 
     def peak(self) -> int | None:
-        """Return the maximum of resident bytes since the reset."""
+        """Return the peak of resident bytes since the reset; raises Unavailable if it failed."""
         if not self._was_reset:
             raise Unavailable(
                 "the kernel does not let this process reset its memory peak (clear_refs)"
@@ -111,7 +111,7 @@ class Untracked:
 
 @dataclass(slots=True)
 class Peaks:
-    """The memory peaks of each phase in bytes (``load_peak``, ``rss_load_peak``), or None."""
+    """Memory peaks by phase in bytes (``load_peak``, ``rss_load_peak``); None if unavailable."""
 
     allocator: Gauge
     resident: Gauge = field(default_factory=Resident)
@@ -120,7 +120,7 @@ class Peaks:
 
     @contextmanager
     def of(self, phase: str) -> Iterator[None]:
-        """Measure the memory peaks of a phase, which the context runs."""
+        """Measure the memory peaks of a phase, whose steps run inside the context."""
         gauges = (self.allocator, self.resident)
         for gauge in gauges:
             gauge.reset()

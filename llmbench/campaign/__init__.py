@@ -1,1 +1,1 @@
-"""Everything that starts processes: runs, checks, searches and profiles."""
+"""Campaigns of worker processes: runs, checks, capacity searches and profiles."""

@@ -1,9 +1,9 @@
-"""Workers that run another checkout of llmbench, with its modules and plug-in parts.
+"""Checkouts of other llmbench versions, and workers that run them.
 
-Parts (such as backends) are found through the entry points of the installed distribution, which
-name modules of the installed version. A checkout of another version may have different modules. Its
-workers therefore see a distribution with the checkout's entry points, which precedes the installed
-one.
+Built-in parts, such as backends, are found through the entry points of the installed distribution,
+which name modules of the installed version. Another version may have different modules. Workers of
+a checkout therefore get a distribution with the checkout's entry points, which precedes the
+installed one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def installation_of(checkout: Path, folder: Path) -> Installation:
 
 
 def _entry_points(project: Path) -> str:
-    """Return a project's entry points as INI text; empty without a readable project file."""
+    """Return the entry points in a pyproject.toml as INI text; empty if it has none."""
     try:
         groups = tomllib.loads(project.read_text("utf-8"))["project"]["entry-points"]
     except (OSError, ValueError, KeyError):

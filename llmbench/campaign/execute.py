@@ -1,4 +1,4 @@
-"""Measure the planned runs, each in its own process."""
+"""Measure planned runs, each in its own worker process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from llmbench.campaign.observer import Observer
-from llmbench.campaign.process import THIS, Launcher
+from llmbench.campaign.process import THIS, Installation
 from llmbench.campaign.worker import Job
 from llmbench.runs import store
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 
 
 def run_all(run_set: RunSet, observer: Observer) -> RunSet:
@@ -32,12 +32,12 @@ def run_more(
     run_set: RunSet,
     planned: PlannedRun,
     observer: Observer,
-    launcher: Launcher = THIS,
+    installation: Installation = THIS,
     side: str = "",
 ) -> tuple[RunSet, Run]:
     """Measure one run, unless already measured, and add it to the plan if absent.
 
-    Returns the run set with this run, and the run.
+    Returns the run set with this run, and the run. ``side`` is the side of a check, for display.
     """
     for run in run_set.runs:
         if run.name == planned.name and not run.failure:
@@ -45,20 +45,20 @@ def run_more(
     if planned.name not in {known.name for known in run_set.plan}:
         run_set = store.extend(run_set, planned)
     observer.began(planned, len(run_set.plan), None, side)
-    run = run_one(run_set.folder, planned, observer, launcher)
+    run = run_one(run_set.folder, planned, observer, installation)
     observer.ended(run)
     others = [other for other in run_set.runs if other.name != run.name]
     return replace(run_set, runs=(*others, run)), run
 
 
 def run_one(
-    folder: Path, planned: PlannedRun, observer: Observer, launcher: Launcher = THIS
+    folder: Path, planned: PlannedRun, observer: Observer, installation: Installation = THIS
 ) -> Run:
     """Measure one planned run in a worker; store a failed run if the worker fails."""
     case = planned.case
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     job = Job(folder=str(folder), case=case, repeat=planned.repeat)
-    failure = launcher.launch("llmbench.worker", job, case.scenario.timeout, observer)
+    failure = installation.launch("llmbench.worker", job, case.scenario.timeout, observer)
     if failure is None:
         return store.read_run(folder, planned)
     failed = Run(case, planned.repeat, began_at, failure=failure)

@@ -35,8 +35,8 @@ from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import Installation
 from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream

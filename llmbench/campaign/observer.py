@@ -1,39 +1,38 @@
-"""Observers of a campaign's progress."""
+"""Observers, which receive the events of a campaign."""
 
 from __future__ import annotations
 
 from typing import Protocol, Self
 
 from llmbench.loads.progress import Progress
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun
+from llmbench.runs.run import PlannedRun, Run
 
 
 class Listener(Protocol):
     """Receives the events of a worker."""
 
     def stage(self, text: str) -> None:
-        """The worker has begun another stage."""
+        """Called when the worker begins a stage, such as "measuring"."""
 
     def progress(self, progress: Progress) -> None:
-        """The load has progressed."""
+        """Called with each progress report of the load."""
 
 
 class Observer(Listener, Protocol):
     """Receives the events of a campaign."""
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
-        """A run begins: number ``index``, from 1, of the remaining runs or of one side's runs.
+        """Called when a run begins, with its number among the remaining runs or its side's runs.
 
-        The total is None if it is not known in advance.
+        Numbers start at 1; the total is None if it is not known in advance.
         """
 
     def ended(self, run: Run) -> None:
-        """A run has been stored, whether measured or failed."""
+        """Called when a run, measured or failed, has been stored."""
 
 
 class SilentObserver:
-    """An observer that shows nothing: for --quiet, and for programmatic use."""
+    """An observer that ignores all events, for --quiet and for use as a library."""
 
     def __enter__(self) -> Self:
         return self
@@ -42,13 +41,13 @@ class SilentObserver:
         return
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
-        """Show nothing."""
+        """Ignore the event."""
 
     def stage(self, text: str) -> None:
-        """Show nothing."""
+        """Ignore the event."""
 
     def progress(self, progress: Progress) -> None:
-        """Show nothing."""
+        """Ignore the event."""
 
     def ended(self, run: Run) -> None:
-        """Show nothing."""
+        """Ignore the event."""

@@ -1,9 +1,10 @@
-"""The plan of a scenario's runs: checked before measuring, in a seeded, interleaved order."""
+"""Plan a scenario's runs in a seeded, interleaved order, and check what they need."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from llmbench import models
 from llmbench.backends.base import BACKENDS
@@ -11,7 +12,8 @@ from llmbench.errors import InputError
 from llmbench.loads.schedule import LOADS
 from llmbench.quality.evaluate import read_text
 from llmbench.runs import store
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 from llmbench.scenario.rng import stream
@@ -20,7 +22,7 @@ from llmbench.workloads.base import WORKLOADS
 
 
 def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
-    """Return a scenario's runs in order: each repeat has every case once, shuffled by the seed."""
+    """Return a scenario's runs in order: in each repeat, all cases once, in random order."""
     rng = stream(source.scenario.seed, "order of runs")
     return tuple(
         PlannedRun(case, repeat)
@@ -30,23 +32,30 @@ def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
 
 
 def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None = None) -> RunSet:
-    """Create the results folder of a scenario; all its runs, or only ``planned``, are planned.
+    """Create a scenario's results folder with the plan ``planned``, by default all its runs.
 
-    Raises InputError if a model or extra is unavailable or the folder cannot be used.
+    Raises InputError if a model, an extra or a file is unavailable or the folder cannot be used.
     """
     check(source)
     run_set = RunSet(
-        folder=folder,
-        name=source.scenario.name,
-        description=source.scenario.description,
-        began_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        scenario_text=source.text,
-        overrides=source.overrides,
+        **header(source, folder),
         origins={".".join(map(str, at)): origin for at, origin in source.origins.items() if at},
         plan=planned_runs(source) if planned is None else planned,
     )
     store.create(run_set)
     return run_set
+
+
+def header(source: Source, folder: Path) -> dict[str, Any]:
+    """Return the fields of the `Header` of a scenario's results, which begin now."""
+    return {
+        "folder": folder,
+        "name": source.scenario.name,
+        "description": source.scenario.description,
+        "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "scenario_text": source.text,
+        "overrides": source.overrides,
+    }
 
 
 def check(source: Source) -> None:

@@ -31,9 +31,10 @@ SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
 class Prepared:
     """A load that is ready to send.
 
-    ``sample`` is the start of the same load, for calibration. ``requests`` is the pool that the
-    load cycles through. ``schedule`` has one row per due time known in advance; ``digest`` is a
-    hash of these due times and of all prompt and output lengths.
+    ``sample`` is the start of the same load, for calibration, with only the first turn of each
+    session. ``requests`` is the pool that the load cycles through. ``schedule`` has one row per due
+    time known in advance; ``digest`` is a hash of these due times and of all prompt and output
+    lengths.
     """
 
     dispatch: Dispatch
@@ -52,7 +53,7 @@ class Prepared:
 def prepare(case: Case, logs: Path) -> Prepared:
     """Return a case's load, ready to send: a pure function of its scenario and input files.
 
-    ``logs`` is a folder for a load that writes logs. Raises InputError if files cannot be read.
+    ``logs`` is the folder for logs of the load. Raises InputError if a file cannot be read.
     """
     scenario = case.scenario
     stop, sample_stop = stop_rule(scenario), Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
@@ -65,19 +66,10 @@ def prepare(case: Case, logs: Path) -> Prepared:
         RequestCycle(pool), arrivals, stop, limit
     )
     offsets = np.array(dispatch.due_times, dtype=np.float64)
-    return Prepared(
-        dispatch,
-        Dispatch(
-            RequestCycle([replace(r, turns=()) for r in pool]),
-            arrivals.shard(0, 1),
-            sample_stop,
-            limit,
-        ),
-        _load_shape(pool),
-        pool,
-        _schedule(offsets, pool),
-        _digest(offsets, pool),
-    )
+    single_turns = RequestCycle([replace(request, turns=()) for request in pool])
+    sample = Dispatch(single_turns, arrivals.shard(0, 1), sample_stop, limit)
+    schedule, digest = _schedule(offsets, pool), _digest(offsets, pool)
+    return Prepared(dispatch, sample, _load_shape(pool), pool, schedule, digest)
 
 
 def _draw(case: Case, workload: Workload, count: int) -> list[Request]:
@@ -106,9 +98,9 @@ def _load_shape(pool: Sequence[Request]) -> LoadShape:
 
 
 def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table:
-    """Return the known due times, with lengths, as a trace in llmbench's own format.
+    """Return the due times and request lengths as a trace in llmbench's format.
 
-    See workloads.trace_files.
+    See workloads.trace_files for the format.
     """
     sent = [pool[number % len(pool)] for number in range(len(offsets))]
     columns = {

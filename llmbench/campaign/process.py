@@ -1,4 +1,4 @@
-"""A worker process: an installed llmbench that does one job and reports its progress."""
+"""Worker processes: each runs one job with an installation of llmbench and reports events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.worker import SLOWDOWN, Job
@@ -24,19 +24,12 @@ from llmbench.runs.run import Failure
 STDERR_LINES = 40
 
 
-class Launcher(Protocol):
-    """Runs jobs in worker processes."""
-
-    def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
-        """Run a job in a worker process of ``module``; return the failure, or None."""
-
-
 @dataclass(frozen=True, slots=True)
 class Installation:
     """The llmbench that workers run: an interpreter, and folders searched before its packages.
 
-    The working directory is not searched for modules, except by THIS installation. ``slowdown`` is
-    the relative slowdown of every step of a local backend.
+    Unless ``flags`` is empty, the working directory is not searched for modules. ``slowdown`` is
+    the relative slowdown of each step of a local backend.
     """
 
     python: str = sys.executable
@@ -46,7 +39,7 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables with which its workers start."""
+        """The environment variables of its workers."""
         changed = {}
         if self.paths:
             before = [*map(str, self.paths), os.environ.get("PYTHONPATH", "")]
@@ -56,7 +49,10 @@ class Installation:
         return {**os.environ, **changed}
 
     def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
-        """Run a job in a worker process; return the failure, or None."""
+        """Run a job with ``python -m module``, for at most ``timeout`` seconds.
+
+        Returns the failure, with the end of the worker's stderr, or None.
+        """
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
             failure = self._follow(module, job, timeout, listener, stderr)
             return _with_stderr(failure, stderr) if failure else None
@@ -92,7 +88,7 @@ THIS = Installation(flags=())
 
 
 def forward_event(event: dict[str, Any], listener: Listener) -> Failure | None:
-    """Forward a worker's event to a listener; return the failure that it reports, if any."""
+    """Forward a worker's event to a listener; return the failure instead if it reports one."""
     if "failure" in event:
         return Failure(event["failure"], event["message"])
     if "stage" in event:
@@ -111,7 +107,7 @@ def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
 
 
 def _failure(code: int, reported: Failure | None) -> Failure | None:
-    """Return the failure of a worker that exited or was killed; None if it succeeded."""
+    """Return the failure of a worker that exited with ``code``; None if it succeeded."""
     if code == 0 or reported:
         return reported
     if code < 0:
@@ -120,11 +116,6 @@ def _failure(code: int, reported: Failure | None) -> Failure | None:
 
 
 def _killed_by(number: int) -> str:
-    name = signal.Signals(number).name
-    hint = (
-        "; the kernel may have done this because memory ran out: use a smaller model, fewer slots "
-        "or a narrower dtype"
-        if number == signal.SIGKILL
-        else ""
-    )
-    return f"the worker was killed by {name}{hint}"
+    remedy = "if memory ran out, use a smaller model, fewer slots or a narrower dtype"
+    hint = f"; {remedy}" if number == signal.SIGKILL else ""
+    return f"the worker was killed by {signal.Signals(number).name}{hint}"

@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -72,14 +72,14 @@ class Events:
     """Sends a worker's events to its parent process."""
 
     send: Callable[[dict[str, Any]], object]
-    _last_progress: float = field(default=0.0)
+    _last_progress: float = 0.0
 
     def stage(self, text: str) -> None:
-        """Report the stage that begins."""
+        """Report the start of a stage."""
         self.send({"stage": text})
 
     def progress(self, dispatch: Dispatch) -> None:
-        """Report the progress of a load, at most a few times per second."""
+        """Report the progress of a load, at most every PROGRESS_SECONDS and when it is complete."""
         now = time.monotonic()
         is_last = dispatch.completed == dispatch.total
         if is_last or now - self._last_progress >= PROGRESS_SECONDS:
@@ -92,12 +92,12 @@ class Events:
 
 
 def main() -> int:
-    """Measure the job on stdin and store the run."""
+    """Measure the job from stdin and store the run; return the exit code."""
     return work(do)
 
 
 def do(fields: dict[str, Any], events: Events) -> None:
-    """Measure a case once and store the run."""
+    """Measure a job's case once and store the run."""
     job = Job.read(fields)
     store.write_run(Path(job.folder), *measure(job, events))
 
@@ -111,7 +111,7 @@ def work(do: Callable[[dict[str, Any], Events], None]) -> int:
 def attempt(
     do: Callable[[dict[str, Any], Events], None], fields: dict[str, Any], events: Events
 ) -> int:
-    """Run a job with ``do``, report expected errors as events, and return the exit code."""
+    """Run a job with ``do``, report LlmbenchErrors as events, and return the exit code."""
     try:
         do(fields, events)
     except InputError as error:
@@ -124,7 +124,7 @@ def attempt(
 
 
 def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
-    """Measure a case once in this process; return the run and its schedule of requests."""
+    """Measure a case once in this process; return the run and the schedule of its requests."""
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     machine = environment.capture(Path.cwd())
     events.stage("reading the workload")
@@ -194,7 +194,7 @@ def _dropped(request: Request, due: float) -> Record:
 
 
 def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:
-    """Return what a backend needs to open: scenario options, load shape, log path and slowdown."""
+    """Return the context in which a backend opens: options, load shape, log path and slowdown."""
     scenario = case.scenario
     return OpenContext(
         model=scenario.model,

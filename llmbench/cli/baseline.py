@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 HELP = "write a run set as a small baseline file for check and compare"
-DESCRIPTION = "Write a run set as a baseline file, for review and commit."
+DESCRIPTION = "Write a run set as a baseline file, to review and commit."
 EPILOG = """\
 examples:
   llmbench baseline results/nightly baselines/cpu.json
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the baseline file, after printing the differences from an existing one."""
+    """Print the differences from an existing baseline file, and write the new one."""
     from llmbench import report
     from llmbench.analysis import baseline_file
     from llmbench.analysis.compare.comparison import compare
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if measured.missing:
         raise InputError(
             f"{arguments.results}: {len(measured.missing)} of {len(measured.plan)} runs are not "
-            "measured; continue with `llmbench run --resume`"
+            f"measured; continue with `llmbench run --resume {arguments.results}`"
         )
     if arguments.file.exists():
         report.show([compare(baseline_file.read(arguments.file), measured)])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmbench.cli import options
+from llmbench.errors import InputError
 
 if TYPE_CHECKING:
     from llmbench.analysis.compare.comparison import Comparison
@@ -17,13 +18,11 @@ if TYPE_CHECKING:
     from llmbench.scenario.file import Source
 
 HELP = "fail on a regression against a baseline, confirmed by repeated measurement"
-DESCRIPTION = (
-    "Compare a scenario with a baseline: screen every metric, then confirm suspected changes."
-)
+DESCRIPTION = "Screen every metric against a baseline, then confirm suspected regressions."
 EPILOG = """\
 baselines:
   results/monday     a stored run set, or a file that `llmbench baseline` wrote
-  ../main            a checkout of llmbench, measured now, interleaved with this checkout
+  ../main            a checkout of llmbench, measured now, interleaved with the candidate
   git:v1.2           a commit of this repository, measured the same way
   ../venv/bin/python another installation (of torch, for example), measured the same way
 
@@ -41,30 +40,16 @@ the same --out. On GitHub, check also writes a step summary and annotations.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "scenario", type=Path, help="a scenario file (YAML); `gate` in it configures check"
-    )
-    parser.add_argument(
-        "--baseline", required=True, metavar="REF", help="baseline to compare with; see below"
-    )
+    parser.add_argument("scenario", type=Path, help="scenario file (YAML); `gate` configures check")
+    parser.add_argument("--baseline", required=True, metavar="REF", help="baseline; see below")
     options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE")
-    parser.add_argument(
-        "--noise",
-        type=Path,
-        metavar="FILE",
-        help="file of minimum tolerances, written by `llmbench aa`",
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="also fail if a metric is inconclusive"
-    )
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write verdicts as JUnit XML")
+    options.add_path(parser, "--noise", "FILE", "minimum tolerances, written by `llmbench aa`")
+    parser.add_argument("--strict", action="store_true", help="also fail on inconclusive metrics")
+    options.add_path(parser, "--junit", "FILE", "write the verdicts as JUnit XML")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure the candidate and, unless stored, the baseline; write the verdicts.
-
-    Return the exit code.
-    """
+    """Measure the candidate and, unless stored, the baseline; write and print the verdicts."""
     from llmbench.campaign import gate
     from llmbench.campaign.process import THIS
     from llmbench.cli.progress import choose_observer
@@ -84,24 +69,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _floors(path: Path) -> dict[str, dict[str, float]]:
-    """Return the minimum tolerances in a --noise file; raise InputError if hardware differs."""
+    """Return a noise file's minimum relative tolerances by case and metric.
+
+    Raise InputError if they were measured on other hardware.
+    """
     from llmbench import environment
     from llmbench.analysis.compare.differences import hardware_of
     from llmbench.campaign.aa_test import read_floors
-    from llmbench.errors import InputError
 
     measured_on, floors = read_floors(path)
     hardware = hardware_of(environment.capture(Path.cwd()))
-    differing = [
-        f"{what}: {measured_on.get(what)} → {value}"
-        for what, value in hardware.items()
-        if measured_on.get(what) != value
-    ]
-    if differing:
-        raise InputError(
-            f"--noise {path}: measured on different hardware ({'; '.join(differing)}); "
-            "run `llmbench aa` here"
-        )
+    before = {what: measured_on.get(what) for what in hardware}
+    if differing := [what for what in hardware if before[what] != hardware[what]]:
+        changes = "; ".join(f"{what}: {before[what]} → {hardware[what]}" for what in differing)
+        message = f"--noise {path}: measured on different hardware ({changes})"
+        raise InputError(f"{message}; run `llmbench aa` here")
     return floors
 
 
@@ -113,7 +95,6 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
     from llmbench.campaign.checkout import check_out, installation_of, is_checkout
     from llmbench.campaign.gate import StoredSide, live_side
     from llmbench.campaign.process import Installation
-    from llmbench.errors import InputError
 
     path = Path(reference)
     if reference.startswith("git:"):
@@ -137,16 +118,16 @@ def _write(arguments: argparse.Namespace, comparison: Comparison, out: Path) -> 
     from llmbench import report
     from llmbench.runs.files import atomic_write
 
-    page = out / "comparison.html"
+    page, verdicts = out / "comparison.html", json.dumps(comparison.as_json(), indent=1)
     report.write([comparison], page)
-    atomic_write(out / "verdicts.json", json.dumps(comparison.as_json(), indent=1))
+    atomic_write(out / "verdicts.json", verdicts)
     if arguments.junit:
         arguments.junit.write_text(report.render([comparison], "junit"), "utf-8")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(report.render([comparison], "markdown"))
     if arguments.json:
-        print(json.dumps(comparison.as_json(), indent=1))
+        print(verdicts)
         return
     report.show([comparison])
     print(f"\nverdicts  {out / 'verdicts.json'}\nreport    {page}")
@@ -155,14 +136,13 @@ def _write(arguments: argparse.Namespace, comparison: Comparison, out: Path) -> 
 
 
 def _annotate(comparison: Comparison) -> None:
-    """Print GitHub workflow commands, which become annotations of the build."""
+    """Print GitHub workflow commands, which annotate the workflow run."""
     levels = {"regression": "error", "environment": "warning", "inconclusive": "notice"}
     for case in comparison.cases:
         for key, verdict in case.verdicts.items():
             if level := levels.get(verdict.outcome):
                 message = f"{case.case}, {key}: {verdict.change or verdict.reason}"
-                escaped = message.replace("%", "%25")
-                print(f"::{level} title=llmbench {verdict.outcome}::{escaped}")
+                print(f"::{level} title=llmbench {verdict.outcome}::{message.replace('%', '%25')}")
 
 
 def _exit_code(comparison: Comparison, source: Source, *, strict: bool) -> int:

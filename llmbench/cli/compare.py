@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 from llmbench.cli import options
+from llmbench.errors import InputError
 
 HELP = "compare run sets, with a verdict for every metric"
-DESCRIPTION = (
-    "Compare stored run sets with a baseline: differences in setup and changes in metrics."
-)
+DESCRIPTION = "Compare stored run sets with a baseline: their setups and every metric."
 EPILOG = """\
 examples:
   llmbench compare results/monday results/tuesday
@@ -27,34 +26,22 @@ processes, with rank-based intervals and tests. Set `repeats` to 6 or more to de
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    baseline = "a results folder, or a file written by `llmbench baseline`"
+    candidate = "a results folder or file to compare with BASELINE"
+    tolerance = "compare METRIC, with this relative tolerance, e.g. tpot_p50=0.02; repeatable"
+    parser.add_argument("baseline", type=Path, metavar="BASELINE", help=baseline)
+    parser.add_argument("candidates", nargs="+", type=Path, metavar="CANDIDATE", help=candidate)
     parser.add_argument(
-        "baseline",
-        type=Path,
-        metavar="BASELINE",
-        help="a results folder, or a file written by `llmbench baseline`",
+        "--tolerance", action="append", default=[], metavar="METRIC=FRACTION", help=tolerance
     )
-    parser.add_argument(
-        "candidates",
-        nargs="+",
-        type=Path,
-        metavar="CANDIDATE",
-        help="a results folder or file to compare with BASELINE",
-    )
-    parser.add_argument(
-        "--tolerance",
-        action="append",
-        default=[],
-        metavar="METRIC=FRACTION",
-        help="relative tolerance of a metric, e.g. tpot_p50=0.02; also adds a metric",
-    )
-    options.add_out(parser, "write the comparison as an HTML page", "FILE")
+    options.add_path(parser, "--out", "FILE", "also write the comparison as an HTML page")
     shown = parser.add_mutually_exclusive_group()
     options.add_json(shown, "the comparison")
     shown.add_argument("--markdown", action="store_true", help="print the comparison as Markdown")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare each candidate with the baseline, print the verdicts; with --out, also write them."""
+    """Compare each candidate with the baseline, and print (with --out, also write) the verdicts."""
     from llmbench import report
     from llmbench.analysis.baseline_file import read_set
     from llmbench.analysis.compare.comparison import TOLERANCES, compare
@@ -77,7 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _tolerance(text: str) -> tuple[str, float]:
     from llmbench.analysis.metrics import METRICS, metric_key
-    from llmbench.errors import InputError
 
     written, _, share = text.partition("=")
     key = metric_key(written)
@@ -89,9 +75,7 @@ def _tolerance(text: str) -> tuple[str, float]:
     except ValueError:
         raise InputError(f"--tolerance {text}: expected a fraction such as ttft_p50=0.03") from None
     if metric.better == "neither":
-        raise InputError(
-            f"--tolerance {text}: {key} has no better direction; choose another metric"
-        )
+        raise InputError(f"--tolerance {text}: {key} has no better direction; remove it")
     if not 0 < value < 1:
         raise InputError(f"--tolerance {text}: expected a fraction between 0 and 1")
     return key, value

@@ -20,7 +20,7 @@ EPILOG = """\
 examples:
   llmbench conformance                                   llmbench's own client, every behavior
   llmbench conformance --serve --port 8900               an adversarial server, for any client
-  llmbench conformance --url http://localhost:8000/v1    your server: what clients require of it
+  llmbench conformance --url http://localhost:8000/v1    your own server
   llmbench conformance --json | jq '.[] | select(.passed | not)'
 
 The adversarial server answers POST /v1/chat/completions; `model` selects the behavior, and
@@ -33,15 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--serve", action="store_true", help="serve all behaviors until Ctrl-C")
     what.add_argument("--url", help="check this server instead of llmbench's client")
-    parser.add_argument(
-        "--port", type=int, default=0, help="port to serve on (default: a free one)"
-    )
+    parser.add_argument("--port", type=int, default=0, help="port for --serve (default: any free)")
     parser.add_argument("--model", help="model to request (default: the server's first)")
     options.add_json(parser, "the results of all checks")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve all behaviors for other clients, or check a client or server and print the results."""
+    """Serve all behaviors to other clients, or check a client or server and print the results."""
     if arguments.serve:
         return _serve(arguments.port)
     findings = _check(arguments.url, arguments.model)

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from llmbench.models.compress.recipe import Distillation
 
 HELP = "distill a model into a smaller one"
-DESCRIPTION = (
-    "Train a student, built from some of a teacher's layers, on the teacher's predictions."
-)
+DESCRIPTION = "Train a student made of some of a teacher's layers on the teacher's predictions."
 EPILOG = """\
 examples:
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
@@ -30,38 +28,32 @@ The student is an ordinary model folder; its distill.json has the losses in nats
 WORK_SUFFIX = ".training"
 OPTIONS = {
     "teacher": "teacher model: hub id, local folder, GGUF file or builtin:tiny",
-    "layers": "number of student layers, evenly spaced over the teacher's",
-    "steps": "training steps, one batch each (500)",
-    "batch": "sequences per batch (4)",
-    "tokens": "tokens per sequence (128)",
-    "texts": "number of training sequences that the teacher generates (512)",
+    "layers": "number of teacher layers to keep, evenly spaced",
+    "steps": "training steps, one batch each (default: 500)",
+    "batch": "sequences per batch (default: 4)",
+    "tokens": "tokens per sequence (default: 128)",
+    "texts": "number of training sequences that the teacher generates (default: 512)",
     "text": "text file to train on instead of generated sequences",
-    "learning_rate": "learning rate of Adam (5e-4)",
-    "temperature": "softmax temperature in the loss, for both models (2)",
-    "kl_weight": "weight of the KL divergence in the loss; the rest is cross-entropy (0.9)",
-    "device": "device to train on: auto, cpu or cuda (auto)",
-    "seed": "random seed of sequences and batches (0)",
+    "learning_rate": "learning rate of Adam (default: 5e-4)",
+    "temperature": "softmax temperature of both models in the KL divergence (default: 2)",
+    "kl_weight": "weight of KL divergence in the loss; the rest is cross-entropy (default: 0.9)",
+    "device": "device to train on: auto, cpu or cuda (default: auto)",
+    "seed": "seed of generated sequences and of batches (default: 0)",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     for name, text in OPTIONS.items():
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, metavar=name.rpartition("_")[2].upper(), help=text)
-    options.add_out(parser, "new folder for the student")
-    parser.add_argument(
-        "--resume",
-        type=Path,
-        metavar="DIR",
-        help="resume the interrupted training run of the student in DIR",
-    )
+        parser.add_argument(_flag(name), metavar=name.rpartition("_")[2].upper(), help=text)
+    options.add_path(parser, "--out", "DIR", "new folder for the student")
+    options.add_path(parser, "--resume", "DIR", "resume the interrupted training of this student")
     options.add_json(parser, "losses and sizes")
     options.add_quiet(parser, "hide progress and summary")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train and save the student, and print its losses next to the teacher's."""
+    """Train and save the student; print its loss and the teacher's on held-out text."""
     settings, folder, work = _resumed(arguments) if arguments.resume else _new(arguments)
     try:
         result = _distilled(settings, folder, work, show=not arguments.quiet)
@@ -76,8 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _new(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
+
+def _new(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
     if not arguments.out:
         raise InputError("--out is missing; specify a new folder for the student")
     options = {name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None}
@@ -86,10 +81,8 @@ def _new(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
     if folder.exists():
         raise InputError(f"--out: {folder}: already exists; choose another folder")
     if work.exists():
-        raise InputError(
-            f"--out: {work}: holds an interrupted training run; resume it with --resume {folder}, "
-            "or remove it"
-        )
+        remedy = f"resume it with --resume {folder}, or remove it"
+        raise InputError(f"--out: {work}: holds an interrupted training run; {remedy}")
     return settings, folder, work
 
 
@@ -117,10 +110,7 @@ def _validated(options: dict[str, Any]) -> Distillation:
     try:
         return Distillation.model_validate(options)
     except ValidationError as error:
-        messages = [
-            f"--{str(detail['loc'][0]).replace('_', '-')}: {detail['msg']}"
-            for detail in error.errors()
-        ]
+        messages = [f"{_flag(str(detail['loc'][0]))}: {detail['msg']}" for detail in error.errors()]
         raise InputError("; ".join(messages)) from None
 
 
@@ -136,9 +126,10 @@ def _distilled(settings: Distillation, folder: Path, work: Path, *, show: bool) 
         def on_step(step: int, loss: float) -> None:
             bars.update(task, completed=step, description=f"loss {loss:.3f}")
 
-        return distill(
-            settings, folder, work, lambda text: bars.update(task, description=text), on_step
-        )
+        def on_stage(text: str) -> None:
+            bars.update(task, description=text)
+
+        return distill(settings, folder, work, on_stage, on_step)
 
 
 def _show(result: dict[str, Any], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""``llmbench doctor``: this machine, what it lacks, and what would disturb measurements."""
+"""``llmbench doctor``: this machine, what it lacks, and what may disturb measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # rich is imported only if something is printed
     from rich.table import Table
 
 HELP = "describe this machine and what it lacks"
-DESCRIPTION = "Print hardware and software, what is missing, and what would disturb measurements."
+DESCRIPTION = "Print hardware, software, what is missing, and what may disturb measurements."
 EPILOG = """\
 examples:
   llmbench doctor                        a table, and advice
@@ -39,12 +39,12 @@ TITLES = {"missing": "Missing", "disturbs": "Likely to disturb measurements"}
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Something missing or likely to disturb a measurement, with the remedy."""
+    """A missing component or a likely disturbance of measurements, with the remedy."""
 
-    group: Literal["missing", "disturbs"]
     about: str
     message: str
     remedy: str
+    group: Literal["missing", "disturbs"] = "disturbs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,15 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
     advice = list(advise(machine, busy))
     machine["fingerprint"] = environment.fingerprint(machine)
     if arguments.json:
-        load_and_advice = {"busy_percent": busy, "advice": [asdict(item) for item in advice]}
-        print(json.dumps({**machine, **load_and_advice}, indent=1))
+        machine |= {"busy_percent": busy, "advice": list(map(asdict, advice))}
+        print(json.dumps(machine, indent=1))
     else:
         _print(machine, advice)
     return 0
 
 
 def _with_telemetry(machine: dict[str, Any]) -> dict[str, Any]:
-    """Add the GPU quantities that can be read, and why the others cannot."""
+    """Add the units of available GPU quantities, and why the others are unavailable."""
     from llmbench.collectors.gpu.collector import Gpu
 
     if not machine["gpus"]:
@@ -100,44 +100,38 @@ def _missing(machine: Mapping[str, Any]) -> Iterator[Advice]:
     if not machine["gpus"]:
         reason = machine["reasons"].get("gpus", "NVML lists no GPU")
         yield Advice(
-            "missing",
             "gpu",
             f"No GPU is available ({reason}).",
-            "Install NVIDIA's driver if this machine has a GPU (Debian, Ubuntu: sudo apt install "
-            "nvidia-driver). Without a GPU, `device: auto` uses the CPU.",
+            "Install NVIDIA's driver if this machine has a GPU; without one, `device: auto` uses "
+            "the CPU.",
+            "missing",
         )
     elif "+cpu" in (packages["torch"] or ""):
         yield Advice(
-            "missing",
             "torch",
             f"torch {packages['torch']} is a CPU-only build and does not use the GPU.",
             "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
+            "missing",
         )
     for extra, purpose, choices in EXTRAS:
         if not any(packages[name] for name in choices):
             name = "onnx-gpu" if extra == "onnx" and machine["gpus"] else extra
-            yield Advice(
-                "missing",
-                extra,
-                f"{choices[0]} is not installed; it is needed for {purpose}.",
-                f"pip install 'llmbench[{name}]'",
-            )
+            message = f"{choices[0]} is not installed; it is needed for {purpose}."
+            yield Advice(extra, message, f"pip install 'llmbench[{name}]'", "missing")
 
 
 def _clocks(cpu: Mapping[str, Any]) -> Iterator[Advice]:
     if cpu["governor"] not in (None, "performance"):
         yield Advice(
-            "disturbs",
             "governor",
             f"The CPU governor is {cpu['governor']}, so clock frequencies vary with load.",
             "sudo cpupower frequency-set -g performance",
         )
     if cpu["turbo"]:
         yield Advice(
-            "disturbs",
             "turbo",
-            "Turbo is on, so clocks drop as the CPU heats up.",
-            "For steadier results: echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo "
+            "Turbo is on, so clock frequencies drop as the CPU heats up.",
+            "echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo "
             "(other vendors: echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost)",
         )
 
@@ -145,17 +139,15 @@ def _clocks(cpu: Mapping[str, Any]) -> Iterator[Advice]:
 def _other_load(system: Mapping[str, Any], busy_percent: float) -> Iterator[Advice]:
     if busy_percent > BUSY_PERCENT:
         yield Advice(
-            "disturbs",
             "load",
-            f"Other programs use {busy_percent:.0f} % of the CPU time at the moment"
-            f" (load average {system['load_average']:.1f}).",
-            "Stop them before measuring; find them with `top`.",
+            f"Other programs use {busy_percent:.0f} % of the CPU (load average "
+            f"{system['load_average']:.1f}).",
+            "Find them with `top`, and stop them before measuring.",
         )
     if system["virtual_machine"]:
         yield Advice(
-            "disturbs",
             "virtual-machine",
-            "This is a virtual machine; its host may schedule other guests on its cores.",
+            "This is a virtual machine; its host may run other guests on the same cores.",
             "Compare only runs of the same day, and watch for the caveat cpu-stolen.",
         )
 
@@ -164,16 +156,14 @@ def _limits(machine: Mapping[str, Any]) -> Iterator[Advice]:
     limit, cores = machine["container"]["cpu_limit_cores"], machine["cpu"]["usable_cores"]
     if limit and limit < (cores or 0):
         yield Advice(
-            "disturbs",
             "cpu-quota",
             f"A CPU quota allows {limit:g} of the {cores} visible cores.",
             f"Set `engine: {{threads: {max(1, int(limit))}}}` in scenarios, or raise the quota.",
         )
     if machine["memory"]["transparent_hugepages"] == "always":
         yield Advice(
-            "disturbs",
             "huge-pages",
-            "Transparent huge pages are set to always; memory compaction may stall programs.",
+            "Transparent huge pages are set to always; memory compaction may stall processes.",
             "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled",
         )
 
@@ -181,23 +171,20 @@ def _limits(machine: Mapping[str, Any]) -> Iterator[Advice]:
 def _gpu(index: int, gpu: Mapping[str, Any]) -> Iterator[Advice]:
     if gpu["persistence"] is False:
         yield Advice(
-            "disturbs",
             f"gpu{index}-persistence",
             f"GPU {index} has persistence mode off, so the driver reloads after idle periods.",
             f"sudo nvidia-smi -i {index} -pm 1",
         )
     if gpu["mig"]:
         yield Advice(
-            "disturbs",
             f"gpu{index}-mig",
             f"GPU {index} is partitioned by MIG; instances have no power or energy readings.",
             f"sudo nvidia-smi -i {index} -mig 0",
         )
     if gpu["virtualization"] == "vgpu":
         yield Advice(
-            "disturbs",
             f"gpu{index}-vgpu",
-            f"GPU {index} is a vGPU, so power and other tenants' load are not visible.",
+            f"GPU {index} is a vGPU; its power and the load of other tenants are not visible.",
             "Compare only runs on the same vGPU type, or use a whole GPU.",
         )
 
@@ -229,7 +216,7 @@ def _table(machine: dict[str, Any]) -> Table:
 
 
 def _rows(machine: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
-    """Yield (name, value, reason if missing); names within a group are indented under its title."""
+    """Yield (name, value, reason if unavailable); names in a group are indented under its title."""
     from llmbench.environment import flat
 
     last = ""

@@ -1,4 +1,4 @@
-"""``llmbench export``: write stored results in formats of other programs."""
+"""``llmbench export``: write stored results in formats that other programs read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmbench.report.frames import RunSet
 
 HELP = "write stored results as CSV, JSON, Parquet or Markdown"
-DESCRIPTION = "Write stored results to stdout in a format other programs can read."
+DESCRIPTION = "Write stored results to stdout in a format that other programs read."
 EPILOG = """\
 examples:
   llmbench export results/tonight --format csv > summary.csv
@@ -24,7 +24,7 @@ examples:
   llmbench export results/tonight --what records --format parquet --out records.parquet
 
 what:
-  summary  one row per case and metric: the mean over processes with its interval
+  summary  one row per case and metric: the mean over processes, with its confidence interval
   runs     one row per run and metric
   records  one row per request
   series   one row per telemetry reading
@@ -37,17 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
     parser.add_argument("--format", required=True, choices=FORMATS, help="output format")
-    parser.add_argument(
-        "--what",
-        choices=WHAT,
-        default="summary",
-        help="what to write (default: summary); see below",
-    )
-    options.add_out(parser, "file to write instead of stdout", "FILE")
+    parser.add_argument("--what", choices=WHAT, default="summary", help="rows to write; see below")
+    options.add_path(parser, "--out", "FILE", "file to write instead of stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the selected part of the results in the selected format."""
+    """Write the selected rows of the results in the selected format."""
     from llmbench.report.frames import RunSet
 
     if arguments.format == "parquet" and not arguments.out:
@@ -70,9 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _export(run_set: RunSet, arguments: argparse.Namespace) -> None:
     from llmbench import report
 
-    whole = arguments.format == "pytest-benchmark" or (
-        (arguments.format, arguments.what) == ("markdown", "summary")
-    )
+    is_headline = (arguments.format, arguments.what) == ("markdown", "summary")
+    whole = is_headline or arguments.format == "pytest-benchmark"
     subject = run_set.stored if whole else getattr(run_set, arguments.what)
     exported = report.render(subject, arguments.format)
     if isinstance(exported, bytes):

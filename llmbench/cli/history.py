@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmbench.analysis.history import MetricHistory
 
 HELP = "show nightly metrics and their change points"
-DESCRIPTION = "Append run sets to a history file, and show the history of each metric."
+DESCRIPTION = "Append run sets to a history file, and show each metric's history and change points."
 EPILOG = """\
 examples:
   llmbench history history.jsonl --add results/nightly   append a run set, then show the history
@@ -32,14 +32,8 @@ Exit codes: 0 done, 2 bad input.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("store", type=Path, help="the history file (JSON Lines)")
-    parser.add_argument(
-        "--add",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="RESULTS",
-        help="results folders to append",
-    )
+    text = "results folders to append"
+    parser.add_argument("--add", nargs="+", type=Path, default=[], metavar="DIR", help=text)
     options.add_json(parser, "the history of each metric")
 
 
@@ -51,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.add:
         added = history.add(arguments.store, [store.read(folder) for folder in arguments.add])
         if not arguments.json:
-            print(f"{added} added to {arguments.store}")
+            print(f"cases added to {arguments.store}: {added}")
     histories = history.histories(history.read(arguments.store))
     if arguments.json:
         print(json.dumps(list(map(asdict, histories)), indent=1))

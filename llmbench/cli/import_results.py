@@ -23,16 +23,17 @@ profile_export.jsonl. The format is detected from the file's content.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a result file of another tool"
+        "files", nargs="+", type=Path, metavar="FILE", help="another tool's results"
     )
-    options.add_out(parser, "new results folder (results/imported-DATE)")
+    text = "new results folder (default: results/imported-DATE)"
+    options.add_path(parser, "--out", "DIR", text)
     parser.add_argument("--name", help="case name, for a single file (default: tool and file name)")
     options.add_json(parser, "the summary")
-    options.add_quiet(parser, "no table")
+    options.add_quiet(parser, "hide the table")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Import the files, write the report and print the table."""
+    """Store the files' results as a run set, write its report and print its table."""
     from llmbench.runs.imports.run_set import import_results
 
     folder = arguments.out or options.default_folder("imported")

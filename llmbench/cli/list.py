@@ -1,10 +1,11 @@
-"""``llmbench list``: scenarios, parts and results."""
+"""``llmbench list``: scenarios, plugins, models and results."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from llmbench.plugins import KindName
     from llmbench.runs.catalog import Entry
 
-HELP = "list scenarios, parts and results"
+HELP = "list scenarios, plugins, models and results"
 DESCRIPTION = "List scenarios, backends, loads, workloads, collectors, models and results."
 EPILOG = """\
 examples:
@@ -29,13 +30,10 @@ Rows = list[tuple[str, str]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "what", nargs="?", choices=[*LISTINGS], help="what to list (default: everything)"
-    )
-    parser.add_argument(
-        "--folder", type=Path, help="folder to search (default: ./scenarios, ./results)"
-    )
-    options.add_json(parser, "the list")
+    text = "folder with scenarios or results (default: ./scenarios, ./results)"
+    parser.add_argument("what", nargs="?", choices=[*LISTINGS], help="what to list (default: all)")
+    options.add_path(parser, "--folder", "DIR", text)
+    options.add_json(parser, "the lists")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,13 +60,10 @@ def _print(lists: dict[str, Rows]) -> None:
     Console(highlight=False).print(table)
 
 
-def _parts(kind: KindName) -> Callable[[Path | None], Rows]:
-    def rows(_: Path | None) -> Rows:
-        from llmbench import plugins
+def _parts(kind: KindName, _: Path | None) -> Rows:
+    from llmbench import plugins
 
-        return [(name, plugins.summary(plugins.find(kind, name))) for name in plugins.names(kind)]
-
-    return rows
+    return [(name, plugins.summary(plugins.find(kind, name))) for name in plugins.names(kind)]
 
 
 def _scenarios(folder: Path | None) -> Rows:
@@ -104,10 +99,10 @@ def _models(_: Path | None) -> Rows:
 
 LISTINGS: dict[str, Callable[[Path | None], Rows]] = {
     "scenarios": _scenarios,
-    "backends": _parts("backend"),
-    "loads": _parts("load"),
-    "workloads": _parts("workload"),
-    "collectors": _parts("collector"),
+    "backends": partial(_parts, "backend"),
+    "loads": partial(_parts, "load"),
+    "workloads": partial(_parts, "workload"),
+    "collectors": partial(_parts, "collector"),
     "models": _models,
     "results": _results,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -25,30 +26,29 @@ class Reservoir:
         self._kept: list[float] = []
         self.seen = 0
 
-    def add(self, value: float) -> None:
-        """Add a value of the stream; it may replace one in the sample."""
-        self.seen += 1
-        if len(self._kept) < self._size:
-            self._kept.append(value)
-        elif (index := self._rng.randrange(self.seen)) < self._size:
-            self._kept[index] = value
+    def add(self, values: Iterable[float]) -> None:
+        """Add the next values of the stream; each may replace one in the sample."""
+        for value in values:
+            self.seen += 1
+            if len(self._kept) < self._size:
+                self._kept.append(value)
+            elif (index := self._rng.randrange(self.seen)) < self._size:
+                self._kept[index] = value
 
     def __str__(self) -> str:
         """Return p50 and p99 as text; a dagger marks a percentile with too few samples."""
-        values = list(self._kept)
-        if not values:
-            return "—"
-        texts = (
-            f"p{percent} {format_duration(percentile(values, percent))}"
-            f"{' †' * (len(values) < min_samples_for_percentile(percent))}"
-            for percent in PERCENTS
-        )
-        return ", ".join(texts)
+        values = list(self._kept)  # a copy: another thread may add values
+        return ", ".join(_percentile(values, percent) for percent in PERCENTS) if values else "—"
+
+
+def _percentile(values: list[float], percent: int) -> str:
+    dagger = " †" if len(values) < min_samples_for_percentile(percent) else ""
+    return f"p{percent} {format_duration(percentile(values, percent))}{dagger}"
 
 
 @dataclass(slots=True)
 class LiveMetrics:
-    """Live metrics of the current run: progress, recent token rate, and latencies."""
+    """Live metrics of the current run: its progress, recent token rate and latencies."""
 
     progress: Progress = NOTHING_YET
     ttft: Reservoir = field(default_factory=Reservoir)
@@ -56,14 +56,10 @@ class LiveMetrics:
     _points: deque[tuple[float, int]] = field(default_factory=deque)
 
     def add(self, progress: Progress) -> None:
-        """Update the metrics with the run's progress."""
+        """Update the metrics with the run's latest progress report."""
         self.progress = progress
-        for reservoir, values in (
-            (self.ttft, progress.ttft_seconds),
-            (self.itl, progress.itl_seconds),
-        ):
-            for value in values:
-                reservoir.add(value)
+        self.ttft.add(progress.ttft_seconds)
+        self.itl.add(progress.itl_seconds)
         if progress.at is not None and progress.output_tokens is not None:
             self._points.append((progress.at, progress.output_tokens))
             while len(self._points) > 2 and self._points[1][0] <= progress.at - RATE_SECONDS:  # noqa: PLR2004 (a rate needs two)
@@ -71,7 +67,7 @@ class LiveMetrics:
 
     @property
     def output_tokens_per_second(self) -> float | None:
-        """Recent output tokens per second on the run's clock; None before two progress reports."""
+        """The output token rate over the last RATE_SECONDS; None before two progress reports."""
         if len(self._points) < 2:  # noqa: PLR2004 (the same)
             return None
         (began, before), (ended, after) = self._points[0], self._points[-1]
@@ -82,8 +78,8 @@ class LiveMetrics:
 class Pace:
     """Estimates the remaining time of a campaign.
 
-    Future runs are assumed to take the mean time of successful ones. Before the first one ends,
-    the current run's time is extrapolated from the fraction of requests that are finished.
+    Every run is assumed to take the mean time of the successful ones. Before the first one ends,
+    the current run's duration is extrapolated from its fraction of finished requests.
     """
 
     finished: list[float] = field(default_factory=list)
@@ -92,7 +88,7 @@ class Pace:
     after_this: int | None = None
 
     def begin(self, now: float, after_this: int | None) -> None:
-        """Begin a run; ``after_this`` is the number of runs after it, None if unknown."""
+        """Begin a run; ``after_this`` is the number of runs that follow it, None if unknown."""
         self.began, self.measuring, self.after_this = now, None, after_this
 
     def end(self, now: float, *, succeeded: bool) -> None:
@@ -101,19 +97,17 @@ class Pace:
             self.finished.append(now - self.began)
 
     def remaining(self, now: float, progress: Progress) -> float | None:
-        """Return the estimated seconds until the last run ends, or None if unknown."""
+        """Return the estimated seconds until the last run ends; None if it cannot be estimated."""
         if self.after_this is None:
             return None
         elapsed = now - self.began
         run_seconds = fmean(self.finished) if self.finished else self._run_seconds(now, progress)
-        return (
-            None
-            if run_seconds is None
-            else max(0.0, run_seconds - elapsed) + run_seconds * self.after_this
-        )
+        if run_seconds is None:
+            return None
+        return max(0.0, run_seconds - elapsed) + run_seconds * self.after_this
 
     def _run_seconds(self, now: float, progress: Progress) -> float | None:
-        """Return the estimated duration of the current run in seconds, or None if unknown."""
+        """Return the estimated duration of the current run in seconds; None without progress."""
         if self.measuring is None or not progress.completed or not progress.total:
             return None
         rest = progress.total / progress.completed - 1

@@ -1,4 +1,4 @@
-"""``llmbench meter``: attach a wall meter's log to stored runs."""
+"""``llmbench meter``: attach a wall meter's readings to stored runs."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ A log is a CSV file with a header. Times are ISO 8601 or Unix seconds; times wit
 both, replacing previously attached ones, and report.html is rewritten. A log that covers no run is
 an error (exit code 2).
 """
+COLUMNS = {
+    "--time-column": "column of times (default: time)",
+    "--watts-column": "column of power in watts (default: watts, unless --energy-column is given)",
+    "--energy-column": "column of cumulative energy, in --energy-unit",
+}
+TIME_FORMAT = "format of times (auto: Unix seconds if the first is a number, else ISO 8601)"
+UTC_OFFSET = "UTC offset of times without a zone, e.g. =-05:00"
+CORRECTION = "seconds to add to the meter's times, to correct its clock"
+MAX_GAP = "longest accepted gap between readings (default: 3 median intervals, at least 1 s)"
 OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
 
 
@@ -36,51 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="a results folder")
     parser.add_argument("log", type=Path, metavar="CSV", help="the meter's log")
-    _add_columns(parser)
-    _add_times(parser)
-    options.add_json(parser, "which runs received readings")
-
-
-def _add_columns(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--time-column", default="time", metavar="NAME", help="column of times (default: time)"
-    )
-    parser.add_argument(
-        "--watts-column",
-        metavar="NAME",
-        help="column of power in watts (default: watts, unless --energy-column is given)",
-    )
-    parser.add_argument(
-        "--energy-column", metavar="NAME", help="column of cumulative energy, in --energy-unit"
-    )
+    for flag, text in COLUMNS.items():
+        parser.add_argument(flag, metavar="NAME", help=text)
     parser.add_argument("--energy-unit", choices=ENERGY_UNITS, help="unit of the energy column")
-
-
-def _add_times(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--time-format",
-        choices=TIME_FORMATS,
-        default="auto",
-        help="format of times (auto: Unix seconds if the first is a number, else ISO 8601)",
-    )
-    parser.add_argument(
-        "--utc-offset", metavar="±HH:MM", help="UTC offset of times without a zone, e.g. =-05:00"
-    )
-    parser.add_argument(
-        "--offset",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="seconds to add to the meter's times, to correct its clock",
-    )
-    parser.add_argument(
-        "--max-gap", type=float, metavar="SECONDS",
-        help="longest accepted gap between readings (3 median intervals of the log, at least 1 s)",
-    )  # fmt: skip
+    parser.add_argument("--time-format", choices=TIME_FORMATS, default="auto", help=TIME_FORMAT)
+    parser.add_argument("--utc-offset", metavar="±HH:MM", help=UTC_OFFSET)
+    parser.add_argument("--offset", type=float, default=0.0, metavar="SECONDS", help=CORRECTION)
+    parser.add_argument("--max-gap", type=float, metavar="SECONDS", help=MAX_GAP)
+    options.add_json(parser, "the names of runs with and without readings")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Attach the meter's readings, write the report, and print which runs received readings."""
+    """Attach the meter's readings, rewrite the report, and print which runs received readings."""
     from llmbench.analysis.meters import joining, log
     from llmbench.runs import store
 
@@ -92,22 +68,23 @@ def run(arguments: argparse.Namespace) -> int:
     page = output.write_report(store.read(arguments.folder))
     names = [series.name for series in readings]
     if arguments.json:
-        _print_json(arguments.folder, page, names, joined)
+        paths = {"folder": str(arguments.folder), "report": str(page)}
+        attached = {"series": names, "attached": joined.runs, "left_out": joined.left_out}
+        print(json.dumps({**paths, **attached}, indent=1))
     else:
-        _print_lines(arguments.folder, page, names, joined)
+        _print(names, joined)
+        output.print_paths(arguments.folder, page)
     return 0
 
 
 def _layout(arguments: argparse.Namespace) -> Layout:
     energy, unit, zone = arguments.energy_column, arguments.energy_unit, arguments.utc_offset
     if bool(energy) != bool(unit):
-        raise InputError(
-            "--energy-column and --energy-unit belong together; specify both or neither"
-        )
+        raise InputError("specify both --energy-column and --energy-unit, or neither")
     if zone is not None and not OFFSET.fullmatch(zone):
         raise InputError(f"--utc-offset {zone}: expected an offset such as +02:00")
     return Layout(
-        time=arguments.time_column,
+        time=arguments.time_column or "time",
         watts=arguments.watts_column or (None if energy else "watts"),
         energy=energy,
         energy_unit=unit or "J",
@@ -117,20 +94,8 @@ def _layout(arguments: argparse.Namespace) -> Layout:
     )
 
 
-def _print_json(folder: Path, page: Path, names: list[str], joined: Joined) -> None:
-    result = {
-        "folder": str(folder),
-        "report": str(page),
-        "series": names,
-        "attached": joined.runs,
-        "left_out": joined.left_out,
-    }
-    print(json.dumps(result, indent=1))
-
-
-def _print_lines(folder: Path, page: Path, names: list[str], joined: Joined) -> None:
+def _print(names: list[str], joined: Joined) -> None:
     total = len(joined.runs) + len(joined.left_out)
     print(f"attached {' and '.join(names)} to {len(joined.runs)} of {total} runs")
     for name, reason in joined.left_out.items():
         print(f"left out {name}: {reason}")
-    print(f"\nresults  {folder}\nreport   {page}")

@@ -1,4 +1,4 @@
-"""Shared command-line options, and the interface of a subcommand's module."""
+"""Command-line options that subcommands share, and the interface of a subcommand's module."""
 
 from __future__ import annotations
 
@@ -16,34 +16,23 @@ class Command(Protocol):
     EPILOG: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the command's own arguments."""
+        """Add the subcommand's arguments to its parser."""
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Run the command and return its exit code."""
+        """Run the subcommand and return its exit code."""
 
 
-def add_set(parser: argparse.ArgumentParser) -> None:
-    """Add ``--set KEY=VALUE``."""
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a scenario key; repeatable",
-    )
+def add_path(parser: argparse.ArgumentParser, flag: str, metavar: str, text: str) -> None:
+    """Add an option whose value is a path."""
+    parser.add_argument(flag, type=Path, metavar=metavar, help=text)
 
 
-def add_out(parser: argparse.ArgumentParser, text: str, metavar: str = "DIR") -> None:
-    """Add ``--out``."""
-    parser.add_argument("--out", type=Path, metavar=metavar, help=text)
-
-
-def add_json(parser: argparse._ActionsContainer, subject: str = "the result") -> None:
+def add_json(parser: argparse._ActionsContainer, subject: str) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help=f"print {subject} as JSON")
 
 
-def add_quiet(parser: argparse.ArgumentParser, text: str = "hide progress") -> None:
+def add_quiet(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--quiet``."""
     parser.add_argument("--quiet", "-q", action="store_true", help=text)
 
@@ -52,8 +41,9 @@ def add_campaign(
     parser: argparse.ArgumentParser, subject: str, folder: str, quiet: str = "hide progress"
 ) -> None:
     """Add the shared options of measuring commands: --set, --out, --json and --quiet."""
-    add_set(parser)
-    add_out(parser, f"results folder ({folder})")
+    text = "override a scenario key; repeatable"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+    add_path(parser, "--out", "DIR", f"results folder (default: {folder})")
     add_json(parser, subject)
     add_quiet(parser, quiet)
 

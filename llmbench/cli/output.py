@@ -27,7 +27,10 @@ def write_report(stored: RunSet | Profile) -> Path:
 def print_result(
     stored: RunSet | Profile, page: Path, arguments: argparse.Namespace, **more: Any
 ) -> None:
-    """Print stored results as selected by ``--json`` and ``--quiet``; ``more`` extends the JSON."""
+    """Print stored results as a table, as JSON (extended by ``more``), or not at all.
+
+    The options ``--json`` and ``--quiet`` decide.
+    """
     if arguments.json:
         print(json.dumps({**as_dict(stored, page), **more}, indent=1))
     elif not arguments.quiet:
@@ -35,15 +38,20 @@ def print_result(
 
 
 def print_table(stored: RunSet | Profile, page: Path) -> None:
-    """Print the table of stored results, and the paths of the results and their report."""
+    """Print the table of stored results, and the paths of their folder and report."""
     from llmbench import report
 
     report.show(stored)
-    print(f"\nresults  {stored.folder}\nreport   {page}")
+    print_paths(stored.folder, page)
+
+
+def print_paths(folder: Path, page: Path) -> None:
+    """Print the paths of a results folder and of its report."""
+    print(f"\nresults  {folder}\nreport   {page}")
 
 
 def as_dict(stored: RunSet | Profile, page: Path) -> dict[str, Any]:
-    """Return the summary of a run set, or all numbers of a profile, with folder and report path."""
+    """Return JSON data: a run set's summary or a profile's numbers, and the paths of both."""
     from llmbench.report.frames import summary
     from llmbench.runs.run_set import RunSet
 

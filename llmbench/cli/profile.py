@@ -38,17 +38,10 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", type=Path, help="a scenario file (YAML)")
-    options.add_campaign(
-        parser, "all numbers", "results/NAME-profile-DATE", "hide progress and tables"
-    )
-    parser.add_argument(
-        "--steps", type=int, default=20, help="steps per phase, prefill and decode (20)"
-    )
-    parser.add_argument(
-        "--rows",
-        type=int,
-        help="sequences per decode step (default: as many as slots and load allow)",
-    )
+    folder, rows = "results/NAME-profile-DATE", "as many as slots and load allow"
+    options.add_campaign(parser, "all numbers", folder, "hide progress and tables")
+    parser.add_argument("--steps", type=int, default=20, help="steps per phase (default: 20)")
+    parser.add_argument("--rows", type=int, help=f"sequences per decode step (default: {rows})")
     parser.add_argument("--nvtx", action="store_true", help="mark steps for Nsight Systems")
 
 

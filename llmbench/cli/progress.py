@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.campaign.observer import SilentObserver
 from llmbench.report.table import show
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun
+from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_duration
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ SHOWN_METRICS = ("output_tokens_per_second", "ttft_p50", "itl_p50")
 
 
 class Lines(SilentObserver):
-    """Prints a plain line when a run begins and another when it ends, for pipes and logs."""
+    """Prints one plain line when a run begins and one when it ends, for pipes and logs."""
 
     def __init__(self, out: TextIO, now: Callable[[], float] = time.monotonic) -> None:
         self._out = out
@@ -36,7 +35,7 @@ class Lines(SilentObserver):
         self._print(f"run {index}{of}: {name(planned, side)}")
 
     def ended(self, run: Run) -> None:
-        """Print how the run ended."""
+        """Print the run's duration, and its metrics or failure."""
         self._print(f"{name(run, self._side)}: {ending(run, self._now() - self._began)}")
 
     def _print(self, line: str) -> None:
@@ -44,13 +43,13 @@ class Lines(SilentObserver):
 
 
 def name(run: PlannedRun | Run, side: str = "") -> str:
-    """Return the name under which a run is displayed: its side, case and repeat."""
+    """Return a run's name for display: its side (if any), case and repeat."""
     before = f"{side}: " if side else ""
     return _printable(f"{before}{run.case}, repeat {run.repeat}")
 
 
 def ending(run: Run, seconds: float) -> str:
-    """Return a one-line description of how a run ended."""
+    """Return a line about a finished run: its duration, and its metrics or failure."""
     if run.failure:
         message = run.failure.message.partition("\n")[0]
         return _printable(f"failed after {format_duration(seconds)}: {message}")
@@ -65,14 +64,14 @@ def _figures(run: Run) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Replace control characters, which could affect the terminal."""
+    """Replace unprintable characters, since control sequences could affect the terminal."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
 def choose_observer(*, quiet: bool) -> Screen | Lines | SilentObserver:
-    """Return the observer that shows progress on stderr: the live display only on a terminal."""
+    """Return the observer that shows progress on stderr: a live display only on a terminal."""
     if quiet:
         return SilentObserver()
     from rich.console import Console

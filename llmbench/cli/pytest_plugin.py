@@ -7,7 +7,6 @@ the measured values, one round per process.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -25,10 +24,8 @@ Run = Callable[..., "RunSet"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the pytest option ``--llmbench-out`` for the results folder."""
-    group = parser.getgroup("llmbench")
-    group.addoption(
-        "--llmbench-out", type=Path, metavar="DIR", help="results folder (default: a temporary one)"
-    )
+    text = "results folder (default: a temporary one)"
+    parser.getgroup("llmbench").addoption("--llmbench-out", type=Path, metavar="DIR", help=text)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
@@ -43,19 +40,6 @@ def _is_scenario(path: Path) -> bool:
     return all(any(line.startswith(key) for line in lines) for key in KEYS)
 
 
-@dataclass(slots=True)
-class _Clock:
-    """A timer for pytest-benchmark that advances by measured values."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class _Scenario(pytest.Module):
     """A scenario as a module with one test per case and metric."""
 
@@ -68,11 +52,8 @@ class _Scenario(pytest.Module):
         except ScenarioError as error:
             raise self.CollectError(str(error)) from None
         has_benchmark = self.config.pluginmanager.hasplugin("benchmark")
-        test = (
-            _benchmark_test(self.path, source.scenario.name)
-            if has_benchmark
-            else _plain_test(self.path)
-        )
+        name = source.scenario.name
+        test = _benchmark_test(self.path, name) if has_benchmark else _plain_test(self.path)
         of_cases = pytest.mark.parametrize("case", [case.name for case in source.cases])
         module = ModuleType(self.path.stem)
         vars(module)["test"] = pytest.mark.parametrize("metric", METRICS)(of_cases(test))
@@ -87,9 +68,11 @@ def _plain_test(path: Path) -> Callable[..., None]:
 
 
 def _benchmark_test(path: Path, group: str) -> Any:
-    clock = _Clock()
+    from llmbench.loads.clock import VirtualClock
 
-    @pytest.mark.benchmark(timer=clock, group=group, disable_gc=True)
+    clock = VirtualClock()
+
+    @pytest.mark.benchmark(timer=clock.now, group=group, disable_gc=True)
     def test(case: str, metric: str, llmbench_run: Run, benchmark: Any) -> None:
         run_set = llmbench_run(path)
         values = _values(run_set, case, metric)
@@ -101,7 +84,10 @@ def _benchmark_test(path: Path, group: str) -> Any:
 
 
 def _values(run_set: RunSet, case: str, metric: str) -> list[float]:
-    """Return a metric's value per process; fail if a run failed, skip if it is unavailable."""
+    """Return a metric's value per process.
+
+    Fail the test if a run of the case failed; skip it if the metric is unavailable.
+    """
     failed = [run for run in run_set.stored.failed if run.case.name == case]
     if failed and failed[0].failure:
         pytest.fail(f"{failed[0].name}: {failed[0].failure.message}", pytrace=False)
@@ -114,7 +100,7 @@ def _values(run_set: RunSet, case: str, metric: str) -> list[float]:
 
 
 def _summary(run_set: RunSet, case: str) -> dict[str, Any]:
-    """Return every metric of a case with its confidence interval, by name, as plain data."""
+    """Return a case's available metrics, with value and confidence interval, as JSON data."""
     summary = run_set.summary
     rows = summary[(summary["case"] == case) & summary["value"].notna()]
     columns = rows[["value", "low", "high"]].astype(object)
@@ -126,8 +112,8 @@ def _summary(run_set: RunSet, case: str) -> dict[str, Any]:
 def llmbench_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Measure a scenario and return its data: ``llmbench_run("scenario.yaml", "load.rate=8")``.
 
-    The same scenario with the same overrides is measured once per session. Raises LlmbenchError
-    for bad input; a failed run is a row of ``runs``.
+    Each combination of scenario and overrides is measured once per session. Raises LlmbenchError
+    for bad input. A failed run has reasons instead of values in ``runs``.
     """
     run_sets: dict[tuple[str, ...], RunSet] = {}
     out: Path = request.config.getoption("--llmbench-out") or tmp_path_factory.mktemp("llmbench")
@@ -174,6 +160,6 @@ def pytest_benchmark_compare_machine_info(
     ]
     if hardware[0] != hardware[1]:
         raise pytest.UsageError(
-            f"llmbench: the saved benchmark was measured on different hardware "
+            "llmbench: the saved benchmark was measured on different hardware "
             f"({hardware[1]}; this machine: {hardware[0]}); compare with one measured here"
         )

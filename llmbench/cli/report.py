@@ -29,19 +29,9 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a results folder")
-    options.add_out(parser, "HTML file to write (default: DIR/report.html)", "FILE")
-    parser.add_argument(
-        "--history",
-        type=Path,
-        metavar="FILE",
-        help="include the history from FILE, written by `llmbench history`",
-    )
-    parser.add_argument(
-        "--profile",
-        type=Path,
-        metavar="DIR",
-        help="include the profile from DIR, written by `llmbench profile`",
-    )
+    options.add_path(parser, "--out", "FILE", "HTML file to write (default: DIR/report.html)")
+    options.add_path(parser, "--history", "FILE", "include a history that `llmbench history` wrote")
+    options.add_path(parser, "--profile", "DIR", "include a profile that `llmbench profile` wrote")
     options.add_json(parser, "the summary")
 
 

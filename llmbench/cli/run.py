@@ -34,22 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file (YAML)")
     options.add_campaign(parser, "the summary", "results/NAME-DATE", "hide progress and table")
-    parser.add_argument(
-        "--resume",
-        type=Path,
-        metavar="DIR",
-        help="measure the missing runs of the results folder DIR",
-    )
-    parser.add_argument(
-        "--require",
-        choices=["energy"],
-        action="append",
-        default=[],
-        help="fail if this quantity is unavailable in any run; results are still written",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="list the runs without measuring them"
-    )
+    options.add_path(parser, "--resume", "DIR", "measure the missing runs of this results folder")
+    text = "fail if this quantity is unavailable in any run; results are still written"
+    parser.add_argument("--require", choices=["energy"], action="append", default=[], help=text)
+    parser.add_argument("--dry-run", action="store_true", help="list the runs without measuring")
 
 
 def run(arguments: argparse.Namespace) -> int:

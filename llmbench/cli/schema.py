@@ -6,7 +6,7 @@ import argparse
 import json
 
 HELP = "print the JSON Schema of scenario files"
-DESCRIPTION = "Print the JSON Schema of scenario files, including all installed parts."
+DESCRIPTION = "Print the JSON Schema of scenario files, with the keys of all installed plugins."
 EPILOG = """\
 example:
   llmbench schema > scenario.schema.json
@@ -16,16 +16,13 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
+    """Add nothing: the command has no arguments."""
 
 
 def run(_: argparse.Namespace) -> int:
-    """Print the schema."""
+    """Print the JSON Schema of scenario files."""
     from llmbench.scenario.schema import Scenario
 
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Scenario.model_json_schema(),
-    }
-    print(json.dumps(schema, indent=2, ensure_ascii=False))
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    print(json.dumps(dialect | Scenario.model_json_schema(), indent=2, ensure_ascii=False))
     return 0

@@ -17,20 +17,19 @@ from rich.text import Text
 from llmbench.cli.live import RATE_SECONDS, LiveMetrics, Pace, Reservoir
 from llmbench.cli.progress import ending, name
 from llmbench.loads.progress import Progress
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun
+from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_number
 
-REDRAWS_PER_SECOND = 1  # each refresh takes milliseconds from a CPU that the measurement needs
+REDRAWS_PER_SECOND = 1  # each takes milliseconds of CPU time that the measurement needs
 BAR_WIDTH, LABEL_WIDTH, MARGIN = 24, 32, 3  # the margin leaves room for ^C
 SILENT_SECONDS = 5.0
 
 
 class Screen:
-    """Progress bars, live metrics and resource usage.
+    """A live display of progress, metrics and resource usage.
 
-    ``str(machine)`` is the machine's current resource usage. A line per finished run stays; the
-    rest is erased at the end.
+    ``str(machine)`` is the machine's current resource usage. The display is erased at the end; one
+    line per finished run remains.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Screen:
         self._live.stop()
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
-        """Reset the metrics for a new run."""
+        """Show a new run, and reset the metrics."""
         self._last_event = self._now()
         self._name, self._stage, self._side = name(planned, side), "", side
         self._index, self._total = index, total
@@ -69,7 +68,7 @@ class Screen:
         self._pace.begin(self._last_event, None if total is None else total - index)
 
     def stage(self, text: str) -> None:
-        """Set the run's current stage."""
+        """Show the run's current stage."""
         self._last_event = self._now()
         self._stage = text
         if text == "measuring":

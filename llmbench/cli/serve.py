@@ -12,7 +12,7 @@ HELP = "serve reports and comparisons of a results folder"
 DESCRIPTION = "Serve a read-only index of run sets, with reports and comparisons."
 EPILOG = """\
 examples:
-  llmbench serve                            the run sets below results/, at http://127.0.0.1:8000/
+  llmbench serve                            the run sets in results/, at http://127.0.0.1:8000/
   llmbench serve results/nightly --port 0   any free port, which is printed
   ssh -L 8000:localhost:8000 gpu-machine    then run `llmbench serve` there and browse locally
 
@@ -24,16 +24,10 @@ this machine can connect unless --host is set. Stop with Ctrl-C.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="folder to search for run sets (results)",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="port, or 0 for a free one (8000)")
+    folder, text = Path("results"), "folder to search for run sets (default: results)"
+    parser.add_argument("folder", nargs="?", type=Path, default=folder, metavar="DIR", help=text)
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="port, 0 for any (default: 8000)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,16 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     site = Site(folder.resolve())
     with started(site, arguments.host, arguments.port) as server:
         if not server.is_private:
-            _warn(arguments.host, folder)
+            warning = f"anyone on the network can read all results in {folder}"
+            print(f"llmbench: --host {arguments.host}: {warning}", file=sys.stderr, flush=True)
         count = len(site.folders())
         print(f"{count} run set{'s' * (count != 1)} of {folder} at {server.url}", flush=True)
         server.serve_forever()
     return 0
-
-
-def _warn(host: str, folder: Path) -> None:
-    print(
-        f"llmbench: --host {host}: anyone on the network can read all results in {folder}",
-        file=sys.stderr,
-        flush=True,
-    )

@@ -45,14 +45,14 @@ class Conclusion:
 
 
 class Probe(Protocol):
-    """Reads its quantities repeatedly, in the sampler process.
+    """A reader of quantities, opened and read in the sampler process.
 
     An exception in any method ends this probe only: its series keep their readings, and a caveat
     stores the reason.
     """
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return the quantities that a reading has; called once, before the first reading."""
+        """Return the quantities, in the order of readings; called once, before the first."""
 
     def begin(self) -> None:
         """Record the initial counters as the window begins; all probes are open by then."""

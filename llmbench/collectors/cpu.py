@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from pydantic import Field
@@ -21,6 +21,7 @@ from llmbench.units import Seconds
 OTHER_LOAD_PERCENT = 10.0
 STOLEN_PERCENT = 5.0
 THROTTLED_PERCENT = 1.0
+NO_CLOCKS = "the kernel reports no clock frequencies (cpufreq) on this machine"
 
 
 class Cpu(Collector):
@@ -44,12 +45,11 @@ class Cpu(Collector):
         return CpuProbe(pid, harness_pid=None if own == pid else own)
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """CPU use during a time span, in percent.
+class Shares(NamedTuple):
+    """CPU use over a time span, in percent.
 
     ``process`` is relative to one core; ``system``, ``other`` and ``stolen`` are relative to all
-    cores, and ``pressure`` to the time span.
+    cores. ``pressure`` is the share of the time span in which some task waited for a core.
     """
 
     process: float
@@ -120,12 +120,8 @@ class CpuProbe:
         self._no_pressure = why_unavailable(lambda: read_text(self._pressure))
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return the name and unit of each value of a reading."""
-        no_clocks = (
-            None
-            if self._frequencies
-            else "the kernel reports no clock frequencies (cpufreq) on this machine"
-        )
+        """Return the CPU and memory quantities, in the order of readings."""
+        no_clocks = None if self._frequencies else NO_CLOCKS
         return (
             Quantity("process_cpu_percent", "% of a core"),
             Quantity("system_cpu_percent", "% of all cores"),
@@ -149,15 +145,8 @@ class CpuProbe:
         after = self._cpu_times()
         shares = after.shares_since(self._before, self._cores)
         self._before = after
-        return (
-            shares.process,
-            shares.system,
-            shares.other,
-            shares.stolen,
-            shares.pressure,
-            proc.mean_frequency(self._frequencies) if self._frequencies else None,
-            self._psutil.memory_info().rss,
-        )
+        clocks = proc.mean_frequency(self._frequencies) if self._frequencies else None
+        return (*shares, clocks, self._psutil.memory_info().rss)
 
     def conclude(self) -> Conclusion:
         """Return peak memory, and other load, steal time and throttling over the whole window."""
@@ -179,19 +168,15 @@ class CpuProbe:
         system, now = psutil.cpu_times(), time.monotonic()
         process = self._tree.cpu_seconds(now)
         client = self._harness.cpu_seconds(now) - process if self._harness else 0.0
+        pressure = None if self._no_pressure else self._pressure.read_text()
         return CpuTimes(
             now=now,
             process=process,
             harness=time.process_time() + client,
             busy=proc.busy_seconds(system),
             stolen=system.steal,
-            waited=self._waited(),
+            waited=None if pressure is None else proc.pressure_seconds(pressure),
         )
-
-    def _waited(self) -> float | None:
-        if self._no_pressure:
-            return None
-        return proc.pressure_seconds(self._pressure.read_text())
 
     def _throttled_seconds(self) -> float | None:
         membership = (self._process / "cgroup").read_text()

@@ -1,8 +1,8 @@
 """Energy counters of NVIDIA GPUs (NVML) and, where readable, of CPUs (RAPL).
 
-Counters are read instead of power: some GPUs sample power only part of the time (Yang et al.,
-*Part-time Power Measurements*, SC 2024), while the counter integrates it. docs/energy.md explains
-the method and its errors.
+Energy is read from counters instead of integrating power readings, because some GPUs sample power
+only part of the time (Yang et al., *Part-time Power Measurements*, SC 2024). docs/energy.md
+explains the method and its errors.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Pr
 from llmbench.collectors.gpu.devices import Device, visible_devices
 from llmbench.collectors.rapl import EnergyCounter, Zone, zones
 from llmbench.environment.nvml import open_nvml
+from llmbench.environment.probing import why_unavailable
 from llmbench.errors import Unavailable
 from llmbench.units import Seconds
 
-IDLE_INTERVAL = 0.001  # seconds between readings while an update period is measured
+IDLE_INTERVAL = 0.001  # seconds between readings of the idle machine
 MIN_PERIODS = 3
-OF_CARD = "energy is counted per GPU, and this is a MIG instance of one"
+OF_CARD = "NVML counts the energy of whole GPUs only, and this is a MIG instance"
 
 
 class Energy(Collector):
     """Energy counters of GPUs and CPUs, with their update periods and the idle power.
 
-    Before the load, with the model loaded, counters are polled every millisecond for ``idle``, to
-    determine their update periods and the idle power. After the load they are polled for as long
-    again, so that the energy of the whole run is counted between two idle moments.
+    With the model loaded, counters are polled every millisecond for ``idle`` before the load, to
+    determine their update periods and the idle power. They are polled for the same time after the
+    load, so that the energy of the run is counted between two updates while idle.
     """
 
     class Options(CollectorOptions):
@@ -62,7 +63,7 @@ class Meter(Protocol):
     """One energy counter.
 
     ``name`` is the device in the series' name; ``unavailable`` is the reason why the counter cannot
-    be read on this machine, or None. ``facts`` has its ``method`` and what identifies the device.
+    be read on this machine, or None. ``facts`` has its ``method`` and identifies the device.
     """
 
     name: str
@@ -97,14 +98,7 @@ class GpuCounter:
         self.facts = {"method": "nvml-counter", "uuid": device.uuid, "device": device.name}
         self._nvml = nvml
         self._handle = device.handle
-        self.unavailable = OF_CARD if device.is_instance else self._reason()
-
-    def _reason(self) -> str | None:
-        try:
-            self.read()
-        except Unavailable as reason:
-            return str(reason)
-        return None
+        self.unavailable = OF_CARD if device.is_instance else why_unavailable(self.read)
 
     def read(self) -> float:
         """Return the joules since the driver was loaded, or raise Unavailable."""
@@ -165,10 +159,10 @@ class EnergyProbe:
         self._counters = [_Tracker(meter) for meter in meters]
         self._idle, self._interval, self._now, self._sleep = idle, interval, now, sleep
         for counter, ticks in zip(self._counters, self._watch_idle(), strict=True):
-            counter.characterize(ticks)
+            counter.characterize_idle(ticks)
 
     def _watch_idle(self) -> list[list[tuple[float, float]]]:
-        """Return the (time, joules) of each counter's increases during the idle time."""
+        """Poll for the idle time; return (time, joules) of each increase, per counter."""
         ticks: list[list[tuple[float, float]]] = [[] for _ in self._counters]
         end = self._now() + self._idle
         while any(not c.meter.unavailable for c in self._counters) and self._now() < end:
@@ -187,14 +181,14 @@ class EnergyProbe:
         ]
 
     def begin(self) -> None:
-        """Do nothing: only counter differences are used."""
+        """Do nothing, since only differences between readings are used."""
 
     def read(self) -> Sequence[float | None]:
         """Return each counter's joules since its first reading; None if it has not increased."""
         return [counter.rise() for counter in self._counters]
 
     def conclude(self) -> Conclusion:
-        """Measure the idle time; return each counter's method, update period and run energy."""
+        """Poll while idle again; return each counter's method, update period and run energy."""
         for counter, ticks in zip(self._counters, self._watch_idle(), strict=True):
             counter.conclude(ticks)
         facts = {
@@ -205,7 +199,7 @@ class EnergyProbe:
 
 
 class _Tracker:
-    """One energy meter and its readings so far."""
+    """A meter with its first and last reading, failed readings and derived facts."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -226,13 +220,12 @@ class _Tracker:
             return None
         if self._first is None:
             self._first = self._last = joules  # the time of this update is unknown
-            return None
         if joules == self._last:
             return None
         self._last = joules
         return joules - self._first
 
-    def characterize(self, ticks: Sequence[tuple[float, float]]) -> None:
+    def characterize_idle(self, ticks: Sequence[tuple[float, float]]) -> None:
         """Compute the update period and idle power from (time, joules) at each counter increase."""
         moments = [moment for moment, _ in ticks]
         gaps = [late - early for early, late in pairwise(moments)]
@@ -241,7 +234,7 @@ class _Tracker:
         self._idle_end = ticks[-1] if ticks else None
 
     def conclude(self, ticks: Sequence[tuple[float, float]]) -> None:
-        """Compute the run's energy: from the last update before the load to the last one after."""
+        """Compute the run's energy between the last counter updates before and after the load."""
         begin, end = self._idle_end, ticks[-1] if ticks else None
         if begin and end and end[1] >= begin[1]:
             self.facts["run_joules"] = end[1] - begin[1]

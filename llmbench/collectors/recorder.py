@@ -1,4 +1,4 @@
-"""Read a probe at a fixed interval and turn its readings into series."""
+"""Reading a probe at a fixed interval, and its readings as series."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ MISSED_SHARE = 0.05
 
 @dataclass(slots=True)
 class Ticks:
-    """The times of readings: multiples of an interval, so that delays do not accumulate."""
+    """The due times of readings: multiples of an interval, so that delays do not accumulate.
+
+    ``missed`` counts the ticks that were skipped because an earlier reading ended too late.
+    """
 
     began: float
     interval: float
@@ -39,7 +42,7 @@ class Ticks:
 class Recorder:
     """A running collector: its probe, its ticks, and its readings so far.
 
-    After a failure, or if it cannot be opened, a probe is not read again; the reason is stored.
+    A probe that fails, or cannot be opened, is not read again; ``failure`` is then the reason.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Recorder:
         self.kind = kind
         self._now = now
         self.failure: str | None = None
-        self._probe: Probe = _NoProbe()
+        self._probe: Probe  # unset if it cannot be opened; it is not used after a failure
         self.quantities: tuple[Quantity, ...] = ()
         self._is_idle = True
         self._guard(lambda: self._open(open_probe))
@@ -61,8 +64,8 @@ class Recorder:
         self.ticks = Ticks(now(), interval)
 
     def begin(self, now: float) -> None:
-        """Start the readings; recorders with the same ``now`` and interval are read together."""
-        self._guard(self._probe.begin)
+        """Begin the window at ``now``; recorders with equal ``now`` and interval read together."""
+        self._guard(lambda: self._probe.begin())  # noqa: PLW0108 (after a failure, it may be unset)
         self.ticks = Ticks(now, self.ticks.interval)
 
     def _open(self, open_probe: Callable[[], Probe]) -> None:
@@ -80,11 +83,11 @@ class Recorder:
 
     @property
     def due(self) -> float:
-        """The time of the next reading; infinity after a failure or if nothing is readable."""
+        """The due time of the next reading; infinity after a failure or if nothing is readable."""
         return math.inf if self.failure or self._is_idle else self.ticks.due
 
     def read(self) -> None:
-        """Take one reading, stamped when complete, and advance the ticks."""
+        """Take one reading, with the time of its completion, and advance the ticks."""
         self._guard(self._read)
         self.ticks.advance(self._now())
 
@@ -97,7 +100,7 @@ class Recorder:
                 readings.append(value)
 
     def series(self) -> Iterator[Series]:
-        """Yield every quantity as a series, with times of the monotonic clock."""
+        """Yield the series of every quantity, with times on the monotonic clock."""
         for quantity, (times, values) in zip(self.quantities, self._columns, strict=True):
             if quantity.unavailable or not values:
                 reason = quantity.unavailable or self._why_empty()
@@ -127,19 +130,3 @@ class Recorder:
         due = self.readings + self.ticks.missed
         if self.ticks.missed > MISSED_SHARE * due:
             yield Caveat("sampler-late", collector=self.kind, missed=self.ticks.missed, due=due)
-
-
-class _NoProbe:
-    """Stands in for a probe that could not be opened."""
-
-    def quantities(self) -> tuple[Quantity, ...]:
-        return ()
-
-    def begin(self) -> None:
-        pass
-
-    def read(self) -> tuple[float | None, ...]:
-        return ()
-
-    def conclude(self) -> Conclusion:
-        return Conclusion()

@@ -46,7 +46,7 @@ class Buckets:
         return _at_least(self.lengths, length)
 
     def thinned(self, most: int) -> Buckets:
-        """Return every nth size of each kind, counted from the largest: at most ``most`` each."""
+        """Return at most ``most`` sizes of each kind: every nth one, counted from the largest."""
         return Buckets(*(_thinned(kind, most) for kind in (self.prompts, self.rows, self.lengths)))
 
 

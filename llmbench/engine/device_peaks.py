@@ -1,7 +1,7 @@
 """Measured peaks of a device: memory bandwidth of a copy, and FLOP/s of a matrix product.
 
-The copy is that of STREAM (McCalpin, 1995): the arrays are much larger than any cache, and both
-bytes read and bytes written count. The product is of two n × n matrices, 2 n³ FLOPs. The fastest
+The copy is that of STREAM (McCalpin, 1995): the arrays are much larger than any cache, and bytes
+read and written both count. The product is of two n × n matrices, 2 n³ FLOPs. The fastest
 repetition counts.
 The measurement runs in a separate process, so that it does not affect the memory and libraries of a
 run. Its result is cached by hardware, precision, threads and torch version.
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from torch import Tensor
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.collectors import proc
 from llmbench.environment import child_process, hardware
-from llmbench.errors import Unavailable
-from llmbench.runs.files import atomic_write, cache_folder
+from llmbench.errors import InputError, Unavailable
+from llmbench.runs.files import cache_folder, write_text
 
 COPY_BYTES = {"cpu": 2**29, "cuda": 2**30}
 MEMORY_SHARE = 8  # the two arrays take at most a quarter of the free memory
@@ -51,44 +52,25 @@ def peaks_of(device: torch.device, dtype: str, threads: int) -> DevicePeaks:
         raise Unavailable(f"{SWITCH} is off")
     key = cache_key(device, dtype, threads)
     path = _cache_path(key)
-    cached = _cached(path)
-    if cached is not None:
-        return cached
+    with suppress(OSError, ValueError, TypeError):  # the file is missing or damaged
+        return DevicePeaks(**json.loads(path.read_text("utf-8")))
     peaks = _measured_in_child(key)
     if not peaks.is_doubtful:
-        _cache(peaks, path)
+        with suppress(InputError):  # without a cache the next run takes a few seconds longer
+            write_text(path, json.dumps(asdict(peaks), indent=1))
     return peaks
 
 
-def _cache(peaks: DevicePeaks, path: Path) -> None:
-    with suppress(OSError):  # without a cache the next run takes a few seconds longer
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, json.dumps(asdict(peaks), indent=1))
-
-
-def _cached(path: Path) -> DevicePeaks | None:
-    """Return the cached peaks, or None if the cache file is missing or damaged."""
-    try:
-        return DevicePeaks(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
 def cache_key(device: torch.device, dtype: str, threads: int) -> dict[str, Any]:
-    """Return the key under which peaks are cached; threads are part of it only on a CPU."""
-    on_cpu = device.type == "cpu"
+    """Return the key under which peaks are cached; it includes the thread count only on a CPU."""
+    on_cpu, cpu_model = device.type == "cpu", hardware.cpu_readers(Path("/"))["model"]
     return {
-        "hardware": _cpu() if on_cpu else torch.cuda.get_device_name(device),
+        "hardware": cpu_model() if on_cpu else torch.cuda.get_device_name(device),
         "device": str(device),
         "precision": _precision(device, dtype),
         "threads": threads if on_cpu else None,
         "torch": str(torch.__version__),
     }
-
-
-def _cpu() -> str:
-    model: str = hardware.cpu_readers(Path("/"))["model"]()
-    return model
 
 
 def _precision(device: torch.device, dtype: str) -> str:
@@ -108,18 +90,14 @@ def _measured_in_child(key: dict[str, Any]) -> DevicePeaks:
         child_process.start("llmbench.engine.device_peaks", key, stderr=stderr) as child,
     ):
         if not child.poll(LIMIT_SECONDS):
-            raise Unavailable(
-                f"the device's bandwidth and FLOP/s were not measured in {LIMIT_SECONDS:g} s"
-            )
+            raise Unavailable(f"measuring the device's peaks took over {LIMIT_SECONDS:g} s")
         try:
             return child.receive(DevicePeaks)
         except EOFError:
             child.wait()
             stderr.seek(0)
             last = (stderr.read().strip() or "no output").splitlines()[-1]
-            raise Unavailable(
-                f"the device's bandwidth and FLOP/s could not be measured: {last}"
-            ) from None
+            raise Unavailable(f"the device's peaks could not be measured: {last}") from None
 
 
 def main() -> None:
@@ -135,7 +113,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def measured(key: dict[str, Any]) -> DevicePeaks:
-    """Measure the peaks of the device in ``key``, in this process, in a second or two."""
+    """Measure the peaks of the device in ``key``, in this process; takes a second or two."""
     device = torch.device(key["device"])
     name = "float32" if key["precision"] == "tf32" else key["precision"]
     before = _others_seconds()
@@ -185,15 +163,11 @@ def _flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
     for size in SIZES:
         matrix = torch.randn(size, size, device=device).to(dtype)
         product = torch.empty_like(matrix)
-        seconds = _best(_product(matrix, product), device)
+        seconds = _best(partial(torch.mm, matrix, matrix, out=product), device)
         best = max(best, 2 * size**3 / seconds)
         if 8 * seconds * (REPETITIONS + 1) > BUDGET_SECONDS:
             break
     return best
-
-
-def _product(matrix: Tensor, out: Tensor) -> Callable[[], object]:
-    return lambda: torch.mm(matrix, matrix, out=out)
 
 
 def _best(step: Callable[[], object], device: torch.device) -> float:
@@ -207,7 +181,7 @@ def _best(step: Callable[[], object], device: torch.device) -> float:
 
 
 def seconds_of(step: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds one call takes: by CUDA events on a GPU, by the clock on a CPU."""
+    """Return the duration of a call in seconds, from CUDA events or, on a CPU, the host clock."""
     if device.type != "cuda":
         began = time.perf_counter()
         step()

@@ -87,7 +87,7 @@ class Engine:
     def _wait(self, dispatch: Dispatch) -> None:
         due = dispatch.next_due()
         if due is None:
-            self._more.wait()  # nothing due before the end: another thread issues the load
+            self._more.wait()  # no due time is known: another thread issues the requests
             self._more.clear()
         else:
             self._clock.sleep_until(due)

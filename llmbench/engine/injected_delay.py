@@ -13,7 +13,7 @@ from llmbench.engine.engine import ModelRunner
 class DelayedRunner:
     """A model runner that prolongs every step by the fraction ``share`` of its duration.
 
-    It busy-waits, since a sleep lasts too long by more than a few microseconds.
+    It busy-waits, since a sleep overshoots by more than a few microseconds.
     """
 
     runner: ModelRunner

@@ -1,8 +1,8 @@
 """A KV cache of ``slots × max_length`` token positions, for sequences of different lengths.
 
 transformers' static cache has one length for the whole batch, so it does not support sequences of
-different lengths. Here a step sets the flat index at which each new token is stored, and the cache
-length that it reads.
+different lengths. Here a step specifies the flat index at which each new token is stored, and the
+length of the cache to read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bytes and FLOPs of a model's steps, derived from its torch module."""
+"""The weights and layer shapes that determine the cost of a step, read from a torch module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 def costs_of(model: PreTrainedModel) -> ModelCosts:
     """Return the bytes and parameters that a model's steps use, with weights as currently stored.
 
-    Run no step, so that the model's first one is still cold. Raise Unavailable for mixtures of
+    No step is run, so that the model's first one is still cold. Raise Unavailable for mixtures of
     experts and for head counts that differ between layers.
     """
     config = model.config.get_text_config()

@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from llmbench.scenario.schema import SamplingOptions
 
 
-class Sampler(Protocol):
-    """The interface of a sampler: ``draw`` runs before a step, ``choose`` inside it."""
+class Sampler:
+    """Base class of samplers: ``draw`` runs before a step, ``choose`` inside it."""
 
     def restart(self) -> None:
-        """Reset the random generator to its seed, so that the warm-up length has no effect."""
+        """Reset any random generator to its seed, so that the warm-up does not affect outputs."""
 
     def draw(self) -> None:
-        """Draw the random numbers for the next step."""
+        """Draw any random numbers that the next step needs."""
 
     def choose(self, logits: Tensor) -> Tensor:
         """Return one token id per row of logits [rows, vocabulary], as int64 [rows]."""
+        raise NotImplementedError
 
 
-class Greedy:
+class Greedy(Sampler):
     """Greedy sampling: the most likely token."""
-
-    def restart(self) -> None:
-        """Do nothing."""
-
-    def draw(self) -> None:
-        """Do nothing."""
 
     def choose(self, logits: Tensor) -> Tensor:
         """Return the token id with the largest logit in each row; the lowest id wins ties."""
         return logits.argmax(dim=-1)
 
 
-class Temperature:
-    """Sampling from softmax(logits / temperature).
+class Random(Sampler):
+    """Sampling from softmax(logits / temperature), or from its nucleus if ``top_p`` is below 1.
 
-    A token is sampled as argmax(p / e) with exponential noise e, which samples from the
-    probabilities p without a copy to the host (as in gpt-fast). The noise is drawn outside the
-    step, since compiled graphs accept no random generator.
+    The nucleus is the smallest set of tokens with a total probability of at least ``top_p``. A
+    token is sampled as argmax(p / e) with exponential noise e, which samples from the probabilities
+    p without a copy to the host (as in gpt-fast). The noise is drawn outside the step, since
+    compiled graphs accept no random generator.
     """
 
     def __init__(
-        self, temperature: float, *, rows: int, vocabulary: int, device: torch.device, seed: int
+        self,
+        temperature: float,
+        top_p: float = 1.0,
+        *,
+        rows: int,
+        vocabulary: int,
+        device: torch.device,
+        seed: int,
     ) -> None:
         self._temperature = temperature
+        self._top_p = top_p
         self._noise = torch.ones(rows, vocabulary, device=device, dtype=torch.float32)
         self._seed = seed
         self._generator = torch.Generator(device).manual_seed(seed)
@@ -63,37 +65,16 @@ class Temperature:
 
     def choose(self, logits: Tensor) -> Tensor:
         """Sample one token id per row of logits."""
-        return self._drawn(self._probabilities(logits)).squeeze(-1)
-
-    def _probabilities(self, logits: Tensor) -> Tensor:
-        return torch.softmax(logits.float() / self._temperature, dim=-1)
-
-    def _drawn(self, probabilities: Tensor) -> Tensor:
-        return (probabilities / self._noise[: len(probabilities)]).argmax(dim=-1, keepdim=True)
-
-
-class TopP(Temperature):
-    """Sampling from the smallest set of tokens with a total probability of at least ``top_p``."""
-
-    def __init__(
-        self,
-        temperature: float,
-        top_p: float,
-        *,
-        rows: int,
-        vocabulary: int,
-        device: torch.device,
-        seed: int,
-    ) -> None:
-        super().__init__(temperature, rows=rows, vocabulary=vocabulary, device=device, seed=seed)
-        self._top_p = top_p
-
-    def choose(self, logits: Tensor) -> Tensor:
-        """Sample one token id per row of logits."""
-        ordered, order = self._probabilities(logits).sort(dim=-1, descending=True)
+        probabilities = torch.softmax(logits.float() / self._temperature, dim=-1)
+        if self._top_p == 1:
+            return self._drawn(probabilities).squeeze(-1)
+        ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered
         kept = torch.where(before < self._top_p, ordered, 0.0)
         return order.gather(-1, self._drawn(kept)).squeeze(-1)
+
+    def _drawn(self, probabilities: Tensor) -> Tensor:
+        return (probabilities / self._noise[: len(probabilities)]).argmax(dim=-1, keepdim=True)
 
 
 def sampler_of(
@@ -102,11 +83,7 @@ def sampler_of(
     """Return the sampler for a scenario's temperature and top_p."""
     if options.temperature == 0:
         return Greedy()
-    if options.top_p == 1:
-        return Temperature(
-            options.temperature, rows=rows, vocabulary=vocabulary, device=device, seed=seed
-        )
-    return TopP(
+    return Random(
         options.temperature,
         options.top_p,
         rows=rows,

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from llmbench.engine.engine import ModelRunner
+from llmbench.engine.sampling import Sampler
 
 FREE = -1
 
 
-class ForcedSampler:
+class ForcedSampler(Sampler):
     """A sampler that stores the logits and returns given tokens.
 
     ``given`` has one token id per row; a negative id stands for the most likely token.
@@ -25,12 +26,6 @@ class ForcedSampler:
     def __init__(self, *, rows: int, vocabulary: int, device: torch.device) -> None:
         self.logits = torch.zeros(rows, vocabulary, device=device)
         self.given = torch.full((rows,), FREE, device=device)
-
-    def restart(self) -> None:
-        """Do nothing."""
-
-    def draw(self) -> None:
-        """Do nothing."""
 
     def choose(self, logits: Tensor) -> Tensor:
         """Store the logits; return the given token ids, and the most likely for negative ones."""

@@ -50,7 +50,7 @@ class Sequence:
         return self.finish != "unfinished"
 
     def record(self, *, keep_outputs: bool) -> Record:
-        """Return the request's times and counts as a record, with its output ids on request."""
+        """Return the request's record, with its output ids if ``keep_outputs``."""
         return Record.of(
             self.request,
             self.due,

@@ -80,7 +80,7 @@ class SpeculativeRunner(TorchRunner):
         """Return the target model's next token after the last token and after each draft token."""
         tokens = torch.cat([self.tokens[:rows, None], drafts], dim=1)
         positions = self.positions[:rows, None].repeat(1, self._drafted + 1)
-        # positions past the end of the cache are past the end of every answer
+        # positions past the end of the cache belong to no output
         self._advance(positions, self._ahead)
         length = self._read_length(longest + self._drafted + 1)
         return self._logits(tokens, positions, length).argmax(dim=-1)

@@ -13,7 +13,7 @@ from llmbench.engine.engine import ModelRunner
 
 WarmupStep = Callable[[], object]
 
-STEADY_WITHIN = 1.10  # largest ratio of two consecutive rounds
+STEADY_WITHIN = 1.10  # largest ratio of the times of two consecutive rounds
 MIN_ROUNDS = 3
 MAX_ROUNDS = 12
 
@@ -68,7 +68,7 @@ class Warmup:
     def compile_seconds(self) -> float:
         """The estimated compile time in seconds.
 
-        It is the sum over steps of the first call's minus the last call's time, if positive.
+        The sum over steps of the first call's time minus the last call's, where positive.
         """
         first, last = self.rounds[0], self.rounds[-1]
         return sum(max(0.0, first[step] - last[step]) for step in first)

@@ -1,7 +1,7 @@
-"""The hardware, the system and the software of a run.
+"""The hardware, system and software on which a run is measured.
 
-A value that cannot be read is None, and ``reasons`` has the reason under its name. No secrets are
-read: only a short allowlist of environment variables is stored.
+A value that cannot be read is None, and ``reasons`` has the reason under its name. Of the
+environment variables, only an allowlist without secrets is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CPU and memory limits of a container or service: control groups, versions 1 and 2.
+"""CPU and memory limits of a container or service, from control groups (cgroups v1 and v2).
 
 A limit may be set on a process's group or on any ancestor; the lowest applies. Sources: the
 kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmbench.environment.probing import read_text
 from llmbench.errors import Unavailable
 
 ROOT = Path("/sys/fs/cgroup")
 UNLIMITED_BYTES = 2**60  # version 1 encodes "no limit" as a number of about 2**63
+
+T = TypeVar("T", int, float)
 
 
 def limit_readers(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
@@ -27,12 +29,8 @@ def limit_readers(root: Path, membership: str) -> dict[str, Callable[[], Any]]:
 
 def memberships(text: str) -> dict[str, str]:
     """Return the group path by controller (``""`` in version 2), from ``/proc/<pid>/cgroup``."""
-    by_controller: dict[str, str] = {}
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        by_controller |= dict.fromkeys(controllers.split(","), group)
-    return by_controller
+    lines = [line.split(":", 2) for line in text.splitlines()]
+    return {name: group for _, names, group in lines for name in names.split(",")}
 
 
 def groups(controller: str, root: Path, membership: str) -> list[Path]:
@@ -51,14 +49,22 @@ def groups(controller: str, root: Path, membership: str) -> list[Path]:
 
 def cpu_limit(folders: list[Path]) -> float:
     """Return the lowest CPU quota in cores, or raise Unavailable if none is set."""
-    quotas = [quota for folder in folders for quota in _quotas(folder)]
-    if not quotas:
+    return _lowest([quota for folder in folders for quota in _quotas(folder)])
+
+
+def memory_limit(folders: list[Path]) -> int:
+    """Return the lowest memory limit in bytes, or raise Unavailable if none is set."""
+    return _lowest([limit for folder in folders for limit in _memory_limits(folder)])
+
+
+def _lowest(limits: list[T]) -> T:
+    if not limits:
         raise Unavailable("no limit is set")
-    return min(quotas)
+    return min(limits)
 
 
 def _quotas(folder: Path) -> list[float]:
-    """Return the CPU quota of a group in cores, if it has one, from the files of version 1 or 2."""
+    """Return a group's CPU quota in cores as a list, empty if there is none."""
     if (folder / "cpu.max").exists():
         quota, period = read_text(folder / "cpu.max").split()
     elif (folder / "cpu.cfs_quota_us").exists():
@@ -69,16 +75,7 @@ def _quotas(folder: Path) -> list[float]:
     return [] if quota in ("max", "-1") else [int(quota) / int(period)]
 
 
-def memory_limit(folders: list[Path]) -> int:
-    """Return the lowest memory limit in bytes, or raise Unavailable if none is set."""
-    limits = [limit for folder in folders for limit in _memory_limits(folder)]
-    if not limits:
-        raise Unavailable("no limit is set")
-    return min(limits)
-
-
 def _memory_limits(folder: Path) -> list[int]:
     files = [folder / "memory.max", folder / "memory.limit_in_bytes"]
     texts = [read_text(file) for file in files if file.exists()]
-    limits = [int(text) for text in texts if text != "max"]
-    return [limit for limit in limits if limit < UNLIMITED_BYTES]
+    return [int(text) for text in texts if text != "max" and int(text) < UNLIMITED_BYTES]

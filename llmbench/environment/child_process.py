@@ -1,7 +1,7 @@
 """Child processes: ``python -m MODULE`` receives a job and exchanges messages with its parent.
 
 A message is one line of JSON on the child's stdin or stdout: plain data, dataclasses or msgspec
-structs, with NumPy arrays as lists. Bulk data follow a line with their size.
+structs, with NumPy arrays as lists. Bulk data is preceded by a line with its size in bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Channel:
-    """Exchanges messages with another process over a pair of pipes."""
+    """A channel for messages to and from another process, over two pipes."""
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         self._incoming = incoming
@@ -75,7 +75,7 @@ class Channel:
 
     @property
     def holds_message(self) -> bool:
-        """Whether a received message has not been read yet."""
+        """Whether a complete message has been received but not yet returned."""
         return b"\n" in self._received
 
     def fileno(self) -> int:
@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
 
 
 def converted(value: Any, kind: type[T]) -> T:
-    """Convert the plain data of a message, or of a part of it, to the type ``kind``."""
+    """Convert a message's plain data, or part of it, to the type ``kind``."""
     return msgspec.convert(value, kind, dec_hook=_restored)
 
 

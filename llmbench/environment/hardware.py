@@ -1,4 +1,4 @@
-"""Properties of the CPUs and memory, from /proc and /sys, and the container of this process."""
+"""Properties of CPUs and memory from /proc and /sys, and the container engine of this process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def cpu_readers(root: Path) -> dict[str, Callable[[], Any]]:
     """Return readers of CPU properties; ``root`` is the folder that contains proc and sys."""
     cpu = root / "sys/devices/system/cpu"
     return {
-        "model": lambda: _cpu_model(read_text(root / "proc/cpuinfo")),
-        "sockets": lambda: _sockets(read_text(root / "proc/cpuinfo")),
+        "model": lambda: _cpuinfo(root, "model name")[0],
+        "sockets": lambda: len(set(_cpuinfo(root, "physical id"))),
         "physical_cores": lambda: psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count,
         "usable_cores": lambda: len(os.sched_getaffinity(0)),
@@ -42,28 +42,22 @@ def memory_readers(root: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
-def _cpu_model(cpuinfo: str) -> str:
-    for line in cpuinfo.splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    raise Unavailable("/proc/cpuinfo has no model name")
-
-
-def _sockets(cpuinfo: str) -> int:
-    packages = set(re.findall(r"^physical id\s*:\s*(\d+)", cpuinfo, re.MULTILINE))
-    if not packages:
-        raise Unavailable("/proc/cpuinfo has no physical ids")
-    return len(packages)
+def _cpuinfo(root: Path, field: str) -> list[str]:
+    """Return a field of /proc/cpuinfo for each logical CPU; raises Unavailable if it is absent."""
+    text = read_text(root / "proc/cpuinfo")
+    if not (values := re.findall(rf"^{field}[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)):
+        raise Unavailable(f"/proc/cpuinfo has no {field}")
+    return values
 
 
 def cpu_range(text: str) -> int:
-    """Return the number of CPUs or nodes in a kernel list such as ``0-3,8,10-11``."""
+    """Return the number of entries in a kernel list of CPUs or nodes such as ``0-3,8,10-11``."""
     ends = [part.partition("-") for part in text.split(",")]
     return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
 
 
 def _governors(cpu: Path) -> str:
-    """Return the names of the CPU frequency governors in use, usually one."""
+    """Return the CPU frequency governors in use (usually one), comma-separated."""
     files = sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_governor"))
     if not files:
         raise Unavailable("the kernel shows no CPU frequency governor, as in most virtual machines")
@@ -71,7 +65,7 @@ def _governors(cpu: Path) -> str:
 
 
 def _turbo(cpu: Path) -> bool:
-    """Return whether the kernel lets the CPUs use turbo frequencies."""
+    """Return whether turbo frequencies are enabled."""
     intel, generic = cpu / "intel_pstate/no_turbo", cpu / "cpufreq/boost"
     if intel.exists():
         return read_text(intel) == "0"
@@ -81,28 +75,21 @@ def _turbo(cpu: Path) -> bool:
 
 
 def _bracketed(text: str) -> str:
-    """Return the selected word, e.g. ``madvise`` in ``always [madvise] never``."""
-    match = re.search(r"\[(\w+)\]", text)
-    if not match:
-        raise Unavailable(f"no choice is marked by brackets in {text!r}")
-    return match.group(1)
+    """Return the word in brackets, e.g. ``madvise`` from ``always [madvise] never``."""
+    if not (match := re.search(r"\[(\w+)\]", text)):
+        raise Unavailable(f"expected the selected setting in brackets, found {text!r}")
+    return match[1]
 
 
 def is_virtual(root: Path) -> bool:
     """Return whether this is a virtual machine, by the CPU's hypervisor flag (x86 only)."""
-    cpuinfo = read_text(root / "proc/cpuinfo")
-    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
-    if not flags:
-        raise Unavailable("/proc/cpuinfo has no flags")
-    return "hypervisor" in flags.group(1).split()
+    return "hypervisor" in _cpuinfo(root, "flags")[0].split()
 
 
 def container_kind(root: Path, membership: str) -> str:
     """Return the container engine's name, or raise Unavailable if nothing indicates a container."""
-    for mark, kind in MARKS.items():
-        if (root / mark).exists():
-            return kind
-    for kind in ("kubepods", "docker", "lxc", "libpod"):
-        if kind in membership:
-            return kind
-    raise Unavailable("no sign of a container")
+    kinds = [kind for mark, kind in MARKS.items() if (root / mark).exists()]
+    kinds += [kind for kind in ("kubepods", "docker", "lxc", "libpod") if kind in membership]
+    if not kinds:
+        raise Unavailable("no sign of a container")
+    return kinds[0]

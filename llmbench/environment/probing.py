@@ -1,4 +1,4 @@
-"""Reads values that may be unavailable, with the reasons."""
+"""Reading values that may be unavailable, with the reasons."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Reader:
 
     reasons: dict[str, str] = field(default_factory=dict)
 
-    def read(self, name: str, question: Callable[[], Any]) -> Any:
+    def read(self, name: str, reader: Callable[[], Any]) -> Any:
         """Return one value; if it is unavailable, store the reason and return None."""
         try:
-            return question()
+            return reader()
         except (Unavailable, OSError) as error:
             self.reasons[name] = str(error)
             return None

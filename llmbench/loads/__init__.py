@@ -1,4 +1,4 @@
-"""Loads determine when requests are due; a Dispatch gives each to the backend when due.
+"""Loads determine when requests are due; a Dispatch hands each to the backend at that time.
 
 This package exports the public names for custom loads.
 """

@@ -19,8 +19,8 @@ class Clock(Protocol):
     def unix_origin(self) -> float | None:
         """Return the Unix time of the origin, or None for a virtual clock.
 
-        It is only for joining other logs, such as those of a wall meter. The wall clock can be
-        adjusted during a run, so no duration is computed from it.
+        Use it only to join other logs, such as those of a wall meter, never for durations: the wall
+        clock can be adjusted during a run.
         """
 
 

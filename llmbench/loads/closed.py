@@ -57,6 +57,6 @@ class Closed(Load):
         """The number of concurrent users."""
         return self.options.concurrency
 
-    def arrivals(self, stop: Stop, rng: np.random.Generator) -> _Users:  # noqa: ARG002 (answers decide)
+    def arrivals(self, stop: Stop, rng: np.random.Generator) -> _Users:  # noqa: ARG002 (responses decide)
         """Return arrivals: all users start immediately and continue after each response."""
         return _Users(self.options.concurrency, self.options.think_time, rng)

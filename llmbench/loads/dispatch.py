@@ -132,10 +132,10 @@ class Shard:
 class Dispatch:
     """The requests of a run, given to the backend as they fall due.
 
-    ``requests`` may be endless if the stop rule is a duration. A request with ``turns`` starts a
-    session: arrivals are those of sessions, and each next turn is due one think time after the
-    response. A waiting backend sets ``on_more``, which is called (from any thread) for a due
-    request that ``next_due`` did not announce.
+    ``requests`` may be endless, since arrivals and the stop rule end the load. A request with
+    ``turns`` starts a session: arrivals are those of sessions, and each next turn is due one think
+    time after the response. A waiting backend sets ``on_more``, which is called (from any thread)
+    for a due request that ``next_due`` did not announce.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Dispatch:
     def shard(self, index: int, count: int) -> Shard:
         """Return the part of client ``index`` of ``count`` in a load that has not started.
 
-        Raises TypeError if the requests are not a RequestCycle.
+        Raise TypeError if the requests are not a RequestCycle.
         """
         if not isinstance(self._all, RequestCycle):
             raise TypeError("requests can be sharded only if they are a RequestCycle")
@@ -210,7 +210,7 @@ class Dispatch:
 
     @property
     def _reached(self) -> Reason | None:
-        """The limit that prevents the next request from being sent."""
+        """The limit that prevents the next request from being sent, or None."""
         due = self._due[0].due if self._due else float("-inf")
         return self._ended or self.stop.reached(self.taken, due - self._first_measured)
 
@@ -228,7 +228,7 @@ class Dispatch:
         return self._due[0].due if self._has_more and not self._is_full else None
 
     def first_token(self, request_id: int) -> None:
-        """Record that the first token of a request has arrived."""
+        """Record the arrival of a request's first token, for subclasses that report it."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -267,9 +267,9 @@ class Dispatch:
             self.completed += 1
 
     def finish(self, request_id: int, now: float, outcome: RequestOutcome = ANSWERED) -> None:
-        """Record that a request has succeeded or failed.
+        """Record the outcome of a request.
 
-        Raises KeyError when it is not in flight.
+        Raise KeyError when it is not in flight.
         """
         self._drop_due(now)
         request, due = self._in_flight.pop(request_id)

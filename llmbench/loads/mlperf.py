@@ -29,6 +29,7 @@ from llmbench.units import PerSecond
 
 SUMMARY = "mlperf_log_summary.txt"
 NANOSECONDS, MILLISECONDS = 1e9, 1e3
+Mode = Literal["single-stream", "server", "offline"]
 MODES = {"single-stream": "SingleStream", "server": "Server", "offline": "Offline"}
 
 
@@ -37,7 +38,8 @@ class Mlperf(Load):
 
     `stop.min_requests` and `stop.min_duration` are its minima, `requests` and `duration` its
     maxima. Its `server` scenario takes its latency bounds from the `slo`: ttft and tpot, or e2e.
-    Latency counts from when LoadGen issued a query. LoadGen's result is stored with the run.
+    Latencies count from the time LoadGen issues a query. LoadGen's result is stored with the
+    run.
     """
 
     needs: ClassVar = {"mlperf_loadgen": "mlperf"}
@@ -45,9 +47,7 @@ class Mlperf(Load):
     class Options(plugins.Options):
         """``{kind: mlperf, scenario: server, target_qps: 4/s}``."""
 
-        scenario: Literal["single-stream", "server", "offline"] = Field(
-            description="MLPerf scenario"
-        )
+        scenario: Mode = Field(description="MLPerf scenario")
         target_qps: PerSecond | None = Field(
             default=None,
             gt=0,
@@ -57,9 +57,7 @@ class Mlperf(Load):
         @model_validator(mode="after")
         def _has_a_target(self) -> Mlperf.Options:
             if (self.target_qps is None) != (self.scenario == "single-stream"):
-                raise ValueError(
-                    "set `target_qps` for server and offline; omit it for single-stream"
-                )
+                raise ValueError("set `target_qps` for server and offline, not for single-stream")
             return self
 
     options: Options
@@ -77,13 +75,9 @@ class Mlperf(Load):
     def dispatch(self, pool: Sequence[Request], scenario: Scenario, logs: Path) -> Dispatch:
         """Return a dispatch that LoadGen fills, with the pool as its sample library."""
         if scenario.warmup or scenario.max_in_flight:
-            raise InputError(
-                "load: mlperf supports neither `warmup` nor `max_in_flight`; remove them"
-            )
+            raise InputError("load: mlperf has no `warmup` or `max_in_flight`; remove them")
         if getattr(scenario.backends[0], "clock", "real") != "real":
-            raise InputError(
-                "load: mlperf runs in real time; set `clock: real` on the fake backend"
-            )
+            raise InputError("load: mlperf needs real time; set `clock: real` on the fake backend")
         if any(request.turns for request in pool):
             raise InputError("load: mlperf issues single queries; use a workload without sessions")
         return _LoadGenDispatch(pool, stop_rule(scenario), self._settings(scenario), logs)

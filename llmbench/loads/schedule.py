@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from llmbench import plugins
 from llmbench.loads.dispatch import Arrivals, Dispatch
@@ -18,7 +19,10 @@ from llmbench.scenario.schema import Scenario
 from llmbench.workloads.base import Workload
 
 Floats = NDArray[np.float64]
-Spacing = Literal["constant", "poisson"]
+Spacing = Annotated[
+    Literal["constant", "poisson"],
+    Field(description="equally spaced arrivals, or a Poisson process"),
+]
 
 
 class Load(plugins.Part):
@@ -82,9 +86,9 @@ def offsets_until(
 ) -> Floats:
     """Draw gaps until the stop rule is met and return ascending due times in seconds.
 
-    ``gaps(k)`` draws the next k gaps; ``time_of`` maps their sums to seconds, or to infinity for an
-    arrival that never comes. Gaps are rounded to 1e-9, because the last bit of a logarithm differs
-    between machines.
+    ``gaps(k)`` draws the next k gaps; ``time_of`` maps their cumulative sums to seconds, or
+    to infinity for arrivals that never come. Gaps are rounded to 1e-9, because the last bit of a
+    logarithm differs between machines.
     """
     drawn = np.round(gaps(stop.total if stop.total is not None else stop.warmup + 64), 9)
     offsets = _finite(time_of(np.cumsum(drawn)))

@@ -71,9 +71,7 @@ class Gamma(Load):
 
         rate: PerSecond = Field(gt=0, description="mean requests per second")
         burstiness: float = Field(
-            default=1.0,
-            gt=0,
-            description="shape of the gamma distribution; 1: Poisson; below 1: burstier",
+            default=1.0, gt=0, description="gamma shape parameter; 1: Poisson, below 1: burstier"
         )
 
     options: Options

@@ -17,7 +17,7 @@ from llmbench.scenario.slo import Objective
 Reason = Literal[
     "requests", "duration", "minimum", "precision", "error-rate", "client-lag", "schedule",
 ]  # fmt: skip
-SLACK_SECONDS = 1e-9  # schedules are rounded to it
+SLACK_SECONDS = 1e-9  # schedule times are rounded to this
 FEWEST_JUDGED = 20
 
 

@@ -29,8 +29,7 @@ class Trace(Load):
         """``{kind: trace, speed: 2}``, with a workload that has arrival times, or a ``path``."""
 
         path: Path | None = Field(
-            default=None,
-            description="file of recorded arrival times; if unset, the workload's times",
+            default=None, description="file of arrival times; if unset, those of the workload"
         )
         speed: float = Field(
             default=1.0, gt=0, description="replay speed; 2 halves the time between arrivals"
@@ -44,11 +43,9 @@ class Trace(Load):
             read_trace(self.options.path)
 
     def following(self, workload: Workload) -> _Recorded:
-        """Return a load with the file's or workload's times; raises InputError if it has none."""
-        if self.options.path:
-            rows = read_trace(self.options.path)
-            return _Recorded(np.array([row.time for row in rows]) / self.options.speed)
-        times = workload.times()
+        """Return a load with the file's or workload's times; raise InputError if it has none."""
+        path = self.options.path
+        times = np.array([r.time for r in read_trace(path)]) if path else workload.times()
         if times is None:
             raise InputError(
                 "load: trace needs a workload with arrival times, such as trace; or set `path`"

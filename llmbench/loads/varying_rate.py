@@ -44,9 +44,7 @@ class Burst(Load):
         if size is not None and every is not None:
             return Scheduled(spaced(stop, lambda indices: indices // size * every))
         if stop.total is None:
-            raise InputError(
-                "load: burst without `size` sends all requests at once; set `requests`"
-            )
+            raise InputError("load: a burst without `size` needs a fixed number; set `requests`")
         return Scheduled(np.zeros(stop.total))
 
 
@@ -66,9 +64,7 @@ class Ramp(Load):
         start: PerSecond = Field(ge=0, description="initial rate, in requests per second")
         end: PerSecond = Field(gt=0, description="final rate, in requests per second")
         over: Seconds = Field(gt=0, description="duration of the ramp")
-        spacing: Spacing = Field(
-            default="poisson", description="equally spaced arrivals, or a Poisson process"
-        )
+        spacing: Spacing = "poisson"
 
     options: Options
 
@@ -110,9 +106,7 @@ class Steps(Load):
         steps: tuple[RateStep, ...] = Field(
             min_length=1, description="successive rates with their durations"
         )
-        spacing: Spacing = Field(
-            default="poisson", description="equally spaced arrivals, or a Poisson process"
-        )
+        spacing: Spacing = "poisson"
 
     options: Options
 

@@ -27,8 +27,8 @@ class LoadedModel:
     """A loaded model, for any runtime.
 
     ``context_length`` is in tokens; ``eos_ids`` are the token ids that end an output;
-    ``weight_bytes`` is the stored size of the weights, ``compile_seconds`` the time to compress,
-    export or compile them.
+    ``weight_bytes`` is the stored size of the weights, ``compile_seconds`` the time spent on
+    compressing, exporting or compiling the model.
     """
 
     context_length: int
@@ -108,19 +108,15 @@ def device_of(requested: str) -> torch.device:
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(requested)
-    if device.type == "cuda":
-        device = torch.device("cuda", device.index or 0)
-        _require_gpu(requested, device.index)
-    return device
-
-
-def _require_gpu(requested: str, index: int) -> None:
-    count = torch.cuda.device_count()
-    if index >= count:
+    if device.type != "cuda":
+        return device
+    device = torch.device("cuda", device.index or 0)
+    if device.index >= (count := torch.cuda.device_count()):
         raise InputError(
             f"model.device: {requested!r} was requested, but torch {torch.__version__} sees "
             f"{count} GPU(s); use `device: auto` or `cpu`, or see `llmbench doctor`"
         )
+    return device
 
 
 def _dtype(requested: str, device: torch.device) -> torch.dtype:
@@ -137,42 +133,30 @@ def _module(
     dtype: torch.dtype,
     attention: str,
 ) -> PreTrainedModel:
+    module: PreTrainedModel
     if source.kind == "random":
-        return _random(source.where, options.seed, device, dtype, attention)
+        config = AutoConfig.for_model(
+            SHAPES[source.where].model_type, **SHAPES[source.where].config
+        )
+        torch.manual_seed(options.seed)
+        with device:
+            module = AutoModelForCausalLM.from_config(
+                config, dtype=dtype, attn_implementation=attention
+            )
+        return module
     if source.kind == "served":
         raise InputError(
             f"model: {options.source} is on a server; use the endpoint backend, or "
             "specify weights on this machine"
         )
-    if source.kind == "gguf":
-        return _gguf(Path(source.where), device, dtype, attention)
-    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        source.where,
-        dtype=dtype,
+    where, gguf = source.pretrained
+    module = AutoModelForCausalLM.from_pretrained(
+        where,
+        **gguf,
+        dtype=dtype,  # GGUF weights are dequantized to it
         attn_implementation=attention,
         trust_remote_code=options.trust_remote_code,
         use_safetensors=True,
-    )
-    module.to(device)  # type: ignore[arg-type]
-    return module
-
-
-def _random(
-    shape: str, seed: int, device: torch.device, dtype: torch.dtype, attention: str
-) -> PreTrainedModel:
-    config = AutoConfig.for_model(SHAPES[shape].model_type, **SHAPES[shape].config)
-    torch.manual_seed(seed)
-    with device:
-        module: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=attention
-        )
-    return module
-
-
-def _gguf(path: Path, device: torch.device, dtype: torch.dtype, attention: str) -> PreTrainedModel:
-    """Load a GGUF file with its weights dequantized to ``dtype``."""
-    module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, dtype=dtype, attn_implementation=attention
     )
     module.to(device)  # type: ignore[arg-type]
     return module
@@ -192,7 +176,7 @@ def save(
     ``notes`` are further text files by name. The folder is written under a temporary name and
     renamed when it is complete.
     """
-    # the configuration of a GGUF file describes a quantization that no longer applies
+    # the configuration from a GGUF file describes a quantization that no longer applies
     vars(module.config).pop("quantization_config", None)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))

@@ -12,6 +12,10 @@ from typing import Any
 
 WIDE = 0.1
 WIDEST = 0.2  # small models need more for the same effect
+LLAMA_SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "max_position_embeddings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,12 @@ class Shape:
     title: str
     model_type: str
     config: dict[str, Any]
+
+
+def _llama(title: str, sizes: tuple[int, ...], **more: Any) -> Shape:
+    """Return a Llama shape from its sizes, in the order of LLAMA_SIZES, and further keys."""
+    config = dict(zip(LLAMA_SIZES, sizes, strict=True))
+    return Shape(title, "llama", {**config, "initializer_range": WIDE, **more})
 
 
 def _llama3_rope(factor: float) -> dict[str, Any]:
@@ -34,79 +44,28 @@ def _llama3_rope(factor: float) -> dict[str, Any]:
     }
 
 
+GPT2 = {"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}
 SHAPES = {
-    "tiny": Shape(
-        "a Llama of 0.1M parameters",
-        "llama",
-        {
-            "vocab_size": 512,
-            "hidden_size": 64,
-            "intermediate_size": 176,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 2048,
-            "initializer_range": WIDEST,
-        },
+    "tiny": _llama(
+        "a Llama of 0.1M parameters", (512, 64, 176, 2, 4, 2, 2048), initializer_range=WIDEST
     ),
-    "gpt2": Shape(
-        "GPT-2, 124M parameters",
-        "gpt2",
-        {
-            "vocab_size": 50257,
-            "n_positions": 1024,
-            "n_embd": 768,
-            "n_layer": 12,
-            "n_head": 12,
-            "initializer_range": WIDE,
-        },
-    ),
-    "smollm2-135m": Shape(
+    "gpt2": Shape("GPT-2, 124M parameters", "gpt2", {**GPT2, "initializer_range": WIDE}),
+    "smollm2-135m": _llama(
         "SmolLM2-135M",
-        "llama",
-        {
-            "vocab_size": 49152,
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-            "max_position_embeddings": 8192,
-            "initializer_range": WIDE,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 100_000.0},
-            "tie_word_embeddings": True,
-        },
+        (49152, 576, 1536, 30, 9, 3, 8192),
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
+        tie_word_embeddings=True,
     ),
-    "llama-3.2-1b": Shape(
+    "llama-3.2-1b": _llama(
         "Llama 3.2 1B",
-        "llama",
-        {
-            "vocab_size": 128_256,
-            "hidden_size": 2048,
-            "intermediate_size": 8192,
-            "num_hidden_layers": 16,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "head_dim": 64,
-            "max_position_embeddings": 131_072,
-            "initializer_range": WIDE,
-            "rope_parameters": _llama3_rope(32.0),
-            "tie_word_embeddings": True,
-        },
+        (128_256, 2048, 8192, 16, 32, 8, 131_072),
+        head_dim=64,
+        rope_parameters=_llama3_rope(32.0),
+        tie_word_embeddings=True,
     ),
-    "llama-3.1-8b": Shape(
+    "llama-3.1-8b": _llama(
         "Llama 3.1 8B",
-        "llama",
-        {
-            "vocab_size": 128_256,
-            "hidden_size": 4096,
-            "intermediate_size": 14_336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "max_position_embeddings": 131_072,
-            "initializer_range": WIDE,
-            "rope_parameters": _llama3_rope(8.0),
-        },
+        (128_256, 4096, 14_336, 32, 32, 8, 131_072),
+        rope_parameters=_llama3_rope(8.0),
     ),
 }

@@ -24,6 +24,14 @@ class ModelSource:
     kind: Literal["folder", "gguf", "hub", "random", "served"]
     where: str
 
+    @property
+    def pretrained(self) -> tuple[str, dict[str, str]]:
+        """The name or path for ``from_pretrained``, and the keyword of a GGUF file."""
+        if self.kind != "gguf":
+            return self.where, {}
+        path = Path(self.where)
+        return str(path.parent), {"gguf_file": path.name}
+
 
 def locate(source: str) -> ModelSource:
     """Parse a source such as ``builtin:tiny``, ``random:gpt2``, ``./folder`` or ``owner/name``.
@@ -87,7 +95,7 @@ def served_name(options: ModelOptions) -> str | None:
 
 
 def where(options: ModelOptions) -> str:
-    """Return the path, hub id or served name in a model source, to start a server with it."""
+    """Return the path, hub id or served name in a model source, for starting a server."""
     return locate(options.source).where
 
 
@@ -97,7 +105,7 @@ def is_trained(options: ModelOptions) -> bool:
 
 
 def bundled() -> list[str]:
-    """Return the model sources that need no download and no files of the user."""
+    """Return the model sources that need neither a download nor local files."""
     return [f"builtin:{name}" for name in BUILTIN] + [f"random:{shape}" for shape in SHAPES]
 
 

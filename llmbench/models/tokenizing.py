@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from llmbench.models.shapes import SHAPES
@@ -17,7 +16,7 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """The number of token ids; every id is less than it."""
+        """The number of token ids; every id is below it."""
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, including special tokens."""
@@ -80,14 +79,12 @@ def load(options: ModelOptions) -> Tokenizer:
     source = locate(options.source)
     if source.kind == "random":
         return ByteTokenizer(SHAPES[source.where].config["vocab_size"])
-    where = str(BUILTIN["tiny"]) if source.kind == "served" else source.where
+    where, gguf = source.pretrained if source.kind != "served" else (str(BUILTIN["tiny"]), {})
     from transformers import AutoTokenizer  # noqa: PLC0415 (not needed for random shapes)
 
     with loading_errors(options.source):
         return TrainedTokenizer(
             AutoTokenizer.from_pretrained(
-                str(Path(where).parent) if source.kind == "gguf" else where,
-                trust_remote_code=options.trust_remote_code,
-                **({"gguf_file": Path(where).name} if source.kind == "gguf" else {}),
+                where, trust_remote_code=options.trust_remote_code, **gguf
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ MAX_MAPS = 4
 def maps(model: TorchModel, ids: Sequence[int]) -> dict[int, Tensor]:
     """Return a prompt's attention weights by layer number, as tensors [heads, tokens, tokens].
 
-    Layers are numbered as in the complete model. A row has the weights that one token gives to
-    each token up to itself. Uses eager attention, since other implementations return no weights.
+    Layers are numbered as in the complete model. Each row has one token's weights on itself and
+    all previous tokens. Uses eager attention, since other implementations return no weights.
     """
     module = model.module
     before = module.config._attn_implementation  # noqa: SLF001 (transformers has no public name)
@@ -37,7 +38,7 @@ def maps(model: TorchModel, ids: Sequence[int]) -> dict[int, Tensor]:
 
 
 def divergences(candidate: Tensor, reference: Tensor) -> Tensor:
-    """Return each head's Jensen-Shannon divergence between two maps in nats, averaged over tokens.
+    """Return each head's mean Jensen-Shannon divergence between two maps over tokens, in nats.
 
     JSD(P, Q) = (KL(P || M) + KL(Q || M)) / 2, where P and Q are a token's weights in the two
     maps [heads, tokens, tokens] and M = (P + Q) / 2. It is 0 for equal maps and at most ln 2 (Lin,
@@ -57,8 +58,8 @@ def compare_attention(
 
     ``divergence`` has one row per layer with each head's divergence in nats, or None for a layer
     that the candidate lacks. ``maps`` has the attention maps of the selected layers and heads;
-    unless both are selected, only those with the largest divergence. Raise InputError if the
-    reference lacks a selected layer or head.
+    unless both options are set, only the MAX_MAPS with the largest divergence. Raise InputError if
+    the reference lacks a selected layer or head.
     """
     candidates, references = maps(candidate, ids), maps(reference, ids)
     by_layer = {
@@ -83,20 +84,14 @@ def compare_attention(
 def _chosen(
     by_layer: dict[int, Tensor | None], references: dict[int, Tensor], options: ExplainOptions
 ) -> list[tuple[int, int]]:
-    heads = len(next(iter(references.values())))
-    every = [
-        (layer, head)
-        for layer in (references if options.layers is None else options.layers)
-        for head in (range(heads) if options.heads is None else options.heads)
-    ]
-    if unknown := [
-        (layer, head) for layer, head in every if layer not in references or head >= heads
-    ]:
-        layer, head = unknown[0]
-        raise InputError(
-            f"the reference has no head {head} in layer {layer}; layers and heads are numbered "
-            "from 0"
-        )
+    count = len(next(iter(references.values())))
+    layers = references if options.layers is None else options.layers
+    heads = range(count) if options.heads is None else options.heads
+    every = list(product(layers, heads))
+    for layer, head in every:
+        if layer not in references or head >= count:
+            message = f"the reference has no head {head} in layer {layer}"
+            raise InputError(f"{message}; layers and heads are numbered from 0")
     if options.layers is not None and options.heads is not None:
         return every
 
@@ -109,8 +104,4 @@ def _chosen(
 
 
 def _rounded(tensor: Tensor) -> Any:
-    return (
-        [_rounded(row) for row in tensor]
-        if tensor.ndim > 1
-        else [round(value, DIGITS) for value in tensor.tolist()]
-    )
+    return tensor.double().round(decimals=DIGITS).tolist()

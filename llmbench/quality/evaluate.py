@@ -1,4 +1,4 @@
-"""The quality pass after a load: compares a backend's outputs with those of the reference."""
+"""The quality pass after a load, which compares a backend's outputs with the reference's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def examine(
     """Return the quality of a warm server's outputs, compared with those of the reference.
 
     Only the first process of a case is examined, since outputs are equal in every process. If the
-    comparison fails, the reason is stored instead, and the measured load is kept.
+    comparison fails, the result has the reason instead; the measurements of the load are kept.
     """
     options = case.scenario.quality
     if options is None:
@@ -72,7 +72,7 @@ def _explained(
     reference: LoadedModel,
     model: ModelOptions,
 ) -> dict[str, Any]:
-    """Return the comparison of attention maps, or a reason without one; empty if not requested."""
+    """Return the comparison of attention maps or why there is none; empty if not requested."""
     from llmbench.models.loading import TorchModel  # noqa: PLC0415 (imports torch)
     from llmbench.quality.attention import compare_attention  # noqa: PLC0415 (imports torch)
 
@@ -92,10 +92,8 @@ def _explained(
 def _reference(options: QualityOptions) -> LocalBackend[Any]:
     backend = BACKENDS.part(options.reference)
     if not isinstance(backend, LocalBackend):
-        raise InputError(
-            f"quality.reference: {options.reference.kind} exposes no logits; "
-            "use eager, compiled or onnx"
-        )
+        message = f"quality.reference: {options.reference.kind} exposes no logits"
+        raise InputError(f"{message}; use eager, compiled or onnx")
     return backend
 
 
@@ -120,13 +118,11 @@ def read_text(options: QualityOptions) -> str:
     path = Path(options.text).expanduser() if options.text else models.HELD_OUT
     try:
         return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (
-            f"{error.strerror}; check the path and its permissions"
-            if isinstance(error, OSError)
-            else "not UTF-8; save it as UTF-8"
-        )
-        raise InputError(f"quality.text: {path}: cannot be read: {reason}") from None
+    except OSError as error:
+        reason = f"{error.strerror}; check the path and its permissions"
+    except UnicodeDecodeError:
+        reason = "not UTF-8; save it as UTF-8"
+    raise InputError(f"quality.text: {path}: cannot be read: {reason}")
 
 
 def breaches(case: Case, quality: Quality) -> Iterator[Caveat]:

@@ -1,4 +1,4 @@
-"""Compare a candidate with a reference, outside the timed window.
+"""Compare the outputs of a candidate and a reference, outside the timed window.
 
 Both score the same held-out text token by token (teacher forcing), then complete the same
 prompts greedily. docs/metrics.md has the formulas.
@@ -37,9 +37,9 @@ def read_windows(tokenizer: Tokenizer, text: str, window: int, most: int) -> lis
 
 @dataclass(frozen=True)
 class Examination:
-    """The inputs of a comparison: windows of text, whose second halves are scored, and prompts.
+    """The inputs of a comparison, as token ids: windows of text, and prompts.
 
-    Each prompt is completed with ``answer_tokens`` tokens.
+    The second half of each window is scored; each prompt is completed by ``answer_tokens`` tokens.
     """
 
     windows: Sequence[Sequence[int]]
@@ -54,7 +54,7 @@ class Examination:
 
     @property
     def longest(self) -> int:
-        """The length in tokens of the longest window or prompt with completion."""
+        """The length in tokens of the longest window or prompt, including its completion."""
         answered = [len(prompt) + self.answer_tokens for prompt in self.prompts]
         return max([len(window) for window in self.windows] + answered)
 
@@ -76,7 +76,7 @@ class Examination:
         return pa.table(columns).cast(QUALITY_SCHEMA)
 
     def answers(self, candidate: Scorer, reference: Scorer) -> tuple[Answer, ...]:
-        """Compare both models' greedy completions of each prompt."""
+        """Compare the models' greedy completions of each prompt."""
         pairs = zip(self._answers_of(candidate), self._answers_of(reference), strict=True)
         return tuple(
             Answer(len(expected), _common_prefix(answer, expected)) for answer, expected in pairs
@@ -89,7 +89,7 @@ class Examination:
 
 
 def _common_prefix(answer: Sequence[int], expected: Sequence[int]) -> int:
-    """Return the number of tokens before the first that differs between two completions."""
+    """Return the number of equal tokens before two completions first differ."""
     pairs = enumerate(zip(answer, expected, strict=True))
     return next((index for index, (one, other) in pairs if one != other), len(expected))
 

@@ -35,7 +35,7 @@ RENDERERS = {
 
 
 def render(subject: Any, form: str, **options: Any) -> Any:
-    """Return a run set, profile, data frame or list of comparisons in a format of RENDERERS.
+    """Render a run set, profile, data frame or list of comparisons in a format of RENDERERS.
 
     The result is text, except for ``terminal`` (a rich renderable) and ``parquet`` (bytes). The
     comparisons of a list share one baseline.

@@ -26,9 +26,9 @@ NOTHING = Attachments()
 
 
 def read(scenario: str, store: Path | None, profiled: Path | None) -> Attachments:
-    """Return a scenario's history from the file ``store`` and its profile from a folder.
+    """Return a scenario's history, from the file ``store``, and profile, from a folder.
 
-    A part whose path is None is left out. Raise InputError if a part is unreadable or belongs to
+    Either is left out if its path is None. Raise InputError if one is unreadable or belongs to
     another scenario.
     """
     return Attachments(_series(scenario, store), _profile(scenario, profiled))
@@ -58,7 +58,7 @@ def _profile(scenario: str, folder: Path | None) -> Profile | None:
     stored = profile.read(folder)
     if stored.name != scenario:
         raise InputError(
-            f"{folder}: is a profile of {stored.name!r}, but the results are of {scenario!r}; "
-            "profile the same scenario"
+            f"{folder}: profile of scenario {stored.name!r}, but the results are of {scenario!r}; "
+            "give a profile of the same scenario"
         )
     return stored

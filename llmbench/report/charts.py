@@ -18,20 +18,10 @@ from numpy.typing import NDArray
 from llmbench.analysis.metrics import LATENCIES, METRICS, STAGES
 from llmbench.analysis.stats import ecdf
 from llmbench.analysis.values import Estimate
-from llmbench.report import palette
+from llmbench.report import palette, table
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import overview
-from llmbench.report.table import (
-    Cell,
-    CellOf,
-    Column,
-    Table,
-    by_case,
-    missing,
-    of_value,
-    quantity,
-    show,
-)
+from llmbench.report.table import Cell, Column, ColumnOf, Table
 
 ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
@@ -41,14 +31,16 @@ MARGIN_HEIGHT = 76
 PATTERNS = ("x", "", "/", ".", "-")
 BARS = "Bars are means over processes, whiskers their 95 % intervals, circles single processes."
 ESTIMATED = {"mean": "value", "low": "low", "high": "high"}
+NAMES = {"autorange": "reversed", "showgrid": False, "type": "category"}
+LEGEND = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
 
 
 @dataclass(frozen=True)
 class Chart:
     """A plotly figure with its title, caption and data.
 
-    ``caption`` is also read by screen readers; ``downsampling`` states what is not drawn;
-    ``empty`` is the reason for an empty chart. ``data`` has the plotted values as tables.
+    ``caption`` is also read by screen readers; ``downsampling`` states which data are not drawn;
+    ``empty`` states why there is nothing to draw, if so; ``data`` has the plotted values as tables.
     """
 
     key: str
@@ -71,8 +63,8 @@ def thin(length: int, most: int) -> NDArray[np.int64]:
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    """Return the plotly layout of all charts plus ``more``: transparent, with a light grid."""
-    axis = {
+    """Return the plotly layout shared by all charts, updated with ``more``."""
+    looks = {
         "gridcolor": palette.GRID,
         "linecolor": palette.GRID,
         "zeroline": False,
@@ -81,7 +73,7 @@ def layout(**more: Any) -> dict[str, Any]:
         "title": {"font": {"size": 12}, "standoff": 8},
     }
     return {
-        "template": go.layout.Template(layout={"xaxis": axis, "yaxis": axis}),
+        "template": go.layout.Template(layout={"xaxis": looks, "yaxis": looks}),
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": palette.MUTED},
@@ -92,11 +84,16 @@ def layout(**more: Any) -> dict[str, Any]:
     }
 
 
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """Return a plotly axis with a title."""
+    return {"title": {"text": title}, **more}
+
+
 # -- latency ---------------------------------------------------------------------------------------
 
 
 def latency_ecdf(results: Results, latency: str) -> Chart:
-    """Draw the ECDF of a latency over requests (ITL: over gaps between chunks), a line per case."""
+    """Draw the ECDF of a latency over requests (ITL: over gaps), with one line per case."""
     samples = {case.index: case.pooled(latency) for case in results.measured}
     longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
     unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
@@ -109,7 +106,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         ],
         layout(
             height=300,
-            xaxis={"title": {"text": f"{label} ({unit})"}, "rangemode": "tozero"},
+            xaxis=axis(f"{label} ({unit})", rangemode="tozero"),
             yaxis={"range": [0, 1.01], "tickformat": ".0%", "dtick": 0.25},
             meta={"latency_axis": "xaxis"},
         ),
@@ -151,7 +148,7 @@ def _curves(
     cases: Iterable[CaseResults], samples: Iterable[NDArray[np.float64]], label: str
 ) -> Table:
     """Return the latency at each percentage of SHARES, one column per case."""
-    columns = (Column("share", numeric=False), *(Column(case.name) for case in cases))
+    columns = (*table.text_columns("share"), *(Column(case.name) for case in cases))
     read = [_read_at_shares(sample) for sample in samples]
     rows = tuple(
         (Cell(f"{share} %"), *(cells[index] for cells in read))
@@ -163,9 +160,9 @@ def _curves(
 
 def _read_at_shares(sample: NDArray[np.float64]) -> list[Cell]:
     if not len(sample):
-        return [missing("no measured request has this latency")] * len(SHARES)
+        return [table.missing("no measured request has this latency")] * len(SHARES)
     heights = np.percentile(sample, SHARES, method="inverted_cdf")
-    return [quantity(float(height), "s") for height in heights]
+    return [table.quantity(float(height), "s") for height in heights]
 
 
 def _ecdf_caption(latency: str) -> str:
@@ -192,67 +189,63 @@ class Bar:
 
 
 def throughput(results: Results, metric: str) -> Chart:
-    """Draw a metric of each case as a bar, with its 95 % interval and a circle per process."""
+    """Draw a metric as one bar per case, with its 95 % interval and a circle per process."""
     every = [Bar(case.name, case.index, case.estimates[metric]) for case in results.measured]
     known = [bar for bar in every if bar.estimate.value is not None]
-    empty = "" if known else _reasons(results, metric)
+    empty = "" if known else reasons_for_unknown(results, metric)
     label, unit = METRICS[metric].label, METRICS[metric].unit
-    caption = f"Further right is more. {BARS}"
     data = (_processes(results, metric),)
-    return Chart(f"bars-{metric}", label, bars(known, unit), caption, empty=empty, data=data)
+    return Chart(f"bars-{metric}", label, bars(known, unit), BARS, empty=empty, data=data)
 
 
 def _processes(results: Results, metric: str) -> Table:
     """Return a metric's mean, 95 % interval and value in each process, one row per case."""
     label, unit = METRICS[metric].label, METRICS[metric].unit
     repeats = sorted({run.repeat for _, run, _ in results.processes()})
-    columns: list[tuple[Column, CellOf]] = [
+    columns: list[ColumnOf] = [
         *((Column(name), partial(_part, metric=metric, name=name)) for name in ESTIMATED),
         *((Column(f"run {r}"), partial(_process, metric=metric, repeat=r)) for r in repeats),
     ]
-    return by_case(f"{label} ({unit})", results.measured, columns)
+    return table.by_case(f"{label} ({unit})", results.measured, columns)
 
 
 def _part(case: CaseResults, metric: str, name: str) -> Cell:
     estimate = case.estimates[metric]
     value: float | None = getattr(estimate, ESTIMATED[name])
-    return quantity(value, METRICS[metric].unit, estimate.reason or "unknown")
+    return table.quantity(value, METRICS[metric].unit, estimate.reason or "unknown")
 
 
 def _process(case: CaseResults, metric: str, repeat: int) -> Cell:
     for run, summary in zip(case.runs, case.summaries, strict=True):
         if run.repeat == repeat:
-            return of_value(summary[metric], METRICS[metric].unit)
-    return missing("this process was not measured")
+            return table.of_value(summary[metric], METRICS[metric].unit)
+    return table.missing("this process was not measured")
 
 
-def _reasons(results: Results, metric: str) -> str:
+def reasons_for_unknown(results: Results, metric: str) -> str:
+    """Return a sentence with the reasons why no case has a value of a metric."""
     reasons = {case.estimates[metric].reason or "" for case in results.measured}
     return f"Unknown: {'; '.join(sorted(reasons))}."
 
 
 def bars(known: Sequence[Bar], unit: str) -> go.Figure:
-    """Draw a bar per estimate, with its 95 % interval, value, and a circle per process."""
+    """Draw one bar per estimate, with its value, 95 % interval and a circle per process."""
     return go.Figure(
         [*map(_bar, known), *map(_dots, known)],
         layout(
             barmode="overlay",
             height=MARGIN_HEIGHT + BAR_HEIGHT * max(1, len(known)),
-            xaxis={"title": {"text": unit}, "rangemode": "tozero"},
-            yaxis=_names_axis() | _names_with_values(known, unit),
+            xaxis=axis(unit, rangemode="tozero"),
+            yaxis=NAMES | _names_with_values(known, unit),
             bargap=0.4,
         ),
     )
 
 
-def _names_axis() -> dict[str, Any]:
-    return {"autorange": "reversed", "showgrid": False, "type": "category"}
-
-
 def _names_with_values(known: Sequence[Bar], unit: str) -> dict[str, Any]:
-    """Return axis ticks with each bar's name and value, which whiskers could cover in the chart."""
+    """Return ticks with each bar's name and value; whiskers could cover a value in the plot."""
     names = [safe(bar.name) for bar in known]
-    values = [show(bar.estimate.value or 0.0, unit) for bar in known]
+    values = [table.show(bar.estimate.value or 0.0, unit) for bar in known]
     texts = [f"{name}<br><b>{text}</b>" for name, text in zip(names, values, strict=True)]
     return {"tickmode": "array", "tickvals": names, "ticktext": texts}
 
@@ -305,15 +298,7 @@ def cold_start(results: Results) -> Chart:
     looks = zip(STAGES, colors, PATTERNS, strict=True)
     figure = go.Figure(
         [_stage(results, f"cold_start_{stage}_seconds", *look) for stage, *look in looks],
-        layout(
-            barmode="stack",
-            bargap=0.4,
-            height=MARGIN_HEIGHT + 24 + BAR_HEIGHT * max(1, len(results.measured)),
-            xaxis={"title": {"text": "seconds"}, "rangemode": "tozero"},
-            yaxis=_names_axis(),
-            showlegend=True,
-            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
-        ),
+        stacked(len(results.measured), axis("seconds", rangemode="tozero")),
     )
     caption = (
         "Import, load, compile or export, first token, and the warm-up until step times are "
@@ -321,8 +306,20 @@ def cold_start(results: Results) -> Chart:
     )
     data = overview.cold_start(results)
     empty = "" if len(data.columns) > 1 else data.note
-    title = "Cold start"
-    return Chart("cold-start", title, figure, caption, empty=empty, data=(data,))
+    return Chart("cold-start", data.title, figure, caption, empty=empty, data=(data,))
+
+
+def stacked(count: int, xaxis: dict[str, Any]) -> dict[str, Any]:
+    """Return the layout of ``count`` stacked horizontal bars with a legend."""
+    return layout(
+        barmode="stack",
+        bargap=0.4,
+        height=MARGIN_HEIGHT + 24 + BAR_HEIGHT * max(1, count),
+        xaxis=xaxis,
+        yaxis=NAMES,
+        showlegend=True,
+        legend=LEGEND,
+    )
 
 
 def _stage(results: Results, metric: str, color: str, pattern: str) -> go.Bar:

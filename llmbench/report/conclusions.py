@@ -9,7 +9,7 @@ from typing import Any
 
 from llmbench.analysis.metrics import METRICS
 from llmbench.errors import OutOfMemoryError
-from llmbench.report.results import CaseResults, Results
+from llmbench.report.results import CaseResults, Results, is_lower
 from llmbench.report.scenario_text import is_open_loop
 from llmbench.report.table import show, show_interval
 from llmbench.scenario.cases import case_name
@@ -112,9 +112,7 @@ class _Ranking:
     def _differ(self, one: CaseResults, other: CaseResults) -> bool:
         """Return whether the metric's intervals of two cases are known and do not overlap."""
         a, b = one.estimates[self.metric], other.estimates[self.metric]
-        if a.low is None or a.high is None or b.low is None or b.high is None:
-            return False
-        return a.low > b.high or b.low > a.high
+        return is_lower(a, b) or is_lower(b, a)
 
     def _quantity(self, value: float) -> str:
         unit = METRICS[self.metric].unit
@@ -132,7 +130,7 @@ class _Ranking:
         return f"{text} (95 % interval {show_interval(estimate.low, estimate.high, unit, ' to ')})"
 
     def _gap(self) -> str:
-        """Return the lead of the best case over the second as text."""
+        """Return, as text, how far the best case leads the second."""
         best, second = (self._value(case) for case in self._ranked[:2])
         rival = self._listed(self._ranked[1:2])
         if self._higher_is_better:
@@ -161,7 +159,7 @@ SWEPT = ("engine.slots", "load.concurrency")
 
 
 def _of_memory(results: Results) -> Iterator[str]:
-    """Yield each backend's largest swept value that fit in memory and smallest that did not."""
+    """Yield the largest swept value that fit in memory, for each backend that ran out of it."""
     failures = {run.case.name: run.failure for run in results.run_set.failed if run.failure}
     refused = {case for case, f in failures.items() if f.kind == OutOfMemoryError.kind}
     for key in SWEPT:

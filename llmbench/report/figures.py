@@ -58,7 +58,7 @@ def throughput(run_set: RunSet, metric: str = "output_tokens_per_second") -> go.
 
 
 def load_curve(run_set: RunSet, latency: str = "ttft") -> go.Figure:
-    """Return the p50 and the p99 of a latency (a key of metrics.LATENCIES) against the load."""
+    """Return a chart of the p50 and p99 of a latency (a key of metrics.LATENCIES) against load."""
     curves = load_curves(_results(run_set), [_known(latency, LATENCIES, "latency")])
     if not curves:
         raise InputError(
@@ -69,17 +69,17 @@ def load_curve(run_set: RunSet, latency: str = "ttft") -> go.Figure:
 
 
 def quality(run_set: RunSet) -> go.Figure:
-    """Return each case's speed, weight memory and, if measured, energy against KL divergence."""
+    """Return a chart of speed, weight memory and, if measured, energy against KL divergence."""
     return _figure(pareto(_results(run_set)))
 
 
 def cold_start(run_set: RunSet) -> go.Figure:
-    """Return each case's cold-start time by stage, from import until step times are steady."""
+    """Return a bar chart of each case's cold-start time by stage, until step times are steady."""
     return _figure(charts.cold_start(_results(run_set)))
 
 
 def timeline(run_set: RunSet, case: str) -> go.Figure:
-    """Return the requests and machine readings of a case's first run on one time axis."""
+    """Return a chart of the requests and machine readings of a case's first run over time."""
     cases = {measured.name: measured for measured in _results(run_set).measured}
     return _figure(timelines.timeline(cases[_known(case, cases, "measured case")]))
 

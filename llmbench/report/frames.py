@@ -65,7 +65,7 @@ class RunSet:
 
 
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
-    """Return a run set's ``--json`` output: harness validity, and metrics by case and class."""
+    """Return a run set's ``--json`` output: harness validity, metrics by case and request class."""
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     by_class = [
         {"request_class": name, **row}

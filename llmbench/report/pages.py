@@ -156,7 +156,7 @@ class Listed:
             return self.entry.began_at
 
     def matches(self, words: Sequence[str]) -> bool:
-        """Return whether every word occurs in the texts of the run set, ignoring case."""
+        """Return whether every word occurs in the entry or the displayed name, ignoring case."""
         entry = self.entry
         texts = (
             self.shown, entry.name, entry.description, self.began, entry.machine, entry.commit,

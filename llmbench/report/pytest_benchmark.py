@@ -13,23 +13,17 @@ from llmbench.analysis.metrics import METRICS
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.run_set import RunSet
 
-WRITTEN = tuple(
-    f"{latency}_{statistic}"
-    for latency in ("ttft", "tpot", "itl", "e2e")
-    for statistic in ("p50", "p95", "p99")
-)
+WRITTEN = [f"{latency}_p{p}" for latency in ("ttft", "tpot", "itl", "e2e") for p in (50, 95, 99)]
 
 
 def as_pytest_benchmark(run_set: RunSet) -> str:
     """Return the latency percentiles of every case in pytest-benchmark's JSON format."""
     results = Results(run_set)
     environment = run_set.runs[0].environment if run_set.runs else {}
+    git = environment.get("git", {})
     saved = {
         "machine_info": _machine(environment),
-        "commit_info": {
-            "id": environment.get("git", {}).get("commit"),
-            "dirty": environment.get("git", {}).get("dirty"),
-        },
+        "commit_info": {"id": git.get("commit"), "dirty": git.get("dirty")},
         "benchmarks": [
             _benchmark(run_set.name, case, metric, values)
             for case in results.measured

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from llmbench.report.frames import RunSet as Frames
 from llmbench.report.html import packed
-from llmbench.report.table import Cell, Column, Table, quantity
+from llmbench.report.table import Cell, Column, Table, quantity, text_columns
 from llmbench.report.text import as_csv
 from llmbench.runs.run import Run
 from llmbench.runs.run_set import RunSet
@@ -76,7 +76,7 @@ def _only(run_set: RunSet, few: Mapping[str, Collection[int]]) -> RunSet:
 
 
 def _files(folder: Path, runs: Iterable[Run]) -> Table:
-    columns = (Column("file", numeric=False), Column("size"), Column("SHA-256", numeric=False))
+    columns = (*text_columns("file"), Column("size"), *text_columns("SHA-256"))
     paths = [folder / "runs" / run.name / "records.parquet" for run in runs]
     return Table("Records", columns, tuple(_file(folder, path) for path in paths))
 

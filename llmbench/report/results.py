@@ -1,4 +1,4 @@
-"""A run set with its metrics computed once, for every table and chart."""
+"""The metrics of a run set, computed once for all tables and charts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from llmbench.analysis.harness_validity import Validity, validity_of, worst_vali
 from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, split_runs, summarize
 from llmbench.analysis.values import Estimate
 from llmbench.errors import Unavailable
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,13 @@ class CaseResults:
         return sum(int(summary["failed_requests"].value or 0) for summary in self.summaries)
 
 
+def is_lower(one: Estimate, other: Estimate) -> bool:
+    """Return whether an estimate's interval is known and lies entirely below another's."""
+    return one.high is not None and other.low is not None and one.high < other.low
+
+
 def request_key(case: str, repeat: int, request_id: int) -> str:
-    """Return the key of a request in a run set, by which the page finds its embedded record."""
+    """Return the key with which the page looks up the embedded record of a request."""
     return f"{case}/{repeat}/{request_id}"
 
 

@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's label, meaning, whether it is numeric, and its metric if any."""
+    """A column: its label, tooltip (``meaning``), whether it is numeric, and its metric, if any."""
 
     label: str
     meaning: str = ""
@@ -44,9 +44,14 @@ class Column:
     metric: str = ""
 
 
+def text_columns(*labels: str) -> tuple[Column, ...]:
+    """Return one text column per label."""
+    return tuple(Column(label, numeric=False) for label in labels)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under columns; the first cell of a row names it. ``note`` goes below."""
+    """Rows of cells under columns; a row's first cell is its heading. ``note`` is shown below."""
 
     title: str
     columns: tuple[Column, ...]
@@ -137,15 +142,14 @@ def floor_note(case: CaseResults, metric: str) -> str:
 # -- one row per case ------------------------------------------------------------------------------
 
 CASE = Column("case", numeric=False)
-INTERVALS = (
-    "Values are means over processes; from 3 processes, their 95 % bootstrap interval is below."
-)
+INTERVALS = "Values are means over processes; with 3 or more, a 95 % bootstrap interval is below."
 DAGGER = f"{UNSUPPORTED} too few samples for 99 % confidence in this percentile."
 
 CellOf = Callable[[CaseResults], Cell]
+ColumnOf = tuple[Column, CellOf]
 
 
-def metric_column(name: str, label: str | None = None) -> tuple[Column, CellOf]:
+def metric_column(name: str, label: str | None = None) -> ColumnOf:
     """Return the column of a metric (metrics.METRICS) and the function that returns its cells."""
     metric = METRICS[name]
     meaning = f"{metric.label} ({metric.unit}); better: {metric.better}"
@@ -153,7 +157,7 @@ def metric_column(name: str, label: str | None = None) -> tuple[Column, CellOf]:
     return column, partial(estimated, metric=name)
 
 
-def percentile_column(latency: str, percent: int) -> tuple[Column, CellOf]:
+def percentile_column(latency: str, percent: int) -> ColumnOf:
     """Return the column of a latency's percentile and the function that returns its cells."""
     label, metric = f"{LATENCIES[latency]} p{percent}", f"{latency}_p{percent}"
     column = Column(label, f"{label} in seconds; better: lower", metric=metric)
@@ -168,15 +172,30 @@ def failed(case: CaseResults) -> Cell:
     return count(case.failed_requests, ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
 
 
+# columns of several tables
+REQUESTS: ColumnOf = (
+    Column("requests", "measured, in all runs"),
+    lambda case: count(case.requests),
+)
+FAILED: ColumnOf = (Column("failed", "measured requests that failed or did not finish"), failed)
+SLO: tuple[ColumnOf, ...] = (
+    metric_column("goodput_requests_per_second", "goodput/s"),
+    metric_column("slo_attainment", "SLO met"),
+)
+
+
 def by_case(
     title: str,
     cases: Sequence[CaseResults],
-    columns: Iterable[tuple[Column, CellOf]],
+    columns: Iterable[ColumnOf],
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Return a table with one row per case; its note explains columns without values."""
+    """Return a table with one row per case.
+
+    Columns without any value are left out; the note has the reasons.
+    """
     measured = [case for case in cases if case.runs]
-    kept: list[tuple[Column, CellOf]] = [(CASE, lambda case: Cell(case.name))]
+    kept: list[ColumnOf] = [(CASE, lambda case: Cell(case.name))]
     empty: dict[str, list[str]] = {}
     for column, cell_of in columns:
         cells = [cell_of(case) for case in measured]

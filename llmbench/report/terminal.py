@@ -19,7 +19,7 @@ from llmbench.runs.run_set import RunSet
 MAX_CAVEATS = 6
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15
-AMPLE_WIDTH = 1000  # terminal width at which no table is squeezed
+AMPLE_WIDTH = 1000  # characters; no table is wider
 USES = 6  # kernels or operators listed per phase
 # columns dropped on a narrow terminal, in this order
 DROPPABLE = (
@@ -74,7 +74,7 @@ def as_rich(table: Table) -> RichTable:
 
 @dataclass(frozen=True)
 class Fitting:
-    """A table that loses DROPPABLE columns until it fits the terminal."""
+    """A table that drops DROPPABLE columns until it fits the terminal."""
 
     table: Table
 
@@ -100,15 +100,14 @@ def _without(table: Table, label: str) -> Table:
 
 
 def _add_column(shown: RichTable, column: Column, cells: list[Cell]) -> None:
-    """Add a column; names may wrap, numbers may not."""
-    if not column.numeric:
-        texts = (column.label, *(text for cell in cells for text in (cell.text, cell.detail)))
-        longest = max(map(len, texts))
-        shown.add_column(Text(column.label), min_width=min(NAME_WIDTH, longest), overflow="fold")
-        return
-    label = column.label.replace(" ", "\n", 1)
+    """Add a column that wraps texts but never numbers."""
+    label = column.label.replace(" ", "\n", 1) if column.numeric else column.label
     lines = [*label.split("\n"), *(text for cell in cells for text in (cell.text, cell.detail))]
-    shown.add_column(Text(label), justify="right", min_width=max(map(len, lines)))
+    width = max(map(len, lines))
+    if column.numeric:
+        shown.add_column(Text(label), justify="right", min_width=width)
+    else:
+        shown.add_column(Text(label), min_width=min(NAME_WIDTH, width), overflow="fold")
 
 
 def _cell(cell: Cell) -> Text:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 
 from llmbench.report.results import Results
 from llmbench.report.sections import overview
-from llmbench.report.table import Table
+from llmbench.report.table import Cell, Table, text_columns
 from llmbench.runs.run_set import RunSet
 
 
@@ -56,8 +55,8 @@ def as_markdown(table: Table) -> str:
         [f"{cell.text} ({cell.detail})" if cell.detail else cell.text for cell in row]
         for row in table.rows
     ]
-    note = f"\n{_escaped(table.note)}\n" if table.note else ""
-    return "\n".join(_lines(heads, marks, rows)) + "\n" + note
+    lines = [f"| {' | '.join(map(_escaped, row))} |\n" for row in (heads, marks, *rows)]
+    return "".join(lines) + (f"\n{_escaped(table.note)}\n" if table.note else "")
 
 
 def headline_as_markdown(run_set: RunSet) -> str:
@@ -67,21 +66,15 @@ def headline_as_markdown(run_set: RunSet) -> str:
 
 def frame_as_markdown(frame: pd.DataFrame) -> str:
     """Return a data frame as a Markdown table."""
-    rows = [
-        ["" if _is_missing(value) else str(_flat(value)) for value in row]
+    rows = tuple(
+        tuple(Cell("" if _is_missing(value) else str(_flat(value))) for value in row)
         for row in frame.itertuples(index=False)
-    ]
-    heads = [str(name) for name in frame.columns]
-    return "\n".join(_lines(heads, ["---"] * len(heads), rows)) + "\n"
+    )
+    return as_markdown(Table("", text_columns(*map(str, frame.columns)), rows))
 
 
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and np.isnan(value))
-
-
-def _lines(heads: list[str], marks: list[str], rows: Iterable[list[str]]) -> Iterable[str]:
-    for row in (heads, marks, *rows):
-        yield f"| {' | '.join(map(_escaped, row))} |"
 
 
 def _escaped(text: str) -> str:

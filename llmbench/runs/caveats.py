@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from string import Formatter
 from typing import Any, Literal, NamedTuple
 
 Severity = Literal["invalid", "warning", "note"]
@@ -12,7 +12,10 @@ SEVERITIES: tuple[Severity, ...] = ("invalid", "warning", "note")
 
 
 class Kind(NamedTuple):
-    """A kind of caveat: severity, format strings, and parameters that distinguish its findings."""
+    """A kind of caveat: severity and format strings.
+
+    ``key`` names the parameters in which caveats of different findings differ.
+    """
 
     severity: Severity
     sentence: str
@@ -37,8 +40,7 @@ KINDS: dict[str, Kind] = {
     ),
     "imported": Kind(
         "note",
-        "Measured by {tool} and imported. It is unknown whether its client kept up. Latencies count"
-        " from {since}.",
+        "Imported from {tool}: client delays are unknown, and latencies count from {since}.",
         "Measure with llmbench for latencies from the due time and a check of the client.",
     ),
     "ended-early": Kind(
@@ -58,9 +60,8 @@ KINDS: dict[str, Kind] = {
     ),
     "requests-failed": Kind(
         "warning",
-        "{failed} of {total} measured requests failed or did not finish. Most common error:"
-        " {commonest}.",
-        "Latency figures cover successful requests only; see the errors by kind.",
+        "{failed} of {total} measured requests failed or did not finish; most common: {commonest}.",
+        "Latency metrics cover successful requests only; see the errors by kind.",
     ),
     "uneven-chunks": Kind(
         "note",
@@ -69,10 +70,8 @@ KINDS: dict[str, Kind] = {
     ),
     "counted-by-tokenizer": Kind(
         "note",
-        "The server reported no token count for {answers} of {total} responses; the tokenizer of"
-        " the scenario's `model` counted them.",
-        "Set `usage: true` if the server supports it; otherwise set `model` to the model that it"
-        " serves.",
+        "For {answers} of {total} responses, `model`'s tokenizer counted the output tokens.",
+        "Set `usage: true` if the server supports it; else set `model` to the model it serves.",
     ),
     # the backend
     "recompiled": Kind(
@@ -88,9 +87,8 @@ KINDS: dict[str, Kind] = {
     ),
     "pruned-dense": Kind(
         "note",
-        "Pruned weights are stored and multiplied as zeros: this saves no memory and no time.",
-        "For a speedup, use 2:4 sparsity (`two-four`) on GPUs with sparse tensor cores, or drop"
-        " layers.",
+        "Pruned weights are stored and multiplied as zeros, which saves no memory and no time.",
+        "For speed, drop layers or use 2:4 sparsity (`two-four`) on sparse tensor cores.",
     ),
     "slow-packed-dtype": Kind(
         "note",
@@ -105,13 +103,13 @@ KINDS: dict[str, Kind] = {
     "unsteady-warmup": Kind(
         "warning",
         "Step times were not steady after {rounds} warm-up rounds.",
-        "Other programs may be using the machine; stop them and run again.",
+        "Other programs may have used the machine; stop them and run again.",
     ),
     "above-roof": Kind(
         "warning",
         "{label} is {share:.2f} of the measured peak; more than 1 is impossible.",
-        "Either the model fits in a cache, or the peak was measured on a busy machine: then remove "
-        "the folder `roof` of llmbench's cache (docs/metrics.md) and run again.",
+        "The model may fit in a cache; or the machine was busy when its peak was measured: then"
+        " remove the folder `roof` of llmbench's cache (docs/metrics.md) and run again.",
         ("label",),
     ),
     "roof-under-load": Kind(
@@ -147,14 +145,13 @@ KINDS: dict[str, Kind] = {
     "uneven-kernels": Kind(
         "warning",
         "The profiled {phase} steps ran between {fewest} and {most} kernels each.",
-        "The profiler may have missed kernels, or steps differ; check the trace before using the"
-        " counts.",
+        "The profiler may have missed kernels, or the steps differ; check the trace.",
         ("phase",),
     ),
     # energy
     "short-energy-window": Kind(
         "note",
-        "Energy was measured over {seconds:.1f} s; at least {least:.0f} s are recommended.",
+        "Energy was measured over {seconds:.1f} s; at least {least:.0f} s is recommended.",
         "Send more requests, or treat the energy as indicative only.",
     ),
     "energy-unverified": Kind(
@@ -166,13 +163,13 @@ KINDS: dict[str, Kind] = {
     "energy-disagrees": Kind(
         "warning",
         "The energy counter of {part} and its integrated power differ by {percent:.0f} %.",
-        "More than 10 % would make the energy invalid; compare energy only on the same card.",
+        "Compare energy only with runs on the same card; above 10 %, it would be invalid.",
         ("part",),
     ),
     # sample sizes
     "few-repeats": Kind(
         "note",
-        "Too few processes of this case for a confidence interval: {count}.",
+        "Too few runs of this case for a confidence interval: {count}.",
         "Set `repeats` to 3 or more.",
     ),
     "one-schedule": Kind(
@@ -216,8 +213,7 @@ KINDS: dict[str, Kind] = {
     ),
     "gpu-partial": Kind(
         "note",
-        "GPU {gpu} is a {share}: it shares power, clocks and heat with the rest of its card,"
-        " whose load is invisible from here.",
+        "GPU {gpu} is a {share}, affected by the unknown load on the rest of its card.",
         "Compare only with runs on an equal {share} of the same card, or use a whole card.",
         ("gpu",),
     ),
@@ -230,7 +226,7 @@ KINDS: dict[str, Kind] = {
     "gpu-order": Kind(
         "note",
         "This machine has GPUs of several models, and CUDA may number them differently from NVML.",
-        "Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name GPUs by UUID in CUDA_VISIBLE_DEVICES.",
+        "Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or list GPUs by UUID in CUDA_VISIBLE_DEVICES.",
     ),
     "collector-failed": Kind(
         "warning",
@@ -241,7 +237,7 @@ KINDS: dict[str, Kind] = {
     "sampler-late": Kind(
         "warning",
         "The {collector} collector missed {missed} of {due} readings.",
-        "All CPUs may have been busy; leave one idle, or set a longer `interval`.",
+        "All CPU cores may have been busy; leave one idle, or set a longer `interval`.",
         ("collector",),
     ),
     "sampler-died": Kind(
@@ -257,8 +253,8 @@ class Caveat:
     """A caveat of a run: ``Caveat("recompiled", graphs=2)``.
 
     A kind that is not in KINDS, such as a plugin's, has its own text: ``Caveat("warm-room",
-    message="The room was warm.", remedy="Open a window.")``. Caveats stored by version 0.1.0 have
-    this form too.
+    message="The room was warm.", remedy="Open a window.")``. So have caveats stored by version
+    0.1.0.
     """
 
     kind: str
@@ -292,12 +288,12 @@ class Caveat:
     @property
     def message(self) -> str:
         """The caveat as a sentence, with its parameters filled in."""
-        return _written(self._text.sentence, self.parameters)
+        return _written(self._text.sentence, [self])
 
     @property
     def remedy(self) -> str:
         """The recommended action as a sentence."""
-        return _written(self._text.remedy, self.parameters)
+        return _written(self._text.remedy, [self])
 
     @property
     def _text(self) -> Kind:
@@ -309,37 +305,29 @@ class Caveat:
 
 def message_of_all(caveats: Sequence[Caveat]) -> str:
     """Return one message for all caveats with the same key, with ranges: "used 76 to 90 %"."""
-    first = caveats[0]
-    seen = {name: [c.parameters.get(name) for c in caveats] for name in first.parameters}
-    return _written(first._text.sentence, {name: _Seen(values) for name, values in seen.items()})  # noqa: SLF001 (of this module)
+    return _written(caveats[0]._text.sentence, caveats)  # noqa: SLF001 (of this module)
 
 
-class _Seen:
-    """A parameter's values in several caveats, formatted as a range or, if not numbers, a list."""
+def _written(text: str, caveats: Sequence[Caveat]) -> str:
+    names = caveats[0].parameters
+    values = {name: _Values([c.parameters.get(name) for c in caveats]) for name in names}
+    return text.format_map(defaultdict(lambda: _Values([None]), values))
 
-    def __init__(self, values: Sequence[Any]) -> None:
-        self._values = values
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Values:
+    """A parameter's values in several caveats: numbers as a range, others joined by "or"."""
+
+    values: Sequence[Any]
 
     def __format__(self, spec: str) -> str:
-        values: Sequence[Any] = self._values
-        if all(isinstance(value, int | float) for value in values):
-            values = sorted({min(values), max(values)})
-            return " to ".join(dict.fromkeys(_formatted(value, spec) for value in values))
-        return " or ".join(dict.fromkeys(_formatted(value, spec) for value in values))
+        are_numbers = all(isinstance(value, int | float) for value in self.values)
+        values = sorted({min(self.values), max(self.values)}) if are_numbers else self.values
+        texts = dict.fromkeys(_formatted(value, spec) for value in values)
+        return (" to " if are_numbers else " or ").join(texts)
 
     def __repr__(self) -> str:
-        return " or ".join(dict.fromkeys(map(repr, self._values)))
-
-
-class _Sentence(Formatter):
-    """Formatter that writes missing values as "unknown" and joins lists."""
-
-    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        del args
-        return kwargs.get(str(key))
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        return _formatted(value, format_spec)
+        return " or ".join(dict.fromkeys(map(repr, self.values)))
 
 
 def _formatted(value: Any, spec: str) -> str:
@@ -352,7 +340,3 @@ def _formatted(value: Any, spec: str) -> str:
         return format(value, spec)
     except (TypeError, ValueError):  # stored by another version
         return str(value)
-
-
-def _written(sentence: str, parameters: Mapping[str, Any]) -> str:
-    return _Sentence().vformat(sentence, (), parameters)

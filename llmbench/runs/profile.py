@@ -8,7 +8,6 @@ results/<id>/
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -19,9 +18,10 @@ from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.files import atomic_write, converted, read_json
+from llmbench.runs.files import converted, read_json, write_json
 from llmbench.runs.old_schemas import OLDEST_PROFILE, upgraded_profile
 from llmbench.runs.run import Failure
+from llmbench.runs.run_set import Header
 from llmbench.scenario.cases import Case
 
 FILE, TRACES = "profile.json", "traces"
@@ -123,15 +123,12 @@ class CaseProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """The profile of a scenario: the finished cases, in the scenario's order."""
+class Profile(Header):
+    """The profile of a scenario: the finished cases, in the scenario's order.
 
-    folder: Path
-    name: str
-    description: str
-    began_at: str
-    scenario_text: str
-    overrides: tuple[str, ...]
+    ``planned`` has the names of all its cases.
+    """
+
     planned: tuple[str, ...]
     cases: tuple[CaseProfile, ...] = ()
 
@@ -163,8 +160,7 @@ def _write(profile: Profile) -> None:
     for case, stored in zip(profile.cases, content["cases"], strict=True):
         stored["caveats"] = [caveat.as_dict() for caveat in case.caveats]
     header = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "llmbench": __version__}
-    text = json.dumps({**header, **content}, indent=1, ensure_ascii=False)
-    atomic_write(profile.folder / FILE, text)
+    write_json(profile.folder / FILE, {**header, **content})
 
 
 def is_profile(folder: Path) -> bool:

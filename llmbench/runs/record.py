@@ -20,8 +20,8 @@ class Record:
     """The record of one request, from its due time to its last token.
 
     ``due`` is the scheduled time, ``sent`` when the request reached the backend (None: never), and
-    ``started`` when the backend began to process it. ``token_times`` has one time per chunk and
-    ``token_counts`` the tokens per chunk, so a chunk of k tokens counts as one gap.
+    ``started`` when the backend began to process it. ``token_times`` and ``token_counts`` have one
+    entry per chunk of the response.
 
     In runs imported from other tools, a time is NaN if it is unknown but between its neighbors,
     ``finish`` may be ``ended`` (complete, for an unknown reason), and the requested lengths may be

@@ -100,19 +100,30 @@ NOT_ASKED = Quality.unavailable("the scenario sets no `quality`")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PlannedRun:
+    """A run of a run set, measured or not yet; ``repeat`` counts from 1 within its case."""
+
+    case: Case
+    repeat: int
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder, from case and repeat."""
+        return f"{self.case.slug}-r{self.repeat}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run(PlannedRun):
     """One measurement of a case, in a separate process.
 
     ``began_at`` is the wall-clock start (ISO 8601, UTC), used only as a label; all other times are
     in seconds on the run's clock. ``backend_report`` is what the backend reports, such as its
     settings. ``facts`` are single values from collectors, load and warm-up; ``CLOCK_ORIGIN`` among
-    them is the Unix time of the clock's origin, for aligning other logs, or None for a virtual
-    clock. A failed run has a ``failure`` and no records. A run read from a history has only
+    them is the Unix time of the clock's origin, for aligning other tools' logs, or None for a
+    virtual clock. A failed run has a ``failure`` and no records. A run read from a history has only
     ``summary``, the value and the sample size of each metric.
     """
 
-    case: Case
-    repeat: int
     began_at: str
     records: pa.Table = field(default_factory=RECORD_SCHEMA.empty_table)
     series: tuple[Series, ...] = ()
@@ -133,8 +144,3 @@ class Run:
         """Return the series of a quantity of a device (None: the whole machine), or None."""
         key = (device, quantity)
         return next((s for s in self.series if (s.device, s.quantity) == key), None)
-
-    @property
-    def name(self) -> str:
-        """The name of the run's folder, from case and repeat."""
-        return f"{self.case.slug}-r{self.repeat}"

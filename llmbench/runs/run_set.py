@@ -5,28 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmbench.runs.run import Run
-from llmbench.scenario.cases import Case
+from llmbench.runs.run import PlannedRun, Run
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedRun:
-    """A run of a run set, measured or not yet."""
+class Header:
+    """The fields that run sets and profiles share: the folder, the scenario and the start.
 
-    case: Case
-    repeat: int
-
-    @property
-    def name(self) -> str:
-        """The name of the run's folder, from case and repeat."""
-        return f"{self.case.slug}-r{self.repeat}"
-
-
-@dataclass(frozen=True, slots=True)
-class RunSet:
-    """All runs of one scenario, and their plan.
-
-    ``runs`` has the stored runs, in the order of the plan.
+    ``overrides`` are the ``key=value`` texts of the command line; ``began_at`` is ISO 8601 (UTC).
     """
 
     folder: Path
@@ -35,6 +21,16 @@ class RunSet:
     began_at: str
     scenario_text: str
     overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSet(Header):
+    """All runs of one scenario, and their plan.
+
+    ``origins`` tells where each scenario key was set. ``runs`` has the stored runs, in the order of
+    the plan.
+    """
+
     origins: dict[str, str]
     plan: tuple[PlannedRun, ...]
     runs: tuple[Run, ...] = ()

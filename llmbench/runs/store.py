@@ -10,12 +10,11 @@ results/<id>/
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,10 +25,10 @@ import pyarrow.parquet as pq
 from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.files import atomic_write, converted, read_json, replacing
+from llmbench.runs.files import converted, read_json, replacing, write_json
 from llmbench.runs.old_schemas import COLUMNS, OLDEST, upgraded_manifest, upgraded_run
-from llmbench.runs.run import RECORD_SCHEMA, Answer, Failure, Quality, Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import RECORD_SCHEMA, Answer, Failure, PlannedRun, Quality, Run
+from llmbench.runs.run_set import Header, RunSet
 from llmbench.runs.series import Series, heads, read_series, series_table
 from llmbench.scenario.cases import Case
 
@@ -47,14 +46,10 @@ class _Planned(msgspec.Struct):
     repeat: int
 
 
-class _Manifest(msgspec.Struct):
-    """The content of `runset.json`."""
+@dataclass(frozen=True, slots=True)
+class _Manifest(Header):
+    """The content of `runset.json`, and its folder."""
 
-    name: str
-    description: str
-    began_at: str
-    scenario_text: str
-    overrides: tuple[str, ...]
     origins: dict[str, str]
     cases: tuple[Case, ...]
     plan: tuple[_Planned, ...]
@@ -127,18 +122,16 @@ def extend(run_set: RunSet, planned: PlannedRun) -> RunSet:
 
 
 def _write_manifest(run_set: RunSet) -> None:
+    cases = {planned.case.name: planned.case for planned in run_set.plan}
     manifest = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "llmbench": __version__,
         **{name: getattr(run_set, name) for name in LABELS},
-        "cases": list(
-            {planned.case.name: asdict(planned.case) for planned in run_set.plan}.values()
-        ),
+        "cases": [asdict(case) for case in cases.values()],
         "plan": [{"case": planned.case.name, "repeat": planned.repeat} for planned in run_set.plan],
     }
-    text = json.dumps(manifest, indent=1, ensure_ascii=False)
-    atomic_write(run_set.folder / MANIFEST, text)
+    write_json(run_set.folder / MANIFEST, manifest)
 
 
 def write_run(run_set_folder: Path, run: Run, schedule: pa.Table | None = None) -> None:
@@ -175,8 +168,7 @@ def _write_files(folder: Path, run: Run) -> None:
         "caveats": [caveat.as_dict() for caveat in run.caveats],
         "series": heads(run.series),
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=asdict)
-    (folder / "run.json").write_text(text, "utf-8")
+    write_json(folder / "run.json", content)
 
 
 def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
@@ -245,7 +237,8 @@ def read_plan(folder: str | Path) -> RunSet:
     """
     folder = Path(folder)
     path = folder / MANIFEST
-    stored = converted(upgraded_manifest(_manifest(folder)), _Manifest, path, REMEDY)
+    manifest = {**upgraded_manifest(_manifest(folder)), "folder": ""}
+    stored = converted(manifest, _Manifest, path, REMEDY)
     cases = {case.name: case for case in stored.cases}
     plan = tuple(PlannedRun(cases[planned.case], planned.repeat) for planned in stored.plan)
     return RunSet(folder, **{name: getattr(stored, name) for name in LABELS}, plan=plan)
@@ -298,21 +291,15 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
     content = read_json(path, REMEDY)
     _check_version(content, path)
     stored = converted(upgraded_run(content), _StoredRun, path, REMEDY)
-    return Run(
-        case=planned.case,
-        repeat=stored.repeat,
-        began_at=stored.began_at,
-        records=_records(folder / "records.parquet"),
-        series=_all_series(folder, stored.series),
-        environment=stored.environment,
-        backend_report=stored.backend_report,
-        facts=stored.facts,
-        quality=Quality(
-            **msgspec.structs.asdict(stored.quality), tokens=_table(folder / "quality.parquet")
-        ),
-        caveats=tuple(Caveat(**caveat) for caveat in stored.caveats),
-        failure=stored.failure,
-    )
+    tokens = _table(folder / "quality.parquet")
+    read = {
+        "case": planned.case,
+        "records": _records(folder / "records.parquet"),
+        "series": _all_series(folder, stored.series),
+        "quality": Quality(**msgspec.structs.asdict(stored.quality), tokens=tokens),
+        "caveats": tuple(Caveat(**caveat) for caveat in stored.caveats),
+    }
+    return Run(**{**msgspec.structs.asdict(stored), **read})
 
 
 def _records(path: Path) -> pa.Table:

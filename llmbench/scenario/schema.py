@@ -14,7 +14,10 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     create_model,
     model_validator,
 )
@@ -34,19 +37,19 @@ class AnyPart:
     """The type of a key that selects a part: the union of all parts' options, with ``kind``.
 
     The union is built when the first scenario is validated, so that importing this module imports
-    no part. A part that contains others of its kind excludes itself (``besides``).
+    no part. A part that contains others of its kind is ``excluded`` from its own union.
     """
 
     kind: plugins.KindName
-    besides: str | None = None
+    excluded: str | None = None
 
     def __get_pydantic_core_schema__(
         self, _source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        names = (name for name in plugins.names(self.kind) if name != self.besides)
+        names = (name for name in plugins.names(self.kind) if name != self.excluded)
         models = tuple(self._model(name) for name in names)
         union: Any = Annotated[reduce(or_, models), Field(discriminator="kind")]
-        return handler.generate_schema(Annotated[union, BeforeValidator(_from_shorthand)])
+        return handler.generate_schema(Annotated[union, _shorthand("kind")])
 
     def _model(self, name: str) -> type[plugins.Options]:
         base = plugins.options_of(self.kind, name)
@@ -56,8 +59,9 @@ class AnyPart:
         return create_model(f"{name}-{self.kind}", __base__=base, **fields)
 
 
-def _from_shorthand(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
+def _shorthand(key: str) -> BeforeValidator:
+    """Return a validator that reads a text as the value of its main key."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
 class ModelOptions(plugins.Options):
@@ -68,31 +72,25 @@ class ModelOptions(plugins.Options):
         description="Hugging Face model id, folder, GGUF file, random:<shape> or builtin:tiny",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="data type of the model; auto: bfloat16 on a GPU, else float32"
+        default="auto", description="data type of the weights; auto: bfloat16 on GPUs, else float32"
     )
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto, cpu, cuda, or a GPU by index such as cuda:1",
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        default="auto", description="auto, cpu, cuda, or a GPU by index such as cuda:1"
     )
     seed: int = Field(default=0, ge=0, description="seed of the random weights of random:<shape>")
-    trust_remote_code: bool = Field(
-        default=False, description="run Python code from the model repository"
-    )
+    trust_remote_code: bool = Field(default=False, description="run code from the model repository")
 
 
 class EngineOptions(plugins.Options):
     """How a local backend batches requests."""
 
-    slots: int = Field(
-        default=8, ge=1, description="maximum number of sequences in a running batch"
-    )
+    slots: int = Field(default=8, ge=1, description="maximum number of sequences in a batch")
     batching: Literal["continuous", "static"] = Field(
         default="continuous",
         description="requests join a running batch (continuous) or wait for its end (static)",
     )
     threads: int | None = Field(
-        default=None, ge=1, description="number of CPU threads of torch; torch's default if unset"
+        default=None, ge=1, description="number of torch's CPU threads; torch's default if unset"
     )
 
     @model_validator(mode="before")
@@ -108,9 +106,11 @@ class SamplingOptions(plugins.Options):
     """How the next token is sampled; greedy at temperature 0."""
 
     temperature: float = Field(default=0.0, ge=0, description="sampling temperature; 0: greedy")
-    top_p: float = Field(
-        default=1.0, gt=0, le=1, description="probability mass of nucleus (top-p) sampling"
-    )
+    top_p: float = Field(default=1.0, gt=0, le=1, description="probability mass of top-p sampling")
+
+
+Indices = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ExplainOptions(plugins.Options):
@@ -122,22 +122,20 @@ class ExplainOptions(plugins.Options):
         max_length=400,
         description="prompt of the attention maps",
     )
-    layers: tuple[NonNegativeInt, ...] | None = Field(
+    layers: Indices = Field(
         default=None,
-        min_length=1,
-        description="layers to plot; if unset, those that differ most from the reference",
+        description="layers to plot; default: those that differ most from the reference",
     )
-    heads: tuple[NonNegativeInt, ...] | None = Field(
+    heads: Indices = Field(
         default=None,
-        min_length=1,
-        description="attention heads to plot; if unset, those that differ most from the reference",
+        description="heads to plot; default: those that differ most from the reference",
     )
 
 
 class QualityOptions(plugins.Options):
     """Comparison of outputs with those of a reference backend, after the measured load.
 
-    Text is read in windows: the first half of each is the prompt, the second half is scored.
+    Text is scored in windows: the first half of each is the prompt, the second half is scored.
     """
 
     model_config = ConfigDict(defer_build=True)
@@ -149,94 +147,67 @@ class QualityOptions(plugins.Options):
         default=None, description="UTF-8 file of the text to score; bundled text if unset"
     )
     tokens: int = Field(default=2048, ge=1, description="number of tokens to score")
-    window: int = Field(
-        default=256, ge=2, multiple_of=2, description="length of each text window in tokens"
-    )
+    window: int = Field(default=256, ge=2, multiple_of=2, description="tokens per text window")
     answers: int = Field(default=16, ge=0, description="number of greedy outputs to compare")
-    answer_tokens: int = Field(
-        default=32, ge=1, description="length of each greedy output in tokens"
-    )
+    answer_tokens: int = Field(default=32, ge=1, description="tokens per greedy output")
     explain: ExplainOptions | None = Field(
         default=None, description="comparison of attention maps (torch models only)"
     )
-    max_perplexity_ratio: float | None = Field(
-        default=None, gt=0, description="maximum perplexity, divided by the reference's"
+    max_perplexity_ratio: PositiveFloat | None = Field(
+        default=None, description="maximum ratio of the perplexity to the reference's"
     )
-    max_kl_divergence: float | None = Field(
-        default=None, ge=0, description="maximum mean KL divergence, in nats per token"
+    max_kl_divergence: NonNegativeFloat | None = Field(
+        default=None, description="maximum mean KL divergence, in nats per token"
     )
-    max_logit_mse: float | None = Field(
-        default=None, ge=0, description="maximum mean squared error of the logits"
+    max_logit_mse: NonNegativeFloat | None = Field(
+        default=None, description="maximum mean squared error of the logits"
     )
-    min_top1_agreement: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="minimum fraction of positions with the same top-1 token",
+    min_top1_agreement: Share | None = Field(
+        default=None, description="minimum fraction of positions with the same top-1 token"
     )
-    min_exact_match: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="minimum fraction of greedy outputs identical to the reference's",
+    min_exact_match: Share | None = Field(
+        default=None, description="minimum fraction of greedy outputs identical to the reference's"
     )
     on_breach: Literal["caveat", "fail"] = Field(
         default="caveat",
-        description="effect of a violated bound: add a caveat, or also fail the command",
+        description="effect of a violated bound: a caveat, or also a failed command",
     )
 
     @property
     def bounds(self) -> dict[str, tuple[str, float]]:
         """The configured quality bounds by metric: ``{"perplexity_ratio": ("max", 1.02)}``."""
-        names = (name for name in type(self).model_fields if name[:4] in ("max_", "min_"))
-        set_ones = {name: getattr(self, name) for name in names}
-        return {n[4:]: (n[:3], bound) for n, bound in set_ones.items() if bound is not None}
-
-
-def _model_from_shorthand(value: Any) -> Any:
-    return {"source": value} if isinstance(value, str) else value
+        bounds = {name: value for name, value in self if name[:4] in ("max_", "min_")}
+        return {n[4:]: (n[:3], bound) for n, bound in bounds.items() if bound is not None}
 
 
 class PrecisionOptions(plugins.Options):
-    """The precision of a latency percentile, at 95 % confidence, that ends a load."""
+    """The precision of a latency percentile, as a 95 % confidence interval, that ends a load."""
 
-    of: str = Field(
-        default="ttft_p99",
-        pattern=r"^(ttft|e2e)_p(50|90|95|99)$",
-        description="percentile of TTFT or end-to-end latency to estimate precisely",
+    of: Annotated[str, Field(pattern=r"^(ttft|e2e)_p(50|90|95|99)$")] = Field(
+        default="ttft_p99", description="percentile of TTFT or end-to-end latency to estimate"
     )
-    within: float = Field(
-        default=0.05,
-        gt=0,
-        lt=1,
-        description="target half-width of the 95 % confidence interval, relative to the percentile",
+    within: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.05, description="target half-width of the interval, relative to the percentile"
     )
 
 
 class StopOptions(plugins.Options):
     """Stop conditions of a load, in addition to the maxima `requests` and `duration`."""
 
-    min_requests: int = Field(
-        default=0,
-        ge=0,
-        description="minimum measured requests; the load ends when both minima are reached",
+    min_requests: NonNegativeInt = Field(
+        default=0, description="minimum measured requests; the load ends when both minima are met"
     )
     min_duration: Seconds = Field(
         default=0.0, ge=0, description="minimum time span of measured arrivals"
     )
     precision: PrecisionOptions | None = Field(
-        default=None, description="precision that ends the load once both minima are reached"
+        default=None, description="precision that ends the load once both minima are met"
     )
-    error_rate: float | None = Field(
-        default=None,
-        ge=0,
-        lt=1,
-        description="fraction of failed requests above which the load ends early",
+    error_rate: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        default=None, description="fraction of failed requests above which the load ends early"
     )
     client_lag: Seconds | None = Field(
-        default=None,
-        gt=0,
-        description="p99 of the client's own lag above which the load ends early",
+        default=None, gt=0, description="p99 of the client lag above which the load ends early"
     )
 
 
@@ -245,9 +216,7 @@ def _not_empty(sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
         if not values:
             raise ValueError(f"{key} has no values; list at least one, or remove it")
         if key.partition(".")[0] in ("sweep", "backends", "repeats", "name"):
-            raise ValueError(
-                f"{key} cannot be swept; sweep keys of model, workload, load or engine"
-            )
+            raise ValueError(f"{key} cannot be swept; sweep e.g. keys of model, workload or load")
     return sweep
 
 
@@ -259,30 +228,28 @@ def _gated(tolerances: dict[str, float]) -> dict[str, float]:
 
 
 class GateOptions(plugins.Options):
-    """The gated metrics and the numbers of processes of `llmbench check`."""
+    """The gated metrics and the numbers of runs of `llmbench check`."""
 
     metrics: Annotated[dict[str, float], AfterValidator(_gated)] = Field(
         default_factory=dict,
         description="relative tolerance of each gated metric: {ttft_p50: 0.03}",
     )
     screen: int = Field(
-        default=4, ge=4, description="initial number of processes of baseline and candidate each"
+        default=4, ge=4, description="initial runs of the baseline and of the candidate"
     )
     confirm: int = Field(
-        default=8,
-        ge=8,
-        description="new processes of baseline and candidate each, in up to three confirmations",
+        default=8, ge=8, description="new runs of each in each of up to three confirmations"
     )
 
 
 class EnergyOptions(plugins.Options):
-    """Price and carbon intensity of electricity, for cost and CO2 per token."""
+    """Price and carbon intensity of electricity, for cost and CO2 emissions per token."""
 
-    price_per_kwh: float | None = Field(
-        default=None, gt=0, description="price of electricity per kWh, in any currency"
+    price_per_kwh: PositiveFloat | None = Field(
+        default=None, description="price of electricity per kWh, in any currency"
     )
-    grams_co2_per_kwh: float | None = Field(
-        default=None, gt=0, description="carbon intensity of the grid, in grams of CO2 per kWh"
+    grams_co2_per_kwh: PositiveFloat | None = Field(
+        default=None, description="carbon intensity of the grid, in grams of CO2 per kWh"
     )
 
 
@@ -301,7 +268,7 @@ class Scenario(plugins.Options):
         description="name of the scenario: letters, digits, spaces, ., - and _",
     )
     description: str = Field(default="", description="one sentence about the scenario")
-    model: Annotated[ModelOptions, BeforeValidator(_model_from_shorthand)]
+    model: Annotated[ModelOptions, _shorthand("source")]
     workload: Annotated[Any, AnyPart("workload")] = Field(
         description="prompts and output lengths of requests"
     )
@@ -309,32 +276,29 @@ class Scenario(plugins.Options):
     backends: list[Annotated[Any, AnyPart("backend")]] = Field(
         min_length=1, description="the systems under test"
     )
-    requests: int | None = Field(
-        default=None, gt=0, description="maximum number of measured requests"
+    requests: PositiveInt | None = Field(
+        default=None, description="maximum number of measured requests"
     )
     duration: Seconds | None = Field(
-        default=None, gt=0, description="maximum time span of the measured arrivals"
+        default=None, gt=0, description="maximum time span of measured arrivals"
     )
-    warmup: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+    warmup: NonNegativeInt | Literal["auto"] = Field(
         default=0, description="initial requests excluded from metrics; auto: detected afterwards"
     )
     stop: StopOptions = StopOptions()
     max_in_flight: int | None = Field(
-        default=None,
-        ge=1,
-        description="maximum requests in flight in an open loop; due times do not change",
+        default=None, ge=1, description="limit of requests in flight in an open loop"
     )
     on_limit: Annotated[Literal["queue", "drop"], BeforeValidator(_not_wait)] = Field(
         default="queue",
         validation_alias=AliasChoices("on_limit", "behind"),  # `behind: wait` up to version 0.1
-        description="requests due at the `max_in_flight` limit: sent late (queue) or never (drop)",
+        description="requests due while `max_in_flight` is reached: sent late (queue) or never",
     )
     repeats: int = Field(default=1, ge=1, description="runs per case, each in a new process")
     engine: EngineOptions = EngineOptions()
     sampling: SamplingOptions = SamplingOptions()
     stop_at_eos: bool = Field(
-        default=False,
-        description="true: outputs may end early at EOS; false: their lengths are forced",
+        default=False, description="end outputs early at EOS; if false, their lengths are forced"
     )
     keep_outputs: bool = Field(default=False, description="store the token ids of outputs")
     collect: list[Annotated[Any, AnyPart("collector")]] = Field(
@@ -352,19 +316,19 @@ class Scenario(plugins.Options):
     energy: EnergyOptions = Field(
         default=EnergyOptions(), description="price and carbon intensity of electricity"
     )
-    price_per_hour: float | None = Field(
-        default=None, gt=0, description="price of the machine per hour, in any currency"
+    price_per_hour: PositiveFloat | None = Field(
+        default=None, description="price of the machine per hour, in any currency"
     )
     seed: int = Field(default=0, ge=0, description="seed of all random streams")
     seed_per_repeat: bool = Field(
         default=True, description="false: all repeats send the same requests at the same times"
     )
     timeout: Seconds = Field(
-        default=1800.0, gt=0, description="time limit of a run, including loading"
+        default=1800.0, gt=0, description="time limit per run, including loading"
     )
     sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
         default_factory=dict,
-        description="lists of values by dotted key; each combination is a case",
+        description="lists of values by dotted key; every combination is a case",
     )
 
     @model_validator(mode="after")
@@ -373,8 +337,7 @@ class Scenario(plugins.Options):
         minima = not self.stop.precision and (self.stop.min_requests or self.stop.min_duration)
         if maxima == (None, None) and not minima:
             raise ValueError(
-                "expected `requests` or `duration`, or minima in `stop` without `precision`,"
-                " so that the load ends"
+                "expected `requests` or `duration` (or minima in `stop`, without `precision`)"
             )
         if self.on_limit == "drop" and self.max_in_flight is None:
             raise ValueError("`on_limit: drop` needs `max_in_flight`")

@@ -23,10 +23,8 @@ class RequestClass(plugins.Options):
 
     model_config = ConfigDict(defer_build=True)
 
-    share: float = Field(
-        default=1.0, gt=0, description="relative frequency of the class's requests"
-    )
-    workload: Annotated[Any, AnyPart("workload", besides="mixed")] = Field(
+    share: float = Field(default=1.0, gt=0, description="relative frequency of the class")
+    workload: Annotated[Any, AnyPart("workload", excluded="mixed")] = Field(
         description="workload of the class"
     )
 

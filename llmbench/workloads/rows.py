@@ -43,7 +43,7 @@ class Row:
         return isinstance(self.value, dict) and any(key in self.value for key in CONVERSATIONS)
 
     def conversation(self) -> list[UserMessage]:
-        """Return the user messages of a conversation; raises InputError if there are none."""
+        """Return the user messages of a conversation; raise InputError if there are none."""
         if not self.is_conversation:
             raise InputError(
                 f"{self.where}: {self._content}; expected {' or '.join(CONVERSATIONS)}"
@@ -70,7 +70,7 @@ class Row:
             ) from None
 
     def text(self, column: str) -> str:
-        """Return the text of a column; raises InputError if the column or text is missing."""
+        """Return the text of a column; raise InputError if the column or text is missing."""
         if not isinstance(self.value, dict) or column not in self.value:
             raise InputError(f"{self.where}: {self._content}; expected a column {column!r}")
         return self._text(self.value[column])
@@ -87,7 +87,7 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return all rows of a file; raises InputError if it is unreadable or empty."""
+    """Return all rows of a file; raise InputError if it is unreadable or empty."""
     path = path.expanduser()
     try:
         rows = [Row(where, value) for where, value in _located_rows(path)]

@@ -45,8 +45,7 @@ class Sessions(Workload):
         """``{kind: sessions, turns: {uniform: [2, 6]}, prompt_tokens: 64, think_time: 5 s}``."""
 
         turns: Lengths | None = Field(
-            default=None,
-            description="turns per session; if unset, as recorded (with `path`), else 4",
+            default=None, description="turns per session; if unset, as recorded with `path`, else 4"
         )
         prompt_tokens: Lengths | None = Field(
             default=None, description="prompt tokens added per turn; if unset, as recorded, else 64"
@@ -55,9 +54,7 @@ class Sessions(Workload):
             default=None, description="output tokens per turn; if unset, as recorded, else 32"
         )
         system_tokens: int = Field(
-            default=0,
-            ge=0,
-            description="length in tokens of a system prompt shared by all sessions",
+            default=0, ge=0, description="tokens in a system prompt shared by all sessions"
         )
         think_time: Seconds = Field(
             default=0.0, ge=0, description="mean pause between a response and the next turn"
@@ -68,8 +65,7 @@ class Sessions(Workload):
         def _has_one_source_of_prompts(self) -> Sessions.Options:
             if self.path and (self.prompt_tokens or self.system_tokens):
                 raise ValueError(
-                    "prompts come from the file of `path`; remove `prompt_tokens` and "
-                    "`system_tokens`"
+                    "`path` provides the prompts; remove `prompt_tokens` and `system_tokens`"
                 )
             return self
 

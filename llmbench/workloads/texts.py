@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """A text with its token ids and the time it took to tokenize it."""
+    """A text with its token ids and its tokenization time in seconds."""
 
     id: str
     text: str
@@ -25,7 +25,7 @@ class Tokenized:
 
     @classmethod
     def of(cls, name: str, text: str, tokenizer: Tokenizer) -> Tokenized:
-        """Tokenize a text and measure the time that takes."""
+        """Tokenize a text and time the tokenization; ``name`` becomes the prompt id."""
         began = time.monotonic()
         ids = tuple(tokenizer.encode(text))
         return cls(name, text, ids, time.monotonic() - began)

@@ -32,7 +32,7 @@ class Trace(Workload):
         """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
 
         path: Path = Field(description="file of the recorded trace")
-        format: Format = Field(default="auto", description="trace format; auto: by the first line")
+        format: Format = Field(default="auto", description="trace format; auto detects it")
         begin: Seconds = Field(
             default=0.0, ge=0, description="start of the slice, as time since the first request"
         )
@@ -61,7 +61,7 @@ class Trace(Workload):
 
     @cached_property
     def rows(self) -> list[TraceRow]:
-        """The trace rows between ``begin`` and ``end``; raises InputError if there are none."""
+        """The trace rows between ``begin`` and ``end``; raise InputError if there are none."""
         rows = read_trace(self.options.path, self.options.format)
         end = np.inf if self.options.end is None else self.options.end
         kept = [row for row in rows if self.options.begin <= row.time < end]

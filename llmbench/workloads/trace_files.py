@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from llmbench.errors import InputError
+from llmbench.runs.files import read_text
 
 Format = Literal["auto", "azure", "mooncake", "burstgpt", "llmbench"]
 MAX_SHOWN = 5
@@ -104,7 +105,7 @@ FORMATS: dict[str, type[Any]] = {
 def read_trace(path: Path, format: Format = "auto") -> list[TraceRow]:  # noqa: A002 (what the key is called)
     """Return the rows of a trace, ordered by time, without requests of 0 output tokens.
 
-    Raises InputError when the file cannot be read, has an unknown format, is empty, or has
+    Raise InputError when the file cannot be read, has an unknown format, is empty, or has
     malformed lines, which are listed by number.
     """
     lines = _lines(path)
@@ -122,12 +123,7 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any] | str]]:
     """Return the nonempty lines with their numbers; invalid JSON stays text."""
     if path.suffix == SCHEDULE:
         return list(enumerate(_parquet(path.expanduser()), start=1))
-    try:
-        text = path.expanduser().read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: cannot be read: not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    text = read_text(path)
     if text.lstrip().startswith("{"):
         numbered = enumerate(text.splitlines(), start=1)
         return [(number, _json(line)) for number, line in numbered if line.strip()]

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -166,7 +166,7 @@ def test_a_killed_worker_is_a_failed_run_with_advice(path: Path, tmp_path: Path)
     (failed,) = run_set.failed
     assert failed.failure is not None
     assert failed.failure.kind == "killed"
-    assert "SIGKILL; the kernel may have done this because memory ran out" in failed.failure.message
+    assert "SIGKILL; if memory ran out, use a smaller model" in failed.failure.message
 
 
 @pytest.mark.processes
@@ -192,17 +192,13 @@ def test_the_stderr_of_a_dead_worker_is_stored_without_secrets(
 def test_a_resumed_run_set_measures_only_missing_runs(path: Path, tmp_path: Path) -> None:
     begun = plan.begin(edited(path, "repeats=2"), tmp_path / "results")
     first = begun.plan[0]
-    execute.run_all(RunSet(**{**_fields(begun), "plan": (first,)}), SilentObserver())
+    execute.run_all(replace(begun, plan=(first,)), SilentObserver())
     measured_at = (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns
     listening = Listening()
     run_set = execute.run_all(store.read(begun.folder), listening)
     assert len(listening.ended_runs) == 3
     assert run_set.missing == []
     assert (begun.folder / "runs" / first.name / "run.json").stat().st_mtime_ns == measured_at
-
-
-def _fields(run_set: RunSet) -> dict[str, Any]:
-    return {name: getattr(run_set, name) for name in RunSet.__slots__}
 
 
 def test_an_unavailable_model_is_refused_before_anything_is_created(

@@ -15,8 +15,8 @@ from llmbench.analysis.metrics import Value, summarize
 from llmbench.campaign import gate
 from llmbench.campaign.observer import Observer, SilentObserver
 from llmbench.errors import InputError
-from llmbench.runs.run import Failure, Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import Failure, PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source

@@ -88,7 +88,7 @@ def test_unknown_properties_lead_to_no_advice() -> None:
 
 def test_other_programs_are_a_disturbance() -> None:
     assert only_advice(FINE, busy_percent=42.0).startswith(
-        "Other programs use 42 % of the CPU time at the moment (load average 3.2)."
+        "Other programs use 42 % of the CPU (load average 3.2)."
     )
 
 

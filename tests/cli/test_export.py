@@ -15,8 +15,8 @@ from llmbench.analysis.metrics import METRICS
 from llmbench.cli import main
 from llmbench.runs import store
 from llmbench.runs.record import Record
-from llmbench.runs.run import Run, records_table
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run, records_table
+from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Series
 from llmbench.scenario.cases import Case
 

@@ -36,7 +36,7 @@ def test_a_night_is_added_shown_and_becomes_the_baseline(
     store, baseline = tmp_path / "history.jsonl", tmp_path / "baselines" / "cpu.json"
     assert main(["history", str(store), "--add", str(results)]) == 0
     output = capsys.readouterr().out
-    assert "1 added to" in output
+    assert f"cases added to {store}: 1" in output
     assert "Change points need 20 nights." in output
     assert main(["history", str(store), "--json"]) == 0
     assert {series["case"] for series in json.loads(capsys.readouterr().out)} == {"fake"}

@@ -19,8 +19,7 @@ def test_a_reservoir_keeps_no_more_than_its_size_and_only_what_it_saw(
     values: list[float], size: int
 ) -> None:
     reservoir = Reservoir(size)
-    for value in values:
-        reservoir.add(value)
+    reservoir.add(values)
     assert reservoir.seen == len(values)
     assert len(reservoir._kept) == min(size, len(values))
     assert set(reservoir._kept) <= set(values)
@@ -29,8 +28,7 @@ def test_a_reservoir_keeps_no_more_than_its_size_and_only_what_it_saw(
 def test_a_reservoir_is_a_fair_sample() -> None:
     """Of 20,000 values in order, the kept 1,000 are uniformly distributed (KS at 0.1 %)."""
     reservoir = Reservoir(1000)
-    for value in range(20_000):
-        reservoir.add(value)
+    reservoir.add(range(20_000))
     ordered = sorted(reservoir._kept)
     distance = max(abs(rank / 1000 - value / 20_000) for rank, value in enumerate(ordered))
     assert distance < 1.95 / 1000**0.5
@@ -39,10 +37,9 @@ def test_a_reservoir_is_a_fair_sample() -> None:
 def test_percentiles_of_too_small_samples_are_marked() -> None:
     reservoir = Reservoir()
     assert str(reservoir) == "—"
-    for value in [0.010] * 661:
-        reservoir.add(value)
+    reservoir.add([0.010] * 661)
     assert str(reservoir) == "p50 10.0 ms, p99 10.0 ms †"
-    reservoir.add(0.010)
+    reservoir.add([0.010])
     assert str(reservoir) == "p50 10.0 ms, p99 10.0 ms"
 
 

@@ -90,8 +90,8 @@ def test_the_clock_of_a_meter_can_be_corrected(folder: Path, log: str, capsys: C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--energy-column", "total"], "--energy-column and --energy-unit belong together"),
-        (["--energy-unit", "J"], "--energy-column and --energy-unit belong together"),
+        (["--energy-column", "total"], "specify both --energy-column and --energy-unit"),
+        (["--energy-unit", "J"], "specify both --energy-column and --energy-unit"),
         (["--utc-offset", "CET"], "--utc-offset CET: expected an offset"),
         (["--max-gap", "0"], "--max-gap 0: must be greater than 0 seconds"),
         (["--time-column", "Time"], "no column 'Time'; did you mean 'time'?"),

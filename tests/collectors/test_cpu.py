@@ -43,18 +43,18 @@ def kinds(shares: Shares, held: float | None = None) -> list[str]:
 
 
 def test_a_quiet_machine_has_no_caveat() -> None:
-    assert kinds(replace(QUIET, other=10.0, stolen=5.0), held=1.0) == []
+    assert kinds(QUIET._replace(other=10.0, stolen=5.0), held=1.0) == []
 
 
 def test_other_programs_above_a_tenth_of_the_machine_are_a_caveat() -> None:
-    (caveat,) = _caveats(replace(QUIET, other=10.6), None)
+    (caveat,) = _caveats(QUIET._replace(other=10.6), None)
     assert caveat.kind == "other-load"
     assert caveat.message.startswith("Other programs used 11 % of the machine's CPU time")
     assert "stop other programs" in caveat.remedy
 
 
 def test_steal_by_the_host_is_a_caveat() -> None:
-    assert kinds(replace(QUIET, stolen=5.1)) == ["cpu-stolen"]
+    assert kinds(QUIET._replace(stolen=5.1)) == ["cpu-stolen"]
 
 
 def test_a_quota_that_throttled_the_run_is_a_caveat() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,12 @@ def test_copied_bytes_are_read_and_written() -> None:
 
 def test_products_grow_until_the_next_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(device_peaks, "_best", lambda *_: 0.001 * 8 ** len(sizes))
-    monkeypatch.setattr(device_peaks, "_product", lambda matrix, _: sizes.append(len(matrix)))
+
+    def best(product: partial[object], _: torch.device) -> float:
+        sizes.append(len(product.args[0]))
+        return 0.001 * 8.0 ** len(sizes)
+
+    monkeypatch.setattr(device_peaks, "_best", best)
     flops = device_peaks._flops_per_second(CPU, torch.float32)
     assert sizes == [256, 512]  # 8 and 64 ms; eleven more of 512 ms would take over a second
     assert flops == pytest.approx(2 * 256**3 / 0.008)

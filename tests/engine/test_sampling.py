@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llmbench.engine.sampling import Greedy, TopP
+from llmbench.engine.sampling import Greedy, Random
 
 LOGITS = torch.tensor([[0.0, 1.0, 3.0, 2.0]])
 
 
 def drawn(count: int, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0) -> list[int]:
-    sampler = TopP(
+    sampler = Random(
         temperature, top_p, rows=1, vocabulary=4, device=torch.device("cpu"), seed=seed
     )  # fmt: skip
     tokens = []

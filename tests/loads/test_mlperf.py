@@ -71,7 +71,7 @@ def test_a_run_too_short_for_its_percentile_is_invalid(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("load", "changes", "message"),
     [
-        (LOADS[0], {"warmup": 3}, "neither `warmup`"),
+        (LOADS[0], {"warmup": 3}, "no `warmup`"),
         (LOADS[1], {"slo": {}}, "needs a `slo`"),
         (LOADS[0], {"workload": "sessions"}, "without sessions"),
         (LOADS[0], {"backends": ["fake"]}, "real time"),

@@ -56,5 +56,5 @@ def test_a_history_of_other_scenarios_is_refused_and_names_them(
 
 def test_a_profile_of_another_scenario_is_refused(tmp_path: Path) -> None:
     folder = stored_profile(tmp_path / "p", "why")
-    with pytest.raises(InputError, match="is a profile of 'why', but the results are of 'sample'"):
+    with pytest.raises(InputError, match="profile of scenario 'why', but the results are of 's"):
         attachments.read("sample", None, folder)

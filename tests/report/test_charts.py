@@ -119,7 +119,7 @@ def test_a_long_run_is_thinned_and_says_so(make: Any, tmp_path: Path) -> None:
     decode, strip = chart.figure.data[2], chart.figure.data[3]
     assert (len(decode.x), len(strip.x)) == (REQUESTS, POINTS)
     assert chart.downsampling == (
-        "400 of 1,000 requests are drawn. Series are drawn with at most 1,000 readings."
+        "400 of 1,000 requests are drawn. Each series is drawn with at most 1,000 readings."
     )
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from llmbench.report.conclusions import answer, completeness
 from llmbench.report.results import Results
-from llmbench.runs.run import Failure, Run, records_table
-from llmbench.runs.run_set import PlannedRun
+from llmbench.runs.run import Failure, PlannedRun, Run, records_table
 
 
 def failed(make: Any, plan: PlannedRun) -> Run:

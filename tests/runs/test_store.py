@@ -18,8 +18,8 @@ from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
-from llmbench.runs.run import Failure, Run, records_table
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import Failure, PlannedRun, Run, records_table
+from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Series
 from llmbench.scenario.cases import Case
 

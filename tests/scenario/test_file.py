@@ -240,7 +240,7 @@ def test_every_scenario_in_the_repository_is_valid() -> None:
     ("lines", "said"),
     [
         ("stop: {min_requests: 5}", None),
-        ("stop: {precision: {of: ttft_p99}}", "expected `requests` or `duration`, or minima"),
+        ("stop: {precision: {of: ttft_p99}}", "expected `requests` or `duration` (or minima"),
         ("requests: 5\nstop: {precision: {of: tpot_p99}}", "stop.precision.of"),
         ("requests: 5\nstop: {error_rate: 2}", "stop.error_rate"),
         ("requests: 5\nstop: {min_requets: 2}", "did you mean 'min_requests'?"),

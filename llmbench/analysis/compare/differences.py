@@ -23,7 +23,7 @@ HARDWARE = (
 )  # fmt: skip
 SOFTWARE = ("llmbench", "system.python", "system.kernel", "packages", "variables")
 MOST_NAMED = 2
-ACROSS_CARDS = 0.10  # two gains of energy.GAINS, at their published spread
+ACROSS_CARDS = 0.10  # between the meters of two devices, whose gains differ as in energy.GAINS
 GPU_FACTS = ("name", "memory_bytes", "driver", "power_limit_watts", "mig")
 
 
@@ -155,7 +155,7 @@ def meters_of(run: Run) -> dict[str, tuple[str, str]]:
 def energy_allowance(baseline: Iterable[Run], candidate: Iterable[Run]) -> float:
     """Return the relative difference that the meters of both sides may show for equal energies.
 
-    0 on the same devices, since the gain error cancels. Raises Unavailable if the energies are not
+    0 on the same devices, since the gain error cancels. Raise Unavailable if the energies are not
     comparable: measured by different methods, or on different devices of unknown gain error.
     """
     sides = [

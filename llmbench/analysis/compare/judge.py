@@ -98,7 +98,7 @@ class CasePair:
     def allowance(self, key: str) -> float:
         """Return the relative difference that equal energies may show; 0 for other metrics.
 
-        Raises Unavailable if the energies of the sides are not comparable.
+        Raise Unavailable if the energies of the sides are not comparable.
         """
         if not key.startswith("energy_"):
             return 0.0

@@ -146,7 +146,7 @@ def change_of(
 ) -> Change:
     """Return the estimated ratio of candidate to baseline values, with its confidence interval.
 
-    Raises ValueError if a side is empty or a value is not positive.
+    Raise ValueError if a side is empty or a value is not positive.
     """
     a, b = _logs(baseline), _logs(candidate)
     ratios = np.sort(np.subtract.outer(b, a).ravel())

@@ -40,7 +40,7 @@ def join(
 
     A run is covered if readings at most ``max_gap`` seconds apart (default: three median intervals
     of the log, at least a second) span its first due time to its last token. Energy counts from a
-    run's first reading. Raises InputError if no run is covered.
+    run's first reading. Raise InputError if no run is covered.
     """
     measured = [run for run in run_set.runs if not run.failure]
     left_out: dict[str, str] = {}
@@ -62,21 +62,15 @@ def _none_fits(run_set: RunSet, log: Path, left_out: dict[str, str]) -> str:
         return f"{run_set.folder}: no run was measured"
     shown = [f"{name}: {reason}" for name, reason in list(left_out.items())[:MOST_SHOWN]]
     more = len(left_out) - len(shown)
-    lines = [
-        f"{log}: covers no run of {run_set.folder}",
-        *shown,
-        *([f"and {more} more"] if more else []),
-    ]
-    return "\n  ".join(lines)
+    lines = [f"{log}: covers no run of {run_set.folder}", *shown]
+    return "\n  ".join([*lines, f"and {more} more"] if more else lines)
 
 
 def _of_run(series: Series, run: Run, max_gap: float | None) -> Series:
     """Return the readings that cover a run, with times on the run's clock, or raise Unavailable."""
     origin, span = _origin(run), RecordArrays(run.records).makespan
     if span is None:
-        raise Unavailable(
-            "no tokens were generated, so there is no time span for the readings to cover"
-        )
+        raise Unavailable("no tokens were generated, so the run has no time span")
     kept = _around(series, origin + span[0], origin + span[1])
     _check_gaps(kept, _default_max_gap(series) if max_gap is None else max_gap)
     values = _since_the_first(kept.values) if series.name == ENERGY else kept.values

@@ -18,14 +18,14 @@ from llmbench.runs.series import Series
 POWER = "wall_power_watts"
 ENERGY = "wall_energy_joules"
 NO_READING = ("", "nan", "null", "none", "unavailable", "unknown")  # as written by loggers
-MOST_SECONDS = 1e11  # the year 5138; as milliseconds, the year 1973
+MOST_SECONDS = 1e11  # the year 5138; in milliseconds, 1973
 ZONED = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"  # a time of day with a zone
 
 
 def read_log(path: Path, layout: Layout) -> tuple[Series, ...]:
     """Return a log's series by Unix time: power in W, cumulative energy in J, or both.
 
-    Readings without a value are skipped. Raises InputError if the file cannot be read, a column is
+    Readings without a value are skipped. Raise InputError if the file cannot be read, a column is
     missing, a cell is neither a number nor empty, or times decrease.
     """
     table = _table(path.expanduser())
@@ -56,9 +56,7 @@ def _table(path: Path) -> pd.DataFrame:
             path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
-        ) from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError(
             f"{path}: cannot be read as CSV: {str(error).strip()}; save it as CSV in UTF-8"
@@ -109,7 +107,7 @@ def _raise_for_first(path: Path, column: pd.Series[Any], wrong: Any, reason: str
 
 
 def _times(path: Path, column: pd.Series[Any], layout: Layout) -> Floats:
-    """Return a column of times as Unix seconds; raises InputError unless they are ascending."""
+    """Return a column of times as Unix seconds; raise InputError unless they are ascending."""
     numbers = _numbers(column)
     time_format = layout.time_format
     if time_format == "auto":

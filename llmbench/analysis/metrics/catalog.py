@@ -75,12 +75,6 @@ def _latency_metrics() -> list[Metric]:
     ]
 
 
-def _phase_peaks() -> list[Metric]:
-    return [
-        Metric(f"memory_{key}_bytes", label, "B", "lower") for key, label in PHASE_PEAKS.items()
-    ]
-
-
 def _step_metrics() -> list[Metric]:
     return [
         Metric(f"{phase}_step_{quantity}", f"{phase} step {label}", unit, better)
@@ -111,7 +105,7 @@ METRICS: dict[str, Metric] = {
         Metric("memory_kv_cache_bytes", "KV cache", "B", "lower"),
         Metric("memory_kv_used_bytes", "KV cache used", "B", "neither"),
         Metric("memory_allocator_peak_bytes", "GPU allocator peak", "B", "lower"),
-        *_phase_peaks(),
+        *(Metric(f"memory_{key}_bytes", label, "B", "lower") for key, label in PHASE_PEAKS.items()),
         Metric("mbu", "MBU decode", "share", "higher"),
         Metric("mbu_datasheet", "MBU of the datasheet", "share", "higher"),
         Metric("mfu", "MFU prefill", "share", "higher"),

@@ -32,9 +32,8 @@ class Steps:
         self._begins: Ints = self._ends - self._lengths
         self._stamps, tokens = np.unique(self._times, return_counts=True)
         self._tokens = tokens.astype(np.int64)  # of each step
-        self._prefills = np.searchsorted(
-            self._stamps, self._times[self._begins]
-        )  # index among the steps
+        # the index of each prefill among the steps
+        self._prefills = np.searchsorted(self._stamps, self._times[self._begins])
 
     def decode(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
         """Return the work of the decode steps in a window; each begins at the preceding stamp.

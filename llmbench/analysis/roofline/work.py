@@ -119,15 +119,11 @@ class ModelCosts:
         the attention FLOPs per position. Sums are over tokens and layers.
         """
         tokens = int((last - first + 1).sum())
-        token_bytes = self.embedding_row_bytes + self.kv_token_bytes
-        read = float(self.kv_read_bytes(first, last).sum())
+        moved = self._weight_and_token_bytes(steps, tokens)
+        moved += float(self.kv_read_bytes(first, last).sum())
         products = 2.0 * (self.matmul_parameters + self.head_parameters) * tokens
-        return Work(
-            steps=steps,
-            seconds=seconds,
-            moved_bytes=float(steps * self.step_bytes + tokens * token_bytes) + read,
-            flops=products + float(self.attention_flops(first, last).sum()),
-        )
+        flops = products + float(self.attention_flops(first, last).sum())
+        return Work(steps, seconds, moved, flops)
 
     def prefill(self, seconds: float, prompts: Ints) -> Work:
         """Return the work of one prefill per prompt, given the prompt lengths in tokens.
@@ -141,15 +137,14 @@ class ModelCosts:
         are written and not read.
         """
         tokens, steps = int(prompts.sum()), len(prompts)
-        token_bytes = self.embedding_row_bytes + self.kv_token_bytes
         products = 2.0 * (self.matmul_parameters * tokens + self.head_parameters * steps)
-        pairs = float(self.attention_flops(np.ones_like(prompts), prompts).sum())
-        return Work(
-            steps=steps,
-            seconds=seconds,
-            moved_bytes=float(steps * self.step_bytes + tokens * token_bytes),
-            flops=products + pairs,
-        )
+        flops = products + float(self.attention_flops(np.ones_like(prompts), prompts).sum())
+        return Work(steps, seconds, self._weight_and_token_bytes(steps, tokens), flops)
+
+    def _weight_and_token_bytes(self, steps: int, tokens: int) -> float:
+        """Return steps W + T (e + kv): the bytes moved except for cached keys and values read."""
+        token_bytes = self.embedding_row_bytes + self.kv_token_bytes
+        return float(steps * self.step_bytes + tokens * token_bytes)
 
 
 @dataclass(frozen=True, slots=True)

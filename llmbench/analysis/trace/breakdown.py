@@ -44,7 +44,7 @@ class _Charge:
 def break_down(events: Sequence[Event], device: str, first: int, count: int) -> Breakdown:
     """Return the time of ``count`` steps by operator and category, starting at step ``first``.
 
-    ``device`` is torch's device type. Raises MeasurementError if the trace lacks steps or any
+    ``device`` is torch's device type. Raise MeasurementError if the trace lacks steps or any
     events within them.
     """
     steps = steps_of(events, first, count)

@@ -66,7 +66,7 @@ def step_name(phase: str, number: int) -> str:
 def steps_of(events: Iterable[Event], first: int, count: int) -> list[Event]:
     """Return the trace events of ``count`` steps in order, starting at step ``first``.
 
-    Raises MeasurementError if the trace lacks a step.
+    Raise MeasurementError if the trace lacks a step.
     """
     numbered = {
         int(match[1]): event

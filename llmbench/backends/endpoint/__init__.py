@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmbench import models
-from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext
+from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
@@ -101,12 +101,12 @@ def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dic
         "seed": context.seed if sampling.temperature else None,
         # not OpenAI's; open-source servers accept it, to force the length of an answer
         "ignore_eos": None if context.stop_at_eos else True,
-        "stream_options": ({"include_usage": True} if options.stream and options.usage else None),
+        "stream_options": {"include_usage": True} if options.stream and options.usage else None,
     }
 
 
 @dataclass(slots=True)
-class _EndpointServer:
+class _EndpointServer(Server):
     options: EndpointOptions
     context: OpenContext
     model: str
@@ -123,7 +123,7 @@ class _EndpointServer:
         return MonotonicClock(time.monotonic() + self.lead_seconds)
 
     def calibrate(self, dispatch: Dispatch) -> None:
-        """Serve the load without a server, to measure the overhead of the client alone."""
+        """Serve the load over loopback connections, to measure the client's own overhead."""
         self.context.on_stage("calibrating the client")
         served = serve(
             self.target, self.payload, dispatch, MonotonicClock(), connect=loopback.connect
@@ -151,18 +151,17 @@ class _EndpointServer:
             "stream": self.options.stream, "connections": self.options.connections,
             "clients": self.options.clients,
         }  # fmt: skip
+        if self.started:
+            reason = "the server does not report this time"
+        else:
+            reason = "the server was already running"
         return BackendReport(
             requested={**settings, "model": self.options.model or self.model},
             effective=settings,
             counters=dict(self.counters),
             client=self.client,
             cold_start={"load": self.started.ready_seconds} if self.started else {},
-            reasons=dict.fromkeys(
-                ("import", "load", "compile", "first_token", "steady"),
-                "the server does not report this time"
-                if self.started
-                else "the server was already running",
-            ),
+            reasons=dict.fromkeys(("import", "load", "compile", "first_token", "steady"), reason),
             caveats=tuple(self._caveats()),
         )
 
@@ -179,10 +178,3 @@ class _EndpointServer:
     def pid(self) -> int:
         """The process id of the server if llmbench started it, else of this process."""
         return self.started.pid if self.started else os.getpid()
-
-    @property
-    def torch_model(self) -> None:
-        return None
-
-    def scorer(self, load_shape: LoadShape) -> None:
-        """Return None: a server does not expose logits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ssl import SSLContext
 
@@ -27,15 +27,6 @@ FIRST_BACKOFF_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Timeouts in seconds: to connect, to the first token and to the end of the response."""
-
-    connect: float
-    first_token: float
-    total: float
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """The address and connection settings of a server; times are in seconds.
 
@@ -50,7 +41,9 @@ class Target:
     needs_done: bool
     max_idle: float
     retries: int
-    timeouts: Timeouts
+    connect_timeout: float
+    first_token_timeout: float
+    total_timeout: float
 
 
 Payloads = Callable[[Request], bytes]
@@ -65,6 +58,7 @@ async def connect(target: Target, make: Callable[[], Connection]) -> Connection:
     return connection
 
 
+@dataclass(eq=False)
 class Client:
     """Sends the requests of a load from one event loop.
 
@@ -73,26 +67,18 @@ class Client:
     whose requests were sent again). ``lag`` bounds how late the event loop stamps what it reads.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        payload: Payloads,
-        clock: Clock,
-        on_progress: Callable[[], None],
-        connect: Connect = connect,
-    ) -> None:
-        self._connect = connect
-        self._target = target
-        self._payload = payload
-        self._clock = clock
-        self._on_progress = on_progress
-        self._idle: list[Connection] = []
-        self._in_flight: dict[Exchange, Connection | None] = {}
-        self._connecting: set[asyncio.Task[None]] = set()
-        self.exchanges: list[Exchange] = []
-        self.counts: Counter[str] = Counter()
-        self.lag = LoopLag()
-        self._late_for = 0
+    target: Target
+    payload: Payloads
+    clock: Clock
+    on_progress: Callable[[], None]
+    connect: Connect
+    exchanges: list[Exchange] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    lag: LoopLag = field(default_factory=LoopLag)
+    _idle: list[Connection] = field(default_factory=list)
+    _in_flight: dict[Exchange, Connection | None] = field(default_factory=dict)
+    _connecting: set[asyncio.Task[None]] = field(default_factory=set)
+    _late_for: int = 0
 
     async def serve(self, dispatch: Dispatch) -> list[Exchange]:
         """Send every request when it is due; return when all have completed or failed."""
@@ -102,7 +88,7 @@ class Client:
         dispatch.on_more = partial(self._loop.call_soon_threadsafe, self._send_due)
         self._timer = Timer(self._loop, self._on_due)
         self._heartbeat = Timer(self._loop, self._beat)
-        self.lag.next_beat = self._clock.now()
+        self.lag.next_beat = self.clock.now()
         self._check_timeouts()
         self._beat()
         self._send_due()
@@ -115,22 +101,22 @@ class Client:
     # -- sending -----------------------------------------------------------------------------------
 
     def _on_due(self) -> None:
-        self.lag.begin(self._clock.now())
+        self.lag.begin(self.clock.now())
         self._send_due()
-        self.lag.end(self._clock.now())
+        self.lag.end(self.clock.now())
 
     def _send_due(self) -> None:
-        for request, due in self._dispatch.take_due(self._clock.now()):
+        for request, due in self._dispatch.take_due(self.clock.now()):
             self._send(self._exchange(request, due))
         if (due_next := self._dispatch.next_due()) is not None:
-            self._timer.set(due_next - self._clock.now())
+            self._timer.set(due_next - self.clock.now())
         elif self._dispatch.finished and not self._finished.done():
             self._finished.set_result(None)
 
     def _send(self, exchange: Exchange) -> None:
-        exchange.payload = self._payload(exchange.request)
+        exchange.payload = self.payload(exchange.request)
         if not exchange.retries:
-            exchange.begun = self._clock.now()
+            exchange.begun = self.clock.now()
         if idle := self._take_idle():
             self._in_flight[exchange] = idle
             idle.send(exchange)
@@ -147,13 +133,13 @@ class Client:
         return Exchange(
             request,
             due,
-            streamed=self._target.streamed,
-            needs_done=self._target.needs_done,
+            streamed=self.target.streamed,
+            needs_done=self.target.needs_done,
             on_first_token=self._dispatch.first_token,
         )
 
     def _take_idle(self) -> Connection | None:
-        oldest = self._clock.now() - self._target.max_idle
+        oldest = self.clock.now() - self.target.max_idle
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable and connection.idle_since > oldest:
@@ -163,21 +149,21 @@ class Client:
 
     async def _connect_and_send(self, exchange: Exchange) -> None:
         """Open a connection and send the request; the connection time counts as latency."""
-        target, began = self._target, self._clock.now()
+        target, began = self.target, self.clock.now()
         try:
-            async with asyncio.timeout(target.timeouts.connect):
-                connection = await self._connect(
-                    target, partial(Connection, self._clock, self.lag, self._on_end)
+            async with asyncio.timeout(target.connect_timeout):
+                connection = await self.connect(
+                    target, partial(Connection, self.clock, self.lag, self._on_end)
                 )
         except TimeoutError:
-            exchange.fail("timeout-connect", f"no connection within {target.timeouts.connect:g} s")
+            exchange.fail("timeout-connect", f"no connection within {target.connect_timeout:g} s")
         except OSError as error:
             exchange.fail("connect", str(error))
         if exchange.fault:
             self._conclude(exchange)
             return
         self.counts["connections"] += 1
-        exchange.connect_seconds = self._clock.now() - began
+        exchange.connect_seconds = self.clock.now() - began
         self._in_flight[exchange] = connection
         connection.send(exchange)
 
@@ -197,14 +183,14 @@ class Client:
     def _conclude(self, exchange: Exchange) -> None:
         """Retry a failed request if allowed, else report it to the dispatch as finished."""
         del self._in_flight[exchange]
-        if _is_retryable(exchange) and exchange.retries < self._target.retries:
+        if _is_retryable(exchange) and exchange.retries < self.target.retries:
             self._retry(exchange)
             return
         exchange.payload, exchange.on_first_token = b"", None
         self.exchanges.append(exchange)
-        now = exchange.done_at or self._clock.now()
+        now = exchange.done_at or self.clock.now()
         self._dispatch.finish(exchange.request.id, now, exchange.outcome)
-        self._on_progress()
+        self.on_progress()
         self._send_due()
 
     def _retry(self, exchange: Exchange) -> None:
@@ -218,7 +204,7 @@ class Client:
 
     def _check_timeouts(self) -> None:
         """Fail the requests that have timed out, and schedule the next check."""
-        now = self._clock.now()
+        now = self.clock.now()
         for exchange, connection in list(self._in_flight.items()):
             if connection and self._is_overdue(exchange, now):
                 connection.close()
@@ -226,17 +212,21 @@ class Client:
         self._timeout_check = self._loop.call_later(TIMEOUT_CHECK_SECONDS, self._check_timeouts)
 
     def _is_overdue(self, exchange: Exchange, now: float) -> bool:
-        limits, waited = self._target.timeouts, now - exchange.begun
+        target, waited = self.target, now - exchange.begun
         if exchange.done_at is not None:
             return now > exchange.done_at + GRACE_SECONDS  # no end of response after [DONE]
-        if not exchange.stamps and waited > limits.first_token:
-            exchange.fail("timeout-first-token", f"no token within {limits.first_token:g} s")
-        elif waited > limits.total:
-            exchange.fail("timeout-total", f"the response did not end within {limits.total:g} s")
+        if not exchange.stamps and waited > target.first_token_timeout:
+            exchange.fail(
+                "timeout-first-token", f"no token within {target.first_token_timeout:g} s"
+            )
+        elif waited > target.total_timeout:
+            exchange.fail(
+                "timeout-total", f"no complete response within {target.total_timeout:g} s"
+            )
         return exchange.fault is not None
 
     def _beat(self) -> None:
-        self.lag.beat(self._clock.now())
+        self.lag.beat(self.clock.now())
         self._end_if_late()
         self._heartbeat.set(HEARTBEAT_SECONDS)
 

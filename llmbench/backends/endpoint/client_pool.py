@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
     def of(
         cls, options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
     ) -> Job:
-        """Return the job of a client process, without `server`, so that it is not started again."""
+        """Return the job of a client process, without `server`, which it must not start again."""
         own = options.model_dump(mode="json", exclude={"server"})
         return cls({**own, "needs_done": target.needs_done}, address, payload)
 
@@ -66,14 +66,8 @@ class Work(msgspec.Struct, frozen=True):
         """Return a shard in a form that can be sent to a client process."""
         kind = type(shard.arrivals)
         assert isinstance(clock, MonotonicClock)  # noqa: S101 (the only clock that processes share)
-        return cls(
-            shard.requests,
-            (kind.__module__, kind.__qualname__),
-            shard.arrivals,
-            shard.stop,
-            shard.limit,
-            clock,
-        )
+        name = (kind.__module__, kind.__qualname__)
+        return cls(shard.requests, name, shard.arrivals, shard.stop, shard.limit, clock)
 
     def dispatch(self) -> Dispatch:
         """Return a Dispatch that yields the shard's requests as they fall due."""

@@ -20,7 +20,7 @@ MAX_REASON_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a request failed: the kind of error, by which errors are counted, and a message."""
+    """The reason a request failed: an error kind, by which errors are counted, and a message."""
 
     kind: str
     message: str

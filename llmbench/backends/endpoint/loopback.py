@@ -15,7 +15,7 @@ STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encodi
 UNSTREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
-async def connect(target: Target, make: Callable[[], Connection]) -> Connection:  # noqa: ARG001 (there is none)
+async def connect(target: Target, make: Callable[[], Connection]) -> Connection:  # noqa: ARG001 (there is no server)
     """Return a connection without a socket, for `Client` in place of `client.connect`."""
     connection = make()
     connection.connection_made(cast("asyncio.Transport", _LoopbackTransport(connection)))

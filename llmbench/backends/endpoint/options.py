@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
-from llmbench.backends.endpoint.client import Target, Timeouts
+from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.server_process import ServerOptions
 from llmbench.errors import InputError
 from llmbench.runs.redaction import is_secret
@@ -71,58 +71,40 @@ class EndpointOptions(plugins.Options):
         min_length=1,
         description="model name on the server; default: NAME of `served:NAME`, or the first listed",
     )
-    api: Literal["chat", "completions"] = Field(
-        default="chat", description="OpenAI API of the requests"
-    )
+    api: Literal["chat", "completions"] = Field(default="chat", description="OpenAI API to call")
     stream: bool = Field(default=True, description="request streamed responses")
     needs_done: bool | None = Field(
-        default=None,
-        description="whether streams must end with [DONE]; if false, with a finish_reason",
+        default=None, description="streams must end with [DONE]; if false, with a finish_reason"
     )
-    usage: bool = Field(
-        default=True, description="request token counts (usage) in streamed responses"
-    )
+    usage: bool = Field(default=True, description="request token counts in streamed responses")
     body: dict[str, Any] = Field(
-        default_factory=dict,
-        description="additional fields of the request body; null removes a field",
+        default_factory=dict, description="extra fields of the request body; null removes a field"
     )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
-        default_factory=dict,
-        description="additional HTTP headers; ${NAME} is an environment variable",
+        default_factory=dict, description="extra HTTP headers; ${NAME} is an environment variable"
     )
     api_key_env: Annotated[str, AfterValidator(_secret_name)] = Field(
         default="OPENAI_API_KEY", description="name of the environment variable with the API key"
     )
     verify: bool | str = Field(
-        default=True,
-        description="verify the server's TLS certificate; or a file with CA certificates",
+        default=True, description="verify the server's TLS certificate: true, false or a CA file"
     )
     connections: Literal["reuse", "fresh"] = Field(
         default="reuse", description="reuse connections, or open a fresh one per request"
     )
-    max_idle: Seconds = Field(
-        default=4.0, gt=0, description="maximum idle time of a connection that is reused"
-    )
+    max_idle: Seconds = Field(default=4.0, gt=0, description="maximum idle time before reuse")
     connect_timeout: Seconds = Field(default=10.0, gt=0, description="maximum time to connect")
     first_token_timeout: Seconds = Field(
         default=300.0, gt=0, description="maximum time to the first token"
     )
-    total_timeout: Seconds = Field(
-        default=600.0, gt=0, description="maximum time to the end of the response"
-    )
-    clients: int = Field(
-        default=1, ge=1, le=64, description="number of client processes that share the load"
-    )
-    retries: int = Field(
-        default=0,
-        ge=0,
-        description="maximum retries of a request that fails before its first token",
-    )
+    total_timeout: Seconds = Field(default=600.0, gt=0, description="maximum time of a request")
+    clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
+    retries: int = Field(default=0, ge=0, description="maximum retries of a request without output")
 
     @model_validator(mode="after")
     def _has_a_server(self) -> EndpointOptions:
         if (self.url is None) == (self.server is None):
-            raise ValueError("expected `url`, or `server` to start one")
+            raise ValueError("expected either `url` or `server`")
         return self
 
     @property
@@ -149,7 +131,9 @@ class EndpointOptions(plugins.Options):
             needs_done=default if self.needs_done is None else self.needs_done,
             max_idle=self.max_idle if self.connections == "reuse" else 0.0,
             retries=self.retries,
-            timeouts=Timeouts(self.connect_timeout, self.first_token_timeout, self.total_timeout),
+            connect_timeout=self.connect_timeout,
+            first_token_timeout=self.first_token_timeout,
+            total_timeout=self.total_timeout,
         )
 
     def credentials(self) -> dict[str, str]:
@@ -162,7 +146,7 @@ class EndpointOptions(plugins.Options):
         return {**({"Authorization": f"Bearer {key}"} if key else {}), **own}
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return the TLS context for https; raises InputError if the CA file cannot be read."""
+        """Return the TLS context, None for http; raises InputError if the CA file is unreadable."""
         if self.base.scheme == "http":
             return None
         authorities = str(Path(self.verify).expanduser()) if isinstance(self.verify, str) else None

@@ -69,23 +69,18 @@ def _listed(url: SplitResult, headers: Mapping[str, str], tls: ssl.SSLContext | 
         with direct.open(request, timeout=TIMEOUT_SECONDS) as answer:
             return _names(answer.read())
     except urllib.error.HTTPError as error:
-        return _listed_on_error(address, error)
+        if error.code not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return []
+        raise InputError(
+            f"endpoint: {address}: HTTP {error.code}; set the environment variable named by "
+            "`api_key_env` to a valid API key"
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(
             f"endpoint: {address}: no valid response: {reason}; start the server, or "
             "correct the `url`"
         ) from None
-
-
-def _listed_on_error(address: str, error: urllib.error.HTTPError) -> list[str]:
-    """Raise InputError if the server denies access, else return an empty list of models."""
-    if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise InputError(
-            f"endpoint: {address}: HTTP {error.code}; set the environment variable named by "
-            "`api_key_env` to a valid API key"
-        )
-    return []
 
 
 def _names(body: bytes) -> list[str]:

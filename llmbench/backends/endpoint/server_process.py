@@ -43,19 +43,13 @@ class Preset:
 
 PRESETS = {
     "vllm": Preset("vllm serve {model} --port {port}", "/health"),
-    "sglang": Preset(
-        "{python} -m sglang.launch_server --model-path {model} --port {port}", "/health"
-    ),
+    "sglang": Preset("{python} -m sglang.launch_server --model-path {model} --port {port}",
+                     "/health"),
     "llama.cpp": Preset("llama-server -m {model} --port {port}", "/health"),
-    "llama-cpp-python": Preset(
-        "{python} -m llama_cpp.server --model {model} --port {port}", "/v1/models"
-    ),
-    "transformers": Preset(
-        "transformers serve {model} --port {port}",
-        "/health",
-        body={"ignore_eos": None},
-        needs_done=False,
-    ),
+    "llama-cpp-python": Preset("{python} -m llama_cpp.server --model {model} --port {port}",
+                               "/v1/models"),
+    "transformers": Preset("transformers serve {model} --port {port}", "/health",
+                           body={"ignore_eos": None}, needs_done=False),
     "tgi": Preset("text-generation-launcher --model-id {model} --port {port}", "/health"),
     "ollama": Preset("ollama serve", "/api/version", {"OLLAMA_HOST": "127.0.0.1:{port}"}),
 }  # fmt: skip
@@ -69,31 +63,23 @@ class ServerOptions(plugins.Options):
 
     preset: Literal[
         "vllm", "sglang", "llama.cpp", "llama-cpp-python", "transformers", "tgi", "ollama"
-    ] | None = Field(
-        default=None, description="known server, whose command and settings are used"
-    )  # fmt: skip
+    ] | None = Field(default=None, description="known server to start")  # fmt: skip
     launch: str | None = Field(
-        default=None,
-        min_length=1,
-        description="command that starts the server, run without a shell",
+        default=None, min_length=1, description="command that starts the server, without a shell"
     )
     arguments: str = Field(default="", description="arguments that are appended to the command")
     health: str | None = Field(
-        default=None,
-        pattern="^/",
-        description="URL path that returns HTTP 200 when the server is ready",
+        default=None, pattern="^/", description="URL path that returns HTTP 200 when ready"
     )
     environment: dict[str, str] = Field(
         default_factory=dict, description="additional environment variables of the server"
     )
-    ready_timeout: Seconds = Field(
-        default=600.0, gt=0, description="maximum time until the server is ready"
-    )
+    ready_timeout: Seconds = Field(default=600.0, gt=0, description="maximum startup time")
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> ServerOptions:
         if (self.preset is None) == (self.launch is None):
-            raise ValueError(f"expected `launch`, or a `preset` ({', '.join(PRESETS)})")
+            raise ValueError(f"expected either `launch` or `preset` ({', '.join(PRESETS)})")
         return self
 
     @property

@@ -40,22 +40,17 @@ class Onnx(LocalBackend["OnnxModel"]):
         """``{kind: onnx, provider: cuda, optimization: all}``."""
 
         provider: str = Field(
-            default="auto",
-            description="execution provider: cpu, cuda, ...; auto: cuda if available, else cpu",
+            default="auto", description="execution provider; auto: cuda if available, else cpu"
         )
         optimization: Literal["none", "basic", "extended", "all"] = Field(
             default="all", description="level of onnxruntime's graph optimizations"
         )
         graph: Literal["export", "builder"] = Field(
-            default="export",
-            description="exporter of the graph: torch.onnx, or onnxruntime-genai's model builder",
+            default="export", description="exporter: torch.onnx, or onnxruntime-genai's builder"
         )
-        compress: Recipe | None = Field(
-            default=None, description="pruning and quantization of the model"
-        )
+        compress: Recipe | None = Field(default=None, description="pruning and quantization")
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    options: Options
 
     def imports(self) -> None:
         """Import torch, onnxruntime and the other modules that loading needs."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterable
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from onnx import TensorProto, helper
 from transformers import AutoTokenizer, PreTrainedModel
 
 from llmbench import models
-from llmbench.backends.onnx.exporting import INPUTS, LOGITS, past_names, present_names
+from llmbench.backends.onnx.exporting import INPUTS, LOGITS, cache_names
 from llmbench.errors import InputError
 
 RECIPE = "onnxruntime-genai builder 1"
@@ -33,7 +34,7 @@ KEPT = "logits.kept"
 
 
 def recipe(provider: str) -> dict[str, Any]:
-    """Return what the cache key needs besides the model: how and with what the graph is built."""
+    """Return the cache-key components besides the model: recipe, provider and builder version."""
     return {"recipe": RECIPE, "provider": provider, "builder": version("onnxruntime-genai")}
 
 
@@ -54,7 +55,7 @@ def run_builder(model: PreTrainedModel, provider: str, folder: Path) -> None:
     """Write a model's graph into ``folder`` with the model builder's command-line interface."""
     source = folder / "source"
     model.save_pretrained(source)
-    # it copies a tokenizer, which models with random weights lack
+    # the builder copies a tokenizer, which models with random weights lack
     AutoTokenizer.from_pretrained(models.HELD_OUT.parent).save_pretrained(source)
     done = subprocess.run(
         [
@@ -83,37 +84,31 @@ def adapt(model: onnx.ModelProto) -> None:
     attentions = [node for node in graph.node if node.op_type == ATTENTION]
     if not attentions:
         raise InputError(f"model: the builder's graph has no {ATTENTION}; use `graph: export`")
-    names = past_names(len(attentions))
+    past, present = (cache_names(prefix, len(attentions)) for prefix in ("past", "present"))
     old = {inner.name: inner for inner in graph.input}
     caches = []
     for layer, node in enumerate(attentions):
-        for position, name in enumerate(names[2 * layer : 2 * layer + 2], start=PAST.start):
+        for position, name in enumerate(past[2 * layer : 2 * layer + 2], start=PAST.start):
             kind = old[node.input[position]].type
             caches.append(helper.make_value_info(name, kind))
             node.input[position] = name
         node.input[LENGTHS.start : LENGTHS.stop] = INPUTS[2:4]
     _keep_last(graph)
-    _drop_unused(graph, [LOGITS, *present_names(len(attentions))])
+    _drop_unused(graph, [LOGITS, *present])
     _replace(graph.input, [*_inputs(), *caches])
     outputs = {out.name: out for out in graph.output}
     kind = outputs[LOGITS].type.tensor_type
     vocabulary = kind.shape.dim[2].dim_value
     logits = helper.make_tensor_value_info(LOGITS, kind.elem_type, ["rows", vocabulary])
-    states = [outputs[name] for name in present_names(len(attentions))]
-    _replace(graph.output, [logits, *states])
+    _replace(graph.output, [logits, *(outputs[name] for name in present)])
 
 
 def _inputs() -> list[Any]:
     """Return the declarations of a graph's inputs, apart from the caches."""
-    tokens, rows = ["rows", "length"], ["rows"]
-    longs: dict[str, list[Any]] = {"input_ids": tokens, "position_ids": tokens, "last": [1]}
-    ints: dict[str, list[str]] = {"seqlens_k": rows, "total_sequence_length": []}
-    return [
-        helper.make_tensor_value_info(name, TensorProto.INT64, longs[name])
-        if name in longs
-        else helper.make_tensor_value_info(name, TensorProto.INT32, ints[name])
-        for name in INPUTS
-    ]
+    long, integer = TensorProto.INT64, TensorProto.INT32
+    kinds = (long, long, integer, integer, long)
+    shapes: list[list[Any]] = [["rows", "length"], ["rows", "length"], ["rows"], [], [1]]
+    return [*map(helper.make_tensor_value_info, INPUTS, kinds, shapes)]
 
 
 def _keep_last(graph: Any) -> None:
@@ -145,11 +140,7 @@ def _drop_unused(graph: Any, wanted: Iterable[str]) -> None:
 
 
 def _replace(field: Any, new: Iterable[Any]) -> None:
-    """Replace the contents of a repeated protobuf field by copies of ``new``."""
-    copies = []
-    for message in new:
-        copy = type(message)()
-        copy.CopyFrom(message)
-        copies.append(copy)
+    """Replace the contents of a repeated protobuf field with copies of ``new``."""
+    copies = deepcopy(list(new))
     del field[:]
     field.extend(copies)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +27,21 @@ RECIPE = "group-query-attention 1"
 ATTENTION = "onnx-group-query"
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """The shape of a layer's keys and values: the number of heads and the head sizes."""
-
-    heads: int
-    key_size: int
-    value_size: int
+Shape = tuple[int, int]
 
 
-def layers(model: PreTrainedModel) -> list[Layer]:
-    """Return the shapes of each layer's cached keys and values."""
-    return [Layer(key[0], key[1], value[1]) for key, value in state_shapes(model)]
+def cache_shapes(model: PreTrainedModel) -> list[Shape]:
+    """Return the heads and head size of each layer's keys, then of its values."""
+    return [shape for states in state_shapes(model) for shape in states]
 
 
-def past_names(count: int) -> list[str]:
-    """Return the names of the cache inputs, one key and one value per layer."""
-    return [f"past.{layer}.{part}" for layer in range(count) for part in ("key", "value")]
-
-
-def present_names(count: int) -> list[str]:
-    """Return the names of the cache outputs, which share buffers with the inputs."""
-    return [f"present.{layer}.{part}" for layer in range(count) for part in ("key", "value")]
+def cache_names(prefix: str, layers: int) -> list[str]:
+    """Return the names of the KV cache's inputs (``past``) or outputs (``present``)."""
+    return [f"{prefix}.{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
 
 
 def recipe() -> dict[str, Any]:
-    """Return what the cache key needs besides the model: how and with what it is exported."""
+    """Return the cache-key components besides the model: the recipe, opset and versions."""
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     return {"recipe": RECIPE, "opset": OPSET, **versions}
 
@@ -67,8 +55,8 @@ def export(model: PreTrainedModel, path: Path) -> None:
     length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches.
     """
     _untie(model)
-    shapes = layers(model)
-    names = [*INPUTS, *past_names(len(shapes))]
+    shapes = cache_shapes(model)
+    layers = len(shapes) // 2
     operator = _GroupQuery()
     AttentionInterface.register(ATTENTION, operator.attend)
     model.set_attn_implementation(ATTENTION)
@@ -79,9 +67,9 @@ def export(model: PreTrainedModel, path: Path) -> None:
             _example(shapes, model.dtype),
             dynamo=True,
             opset_version=OPSET,
-            input_names=names,
-            output_names=[LOGITS, *present_names(len(shapes))],
-            dynamic_shapes=_dynamic(len(shapes)),
+            input_names=[*INPUTS, *cache_names("past", layers)],
+            output_names=[LOGITS, *cache_names("present", layers)],
+            dynamic_shapes=_dynamic(layers),
             verbose=False,
         )
     if program is None:
@@ -96,13 +84,9 @@ def _untie(model: PreTrainedModel) -> None:
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
 
 
-def _example(shapes: Sequence[Layer], dtype: torch.dtype) -> tuple[Any, ...]:
+def _example(shapes: Sequence[Shape], dtype: torch.dtype) -> tuple[Any, ...]:
     rows, length, room = 2, 3, 8
-    past = [
-        torch.zeros(rows, layer.heads, room, size, dtype=dtype)
-        for layer in shapes
-        for size in (layer.key_size, layer.value_size)
-    ]
+    past = [torch.zeros(rows, heads, room, size, dtype=dtype) for heads, size in shapes]
     return (
         torch.ones(rows, length, dtype=torch.long),
         torch.arange(length).repeat(rows, 1),
@@ -113,10 +97,10 @@ def _example(shapes: Sequence[Layer], dtype: torch.dtype) -> tuple[Any, ...]:
     )
 
 
-def _dynamic(count: int) -> tuple[Any, ...]:
+def _dynamic(layers: int) -> tuple[Any, ...]:
     rows, length, room = (torch.export.Dim(name) for name in ("rows", "length", "room"))
     tokens = {0: rows, 1: length}
-    return (tokens, tokens, {0: rows}, {}, {}, [{0: rows, 2: room}] * (2 * count))
+    return (tokens, tokens, {0: rows}, {}, {}, [{0: rows, 2: room}] * (2 * layers))
 
 
 class _NewStates(Cache):

@@ -31,7 +31,7 @@ def folder() -> Path:
 
 
 def content_key(model: PreTrainedModel, options: dict[str, Any]) -> str:
-    """Return a hash of a model's configuration, its weights and its graph's options."""
+    """Return a hash of a model's configuration, its weights and the options of its export."""
     config = {k: v for k, v in model.config.to_dict().items() if k not in WHERE_FROM}
     text = json.dumps([config, options], sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(), digest_size=16)

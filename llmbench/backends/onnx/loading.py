@@ -30,12 +30,12 @@ from llmbench.scenario.schema import ModelOptions
 class OnnxModel(LoadedModel):
     """An open session of an exported graph, and the shapes of its KV cache.
 
-    ``costs`` are the bytes and FLOPs of the steps; ``no_costs`` is the reason if unknown.
+    ``costs`` are the bytes and FLOPs of the steps; ``no_costs`` is the reason if they are unknown.
     """
 
     graph: Path
     session: Any
-    layers: list[exporting.Layer]
+    cache_shapes: list[exporting.Shape]
     dtype: torch.dtype
     costs: ModelCosts | None = None
     no_costs: str = ""
@@ -50,8 +50,9 @@ def load(
     InputError when the model, the provider or kernels for the quantization are unavailable.
     """
     chosen = sessions.chosen_provider(provider)
+    short_name = sessions.short_name(chosen)
     if recipe.quantize:
-        quantizing.check(recipe.quantize, sessions.short_name(chosen))
+        quantizing.check(recipe.quantize, short_name)
     if source == "builder" and find_spec("onnxruntime_genai") is None:
         raise MissingExtraError("graph: builder", "onnxruntime_genai", "onnx-builder")
     model = models.load_model(_for_export(context.model, chosen))
@@ -60,29 +61,24 @@ def load(
         context.on_stage("compressing the model")
         model = pruned(model, context.model, recipe.prune)
     context.on_stage("exporting to ONNX")
-    layers = exporting.layers(model.module)
+    cache_shapes = exporting.cache_shapes(model.module)
     reader = Reader()
     costs = reader.read("model_costs", partial(costs_of, model.module))
-    graph = _graph(model, recipe.quantize, source, sessions.short_name(chosen))
+    graph = _graph(model, recipe.quantize, source, short_name)
     context.on_stage("opening the session")
     session = sessions.open_session(graph, chosen, level, context.engine.threads)
     device = sessions.device_of(chosen)
     requested = {"dtype": context.model.dtype, "device": context.model.device, "provider": provider}
-    # the graph has its own attention, which is not configurable
-    requested["attention"] = attention = "GroupQueryAttention"
-    effective = {
-        "device": str(device),
-        "attention": attention,
-        "provider": sessions.short_name(chosen),
-    }
+    effective = {"device": str(device), "provider": short_name}
+    # the attention of the graph is not configurable
+    fixed = {"attention": builder.ATTENTION}
     if recipe.quantize:
-        requested["quantize"] = recipe.quantize
-        effective["quantize"] = recipe.quantize
-        effective["quantize_kernels"] = quantizing.kernels(recipe.quantize)
+        fixed["quantize"] = recipe.quantize
+        effective["quantize_kernels"] = quantizing.KERNELS[recipe.quantize]
     return OnnxModel(
         graph=graph,
         session=session,
-        layers=layers,
+        cache_shapes=cache_shapes,
         dtype=model.module.dtype,
         costs=costs and weights.costs_of_graph(graph, costs),
         no_costs=reader.reasons.get("model_costs", ""),
@@ -91,8 +87,8 @@ def load(
         vocabulary=model.vocabulary,
         device=device,
         weight_bytes=sum(file.stat().st_size for file in graph.parent.iterdir()),
-        requested={**model.requested, **requested},
-        effective={**model.effective, **effective},
+        requested={**model.requested, **requested, **fixed},
+        effective={**model.effective, **effective, **fixed},
         compile_seconds=time.monotonic() - began,
         caveats=model.caveats,
     )
@@ -108,7 +104,7 @@ def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
 def _maker(
     module: PreTrainedModel, source: str, provider: str
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-    """Return what the cache key needs besides the model, and a function that writes the graph."""
+    """Return the cache-key components besides the model, and a function that writes the graph."""
     if source == "export":
         return exporting.recipe(), lambda path: exporting.export(module, path)
     return builder.recipe(provider), lambda path: builder.build(module, provider, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,39 +20,25 @@ PACKED = "MatMulNBits"
 RECIPE = 1  # part of the cache key
 
 
-@dataclass(frozen=True, slots=True)
-class _Method:
-    """A description of a quantization scheme's kernels, and the providers that have them."""
-
-    kernels: str
-    providers: tuple[str, ...]
-
-
-BOTH = ("cpu", "cuda")
-METHODS = {
-    "int8-weight-only": _Method(f"{PACKED}, 8 bits, round to nearest, blocks of {BLOCK}", BOTH),
-    "int4-weight-only": _Method(f"{PACKED}, 4 bits, round to nearest, blocks of {BLOCK}", BOTH),
-    "int4-hqq": _Method(f"{PACKED}, 4 bits, half-quadratic, blocks of {BLOCK}", BOTH),
-    "int4-k-quant": _Method(f"{PACKED}, 4 bits, k-quant, blocks of {BLOCK}", BOTH),
-    "int8-dynamic": _Method(
-        "MatMulInteger, one scale per output, activations quantized dynamically", ("cpu",)
-    ),
+# descriptions for the effective settings
+KERNELS = {
+    "int8-weight-only": f"{PACKED}, 8 bits, round to nearest, blocks of {BLOCK}",
+    "int4-weight-only": f"{PACKED}, 4 bits, round to nearest, blocks of {BLOCK}",
+    "int4-hqq": f"{PACKED}, 4 bits, half-quadratic, blocks of {BLOCK}",
+    "int4-k-quant": f"{PACKED}, 4 bits, k-quant, blocks of {BLOCK}",
+    "int8-dynamic": "MatMulInteger, one scale per output, activations quantized dynamically",
 }
+OFFERED = {"cpu": list(KERNELS), "cuda": [name for name in KERNELS if name != "int8-dynamic"]}
 
 
 def check(scheme: Scheme, provider: str) -> None:
     """Raise InputError if a provider (``cpu``, ``cuda``) has no kernels for ``scheme``."""
-    offered = [name for name, method in METHODS.items() if provider in method.providers]
+    offered = OFFERED.get(provider, [])
     if scheme not in offered:
         advice = f"use one of {', '.join(offered)}" if offered else "remove `quantize`"
         raise InputError(
             f"compress: onnxruntime has no kernels for {scheme} with provider {provider}; {advice}"
         )
-
-
-def kernels(scheme: Scheme) -> str:
-    """Return a description of a quantization scheme's kernels, for the effective settings."""
-    return METHODS[scheme].kernels
 
 
 def quantize(graph: Path, scheme: Scheme, path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from llmbench.backends.onnx.exporting import INPUTS, LOGITS, past_names, present_names
+from llmbench.backends.onnx.exporting import INPUTS, LOGITS, cache_names
 from llmbench.backends.onnx.loading import OnnxModel
 from llmbench.engine.sampling import Sampler
 
@@ -38,12 +38,11 @@ class OnnxRunner:
         floats: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
         longs: dict[str, Any] = {"dtype": torch.long, "device": model.device}
         ints: dict[str, Any] = {"dtype": torch.int32, "device": model.device}
-        layers = model.layers
-        self._past, self._present = past_names(len(layers)), present_names(len(layers))
+        layers = len(model.cache_shapes) // 2
+        self._past, self._present = cache_names("past", layers), cache_names("present", layers)
         self._caches = [
-            torch.zeros(slots, layer.heads, max_length, size, **floats)
-            for layer in layers
-            for size in (layer.key_size, layer.value_size)
+            torch.zeros(slots, heads, max_length, size, **floats)
+            for heads, size in model.cache_shapes
         ]
         self._logits = torch.zeros(slots, model.vocabulary, **floats)
         self._prompt = torch.zeros(1, max_length, **longs)
@@ -138,12 +137,5 @@ class OnnxRunner:
 
 def _bind(bind: Any, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        device = tensor.device
-        bind(
-            name,
-            device.type,
-            device.index or 0,
-            TYPES[tensor.dtype],
-            tuple(tensor.shape),
-            tensor.data_ptr(),
-        )
+        device, kind, shape = tensor.device, TYPES[tensor.dtype], tuple(tensor.shape)
+        bind(name, device.type, device.index or 0, kind, shape, tensor.data_ptr())

@@ -30,20 +30,17 @@ def chosen_provider(requested: str) -> str:
     ``auto`` selects CUDA if the installed onnxruntime has it, else the CPU. Raises InputError when
     the installed onnxruntime lacks the provider.
     """
-    offered: dict[str, str] = {
-        short_name(provider): provider for provider in ort.get_available_providers()
-    }
+    name = requested.lower()
+    offered: dict[str, str] = {short_name(full): full for full in ort.get_available_providers()}
     if requested == "auto":
         return offered.get("cuda", "CPUExecutionProvider")
-    if requested.lower() not in offered:
-        extra = (
-            "; CUDA needs: pip install 'llmbench[onnx-gpu]'" if requested.lower() == "cuda" else ""
-        )
+    if name not in offered:
+        extra = "; CUDA needs: pip install 'llmbench[onnx-gpu]'" if name == "cuda" else ""
         raise InputError(
             f"provider: {requested!r} is not in the installed onnxruntime {ort.__version__}, which "
             f"offers {', '.join(sorted(offered))}{extra}"
         )
-    return offered[requested.lower()]
+    return offered[name]
 
 
 def short_name(provider: str) -> str:
@@ -87,7 +84,7 @@ def open_session(
 
 
 def _settings(provider: str) -> dict[str, str]:
-    """Return provider settings: GPU providers use torch's CUDA stream, in order with sampling."""
+    """Return the provider's settings; on GPUs it shares torch's CUDA stream with sampling."""
     if provider not in ON_GPU:
         return {}
     return {"user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}

@@ -24,11 +24,11 @@ CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
 
 class Compiled(PyTorchBackend):
-    """PyTorch with torch.compile: one graph per step, for a few shapes compiled before the load.
+    """PyTorch with torch.compile: one graph per step shape, compiled before the load.
 
-    On a GPU ``mode: reduce-overhead`` replays steps as CUDA graphs. Each step shape is compiled
-    separately. By default prefills, which are compute-bound and vary in length, are not compiled.
-    ``dynamic: true`` compiles one graph for all sizes of a step.
+    On a GPU, ``mode: reduce-overhead`` replays steps as CUDA graphs. By default, prefills run
+    eagerly, since they are compute-bound and vary in length. ``dynamic: true`` compiles one graph
+    for all sizes of a step.
     """
 
     class Options(plugins.Options):
@@ -37,39 +37,26 @@ class Compiled(PyTorchBackend):
         mode: Literal[
             "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
         ] = Field(default="default", description="mode of torch.compile")
-        fullgraph: bool = Field(
-            default=True, description="fail on graph breaks instead of splitting the graph"
-        )
-        dynamic: bool = Field(
-            default=False, description="compile one graph for all sizes of a step"
-        )
+        fullgraph: bool = Field(default=True, description="fail on graph breaks")
+        dynamic: bool = Field(default=False, description="one graph for all sizes of a step")
         prefill: Literal["eager", "compiled"] = Field(
-            default="eager",
-            description="how prefills run; compiled: one graph per prompt-length bucket",
+            default="eager", description="how prefills run; compiled: one graph per length bucket"
         )
         attention: Attention = Field(
             default="sdpa-grouped",
             description="attention implementation; sdpa copies keys and values of grouped heads",
         )
         matvec: Literal["library", "generated"] = Field(
-            default="library",
-            description="matrix-vector kernels: from the BLAS library, or from torch.compile",
+            default="library", description="matrix-vector kernels: from BLAS, or from torch.compile"
         )
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
             min_length=1,
             description="decode batch sizes to compile (1, 8, 64, ... up to the number of slots)",
         )
-        compress: Recipe | None = Field(
-            default=None, description="pruning and quantization of the model"
-        )
+        compress: Recipe | None = Field(default=None, description="pruning and quantization")
 
     options: Options
-
-    def __init__(self, options: Options) -> None:
-        super().__init__(options)
-        self.attention = options.attention
-        self.compress = options.compress
 
     def load(self, context: OpenContext) -> TorchModel:
         """Load the model; let torch.compile generate matrix-vector kernels if requested."""
@@ -93,7 +80,7 @@ class Compiled(PyTorchBackend):
         return tuple(sorted({min(size, slots) for size in buckets} | {slots}))
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
-        """Return every compiled shape, and a few prompt lengths where prefills are not compiled."""
+        """Return every compiled shape, and a few prompt lengths if prefills are not compiled."""
         if self.options.prefill == "eager":
             prompts = buckets.thinned(WARMUP_SIZES).prompts
         else:
@@ -141,7 +128,7 @@ def _padded(load_shape: LoadShape) -> tuple[int, ...]:
 
 
 def _stepwise(compiled: Step) -> Step:
-    """Mark the start of a step for CUDA graphs, which may then overwrite the last step's output."""
+    """Return a step that marks its start, so that CUDA graphs may reuse the last step's output."""
     import torch  # noqa: PLC0415 (the same)
 
     def step(*inputs: Any) -> torch.Tensor:

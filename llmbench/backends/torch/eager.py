@@ -25,10 +25,15 @@ Attention = Literal["sdpa", "sdpa-grouped", "eager"]
 
 
 class PyTorchBackend(LocalBackend["TorchModel"]):
-    """Serves a torch module; a subclass defines how its steps are compiled, if at all."""
+    """Base class of backends that run a torch module; a subclass may compile its steps."""
 
     attention: Attention
     compress: Recipe | None
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.attention = options.attention
+        self.compress = options.compress
 
     def compile_prefill(self, step: Step) -> Step:
         """Return the prefill step to run: by default ``step``, not compiled."""
@@ -62,12 +67,11 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         from llmbench.engine.kv_cache import KvCache  # noqa: PLC0415 (imports torch)
         from llmbench.engine.runner import TorchRunner  # noqa: PLC0415 (imports torch)
 
-        compilers: dict[str, Any] = {
-            "compile_prefill": self.compile_prefill,
-            "compile_decode": self.compile_decode,
-        }
         cache = KvCache.allocate(model.module, slots, max_length)
-        runner = TorchRunner(model.module, cache, sampler, buckets, **compilers)
+        runner = TorchRunner(
+            model.module, cache, sampler, buckets,
+            compile_prefill=self.compile_prefill, compile_decode=self.compile_decode,
+        )  # fmt: skip
         self.prepared(runner)
         return runner
 
@@ -88,16 +92,8 @@ class Eager(PyTorchBackend):
     class Options(plugins.Options):
         """``{kind: eager, attention: sdpa}``."""
 
-        attention: Attention = Field(
-            default="sdpa", description="attention implementation in transformers"
-        )
-        compress: Recipe | None = Field(
-            default=None, description="pruning and quantization of the model"
-        )
-
-    def __init__(self, options: Options) -> None:
-        self.attention = options.attention
-        self.compress = options.compress
+        attention: Attention = Field(default="sdpa", description="attention implementation")
+        compress: Recipe | None = Field(default=None, description="pruning and quantization")
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Return unrounded prompt lengths and batch sizes, and cache lengths in multiples of 64."""

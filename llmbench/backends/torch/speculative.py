@@ -33,15 +33,9 @@ class Speculative(Eager):
     class Options(plugins.Options):
         """``{kind: speculative, draft: ./student, tokens: 4}``."""
 
-        draft: str = Field(
-            min_length=1, description="draft model, with the same tokenizer as the target model"
-        )
-        tokens: int = Field(
-            default=4, ge=1, description="number of tokens drafted per step of the target model"
-        )
-        attention: Attention = Field(
-            default="sdpa", description="attention implementation in transformers"
-        )
+        draft: str = Field(min_length=1, description="draft model with the target's own tokenizer")
+        tokens: int = Field(default=4, ge=1, description="tokens drafted per target-model step")
+        attention: Attention = Field(default="sdpa", description="attention implementation")
 
     def __init__(self, options: Options) -> None:
         self.attention = options.attention
@@ -85,7 +79,7 @@ class Speculative(Eager):
         raise Unavailable("a step also runs the draft model several times")
 
     def scorer(self, context: OpenContext, model: TorchModel, load_shape: LoadShape) -> Scorer:
-        """Return a scorer by the target's logits, whose greedy outputs use speculative decoding."""
+        """Return a scorer that uses the target's logits and generates by speculative decoding."""
         from llmbench.engine.sampling import Greedy  # noqa: PLC0415 (imports torch)
 
         target = Eager(Eager.Options(attention=self.attention)).scorer(context, model, load_shape)

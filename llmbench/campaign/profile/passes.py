@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +24,10 @@ WORKER = "llmbench.campaign.profile.worker"
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """Steps per phase, rows per decode step (None: as the load implies), and NVTX marks or not."""
+    """Steps per phase, rows per decode step (None: see `implied_rows`), and whether to mark steps.
+
+    ``nvtx`` marks are for Nsight Systems.
+    """
 
     steps: int
     rows: int | None = None
@@ -46,10 +48,10 @@ class Observer(Listener, Protocol):
     """Receives the events of a profiling pass."""
 
     def began(self, case: str, index: int, total: int) -> None:
-        """A case begins: number ``index``, from 1, of ``total``."""
+        """Called when a case begins, with its number, from 1."""
 
     def ended(self, done: CaseProfile) -> None:
-        """A case has been stored, whether profiled or failed."""
+        """Called when a case, profiled or failed, has been stored."""
 
 
 def begin(source: Source, folder: Path, options: ProfileOptions) -> Profile:
@@ -61,15 +63,8 @@ def begin(source: Source, folder: Path, options: ProfileOptions) -> Profile:
     for case in source.cases:
         _check_backend(case.backend)
         implied_rows(case.scenario, options.rows)
-    empty = Profile(
-        folder=folder,
-        name=source.scenario.name,
-        description=source.scenario.description,
-        began_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        scenario_text=source.text,
-        overrides=source.overrides,
-        planned=tuple(case.name for case in source.cases),
-    )
+    planned = tuple(case.name for case in source.cases)
+    empty = Profile(**plan.header(source, folder), planned=planned)
     profile.create(empty)
     return empty
 
@@ -97,15 +92,9 @@ def profile_all(
 
 
 def _profiled(folder: Path, case: Case, options: ProfileOptions, observer: Observer) -> CaseProfile:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".scratch-") as scratch:
-        job = Job(
-            folder=str(folder.absolute()),
-            scratch=str(Path(scratch).absolute()),
-            case=case,
-            steps=options.steps,
-            rows=options.rows,
-            nvtx=options.nvtx,
-        )
+    root = folder.absolute()
+    with tempfile.TemporaryDirectory(dir=root, prefix=".scratch-") as scratch:
+        job = Job(folder=str(root), scratch=scratch, case=case, **asdict(options))
         failure = THIS.launch(WORKER, job, case.scenario.timeout, observer)
     if failure:
         profile.add(folder, CaseProfile(case, failure=failure))

@@ -10,7 +10,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
-from typing import Protocol
 
 from llmbench.engine.engine import ModelRunner
 from llmbench.errors import InputError
@@ -21,36 +20,9 @@ from llmbench.scenario.schema import Scenario
 DECODED = 2  # the shortest output, in tokens, that needs a decode step
 
 
-class Phase(Protocol):
-    """One kind of step: prefill or decode."""
-
-    name: str
-
-    @property
-    def rows(self) -> int:
-        """The number of sequences per step."""
-
-    def ready(self) -> None:
-        """Prepare a step, outside its measured time."""
-
-    def step(self) -> Sequence[Sequence[int]]:
-        """Run a step and return the new tokens of each row."""
-
-    def count(self, chunks: Sequence[Sequence[int]]) -> int:
-        """Record a step's tokens and return their number."""
-
-    @property
-    def prompt_tokens(self) -> tuple[int, int]:
-        """The lengths of the shortest and the longest prompt, in tokens."""
-
-    @property
-    def cache_tokens(self) -> tuple[int, int]:
-        """The current minimum and maximum number of cached tokens per row."""
-
-
 @dataclass(slots=True)
 class Prefill:
-    """One request's prompt, prefilled into the first slot repeatedly."""
+    """The phase whose steps prefill one request's prompt into the first slot."""
 
     runner: ModelRunner
     request: Request
@@ -82,7 +54,7 @@ class Prefill:
 
 @dataclass(slots=True)
 class Decode:
-    """One row per request, all in one batch."""
+    """The phase whose steps decode one batch, with one row per request."""
 
     runner: ModelRunner
     requests: Sequence[Request]
@@ -95,7 +67,7 @@ class Decode:
         return len(self.requests)
 
     def ready(self) -> None:
-        """Restart all rows once one of them is complete."""
+        """Prefill all rows, at first and whenever one of them is complete; this is not timed."""
         answers = zip(self.generated, self.requests, strict=True) if self.generated else ()
         if self.generated and all(tokens < request.max_new_tokens for tokens, request in answers):
             return
@@ -104,7 +76,7 @@ class Decode:
         self.generated = [1] * self.rows
 
     def step(self) -> Sequence[Sequence[int]]:
-        """Run a step and return the next token of every row."""
+        """Run a step and return the new tokens of each row."""
         return self.runner.decode(range(self.rows))
 
     def count(self, chunks: Sequence[Sequence[int]]) -> int:
@@ -126,6 +98,9 @@ class Decode:
         pairs = zip(self.requests, self.generated, strict=True)
         lengths = [len(request.prompt) + tokens - 1 for request, tokens in pairs]
         return min(lengths), max(lengths)
+
+
+Phase = Prefill | Decode
 
 
 def phases_of(runner: ModelRunner, requests: Sequence[Request], rows: int) -> list[Phase]:

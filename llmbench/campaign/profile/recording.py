@@ -24,7 +24,10 @@ Ranges = Callable[[str], AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The trace file of profiled steps, with the number of tokens of the retained steps."""
+    """The trace file of profiled steps, with the number of tokens of the retained steps.
+
+    ``cache_tokens`` is the minimum and maximum number of cached tokens per row.
+    """
 
     path: Path
     device: torch.device

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from llmbench import environment
 from llmbench.analysis.trace.breakdown import break_down
 from llmbench.analysis.trace.events import events_of, merged
@@ -23,7 +21,7 @@ from llmbench.campaign.prepare import prepare
 from llmbench.campaign.profile import recording
 from llmbench.campaign.profile.passes import Job
 from llmbench.campaign.profile.phases import Phase, implied_rows, phases_of
-from llmbench.campaign.profile.recording import DISCARDED, Ranges, Recorded
+from llmbench.campaign.profile.recording import DISCARDED, Recorded
 from llmbench.campaign.worker import Events, context_of, work
 from llmbench.engine.warmup import graphs_compiled
 from llmbench.runs import profile
@@ -34,18 +32,18 @@ SIMILAR = 1.25  # the largest accepted ratio of profiled to unprofiled step time
 
 
 def main() -> int:
-    """Profile the job on stdin and store it."""
+    """Profile the job from stdin and store the result; return the exit code."""
     return work(do)
 
 
 def do(fields: dict[str, Any], events: Events) -> None:
-    """Profile a case and add it to profile.json."""
+    """Profile a job's case and add it to profile.json."""
     job = Job.read(fields)
     profile.add(Path(job.folder), profile_case(job, events))
 
 
 def profile_case(job: Job, events: Events) -> CaseProfile:
-    """Open the case's backend, time its steps, and repeat them under the profilers."""
+    """Open the case's backend, time its steps, and repeat them with profilers on."""
     case = job.case
     scratch, rows = Path(job.scratch), implied_rows(case.scenario, job.rows)
     marks = recording.ranges(nvtx=job.nvtx)
@@ -57,10 +55,16 @@ def profile_case(job: Job, events: Events) -> CaseProfile:
     with backend.open(context_of(case, load, events, scratch / "log")) as opened:
         server = local_server(opened)
         graphs = graphs_compiled()
-        timed = _timed(phases_of(server.runner, load.requests, rows), job, marks, events)
+        timed = [
+            tuple(recording.time_steps(phase, job.steps, marks))
+            for phase in _announced("timing", phases_of(server.runner, load.requests, rows), events)
+        ]
         with server.traced(scratch) as runner:
-            phases = phases_of(runner, load.requests, rows)
-            recorded = _recorded(phases, job, server.model.device, marks, events)
+            phases, device = phases_of(runner, load.requests, rows), server.model.device
+            recorded = [
+                recording.record(phase, job.steps, device, scratch / f"{phase.name}.json", marks)
+                for phase in _announced("profiling", phases, events)
+            ]
         graphs = graphs_compiled() - graphs
     events.stage("reading the traces")
     phase_profiles = tuple(
@@ -69,33 +73,19 @@ def profile_case(job: Job, events: Events) -> CaseProfile:
     )
     return CaseProfile(
         case=case,
-        device=server.model.device.type,
-        settings={**server.model.effective, "threads": torch.get_num_threads(), **server.settings},
+        device=device.type,
+        settings=server.effective(),
         phases=phase_profiles,
         environment=machine,
         caveats=tuple(_caveats(server, graphs, phase_profiles)),
     )
 
 
-def _timed(
-    phases: Sequence[Phase], job: Job, marks: Ranges, events: Events
-) -> list[tuple[float, ...]]:
-    seconds = []
+def _announced(verb: str, phases: Sequence[Phase], events: Events) -> Iterator[Phase]:
+    """Yield phases, reporting each one as a stage."""
     for phase in phases:
-        events.stage(f"timing {phase.name}")
-        seconds.append(tuple(recording.time_steps(phase, job.steps, marks)))
-    return seconds
-
-
-def _recorded(
-    phases: Sequence[Phase], job: Job, device: torch.device, marks: Ranges, events: Events
-) -> list[Recorded]:
-    recorded = []
-    for phase in phases:
-        events.stage(f"profiling {phase.name}")
-        path = Path(job.scratch) / f"{phase.name}.json"
-        recorded.append(recording.record(phase, job.steps, device, path, marks))
-    return recorded
+        events.stage(f"{verb} {phase.name}")
+        yield phase
 
 
 def _phase(

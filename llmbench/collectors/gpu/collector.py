@@ -27,10 +27,10 @@ T = TypeVar("T")
 class Gpu(Collector):
     """NVIDIA GPUs through NVML; an unsupported quantity is null, with the reason.
 
-    Busy time is the fraction of time in which at least one kernel runs. It is 100 % even if only
-    one SM is busy, so it does not measure utilization; GPM's activities do. Devices are those
-    visible to CUDA, in CUDA's order. Memory is the driver's allocation for all processes, contexts
-    included. docs/telemetry.md defines each quantity.
+    Busy time is the fraction of time in which at least one kernel runs: 100 % even if only one SM
+    is busy. The activities of GPM measure how much of the GPU is used. Devices are those visible to
+    CUDA, in CUDA's order. Memory is the driver's allocation for all processes, including contexts.
+    docs/telemetry.md defines each quantity.
     """
 
     class Options(CollectorOptions):
@@ -106,17 +106,17 @@ class GpuProbe:
         ]
 
     def quantities(self) -> Sequence[Quantity]:
-        """Return the name and unit of each value of a reading."""
+        """Return the quantities of every device, in the order of readings."""
         return [quantity for device in self._devices for quantity in device.quantities()]
 
     def begin(self) -> None:
-        """Record the initial throttle counters, and the other processes on the devices."""
+        """Record each device's initial throttle counters, and the other processes on it."""
         own = self._own_pids()
         for device in self._devices:
             device.begin(own)
 
     def read(self) -> Sequence[float | None]:
-        """Return one value of every quantity of every device."""
+        """Return the value of every quantity of every device."""
         return [value for device in self._devices for value in device.read()]
 
     def conclude(self) -> Conclusion:
@@ -156,13 +156,10 @@ def _caveats(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
 
 
 def _throttled(gpu: int, limited: dict[str, float], shares: dict[str, float]) -> Caveat:
-    """Return the throttling caveat: seconds if counted, else the percentage of readings."""
+    """Return the throttling caveat, with seconds per limit or else the percentage of readings."""
     counted = [f"{limit} for {seconds:.2f} s" for limit, seconds in limited.items()]
-    sampled = [
-        f"{name} in {100 * share:.0f} % of readings"
-        for name, share in shares.items()
-        if name not in limited
-    ]
+    uncounted = {name: share for name, share in shares.items() if name not in limited}
+    sampled = [f"{name} in {100 * share:.0f} % of readings" for name, share in uncounted.items()]
     return Caveat("gpu-throttled", gpu=gpu, limits=[*counted, *sampled])
 
 
@@ -218,7 +215,7 @@ class DeviceProbe:
         yield from self._gpm.quantities(prefix)
 
     def begin(self, own: frozenset[int]) -> None:
-        """Record the initial counters and other processes; ``own`` are the ids of our processes."""
+        """Record the initial counters and other processes; ``own`` has our processes' ids."""
         self._began = self._now()
         self._settings = {
             "virtualization": self._or_none(lambda: virtualization(self._nvml, self._device.card)),
@@ -229,7 +226,7 @@ class DeviceProbe:
         self._try("gpm", self._gpm.begin)
 
     def read(self) -> Iterator[float | None]:
-        """Yield one reading of every quantity."""
+        """Yield the current value of every quantity, None for an unavailable one."""
         for reading in READINGS:
             yield None if self._unavailable[reading.name] else self._read(reading)
         yield from self._try("gpm", self._gpm.read) or (None,) * len(ACTIVITIES)

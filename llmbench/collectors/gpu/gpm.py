@@ -1,7 +1,7 @@
 """Activity of SMs, tensor cores, DRAM and PCIe through NVML's GPM, on Hopper and later.
 
-GPM is GPU Performance Monitoring. Each value is a mean between two samples. Source of names and
-units: nvmlGpmMetricId_t in nvml.h.
+GPM stands for GPU Performance Monitoring. Each value is the mean between two samples. Names and
+units are those of nvmlGpmMetricId_t in nvml.h.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ NO_METRICS = "NVML reports GPM support, but two samples failed: "
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A GPM quantity, its NVML constant, and the factor that converts values to its unit.
+    """A GPM quantity, its NVML metric, and the factor that converts NVML's values to ``unit``.
 
-    ``of_card`` marks quantities of the whole GPU, which a MIG instance shares.
+    ``metric`` is the name without ``NVML_GPM_METRIC_``. ``of_card`` marks quantities of the whole
+    GPU, which NVML does not report for a MIG instance.
     """
 
     name: str
@@ -40,23 +41,11 @@ class Activity:
 
 
 ACTIVITIES = (
-    Activity("sm_active_percent", "% of SMs", "NVML_GPM_METRIC_SM_UTIL"),
-    Activity("tensor_active_percent", "% of time", "NVML_GPM_METRIC_ANY_TENSOR_UTIL"),
-    Activity("dram_active_percent", "% of bandwidth", "NVML_GPM_METRIC_DRAM_BW_UTIL"),
-    Activity(
-        "pcie_rx_bytes_per_second",
-        "B/s",
-        "NVML_GPM_METRIC_PCIE_RX_PER_SEC",
-        scale=MEBIBYTE,
-        of_card=True,
-    ),
-    Activity(
-        "pcie_tx_bytes_per_second",
-        "B/s",
-        "NVML_GPM_METRIC_PCIE_TX_PER_SEC",
-        scale=MEBIBYTE,
-        of_card=True,
-    ),
+    Activity("sm_active_percent", "% of SMs", "SM_UTIL"),
+    Activity("tensor_active_percent", "% of time", "ANY_TENSOR_UTIL"),
+    Activity("dram_active_percent", "% of bandwidth", "DRAM_BW_UTIL"),
+    Activity("pcie_rx_bytes_per_second", "B/s", "PCIE_RX_PER_SEC", scale=MEBIBYTE, of_card=True),
+    Activity("pcie_tx_bytes_per_second", "B/s", "PCIE_TX_PER_SEC", scale=MEBIBYTE, of_card=True),
 )
 
 NOTHING: Sequence[float | None] = (None,) * len(ACTIVITIES)
@@ -92,7 +81,7 @@ class NoGpm:
         """Do nothing."""
 
     def read(self) -> Sequence[float | None]:
-        """Return None for each activity: nothing can be read."""
+        """Return None for each activity."""
         return NOTHING
 
     def close(self) -> None:
@@ -110,7 +99,7 @@ class Gpm:
         self._unavailable: dict[str, str | None] = {}
 
     def probe(self, sleep: Callable[[float], None]) -> None:
-        """Take two samples to see which quantities are available. Raises NVMLError if none is."""
+        """Take two samples to see which quantities are available; raises NVMLError on failure."""
         self.begin()
         sleep(SPACING)
         for activity, metric in zip(ACTIVITIES, self._means(), strict=True):
@@ -122,7 +111,7 @@ class Gpm:
         return None if code == self._nvml.NVML_SUCCESS else f"NVML: {self._nvml.NVMLError(code)}"
 
     def quantities(self, prefix: str) -> Iterator[Quantity]:
-        """Yield the quantities; an unavailable one has NVML's message as its reason."""
+        """Yield the quantities; an unavailable one has the reason, usually NVML's message."""
         for activity in ACTIVITIES:
             reason = self._unavailable[activity.name]
             yield Quantity(f"{prefix}_{activity.name}", activity.unit, reason)
@@ -156,7 +145,7 @@ class Gpm:
         return float(metric.value) * activity.scale
 
     def _means(self) -> Sequence[Any]:
-        """Take a GPM sample and return NVML's mean of each metric since the previous sample."""
+        """Take a sample and return NVML's mean of each metric since the previous one."""
         self._take(self._old)
         self._old, self._new = self._new, self._old
         request = self._nvml.c_nvmlGpmMetricsGet_t(
@@ -166,7 +155,8 @@ class Gpm:
             sample2=self._new,
         )
         for index, activity in enumerate(ACTIVITIES):
-            request.metrics[index].metricId = getattr(self._nvml, activity.metric)
+            name = f"NVML_GPM_METRIC_{activity.metric}"
+            request.metrics[index].metricId = getattr(self._nvml, name)
         self._nvml.nvmlGpmMetricsGet(request)
         metrics: Sequence[Any] = request.metrics[: len(ACTIVITIES)]
         return metrics
@@ -183,9 +173,10 @@ def open_gpm(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ActivityMeter:
-    """Return a meter of GPM activities, or a stand-in with the reason for none; takes 0.1 s.
+    """Return a meter of GPM activities, or a stand-in with the reason why there are none.
 
-    NVML's own support flag is not sufficient: it is set for vGPUs, where sampling fails.
+    Waits 0.1 s between two test samples, because NVML's support flag is also set for vGPUs, where
+    sampling fails.
     """
     try:
         if not nvml.nvmlGpmQueryDeviceSupport(device.card).isSupportedDevice:

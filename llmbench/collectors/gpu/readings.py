@@ -12,14 +12,14 @@ from typing import Any
 
 from llmbench.environment.nvml import THROTTLE_REASONS
 
-OF_CARD = "reported for the whole GPU only, and this is a MIG instance"
+OF_CARD = "NVML reports it for whole GPUs only, and this is a MIG instance"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A device quantity and the NVML call that reads it.
 
-    ``of_card`` marks quantities of the whole GPU, which a MIG instance shares.
+    ``of_card`` marks quantities of the whole GPU, which NVML does not report for a MIG instance.
     """
 
     name: str
@@ -28,40 +28,34 @@ class Reading:
     of_card: bool = False
 
 
+def _watts(field: str) -> Callable[[Any, Any], float]:
+    return lambda nvml, handle: field_value(nvml, handle, getattr(nvml, field)) / 1e3
+
+
+def _hertz(clock: str) -> Callable[[Any, Any], float]:
+    return lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, getattr(nvml, clock)) * 1e6
+
+
+def _celsius(nvml: Any, handle: Any) -> float:
+    return float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+
+
 # Power is read from fields with a fixed meaning: nvmlDeviceGetPowerUsage is a one-second average on
 # some GPUs (Ampere and newer, except GA100) and instantaneous on others.
 READINGS = (
     Reading("busy_percent", "% of time", lambda n, h: n.nvmlDeviceGetUtilizationRates(h).gpu),
     Reading("memory_used_bytes", "B", lambda n, h: n.nvmlDeviceGetMemoryInfo(h).used),
-    Reading(
-        "power_average_watts",
-        "W",
-        lambda n, h: field_value(n, h, n.NVML_FI_DEV_POWER_AVERAGE) / 1e3,
-        of_card=True,
-    ),
-    Reading(
-        "power_instant_watts",
-        "W",
-        lambda n, h: field_value(n, h, n.NVML_FI_DEV_POWER_INSTANT) / 1e3,
-        of_card=True,
-    ),
-    Reading(
-        "sm_clock_hertz", "Hz", lambda n, h: n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_SM) * 1e6
-    ),
-    Reading(
-        "memory_clock_hertz", "Hz", lambda n, h: n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_MEM) * 1e6
-    ),
-    Reading(
-        "temperature_celsius",
-        "°C",
-        lambda n, h: n.nvmlDeviceGetTemperature(h, n.NVML_TEMPERATURE_GPU),
-    ),
+    Reading("power_average_watts", "W", _watts("NVML_FI_DEV_POWER_AVERAGE"), of_card=True),
+    Reading("power_instant_watts", "W", _watts("NVML_FI_DEV_POWER_INSTANT"), of_card=True),
+    Reading("sm_clock_hertz", "Hz", _hertz("NVML_CLOCK_SM")),
+    Reading("memory_clock_hertz", "Hz", _hertz("NVML_CLOCK_MEM")),
+    Reading("temperature_celsius", "°C", _celsius),
     Reading("throttle_reasons", "bits", lambda n, h: n.nvmlDeviceGetCurrentClocksEventReasons(h)),
 )
 
-# Counters of the nanoseconds in which a limit throttled the clocks. Hardware slowdown and power
-# brake have counters too, but their field ids differ between drivers (251 to 253 with 580, 269 to
-# 271 in later headers), where they may be settings of power smoothing; the mask covers those.
+# Fields that count the nanoseconds for which a limit throttled the clocks. Hardware slowdown and
+# power brake have counters too, but under field ids that differ between drivers (251 to 253 with
+# 580, 269 to 271 in later headers) and may mean power smoothing there. The mask covers both.
 LIMITS = {
     "power": "NVML_FI_DEV_PERF_POLICY_POWER",
     "thermal": "NVML_FI_DEV_PERF_POLICY_THERMAL",
@@ -69,8 +63,8 @@ LIMITS = {
     "board": "NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT",
 }
 
-# The member of NVML's union for each value type (nvmlValueType_t); older bindings have no others,
-# and no field that is read here needs one.
+# The union member of each value type (nvmlValueType_t). Older bindings have no others, and the
+# fields read here need none.
 MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")
 
 
@@ -106,7 +100,7 @@ def _difference(begin: float | None, end: float | None) -> float | None:
 
 
 def reason_shares(masks: Counter[int]) -> dict[str, float]:
-    """Return the fraction of readings with each throttle reason that occurred."""
+    """Return the fraction of readings with each throttle reason, omitting those without any."""
     counts = {
         name: sum(n for mask, n in masks.items() if mask & bit)
         for bit, name in THROTTLE_REASONS.items()
@@ -117,8 +111,8 @@ def reason_shares(masks: Counter[int]) -> dict[str, float]:
 def count_others(listed: frozenset[int], own: frozenset[int], exists: Callable[[int], bool]) -> int:
     """Return the number of other processes on a GPU.
 
-    In a container, NVML may list process ids of the host. If none of ours is listed, one id that
-    does not exist here counts as ours.
+    In a container, NVML may list the host's process ids. If none of ours is listed, one listed id
+    that does not exist in the container counts as ours.
     """
     foreign = listed - own
     is_disguised = not listed & own and any(not exists(pid) for pid in foreign)

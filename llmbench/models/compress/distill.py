@@ -157,9 +157,8 @@ class Training:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.losses = torch.cat(
-            [self.losses, torch.tensor([[divergence.item(), cross_entropy_loss.item()]])]
-        )
+        losses = torch.tensor([[divergence.item(), cross_entropy_loss.item()]])
+        self.losses = torch.cat([self.losses, losses])
         return loss.item()
 
 

@@ -1,7 +1,8 @@
 """Find and replace the linear layers of a model, and layers with packed integer weights.
 
 The CPU kernels of torch (``_weight_int8pack_mm``, ``_weight_int4pack_mm_for_cpu``) multiply floats
-by integers and scale the products; gpt-fast uses the same. (torchao's wheels have no CPU kernels.)
+by integers and scale the products; gpt-fast uses the same kernels. (torchao's wheels have no CPU
+kernels.)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ aten = torch.ops.aten
 INT8_MATMUL = aten._weight_int8pack_mm  # noqa: SLF001 (torch has no public name for it)
 INT4_PACK = aten._convert_weight_to_int4pack_for_cpu  # noqa: SLF001 (the same)
 INT4_MATMUL = aten._weight_int4pack_mm_for_cpu  # noqa: SLF001 (the same)
-INT4_ROWS = 16  # the kernel requires a multiple of this many outputs
+INT4_ROWS = 16  # the number of outputs must be a multiple of this
 INT4_GROUPS = (64, 32)
 LEAST_SCALE = 1e-9
 
@@ -119,7 +120,7 @@ class PackedInt4(_Packed):
         scales = (weight.amax(dim=-1) - least).div(15).clamp(min=LEAST_SCALE)
         steps = (weight - least[..., None]).div(scales[..., None]).round().clamp(0, 15)
         ints = steps.flatten(1).to(torch.int32)
-        zeros = least + 8 * scales  # the value of the kernel's integer 0, of -8 to 7
+        zeros = least + 8 * scales  # the value that 0 represents; the kernel's integers are -8 to 7
         both = torch.stack([scales.T, zeros.T], dim=-1)
         packed = INT4_PACK(ints, 2)
         self.register_buffer("packed", packed)

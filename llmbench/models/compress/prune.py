@@ -56,7 +56,10 @@ def _prune(module: PreTrainedModel, prune: Prune, dropped: Sequence[int]) -> str
 
 
 def zero_least(module: PreTrainedModel, ratio: float) -> None:
-    """Zero the fraction ``ratio`` of smallest weights of each linear layer, except the head."""
+    """Zero the weights of smallest magnitude in each linear layer except the head.
+
+    ``ratio`` is the fraction of a layer's weights to zero.
+    """
     for linear in inner_linears(module):
         torch_prune.l1_unstructured(linear, "weight", amount=ratio)
         torch_prune.remove(linear, "weight")

@@ -59,12 +59,8 @@ Prune = Annotated[Magnitude | TwoFour | DropLayers, Field(discriminator="kind")]
 class Recipe(Options):
     """Compression of a model before it is served: pruned first, then quantized."""
 
-    prune: Prune | None = Field(
-        default=None, description="pruning method: magnitude, two-four or layers"
-    )
-    quantize: Scheme | None = Field(
-        default=None, description="quantization scheme of the linear layers"
-    )
+    prune: Prune | None = Field(default=None, description="pruning: magnitude, two-four or layers")
+    quantize: Scheme | None = Field(default=None, description="quantization of the linear layers")
 
 
 class Distillation(Options):
@@ -75,9 +71,7 @@ class Distillation(Options):
     steps: int = Field(default=500, ge=1, description="number of training steps, one batch each")
     batch: int = Field(default=4, ge=1, description="number of texts per batch")
     tokens: int = Field(default=128, ge=2, description="length of each training text in tokens")
-    texts: int = Field(
-        default=512, ge=1, description="number of training texts that the teacher generates"
-    )
+    texts: int = Field(default=512, ge=1, description="number of texts that the teacher generates")
     text: str | None = Field(
         default=None, description="text file to train on instead of generated texts"
     )
@@ -89,7 +83,7 @@ class Distillation(Options):
         default=0.9,
         ge=0,
         le=1,
-        description="weight of the KL divergence in the loss; the rest is cross-entropy",
+        description="weight of the KL divergence; the rest is cross-entropy",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     seed: int = Field(default=0, ge=0)

@@ -9,7 +9,7 @@ from typing import Any
 from llmbench.analysis.compare.differences import hardware_of
 from llmbench.analysis.roofline.peaks import DevicePeaks, peaks_of
 from llmbench.report.comparison.side_by_side import NamedResults
-from llmbench.report.table import Cell, Column, Table, missing
+from llmbench.report.table import Cell, Table, missing, text_columns
 from llmbench.runs.run import Run
 from llmbench.units import format_bytes, format_number, format_scaled
 
@@ -28,12 +28,9 @@ def _at(*path: str) -> Callable[[Run], Any]:
     return look
 
 
-def _bytes(look: Callable[[Run], Any]) -> Callable[[Run], str | None]:
-    def size_of(run: Run) -> str | None:
-        size = look(run)
-        return None if size is None else format_bytes(size)
-
-    return size_of
+def _then(look: Callable[[Any], Any], describe: Callable[[Any], str]) -> Callable[[Any], Any]:
+    """Return a function that describes the value that ``look`` returns; None stays None."""
+    return lambda source: None if (value := look(source)) is None else describe(value)
 
 
 def _gpus(describe: Callable[[dict[str, Any]], str | None]) -> Callable[[Run], str | None]:
@@ -52,28 +49,24 @@ def _commit(run: Run) -> str | None:
     return commit and f"{commit[:COMMIT_LETTERS]}{' and changes' * bool(git.get('dirty'))}"
 
 
-def _gpu_bytes(gpu: dict[str, Any]) -> str | None:
-    size = gpu.get("memory_bytes")
-    return None if size is None else format_bytes(size)
+def _of_gpu(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda gpu: gpu.get(key)
 
 
-def _watts(gpu: dict[str, Any]) -> str | None:
-    watts = gpu.get("power_limit_watts")
-    return None if watts is None else f"{format_number(watts)} W"
+def _peaks(run: Run) -> DevicePeaks | None:
+    return peaks_of(run.backend_report)
 
 
-def _peak(describe: Callable[[DevicePeaks], str]) -> Callable[[Run], str | None]:
-    """Return a function that describes a measured peak of a run's device."""
-
-    def look(run: Run) -> str | None:
-        peaks = peaks_of(run.backend_report)
-        return None if peaks is None else describe(peaks)
-
-    return look
+def _bandwidth(peaks: DevicePeaks) -> str:
+    return format_scaled(peaks.bytes_per_second, "B/s")
 
 
 def _flops(peaks: DevicePeaks) -> str:
     return f"{format_scaled(peaks.flops_per_second, 'FLOP/s')} in {peaks.precision}"
+
+
+def _watts(watts: float) -> str:
+    return f"{format_number(watts)} W"
 
 
 # machine facts by row label; None if a run did not record them
@@ -81,13 +74,13 @@ FACTS: dict[str, Callable[[Run], Any]] = {
     "CPU": _at("cpu", "model"),
     "usable CPU cores": _at("cpu", "usable_cores"),
     "CPU limit of the container": _at("container", "cpu_limit_cores"),
-    "memory": _bytes(_at("memory", "total_bytes")),
-    "GPU": _gpus(lambda gpu: gpu.get("name")),
-    "GPU memory": _gpus(_gpu_bytes),
-    "GPU driver": _gpus(lambda gpu: gpu.get("driver")),
-    "GPU power limit": _gpus(_watts),
-    "memory bandwidth, measured": _peak(lambda peaks: format_scaled(peaks.bytes_per_second, "B/s")),
-    "matrix products, measured": _peak(_flops),
+    "memory": _then(_at("memory", "total_bytes"), format_bytes),
+    "GPU": _gpus(_of_gpu("name")),
+    "GPU memory": _gpus(_then(_of_gpu("memory_bytes"), format_bytes)),
+    "GPU driver": _gpus(_of_gpu("driver")),
+    "GPU power limit": _gpus(_then(_of_gpu("power_limit_watts"), _watts)),
+    "memory bandwidth, measured": _then(_peaks, _bandwidth),
+    "matrix products, measured": _then(_peaks, _flops),
     "kernel": _at("system", "kernel"),
     "llmbench": _at("llmbench"),
     "commit of the working directory": _commit,
@@ -96,10 +89,7 @@ FACTS: dict[str, Callable[[Run], Any]] = {
 
 def machines(compared: Sequence[NamedResults]) -> Table:
     """Return one row per recorded fact about the machines; all values if a side's runs differ."""
-    columns = (
-        Column("fact", numeric=False),
-        *(Column(side.name, numeric=False) for side in compared),
-    )
+    columns = text_columns("fact", *(side.name for side in compared))
     values = {label: [_values(side, look) for side in compared] for label, look in FACTS.items()}
     rows = tuple(_row(label, sides) for label, sides in values.items() if any(sides))
     return Table("Machines", columns, rows, " ".join(how_many(compared)))
@@ -122,7 +112,7 @@ def _runs(side: NamedResults) -> Iterator[Run]:
     return (run for case in side.cases.values() for run in case.runs)
 
 
-# -- how many --------------------------------------------------------------------------------------
+# -- the hardware ----------------------------------------------------------------------------------
 
 
 def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
@@ -130,16 +120,16 @@ def how_many(compared: Sequence[NamedResults]) -> Iterator[str]:
     if any(cards := [_cards(side) for side in compared]):
         yield _gpu_counts(compared, cards)
     if not any(run.environment for side in compared for run in _runs(side)):
-        yield "The runs have no record of their machines."
+        yield "The runs did not record their machines."
         return
     kinds = [{str(hardware_of(run.environment)) for run in _runs(side)} for side in compared]
     for side, hardware in zip(compared, kinds, strict=True):
         if len(hardware) > 1:
-            yield f"{side.name} was measured on {len(hardware)} kinds of machines."
+            yield f"{side.name} was measured on {len(hardware)} kinds of hardware."
     if len(set().union(*kinds)) > 1:
         yield (
-            "Different hardware, one machine per side as far as recorded: ratios hold for these "
-            "machines. Differences between two machines of one kind are not accounted for."
+            "Different hardware: the ratios hold for these machines only. Differences between two "
+            "machines of one kind are not accounted for."
         )
     else:
         yield (

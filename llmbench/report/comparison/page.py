@@ -1,4 +1,4 @@
-"""A comparison as one self-contained HTML file."""
+"""Comparisons with one baseline as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.compare.verdicts import Change, Verdict
 from llmbench.analysis.metrics import METRICS
 from llmbench.report import palette
-from llmbench.report.charts import Chart, layout, safe
+from llmbench.report.charts import Chart, axis, layout, safe
 from llmbench.report.comparison import side_by_side, tables
 from llmbench.report.comparison.machines import machines
 from llmbench.report.html import render_template
@@ -22,8 +22,7 @@ SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles
 
 
 def render(comparisons: Sequence[Comparison], home: str = "") -> str:
-    """Return the HTML page of comparisons with one baseline; ``home``: its back link's target."""
-    baseline = comparisons[0].baseline.folder.name
+    """Return the HTML page of comparisons with one baseline; ``home`` is its back link's target."""
     sides = side_by_side.sides([comparisons[0].baseline, *(c.candidate for c in comparisons)])
     charts = side_by_side.charts(sides)
     parts = [
@@ -41,7 +40,7 @@ def render(comparisons: Sequence[Comparison], home: str = "") -> str:
         "comparison.html.j2",
         home,
         title=f"{comparisons[0].candidate.name} compared",
-        baseline=baseline,
+        baseline=comparisons[0].baseline.folder.name,
         parts=parts,
         figures=side_by_side.figures(sides),
         charts=charts,
@@ -52,21 +51,20 @@ def render(comparisons: Sequence[Comparison], home: str = "") -> str:
 
 def _forest(comparison: Comparison, number: int) -> Chart:
     """Return the chart of each metric's change, with its 95 % interval and tolerance."""
-    rows = [
+    drawn = [
         (f"{case.case} · {METRICS[key].label}", verdict, verdict.change)
         for case in comparison.cases
         for key, verdict in case.verdicts.items()
+        if verdict.change
     ]
-    drawn = [(label, verdict, change) for label, verdict, change in rows if change]
     figure = go.Figure(
         [_tolerance(drawn), *(_line(*row) for row in drawn)],
         layout(
             height=ROW_HEIGHT * len(drawn) + EDGE_HEIGHT,
-            xaxis={"title": {"text": "change of the candidate (%)"}, "zeroline": True,
-                   "zerolinecolor": palette.MUTED},
+            xaxis=axis("change of the candidate (%)", zeroline=True, zerolinecolor=palette.MUTED),
             yaxis={"autorange": "reversed", "showgrid": False},
         ),
-    )  # fmt: skip
+    )
     return Chart(
         f"forest-{number}",
         "Change by metric",

@@ -17,22 +17,14 @@ from llmbench.analysis.compare.verdicts import change_of
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.values import Estimate, estimate
 from llmbench.errors import Unavailable
+from llmbench.report import table
 from llmbench.report.charts import BARS, Bar, Chart, bars
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import (
-    DAGGER,
-    UNSUPPORTED,
-    Cell,
-    Column,
-    Table,
-    floor_note,
-    missing,
-    of_value,
-)
+from llmbench.report.table import DAGGER, UNSUPPORTED, Cell, Column, Table
 from llmbench.runs.run_set import RunSet
 from llmbench.units import format_number
 
-METERS = "'devices ±' is how far the energy readings of two devices may differ at equal energy."
+METERS = "'devices ±' bounds the difference between two devices' readings of the same energy."
 CHARTED = ("output_tokens_per_second", "ttft_p50", "tpot_p50")
 SHOWN = (
     "output_tokens_per_second", "requests_per_second", "ttft_p50", "ttft_p99",
@@ -57,7 +49,7 @@ class ComparedQuantity:
         return cls(metric, known.label, known.unit, known.better)
 
     def of(self, value: float) -> float:
-        """Return the quantity for a process with this value of the metric."""
+        """Return the quantity of a process from its value of the metric."""
         return value if self.numerator is None else self.numerator / value
 
     def estimate(self, case: CaseResults) -> Estimate:
@@ -84,7 +76,7 @@ QUANTITIES = (
 
 @dataclass(frozen=True)
 class NamedResults:
-    """A compared run set under a unique name; the first one is the baseline."""
+    """The results of a compared run set, under a unique name."""
 
     name: str
     results: Results
@@ -114,8 +106,7 @@ def figures(compared: Sequence[NamedResults]) -> Table:
     """Return one row per case and quantity: its value on each side and ratio to the baseline."""
     baseline, *candidates = compared
     columns = (
-        Column("case", numeric=False),
-        Column("metric", numeric=False),
+        *table.text_columns("case", "metric"),
         Column(baseline.name, "mean over processes, with its 95 % interval"),
         *(column for side in candidates for column in _columns(side)),
     )
@@ -178,13 +169,13 @@ def _compared(
     other: CaseResults | None, pair: CasePair | None, quantity: ComparedQuantity, used: set[str]
 ) -> tuple[Cell, Cell]:
     if other is None or pair is None:
-        return (missing("this side has no such case"),) * 2
+        return (table.missing("this side has no such case"),) * 2
     return _figure(other, quantity, used), _ratio(pair, quantity, used)
 
 
 def _figure(case: CaseResults, quantity: ComparedQuantity, used: set[str]) -> Cell:
-    cell = of_value(quantity.estimate(case), quantity.unit)
-    note = floor_note(case, quantity.metric)
+    cell = table.of_value(quantity.estimate(case), quantity.unit)
+    note = table.floor_note(case, quantity.metric)
     if cell.value is None or not note:
         return cell
     used.add(DAGGER)
@@ -194,11 +185,11 @@ def _figure(case: CaseResults, quantity: ComparedQuantity, used: set[str]) -> Ce
 def _ratio(pair: CasePair, quantity: ComparedQuantity, used: set[str]) -> Cell:
     baseline, candidate, reason = pair.values(quantity.metric)
     if reason := pair.incomparable or reason:
-        return missing(reason)
+        return table.missing(reason)
     try:
         allowed = pair.allowance(quantity.metric)
     except Unavailable as unavailable:
-        return missing(str(unavailable))
+        return table.missing(str(unavailable))
     change = change_of(list(map(quantity.of, baseline)), list(map(quantity.of, candidate)))
     interval = "no interval"
     if 0 < change.low <= change.high < math.inf:

@@ -15,7 +15,7 @@ from llmbench.analysis.metrics import METRICS
 from llmbench.report import terminal, text
 from llmbench.report.comparison.machines import machines
 from llmbench.report.comparison.side_by_side import figures, sides
-from llmbench.report.table import MISSING, Cell, Column, Table
+from llmbench.report.table import MISSING, Cell, Column, Table, text_columns
 
 MARKS = {
     "regression": "▲ regression",
@@ -40,11 +40,10 @@ def headline(comparison: Comparison) -> str:
 def verdicts(comparison: Comparison) -> Table:
     """Return one row per case and metric: the change, its interval, and the verdict."""
     columns = (
-        Column("case", numeric=False),
-        Column("metric", numeric=False),
-        Column("change", "candidate to baseline, with its 95 % interval over processes"),
+        *text_columns("case", "metric"),
+        Column("change", "from baseline to candidate, with its 95 % interval over processes"),
         Column("tolerance"),
-        Column("verdict", numeric=False),
+        *text_columns("verdict"),
     )
     rows = [row for case in comparison.cases for row in _rows(case)]
     return Table("Verdicts", columns, tuple(rows), " ".join(_notes(comparison)))
@@ -97,9 +96,7 @@ def _reasons(comparison: Comparison) -> dict[str, list[str]]:
 
 def differences(comparison: Comparison) -> Table:
     """Return one row per difference in scenario, machine, software or settings."""
-    columns = tuple(
-        Column(label, numeric=False) for label in ("kind", "what", "baseline", "candidate", "cases")
-    )
+    columns = text_columns("kind", "what", "baseline", "candidate", "cases")
     where: dict[tuple[str, ...], list[str]] = {}
     for case in comparison.cases:
         for difference in case.differences:
@@ -115,8 +112,7 @@ def differences(comparison: Comparison) -> Table:
 def covariates(comparison: Comparison) -> Table:
     """Return one row per changed covariate of each case in which a metric changed."""
     columns = (
-        Column("case", numeric=False),
-        Column("what", numeric=False),
+        *text_columns("case", "what"),
         *map(Column, ("baseline", "candidate")),
         Column("p-value", "of a shift between the processes of both sides"),
     )

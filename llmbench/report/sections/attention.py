@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from llmbench.report.charts import Chart, layout, safe
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import Cell, Column, Table, missing, quantity, show
+from llmbench.report.table import Cell, Column, Table, missing, quantity, show, text_columns
 
 ROW_HEIGHT = 300
 SIDES = ("reference", "candidate")
@@ -65,8 +65,12 @@ def _data(stored: dict[str, Any]) -> tuple[Table, ...]:
     )
 
 
+def _heads(rows: list[list[float] | None]) -> int:
+    return next(len(row) for row in rows if row is not None)
+
+
 def _divergences(rows: list[list[float] | None]) -> Table:
-    heads = max(len(row) for row in rows if row is not None)
+    heads = _heads(rows)
     columns = (Column("layer"), *(Column(f"head {head}") for head in range(heads)))
     dropped = [missing("the layer was dropped")] * heads
     cells = tuple(
@@ -77,7 +81,7 @@ def _divergences(rows: list[list[float] | None]) -> Table:
 
 
 def _most_attended(shown: dict[str, Any], tokens: list[str]) -> Table:
-    columns = (_text("token"), *(_text(f"{side} attends most to") for side in SIDES))
+    columns = text_columns("token", *(f"{side} attends most to" for side in SIDES))
     rows = tuple(
         (Cell(f"{index} {token}"), *(_strongest(shown[side], index, tokens) for side in SIDES))
         for index, token in enumerate(tokens)
@@ -93,18 +97,13 @@ def _strongest(rows: list[list[float]] | None, index: int, tokens: list[str]) ->
     return Cell(f"{at} {tokens[at]}", detail=show(share, "share"))
 
 
-def _text(label: str) -> Column:
-    return Column(label, numeric=False)
-
-
 def _titles(maps: list[dict[str, Any]]) -> list[str]:
     titles = [f"layer {shown['layer']}, head {shown['head']}" for shown in maps]
     return [f"{index}: {side}" for index in titles for side in ("reference", "this case")]
 
 
 def _divergence(rows: list[list[float] | None]) -> go.Heatmap:
-    known = [row for row in rows if row is not None]
-    heads = len(known[0])
+    heads, known = _heads(rows), [row for row in rows if row is not None]
     return go.Heatmap(
         z=[row or [float("nan")] * heads for row in rows],
         x=[f"head {head}" for head in range(heads)],

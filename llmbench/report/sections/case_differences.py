@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 
 from llmbench.analysis.compare.differences import DifferenceKind, as_text, facts, schedules
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import Cell, Column, Table
+from llmbench.report.table import Cell, Table, text_columns
 
 NAMED = 3
 ALIKE = (
-    "Yes: all cases had the same requests, machine and software. The settings of the backends are "
+    "Yes: all cases had the same requests, hardware and software. The settings of the backends are "
     "listed below."
 )
 
@@ -21,11 +21,7 @@ def differing(results: Results) -> Table:
     known = [facts(case.runs) for case in cases]
     keys = dict.fromkeys(key for of_case in known for key in of_case)
     differ = [key for key in keys if len({as_text(of_case.get(key)) for of_case in known}) > 1]
-    columns = (
-        Column("kind", numeric=False),
-        Column("what", numeric=False),
-        *(Column(case.name, numeric=False) for case in cases),
-    )
+    columns = text_columns("kind", "what", *(case.name for case in cases))
     rows = tuple(
         (*map(Cell, key), *(Cell(as_text(of_case.get(key))) for of_case in known)) for key in differ
     )
@@ -36,22 +32,18 @@ def differing(results: Results) -> Table:
 def _follows(
     cases: Collection[CaseResults], differ: Collection[tuple[DifferenceKind, str]]
 ) -> Iterator[str]:
-    """Explain, one sentence per kind, how the differences affect comparability."""
+    """Yield sentences on how the differences, by kind, affect comparability."""
     swept = dict.fromkeys(key for case in cases for key in case.point)
     scenario = _named("scenario", differ)
     if others := [what for what in scenario if what not in swept]:
-        yield (
-            f"No: the scenario differs ({_listed(others)}), so the cases do not "
-            "measure the same thing."
-        )
+        yield f"No: the cases differ in scenario ({_listed(others)})."
     if swept:
         yield f"{_listed(list(swept))} is swept: compare cases at the same point only."
     elif not others and not _share_schedules(cases):
-        yield "Requests arrived at different times; compare with care."
-    if hardware := _named("hardware", differ):
-        yield f"The hardware differs ({_listed(hardware)}), which affects the results."
-    if software := _named("software", differ):
-        yield f"The software differs ({_listed(software)}), which affects the results."
+        yield "The arrival times of requests differ; compare with care."
+    for kind in ("hardware", "software"):
+        if names := _named(kind, differ):
+            yield f"The {kind} differs ({_listed(names)}), which may affect the results."
     if not {kind for kind, _ in differ} - {"setting"} and _share_schedules(cases):
         yield ALIKE
 

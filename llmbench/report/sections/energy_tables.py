@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import median
 
 from llmbench.analysis.energy import GAINS, CounterEnergy
 from llmbench.analysis.values import Estimate, difference
+from llmbench.report import table
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import (
-    CASE,
-    INTERVALS,
-    Cell,
-    CellOf,
-    Column,
-    Table,
-    by_case,
-    count,
-    estimated,
-    metric_column,
-    missing,
-    show,
-    show_interval,
-)
+from llmbench.report.table import INTERVALS, Cell, Column, ColumnOf, Table
 
 OUTPUT_TOKENS = "workload.output_tokens"
+PER_REQUEST, PER_TOKEN = "energy_joules_per_request", "energy_joules_per_output_token"
 ALLOCATED = (
     "Energy per request is the energy of the steady window divided by the requests that ended in "
     "it: a measurement if one request is served at a time, an allocation in equal parts otherwise."
@@ -35,27 +22,27 @@ ALLOCATED = (
 
 def energy(results: Results) -> Table:
     """Return each case's energy per token and request, power and cost, or why they are unknown."""
-    columns: list[tuple[Column, CellOf]] = [
+    columns: list[ColumnOf] = [
         (Column("counters", "the counters that are summed", numeric=False), _method),
-        metric_column("energy_joules_per_output_token", "J per output token"),
-        metric_column("energy_joules_per_total_token", "J per token"),
-        metric_column("energy_joules_per_request", "J per request"),
-        metric_column("energy_power_watts"),
-        metric_column("energy_idle_watts"),
-        metric_column("energy_run_joules", "whole run"),
-        metric_column("energy_cost_per_million_output_tokens", "electricity per 1M tokens"),
-        metric_column("carbon_grams_per_million_output_tokens", "g CO2 per 1M tokens"),
+        table.metric_column(PER_TOKEN, "J per output token"),
+        table.metric_column("energy_joules_per_total_token", "J per token"),
+        table.metric_column(PER_REQUEST, "J per request"),
+        table.metric_column("energy_power_watts"),
+        table.metric_column("energy_idle_watts"),
+        table.metric_column("energy_run_joules", "whole run"),
+        table.metric_column("energy_cost_per_million_output_tokens", "electricity per 1M tokens"),
+        table.metric_column("carbon_grams_per_million_output_tokens", "g CO2 per 1M tokens"),
     ]
     is_known = any(case.energy_parts for case in results.measured)
     notes = (ALLOCATED, INTERVALS) if is_known else ()
-    return by_case("Energy", results.measured, columns, notes)
+    return table.by_case("Energy", results.measured, columns, notes)
 
 
 def _method(case: CaseResults) -> Cell:
     counters = dict.fromkeys(f"{p.name} {p.method}" for parts in case.energy_parts for p in parts)
     if counters:
         return Cell(" + ".join(counters))
-    return missing(case.estimates["energy_power_watts"].reason)
+    return table.missing(case.estimates["energy_power_watts"].reason)
 
 
 # -- the error budget ------------------------------------------------------------------------------
@@ -64,8 +51,7 @@ def _method(case: CaseResults) -> Cell:
 def budget(results: Results) -> Table:
     """Return the error budget of each counter, one row per case and counter."""
     columns = (
-        CASE,
-        Column("counter", numeric=False),
+        *table.text_columns("case", "counter"),
         Column("processes"),
         Column("window", "the shortest of all processes, from one counter update to another"),
         Column("update period", "of the counter, measured before the load"),
@@ -91,27 +77,25 @@ def _parts(case: CaseResults) -> list[CounterEnergy]:
 
 
 def _budget_row(case: CaseResults, name: str, parts: list[CounterEnergy]) -> tuple[Cell, ...]:
-    first = parts[0]
-    shortest = min(part.seconds for part in parts)
+    method = parts[0].method
     periods = [part.period for part in parts if part.period is not None]
     apart = [part.disagreement for part in parts if part.disagreement is not None]
     return (
         Cell(case.name),
-        Cell(f"{name} {first.method}"),
-        count(len(parts)),
-        Cell(show(shortest, "s"), shortest),
-        Cell(show(median(periods), "s"), median(periods)) if periods else missing("not measured"),
-        _gain(first.method),
+        Cell(f"{name} {method}"),
+        table.count(len(parts)),
+        table.quantity(min(part.seconds for part in parts), "s"),
+        table.quantity(median(periods) if periods else None, "s", "not measured"),
+        _gain(method),
         _share(max(part.edge for part in parts)),
-        _share(max(apart)) if apart else missing("power was not sampled"),
+        _share(max(apart)) if apart else table.missing("power was not sampled"),
         _run_to_run(case),
     )
 
 
 def _gain(method: str) -> Cell:
-    gain = GAINS.get(method)
-    if gain is None:
-        return missing(f"no published bound for {method}")
+    if (gain := GAINS.get(method)) is None:
+        return table.missing(f"no published bound for {method}")
     low, high = gain
     return Cell(f"{100 * low:+.0f} to {100 * high:+.0f} %")
 
@@ -121,9 +105,9 @@ def _share(share: float) -> Cell:
 
 
 def _run_to_run(case: CaseResults) -> Cell:
-    joules = case.estimates["energy_joules_per_output_token"]
+    joules = case.estimates[PER_TOKEN]
     if joules.value is None or joules.low is None or joules.high is None:
-        return missing(joules.reason)
+        return table.missing(joules.reason)
     return _share((joules.high - joules.low) / 2 / joules.value)
 
 
@@ -137,10 +121,8 @@ def phases(results: Results) -> Table:
     a one-token output is prefill, the additional energy of a longer output is decode.
     """
     columns = (
-        CASE,
-        Column("outputs", numeric=False),
-        Column("prefill"),
-        Column("J per decoded token"),
+        *table.text_columns("case", "outputs"),
+        *map(Column, ("prefill", "J per decoded token")),
     )
     rows = tuple(_split_row(short, long) for short, long in _pairs(results))
     note = (
@@ -150,50 +132,43 @@ def phases(results: Results) -> Table:
     return Table("Prefill and decode", columns, rows, note)
 
 
-@dataclass(frozen=True, slots=True)
-class _Single:
-    """A case that serves one request at a time, with its output length in tokens."""
-
-    case: CaseResults
-    output_tokens: int
-
-
-def _pairs(results: Results) -> Iterator[tuple[_Single, _Single]]:
-    singles = [single for case in results.measured for single in _single(case)]
-    singles.sort(key=lambda single: (_rest(single.case), single.output_tokens))
-    for short, long in pairwise(singles):
-        if _rest(short.case) == _rest(long.case) and short.output_tokens == 1:
+def _pairs(results: Results) -> Iterator[tuple[CaseResults, CaseResults]]:
+    cases = [case for case in results.measured if _is_sequential(case)]
+    cases.sort(key=lambda case: (_rest(case), case.point[OUTPUT_TOKENS]))
+    for short, long in pairwise(cases):
+        if _rest(short) == _rest(long) and short.point[OUTPUT_TOKENS] == 1:
             yield short, long
 
 
-def _single(case: CaseResults) -> Iterator[_Single]:
-    tokens, load = case.point.get(OUTPUT_TOKENS), case.runs[0].case.spec["load"]
-    alone = load["kind"] == "closed" and load.get("concurrency", 1) == 1
-    if alone and isinstance(tokens, int) and case.estimates["energy_joules_per_request"].value:
-        yield _Single(case, tokens)
+def _is_sequential(case: CaseResults) -> bool:
+    """Return whether a case serves one request at a time, with a known output length and energy."""
+    load = case.runs[0].case.spec["load"]
+    return (
+        load["kind"] == "closed"
+        and load.get("concurrency", 1) == 1
+        and isinstance(case.point.get(OUTPUT_TOKENS), int)
+        and bool(case.estimates[PER_REQUEST].value)
+    )
 
 
 def _rest(case: CaseResults) -> tuple[str, list[tuple[str, str]]]:
     """Return a case's backend and sweep values, except its output length."""
-    rest = sorted((key, str(v)) for key, v in case.point.items() if key != OUTPUT_TOKENS)
-    return case.backend, rest
+    return case.backend, sorted((k, str(v)) for k, v in case.point.items() if k != OUTPUT_TOKENS)
 
 
-def _split_row(short: _Single, long: _Single) -> tuple[Cell, ...]:
-    more = long.output_tokens - short.output_tokens
-    of_short, of_long = (
-        single.case.estimates["energy_joules_per_request"].values for single in (short, long)
-    )
+def _split_row(short: CaseResults, long: CaseResults) -> tuple[Cell, ...]:
+    few, many = short.point[OUTPUT_TOKENS], long.point[OUTPUT_TOKENS]
+    joules = difference(short.estimates[PER_REQUEST].values, long.estimates[PER_REQUEST].values)
     return (
-        Cell(long.case.name),
-        Cell(f"{short.output_tokens} and {long.output_tokens} tokens"),
-        estimated(short.case, "energy_joules_per_request"),
-        _per_token(difference(of_short, of_long), more),
+        Cell(long.name),
+        Cell(f"{few} and {many} tokens"),
+        table.estimated(short, PER_REQUEST),
+        _per_token(joules, many - few),
     )
 
 
 def _per_token(joules: Estimate, tokens: int) -> Cell:
     if joules.value is None or joules.low is None or joules.high is None:
-        return missing(joules.reason)
+        return table.missing(joules.reason)
     value, low, high = (end / tokens for end in (joules.value, joules.low, joules.high))
-    return Cell(show(value, "J"), value, show_interval(low, high, "J"))
+    return Cell(table.show(value, "J"), value, table.show_interval(low, high, "J"))

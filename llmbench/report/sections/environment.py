@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from llmbench.analysis.metrics import Value, series_mean, series_rise
+from llmbench.report import table
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import MISSING, SCALES, Cell, Column, Table, missing, quantity
+from llmbench.report.table import MISSING, SCALES, Cell, Column, Table
 from llmbench.runs.series import Series
 
 DIFFERS = "≠"
@@ -20,7 +21,7 @@ def settings(results: Results) -> Table:
     cells = [_settings_of(case) for case in results.measured]
     names = dict.fromkeys(name for case in cells for name in case)
     rows = tuple((Cell(name), *(case.get(name, Cell(MISSING)) for case in cells)) for name in names)
-    columns = (_text("setting"), *(_text(case.name) for case in results.measured))
+    columns = table.text_columns("setting", *(case.name for case in results.measured))
     note = f"{DIFFERS} marks settings that differ from the request; auto lets the backend choose."
     return Table("Settings", columns, rows, note)
 
@@ -28,11 +29,8 @@ def settings(results: Results) -> Table:
 def _settings_of(case: CaseResults) -> dict[str, Cell]:
     """Return each setting's effective value; all values if processes differ."""
     seen: dict[str, dict[tuple[str, str], None]] = {}
-    for backend_report in (run.backend_report for run in case.runs):
-        requested, effective = (
-            backend_report.get("requested", {}),
-            backend_report.get("effective", {}),
-        )
+    for run in case.runs:
+        requested, effective = (run.backend_report.get(k, {}) for k in ("requested", "effective"))
         for name in {**requested, **effective}:
             pair = _plain(requested.get(name)), _plain(effective.get(name))
             seen.setdefault(name, {})[pair] = None
@@ -57,7 +55,7 @@ def environment(results: Results) -> Table:
         for key, value in _flat(run.environment, ""):
             facts.setdefault(key, {}).setdefault(value, []).append(run.name)
     rows = tuple((Cell(key), _fact(values)) for key, values in facts.items())
-    return Table("Environment", (_text("fact"), _text("value")), rows)
+    return Table("Environment", table.text_columns("fact", "value"), rows)
 
 
 def _fact(values: dict[str, list[str]]) -> Cell:
@@ -105,9 +103,9 @@ def machine(results: Results) -> Table:
             value = reduce(series, observed.window)
             sampled.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))
     columns = (
-        _text("quantity"),
+        *table.text_columns("quantity"),
         *(Column(case.name) for case in results.measured),
-        _text("source"),
+        *table.text_columns("source"),
     )
     rows = [_quantity_row(name, by_case, results) for name, by_case in sampled.items()]
     known = tuple(row for row in rows if any(cell.value is not None for cell in row))
@@ -140,11 +138,7 @@ def _mean(seen: list[tuple[Series, Value]]) -> Cell:
     """Return a cell with a quantity's mean over the processes that sampled it."""
     known = [value.value for _, value in seen if value.value is not None]
     if not known:
-        return missing(seen[0][1].reason if seen else "not sampled")
+        return table.missing(seen[0][1].reason if seen else "not sampled")
     mean, unit = sum(known) / len(known), seen[0][0].unit
-    cell = quantity(mean, unit)
+    cell = table.quantity(mean, unit)
     return cell if unit in SCALES else replace(cell, text=f"{cell.text} {unit}")
-
-
-def _text(label: str) -> Column:
-    return Column(label, numeric=False)

@@ -17,12 +17,15 @@ from llmbench.runs.run_set import RunSet
 JUDGED = ("ttft", "itl", "tpot", "e2e")
 GATED_PERCENT = 99
 FEW = 3
-ABOVE_ROOF = 1.05  # margin: a plain copy scores 1 by the same accounting
+ABOVE_ROOF = 1.05  # of the measured peak; a plain copy reaches 1
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Caveats with the same key, and the cases and runs that have them (no runs: whole cases)."""
+    """Caveats with the same key, and the cases and runs that they concern.
+
+    ``runs`` is empty if they concern whole cases.
+    """
 
     caveats: tuple[Caveat, ...]
     cases: tuple[str, ...]
@@ -59,7 +62,7 @@ def _order(finding: Finding) -> tuple[int, int]:
 
 
 def scope(finding: Finding, results: Results) -> str:
-    """Return the cases that a finding concerns, as a short text."""
+    """Return the names or the number of the cases that a finding concerns."""
     if len(finding.cases) == len(results.measured) > 1:
         return "all cases"
     if len(finding.cases) > FEW:
@@ -107,7 +110,7 @@ def _failures(case: CaseResults) -> Iterator[Caveat]:
 
 
 def _harness(case: CaseResults) -> Iterator[Caveat]:
-    # "unknown" has a stored caveat already: imported
+    # "unknown" already has a stored caveat, "imported"
     if case.validity.verdict in ("degraded", "invalid"):
         yield Caveat(f"harness-{case.validity.verdict}", reasons=case.validity.reasons)
 

@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 from llmbench.analysis.history import MIN_NIGHTS, ChangePoint, MetricHistory
 from llmbench.analysis.metrics import METRICS
 from llmbench.report import palette
-from llmbench.report.charts import Chart, layout, safe
+from llmbench.report.charts import Chart, axis, layout, safe
 from llmbench.report.results import Results
-from llmbench.report.table import MISSING, Cell, Column, Table, quantity, show
+from llmbench.report.table import MISSING, Cell, Column, Table, quantity, show, text_columns
 
 CAPTION = (
     "Each point is a night's median over processes. A diamond marks a change point, with the "
@@ -36,11 +36,8 @@ def _chart(metric: str, drawn: Sequence[MetricHistory], colors: dict[str, int]) 
         [trace(series, colors[series.case]) for series in drawn for trace in (_line, _changes)],
         layout(
             height=320,
-            xaxis={"title": {"text": "night"}, "type": "date"},
-            yaxis={
-                "title": {"text": f"{described.label} ({described.unit})"},
-                "rangemode": "tozero",
-            },
+            xaxis=axis("night", type="date"),
+            yaxis=axis(f"{described.label} ({described.unit})", rangemode="tozero"),
         ),
     )
     data = tuple(_nights(series) for series in drawn)
@@ -80,7 +77,7 @@ def _changes(series: MetricHistory, index: int) -> go.Scatter:
 
 
 def _nights(series: MetricHistory) -> Table:
-    columns = (Column("night", numeric=False), Column("value"), Column("change", numeric=False))
+    columns = (*text_columns("night"), Column("value"), *text_columns("change"))
     unit = METRICS[series.metric].unit
     changes = {change.began_at: _percent(change) for change in series.changes or ()}
     rows = tuple(
@@ -96,22 +93,20 @@ def _nights(series: MetricHistory) -> Table:
 def table(histories: Sequence[MetricHistory]) -> Table:
     """Return one row per metric of a case: nights, median, last value and change points."""
     columns = (
-        *(Column(label, numeric=False) for label in ("scenario", "case", "metric")),
+        *text_columns("scenario", "case", "metric"),
         *map(Column, ("nights", "median", "last")),
-        Column("change points", numeric=False),
+        *text_columns("change points"),
     )
     return Table("History", columns, tuple(map(_row, histories)), " ".join(_notes(histories)))
 
 
 def _row(series: MetricHistory) -> tuple[Cell, ...]:
-    metric = METRICS[series.metric]
+    metric, changes = METRICS[series.metric], series.changes
     return (
         *map(Cell, (series.scenario, series.case, metric.label, str(len(series.nights)))),
         Cell(show(median(series.values), metric.unit)),
         Cell(show(series.values[-1], metric.unit)),
-        Cell(MISSING)
-        if series.changes is None
-        else Cell("; ".join(map(_described, series.changes)) or "no"),
+        Cell(MISSING if changes is None else "; ".join(map(_described, changes)) or "no"),
     )
 
 

@@ -11,25 +11,10 @@ import plotly.graph_objects as go
 from llmbench.analysis.compare.differences import schedules
 from llmbench.analysis.metrics import LATENCIES
 from llmbench.analysis.slo_attainment import attainment
-from llmbench.report import palette
-from llmbench.report.charts import Chart, layout, safe
+from llmbench.report import palette, table
+from llmbench.report.charts import LEGEND, Chart, axis, layout, safe
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import (
-    DAGGER,
-    INTERVALS,
-    Cell,
-    CellOf,
-    Column,
-    Table,
-    by_case,
-    count,
-    failed,
-    metric_column,
-    missing,
-    percentile,
-    percentile_column,
-    show,
-)
+from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
 from llmbench.scenario.slo import Objective
 
 
@@ -52,59 +37,62 @@ def _parts(
     title: str, results: Results, column: str, label: str, cases: list[CaseResults] | None = None
 ) -> Table:
     split = (case.split(column, label) for case in (results.measured if cases is None else cases))
-    columns: list[tuple[Column, CellOf]] = [
-        (Column("requests", "measured, in all runs"), lambda case: count(case.requests)),
-        *(percentile_column(*it) for it in product(("ttft", "tpot", "e2e"), (50, 99))),
-        (Column("failed", "measured requests that failed or were not finished"), failed),
-        metric_column("goodput_requests_per_second", "goodput/s"),
-        metric_column("slo_attainment", "SLO met"),
+    columns: list[ColumnOf] = [
+        table.REQUESTS,
+        *(table.percentile_column(*it) for it in product(("ttft", "tpot", "e2e"), (50, 99))),
+        table.FAILED,
+        *table.SLO,
     ]
-    return by_case(title, [*chain.from_iterable(split)], columns, (INTERVALS, DAGGER))
+    return table.by_case(title, [*chain.from_iterable(split)], columns, (INTERVALS, DAGGER))
 
 
 def sent(results: Results) -> Table:
     """Return the warm-up, stop reason, abandoned turns and schedule hash of each case."""
-    columns: list[tuple[Column, CellOf]] = [
+    columns: list[ColumnOf] = [
         (Column("warm-up", "requests excluded from every metric"), _warmup),
-        metric_column("steady_window_seconds"),
-        metric_column("drain_seconds"),
-        (Column("stopped by", "what ended the load", numeric=False), _stopped_by),
+        table.metric_column("steady_window_seconds"),
+        table.metric_column("drain_seconds"),
+        (Column("stopped by", "condition that ended the load", numeric=False), _stopped_by),
         (Column("abandoned turns", "of sessions that ended early"), _abandoned),
         (Column("schedule", "SHA-256 by repeat, first digits", numeric=False), _schedule),
-        (Column("LoadGen", "MLPerf's own verdict", numeric=False), _loadgen),
+        (Column("LoadGen", "the verdict of MLPerf LoadGen", numeric=False), _loadgen),
     ]
-    return by_case("The load as sent", results.measured, columns)
+    return table.by_case("The load as sent", results.measured, columns)
+
+
+def _facts(case: CaseResults, key: str) -> list[Any]:
+    """Return the values of a fact, one per run that recorded it."""
+    return [run.facts[key] for run in case.runs if key in run.facts]
 
 
 def _warmup(case: CaseResults) -> Cell:
     cut = {observed.all.num_rows - observed.measured.num_rows for observed in case.observed}
-    methods = [run.facts["warmup_method"] for run in case.runs if "warmup_method" in run.facts]
-    how = f"found by {methods[0]}" if methods else ""
+    methods = _facts(case, "warmup_method")
+    how = f"detected by {methods[0]}" if methods else ""
     return Cell(" / ".join(f"{number:,}" for number in sorted(cut)), min(cut), how)
 
 
 def _stopped_by(case: CaseResults) -> Cell:
-    reasons = dict.fromkeys(r for run in case.runs for r in run.facts.get("stopped_by", ()))
-    return Cell(", ".join(reasons)) if reasons else missing("not recorded")
+    reasons = dict.fromkeys(chain.from_iterable(_facts(case, "stopped_by")))
+    return Cell(", ".join(reasons)) if reasons else table.missing("not recorded")
 
 
 def _abandoned(case: CaseResults) -> Cell:
     if not _has_sessions(case):
-        return missing("no sessions")
-    return count(sum(run.facts.get("abandoned_turns", 0) for run in case.runs))
+        return table.missing("no sessions")
+    return table.count(sum(_facts(case, "abandoned_turns")))
 
 
 def _schedule(case: CaseResults) -> Cell:
     hashes = [digest[:12] for digest in schedules(case.runs).values()]
     first, *others = dict.fromkeys(hashes) or [""]
     more = f" and {len(others)} more" if others else ""
-    return Cell(first + more, note=" / ".join(hashes)) if hashes else missing("not recorded")
+    return Cell(first + more, note=" / ".join(hashes)) if hashes else table.missing("not recorded")
 
 
 def _loadgen(case: CaseResults) -> Cell:
-    verdicts = [run.facts["mlperf"] for run in case.runs if "mlperf" in run.facts]
-    if not verdicts:
-        return missing("not an MLPerf load")
+    if not (verdicts := _facts(case, "mlperf")):
+        return table.missing("not an MLPerf load")
     missed = dict.fromkeys(condition for verdict in verdicts for condition in verdict["missed"])
     return Cell(" / ".join(dict.fromkeys(v["result"] for v in verdicts)), detail=", ".join(missed))
 
@@ -125,7 +113,7 @@ Curves = dict[str, list[Point]]
 
 
 def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
-    """Draw each latency of each backend against the load; empty if none has several loads.
+    """Draw each latency of each backend against the load; empty if no backend has several.
 
     The knee is the highest load that meets the scenario's objectives.
     """
@@ -144,7 +132,7 @@ def _has_several_loads(cases: Sequence[CaseResults], key: str) -> bool:
 
 
 def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
-    """Group cases by backend, in order of load, without those that sweep other keys."""
+    """Group the cases that sweep only the load by backend, in order of load."""
     curves: Curves = {}
     for case in cases:
         if list(case.point) == [key]:
@@ -169,14 +157,9 @@ def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart
         layout(
             height=340,
             showlegend=len(curves) > 1,
-            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
-            xaxis={"title": {"text": key}, "rangemode": "tozero"},
-            yaxis={
-                "title": {"text": f"{label} (s)"},
-                "type": "log",
-                "dtick": "D2",
-                "tickformat": ",~r",
-            },
+            legend=LEGEND,
+            xaxis=axis(key, rangemode="tozero"),
+            yaxis=axis(f"{label} (s)", type="log", dtick="D2", tickformat=",~r"),
             meta={"latency_axis": "yaxis"},
         ),
     )
@@ -184,10 +167,8 @@ def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart
         _mark_knee(figure, number, name, curve)
     drawn = [line for line in figure.data if line.meta]
     empty = "" if any(line.x for line in drawn) else "No measured request has this latency."
-    data = (_table(curves, latency, key),)
-    return Chart(
-        f"load-{latency}", f"{label} against load", figure, CAPTION, empty=empty, data=data
-    )
+    data = _table(curves, latency, key)
+    return Chart(f"load-{latency}", data.title, figure, CAPTION, empty=empty, data=(data,))
 
 
 def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str) -> go.Scatter:
@@ -201,7 +182,7 @@ def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str
         mode="lines+markers",
         line={"color": palette.case_color(number), "dash": dash, "width": 2},
         marker={"size": 7, "symbol": SYMBOLS[number % len(SYMBOLS)]},
-        text=[show(value, "s") for _, _, value in drawn],
+        text=[table.show(value, "s") for _, _, value in drawn],
         hovertemplate=f"{name}: %{{text}} at %{{x:.4~g}}<extra></extra>",
     )
 
@@ -212,7 +193,7 @@ def _bounds(slo: dict[str, float], latency: str) -> Iterator[tuple[str, float]]:
         objective = Objective.of(key)
         if objective.quantity == latency:
             of_class = f"{objective.request_class}: " if objective.request_class else ""
-            yield f"{of_class}p{objective.percent:g} ≤ {show(bound, 's')}", bound
+            yield f"{of_class}p{objective.percent:g} ≤ {table.show(bound, 's')}", bound
 
 
 def _level(curves: Curves, label: str, bound: float) -> go.Scatter:
@@ -244,7 +225,7 @@ def _mark_knee(figure: go.Figure, number: int, name: str, curve: Sequence[Point]
 def _table(curves: Curves, latency: str, key: str) -> Table:
     percents = [percent for percent, _ in reversed(PERCENTS)]
     columns = (
-        Column("backend", numeric=False),
+        *table.text_columns("backend"),
         Column(key),
         *(Column(f"{LATENCIES[latency]} p{percent}") for percent in percents),
         Column("objectives", "whether the scenario's objectives are met", numeric=False),
@@ -253,7 +234,7 @@ def _table(curves: Curves, latency: str, key: str) -> Table:
         (
             Cell(name),
             Cell(f"{at:g}", at),
-            *(percentile(case, latency, percent) for percent in percents),
+            *(table.percentile(case, latency, percent) for percent in percents),
             Cell(objectives),
         )
         for name, curve in curves.items()

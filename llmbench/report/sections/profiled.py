@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 
 from llmbench.analysis.trace.categories import CATEGORIES
 from llmbench.report import palette
-from llmbench.report.charts import BAR_HEIGHT, MARGIN_HEIGHT, Chart, layout, safe
-from llmbench.report.table import Cell, Column, Table, count, show
+from llmbench.report.charts import Chart, axis, safe, stacked
+from llmbench.report.table import Cell, Column, Table, quantity, show, text_columns
 from llmbench.runs.profile import CaseProfile, PhaseProfile, Profile
 from llmbench.units import format_number
 
@@ -45,51 +45,41 @@ def _name(case: CaseProfile, phase: PhaseProfile) -> str:
 
 
 def _named(case: CaseProfile, phase: PhaseProfile) -> Cell:
-    return Cell(_name(case, phase), detail=_shape(phase))
-
-
-def _shape(phase: PhaseProfile) -> str:
     rows = f"{phase.rows} row{'s' * (phase.rows > 1)}"
-    return f"{rows}, {_span(phase.cache_tokens)} tokens"
+    return Cell(_name(case, phase), detail=f"{rows}, {_span(*phase.cache_tokens)} tokens")
 
 
-def _span(ends: tuple[int, int]) -> str:
-    low, high = ends
+def _span(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} – {high:,}"
 
 
 def phases(profile: Profile) -> Table:
     """Return step times, kernels and launches, one row per case and phase."""
     columns = (
-        Column("case, phase", numeric=False),
+        *text_columns("case, phase"),
         Column("step", "median time without the profiler"),
         Column("profiled", "median step with the profiler ÷ median step without"),
         Column("busy", "mean time per profiled step in which an operator or kernel runs"),
         Column("host gap", "mean time per profiled step in which nothing runs"),
         Column("kernels/step", "on a CPU: operator calls"),
-        Column(
-            "launches/step", "by the host; a CUDA graph counts as one; on a CPU: outermost calls"
-        ),
+        Column("launches/step", "by the host, a CUDA graph as one; on a CPU: outermost calls"),
         Column("launches/token", "per new token of all rows"),
     )
     rows = tuple(_phase_row(case, phase) for case, phase in profile.phases())
-    return Table(
-        "Steps", columns, rows, "Below each case: rows per step and cached tokens per row."
-    )
+    note = "Below each case: rows per step and cached tokens per row."
+    return Table("Steps", columns, rows, note)
 
 
 def _phase_row(case: CaseProfile, phase: PhaseProfile) -> tuple[Cell, ...]:
-    kernels = phase.breakdown.kernels
+    low, high = min(phase.breakdown.kernels), max(phase.breakdown.kernels)
     per_token = phase.launches_per_token
     return (
         _named(case, phase),
-        Cell(show(phase.seconds, "s"), phase.seconds),
+        quantity(phase.seconds, "s"),
         Cell(f"× {phase.ratio:.2f}", phase.ratio),
-        Cell(show(phase.breakdown.busy_seconds, "s"), phase.breakdown.busy_seconds),
-        Cell(show(phase.idle_seconds, "s"), phase.idle_seconds),
-        count(min(kernels))
-        if len(set(kernels)) == 1
-        else Cell(_span((min(kernels), max(kernels)))),
+        quantity(phase.breakdown.busy_seconds, "s"),
+        quantity(phase.idle_seconds, "s"),
+        Cell(_span(low, high), low if low == high else None),
         Cell(format_number(phase.launches_per_step), phase.launches_per_step),
         Cell(format_number(per_token), per_token),
     )
@@ -97,7 +87,7 @@ def _phase_row(case: CaseProfile, phase: PhaseProfile) -> tuple[Cell, ...]:
 
 def shares(profile: Profile) -> Table:
     """Return the shares of step time by category, one row per case and phase."""
-    columns = (Column("case, phase", numeric=False), *map(Column, CATEGORIES.values()))
+    columns = (*text_columns("case, phase"), *map(Column, CATEGORIES.values()))
     rows = tuple(
         (Cell(case.case.name, detail=phase.phase), *_shares(phase))
         for case, phase in profile.phases()
@@ -114,8 +104,7 @@ def _shares(phase: PhaseProfile) -> Iterator[Cell]:
 def uses(case: CaseProfile, phase: PhaseProfile, most: int) -> Table:
     """Return the kernels or operators that take the most time in a phase, one per row."""
     columns = (
-        Column("operator" if case.device == "cpu" else "kernel", numeric=False),
-        Column("category", numeric=False),
+        *text_columns("operator" if case.device == "cpu" else "kernel", "category"),
         Column("calls/step"),
         Column("per call", "mean"),
         Column("per step"),
@@ -126,8 +115,8 @@ def uses(case: CaseProfile, phase: PhaseProfile, most: int) -> Table:
             Cell(_short(use.name), note=use.name),
             Cell(CATEGORIES[use.category]),
             Cell(f"{use.calls:,.4g}", use.calls),
-            Cell(show(use.seconds / use.calls, "s"), use.seconds / use.calls),
-            Cell(show(use.seconds, "s"), use.seconds),
+            quantity(use.seconds / use.calls, "s"),
+            quantity(use.seconds, "s"),
             Cell(show(use.share, "share"), use.share),
         )
         for use in phase.breakdown.uses[:most]
@@ -143,16 +132,12 @@ def _short(name: str) -> str:
 
 def settings(profile: Profile) -> Table:
     """Return the effective settings of each case."""
-    columns = (Column("case", numeric=False), Column("settings", numeric=False))
     rows = tuple(
-        (
-            Cell(case.case.name),
-            Cell(", ".join(f"{name} {value}" for name, value in case.settings.items())),
-        )
+        (Cell(case.case.name), Cell(", ".join(f"{k} {v}" for k, v in case.settings.items())))
         for case in profile.cases
         if not case.failure
     )
-    return Table("Settings", columns, rows)
+    return Table("Settings", text_columns("case", "settings"), rows)
 
 
 def chart(profile: Profile) -> Chart:
@@ -164,25 +149,14 @@ def chart(profile: Profile) -> Chart:
             go.Bar(
                 orientation="h",
                 name=label,
-                x=[100 * phase.breakdown.shares[category] for _, phase in drawn],
+                x=[100 * phase.breakdown.shares[key] for _, phase in drawn],
                 y=names,
-                marker={
-                    "color": COLORS[category],
-                    "pattern": {"shape": PATTERNS[category], "size": 6},
-                },
+                marker={"color": COLORS[key], "pattern": {"shape": PATTERNS[key], "size": 6}},
                 hovertemplate=f"%{{y}}: {label} %{{x:.1f}} %<extra></extra>",
             )
-            for category, label in CATEGORIES.items()
+            for key, label in CATEGORIES.items()
         ],
-        layout(
-            barmode="stack",
-            bargap=0.4,
-            height=MARGIN_HEIGHT + 24 + BAR_HEIGHT * max(1, len(names)),
-            xaxis={"title": {"text": "share of the step (%)"}, "range": [0, 100]},
-            yaxis={"autorange": "reversed", "showgrid": False, "type": "category"},
-            showlegend=True,
-            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
-        ),
+        stacked(len(names), axis("share of the step (%)", range=[0, 100])),
     )
     caption = (
         "Share of the step time by category. Idle is time in which no operator (on a CPU) or "
@@ -190,4 +164,4 @@ def chart(profile: Profile) -> Chart:
     )
     empty = "" if drawn else "No case was profiled."
     data = (shares(profile),)
-    return Chart("shares", "Shares by category", figure, caption, empty=empty, data=data)
+    return Chart("shares", "Step time by category", figure, caption, empty=empty, data=data)

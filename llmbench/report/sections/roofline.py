@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import plotly.graph_objects as go
 
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.roofline.peaks import DevicePeaks, datasheet, peaks_of
 from llmbench.report import palette
-from llmbench.report.charts import Chart, layout, safe
+from llmbench.report.charts import Chart, axis, layout, reasons_for_unknown, safe
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import INTERVALS, Table, by_case, metric_column, show
 from llmbench.units import format_scaled
 
 PHASES = {"decode": ("circle", "mbu"), "prefill": ("diamond", "mfu")}
-SCALE = {"dtick": "D2", "exponentformat": "SI"}
+LOG = {"type": "log", "dtick": "D2", "exponentformat": "SI"}
+DASHES = {"measured": "solid", "datasheet": "dash"}
 AXIS_MARGIN = 4.0  # margin of the log axis, as a factor
 
 Point = tuple[float, float]
@@ -28,14 +28,14 @@ def table(results: Results) -> Table:
     columns = [
         metric_column(name)
         for phase, (_, share) in PHASES.items()
-        for name in (
-            *(f"{phase}_step_{what}" for what in ("seconds", "bytes", "flops")),
-            share,
-            f"{share}_datasheet",
-        )
+        for name in (*_of_step(phase), share, f"{share}_datasheet")
     ]
     notes = (INTERVALS, *(_described(roof) for roof in _roofs(results)))
     return by_case("Roofline", results.measured, columns, notes)
+
+
+def _of_step(phase: str) -> list[str]:
+    return [f"{phase}_step_{quantity}" for quantity in ("seconds", "bytes", "flops")]
 
 
 def _roofs(results: Results) -> list[DevicePeaks]:
@@ -49,7 +49,7 @@ def _roofs(results: Results) -> list[DevicePeaks]:
 
 
 def _higher(one: DevicePeaks, other: DevicePeaks) -> DevicePeaks:
-    """Return the maximum of each peak: other load on the machine can only lower it."""
+    """Return the higher of each peak: other load on the machine can only lower a measurement."""
     return replace(
         one,
         bytes_per_second=max(one.bytes_per_second, other.bytes_per_second),
@@ -68,28 +68,23 @@ def _described(roof: DevicePeaks) -> str:
 
 def chart(results: Results) -> Chart:
     """Draw the decode steps and prefills of each case under the rooflines of its machine."""
-    points = {
-        (case.index, phase): point
+    points = [
+        (case, phase, point)
         for case in results.measured
         for phase in PHASES
-        if (point := _point(case, phase)) is not None
-    }
+        if (point := _point(case, phase))
+    ]
     roofs = _roofs(results)
-    span = _span([x for x, _ in points.values()], roofs)
+    span = _span([intensity for _, _, (intensity, _) in points], roofs)
     figure = go.Figure(
         [
             *(line for roof in roofs for line in _lines(roof, span)),
-            *(
-                _mark(case, phase, points[case.index, phase])
-                for case in results.measured
-                for phase in PHASES
-                if (case.index, phase) in points
-            ),
+            *(_mark(case, phase, point) for case, phase, point in points),
         ],
         layout(
             height=380,
-            xaxis={"title": {"text": "arithmetic intensity (FLOP/B)"}, "type": "log", **SCALE},
-            yaxis={"title": {"text": "FLOP/s"}, "type": "log", **SCALE},
+            xaxis=axis("arithmetic intensity (FLOP/B)", **LOG),
+            yaxis=axis("FLOP/s", **LOG),
         ),
     )
     caption = (
@@ -97,19 +92,13 @@ def chart(results: Results) -> Chart:
         "steps under the flat part compute-bound. Solid roofs were measured on this machine, "
         "dashed ones are from the datasheet."
     )
-    empty = "" if points else _reasons(results)
+    empty = "" if points else reasons_for_unknown(results, "decode_step_flops")
     return Chart("roofline", "Roofline", figure, caption, empty=empty)
-
-
-def _reasons(results: Results) -> str:
-    reasons = {case.estimates["decode_step_flops"].reason or "" for case in results.measured}
-    return f"Unknown: {'; '.join(sorted(reasons))}."
 
 
 def _point(case: CaseResults, phase: str) -> Point | None:
     """Return FLOPs per byte and FLOPs per second of a phase, or None if unknown."""
-    names = (f"{phase}_step_{what}" for what in ("flops", "bytes", "seconds"))
-    flops, moved, seconds = (case.estimates[name].value for name in names)
+    seconds, moved, flops = (case.estimates[name].value for name in _of_step(phase))
     if flops is None or not moved or not seconds:
         return None
     return flops / moved, flops / seconds
@@ -141,31 +130,26 @@ def _lines(roof: DevicePeaks, span: tuple[float, float]) -> Iterator[go.Scatter]
             y=[min(rate * intensity, flops) for intensity in intensities],
             mode="lines",
             name=safe(name),
-            line={
-                "color": palette.MUTED,
-                "width": 2,
-                "dash": "solid" if kind == "measured" else "dash",
-            },
+            line={"color": palette.MUTED, "width": 2, "dash": DASHES[kind]},
             hovertemplate=f"{safe(name)}: {peaks}<extra></extra>",
         )
 
 
 def _mark(case: CaseResults, phase: str, point: Point) -> go.Scatter:
     symbol, share = PHASES[phase]
-    marker: dict[str, Any] = {"size": 11, "symbol": symbol, "color": palette.case_color(case.index)}
     used = case.estimates[share].value
-    value = "unknown" if used is None else show(used, METRICS[share].unit)
-    utilization = f"{METRICS[share].label}: {value}"
+    utilization = "unknown" if used is None else show(used, METRICS[share].unit)
     return go.Scatter(
         x=[point[0]],
         y=[point[1]],
         name=safe(f"{case.name}, {phase}"),
         meta={"case": case.index},
         mode="markers",
-        marker=marker,
+        marker={"size": 11, "symbol": symbol, "color": palette.case_color(case.index)},
         cliponaxis=False,
         hovertemplate=(
             f"<b>{safe(case.name)}</b>, {phase}<br>%{{x:.3~g}} FLOP/B, "
-            f"{format_scaled(point[1], 'FLOP/s')}<br>{utilization}<extra></extra>"
+            f"{format_scaled(point[1], 'FLOP/s')}<br>{METRICS[share].label}: {utilization}"
+            "<extra></extra>"
         ),
     )

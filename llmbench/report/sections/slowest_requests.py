@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from llmbench.analysis.metrics import LATENCIES, RecordArrays
 from llmbench.report import palette
-from llmbench.report.charts import Chart, layout
+from llmbench.report.charts import LEGEND, Chart, axis, layout
 from llmbench.report.results import CaseResults, Results, request_key
 from llmbench.report.sections.timeline import SEGMENTS
-from llmbench.report.table import Cell, Column, Table, count, missing, quantity
+from llmbench.report.table import Cell, Column, Table, count, missing, quantity, text_columns
 from llmbench.runs.run import Run
 
 LISTED = 5
@@ -32,10 +32,9 @@ Listed = tuple[CaseResults, Run, RecordArrays, int]
 def slowest(results: Results, latency: str) -> Table:
     """Return the successful requests of each case with the longest latency (``e2e``, ``ttft``)."""
     columns = (
-        Column("request", numeric=False),
+        *text_columns("request"),
         *(Column(LATENCIES.get(span, span.replace("_", " "))) for span in UNKNOWN),
-        Column("prompt tokens"),
-        Column("output tokens"),
+        *map(Column, ("prompt tokens", "output tokens")),
     )
     rows = tuple(_row(*request) for case in results.measured for request in _slowest(case, latency))
     note = f"The {LISTED} slowest successful requests of each case, over all its processes."
@@ -72,10 +71,7 @@ def _row(case: CaseResults, run: Run, observed: RecordArrays, index: int) -> tup
     prompt = _of(observed, index, "prompt_tokens")
     return (
         Cell(f"{case.name} #{number}", detail=f"run {run.repeat}", opens=opens),
-        *(
-            quantity(getattr(observed, span)[index], "s", reason)
-            for span, reason in UNKNOWN.items()
-        ),
+        *(quantity(getattr(observed, span)[index], "s", UNKNOWN[span]) for span in UNKNOWN),
         missing("its length is unknown") if prompt is None else count(prompt),
         count(_of(observed, index, "output_tokens")),
     )
@@ -88,7 +84,7 @@ def _of(observed: RecordArrays, index: int, column: str) -> Any:
 # -- the waterfall ---------------------------------------------------------------------------------
 
 SPANS = {
-    "unsent": ("until it is sent", palette.MUTED),
+    "unsent": ("send lag", palette.MUTED),
     **{key: (label, color) for key, (label, color, _) in SEGMENTS.items()},
 }
 CAPTION = (
@@ -115,8 +111,8 @@ def waterfall() -> Chart:
             bargap=0.1,
             height=360,
             showlegend=True,
-            legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
-            xaxis={"title": {"text": "seconds since the load began"}, "showgrid": True},
+            legend=LEGEND,
+            xaxis=axis("seconds since the load began", showgrid=True),
             yaxis={"showgrid": False, "tickmode": "array"},
         ),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from llmbench.environment.nvml import THROTTLE_REASONS, THROTTLED
-from llmbench.report.table import Cell, Column, Table, quantity
+from llmbench.report.table import Cell, Column, Table, quantity, text_columns
 from llmbench.runs.series import Series
 
 MASK = "throttle_reasons"
@@ -48,9 +48,7 @@ def _named(mask: int) -> str:
 
 def table(throttled: Sequence[Throttled]) -> Table:
     """Return the time spans in which GPUs were throttled, one per row."""
-    columns = (
-        Column("GPU", numeric=False), Column("from"), Column("until"), Column("by", numeric=False),
-    )  # fmt: skip
+    columns = (*text_columns("GPU"), *map(Column, ("from", "until")), *text_columns("reasons"))
     rows = tuple(
         (Cell(span.gpu), quantity(span.begin, "s"), quantity(span.end, "s"), Cell(span.reasons))
         for span in throttled

@@ -11,11 +11,11 @@ from plotly.subplots import make_subplots
 
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.report import palette
-from llmbench.report.charts import Chart, layout, safe, thin
+from llmbench.report.charts import Chart, axis, layout, safe, thin
 from llmbench.report.results import CaseResults, request_key
 from llmbench.report.sections import throttling
 from llmbench.report.sections.throttling import Throttled
-from llmbench.report.table import Cell, Column, Table, count, missing, quantity
+from llmbench.report.table import Cell, Column, Table, count, missing, quantity, text_columns
 from llmbench.runs.record import SUCCEEDED
 from llmbench.runs.run import Run
 from llmbench.runs.series import Floats, Series
@@ -54,8 +54,8 @@ def timeline(case: CaseResults) -> Chart:
     figure = _subplots(len(strips))
     for trace in (*_bars(rows), *_failed(rows), *_throttled_legend(throttled)):
         figure.add_trace(trace, row=1, col=1)
-    for number, series in enumerate(strips, start=2):
-        figure.add_trace(_strip(series), row=number, col=1)
+    for row, series in enumerate(strips, start=2):
+        figure.add_trace(_strip(series), row=row, col=1)
     figure.update_layout(_looks(case.observed[0], rows, strips, throttled))
     requests = {"case": case.index, "repeat": run.repeat, "ids": [r["request_id"] for r in rows]}
     figure.update_layout(meta={"requests": requests})
@@ -98,7 +98,7 @@ def _downsampling(run: Run, rows: list[Row], strips: list[Series]) -> str:
     if len(rows) < run.records.num_rows:
         parts.append(f"{len(rows):,} of {run.records.num_rows:,} requests are drawn.")
     if any(len(series.times) > POINTS for series in strips):
-        parts.append(f"Series are drawn with at most {POINTS:,} readings.")
+        parts.append(f"Each series is drawn with at most {POINTS:,} readings.")
     return " ".join(parts)
 
 
@@ -124,11 +124,8 @@ def _spans(row: Row) -> Row:
 
 
 def _bars(rows: list[Row]) -> list[go.Bar]:
-    return [
-        _segment(rows, key, *looks)
-        for key, looks in SEGMENTS.items()
-        if any(row[key] for row in rows)
-    ]
+    bars = [_segment(rows, key, *looks) for key, looks in SEGMENTS.items()]
+    return [bar for bar in bars if bar.x]
 
 
 def _segment(rows: list[Row], key: str, label: str, color: str, thickness: float) -> go.Bar:
@@ -160,29 +157,24 @@ def _described(row: Row) -> str:
 def _failed(rows: list[Row]) -> list[go.Scatter]:
     """Return markers at the last token (or due time) of failed and unfinished requests."""
     bad = [row for row in rows if row["finish"] not in SUCCEEDED]
-    if not bad:
-        return []
-    return [
-        go.Scatter(
-            mode="markers",
-            name="failed or not finished",
-            x=[row["token_times"][-1] if row["token_times"] else row["due"] for row in bad],
-            y=[row["row"] for row in bad],
-            marker={"symbol": "x", "size": 8, "color": palette.FAILED},
-            customdata=[safe(f"{_described(row)}: {row['error_kind'] or ''}") for row in bad],
-            hovertemplate="%{customdata}<extra></extra>",
-        )
-    ]
+    marks = go.Scatter(
+        mode="markers",
+        name="failed or not finished",
+        x=[row["token_times"][-1] if row["token_times"] else row["due"] for row in bad],
+        y=[row["row"] for row in bad],
+        marker={"symbol": "x", "size": 8, "color": palette.FAILED},
+        customdata=[safe(f"{_described(row)}: {row['error_kind'] or ''}") for row in bad],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    return [marks] if bad else []
 
 
 def _requests_table(run: Run, rows: list[Row]) -> Table:
     listed = [rows[index] for index in thin(len(rows), TABLED)]
     columns = (
-        *(Column(label, numeric=False) for label in ("request", "phase")),
-        Column("due"),
-        *(Column(label) for label, _, _ in SEGMENTS.values()),
-        Column("output tokens"),
-        Column("finish", numeric=False),
+        *text_columns("request", "phase"),
+        *map(Column, ("due", *(label for label, _, _ in SEGMENTS.values()), "output tokens")),
+        *text_columns("finish"),
     )
     some = f"{len(listed):,} of {run.records.num_rows:,} requests, sampled evenly."
     note = some if len(listed) < run.records.num_rows else ""
@@ -223,9 +215,9 @@ def _strip(series: Series) -> go.Scatter:
 
 def _strips_table(strips: list[Series]) -> Table:
     columns = (
-        Column("quantity", numeric=False),
+        *text_columns("quantity"),
         *(Column(label, "of all readings") for label in STATISTICS),
-        Column("unit", numeric=False),
+        *text_columns("unit"),
     )
     rows = tuple(
         (
@@ -246,12 +238,10 @@ def _looks(
 ) -> dict[str, Any]:
     height = GANTT_HEIGHT + STRIP_HEIGHT * len(strips)
     last = f"xaxis{len(strips) + 1}" if strips else "xaxis"
-    axes: dict[str, Any] = {
-        f"yaxis{number}": {"nticks": 3, "rangemode": "tozero"}
-        for number in range(2, len(strips) + 2)
-    }
+    numbers = range(2, len(strips) + 2)
+    axes: dict[str, Any] = {f"yaxis{n}": {"nticks": 3, "rangemode": "tozero"} for n in numbers}
     axes["yaxis"] = {"range": [len(rows) - 0.5, -0.5], "showgrid": False, "showticklabels": False}
-    axes[last] = {"title": {"text": "seconds since the load began"}, "showticklabels": True}
+    axes[last] = axis("seconds since the load began", showticklabels=True)
     return layout(
         barmode="overlay",
         height=height + EDGE_HEIGHT,
@@ -282,12 +272,10 @@ def _shade(span: Throttled) -> dict[str, Any]:
 
 def _throttled_legend(throttled: list[Throttled]) -> list[go.Scatter]:
     """Return the legend entry of throttled time spans, with their reasons, if there are any."""
-    if not throttled:
-        return []
     marker = {"symbol": "square", "size": 12, "color": palette.pale(palette.FAILED)}
-    reasons = ", ".join(dict.fromkeys(span.reasons for span in throttled))
-    name = f"throttled ({reasons})"
-    return [go.Scatter(mode="markers", name=name, x=[None], y=[None], marker=marker)]
+    name = f"throttled ({', '.join(dict.fromkeys(span.reasons for span in throttled))})"
+    entry = go.Scatter(mode="markers", name=name, x=[None], y=[None], marker=marker)
+    return [entry] if throttled else []
 
 
 def _window_labels(observed: RecordArrays) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ from plotly.subplots import make_subplots
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.values import Estimate
 from llmbench.report import palette
-from llmbench.report.charts import Chart, layout, safe, whiskers
-from llmbench.report.results import CaseResults, Results
+from llmbench.report.charts import Chart, axis, layout, reasons_for_unknown, safe, whiskers
+from llmbench.report.results import CaseResults, Results, is_lower
 from llmbench.report.scenario_text import is_open_loop
-from llmbench.report.table import Cell, CellOf, Column, by_case, metric_column, missing, show
+from llmbench.report.table import Cell, Column, ColumnOf, by_case, metric_column, missing, show
 
 QUALITY = "kl_divergence"
 THROUGHPUT, TIME = "output_tokens_per_second", "tpot_p50"
@@ -51,12 +51,11 @@ def pareto(results: Results) -> Chart:
         figure.add_trace(_line(on_frontier, cost), row=1, col=column)
         for case, how in standing:
             figure.add_trace(_mark(case, cost, how), row=1, col=column)
-        axis = {"title": {"text": f"{METRICS[cost].label} ({METRICS[cost].unit})"}}
-        figure.update_xaxes(rangemode="tozero", **axis, row=1, col=column)
+        xaxis = axis(f"{METRICS[cost].label} ({METRICS[cost].unit})", rangemode="tozero")
+        figure.update_xaxes(xaxis, row=1, col=column)
     unit = f"KL divergence from the reference ({METRICS[QUALITY].unit})"
-    figure.update_layout(layout(height=360, yaxis={"title": {"text": unit}, "rangemode": "tozero"}))
-    reasons = {case.estimates[QUALITY].reason or "" for case in results.measured}
-    empty = "" if known else f"Unknown: {'; '.join(sorted(reasons))}."
+    figure.update_layout(layout(height=360, yaxis=axis(unit, rangemode="tozero")))
+    empty = "" if known else reasons_for_unknown(results, QUALITY)
     columns = [
         *(metric_column(name) for name in (QUALITY, *costs)),
         *(_standing_column(cost, standing) for cost, standing in stands.items()),
@@ -75,13 +74,11 @@ def _costs(results: Results, known: Sequence[CaseResults]) -> tuple[str, ...]:
 def _caption(costs: Sequence[str]) -> str:
     side = "right" if METRICS[costs[0]].better == "higher" else "left"
     energy = (
-        ", and takes less energy in the third."
-        if ENERGY in costs
-        else "; energy is not drawn because no case measured it."
+        " and takes less energy in the third" if ENERGY in costs else "; no case measured energy"
     )
     return (
         f"Lower is closer to the reference; {side} is faster in the first panel, left is smaller "
-        f"in the second{energy} The dashed line is the Pareto frontier; its cases are filled. An "
+        f"in the second{energy}. The dashed line is the Pareto frontier; its cases are filled. An "
         "empty circle is dominated with 95 % confidence (whiskers), one with a dot is undecided."
     )
 
@@ -89,8 +86,8 @@ def _caption(costs: Sequence[str]) -> str:
 def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
     """Return each case with a known cost, and whether it is on the Pareto frontier.
 
-    A case is dominated if another is better in cost and divergence by 95 % intervals, undecided
-    if only by estimates.
+    A case is dominated if another is better in cost and divergence by their 95 % intervals, and
+    undecided if another is better only by the estimates.
     """
     known = [case for case in cases if case.estimates[cost].value is not None]
     best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in known], METRICS[cost].better)
@@ -107,28 +104,22 @@ def _standing(
 
 
 def _dominates(one: CaseResults, other: CaseResults, cost: str) -> bool:
-    costs_less = _significantly_better(
-        one.estimates[cost], other.estimates[cost], METRICS[cost].better
+    better, worse = one.estimates[cost], other.estimates[cost]
+    if METRICS[cost].better == "higher":
+        better, worse = worse, better
+    return is_lower(better, worse) and _diverges_less(
+        one.estimates[QUALITY], other.estimates[QUALITY]
     )
-    return costs_less and _diverges_less(one.estimates[QUALITY], other.estimates[QUALITY])
 
 
 def _diverges_less(one: Estimate, other: Estimate) -> bool:
     """Return whether a divergence is lower: by 95 % interval or, without one, by value."""
     if one.low is None or other.low is None:
         return (one.value or 0.0) < (other.value or 0.0)
-    return _significantly_better(one, other, METRICS[QUALITY].better)
+    return is_lower(one, other)
 
 
-def _significantly_better(one: Estimate, other: Estimate, better: str) -> bool:
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return False
-    return one.low > other.high if better == "higher" else one.high < other.low
-
-
-def _standing_column(
-    cost: str, standing: Sequence[tuple[CaseResults, str]]
-) -> tuple[Column, CellOf]:
+def _standing_column(cost: str, standing: Sequence[tuple[CaseResults, str]]) -> ColumnOf:
     """Return the column of each case's standing by a cost and its divergence."""
     stands = {case.index: how for case, how in standing}
 
@@ -162,9 +153,7 @@ def _mark(case: CaseResults, cost: str, standing: str) -> go.Scatter:
     lines = [f"{METRICS[name].label}: {_shown(case, name)}" for name in shown]
     lines.append(f"by {METRICS[cost].label}: {standing}")
     color = palette.case_color(case.index)
-    marker: dict[str, Any] = {
-        "size": 12, "color": color, "symbol": SYMBOLS[standing], "line": {"width": 2},
-    }  # fmt: skip
+    symbol = SYMBOLS[standing]
     return go.Scatter(
         x=[_value(case, cost)],
         y=[_value(case, QUALITY)],
@@ -174,7 +163,7 @@ def _mark(case: CaseResults, cost: str, standing: str) -> go.Scatter:
         text=[safe(case.name)],
         textposition="top center",
         cliponaxis=False,
-        marker=marker,
+        marker={"size": 12, "color": color, "symbol": symbol, "line": {"width": 2}},
         error_x=_interval(case.estimates[cost], color),
         error_y=_interval(case.estimates[QUALITY], color),
         hovertemplate="<br>".join([f"<b>{safe(case.name)}</b>", *lines]) + "<extra></extra>",

@@ -1,4 +1,4 @@
-"""A read-only HTTP server, on loopback by default."""
+"""The HTTP server of a read-only site."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_PORT = 65_535
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the rest is inside the pages
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the pages declare the rest
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -44,7 +44,7 @@ def started(site: Site, host: str, port: int) -> Server:
 
 
 class Server(ThreadingHTTPServer):
-    """The HTTP server of a site, with one thread per request."""
+    """An HTTP server of a site's pages, with one thread per connection."""
 
     def __init__(self, site: Site, family: socket.AddressFamily, address: Any) -> None:
         self.site = site
@@ -65,9 +65,9 @@ class Server(ThreadingHTTPServer):
     def accepts_host(self, host: str) -> bool:
         """Return whether to serve a request with this Host header.
 
-        On loopback, only local names are accepted, against DNS rebinding: a remote page can
-        resolve its own host name to this machine, but cannot send a local one. Tunnels may change
-        the port.
+        A server on loopback accepts only local names, to prevent DNS rebinding: a remote page can
+        make its own host name resolve to this machine but cannot send a local one. Any port is
+        accepted, since tunnels may change it.
         """
         return not self.is_private or bool(LOOPBACK.fullmatch(host))
 
@@ -84,20 +84,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self.server.accepts_host(self.headers.get("Host", "")):
-            self._send(
-                message_page(
-                    HTTPStatus.MISDIRECTED_REQUEST,
-                    "This server accepts requests to localhost only.",
-                )
-            )
+            message = "This server accepts requests to localhost only."
+            self._send(message_page(HTTPStatus.MISDIRECTED_REQUEST, message))
             return
         try:
             answer = self.server.site.answer(self.path)
         except Exception:  # noqa: BLE001 (printed to stderr; other pages still work)
             self.server.handle_error(self.request, self.client_address)
-            message = (
-                "This page could not be rendered; the error is printed in the server's terminal."
-            )
+            message = "This page could not be rendered; see the error in the server's terminal."
             answer = message_page(HTTPStatus.INTERNAL_SERVER_ERROR, message)
         self._send(answer)
 

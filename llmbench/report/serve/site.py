@@ -37,7 +37,7 @@ class _NoSuchRunSetError(Exception):
 
 
 def message_page(status: HTTPStatus, message: str, title: str = "") -> Answer:
-    """Return a page that shows only a message, titled by the status unless a title is given."""
+    """Return a page that shows only a message; its title defaults to the status phrase."""
     return Answer(status, _encoded(pages.message_page(title or status.phrase, message)))
 
 
@@ -104,9 +104,8 @@ class Site:
 
     def _compared(self, baselines: Sequence[str], candidates: Sequence[str]) -> Answer:
         if len(baselines) != 1 or not candidates:
-            return message_page(
-                HTTPStatus.BAD_REQUEST, "Pick one baseline and one or more candidates."
-            )
+            message = "Select one baseline and one or more candidates."
+            return message_page(HTTPStatus.BAD_REQUEST, message)
         paths = self._paths([*baselines, *candidates])
         with self._making:
             return self._ok(self._comparison(paths, tuple(map(catalog.stamp, paths))))
@@ -125,7 +124,7 @@ def _key(shown: str) -> str:
     return quote(os.fsencode(shown))
 
 
-# -- cached until the stamps change ----------- --------------------------------------------------
+# -- cached until the stamps change ----------------------------------------------------------------
 
 
 def _entry(folder: Path, _: Stamp) -> catalog.Entry:

@@ -1,7 +1,7 @@
-"""Read the results of other load tools as runs: one module per tool, recognized by content.
+"""Import of results of other load tools: one module per tool, recognized by content.
 
-Values that a tool does not report are None or NaN. Every run has a caveat that names the tool and
-the moment from which its latencies count.
+Values that a tool does not report are None or NaN. Every imported run has a caveat that names the
+tool and the moment from which its latencies count.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from llmbench.runs.imports.measured import Measured
 
 __all__ = ["Measured", "read_results"]
 
-READERS = (
-    (vllm.recognizes, vllm.measured_in),
-    (guidellm.recognizes, guidellm.measured_in),
-    (aiperf.recognizes, aiperf.measured_in),
-)
+TOOLS = (vllm, guidellm, aiperf)
 
 
 def read_results(path: Path) -> list[Measured]:
@@ -27,9 +23,10 @@ def read_results(path: Path) -> list[Measured]:
     Raises InputError when the file cannot be read, its tool is unknown, or data is missing.
     """
     document = documents.read_document(path)
-    for recognizes, measured_in in READERS:
-        if recognizes(document):
-            return measured_in(document)
+    for tool in TOOLS:
+        if tool.recognizes(document):
+            loads: list[Measured] = tool.measured_in(document)
+            return loads
     keys = ", ".join(sorted(document.keys)[:8]) or "none"
     raise InputError(
         f"{path}: unknown tool (keys: {keys}); expected the JSON of vllm bench serve "

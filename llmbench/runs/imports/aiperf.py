@@ -1,8 +1,8 @@
 """Records of aiperf (https://github.com/ai-dynamo/aiperf), tested with 0.13.0.
 
 ``profile_export.jsonl`` has one line per request; ``profile_export_aiperf.json`` in the same folder
-has the version, the model and the load. Timestamps are Unix times in nanoseconds;
-each latency is stored with its unit.
+has the version, the model and the load. Timestamps are Unix times in nanoseconds; each latency is
+stored with its unit.
 """
 
 from __future__ import annotations
@@ -14,27 +14,16 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from llmbench.errors import InputError
-from llmbench.runs.imports import documents
+from llmbench.runs.imports import documents, measured
 from llmbench.runs.imports.documents import Document, Shape, validated
-from llmbench.runs.imports.measured import (
-    NO_TOKENS,
-    NOTHING,
-    SENDING,
-    Measured,
-    Stamps,
-    as_moment,
-    chunks,
-    first_and_last,
-    uneven,
-    with_version,
-)
+from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Chunks, Measured
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
 
 TOOL = "aiperf"
 CREDIT = (
-    "when aiperf issued a request (its credit_issued_ns), which is later than due by its own lag"
-    " and by any wait for its concurrency limit"
+    "when aiperf issued a request (its credit_issued_ns), which is later than the due time by its"
+    " own lag and any wait for its concurrency limit"
 )
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0}
 NANO = 1e-9
@@ -60,7 +49,7 @@ class _Count(Shape, frozen=True, kw_only=True):
 class _Metrics(Shape, frozen=True, kw_only=True):
     time_to_first_token: _Times | None = None
     time_to_first_output_token: _Times | None = None
-    inter_chunk_latency: _Times | None = None
+    chunk_gaps: _Times | None = field(default=None, name="inter_chunk_latency")
     request_latency: _Times | None = None
     http_req_connecting: _Times | None = None
     http_req_connection_reused: _Count | None = None
@@ -90,7 +79,7 @@ class _Row(Shape, frozen=True, kw_only=True):
 
     @property
     def due_ns(self) -> int:
-        """When aiperf issued the request, or, if unknown, sent it, in nanoseconds since 1970."""
+        """The Unix time in ns at which aiperf issued the request or, if unknown, sent it."""
         return self.metadata.credit_issued_ns or self.metadata.request_start_ns
 
 
@@ -134,7 +123,7 @@ def measured_in(document: Document) -> list[Measured]:
     """Return the measured load; raises InputError for a summary or several profiling phases."""
     if "aiperf_version" in document.keys:
         raise InputError(
-            f"{document.path}: is aiperf's summary, without per-request records; import "
+            f"{document.path}: aiperf's summary has no per-request records; import "
             "profile_export.jsonl from the same folder"
         )
     rows = [
@@ -148,13 +137,13 @@ def measured_in(document: Document) -> list[Measured]:
     return [
         Measured(
             kind=TOOL,
-            tool=with_version(TOOL, summary.aiperf_version),
-            began_at=as_moment(origin * NANO),
+            tool=f"{TOOL} {summary.aiperf_version or ''}".strip(),
+            began_at=measured.as_moment(origin * NANO),
             records=records,
             since=CREDIT if has_credits else SENDING,
             model=", ".join(model.name for model in summary.input.models.items) or None,
             load=summary.load,
-            caveats=uneven(records),
+            caveats=measured.uneven(records),
         )
     ]
 
@@ -163,8 +152,8 @@ def _check_phases(document: Document, rows: list[_Row]) -> None:
     phases = {row.metadata.profiling_index for row in rows} - {None}
     if len(phases) > 1:
         raise InputError(
-            f"{document.path}: has {len(phases)} profiling phases, which are different loads; "
-            "write one file per load, for example by profiling one load at a time"
+            f"{document.path}: has {len(phases)} profiling phases, which may be different loads; "
+            "run aiperf once per load, with one profiling phase each"
         )
 
 
@@ -178,8 +167,10 @@ def _summary(records: Path) -> _Summary:
 
 def _record(number: int, row: _Row, origin: int) -> Record:
     sent = (row.metadata.request_start_ns - origin) * NANO
-    times, counts = NOTHING if row.error else _stamps(row.metrics)
+    times, counts = NO_CHUNKS if row.error else _chunks(row.metrics)
     kind = _kind(row.error, sum(counts))
+    content = row.metrics.time_to_first_output_token
+    finish: Finish = "error" if kind else "ended"
     return Record(
         request_id=number,
         phase="warmup" if row.metadata.benchmark_phase == "warmup" else "measured",
@@ -190,32 +181,25 @@ def _record(number: int, row: _Row, origin: int) -> Record:
         token_counts=counts,
         prompt_tokens=_tokens(row.metrics.input_sequence_length or row.metrics.error_isl),
         max_new_tokens=None,
-        finish=_finish(row, kind),
+        finish="unfinished" if row.metadata.was_cancelled else finish,
         error_kind=kind,
         error_message=redact(row.error.message) if row.error else None,
         connect_seconds=_connecting(row.metrics),
-        first_content=_after(sent, row.metrics.time_to_first_output_token),
+        first_content=sent + content.seconds[0] if content else None,
     )
 
 
-def _stamps(metrics: _Metrics) -> Stamps:
-    """Return chunk times since sending and token counts; without streaming, one final chunk."""
+def _chunks(metrics: _Metrics) -> Chunks:
+    """Return the chunks, with times since sending; without streaming, one final chunk."""
     tokens = _tokens(metrics.output_sequence_length) or 0
-    first, whole, gaps = (
-        metrics.time_to_first_token, metrics.request_latency, metrics.inter_chunk_latency,
-    )  # fmt: skip
+    first, whole, gaps = metrics.time_to_first_token, metrics.request_latency, metrics.chunk_gaps
     if first and gaps:
-        return chunks(list(accumulate(gaps.seconds, initial=first.seconds[0])), tokens)
+        times = list(accumulate(gaps.seconds, initial=first.seconds[0]))
+        return measured.even_chunks(times, tokens)
     if first and whole:
         count = tokens if whole.seconds > first.seconds else 1
-        return first_and_last(first.seconds[0], whole.seconds[0], count, tokens)
-    return (whole.seconds, (tokens,)) if whole else NOTHING
-
-
-def _finish(row: _Row, kind: str | None) -> Finish:
-    if row.metadata.was_cancelled:
-        return "unfinished"
-    return "error" if kind else "ended"
+        return measured.first_and_last(first.seconds[0], whole.seconds[0], count, tokens)
+    return (whole.seconds, (tokens,)) if whole else NO_CHUNKS
 
 
 def _kind(error: _Error | None, tokens: int) -> str | None:
@@ -236,13 +220,8 @@ def _connecting(metrics: _Metrics) -> float | None:
     return connecting.seconds[0] if is_new and connecting else None
 
 
-def _after(sent: float, latency: _Times | None) -> float | None:
-    return None if latency is None else sent + latency.seconds[0]
-
-
 def _load(phase: _Phase) -> dict[str, Any]:
     if phase.type == "concurrency":
         return {"kind": "closed", "concurrency": phase.concurrency}
-    rate = {} if phase.rate is None else {"rate": phase.rate}
-    limited = {} if phase.concurrency is None else {"max_in_flight": phase.concurrency}
-    return {"kind": phase.type, **rate, **limited}
+    load = {"kind": phase.type, "rate": phase.rate, "max_in_flight": phase.concurrency}
+    return {key: value for key, value in load.items() if value is not None}

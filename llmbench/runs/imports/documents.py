@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llmbench.errors import InputError
+from llmbench.runs.files import read_text
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +40,7 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """Read a JSON or JSON Lines file; raises InputError if it is unreadable, invalid or empty."""
-    try:
-        text = path.expanduser().read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: cannot be read: not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}: is empty; expected the result file of a load tool")
     try:
@@ -62,13 +58,13 @@ def _lines(path: Path, text: str, of_document: str) -> list[Any]:
         except ValueError as error:
             where, reason = (f"{path}:{number}", str(error)) if values else (path, of_document)
             raise InputError(
-                f"{where}: not valid JSON: {reason}; was the tool interrupted? Run it again"
+                f"{where}: not valid JSON: {reason}; if the tool was interrupted, run it again"
             ) from None
     return values
 
 
 def validated(shape: type[S], value: Any, where: str) -> S:
-    """Convert a JSON value to a Shape; raises InputError with the location and the problem."""
+    """Convert a JSON value to a Shape; raises InputError with the file, key and problem."""
     try:
         return msgspec.convert(value, shape, strict=False)
     except msgspec.ValidationError as error:

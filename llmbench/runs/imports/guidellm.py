@@ -1,7 +1,8 @@
 """JSON reports of guidellm (https://github.com/vllm-project/guidellm), tested with 0.8.1.
 
-guidellm stores the times of the first and the last token and the number of chunks: TTFT, TPOT (its
-ITL) and E2E are known, inter-token latencies are not. Requests that were never sent are omitted.
+guidellm stores the times of the first and the last token and the number of chunks, so TTFT, TPOT
+(its ITL) and E2E are known, but not inter-token latencies. Requests that were never sent are
+omitted.
 """
 
 from __future__ import annotations
@@ -11,24 +12,16 @@ import re
 from typing import Any
 
 from llmbench.errors import InputError
+from llmbench.runs.imports import measured
 from llmbench.runs.imports.documents import Document, Shape, validated
-from llmbench.runs.imports.measured import (
-    NO_TOKENS,
-    NOTHING,
-    SENDING,
-    Measured,
-    Stamps,
-    as_moment,
-    first_and_last,
-    with_version,
-)
+from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Chunks, Measured
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
 
 TOOL = "guidellm"
 SCHEDULED = ("constant", "poisson", "trace")  # other strategies send as soon as possible
-TARGET = "when guidellm meant to send a request (its targeted_start)"
-NO_TARGET = f"{SENDING}; its due times (targeted_start) are before its start and not usable"
+TARGET = "the time for which guidellm scheduled a request (its targeted_start)"
+NO_TARGET = f"{SENDING}; some due times (targeted_start) are missing or before the start"
 ERROR = re.compile(r"(\w+)\(")
 STATUS = re.compile(r"\b([1-5]\d\d)\b")
 
@@ -60,6 +53,16 @@ class _Info(Shape, frozen=True, kw_only=True):
     scheduler_start_time: float
     error: str | None = None
 
+    @property
+    def valid_target(self) -> float | None:
+        """The due time in Unix seconds; None if unknown or before the start of the load.
+
+        Worker processes of guidellm 0.8.1 may draw Poisson due times before they know the start,
+        and then send everything at once.
+        """
+        target = self.timings.targeted_start
+        return None if target is None or target < self.scheduler_start_time else target
+
 
 class _Request(Shape, frozen=True, kw_only=True):
     info: _Info
@@ -75,16 +78,13 @@ class _Requests(Shape, frozen=True, kw_only=True):
 
     @property
     def by_finish(self) -> list[tuple[Finish, _Request]]:
-        """The sent requests with their outcome: ended, error or unfinished."""
-        groups: dict[Finish, tuple[_Request, ...]] = {
-            "ended": self.successful, "error": self.errored, "unfinished": self.incomplete,
-        }  # fmt: skip
-        return [
-            (finish, request)
-            for finish, group in groups.items()
-            for request in group
-            if request.info.timings.sent is not None
+        """The requests that were sent, each with its outcome: ended, error or unfinished."""
+        all_requests: list[tuple[Finish, _Request]] = [
+            *(("ended", request) for request in self.successful),
+            *(("error", request) for request in self.errored),
+            *(("unfinished", request) for request in self.incomplete),
         ]
+        return [(end, one) for end, one in all_requests if one.info.timings.sent is not None]
 
 
 class _Strategy(Shape, frozen=True, kw_only=True):
@@ -122,7 +122,7 @@ def recognizes(document: Document) -> bool:
 
 
 def measured_in(document: Document) -> list[Measured]:
-    """Return each benchmark's measured load; raises InputError if one has no sent request."""
+    """Return the measured load of each benchmark; raises InputError if one sent no request."""
     report = validated(_Report, document.values[0], str(document.path))
     if not report.benchmarks:
         raise InputError(f"{document.path}: benchmarks: is empty; expected at least one")
@@ -132,7 +132,7 @@ def measured_in(document: Document) -> list[Measured]:
                 f"{document.path}: benchmarks[{number}].requests: no request was sent or "
                 "stored; run guidellm without a sample_size of 0"
             )
-    tool = with_version(TOOL, report.metadata.guidellm_version)
+    tool = f"{TOOL} {report.metadata.guidellm_version or ''}".strip()
     is_sweep = len(report.benchmarks) > 1
     return [_measured(tool, benchmark, is_sweep=is_sweep) for benchmark in report.benchmarks]
 
@@ -145,7 +145,7 @@ def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
     return Measured(
         kind=TOOL,
         tool=tool,
-        began_at=as_moment(origin),
+        began_at=measured.as_moment(origin),
         records=tuple(
             _record(number, finish, request, due - origin, origin)
             for number, ((finish, request), due) in enumerate(zip(requests, due_times, strict=True))
@@ -158,26 +158,17 @@ def _measured(tool: str, benchmark: _Benchmark, *, is_sweep: bool) -> Measured:
 
 
 def _due_times(strategy: _Strategy, requests: list[_Request]) -> tuple[list[float], str]:
-    """Return the due times (else the send times) and the moment from which latencies count.
-
-    Worker processes of guidellm 0.8.1 may draw Poisson due times before they know the start and
-    then send everything at once, so targets before the start are not valid due times.
-    """
+    """Return the due times (else the send times) and the moment from which latencies count."""
     sent = [time for request in requests if (time := request.info.timings.sent) is not None]
-    targets = [
-        target
-        for request in requests
-        if (target := request.info.timings.targeted_start) is not None
-        and target >= request.info.scheduler_start_time
-    ]
     if strategy.type_ not in SCHEDULED:
         return sent, SENDING
+    targets = [target for request in requests if (target := request.info.valid_target) is not None]
     return (targets, TARGET) if len(targets) == len(requests) else (sent, NO_TARGET)
 
 
 def _record(number: int, finish: Finish, request: _Request, due: float, origin: float) -> Record:
     timings, error = request.info.timings, request.info.error
-    times, counts = _stamps(request, finish)
+    times, counts = _chunks(request, finish)
     kind = _kind(error) if error else None
     if finish == "ended" and not sum(counts):
         finish, kind = "error", NO_TOKENS
@@ -185,7 +176,7 @@ def _record(number: int, finish: Finish, request: _Request, due: float, origin: 
         request_id=number,
         phase="measured",
         due=due,
-        sent=_less(timings.sent, origin),
+        sent=measured.after(timings.sent, origin),
         started=None,
         token_times=tuple(time - origin for time in times),
         token_counts=counts,
@@ -194,22 +185,18 @@ def _record(number: int, finish: Finish, request: _Request, due: float, origin: 
         finish=finish,
         error_kind=kind,
         error_message=redact(error.partition(r"\n")[0]) if error else None,
-        first_content=_less(timings.first_output_token_iteration, origin),
+        first_content=measured.after(timings.first_output_token_iteration, origin),
     )
 
 
-def _less(moment: float | None, origin: float) -> float | None:
-    return None if moment is None else moment - origin
-
-
-def _stamps(request: _Request, finish: Finish) -> Stamps:
+def _chunks(request: _Request, finish: Finish) -> Chunks:
     timings = request.info.timings
     tokens = timings.token_iterations if request.output_tokens is None else request.output_tokens
     first, last = timings.first_token_iteration, timings.last_token_iteration
     if first is not None and last is not None:
-        return first_and_last(first, last, timings.token_iterations, tokens)
+        return measured.first_and_last(first, last, timings.token_iterations, tokens)
     # without streaming, the response arrives at the end
-    return ((timings.ended,), (tokens,)) if finish == "ended" and tokens else NOTHING
+    return ((timings.ended,), (tokens,)) if finish == "ended" and tokens else NO_CHUNKS
 
 
 def _most(arguments: str | None) -> int | None:
@@ -237,11 +224,10 @@ def _load(strategy: _Strategy) -> dict[str, Any]:
             return {"kind": "closed", "concurrency": 1}
         case "concurrent":
             return {"kind": "closed", "concurrency": strategy.streams}
-    rate = {} if strategy.rate is None else {"rate": strategy.rate}
-    return {"kind": strategy.type_, **rate}
+    return {"kind": strategy.type_} | ({} if strategy.rate is None else {"rate": strategy.rate})
 
 
 def _point(load: dict[str, Any]) -> dict[str, Any]:
-    """Return the sweep point of a load, with rates rounded to four significant digits."""
+    """Return a load's rate (to four digits), concurrency or kind as a sweep point."""
     key = next(key for key in ("rate", "concurrency", "kind") if key in load)
     return {f"load.{key}": float(f"{load[key]:.4g}") if key == "rate" else load[key]}

@@ -1,4 +1,4 @@
-"""Records of a load measured by another tool."""
+"""A load measured by another tool, and helpers to construct its records."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 
 SENDING = "sending and not from the due time, so they exclude any wait before sending"
-NO_TOKENS = "too-few-tokens"
+NO_TOKENS = "too-few-tokens"  # the error kind of a response without tokens
 
-Stamps = tuple[tuple[float, ...], tuple[int, ...]]
-NOTHING: Stamps = ((), ())
+Chunks = tuple[tuple[float, ...], tuple[int, ...]]  # times and token counts
+NO_CHUNKS: Chunks = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Measured:
     caveats: tuple[Caveat, ...] = ()
 
 
-def with_version(tool: str, version: str | None) -> str:
-    """Return the name of a tool with its version, if known."""
-    return f"{tool} {version}" if version else tool
+def after(moment: float | None, origin: float) -> float | None:
+    """Return the seconds from ``origin`` to a moment, or None if the moment is unknown."""
+    return None if moment is None else moment - origin
 
 
 def as_moment(seconds: float) -> str:
@@ -49,20 +49,19 @@ def as_moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-# -- stamps and the tokens that came with them -----------------------------------------------------
+# -- chunks: their times and token counts ----------------------------------------------------------
 
 
-def chunks(times: Sequence[float], tokens: int) -> Stamps:
-    """Return the times and token counts of chunks, dividing ``tokens`` evenly among them."""
+def even_chunks(times: Sequence[float], tokens: int) -> Chunks:
+    """Return chunks at the given times, with ``tokens`` divided evenly among them."""
     bounds = [tokens * index // len(times) for index in range(len(times) + 1)]
     return tuple(times), tuple(after - before for before, after in pairwise(bounds))
 
 
-def first_and_last(first: float, last: float, count: int, tokens: int) -> Stamps:
-    """Return times and token counts of ``count`` chunks; only the first and last time are known.
+def first_and_last(first: float, last: float, count: int, tokens: int) -> Chunks:
+    """Return ``count`` chunks of which only the first and the last time are known.
 
-    The chunks between them become one entry with time NaN, because an unmeasured gap is not an
-    inter-token latency.
+    Those between them become one chunk with time NaN, so that no inter-token latency is made up.
     """
     if count <= 1:
         return (first,), (tokens,)

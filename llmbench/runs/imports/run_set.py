@@ -11,11 +11,11 @@ from llmbench.errors import InputError
 from llmbench.runs import imports, store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.imports.measured import Measured
-from llmbench.runs.run import Quality, Run, records_table
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Quality, Run, records_table
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case, case_name, slug_of
 
-NO_SCENARIO = "# measured by other tools and imported; there is no scenario\n"
+NO_SCENARIO = "# imported from other tools; there is no scenario\n"
 NO_QUALITY = Quality.unavailable("imported runs have no outputs to compare with a reference")
 
 
@@ -41,16 +41,15 @@ def import_results(files: Sequence[Path], folder: Path, name: str | None = None)
 
 
 def _label(path: Path, files: Sequence[Path]) -> str:
-    """Return the stem of a file, with its folder if the stem is not unique."""
+    """Return the stem of a file name, with its folder if the stem is not unique."""
     is_alone = sum(other.stem == path.stem for other in files) == 1
     return path.stem if is_alone else f"{path.resolve().parent.name}/{path.stem}"
 
 
 def _run(path: Path, name: str, measured: Measured) -> Run:
     case = case_name(name, measured.point)
-    spec = _spec(path, case, measured)
     return Run(
-        case=Case(case, slug_of(case), measured.kind, measured.point, spec),
+        case=Case(case, slug_of(case), measured.kind, measured.point, _spec(path, case, measured)),
         repeat=1,
         began_at=measured.began_at,
         records=records_table(list(measured.records)),
@@ -61,7 +60,7 @@ def _run(path: Path, name: str, measured: Measured) -> Run:
 
 
 def _spec(path: Path, case: str, measured: Measured) -> dict[str, Any]:
-    """Return the known scenario keys, and ``imported`` (tool and file), which is not one."""
+    """Return the known scenario keys and ``imported`` (tool and file), which is not a key."""
     return {
         "name": case,
         "model": {"source": measured.model},

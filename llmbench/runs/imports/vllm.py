@@ -1,8 +1,8 @@
 """Results of ``vllm bench serve --save-result --save-detailed``.
 
 Source: https://github.com/vllm-project/vllm/blob/main/vllm/benchmarks/serve.py. Every list has one
-entry per request; times are seconds of one monotonic clock. Success is not stored: a request with
-an error, or without output tokens, counts as failed.
+entry per request; times are in seconds on one monotonic clock. Success is not stored: a request
+with an error, or without output tokens, counts as failed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from llmbench.errors import InputError
+from llmbench.runs.imports import measured
 from llmbench.runs.imports.documents import Document, Shape, validated
-from llmbench.runs.imports.measured import NO_TOKENS, NOTHING, SENDING, Measured, chunks, uneven
+from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Measured
 from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
 
@@ -24,8 +25,8 @@ TOOL = "vllm bench serve"
 MARKS = {"model_id", "request_throughput", "total_input_tokens"}
 DETAILS = ("input_lens", "output_lens", "ttfts", "itls", "errors")
 RELEASE = (
-    "when vllm released a request to wait for its concurrency limit, which is later than due by its"
-    " own lag"
+    "when vllm released a request to wait for its concurrency limit, which is later than the due"
+    " time by its own lag"
 )
 
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -94,7 +95,7 @@ def measured_in(document: Document) -> list[Measured]:
             since=RELEASE if has_release else SENDING,
             model=result.model,
             load=_load(result),
-            caveats=uneven(records),
+            caveats=measured.uneven(records),
         )
     ]
 
@@ -113,26 +114,22 @@ def _check_details(document: Document) -> None:
         )
     if "start_times" not in document.keys:
         raise InputError(
-            f"{path}: send times are missing (no start_times; older versions did not "
-            "save them); repeat the measurement with a newer vllm"
+            f"{path}: no send times (start_times), which older versions of vllm do not save; "
+            "measure again with a newer vllm"
         )
 
 
 def _check_lists(document: Document, result: _Result) -> None:
-    lists: dict[str, tuple[Any, ...] | None] = {
-        key: getattr(result, key) for key in (*DETAILS, "start_times", "queue_times")
-    }
-    lengths = {key: len(values) for key, values in lists.items() if values is not None}
+    lists = [(key, getattr(result, key)) for key in (*DETAILS, "start_times", "queue_times")]
+    lengths = {key: len(values) for key, values in lists if values is not None}
     if len(set(lengths.values())) > 1 or not result.ttfts:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise InputError(
-            f"{document.path}: expected non-empty lists of equal length, found {listed}"
-        )
+        raise InputError(f"{document.path}: expected non-empty, equally long lists, found {listed}")
     answered = zip(result.output_lens, result.ttfts, strict=True)
     if any(tokens and not ttft for tokens, ttft in answered):
         raise InputError(
-            f"{document.path}: ttfts: 0 for responses with tokens: its backend did not stream, so "
-            "their times are unknown; measure with a streaming backend"
+            f"{document.path}: ttfts: 0 for responses with tokens: the backend did not stream, so "
+            "the token times are unknown; measure with a streaming backend"
         )
 
 
@@ -141,15 +138,15 @@ def _record(result: _Result, number: int, due: float, origin: float) -> Record:
     failed = bool(error) or not tokens
     sent = result.start_times[number] - origin
     times = accumulate(result.itls[number], initial=sent + result.ttfts[number])
-    stamps = NOTHING if failed else chunks(list(times), tokens)
+    chunks = NO_CHUNKS if failed else measured.even_chunks(list(times), tokens)
     return Record(
         request_id=number,
         phase="measured",
         due=due,
         sent=sent,
         started=None,
-        token_times=stamps[0],
-        token_counts=stamps[1],
+        token_times=chunks[0],
+        token_counts=chunks[1],
         prompt_tokens=result.input_lens[number],
         max_new_tokens=None,
         finish="error" if failed else "ended",

@@ -14,8 +14,8 @@ from llmbench.analysis.compare.differences import differences, forbids
 from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.metrics import METRICS, Value
 from llmbench.runs.record import Record
-from llmbench.runs.run import Run, records_table
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run, records_table
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
 
 SPEC: dict[str, Any] = {"load": {"kind": "closed"}, "model": {"source": "builtin:tiny"}}

@@ -15,8 +15,8 @@ from llmbench.analysis.meters.joining import Joined, _around, join
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.record import Record
-from llmbench.runs.run import CLOCK_ORIGIN, Failure, Run, records_table
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import CLOCK_ORIGIN, Failure, PlannedRun, Run, records_table
+from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Series
 from llmbench.scenario.cases import Case
 
@@ -164,7 +164,7 @@ def test_runs_that_a_second_log_does_not_cover_keep_the_first(tmp_path: Path) ->
     [
         ({"facts": {}}, "its clock's origin is unknown, since an older llmbench or another"),
         ({"facts": {CLOCK_ORIGIN: None}}, "its time was simulated; set `clock: real`"),
-        ({"records": records_table([])}, "no tokens were generated, so there is no time span"),
+        ({"records": records_table([])}, "no tokens were generated, so the run has no time span"),
     ],
 )
 def test_a_run_without_a_time_to_cover_is_left_out(

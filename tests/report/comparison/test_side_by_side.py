@@ -12,8 +12,8 @@ from llmbench.report.charts import Chart
 from llmbench.report.comparison.machines import machines
 from llmbench.report.comparison.side_by_side import charts, figures, sides
 from llmbench.report.table import Table
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
 
 SPEC = {"model": "builtin:tiny", "load": {"kind": "closed"}}
@@ -144,7 +144,7 @@ def test_energy_gives_tokens_per_joule() -> None:
 def test_ratios_of_energies_on_two_devices_state_the_gain_error() -> None:
     table = figures(sides([metered("a", 0.25, "GPU-1"), metered("b", 0.5, "GPU-2")]))
     assert table.rows[0][4].detail == "0.500 – 0.500, devices ± 10 %"
-    assert "how far the energy readings of two devices may differ" in table.note
+    assert "bounds the difference between two devices' readings" in table.note
 
 
 def test_energies_measured_by_two_methods_have_no_ratio() -> None:
@@ -240,7 +240,7 @@ def test_a_commit_with_changes_says_so() -> None:
 
 def test_ratios_of_different_hardware_hold_for_these_machines_only() -> None:
     note = of_machines(CPU, {"cpu": {"model": "Other"}}).note
-    assert note.startswith("Different hardware, one machine per side as far as recorded")
+    assert note.startswith("Different hardware: the ratios hold for these machines only.")
 
 
 def test_equal_hardware_may_be_two_machines() -> None:
@@ -270,12 +270,12 @@ def test_a_side_of_several_kinds_of_machines_is_named() -> None:
     runs = (*mixed.runs[:2], *other.runs[2:])
     both = RunSet(Path("a"), "s", "", mixed.began_at, "", (), {}, mixed.plan, runs)
     note = machines(sides([both, mixed])).note
-    assert note.startswith("a was measured on 2 kinds of machines.")
+    assert note.startswith("a was measured on 2 kinds of hardware.")
 
 
 def test_runs_without_a_record_of_their_machines_say_so() -> None:
     table = of_machines({}, {})
-    assert (table.rows, table.note) == ((), "The runs have no record of their machines.")
+    assert (table.rows, table.note) == ((), "The runs did not record their machines.")
 
 
 PEAKS = {

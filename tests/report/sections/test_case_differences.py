@@ -26,7 +26,7 @@ def environment(**more: Any) -> dict[str, Any]:
 def test_cases_that_differ_in_settings_only_are_comparable(make: Any, tmp_path: Path) -> None:
     other = {"effective": {"dtype": "bfloat16", "threads": 2}, "requested": {}}
     table = differing(cases(make, tmp_path, {}, {"backend_report": other}))
-    assert table.note.startswith("Yes: all cases had the same requests, machine and software.")
+    assert table.note.startswith("Yes: all cases had the same requests, hardware and software.")
     told = {row[1].text: [cell.text for cell in row[2:]] for row in table.rows}
     assert told["dtype"] == ["float32", "bfloat16"]
     assert "threads" not in told
@@ -37,8 +37,8 @@ def test_other_hardware_and_software_are_named(make: Any, tmp_path: Path) -> Non
     other = environment(cpu={"model": "B"}, packages={"torch": "2.11.0"})
     note = differing(cases(make, tmp_path, environment(), other)).note
     assert note == (
-        "The hardware differs (cpu.model), which affects the results. "
-        "The software differs (packages.torch), which affects the results."
+        "The hardware differs (cpu.model), which may affect the results. "
+        "The software differs (packages.torch), which may affect the results."
     )
 
 
@@ -59,16 +59,13 @@ def test_cases_of_different_scenarios_are_not_comparable(make: Any, tmp_path: Pa
     plan = [make.planned("one", 1), make.planned("other", 1, requests=99, warmup=9, seed=3)]
     served = [make.run_of(p, make.serve(1)) for p in plan]
     note = differing(Results(make.store_run_set(tmp_path / "set", plan, served))).note
-    assert note == (
-        "No: the scenario differs (requests, warmup, seed), so the cases do not "
-        "measure the same thing."
-    )
+    assert note == "No: the cases differ in scenario (requests, warmup, seed)."
 
 
 def test_different_arrival_times_are_mentioned(make: Any, tmp_path: Path) -> None:
     runs = [{"facts": {"schedule_sha256": letter}} for letter in "ab"]
     assert differing(cases(make, tmp_path, *runs)).note.startswith(
-        "Requests arrived at different times"
+        "The arrival times of requests differ"
     )
 
 

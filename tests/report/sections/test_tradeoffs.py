@@ -123,7 +123,7 @@ def test_energy_is_a_third_panel_where_it_is_known(make: Any, tmp_path: Path) ->
 
 
 def test_without_energy_there_is_no_panel_for_it(two: Results) -> None:
-    assert "energy is not drawn" in tradeoffs.pareto(two).caption
+    assert "no case measured energy" in tradeoffs.pareto(two).caption
 
 
 def test_the_table_of_quality_names_the_reference(two: Results) -> None:

@@ -123,7 +123,7 @@ def test_the_form_sends_what_the_comparison_takes(server: Server) -> None:
 def test_a_comparison_without_a_choice_says_what_to_pick(server: Server, query: str) -> None:
     reply = ask(server, f"/compare{query}")
     assert reply.status == HTTPStatus.BAD_REQUEST
-    assert "Pick one baseline" in reply.text
+    assert "Select one baseline" in reply.text
 
 
 @pytest.mark.parametrize(

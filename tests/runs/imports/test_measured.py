@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.runs.imports.measured import as_moment, chunks, first_and_last
+from llmbench.runs.imports.measured import as_moment, even_chunks, first_and_last
 
 
 @given(st.integers(1, 50), st.integers(0, 200))
 def test_tokens_are_divided_evenly_among_chunks(count: int, tokens: int) -> None:
-    times, counts = chunks([float(n) for n in range(count)], tokens)
+    times, counts = even_chunks([float(n) for n in range(count)], tokens)
     assert (len(times), sum(counts)) == (count, tokens)
     assert max(counts) - min(counts) <= 1
 

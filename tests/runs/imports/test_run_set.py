@@ -37,8 +37,8 @@ def test_every_run_has_a_caveat_with_the_tool_and_from_when_latencies_count(kept
         kept.runs, ("vllm bench serve", "guidellm 0.8.1", "aiperf 0.13.0"), strict=True
     ):
         (caveat,) = (caveat for caveat in run.caveats if caveat.kind == "imported")
-        assert f"Measured by {tool} and imported" in caveat.message
-        assert "Latencies count from" in caveat.message
+        assert f"Imported from {tool}:" in caveat.message
+        assert "latencies count from" in caveat.message
 
 
 def test_no_imported_run_is_valid(kept: RunSet) -> None:

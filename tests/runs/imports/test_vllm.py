@@ -127,16 +127,13 @@ def without(*keys: str) -> Callable[[dict[str, Any]], None]:
             without("input_lens", "output_lens", "ttfts", "itls", "errors", "start_times"),
             "no input_lens, output_lens, ttfts, itls, errors); run vllm bench serve with --save",
         ),
-        (without("start_times"), "send times are missing (no start_times"),
-        (
-            lambda document: document["ttfts"].pop(),
-            "expected non-empty lists of equal length, found",
-        ),
+        (without("start_times"), "no send times (start_times)"),
+        (lambda document: document["ttfts"].pop(), "expected non-empty, equally long lists, found"),
         (
             lambda document: document["ttfts"].__setitem__(0, "soon"),
             "ttfts[0]: expected `float`, got `str`",
         ),
-        (lambda document: document["ttfts"].__setitem__(0, 0.0), "its backend did not stream"),
+        (lambda document: document["ttfts"].__setitem__(0, 0.0), "the backend did not stream"),
         (
             lambda document: document["start_times"].__setitem__(0, 0.0),
             "start_times[0]: expected `float` > 0.0",

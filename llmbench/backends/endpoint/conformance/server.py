@@ -68,7 +68,7 @@ class AdversarialServer:
             writer.write(plain("404 Not Found", "application/json", b'{"error": "no such model"}'))
             return True
         self.served[name] += 1
-        return await _play(BEHAVIORS[name].script(), writer)
+        return await _play(BEHAVIORS[name].script, writer)
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:

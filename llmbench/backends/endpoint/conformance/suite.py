@@ -69,17 +69,16 @@ def check_client(url: str) -> Iterator[CheckResult]:
 
 def provoke(url: str, behavior: Behavior) -> Record:
     """Return the record of a request to the adversarial server that triggers ``behavior``."""
-    timeouts = SHORT_TIMEOUTS if behavior.expected.error in TIMEOUT_KINDS else LONG_TIMEOUTS
+    timeouts = SHORT_TIMEOUTS if behavior.error in TIMEOUT_KINDS else LONG_TIMEOUTS
     return exchange(url=url, model=behavior.name, **timeouts)
 
 
 def _compared(behavior: Behavior, record: Record) -> CheckResult:
-    expected = behavior.expected
-    tokens = None if expected.tokens is None else record.output_tokens
+    tokens = None if behavior.tokens is None else record.output_tokens
     return CheckResult(
         behavior.name,
         behavior.description,
-        _described(expected.error, expected.chunks, expected.tokens),
+        _described(behavior.error, behavior.chunks, behavior.tokens),
         _described(record.error_kind, len(record.token_times), tokens),
     )
 
@@ -112,8 +111,7 @@ def _outcome(arguments: ServerArguments, **more: Any) -> str:
 
 
 def _forced(arguments: ServerArguments) -> str:
-    record = exchange(**arguments)
-    return f"{record.output_tokens} tokens"
+    return f"{exchange(**arguments).output_tokens} tokens"
 
 
 def _chunks(arguments: ServerArguments) -> str:
@@ -121,32 +119,23 @@ def _chunks(arguments: ServerArguments) -> str:
 
 
 def _unknown(arguments: ServerArguments) -> str:
-    with_body = {**arguments, "body": {"model": UNKNOWN_MODEL}}
-    kind = exchange(**with_body).error_kind or "a response"
+    kind = exchange(**arguments, body={"model": UNKNOWN_MODEL}).error_kind or "a response"
     return "an HTTP error" if kind.startswith("http-4") else kind
 
 
 CHECKS: dict[str, tuple[str, str, Callable[[ServerArguments], str]]] = {
-    "chat-stream": (
-        "a chat response is streamed, and [DONE] ends the stream", "a response", _outcome,
-    ),
-    "chat-whole": (
-        "a chat response can be sent unstreamed", "a response", lambda a: _outcome(a, stream=False),
-    ),
-    "completion-stream": (
-        "a completion is streamed, and [DONE] ends the stream", "a response",
-        lambda a: _outcome(a, api="completions"),
-    ),
-    "without-usage": (
-        "a stream without usage ends correctly", "a response", lambda a: _outcome(a, usage=False),
-    ),
-    "forced-length": (
-        "`ignore_eos` forces the output length, and usage reports it", f"{TOKENS} tokens", _forced,
-    ),
-    "one-token-a-chunk": (
-        "every token is sent immediately, in a separate chunk", f"{TOKENS} chunks", _chunks,
-    ),
-    "unknown-model": (
-        "an unknown model name causes an HTTP error", "an HTTP error", _unknown,
-    ),
+    "chat-stream": ("a chat response is streamed, and [DONE] ends the stream",
+                    "a response", _outcome),
+    "chat-whole": ("a chat response can be sent unstreamed",
+                   "a response", lambda a: _outcome(a, stream=False)),
+    "completion-stream": ("a completion is streamed, and [DONE] ends the stream",
+                          "a response", lambda a: _outcome(a, api="completions")),
+    "without-usage": ("a stream without usage ends correctly",
+                      "a response", lambda a: _outcome(a, usage=False)),
+    "forced-length": ("`ignore_eos` forces the output length, and usage reports it",
+                      f"{TOKENS} tokens", _forced),
+    "one-token-a-chunk": ("every token is sent immediately, in a separate chunk",
+                          f"{TOKENS} chunks", _chunks),
+    "unknown-model": ("an unknown model name causes an HTTP error",
+                      "an HTTP error", _unknown),
 }  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 WORDS = ("Speed", " without", " truth", " is", " only", " noise", " —", " 速度")
 TOKENS = len(WORDS)
+STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,58 +30,50 @@ class End(Enum):
 Action = bytes | Pause | End
 
 
-def head(status: str = "200 OK", kind: str = "text/event-stream", *fields: str) -> bytes:
-    """Return the head of a response: status line and headers; ``fields`` are additional headers."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", *fields]
+def head(status: str, content_type: str, *fields: str) -> bytes:
+    """Return the status line and headers of a response; ``fields`` are additional headers."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", *fields]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def chunked(parts: Iterable[Action], *, ended: bool = True) -> Iterator[Action]:
-    """Yield a chunked response with one HTTP chunk per part; pauses and ends are passed through."""
-    yield head("200 OK", "text/event-stream", "Transfer-Encoding: chunked")
-    for part in parts:
-        yield b"%x\r\n%b\r\n" % (len(part), part) if isinstance(part, bytes) else part
-    if ended:
-        yield b"0\r\n\r\n"
+def chunked(parts: Iterable[Action], *, ended: bool = True) -> list[Action]:
+    """Return a response with one HTTP chunk per part; pauses and ends are kept in order."""
+    chunks = [b"%x\r\n%b\r\n" % (len(p), p) if isinstance(p, bytes) else p for p in parts]
+    last_chunk = [b"0\r\n\r\n"] if ended else []
+    return [head("200 OK", STREAM, "Transfer-Encoding: chunked"), *chunks, *last_chunk]
 
 
-def plain(status: str, kind: str, body: bytes, *fields: str) -> bytes:
-    """Return a complete response with a body of known length."""
-    return head(status, kind, f"Content-Length: {len(body)}", *fields) + body
+def plain(status: str, content_type: str, body: bytes, *fields: str) -> bytes:
+    """Return a complete response whose Content-Length is that of ``body``."""
+    return head(status, content_type, f"Content-Length: {len(body)}", *fields) + body
 
 
-def event(data: Any, end: bytes = b"\n") -> bytes:
-    """Return bytes, or a value as JSON, as one server-sent event; ``end`` is its newline."""
+def event(data: Any) -> bytes:
+    """Return a server-sent event with ``data``: bytes as they are, other values as JSON."""
     text = data if isinstance(data, bytes) else json.dumps(data, ensure_ascii=False).encode()
-    return b"data: " + text + end + end
+    return b"data: " + text + b"\n\n"
 
 
 def delta(text: str, key: str = "content", **more: Any) -> dict[str, Any]:
-    """Return a chunk of a chat stream, whose delta has ``text`` under ``key``."""
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "choices": [{"index": 0, "delta": {key: text}, "finish_reason": None}],
-        **more,
-    }
+    """Return a chunk of a chat stream whose delta has ``text`` under ``key``."""
+    choice = {"index": 0, "delta": {key: text}, "finish_reason": None}
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [choice], **more}
 
 
 def last(reason: str = "length") -> dict[str, Any]:
-    """Return the last chunk of a choice, which has only the finish reason."""
+    """Return the last chunk of a chat stream, which has only the finish reason."""
     return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
 
 
 def usage(tokens: int = TOKENS) -> dict[str, Any]:
     """Return the chunk of a stream that has only the token counts."""
-    return {
-        "choices": [],
-        "usage": {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens},
-    }
+    counts = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
+    return {"choices": [], "usage": counts}
 
 
-def done(end: bytes = b"\n") -> bytes:
+def done() -> bytes:
     """Return the [DONE] event, which ends a stream."""
-    return event(b"[DONE]", end)
+    return event(b"[DONE]")
 
 
 def completion() -> bytes:

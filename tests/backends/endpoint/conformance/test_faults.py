@@ -45,7 +45,7 @@ def test_faults_are_counted_by_kind_and_other_answers_are_complete() -> None:
             records = opened.serve(Dispatch(pool, users, stop), opened.new_clock(), lambda: None)
     expected = Counter[str | None]()
     for name, times in server.served.items():
-        expected[BEHAVIORS[name].expected.error] += times
+        expected[BEHAVIORS[name].error] += times
     assert Counter(record.error_kind for record in records) == expected
     assert {record.output_tokens for record in records if record.succeeded} == {8}
     assert len(expected) >= 6  # every kind of fault occurred

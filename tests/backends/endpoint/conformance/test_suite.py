@@ -23,8 +23,8 @@ def url() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", BEHAVIORS)
 def test_the_client_records_the_expected_outcome_of(name: str, url: str) -> None:
-    expected = BEHAVIORS[name].expected
-    record = provoke(url, BEHAVIORS[name])
+    expected = BEHAVIORS[name]
+    record = provoke(url, expected)
     assert (record.error_kind, len(record.token_times)) == (expected.error, expected.chunks)
     if expected.tokens is not None:
         assert record.output_tokens == expected.tokens
