@@ -71,7 +71,9 @@ def _tolerance(text: str) -> tuple[str, float]:
         metric = METRICS[key]
         value = float(share)
     except KeyError:
-        raise InputError(f"--tolerance {text}: no metric {key!r}; for example ttft_p50") from None
+        raise InputError(
+            f"--tolerance {text}: no metric {key!r}; use one such as ttft_p50"
+        ) from None
     except ValueError:
         raise InputError(f"--tolerance {text}: expected a fraction such as ttft_p50=0.03") from None
     if metric.better == "neither":

@@ -123,7 +123,7 @@ def _energy_parts(run: Run, observed: RecordArrays) -> list[CounterEnergy]:
 
 @dataclass(frozen=True)
 class Results:
-    """A run set and the results of its cases, in the order of the scenario."""
+    """A run set and the results of its cases, in the order of the plan."""
 
     run_set: RunSet
 

@@ -1,4 +1,4 @@
-"""A stored run: only measured data, nothing derived from it."""
+"""A stored run: its records, series and facts, from which metrics are computed on reading."""
 
 from __future__ import annotations
 

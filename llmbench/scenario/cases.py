@@ -139,7 +139,7 @@ def expand(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any
 def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in plain data, expanding shorthand (``load: closed``) where needed.
 
-    Raises ValueError when the key's parent is a plain value.
+    Raises ValueError when the key's parent has no keys.
     """
     *parents, last = key.split(".")
     reduce(_descend, parents, spec)[last] = value
@@ -150,5 +150,5 @@ def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:
     if isinstance(inner, str) and key in SHORTHAND:
         inner = spec[key] = {SHORTHAND[key]: inner}
     if not isinstance(inner, dict):
-        raise ValueError(f"{key!r} is a plain value without keys")  # noqa: TRY004 (the user's mistake, not a type error)
+        raise ValueError(f"{key!r} has no keys: it is a list or a single value")  # noqa: TRY004 (the user's mistake, not a type error)
     return inner

@@ -207,7 +207,7 @@ class StopOptions(plugins.Options):
         default=None, description="fraction of failed requests above which the load ends early"
     )
     client_lag: Seconds | None = Field(
-        default=None, gt=0, description="p99 of the client lag above which the load ends early"
+        default=None, gt=0, description="p99 event-loop lag of the client that ends the load early"
     )
 
 

@@ -53,7 +53,9 @@ class Prompts(Workload):
         language: Literal["en", "zh"] | None = Field(
             default=None, description="only prompts in this language"
         )
-        output_tokens: Lengths = Field(Length(fixed=32), description="output length in tokens")
+        output_tokens: Lengths = Field(
+            default=Length(fixed=32), description="output length in tokens"
+        )
 
     options: Options
 

@@ -26,8 +26,12 @@ class Synthetic(Workload):
     class Options(plugins.Options):
         """``{kind: synthetic, prompt_tokens: 128, output_tokens: {uniform: [16, 64]}}``."""
 
-        prompt_tokens: Lengths = Field(Length(fixed=128), description="prompt length in tokens")
-        output_tokens: Lengths = Field(Length(fixed=32), description="output length in tokens")
+        prompt_tokens: Lengths = Field(
+            default=Length(fixed=128), description="prompt length in tokens"
+        )
+        output_tokens: Lengths = Field(
+            default=Length(fixed=32), description="output length in tokens"
+        )
         shared_prefix: float = Field(
             default=0.0, ge=0, le=1, description="fraction of each prompt that is a shared prefix"
         )

@@ -146,11 +146,12 @@ def _objectives(arrays: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
 
 
 def meets_objectives(arrays: RecordArrays, slo: dict[str, float]) -> NDArray[np.bool_]:
-    """Return which succeeded requests meet every objective (``{"ttft": 0.5}``, in seconds).
+    """Return a mask of the successful requests that meet every objective.
 
-    A percentile in a key (``ttft_p99``) applies to the run as a whole; here each request has the
-    same bound. ITL is met if the longest gap meets it. A request without the quantity (a single
-    token has no TPOT) meets the objective.
+    Objectives are bounds in seconds (``{"ttft": 0.5}``). A percentile in a key (``ttft_p99``)
+    applies to the run as a whole; here each request has the same bound. An ITL objective is met if
+    the request's longest gap is within the bound. A request without the quantity (a single token
+    has no TPOT) meets the objective.
     """
     met = np.ones(arrays.good.num_rows, dtype=bool)
     for key, bound in slo.items():

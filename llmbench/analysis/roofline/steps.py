@@ -56,7 +56,7 @@ class Steps:
         return costs.decode(len(seconds), float(seconds.sum()), *spans)
 
     def _stamped(self, compare: Any, moment: float) -> Ints:
-        """Return the number of tokens that each request has at a given time."""
+        """Return, per request, the number of tokens with ``compare(stamp, moment)``."""
         counts: Ints = np.add.reduceat(compare(self._times, moment), self._begins, dtype=np.int64)
         return counts
 

@@ -44,7 +44,7 @@ class Compiled(PyTorchBackend):
         )
         attention: Attention = Field(
             default="sdpa-grouped",
-            description="attention implementation; sdpa copies keys and values of grouped heads",
+            description="attention implementation; sdpa repeats grouped keys and values per head",
         )
         matvec: Literal["library", "generated"] = Field(
             default="library", description="matrix-vector kernels: from BLAS, or from torch.compile"

@@ -36,9 +36,10 @@ class Recorded:
 
 
 def ranges(*, nvtx: bool) -> Ranges:
-    """Return a function whose context managers mark a step for Nsight Systems, or do nothing.
+    """Return a function that returns a context manager for each step.
 
-    Raises InputError if torch cannot use CUDA on this machine.
+    With ``nvtx``, it marks the step for Nsight Systems, otherwise it does nothing. Raises
+    InputError if ``nvtx`` is set and torch cannot use CUDA on this machine.
     """
     if not nvtx:
         return nullcontext

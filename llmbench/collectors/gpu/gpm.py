@@ -68,7 +68,7 @@ class ActivityMeter(Protocol):
 
 
 class NoGpm:
-    """Stands in for a device without GPM."""
+    """Stands in for the GPM meter of a device that has none."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
