@@ -143,10 +143,12 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Flo
     ValueError below three values. Source: Student, The Probable Error of a Mean, 1908.
     """
     values = np.asarray(values, dtype=np.float64)
-    n, mean = values.shape[-1], values.mean(axis=-1)
+    n, first = values.shape[-1], values[..., 0]
     if n < MIN_PROCESSES:
         raise ValueError(f"an interval needs {MIN_PROCESSES} processes, got {n}")
-    half = _t_quantile(n - 1, confidence) * values.std(axis=-1, ddof=1) / np.sqrt(n)
+    away = values - values[..., :1]  # exact for equal values
+    half = _t_quantile(n - 1, confidence) * away.std(axis=-1, ddof=1) / np.sqrt(n)
+    mean = first + away.mean(axis=-1)
     return mean - half, mean + half
 
 

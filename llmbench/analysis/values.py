@@ -74,6 +74,10 @@ class Rule(NamedTuple):
     interval: Callable[[Floats, Floats], tuple[Floats, Floats]]
 
 
+def _mean(values: Floats, _: Floats) -> float:
+    return float(values[0] + (values - values[0]).mean())  # exact for equal values
+
+
 def _share(values: Floats, sizes: Floats) -> float:
     return float((values * sizes).sum() / sizes.sum())
 
@@ -90,10 +94,10 @@ def _nonnegative_interval(values: Floats, _: Floats) -> tuple[Floats, Floats]:
 
 RULES: dict[Scale, Rule] = {
     "positive": Rule(lambda v, _: float(geometric_mean(v)), lambda v, _: geometric_interval(v)),
-    "nonnegative": Rule(lambda v, _: float(v.mean()), _nonnegative_interval),
-    "signed": Rule(lambda v, _: float(v.mean()), lambda v, _: t_interval(v)),
+    "nonnegative": Rule(_mean, _nonnegative_interval),
+    "signed": Rule(_mean, lambda v, _: t_interval(v)),
     "share": Rule(_share, lambda v, n: share_interval(v * n, n)),
-    "count": Rule(lambda v, _: float(v.mean()), _count_interval),
+    "count": Rule(_mean, _count_interval),
 }
 
 

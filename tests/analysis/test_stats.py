@@ -22,7 +22,7 @@ from llmbench.analysis.stats import (
     share_interval,
     t_interval,
 )
-from llmbench.analysis.values import Value, estimate
+from llmbench.analysis.values import Scale, Value, estimate
 
 samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
 
@@ -85,8 +85,9 @@ def test_a_geometric_interval_contains_the_geometric_mean(values: list[float]) -
     assert low <= geometric_mean(values) <= high
 
 
-def test_equal_values_have_an_interval_of_zero_width() -> None:
-    equal = estimate([Value(0.1)] * 4)
+@pytest.mark.parametrize("scale", ["positive", "nonnegative", "signed"])
+def test_equal_values_have_an_interval_of_zero_width(scale: Scale) -> None:
+    equal = estimate([Value(0.1)] * 3, scale)
     assert (equal.low, equal.value, equal.high) == (0.1, 0.1, 0.1)
 
 
