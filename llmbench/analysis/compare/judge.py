@@ -6,8 +6,7 @@ confirms suspected regressions. The headline of a report makes the claims about 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -57,14 +56,18 @@ class Processes:
 
     def updated(self, runs: Sequence[Run]) -> Processes:
         """Return a copy with further runs of the same case; only new ones are summarized."""
-        known = {run.repeat for run in self.runs}
-        more = Processes.of(run for run in runs if run.repeat not in known)
+        more = Processes.of(run for run in runs if run.repeat not in self.repeats)
         return Processes(self.runs + more.runs, self.summaries + more.summaries)
 
-    def between(self, after: int, until: float = math.inf) -> Processes:
-        """Return the processes whose repeat number is in (``after``, ``until``]."""
+    @property
+    def repeats(self) -> set[int]:
+        """The repeat numbers of the processes."""
+        return {run.repeat for run in self.runs}
+
+    def only(self, repeats: Collection[int]) -> Processes:
+        """Return the processes with these repeat numbers, in their order."""
         pairs = zip(self.runs, self.summaries, strict=True)
-        kept = [(run, summary) for run, summary in pairs if after < run.repeat <= until]
+        kept = sorted((pair for pair in pairs if pair[0].repeat in repeats), key=_repeat)
         return Processes(tuple(run for run, _ in kept), tuple(summary for _, summary in kept))
 
     def values(self, key: str) -> tuple[list[float], str]:
@@ -84,6 +87,10 @@ class Processes:
     def by_repeat(self, key: str) -> dict[int, float]:
         """Return a metric's value by repeat; empty if the metric cannot be judged."""
         return dict(zip((run.repeat for run in self.runs), self.values(key)[0], strict=False))
+
+
+def _repeat(process: tuple[Run, Mapping[str, Value]]) -> int:
+    return process[0].repeat
 
 
 @dataclass(frozen=True)
