@@ -1,11 +1,11 @@
 """Tests to confirm a suspicion, compared on simulated and on real noise.
 
-    python benchmarks/confirmation_tests.py --checks 1000
+    python benchmarks/confirmation_tests.py --checks 500
     python benchmarks/confirmation_tests.py --campaign results/aa --metric tpot_p50
 
-A check is a confirmation in stages of 8 interleaved pairs (ABBA). The table has the share in which
-a true change is called worse than the tolerance. The processes of a campaign (`llmbench aa`) are
-used in the order in which they ran: each check is a stretch of them, with the drift of the machine.
+A check is a confirmation in stages of 8 pairs, each in a random order. The table has the share in
+which a true change is called worse than the tolerance. The processes of a campaign (`llmbench aa`)
+are used in the order in which they ran: each check is a stretch of them, with what the machine did.
 """
 
 from __future__ import annotations
@@ -13,21 +13,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from llmbench.analysis.compare.confirmation import ALPHAS, p_of_swaps
 from llmbench.analysis.compare.power import NOISES
-from llmbench.analysis.compare.verdicts import (
-    ALPHA,
-    BLOCK,
-    STAGES,
-    is_worse,
-    mann_whitney_p,
-    p_in_blocks,
-)
+from llmbench.analysis.compare.verdicts import mann_whitney_p
 from llmbench.analysis.metrics import summarize
 from llmbench.analysis.stats import Floats
 from llmbench.runs import store
@@ -35,53 +28,33 @@ from llmbench.runs import store
 Test = Callable[[Floats, Floats], float]
 EFFECTS = (0.0, 0.03, 0.05, 0.06, 0.08, 0.10, 0.15, 0.20)
 PAIRS = 8
-
-
-def aligned(size: int, baseline: Floats, candidate: Floats) -> float:
-    """Return the p of aligned ranks in blocks of ``size`` pairs."""
-    starts = range(0, len(baseline), size)
-    return p_in_blocks([(baseline[i : i + size], candidate[i : i + size]) for i in starts])
-
+COUNT = 2 * len(ALPHAS) * PAIRS
 
 TESTS: dict[str, Test] = {
-    "aligned ranks, blocks of 4 (used)": partial(aligned, BLOCK),
-    "aligned ranks, blocks of 2": partial(aligned, 2),
-    "ranks of all": mann_whitney_p,
+    "swaps of pairs, on ranks (used)": p_of_swaps,
     "signed ranks of pairs": lambda a, b: float(
         stats.wilcoxon(b - a, alternative="greater").pvalue
     ),
+    "t of pairs": lambda a, b: float(stats.ttest_rel(b, a, alternative="greater").pvalue),
+    "ranks of all": mann_whitney_p,
     "Welch's t": lambda a, b: float(
         stats.ttest_ind(b, a, equal_var=False, alternative="greater").pvalue
     ),
 }
 
 
-def is_called(test: Test, stretch: Floats, effect: float, tolerance: float) -> bool:
-    """Return whether a test confirms, in stages, a change added to every other process (ABBA)."""
-    first, second = stretch[::2], stretch[1::2]
-    swap = np.arange(len(first)) % 2 == 1
-    baseline = np.where(swap, second, first)
-    candidate = np.where(swap, first, second) + math.log1p(effect)
-    for stage in range(1, STAGES + 1):
-        a, b = baseline[: stage * PAIRS], candidate[: stage * PAIRS]
-        if test(a + math.log1p(tolerance), b) <= ALPHA / STAGES:
-            return True
-        if not is_worse(np.exp(a).tolist(), np.exp(b).tolist(), "lower", tolerance / 2):
-            return False
-    return False
+def is_called(test: Test, pairs: Floats, effect: float, tolerance: float) -> bool:
+    """Return whether a test confirms, in stages, a change of the second process of each pair."""
+    baseline, candidate = pairs[:, 0] + math.log1p(tolerance), pairs[:, 1] + math.log1p(effect)
+    stages = enumerate(ALPHAS, start=1)
+    return any(test(baseline[: n * PAIRS], candidate[: n * PAIRS]) <= alpha for n, alpha in stages)
 
 
 def simulated(checks: int) -> Iterator[tuple[str, float, list[Floats]]]:
-    """Yield stretches of processes for every kind of noise, and for a machine that drifts."""
-    count = 2 * STAGES * PAIRS
+    """Yield stretches of processes for every kind of noise."""
     for name, (draw, tolerance) in NOISES.items():
         rng = np.random.default_rng(0)
-        yield name, tolerance, [draw(rng, count) for _ in range(checks)]
-    rng = np.random.default_rng(0)
-    drifting = [
-        rng.normal(0, 0.015, count).cumsum() + rng.normal(0, 0.01, count) for _ in range(checks)
-    ]
-    yield "drift of 1.5 % per process", 0.03, drifting
+        yield name, tolerance, [draw(rng, COUNT) for _ in range(checks)]
 
 
 def measured(
@@ -96,8 +69,7 @@ def measured(
     ]
     runs.sort(key=lambda run: run.began_at)
     values = np.log([summarize(run)[metric].value or math.nan for run in runs])
-    count = 2 * STAGES * PAIRS
-    stretches = [values[i : i + count] for i in range(len(values) - count + 1)]
+    stretches = [values[i : i + COUNT] for i in range(len(values) - COUNT + 1)]
     yield f"{metric}, {len(values)} processes", tolerance, stretches
 
 
@@ -118,10 +90,12 @@ def main() -> None:
     )
     print("| noise | tolerance | test |", " | ".join(f"{effect:.0%}" for effect in EFFECTS), "|")
     print("|---|---|---|", "---|" * len(EFFECTS))
+    rng = np.random.default_rng(1)
     for noise, tolerance, stretches in noises:
+        checks = [rng.permuted(stretch.reshape(-1, 2), axis=1) for stretch in stretches]
         for name, test in TESTS.items():
             shares = (
-                np.mean([is_called(test, stretch, effect, tolerance) for stretch in stretches])
+                np.mean([is_called(test, pairs, effect, tolerance) for pairs in checks])
                 for effect in EFFECTS
             )
             row = " | ".join(f"{share:.2f}" for share in shares)

@@ -3,9 +3,9 @@
     python benchmarks/real_delays.py --out results/delays --rounds 24
     python benchmarks/real_delays.py --out results/delays --rounds 24 --tolerance 0.02
 
-Each round measures the scenario's first case once without a delay and once with each delay; runs
-that the folder has are kept. The gate's screen and confirmation then judge the pairs, starting at
-each round in turn: as many checks as rounds, which share their processes.
+Each round measures the scenario's first case once without a delay and once with each delay, in a
+random order; runs that the folder has are kept. The gate's screen and confirmation then judge the
+pairs, starting at each round in turn: as many checks as rounds, which share their processes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llmbench.analysis.compare.power import is_detected
-from llmbench.analysis.compare.verdicts import STAGES, change_of
+from llmbench.analysis.compare.confirmation import Sides
+from llmbench.analysis.compare.power import outcomes
 from llmbench.analysis.metrics import summarize
 from llmbench.analysis.stats import Floats
 from llmbench.campaign import gate
@@ -26,12 +26,11 @@ from llmbench.campaign.process import Installation
 from llmbench.scenario import file as scenario_file
 
 DELAYS = (0.0, 0.05, 0.10)
-SCREEN, CONFIRM = 4, 8
 LATENCIES = ("ttft_p50", "tpot_p50", "e2e_p50")
 
 
 def measured(given: argparse.Namespace) -> dict[float, LiveSide]:
-    """Measure what the folder lacks, each round in a different order."""
+    """Measure what the folder lacks, each round in a random order."""
     source = scenario_file.load(given.scenario, given.set)
     sides = {
         delay: gate.live_side(
@@ -39,27 +38,17 @@ def measured(given: argparse.Namespace) -> dict[float, LiveSide]:
         )
         for delay in DELAYS
     }
+    rng = np.random.default_rng(0)
     for number in range(1, given.rounds + 1):
-        turn = number % len(DELAYS)
-        for delay in (*DELAYS[turn:], *DELAYS[:turn])[:: 1 if number % 2 else -1]:
+        for delay in rng.permutation(DELAYS):
             sides[delay].measure(source.cases[0], number, SilentObserver())
     return sides
 
 
 def values(side: LiveSide, metric: str, rounds: int) -> Floats:
-    """Return a metric of each process, in the order of rounds."""
+    """Return the logarithm of a metric of each process, in the order of rounds."""
     runs = sorted((r for r in side.run_set.runs if not r.failure), key=lambda run: run.repeat)
-    return np.array([summarize(run)[metric].value for run in runs if run.repeat <= rounds])
-
-
-def is_called(baseline: Floats, candidate: Floats, tolerance: float) -> bool:
-    """Screen the first pairs and confirm with the following ones, as far as there are any."""
-    starts = [SCREEN + stage * CONFIRM for stage in range(STAGES)]
-    screen, *stages = (
-        (baseline[start:end].tolist(), candidate[start:end].tolist())
-        for start, end in [(0, SCREEN), *((start, start + CONFIRM) for start in starts)]
-    )
-    return is_detected(screen, stages, tolerance)
+    return np.log([summarize(run)[metric].value or np.nan for run in runs if run.repeat <= rounds])
 
 
 def main() -> None:
@@ -80,11 +69,11 @@ def main() -> None:
         for delay in DELAYS[1:]:
             baseline, candidate = by_delay[0.0], by_delay[delay]
             calls = [
-                is_called(np.roll(baseline, -n), np.roll(candidate, -n), given.tolerance)
+                outcomes([(np.roll(baseline, -n), np.roll(candidate, -n))], given.tolerance)
                 for n in range(given.rounds)
-            ]
-            change = change_of(baseline.tolist(), candidate.tolist())
-            print(f"| {metric} | {delay:.0%} | {change} | {sum(calls)} of {len(calls)} |")
+            ].count(["confirmed"])
+            change = Sides(baseline, candidate, "lower", given.tolerance, paired=True).change
+            print(f"| {metric} | {delay:.0%} | {change} | {calls} of {given.rounds} |")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""Percentiles, their minimum sample sizes, and bootstrap intervals over processes."""
+"""Percentiles, their minimum sample sizes, and intervals over processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+import scipy  # imports its modules lazily
 from numpy.typing import ArrayLike, NDArray
 
-MIN_PROCESSES = 3
+MIN_PROCESSES = 3  # for an interval
+MIN_PROCESSES_95 = 8  # for an interval that is called a 95 % interval (benchmarks/coverage.py)
 CONFIDENCE, Z = 0.99, 1.96  # of a percentile's bound, and of its interval
-RESAMPLES = 10_000
-INTERVAL = (50 * (1 - 0.95), 50 * (1 + 0.95))  # percentiles of resamples: a 95 % interval
 
 Floats = NDArray[np.float64]
 
@@ -111,46 +110,77 @@ def ecdf(values: ArrayLike) -> tuple[Floats, Floats]:
 # -- intervals over processes ----------------------------------------------------------------------
 
 
-def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean over processes of nonnegative values.
+def geometric_mean(values: ArrayLike) -> Floats:
+    """Return the geometric mean of positive values, along the last axis.
 
-    x̄ (x̄* / x̄)^√(n / (n − 1)) at its 2.5 and 97.5 percentiles, where x̄ is the mean of n values
-    and x̄* that of one of 10,000 resamples. The exponent corrects for resamples, which vary too
-    little by √((n − 1) / n); working on ratios keeps the interval positive. Raise ValueError below
-    three processes. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3.
+    exp(Σ ln xᵢ / n), of values relative to the first, so that it is exact for equal values.
     """
-    sample = np.asarray(values, dtype=np.float64)
-    n, mean = len(sample), float(sample.mean())
+    first, logs = _relative_logs(values)
+    mean: Floats = first * np.exp(logs.mean(axis=-1))
+    return mean
+
+
+def geometric_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """Return the interval of a geometric mean, along the last axis: t_interval of the logarithms.
+
+    Raises ValueError below three values.
+    """
+    first, logs = _relative_logs(values)
+    low, high = t_interval(logs, confidence)
+    return first * np.exp(low), first * np.exp(high)
+
+
+def _relative_logs(values: ArrayLike) -> tuple[Floats, Floats]:
+    values = np.asarray(values, dtype=np.float64)
+    return values[..., 0], np.log(values / values[..., :1])
+
+
+def t_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """Return Student's interval of a mean, along the last axis.
+
+    x̄ ± t s / √n, where x̄ is the mean and s the standard deviation of n values, and t the
+    (1 + confidence) / 2 quantile of Student's distribution with n − 1 degrees of freedom. Raises
+    ValueError below three values. Source: Student, The Probable Error of a Mean, 1908.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    n, first = values.shape[-1], values[..., 0]
     if n < MIN_PROCESSES:
         raise ValueError(f"an interval needs {MIN_PROCESSES} processes, got {n}")
-    if mean == 0:
-        return 0.0, 0.0
-    means = _resampled_means(sample, np.random.default_rng(0))
-    low, high = np.percentile((means / mean) ** np.sqrt(n / (n - 1)), INTERVAL)
-    return mean * float(low), mean * float(high)
+    away = values - values[..., :1]  # exact for equal values
+    half = _t_quantile(n - 1, confidence) * away.std(axis=-1, ddof=1) / np.sqrt(n)
+    mean = first + away.mean(axis=-1)
+    return mean - half, mean + half
 
 
-def bootstrap_difference(
-    baseline: Sequence[float], candidate: Sequence[float]
-) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the difference of two means over processes.
+def _t_quantile(degrees: int, confidence: float) -> float:
+    return float(scipy.special.stdtrit(degrees, (1 + confidence) / 2))
 
-    ȳ − x̄ + (ȳ* − ȳ) √(m / (m − 1)) − (x̄* − x̄) √(n / (n − 1)) at its 2.5 and 97.5 percentiles,
-    where x are the n baseline values, y the m candidate values, and * marks a resample.
+
+def share_interval(counts: ArrayLike, sizes: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of a share from counts in several processes, along the last axis.
+
+    The exact binomial interval (Clopper and Pearson, 1934) of p nₑ in nₑ, where p = Σ mᵢ / Σ nᵢ is
+    the share, mᵢ the count among the nᵢ requests of process i, and nₑ the effective size:
+    p (1 − p) / v · (z / t)², at most Σ nᵢ. v = k / (k − 1) Σ (mᵢ − p nᵢ)² / (Σ nᵢ)² is the variance
+    of p between k processes; z and t are the normal quantile and Student's of k − 1 degrees of
+    freedom. Raises ValueError below three processes. Source: Korn and Graubard, Confidence
+    Intervals for Proportions, Survey Methodology 24, 1998.
     """
-    rng = np.random.default_rng(0)
-    below, above = (_widened(np.asarray(side, np.float64), rng) for side in (baseline, candidate))
-    low, high = np.percentile(above - below, INTERVAL)
-    return float(low), float(high)
+    counts, sizes = np.asarray(counts, np.float64), np.asarray(sizes, np.float64)
+    k, n = counts.shape[-1], sizes.sum(axis=-1)
+    if k < MIN_PROCESSES:
+        raise ValueError(f"an interval needs {MIN_PROCESSES} processes, got {k}")
+    p = counts.sum(axis=-1) / n
+    spread = k / (k - 1) * ((counts - p[..., None] * sizes) ** 2).sum(axis=-1) / n**2
+    factor = (Z / _t_quantile(k - 1, 0.95)) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):  # equal shares: limited by n
+        effective = np.fmin(n, p * (1 - p) / spread * factor)
+    return _exact_binomial(p * effective, effective)
 
 
-def _widened(sample: Floats, rng: np.random.Generator) -> Floats:
-    n, mean = len(sample), sample.mean()
-    widened: Floats = mean + (_resampled_means(sample, rng) - mean) * np.sqrt(n / (n - 1))
-    return widened
-
-
-def _resampled_means(sample: Floats, rng: np.random.Generator) -> Floats:
-    n = len(sample)
-    means: Floats = sample[rng.integers(0, n, (RESAMPLES, n))].mean(axis=1)
-    return means
+def _exact_binomial(count: Floats, n: Floats) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of Clopper and Pearson; a count need not be an integer."""
+    rest = n - count
+    low = scipy.special.betaincinv(np.maximum(count, 1e-12), rest + 1, 0.025)
+    high = scipy.special.betaincinv(count + 1, np.maximum(rest, 1e-12), 0.975)
+    return np.where(count > 0, low, 0.0)[()], np.where(rest > 0, high, 1.0)[()]

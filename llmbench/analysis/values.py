@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
-from llmbench.analysis.stats import MIN_PROCESSES, bootstrap_difference, bootstrap_interval
+from llmbench.analysis.stats import (
+    MIN_PROCESSES,
+    MIN_PROCESSES_95,
+    Floats,
+    geometric_interval,
+    geometric_mean,
+    share_interval,
+    t_interval,
+)
 from llmbench.runs.series import Series
+
+# what values a metric can have; it decides how processes are summarized (docs/metrics.md)
+Scale = Literal["positive", "nonnegative", "signed", "share", "count"]
 
 NO_WINDOW = "no steady window: the measured requests were all due at the same moment"
 
@@ -30,7 +41,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Estimate(Value):
-    """A metric over the processes of a case: their mean, and from 3 processes its 95 % interval.
+    """A metric over the processes of a case, with an interval from 3 processes on.
 
     ``values`` has one value per process. ``reason`` explains a missing value or interval.
     """
@@ -38,6 +49,11 @@ class Estimate(Value):
     low: float | None = None
     high: float | None = None
     values: tuple[float, ...] = ()
+
+    @property
+    def interval_name(self) -> str:
+        """What the interval may be called, by the coverage that its number of processes gives."""
+        return "95 % interval" if self.n >= MIN_PROCESSES_95 else "t interval"
 
 
 def unavailable(keys: Iterable[str], reason: str) -> dict[str, Value]:
@@ -48,38 +64,68 @@ def unavailable(keys: Iterable[str], reason: str) -> dict[str, Value]:
 # -- over processes --------------------------------------------------------------------------------
 
 
-def estimate(values: Sequence[float | None], reason: str | None = None) -> Estimate:
-    """Estimate a metric from one value per process; None: not measured in that process.
+class Rule(NamedTuple):
+    """How the values of several processes, each with its sample size, become a figure.
 
-    x̄ = Σ xᵢ / n, where xᵢ is the value of process i and n the number of processes with a value.
-    The interval is that of stats.bootstrap_interval.
+    ``interval`` needs at least three processes.
     """
-    known = tuple(value for value in values if value is not None)
+
+    figure: Callable[[Floats, Floats], float]
+    interval: Callable[[Floats, Floats], tuple[Floats, Floats]]
+
+
+def _mean(values: Floats, _: Floats) -> float:
+    return float(values[0] + (values - values[0]).mean())  # exact for equal values
+
+
+def _share(values: Floats, sizes: Floats) -> float:
+    return float((values * sizes).sum() / sizes.sum())
+
+
+def _count_interval(values: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+    low, high = share_interval(values, sizes)
+    return low * sizes.mean(), high * sizes.mean()
+
+
+def _nonnegative_interval(values: Floats, _: Floats) -> tuple[Floats, Floats]:
+    low, high = t_interval(values)
+    return np.maximum(low, 0.0), high
+
+
+RULES: dict[Scale, Rule] = {
+    "positive": Rule(lambda v, _: float(geometric_mean(v)), lambda v, _: geometric_interval(v)),
+    "nonnegative": Rule(_mean, _nonnegative_interval),
+    "signed": Rule(_mean, lambda v, _: t_interval(v)),
+    "share": Rule(_share, lambda v, n: share_interval(v * n, n)),
+    "count": Rule(_mean, _count_interval),
+}
+
+
+def estimate(values: Sequence[Value], scale: Scale = "positive") -> Estimate:
+    """Estimate a metric from its value in each process, by the rule of its scale.
+
+    The plain mean replaces a geometric mean if a process has 0, and a share whose sample size is
+    unknown.
+    """
+    known = [value for value in values if value.value is not None]
     if not known:
+        reason = next((value.reason for value in values if value.reason), None)
         return Estimate.unavailable(reason or "no run of this case finished")
-    mean, n = float(np.mean(known)), len(known)
+    numbers = np.array([value.value for value in known], dtype=np.float64)
+    sizes = np.array([value.n for value in known], dtype=np.float64)
+    rule = RULES["nonnegative" if _unsuited(scale, numbers, sizes) else scale]
+    figure, n, each = rule.figure(numbers, sizes), len(known), tuple(numbers.tolist())
     if n < MIN_PROCESSES:
         few = f"an interval needs {MIN_PROCESSES} processes, got {n}"
-        return Estimate(mean, n, few, values=known)
-    low, high = bootstrap_interval(known)
-    return Estimate(mean, n, None, low, high, known)
+        return Estimate(figure, n, few, values=each)
+    low, high = rule.interval(numbers, sizes)
+    return Estimate(figure, n, None, float(low), float(high), each)
 
 
-def difference(baseline: Sequence[float], candidate: Sequence[float]) -> Estimate:
-    """Estimate the candidate's mean minus the baseline's, from one value per process.
-
-    Unavailable below three processes per side, since a difference without an interval is
-    meaningless.
-    """
-    fewest = min(len(baseline), len(candidate))
-    if fewest < MIN_PROCESSES:
-        return Estimate.unavailable(
-            f"a difference needs {MIN_PROCESSES} processes of each case, got {fewest}"
-        )
-    differences = np.asarray(candidate) - np.mean(baseline)
-    low, high = bootstrap_difference(baseline, candidate)
-    mean = float(np.mean(candidate) - np.mean(baseline))
-    return Estimate(mean, len(differences), None, low, high, tuple(differences.tolist()))
+def _unsuited(scale: Scale, numbers: Floats, sizes: Floats) -> bool:
+    if scale == "positive":
+        return bool((numbers <= 0).any())
+    return scale in ("share", "count") and bool((sizes < 1).any())
 
 
 # -- of a series -----------------------------------------------------------------------------------

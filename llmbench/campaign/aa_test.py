@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +16,11 @@ import numpy as np
 import scipy
 
 from llmbench.analysis.compare.comparison import Comparison
+from llmbench.analysis.compare.confirmation import Sides
 from llmbench.analysis.compare.differences import hardware_of
-from llmbench.analysis.compare.judge import Processes, better
-from llmbench.analysis.compare.power import detection_rate
-from llmbench.analysis.compare.verdicts import oriented_logs, robust_std
+from llmbench.analysis.compare.judge import CasePair, Processes, better
+from llmbench.analysis.compare.power import Design, rates
+from llmbench.analysis.compare.verdicts import Outcome
 from llmbench.analysis.metrics import metric_key
 from llmbench.analysis.stats import Floats
 from llmbench.campaign import gate
@@ -31,6 +31,7 @@ from llmbench.runs.files import converted, read_json
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
 
+REGRESSION: Outcome = "regression"
 FLOOR = 2.0  # in standard deviations between processes
 POWER, RESAMPLED_CHECKS = 0.95, 300
 EFFECTS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50)
@@ -68,8 +69,8 @@ class Rate:
 class MetricNoise:
     """The gate's behavior for one metric of a case, without a change and with known delays.
 
-    ``noise`` is the robust relative standard deviation between processes of one repetition;
-    ``floor`` is the lowest suitable relative tolerance. ``called`` is the rate of regression
+    ``noise`` is the robust relative standard deviation between the processes of a pair, without a
+    delay; ``floor`` is the lowest suitable relative tolerance. ``called`` is the rate of regression
     verdicts by delay. ``detectable`` is the smallest relative change that the gate detects in 19 of
     20 checks, by the number of confirmation pairs per stage; None if it exceeds all EFFECTS.
     """
@@ -86,13 +87,15 @@ class MetricNoise:
 class Findings:
     """The results of all repetitions; ``cases`` has the noise by case and metric.
 
-    By delay, ``nights`` is the rate of repetitions with any regression verdict, and
-    ``comparisons`` the rate of such verdicts among all metrics of all cases.
+    By delay, ``nights`` is the rate of repetitions with any regression verdict, ``undecided`` that
+    of repetitions with an undecided metric and no regression, and ``comparisons`` the rate of
+    regression verdicts among all metrics of all cases.
     """
 
     scenario: str
     hardware: dict[str, str]
     nights: dict[float, Rate]
+    undecided: dict[float, Rate]
     comparisons: dict[float, Rate]
     cases: dict[str, dict[str, MetricNoise]]
 
@@ -129,76 +132,89 @@ def findings(source: Source, measured: Sequence[Repetition]) -> Findings:
         delay: [rep.comparison for rep in measured if rep.delay == delay]
         for delay in sorted({rep.delay for rep in measured})
     }
-    calls = {delay: list(map(_calls, checks)) for delay, checks in by_delay.items()}
+    ended = {delay: list(map(_outcomes, checks)) for delay, checks in by_delay.items()}
     return Findings(
         scenario=source.scenario.name,
         hardware=hardware_of(runs[0].environment),
-        nights={delay: Rate.of(list(map(any, checks))) for delay, checks in calls.items()},
+        nights={
+            delay: Rate.of([REGRESSION in check for check in checks])
+            for delay, checks in ended.items()
+        },
+        undecided={
+            delay: Rate.of(["undecided" in check and REGRESSION not in check for check in checks])
+            for delay, checks in ended.items()
+        },
         comparisons={
-            delay: Rate.of(list(chain.from_iterable(checks))) for delay, checks in calls.items()
+            delay: Rate.of([outcome == REGRESSION for check in checks for outcome in check])
+            for delay, checks in ended.items()
         },
         cases={case.name: dict(_noises(case, by_delay)) for case in source.cases},
     )
 
 
-def _calls(check: Comparison) -> list[bool]:
-    return [v.outcome == "regression" for case in check.cases for v in case.verdicts.values()]
+def _outcomes(check: Comparison) -> list[Outcome]:
+    return [verdict.outcome for case in check.cases for verdict in case.verdicts.values()]
 
 
 def _noises(
     case: Case, by_delay: Mapping[float, Sequence[Comparison]]
 ) -> Iterator[tuple[str, MetricNoise]]:
     """Yield the key and noise of every gated metric of a case that has values."""
-    baselines = [
-        Processes.of(check.baseline.by_case().get(case.name, []))
-        for checks in by_delay.values()
-        for check in checks
-    ]
+    pairs = [_paired(check, case.name) for check in by_delay[0.0]]
     for key, tolerance in gate.tolerances_of(case).items():
-        residuals = np.concatenate([_residuals(processes, key) for processes in baselines])
-        if not len(residuals):
+        logs = np.concatenate([_logs(pair, key) for pair in pairs])
+        if not len(logs):
             continue
-        noise = robust_std(residuals)
+        noise = Sides(logs[:, 0], logs[:, 1], better(key), tolerance, paired=True).noise
         floor = FLOOR * noise
         called = {delay: _rate(checks, case.name, key) for delay, checks in by_delay.items()}
-        detectable = _detectable(residuals, max(tolerance, floor), case)
-        yield key, MetricNoise(len(residuals), noise, tolerance, floor, called, detectable)
+        detectable = _detectable(logs, max(tolerance, floor), case)
+        yield key, MetricNoise(logs.size, noise, tolerance, floor, called, detectable)
 
 
-def _residuals(processes: Processes, key: str) -> Floats:
-    """Return the log ratio of each process's value to the median, positive if worse."""
-    values, _ = processes.values(key)
-    if not values:
-        return np.empty(0)
-    worse, _ = oriented_logs(values, values, better(key))
-    return worse - np.median(worse)
+def _paired(check: Comparison, case: str) -> CasePair:
+    """Return the processes of a case that were measured in pairs."""
+    baseline, candidate = (
+        Processes.of(side.by_case().get(case, [])) for side in (check.baseline, check.candidate)
+    )
+    common = baseline.repeats & candidate.repeats
+    return CasePair(baseline.only(common), candidate.only(common))
+
+
+def _logs(pair: CasePair, key: str) -> Floats:
+    """Return the logarithms of both sides, one row per pair, relative to the median of all."""
+    baseline, candidate, _ = pair.values(key)
+    if not baseline:
+        return np.empty((0, 2))
+    sides = Sides.of(baseline, candidate, better(key), 0.0, paired=True)
+    logs = np.column_stack([sides.baseline, sides.candidate])
+    return logs - np.median(logs)
 
 
 def _rate(checks: Sequence[Comparison], case: str, key: str) -> Rate:
     verdicts = [c.verdicts[key] for check in checks for c in check.cases if c.case == case]
-    return Rate.of([verdict.outcome == "regression" for verdict in verdicts])
+    return Rate.of([verdict.outcome == REGRESSION for verdict in verdicts])
 
 
-def _detectable(noise: Floats, tolerance: float, case: Case) -> dict[int, float | None]:
+def _detectable(pairs: Floats, tolerance: float, case: Case) -> dict[int, float | None]:
     """Return the smallest detectable relative change by the number of confirmation pairs per stage.
 
-    The gate judges simulated checks: processes are sampled from the measured noise, and those of
-    the candidate are made worse by the change.
+    The gate judges simulated checks: pairs are sampled from the measured ones, and the candidate is
+    made worse by the change.
     """
     options = case.scenario.gate
 
     def draw(rng: np.random.Generator, count: int) -> Floats:
-        return rng.choice(noise, count)
+        return rng.choice(pairs, count // 2).ravel()
 
-    def rate(effect: float, pairs: int) -> float:
-        return detection_rate(
-            draw, effect, tolerance, RESAMPLED_CHECKS, screen=options.screen, pairs=pairs
-        )
+    def rate(effect: float, confirm: int) -> float:
+        design = Design(options.screen, confirm)
+        return rates(draw, effect, tolerance, RESAMPLED_CHECKS, design).regression
 
     least: dict[int, float | None] = {}
-    for pairs in (options.confirm, 2 * options.confirm):
-        index = bisect_left(EFFECTS, POWER, key=lambda effect: rate(effect, pairs))
-        least[pairs] = EFFECTS[index] if index < len(EFFECTS) else None
+    for confirm in (options.confirm, 2 * options.confirm):
+        index = bisect_left(EFFECTS, POWER, key=lambda effect: rate(effect, confirm))
+        least[confirm] = EFFECTS[index] if index < len(EFFECTS) else None
     return least
 
 

@@ -11,31 +11,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from llmbench.analysis.compare.comparison import TOLERANCES, CaseComparison, Comparison
-from llmbench.analysis.compare.judge import (
-    CasePair,
-    Processes,
-    Verdicts,
-    better,
-    control_false_discoveries,
-)
-from llmbench.analysis.compare.verdicts import (
-    BLOCK,
-    STAGES,
-    Better,
-    Block,
-    Verdict,
+from llmbench.analysis.compare.confirmation import (
+    ALPHAS,
+    Sides,
+    State,
     confirm,
     is_suspect,
-    is_worse,
+    verdict_of,
 )
+from llmbench.analysis.compare.judge import CasePair, Processes, Verdicts, better
+from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS, metric_key
 from llmbench.campaign import execute, plan
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import Installation
 from llmbench.errors import InputError, Unavailable
 from llmbench.runs import store
-from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run import PlannedRun
 from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
@@ -115,70 +110,96 @@ def check(
     """Measure both sides, interleaved, and return a verdict for every metric of every case.
 
     All cases are screened. Cases with a suspected regression are measured again on both sides, and
-    only a change beyond the tolerance in these new processes is a regression. ``floors`` has the
-    minimum relative tolerances by case and metric.
+    only a change beyond the tolerance in these new processes is a regression. A suspicion that they
+    neither confirm nor clear is undecided. ``floors`` has the minimum relative tolerances by case
+    and metric.
     """
     options = source.scenario.gate
     trials = [
         _Trial(case, _raised(tolerances_of(case), floors.get(case.name, {})), (baseline, candidate))
         for case in source.cases
     ]
-    _measure(trials, range(1, options.screen + 1), observer, source.scenario.seed)
+    # a new order for every check, the same if it is resumed
+    rng = stream(source.scenario.seed, f"order of pairs, {candidate.run_set.began_at}")
+    _measure(trials, range(1, options.screen + 1), observer, rng)
     for trial in trials:
         trial.screen()
-    for stage in range(1, STAGES + 1):
+    for stage, alpha in enumerate(ALPHAS):
+        first = options.screen + 1 + stage * options.confirm
         suspected = [trial for trial in trials if trial.open]
-        first = options.screen + 1 + (stage - 1) * options.confirm
-        _measure(suspected, range(first, first + options.confirm), observer, source.scenario.seed)
-        for trial in suspected:
-            trial.confirm(options.screen)
-    judged = [trial.verdicts() for trial in trials]
-    verdicts = control_false_discoveries(judged, lambda verdict: verdict.outcome == "regression")
-    pairs = [trial.pair for trial in trials]
-    names = [trial.case.name for trial in trials]
-    missing = (
-        name for name, pair in zip(names, pairs, strict=True)
-        if not (pair.baseline.runs and pair.candidate.runs)
-    )  # fmt: skip
-    cases = tuple(map(CaseComparison.of, names, pairs, verdicts))
-    return Comparison(baseline.run_set, candidate.run_set, cases, tuple(missing), ())
+        _measure(suspected, range(first, first + options.confirm), observer, rng)
+        _confirm(trials, alpha, options.screen)
+    cases = tuple(
+        CaseComparison.of(trial.case.name, trial.pair, trial.verdicts(options.screen))
+        for trial in trials
+    )
+    missing = tuple(case.case for case in cases if not (case.baseline_runs and case.candidate_runs))
+    return Comparison(baseline.run_set, candidate.run_set, cases, missing, ())
 
 
 def _raised(tolerances: Mapping[str, float], floors: Mapping[str, float]) -> dict[str, float]:
     return {key: max(share, floors.get(key, 0.0)) for key, share in tolerances.items()}
 
 
-def _measure(trials: Sequence[_Trial], repeats: range, observer: Observer, seed: int) -> None:
-    """Measure both sides of each case once per repeat, in alternating order (ABBA)."""
-    rng = stream(seed, "order of pairs")
+def _measure(
+    trials: Sequence[_Trial], repeats: range, observer: Observer, rng: np.random.Generator
+) -> None:
+    """Measure both sides of each case once per repeat, one right after the other.
+
+    The order of the cases and of the sides is drawn for every repeat.
+    """
     for repeat in repeats:
         for index in rng.permutation(len(trials)):
             trial = trials[index]
-            for side in trial.sides if repeat % 2 else reversed(trial.sides):
-                side.measure(trial.case, repeat, observer)
+            for side in rng.permutation(len(trial.sides)):
+                trial.sides[side].measure(trial.case, repeat, observer)
     for trial in trials:
         trial.update()
 
 
-@dataclass(frozen=True, slots=True)
-class _Confirmed:
-    """The result of confirming a suspected regression of one metric."""
+def _confirm(trials: Sequence[_Trial], alpha: float, screened: int) -> None:
+    """Confirm or clear open suspicions by the processes that were measured after the screen."""
+    suspects = [
+        (trial, key, sides)
+        for trial in trials
+        for key in trial.open
+        if (sides := trial.sides_of(key, trial.after(screened)))
+    ]
+    cleared = sum(
+        suspicion.state == "cleared" for trial in trials for suspicion in trial.suspicions.values()
+    )
+    states = confirm([sides for *_, sides in suspects], alpha, cleared)
+    for (trial, key, _), (state, p) in zip(suspects, states, strict=True):
+        trial.suspicions[key] = _Suspicion(state, p)
 
-    confirmed: bool = False
+
+@dataclass(frozen=True, slots=True)
+class _Suspicion:
+    """A suspected regression of one metric, as far as new processes have confirmed it."""
+
+    state: State = "open"
     p: float = 1.0
-    baseline_moved: bool = False
 
 
 @dataclass(slots=True)
 class _Trial:
-    """The check of one case; ``open`` has the metrics with an undecided suspected regression."""
+    """The check of one case; ``suspicions`` has the metrics that the screen suspects."""
 
     case: Case
     tolerances: dict[str, float]
     sides: tuple[Side, Side]
     pair: CasePair = UNMEASURED
-    open: set[str] = field(default_factory=set)
-    confirmations: dict[str, _Confirmed] = field(default_factory=dict)
+    suspicions: dict[str, _Suspicion] = field(default_factory=dict)
+
+    @property
+    def paired(self) -> bool:
+        """Whether both sides are measured now, in pairs of processes."""
+        return not any(isinstance(side, StoredSide) for side in self.sides)
+
+    @property
+    def open(self) -> list[str]:
+        """The suspected metrics that are neither confirmed nor cleared."""
+        return [key for key, suspicion in self.suspicions.items() if suspicion.state == "open"]
 
     def update(self) -> None:
         """Add the processes measured since the last update."""
@@ -192,68 +213,45 @@ class _Trial:
         )
 
     def screen(self) -> None:
-        """Add every metric that the screen suspects of a regression to ``open``."""
+        """Suspect every metric that looks worse in the processes measured so far."""
         if self.pair.incomparable:
             return
         for key in self.tolerances:
-            baseline, candidate, _ = self.pair.values(key)
-            tolerance = self._tolerance(key)
-            if baseline and candidate and is_suspect(baseline, candidate, better(key), tolerance):
-                self.open.add(key)
+            sides = self.sides_of(key, self.after(0))
+            if sides and is_suspect(sides):
+                self.suspicions[key] = _Suspicion()
 
-    def confirm(self, screened: int) -> None:
-        """Confirm or clear suspected regressions by the processes measured after the screen."""
-        new = self._between(screened)
-        for key in sorted(self.open):
-            tolerance, direction = self._tolerance(key), better(key)
-            baseline, candidate, _ = new.values(key)
-            if not baseline or not candidate:
-                continue
-            confirmation, p = confirm(self._blocks(key, screened), direction, tolerance)
-            moved = _baseline_moved(baseline, direction, tolerance)
-            self.confirmations[key] = _Confirmed(confirmation == "confirmed", p, moved)
-            if confirmation != "open":
-                self.open.discard(key)
+    def sides_of(self, key: str, processes: CasePair) -> Sides | None:
+        """Return a metric's values of both sides, if both have values."""
+        baseline, candidate, _ = processes.values(key)
+        if not baseline or not candidate:
+            return None
+        return Sides.of(baseline, candidate, better(key), self._tolerance(key), paired=self.paired)
 
-    def verdicts(self) -> Verdicts:
+    def after(self, repeat: int) -> CasePair:
+        """Return the processes of later repeats: pairs, or all of a stored baseline."""
+        baseline, candidate = self.pair.baseline, self.pair.candidate
+        later = {number for number in candidate.repeats if number > repeat}
+        if self.paired:
+            later &= baseline.repeats
+            baseline = baseline.only(later)
+        return CasePair(baseline, candidate.only(later))
+
+    def verdicts(self, screened: int) -> Verdicts:
         """Return the verdict on every gated metric of the case."""
-        return {key: self._verdict(key) for key in self.tolerances}
+        return {key: self._verdict(key, screened) for key in self.tolerances}
 
-    def _verdict(self, key: str) -> Verdict:
-        verdict = self.pair.verdict(key, self.tolerances[key])
-        if verdict.outcome == "not comparable":
-            return verdict
-        new = self.confirmations.get(key, _Confirmed())
-        if new.confirmed and new.baseline_moved:
-            reason = "the baseline shifted as well during the measurement"
-            return replace(verdict, outcome="environment", p=new.p, reason=reason)
-        if new.confirmed:
-            return replace(verdict, outcome="regression", p=new.p, reason="")
-        if verdict.outcome == "regression":
-            reason = "new processes did not confirm the regression"
-            return replace(verdict, outcome="inconclusive", p=new.p, reason=reason)
-        return verdict
-
-    def _between(self, after: int, until: float = math.inf) -> CasePair:
-        """Return the processes with repeats in (``after``, ``until``]; for a stored side, all."""
-        baseline, candidate = (
-            processes if isinstance(side, StoredSide) else processes.between(after, until)
-            for side, processes in zip(
-                self.sides, (self.pair.baseline, self.pair.candidate), strict=True
-            )
-        )
-        return CasePair(baseline, candidate)
-
-    def _blocks(self, key: str, after: int) -> list[Block]:
-        """Return a metric's values in blocks of processes that were measured close together.
-
-        If a side is stored, a single block has all values.
-        """
-        if any(isinstance(side, StoredSide) for side in self.sides):
-            return [self._between(after).values(key)[:2]]
-        runs: tuple[Run, ...] = self.pair.baseline.runs + self.pair.candidate.runs
-        starts = range(after, max(run.repeat for run in runs), BLOCK)
-        return [self._between(start, start + BLOCK).values(key)[:2] for start in starts]
+    def _verdict(self, key: str, screened: int) -> Verdict:
+        """Return a metric's verdict, that of a suspected one from its new processes alone."""
+        if key not in self.suspicions:
+            return self.pair.verdict(key, self.tolerances[key])
+        new = self.after(screened)
+        if sides := self.sides_of(key, new):
+            suspicion = self.suspicions[key]
+            return verdict_of(sides, suspicion.state, suspicion.p)
+        missing = new.values(key)[2] if new.candidate.runs else "none was measured on both sides"
+        reason = f"suspected, but no new processes confirm or clear it: {missing}"
+        return Verdict("undecided", None, self._tolerance(key), reason=reason)
 
     def _tolerance(self, key: str) -> float:
         """Return a metric's relative tolerance, at least the allowance for different meters."""
@@ -261,9 +259,3 @@ class _Trial:
             return max(self.tolerances[key], self.pair.allowance(key))
         except Unavailable:
             return math.inf
-
-
-def _baseline_moved(baseline: Sequence[float], better: Better, tolerance: float) -> bool:
-    """Return whether alternate baseline processes differ by more than the tolerance."""
-    one, other = baseline[::2], baseline[1::2]
-    return is_worse(one, other, better, tolerance) or is_worse(other, one, better, tolerance)

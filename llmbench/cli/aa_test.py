@@ -108,7 +108,10 @@ def _print(findings: Findings) -> None:
     for delay, rate in findings.nights.items():
         kind = f"Steps {100 * delay:g} % slower" if delay else "Nothing changed"
         comparisons = findings.comparisons[delay]
-        summary = f"{kind}: a regression in {rate} checks, in {comparisons} comparisons."
+        summary = (
+            f"{kind}: a regression in {rate} checks, in {comparisons} comparisons; "
+            f"undecided {findings.undecided[delay]} checks."
+        )
         console.print(Text(summary))
     table = _table(findings)
     console.print(as_rich(table), Text(table.note, "dim"))
@@ -136,7 +139,7 @@ def _table(findings: Findings) -> Table:
         for key, noise in metrics.items()
     )
     note = (
-        "Noise: robust standard deviation between processes of a check. Floor: the lowest suitable "
+        "Noise: robust standard deviation between adjacent processes. Floor: the lowest suitable "
         "tolerance. Detectable: the smallest change found 19 times in 20 at a tolerance of at "
         "least the floor, with the confirmation of the scenario and with twice its processes."
     )

@@ -31,10 +31,14 @@ examples:
   llmbench check scenarios/default.yaml --baseline results/baselines/cpu --strict
   llmbench check scenarios/default.yaml --baseline ../main --junit check.xml --json > check.json
 
-Exit codes: 0 no regression, 1 a confirmed regression, 2 bad input, 3 undecided: nothing was
-measured, or a case or metric listed in `gate` is missing; with --strict, also if a metric is
-inconclusive or the machine was unstable. To resume an interrupted check, repeat the command with
-the same --out. On GitHub, check also writes a step summary and annotations.
+exit codes:
+  0 no regression   1 a confirmed regression   2 bad input
+  3 undecided: a suspected regression that new processes neither confirm nor rule out, nothing was
+    measured, or a case or metric listed in `gate` is missing; with --strict also an inconclusive
+    metric
+  130 interrupted: repeat the command with the same --out to resume it
+
+On GitHub, check also writes a step summary and annotations.
 """
 
 
@@ -137,7 +141,7 @@ def _write(arguments: argparse.Namespace, comparison: Comparison, out: Path) -> 
 
 def _annotate(comparison: Comparison) -> None:
     """Print GitHub workflow commands, which annotate the workflow run."""
-    levels = {"regression": "error", "environment": "warning", "inconclusive": "notice"}
+    levels = {"regression": "error", "undecided": "warning", "inconclusive": "notice"}
     for case in comparison.cases:
         for key, verdict in case.verdicts.items():
             if level := levels.get(verdict.outcome):
@@ -147,12 +151,28 @@ def _annotate(comparison: Comparison) -> None:
 
 def _exit_code(comparison: Comparison, source: Source, *, strict: bool) -> int:
     verdicts = [verdict for case in comparison.cases for verdict in case.verdicts.values()]
-    outcomes = {verdict.outcome for verdict in verdicts}
-    if "regression" in outcomes:
+    if any(verdict.outcome == "regression" for verdict in verdicts):
         return 1
-    decided = [v for v in verdicts if v.outcome != "not comparable"]
-    listed = source.scenario.gate.metrics
-    if not decided or comparison.missing or (listed and len(decided) < len(verdicts)):
-        print("llmbench: a case or metric of the gate could not be measured", file=sys.stderr)
-        return 3
-    return 3 if strict and outcomes & {"inconclusive", "environment"} else 0
+    undecided = _undecided(comparison, complete=bool(source.scenario.gate.metrics), strict=strict)
+    for message in undecided:
+        print(f"llmbench: undecided: {message}", file=sys.stderr)
+    return 3 if undecided else 0
+
+
+def _undecided(comparison: Comparison, *, complete: bool, strict: bool) -> list[str]:
+    """Return what could not be decided, one message for each case or metric.
+
+    ``complete``: every metric has to be comparable.
+    """
+    failing = ["undecided", *["not comparable"] * complete, *["inconclusive"] * strict]
+    verdicts = [
+        (f"{case.case}, {key}", verdict)
+        for case in comparison.cases
+        if case.case not in comparison.missing
+        for key, verdict in case.verdicts.items()
+    ]
+    messages = [f"{case}: a side has no measured run" for case in comparison.missing]
+    messages += [f"{name}: {v.reason or v.outcome}" for name, v in verdicts if v.outcome in failing]
+    if all(verdict.outcome == "not comparable" for _, verdict in verdicts):
+        messages.append("no metric could be compared")
+    return messages

@@ -24,7 +24,7 @@ examples:
   llmbench export results/tonight --what records --format parquet --out records.parquet
 
 what:
-  summary  one row per case and metric: the mean over processes, with its confidence interval
+  summary  one row per case and metric: the figure over processes with its interval
   runs     one row per run and metric
   records  one row per request
   series   one row per telemetry reading

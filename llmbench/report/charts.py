@@ -29,8 +29,8 @@ SHARES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 BAR_HEIGHT = 46
 MARGIN_HEIGHT = 76
 PATTERNS = ("x", "", "/", ".", "-")
-BARS = "Bars are means over processes, whiskers their 95 % intervals, circles single processes."
-ESTIMATED = {"mean": "value", "low": "low", "high": "high"}
+BARS = "Bars are figures over processes, whiskers their intervals, circles single processes."
+ESTIMATED = {"figure": "value", "low": "low", "high": "high"}
 NAMES = {"autorange": "reversed", "showgrid": False, "type": "category"}
 LEGEND = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
 
@@ -189,7 +189,7 @@ class Bar:
 
 
 def throughput(results: Results, metric: str) -> Chart:
-    """Draw a metric as one bar per case, with its 95 % interval and a circle per process."""
+    """Draw a metric as one bar per case, with its interval and a circle per process."""
     every = [Bar(case.name, case.index, case.estimates[metric]) for case in results.measured]
     known = [bar for bar in every if bar.estimate.value is not None]
     empty = "" if known else reasons_for_unknown(results, metric)
@@ -199,7 +199,7 @@ def throughput(results: Results, metric: str) -> Chart:
 
 
 def _processes(results: Results, metric: str) -> Table:
-    """Return a metric's mean, 95 % interval and value in each process, one row per case."""
+    """Return a metric's figure, interval and value in each process, one row per case."""
     label, unit = METRICS[metric].label, METRICS[metric].unit
     repeats = sorted({run.repeat for _, run, _ in results.processes()})
     columns: list[ColumnOf] = [
@@ -229,7 +229,7 @@ def reasons_for_unknown(results: Results, metric: str) -> str:
 
 
 def bars(known: Sequence[Bar], unit: str) -> go.Figure:
-    """Draw one bar per estimate, with its value, 95 % interval and a circle per process."""
+    """Draw one bar per estimate, with its value, interval and a circle per process."""
     return go.Figure(
         [*map(_bar, known), *map(_dots, known)],
         layout(

@@ -53,7 +53,7 @@ def e2e_ecdf(run_set: RunSet) -> go.Figure:
 
 
 def throughput(run_set: RunSet, metric: str = "output_tokens_per_second") -> go.Figure:
-    """Return a bar chart of a metric (a key of metrics.METRICS) by case, with 95 % intervals."""
+    """Return a bar chart of a metric (a key of metrics.METRICS) by case, with intervals."""
     return _figure(charts.throughput(_results(run_set), _known(metric, METRICS, "metric")))
 
 

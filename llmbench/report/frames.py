@@ -56,7 +56,7 @@ class RunSet:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row per case and metric: the mean over processes with its 95 % interval."""
+        """One row per case and metric: its figure over processes, with an interval."""
         return pd.DataFrame(summary_rows(self.stored))
 
     @property
@@ -77,7 +77,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
 
 
 def summary_rows(stored: run_set.RunSet) -> list[dict[str, Any]]:
-    """Return one row per case and metric: its mean over processes, or None with a reason."""
+    """Return one row per case and metric: its figure over processes, or None with a reason."""
     return [row for case, runs in stored.by_case().items() for row in _rows(case, runs)]
 
 

@@ -8,11 +8,20 @@ from xml.etree import ElementTree as ET
 from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.compare.verdicts import Verdict
 
-SKIPPED = ("inconclusive", "environment", "not comparable")
+KINDS = {
+    "regression": "failure",
+    "undecided": "error",
+    "inconclusive": "skipped",
+    "not comparable": "skipped",
+}
 
 
 def as_junit(comparisons: Sequence[Comparison]) -> str:
-    """Return JUnit XML, a test per case and metric: failed if regressed, skipped if undecided."""
+    """Return JUnit XML, a test per case and metric.
+
+    A regression is a failure, an undecided metric an error; other metrics without a result are
+    skipped.
+    """
     suite = ET.Element("testsuite", name=f"llmbench {comparisons[0].candidate.name}")
     for case in (case for comparison in comparisons for case in comparison.cases):
         for key, verdict in case.verdicts.items():
@@ -30,7 +39,5 @@ def as_junit(comparisons: Sequence[Comparison]) -> str:
 
 def _outcome(test: ET.Element, verdict: Verdict) -> None:
     message = f"{verdict.outcome}: {verdict.change or ''} {verdict.reason}".strip()
-    if verdict.outcome == "regression":
-        ET.SubElement(test, "failure", message=message)
-    elif verdict.outcome in SKIPPED:
-        ET.SubElement(test, "skipped", message=message)
+    if kind := KINDS.get(verdict.outcome):
+        ET.SubElement(test, kind, message=message)

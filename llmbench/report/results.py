@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.analysis import energy
+from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.energy import CounterEnergy
 from llmbench.analysis.harness_validity import Validity, validity_of, worst_validity
 from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, split_runs, summarize
@@ -62,9 +63,14 @@ class CaseResults:
         """Every metric of each process, by name."""
         return [summarize(*it) for it in zip(self.runs, self.observed, strict=True)]
 
+    @property
+    def processes(self) -> Processes:
+        """The runs and their metrics, for the judge of comparisons and claims."""
+        return Processes(self.runs, tuple(self.summaries))
+
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
-        """Every metric's mean and 95 % interval over the processes, by name."""
+        """Every metric over the processes, with its interval, by name."""
         return across_summaries(self.summaries)
 
     def pooled(self, latency: str) -> NDArray[np.float64]:

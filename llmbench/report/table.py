@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from llmbench.analysis.metrics import LATENCIES, METRICS, errors_by_kind
+from llmbench.analysis.stats import MIN_PROCESSES_95
 from llmbench.analysis.values import Estimate, Value
 from llmbench.report.results import CaseResults
 from llmbench.units import format_number, scale, scale_bytes, scale_duration
 
 MISSING = "—"
 UNSUPPORTED = "†"
+PAIR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def quantity(value: float | None, unit: str, reason: str = "unknown") -> Cell:
 
 
 def estimated(case: CaseResults, metric: str) -> Cell:
-    """Return a cell with a metric of a case: its mean over processes and 95 % interval."""
+    """Return a cell with a metric of a case: its figure over processes and interval."""
     return of_value(case.estimates[metric], METRICS[metric].unit)
 
 
@@ -114,8 +116,10 @@ def of_value(value: Value, unit: str) -> Cell:
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
+    """Return an estimate's interval as text, or the values of two processes."""
     if estimate.low is None or estimate.high is None:
-        return ""
+        both = [show(value, unit) for value in estimate.values]
+        return " and ".join(both) if len(both) == PAIR else ""
     if estimate.low == estimate.high:
         return "all equal"
     return show_interval(estimate.low, estimate.high, unit)
@@ -142,7 +146,11 @@ def floor_note(case: CaseResults, metric: str) -> str:
 # -- one row per case ------------------------------------------------------------------------------
 
 CASE = Column("case", numeric=False)
-INTERVALS = "Values are means over processes; with 3 or more, a 95 % bootstrap interval is below."
+INTERVALS = (
+    "Values are geometric means over processes (shares: of all requests). Below are both values of "
+    "two processes; of three and more, their t interval, which is a 95 % interval from "
+    f"{MIN_PROCESSES_95} processes on."
+)
 DAGGER = f"{UNSUPPORTED} too few samples for 99 % confidence in this percentile."
 
 CellOf = Callable[[CaseResults], Cell]

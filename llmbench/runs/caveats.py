@@ -15,12 +15,14 @@ class Kind(NamedTuple):
     """A kind of caveat: severity and format strings.
 
     ``key`` names the parameters in which caveats of different findings differ.
+    ``blocks_claims``: a run with it supports no claim that one case is better than another.
     """
 
     severity: Severity
     sentence: str
     remedy: str
     key: tuple[str, ...] = ()
+    blocks_claims: bool = False
 
 
 CUSTOM = Kind("warning", "{message}", "{remedy}", ("message",))  # also every caveat of 0.1.0
@@ -37,6 +39,7 @@ KINDS: dict[str, Kind] = {
         "invalid",
         "llmbench itself did not keep up with the load, so its latencies are invalid: {reasons}.",
         "Lower the load, stop other programs, or set `clients` on an endpoint to use more cores.",
+        blocks_claims=True,
     ),
     "imported": Kind(
         "note",
@@ -47,16 +50,19 @@ KINDS: dict[str, Kind] = {
         "invalid",
         "The load ended early: `stop.{limit}` was exceeded.",
         "Fix the errors, lower the load or set `clients` to use more cores; or raise the limit.",
+        blocks_claims=True,
     ),
     "never-steady": Kind(
         "warning",
         "Latencies never became steady ({method}), so no warm-up was excluded.",
         "Send more requests, or fewer per second: a growing queue has no steady state.",
+        blocks_claims=True,
     ),
     "mlperf-invalid": Kind(
         "invalid",
         "MLPerf's LoadGen reports this run as INVALID. Requirements not met: {missed}.",
         "See LoadGen's summary under logs/; lower `target_qps` or raise the minima in `stop`.",
+        blocks_claims=True,
     ),
     "requests-failed": Kind(
         "warning",
@@ -78,6 +84,7 @@ KINDS: dict[str, Kind] = {
         "warning",
         "The backend compiled {graphs} graph(s) inside the measured window.",
         "Latencies include the compile time; raise `warmup` or set `dynamic: true` on the backend.",
+        blocks_claims=True,
     ),
     "not-effective": Kind(
         "warning",
@@ -99,11 +106,13 @@ KINDS: dict[str, Kind] = {
         "invalid",
         "Every step was deliberately slowed by {percent:g} %.",
         "Unset LLMBENCH_SLOWDOWN to measure the real speed.",
+        blocks_claims=True,
     ),
     "unsteady-warmup": Kind(
         "warning",
         "Step times were not steady after {rounds} warm-up rounds.",
         "Other programs may have used the machine; stop them and run again.",
+        blocks_claims=True,
     ),
     "above-roof": Kind(
         "warning",
@@ -123,6 +132,7 @@ KINDS: dict[str, Kind] = {
         "Quality is out of bounds: {label} is {value:.4g}, required {limit} {bound:g}.",
         "Speeds are comparable only within the bound; use a less lossy scheme or relax the bound.",
         ("label", "limit"),
+        blocks_claims=True,
     ),
     "quality-unknown": Kind(
         "warning",
@@ -170,7 +180,7 @@ KINDS: dict[str, Kind] = {
     "few-repeats": Kind(
         "note",
         "Too few runs of this case for a confidence interval: {count}.",
-        "Set `repeats` to 3 or more.",
+        "Set `repeats` to 3 or more; most claims need 5.",
     ),
     "one-schedule": Kind(
         "note",
@@ -188,28 +198,33 @@ KINDS: dict[str, Kind] = {
         "warning",
         "Other programs used {percent:.0f} % of the machine's CPU time during this run.",
         "Latencies may be overstated; stop other programs and measure again.",
+        blocks_claims=True,
     ),
     "cpu-stolen": Kind(
         "warning",
         "The host took {percent:.0f} % of this virtual machine's CPU time (steal).",
         "Latencies may be overstated; measure on a machine that is not shared.",
+        blocks_claims=True,
     ),
     "cpu-quota": Kind(
         "warning",
         "The container's CPU quota throttled this run for {percent:.0f} % of its time.",
         "Raise the quota, or set `engine: {{threads: N}}` to no more cores than it allows.",
+        blocks_claims=True,
     ),
     "gpu-throttled": Kind(
         "warning",
         "GPU {gpu} was throttled: {limits}.",
         "Improve cooling or reduce the load; compare only with equally throttled runs.",
         ("gpu",),
+        blocks_claims=True,
     ),
     "gpu-shared": Kind(
         "warning",
         "{count} other process(es) used GPU {gpu} at the beginning or end of this run.",
         "Stop them and measure again; `nvidia-smi` lists them.",
         ("gpu",),
+        blocks_claims=True,
     ),
     "gpu-partial": Kind(
         "note",
@@ -222,6 +237,7 @@ KINDS: dict[str, Kind] = {
         "GPU {gpu} ({uuid}) was lost after {seconds:.1f} s ({reason}); its readings end there.",
         "Find the cause (Xid) in `dmesg`, reset the card or the machine, and measure again.",
         ("gpu",),
+        blocks_claims=True,
     ),
     "gpu-order": Kind(
         "note",
@@ -279,6 +295,11 @@ class Caveat:
     def severity(self) -> Severity:
         """``invalid`` (the whole run), ``warning`` (some values) or ``note`` (their precision)."""
         return KINDS.get(self.kind, CUSTOM).severity
+
+    @property
+    def blocks_claims(self) -> bool:
+        """Whether a run with it supports no claim that one case is better than another."""
+        return KINDS.get(self.kind, CUSTOM).blocks_claims
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from llmbench.analysis.metrics import (
     split_runs,
     summarize,
 )
+from llmbench.analysis.metrics.catalog import SCALES
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.request import Phase
 from llmbench.runs.run import Failure, Run, records_table
@@ -238,10 +239,45 @@ def test_an_unavailable_total_has_no_increase_but_a_reason() -> None:
     assert (rise.value, rise.reason) == (None, "no meter")
 
 
-def test_a_metric_of_a_case_is_the_mean_of_its_processes() -> None:
-    runs = [run(record(0, 0.0, (float(ttft),))) for ttft in (1, 2, 6)]
+def test_a_positive_metric_of_a_case_is_the_geometric_mean_of_its_processes() -> None:
+    runs = [run(record(0, 0.0, (float(ttft),))) for ttft in (1, 2, 4)]
     estimate = across(runs)["ttft_p50"]
-    assert (estimate.value, estimate.values, estimate.n) == (3.0, (1.0, 2.0, 6.0), 3)
+    assert estimate.value == pytest.approx(2.0)
+    assert (estimate.values, estimate.n) == ((1.0, 2.0, 4.0), 3)
+
+
+def test_a_metric_that_can_be_0_is_the_mean_of_its_processes() -> None:
+    runs = [run(record(0, 0.0, (4.0,), sent=float(lag))) for lag in (0, 1, 2)]
+    estimate = across(runs)["send_lag_p50"]
+    assert (estimate.value, estimate.low) == (1.0, 0.0)
+
+
+def test_failed_requests_of_a_case_are_a_share_of_all_its_requests() -> None:
+    good, bad = record(0, 0.0, (1.0,)), replace(record(1, 0.0, (1.0,)), finish="error")
+    estimate = across([run(good, bad), run(good, good), run(good, good)])["failed_requests"]
+    assert estimate.value == pytest.approx(1 / 3)
+    assert estimate.high is not None
+    assert 1 < estimate.high < 2  # of 2 requests per process
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale"),
+    [
+        ("ttft_p99", "positive"),
+        ("queue_time_p50", "nonnegative"),
+        ("cold_start_compile_seconds", "nonnegative"),
+        ("slo_attainment", "share"),
+        ("failed_requests", "count"),
+        ("mbu", "positive"),
+    ],
+)
+def test_a_metric_has_a_scale(metric: str, scale: str) -> None:
+    assert METRICS[metric].scale == scale
+
+
+def test_every_scale_of_the_catalog_is_that_of_a_metric() -> None:
+    listed = {name for names in SCALES.values() for name in names}
+    assert listed - {*METRICS} == {"queue_time", "send_lag"}
 
 
 times = st.lists(st.floats(0.001, 10), min_size=1, max_size=6)

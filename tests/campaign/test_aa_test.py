@@ -46,10 +46,28 @@ def test_checks_without_and_with_a_change_are_counted_separately(source: Source)
     assert (called.hits, findings.cases["other"]["ttft_p50"].called[0.1].hits) == (5, 0)
 
 
-def test_the_noise_between_processes_of_a_check_is_recovered(source: Source) -> None:
+def test_checks_that_stay_undecided_are_counted(source: Source) -> None:
+    baseline, candidate = Simulated(seed=1, noise=0.2), Simulated(factor=1.15, seed=5, noise=0.2)
+    undecided = Repetition(0.0, gate.check(source, baseline, candidate, SilentObserver()))
+    findings = aa_test.findings(source, [undecided, repetition(source, 1)])
+    assert (findings.nights[0.0].hits, findings.undecided[0.0].hits) == (0, 1)
+
+
+def test_noise_that_both_processes_of_a_pair_share_does_not_count(source: Source) -> None:
+    shared = [
+        gate.check(
+            source, Simulated(seed=n, noise=0.1), Simulated(seed=n, noise=0.1), SilentObserver()
+        )
+        for n in range(3)
+    ]
+    findings = aa_test.findings(source, [Repetition(0.0, check) for check in shared])
+    assert findings.cases["fake"]["ttft_p50"].noise == 0
+
+
+def test_the_noise_between_adjacent_processes_is_recovered(source: Source) -> None:
     findings = aa_test.findings(source, [repetition(source, n) for n in range(30)])
     noise = findings.cases["fake"]["ttft_p50"]
-    assert noise.processes == 120
+    assert noise.processes == 2 * 4 * 30
     assert noise.noise == pytest.approx(0.01, rel=0.25)  # what Simulated draws
     assert noise.floor == 2 * noise.noise
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmbench.analysis.compare import judge
+from llmbench.analysis.compare import judge, power
 from llmbench.analysis.compare.comparison import Comparison
 from llmbench.analysis.metrics import Value, summarize
 from llmbench.campaign import gate
@@ -62,14 +62,16 @@ class Simulated:
         plan, runs = (*self.run_set.plan, planned), (*self.run_set.runs, run)
         self.run_set = replace(self.run_set, plan=plan, runs=runs)
 
-    def _run(self, case: Case, repeat: int) -> Run:
+    def ttft(self, case: Case, repeat: int) -> float:
         rng = np.random.default_rng([self.seed, repeat, len(case.name)])
         slower = self.factor if case.name == self.slow_case else 1.0
         moved = 1 + self.drift * (repeat % 2)
-        ttft = 0.1 * slower * moved * float(np.exp(rng.normal(0, self.noise)))
+        return 0.1 * slower * moved * float(np.exp(rng.normal(0, self.noise)))
+
+    def _run(self, case: Case, repeat: int) -> Run:
         return Run(
             case, repeat, "2026-01-01T00:00:00+00:00",
-            summary={"ttft_p50": (ttft, 20)},
+            summary={"ttft_p50": (self.ttft(case, repeat), 20)},
             environment={"cpu": {"model": self.cpu}},
             failure=Failure("error", "broken") if self.fails else None,
         )  # fmt: skip
@@ -114,20 +116,28 @@ def test_equal_sides_give_no_regression(source: Source) -> None:
         assert "regression" not in outcomes(comparison).values()
 
 
-def test_both_sides_take_turns_at_going_first(source: Source) -> None:
-    log: list[str] = []
+def test_a_pair_is_measured_in_an_order_drawn_anew_for_every_check(source: Source) -> None:
+    def log_of(began_at: str) -> list[tuple[str, int, str]]:
+        log: list[tuple[str, int, str]] = []
 
-    @dataclass
-    class Logged(Simulated):
-        name: str = ""
+        @dataclass
+        class Logged(Simulated):
+            name: str = ""
 
-        def measure(self, case: Case, repeat: int, observer: Observer) -> None:
-            log.append(self.name)
-            super().measure(case, repeat, observer)
+            def measure(self, case: Case, repeat: int, observer: Observer) -> None:
+                log.append((case.name, repeat, self.name))
+                super().measure(case, repeat, observer)
 
-    check(source, Logged(seed=1, name="A"), Logged(seed=2, name="B"))
-    firsts = log[::2]
-    assert firsts.count("A") == firsts.count("B")
+        candidate = Logged(seed=2, name="B")
+        candidate.run_set = replace(candidate.run_set, began_at=began_at)
+        check(source, Logged(seed=1, name="A"), candidate)
+        return log
+
+    log = log_of("1")
+    assert all(one[:2] == other[:2] for one, other in zip(log[::2], log[1::2], strict=True))
+    assert {side for *_, side in log[::2]} == {"A", "B"}
+    assert log == log_of("1")  # so that a resumed check goes on in its order
+    assert log != log_of("2")
 
 
 def test_a_suspicion_that_new_processes_do_not_confirm_is_no_regression(source: Source) -> None:
@@ -140,10 +150,58 @@ def test_a_suspicion_that_new_processes_do_not_confirm_is_no_regression(source: 
     assert outcomes(comparison)["fake"] in ("inconclusive", "equivalent")
 
 
-def test_where_the_baseline_moves_as_well_the_outcome_is_environment(source: Source) -> None:
-    baseline = Simulated(seed=1, drift=-0.2)
-    comparison = check(source, baseline, Simulated(factor=1.5, seed=2))
-    assert outcomes(comparison)["fake"] == "environment"
+def test_a_machine_that_changes_from_repeat_to_repeat_hides_no_regression(source: Source) -> None:
+    baseline, candidate = (Simulated(factor=factor, seed=2, drift=-0.2) for factor in (1.0, 1.2))
+    verdict = check(source, baseline, candidate).cases[0].verdicts["ttft_p50"]
+    assert verdict.outcome == "regression"
+    assert verdict.change is not None
+    assert verdict.change.ratio == pytest.approx(1.2)
+
+
+def test_a_suspected_regression_that_noise_hides_is_undecided(source: Source) -> None:
+    baseline, candidate = Simulated(seed=1, noise=0.2), Simulated(factor=1.15, seed=5, noise=0.2)
+    verdict = check(source, baseline, candidate).cases[0].verdicts["ttft_p50"]
+    assert verdict.outcome == "undecided"
+    assert "24 new processes neither confirm nor rule out a regression" in verdict.reason
+    assert ("fake", 28) in candidate.order
+
+
+def test_a_suspected_metric_without_a_new_value_is_undecided(source: Source) -> None:
+    class Breaking(Simulated):
+        def _run(self, case: Case, repeat: int) -> Run:
+            self.fails = repeat > 4
+            return super()._run(case, repeat)
+
+    comparison = check(source, Simulated(seed=1), Breaking(factor=1.5, seed=2))
+    verdict = comparison.cases[0].verdicts["ttft_p50"]
+    assert (verdict.outcome, verdict.change) == ("undecided", None)
+    assert "none was measured on both sides" in verdict.reason
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.04, 1.1, 1.3])
+def test_simulated_checks_are_decided_by_the_same_rules(source: Source, factor: float) -> None:
+    names = {"confirmed": "regression", "open": "undecided"}
+    for seed in range(6):
+        sides = [Simulated(noise=0.06, seed=s, factor=f) for s, f in ((seed, 1.0), (9, factor))]
+        baseline, candidate = (
+            [np.log([side.ttft(case, n) for n in range(1, 29)]) for case in source.cases]
+            for side in sides
+        )
+        logs = list(zip(baseline, candidate, strict=True))
+        simulated = [names.get(state, "passed") for state in power.outcomes(logs, 0.03)]
+        found = outcomes(check(source, *sides)).values()
+        assert [o if o in names.values() else "passed" for o in found] == simulated
+
+
+def test_a_failed_process_drops_its_pair_alone(source: Source) -> None:
+    class Failing(Simulated):
+        def _run(self, case: Case, repeat: int) -> Run:
+            self.fails = repeat == 7
+            return super()._run(case, repeat)
+
+    assert outcomes(check(source, Failing(seed=1), Simulated(factor=1.1, seed=2)))["fake"] == (
+        "regression"
+    )
 
 
 def test_a_candidate_on_other_hardware_is_not_comparable(source: Source) -> None:

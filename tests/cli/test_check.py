@@ -88,6 +88,44 @@ def test_on_github_a_regression_is_annotated(
     assert "::error title=llmbench regression::fake, ttft_p50: +20.0 %25" in capsys.readouterr().out
 
 
+@pytest.fixture
+def noisy(tmp_path: Path, baseline: str) -> str:
+    """A baseline file whose processes have a TTFT between 5 and 20 ms."""
+    path = tmp_path / "noisy.json"
+    main(["baseline", baseline, str(path)])
+    stored = json.loads(path.read_text())
+    stored["cases"][0]["metrics"]["ttft_p50"]["values"] = [0.005, 0.008, 0.012, 0.02]
+    path.write_text(json.dumps(stored))
+    return str(path)
+
+
+def test_an_undecided_metric_ends_with_3_and_every_output_says_so(
+    tmp_path: Path, noisy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    junit = tmp_path / "check.xml"
+    assert check(tmp_path, "12 ms", noisy, "--junit", str(junit)) == 3
+    printed = capsys.readouterr()
+    assert "1 undecided, 1 equivalent in 1 case" in printed.out
+    assert "::warning title=llmbench undecided::fake, ttft_p50: +22.5 %25" in printed.out
+    assert "undecided: fake, ttft_p50: 24 new processes neither confirm nor rule" in printed.err
+    suite = ET.fromstring(junit.read_text())  # noqa: S314 (our own)
+    assert [suite.get(kind) for kind in ("failures", "errors", "skipped")] == ["0", "1", "0"]
+    assert "! undecided" in (tmp_path / "summary.md").read_text()
+    assert "diamond-open" in (tmp_path / "out" / "comparison.html").read_text()
+    stored = json.loads((tmp_path / "out" / "verdicts.json").read_text())
+    assert stored["cases"][0]["verdicts"]["ttft_p50"]["outcome"] == "undecided"
+
+
+def test_a_regression_outweighs_an_undecided_metric(tmp_path: Path, noisy: str) -> None:
+    stored = json.loads(Path(noisy).read_text())
+    values = stored["cases"][0]["metrics"]["tpot_p50"]["values"]
+    stored["cases"][0]["metrics"]["tpot_p50"]["values"] = [value / 2 for value in values]
+    Path(noisy).write_text(json.dumps(stored))
+    assert check(tmp_path, "12 ms", noisy) == 1
+
+
 def test_an_improvement_passes(tmp_path: Path, baseline: str) -> None:
     assert check(tmp_path, "8 ms", baseline) == 0
 
@@ -107,7 +145,7 @@ def test_a_case_that_the_baseline_lacks_ends_with_3(
     (tmp_path / "new.yaml").write_text(text)
     arguments = ["--baseline", baseline, "--out", str(tmp_path / "out")]
     assert main(["check", str(tmp_path / "new.yaml"), *arguments]) == 3
-    assert "could not be measured" in capsys.readouterr().err
+    assert "undecided: new: a side has no measured run" in capsys.readouterr().err
 
 
 def test_a_listed_metric_with_too_few_samples_ends_with_3(tmp_path: Path, baseline: str) -> None:

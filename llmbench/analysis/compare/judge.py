@@ -1,14 +1,16 @@
-"""The verdict on each metric of one case, from one value per process of either side.
+"""What may be said about two cases, from one value per process of either side.
 
-Shared by `llmbench compare` and `llmbench check`; the check then confirms suspected regressions.
+The verdict on each metric is shared by `llmbench compare` and `llmbench check`; the check then
+confirms suspected regressions. The headline of a report makes the claims about its cases.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+
+import numpy as np
 
 from llmbench.analysis.compare.differences import (
     Difference,
@@ -17,8 +19,22 @@ from llmbench.analysis.compare.differences import (
     energy_allowance,
     forbids,
 )
-from llmbench.analysis.compare.verdicts import Better, Verdict, benjamini_hochberg, decide
+from llmbench.analysis.compare.paired import (
+    holm,
+    min_repeats,
+    p_of_ratios,
+    repeats_needed,
+    simultaneous_interval,
+)
+from llmbench.analysis.compare.verdicts import (
+    Better,
+    Verdict,
+    benjamini_hochberg,
+    decide,
+    oriented_logs,
+)
 from llmbench.analysis.metrics import METRICS, Value, summarize
+from llmbench.analysis.stats import Floats
 from llmbench.errors import Unavailable
 from llmbench.runs.run import Run
 
@@ -40,14 +56,18 @@ class Processes:
 
     def updated(self, runs: Sequence[Run]) -> Processes:
         """Return a copy with further runs of the same case; only new ones are summarized."""
-        known = {run.repeat for run in self.runs}
-        more = Processes.of(run for run in runs if run.repeat not in known)
+        more = Processes.of(run for run in runs if run.repeat not in self.repeats)
         return Processes(self.runs + more.runs, self.summaries + more.summaries)
 
-    def between(self, after: int, until: float = math.inf) -> Processes:
-        """Return the processes whose repeat number is in (``after``, ``until``]."""
+    @property
+    def repeats(self) -> set[int]:
+        """The repeat numbers of the processes."""
+        return {run.repeat for run in self.runs}
+
+    def only(self, repeats: Collection[int]) -> Processes:
+        """Return the processes with these repeat numbers, in their order."""
         pairs = zip(self.runs, self.summaries, strict=True)
-        kept = [(run, summary) for run, summary in pairs if after < run.repeat <= until]
+        kept = sorted((pair for pair in pairs if pair[0].repeat in repeats), key=_repeat)
         return Processes(tuple(run for run, _ in kept), tuple(summary for _, summary in kept))
 
     def values(self, key: str) -> tuple[list[float], str]:
@@ -61,8 +81,16 @@ class Processes:
             return [], missing[0].reason or "a process has no value above 0"
         floor = METRICS[key].min_samples
         if (fewest := min((value.n for value in values), default=0)) < floor:
-            return [], f"is based on {fewest} samples per process; needs {floor}"
+            return [], f"a process has {fewest} samples; the percentile needs {floor}"
         return [value.value for value in values if value.value], ""
+
+    def by_repeat(self, key: str) -> dict[int, float]:
+        """Return a metric's value by repeat; empty if the metric cannot be judged."""
+        return dict(zip((run.repeat for run in self.runs), self.values(key)[0], strict=False))
+
+
+def _repeat(process: tuple[Run, Mapping[str, Value]]) -> int:
+    return process[0].repeat
 
 
 @dataclass(frozen=True)
@@ -94,6 +122,19 @@ class CasePair:
             self.candidate.values(key),
         )
         return baseline, candidate, reason or other
+
+    def log_ratios(self, key: str) -> Floats:
+        """Return how much better the candidate is, as a log ratio per repeat that both sides have.
+
+        Empty if the metric cannot be judged.
+        """
+        baseline, candidate = self.baseline.by_repeat(key), self.candidate.by_repeat(key)
+        common = sorted(baseline.keys() & candidate.keys())
+        if not common:
+            return np.empty(0)
+        values = ([side[repeat] for repeat in common] for side in (baseline, candidate))
+        worse, improved = oriented_logs(*values, better(key))
+        return worse - improved
 
     def allowance(self, key: str) -> float:
         """Return the relative difference that equal energies may show; 0 for other metrics.
@@ -149,3 +190,52 @@ def control_false_discoveries(
         return replace(verdict, outcome="inconclusive", reason=reason)
 
     return [{key: controlled(verdict) for key, verdict in case.items()} for case in judged]
+
+
+# -- claims about the cases of one run set ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Whether a candidate is better than a baseline in a metric, among all claims of a report.
+
+    ``repeats`` is the number of repeats that both cases have, ``needed`` an estimate of how many
+    would support the claim (None: more than MOST_REPEATS). ``low`` and ``high`` bound how many
+    times better it is, together with the bounds of all other claims; they are None with too few
+    repeats to test. ``reason`` is why the metric cannot be judged.
+    """
+
+    repeats: int
+    needed: int | None
+    low: float | None = None
+    high: float | None = None
+    holds: bool = False
+    reason: str = ""
+
+
+def judge_claims(pairs: Sequence[tuple[CasePair, str]]) -> list[Claim]:
+    """Return the claim of every pair and metric, judged together.
+
+    Claims hold by Student's t of their log ratios with Holm's correction over all of them, so that
+    a report makes any false claim with a probability of at most 5 %.
+    """
+    count, logs = len(pairs), [pair.log_ratios(key) for pair, key in pairs]
+    ps = [float(p_of_ratios(r)) if len(r) >= min_repeats(count) else 1.0 for r in logs]
+    accepted = holm(np.array(ps))
+    return [
+        replace(
+            _claim(ratios, count),
+            holds=bool(significant and ratios.mean() > 0),
+            reason=pair.values(key)[2],
+        )
+        for (pair, key), ratios, significant in zip(pairs, logs, accepted, strict=True)
+    ]
+
+
+def _claim(logs: Floats, count: int) -> Claim:
+    """Return what is known of one of ``count`` claims by its own log ratios."""
+    n = len(logs)
+    needed = repeats_needed(logs, count) if n > 1 else min_repeats(count)
+    if n < min_repeats(count):
+        return Claim(n, needed)
+    return Claim(n, needed, *simultaneous_interval(logs, count))

@@ -2,9 +2,7 @@
 
 All rules use logarithms and ranks, so that a few disturbed processes have little influence. The
 change is the Hodges-Lehmann estimate: the median of all ratios between a candidate and a baseline
-process. Its interval inverts the exact Mann-Whitney test. Interleaved processes are ranked within
-blocks of pairs, which removes machine drift. docs/statistics.md explains the method and its error
-rates.
+process. Its interval inverts the exact Mann-Whitney test. docs/statistics.md explains the method.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, reduce
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -21,16 +19,11 @@ import scipy  # imports scipy.stats lazily
 from llmbench.analysis.stats import Floats
 
 Outcome = Literal[
-    "regression", "improvement", "equivalent", "inconclusive", "environment", "not comparable"
+    "regression", "undecided", "improvement", "equivalent", "inconclusive", "not comparable"
 ]
 Better = Literal["lower", "higher"]
-Confirmation = Literal["confirmed", "cleared", "open"]
-Block = tuple[Sequence[float], Sequence[float]]  # values of baseline and candidate
 
 CONFIDENCE = 0.95
-ALPHA, STAGES = 0.01, 3  # of a confirmation, over all its stages
-BLOCK = 4  # pairs that are ranked together
-SUSPECT_SHARE = 0.75
 FEWEST, MOST_REPEATS = 4, 200
 
 
@@ -65,7 +58,7 @@ class Verdict:
 
     ``change`` is None if a side has no value. ``p`` is the p-value of a change beyond the tolerance
     in either direction. ``repeats`` estimates how many processes per side would decide an
-    inconclusive metric, None above MOST_REPEATS.
+    undecided or inconclusive metric, None above MOST_REPEATS.
     """
 
     outcome: Outcome
@@ -97,26 +90,6 @@ def p_of_shift(baseline: Sequence[float], candidate: Sequence[float]) -> float:
     """Return the exact two-sided p-value for a shift between sides (Mann and Whitney, 1947)."""
     a, b = (np.asarray(side, dtype=np.float64) for side in (baseline, candidate))
     return min(1.0, 2 * min(mann_whitney_p(a, b), mann_whitney_p(b, a)))
-
-
-def p_in_blocks(blocks: Sequence[tuple[Floats, Floats]]) -> float:
-    """Return the exact one-sided p-value for a greater candidate, by aligned ranks.
-
-    The block median is subtracted from every value, and all values are ranked together. The
-    candidate's rank sum is compared with its distribution over all assignments of sides within the
-    blocks (Hodges and Lehmann, 1962). With a single block this is the Mann-Whitney test.
-    """
-    pooled = [np.concatenate(block) for block in blocks]
-    aligned = np.concatenate([values - np.median(values) for values in pooled])
-    doubled = np.rint(2 * scipy.stats.rankdata(aligned)).astype(int)  # integers even with ties
-    ranks = np.split(doubled, np.cumsum([len(values) for values in pooled])[:-1])
-    sizes = [len(baseline) for baseline, _ in blocks]
-    rank_sum = sum(int(block[size:].sum()) for block, size in zip(ranks, sizes, strict=True))
-    chances = [
-        _rank_sum_distribution(tuple(block), len(block) - size)
-        for block, size in zip(ranks, sizes, strict=True)
-    ]
-    return float(min(1.0, reduce(np.convolve, chances)[rank_sum:].sum()))
 
 
 def _rank_sum_distribution(ranks: Sequence[int], chosen: int) -> Floats:
@@ -206,67 +179,29 @@ def decide(
 
 
 def repeats_needed(a: Floats, b: Floats, allowed: float) -> int | None:
-    """Estimate how many processes per side would decide a metric; None above MOST_REPEATS.
-
-    n = 2 (1.96 + 0.84)² s² / d² / 0.955, where d is the distance of the change from the nearer
-    tolerance, s the standard deviation from the median absolute deviation, and 0.955 the efficiency
-    of ranks. This is the normal approximation with 80 % power at a one-sided level of 2.5 %.
-    """
+    """Estimate how many processes per side would decide a metric; None above MOST_REPEATS."""
     spread = robust_std(np.concatenate([a - np.median(a), b - np.median(b)]))
     distance = abs(allowed - abs(_shift(a, b)))
+    return repeats_for(2 * spread**2, distance, max(FEWEST, min(len(a), len(b)) + 1))
+
+
+def repeats_for(variance: float, distance: float, least: int) -> int | None:
+    """Estimate the processes per side that tell a change from its tolerance; at least ``least``.
+
+    n = (1.96 + 0.84)² v / d² / 0.955, where v is the variance of a candidate's difference from a
+    baseline process, d the distance of the change from the tolerance, and 0.955 the efficiency of
+    ranks. This is the normal approximation with 80 % power at a one-sided level of 2.5 %. None
+    above MOST_REPEATS.
+    """
     if distance == 0:
         return None
-    needed = math.ceil(2 * (1.96 + 0.84) ** 2 * (spread / distance) ** 2 / 0.955)
-    least = max(FEWEST, min(len(a), len(b)) + 1)
+    needed = math.ceil((1.96 + 0.84) ** 2 * variance / distance**2 / 0.955)
     return max(least, needed) if needed <= MOST_REPEATS else None
 
 
 def robust_std(centered: Floats) -> float:
     """Estimate the standard deviation of values around 0, robust against outliers."""
     return 1.4826 * float(np.median(np.abs(centered)))
-
-
-def is_suspect(
-    baseline: Sequence[float], candidate: Sequence[float], better: Better, tolerance: float
-) -> bool:
-    """Return whether the screen suspects a regression, which new processes then confirm or clear.
-
-    It does if the change for the worse exceeds three quarters of the tolerance, or if the best
-    candidate process is worse than the best baseline process by more than the tolerance.
-    """
-    a, b = oriented_logs(baseline, candidate, better)
-    allowed = math.log1p(tolerance)
-    return _shift(a, b) > SUSPECT_SHARE * allowed or float(b.min() - a.min()) > allowed
-
-
-def is_worse(
-    baseline: Sequence[float], candidate: Sequence[float], better: Better, by: float
-) -> bool:
-    """Return whether the estimated change is for the worse by more than the fraction ``by``."""
-    return _shift(*oriented_logs(baseline, candidate, better)) > math.log1p(by)
-
-
-def in_blocks(baseline: Sequence[float], candidate: Sequence[float]) -> list[Block]:
-    """Group the values of baseline and candidate into blocks of BLOCK successive pairs."""
-    starts = range(0, max(len(baseline), len(candidate)), BLOCK)
-    return [(baseline[at : at + BLOCK], candidate[at : at + BLOCK]) for at in starts]
-
-
-def confirm(
-    blocks: Sequence[Block], better: Better, tolerance: float
-) -> tuple[Confirmation, float]:
-    """Return whether new processes confirm, clear or leave open a suspicion, and the p-value.
-
-    A block contains values measured close together. Confirmed: the exact one-sided test of aligned
-    ranks against the baseline made worse by the tolerance, at ALPHA divided by the number of
-    STAGES. Cleared: the change is at most half the tolerance.
-    """
-    sides = [oriented_logs(*block, better) for block in blocks if all(map(len, block))]
-    p = p_in_blocks([(a + math.log1p(tolerance), b) for a, b in sides])
-    if p <= ALPHA / STAGES:
-        return "confirmed", p
-    baseline, candidate = ([v for block in blocks for v in block[side]] for side in (0, 1))
-    return ("open" if is_worse(baseline, candidate, better, tolerance / 2) else "cleared"), p
 
 
 def benjamini_hochberg(ps: Sequence[float], rate: float = 0.05) -> list[bool]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmbench.analysis.stats import min_samples_for_percentile
+from llmbench.analysis.values import Scale
 
 PERCENTILES = (50, 90, 95, 99)
 STAGES = ("import", "load", "compile", "first_token", "steady")
@@ -27,6 +28,13 @@ class Metric:
         """The minimum number of samples per process for a percentile; 0 for other metrics."""
         return min_samples_for_percentile(self.percent) if self.percent else 0
 
+    @property
+    def scale(self) -> Scale:
+        """What values it can have, which decides how processes are summarized."""
+        stem = self.name.rpartition("_")[0]
+        scales = (scale for scale, names in SCALES.items() if {self.name, stem} & {*names})
+        return next(scales, "positive")
+
 
 LATENCIES = {
     "ttft": "TTFT",
@@ -38,6 +46,17 @@ LATENCIES = {
     "e2e": "E2E",
     "send_lag": "send lag",
 }
+
+# metrics and latencies by scale (values.RULES, docs/metrics.md); all others are positive
+SCALES: dict[Scale, tuple[str, ...]] = {
+    "nonnegative": (
+        "goodput_requests_per_second", "queue_time", "send_lag", "drain_seconds",
+        *(f"cold_start_{stage}_seconds" for stage in STAGES),
+        "kl_divergence", "logit_mse", "first_divergence",
+    ),
+    "share": ("slo_attainment", "top1_agreement", "exact_match", "draft_acceptance"),
+    "count": ("failed_requests",),
+}  # fmt: skip
 
 OLD_KEY = re.compile(rf"({'|'.join(LATENCIES)})_seconds_(p\d+|mean)")
 

@@ -257,8 +257,7 @@ def across_summaries(summaries: list[dict[str, Value]]) -> dict[str, Estimate]:
 
 
 def _estimate(metric: Metric, values: list[Value]) -> Estimate:
-    reason = next((value.reason for value in values if value.reason), None)
-    estimated = estimate([value.value for value in values], reason)
+    estimated = estimate(values, metric.scale)
     if metric.unit == "share" and estimated.high is not None:
         # a share above 1 is possible if a cache is faster than peak memory bandwidth
         return replace(estimated, high=min(estimated.high, max(1.0, *estimated.values)))

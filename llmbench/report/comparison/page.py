@@ -17,8 +17,14 @@ from llmbench.report.comparison.machines import machines
 from llmbench.report.html import render_template
 
 ROW_HEIGHT, EDGE_HEIGHT = 26, 70
-COLORS = {"regression": palette.FAILED, "improvement": palette.DECODE}
-SYMBOLS = {"regression": "x", "improvement": "star"}  # the rest are circles
+COLORS = {
+    "regression": palette.FAILED, "undecided": palette.PREFILL, "improvement": palette.DECODE,
+}  # fmt: skip
+SYMBOLS = {
+    "regression": "x",
+    "undecided": "diamond-open",
+    "improvement": "star",
+}  # the rest are circles
 
 
 def render(comparisons: Sequence[Comparison], home: str = "") -> str:
@@ -70,8 +76,8 @@ def _forest(comparison: Comparison, number: int) -> Chart:
         "Change by metric",
         figure,
         "Points are estimates, lines their 95 % intervals over processes, short ticks the"
-        " tolerance; crosses are regressions, stars improvements. Unknown ends of intervals are not"
-        " drawn.",
+        " tolerance; crosses are regressions, stars improvements, diamonds undecided. Unknown ends"
+        " of intervals are not drawn.",
         empty="" if drawn else "Nothing could be compared.",
     )
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from llmbench.analysis.compare.comparison import matched
-from llmbench.analysis.compare.judge import CasePair, Processes
+from llmbench.analysis.compare.judge import CasePair
 from llmbench.analysis.compare.verdicts import change_of
 from llmbench.analysis.metrics import METRICS
-from llmbench.analysis.values import Estimate, estimate
+from llmbench.analysis.values import Estimate, Value, estimate
 from llmbench.errors import Unavailable
 from llmbench.report import table
 from llmbench.report.charts import BARS, Bar, Chart, bars
@@ -24,6 +24,7 @@ from llmbench.report.table import DAGGER, UNSUPPORTED, Cell, Column, Table
 from llmbench.runs.run_set import RunSet
 from llmbench.units import format_number
 
+FIGURE = "geometric mean over processes, with its t interval"
 METERS = "'devices ±' bounds the difference between two devices' readings of the same energy."
 CHARTED = ("output_tokens_per_second", "ttft_p50", "tpot_p50")
 SHOWN = (
@@ -53,13 +54,13 @@ class ComparedQuantity:
         return value if self.numerator is None else self.numerator / value
 
     def estimate(self, case: CaseResults) -> Estimate:
-        """Return the quantity's mean over a case's processes, with its 95 % interval."""
+        """Return the quantity over a case's processes, with its interval."""
         metric = case.estimates[self.metric]
-        if self.numerator is None:
+        if self.numerator is None or metric.value is None:
             return metric
         if not all(metric.values):
-            return estimate([], "the metric that it is computed from is 0 in a process")
-        return estimate([self.of(value) for value in metric.values], metric.reason)
+            return Estimate.unavailable("the metric that it is computed from is 0 in a process")
+        return estimate([Value(self.of(value)) for value in metric.values])
 
 
 QUANTITIES = (
@@ -107,7 +108,7 @@ def figures(compared: Sequence[NamedResults]) -> Table:
     baseline, *candidates = compared
     columns = (
         *table.text_columns("case", "metric"),
-        Column(baseline.name, "mean over processes, with its 95 % interval"),
+        Column(baseline.name, FIGURE),
         *(column for side in candidates for column in _columns(side)),
     )
     used: set[str] = set()
@@ -126,8 +127,8 @@ def figures(compared: Sequence[NamedResults]) -> Table:
 
 
 def _columns(side: NamedResults) -> Iterator[Column]:
-    yield Column(side.name, "mean over processes, with its 95 % interval")
-    yield Column(f"{side.name} ÷ baseline", "ratio, with its 95 % interval over processes")
+    yield Column(side.name, FIGURE)
+    yield Column(f"{side.name} ÷ baseline", "ratio, with its 95 % rank interval over processes")
 
 
 def _missing_ratios(rows: Sequence[tuple[Cell, ...]]) -> list[str]:
@@ -144,7 +145,7 @@ def _rows(
     case: CaseResults, others: Sequence[CaseResults | None], used: set[str]
 ) -> Iterator[tuple[Cell, ...]]:
     """Yield a case's rows, one per quantity; add the legend entries that they need to ``used``."""
-    pairs = [CasePair(_processes(case), _processes(other)) if other else None for other in others]
+    pairs = [CasePair(case.processes, other.processes) if other else None for other in others]
     for quantity in QUANTITIES:
         yield (
             Cell(case.name),
@@ -153,10 +154,6 @@ def _rows(
             *(cell for other, pair in zip(others, pairs, strict=True)
               for cell in _compared(other, pair, quantity, used)),
         )  # fmt: skip
-
-
-def _processes(case: CaseResults) -> Processes:
-    return Processes(case.runs, tuple(case.summaries))
 
 
 def _partner(case: str, baseline: NamedResults, side: NamedResults) -> CaseResults | None:

@@ -19,10 +19,10 @@ from llmbench.report.table import MISSING, Cell, Column, Table, text_columns
 
 MARKS = {
     "regression": "▲ regression",
+    "undecided": "! undecided",
     "improvement": "▼ improvement",
     "equivalent": "= equivalent",
     "inconclusive": "? inconclusive",
-    "environment": "! environment",
     "not comparable": "≠ not comparable",
 }
 
@@ -67,7 +67,7 @@ def _change(verdict: Verdict) -> Cell:
 
 
 def _repeats(verdict: Verdict) -> str:
-    if verdict.outcome != "inconclusive" or verdict.repeats is None:
+    if verdict.repeats is None:
         return ""
     return f"needs ≈ {verdict.repeats} processes per side"
 

@@ -7,7 +7,7 @@ from itertools import groupby, pairwise
 from statistics import median
 
 from llmbench.analysis.energy import GAINS, CounterEnergy
-from llmbench.analysis.values import Estimate, difference
+from llmbench.analysis.values import Estimate, Value, estimate
 from llmbench.report import table
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import INTERVALS, Cell, Column, ColumnOf, Table
@@ -58,7 +58,7 @@ def budget(results: Results) -> Table:
         Column("gain", "systematic error of the counter; cancels on one device"),
         Column("edges", "maximum error from the counter's reading interval"),
         Column("against power", "maximum deviation of the integrated power from the counter"),
-        Column("run to run", "half the 95 % interval of the energy per output token"),
+        Column("run to run", "half the interval over processes of the energy per output token"),
     )
     rows = (
         _budget_row(case, name, list(parts))
@@ -127,7 +127,7 @@ def phases(results: Results) -> Table:
     rows = tuple(_split_row(short, long) for short, long in _pairs(results))
     note = (
         "One request at a time. Prefill is the energy of a one-token output, decode the additional "
-        "energy per further token, with its 95 % bootstrap interval over processes."
+        "energy per further token; its interval is over the differences of repeats."
     )
     return Table("Prefill and decode", columns, rows, note)
 
@@ -158,13 +158,26 @@ def _rest(case: CaseResults) -> tuple[str, list[tuple[str, str]]]:
 
 def _split_row(short: CaseResults, long: CaseResults) -> tuple[Cell, ...]:
     few, many = short.point[OUTPUT_TOKENS], long.point[OUTPUT_TOKENS]
-    joules = difference(short.estimates[PER_REQUEST].values, long.estimates[PER_REQUEST].values)
     return (
         Cell(long.name),
         Cell(f"{few} and {many} tokens"),
         table.estimated(short, PER_REQUEST),
-        _per_token(joules, many - few),
+        _per_token(_difference(short, long), many - few),
     )
+
+
+def _difference(short: CaseResults, long: CaseResults) -> Estimate:
+    """Estimate how many more joules a request of the long case takes, paired by repeat."""
+    of_short, of_long = _joules(short), _joules(long)
+    both = sorted(of_short.keys() & of_long.keys())
+    return estimate([Value(of_long[r] - of_short[r]) for r in both], "signed")
+
+
+def _joules(case: CaseResults) -> dict[int, float]:
+    """Return the known energies per request by repeat."""
+    values = [summary[PER_REQUEST].value for summary in case.summaries]
+    pairs = zip(case.runs, values, strict=True)
+    return {run.repeat: joules for run, joules in pairs if joules is not None}
 
 
 def _per_token(joules: Estimate, tokens: int) -> Cell:

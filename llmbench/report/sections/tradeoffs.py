@@ -79,15 +79,15 @@ def _caption(costs: Sequence[str]) -> str:
     return (
         f"Lower is closer to the reference; {side} is faster in the first panel, left is smaller "
         f"in the second{energy}. The dashed line is the Pareto frontier; its cases are filled. An "
-        "empty circle is dominated with 95 % confidence (whiskers), one with a dot is undecided."
+        "empty circle is dominated beyond both intervals (whiskers), one with a dot is undecided."
     )
 
 
 def standings(cases: Sequence[CaseResults], cost: str) -> list[tuple[CaseResults, str]]:
     """Return each case with a known cost, and whether it is on the Pareto frontier.
 
-    A case is dominated if another is better in cost and divergence by their 95 % intervals, and
-    undecided if another is better only by the estimates.
+    A case is dominated if another is better in cost and divergence, with intervals that do not
+    overlap; undecided if only its figures are better.
     """
     known = [case for case in cases if case.estimates[cost].value is not None]
     best = frontier([(_value(c, cost), _value(c, QUALITY)) for c in known], METRICS[cost].better)
@@ -113,7 +113,7 @@ def _dominates(one: CaseResults, other: CaseResults, cost: str) -> bool:
 
 
 def _diverges_less(one: Estimate, other: Estimate) -> bool:
-    """Return whether a divergence is lower: by 95 % interval or, without one, by value."""
+    """Return whether a divergence is lower: beyond both intervals or, without them, by value."""
     if one.low is None or other.low is None:
         return (one.value or 0.0) < (other.value or 0.0)
     return is_lower(one, other)

@@ -69,23 +69,28 @@ function isShown(cell, value) {
   return isExact && away <= 0.500001 * 10 ** -(decimals?.length ?? 0);
 }
 
-/* Return the metrics of each case: means over its processes. */
+/* Return the metrics of each case: geometric means over its processes. */
 function recomputed(rows, succeeded) {
   const cases = new Map();
   for (const [name, ofCase] of Map.groupBy(rows, (row) => row.case)) {
     const processes = [...Map.groupBy(ofCase, (row) => row.repeat).values()];
-    cases.set(name, meansOf(processes.map((run) => metricsOf(run, succeeded))));
+    cases.set(name, figuresOf(processes.map((run) => metricsOf(run, succeeded))));
   }
   return cases;
 }
 
-function meansOf(processes) {
-  const means = {};
+function figuresOf(processes) {
+  const figures = {};
   for (const name of new Set(processes.flatMap(Object.keys))) {
-    const known = processes.filter((each) => name in each);
-    means[name] = known.reduce((sum, each) => sum + each[name], 0) / known.length;
+    figures[name] = figureOf(processes.filter((each) => name in each).map((each) => each[name]));
   }
-  return means;
+  return figures;
+}
+
+/* The plain mean replaces the geometric one if a process has 0. */
+function figureOf(values) {
+  const mean = (numbers) => numbers.reduce((sum, each) => sum + each, 0) / numbers.length;
+  return Math.min(...values) > 0 ? Math.exp(mean(values.map(Math.log))) : mean(values);
 }
 
 function metricsOf(rows, succeeded) {

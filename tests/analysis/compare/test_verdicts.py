@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -15,10 +14,7 @@ from llmbench.analysis.compare.verdicts import (
     Change,
     benjamini_hochberg,
     change_of,
-    confirm,
     decide,
-    in_blocks,
-    is_suspect,
     mann_whitney_p,
     repeats_needed,
 )
@@ -128,42 +124,6 @@ def test_a_change_at_the_tolerance_is_never_settled() -> None:
     assert repeats_needed(a, a + 0.03, 0.03) is None
 
 
-def test_a_screen_suspects_changes_near_the_tolerance() -> None:
-    assert is_suspect(FOUR, times(1.025), "lower", 0.03)
-    assert not is_suspect(FOUR, times(1.01), "lower", 0.03)
-    assert not is_suspect(FOUR, times(0.9), "lower", 0.03)
-
-
-def test_a_screen_is_not_misled_by_slow_baseline_processes() -> None:
-    assert is_suspect([0.99, 1.0, 1.5, 1.5], times(1.1), "lower", 0.03)
-
-
-def test_new_processes_confirm_a_change_beyond_the_tolerance() -> None:
-    def look(factor: float) -> str:
-        blocks = in_blocks(normal(0, 8), times(factor, normal(1, 8)))
-        return confirm(blocks, "lower", 0.03)[0]
-
-    assert [look(1.08), look(1.03), look(1.0)] == ["confirmed", "open", "cleared"]
-
-
-def test_four_processes_per_side_confirm_nothing() -> None:
-    assert confirm([(FOUR, times(2.0))], "lower", 0.03)[0] == "open"
-
-
-def test_equal_values_clear_a_suspicion() -> None:
-    confirmation, p = confirm(in_blocks([1.0] * 8, [1.0] * 8), "lower", 0.0001)
-    assert confirmation == "cleared"
-    assert p == pytest.approx(1.0)
-
-
-@given(st.integers(1, 6), st.integers(1, 6))
-def test_the_lowest_p_is_that_of_one_order_of_all(m: int, n: int) -> None:
-    assert confirm([([1.0] * n, [9.0] * m)], "lower", 0.01)[1] == pytest.approx(
-        1 / math.comb(m + n, m)
-    )
-    assert confirm([([9.0] * n, [1.0] * m)], "lower", 0.01)[1] == pytest.approx(1.0)
-
-
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 100))
 def test_the_mann_whitney_test_is_that_of_scipy(m: int, n: int, seed: int) -> None:
     a, b = np.array(normal(seed, n)), np.array(normal(1000 + seed, m))
@@ -175,44 +135,6 @@ def test_the_mann_whitney_test_is_that_of_scipy(m: int, n: int, seed: int) -> No
 def test_ties_count_against_a_difference(a: list[float], b: list[float]) -> None:
     lower = [value - 1e-6 for value in b]
     assert mann_whitney_p(np.array(a), np.array(b)) == mann_whitney_p(np.array(a), np.array(lower))
-
-
-@given(st.integers(2, 7), st.integers(2, 7), st.integers(0, 100))
-def test_one_block_is_the_mann_whitney_test(m: int, n: int, seed: int) -> None:
-    a, b = normal(seed, n), normal(1000 + seed, m)
-    expected = stats.mannwhitneyu(b, times(1.01, a), alternative="greater", method="exact").pvalue
-    assert confirm([(a, b)], "lower", 0.01)[1] == pytest.approx(expected)
-
-
-@given(st.integers(0, 100), st.lists(st.floats(-1.0, 1.0), min_size=3, max_size=3))
-def test_drift_from_block_to_block_does_not_change_the_p(seed: int, moves: list[float]) -> None:
-    blocks = [(normal(seed + n, 4), normal(500 + seed + n, 4)) for n in range(3)]
-    moved = [
-        (times(math.exp(by), a), times(math.exp(by), b))
-        for by, (a, b) in zip(moves, blocks, strict=True)
-    ]
-    assert confirm(moved, "lower", 0.01)[1] == pytest.approx(
-        confirm(blocks, "lower", 0.01)[1], abs=0.02
-    )
-
-
-def test_the_p_of_blocks_counts_all_assignments_of_sides_within_them() -> None:
-    blocks = [([1.0, 1.2], [1.3, 1.1]), ([2.0, 2.1], [2.6, 2.4])]
-    centred = [np.concatenate([np.log1p(0.01) + np.log(a), np.log(b)]) for a, b in blocks]
-    centred = [values - np.median(values) for values in centred]
-    ranks = np.split(stats.rankdata(np.concatenate(centred)), 2)
-    rank_sum = sum(block[2:].sum() for block in ranks)
-    sums = [
-        sum(block[list(chosen)].sum() for block, chosen in zip(ranks, choice, strict=True))
-        for choice in product(combinations(range(4), 2), repeat=2)
-    ]
-    expected = np.mean([total >= rank_sum - 1e-9 for total in sums])
-    assert confirm(blocks, "lower", 0.01)[1] == pytest.approx(expected)
-
-
-def test_a_block_without_one_of_the_sides_does_not_count() -> None:
-    blocks = in_blocks(normal(0, 8), times(1.08, normal(1, 8)))
-    assert confirm([*blocks, ([9.0], [])], "lower", 0.03)[1] == (confirm(blocks, "lower", 0.03)[1])
 
 
 @pytest.mark.parametrize(
