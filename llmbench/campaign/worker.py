@@ -17,7 +17,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from llmbench import environment
-from llmbench.analysis.steady_state import METHOD, find_warmup
+from llmbench.analysis.steady_state import WarmUp, find_warmup
 from llmbench.backends.base import BACKENDS, OpenContext
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.campaign.prepare import Prepared, prepare
@@ -146,15 +146,13 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
         backend_report = server.report()
         quality = examine(case, job.repeat, server, context, load.prompts)
     events.stage("storing")
-    warmup: dict[str, Any] = {}
-    if case.scenario.warmup == "auto":
-        records, count = find_warmup(records)
-        warmup = {"warmup_method": METHOD, "warmup_requests": count}
+    is_auto = case.scenario.warmup == "auto"
+    warmup = find_warmup(records) if is_auto else WarmUp(records, {})
     run = Run(
         case=case,
         repeat=job.repeat,
         began_at=began_at,
-        records=records_table(records),
+        records=records_table(warmup.records),
         series=collected.series(origin),
         environment=machine,
         backend_report=asdict(replace(backend_report, caveats=())),
@@ -163,7 +161,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
             CLOCK_ORIGIN: unix_origin,
             "schedule_sha256": load.digest,
             **facts,
-            **warmup,
+            **warmup.facts,
         },
         quality=quality,
         caveats=(
@@ -171,19 +169,18 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
             *backend_report.caveats,
             *collected.caveats,
             *breaches(case, quality),
-            *_load_caveats(facts | warmup),
+            *_load_caveats(facts),
+            *warmup.caveats,
         ),
     )
     return run, load.schedule
 
 
 def _load_caveats(facts: dict[str, Any]) -> Iterator[Caveat]:
-    """Yield caveats about a load that ended early, was never steady or is invalid for MLPerf."""
+    """Yield caveats about a load that ended early or is invalid for MLPerf."""
     for reason in facts["stopped_by"]:
         if reason in ("error-rate", "client-lag"):
             yield Caveat("ended-early", limit=reason.replace("-", "_"))
-    if facts.get("warmup_requests", 0) is None:
-        yield Caveat("never-steady", method=METHOD)
     if facts.get("mlperf", {}).get("result", "VALID") != "VALID":
         yield Caveat("mlperf-invalid", missed=facts["mlperf"]["missed"])
 

@@ -58,6 +58,11 @@ KINDS: dict[str, Kind] = {
         "Send more requests, or fewer per second: a growing queue has no steady state.",
         blocks_claims=True,
     ),
+    "warmup-unknown": Kind(
+        "note",
+        "{requests} successful requests are too few to find a warm-up, so none was excluded.",
+        "Send {least} requests or more, or set `warmup` to a number.",
+    ),
     "mlperf-invalid": Kind(
         "invalid",
         "MLPerf's LoadGen reports this run as INVALID. Requirements not met: {missed}.",
