@@ -47,7 +47,7 @@ def test_a_rate_has_its_interval_and_every_process(results: Results) -> None:
     steady = [cell.value for cell in table.rows[1][1:]]
     assert steady == [estimate.value, estimate.low, estimate.high, *estimate.values]
     assert [c.label for c in table.columns] == [
-        "case", "mean", "low", "high", "run 1", "run 2", "run 3",
+        "case", "figure", "low", "high", "run 1", "run 2", "run 3",
     ]  # fmt: skip
 
 

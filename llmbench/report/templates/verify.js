@@ -74,21 +74,21 @@ function recomputed(rows, succeeded) {
   const cases = new Map();
   for (const [name, ofCase] of Map.groupBy(rows, (row) => row.case)) {
     const processes = [...Map.groupBy(ofCase, (row) => row.repeat).values()];
-    cases.set(name, figuresOf(processes.map((run) => metricsOf(run, succeeded))));
+    cases.set(name, meansOf(processes.map((run) => metricsOf(run, succeeded))));
   }
   return cases;
 }
 
-function figuresOf(processes) {
-  const figures = {};
+function meansOf(processes) {
+  const means = {};
   for (const name of new Set(processes.flatMap(Object.keys))) {
-    figures[name] = figureOf(processes.filter((each) => name in each).map((each) => each[name]));
+    means[name] = meanOf(processes.filter((each) => name in each).map((each) => each[name]));
   }
-  return figures;
+  return means;
 }
 
 /* The plain mean replaces the geometric one if a process has 0. */
-function figureOf(values) {
+function meanOf(values) {
   const mean = (numbers) => numbers.reduce((sum, each) => sum + each, 0) / numbers.length;
   return Math.min(...values) > 0 ? Math.exp(mean(values.map(Math.log))) : mean(values);
 }

@@ -142,7 +142,7 @@ def test_many_differences_are_shortened() -> None:
 
 def test_a_percentile_that_its_sample_cannot_support_is_not_judged() -> None:
     values, reason = Processes((), ({"ttft_p99": Value(0.1, 661)},)).values("ttft_p99")
-    assert (values, reason) == ([], "is based on 661 samples per process; needs 662")
+    assert (values, reason) == ([], "a process has 661 samples; the percentile needs 662")
 
 
 @pytest.mark.parametrize("value", [Value(None, 0, "not measured"), Value(0.0, 5)])
