@@ -22,7 +22,7 @@ from llmbench.analysis.compare.confirmation import (
     is_suspect,
     verdict_of,
 )
-from llmbench.analysis.compare.judge import CasePair, Processes, Verdicts, better
+from llmbench.analysis.compare.judge import CasePair, Processes, Verdicts, better, limited_by_meters
 from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS, metric_key
 from llmbench.campaign import execute, plan
@@ -248,7 +248,8 @@ class _Trial:
         new = self.after(screened)
         if sides := self.sides_of(key, new):
             suspicion = self.suspicions[key]
-            return verdict_of(sides, suspicion.state, suspicion.p)
+            verdict = verdict_of(sides, suspicion.state, suspicion.p)
+            return limited_by_meters(verdict, self.pair.allowance(key))
         missing = new.values(key)[2] if new.candidate.runs else "none was measured on both sides"
         reason = f"suspected, but no new processes confirm or clear it: {missing}"
         return Verdict("undecided", None, self._tolerance(key), reason=reason)

@@ -155,10 +155,15 @@ class CasePair:
         except Unavailable as unavailable:
             return Verdict("not comparable", None, tolerance, reason=str(unavailable))
         verdict = decide(baseline, candidate, better(key), max(tolerance, allowance))
-        if not allowance or verdict.outcome in CHANGED:
-            return verdict
-        reason = f"energy meters of two devices may disagree by {100 * allowance:.0f} %"
-        return replace(verdict, outcome="inconclusive", repeats=None, reason=reason)
+        return limited_by_meters(verdict, allowance)
+
+
+def limited_by_meters(verdict: Verdict, allowance: float) -> Verdict:
+    """Return a verdict that claims no equality of energies whose meters may disagree."""
+    if not allowance or verdict.outcome not in ("equivalent", "inconclusive"):
+        return verdict
+    reason = f"energy meters of two devices may disagree by {100 * allowance:.0f} %"
+    return replace(verdict, outcome="inconclusive", repeats=None, reason=reason)
 
 
 def better(key: str) -> Better:

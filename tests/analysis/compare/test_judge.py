@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from llmbench.analysis.compare.judge import CasePair, Processes, judge_claims
+from llmbench.analysis.compare.judge import CasePair, Processes, judge_claims, limited_by_meters
+from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS, Value
 from llmbench.runs.run import Run, records_table
 from llmbench.scenario.cases import Case
@@ -95,3 +96,14 @@ def test_a_metric_that_cannot_be_judged_has_the_reason() -> None:
 
 def test_nothing_to_claim_is_no_error() -> None:
     assert judge_claims([]) == []
+
+
+def test_meters_that_may_disagree_make_no_energies_equal() -> None:
+    equal, worse = (Verdict(outcome, None, 0.1) for outcome in ("equivalent", "regression"))
+    limited = limited_by_meters(equal, 0.1)
+    assert (limited.outcome, limited.reason) == (
+        "inconclusive",
+        "energy meters of two devices may disagree by 10 %",
+    )
+    assert limited_by_meters(equal, 0.0) == equal
+    assert limited_by_meters(worse, 0.1) == worse
