@@ -11,6 +11,7 @@ from llmbench.cli import options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
+    from llmbench.runs.run import Run
     from llmbench.runs.run_set import RunSet
     from llmbench.scenario.file import Source
 
@@ -25,8 +26,10 @@ examples:
   llmbench run scenarios/default.yaml --require energy     fail if energy is unavailable
 
 exit codes:
-  0 every run was measured   1 a run failed or lacks a required quantity   2 bad input
-  130 interrupted (finished runs are kept)
+  0 every run was measured
+  1 a run failed or lacks a required quantity, or too many of its requests failed: all of them, or a
+    larger share than --max-error-rate
+  2 bad input   130 interrupted (finished runs are kept)
 """
 
 
@@ -37,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_path(parser, "--resume", "DIR", "measure the missing runs of this results folder")
     text = "fail if this quantity is unavailable in any run; results are still written"
     parser.add_argument("--require", choices=["energy"], action="append", default=[], help=text)
+    parser.add_argument(
+        "--max-error-rate",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="fail if more of any run's measured requests failed (0.5); the run is still stored",
+    )
     parser.add_argument("--dry-run", action="store_true", help="list the runs without measuring")
 
 
@@ -46,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     from llmbench.cli.progress import choose_observer
     from llmbench.runs import store
 
+    if not 0 <= arguments.max_error_rate <= 1:
+        raise InputError(f"--max-error-rate {arguments.max_error_rate:g}: must be from 0 to 1")
     if arguments.dry_run:
         return _show_plan(arguments)
     run_set = _begin(arguments)
@@ -56,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         _print_interrupted(store.read(run_set.folder))
         raise
     output.print_result(run_set, output.write_report(run_set), arguments, failed=_failures(run_set))
-    return _exit_code(run_set, arguments.require)
+    return _exit_code(run_set, arguments.require, arguments.max_error_rate)
 
 
 def _begin(arguments: argparse.Namespace) -> RunSet:
@@ -97,14 +109,36 @@ def _print_interrupted(run_set: RunSet) -> None:
     )
 
 
-def _exit_code(run_set: RunSet, required: list[str]) -> int:
+def _exit_code(run_set: RunSet, required: list[str], max_error_rate: float) -> int:
     failures = _failures(run_set)
     messages = [f"{failure['run']} failed: {failure['message']}" for failure in failures]
+    messages += _with_errors(run_set, max_error_rate)
     messages += _breaches(run_set)
     messages += _without_energy(run_set) if "energy" in required else []
     for message in messages:
         print(f"llmbench: {message}", file=sys.stderr)
     return 2 if any(f["kind"] == "bad-input" for f in failures) else int(bool(messages))
+
+
+def _with_errors(run_set: RunSet, most: float) -> list[str]:
+    """Return a message for each run without a success, or with a larger share of failures."""
+    measured = (run for run in run_set.runs if not run.failure)
+    return [f"{run.name}: {errors}" for run in measured if (errors := _too_many_errors(run, most))]
+
+
+def _too_many_errors(run: Run, most: float) -> str:
+    """Return how many of a run's requests failed if they are too many, else nothing."""
+    from llmbench.analysis.metrics import RecordArrays, commonest_error
+
+    arrays = RecordArrays(run.records)
+    total, good = arrays.measured.num_rows, arrays.good.num_rows
+    if not total:
+        return "no request was measured; raise `requests` or `duration`, or lower `warmup`"
+    if good and total - good <= most * total:
+        return ""
+    limit = f" (--max-error-rate {most:g})" if good else ""
+    failed = f"{total - good} of {total} measured requests failed{limit}"
+    return f"{failed}; most common: {commonest_error(run)}"
 
 
 def _without_energy(run_set: RunSet) -> list[str]:

@@ -17,6 +17,7 @@ import pytest
 
 from llmbench.campaign.process import Installation
 from llmbench.cli import main
+from llmbench.runs import store
 from llmbench.runs.run import Failure
 
 SCENARIO = """\
@@ -84,12 +85,48 @@ def test_a_failed_run_exits_with_1(
     assert Path(out, "report.html").is_file()
 
 
+# one request is served for a minute, while those that fall due are dropped
+DROPPING = [
+    "--set=load.rate=100",
+    "--set=max_in_flight=1",
+    "--set=on_limit=drop",
+    "--set=backends=[{kind: fake, prefill: 60 s}]",
+]
+
+
+def test_a_run_without_a_successful_request_exits_with_1_and_is_stored(
+    path: Path, out: str, capsys: Capture
+) -> None:
+    arguments = ["run", str(path), "--out", out, "--max-error-rate", "1", *DROPPING]
+    assert main([*arguments, "--set", "warmup=1"]) == 1
+    printed = capsys.readouterr().err
+    assert "fake-r1: 10 of 10 measured requests failed; most common: dropped: not" in printed
+    assert store.read(out).runs[0].records.num_rows == 11
+
+
+@pytest.mark.parametrize(("rate", "code"), [([], 1), (["--max-error-rate", "0.9"], 0)])
+def test_a_run_with_more_errors_than_allowed_exits_with_1(
+    path: Path, out: str, capsys: Capture, rate: list[str], code: int
+) -> None:
+    assert main(["run", str(path), "--out", out, *DROPPING, *rate]) == code
+    failed = "fake-r1: 9 of 10 measured requests failed (--max-error-rate 0.5)"
+    assert (failed in capsys.readouterr().err) == code
+
+
+def test_few_errors_are_only_a_caveat(path: Path, out: str, capsys: Capture) -> None:
+    few = ["--set=max_in_flight=1", "--set=on_limit=drop"]
+    assert main(["run", str(path), "--out", out, *few]) == 0
+    printed = capsys.readouterr()
+    assert "of 10 measured requests failed or did not finish" in printed.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run"], "specify a scenario file"),
         (["run", "nowhere.yaml"], "no such scenario file"),
         (["run", "{path}", "--set", "load.rate=-1"], "load.rate: must be greater than 0"),
+        (["run", "{path}", "--max-error-rate", "50"], "--max-error-rate 50: must be from 0 to 1"),
         (["run", "{path}", "--out", "{path}"], "is a file"),
         (["run", "{path}", "--set", "model=./nowhere"], "no such folder"),
         (["run", "--resume", "{folder}"], "not a results folder of llmbench"),
