@@ -15,6 +15,7 @@ from hypothesis import settings
 from standin import SONAME, Library, MakeStandin, Standin, StandinGpu, compiler
 
 from llmbench.campaign.process import Installation
+from llmbench.runs.run import Run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,6 +36,8 @@ GROUPS = {
     ),
     "browser": ("report/test_browser", "report/serve/test_browser"),
 }
+
+CONTAMINATIONS = Run.__dict__["contaminations"]
 
 # A deadline asserts a timing, which fails on a busy machine.
 settings.register_profile("llmbench", deadline=None)
@@ -69,6 +72,18 @@ def _workers_in_processes(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     """Start worker processes for tests that are marked ``processes``."""
     if request.node.get_closest_marker("processes"):
         monkeypatch.setattr(Installation, "launch", in_process.in_processes)
+
+
+@pytest.fixture(autouse=True)
+def _first_attempts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure runs once, however much the other tests disturb them."""
+    monkeypatch.setattr(Run, "contaminations", ())
+
+
+@pytest.fixture
+def contaminations(_first_attempts_are_kept: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure contaminated runs again, as everywhere else."""
+    monkeypatch.setattr(Run, "contaminations", CONTAMINATIONS)
 
 
 @pytest.fixture(params=["llama", "gpt2", "gemma3"])

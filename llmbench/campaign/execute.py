@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.process import THIS, Installation
@@ -54,7 +55,39 @@ def run_more(
 def run_one(
     folder: Path, planned: PlannedRun, observer: Observer, installation: Installation = THIS
 ) -> Run:
-    """Measure one planned run in a worker; store a failed run if the worker fails."""
+    """Measure one planned run, and again while it is contaminated and attempts are left.
+
+    `rerun_contaminated` is the number of further attempts. The last one is kept, or the one before
+    it if it failed; the others are stored as discarded, and listed in the facts of the run.
+    """
+    run = _attempt(folder, planned, observer, installation)
+    before = len(store.read_discarded(folder, planned))  # by a campaign that was interrupted
+    for _ in range(before, planned.case.scenario.rerun_contaminated):
+        if not run.contaminations:
+            break
+        observer.discarded(run)
+        moved = store.discard(folder, run)
+        again = _attempt(folder, planned, observer, installation)
+        if again.failure:
+            store.restore(folder, run, moved)
+            break
+        run = again
+    discarded = [_as_fact(attempt) for attempt in store.read_discarded(folder, planned)]
+    return store.with_facts(folder, run, discarded_attempts=discarded) if discarded else run
+
+
+def _as_fact(attempt: Run) -> dict[str, Any]:
+    return {
+        "began_at": attempt.began_at,
+        "caveats": [caveat.as_dict() for caveat in attempt.caveats],
+        "failure": attempt.failure and attempt.failure.message,
+    }
+
+
+def _attempt(
+    folder: Path, planned: PlannedRun, observer: Observer, installation: Installation
+) -> Run:
+    """Measure one planned run once in a worker; store a failed run if the worker fails."""
     case = planned.case
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     job = Job(folder=str(folder), case=case, repeat=planned.repeat)

@@ -27,6 +27,9 @@ class Observer(Listener, Protocol):
         Numbers start at 1; the total is None if it is not known in advance.
         """
 
+    def discarded(self, run: Run) -> None:
+        """Called when a contaminated attempt at a run is discarded, before the next attempt."""
+
     def ended(self, run: Run) -> None:
         """Called when a run, measured or failed, has been stored."""
 
@@ -47,6 +50,9 @@ class SilentObserver:
         """Ignore the event."""
 
     def progress(self, progress: Progress) -> None:
+        """Ignore the event."""
+
+    def discarded(self, run: Run) -> None:
         """Ignore the event."""
 
     def ended(self, run: Run) -> None:

@@ -34,6 +34,10 @@ class Lines(SilentObserver):
         of = f" of {total}" if total else ""
         self._print(f"run {index}{of}: {name(planned, side)}")
 
+    def discarded(self, run: Run) -> None:
+        """Print why the run is measured again."""
+        self._print(f"{name(run, self._side)}: {again(run)}")
+
     def ended(self, run: Run) -> None:
         """Print the run's duration, and its metrics or failure."""
         self._print(f"{name(run, self._side)}: {ending(run, self._now() - self._began)}")
@@ -46,6 +50,11 @@ def name(run: PlannedRun | Run, side: str = "") -> str:
     """Return a run's name for display: its side (if any), case and repeat."""
     before = f"{side}: " if side else ""
     return _printable(f"{before}{run.case}, repeat {run.repeat}")
+
+
+def again(run: Run) -> str:
+    """Return a line about a run that is measured again: what disturbed this attempt."""
+    return _printable(f"measured again: {' '.join(c.message for c in run.contaminations)}")
 
 
 def ending(run: Run, seconds: float) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbench.cli.live import RATE_SECONDS, LiveMetrics, Pace, Reservoir
-from llmbench.cli.progress import ending, name
+from llmbench.cli.progress import again, ending, name
 from llmbench.loads.progress import Progress
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_number
@@ -78,6 +78,12 @@ class Screen:
         """Update the metrics and progress bars."""
         self._last_event = self._now()
         self._metrics.add(progress)
+
+    def discarded(self, run: Run) -> None:
+        """Print why the run is measured again, and reset the metrics."""
+        self._last_event = self._now()
+        self._console.print(Text(f"{name(run, self._side)}: {again(run)}", "yellow"))
+        self._stage, self._metrics, self._pace.measuring = "", LiveMetrics(), None
 
     def ended(self, run: Run) -> None:
         """Print a line for the finished run."""

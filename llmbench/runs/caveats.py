@@ -16,6 +16,7 @@ class Kind(NamedTuple):
 
     ``key`` names the parameters in which caveats of different findings differ.
     ``blocks_claims``: a run with it supports no claim that one case is better than another.
+    ``may_pass``: its cause lies outside the run, which is worth measuring again.
     """
 
     severity: Severity
@@ -23,6 +24,7 @@ class Kind(NamedTuple):
     remedy: str
     key: tuple[str, ...] = ()
     blocks_claims: bool = False
+    may_pass: bool = False
 
 
 CUSTOM = Kind("warning", "{message}", "{remedy}", ("message",))  # also every caveat of 0.1.0
@@ -118,6 +120,7 @@ KINDS: dict[str, Kind] = {
         "Step times were not steady after {rounds} warm-up rounds.",
         "Other programs may have used the machine; stop them and run again.",
         blocks_claims=True,
+        may_pass=True,
     ),
     "above-roof": Kind(
         "warning",
@@ -204,12 +207,14 @@ KINDS: dict[str, Kind] = {
         "Other programs used {percent:.0f} % of the machine's CPU time during this run.",
         "Latencies may be overstated; stop other programs and measure again.",
         blocks_claims=True,
+        may_pass=True,
     ),
     "cpu-stolen": Kind(
         "warning",
         "The host took {percent:.0f} % of this virtual machine's CPU time (steal).",
         "Latencies may be overstated; measure on a machine that is not shared.",
         blocks_claims=True,
+        may_pass=True,
     ),
     "cpu-quota": Kind(
         "warning",
@@ -223,6 +228,14 @@ KINDS: dict[str, Kind] = {
         "Improve cooling or reduce the load; compare only with equally throttled runs.",
         ("gpu",),
         blocks_claims=True,
+        may_pass=True,
+    ),
+    "gpu-power-limited": Kind(
+        "warning",
+        "GPU {gpu} reached the power limit of its card: {limits}.",
+        "The load itself does this; compare only with equally limited runs, or raise the limit.",
+        ("gpu",),
+        blocks_claims=True,
     ),
     "gpu-shared": Kind(
         "warning",
@@ -230,6 +243,7 @@ KINDS: dict[str, Kind] = {
         "Stop them and measure again; `nvidia-smi` lists them.",
         ("gpu",),
         blocks_claims=True,
+        may_pass=True,
     ),
     "gpu-partial": Kind(
         "note",
@@ -305,6 +319,11 @@ class Caveat:
     def blocks_claims(self) -> bool:
         """Whether a run with it supports no claim that one case is better than another."""
         return KINDS.get(self.kind, CUSTOM).blocks_claims
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether its cause lies outside the run, so that another attempt may be without it."""
+        return KINDS.get(self.kind, CUSTOM).may_pass
 
     @property
     def key(self) -> tuple[str, ...]:

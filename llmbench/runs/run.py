@@ -120,8 +120,9 @@ class Run(PlannedRun):
     in seconds on the run's clock. ``backend_report`` is what the backend reports, such as its
     settings. ``facts`` are single values from collectors, load and warm-up; ``CLOCK_ORIGIN`` among
     them is the Unix time of the clock's origin, for aligning other tools' logs, or None for a
-    virtual clock. A failed run has a ``failure`` and no records. A run read from a history has only
-    ``summary``, the value and the sample size of each metric.
+    virtual clock. ``discarded_attempts`` among them are the attempts at this run that were measured
+    again, each with its start, caveats and failure. A failed run has a ``failure`` and no records.
+    A run read from a history has only ``summary``, the value and the sample size of each metric.
     """
 
     began_at: str
@@ -139,6 +140,11 @@ class Run(PlannedRun):
     def status(self) -> Literal["done", "failed"]:
         """``done`` if the run was measured, else ``failed``."""
         return "failed" if self.failure else "done"
+
+    @property
+    def contaminations(self) -> list[Caveat]:
+        """The caveats of causes outside the run, which another attempt may be without."""
+        return [caveat for caveat in self.caveats if caveat.may_pass]
 
     def find_series(self, quantity: str, device: str | None = None) -> Series | None:
         """Return the series of a quantity of a device (None: the whole machine), or None."""

@@ -4,6 +4,7 @@ results/<id>/
   runset.json                the scenario, its cases and plan of runs, the schema version
   runs/<case>-r<repeat>/     run.json, and tables in Parquet: records, series, quality, schedule;
                              attached, series of other tools
+  discarded/<run>-<n>/       an attempt at a run that was measured again, in the same files
   report.html                generated from the above
 """
 
@@ -15,6 +16,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,7 +142,7 @@ def write_run(run_set_folder: Path, run: Run, schedule: pa.Table | None = None) 
     A failed run of the same name is replaced. Raises InputError when the disk is full or
     the folder cannot be written.
     """
-    final = run_set_folder / "runs" / run.name
+    final = _folder(run_set_folder, run)
     partial = final.with_name(f".{run.name}.partial-{os.getpid()}")
     with _explained(run_set_folder):
         try:
@@ -171,12 +173,47 @@ def _write_files(folder: Path, run: Run) -> None:
     write_json(folder / "run.json", content)
 
 
+def discard(run_set_folder: Path, run: Run) -> Path:
+    """Move a stored run to the discarded attempts, so that it can be measured again.
+
+    Returns its new folder; raises InputError when it cannot be moved.
+    """
+    discarded = run_set_folder / "discarded"
+    moved = discarded / f"{run.name}-{1 + len(_discarded(run_set_folder, run))}"
+    with _explained(run_set_folder):
+        discarded.mkdir(exist_ok=True)
+        _folder(run_set_folder, run).rename(moved)
+    return moved
+
+
+def restore(run_set_folder: Path, run: Run, moved: Path) -> None:
+    """Move a discarded attempt back to the runs, and the failed attempt after it to its place."""
+    failed = run_set_folder / "discarded" / f".{run.name}"
+    with _explained(run_set_folder):
+        _folder(run_set_folder, run).rename(failed)
+        moved.rename(_folder(run_set_folder, run))
+        failed.rename(moved)
+
+
+def with_facts(run_set_folder: Path, run: Run, **facts: Any) -> Run:
+    """Add facts to a stored run and return the run with them; raises InputError if it cannot."""
+    path = _folder(run_set_folder, run) / "run.json"
+    content = read_json(path, REMEDY)
+    with _explained(run_set_folder):
+        write_json(path, {**content, "facts": {**content["facts"], **facts}})
+    return replace(run, facts={**run.facts, **facts})
+
+
+def _folder(run_set_folder: Path, planned: PlannedRun) -> Path:
+    return run_set_folder / "runs" / planned.name
+
+
 def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
     """Attach series of another tool to a run, replacing previously attached ones.
 
     The rest of the run is unchanged. Raises InputError when they cannot be written.
     """
-    path = run_set_folder / "runs" / run.name / ATTACHED
+    path = _folder(run_set_folder, run) / ATTACHED
     try:
         with replacing(path) as partial:
             pq.write_table(series_table(series), partial, compression="zstd")
@@ -248,12 +285,12 @@ def outlines(run_set: RunSet) -> Iterator[Outline]:
     """Yield status and environment of every stored run; raises InputError if unreadable."""
     for planned in run_set.plan:
         if _is_whole(run_set.folder, planned):
-            path = run_set.folder / "runs" / planned.name / "run.json"
+            path = _folder(run_set.folder, planned) / "run.json"
             yield converted(read_json(path, REMEDY), Outline, path, REMEDY)
 
 
 def _is_whole(folder: Path, planned: PlannedRun) -> bool:
-    return (folder / "runs" / planned.name / "run.json").is_file()
+    return (_folder(folder, planned) / "run.json").is_file()
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -286,7 +323,21 @@ def _check_version(stored: dict[str, Any], path: Path) -> None:
 
 def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
     """Read a stored run; raises InputError when its files cannot be read."""
-    folder = run_set_folder / "runs" / planned.name
+    return _read(_folder(run_set_folder, planned), planned)
+
+
+def read_discarded(run_set_folder: Path, planned: PlannedRun) -> list[Run]:
+    """Read the discarded attempts at a run, oldest first."""
+    return [_read(folder, planned) for folder in _discarded(run_set_folder, planned)]
+
+
+def _discarded(run_set_folder: Path, planned: PlannedRun) -> list[Path]:
+    """Return the folders of the discarded attempts at a run, oldest first."""
+    folders = (run_set_folder / "discarded" / f"{planned.name}-{n}" for n in count(1))
+    return list(takewhile(Path.is_dir, folders))
+
+
+def _read(folder: Path, planned: PlannedRun) -> Run:
     path = folder / "run.json"
     content = read_json(path, REMEDY)
     _check_version(content, path)

@@ -108,9 +108,9 @@ def readable(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def portable(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a spec with spellings that every version reads, for workers of other versions."""
-    renamed = {key: value for key, value in spec.items() if key != "on_limit"}
-    return {**renamed, "behind": OLD_LIMITS[spec["on_limit"]]} if "on_limit" in spec else renamed
+    """Return a spec that workers of every version read: in its spelling, with its keys."""
+    known = {k: v for k, v in spec.items() if k not in ("on_limit", "rerun_contaminated")}
+    return {**known, "behind": OLD_LIMITS[spec["on_limit"]]} if "on_limit" in spec else known
 
 
 def case_name(backend: str, point: Mapping[str, Any]) -> str:

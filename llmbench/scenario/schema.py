@@ -295,6 +295,11 @@ class Scenario(plugins.Options):
         description="requests due while `max_in_flight` is reached: sent late (queue) or never",
     )
     repeats: int = Field(default=1, ge=1, description="runs per case, each in a new process")
+    rerun_contaminated: NonNegativeInt = Field(
+        default=2,
+        description="most further attempts at a run that other programs, steal or throttling"
+        " disturbed",
+    )
     engine: EngineOptions = EngineOptions()
     sampling: SamplingOptions = SamplingOptions()
     stop_at_eos: bool = Field(

@@ -14,10 +14,12 @@ from llmbench.campaign.observer import SilentObserver
 from llmbench.cli.progress import Lines, choose_observer
 from llmbench.cli.screen import Screen
 from llmbench.loads.progress import Progress
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.run import Failure
 
 PLAN = planned("eager", 2)
 FAILED = run_of(PLAN, failure=Failure("killed", "killed by\x1b[31m SIGKILL\nand more"))
+BUSY = run_of(PLAN, caveats=(Caveat("other-load", percent=20.0),))
 LATENCIES = [0.010] * 8
 
 
@@ -66,6 +68,15 @@ def test_a_failed_run_has_its_reason_in_its_line(clock: Time) -> None:
         "run 1: baseline: eager, repeat 2",
         "baseline: eager, repeat 2: failed after 0 s: killed by\ufffd[31m SIGKILL",
     ]
+
+
+@pytest.mark.usefixtures("contaminations")
+def test_a_run_that_is_measured_again_has_its_reason_in_a_line(clock: Time) -> None:
+    observer, out = lines(clock)
+    observer.began(PLAN, 1, 1)
+    observer.discarded(BUSY)
+    _, line = out.getvalue().splitlines()
+    assert line.startswith("eager, repeat 2: measured again: Other programs used 20 % of the")
 
 
 def test_a_name_cannot_control_a_terminal(clock: Time) -> None:
@@ -131,6 +142,16 @@ def test_a_new_run_resets_the_metrics(clock: Time) -> None:
     display, console = screen(clock)
     half_done(display, clock)
     display.began(PLAN, 3, 3)
+    assert "TTFT             —" in text(display, console)
+
+
+@pytest.mark.usefixtures("contaminations")
+def test_a_run_that_is_measured_again_leaves_a_line_and_resets_the_metrics(clock: Time) -> None:
+    display, console = screen(clock)
+    half_done(display, clock)
+    with console.capture() as captured:
+        display.discarded(BUSY)
+    assert "eager, repeat 2: measured again: Other programs used 20 %" in captured.get()
     assert "TTFT             —" in text(display, console)
 
 

@@ -16,6 +16,7 @@ DifferenceKind = Literal["scenario", "hardware", "software", "setting"]
 LABELS = {
     "name", "description", "backends", "repeats", "slo", "price_per_hour", "collect", "timeout",
     "sweep", "quality", "keep_outputs", "gate", "energy", "seed_per_repeat",
+    "rerun_contaminated",
 }  # fmt: skip
 HARDWARE = (
     "cpu.model", "cpu.usable_cores", "cpu.governor", "cpu.turbo", "system.machine", "gpus",

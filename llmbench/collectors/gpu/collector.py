@@ -15,7 +15,7 @@ from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Pr
 from llmbench.collectors.gpu import readings
 from llmbench.collectors.gpu.devices import Device, cuda_order_known, visible_devices
 from llmbench.collectors.gpu.gpm import ACTIVITIES, ActivityMeter, NoGpm, open_gpm
-from llmbench.collectors.gpu.readings import OF_CARD, READINGS, Reading
+from llmbench.collectors.gpu.readings import OF_CARD, POWER_LIMITS, READINGS, Reading
 from llmbench.collectors.proc import Tree
 from llmbench.environment.nvml import open_nvml, virtualization
 from llmbench.errors import Unavailable
@@ -156,11 +156,17 @@ def _caveats(facts: Sequence[dict[str, Any]]) -> Iterator[Caveat]:
 
 
 def _throttled(gpu: int, limited: dict[str, float], shares: dict[str, float]) -> Caveat:
-    """Return the throttling caveat, with seconds per limit or else the percentage of readings."""
+    """Return the throttling caveat, with seconds per limit or else the percentage of readings.
+
+    Throttling by power limits alone comes from the load itself; other throttling may pass.
+    """
     counted = [f"{limit} for {seconds:.2f} s" for limit, seconds in limited.items()]
     uncounted = {name: share for name, share in shares.items() if name not in limited}
     sampled = [f"{name} in {100 * share:.0f} % of readings" for name, share in uncounted.items()]
-    return Caveat("gpu-throttled", gpu=gpu, limits=[*counted, *sampled])
+    limits = [*counted, *sampled]
+    if {*limited, *uncounted} <= POWER_LIMITS:
+        return Caveat("gpu-power-limited", gpu=gpu, limits=limits)
+    return Caveat("gpu-throttled", gpu=gpu, limits=limits)
 
 
 # -- one device ------------------------------------------------------------------------------------

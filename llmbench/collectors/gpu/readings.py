@@ -63,6 +63,8 @@ LIMITS = {
     "board": "NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT",
 }
 
+POWER_LIMITS = frozenset({"power", "board"})  # reached by the load itself, at any temperature
+
 # The union member of each value type (nvmlValueType_t). Older bindings have no others, and the
 # fields read here need none.
 MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, product
 from typing import Any
 
@@ -15,6 +16,7 @@ from llmbench.report import palette, table
 from llmbench.report.charts import LEGEND, Chart, axis, layout, safe
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
+from llmbench.runs.caveats import Caveat, message_of_all
 from llmbench.scenario.slo import Objective
 
 
@@ -47,7 +49,7 @@ def _parts(
 
 
 def sent(results: Results) -> Table:
-    """Return the warm-up, stop reason, abandoned turns and schedule hash of each case."""
+    """Return the warm-up, stop reason, schedule hash and discarded attempts of each case."""
     columns: list[ColumnOf] = [
         (Column("warm-up", "requests excluded from every metric"), _warmup),
         table.metric_column("steady_window_seconds"),
@@ -55,6 +57,7 @@ def sent(results: Results) -> Table:
         (Column("stopped by", "condition that ended the load", numeric=False), _stopped_by),
         (Column("abandoned turns", "of sessions that ended early"), _abandoned),
         (Column("schedule", "SHA-256 by repeat, first digits", numeric=False), _schedule),
+        (Column("discarded", "attempts at runs that were measured again"), _discarded),
         (Column("LoadGen", "the verdict of MLPerf LoadGen", numeric=False), _loadgen),
     ]
     return table.by_case("The load as sent", results.measured, columns)
@@ -88,6 +91,26 @@ def _schedule(case: CaseResults) -> Cell:
     first, *others = dict.fromkeys(hashes) or [""]
     more = f" and {len(others)} more" if others else ""
     return Cell(first + more, note=" / ".join(hashes)) if hashes else table.missing("not recorded")
+
+
+def _discarded(case: CaseResults) -> Cell:
+    """Return the number of discarded attempts at a case's runs, with what disturbed them."""
+    attempts = [*chain.from_iterable(_facts(case, "discarded_attempts"))]
+    if not attempts:
+        return table.missing("no run was measured again")
+    return replace(table.count(len(attempts)), detail=" ".join(_disturbances(attempts)))
+
+
+def _disturbances(attempts: Sequence[dict[str, Any]]) -> Iterator[str]:
+    alike: dict[tuple[str, ...], list[Caveat]] = {}
+    for stored in chain.from_iterable(attempt["caveats"] for attempt in attempts):
+        caveat = Caveat(**stored)
+        if caveat.may_pass:
+            alike.setdefault(caveat.key, []).append(caveat)
+    yield from map(message_of_all, alike.values())
+    for message in dict.fromkeys(attempt["failure"] for attempt in attempts):
+        if message:
+            yield f"Failed: {message}."
 
 
 def _loadgen(case: CaseResults) -> Cell:

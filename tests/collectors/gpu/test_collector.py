@@ -39,12 +39,13 @@ def test_without_problems_there_is_no_caveat(watch_gpus: MakeWatch) -> None:
     assert watch.conclude().caveats == ()
 
 
-def test_time_throttled_by_a_limit_is_a_caveat(watch_gpus: MakeWatch) -> None:
+def test_time_throttled_by_power_alone_is_a_caveat_of_the_load(watch_gpus: MakeWatch) -> None:
     watch = watch_gpus(StandinGpu([(0, 60), (1, 400), (2.5, 60)], cap_watts=300))
     watch.driver.advance(3.0)
     caveat = only_caveat(watch)
-    assert caveat.kind == "gpu-throttled"
-    assert caveat.message.endswith("throttled: power for 1.50 s.")
+    assert caveat.kind == "gpu-power-limited"
+    assert caveat.message.endswith("power limit of its card: power for 1.50 s.")
+    assert not caveat.may_pass
 
 
 def test_an_uncounted_throttle_reason_has_its_share_of_readings(watch_gpus: MakeWatch) -> None:
@@ -53,7 +54,9 @@ def test_an_uncounted_throttle_reason_has_its_share_of_readings(watch_gpus: Make
         watch.change(reasons=bits)
         watch.readings()
     watch.driver.advance(1.0)
-    message = only_caveat(watch).message
+    caveat = only_caveat(watch)
+    assert (caveat.kind, caveat.may_pass) == ("gpu-throttled", True)
+    message = caveat.message
     assert "power for 0.89 s, hardware_thermal in 50 % of readings." in message
 
 

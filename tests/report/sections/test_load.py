@@ -58,6 +58,33 @@ def test_the_schedules_of_several_repeats_are_listed(make: Any, tmp_path: Path) 
     assert cell.note == "111111111111 / 222222222222 / 333333333333"
 
 
+def attempted(make: Any, folder: Path, *attempts: dict[str, Any]) -> Results:
+    plan = [make.planned("swift", 1)]
+    run = make.run_of(plan[0], make.serve(1), facts={"discarded_attempts": [*attempts]})
+    return Results(make.store_run_set(folder, plan, [run]))
+
+
+def test_discarded_attempts_are_counted_with_what_disturbed_them(make: Any, tmp_path: Path) -> None:
+    attempts = [
+        {"caveats": [{"kind": "other-load", "percent": percent}], "failure": None}
+        for percent in (20.0, 31.0)
+    ]
+    failed = {"caveats": [], "failure": "did not finish within 5 s"}
+    table = load.sent(attempted(make, tmp_path / "set", *attempts, failed))
+    cell = dict(zip((c.label for c in table.columns), table.rows[0], strict=True))["discarded"]
+    assert cell.value == 3
+    assert cell.detail == (
+        "Other programs used 20 to 31 % of the machine's CPU time during this run. "
+        "Failed: did not finish within 5 s."
+    )
+
+
+def test_without_discarded_attempts_the_table_says_so(parted: Results) -> None:
+    table = load.sent(parted)
+    assert "discarded" not in [column.label for column in table.columns]
+    assert "no run was measured again" in table.note
+
+
 # -- latency against load --------------------------------------------------------------------------
 
 
