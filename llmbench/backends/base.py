@@ -76,7 +76,8 @@ class BackendReport:
     without a server (``floor_...``): lag in seconds, CPU use as a fraction of a core.
     ``warmup_steps`` has the recorded warm-up step times in seconds. ``model_costs`` has the bytes
     and FLOPs of the model's steps, ``device_peaks`` the device's measured peak FLOP rate and
-    bandwidth.
+    bandwidth. ``is_monitored`` is False if the system under test runs on this machine in other
+    processes than the monitored one, so that its resource use looks like that of other programs.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class BackendReport:
     model_costs: ModelCosts | None = None
     device_peaks: DevicePeaks | None = None
     warmup_steps: tuple[float, ...] = ()
+    is_monitored: bool = True
     caveats: tuple[Caveat, ...] = ()
 
 

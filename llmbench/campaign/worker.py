@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from llmbench.scenario.schema import Scenario
 
 PROGRESS_SECONDS = 0.2
 SLOWDOWN = "LLMBENCH_SLOWDOWN"
+ABOUT_OTHERS = ("other-load", "gpu-shared")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,13 +168,18 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
         caveats=(
             *([Caveat("slowed", percent=100 * context.slowdown)] if context.slowdown else []),
             *backend_report.caveats,
-            *collected.caveats,
+            *_collected(collected.caveats, is_monitored=backend_report.is_monitored),
             *breaches(case, quality),
             *_load_caveats(facts),
             *warmup.caveats,
         ),
     )
     return run, load.schedule
+
+
+def _collected(caveats: Iterable[Caveat], *, is_monitored: bool) -> Iterator[Caveat]:
+    """Yield the collectors' caveats; none about others if the system under test is among them."""
+    return (caveat for caveat in caveats if is_monitored or caveat.kind not in ABOUT_OTHERS)
 
 
 def _load_caveats(facts: dict[str, Any]) -> Iterator[Caveat]:

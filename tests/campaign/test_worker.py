@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from llmbench.backends import fake
+from llmbench.backends.base import BackendReport
 from llmbench.campaign import worker
 from llmbench.campaign.worker import Events, Job
+from llmbench.collectors.sampler import Collected
 from llmbench.loads.clock import VirtualClock
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.run import Run
 from llmbench.scenario.file import load
 
 SCENARIO = """\
@@ -23,6 +27,29 @@ requests: 3
 backends: [fake]
 collect: []
 """
+
+
+def measured(folder: Path) -> Run:
+    (folder / "small.yaml").write_text(SCENARIO)
+    (case,) = load(folder / "small.yaml", []).cases
+    return worker.measure(Job(folder=str(folder), case=case), Events(lambda _: None))[0]
+
+
+@pytest.mark.parametrize("is_monitored", [True, False])
+def test_the_load_of_a_system_that_is_not_monitored_is_no_other_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_monitored: bool
+) -> None:
+    stolen, others = Caveat("cpu-stolen", percent=9.0), Caveat("other-load", percent=60.0)
+
+    @contextmanager
+    def watch(*_: object) -> Iterator[Collected]:
+        yield Collected(caveats=(stolen, others))
+
+    monkeypatch.setattr(worker, "watch", watch)
+    report = BackendReport(is_monitored=is_monitored)
+    monkeypatch.setattr(fake._FakeServer, "report", lambda _: report)
+    expected = (stolen, others) if is_monitored else (stolen,)
+    assert measured(tmp_path).caveats == expected
 
 
 def test_garbage_is_collected_before_the_clock_starts(
@@ -41,9 +68,6 @@ def test_garbage_is_collected_before_the_clock_starts(
 
     monkeypatch.setattr(worker, "frozen_gc", frozen)
     monkeypatch.setattr(fake, "VirtualClock", new_clock)
-    (tmp_path / "small.yaml").write_text(SCENARIO)
-    (case,) = load(tmp_path / "small.yaml", []).cases
-    job = Job(folder=str(tmp_path), case=case)
-    run, _ = worker.measure(job, Events(lambda _: None))
+    run = measured(tmp_path)
     assert order[-2:] == ["garbage", "clock"]
     assert run.records.num_rows == 3

@@ -19,7 +19,7 @@ from llmbench.backends.endpoint.measured_serve import Served, serve
 from llmbench.backends.endpoint.openai_types import Payload, head
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.record_builder import RecordBuilder
-from llmbench.backends.endpoint.server_info import resolve, served_model
+from llmbench.backends.endpoint.server_info import is_local, resolve, served_model
 from llmbench.backends.endpoint.server_process import RunningServer, running_server
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
@@ -162,6 +162,7 @@ class _EndpointServer(Server):
             client=self.client,
             cold_start={"load": self.started.ready_seconds} if self.started else {},
             reasons=dict.fromkeys(("import", "load", "compile", "first_token", "steady"), reason),
+            is_monitored=bool(self.started) or not is_local(self.target.host),
             caveats=tuple(self._caveats()),
         )
 

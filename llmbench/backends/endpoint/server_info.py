@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import socket
 import ssl
@@ -10,7 +11,10 @@ import urllib.request
 from collections.abc import Mapping
 from difflib import get_close_matches
 from http import HTTPStatus
+from itertools import chain
 from urllib.parse import SplitResult
+
+import psutil
 
 from llmbench.errors import InputError
 
@@ -28,6 +32,12 @@ def resolve(url: SplitResult) -> tuple[str, int]:
             f"endpoint: {host}: cannot be resolved: {error.strerror}; check the `url`"
         ) from None
     return str(addresses[0][4][0]), port
+
+
+def is_local(address: str) -> bool:
+    """Return whether an IP address is one of this machine's."""
+    own = (known.address for known in chain.from_iterable(psutil.net_if_addrs().values()))
+    return ipaddress.ip_address(address).is_loopback or address in own
 
 
 def served_model(

@@ -21,6 +21,7 @@ from llmbench.backends.endpoint import Endpoint, client
 from llmbench.backends.endpoint.client_pool import Job
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
 from llmbench.backends.endpoint.openai_types import Payload
+from llmbench.backends.endpoint.server_info import is_local
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Limit, LoadSummary, RequestCycle
@@ -181,6 +182,17 @@ def test_token_counts_of_the_server_are_used(serve: Serve) -> None:
     (record,), report = serve()
     assert (record.prompt_tokens, record.output_tokens, record.finish) == (5, 3, "length")
     assert report.counters["answers_counted_by_server"] == 1
+
+
+def test_a_running_server_on_this_machine_is_not_monitored(serve: Serve) -> None:
+    _, report = serve()
+    assert not report.is_monitored
+
+
+def test_only_addresses_of_this_machine_are_local() -> None:
+    assert is_local("127.0.0.1")
+    assert is_local("::1")
+    assert not is_local("192.0.2.1")  # reserved for documentation (RFC 5737)
 
 
 def test_an_answer_need_not_be_streamed(serve: Serve) -> None:
