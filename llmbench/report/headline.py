@@ -69,9 +69,9 @@ def _points(cases: Sequence[CaseResults]) -> dict[str, list[CaseResults]]:
 def _claims(rankings: Sequence[_Ranking]) -> Claims:
     """Return the claims of all rankings, judged together."""
     asked = [
-        (ranking.metric, *pair)
+        (ranking.metric, better, other)
         for ranking in rankings
-        for pair in combinations(ranking.trusted, PAIR)
+        for better, other in combinations(ranking.trusted, 2)
     ]
     pairs = [
         (CasePair(other.processes, better.processes, ruling=()), metric)

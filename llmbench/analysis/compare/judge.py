@@ -132,8 +132,11 @@ class CasePair:
         common = sorted(baseline.keys() & candidate.keys())
         if not common:
             return np.empty(0)
-        values = ([side[repeat] for repeat in common] for side in (baseline, candidate))
-        worse, improved = oriented_logs(*values, better(key))
+        worse, improved = oriented_logs(
+            [baseline[repeat] for repeat in common],
+            [candidate[repeat] for repeat in common],
+            better(key),
+        )
         return worse - improved
 
     def allowance(self, key: str) -> float:
