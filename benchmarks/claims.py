@@ -80,7 +80,8 @@ def judged(logs: Floats, effect: float) -> Shares:
     false = claimed & (ratios.mean(axis=-1) * true <= 0)  # no difference, or the other way round
     missed = claimed & ((low > true) | (high < true))
     found = claimed[:, leads > 0].mean() if effect else math.nan
-    return Shares(*(float(x.any(axis=(1, 2)).mean()) for x in (false, missed)), float(found))
+    reports_with = [float(x.any(axis=(1, 2)).mean()) for x in (false, missed)]
+    return Shares(reports_with[0], reports_with[1], float(found))
 
 
 def print_table(title: str, reports: int, effect: float) -> None:

@@ -57,14 +57,15 @@ def test_what_both_cases_share_in_a_repeat_cancels() -> None:
     fast, slow = numbered((1.0 * machine).tolist()), numbered((1.1 * machine).tolist())
     (claim,) = judge_claims([(CasePair(slow, fast), "ttft_p50")])
     assert claim.holds
-    assert (claim.low, claim.high) == (pytest.approx(1.1), pytest.approx(1.1))
+    assert [claim.low, claim.high] == pytest.approx([1.1, 1.1])
 
 
 def test_repeats_are_paired_by_number_and_unpaired_ones_do_not_count() -> None:
     slow = processes({1: 2.0, 2: 4.0, 3: 6.0, 5: 8.0, 6: 10.0})
     fast = processes({6: 5.0, 5: 4.0, 4: 99.0, 3: 3.0, 2: 2.0})
     (claim,) = judge_claims([(CasePair(slow, fast), "ttft_p50")])
-    assert (claim.repeats, claim.low, claim.high) == (4, pytest.approx(2), pytest.approx(2))
+    assert claim.repeats == 4
+    assert [claim.low, claim.high] == pytest.approx([2, 2])
 
 
 def test_the_more_is_claimed_the_stronger_each_claim_has_to_be() -> None:
