@@ -33,6 +33,7 @@ from llmbench.loads import Clock, Dispatch, MonotonicClock, RequestOutcome
 
 if TYPE_CHECKING:
     from llmbench.backends import TorchModel
+    from llmbench.workloads import Request
 
 PAGE_TOKENS = 256  # transformers' default
 WARMUP_ROUNDS = 3
@@ -141,6 +142,10 @@ class Server:
 
     def scorer(self, load_shape: LoadShape) -> None:
         """Return None: the thread does not expose logits."""
+
+    def prepare(self, requests: list[Request]) -> list[Request]:
+        """Return the requests: they are sent as they are."""
+        return requests
 
     def calibrate(self, dispatch: Dispatch) -> None:
         """Do nothing: there is no client to calibrate."""

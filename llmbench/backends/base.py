@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,9 @@ from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
+from llmbench.runs.request import Request
 from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
+from llmbench.workloads.base import Contents
 
 if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer
@@ -116,6 +118,13 @@ class Server(Protocol):
         """Start and return the clock of the load; by default, it reads 0 now."""
         return MonotonicClock()
 
+    def prepare(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """Get ready for a load of these requests; return them as they are to be sent.
+
+        The default returns them unchanged.
+        """
+        return requests
+
     def calibrate(self, dispatch: Dispatch) -> None:  # noqa: ARG002 (the default)
         """Measure the overhead of the load client, if any, on the requests of ``dispatch``.
 
@@ -152,12 +161,17 @@ class Server(Protocol):
 class Backend(plugins.Part):
     """A system under test, to which requests are sent.
 
-    ``profilable`` means that `open` yields a LocalServer, whose steps can be profiled;
-    ``sends_text``, that the backend needs the text of every prompt.
+    ``profilable`` means that `open` yields a LocalServer, whose steps can be profiled.
     """
 
     profilable: ClassVar[bool] = False
-    sends_text: ClassVar[bool] = False
+
+    def contents(self, case: str, seed: int) -> Contents:  # noqa: ARG002 (the default)
+        """Return how prompts that are only lengths are filled for a case, given a run's seed.
+
+        The default, from the workload's own streams, sends all cases the same prompts.
+        """
+        return Contents()
 
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
         """Load, compile and warm up the model; yield the server, and release all resources at exit.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -14,35 +15,66 @@ from numpy.typing import NDArray
 
 from llmbench import models
 from llmbench.backends.base import BACKENDS, LoadShape
-from llmbench.loads.dispatch import Dispatch, Limit, RequestCycle
-from llmbench.loads.schedule import LOADS
+from llmbench.loads.dispatch import Arrivals, Dispatch, Limit, RequestCycle
+from llmbench.loads.schedule import LOADS, Load
 from llmbench.loads.stopping import Stop, stop_rule
-from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import WORKLOADS, Workload
+from llmbench.scenario.schema import Scenario
+from llmbench.workloads.base import WORKLOADS
 
 POOL = 4096
 SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prepared:
     """A load that is ready to send.
 
-    ``sample`` is the start of the same load, for calibration, with only the first turn of each
-    session. ``requests`` is the pool that the load cycles through. ``schedule`` has one row per due
-    time known in advance; ``digest`` is a hash of these due times and of all prompt and output
-    lengths.
+    ``requests`` is the pool that the load cycles through. ``schedule`` has one row per due time
+    known in advance; ``digest`` is a hash of these due times and of all prompt and output lengths.
     """
 
-    dispatch: Dispatch
-    sample: Dispatch
-    load_shape: LoadShape
-    requests: list[Request]
-    schedule: pa.Table
-    digest: str
+    scenario: Scenario
+    load: Load
+    arrivals: Arrivals
+    logs: Path
+    requests: Sequence[Request]
+    schedule: pa.Table = field(default_factory=lambda: pa.table({}))
+    digest: str = ""
+
+    @cached_property
+    def dispatch(self) -> Dispatch:
+        """The dispatch of the load."""
+        pool, scenario = self.requests, self.scenario
+        return self.load.dispatch(pool, scenario, self.logs) or Dispatch(
+            RequestCycle(pool), self.arrivals, stop_rule(scenario), self._limit
+        )
+
+    @cached_property
+    def sample(self) -> Dispatch:
+        """The start of the same load, for calibration: only the first turn of each session."""
+        single_turns = RequestCycle([replace(request, turns=()) for request in self.requests])
+        stop = Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
+        return Dispatch(single_turns, self.arrivals.shard(0, 1), stop, self._limit)
+
+    @property
+    def _limit(self) -> Limit:
+        return Limit(self.scenario.max_in_flight, self.scenario.on_limit)
+
+    def sending(self, requests: Sequence[Request]) -> Prepared:
+        """Return the same load with its requests in the form in which they are sent."""
+        return replace(self, requests=requests)
+
+    @property
+    def load_shape(self) -> LoadShape:
+        """The prompt lengths and the longest sequence of the load."""
+        lengths = [pair for request in self.requests for pair in request.lengths()]
+        return LoadShape(
+            prompt_lengths=tuple(sorted({prompt for prompt, _ in lengths})),
+            longest_sequence=max(prompt + answer for prompt, answer in lengths),
+        )
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:
@@ -56,45 +88,17 @@ def prepare(case: Case, logs: Path) -> Prepared:
     ``logs`` is the folder for logs of the load. Raises InputError if a file cannot be read.
     """
     scenario = case.scenario
-    stop, sample_stop = stop_rule(scenario), Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
     workload = WORKLOADS.part(scenario.workload)
-    load = LOADS.part(scenario.load).following(workload)
+    backend = BACKENDS.part(case.backend_options)
+    workload.contents = backend.contents(case.name, scenario.seed)
+    load, stop = LOADS.part(scenario.load).following(workload), stop_rule(scenario)
     arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
-    pool = _draw(case, workload, stop.total or max(len(arrivals.at_start()), POOL))
-    limit = Limit(scenario.max_in_flight, scenario.on_limit)
-    dispatch = load.dispatch(pool, scenario, logs) or Dispatch(
-        RequestCycle(pool), arrivals, stop, limit
-    )
-    offsets = np.array(dispatch.due_times, dtype=np.float64)
-    single_turns = RequestCycle([replace(request, turns=()) for request in pool])
-    sample = Dispatch(single_turns, arrivals.shard(0, 1), sample_stop, limit)
-    schedule, digest = _schedule(offsets, pool), _digest(offsets, pool)
-    return Prepared(dispatch, sample, _load_shape(pool), pool, schedule, digest)
-
-
-def _draw(case: Case, workload: Workload, count: int) -> list[Request]:
-    scenario = case.scenario
+    count = stop.total or max(len(arrivals.at_start()), POOL)
     tokenizer = models.load_tokenizer(scenario.model)
-    pool = islice(workload.requests(tokenizer, scenario.seed), count)
-    if not BACKENDS.find(case.backend).sends_text:
-        return list(pool)
-    return [_with_text(request, tokenizer) for request in pool]
-
-
-def _with_text(request: Request, tokenizer: Tokenizer) -> Request:
-    """Return a request with its text, decoded from its ids if necessary."""
-    if request.text:
-        return request
-    turns = tuple(replace(turn, text=tokenizer.decode(turn.prompt)) for turn in request.turns)
-    return replace(request, text=tokenizer.decode(request.prompt), turns=turns)
-
-
-def _load_shape(pool: Sequence[Request]) -> LoadShape:
-    lengths = [pair for request in pool for pair in request.lengths()]
-    return LoadShape(
-        prompt_lengths=tuple(sorted({prompt for prompt, _ in lengths})),
-        longest_sequence=max(prompt + answer for prompt, answer in lengths),
-    )
+    pool = list(islice(workload.requests(tokenizer, scenario.seed), count))
+    prepared = Prepared(scenario, load, arrivals, logs, pool)
+    offsets = np.array(prepared.dispatch.due_times, dtype=np.float64)
+    return replace(prepared, schedule=_schedule(offsets, pool), digest=_digest(offsets, pool))
 
 
 def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table:

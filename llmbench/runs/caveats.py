@@ -86,6 +86,19 @@ KINDS: dict[str, Kind] = {
         "For {answers} of {total} responses, `model`'s tokenizer counted the output tokens.",
         "Set `usage: true` if the server supports it; else set `model` to the model it serves.",
     ),
+    "unasked-cache-hits": Kind(
+        "warning",
+        "{percent:.0f} % of the prompt tokens came from the server's prompt cache, unasked for.",
+        "On the endpoint, set `cache.prompts` to unique or `cache.before` to reset; `cache.prime: 1`"
+        " makes the cache warm on purpose. Set `requests`, so that no prompt is repeated.",
+        blocks_claims=True,
+    ),
+    "cache-unknown": Kind(
+        "warning",
+        "All cases sent the same prompts to servers that do not report what their caches held.",
+        "On the endpoint, set `cache.prompts` to unique or `cache.before` to reset.",
+        blocks_claims=True,
+    ),
     # the backend
     "recompiled": Kind(
         "warning",

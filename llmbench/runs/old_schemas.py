@@ -1,7 +1,8 @@
 """Conversion of run sets of versions 4 and 5 and profiles of version 1 to the current schema.
 
-Up to version 5 all repeats had the seed of the scenario. Version 4 repeated the case in every
-planned run, with the unnormalized spec, and named the backend report's fields differently.
+Up to version 5 all repeats had the seed of the scenario, and all cases sent a server the same
+prompts. Version 4 repeated the case in every planned run, with the unnormalized spec, and named the
+backend report's fields differently.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from llmbench.scenario.cases import normal_spec
 
 OLDEST, BEFORE_DRAWS, OLDEST_PROFILE = 4, 5, 1
+BEFORE_CACHES = "same prompts"
 REPORT_KEYS = {"model": "model_costs", "roof": "device_peaks"}
 COLUMNS = {"tokenise_seconds": "tokenize_seconds"}
 
@@ -34,12 +36,15 @@ def spec_before_draws(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_run(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return a `run.json`'s content in the current schema: current field names."""
-    if stored["schema_version"] != OLDEST:
+    """Return a `run.json`'s content in the current schema."""
+    if stored["schema_version"] > BEFORE_DRAWS:
         return stored
     report = _renamed(stored["account"]) if "account" in stored else stored["backend_report"]
-    reasons = _renamed(report.get("reasons", {}))
-    return {**stored, "backend_report": {**report, "reasons": reasons}}
+    reasons, effective = _renamed(report.get("reasons", {})), report.get("effective", {})
+    if "connections" in effective:  # of an endpoint
+        effective = {**effective, "cache": BEFORE_CACHES}
+    report = {**report, "reasons": reasons, "effective": effective}
+    return {**stored, "backend_report": report}
 
 
 def upgraded_profile(stored: dict[str, Any]) -> dict[str, Any]:

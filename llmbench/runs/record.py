@@ -29,7 +29,8 @@ class Record:
     is the duration of opening a connection, ``first_content`` the time of the first token that is
     not reasoning, and ``retries`` the number of retries; ``first_stamp_lag`` and
     ``last_stamp_lag`` are the most that the client may have stamped the first and the last chunk
-    late. ``turn`` counts from 0 within a ``session``.
+    late; ``cached_tokens`` is how many prompt tokens the server took from its prompt cache (None:
+    not reported). ``turn`` counts from 0 within a ``session``.
     """
 
     request_id: int
@@ -52,6 +53,7 @@ class Record:
     retries: int = 0
     first_stamp_lag: float | None = None
     last_stamp_lag: float | None = None
+    cached_tokens: int | None = None
     request_class: str | None = None
     session: int | None = None
     turn: int = 0

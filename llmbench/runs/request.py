@@ -26,7 +26,8 @@ class Request:
     ``prompt`` contains token ids; ``tokenize_seconds`` is the time spent tokenizing it, before the
     run's clock starts. ``text`` is the prompt's text, for backends that send text; None for random
     ids. ``prompt_id`` identifies the text, and ``request_class`` a group of requests with its own
-    objectives.
+    objectives. ``shared`` is the number of leading tokens that the workload shares between
+    requests on purpose.
 
     In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history``
     alternates their messages and responses, for backends that send text. ``turns`` are the later
@@ -41,6 +42,7 @@ class Request:
     prompt_id: str | None = None
     tokenize_seconds: float | None = None
     request_class: str | None = None
+    shared: int = 0
     session: int | None = None
     turn: int = 0
     history: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,24 @@ from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """How prompts that are only lengths are filled: from streams of ``seed``, or the workload's."""
+
+    seed: int | None = None
+
+    def seed_or(self, seed: int) -> int:
+        """Return the seed of the content streams, given that of the workload."""
+        return seed if self.seed is None else self.seed
+
+
 class Workload(plugins.Part):
-    """A part that determines the prompts and output lengths of requests."""
+    """A part that determines the prompts and output lengths of requests.
+
+    ``contents`` is set before the requests are drawn; workloads with texts of their own ignore it.
+    """
+
+    contents: Contents = Contents()
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests endlessly, with ids from 0; a seed always yields the same requests."""

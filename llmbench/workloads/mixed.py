@@ -75,7 +75,12 @@ class Mixed(Workload):
             yield replace(request, id=index, request_class=name)
 
     def _parts(self) -> dict[str, Workload]:
-        return {name: WORKLOADS.part(each.workload) for name, each in self.options.classes.items()}
+        parts = {name: WORKLOADS.part(each.workload) for name, each in self.options.classes.items()}
+        own = self.contents.seed
+        for name, part in parts.items():
+            seed = None if own is None else _seed_of(name, own)
+            part.contents = replace(self.contents, seed=seed)
+        return parts
 
 
 def _seed_of(name: str, seed: int) -> int:

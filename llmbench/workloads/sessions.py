@@ -15,7 +15,7 @@ from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request, Turn
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
-from llmbench.workloads.base import Workload
+from llmbench.workloads.base import Contents, Workload
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.rows import UserMessage, read_rows
 from llmbench.workloads.synthetic import RandomIds
@@ -84,14 +84,21 @@ class Sessions(Workload):
                 Turn(turn.prompt, turn.output_tokens, self._pause(pauses), turn.text)
                 for turn in later
             )
-            yield Request(index, first.prompt, first.output_tokens, text=first.text, turns=turns)
+            yield Request(
+                index,
+                first.prompt,
+                first.output_tokens,
+                text=first.text,
+                shared=self.options.system_tokens,
+                turns=turns,
+            )
 
     def _pause(self, rng: np.random.Generator) -> float:
         return -self.options.think_time * float(np.log1p(-rng.random()))
 
     def _source(self, seed: int) -> _Random | _Recorded:
         if self.options.path is None:
-            return _Random(self.options, seed)
+            return _Random(self.options, seed, self.contents)
         conversations = [row.conversation() for row in read_rows(self.options.path)]
         return _Recorded(self.options, seed, conversations)
 
@@ -102,10 +109,11 @@ class _Random:
 
     options: Sessions.Options
     seed: int
+    contents: Contents
 
     def sessions(self, tokenizer: Tokenizer) -> Iterator[list[_UserTurn]]:
         options, seed = self.options, self.seed
-        ids = RandomIds(tokenizer.vocab_size, seed)
+        ids = RandomIds(tokenizer.vocab_size, self.contents.seed_or(seed))
         prompts = (options.prompt_tokens or DEFAULT_PROMPT).stream(stream(seed, "prompt lengths"))
         outputs = (options.output_tokens or DEFAULT_ANSWER).stream(stream(seed, "output lengths"))
         for turns in (options.turns or DEFAULT_TURNS).stream(stream(seed, "turns")):

@@ -46,13 +46,13 @@ class Synthetic(Workload):
         prompt_lengths = self.options.prompt_tokens.stream(stream(seed, "prompt lengths"))
         output_lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
         groups = stream(seed, "prefix groups")
-        ids = RandomIds(tokenizer.vocab_size, seed)
+        ids = RandomIds(tokenizer.vocab_size, self.contents.seed_or(seed))
         for index, length, output_tokens in zip(
             count(), prompt_lengths, output_lengths, strict=False
         ):
             shared = round(length * self.options.shared_prefix)
             group = int(groups.integers(self.options.prefix_groups))
-            yield Request(index, ids.prompt(length, shared, group), output_tokens)
+            yield Request(index, ids.prompt(length, shared, group), output_tokens, shared=shared)
 
 
 class RandomIds:

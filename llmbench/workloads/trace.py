@@ -87,13 +87,20 @@ class Trace(Workload):
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield one request per trace row between ``begin`` and ``end``, with random token ids."""
-        rng = stream(seed, "contents")
+        contents = self.contents.seed_or(seed)
+        rng = stream(contents, "contents")
         for index, row in enumerate(self.rows):
             length = _capped(row.prompt_tokens, self.options.max_prompt_tokens)
-            shared = self._blocks(row, length, tokenizer.vocab_size, seed)
+            shared = self._blocks(row, length, tokenizer.vocab_size, contents)
             rest = rng.integers(0, tokenizer.vocab_size, length - len(shared)).tolist()
             output_tokens = _capped(row.output_tokens, self.options.max_output_tokens)
-            yield Request(index, (*shared, *rest), output_tokens, request_class=row.request_class)
+            yield Request(
+                index,
+                (*shared, *rest),
+                output_tokens,
+                request_class=row.request_class,
+                shared=len(shared),
+            )
 
     def _blocks(self, row: TraceRow, length: int, vocabulary: int, seed: int) -> list[int]:
         """Return random tokens for a row's prompt blocks; blocks of equal id get equal tokens."""

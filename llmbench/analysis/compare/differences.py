@@ -23,6 +23,7 @@ HARDWARE = (
     "container.cpu_limit_cores",
 )  # fmt: skip
 SOFTWARE = ("llmbench", "system.python", "system.kernel", "packages", "variables")
+CACHE = "cache"  # the effective setting of an endpoint
 MOST_NAMED = 2
 ACROSS_CARDS = 0.10  # between the meters of two devices, whose gains differ as in energy.GAINS
 GPU_FACTS = ("name", "memory_bytes", "driver", "power_limit_watts", "mig")
@@ -50,7 +51,11 @@ def differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> list[Diffe
         for fact in {**before, **after}
         if before.get(fact) != after.get(fact)
     ]
-    return [*changed, *_schedule_differences(baseline, candidate)]
+    return [
+        *changed,
+        *_schedule_differences(baseline, candidate),
+        *_cache_differences(baseline, candidate),
+    ]
 
 
 def _schedule_differences(
@@ -63,6 +68,16 @@ def _schedule_differences(
             what = f"schedule of repeat {repeat}"
             yield Difference("scenario", what, before[repeat][:12], after[repeat][:12])
             return
+
+
+def _cache_differences(baseline: Iterable[Run], candidate: Iterable[Run]) -> Iterator[Difference]:
+    """Yield a difference if both sides are servers whose prompt caches were in other states."""
+    before, after = (
+        {run.backend_report.get("effective", {}).get(CACHE) for run in runs} - {None}
+        for runs in (baseline, candidate)
+    )
+    if before and after and before != after:
+        yield Difference("scenario", "prompt cache", as_text(before), as_text(after))
 
 
 def schedules(runs: Iterable[Run]) -> dict[int, str]:
@@ -104,7 +119,8 @@ def _of_run(run: Run) -> Iterator[tuple[DifferenceKind, str, str]]:
         for inner, value in _flat(_at(run.environment, what), what):
             yield "software", inner, value
     for what, value in _flat(run.backend_report.get("effective", {}), ""):
-        yield "setting", what, value
+        if what != CACHE:  # a difference of the scenario
+            yield "setting", what, value
 
 
 def hardware_of(environment: dict[str, Any]) -> dict[str, str]:

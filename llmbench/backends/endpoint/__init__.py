@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
 from llmbench.backends.endpoint.measured_serve import Served, serve
 from llmbench.backends.endpoint.openai_types import Payload, head
 from llmbench.backends.endpoint.options import EndpointOptions
+from llmbench.backends.endpoint.preparation import Preparation
 from llmbench.backends.endpoint.record_builder import RecordBuilder
 from llmbench.backends.endpoint.server_info import is_local, resolve, served_model
 from llmbench.backends.endpoint.server_process import RunningServer, running_server
@@ -26,8 +27,13 @@ from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
+from llmbench.workloads.base import Contents
 
 __all__ = ["Endpoint"]
+
+MAX_UNASKED_SHARE = 0.01  # of the prompt tokens
 
 
 class Endpoint(Backend):
@@ -38,9 +44,14 @@ class Endpoint(Backend):
     """
 
     Options = EndpointOptions
-    sends_text = True
     lead_seconds = 1.0  # seconds before the clock reads 0, so that setup delays no arrival
     options: EndpointOptions
+
+    def contents(self, case: str, seed: int) -> Contents:
+        """Return contents with a seed of the case's own, unless all cases send the same prompts."""
+        if self.options.cache.prompts == "same":
+            return Contents()
+        return Contents(seed=int(stream(seed, f"contents of {case}").integers(2**32)))
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_EndpointServer]:
@@ -54,9 +65,9 @@ class Endpoint(Backend):
             )
         options, model, started = self.options, models.where(context.model), None
         with ExitStack() as stack:
-            if options.server:
+            if options.launched:
                 started = stack.enter_context(
-                    running_server(options.server, model, context.log, context.on_stage)
+                    running_server(options.launched, model, context.log, context.on_stage)
                 )
                 options = options.model_copy(update={"url": started.url})
             context.on_stage("looking for the server")
@@ -115,12 +126,24 @@ class _EndpointServer(Server):
     started: RunningServer | None
     clients: ClientPool | None
     lead_seconds: float
+    template_tokens: int = 0
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
 
     def new_clock(self) -> MonotonicClock:
         """Return a clock that reads 0 after ``lead_seconds``, so that setup delays no request."""
         return MonotonicClock(time.monotonic() + self.lead_seconds)
+
+    def prepare(self, requests: Sequence[Request]) -> list[Request]:
+        """Write the prompts, and bring the server's prompt cache into its requested state.
+
+        Raises MeasurementError if the server refuses.
+        """
+        prepared = Preparation(self.options, self.context, self.target, self.payload).prepare(
+            requests
+        )
+        self.template_tokens = prepared.template_tokens
+        return prepared.requests
 
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve the load over loopback connections, to measure the client's own overhead."""
@@ -134,7 +157,8 @@ class _EndpointServer(Server):
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         served = self._served(dispatch, clock, on_progress)
-        builder = RecordBuilder(self.context, models.load_tokenizer(self.context.model))
+        tokenizer = models.load_tokenizer(self.context.model)
+        builder = RecordBuilder(self.context, tokenizer, self.template_tokens)
         records = [builder.record(answer) for answer in served.answers]
         self.client |= served.cost
         self.counters = Counter(served.counts) + builder.counts
@@ -149,7 +173,7 @@ class _EndpointServer(Server):
         settings = {
             "url": self.options.base.geturl(), "api": self.options.api, "model": self.model,
             "stream": self.options.stream, "connections": self.options.connections,
-            "clients": self.options.clients,
+            "clients": self.options.clients, "cache": self.options.cache.mode,
         }  # fmt: skip
         if self.started:
             reason = "the server does not report this time"
@@ -174,6 +198,19 @@ class _EndpointServer(Server):
             yield Caveat("counted-by-tokenizer", answers=by_tokenizer, total=answers)
         if uneven := self.counters["answers_with_uneven_chunks"]:
             yield Caveat("uneven-chunks", answers=uneven, total=answers)
+        yield from self._cache_caveats()
+
+    def _cache_caveats(self) -> Iterator[Caveat]:
+        cache, counters = self.options.cache, self.counters
+        begins_empty = cache.before == "reset" or self.started
+        if cache.prompts == "same" and begins_empty:
+            return
+        share = counters["unasked_cached_tokens"] / max(1, counters["judged_prompt_tokens"])
+        if share > MAX_UNASKED_SHARE:
+            yield Caveat("unasked-cache-hits", percent=100 * share)
+        is_known = counters["answers_with_cached_tokens"] > 0
+        if cache.prompts == "same" and cache.prime < 1 and not is_known:
+            yield Caveat("cache-unknown")
 
     @property
     def pid(self) -> int:

@@ -45,6 +45,7 @@ class Answer:
     last_lag: float | None = None
     first_content: float | None = None
     usage: Usage | None = None
+    cached_tokens: int | None = None
     finish_reason: str | None = None
     fault: Fault | None = None
 
@@ -166,6 +167,8 @@ class Exchange(Answer):
     def _take(self, now: float, chunk: Chunk) -> None:
         if chunk.usage:
             self.usage = chunk.usage
+        if chunk.cached_tokens is not None:
+            self.cached_tokens = chunk.cached_tokens
         if not chunk.choices:
             return
         choice = chunk.choices[0]  # no request asks for more than one choice

@@ -1,7 +1,7 @@
 """OpenAI's API: request bodies, streamed chunks, complete responses, token counts and errors.
 
 https://platform.openai.com/docs/api-reference/chat/streaming and .../completions; reasoning as in
-vLLM (``reasoning``) and DeepSeek (``reasoning_content``).
+vLLM (``reasoning``) and DeepSeek (``reasoning_content``); ``timings`` as in llama.cpp's server.
 """
 
 from __future__ import annotations
@@ -77,11 +77,16 @@ class Choice(msgspec.Struct):
         return "" if message is None else message.reasoning_content or message.reasoning or ""
 
 
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
 class Usage(msgspec.Struct):
     """The token counts reported by the server."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
 
 
 class Chunk(msgspec.Struct):
@@ -89,9 +94,18 @@ class Chunk(msgspec.Struct):
 
     choices: list[Choice] = []
     usage: Usage | None = None
+    timings: Any = None  # llama.cpp's
     error: Any = None
     object: str | None = None
     message: Any = None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """The number of prompt tokens from the server's prompt cache, or None."""
+        details = self.usage.prompt_tokens_details if self.usage else None
+        if details and details.cached_tokens is not None:
+            return details.cached_tokens
+        return self.timings.get("cache_n") if isinstance(self.timings, dict) else None
 
     @property
     def failure(self) -> str | None:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
 from llmbench.backends.endpoint.client import Target
+from llmbench.backends.endpoint.prompt_cache import RESETS, CacheOptions, Reset
 from llmbench.backends.endpoint.server_process import ServerOptions
 from llmbench.errors import InputError
 from llmbench.runs.redaction import is_secret
@@ -98,6 +99,9 @@ class EndpointOptions(plugins.Options):
         default=300.0, gt=0, description="maximum time to the first token"
     )
     total_timeout: Seconds = Field(default=600.0, gt=0, description="maximum time of a request")
+    cache: CacheOptions = Field(
+        default=CacheOptions(), description="state of the server's prompt cache"
+    )
     clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
     retries: int = Field(default=0, ge=0, description="maximum retries of a request without output")
 
@@ -105,7 +109,31 @@ class EndpointOptions(plugins.Options):
     def _has_a_server(self) -> EndpointOptions:
         if (self.url is None) == (self.server is None):
             raise ValueError("expected either `url` or `server`")
+        if self.cache.before == "reset" and not self.reset:
+            raise ValueError(
+                f"`cache.before: reset` needs `cache.reset`: {', '.join(RESETS)} or a URL path"
+            )
         return self
+
+    @property
+    def root(self) -> str:
+        """The server's URL without OpenAI's /v1."""
+        return self.base.geturl().removesuffix("/v1")
+
+    @property
+    def reset(self) -> Reset | None:
+        """How the server's prompt cache is emptied, or None if unknown."""
+        own = self.cache.reset or (self.server and self.server.preset) or ""
+        return Reset(own) if own.startswith("/") else RESETS.get(own)
+
+    @property
+    def launched(self) -> ServerOptions | None:
+        """The server to start, with what emptying its prompt cache needs."""
+        if self.server is None or self.cache.before == "none" or self.reset is None:
+            return self.server
+        arguments = f"{self.server.arguments} {self.reset.arguments}"
+        environment = {**self.reset.environment, **self.server.environment}
+        return self.server.model_copy(update={"arguments": arguments, "environment": environment})
 
     @property
     def base(self) -> SplitResult:

@@ -9,6 +9,7 @@ import numpy as np
 
 from llmbench.backends.base import OpenContext
 from llmbench.backends.endpoint.exchange import Answer
+from llmbench.backends.endpoint.prompt_cache import unasked_tokens
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
@@ -18,13 +19,16 @@ from llmbench.runs.request import Request
 class RecordBuilder:
     """Builds records, with token counts from the server's usage, else from the tokenizer.
 
-    ``counts`` has the numbers of responses with tokens counted by the server, with tokens counted
-    by the tokenizer, and with unequal numbers of chunks and tokens.
+    ``template_tokens`` is how many tokens the server adds to a prompt. ``counts`` has the numbers
+    of responses with tokens counted by the server, with tokens counted by the tokenizer, with
+    unequal numbers of chunks and tokens, and with a report of cached tokens; and, of all measured
+    prompts but later turns, the numbers of tokens and of cached ones that nobody asked for.
     """
 
-    def __init__(self, context: OpenContext, tokenizer: Tokenizer) -> None:
+    def __init__(self, context: OpenContext, tokenizer: Tokenizer, template_tokens: int) -> None:
         self._context = context
         self._tokenizer = tokenizer
+        self._template_tokens = template_tokens
         self.counts: Counter[str] = Counter()
 
     def record(self, answer: Answer) -> Record:
@@ -33,12 +37,15 @@ class RecordBuilder:
         request, usage, fault = answer.request, answer.usage, answer.fault
         tokens = self._tokens(answer)
         prompt_tokens = usage.prompt_tokens if usage else None
+        if prompt_tokens is None:
+            prompt_tokens = self._prompt_tokens(request)
+        self._count_cached(answer, prompt_tokens)
         return Record.of(
             request,
             answer.due,
             answer.begun,
             answer.finish(tokens),
-            prompt_tokens=self._prompt_tokens(request) if prompt_tokens is None else prompt_tokens,
+            prompt_tokens=prompt_tokens,
             token_times=answer.stamps,
             token_counts=spread_tokens(tokens, answer.texts),
             error_kind=fault.kind if fault else None,
@@ -49,7 +56,18 @@ class RecordBuilder:
             retries=answer.retries,
             first_stamp_lag=answer.first_lag,
             last_stamp_lag=answer.last_lag,
+            cached_tokens=answer.cached_tokens,
         )
+
+    def _count_cached(self, answer: Answer, prompt_tokens: int) -> None:
+        request, cached = answer.request, answer.cached_tokens
+        if request.phase == "warmup" or request.turn or answer.fault:
+            return  # later turns find the history of their session in the cache
+        self.counts["judged_prompt_tokens"] += prompt_tokens
+        if cached is not None:
+            unasked = unasked_tokens(request, prompt_tokens, cached, self._template_tokens)
+            self.counts["answers_with_cached_tokens"] += 1
+            self.counts["unasked_cached_tokens"] += unasked
 
     def _prompt_tokens(self, request: Request) -> int:
         """Return the prompt's length in tokens, with the text of the session's earlier turns."""

@@ -42,9 +42,9 @@ class Preset:
 
 
 PRESETS = {
-    "vllm": Preset("vllm serve {model} --port {port}", "/health"),
-    "sglang": Preset("{python} -m sglang.launch_server --model-path {model} --port {port}",
-                     "/health"),
+    "vllm": Preset("vllm serve {model} --port {port} --enable-prompt-tokens-details", "/health"),
+    "sglang": Preset("{python} -m sglang.launch_server --model-path {model} --port {port}"
+                     " --enable-cache-report", "/health"),
     "llama.cpp": Preset("llama-server -m {model} --port {port}", "/health"),
     "llama-cpp-python": Preset("{python} -m llama_cpp.server --model {model} --port {port}",
                                "/v1/models"),
