@@ -19,7 +19,7 @@ def runner_of(model: PreTrainedModel, graph: Path) -> OnnxRunner:
     return OnnxRunner(
         OnnxModel(
             graph=graph,
-            session=sessions.open_session(graph, "CPUExecutionProvider", "all", None),
+            session=sessions.open_session(graph, "CPUExecutionProvider", "all"),
             cache_shapes=exporting.cache_shapes(model),
             dtype=model.dtype,
             context_length=MAX_LENGTH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -23,11 +24,13 @@ from llmbench.engine.buckets import Buckets, round_up
 from llmbench.engine.engine import Engine, ModelRunner
 from llmbench.engine.injected_delay import DelayedRunner
 from llmbench.engine.warmup import Warmup, WarmupRunner, graphs_compiled
+from llmbench.environment import usable_cores
 from llmbench.environment.probing import Reader
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
+from llmbench.scenario.schema import EngineOptions
 
 if TYPE_CHECKING:
     from llmbench.engine.sampling import Sampler
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from llmbench.models.loading import LoadedModel, TorchModel
 
 LENGTH_MULTIPLE = 64
+FEW_CORES = 4
 
 
 Model = TypeVar("Model", bound="LoadedModel")
@@ -111,8 +115,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
 
         self.imports()
         imported = time.monotonic() - began
-        if context.engine.threads:
-            torch.set_num_threads(context.engine.threads)
+        torch.set_num_threads(threads_of(context.engine, _threads(), usable_cores()))
         peaks, plan = Peaks(self.allocator(context)), MemoryPlan(context.engine.slots)
         with memory.as_out_of_memory(plan):
             context.on_stage("loading the model")
@@ -143,15 +146,13 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         return Scorer(runner, forced, answering=runner)
 
     @contextmanager
-    def traced(
-        self, context: OpenContext, model: Model, runner: Any, folder: Path
-    ) -> Iterator[LocalRunner]:
+    def traced(self, model: Model, runner: Any, folder: Path) -> Iterator[LocalRunner]:
         """Yield a runner whose runtime writes a trace of its operators into a folder, if supported.
 
         The trace is a Chrome trace whose ``baseTimeNanoseconds`` is in system time; it is complete
         when the context ends. The default writes none: torch's profiler records torch's operators.
         """
-        del context, model, folder
+        del model, folder
         yield runner
 
     def _warm_server(
@@ -239,6 +240,20 @@ def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
                 step()
 
 
+def threads_of(engine: EngineOptions, default: int, cores: int) -> int:
+    """Return the number of CPU threads of a backend; ``default`` is torch's, one per physical core.
+
+    ``auto`` is that default, at most the usable ``cores``. On 2 to 4 cores it leaves one of them to
+    the harness and other programs: a step waits for its slowest thread. OMP_NUM_THREADS has
+    precedence over ``auto``.
+    """
+    if engine.threads != "auto":
+        return engine.threads
+    if "OMP_NUM_THREADS" in os.environ:
+        return default
+    return cores - 1 if 1 < cores <= FEW_CORES else min(default, cores)
+
+
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
     """Return a slot's length in tokens: the longest sequence rounded up, capped by the context."""
     return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
@@ -304,7 +319,7 @@ class LocalServer(Server):
 
     def traced(self, folder: Path) -> AbstractContextManager[LocalRunner]:
         """Yield a runner that also writes its runtime's operator trace to ``folder``, if any."""
-        return self.backend.traced(self.context, self.model, self.runner, folder)
+        return self.backend.traced(self.model, self.runner, folder)
 
     def report(self) -> BackendReport:
         """Return the requested and effective settings, the start-up times and the memory sizes."""

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.worker import SLOWDOWN, Job
 from llmbench.environment import child_process
+from llmbench.environment.software import worker_variables
 from llmbench.loads.progress import Progress
 from llmbench.runs.redaction import redact
 from llmbench.runs.run import Failure
@@ -39,14 +40,17 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables of its workers."""
+        """The environment variables of its workers.
+
+        They are set before a worker starts, since OpenMP reads its own when torch is imported.
+        """
         changed = {}
         if self.paths:
             before = [*map(str, self.paths), os.environ.get("PYTHONPATH", "")]
             changed["PYTHONPATH"] = os.pathsep.join(filter(None, before))
         if self.slowdown is not None:
             changed[SLOWDOWN] = str(self.slowdown)
-        return {**os.environ, **changed}
+        return {**worker_variables(), **changed}
 
     def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
         """Run a job with ``python -m module``, for at most ``timeout`` seconds.

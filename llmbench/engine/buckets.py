@@ -12,12 +12,12 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def doublings(least: int, most: int, factor: int = 2) -> tuple[int, ...]:
-    """Return the sizes least, least × factor, least × factor², ... below most, and then most."""
+def doublings(least: int, most: int) -> tuple[int, ...]:
+    """Return the sizes least, 2 × least, 4 × least, ... below most, and then most."""
     sizes = []
     while least < most:
         sizes.append(least)
-        least *= factor
+        least *= 2
     return (*sizes, most)
 
 

@@ -17,7 +17,7 @@ from llmbench import __version__
 from llmbench.environment import cgroups, hardware, nvml, software
 from llmbench.environment.probing import Reader, read_text
 
-__all__ = ["capture", "fingerprint", "flat"]
+__all__ = ["capture", "fingerprint", "flat", "usable_cores"]
 
 FINGERPRINT_LENGTH = 12
 
@@ -37,14 +37,13 @@ def capture(folder: Path, root: Path = Path("/")) -> dict[str, Any]:
     contains proc and sys.
     """
     reader = Reader()
-    membership = reader.read("container.group", lambda: read_text(root / "proc/self/cgroup")) or ""
     return {
         "llmbench": __version__,
         "cpu": reader.read_all("cpu", hardware.cpu_readers(root)),
         "memory": reader.read_all("memory", hardware.memory_readers(root)),
         "gpus": reader.read("gpus", lambda: nvml.describe_gpus(nvml.open_nvml(), reader)),
         "system": _system(reader, root),
-        "container": _container(reader, root, membership),
+        "container": _container(reader, root, _membership(reader, root)),
         "packages": reader.read_all("packages", software.package_readers()),
         "threads": reader.read_all("threads", software.thread_readers()),
         "variables": {name: os.environ.get(name) for name in software.VARIABLES},
@@ -64,10 +63,21 @@ def _system(reader: Reader, root: Path) -> dict[str, Any]:
     }
 
 
+def _membership(reader: Reader, root: Path) -> str:
+    return reader.read("container.group", lambda: read_text(root / "proc/self/cgroup")) or ""
+
+
 def _container(reader: Reader, root: Path, membership: str) -> dict[str, Any]:
     limits = cgroups.limit_readers(root / cgroups.ROOT.relative_to("/"), membership)
     kind = {"kind": lambda: hardware.container_kind(root, membership)}
     return reader.read_all("container", kind | limits)
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return the number of cores that this process may use: those that its quota allows, or all."""
+    cores, reader = len(os.sched_getaffinity(0)), Reader()
+    quota = _container(reader, root, _membership(reader, root))["cpu_limit_cores"]
+    return max(1, min(cores, int(quota or cores)))
 
 
 def flat(environment: dict[str, Any]) -> dict[str, Any]:

@@ -19,13 +19,37 @@ PACKAGES = (
 
 # The only environment variables that are stored; none can hold a secret.
 VARIABLES = (
-    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES",
-    "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF",
-    "TORCHINDUCTOR_CACHE_DIR", "HF_HUB_OFFLINE", "LLMBENCH_ROOF", "LLMBENCH_SLOWDOWN",
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_PROC_BIND",
+    "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM", "MALLOC_ARENA_MAX",
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING",
+    "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "TORCHINDUCTOR_CACHE_DIR", "HF_HUB_OFFLINE",
+    "LLMBENCH_ROOF", "LLMBENCH_SLOWDOWN",
 )  # fmt: skip
 
+# How idle OpenMP threads wait for work. By default they spin, which takes the core from the thread
+# that they wait for when other programs run. PASSIVE implies GOMP_SPINCOUNT=0 (GNU) and
+# KMP_BLOCKTIME=0 (LLVM, Intel), unless the user sets those.
+WAIT_POLICY, PASSIVE = "OMP_WAIT_POLICY", "PASSIVE"
+SET_HERE = "LLMBENCH_SET"  # the variable that llmbench set for its workers, if any
+
 GIT_SECONDS = 10
+
+
+def worker_variables() -> dict[str, str]:
+    """Return the environment variables of workers: the user's, and a passive wait policy."""
+    chosen = {} if WAIT_POLICY in os.environ else {WAIT_POLICY: PASSIVE, SET_HERE: WAIT_POLICY}
+    return {**os.environ, **chosen}
+
+
+def user_variables() -> dict[str, str]:
+    """Return the environment variables without those that llmbench set, for other programs."""
+    chosen = {SET_HERE, os.environ.get(SET_HERE)}
+    return {name: value for name, value in os.environ.items() if name not in chosen}
+
+
+def threads_spin() -> bool:
+    """Return whether idle threads may spin, by this process's wait policy."""
+    return os.environ.get(WAIT_POLICY, "").upper() != PASSIVE
 
 
 def package_readers() -> dict[str, Callable[[], str]]:

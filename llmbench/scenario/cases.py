@@ -110,7 +110,11 @@ def readable(spec: dict[str, Any]) -> dict[str, Any]:
 def portable(spec: dict[str, Any]) -> dict[str, Any]:
     """Return a spec that workers of every version read: in its spelling, with its keys."""
     known = {k: v for k, v in spec.items() if k not in ("on_limit", "rerun_contaminated")}
-    return {**known, "behind": OLD_LIMITS[spec["on_limit"]]} if "on_limit" in spec else known
+    if "on_limit" in spec:
+        known["behind"] = OLD_LIMITS[spec["on_limit"]]
+    if spec.get("engine", {}).get("threads") == "auto":
+        known["engine"] = {k: v for k, v in spec["engine"].items() if k != "threads"}
+    return known
 
 
 def case_name(backend: str, point: Mapping[str, Any]) -> str:

@@ -89,17 +89,19 @@ class EngineOptions(plugins.Options):
         default="continuous",
         description="requests join a running batch (continuous) or wait for its end (static)",
     )
-    threads: int | None = Field(
-        default=None, ge=1, description="number of torch's CPU threads; torch's default if unset"
+    threads: PositiveInt | Literal["auto"] = Field(
+        default="auto",
+        description="number of CPU threads; auto: one per core, but of 2 to 4 cores one stays free",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _without_queue(cls, value: Any) -> Any:
-        """Ignore ``queue: fifo``, a key of version 0.1 that had no other value."""
-        if isinstance(value, dict) and value.get("queue") == "fifo":
-            return {key: inner for key, inner in value.items() if key != "queue"}
-        return value
+    def _current(cls, value: Any) -> Any:
+        """Ignore ``queue: fifo``, which had no other value, and ``threads: null`` up to 0.2."""
+        if not isinstance(value, dict):
+            return value
+        ignored = {"queue": "fifo", "threads": None}
+        return {key: v for key, v in value.items() if key not in ignored or v != ignored[key]}
 
 
 class SamplingOptions(plugins.Options):

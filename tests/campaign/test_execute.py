@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -173,7 +172,9 @@ def test_checks_and_searches_measure_again_by_the_same_rule(begin: Begin) -> Non
     assert what_was_wrong(run) == [["other-load"]]
 
 
-def test_workers_of_other_versions_are_not_sent_the_number_of_attempts(begin: Begin) -> None:
-    case = begin([], overrides=["rerun_contaminated=1"]).plan[0].case
-    assert "rerun_contaminated" in case.spec
-    assert "rerun_contaminated" not in json.dumps(Job(folder="x", case=case).message())
+def test_workers_of_other_versions_are_not_sent_what_they_do_not_know(begin: Begin) -> None:
+    case = begin([], overrides=["rerun_contaminated=1", "engine.threads=auto"]).plan[0].case
+    assert (case.spec["rerun_contaminated"], case.spec["engine"]) == (1, {"threads": "auto"})
+    spec = Job(folder="x", case=case).message()["spec"]
+    assert "rerun_contaminated" not in spec
+    assert spec["engine"] == {}

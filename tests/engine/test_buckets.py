@@ -15,9 +15,9 @@ def test_rounding_up_returns_the_next_multiple(number: int, multiple: int) -> No
     assert number <= rounded < number + multiple
 
 
-@given(st.integers(1, 100), st.integers(0, 10_000), st.integers(2, 4))
-def test_doublings_end_with_the_maximum(least: int, more: int, factor: int) -> None:
-    sizes = doublings(least, least + more, factor)
+@given(st.integers(1, 100), st.integers(0, 10_000))
+def test_doublings_end_with_the_maximum(least: int, more: int) -> None:
+    sizes = doublings(least, least + more)
     assert sizes[-1] == least + more
     assert list(sizes) == sorted(set(sizes))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,31 @@ def test_a_machine_without_proc_and_sys_has_reasons(tmp_path: Path) -> None:
     values = environment.capture(tmp_path, root=tmp_path / "nowhere")
     assert values["cpu"]["model"] is None
     assert "cpuinfo cannot be read: No such file or directory" in values["reasons"]["cpu.model"]
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("1600000 100000", 8)],
+)
+def test_cores_beyond_the_quota_are_not_usable(
+    tmp_path: Path,
+    put: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    quota: str,
+    cores: int,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    put("proc/self/cgroup", "0::/\n")
+    put("sys/fs/cgroup/cgroup.controllers", "cpu memory")
+    put("sys/fs/cgroup/cpu.max", quota)
+    assert environment.usable_cores(tmp_path) == cores
+
+
+def test_without_control_groups_all_cores_are_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5})
+    assert environment.usable_cores(tmp_path) == 3
 
 
 def test_flat_names_include_list_indices_and_no_reasons() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,6 +39,35 @@ def test_torchs_threads_are_known_only_where_it_is_loaded(
     assert read_all(software.thread_readers())[1] == {
         "it.torch": "torch is not loaded in this process"
     }
+
+
+def test_idle_threads_of_workers_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert software.worker_variables()["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_a_wait_policy_of_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert software.worker_variables() == dict(os.environ)
+    assert software.threads_spin()
+
+
+def test_programs_that_a_worker_starts_get_the_variables_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    before = dict(os.environ)
+    for name, value in software.worker_variables().items():
+        monkeypatch.setenv(name, value)
+    assert not software.threads_spin()
+    assert software.user_variables() == before
+
+
+def test_programs_that_a_worker_starts_keep_a_wait_policy_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    assert software.user_variables()["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_outside_a_repository_there_is_no_commit(captured: dict[str, Any]) -> None:

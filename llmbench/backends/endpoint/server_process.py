@@ -21,6 +21,7 @@ import psutil
 from pydantic import Field, model_validator
 
 from llmbench import plugins
+from llmbench.environment.software import user_variables
 from llmbench.errors import InputError, MeasurementError
 from llmbench.runs.redaction import redact
 from llmbench.units import Seconds
@@ -158,7 +159,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **environment},
+        env={**user_variables(), **environment},
     )
 
 

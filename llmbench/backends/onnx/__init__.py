@@ -89,9 +89,7 @@ class Onnx(LocalBackend["OnnxModel"]):
         return OnnxRunner(model, sampler, slots=slots, max_length=max_length)
 
     @contextmanager
-    def traced(
-        self, context: OpenContext, model: OnnxModel, runner: OnnxRunner, folder: Path
-    ) -> Iterator[OnnxRunner]:
+    def traced(self, model: OnnxModel, runner: OnnxRunner, folder: Path) -> Iterator[OnnxRunner]:
         """Yield a runner on a second session, which profiles the graph's operators.
 
         Both sessions hold the weights: profiling can only be enabled when opening a session.
@@ -102,7 +100,6 @@ class Onnx(LocalBackend["OnnxModel"]):
             model.graph,
             sessions.chosen_provider(self.options.provider),
             self.options.optimization,
-            context.engine.threads,
             recording=folder / "onnxruntime",
         )
         try:

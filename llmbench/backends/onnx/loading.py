@@ -19,6 +19,7 @@ from llmbench.backends.base import OpenContext
 from llmbench.backends.onnx import builder, exporting, graphs, quantizing, sessions, weights
 from llmbench.engine.model_costs import costs_of
 from llmbench.environment.probing import Reader
+from llmbench.environment.software import threads_spin
 from llmbench.errors import InputError, MissingExtraError
 from llmbench.models.compress import Recipe, Scheme, pruned
 from llmbench.models.compress.linears import unify
@@ -66,10 +67,10 @@ def load(
     costs = reader.read("model_costs", partial(costs_of, model.module))
     graph = _graph(model, recipe.quantize, source, short_name)
     context.on_stage("opening the session")
-    session = sessions.open_session(graph, chosen, level, context.engine.threads)
+    session = sessions.open_session(graph, chosen, level)
     device = sessions.device_of(chosen)
     requested = {"dtype": context.model.dtype, "device": context.model.device, "provider": provider}
-    effective = {"device": str(device), "provider": short_name}
+    effective = {"device": str(device), "provider": short_name, "spinning": threads_spin()}
     # the attention of the graph is not configurable
     fixed = {"attention": builder.ATTENTION}
     if recipe.quantize:

@@ -11,6 +11,7 @@ import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from llmbench.backends.memory import ran_out
+from llmbench.environment.software import threads_spin
 from llmbench.errors import InputError
 
 LEVELS = {
@@ -53,10 +54,8 @@ def device_of(provider: str) -> torch.device:
     return torch.device("cuda:0" if provider in ON_GPU else "cpu")
 
 
-def open_session(
-    path: Path, provider: str, level: str, threads: int | None, *, recording: Path | None = None
-) -> Any:
-    """Load a graph and return its session.
+def open_session(path: Path, provider: str, level: str, *, recording: Path | None = None) -> Any:
+    """Load a graph and return its session, which uses as many threads as torch.
 
     ``recording`` enables profiling and is the path prefix of the profile. Raises InputError when
     the provider cannot run the graph or onnxruntime fell back to another one; propagates
@@ -64,7 +63,7 @@ def open_session(
     """
     try:
         session = ort.InferenceSession(
-            path, _options(level, threads, recording), providers=[(provider, _settings(provider))]
+            path, _options(level, recording), providers=[(provider, _settings(provider))]
         )
     except REFUSALS as error:
         if ran_out(error):
@@ -90,13 +89,14 @@ def _settings(provider: str) -> dict[str, str]:
     return {"user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}
 
 
-def _options(level: str, threads: int | None, recording: Path | None) -> ort.SessionOptions:
+def _options(level: str, recording: Path | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.graph_optimization_level = LEVELS[level]
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     # otherwise its threads would spin between steps and slow down sampling
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", f"{threads_spin():d}")
     if recording is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(recording)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from llmbench.models.loading import TorchModel
 
 LEAST_PROMPT = 32
-ROWS_FACTOR = 8
 MOST_SHAPES = 256
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
@@ -52,7 +51,7 @@ class Compiled(PyTorchBackend):
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
             min_length=1,
-            description="decode batch sizes to compile (1, 8, 64, ... up to the number of slots)",
+            description="decode batch sizes to compile (1, 2, 4, 8, ... up to the number of slots)",
         )
         compress: Recipe | None = Field(default=None, description="pruning and quantization")
 
@@ -76,7 +75,7 @@ class Compiled(PyTorchBackend):
     def _rows(self, slots: int) -> tuple[int, ...]:
         buckets = self.options.row_buckets
         if buckets is None:
-            return doublings(1, slots, ROWS_FACTOR)
+            return doublings(1, slots)
         return tuple(sorted({min(size, slots) for size in buckets} | {slots}))
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from llmbench.backends.onnx import sessions
@@ -58,7 +59,7 @@ def test_a_fallback_to_another_provider_is_an_error(
     monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: opened)
     monkeypatch.setattr(sessions, "ON_GPU", set())
     with pytest.raises(InputError, match="fell back to CPUExecutionProvider"):
-        sessions.open_session(graph, "CUDAExecutionProvider", "all", None)
+        sessions.open_session(graph, "CUDAExecutionProvider", "all")
 
 
 def test_a_graph_that_the_provider_cannot_run_is_refused(graph: Path) -> None:
@@ -66,11 +67,27 @@ def test_a_graph_that_the_provider_cannot_run_is_refused(graph: Path) -> None:
     model.graph.node[0].op_type = "NoSuchOperator"
     onnx.save(model, graph)
     with pytest.raises(InputError, match=r"cpu cannot run this model's graph \(.*NoSuchOperator"):
-        sessions.open_session(graph, CPU, "all", None)
+        sessions.open_session(graph, CPU, "all")
 
 
 @pytest.mark.parametrize("level", ["none", "basic", "extended", "all"])
 def test_a_session_opens_at_each_level(graph: Path, level: str) -> None:
-    session = sessions.open_session(graph, CPU, level, 1)
-    assert session.get_session_options().intra_op_num_threads == 1
+    session = sessions.open_session(graph, CPU, level)
     assert session.get_session_options().graph_optimization_level == sessions.LEVELS[level]
+
+
+def test_a_session_has_as_many_threads_as_torch(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    session = sessions.open_session(graph, CPU, "all")
+    assert session.get_session_options().intra_op_num_threads == 3
+
+
+@pytest.mark.parametrize(("policy", "spinning"), [("PASSIVE", "0"), ("ACTIVE", "1")])
+def test_idle_threads_of_a_session_wait_as_those_of_openmp(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, policy: str, spinning: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    options = sessions.open_session(graph, CPU, "all").get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == spinning
