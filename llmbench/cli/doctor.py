@@ -158,7 +158,7 @@ def _limits(machine: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "cpu-quota",
             f"A CPU quota allows {limit:g} of the {cores} visible cores.",
-            f"Set `engine: {{threads: {max(1, int(limit))}}}` in scenarios, or raise the quota.",
+            "Raise the quota to use them all; `threads: auto` uses no more than it allows.",
         )
     if machine["memory"]["transparent_hugepages"] == "always":
         yield Advice(

@@ -60,8 +60,7 @@ def test_a_fine_machine_needs_no_advice() -> None:
     [
         ("cpu", "governor", "powersave", "sudo cpupower frequency-set -g performance"),
         ("cpu", "turbo", True, "sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo"),
-        ("container", "cpu_limit_cores", 2.5, "engine: {threads: 2}"),
-        ("container", "cpu_limit_cores", 0.5, "engine: {threads: 1}"),
+        ("container", "cpu_limit_cores", 2.5, "Raise the quota"),
         ("memory", "transparent_hugepages", "always", "echo madvise | sudo tee"),
         ("system", "virtual_machine", True, "cpu-stolen"),
         ("packages", "torch", "2.13.0+cpu", "pip install --force-reinstall torch"),
