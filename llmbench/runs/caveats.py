@@ -90,7 +90,8 @@ KINDS: dict[str, Kind] = {
         "warning",
         "{percent:.0f} % of the prompt tokens came from the server's prompt cache, unasked for.",
         "On the endpoint, set `cache.prompts` to unique or `cache.before` to reset; for a cache"
-        " that is warm on purpose, `cache.prime` to 1. Set `requests`, so that no prompt is repeated.",
+        " that is warm on purpose, `cache.prime` to 1. Set `requests`, so that no prompt is"
+        " repeated.",
         blocks_claims=True,
     ),
     "cache-unknown": Kind(
