@@ -19,7 +19,7 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
-from llmbench.workloads.base import Contents
+from llmbench.workloads.contents import Contents
 
 if TYPE_CHECKING:
     from llmbench.engine.scoring import Scorer

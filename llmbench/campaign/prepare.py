@@ -68,6 +68,12 @@ class Prepared:
         return replace(self, requests=requests)
 
     @property
+    def needed(self) -> Sequence[Request]:
+        """The requests of the pool that can be sent: not more than an open loop has arrivals."""
+        is_open = self.load.concurrency is None
+        return self.requests[: len(self.dispatch.due_times) or None] if is_open else self.requests
+
+    @property
     def load_shape(self) -> LoadShape:
         """The prompt lengths and the longest sequence of the load."""
         lengths = [pair for request in self.requests for pair in request.lengths()]

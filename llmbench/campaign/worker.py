@@ -134,7 +134,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
     backend = BACKENDS.part(case.backend_options)
     context = context_of(case, load, events, _logs(job, ".log"))
     with backend.open(context) as server:
-        load = load.sending(server.prepare(load.requests))
+        load = load.sending(server.prepare(load.needed))
         server.calibrate(load.sample)
         events.stage("measuring")
         # collect garbage before the clock starts, since a collection would delay the first requests

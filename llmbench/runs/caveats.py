@@ -86,12 +86,18 @@ KINDS: dict[str, Kind] = {
         "For {answers} of {total} responses, `model`'s tokenizer counted the output tokens.",
         "Set `usage: true` if the server supports it; else set `model` to the model it serves.",
     ),
+    "prompt-lengths": Kind(
+        "note",
+        "{prompts} of {total} prompts do not have the requested length: by the server's count, they"
+        " are off by {mean:+.1f} % on average and {worst:+.1f} % at most.",
+        "Set `model` to the model that the server runs, whose tokenizer makes the prompts; none is"
+        " shorter than the chat template.",
+    ),
     "unasked-cache-hits": Kind(
         "warning",
         "{percent:.0f} % of the prompt tokens came from the server's prompt cache, unasked for.",
-        "On the endpoint, set `cache.prompts` to unique or `cache.before` to reset; for a cache"
-        " that is warm on purpose, `cache.prime` to 1. Set `requests`, so that no prompt is"
-        " repeated.",
+        "On the endpoint, set `cache.prompts` to unique, `cache.before` to reset, or `cache.prime`"
+        " to 1 for a warm cache. Set `requests`, so that no prompt is repeated.",
         blocks_claims=True,
     ),
     "cache-unknown": Kind(

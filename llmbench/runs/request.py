@@ -27,7 +27,8 @@ class Request:
     run's clock starts. ``text`` is the prompt's text, for backends that send text; None for random
     ids. ``prompt_id`` identifies the text, and ``request_class`` a group of requests with its own
     objectives. ``shared`` is the number of leading tokens that the workload shares between
-    requests on purpose.
+    requests on purpose, and ``has_exact_length`` whether the prompt is made to a length instead of
+    being a text of its own.
 
     In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history``
     alternates their messages and responses, for backends that send text. ``turns`` are the later
@@ -43,6 +44,7 @@ class Request:
     tokenize_seconds: float | None = None
     request_class: str | None = None
     shared: int = 0
+    has_exact_length: bool = False
     session: int | None = None
     turn: int = 0
     history: tuple[str, ...] = ()

@@ -8,7 +8,8 @@ from __future__ import annotations
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request, Turn
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Contents, Workload
+from llmbench.workloads.base import Workload
+from llmbench.workloads.contents import Contents
 from llmbench.workloads.lengths import Length, Lengths
 
 __all__ = ["Contents", "Length", "Lengths", "Request", "Tokenizer", "Turn", "Workload", "stream"]

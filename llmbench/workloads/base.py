@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +10,13 @@ from numpy.typing import NDArray
 from llmbench import plugins
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """How prompts that are only lengths are filled: from streams of ``seed``, or the workload's."""
-
-    seed: int | None = None
-
-    def seed_or(self, seed: int) -> int:
-        """Return the seed of the content streams, given that of the workload."""
-        return seed if self.seed is None else self.seed
+from llmbench.workloads.contents import Contents
 
 
 class Workload(plugins.Part):
     """A part that determines the prompts and output lengths of requests.
 
-    ``contents`` is set before the requests are drawn; workloads with texts of their own ignore it.
+    ``contents`` fills prompts that are only lengths. It is set before the requests are drawn.
     """
 
     contents: Contents = Contents()

@@ -15,10 +15,10 @@ from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request, Turn
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
-from llmbench.workloads.base import Contents, Workload
+from llmbench.workloads.base import Workload
+from llmbench.workloads.contents import Contents, ContentsOption
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.rows import UserMessage, read_rows
-from llmbench.workloads.synthetic import RandomIds
 from llmbench.workloads.texts import answer_tokens, shuffled
 
 DEFAULT_TURNS, DEFAULT_PROMPT, DEFAULT_ANSWER = (Length(fixed=n) for n in (4, 64, 32))
@@ -37,8 +37,8 @@ class Sessions(Workload):
     """Multi-turn chats, whose history includes the backend's responses.
 
     The load's arrivals are those of sessions; a turn is due one (exponential) think time after the
-    previous response. `requests` counts turns, and a turn that fails ends its session. Contents are
-    random ids, or the user messages of recorded conversations (ShareGPT or OpenAI messages).
+    previous response. `requests` counts turns, and a turn that fails ends its session. Prompts are
+    made to lengths, or the user messages of recorded conversations (ShareGPT or OpenAI messages).
     """
 
     class Options(plugins.Options):
@@ -59,13 +59,15 @@ class Sessions(Workload):
         think_time: Seconds = Field(
             default=0.0, ge=0, description="mean pause between a response and the next turn"
         )
+        contents: ContentsOption = None
         path: Path | None = Field(default=None, description="file of recorded conversations")
 
         @model_validator(mode="after")
         def _has_one_source_of_prompts(self) -> Sessions.Options:
-            if self.path and (self.prompt_tokens or self.system_tokens):
+            if self.path and (self.prompt_tokens or self.system_tokens or self.contents):
                 raise ValueError(
-                    "`path` provides the prompts; remove `prompt_tokens` and `system_tokens`"
+                    "`path` provides the prompts; remove `prompt_tokens`, `system_tokens` and "
+                    "`contents`"
                 )
             return self
 
@@ -105,7 +107,7 @@ class Sessions(Workload):
 
 @dataclass(frozen=True, slots=True)
 class _Random:
-    """Sessions whose prompts are random token ids."""
+    """Sessions whose prompts are only lengths."""
 
     options: Sessions.Options
     seed: int
@@ -113,12 +115,12 @@ class _Random:
 
     def sessions(self, tokenizer: Tokenizer) -> Iterator[list[_UserTurn]]:
         options, seed = self.options, self.seed
-        ids = RandomIds(tokenizer.vocab_size, self.contents.seed_or(seed))
+        filler = self.contents.filler(tokenizer, seed, options.contents)
         prompts = (options.prompt_tokens or DEFAULT_PROMPT).stream(stream(seed, "prompt lengths"))
         outputs = (options.output_tokens or DEFAULT_ANSWER).stream(stream(seed, "output lengths"))
         for turns in (options.turns or DEFAULT_TURNS).stream(stream(seed, "turns")):
             system = [options.system_tokens, *[0] * (turns - 1)]
-            yield [_UserTurn(ids.prompt(n + next(prompts), n), next(outputs)) for n in system]
+            yield [_UserTurn(filler.prompt(n + next(prompts), n), next(outputs)) for n in system]
 
 
 @dataclass(frozen=True, slots=True)

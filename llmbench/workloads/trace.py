@@ -14,16 +14,16 @@ from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
-from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 from llmbench.workloads.base import Workload
+from llmbench.workloads.contents import ContentsOption, Filler
 from llmbench.workloads.trace_files import Format, TraceRow, read_trace
 
 
 class Trace(Workload):
     """Requests with the prompt and output lengths of a recorded trace, in its order.
 
-    Contents are random token ids. Prompts that share leading blocks in the trace share leading
+    Prompts that share leading blocks in the trace share leading
     tokens, so that a prefix cache has the same hits. `load: trace` sends requests at the recorded
     times.
     """
@@ -50,6 +50,7 @@ class Trace(Workload):
             default=None,
             description="maximum output length in tokens; longer outputs are truncated",
         )
+        contents: ContentsOption = None
 
         @model_validator(mode="after")
         def _ends_after_it_begins(self) -> Trace.Options:
@@ -86,13 +87,12 @@ class Trace(Workload):
         return np.array([row.time - self.options.begin for row in self.rows], dtype=np.float64)
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
-        """Yield one request per trace row between ``begin`` and ``end``, with random token ids."""
-        contents = self.contents.seed_or(seed)
-        rng = stream(contents, "contents")
+        """Yield one request per trace row between ``begin`` and ``end``."""
+        filler = self.contents.filler(tokenizer, seed, self.options.contents)
         for index, row in enumerate(self.rows):
             length = _capped(row.prompt_tokens, self.options.max_prompt_tokens)
-            shared = self._blocks(row, length, tokenizer.vocab_size, contents)
-            rest = rng.integers(0, tokenizer.vocab_size, length - len(shared)).tolist()
+            shared = self._blocks(row, length, filler)
+            rest = filler.prompt(length - len(shared))
             output_tokens = _capped(row.output_tokens, self.options.max_output_tokens)
             yield Request(
                 index,
@@ -102,14 +102,11 @@ class Trace(Workload):
                 shared=len(shared),
             )
 
-    def _blocks(self, row: TraceRow, length: int, vocabulary: int, seed: int) -> list[int]:
-        """Return random tokens for a row's prompt blocks; blocks of equal id get equal tokens."""
+    def _blocks(self, row: TraceRow, length: int, filler: Filler) -> list[int]:
+        """Return the tokens of a row's prompt blocks; blocks of equal id have equal tokens."""
         size = self.options.block_tokens
-        blocks = row.blocks[: -(-length // size)]
-        drawn = (
-            stream(seed, f"block {name}").integers(0, vocabulary, size).tolist() for name in blocks
-        )
-        return [token for block in drawn for token in block][:length]
+        names = row.blocks[: -(-length // size)]
+        return [token for name in names for token in filler.block(name, size)][:length]
 
 
 def _capped(length: int, limit: int | None) -> int:

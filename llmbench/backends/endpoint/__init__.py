@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from llmbench import models
 from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.backends.endpoint import loopback
@@ -19,6 +21,7 @@ from llmbench.backends.endpoint.measured_serve import Served, serve
 from llmbench.backends.endpoint.openai_types import Payload, head
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.preparation import Preparation
+from llmbench.backends.endpoint.prompt_writer import TokenCount
 from llmbench.backends.endpoint.record_builder import RecordBuilder
 from llmbench.backends.endpoint.server_info import is_local, resolve, served_model
 from llmbench.backends.endpoint.server_process import RunningServer, running_server
@@ -29,7 +32,7 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
-from llmbench.workloads.base import Contents
+from llmbench.workloads.contents import Contents
 
 __all__ = ["Endpoint"]
 
@@ -48,10 +51,10 @@ class Endpoint(Backend):
     options: EndpointOptions
 
     def contents(self, case: str, seed: int) -> Contents:
-        """Return contents with a seed of the case's own, unless all cases send the same prompts."""
+        """Return text, with a seed of the case's own unless all cases send the same prompts."""
         if self.options.cache.prompts == "same":
-            return Contents()
-        return Contents(seed=int(stream(seed, f"contents of {case}").integers(2**32)))
+            return Contents("text")
+        return Contents("text", int(stream(seed, f"contents of {case}").integers(2**32)))
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_EndpointServer]:
@@ -126,7 +129,9 @@ class _EndpointServer(Server):
     started: RunningServer | None
     clients: ClientPool | None
     lead_seconds: float
-    template_tokens: int = 0
+    count: TokenCount = field(default_factory=TokenCount)
+    sends_ids: bool = False
+    length_errors: Sequence[float] = ()
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
 
@@ -139,11 +144,10 @@ class _EndpointServer(Server):
 
         Raises MeasurementError if the server refuses.
         """
-        prepared = Preparation(self.options, self.context, self.target, self.payload).prepare(
-            requests
-        )
-        self.template_tokens = prepared.template_tokens
-        return prepared.requests
+        preparation = Preparation(self.options, self.context, self.target, self.payload)
+        written, self.count = preparation.prepare(requests)
+        self.sends_ids = any(request.text is None for request in written)
+        return written
 
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve the load over loopback connections, to measure the client's own overhead."""
@@ -158,10 +162,11 @@ class _EndpointServer(Server):
     ) -> list[Record]:
         served = self._served(dispatch, clock, on_progress)
         tokenizer = models.load_tokenizer(self.context.model)
-        builder = RecordBuilder(self.context, tokenizer, self.template_tokens)
+        builder = RecordBuilder(self.context, tokenizer, self.count.template)
         records = [builder.record(answer) for answer in served.answers]
         self.client |= served.cost
         self.counters = Counter(served.counts) + builder.counts
+        self.length_errors = builder.length_errors
         return records
 
     def _served(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
@@ -174,6 +179,7 @@ class _EndpointServer(Server):
             "url": self.options.base.geturl(), "api": self.options.api, "model": self.model,
             "stream": self.options.stream, "connections": self.options.connections,
             "clients": self.options.clients, "cache": self.options.cache.mode,
+            "prompts": "token ids" if self.sends_ids else "text",
         }  # fmt: skip
         if self.started:
             reason = "the server does not report this time"
@@ -198,6 +204,14 @@ class _EndpointServer(Server):
             yield Caveat("counted-by-tokenizer", answers=by_tokenizer, total=answers)
         if uneven := self.counters["answers_with_uneven_chunks"]:
             yield Caveat("uneven-chunks", answers=uneven, total=answers)
+        if wrong := [error for error in self.length_errors if error]:
+            yield Caveat(
+                "prompt-lengths",
+                prompts=len(wrong),
+                total=len(self.length_errors),
+                mean=100 * float(np.mean(self.length_errors)),
+                worst=100 * max(wrong, key=abs),
+            )
         yield from self._cache_caveats()
 
     def _cache_caveats(self) -> Iterator[Caveat]:

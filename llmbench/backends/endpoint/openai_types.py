@@ -35,7 +35,8 @@ class Payload:
         texts = (*request.history, request.text or "")
         fields: dict[str, Any] = {"max_tokens": request.max_new_tokens}
         if not self.chat:
-            return {"prompt": "".join(texts), **fields}
+            prompt = list(request.prompt) if request.text is None else "".join(texts)
+            return {"prompt": prompt, **fields}
         pairs = zip(cycle(ROLES), texts, strict=False)
         return {"messages": [{"role": role, "content": text} for role, text in pairs], **fields}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from llmbench.backends.endpoint.measured_serve import serve
 from llmbench.backends.endpoint.openai_types import Payload
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.prompt_cache import empty
-from llmbench.backends.endpoint.prompt_writer import PromptWriter
+from llmbench.backends.endpoint.prompt_writer import PromptWriter, TokenCount, random_letters
 from llmbench.errors import MeasurementError
 from llmbench.loads.clock import MonotonicClock
 from llmbench.loads.closed import Closed
@@ -25,40 +25,35 @@ from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 
-PROBE = "Hello."
 USERS = 8
 ROUNDING = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Requests as they are sent, and how many tokens the server adds to a prompt."""
-
-    requests: list[Request]
-    template_tokens: int
+PROBED = 0.5  # the share of the longest prompt that a probe has
+SHORTEST_PROBE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Prepares a server for a load."""
+    """Prepares a server for a load; probes and salts are drawn from ``rng``."""
 
     options: EndpointOptions
     context: OpenContext
     target: Target
     payload: Payload
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
-    def prepare(self, requests: Sequence[Request]) -> Prepared:
+    def prepare(self, requests: Sequence[Request]) -> tuple[list[Request], TokenCount]:
         """Write the prompts, and bring the server's prompt cache into its requested state.
 
-        Raises MeasurementError if the server refuses.
+        Returns the requests as they are sent, and how the server counts tokens. Raises
+        MeasurementError if the server refuses.
         """
         cache, on_stage = self.options.cache, self.context.on_stage
         on_stage("preparing the prompts")
         tokenizer = models.load_tokenizer(self.context.model)
-        salts = np.random.default_rng() if cache.prompts == "unique" else None
-        writer = PromptWriter(tokenizer, salts)
+        count = self._count(tokenizer, requests)
+        salts = self.rng if cache.prompts == "unique" else None
+        writer = PromptWriter(tokenizer, salts, count)
         written = [writer.written(request) for request in requests]
-        template_tokens = self._template_tokens(tokenizer)
         if cache.before == "reset" and self.options.reset:
             on_stage("emptying the prompt cache")
             headers = self.options.credentials()
@@ -66,13 +61,33 @@ class Preparation:
         if cache.prime:
             on_stage("priming the prompt cache")
             written = self._primed(written, cache.prime)
-        return Prepared(written, template_tokens)
+        return written, count
 
-    def _template_tokens(self, tokenizer: Tokenizer) -> int:
-        """Return how many tokens the server adds to a prompt; 0 if it does not say."""
-        (answer,) = self._first_tokens([Request(0, (), 1, text=PROBE)])
-        counted = answer.usage.prompt_tokens if answer.usage else None
-        return max(0, (counted or 0) - len(tokenizer.encode_more(PROBE)))
+    def _count(self, tokenizer: Tokenizer, requests: Sequence[Request]) -> TokenCount:
+        """Find out how the server counts tokens, from a short and a longer prompt of the load.
+
+        A salt keeps the prompts of the load out of the server's prompt cache.
+        """
+        ids = max((request.prompt for request in requests), key=len)
+        ids = ids[: max(SHORTEST_PROBE, int(PROBED * len(ids)))]
+        salts = [random_letters(self.rng) for _ in range(2)]
+        texts = [salts[0].rstrip(), (salts[1] + tokenizer.decode(ids)).rstrip()]
+        asked = [len(tokenizer.encode_more(text)) for text in texts]
+        counted = self._counted([Request(0, (), 1, text=text) for text in texts])
+        known = [pair for pair in zip(asked, counted, strict=True) if pair[1] is not None]
+        count = TokenCount.of(known)
+        takes_ids = self.options.api == "completions" and count.is_exact and self._takes(ids)
+        return replace(count, takes_ids=takes_ids)
+
+    def _takes(self, ids: tuple[int, ...]) -> bool:
+        """Return whether the server takes token ids instead of text and counts each as a token."""
+        (counted,) = self._counted([Request(0, ids, 1)])
+        return counted == len(ids)
+
+    def _counted(self, requests: Sequence[Request]) -> list[int | None]:
+        """Return the server's token count of each prompt; None if it does not report one."""
+        answers = self._first_tokens(requests)
+        return [answer.usage.prompt_tokens if answer.usage else None for answer in answers]
 
     def _primed(self, requests: list[Request], share: float) -> list[Request]:
         """Send a share of the prompts once, evenly spread; mark them as shared with the load."""
@@ -89,12 +104,13 @@ class Preparation:
             primed[index] = replace(requests[index], shared=len(requests[index].prompt))
         return primed
 
-    def _first_tokens(self, requests: Sequence[Request]) -> Sequence[Answer]:
-        """Send requests for one token each, a few at a time, and return the responses."""
+    def _first_tokens(self, requests: Sequence[Request]) -> list[Answer]:
+        """Return the responses, in order, to requests for one token each, sent a few at a time."""
         pool = [
             replace(request, id=index, max_new_tokens=1, turns=())
             for index, request in enumerate(requests)
         ]
         users = Closed(Closed.Options(concurrency=USERS)).arrivals(Stop(), stream(0, "arrivals"))
         dispatch = Dispatch(pool, users, Stop(requests=len(pool)))
-        return serve(self.target, self.payload, dispatch, MonotonicClock()).answers
+        served = serve(self.target, self.payload, dispatch, MonotonicClock())
+        return sorted(served.answers, key=lambda answer: answer.request.id)

@@ -23,6 +23,8 @@ class RecordBuilder:
     of responses with tokens counted by the server, with tokens counted by the tokenizer, with
     unequal numbers of chunks and tokens, and with a report of cached tokens; and, of all measured
     prompts but later turns, the numbers of tokens and of cached ones that nobody asked for.
+    ``length_errors`` has the relative error of each prompt that was made to a length, by the
+    server's count.
     """
 
     def __init__(self, context: OpenContext, tokenizer: Tokenizer, template_tokens: int) -> None:
@@ -30,6 +32,7 @@ class RecordBuilder:
         self._tokenizer = tokenizer
         self._template_tokens = template_tokens
         self.counts: Counter[str] = Counter()
+        self.length_errors: list[float] = []
 
     def record(self, answer: Answer) -> Record:
         """Return the record of one request and its response."""
@@ -39,6 +42,8 @@ class RecordBuilder:
         prompt_tokens = usage.prompt_tokens if usage else None
         if prompt_tokens is None:
             prompt_tokens = self._prompt_tokens(request)
+        elif request.has_exact_length and not request.turn:
+            self.length_errors.append(prompt_tokens / len(request.prompt) - 1)
         self._count_cached(answer, prompt_tokens)
         return Record.of(
             request,

@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cache_servers import cache_server
+from cache_servers import REQUESTS, SYNTHETIC, cache_server, measured
 
 from llmbench.analysis.compare.judge import CasePair, Processes
-from llmbench.campaign import execute, plan
-from llmbench.campaign.observer import SilentObserver
 from llmbench.report.conclusions import answer
 from llmbench.report.results import Results
 from llmbench.runs.run import Run
-from llmbench.runs.run_set import RunSet
-from llmbench.scenario import file as scenario_file
 
-REQUESTS, TEMPLATE, BLOCK = 6, 8, 16
-SCENARIO: dict[str, Any] = {
-    "name": "cached",
-    "model": "builtin:tiny",
-    "workload": {"kind": "synthetic", "prompt_tokens": 160, "output_tokens": 3},
-    "load": {"kind": "closed", "concurrency": 2},
-    "requests": REQUESTS,
-    "collect": [],
-}
+PROBES, BLOCK = 2, 16
 
 
 @pytest.fixture
 def server() -> Iterator[Any]:
     with cache_server() as serving:
         yield serving
-
-
-def measured(
-    server: Any, folder: Path, cache: dict[str, Any], names: str = "a", **scenario: Any
-) -> RunSet:
-    """Measure one server under several names."""
-    backends = [
-        {"kind": "endpoint", "name": name, "url": server.url, "cache": cache} for name in names
-    ]
-    path = folder / "cached.yaml"
-    folder.mkdir(exist_ok=True)
-    path.write_text(json.dumps({**SCENARIO, "backends": backends, **scenario}), "utf-8")
-    source = scenario_file.load(path, [])
-    return execute.run_all(plan.begin(source, folder / "out"), SilentObserver())
 
 
 def cached(run: Run) -> list[int | None]:
@@ -73,8 +46,9 @@ def test_cases_of_a_repeat_send_different_prompts_of_the_same_lengths(
     run_set = measured(server, tmp_path, {}, "ab", workload=lengths)
     one, other = run_set.runs
     assert one.facts["schedule_sha256"] == other.facts["schedule_sha256"]
-    texts = [message[0]["content"] for message in server.log if len(message[0]["content"]) > 20]
-    assert len(set(texts)) == 2 * REQUESTS
+    sent = [messages[0]["content"] for messages in server.log]
+    texts = sent[PROBES : PROBES + REQUESTS] + sent[-REQUESTS:]
+    assert len(sent) == 2 * (PROBES + REQUESTS)
     assert len({text[9:] for text in texts}) == 2 * REQUESTS  # beyond the salt
 
 
@@ -125,7 +99,7 @@ def test_a_share_of_the_prompts_is_in_the_cache_on_purpose(
 def test_a_shared_prefix_is_still_shared_within_a_run_and_not_between_runs(
     server: Any, tmp_path: Path
 ) -> None:
-    workload = {**SCENARIO["workload"], "shared_prefix": 0.5}
+    workload = {**SYNTHETIC, "shared_prefix": 0.5}
     load = {"kind": "closed", "concurrency": 1}
     for run in measured(server, tmp_path, {}, "ab", workload=workload, load=load).runs:
         first, *others = cached(run)

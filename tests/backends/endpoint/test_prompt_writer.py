@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import cache
+from typing import Any
 
-from llmbench.backends.endpoint.prompt_writer import PromptWriter
-from llmbench.models.tokenizing import ByteTokenizer
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmbench import models
+from llmbench.backends.endpoint.prompt_writer import PromptWriter, TokenCount, fitted
+from llmbench.models.tokenizing import ByteTokenizer, Tokenizer
 from llmbench.runs.request import Request, Turn
+from llmbench.scenario.schema import ModelOptions
+from llmbench.workloads.contents import ContentKind, Contents
 
 TOKENIZER = ByteTokenizer(256)
 LETTERS = tuple(b"abcdefghijklmnopqrstuvwxyz")
 
 
-def writer(seed: int | None = 0) -> PromptWriter:
-    return PromptWriter(TOKENIZER, None if seed is None else np.random.default_rng(seed))
+def writer(seed: int | None = 0, **count: Any) -> PromptWriter:
+    salts = None if seed is None else np.random.default_rng(seed)
+    return PromptWriter(TOKENIZER, salts, TokenCount(**count))
 
 
 def ids(length: int = 40, **fields: object) -> Request:
@@ -61,3 +71,81 @@ def test_only_the_first_turn_of_a_session_has_a_salt() -> None:
     turns = (Turn(tuple(b"more"), 4, 0.0),)
     written = writer().written(ids(turns=turns))
     assert [turn.text for turn in written.turns] == ["more"]
+
+
+def test_the_tokens_of_the_template_are_part_of_the_length() -> None:
+    written = writer(template=12).written(ids(40))
+    assert len((written.text or "").encode()) == 40 - 12
+    assert len(written.prompt) == 40
+
+
+def test_text_for_another_tokenizer_has_about_its_length() -> None:
+    written = writer(template=10, scale=0.25).written(ids(40))
+    assert len((written.text or "").encode()) == (40 - 10) * 4
+
+
+def test_a_server_that_takes_ids_gets_no_text() -> None:
+    written = writer(takes_ids=True).written(ids())
+    assert written.text is None
+    assert len(written.prompt) == 40
+    assert written.prompt[9:] == ids().prompt[9:]
+
+
+def test_sessions_are_text_since_their_answers_are() -> None:
+    turns = (Turn(tuple(b"more"), 4, 0.0),)
+    assert writer(takes_ids=True).written(ids(turns=turns)).text
+
+
+def test_only_a_prompt_made_to_a_length_has_one() -> None:
+    assert writer().written(ids()).has_exact_length
+    own = Request(0, tuple(b"Why?"), 4, text="Why?", prompt_id="why")
+    assert not writer().written(own).has_exact_length
+
+
+@pytest.mark.parametrize(
+    ("probes", "count"),
+    [
+        ([(5, 13), (320, 328)], TokenCount(8)),
+        ([(10, 18), (330, 338)], TokenCount(8)),
+        ([(8, 12), (328, 172)], TokenCount(8, 0.5)),
+        ([(5, 5), (320, 5)], TokenCount()),  # not a count
+        ([(5, 13), (5, 13)], TokenCount()),
+    ],
+)
+def test_two_prompts_show_how_a_server_counts(
+    probes: list[tuple[int, int]], count: TokenCount
+) -> None:
+    assert TokenCount.of(probes) == count
+
+
+@cache
+def tiny() -> Tokenizer:
+    return models.load_tokenizer(ModelOptions(source="builtin:tiny"))
+
+
+KINDS: list[ContentKind] = ["text", "code", "ids"]
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(KINDS), st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_a_text_of_any_contents_is_encoded_to_the_requested_length(
+    kind: ContentKind, length: int, seed: int
+) -> None:
+    prompt = Contents(kind).filler(tiny(), seed).prompt(length)
+    text = fitted(tiny(), "", prompt, length)
+    assert len(tiny().encode_more(text)) == length
+    assert text == text.rstrip()
+
+
+@settings(max_examples=20)
+@given(st.integers(20, 300), st.integers(-15, 200))
+def test_a_text_can_be_cut_or_continued(length: int, more: int) -> None:
+    prompt = Contents("text").filler(tiny(), length).prompt(length)
+    text = fitted(tiny(), "salt ", prompt, length + more)
+    assert text.startswith("salt")
+    assert len(tiny().encode_more(text)) == length + more
+
+
+def test_white_space_alone_is_no_prompt() -> None:
+    text = fitted(TOKENIZER, "", tuple(b"      "), 6)
+    assert (len(text), text.strip()) == (6, text)
