@@ -51,7 +51,10 @@ def test_the_workload_decides_what_its_prompts_are_made_of() -> None:
 
 @pytest.mark.parametrize("kind", ["text", "ids"])
 def test_a_seed_of_its_own_changes_the_contents_and_nothing_else(kind: ContentKind) -> None:
-    lengths = {"prompt_tokens": {"uniform": [20, 60]}, "output_tokens": {"uniform": [2, 9]}}
+    lengths: dict[str, Any] = {
+        "prompt_tokens": {"uniform": [20, 60]},
+        "output_tokens": {"uniform": [2, 9]},
+    }
     one, other = drawn(Contents(kind), **lengths), drawn(Contents(kind, seed=7), **lengths)
     assert [list(r.lengths()) for r in one] == [list(r.lengths()) for r in other]
     assert not {r.prompt for r in one} & {r.prompt for r in other}

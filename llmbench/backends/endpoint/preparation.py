@@ -74,8 +74,7 @@ class Preparation:
         texts = [salts[0].rstrip(), (salts[1] + tokenizer.decode(ids)).rstrip()]
         asked = [len(tokenizer.encode_more(text)) for text in texts]
         counted = self._counted([Request(0, (), 1, text=text) for text in texts])
-        known = [pair for pair in zip(asked, counted, strict=True) if pair[1] is not None]
-        count = TokenCount.of(known)
+        count = TokenCount.of(list(zip(asked, counted, strict=True)))
         takes_ids = self.options.api == "completions" and count.is_exact and self._takes(ids)
         return replace(count, takes_ids=takes_ids)
 

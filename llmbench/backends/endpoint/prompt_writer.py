@@ -31,9 +31,14 @@ class TokenCount:
     takes_ids: bool = False
 
     @classmethod
-    def of(cls, probes: Sequence[tuple[int, int]]) -> TokenCount:
-        """Return the count that follows from two prompts: each n and p, the shorter one first."""
+    def of(cls, probes: Sequence[tuple[int, int | None]]) -> TokenCount:
+        """Return the count that follows from two prompts: each n and p, the shorter one first.
+
+        A server that reports no p, or none that grows with n, is taken to count as the tokenizer.
+        """
         (short, counted_short), (long, counted_long) = probes
+        if counted_short is None or counted_long is None:
+            return cls()
         if counted_long <= counted_short or long <= short:
             return cls()
         scale = (counted_long - counted_short) / (long - short)

@@ -110,10 +110,11 @@ def test_only_a_prompt_made_to_a_length_has_one() -> None:
         ([(8, 12), (328, 172)], TokenCount(8, 0.5)),
         ([(5, 5), (320, 5)], TokenCount()),  # not a count
         ([(5, 13), (5, 13)], TokenCount()),
+        ([(5, None), (320, None)], TokenCount()),
     ],
 )
 def test_two_prompts_show_how_a_server_counts(
-    probes: list[tuple[int, int]], count: TokenCount
+    probes: list[tuple[int, int | None]], count: TokenCount
 ) -> None:
     assert TokenCount.of(probes) == count
 
