@@ -58,26 +58,41 @@ def percentile_upper_bound(values: ArrayLike, percent: float) -> float:
     return float(ordered[n - above]) if above >= 1 else float("inf")
 
 
-def percentile_interval(values: ArrayLike, percent: float) -> tuple[float, float]:
+def percentile_interval(
+    values: ArrayLike, percent: float, z: float = Z, size: float | None = None
+) -> tuple[float, float]:
     """Return the confidence interval of a percentile of autocorrelated values, in time order.
 
     [x₍ₗ₎, x₍ᵤ₎] with l, u = n p ∓ z n √(p (1 − p) / nₑ), where x₍ᵢ₎ are the sorted values, n their
-    number, nₑ the effective size of the indicator series "at most the percentile", and z = 1.96 for
-    95 %. An end outside the sample is infinite. Source: Conover, Practical Nonparametric
-    Statistics, 3.2 (normal approximation), widened for autocorrelation.
+    number, nₑ their effective ``size`` (see percentile_effective_size), and z = 1.96 for 95 %. An
+    end outside the sample is infinite. Source: Conover, Practical Nonparametric Statistics, 3.2
+    (normal approximation), widened for autocorrelation.
     """
     values = np.asarray(values, dtype=np.float64)
     ordered = np.sort(values)
     n, p = len(ordered), percent / 100
     if not n:
         return float("-inf"), float("inf")
-    effective = effective_size(values <= np.percentile(ordered, percent, method="lower"))
-    spread = Z * n * np.sqrt(p * (1 - p) / effective)
+    effective = percentile_effective_size(values, percent) if size is None else size
+    spread = z * n * np.sqrt(p * (1 - p) / effective)
     low, high = int(np.floor(n * p - spread)), int(np.ceil(n * p + spread))
     return (
         float(ordered[low - 1]) if low >= 1 else float("-inf"),
         float(ordered[high - 1]) if high <= n else float("inf"),
     )
+
+
+def percentile_effective_size(values: ArrayLike, percent: float) -> float:
+    """Return the effective sample size of values in time order for a percentile q.
+
+    The smaller of the effective sizes of two series: whether a value is at most q, and the value
+    or q, whichever is less. The first alone is too large for a high percentile of few values, where
+    slow spells are rare.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    bound = np.percentile(values, percent, method="lower")
+    size = effective_size(values <= bound)
+    return min(size, effective_size(np.minimum(values, bound))) if np.isfinite(bound) else size
 
 
 def effective_size(values: ArrayLike) -> float:
@@ -90,7 +105,8 @@ def effective_size(values: ArrayLike) -> float:
     series = np.asarray(values, dtype=np.float64)
     centered = series - series.mean()
     n = len(centered)
-    spectrum = np.abs(np.fft.rfft(centered, 2 * n)) ** 2
+    padded = 1 << (2 * n - 1).bit_length()  # a power of two is fast to transform
+    spectrum = np.abs(np.fft.rfft(centered, padded)) ** 2
     covariance = np.fft.irfft(spectrum)[:n]
     if covariance[0] <= 0:
         return float(n)

@@ -344,7 +344,7 @@ class _StopCheck:
         self._values.append(end - due)
         if len(self._dues) < max(self._next_check, self._stop.min_requests):
             return None
-        self._next_check = len(self._dues) * 11 // 10 + 1
+        self._next_check = precision.next_check(len(self._dues))
         dues, values = np.array(self._dues), np.array(self._values)
         if np.ptp(dues) < self._stop.min_duration:
             return None

@@ -9,7 +9,12 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.analysis.stats import min_samples_for_percentile, percentile, percentile_interval
+from llmbench.analysis.stats import (
+    min_samples_for_percentile,
+    percentile,
+    percentile_effective_size,
+    percentile_interval,
+)
 from llmbench.scenario.schema import PrecisionOptions, Scenario
 from llmbench.scenario.slo import Objective
 
@@ -19,6 +24,8 @@ Reason = Literal[
 ]  # fmt: skip
 SLACK_SECONDS = 1e-9  # schedule times are rounded to this
 FEWEST_JUDGED = 20
+FEWEST_EFFECTIVE = 400  # independent values that a precise percentile needs at least
+REPEATED_Z = 2.576  # a 99 % interval: it is checked repeatedly, and ends a load when it is narrow
 
 
 def shard_size(total: int, index: int, count: int) -> int:
@@ -35,12 +42,25 @@ class Precision:
     within: float
 
     def is_met(self, sample: Sequence[float] | NDArray[np.float64]) -> bool:
-        """Check the precision of latencies ordered by due time, allowing for autocorrelation."""
-        if len(sample) < min_samples_for_percentile(self.percent):
+        """Check the precision of latencies ordered by due time, allowing for autocorrelation.
+
+        It needs as many effectively independent values as the percentile needs independent ones,
+        and FEWEST_EFFECTIVE, because the autocorrelation of fewer is underestimated.
+        """
+        needed = max(FEWEST_EFFECTIVE, min_samples_for_percentile(self.percent))
+        if len(sample) < needed:
             return False
-        low, high = percentile_interval(sample, self.percent)
+        size = percentile_effective_size(sample, self.percent)
+        if size < needed:
+            return False
+        low, high = percentile_interval(sample, self.percent, REPEATED_Z, size)
         estimate = percentile(sample, self.percent)
         return low >= estimate * (1 - self.within) and high <= estimate * (1 + self.within)
+
+    @staticmethod
+    def next_check(count: int) -> int:
+        """Return the number of values at the check after one with ``count``: a tenth more."""
+        return count * 11 // 10 + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ class QualityOptions(plugins.Options):
 
 
 class PrecisionOptions(plugins.Options):
-    """The precision of a latency percentile, as a 95 % confidence interval, that ends a load."""
+    """The precision of a latency percentile, as a 99 % confidence interval, that ends a load."""
 
     of: Annotated[str, Field(pattern=r"^(ttft|e2e)_p(50|90|95|99)$")] = Field(
         default="ttft_p99", description="percentile of TTFT or end-to-end latency to estimate"

@@ -76,12 +76,11 @@ def test_without_an_error_rate_failures_do_not_end_a_load() -> None:
     assert not Stop(requests=100).has_failed(failed=100, finished=100)
 
 
-def test_a_percentile_of_few_values_is_not_precise() -> None:
-    assert not Precision("ttft", 99, within=0.5).is_met([1.0] * 661)
-
-
-def test_a_percentile_of_equal_values_is_precise() -> None:
-    assert Precision("ttft", 50, within=0.05).is_met([1.0] * 100)
+@pytest.mark.parametrize(("percent", "floor"), [(50, 400), (90, 400), (99, 662)])
+def test_a_percentile_of_few_values_is_not_precise(percent: float, floor: int) -> None:
+    precision = Precision("ttft", percent, within=0.5)
+    assert not precision.is_met([1.0] * (floor - 1))
+    assert precision.is_met([1.0] * floor)
 
 
 def test_autocorrelated_values_need_a_larger_sample() -> None:
@@ -90,6 +89,22 @@ def test_autocorrelated_values_need_a_larger_sample() -> None:
     precision = Precision("ttft", 50, within=0.02)
     assert precision.is_met(list(independent))
     assert not precision.is_met(list(correlated))
+
+
+@pytest.mark.parametrize("percent", [50, 90, 99])
+def test_a_queue_that_is_short_of_its_relaxation_time_is_never_precise(percent: float) -> None:
+    precision = Precision("ttft", percent, within=0.5)
+    for seed in range(20):
+        services = stream(seed, "services").exponential(1.0, 2000)
+        gaps = stream(seed, "gaps").exponential(1 / 0.9, 2000)  # a load of 0.9
+        walk = np.cumsum(services - gaps)
+        waits = walk - np.minimum.accumulate(walk)
+        assert not any(precision.is_met(waits[:count] + 1) for count in range(400, 2001, 400))
+
+
+@given(st.integers(0, 10_000))
+def test_checks_are_a_tenth_apart(count: int) -> None:
+    assert count * 1.1 < Precision.next_check(count) <= count * 1.1 + 1
 
 
 @given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 5))
