@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from llmbench.cli import options
 
 if TYPE_CHECKING:
-    from llmbench.analysis.slo_attainment import Attainment
-    from llmbench.campaign.capacity import Capacity
+    from llmbench.campaign.capacity import Capacity, Probe
     from llmbench.runs.run_set import RunSet
     from llmbench.scenario.file import Source
 
@@ -22,13 +21,14 @@ HELP = "find the highest load that meets the objectives"
 DESCRIPTION = "Find the highest rate or concurrency that meets every objective."
 EPILOG = """\
 examples:
-  llmbench peak scenario.yaml                       from 1/s up to 4,096/s, to within 5 %
-  llmbench peak scenario.yaml --from 8 --to 64 --tolerance 0.02
+  llmbench peak scenario.yaml                       from 1/s up to 4,096/s
+  llmbench peak scenario.yaml --from 8 --to 64 --tolerance 0.05
   llmbench peak scenario.yaml --out results/peak --resume      resume an interrupted search
 
-The load's rate (or concurrency) is doubled until an objective of `slo` is missed, then bisected.
-An objective counts as met at 95 % confidence. Exit codes: 0 found, 1 no load meets the
-objectives or a run failed, 2 bad input.
+The load's rate (or concurrency) is doubled until a run misses an objective of `slo`, and bisected.
+Then pairs of runs around the estimate are fitted: 12 to 48 runs, each with a new draw of the load.
+The result is the lower end of the 95 % interval. Exit codes: 0 found, 1 no load can be claimed or a
+run failed, 2 bad input.
 """
 
 
@@ -51,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="highest rate in requests/s, or concurrency, to try (4096)",
     )
     parser.add_argument(
-        "--tolerance", type=float, default=0.05, help="relative precision of the result (0.05)"
+        "--tolerance",
+        type=float,
+        default=0.1,
+        help="distance from the estimate to the result, relative, that ends the search (0.1)",
     )
     parser.add_argument("--resume", action="store_true", help="resume: reuse the runs in --out")
 
@@ -86,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     page = run_set.folder / "report.html"
     report.write(store.read(run_set.folder), page)
     _print(arguments, key, capacity, page)
-    return int(capacity.best is None)
+    return int(capacity.outcome != "found")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -110,23 +113,45 @@ def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
     return plan.begin(source, folder, planned=())
 
 
-def _printer(arguments: argparse.Namespace, key: str) -> Callable[[Attainment], None]:
-    def show(probe: Attainment) -> None:
+def _printer(arguments: argparse.Namespace, key: str) -> Callable[[Probe], None]:
+    def show(probe: Probe) -> None:
         if not (arguments.quiet or arguments.json):
-            reasons = f": {'; '.join(probe.reasons)}" if probe.reasons else ""
-            print(f"{key}={probe.at:g} {probe.verdict}{reasons}", flush=True)
+            print(f"{key}={probe.at:g}  {_describe(probe)}", flush=True)
 
     return show
+
+
+def _describe(probe: Probe) -> str:
+    if probe.limited:
+        return f"llmbench itself did not keep up: {'; '.join(probe.limited)}"
+    return "; ".join(map(str, probe.exceedances))
 
 
 def _print(arguments: argparse.Namespace, key: str, capacity: Capacity, page: Path) -> None:
     if arguments.json:
         print(json.dumps({"key": key, **asdict(capacity), "report": str(page)}, indent=1))
         return
-    if capacity.best is None:
-        print(f"\n{key}={capacity.missed:g} already misses the objectives; try a lower --from")
-    elif capacity.missed is None:
-        print(f"\n{key}={capacity.best:g} meets the objectives; raise --to to search higher loads")
-    else:
-        print(f"\npeak  {key}={capacity.best:.4g}; {capacity.missed:.4g} misses the objectives")
+    requests = sum(probe.exceedances[0].requests for probe in capacity.probes)
+    print(f"\n{_conclusion(key, capacity)}")
+    print(f"runs  {len(capacity.probes)} with {requests:,} requests")
     print(f"report  {page}")
+
+
+def _conclusion(key: str, capacity: Capacity) -> str:
+    """Return the result as a sentence; a statement from a single run says so."""
+    last = capacity.probes[-1]
+    in_one_run = f"{key}={last.at:g}, in one run: {_describe(last)}"
+    if capacity.outcome == "below":
+        return f"no load found; {in_one_run}; try a lower --from"
+    if capacity.outcome == "above":
+        return f"the highest load allowed meets the objectives; {in_one_run}; raise --to"
+    if capacity.outcome == "harness":
+        return f"no load found; {in_one_run}; use more `clients` or cores"
+    if capacity.estimate is None:
+        return "no load found: the share of slow requests does not rise with the load"
+    limit = f"estimate {capacity.estimate:.4g}, first limit: {capacity.objective}"
+    if capacity.low is None:
+        return f"{key} is not bounded from below at 95 % confidence ({limit}); raise `requests`"
+    high = "no upper end" if capacity.high is None else f"{capacity.high:.4g}"
+    interval = f"95 % interval {capacity.low:.4g} to {high}"
+    return f"peak  {key}={capacity.low:.4g} meets the objectives ({limit}; {interval})"

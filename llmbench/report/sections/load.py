@@ -160,12 +160,12 @@ def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
     for case in cases:
         if list(case.point) == [key]:
             at = float(case.point[key])
-            curves.setdefault(case.backend, []).append((at, case, _objectives(at, case)))
+            curves.setdefault(case.backend, []).append((at, case, _objectives(case)))
     return {name: sorted(curve, key=lambda point: point[0]) for name, curve in curves.items()}
 
 
-def _objectives(at: float, case: CaseResults) -> str:
-    return attainment(at, list(case.runs)).verdict if case.runs[0].case.spec.get("slo") else "none"
+def _objectives(case: CaseResults) -> str:
+    return attainment(case.runs) if case.runs[0].case.spec.get("slo") else "none"
 
 
 def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart:
