@@ -36,13 +36,13 @@ def main() -> None:
     parser.add_argument("--queues", type=int, default=200)
     parser.add_argument("--requests", type=int, default=50_000)
     arguments = parser.parse_args()
-    print("| queue | percentile | within | stop | requests | interval holds | close | all, not |")
+    print("| queue | percentile | within | stop | requests | interval holds | close | of all, not |")
     print("|---|---|---|---|---|---|---|---|")
     for load in (0.3, 0.5, 0.8, 0.9):
         shape = (arguments.queues, arguments.requests)
         queues = sojourns(load, shape, stream(int(100 * load), "queues"))
         for percent, within in ((50, 0.05), (50, 0.1), (50, 0.2), (90, 0.1), (90, 0.2), (99, 0.2)):
-            print(f"| ρ = {load} | p{percent} | {within:.0%} |", row(queues, load, percent, within))
+            print(f"| ρ = {load} | p{percent} | {100 * within:g} % |", row(queues, load, percent, within))
 
 
 def row(queues: Floats, load: float, percent: float, within: float) -> str:
