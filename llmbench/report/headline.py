@@ -199,7 +199,8 @@ class _Ranking:
 
     def _figures(self) -> str:
         best, *others = self.ranked
-        ratios = [_between(*[self._value(case) / self._value(best)] * 2) for case in others]
+        least = self._value(best)
+        ratios = [_between(*[self._value(case) / least] * 2) if least else "" for case in others]
         return _listed([self._figure(best), *map(self._figure, others, ratios)])
 
     def _left_out(self) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_sets
 
 from llmbench.report.headline import headline
 from llmbench.report.results import Results
@@ -50,6 +51,13 @@ def test_the_best_case_is_so_many_times_faster_than_each_other(make: Any, tmp_pa
         "swift (5.84 ms) is 1.12 to 1.35 times faster than stalling (7.16 ms) and 2.50 to 2.77 "
         "times faster than steady (15.4 ms) in TPOT p50."
     )
+
+
+def test_a_figure_of_0_has_no_ratio(tmp_path: Path) -> None:
+    plan = [small_sets.planned(case, 1, load={"kind": "poisson", "rate": 1}) for case in "ab"]
+    runs = tuple(small_sets.run_of(planned, ttft=0.0) for planned in plan)
+    ttft = headline(Results(replace(small_sets.begun(tmp_path / "set", plan), runs=runs)))[0]
+    assert ttft.startswith("TTFT p50: a (0 s) and b (0 s); no claim")
 
 
 def test_of_throughputs_it_is_the_ratio(make: Any, tmp_path: Path) -> None:
