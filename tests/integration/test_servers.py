@@ -27,10 +27,11 @@ SCENARIO: dict[str, Any] = {
 }  # fmt: skip
 
 
-def measured(tmp_path: Path, backend: dict[str, Any], model: str) -> Any:
+def measured(tmp_path: Path, backend: dict[str, Any], model: str, **scenario: Any) -> Any:
     """Return the only run of the scenario."""
     path = tmp_path / "scenario.yaml"
-    path.write_text(json.dumps({**SCENARIO, "model": model, "backends": [backend]}), "utf-8")
+    given = {**SCENARIO, "model": model, "backends": [backend], **scenario}
+    path.write_text(json.dumps(given), "utf-8")
     before = set(psutil.pids())
     assert main(["run", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     (run,) = store.read(tmp_path / "out").runs
@@ -53,6 +54,15 @@ def check(run: Any) -> None:
 def test_transformers_serve(tmp_path: Path) -> None:
     backend = {"kind": "endpoint", "api": "completions", "server": {"preset": "transformers"}}
     check(measured(tmp_path, backend, "builtin:tiny"))
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("fastapi"), reason="needs transformers[serving]")
+def test_prompts_have_the_requested_lengths_by_the_count_of_transformers(tmp_path: Path) -> None:
+    backend = {"kind": "endpoint", "api": "completions", "server": {"preset": "transformers"}}
+    workload = {"kind": "synthetic", "prompt_tokens": {"uniform": [60, 200]}, "output_tokens": 8}
+    run = measured(tmp_path, backend, "builtin:tiny", workload=workload)
+    check(run)
+    assert "prompt-lengths" not in {caveat.kind for caveat in run.caveats}
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("llama_cpp"), reason="needs llama-cpp-python")

@@ -105,11 +105,13 @@ class Preparation:
 
     def _first_tokens(self, requests: Sequence[Request]) -> list[Answer]:
         """Return the responses, in order, to requests for one token each, sent a few at a time."""
+        body = {key: value for key, value in self.payload.body.items() if key != "min_tokens"}
         pool = [
             replace(request, id=index, max_new_tokens=1, turns=())
             for index, request in enumerate(requests)
         ]
         users = Closed(Closed.Options(concurrency=USERS)).arrivals(Stop(), stream(0, "arrivals"))
         dispatch = Dispatch(pool, users, Stop(requests=len(pool)))
-        served = serve(self.target, self.payload, dispatch, MonotonicClock())
+        payload = replace(self.payload, body=body)
+        served = serve(self.target, payload, dispatch, MonotonicClock())
         return sorted(served.answers, key=lambda answer: answer.request.id)
