@@ -6,7 +6,8 @@ The search is llmbench's own; each of its runs is a simulated queue with Poisson
 starts empty, with some requests of warm-up that are not counted. The objective is a bound of the
 p99 of the time in the queue. M/M/1 has one server with exponential services, M/D/1 with constant
 ones; the batching server serves all that wait, at most 16, in a time of 1 + k / 10 for k requests.
-Capacities are exact for M/M/1 and from simulations of 10 million requests (--capacities) for the others.
+Capacities are exact for M/M/1, and from simulations of 10 million requests (--capacities) for the
+others.
 """
 
 from __future__ import annotations

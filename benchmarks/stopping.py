@@ -36,13 +36,15 @@ def main() -> None:
     parser.add_argument("--queues", type=int, default=200)
     parser.add_argument("--requests", type=int, default=50_000)
     arguments = parser.parse_args()
-    print("| queue | percentile | within | stop | requests | interval holds | close | of all, not |")
+    columns = ("queue", "percentile", "within", "stop", "requests")
+    print("|", " | ".join([*columns, "interval holds", "close", "of all, not"]), "|")
     print("|---|---|---|---|---|---|---|---|")
     for load in (0.3, 0.5, 0.8, 0.9):
         shape = (arguments.queues, arguments.requests)
         queues = sojourns(load, shape, stream(int(100 * load), "queues"))
         for percent, within in ((50, 0.05), (50, 0.1), (50, 0.2), (90, 0.1), (90, 0.2), (99, 0.2)):
-            print(f"| ρ = {load} | p{percent} | {100 * within:g} % |", row(queues, load, percent, within))
+            cells = row(queues, load, percent, within)
+            print(f"| ρ = {load} | p{percent} | {100 * within:g} % | {cells}", flush=True)
 
 
 def row(queues: Floats, load: float, percent: float, within: float) -> str:
@@ -52,7 +54,7 @@ def row(queues: Floats, load: float, percent: float, within: float) -> str:
     stopped = [times[:count] for times, count in zip(queues, counts, strict=True) if count]
     share = f"{len(stopped) / len(queues):.2f}"
     if not stopped:
-        return f"{share} | | | | 0 |"
+        return "0 | | | | 0 |"
     true = mm1_percentile(load, percent)
     ends = np.array([percentile_interval(times, percent, REPEATED_Z) for times in stopped])
     holds = ((ends[:, 0] <= true) & (true <= ends[:, 1])).mean()

@@ -97,7 +97,8 @@ def _expectation(columns: Floats, beta: Floats, requests: Floats) -> tuple[Float
     """Return the expected counts and the inverse of the information."""
     expected = requests * scipy.special.expit(np.clip(columns @ beta, -30, 30))
     information = columns.T @ (columns * _weights(expected, requests)[:, None])
-    return expected, np.linalg.pinv(information, hermitian=True)
+    inverse: Floats = np.linalg.pinv(information, hermitian=True)
+    return expected, inverse
 
 
 def _weights(expected: Floats, requests: Floats) -> Floats:

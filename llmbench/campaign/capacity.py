@@ -22,8 +22,8 @@ from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.campaign import execute
 from llmbench.campaign.observer import Observer
 from llmbench.errors import InputError, MeasurementError
-from llmbench.runs.run import Run
-from llmbench.runs.run_set import PlannedRun, RunSet
+from llmbench.runs.run import PlannedRun, Run
+from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case, set_key
 from llmbench.scenario.file import Source
 from llmbench.scenario.schema import Scenario
