@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from queues import Floats, lindley
@@ -29,12 +30,14 @@ OBJECTIVE, ALLOWED, WARMUP = "e2e_p99", 0.01, 100
 
 def mm1(gaps: Floats, rng: np.random.Generator) -> Floats:
     """Return times in the queue of a server with exponential services."""
-    return lindley(gaps[None], rng.exponential(1.0, (1, len(gaps))))[0]
+    times: Floats = lindley(gaps[None], rng.exponential(1.0, (1, len(gaps))))[0]
+    return times
 
 
 def md1(gaps: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG001 (constant services)
     """Return times in the queue of a server with constant services."""
-    return lindley(gaps[None], np.ones((1, len(gaps))))[0]
+    times: Floats = lindley(gaps[None], np.ones((1, len(gaps))))[0]
+    return times
 
 
 def batching(gaps: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG001 (constant services)
@@ -108,7 +111,7 @@ def row(system: System, requests: int, searches: int, tolerance: float) -> str:
         rng = stream(number, system.name)
         found.append(
             search(
-                lambda load, rng=rng: system.probe(load, requests, rng),
+                partial(system.probe, requests=requests, rng=rng),
                 start=system.capacity / 10,
                 most=system.capacity * 10,
                 tolerance=tolerance,

@@ -71,7 +71,7 @@ class GenerateBatch:
         with _timed(cold_start, "import"):
             import torch  # noqa: PLC0415 (validating a scenario must not import torch)
             from transformers import GenerationConfig  # noqa: PLC0415 (the same)
-        if context.engine.threads:
+        if context.engine.threads != "auto":
             torch.set_num_threads(context.engine.threads)
         context.on_stage("loading the model")
         with _timed(cold_start, "load"):

@@ -97,7 +97,7 @@ def _expectation(columns: Floats, beta: Floats, requests: Floats) -> tuple[Float
     """Return the expected counts and the inverse of the information."""
     expected = requests * scipy.special.expit(np.clip(columns @ beta, -30, 30))
     information = columns.T @ (columns * _weights(expected, requests)[:, None])
-    inverse: Floats = np.linalg.pinv(information, hermitian=True)
+    inverse: Floats = np.linalg.pinv(information, hermitian=True).astype(np.float64)
     return expected, inverse
 
 
