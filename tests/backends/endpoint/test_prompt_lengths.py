@@ -84,7 +84,8 @@ def test_another_tokenizer_is_allowed_for_and_its_error_is_a_caveat(
 ) -> None:
     with cache_server(tokenizer=bytes_tokenizer) as server:
         (run,) = measured(server, tmp_path, model="served:").runs
-    assert sum(lengths(run)) / REQUESTS == pytest.approx(160, rel=0.2)
+    # a byte per token is about 600 without the allowance, which comes from one sampled text
+    assert sum(lengths(run)) / REQUESTS == pytest.approx(160, rel=0.5)
     assert f"of {REQUESTS} prompts do not have the requested length" in caveat(run)
 
 
