@@ -3,6 +3,7 @@
 * LlmbenchError
   x InputError            invalid user input: exit code 2
     + ScenarioError       in a scenario file or an override of one
+    + FileError           in any other file that the user named
     + MissingExtraError   a required optional package is not installed
   x MeasurementError      a run could not be measured; the other runs continue
     + OutOfMemoryError    out of memory
@@ -14,7 +15,10 @@ Every message says what is wrong, where, what was found and what to do.
 
 from __future__ import annotations
 
+import reprlib
 from typing import ClassVar
+
+MAX_MESSAGE, MAX_VALUE = 2000, 80  # characters
 
 
 class LlmbenchError(Exception):
@@ -27,6 +31,46 @@ class InputError(LlmbenchError):
 
 class ScenarioError(InputError):
     """A scenario file, or an override of one of its keys, is wrong."""
+
+
+class FileError(InputError):
+    """A file that the user named cannot be used.
+
+    ``where`` is the file, with its line, index or key; ``problem`` says what was found there. The
+    message has no control characters and at most MAX_MESSAGE characters, whatever is in the file.
+    """
+
+    def __init__(self, where: object, problem: str, expected: str = "", remedy: str = "") -> None:
+        expectation = f"expected {expected}" if expected else ""
+        self.where = where
+        self.problem = "; ".join(part for part in (problem, expectation, remedy) if part)
+        super().__init__(printable(f"{where}: {self.problem}"))
+
+    @classmethod
+    def of_all(cls, errors: list[FileError], most: int = 5) -> FileError:
+        """Return one error with the messages of the first ``most`` and the number of the others."""
+        first, *others = errors[:most]
+        more = [f"and {len(errors) - most} more"] if len(errors) > most else []
+        return cls(first.where, "\n".join([first.problem, *map(str, others), *more]))
+
+
+def printable(text: str, most: int = MAX_MESSAGE) -> str:
+    """Return a text with its control characters escaped, and at most ``most`` characters of it."""
+    escaped = "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+    if len(escaped) <= most:
+        return escaped
+    begin = most * 2 // 3
+    return f"{escaped[:begin]} … {escaped[begin + 3 - most :]}"
+
+
+def shown(value: object) -> str:
+    """Return a value from a file as messages show it, with at most MAX_VALUE characters."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = MAX_VALUE
+    return printable(short.repr(value), MAX_VALUE)
 
 
 class MissingExtraError(InputError):

@@ -65,6 +65,12 @@ KINDS: dict[str, Kind] = {
         "{requests} successful requests are too few to find a warm-up, so none was excluded.",
         "Send {least} requests or more, or set `warmup` to a number.",
     ),
+    "rows-left-out": Kind(
+        "note",
+        "{rows} of {total} rows of {file} were left out: {reasons}.",
+        "The load is made of the other rows; complete the file if these should be sent too.",
+        ("file",),
+    ),
     "mlperf-invalid": Kind(
         "invalid",
         "MLPerf's LoadGen reports this run as INVALID. Requirements not met: {missed}.",

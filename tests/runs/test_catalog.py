@@ -61,7 +61,7 @@ def test_a_run_set_without_a_run_has_no_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "cannot be read as JSON"),
+        ("{", "not valid JSON"),
         ('{"format": "other"}', "not written by llmbench"),
         ('{"format": "llmbench run set", "schema_version": 1}', "has schema version 1"),
         (
