@@ -11,7 +11,8 @@ from llmbench import models
 from llmbench.analysis.metrics import METRICS, quality_values
 from llmbench.backends.base import BACKENDS, LoadShape, OpenContext, Server
 from llmbench.backends.local import LocalBackend
-from llmbench.errors import InputError
+from llmbench.errors import FileError, InputError
+from llmbench.runs import files
 from llmbench.runs.caveats import QUALITY_BREACHED, Caveat
 from llmbench.runs.run import NOT_ASKED, Quality
 from llmbench.scenario.cases import Case
@@ -115,14 +116,10 @@ def _examination(
 
 def read_text(options: QualityOptions) -> str:
     """Return the text to score, by default the bundled one; raise InputError if unreadable."""
-    path = Path(options.text).expanduser() if options.text else models.HELD_OUT
     try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        reason = f"{error.strerror}; check the path and its permissions"
-    except UnicodeDecodeError:
-        reason = "not UTF-8; save it as UTF-8"
-    raise InputError(f"quality.text: {path}: cannot be read: {reason}")
+        return files.read_text(Path(options.text) if options.text else models.HELD_OUT)
+    except FileError as error:
+        raise InputError(f"quality.text: {error}") from None
 
 
 def breaches(case: Case, quality: Quality) -> Iterator[Caveat]:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from llmbench.analysis.meters import ENERGY_UNITS, Layout
 from llmbench.analysis.stats import Floats
-from llmbench.errors import InputError
+from llmbench.errors import FileError, printable, shown
+from llmbench.runs.files import decoded, read_bytes
 from llmbench.runs.series import Series
+from llmbench.runs.tables import MAX_NAMES, parse_csv
 
 POWER = "wall_power_watts"
 ENERGY = "wall_energy_joules"
@@ -25,10 +27,15 @@ ZONED = r"[T ].*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"  # a time of day with a zone
 def read_log(path: Path, layout: Layout) -> tuple[Series, ...]:
     """Return a log's series by Unix time: power in W, cumulative energy in J, or both.
 
-    Readings without a value are skipped. Raise InputError if the file cannot be read, a column is
+    Readings without a value are skipped. Raise FileError if the file cannot be read, a column is
     missing, a cell is neither a number nor empty, or times decrease.
     """
-    table = _table(path.expanduser())
+    return parse_log(read_bytes(path), path, layout)
+
+
+def parse_log(data: bytes, path: Path, layout: Layout) -> tuple[Series, ...]:
+    """Return the series in the content of a log, as `read_log` does."""
+    table = _table(data, path)
     times = _times(path, _column(path, table, layout.time, "--time-column"), layout)
     series = []
     if layout.watts:
@@ -49,37 +56,29 @@ def _series(name: str, unit: str, times: Floats, values: Floats) -> Series:
 # -- cells -----------------------------------------------------------------------------------------
 
 
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        # header=None: with a header, pandas shifts longer lines
-        rows = pd.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
-    except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(
-            f"{path}: cannot be read as CSV: {str(error).strip()}; save it as CSV in UTF-8"
-        ) from None
-    if len(rows) == 1:
-        raise InputError(f"{path}: no readings; expected a header and lines of values")
-    texts = {index: rows[index].fillna("").str.strip() for index in rows}
-    table = pd.DataFrame({index: text[1:] for index, text in texts.items()})
-    table.columns = pd.Index([text[0] for text in texts.values()])
-    return table
+def _table(data: bytes, path: Path) -> pd.DataFrame:
+    """Return the readings as texts, indexed by their lines; columns may have equal names."""
+    cells = parse_csv(decoded(data, path), path)
+    if not cells.lines:
+        raise FileError(path, "no readings", "a header and lines of values")
+    width = len(cells.header)
+    rows = [[*(cell.strip() for cell in row), *[""] * (width - len(row))] for _, row in cells.lines]
+    return pd.DataFrame(rows, index=[line for line, _ in cells.lines], columns=cells.header)
 
 
 def _column(path: Path, table: pd.DataFrame, name: str, option: str) -> pd.Series[Any]:
     if name not in table.columns:
         folded = {column.casefold(): column for column in table.columns}
         near = get_close_matches(name.casefold(), folded, n=1)
-        hint = f"did you mean {folded[near[0]]!r}? " if near else ""
-        raise InputError(
-            f"{path}: no column {name!r}; {hint}columns: {', '.join(table.columns)}; "
-            f"choose one with {option}"
+        hint = f"did you mean {shown(folded[near[0]])}? " if near else ""
+        columns = printable(", ".join(table.columns), MAX_NAMES)
+        raise FileError(
+            path,
+            f"no column {name!r}",
+            remedy=f"{hint}columns: {columns}; choose one with {option}",
         )
     if list(table.columns).count(name) > 1:
-        raise InputError(f"{path}: several columns are named {name!r}; rename all but one")
+        raise FileError(path, f"several columns are named {name!r}", remedy="rename all but one")
     return table[name]
 
 
@@ -96,18 +95,18 @@ def _numbers(column: pd.Series[Any]) -> Floats:
 
 
 def _raise_for_first(path: Path, column: pd.Series[Any], wrong: Any, reason: str) -> None:
-    """Raise InputError for the first invalid cell of a column, if any."""
+    """Raise FileError for the first invalid cell of a column, if any."""
     indices = np.flatnonzero(wrong)
     if len(indices):
-        text = column.iloc[indices[0]]
-        raise InputError(f"{path}: reading {indices[0] + 1}: {column.name}: {text!r} {reason}")
+        line, text = column.index[indices[0]], column.iloc[indices[0]]
+        raise FileError(f"{path}:{line}", f"{column.name}: {shown(text)} {reason}")
 
 
 # -- times -----------------------------------------------------------------------------------------
 
 
 def _times(path: Path, column: pd.Series[Any], layout: Layout) -> Floats:
-    """Return a column of times as Unix seconds; raise InputError unless they are ascending."""
+    """Return a column of times as Unix seconds; raise FileError unless they are ascending."""
     numbers = _numbers(column)
     time_format = layout.time_format
     if time_format == "auto":

@@ -26,12 +26,13 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from llmbench import models
-from llmbench.errors import InputError
+from llmbench.errors import FileError, InputError
 from llmbench.models.compress.prune import decoder_layers, drop_layers
 from llmbench.models.compress.recipe import Distillation
 from llmbench.models.loading import save, weight_bytes
 from llmbench.models.tokenizing import TrainedTokenizer
 from llmbench.quality.examination import read_windows
+from llmbench.runs.files import read_text
 from llmbench.scenario.schema import ModelOptions
 
 LOSSES = ("kl_divergence", "cross_entropy")
@@ -215,7 +216,7 @@ def _texts(recipe: Distillation, teacher: PreTrainedModel, tokenizer: TrainedTok
     """Return the training texts as token ids [texts, tokens]."""
     if recipe.text is None:
         return _generated(recipe, teacher, tokenizer.encode(""))
-    text = _read(Path(recipe.text).expanduser())
+    text = _read(Path(recipe.text))
     windows = read_windows(tokenizer, text, recipe.tokens, most=len(text))
     if not windows:
         raise InputError(
@@ -227,9 +228,9 @@ def _texts(recipe: Distillation, teacher: PreTrainedModel, tokenizer: TrainedTok
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--text: {path}: cannot be read: {error}; specify UTF-8 text") from None
+        return read_text(path)
+    except FileError as error:
+        raise InputError(f"--text: {error}") from None
 
 
 def _generated(recipe: Distillation, teacher: PreTrainedModel, prefix: list[int]) -> Tensor:

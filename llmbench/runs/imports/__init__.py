@@ -8,28 +8,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmbench.errors import InputError
+from llmbench.errors import FileError, printable
+from llmbench.runs.files import read_bytes
 from llmbench.runs.imports import aiperf, documents, guidellm, vllm
 from llmbench.runs.imports.measured import Measured
 
-__all__ = ["Measured", "read_results"]
+__all__ = ["Measured", "parse_results", "read_results"]
 
 TOOLS = (vllm, guidellm, aiperf)
+MAX_KEYS = 300  # characters
 
 
 def read_results(path: Path) -> list[Measured]:
     """Read the measured loads in a result file of another load tool.
 
-    Raises InputError when the file cannot be read, its tool is unknown, or data is missing.
+    Raises FileError when the file cannot be read, its tool is unknown, or data is missing.
     """
-    document = documents.read_document(path)
+    return parse_results(read_bytes(path), path)
+
+
+def parse_results(data: bytes, path: Path) -> list[Measured]:
+    """Return the measured loads in the content of a result file, as `read_results` does."""
+    document = documents.parse_document(data, path)
     for tool in TOOLS:
         if tool.recognizes(document):
             loads: list[Measured] = tool.measured_in(document)
             return loads
-    keys = ", ".join(sorted(document.keys)[:8]) or "none"
-    raise InputError(
-        f"{path}: unknown tool (keys: {keys}); expected the JSON of vllm bench serve "
-        "--save-result --save-detailed, guidellm's JSON report, or aiperf's profile_export.jsonl; "
-        "see docs/imports.md"
+    keys = printable(", ".join(sorted(document.keys)[:8]) or "none", MAX_KEYS)
+    raise FileError(
+        path,
+        f"unknown tool (keys: {keys})",
+        "the JSON of vllm bench serve --save-result --save-detailed, guidellm's JSON report, or "
+        "aiperf's profile_export.jsonl",
+        "see docs/imports.md",
     )

@@ -13,9 +13,16 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from llmbench.errors import InputError
+from llmbench.errors import FileError
 from llmbench.runs.imports import documents, measured
-from llmbench.runs.imports.documents import Document, Shape, validated
+from llmbench.runs.imports.documents import (
+    MAX_SECONDS,
+    MAX_TOKENS,
+    Document,
+    Nanoseconds,
+    Shape,
+    validated,
+)
 from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Chunks, Measured
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
@@ -28,11 +35,11 @@ CREDIT = (
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0}
 NANO = 1e-9
 
-NonNegative = Annotated[float, Meta(ge=0)]
+Value = Annotated[float, Meta(ge=0, le=MAX_SECONDS / NANO)]
 
 
 class _Times(Shape, frozen=True, kw_only=True):
-    value: NonNegative | tuple[NonNegative, ...]
+    value: Value | tuple[Value, ...]
     unit: Literal["ns", "us", "ms", "sec"]
 
     @property
@@ -42,16 +49,20 @@ class _Times(Shape, frozen=True, kw_only=True):
         return tuple(value * SECONDS[self.unit] for value in values)
 
 
+class _Time(_Times, frozen=True, kw_only=True):
+    value: Value | Annotated[tuple[Value, ...], Meta(min_length=1)]
+
+
 class _Count(Shape, frozen=True, kw_only=True):
-    value: float
+    value: Annotated[float, Meta(ge=0, le=MAX_TOKENS)]
 
 
 class _Metrics(Shape, frozen=True, kw_only=True):
-    time_to_first_token: _Times | None = None
-    time_to_first_output_token: _Times | None = None
+    time_to_first_token: _Time | None = None
+    time_to_first_output_token: _Time | None = None
     chunk_gaps: _Times | None = field(default=None, name="inter_chunk_latency")
-    request_latency: _Times | None = None
-    http_req_connecting: _Times | None = None
+    request_latency: _Time | None = None
+    http_req_connecting: _Time | None = None
     http_req_connection_reused: _Count | None = None
     input_sequence_length: _Count | None = None
     error_isl: _Count | None = None
@@ -59,8 +70,8 @@ class _Metrics(Shape, frozen=True, kw_only=True):
 
 
 class _Metadata(Shape, frozen=True, kw_only=True):
-    credit_issued_ns: int | None = None
-    request_start_ns: int
+    credit_issued_ns: Nanoseconds | None = None
+    request_start_ns: Nanoseconds
     benchmark_phase: Literal["warmup", "profiling"] = "profiling"
     profiling_index: int | None = None
     was_cancelled: bool = False
@@ -122,9 +133,10 @@ def recognizes(document: Document) -> bool:
 def measured_in(document: Document) -> list[Measured]:
     """Return the measured load; raises InputError for a summary or several profiling phases."""
     if "aiperf_version" in document.keys:
-        raise InputError(
-            f"{document.path}: aiperf's summary has no per-request records; import "
-            "profile_export.jsonl from the same folder"
+        raise FileError(
+            document.path,
+            "aiperf's summary has no per-request records",
+            remedy="import profile_export.jsonl from the same folder",
         )
     rows = [
         validated(_Row, value, document.where(index)) for index, value in enumerate(document.values)
@@ -151,9 +163,10 @@ def measured_in(document: Document) -> list[Measured]:
 def _check_phases(document: Document, rows: list[_Row]) -> None:
     phases = {row.metadata.profiling_index for row in rows} - {None}
     if len(phases) > 1:
-        raise InputError(
-            f"{document.path}: has {len(phases)} profiling phases, which may be different loads; "
-            "run aiperf once per load, with one profiling phase each"
+        raise FileError(
+            document.path,
+            f"has {len(phases)} profiling phases, which may be different loads",
+            remedy="run aiperf once per load, with one profiling phase each",
         )
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
-from llmbench.errors import InputError
-from llmbench.runs.files import read_text
+from llmbench.errors import FileError
+from llmbench.runs.files import decoded, numbered_lines, parse_json, read_bytes
+
+REMEDY = "if the tool was interrupted, run it again"
+MAX_SECONDS, MAX_TOKENS = 1e11, 10**9  # the year 5138; more tokens than any context has
+MAX_NANOSECONDS = 9 * 10**18  # the year 2255
+
+Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]  # of a duration, or since 1970
+Offset = Annotated[float, Meta(ge=-MAX_SECONDS, le=MAX_SECONDS)]
+Nanoseconds = Annotated[int, Meta(ge=0, le=MAX_NANOSECONDS)]
+Count = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,14 +31,15 @@ S = TypeVar("S", bound=Shape)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file and its JSON values: one, or one per line."""
+    """A file and its JSON values: one, or one per line with the number of that line."""
 
     path: Path
     values: tuple[Any, ...]
+    lines: tuple[int, ...] = (1,)
 
     def where(self, index: int) -> str:
         """Return the location of a value: the file, with the line if there are several."""
-        return f"{self.path}:{index + 1}" if len(self.values) > 1 else str(self.path)
+        return f"{self.path}:{self.lines[index]}" if len(self.values) > 1 else str(self.path)
 
     @property
     def keys(self) -> frozenset[str]:
@@ -39,35 +49,35 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a JSON or JSON Lines file; raises InputError if it is unreadable, invalid or empty."""
-    text = read_text(path)
-    if not text.strip():
-        raise InputError(f"{path}: is empty; expected the result file of a load tool")
+    """Read a JSON or JSON Lines file; raises FileError if it is unreadable, invalid or empty."""
+    return parse_document(read_bytes(path), path)
+
+
+def parse_document(data: bytes, path: Path) -> Document:
+    """Return the values in the content of a JSON or JSON Lines file, as `read_document` does."""
+    text = decoded(data, path)
+    lines = list(numbered_lines(text))
+    if not lines:
+        raise FileError(path, "is empty", "the result file of a load tool")
     try:
-        return Document(path, (json.loads(text),))
-    except ValueError as error:
-        return Document(path, tuple(_lines(path, text, str(error))))
-
-
-def _lines(path: Path, text: str, of_document: str) -> list[Any]:
-    """Parse JSON Lines; ``of_document`` is the error of parsing the file as one document."""
-    values: list[Any] = []
-    for number, line in enumerate(text.rstrip().splitlines(), start=1):
-        try:
-            values.append(json.loads(line))
-        except ValueError as error:
-            where, reason = (f"{path}:{number}", str(error)) if values else (path, of_document)
-            raise InputError(
-                f"{where}: not valid JSON: {reason}; if the tool was interrupted, run it again"
-            ) from None
-    return values
+        return Document(path, (parse_json(text, path, remedy=REMEDY),))
+    except FileError as of_document:
+        values = []
+        for number, line in lines:
+            try:
+                values.append(parse_json(line, path, number, REMEDY))
+            except FileError as of_line:
+                raise (of_line if values else of_document) from None
+        return Document(path, tuple(values), tuple(number for number, _ in lines))
 
 
 def validated(shape: type[S], value: Any, where: str) -> S:
-    """Convert a JSON value to a Shape; raises InputError with the file, key and problem."""
+    """Convert a JSON value to a Shape; raises FileError with the file, key and problem."""
     try:
         return msgspec.convert(value, shape, strict=False)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         at = f"{path.rstrip('`')}: " if path else ""
-        raise InputError(f"{where}: {at}{message[0].lower()}{message[1:]}") from None
+        raise FileError(where, f"{at}{message[0].lower()}{message[1:]}") from None
+    except RecursionError:
+        raise FileError(where, "nested too deeply") from None

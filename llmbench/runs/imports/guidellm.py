@@ -11,9 +11,17 @@ import json
 import re
 from typing import Any
 
-from llmbench.errors import InputError
+from llmbench.errors import FileError
 from llmbench.runs.imports import measured
-from llmbench.runs.imports.documents import Document, Shape, validated
+from llmbench.runs.imports.documents import (
+    MAX_TOKENS,
+    Count,
+    Document,
+    Offset,
+    Seconds,
+    Shape,
+    validated,
+)
 from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Chunks, Measured
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.redaction import redact
@@ -27,15 +35,15 @@ STATUS = re.compile(r"\b([1-5]\d\d)\b")
 
 
 class _Timings(Shape, frozen=True, kw_only=True):
-    targeted_start: float | None = None
-    resolve_start: float | None = None
-    request_start: float | None = None
-    first_token_iteration: float | None = None
-    first_output_token_iteration: float | None = None
-    last_token_iteration: float | None = None
-    token_iterations: int = 0
-    request_end: float | None = None
-    resolve_end: float
+    targeted_start: Offset | None = None
+    resolve_start: Seconds | None = None
+    request_start: Seconds | None = None
+    first_token_iteration: Seconds | None = None
+    first_output_token_iteration: Seconds | None = None
+    last_token_iteration: Seconds | None = None
+    token_iterations: Count = 0
+    request_end: Seconds | None = None
+    resolve_end: Seconds
 
     @property
     def sent(self) -> float | None:
@@ -50,7 +58,7 @@ class _Timings(Shape, frozen=True, kw_only=True):
 
 class _Info(Shape, frozen=True, kw_only=True):
     timings: _Timings
-    scheduler_start_time: float
+    scheduler_start_time: Seconds
     error: str | None = None
 
     @property
@@ -66,8 +74,8 @@ class _Info(Shape, frozen=True, kw_only=True):
 
 class _Request(Shape, frozen=True, kw_only=True):
     info: _Info
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    output_tokens: Count | None = None
     request_args: str | None = None
 
 
@@ -125,12 +133,13 @@ def measured_in(document: Document) -> list[Measured]:
     """Return the measured load of each benchmark; raises InputError if one sent no request."""
     report = validated(_Report, document.values[0], str(document.path))
     if not report.benchmarks:
-        raise InputError(f"{document.path}: benchmarks: is empty; expected at least one")
+        raise FileError(document.path, "benchmarks: is empty", "at least one")
     for number, benchmark in enumerate(report.benchmarks):
         if not benchmark.requests.by_finish:
-            raise InputError(
-                f"{document.path}: benchmarks[{number}].requests: no request was sent or "
-                "stored; run guidellm without a sample_size of 0"
+            raise FileError(
+                document.path,
+                f"benchmarks[{number}].requests: no request was sent or stored",
+                remedy="run guidellm without a sample_size of 0",
             )
     tool = f"{TOOL} {report.metadata.guidellm_version or ''}".strip()
     is_sweep = len(report.benchmarks) > 1
@@ -202,11 +211,14 @@ def _chunks(request: _Request, finish: Finish) -> Chunks:
 def _most(arguments: str | None) -> int | None:
     """Return the maximum number of output tokens in the request body, or None if not set."""
     try:
-        body = json.loads(arguments or "{}").get("body") or {}
-    except (ValueError, AttributeError):
+        sent = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        return None
+    body = sent.get("body") if isinstance(sent, dict) else None
+    if not isinstance(body, dict):
         return None
     most = body.get("max_completion_tokens") or body.get("max_tokens")
-    return most if isinstance(most, int) else None
+    return most if isinstance(most, int) and 0 < most <= MAX_TOKENS else None
 
 
 def _kind(error: str) -> str:

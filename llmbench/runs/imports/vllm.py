@@ -14,9 +14,17 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
-from llmbench.errors import InputError
+from llmbench.errors import FileError
 from llmbench.runs.imports import measured
-from llmbench.runs.imports.documents import Document, Shape, validated
+from llmbench.runs.imports.documents import (
+    MAX_SECONDS,
+    Count,
+    Document,
+    Offset,
+    Seconds,
+    Shape,
+    validated,
+)
 from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Measured
 from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
@@ -29,9 +37,7 @@ RELEASE = (
     " time by its own lag"
 )
 
-NonNegative = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0, le=MAX_SECONDS)]
 
 
 class _Result(Shape, frozen=True, kw_only=True):
@@ -43,11 +49,11 @@ class _Result(Shape, frozen=True, kw_only=True):
     ramp_up_strategy: str | None = None
     input_lens: tuple[Count, ...]
     output_lens: tuple[Count, ...]
-    ttfts: tuple[NonNegative, ...]
-    itls: tuple[tuple[NonNegative, ...], ...]
+    ttfts: tuple[Seconds, ...]
+    itls: tuple[tuple[Seconds, ...], ...]
     errors: tuple[str, ...]
     start_times: tuple[Positive, ...]
-    queue_times: tuple[float, ...] | None = None
+    queue_times: tuple[Offset, ...] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -103,19 +109,23 @@ def measured_in(document: Document) -> list[Measured]:
 def _check_details(document: Document) -> None:
     path = document.path
     if len(document.values) > 1:
-        raise InputError(
-            f"{path}: has {len(document.values)} results (--append-result); write one file "
-            "per result"
+        raise FileError(
+            path,
+            f"has {len(document.values)} results (--append-result)",
+            "one",
+            "write one per file",
         )
     if missing := [key for key in DETAILS if key not in document.keys]:
-        raise InputError(
-            f"{path}: no per-request data (no {', '.join(missing)}); run vllm bench serve with "
-            "--save-result --save-detailed"
+        raise FileError(
+            path,
+            f"no per-request data (no {', '.join(missing)})",
+            remedy="run vllm bench serve with --save-result --save-detailed",
         )
     if "start_times" not in document.keys:
-        raise InputError(
-            f"{path}: no send times (start_times), which older versions of vllm do not save; "
-            "measure again with a newer vllm"
+        raise FileError(
+            path,
+            "no send times (start_times), which older versions of vllm do not save",
+            remedy="measure again with a newer vllm",
         )
 
 
@@ -124,12 +134,14 @@ def _check_lists(document: Document, result: _Result) -> None:
     lengths = {key: len(values) for key, values in lists if values is not None}
     if len(set(lengths.values())) > 1 or not result.ttfts:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise InputError(f"{document.path}: expected non-empty, equally long lists, found {listed}")
+        raise FileError(document.path, f"found {listed}", "non-empty, equally long lists")
     answered = zip(result.output_lens, result.ttfts, strict=True)
     if any(tokens and not ttft for tokens, ttft in answered):
-        raise InputError(
-            f"{document.path}: ttfts: 0 for responses with tokens: the backend did not stream, so "
-            "the token times are unknown; measure with a streaming backend"
+        raise FileError(
+            document.path,
+            "ttfts: 0 for responses with tokens: the backend did not stream, so the token times "
+            "are unknown",
+            remedy="measure with a streaming backend",
         )
 
 

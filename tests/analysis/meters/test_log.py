@@ -59,6 +59,17 @@ def test_a_row_that_ends_early_has_no_reading(path: Path) -> None:
     assert power(path, "time,watts\n0,90\n1\n").times.tolist() == [0.0]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_logs_of_other_encodings_are_read(path: Path, encoding: str) -> None:
+    path.write_bytes("time,watts\r\n0,90\r\n".encode(encoding))
+    (series,) = read_log(path, Layout())
+    assert series.values.tolist() == [90.0]
+
+
+def test_a_header_in_the_middle_is_left_out(path: Path) -> None:
+    assert power(path, "time,watts\n0,90\ntime,watts\n1,91\n").values.tolist() == [90.0, 91.0]
+
+
 def test_spaces_and_a_byte_order_mark_are_ignored(path: Path) -> None:
     assert power(path, "\ufefftime , watts\n 0 , 90 \n").values.tolist() == [90.0]
 
@@ -83,7 +94,7 @@ def test_zones_may_change_within_a_log(path: Path) -> None:
 
 
 def test_times_without_a_zone_are_refused(path: Path) -> None:
-    with pytest.raises(InputError, match=r"reading 2: time: '2026-01-31 12:00:01' has no time"):
+    with pytest.raises(InputError, match=r"meter.csv:3: time: '2026-01-31 12:00:01' has no time"):
         power(path, "time,watts\n2026-01-31 12:00:00Z,1\n2026-01-31 12:00:01,2\n")
 
 
@@ -111,7 +122,7 @@ def test_readings_may_share_a_stamp(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot be read as CSV"),
+        ("", "no readings; expected a header and lines of values"),
         ("time,watts\n", "no readings"),
         ("Time;Watts\n1;2\n", r"no column 'time'; (did you mean 'Time;Watts'\? )?columns: Time;W"),
         (
@@ -119,15 +130,15 @@ def test_readings_may_share_a_stamp(path: Path) -> None:
             "no column 'watts'; did you mean 'Watts'? columns: time, Watts; choose one",
         ),
         ("time,watts,watts\n1,2,3\n", "several columns are named 'watts'; rename all but one"),
-        ("time,watts\n1,2,\n", "cannot be read as CSV: .*Expected 2 fields in line 2, saw 3"),
-        ("time,watts\n1,2\n0,2\n", "reading 2: time: '0' is earlier than the reading before it"),
-        ("time,watts\n1,2\n2,9O\n", "reading 2: watts: '9O' is not a number"),
-        ("time,watts\n1,inf\n", "reading 1: watts: 'inf' is not a number"),
-        ("time,watts\n-1,2\n", "reading 1: time: '-1' is not in seconds since 1970"),
-        ("time,watts\n1,2\n,2\n", "reading 2: time: '' is not in seconds since 1970"),
-        ("time,watts\n2026-01-31 12:00Z,2\n,2\n", "reading 2: time: '' is not an ISO 8601 time"),
-        ("time,watts\nnoon,2\n", "reading 1: time: 'noon' is not an ISO 8601 time"),
-        ("time,watts\n2026-01-31,2\n", "reading 1: time: '2026-01-31' has no time zone"),
+        ("time,watts\n1,2,\n", "meter.csv:2: found 3 cells; expected 2, as in the header"),
+        ("time,watts\n1,2\n0,2\n", "meter.csv:3: time: '0' is earlier than the reading before it"),
+        ("time,watts\n1,2\n2,9O\n", "meter.csv:3: watts: '9O' is not a number"),
+        ("time,watts\n1,inf\n", "meter.csv:2: watts: 'inf' is not a number"),
+        ("time,watts\n-1,2\n", "meter.csv:2: time: '-1' is not in seconds since 1970"),
+        ("time,watts\n1,2\n,2\n", "meter.csv:3: time: '' is not in seconds since 1970"),
+        ("time,watts\n2026-01-31 12:00Z,2\n,2\n", "meter.csv:3: time: '' is not an ISO 8601 time"),
+        ("time,watts\nnoon,2\n", "meter.csv:2: time: 'noon' is not an ISO 8601 time"),
+        ("time,watts\n2026-01-31,2\n", "meter.csv:2: time: '2026-01-31' has no time zone"),
     ],
 )
 def test_an_unreadable_log_is_refused_with_a_reason(path: Path, text: str, message: str) -> None:
@@ -143,7 +154,9 @@ def test_a_missing_log_is_refused(tmp_path: Path) -> None:
 
 def test_a_binary_log_is_refused(path: Path) -> None:
     path.write_bytes(b"time,watts\n\xff\xfe,1\n")
-    with pytest.raises(InputError, match="cannot be read as CSV"):
+    with pytest.raises(
+        InputError, match=r"meter\.csv:2: byte 12 of the file \(0xff\) is not UTF-8"
+    ):
         read_log(path, Layout())
 
 

@@ -197,6 +197,14 @@ def test_several_profiling_phases_are_refused(tmp_path: Path) -> None:
             lambda row: row["metrics"]["time_to_first_token"].update(unit="h"),
             "metrics.time_to_first_token.unit: invalid enum value 'h'",
         ),
+        (
+            lambda row: row["metrics"]["time_to_first_token"].update(value=[]),
+            "metrics.time_to_first_token.value: expected `array` of length >= 1",
+        ),
+        (
+            lambda row: row["metadata"].update(request_start_ns=10**30),
+            "metadata.request_start_ns: ",
+        ),
     ],
 )
 def test_an_invalid_line_is_refused_with_its_number(

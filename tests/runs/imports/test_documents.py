@@ -29,13 +29,25 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    path.write_bytes(b"\xff\xfe\x00")
+    path.write_bytes(b"\xff\x00")
     assert "not UTF-8" in refusal(path)
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
     assert "is empty; expected the result file of a load tool" in refusal(written(tmp_path, text))
+
+
+def test_blank_lines_are_counted_but_ignored(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"metadata": {}, "metrics": {}}\n\n{"metadata": {}, "metrics": {}}')
+    assert refusal(path).startswith(f"{path}:1: metadata: object missing")
+    good = '{"metadata": {"request_start_ns": 1}, "metrics": {}}'
+    path = written(tmp_path, f"{good}\n\n5")
+    assert refusal(path).startswith(f"{path}:3: expected `object`, got `int`")
+
+
+def test_nesting_without_end_is_refused(tmp_path: Path) -> None:
+    assert "not valid JSON: nested too deeply" in refusal(written(tmp_path, "[" * 100_000))
 
 
 def test_truncated_json_is_refused(tmp_path: Path) -> None:

@@ -198,6 +198,10 @@ def test_each_benchmark_of_a_sweep_is_a_separate_load(tmp_path: Path) -> None:
     assert points == [{"load.concurrency": 1}, {"load.rate": 54.08}, {"load.kind": "throughput"}]
 
 
+def _timings(document: Any) -> Any:
+    return document["benchmarks"][0]["requests"]["successful"][0]["info"]["timings"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -216,6 +220,10 @@ def test_each_benchmark_of_a_sweep_is_a_separate_load(tmp_path: Path) -> None:
             lambda document: document["benchmarks"][0]["config"]["strategy"].update(rate="fast"),
             "benchmarks[0].config.strategy.rate: expected `float | null`, got `str`",
         ),
+        (
+            lambda document: _timings(document).update(resolve_end=1e300),
+            "benchmarks[0].requests.successful[0].info.timings.resolve_end: expected `float` <= ",
+        ),
     ],
 )
 def test_invalid_results_are_refused_with_the_reason(
@@ -225,3 +233,15 @@ def test_invalid_results_are_refused_with_the_reason(
     with pytest.raises(InputError) as refused:
         imports.read_results(path)
     assert str(refused.value).startswith(f"{path}: {message}")
+
+
+BODIES = ("[]", '{"body": [1]}', "[" * 100_000, '{"body": {"max_tokens": -1}}')
+
+
+@pytest.mark.parametrize("arguments", BODIES, ids=["list", "body", "nested", "negative"])
+def test_an_unknown_request_body_has_no_limit(tmp_path: Path, arguments: str) -> None:
+    def change(document: Any) -> None:
+        document["benchmarks"][0]["requests"]["successful"][0]["request_args"] = arguments
+
+    first = imports.read_results(changed(GUIDELLM, tmp_path, change))[0].records[0]
+    assert first.max_new_tokens is None

@@ -128,7 +128,7 @@ def without(*keys: str) -> Callable[[dict[str, Any]], None]:
             "no input_lens, output_lens, ttfts, itls, errors); run vllm bench serve with --save",
         ),
         (without("start_times"), "no send times (start_times)"),
-        (lambda document: document["ttfts"].pop(), "expected non-empty, equally long lists, found"),
+        (lambda document: document["ttfts"].pop(), "expected non-empty, equally long lists"),
         (
             lambda document: document["ttfts"].__setitem__(0, "soon"),
             "ttfts[0]: expected `float`, got `str`",
@@ -137,6 +137,14 @@ def without(*keys: str) -> Callable[[dict[str, Any]], None]:
         (
             lambda document: document["start_times"].__setitem__(0, 0.0),
             "start_times[0]: expected `float` > 0.0",
+        ),
+        (
+            lambda document: document["start_times"].__setitem__(0, float("inf")),
+            "start_times[0]: expected `float` <= 100000000000.0",
+        ),
+        (
+            lambda document: document["output_lens"].__setitem__(0, 10**12),
+            "output_lens[0]: expected `int` <= 1000000000",
         ),
         (lambda document: document.update(date="yesterday"), "date: time data"),
     ],
