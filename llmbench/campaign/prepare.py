@@ -18,6 +18,7 @@ from llmbench.backends.base import BACKENDS, LoadShape
 from llmbench.loads.dispatch import Arrivals, Dispatch, Limit, RequestCycle
 from llmbench.loads.schedule import LOADS, Load
 from llmbench.loads.stopping import Stop, stop_rule
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.request import Request
 from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
@@ -34,6 +35,7 @@ class Prepared:
 
     ``requests`` is the pool that the load cycles through. ``schedule`` has one row per due time
     known in advance; ``digest`` is a hash of these due times and of all prompt and output lengths.
+    ``caveats`` are those of its files.
     """
 
     scenario: Scenario
@@ -43,6 +45,7 @@ class Prepared:
     requests: Sequence[Request]
     schedule: pa.Table = field(default_factory=lambda: pa.table({}))
     digest: str = ""
+    caveats: tuple[Caveat, ...] = ()
 
     @cached_property
     def dispatch(self) -> Dispatch:
@@ -104,7 +107,12 @@ def prepare(case: Case, logs: Path) -> Prepared:
     pool = list(islice(workload.requests(tokenizer, scenario.seed), count))
     prepared = Prepared(scenario, load, arrivals, logs, pool)
     offsets = np.array(prepared.dispatch.due_times, dtype=np.float64)
-    return replace(prepared, schedule=_schedule(offsets, pool), digest=_digest(offsets, pool))
+    return replace(
+        prepared,
+        schedule=_schedule(offsets, pool),
+        digest=_digest(offsets, pool),
+        caveats=tuple(dict.fromkeys((*workload.caveats(), *load.caveats()))),
+    )
 
 
 def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table:

@@ -168,6 +168,7 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
         quality=quality,
         caveats=(
             *([Caveat("slowed", percent=100 * context.slowdown)] if context.slowdown else []),
+            *load.caveats,
             *backend_report.caveats,
             *_collected(collected.caveats, is_monitored=backend_report.is_monitored),
             *breaches(case, quality),

@@ -14,6 +14,7 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.loads.dispatch import Arrivals, Dispatch
 from llmbench.loads.stopping import Stop
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.request import Request
 from llmbench.scenario.schema import Scenario
 from llmbench.workloads.base import Workload
@@ -39,6 +40,10 @@ class Load(plugins.Part):
 
     def check(self) -> None:
         """Raise InputError when a file that the load reads cannot be read."""
+
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Return reasons to doubt the due times, such as rows of a file that are left out."""
+        return ()
 
     def following(self, workload: Workload) -> Load:  # noqa: ARG002 (few loads depend on it)
         """Return this load with the data that it needs from the workload, such as arrival times."""

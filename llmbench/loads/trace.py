@@ -12,6 +12,7 @@ from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Floats, Load, Scheduled
 from llmbench.loads.stopping import Stop
+from llmbench.runs.caveats import Caveat
 from llmbench.workloads.base import Workload
 from llmbench.workloads.trace_files import read_trace
 
@@ -45,17 +46,25 @@ class Trace(Load):
     def following(self, workload: Workload) -> _Recorded:
         """Return a load with the file's or workload's times; raise InputError if it has none."""
         path = self.options.path
-        times = np.array([r.time for r in read_trace(path)]) if path else workload.times()
-        if times is None:
+        if path:
+            recorded = read_trace(path)
+            times = np.array([row.time for row in recorded.rows])
+            return _Recorded(times / self.options.speed, recorded.left_out.caveats())
+        if (workload_times := workload.times()) is None:
             raise InputError(
                 "load: trace needs a workload with arrival times, such as trace; or set `path`"
             )
-        return _Recorded(times / self.options.speed)
+        return _Recorded(workload_times / self.options.speed)
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorded(Load):
     times: Floats
+    left_out: tuple[Caveat, ...] = ()
+
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Return a caveat if rows of the file are left out."""
+        return self.left_out
 
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> Scheduled:  # noqa: ARG002 (nothing is drawn)
         """Return the recorded due times up to the limit of the stop rule."""

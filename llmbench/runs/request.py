@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 Phase = Literal["warmup", "measured"]
+SPOKEN = ("user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a chat, with a role and further ``fields`` of OpenAI's API.
+
+    These are ``tool_calls`` of an assistant, and ``tool_call_id`` and ``name`` of a tool.
+    """
+
+    role: str
+    content: str
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def plain(self) -> str:
+        """The message as text: its content, or its tool calls as JSON.
+
+        A blank line follows messages of other roles than user and assistant.
+        """
+        calls = self.fields.get("tool_calls")
+        text = self.content or (json.dumps(calls, ensure_ascii=False) if calls else "")
+        return text if self.role in SPOKEN else f"{text}\n\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the message as OpenAI's API takes it."""
+        return {"role": self.role, "content": self.content, **self.fields}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +45,7 @@ class Turn:
     max_new_tokens: int
     think_seconds: float
     text: str | None = None
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +54,15 @@ class Request:
 
     ``prompt`` contains token ids; ``tokenize_seconds`` is the time spent tokenizing it, before the
     run's clock starts. ``text`` is the prompt's text, for backends that send text; None for random
-    ids. ``prompt_id`` identifies the text, and ``request_class`` a group of requests with its own
-    objectives. ``shared`` is the number of leading tokens that the workload shares between
-    requests on purpose, and ``has_exact_length`` whether the prompt is made to a length instead of
-    being a text of its own.
+    ids. ``messages`` are its parts by role, by default one message of the user. ``prompt_id``
+    identifies the text, and ``request_class`` a group of requests with its own objectives.
+    ``shared`` is the number of leading tokens that the workload shares between requests on purpose,
+    and ``has_exact_length`` whether the prompt is made to a length instead of being a text of its
+    own.
 
-    In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history``
-    alternates their messages and responses, for backends that send text. ``turns`` are the later
-    turns, and ``think_seconds`` the pause before this turn.
+    In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history`` has
+    their messages and responses, for backends that send text. ``turns`` are the later turns, and
+    ``think_seconds`` the pause before this turn.
     """
 
     id: int
@@ -40,6 +70,7 @@ class Request:
     max_new_tokens: int
     phase: Phase = "measured"
     text: str | None = None
+    messages: tuple[Message, ...] = ()
     prompt_id: str | None = None
     tokenize_seconds: float | None = None
     request_class: str | None = None
@@ -47,9 +78,19 @@ class Request:
     has_exact_length: bool = False
     session: int | None = None
     turn: int = 0
-    history: tuple[str, ...] = ()
+    history: tuple[Message, ...] = ()
     turns: tuple[Turn, ...] = ()
     think_seconds: float = 0.0
+
+    @property
+    def chat(self) -> tuple[Message, ...]:
+        """The messages of the earlier turns and of this one."""
+        return (*self.history, *(self.messages or (Message("user", self.text or ""),)))
+
+    @property
+    def whole_text(self) -> str:
+        """The text of the earlier turns and of this one."""
+        return "".join(message.plain for message in self.chat)
 
     def next_turn(self, answer_ids: Sequence[int], answer_text: str) -> Request:
         """Return the request of the next turn, given the response to this one.
@@ -64,9 +105,10 @@ class Request:
             max_new_tokens=turn.max_new_tokens,
             phase="measured",
             text=turn.text,
+            messages=turn.messages,
             tokenize_seconds=None,
             turn=self.turn + 1,
-            history=(*self.history, self.text or "", answer_text),
+            history=(*self.chat, Message("assistant", answer_text)),
             turns=tuple(later),
             think_seconds=turn.think_seconds,
         )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llmbench import plugins
 from llmbench.models.tokenizing import Tokenizer
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.request import Request
 from llmbench.workloads.contents import Contents
 
@@ -32,6 +33,10 @@ class Workload(plugins.Part):
 
     def check(self) -> None:
         """Raise InputError when a file that the workload reads cannot be read."""
+
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Return reasons to doubt the requests, such as rows of a file that are left out."""
+        return ()
 
     def times(self) -> NDArray[np.float64] | None:
         """Return the arrival time of each request in seconds, or None if not recorded."""

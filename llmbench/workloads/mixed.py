@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from itertools import count
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from pydantic import ConfigDict, Field
 
 from llmbench import plugins
 from llmbench.models.tokenizing import Tokenizer
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import AnyPart
@@ -54,8 +56,12 @@ class Mixed(Workload):
 
     def check(self) -> None:
         """Raise InputError when a file of one of the workloads cannot be read."""
-        for part in self._parts().values():
+        for part in self._parts.values():
             part.check()
+
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Return the caveats of all workloads."""
+        return tuple(caveat for part in self._parts.values() for caveat in part.caveats())
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests of randomly drawn classes, until the workload of one class ends."""
@@ -63,10 +69,12 @@ class Mixed(Workload):
         shares = np.array([kind.share for kind in self.options.classes.values()])
         bounds = np.cumsum(shares / shares.sum())
         rng = stream(seed, "classes")
-        parts = {
-            name: part.requests(tokenizer, _seed_of(name, seed))
-            for name, part in self._parts().items()
-        }
+        own = self.contents.seed
+        parts = {}
+        for name, part in self._parts.items():
+            contents_seed = None if own is None else _seed_of(name, own)
+            part.contents = replace(self.contents, seed=contents_seed)
+            parts[name] = part.requests(tokenizer, _seed_of(name, seed))
         for index in count():
             name = names[min(int(np.searchsorted(bounds, rng.random(), "right")), len(names) - 1)]
             request = next(parts[name], None)
@@ -74,13 +82,10 @@ class Mixed(Workload):
                 return
             yield replace(request, id=index, request_class=name)
 
+    @cached_property
     def _parts(self) -> dict[str, Workload]:
-        parts = {name: WORKLOADS.part(each.workload) for name, each in self.options.classes.items()}
-        own = self.contents.seed
-        for name, part in parts.items():
-            seed = None if own is None else _seed_of(name, own)
-            part.contents = replace(self.contents, seed=seed)
-        return parts
+        classes = self.options.classes
+        return {name: WORKLOADS.part(each.workload) for name, each in classes.items()}
 
 
 def _seed_of(name: str, seed: int) -> int:

@@ -1,126 +1,143 @@
-"""Rows of JSONL, JSON, CSV or Parquet files, each with its location."""
+"""Recorded prompts in the rows of files: conversations, texts and lengths."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import zip_longest
 from typing import Any
 
-import pyarrow.parquet as pq
+from llmbench.errors import printable
+from llmbench.runs.request import Message
+from llmbench.runs.tables import LeftOutError, Row
 
-from llmbench.errors import InputError
-
-CONVERSATIONS = ("conversations", "messages")  # ShareGPT, OpenAI
-USERS = ("human", "user")
+CONVERSATIONS = ("conversations", "messages", "conversation")  # ShareGPT, OpenAI, LMSYS
+ROLES = {
+    "system": ("system", "developer"),
+    "user": ("user", "human", "prompter"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bing", "bard", "model", "bot", "function_call"),
+    "tool": ("tool", "function", "observation"),
+}
+ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
+QUESTIONS = ("user", "tool")  # the roles whose messages are answered
+TEXT_PARTS = ("text", "input_text", "output_text")
+FIELDS = ("tool_calls", "tool_call_id", "name")
+MAX_TOKENS = 10_000_000
+MAX_NAME = 40  # characters of a role or a type in a message
 
 
 @dataclass(frozen=True, slots=True)
-class UserMessage:
-    """A user message, with its recorded answer if there is one."""
+class RecordedTurn:
+    """The messages of a prompt, with the recorded answer if there is one."""
 
-    text: str
-    answer: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of a prompt file; ``where`` is its location: the file with the line or index."""
-
-    where: str
-    value: Any
+    messages: tuple[Message, ...]
+    answer: str | None = None
 
     @property
-    def id(self) -> str:
-        """The row's location without the folder, used as prompt id."""
-        return self.where.rsplit("/", 1)[-1]
-
-    @property
-    def is_conversation(self) -> bool:
-        """Whether the row has the key of a ShareGPT or OpenAI conversation."""
-        return isinstance(self.value, dict) and any(key in self.value for key in CONVERSATIONS)
-
-    def conversation(self) -> list[UserMessage]:
-        """Return the user messages of a conversation; raise InputError if there are none."""
-        if not self.is_conversation:
-            raise InputError(
-                f"{self.where}: {self._content}; expected {' or '.join(CONVERSATIONS)}"
-            )
-        turns = self._turns()
-        answers = {i - 1: text for i, (role, text) in enumerate(turns) if role not in USERS}
-        messages = [
-            UserMessage(self._text(text), answers.get(index))
-            for index, (role, text) in enumerate(turns)
-            if role in USERS
-        ]
-        if not messages:
-            raise InputError(f"{self.where}: the conversation has no user message")
-        return messages
-
-    def _turns(self) -> list[tuple[Any, Any]]:
-        key = next(key for key in CONVERSATIONS if key in self.value)
-        role, text = ("from", "value") if key == "conversations" else ("role", "content")
-        try:
-            return [(turn[role], turn[text]) for turn in self.value[key]]
-        except (TypeError, KeyError):
-            raise InputError(
-                f"{self.where}: expected {key} to be a list of objects with `{role}` and `{text}`"
-            ) from None
-
-    def text(self, column: str) -> str:
-        """Return the text of a column; raise InputError if the column or text is missing."""
-        if not isinstance(self.value, dict) or column not in self.value:
-            raise InputError(f"{self.where}: {self._content}; expected a column {column!r}")
-        return self._text(self.value[column])
-
-    @property
-    def _content(self) -> str:
-        is_row = isinstance(self.value, dict)
-        return f"found {', '.join(map(str, self.value))}" if is_row else f"found {self.value!r}"
-
-    def _text(self, value: Any) -> str:
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{self.where}: found {value!r}; expected prompt text")
-        return value
+    def text(self) -> str:
+        """The prompt as text."""
+        return "".join(message.plain for message in self.messages)
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return all rows of a file; raise InputError if it is unreadable or empty."""
-    path = path.expanduser()
-    try:
-        rows = [Row(where, value) for where, value in _located_rows(path)]
-    except OSError as error:
-        why = error.strerror or error
-        raise InputError(f"{path}: cannot be read: {why}; check the path") from None
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    if not rows:
-        raise InputError(f"{path}: has no rows; expected prompts")
-    return rows
+def messages_in(row: Row, columns: Sequence[str] = CONVERSATIONS) -> list[Any] | None:
+    """Return the list in one of the columns; None if there is none."""
+    values = (row.fields.get(name) for name in columns)
+    return next((value for value in values if isinstance(value, list)), None)
 
 
-def _located_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.suffix == ".parquet":
-        rows = enumerate(pq.read_table(path).to_pylist(), start=1)
-        yield from ((f"{path}:{number}", row) for number, row in rows)
-        return
-    text = path.read_text("utf-8-sig")
-    if path.suffix == ".csv":
-        reader = csv.DictReader(text.splitlines(keepends=True))
-        yield from ((f"{path}:{reader.line_num}", row) for row in reader)
-    elif text.lstrip().startswith("["):
-        yield from ((f"{path}[{index}]", row) for index, row in enumerate(json.loads(text)))
-    else:
-        numbered = enumerate(text.splitlines(), start=1)
-        yield from ((f"{path}:{n}", _json(f"{path}:{n}", line)) for n, line in numbered if line)
+def conversation(row: Row, columns: Sequence[str] = CONVERSATIONS) -> list[RecordedTurn]:
+    """Return the turns of a conversation: the messages before each answer, and that answer.
+
+    An answer that a tool's message follows has called this tool, and belongs to the prompt as the
+    tool's message does. Answers before the first question are omitted.
+
+    Raises LeftOutError if there is no question, or if a message is not text.
+    """
+    messages = list(_messages(messages_in(row, columns)))
+    if not any(message.role == "user" for message in messages):
+        raise LeftOutError("without a question")
+    return list(_turns(messages))
 
 
-def _json(where: str, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise InputError(
-            f"{where}: not valid JSON: {error}; expected one object per line"
-        ) from None
+def _turns(messages: list[Message]) -> Iterator[RecordedTurn]:
+    prompt: list[Message] = []
+    for message, following in zip_longest(messages, messages[1:]):
+        is_answer = message.role == "assistant" and not (following and following.role == "tool")
+        if not is_answer:
+            prompt.append(message)
+        elif _asks(prompt):
+            yield RecordedTurn(tuple(prompt), message.plain)
+            prompt = []
+    if _asks(prompt):
+        yield RecordedTurn(tuple(prompt))
+
+
+def _asks(prompt: list[Message]) -> bool:
+    return any(message.role in QUESTIONS for message in prompt)
+
+
+def _messages(turns: list[Any] | None) -> Iterator[Message]:
+    """Yield the messages of a conversation that are not blank, in OpenAI's roles."""
+    if turns is None:
+        raise LeftOutError("without a conversation")
+    for turn in turns:
+        if not isinstance(turn, dict):
+            raise LeftOutError("with a conversation that is not a list of objects")
+        message = _message(turn)
+        if message.plain.strip():
+            yield message
+
+
+def _message(turn: dict[str, Any]) -> Message:
+    """Return a message with `role` and `content`, or ShareGPT's `from` and `value`."""
+    name = turn.get("role") or turn.get("from")
+    role = ROLE_OF.get(name.lower()) if isinstance(name, str) else None
+    if role is None:
+        raise LeftOutError(f"with a message of the role {printable(str(name), MAX_NAME)}")
+    content = turn.get("value") if turn.get("content") is None else turn["content"]
+    return Message(role, _content(content), {key: turn[key] for key in FIELDS if turn.get(key)})
+
+
+def _content(content: Any) -> str:
+    """Return the text of a message, whose content is text, a list of parts, or null."""
+    if isinstance(content, list):
+        return "".join(map(_part, content))
+    if not isinstance(content, str | None):
+        raise LeftOutError("with a message that is not text")
+    return content or ""
+
+
+def _part(part: Any) -> str:
+    fields = part if isinstance(part, dict) else {"text": part}
+    kind, text = fields.get("type", "text"), fields.get("text")
+    if kind not in TEXT_PARTS:
+        raise LeftOutError(f"with {printable(str(kind), MAX_NAME)} in a message")
+    if not isinstance(text, str):
+        raise LeftOutError("with a message that is not text")
+    return text
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+
+def text_of(row: Row, column: str, content: str) -> str:
+    """Return the text in a column; raise LeftOutError, which names its ``content``, without one."""
+    value = row.fields.get(column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise LeftOutError(f"without {content}")
+    if not isinstance(value, str):
+        raise LeftOutError(f"with {content} that is not text")
+    return value
+
+
+def name_of(row: Row, column: str, content: str) -> str:
+    """Return the text, number or truth value in a column as text, as `text_of` does."""
+    value = row.fields.get(column)
+    return str(value) if isinstance(value, bool | int | float) else text_of(row, column, content)
+
+
+def length_of(value: float) -> int:
+    """Return a number of tokens; raise LeftOutError unless it is from 1 to MAX_TOKENS."""
+    if not (1 <= value <= MAX_TOKENS and value == int(value)):
+        raise LeftOutError(f"with an output length that is not from 1 to {MAX_TOKENS:,}")
+    return int(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -11,14 +12,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from llmbench import plugins
+from llmbench.errors import FileError
 from llmbench.models.tokenizing import Tokenizer
-from llmbench.runs.request import Request, Turn
+from llmbench.runs.caveats import Caveat
+from llmbench.runs.request import Message, Request, Turn
+from llmbench.runs.tables import Converted, Table, read_table
 from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 from llmbench.workloads.base import Workload
 from llmbench.workloads.contents import Contents, ContentsOption
 from llmbench.workloads.lengths import Length, Lengths
-from llmbench.workloads.rows import UserMessage, read_rows
+from llmbench.workloads.rows import CONVERSATIONS, RecordedTurn, conversation, messages_in
 from llmbench.workloads.texts import answer_tokens, shuffled
 
 DEFAULT_TURNS, DEFAULT_PROMPT, DEFAULT_ANSWER = (Length(fixed=n) for n in (4, 64, 32))
@@ -31,6 +35,7 @@ class _UserTurn:
     prompt: tuple[int, ...]
     output_tokens: int
     text: str | None = None
+    messages: tuple[Message, ...] = ()
 
 
 class Sessions(Workload):
@@ -38,7 +43,8 @@ class Sessions(Workload):
 
     The load's arrivals are those of sessions; a turn is due one (exponential) think time after the
     previous response. `requests` counts turns, and a turn that fails ends its session. Prompts are
-    made to lengths, or the user messages of recorded conversations (ShareGPT or OpenAI messages).
+    made to lengths, or those of recorded conversations (ShareGPT or OpenAI messages), with their
+    system and tool messages.
     """
 
     class Options(plugins.Options):
@@ -77,13 +83,17 @@ class Sessions(Workload):
         """Raise InputError when the file of conversations cannot be read."""
         self._source(0)
 
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Return a caveat if rows of the file are left out."""
+        return self._recorded.left_out.caveats() if self.options.path else ()
+
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield each session's first request, which contains the later turns, endlessly."""
         pauses = stream(seed, "think times")
         sessions = self._source(seed).sessions(tokenizer)
         for index, (first, *later) in zip(count(), sessions, strict=False):
             turns = tuple(
-                Turn(turn.prompt, turn.output_tokens, self._pause(pauses), turn.text)
+                Turn(turn.prompt, turn.output_tokens, self._pause(pauses), turn.text, turn.messages)
                 for turn in later
             )
             yield Request(
@@ -91,6 +101,7 @@ class Sessions(Workload):
                 first.prompt,
                 first.output_tokens,
                 text=first.text,
+                messages=first.messages,
                 shared=self.options.system_tokens,
                 turns=turns,
             )
@@ -101,8 +112,20 @@ class Sessions(Workload):
     def _source(self, seed: int) -> _Random | _Recorded:
         if self.options.path is None:
             return _Random(self.options, seed, self.contents)
-        conversations = [row.conversation() for row in read_rows(self.options.path)]
-        return _Recorded(self.options, seed, conversations)
+        return _Recorded(self.options, seed, self._recorded.values)
+
+    @cached_property
+    def _recorded(self) -> Converted[list[RecordedTurn]]:
+        assert self.options.path is not None  # noqa: S101 (for type checkers)
+        return read_conversations(read_table(self.options.path))
+
+
+def read_conversations(table: Table) -> Converted[list[RecordedTurn]]:
+    """Return the conversations in the rows of a table; raise FileError if there are none."""
+    if table.rows and all(messages_in(row) is None for row in table.rows):
+        first = table.rows[0]
+        raise FileError(first.where, f"found {first.columns}", ", ".join(CONVERSATIONS))
+    return table.convert(conversation, "conversations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,27 +148,25 @@ class _Random:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """Sessions with the user messages of recorded conversations."""
+    """Sessions with the prompts of recorded conversations."""
 
     options: Sessions.Options
     seed: int
-    conversations: Sequence[list[UserMessage]]
+    conversations: Sequence[list[RecordedTurn]]
 
     def sessions(self, tokenizer: Tokenizer) -> Iterator[list[_UserTurn]]:
         options, seed = self.options, self.seed
         longest = Length(fixed=max(map(len, self.conversations)))
         turns = (options.turns or longest).stream(stream(seed, "turns"))
         outputs = (options.output_tokens or DEFAULT_ANSWER).stream(stream(seed, "output lengths"))
-        for messages, limit in zip(shuffled(self.conversations, seed), turns, strict=False):
+        for recorded, limit in zip(shuffled(self.conversations, seed), turns, strict=False):
             yield [
-                self._turn(index, message, next(outputs), tokenizer)
-                for index, message in enumerate(messages[:limit])
+                self._turn(index, turn, next(outputs), tokenizer)
+                for index, turn in enumerate(recorded[:limit])
             ]
 
-    def _turn(
-        self, index: int, message: UserMessage, drawn: int, tokenizer: Tokenizer
-    ) -> _UserTurn:
+    def _turn(self, index: int, turn: RecordedTurn, drawn: int, tokenizer: Tokenizer) -> _UserTurn:
         """Return a tokenized turn; only the first turn of a session has special tokens."""
-        ids = tokenizer.encode_more(message.text) if index else tokenizer.encode(message.text)
-        recorded = None if self.options.output_tokens else answer_tokens(message.answer, tokenizer)
-        return _UserTurn(tuple(ids), recorded or drawn, message.text)
+        ids = tokenizer.encode_more(turn.text) if index else tokenizer.encode(turn.text)
+        recorded = None if self.options.output_tokens else answer_tokens(turn.answer, tokenizer)
+        return _UserTurn(tuple(ids), recorded or drawn, turn.text, turn.messages)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from llmbench.models.tokenizing import Tokenizer
-from llmbench.runs.request import Request
+from llmbench.runs.request import Message, Request
 from llmbench.scenario.rng import stream
 
 Item = TypeVar("Item")
@@ -22,13 +22,16 @@ class Tokenized:
     text: str
     ids: tuple[int, ...]
     tokenize_seconds: float
+    messages: tuple[Message, ...] = ()
 
     @classmethod
-    def of(cls, name: str, text: str, tokenizer: Tokenizer) -> Tokenized:
-        """Tokenize a text and time the tokenization; ``name`` becomes the prompt id."""
+    def of(
+        cls, name: str, text: str, tokenizer: Tokenizer, messages: tuple[Message, ...] = ()
+    ) -> Tokenized:
+        """Tokenize a text, perhaps of several messages; ``name`` becomes the prompt id."""
         began = time.monotonic()
         ids = tuple(tokenizer.encode(text))
-        return cls(name, text, ids, time.monotonic() - began)
+        return cls(name, text, ids, time.monotonic() - began, messages)
 
     def request(self, index: int, output_tokens: int, request_class: str | None = None) -> Request:
         """Return a request with the text as prompt and ``output_tokens`` tokens to generate."""
@@ -37,6 +40,7 @@ class Tokenized:
             self.ids,
             output_tokens,
             text=self.text,
+            messages=self.messages,
             prompt_id=self.id,
             tokenize_seconds=self.tokenize_seconds,
             request_class=request_class,

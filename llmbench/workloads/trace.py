@@ -13,34 +13,49 @@ from pydantic import Field, PositiveInt, model_validator
 from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.models.tokenizing import Tokenizer
+from llmbench.runs.caveats import Caveat
 from llmbench.runs.request import Request
 from llmbench.units import Seconds
 from llmbench.workloads.base import Workload
 from llmbench.workloads.contents import ContentsOption, Filler
-from llmbench.workloads.trace_files import Format, TraceRow, read_trace
+from llmbench.workloads.trace_files import (
+    Columns,
+    FormatName,
+    RecordedTrace,
+    TimeUnit,
+    TraceRow,
+    read_trace,
+)
 
 
 class Trace(Workload):
     """Requests with the prompt and output lengths of a recorded trace, in its order.
 
-    Prompts that share leading blocks in the trace share leading
-    tokens, so that a prefix cache has the same hits. `load: trace` sends requests at the recorded
-    times.
+    Prompts that share leading blocks in the trace share leading tokens, so that a prefix cache has
+    the same hits. Rows without a finite time or without tokens are left out and counted.
+    `load: trace` sends requests at the recorded times.
     """
 
     class Options(plugins.Options):
         """``{kind: trace, path: azure.csv, begin: 10 min, end: 20 min}``."""
 
-        path: Path = Field(description="file of the recorded trace")
-        format: Format = Field(default="auto", description="trace format; auto detects it")
+        path: Path = Field(description="file of the recorded trace, also gzipped")
+        format: FormatName = Field(default="auto", description="trace format; auto detects it")
+        columns: Columns | None = Field(
+            default=None, description="names of the fields of any other format"
+        )
+        time_unit: TimeUnit | None = Field(
+            default=None, description="unit of numeric times; default: that of the format, else s"
+        )
         begin: Seconds = Field(
             default=0.0, ge=0, description="start of the slice, as time since the first request"
         )
         end: Seconds | None = Field(
             default=None, gt=0, description="end of the slice, as time since the first request"
         )
-        block_tokens: PositiveInt = Field(
-            default=512, description="length of each recorded prompt block in tokens"
+        block_tokens: PositiveInt | None = Field(
+            default=None,
+            description="tokens per recorded prompt block; default: 16 for bailian, else 512",
         )
         max_prompt_tokens: PositiveInt | None = Field(
             default=None,
@@ -58,12 +73,23 @@ class Trace(Workload):
                 raise ValueError("expected `end` after `begin`")
             return self
 
+        @model_validator(mode="after")
+        def _has_one_format(self) -> Trace.Options:
+            if self.columns and self.format != "auto":
+                raise ValueError("`columns` describe a format of their own; remove `format`")
+            return self
+
     options: Options
+
+    @cached_property
+    def _recorded(self) -> RecordedTrace:
+        options = self.options
+        return read_trace(options.path, options.format, options.columns, options.time_unit)
 
     @cached_property
     def rows(self) -> list[TraceRow]:
         """The trace rows between ``begin`` and ``end``; raise InputError if there are none."""
-        rows = read_trace(self.options.path, self.options.format)
+        rows = self._recorded.rows
         end = np.inf if self.options.end is None else self.options.end
         kept = [row for row in rows if self.options.begin <= row.time < end]
         if not kept:
@@ -76,6 +102,10 @@ class Trace(Workload):
     def check(self) -> None:
         """Raise InputError when the file cannot be read or the slice is empty."""
         self.times()
+
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Return a caveat if rows of the file are left out."""
+        return self._recorded.left_out.caveats()
 
     @property
     def classes(self) -> set[str]:
@@ -104,7 +134,7 @@ class Trace(Workload):
 
     def _blocks(self, row: TraceRow, length: int, filler: Filler) -> list[int]:
         """Return the tokens of a row's prompt blocks; blocks of equal id have equal tokens."""
-        size = self.options.block_tokens
+        size = self.options.block_tokens or self._recorded.block_tokens
         names = row.blocks[: -(-length // size)]
         return [token for name in names for token in filler.block(name, size)][:length]
 

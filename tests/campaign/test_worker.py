@@ -71,3 +71,14 @@ def test_garbage_is_collected_before_the_clock_starts(
     run = measured(tmp_path)
     assert order[-2:] == ["garbage", "clock"]
     assert run.records.num_rows == 3
+
+
+def test_rows_left_out_of_a_file_are_a_caveat_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "hi"}\n{"prompt": null}\n{"prompt": "ho"}')
+    workload = f"{{kind: dataset, path: {tmp_path}/a.jsonl}}"
+    scenario = SCENARIO.replace("{kind: synthetic, prompt_tokens: 8, output_tokens: 4}", workload)
+    (tmp_path / "small.yaml").write_text(scenario)
+    (case,) = load(tmp_path / "small.yaml", []).cases
+    run, _ = worker.measure(Job(folder=str(tmp_path), case=case), Events(lambda _: None))
+    (caveat,) = [caveat for caveat in run.caveats if caveat.kind == "rows-left-out"]
+    assert caveat.message == "1 of 3 rows of a.jsonl were left out: 1 without a prompt."

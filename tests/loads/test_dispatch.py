@@ -262,7 +262,10 @@ def test_a_turn_contains_the_history_with_the_actual_answers() -> None:
     dispatch.finish(1, 2.0, RequestOutcome(answer_ids=[9], answer_text="b"))
     ((request, _),) = dispatch.take_due(2.0)
     assert request.prompt == (1, 2, 7, 8, 10, 11, 9, 11, 11)
-    assert (request.history, request.text) == (("first", "a", "t0", "b"), "t1")
+    history = [(message.role, message.content) for message in request.history]
+    said = ("first", "a", "t0", "b")
+    assert history == list(zip(("user", "assistant") * 2, said, strict=True))
+    assert request.text == "t1"
 
 
 def test_a_session_ends_with_a_turn_that_fails() -> None:

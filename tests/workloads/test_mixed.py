@@ -59,3 +59,10 @@ def test_files_of_all_classes_are_checked(tmp_path: Path) -> None:
     part = mixed(chat={"workload": {"kind": "dataset", "path": str(tmp_path / "none.jsonl")}})
     with pytest.raises(InputError, match=r"none\.jsonl"):
         part.check()
+
+
+def test_rows_left_out_of_any_file_are_caveats(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "hi"}\n{"prompt": null}')
+    part = mixed(**CLASSES, data={"workload": {"kind": "dataset", "path": str(path)}})
+    assert [caveat.kind for caveat in part.caveats()] == ["rows-left-out"]

@@ -75,7 +75,23 @@ def test_recorded_conversations_are_sent_turn_by_turn(chats: Path) -> None:
     texts = {
         request.text: [turn.text for turn in request.turns] for request in draw(2, path=str(chats))
     }
-    assert texts == {"Hello": ["More"], "Why": []}
+    assert texts == {"Hello": ["More"], "Be.\n\nWhy": []}
+
+
+def test_later_turns_have_the_messages_before_them(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    said = [("system", "S"), ("user", "A"), ("assistant", "B"), ("tool", "T"), ("user", "C")]
+    said = [*said, ("assistant", "D"), ("system", "E"), ("user", "F")]
+    chat = [{"role": role, "content": content} for role, content in said]
+    path.write_text(json.dumps({"messages": chat}))
+    (request,) = draw(1, path=str(path))
+    turns = [request.messages, *(turn.messages for turn in request.turns)]
+    contents = [[message.content for message in messages] for messages in turns]
+    assert contents == [["S", "A", "B", "T", "C"], ["E", "F"]]
+    later = request.next_turn((), "answer")
+    roles = [message.role for message in later.chat]
+    assert roles == ["system", "user", "assistant", "tool", "user", "assistant", "system", "user"]
+    assert later.whole_text == "S\n\nABT\n\nCanswerE\n\nF"
 
 
 def test_answers_have_the_length_of_recorded_ones(chats: Path) -> None:
@@ -90,11 +106,16 @@ def test_requested_lengths_override_recorded_ones(chats: Path) -> None:
     ]
 
 
-def test_a_conversation_without_a_user_is_reported_with_its_line(tmp_path: Path) -> None:
-    path = tmp_path / "bad.jsonl"
-    path.write_text(json.dumps({"messages": [{"role": "assistant", "content": "Hi"}]}))
-    with pytest.raises(InputError, match=r"bad\.jsonl:1: the conversation has no user message"):
+def test_a_conversation_without_a_question_is_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    unusable = {"messages": [{"role": "assistant", "content": "Hi"}]}
+    path.write_text(json.dumps(unusable))
+    with pytest.raises(InputError, match="no row can be used: 1 without a question"):
         Sessions(Sessions.Options(path=path)).check()
+    path.write_text("\n".join(map(json.dumps, [*CHATS, unusable, {"conversations": None}])))
+    (caveat,) = Sessions(Sessions.Options(path=path)).caveats()
+    assert caveat.parameters["reasons"] == ["1 without a question", "1 without a conversation"]
+    assert {request.text for request in draw(2, path=str(path))} == {"Hello", "Be.\n\nWhy"}
 
 
 def test_a_file_without_conversations_is_rejected(tmp_path: Path) -> None:

@@ -67,6 +67,32 @@ def test_a_slice_counts_from_the_first_request_and_excludes_its_end(trace: Any) 
     assert lengths(trace(begin="1 s", end="4 s")) == [(7, 30)]
 
 
+def test_blocks_have_the_length_of_their_format(tmp_path: Path) -> None:
+    path = tmp_path / "bailian.jsonl"
+    fields = {"timestamp": 0, "input_length": 40, "output_length": 1, "chat_id": 1, "turn": 1}
+    lines = [{**fields, "hash_ids": [1, 2, index]} for index in (7, 8)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    first, second = requests(Trace(Trace.Options(path=path)))
+    assert (len(first.prompt), first.shared) == (40, 40)
+    assert first.prompt[:32] == second.prompt[:32]
+    assert first.prompt[32:] != second.prompt[32:]
+
+
+def test_rows_that_are_left_out_are_a_caveat(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join(map(json.dumps, [*ROWS, {**ROWS[0], "output_tokens": 0}])))
+    (caveat,) = Trace(Trace.Options(path=path)).caveats()
+    assert caveat.message == ("1 of 4 rows of trace.jsonl were left out: 1 with 0 output tokens.")
+    load = TraceLoad(TraceLoad.Options(path=path)).following(Prompts(Prompts.Options()))
+    assert load.caveats() == (caveat,)
+
+
+def test_columns_exclude_a_format(trace: Any) -> None:
+    columns = {"arrival": "a", "prompt_tokens": "p", "output_tokens": "o"}
+    with pytest.raises(ValueError, match="remove `format`"):
+        trace(columns=columns, format="azure")
+
+
 def test_an_empty_slice_is_an_error_with_the_length_of_the_trace(trace: Any) -> None:
     with pytest.raises(InputError, match="lasts 4 s"):
         trace(begin=60).check()

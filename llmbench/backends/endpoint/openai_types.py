@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import msgspec
 
 from llmbench.runs.request import Request
-
-ROLES = ("user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +29,11 @@ class Payload:
         return b"%bContent-Length: %d\r\n\r\n%b" % (self.head, len(body), body)
 
     def _prompt(self, request: Request) -> dict[str, Any]:
-        texts = (*request.history, request.text or "")
         fields: dict[str, Any] = {"max_tokens": request.max_new_tokens}
         if not self.chat:
-            prompt = list(request.prompt) if request.text is None else "".join(texts)
+            prompt = list(request.prompt) if request.text is None else request.whole_text
             return {"prompt": prompt, **fields}
-        pairs = zip(cycle(ROLES), texts, strict=False)
-        return {"messages": [{"role": role, "content": text} for role, text in pairs], **fields}
+        return {"messages": [message.as_dict() for message in request.chat], **fields}
 
 
 def head(path: str, headers: Mapping[str, str]) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from llmbench.backends.endpoint.prompt_cache import SALT_LETTERS
 from llmbench.models.tokenizing import Tokenizer
-from llmbench.runs.request import Request, Turn
+from llmbench.runs.request import Message, Request, Turn
 
 LETTERS = np.array(list(string.ascii_lowercase))
 ROUNDS = 12
@@ -78,7 +78,9 @@ class PromptWriter:
         salt = self._salt_of_run if request.shared else self._salt()
         ids = tuple(self._tokenizer.encode_more(salt))
         if request.text:
-            return replace(request, prompt=(*ids, *request.prompt), text=salt + request.text)
+            messages = _salted(request.messages, salt)
+            prompt = (*ids, *request.prompt)
+            return replace(request, prompt=prompt, text=salt + request.text, messages=messages)
         length = len(request.prompt)
         prompt = (*ids, *request.prompt[len(ids) :])[:length]
         request = replace(request, prompt=prompt, has_exact_length=True)
@@ -95,6 +97,13 @@ class PromptWriter:
 
     def _salt(self) -> str:
         return "" if self._salts is None else random_letters(self._salts)
+
+
+def _salted(messages: tuple[Message, ...], salt: str) -> tuple[Message, ...]:
+    if not messages:
+        return ()
+    first, *others = messages
+    return (replace(first, content=salt + first.content), *others)
 
 
 def random_letters(rng: np.random.Generator) -> str:

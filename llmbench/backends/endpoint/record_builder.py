@@ -78,8 +78,7 @@ class RecordBuilder:
         """Return the prompt's length in tokens, with the text of the session's earlier turns."""
         if not request.history:
             return len(request.prompt)
-        text = "".join((*request.history, request.text or ""))
-        return len(self._tokenizer.encode(text))
+        return len(self._tokenizer.encode(request.whole_text))
 
     def _tokens(self, answer: Answer) -> int:
         if not answer.texts:

@@ -28,7 +28,7 @@ from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Limit, LoadSu
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
-from llmbench.runs.request import Request, Turn
+from llmbench.runs.request import Message, Request, Turn
 from llmbench.scenario.rng import stream
 from llmbench.testing import open_context
 
@@ -408,6 +408,28 @@ def test_a_turn_contains_the_history_as_messages(serve: Serve, server: Server) -
         {"role": "user", "content": "all"},
     ]
     assert [(r.session, r.turn) for r in records] == [(0, 0), (0, 1), (0, 2)]
+
+
+TOOL = Message("tool", "5", {"tool_call_id": "c1"})
+PARTS = (Message("system", "Be brief."), Message("user", "Why?"), TOOL)
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+def test_messages_are_sent_with_their_roles(serve: Serve, server: Server, clients: int) -> None:
+    text = "".join(message.plain for message in PARTS)
+    pool = [Request(index, (1, 2), 3, text=text, messages=PARTS) for index in range(2)]
+    serve(count=2, arrivals=Scheduled(np.zeros(2)), pool=pool, clients=clients)
+    assert server.received[0]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why?"},
+        {"role": "tool", "content": "5", "tool_call_id": "c1"},
+    ]
+
+
+def test_messages_are_one_text_for_the_completions_api(serve: Serve, server: Server) -> None:
+    pool = [Request(0, (1, 2), 3, text="Be brief.\n\nWhy?5\n\n", messages=PARTS)]
+    serve(count=1, arrivals=Scheduled(np.zeros(1)), pool=pool, api="completions")
+    assert server.received[0]["prompt"] == "Be brief.\n\nWhy?5\n\n"
 
 
 def test_a_turn_of_the_completions_api_contains_the_history_as_one_text(

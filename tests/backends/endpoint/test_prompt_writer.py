@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmbench import models
 from llmbench.backends.endpoint.prompt_writer import PromptWriter, TokenCount, fitted
 from llmbench.models.tokenizing import ByteTokenizer, Tokenizer
-from llmbench.runs.request import Request, Turn
+from llmbench.runs.request import Message, Request, Turn
 from llmbench.scenario.schema import ModelOptions
 from llmbench.workloads.contents import ContentKind, Contents
 
@@ -65,6 +65,15 @@ def test_a_text_of_its_own_keeps_all_its_words() -> None:
     written = writer().written(request)
     assert (written.text or "")[8:] == " Why?"
     assert written.prompt == tuple((written.text or "").encode())
+
+
+def test_a_salt_comes_before_the_first_message() -> None:
+    messages = (Message("system", "Be brief."), Message("user", "Why?"))
+    text = "".join(message.plain for message in messages)
+    written = writer().written(Request(0, tuple(text.encode()), 4, text=text, messages=messages))
+    first, second = written.messages
+    assert (first.role, first.content[8:], second) == ("system", " Be brief.", messages[1])
+    assert written.whole_text == written.text
 
 
 def test_only_the_first_turn_of_a_session_has_a_salt() -> None:
