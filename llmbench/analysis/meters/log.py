@@ -137,8 +137,10 @@ def _from_iso(path: Path, column: pd.Series[Any], utc_offset: str | None) -> Flo
     moments = _moments(column.where(zoned, column + (utc_offset or "")))
     reason = "is not an ISO 8601 time such as 2026-01-31T12:00:00Z; see --time-format"
     _raise_for_first(path, column, moments.isna(), reason)
-    since = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return np.asarray(since, dtype=np.float64)
+    microseconds = moments.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+    seconds = microseconds.astype(np.int64) / 1e6
+    _raise_for_first(path, column, seconds < 0, "is before 1970")
+    return np.asarray(seconds, dtype=np.float64)
 
 
 def _is_time(column: pd.Series[Any]) -> NDArray[np.bool_]:

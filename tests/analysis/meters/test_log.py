@@ -137,6 +137,7 @@ def test_readings_may_share_a_stamp(path: Path) -> None:
         ("time,watts\n-1,2\n", "meter.csv:2: time: '-1' is not in seconds since 1970"),
         ("time,watts\n1,2\n,2\n", "meter.csv:3: time: '' is not in seconds since 1970"),
         ("time,watts\n2026-01-31 12:00Z,2\n,2\n", "meter.csv:3: time: '' is not an ISO 8601 time"),
+        ("time,watts\n-1026-01-31T12:00:00Z,2\n", "'-1026-01-31T12:00:00Z' is before 1970"),
         ("time,watts\nnoon,2\n", "meter.csv:2: time: 'noon' is not an ISO 8601 time"),
         ("time,watts\n2026-01-31,2\n", "meter.csv:2: time: '2026-01-31' has no time zone"),
     ],
