@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +33,7 @@ JSON_SUFFIXES, CSV_SUFFIXES = (".json", ".jsonl", ".ndjson"), (".csv", ".tsv")
 MAX_PARQUET_ROWS = 50_000_000
 MAX_NAMES = 300  # characters of the names of columns in a message
 MAX_REASONS = 5
+LONE_CR = re.compile(r"\r(?!\n)")
 REPEATED_HEADER = "with the header repeated"
 UNREADABLE = (OSError, ValueError, OverflowError, pa.ArrowException)
 
@@ -296,8 +298,9 @@ def _csv_lines(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield number, cells
             number = reader.line_num + 1
     except csv.Error as error:
+        reason = "a CR without an LF" if LONE_CR.search(text) else error
         remedy = "end lines with LF or CRLF, and quote cells that contain quotes"
-        raise FileError(f"{path}:{number}", f"not valid CSV: {error}", remedy=remedy) from None
+        raise FileError(f"{path}:{number}", f"not valid CSV: {reason}", remedy=remedy) from None
 
 
 def _check_lengths(lines: Iterable[tuple[int, list[str]]], width: int, path: Path) -> None:

@@ -159,7 +159,9 @@ def parse_trace(
         shape = replace(shape, unit=time_unit)
     for key, field in shape.columns.needed.items():
         table.require(field, f"columns.{key}" if columns else "format")
-    converted = table.convert(_Reader(shape).row, "requests with a time and tokens")
+    converted = table.convert(
+        _Reader(shape).row, "requests with a time (in `time_unit`) and tokens"
+    )
     rows = sorted(converted.values, key=lambda row: row.time)
     # schedule times count from the start of the load, those of other traces from the first request
     is_schedule = shape.is_closed and suffix_of(path) == ".parquet"
@@ -218,7 +220,7 @@ class _Reader:
         moment = _moment(value)
         if moment is not None:
             return moment.timestamp()
-        time = _number(row, field) * UNITS[self.shape.unit]
+        time = _number(row, field, "a number or an ISO 8601 time") * UNITS[self.shape.unit]
         if not abs(time) < MAX_SECONDS:
             raise LeftOutError(IMPOSSIBLE)
         if time < 0:
@@ -254,10 +256,10 @@ def _as_number(value: Any) -> float | None:
         return None
 
 
-def _number(row: Row, field: str) -> float:
+def _number(row: Row, field: str, expected: str = "a number") -> float:
     number = _as_number(row.fields[field])
     if number is None:
-        raise FileError(row.where, f"{field}: found {shown(row.fields[field])}", "a number")
+        raise FileError(row.where, f"{field}: found {shown(row.fields[field])}", expected)
     return number
 
 

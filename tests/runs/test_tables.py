@@ -165,7 +165,7 @@ def test_an_invalid_array_is_an_error_with_its_line() -> None:
     [
         ("a,b\n1,2,3\n", "a.csv:2: found 3 cells; expected 2, as in the header; quote cells"),
         ('a,b\n1,"2\n3,4\n', "a.csv:2: not valid CSV: unexpected end of data"),
-        ("a,b\n1\r2,3\n", "a.csv:2: not valid CSV: new-line character seen in unquoted field"),
+        ("a,b\n1\r2,3\n", "a.csv:2: not valid CSV: a CR without an LF; end lines with"),
         ("a,a\n1,2\n", "a.csv: several columns are named 'a'; rename all but one"),
     ],
 )

@@ -228,9 +228,9 @@ def test_a_turn_that_follows_an_answer_is_left_out_and_counted() -> None:
     ("fields", "problem"),
     [
         ({"time": -1}, "time: found -1; expected a time of at least 0"),
-        ({"time": True}, "time: found True; expected a number"),
-        ({"time": "soon"}, "time: found 'soon'; expected a number"),
-        ({"time": [1]}, "time: found [1]; expected a number"),
+        ({"time": True}, "time: found True; expected a number or an ISO 8601 time"),
+        ({"time": "soon"}, "time: found 'soon'; expected a number or an ISO 8601 time"),
+        ({"time": [1]}, "time: found [1]; expected a number or an ISO 8601 time"),
         (
             {"prompt_tokens": -4},
             "prompt_tokens: found -4; expected a whole number from 0 to 10,000,000",
