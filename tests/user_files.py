@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import foreign_results
 import pyarrow as pa
@@ -31,11 +32,11 @@ from llmbench.workloads.sessions import read_conversations
 from llmbench.workloads.trace_files import parse_trace
 
 TOKENIZER = ByteTokenizer(256)
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"prompt": "Why is the sky blue?", "said": "Light.", "kind": "chat", "tokens": 12},
     {"prompt": 'two,\nlines "quoted" \u2028 ä', "said": "Yes.", "kind": "batch", "tokens": 7},
 ]
-CHATS = [
+CHATS: list[dict[str, Any]] = [
     {
         "id": "a",
         "conversations": [
@@ -53,17 +54,17 @@ METER = "time,watts,total\n1700000000,90.5,1\n1700000001,unavailable,2\n17000000
 ISO_METER = "time,watts,total\n2026-01-31T12:00:00Z,90,1\n2026-01-31T12:00:01Z,91,2\n"
 
 
-def _lines(values: list[dict[str, object]]) -> bytes:
+def _lines(values: list[dict[str, Any]]) -> bytes:
     return "\n".join(json.dumps(value, ensure_ascii=False) for value in values).encode()
 
 
-def _parquet(values: list[dict[str, object]]) -> bytes:
+def _parquet(values: list[dict[str, Any]]) -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(values), file)
     return file.getvalue()
 
 
-def _csv(values: list[dict[str, object]], delimiter: str = ",") -> bytes:
+def _csv(values: list[dict[str, Any]], delimiter: str = ",") -> bytes:
     cells = [list(values[0]), *(list(value.values()) for value in values)]
     quoted = [['"' + str(cell).replace('"', '""') + '"' for cell in row] for row in cells]
     return "\n".join(delimiter.join(row) for row in quoted).encode()

@@ -250,8 +250,8 @@ class Cells:
     """
 
     path: Path
-    header: Sequence[str]
-    lines: Sequence[tuple[int, list[str]]]
+    header: list[str]
+    lines: list[tuple[int, list[str]]]
     left_out: LeftOut
 
     def rows(self) -> Iterator[Row]:

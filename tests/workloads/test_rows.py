@@ -13,7 +13,7 @@ from llmbench.workloads.rows import RecordedTurn, conversation, length_of
 SYSTEM, WHY, TOO = Message("system", "Be brief."), Message("user", "Why?"), Message("user", "Too?")
 
 
-def openai(*messages: tuple[str, Any] | dict[str, Any]) -> list[dict[str, Any]]:
+def openai(*messages: tuple[Any, Any] | dict[str, Any]) -> list[dict[str, Any]]:
     return [
         message if isinstance(message, dict) else {"role": message[0], "content": message[1]}
         for message in messages

@@ -17,7 +17,7 @@ from llmbench.scenario.rng import stream
 from llmbench.workloads.prompts import Prompts
 from llmbench.workloads.trace import Trace
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"time": 10.0, "prompt_tokens": 6, "output_tokens": 3, "blocks": [1, 2]},
     {"time": 11.0, "prompt_tokens": 7, "output_tokens": 30, "blocks": [1, 3]},
     {"time": 14.0, "prompt_tokens": 20, "output_tokens": 5},
@@ -82,7 +82,7 @@ def test_rows_that_are_left_out_are_a_caveat(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     path.write_text("\n".join(map(json.dumps, [*ROWS, {**ROWS[0], "output_tokens": 0}])))
     (caveat,) = Trace(Trace.Options(path=path)).caveats()
-    assert caveat.message == ("1 of 4 rows of trace.jsonl were left out: 1 with 0 output tokens.")
+    assert caveat.message == "1 of 4 rows of trace.jsonl were left out: 1 with 0 output tokens."
     load = TraceLoad(TraceLoad.Options(path=path)).following(Prompts(Prompts.Options()))
     assert load.caveats() == (caveat,)
 
