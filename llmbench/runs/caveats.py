@@ -92,6 +92,29 @@ KINDS: dict[str, Kind] = {
         "For {answers} of {total} responses, `model`'s tokenizer counted the output tokens.",
         "Set `usage: true` if the server supports it; else set `model` to the model it serves.",
     ),
+    "impossible-usage": Kind(
+        "warning",
+        "For {answers} of {total} responses, the server reported impossible token counts: 0 for a"
+        " text, falling ones, or more than the request allows.",
+        "These are not used: `model`'s tokenizer counted instead; set `model` to the model that the"
+        " server runs.",
+    ),
+    "longer-than-requested": Kind(
+        "warning",
+        "{answers} of {total} responses are longer than requested: up to {tokens} tokens instead of"
+        " {requested}.",
+        "Set `length_field` to the field that the server reads; compare such runs by TPOT.",
+    ),
+    "more-choices": Kind(
+        "warning",
+        "{answers} of {total} responses had several choices; only that with index 0 was counted.",
+        "Make the server send one choice per request: the others take a part of its time.",
+    ),
+    "length-field": Kind(
+        "note",
+        "The server rejects `{requested}`, so the lengths of answers were sent as `{sent}`.",
+        "Set `length_field: {sent}` on the endpoint.",
+    ),
     "prompt-lengths": Kind(
         "note",
         "{prompts} of {total} prompts do not have the requested length: by the server's count, they"

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from llmbench.backends.endpoint import Endpoint
+from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
+from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_background
 from llmbench.campaign.process import Installation
 from llmbench.cli import main
 from llmbench.runs import store
@@ -111,6 +114,20 @@ def test_a_run_with_more_errors_than_allowed_exits_with_1(
     assert main(["run", str(path), "--out", out, *DROPPING, *rate]) == code
     failed = "fake-r1: 9 of 10 measured requests failed (--max-error-rate 0.5)"
     assert (failed in capsys.readouterr().err) == code
+
+
+@pytest.mark.parametrize("behavior", ["internal-error", "plain-error", "aborted", "runaway"])
+def test_a_server_that_fails_every_request_exits_with_1(
+    path: Path, out: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch, behavior: str
+) -> None:
+    monkeypatch.setattr(Endpoint, "lead_seconds", 0.02)
+    with in_background(AdversarialServer()) as server:
+        backend = f"{{kind: endpoint, url: '{server.url}', model: {behavior}}}"
+        arguments = ["--set", f"backends=[{backend}]", "--set", "load.rate=100", "--quiet"]
+        assert main(["run", str(path), "--out", out, *arguments]) == 1
+    error = BEHAVIORS[behavior].error
+    message = f"endpoint-r1: 10 of 10 measured requests failed; most common: {error}"
+    assert message in capsys.readouterr().err
 
 
 def test_few_errors_are_only_a_caveat(path: Path, out: str, capsys: Capture) -> None:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
 from llmbench.backends.endpoint.measured_serve import Served, serve
-from llmbench.backends.endpoint.openai_types import Payload, head
+from llmbench.backends.endpoint.openai_types import LENGTH_FIELD, Payload, head
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.preparation import Preparation
 from llmbench.backends.endpoint.prompt_writer import TokenCount
@@ -86,7 +86,7 @@ class Endpoint(Backend):
             payload = _payload(options, context, name)
             clients = None
             if options.clients > 1:
-                clients = stack.enter_context(start_clients(options, address, target, payload))
+                clients = stack.enter_context(start_clients(options, address, target))
             yield _EndpointServer(
                 options, context, name, target, payload, started, clients, self.lead_seconds
             )
@@ -102,7 +102,8 @@ def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payl
     preset = options.server.resolved.body if options.server else {}
     body = {**_settings(options, context, model), **preset, **options.body}
     fields = {key: value for key, value in body.items() if value is not None}
-    return Payload(head(options.path, headers), fields, chat=options.api == "chat")
+    is_chat = options.api == "chat"
+    return Payload(head(options.path, headers), fields, is_chat, options.length_field)
 
 
 def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dict[str, Any]:
@@ -132,6 +133,7 @@ class _EndpointServer(Server):
     count: TokenCount = field(default_factory=TokenCount)
     sends_ids: bool = False
     length_errors: Sequence[float] = ()
+    excess: Sequence[tuple[int, int]] = ()
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
 
@@ -146,15 +148,15 @@ class _EndpointServer(Server):
         """
         preparation = Preparation(self.options, self.context, self.target, self.payload)
         written, self.count = preparation.prepare(requests)
+        self.payload = preparation.payload
         self.sends_ids = any(request.text is None for request in written)
         return written
 
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve the load over loopback connections, to measure the client's own overhead."""
         self.context.on_stage("calibrating the client")
-        served = serve(
-            self.target, self.payload, dispatch, MonotonicClock(), connect=loopback.connect
-        )
+        payload = replace(self.payload, length_field=LENGTH_FIELD)  # which the loopback reads
+        served = serve(self.target, payload, dispatch, MonotonicClock(), connect=loopback.connect)
         self.client |= {f"floor_{name}": value for name, value in served.cost.items()}
 
     def serve(
@@ -166,12 +168,12 @@ class _EndpointServer(Server):
         records = [builder.record(answer) for answer in served.answers]
         self.client |= served.cost
         self.counters = Counter(served.counts) + builder.counts
-        self.length_errors = builder.length_errors
+        self.length_errors, self.excess = builder.length_errors, builder.excess
         return records
 
     def _served(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
         if self.clients:
-            return self.clients.serve(dispatch, clock, on_progress)
+            return self.clients.serve(self.payload, dispatch, clock, on_progress)
         return serve(self.target, self.payload, dispatch, clock, on_progress)
 
     def report(self) -> BackendReport:
@@ -204,6 +206,7 @@ class _EndpointServer(Server):
             yield Caveat("counted-by-tokenizer", answers=by_tokenizer, total=answers)
         if uneven := self.counters["answers_with_uneven_chunks"]:
             yield Caveat("uneven-chunks", answers=uneven, total=answers)
+        yield from self._oddity_caveats(answers)
         if wrong := [error for error in self.length_errors if error]:
             yield Caveat(
                 "prompt-lengths",
@@ -213,6 +216,21 @@ class _EndpointServer(Server):
                 worst=100 * max(wrong, key=abs),
             )
         yield from self._cache_caveats()
+
+    def _oddity_caveats(self, answers: int) -> Iterator[Caveat]:
+        sent, requested = self.payload.length_field, self.options.length_field
+        if sent != requested:
+            yield Caveat("length-field", requested=requested, sent=sent)
+        if impossible := self.counters["answers_with_impossible_usage"]:
+            yield Caveat("impossible-usage", answers=impossible, total=answers)
+        if self.excess:
+            tokens, most = max(self.excess, key=lambda pair: pair[0] - pair[1])
+            yield Caveat(
+                "longer-than-requested",
+                answers=len(self.excess), total=answers, tokens=tokens, requested=most,
+            )  # fmt: skip
+        if several := self.counters["answers_with_more_choices"]:
+            yield Caveat("more-choices", answers=several, total=answers)
 
     def _cache_caveats(self) -> Iterator[Caveat]:
         cache, counters = self.options.cache, self.counters

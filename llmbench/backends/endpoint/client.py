@@ -24,6 +24,7 @@ BEATS = 100  # per second
 PERCENT, LATE_SECONDS = 99, 3
 GRACE_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 0.1
+MAX_DOUBLINGS = 30  # of the backoff; more would overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Target:
     connect_timeout: float
     first_token_timeout: float
     total_timeout: float
+    limits_length: bool = True
 
 
 Payloads = Callable[[Request], bytes]
@@ -135,6 +137,7 @@ class Client:
             due,
             streamed=self.target.streamed,
             needs_done=self.target.needs_done,
+            limits_length=self.target.limits_length,
             on_first_token=self._dispatch.first_token,
         )
 
@@ -183,8 +186,8 @@ class Client:
     def _conclude(self, exchange: Exchange) -> None:
         """Retry a failed request if allowed, else report it to the dispatch as finished."""
         del self._in_flight[exchange]
-        if _is_retryable(exchange) and exchange.retries < self.target.retries:
-            self._retry(exchange)
+        may_retry = _is_retryable(exchange) and exchange.retries < self.target.retries
+        if may_retry and self._retry(exchange):
             return
         exchange.payload, exchange.on_first_token = b"", None
         self.exchanges.append(exchange)
@@ -193,12 +196,18 @@ class Client:
         self.on_progress()
         self._send_due()
 
-    def _retry(self, exchange: Exchange) -> None:
+    def _retry(self, exchange: Exchange) -> bool:
+        """Send a failed request again later; return False if that is after its time limits."""
+        target, delay = self.target, _retry_delay(exchange)
+        limit = min(target.first_token_timeout, target.total_timeout)
+        if self.clock.now() + delay >= exchange.begun + limit:
+            exchange.give_up(delay)
+            return False
         self.counts["retries"] += 1
-        delay = exchange.retry_after or FIRST_BACKOFF_SECONDS * 2**exchange.retries
         retry = self._exchange(exchange.request, exchange.due)
         retry.begun, retry.retries = exchange.begun, exchange.retries + 1
         self._loop.call_later(delay, self._send, retry)
+        return True
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -248,6 +257,14 @@ class Client:
         self._timeout_check.cancel()
         for connection in self._idle:
             connection.close()
+
+
+def _retry_delay(exchange: Exchange) -> float:
+    """Return the time to wait before a retry, by the server's Retry-After or else doubling."""
+    requested = exchange.retry_after
+    if requested and requested > 0:  # neither negative nor NaN
+        return requested
+    return FIRST_BACKOFF_SECONDS * 2 ** min(exchange.retries, MAX_DOUBLINGS)
 
 
 def _is_retryable(exchange: Exchange) -> bool:

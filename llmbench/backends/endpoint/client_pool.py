@@ -29,19 +29,16 @@ T = TypeVar("T")
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The server that a client process sends requests to, and the common part of the requests."""
+    """The server that a client process sends requests to."""
 
     options: dict[str, Any]
     address: tuple[str, int]
-    payload: Payload
 
     @classmethod
-    def of(
-        cls, options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
-    ) -> Job:
+    def of(cls, options: EndpointOptions, address: tuple[str, int], target: Target) -> Job:
         """Return the job of a client process, without `server`, which it must not start again."""
         own = options.model_dump(mode="json", exclude={"server"})
-        return cls({**own, "needs_done": target.needs_done}, address, payload)
+        return cls({**own, "needs_done": target.needs_done}, address)
 
     def target(self) -> Target:
         """Return the address and connection settings that requests are sent with."""
@@ -49,7 +46,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A message to a client process: its shard of the load, and the common clock.
+    """A message to a client process: its shard of the load, and what all shards have in common.
 
     ``arrivals_class`` is the module and name of the arrivals' class, which the process imports.
     """
@@ -60,14 +57,15 @@ class Work(msgspec.Struct, frozen=True):
     stop: Stop
     limit: Limit
     clock: MonotonicClock
+    payload: Payload
 
     @classmethod
-    def of(cls, shard: Shard, clock: Clock) -> Work:
+    def of(cls, shard: Shard, clock: Clock, payload: Payload) -> Work:
         """Return a shard in a form that can be sent to a client process."""
         kind = type(shard.arrivals)
         assert isinstance(clock, MonotonicClock)  # noqa: S101 (the only clock that processes share)
         name = (kind.__module__, kind.__qualname__)
-        return cls(shard.requests, name, shard.arrivals, shard.stop, shard.limit, clock)
+        return cls(shard.requests, name, shard.arrivals, shard.stop, shard.limit, clock, payload)
 
     def dispatch(self) -> Dispatch:
         """Return a Dispatch that yields the shard's requests as they fall due."""
@@ -90,7 +88,9 @@ class ClientPool:
     def __init__(self, children: list[Child]) -> None:
         self._children = children
 
-    def serve(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
+    def serve(
+        self, payload: Payload, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
+    ) -> Served:
         """Send each client process its shard of the load and return the merged results.
 
         The clock should read 0 only after every client has its shard. Raises MeasurementError if a
@@ -98,7 +98,7 @@ class ClientPool:
         """
         children = self._children[: max(1, len(dispatch.due_times))]
         for index, child in enumerate(children):
-            child.send(Work.of(dispatch.shard(index, len(children)), clock))
+            child.send(Work.of(dispatch.shard(index, len(children)), clock, payload))
         before = dict.fromkeys(children, NOTHING_YET)
         served: dict[Child, Served] = {}
         while waiting := [child for child in children if child not in served]:
@@ -117,10 +117,10 @@ class ClientPool:
 
 @contextmanager
 def start_clients(
-    options: EndpointOptions, address: tuple[str, int], target: Target, payload: Payload
+    options: EndpointOptions, address: tuple[str, int], target: Target
 ) -> Iterator[ClientPool]:
     """Start client processes, wait until they are ready, and end them with the context."""
-    job = Job.of(options, address, target, payload)
+    job = Job.of(options, address, target)
     with ExitStack() as stack:
         children = [
             stack.enter_context(child_process.start(MODULE, job)) for _ in range(options.clients)

@@ -28,7 +28,7 @@ def main() -> None:
             last = now
             parent.send(Report(progress=dispatch.progress()))
 
-    served = serve(target, job.payload, dispatch, work.clock, progress)
+    served = serve(target, work.payload, dispatch, work.clock, progress)
     answers = [answer.plain() for answer in served.answers]
     parent.send(Report(served=replace(served, answers=answers)))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 
-from llmbench.backends.endpoint.openai_types import Chunk, Usage, error_text, read_chunk
+from llmbench.backends.endpoint.openai_types import Choice, Chunk, read_chunk
+from llmbench.backends.endpoint.reported_tokens import ReportedTokens, whole_count
 from llmbench.backends.endpoint.sse import EventReader
 from llmbench.loads.dispatch import RequestOutcome
 from llmbench.runs.record import Finish
@@ -13,9 +15,12 @@ from llmbench.runs.request import Request
 
 OK = 200
 DONE = b"[DONE]"
+BLANKS = b" \t\r\n"
 EVENT_STREAM = "text/event-stream"
 MAX_EVENT_BYTES = 16 * 2**20
 MAX_REASON_LENGTH = 300
+ABORTED, UNKNOWN = ("error", "abort"), "unknown"  # finish reasons
+MARGIN_CHUNKS, MARGIN_CHARACTERS, CHARACTERS_PER_TOKEN = 64, 1024, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Answer:
 
     Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
     text; ``first_lag`` and ``last_lag`` are the most that the first and the last stamp may be late.
+    ``limits_length``: the request had a length; ``has_more_choices``: the response had choices
+    besides the one with index 0, which is the answer.
     """
 
     request: Request
@@ -44,26 +51,38 @@ class Answer:
     first_lag: float | None = None
     last_lag: float | None = None
     first_content: float | None = None
-    usage: Usage | None = None
-    cached_tokens: int | None = None
+    reported: ReportedTokens = field(default_factory=ReportedTokens)
+    limits_length: bool = True
+    has_more_choices: bool = False
     finish_reason: str | None = None
     fault: Fault | None = None
 
     @property
     def counted(self) -> int | None:
-        """The number of output tokens reported by the server, or None."""
-        return self.usage.completion_tokens if self.usage else None
+        """The number of output tokens reported by the server; None if there is no possible one."""
+        return self.possible().output
+
+    def possible(self, by_tokenizer: int = 0) -> ReportedTokens:
+        """Return the token counts reported by the server, without impossible ones.
+
+        A text has as many tokens as chunks, or more by a tokenizer.
+        """
+        text_tokens = max(len(self.texts), by_tokenizer)
+        return self.reported.possible(self.request, text_tokens, limits_length=self.limits_length)
 
     def judge(self, *, forced: bool) -> None:
-        """Set the fault if a complete response is empty or, with ``forced``, too short."""
+        """Set the fault if a complete response is aborted, empty or, with ``forced``, too short."""
         if self.fault:
             return
-        if not self.stamps:
+        counted, requested = self.counted, self.request.max_new_tokens
+        if self.finish_reason in ABORTED:
+            self.fault = Fault("server-error", f"the finish_reason is {self.finish_reason}")
+        elif not self.stamps:
             self.fault = Fault("too-few-tokens", "the response has no text")
-        elif forced and self.counted is not None and self.counted < self.request.max_new_tokens:
+        elif forced and counted is not None and counted < requested:
             self.fault = Fault(
                 "too-few-tokens",
-                f"{self.counted} of {self.request.max_new_tokens} tokens; the server ended the "
+                f"{counted} of {requested} tokens; the server ended the "
                 "response early; set `stop_at_eos: true` to allow this",
             )
 
@@ -102,6 +121,11 @@ class Exchange(Answer):
     _plain: bytearray = field(default_factory=bytearray)
     _reads_events: bool = False
     _reasoning_chunks: int = 0
+    _next_check: int = 0
+
+    def __post_init__(self) -> None:
+        """Set the number of chunks from which the length of the response is checked."""
+        self._next_check = self.request.max_new_tokens + MARGIN_CHUNKS
 
     @property
     def over(self) -> bool:
@@ -112,6 +136,12 @@ class Exchange(Answer):
         """Set the fault, unless the exchange is over."""
         if not self.over:
             self.fault = Fault(kind, message)
+
+    def give_up(self, delay: float) -> None:
+        """Add to the fault that the next attempt, after a delay, would exceed a time limit."""
+        assert self.fault  # noqa: S101 (only a failed request could be retried)
+        message = f"{self.fault.message}; not retried after {delay:g} s: beyond the time limits"
+        self.fault = Fault(self.fault.kind, message)
 
     def begin(self, status: int, content_type: str) -> None:
         """Process the status and content type of the response."""
@@ -147,9 +177,11 @@ class Exchange(Answer):
     def _event(self, now: float, event: bytes) -> None:
         if self.over:
             return
-        if event == DONE:
-            self.done_at = now
-            return
+        if not event.startswith(b"{"):
+            event = event.strip(BLANKS)
+            if event.strip(b'"').upper() == DONE:
+                self.done_at = now
+                return
         if chunk := self._chunk(event):
             self._take(now, chunk)
 
@@ -159,33 +191,66 @@ class Exchange(Answer):
         except ValueError as error:
             self.fail("invalid-chunk", str(error))
             return None
-        if (failure := chunk.failure) is not None:
-            self.fail("server-error", failure)
+        if chunk.error:
+            self.fail("server-error", chunk.error)
             return None
         return chunk
 
     def _take(self, now: float, chunk: Chunk) -> None:
-        if chunk.usage:
-            self.usage = chunk.usage
-        if chunk.cached_tokens is not None:
-            self.cached_tokens = chunk.cached_tokens
+        if chunk.usage or chunk.timings:
+            self.reported.add(chunk.usage, chunk.timings)
         if not chunk.choices:
             return
-        choice = chunk.choices[0]  # no request asks for more than one choice
-        if choice.finish_reason:
-            self.finish_reason = choice.finish_reason
+        choice = chunk.choices[0]
+        if choice is None or choice.index or len(chunk.choices) > 1:
+            choice = self._first_choice(chunk.choices)
+            if choice is None:
+                return
+        if reason := choice.finish_reason:
+            self.finish_reason = reason if isinstance(reason, str) else UNKNOWN
         content = choice.content
         if text := content or choice.reasoning:
-            if not self.stamps:
-                self.first_lag = self.lag
-                if self.on_first_token:
-                    self.on_first_token(self.request.id)
-            self.last_lag = self.lag
-            self.stamps.append(now)
-            self.texts.append(text)
-            if content and self.first_content is None:
-                self.first_content = now
-                self._reasoning_chunks = len(self.texts) - 1
+            self._add_text(now, text, is_content=bool(content))
+
+    def _add_text(self, now: float, text: str, *, is_content: bool) -> None:
+        if not self.stamps:
+            self.first_lag = self.lag
+            if self.on_first_token:
+                self.on_first_token(self.request.id)
+        self.last_lag = self.lag
+        self.stamps.append(now)
+        self.texts.append(text)
+        if is_content and self.first_content is None:
+            self.first_content = now
+            self._reasoning_chunks = len(self.texts) - 1
+        if len(self.texts) > self._next_check:
+            self._check_length()
+
+    def _first_choice(self, choices: Sequence[Choice | None]) -> Choice | None:
+        """Return the choice with index 0 of several, or None; only that one is the answer."""
+        present = [choice for choice in choices if choice]
+        first = next((choice for choice in present if not whole_count(choice.index)), None)
+        self.has_more_choices |= len(present) > (first is not None)
+        return first
+
+    def _check_length(self) -> None:
+        """Fail a stream that goes on far beyond the requested length.
+
+        It has both more chunks and more characters than that length can have, since a chunk may be
+        a single character, and a long text in few chunks does not go on. Reasoning does not count:
+        some servers add it to the requested length.
+        """
+        requested = self.request.max_new_tokens
+        content = () if self.first_content is None else self.texts[self._reasoning_chunks :]
+        most_characters = MARGIN_CHARACTERS + CHARACTERS_PER_TOKEN * requested
+        is_long = len(content) > MARGIN_CHUNKS + requested
+        if self.limits_length and is_long and sum(map(len, content)) > most_characters:
+            self.fail(
+                "too-many-tokens",
+                f"the stream went on to {len(content)} chunks of text; {requested} tokens were "
+                "requested: set `length_field` to the field that the server reads",
+            )
+        self._next_check = 2 * len(self.texts)
 
     def _whole(self, now: float) -> None:
         if chunk := self._chunk(bytes(self._plain)):
@@ -219,9 +284,8 @@ class Exchange(Answer):
 
 
 def _reason(body: bytes) -> str:
-    try:
-        chunk = read_chunk(body)
-    except ValueError:
-        return body[:MAX_REASON_LENGTH].decode(errors="replace").strip() or "no reason given"
-    reason = chunk.failure or (error_text(chunk.message) if chunk.message else "")
-    return (reason or body.decode(errors="replace").strip())[:MAX_REASON_LENGTH]
+    reason = ""
+    with suppress(ValueError):
+        reason = read_chunk(body).error or ""
+    reason = reason or body.decode(errors="replace").strip() or "no reason given"
+    return reason[:MAX_REASON_LENGTH]

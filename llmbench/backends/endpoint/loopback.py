@@ -10,6 +10,7 @@ import msgspec
 
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.connection import Connection
+from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNSTREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -31,8 +32,8 @@ class _LoopbackTransport:
 
     def write(self, payload: bytes) -> None:
         body = msgspec.json.decode(payload.partition(b"\r\n\r\n")[2])
-        tokens = body["max_tokens"]
-        if body["stream"]:
+        tokens = body[LENGTH_FIELD]
+        if body.get("stream"):
             self._soon(self._stream, tokens)
         else:
             answer = _message("word " * tokens, "message", tokens)

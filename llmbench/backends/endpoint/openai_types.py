@@ -1,7 +1,8 @@
-"""OpenAI's API: request bodies, streamed chunks, complete responses, token counts and errors.
+"""OpenAI's API: request bodies, streamed chunks, complete responses and errors.
 
 https://platform.openai.com/docs/api-reference/chat/streaming and .../completions; reasoning as in
-vLLM (``reasoning``) and DeepSeek (``reasoning_content``); ``timings`` as in llama.cpp's server.
+vLLM (``reasoning``), DeepSeek (``reasoning_content``) and Mistral (``thinking`` parts);
+``timings`` as in llama.cpp's server.
 """
 
 from __future__ import annotations
@@ -12,28 +13,41 @@ from typing import Any
 
 import msgspec
 
+from llmbench.backends.endpoint.odd_events import error_text, standardized
+from llmbench.runs.redaction import redact
 from llmbench.runs.request import Request
+
+LENGTH_FIELD = "max_tokens"
+MAX_EXCERPT = 80
+MAX_PART_DEPTH = 4
+MAX_NUMBER = 10**15  # of a text sent as a number
+TEXT_FIELDS = ("text", "content", "value", "refusal")
+THINKING_FIELDS = ("thinking", "reasoning")
+NO_TOOL_CALLS = frozenset({b"", b"null", b"[]", b"{}", b'""', b"false"})
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Encodes HTTP requests; all have the same ``head`` and the fields in ``body``."""
+    """Encodes HTTP requests; all have the same ``head`` and the fields in ``body``.
+
+    ``length_field`` is the field with the number of tokens to generate; None leaves it out.
+    """
 
     head: bytes
     body: Mapping[str, Any]
     chat: bool
+    length_field: str | None = LENGTH_FIELD
 
     def __call__(self, request: Request) -> bytes:
         """Return the bytes of a request, head and body."""
-        body = msgspec.json.encode({**self.body, **self._prompt(request)})
+        length = {self.length_field: request.max_new_tokens} if self.length_field else {}
+        body = msgspec.json.encode({**self.body, **self._prompt(request), **length})
         return b"%bContent-Length: %d\r\n\r\n%b" % (self.head, len(body), body)
 
     def _prompt(self, request: Request) -> dict[str, Any]:
-        fields: dict[str, Any] = {"max_tokens": request.max_new_tokens}
         if not self.chat:
-            prompt = list(request.prompt) if request.text is None else request.whole_text
-            return {"prompt": prompt, **fields}
-        return {"messages": [message.as_dict() for message in request.chat], **fields}
+            return {"prompt": list(request.prompt) if request.text is None else request.whole_text}
+        return {"messages": [message.as_dict() for message in request.chat]}
 
 
 def head(path: str, headers: Mapping[str, str]) -> bytes:
@@ -43,72 +57,51 @@ def head(path: str, headers: Mapping[str, str]) -> bytes:
 
 
 class _Message(msgspec.Struct):
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[Any] | None = None
+    content: Any = None  # a text, or a list of parts
+    reasoning: Any = None
+    reasoning_content: Any = None
+    refusal: Any = None
+    tool_calls: msgspec.Raw = msgspec.Raw()
 
 
 class Choice(msgspec.Struct):
     """One completion, or a part of it; the last part has the finish reason."""
 
+    index: Any = None
     delta: _Message | None = None
     message: _Message | None = None
-    text: str | None = None
-    finish_reason: str | None = None
+    text: Any = None
+    finish_reason: Any = None
 
     @property
     def content(self) -> str:
         """The text of the completion, without reasoning."""
         message = self.delta or self.message
-        if message is None:
-            return self.text or ""
-        return message.content or message.refusal or _tool_calls(message)
+        content = self.text if message is None else message.content
+        if isinstance(content, str) and content:
+            return content
+        text = _text(content)
+        return text if text or message is None else _text(message.refusal) or _tool_calls(message)
 
     @property
     def reasoning(self) -> str:
         """The reasoning text of the completion."""
         message = self.delta or self.message
-        return "" if message is None else message.reasoning_content or message.reasoning or ""
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class Usage(msgspec.Struct):
-    """The token counts reported by the server."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
+        if message is None:
+            return ""
+        return _text(message.reasoning_content or message.reasoning) or _thinking(message.content)
 
 
 class Chunk(msgspec.Struct):
-    """One event of a stream, or a complete response; unused fields are ignored."""
+    """One event of a stream, or a complete response; unused fields are ignored.
 
-    choices: list[Choice] = []
-    usage: Usage | None = None
+    ``error`` is the text of an error sent instead of a completion.
+    """
+
+    choices: list[Choice | None] | None = None
+    usage: Any = None
     timings: Any = None  # llama.cpp's
     error: Any = None
-    object: str | None = None
-    message: Any = None
-
-    @property
-    def cached_tokens(self) -> int | None:
-        """The number of prompt tokens from the server's prompt cache, or None."""
-        details = self.usage.prompt_tokens_details if self.usage else None
-        if details and details.cached_tokens is not None:
-            return details.cached_tokens
-        return self.timings.get("cache_n") if isinstance(self.timings, dict) else None
-
-    @property
-    def failure(self) -> str | None:
-        """The text of an error sent instead of a completion, or None."""
-        if self.error is not None:
-            return error_text(self.error)
-        return error_text(self.message) if self.object == "error" else None
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
@@ -120,18 +113,51 @@ def read_chunk(data: bytes) -> Chunk:
     Raises ValueError for invalid JSON or an invalid chunk.
     """
     try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{error}: {data[:80]!r}") from None
+        chunk = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_odd(data)
+    if chunk.error or (chunk.choices is None and chunk.usage is None):
+        return _read_odd(data)
+    return chunk
 
 
-def error_text(error: Any) -> str:
-    """Return the text of an error, which is a string or has the text in ``message``."""
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("error") or error.get("detail") or error
-        return error_text(error) if isinstance(error, dict) and "message" in error else str(error)
-    return str(error)
+def _read_odd(data: bytes) -> Chunk:
+    """Parse an event that is not a usual chunk, such as an error."""
+    try:
+        chunk = _decode(standardized(data))
+        chunk.error = error_text(chunk.error)
+    except RecursionError:
+        raise ValueError(f"nested too deeply: {_excerpt(data)}") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ValueError(f"{error}: {_excerpt(data)}") from None
+    return chunk
+
+
+def _excerpt(data: bytes) -> str:
+    return redact(data.decode(errors="replace"))[:MAX_EXCERPT]
+
+
+def _text(value: Any, depth: int = MAX_PART_DEPTH) -> str:
+    """Return a text, or that of a list of parts, which are objects with a text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and depth:
+        return "".join(_text(part, depth - 1) for part in value)
+    if isinstance(value, dict) and depth:
+        texts = (_text(value.get(name), depth - 1) for name in TEXT_FIELDS)
+        return next(filter(None, texts), "")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number and abs(value) < MAX_NUMBER else ""
+
+
+def _thinking(content: Any) -> str:
+    """Return the text of the reasoning parts in a list of parts."""
+    if not isinstance(content, list):
+        return ""
+    parts = [part for part in content if isinstance(part, dict)]
+    return "".join(_text(part.get(name)) for part in parts for name in THINKING_FIELDS)
 
 
 def _tool_calls(message: _Message) -> str:
-    return msgspec.json.encode(message.tool_calls).decode() if message.tool_calls else ""
+    calls = bytes(message.tool_calls)
+    return "" if calls in NO_TOOL_CALLS else calls.decode(errors="replace")

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
 from llmbench.backends.endpoint.client import Target
+from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
 from llmbench.backends.endpoint.prompt_cache import RESETS, CacheOptions, Reset
 from llmbench.backends.endpoint.server_process import ServerOptions
 from llmbench.errors import InputError
@@ -21,6 +22,7 @@ from llmbench.units import Seconds
 
 FROM_ENVIRONMENT = re.compile(r"\$\{(\w+)\}")
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+OTHER_FIELDS = ("model", "stream", "messages", "prompt")  # which cannot hold the length
 
 
 def _url(text: str) -> str:
@@ -58,6 +60,12 @@ def _no_literal(name: str, value: str) -> None:
         raise ValueError(f"{name}: take the value from an environment variable: '${{MY_API_KEY}}'")
 
 
+def _body(body: dict[str, Any]) -> dict[str, Any]:
+    if body.get("n", 1) not in (1, None):
+        raise ValueError(f"`n` is {body['n']!r:.20}; expected 1, since each request has one answer")
+    return body
+
+
 class EndpointOptions(plugins.Options):
     """``{kind: endpoint, url: "http://localhost:8000", api: chat}``."""
 
@@ -78,7 +86,11 @@ class EndpointOptions(plugins.Options):
         default=None, description="streams must end with [DONE]; if false, with a finish_reason"
     )
     usage: bool = Field(default=True, description="request token counts in streamed responses")
-    body: dict[str, Any] = Field(
+    length_field: Annotated[str, Field(min_length=1)] | None = Field(
+        default=LENGTH_FIELD,
+        description="field of the request with the number of tokens to generate; null: none",
+    )
+    body: Annotated[dict[str, Any], AfterValidator(_body)] = Field(
         default_factory=dict, description="extra fields of the request body; null removes a field"
     )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
@@ -112,6 +124,18 @@ class EndpointOptions(plugins.Options):
         if self.cache.before == "reset" and not self.reset:
             raise ValueError(
                 f"`cache.before: reset` needs `cache.reset`: {', '.join(RESETS)} or a URL path"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> EndpointOptions:
+        name = self.length_field
+        if name in OTHER_FIELDS:
+            raise ValueError(f"`length_field` is {name}, which has another meaning; rename it")
+        if name in self.body:
+            raise ValueError(
+                f"`body` has `{name}`, which the workload sets; remove it, or set `length_field` "
+                "to another name, or to null to send no length"
             )
         return self
 
@@ -162,6 +186,7 @@ class EndpointOptions(plugins.Options):
             connect_timeout=self.connect_timeout,
             first_token_timeout=self.first_token_timeout,
             total_timeout=self.total_timeout,
+            limits_length=self.length_field is not None,
         )
 
     def credentials(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from llmbench import models
 from llmbench.backends.base import OpenContext
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.exchange import Answer
+from llmbench.backends.endpoint.length_field import other_length_field, rejects
 from llmbench.backends.endpoint.measured_serve import serve
 from llmbench.backends.endpoint.openai_types import Payload
 from llmbench.backends.endpoint.options import EndpointOptions
@@ -31,9 +32,12 @@ PROBED = 0.5  # the share of the longest prompt that a probe has
 SHORTEST_PROBE = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Preparation:
-    """Prepares a server for a load; probes and salts are drawn from ``rng``."""
+    """Prepares a server for a load; probes and salts are drawn from ``rng``.
+
+    The ``payload`` gets another length field if the server rejects the first and names that one.
+    """
 
     options: EndpointOptions
     context: OpenContext
@@ -73,20 +77,28 @@ class Preparation:
         salts = [random_letters(self.rng) for _ in range(2)]
         texts = [salts[0].rstrip(), (salts[1] + tokenizer.decode(ids)).rstrip()]
         asked = [len(tokenizer.encode_more(text)) for text in texts]
-        counted = self._counted([Request(0, (), 1, text=text) for text in texts])
+        counted = _counted(self._probed([Request(0, (), 1, text=text) for text in texts]))
         count = TokenCount.of(list(zip(asked, counted, strict=True)))
         takes_ids = self.options.api == "completions" and count.is_exact and self._takes(ids)
         return replace(count, takes_ids=takes_ids)
 
     def _takes(self, ids: tuple[int, ...]) -> bool:
         """Return whether the server takes token ids instead of text and counts each as a token."""
-        (counted,) = self._counted([Request(0, ids, 1)])
+        (counted,) = _counted(self._first_tokens([Request(0, ids, 1)]))
         return counted == len(ids)
 
-    def _counted(self, requests: Sequence[Request]) -> list[int | None]:
-        """Return the server's token count of each prompt; None if it does not report one."""
-        answers = self._first_tokens(requests)
-        return [answer.usage.prompt_tokens if answer.usage else None for answer in answers]
+    def _probed(self, probes: Sequence[Request]) -> list[Answer]:
+        """Return the responses to probes, with another length field if the server asks for it."""
+        answers = self._first_tokens(probes)
+        name = other_length_field(answers, self.payload.length_field)
+        if name is None:
+            return answers
+        first, self.payload = self.payload, replace(self.payload, length_field=name)
+        renamed = self._first_tokens(probes)
+        if rejects(renamed, name):
+            self.payload = first
+            return answers
+        return renamed
 
     def _primed(self, requests: list[Request], share: float) -> list[Request]:
         """Send a share of the prompts once, evenly spread; mark them as shared with the load."""
@@ -115,3 +127,8 @@ class Preparation:
         payload = replace(self.payload, body=body)
         served = serve(self.target, payload, dispatch, MonotonicClock())
         return sorted(served.answers, key=lambda answer: answer.request.id)
+
+
+def _counted(answers: Sequence[Answer]) -> list[int | None]:
+    """Return the server's token count of each prompt; None if it does not report a possible one."""
+    return [answer.possible().prompt for answer in answers]

@@ -13,12 +13,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from llmbench import plugins
+from llmbench.backends.endpoint.reported_tokens import whole_count
 from llmbench.errors import MeasurementError
 from llmbench.runs.request import Request
 
 SLOT = "{slot}"
 TIMEOUT_SECONDS = 60.0
 MAX_REASON_LENGTH = 200
+MAX_SLOTS = 4096
 SALT_LETTERS, SALT_TOKENS = 8, 8  # the letters, and the most tokens that they can be
 
 
@@ -99,12 +101,15 @@ class _Control:
     def slots(self) -> int:
         """Return llama.cpp's number of slots."""
         try:
-            return int(json.loads(self.ask("GET", "/props"))["total_slots"])
-        except (ValueError, KeyError, TypeError):
+            slots = whole_count(json.loads(self.ask("GET", "/props"))["total_slots"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            slots = None
+        if slots is None or slots > MAX_SLOTS:
             raise MeasurementError(
-                f"endpoint: cache: {self.root}/props does not have `total_slots`; set "
+                f"endpoint: cache: {self.root}/props has no `total_slots` up to {MAX_SLOTS}; set "
                 "`cache.reset` to the path that empties the prompt cache of this server"
-            ) from None
+            )
+        return slots
 
     def ask(self, method: str, path: str) -> bytes:
         """Return the body of a response; raise MeasurementError unless the status is 2xx."""

@@ -10,10 +10,13 @@ import numpy as np
 from llmbench.backends.base import OpenContext
 from llmbench.backends.endpoint.exchange import Answer
 from llmbench.backends.endpoint.prompt_cache import unasked_tokens
+from llmbench.backends.endpoint.reported_tokens import ReportedTokens
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
 from llmbench.runs.request import Request
+
+SLACK = 4  # the count of a server may exceed that of the tokenizer by a quarter
 
 
 class RecordBuilder:
@@ -21,10 +24,11 @@ class RecordBuilder:
 
     ``template_tokens`` is how many tokens the server adds to a prompt. ``counts`` has the numbers
     of responses with tokens counted by the server, with tokens counted by the tokenizer, with
-    unequal numbers of chunks and tokens, and with a report of cached tokens; and, of all measured
-    prompts but later turns, the numbers of tokens and of cached ones that nobody asked for.
-    ``length_errors`` has the relative error of each prompt that was made to a length, by the
-    server's count.
+    impossible counts of the server, with several choices, with unequal numbers of chunks and
+    tokens, and with a report of cached tokens; and, of all measured prompts but later turns, the
+    numbers of tokens and of cached ones that nobody asked for. ``length_errors`` has the relative
+    error of each prompt that was made to a length, by the server's count; ``excess`` has the
+    numbers of tokens of each response that is longer than requested, and of requested ones.
     """
 
     def __init__(self, context: OpenContext, tokenizer: Tokenizer, template_tokens: int) -> None:
@@ -33,18 +37,20 @@ class RecordBuilder:
         self._template_tokens = template_tokens
         self.counts: Counter[str] = Counter()
         self.length_errors: list[float] = []
+        self.excess: list[tuple[int, int]] = []
 
     def record(self, answer: Answer) -> Record:
         """Return the record of one request and its response."""
         answer.judge(forced=not self._context.stop_at_eos)
-        request, usage, fault = answer.request, answer.usage, answer.fault
-        tokens = self._tokens(answer)
-        prompt_tokens = usage.prompt_tokens if usage else None
+        request, fault = answer.request, answer.fault
+        reported, tokens = self._counted(answer)
+        prompt_tokens = reported.prompt
         if prompt_tokens is None:
             prompt_tokens = self._prompt_tokens(request)
         elif request.has_exact_length and not request.turn:
             self.length_errors.append(prompt_tokens / len(request.prompt) - 1)
-        self._count_cached(answer, prompt_tokens)
+        self._count_cached(answer, prompt_tokens, reported.cached)
+        self._count_oddities(answer, reported, tokens)
         return Record.of(
             request,
             answer.due,
@@ -61,11 +67,11 @@ class RecordBuilder:
             retries=answer.retries,
             first_stamp_lag=answer.first_lag,
             last_stamp_lag=answer.last_lag,
-            cached_tokens=answer.cached_tokens,
+            cached_tokens=reported.cached,
         )
 
-    def _count_cached(self, answer: Answer, prompt_tokens: int) -> None:
-        request, cached = answer.request, answer.cached_tokens
+    def _count_cached(self, answer: Answer, prompt_tokens: int, cached: int | None) -> None:
+        request = answer.request
         if request.phase == "warmup" or request.turn or answer.fault:
             return  # later turns find the history of their session in the cache
         self.counts["judged_prompt_tokens"] += prompt_tokens
@@ -74,25 +80,41 @@ class RecordBuilder:
             self.counts["answers_with_cached_tokens"] += 1
             self.counts["unasked_cached_tokens"] += unasked
 
+    def _count_oddities(self, answer: Answer, reported: ReportedTokens, tokens: int) -> None:
+        """Count responses that no correct server would send."""
+        if not answer.texts:
+            return
+        if reported != answer.reported:
+            self.counts["answers_with_impossible_usage"] += 1
+        if answer.has_more_choices:
+            self.counts["answers_with_more_choices"] += 1
+        requested = answer.request.max_new_tokens
+        confirmed = max(len(answer.texts), reported.output or 0)  # a tokenizer may be foreign
+        is_longer = min(tokens, confirmed) > requested
+        if is_longer and answer.limits_length and not answer.fault:
+            self.excess.append((tokens, requested))
+
     def _prompt_tokens(self, request: Request) -> int:
         """Return the prompt's length in tokens, with the text of the session's earlier turns."""
         if not request.history:
             return len(request.prompt)
         return len(self._tokenizer.encode(request.whole_text))
 
-    def _tokens(self, answer: Answer) -> int:
+    def _counted(self, answer: Answer) -> tuple[ReportedTokens, int]:
+        """Return the possible counts of the server, and the number of output tokens."""
+        reported, by_tokenizer = answer.possible(), 0
         if not answer.texts:
-            return 0
-        counted = answer.counted
-        if counted is None:
-            self.counts["answers_counted_by_tokenizer"] += 1
-            counted = len(self._tokenizer.encode("".join(answer.texts)))
-            counted -= len(self._tokenizer.encode(""))
-        else:
-            self.counts["answers_counted_by_server"] += 1
-        if counted != len(answer.texts):
+            return reported, 0
+        if reported.output is None:
+            by_tokenizer = len(self._tokenizer.encode("".join(answer.texts)))
+            by_tokenizer -= len(self._tokenizer.encode(""))
+            reported = answer.possible(by_tokenizer + by_tokenizer // SLACK)
+        tokens = by_tokenizer if reported.output is None else reported.output
+        source = "tokenizer" if reported.output is None else "server"
+        self.counts[f"answers_counted_by_{source}"] += 1
+        if tokens != len(answer.texts):
             self.counts["answers_with_uneven_chunks"] += 1
-        return counted
+        return reported, tokens
 
     def _output_ids(self, answer: Answer) -> tuple[int, ...] | None:
         if not self._context.keep_outputs:

@@ -20,7 +20,6 @@ from llmbench.backends import BackendReport
 from llmbench.backends.endpoint import Endpoint, client
 from llmbench.backends.endpoint.client_pool import Job
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
-from llmbench.backends.endpoint.openai_types import Payload
 from llmbench.backends.endpoint.server_info import is_local
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
@@ -33,6 +32,17 @@ from llmbench.scenario.rng import stream
 from llmbench.testing import open_context
 
 CANARY = "sk-canary-0123456789"
+LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "n_predict")
+DEFAULT_TOKENS = 5
+REJECTION = json.dumps(
+    {
+        "error": {
+            "message": "Unsupported parameter: 'max_tokens' is not supported with this model. "
+            "Use 'max_completion_tokens' instead.",
+            "param": "max_tokens",
+        }
+    }
+).encode()
 
 
 class Server(ThreadingHTTPServer):
@@ -49,6 +59,7 @@ class Server(ThreadingHTTPServer):
         self.peers: set[tuple[str, int]] = set()
         self.first: list[tuple[int, dict[str, str]]] = []
         self.hang_up_after = 0
+        self.rejected: str | None = None
         self.delay = 0.0
 
     @property
@@ -82,8 +93,11 @@ class Handler(BaseHTTPRequestHandler):
             self._send(
                 status, json.dumps({"error": self.headers["Authorization"]}).encode(), fields
             )
+        elif self.server.rejected in body:
+            self._send(400, REJECTION, {"Content-Type": "application/json"})
         elif body["stream"]:
-            self._send(200, _answer(body["max_tokens"]), {"Content-Type": "text/event-stream"})
+            tokens = next((body[name] for name in LENGTH_FIELDS if name in body), DEFAULT_TOKENS)
+            self._send(200, _answer(tokens), {"Content-Type": "text/event-stream"})
         else:
             self._send(200, completion(), {"Content-Type": "application/json"})
 
@@ -245,7 +259,7 @@ def test_the_clients_of_a_started_server_have_the_same_target() -> None:
     started = Endpoint.Options.model_validate({"server": server, "clients": 2})
     options = started.model_copy(update={"url": "http://127.0.0.1:9"})
     target = options.target("127.0.0.1", 9)
-    job = Job.of(options, ("127.0.0.1", 9), target, Payload(b"", {}, chat=True))
+    job = Job.of(options, ("127.0.0.1", 9), target)
     assert msgspec.json.decode(msgspec.json.encode(job), type=Job).target() == target
 
 
@@ -280,6 +294,32 @@ def test_nothing_is_retried_by_default(serve: Serve, server: Server) -> None:
     server.first = [(503, {})]
     (record,), _ = serve()
     assert (record.error_kind, len(server.received)) == ("http-503", 1)
+
+
+@pytest.mark.parametrize("retry_after", ["3600", "inf", "1e308", "99999999999999999999"])
+def test_a_retry_after_the_time_limits_is_not_waited_for(
+    serve: Serve, server: Server, retry_after: str
+) -> None:
+    server.first = [(429, {"Retry-After": retry_after})] * 2
+    (record,), _ = serve(retries=3)
+    assert (record.error_kind, record.retries, len(server.received)) == ("http-429", 0, 1)
+    assert "not retried after" in str(record.error_message)
+
+
+@pytest.mark.parametrize("retry_after", ["nan", "-inf", "-5", "0", "soon", ""])
+def test_a_retry_after_that_is_no_time_is_replaced_by_a_short_one(
+    serve: Serve, server: Server, retry_after: str
+) -> None:
+    server.first = [(429, {"Retry-After": retry_after})]
+    (record,), _ = serve(retries=1)
+    assert (record.error_kind, record.retries) == (None, 1)
+
+
+def test_retries_end_at_the_first_time_limit(serve: Serve, server: Server) -> None:
+    server.first = [(503, {})] * 20
+    (record,), _ = serve(retries=20, first_token_timeout=1.0)
+    assert record.error_kind == "http-503"
+    assert record.retries <= 3  # after 0.1 s, 0.2 s and 0.4 s
 
 
 def test_an_invalid_request_is_not_retried(serve: Serve, server: Server) -> None:
@@ -474,3 +514,88 @@ def test_a_client_that_cannot_keep_up_ends_the_load_if_requested(
     records, _ = serve(count=2000, arrivals=arrivals, stop=stop)
     assert summaries[0].stopped_by == ["client-lag"]
     assert len(records) < 2000
+
+
+# -- the length of answers -------------------------------------------------------------------------
+
+
+Prepare = Callable[..., tuple[Request, list[Record], BackendReport]]
+
+
+@pytest.fixture
+def prepared(server: Server) -> Prepare:
+    """Prepares and serves one request, as a campaign does."""
+
+    def run(**options: Any) -> tuple[Request, list[Record], BackendReport]:
+        backend = Endpoint(Endpoint.Options(**{"url": server.url, **options}))
+        with backend.open(open_context("served:")) as opened:
+            (request,) = opened.prepare([Request(0, (1, 2), 3, text="prompt")])
+            opened.calibrate(Dispatch([request], Scheduled(np.zeros(1)), Stop(requests=1)))
+            dispatch = Dispatch(RequestCycle([request]), Scheduled(np.zeros(1)), Stop(requests=1))
+            records = opened.serve(dispatch, opened.new_clock(), lambda: None)
+            return request, records, opened.report()
+
+    return run
+
+
+def lengths(body: dict[str, Any]) -> dict[str, int]:
+    return {name: body[name] for name in LENGTH_FIELDS if name in body}
+
+
+def test_the_length_is_sent_in_the_given_field(prepared: Prepare, server: Server) -> None:
+    prepared(length_field="n_predict")
+    assert [lengths(body) for body in server.received] == [{"n_predict": n} for n in (1, 1, 3)]
+
+
+def test_the_length_need_not_be_sent(prepared: Prepare, server: Server) -> None:
+    _, (record,), report = prepared(length_field=None)
+    assert [lengths(body) for body in server.received] == [{}] * 3
+    assert (record.output_tokens, record.error_kind) == (DEFAULT_TOKENS, None)
+    assert "longer-than-requested" not in {caveat.kind for caveat in report.caveats}
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+def test_a_rejected_length_field_is_replaced_by_the_one_that_the_server_names(
+    prepared: Prepare, server: Server, clients: int
+) -> None:
+    server.rejected = "max_tokens"
+    _, (record,), report = prepared(clients=clients)
+    assert lengths(server.received[-1]) == {"max_completion_tokens": 3}
+    assert (record.output_tokens, record.error_kind) == (3, None)
+    (caveat,) = (caveat for caveat in report.caveats if caveat.kind == "length-field")
+    assert caveat.message == (
+        "The server rejects `max_tokens`, so the lengths of answers were sent as "
+        "`max_completion_tokens`."
+    )
+
+
+def test_a_server_that_rejects_its_own_advice_gets_the_given_field(
+    prepared: Prepare, server: Server
+) -> None:
+    server.rejected = "stream"  # every request
+    _, (record,), report = prepared()
+    assert lengths(server.received[-1]) == {"max_tokens": 3}
+    assert record.error_kind == "http-400"
+    assert "length-field" not in {caveat.kind for caveat in report.caveats}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"body": {"n": 2}}, "`n` is 2; expected 1"),
+        ({"body": {"max_tokens": 5}}, "`body` has `max_tokens`, which the workload sets"),
+        ({"body": {"max_tokens": None}}, "to null to send no length"),
+        ({"length_field": ""}, "at least 1 character"),
+        ({"length_field": "messages"}, "which has another meaning"),
+    ],
+)
+def test_a_body_sets_neither_the_number_of_answers_nor_their_length(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Endpoint.Options(url="http://localhost", **options)
+
+
+def test_one_answer_may_be_requested(serve: Serve, server: Server) -> None:
+    serve(body={"n": 1})
+    assert server.received[0]["n"] == 1

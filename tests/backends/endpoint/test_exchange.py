@@ -138,3 +138,79 @@ def test_longer_chunks_get_more_of_the_tokens() -> None:
     assert spread_tokens(10, ["a", "a" * 9]) == (1, 9)
     assert spread_tokens(2, ["a", "b", "c"]) == (1, 1, 0)
     assert spread_tokens(3, ["a", "b", "c"]) == (1, 1, 1)
+
+
+# -- odd servers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("done", [b"[DONE] ", b" [DONE]\t", b'"[DONE]"', b"[done]"])
+def test_done_may_be_written_otherwise(done: bytes) -> None:
+    exchange = streamed(piece(content="a"), event(done))
+    assert (exchange.done_at, exchange.fault) == (2.0, None)
+
+
+@pytest.mark.parametrize("nothing", [b"", b"  ", b"null", b"{}", b"[]", b'{"choices": null}'])
+def test_events_without_content_are_ignored(nothing: bytes) -> None:
+    exchange = streamed(event(nothing), piece(content="a"), event(nothing), DONE)
+    assert (exchange.stamps, exchange.fault) == ([2.0], None)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (b"upstream connect error", "upstream connect error"),
+        (b'["out of memory", "try later"]', "out of memory; try later"),
+        (b'[{"error": {"message": "out of memory"}}]', "out of memory"),
+        (b'{"detail": "out of memory"}', "out of memory"),
+        (b'"out of memory"', "out of memory"),
+    ],
+)
+def test_errors_in_a_stream_are_found_without_an_error_field(error: bytes, message: str) -> None:
+    fault = streamed(piece(content="a"), event(error), DONE).fault
+    assert fault is not None
+    assert (fault.kind, fault.message) == ("server-error", message)
+
+
+@pytest.mark.parametrize("error", ["", None, {}, [], False, {"message": "", "code": None}])
+def test_an_empty_error_is_none(error: Any) -> None:
+    chunk = {"choices": [{"delta": {"content": "a"}}], "error": error}
+    assert streamed(event(chunk), DONE).texts == ["a"]
+
+
+def test_only_the_choice_with_index_0_is_the_answer() -> None:
+    both = {"choices": [{"index": 1, "text": "b"}, {"index": 0, "text": "a"}]}
+    other = {"choices": [{"index": 1, "text": "b"}]}
+    exchange = streamed(event(both), event(other), DONE)
+    assert (exchange.texts, exchange.has_more_choices) == (["a"], True)
+
+
+def test_a_finish_reason_that_is_not_text_is_unknown() -> None:
+    ended = event({"choices": [{"finish_reason": {"type": "stop"}}]})
+    exchange = streamed(piece(content="a"), ended, DONE)
+    assert (exchange.finish_reason, exchange.finish(4)) == ("unknown", "eos")
+
+
+def test_a_stream_that_goes_on_after_its_length_is_cut() -> None:
+    exchange = streamed(*[piece(content=" word")] * 1000)
+    assert exchange.fault is not None
+    assert (exchange.fault.kind, len(exchange.texts)) == ("too-many-tokens", 279)
+
+
+def test_a_chunk_per_character_is_not_too_long() -> None:
+    assert streamed(*[piece(content="a")] * 900, DONE).fault is None
+
+
+def test_a_long_text_in_few_chunks_is_not_too_long() -> None:
+    assert streamed(*[piece(content="word " * 1000)] * 50, DONE).fault is None
+
+
+def test_long_reasoning_before_an_answer_is_not_too_long() -> None:
+    thoughts = [piece(reasoning_content="thought ")] * 1000
+    assert streamed(*thoughts, piece(content="a"), DONE).fault is None
+
+
+def test_a_stream_without_a_requested_length_is_not_cut_by_it() -> None:
+    exchange = Exchange(Request(0, (1,), 4), due=0.0, limits_length=False)
+    exchange.begin(200, "text/event-stream")
+    exchange.body(1.0, piece(content=" word") * 1000 + DONE)
+    assert (len(exchange.texts), exchange.fault) == (1000, None)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from llmbench.backends.endpoint.conformance import wire
-from llmbench.backends.endpoint.conformance.wire import TOKENS, WORDS, chunked, delta, done, event
+from llmbench.backends.endpoint.conformance import odd_answers, wire
+from llmbench.backends.endpoint.conformance.wire import (
+    TOKENS,
+    WORDS,
+    Behavior,
+    chunked,
+    delta,
+    done,
+    event,
+)
 
 JSON = "application/json"
 FOREVER = wire.Pause(3600.0)
@@ -17,22 +24,6 @@ TEXT = [event(delta(word)) for word in WORDS]
 EVENTS = [*TEXT, event(wire.last()), event(wire.usage())]
 COMPLETE = [*EVENTS, done()]
 ENDING = [event(wire.usage()), done()]
-
-
-@dataclass(frozen=True, slots=True)
-class Behavior:
-    """A server behavior: what the server sends, and what the client is expected to record.
-
-    The record has the error kind ``error`` (None for success) and the given numbers of text chunks
-    and tokens. ``tokens`` is None if the server reports no token count.
-    """
-
-    name: str
-    description: str
-    script: Sequence[wire.Action]
-    error: str | None = None
-    chunks: int = TOKENS
-    tokens: int | None = TOKENS
 
 
 def _sent_as_one(parts: Iterable[wire.Action]) -> bytes:
@@ -157,4 +148,5 @@ FAULTY = (
              "too-few-tokens", 0, 0),
 )  # fmt: skip
 
-BEHAVIORS = {behavior.name: behavior for behavior in (*CORRECT, *FAULTY)}
+ODD = (*odd_answers.CORRECT, *odd_answers.FAULTY)
+BEHAVIORS = {behavior.name: behavior for behavior in (*CORRECT, *FAULTY, *ODD)}

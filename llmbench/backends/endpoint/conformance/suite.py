@@ -10,8 +10,8 @@ import numpy as np
 
 from llmbench.backends import LoadShape, OpenContext, frozen_gc
 from llmbench.backends.endpoint import Endpoint
-from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS, Behavior
-from llmbench.backends.endpoint.conformance.wire import TOKENS
+from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
+from llmbench.backends.endpoint.conformance.wire import TOKENS, Behavior
 from llmbench.errors import InputError
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -28,6 +28,22 @@ class End(Enum):
 
 
 Action = bytes | Pause | End
+
+
+@dataclass(frozen=True, slots=True)
+class Behavior:
+    """A server behavior: what the server sends, and what the client is expected to record.
+
+    The record has the error kind ``error`` (None for success) and the given numbers of text chunks
+    and tokens. ``tokens`` is None if the server reports no token count, or an impossible one.
+    """
+
+    name: str
+    description: str
+    script: Sequence[Action]
+    error: str | None = None
+    chunks: int = TOKENS
+    tokens: int | None = TOKENS
 
 
 def head(status: str, content_type: str, *fields: str) -> bytes:
