@@ -6,15 +6,20 @@ not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy  # imports its modules lazily
 from numpy.typing import ArrayLike, NDArray
 
 FEWEST_RUNS = 4
-STEPS, CONVERGED = 30, 1e-9  # of the fit
-LARGEST_STEP = 2.0  # of a logit in one step of the fit, so that separated runs do not overflow
+CONFIDENCE = 0.975
+OVERLOADED = 0.9  # a larger share counts as 1: the first requests find no queue yet
+STEPS, CONVERGED = 40, 1e-9  # of Newton's method
+LARGEST_STEP = 2.0  # of a logit in one step, so that runs without overlap do not overflow
+LARGEST_LOGIT = 30.0
+FIRST_REACH, REACHES = 0.02, 10  # relative distances at which the ends of an interval are sought
 
 Floats = NDArray[np.float64]
 
@@ -32,105 +37,149 @@ class Crossing:
     slope: float
 
 
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Slow and all requests of runs at several loads."""
+
+    loads: Floats
+    slow: Floats
+    requests: Floats
+
+    @property
+    def shares(self) -> Floats:
+        """The share of slow requests of each run."""
+        return self.slow / self.requests
+
+    def expected(self, logits: Floats) -> Floats:
+        """Return the expected numbers of slow requests."""
+        limited = np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT)
+        expected: Floats = self.requests * scipy.special.expit(limited)
+        return expected
+
+    def weights(self, expected: Floats) -> Floats:
+        """Return the binomial variances of the numbers of slow requests."""
+        return np.maximum(expected * (1 - expected / self.requests), 1e-9)
+
+    def deviance(self, expected: Floats) -> float:
+        """Return −2 times the logarithm of the binomial likelihood."""
+        fast, expected_fast = self.requests - self.slow, self.requests - expected
+        logs = scipy.special.xlogy(self.slow, expected) + scipy.special.xlogy(fast, expected_fast)
+        return float(-2 * logs.sum())
+
+
 def crossing(
     loads: ArrayLike, slow: ArrayLike, requests: ArrayLike, allowed: float
 ) -> Crossing | None:
     """Return where the share of slow requests crosses ``allowed``; None if it does not rise.
 
-    ln(p / (1 − p)) = a + b (λ − λ̄), fitted by maximum likelihood to ``slow`` of the ``requests`` of
-    each run at its load λ, where λ̄ is the mean load; the crossing is at λ̄ + (y − a) / b, where y is
-    the logit of ``allowed``. The interval holds every λ with |a + b x − y| ≤ t √(v₁₁ + 2 v₁₂ x +
-    v₂₂ x²), where x = λ − λ̄, t is Student's 97.5 % quantile with n − 2 degrees of freedom for n
-    runs, and v the covariance of a and b from the differences between runs (HC3). Sources: Fieller,
-    Some Problems in Interval Estimation, 1954; MacKinnon and White, Some
-    Heteroskedasticity-Consistent Covariance Matrix Estimators, 1985.
+    ln(p / (1 − p)) = y + b (λ − λ*), fitted by maximum likelihood to ``slow`` of the ``requests``
+    of each run at its load λ, where y is the logit of ``allowed``, b the slope and λ* the crossing.
+    The interval holds every λ* with D(λ*) − D ≤ κ t², where D(λ*) is the deviance with the best
+    slope, D that of the fit, t Student's 97.5 % quantile with n − 2 degrees of freedom for n runs,
+    and κ the dispersion. Sources: McCullagh and Nelder, Generalized Linear Models, 1989, 4.5 and
+    9.2; for κ see _dispersion.
     """
-    loads, slow, requests = (np.asarray(v, dtype=np.float64) for v in (loads, slow, requests))
-    if len(loads) < FEWEST_RUNS or not slow.any():
+    runs = Runs(*(np.asarray(v, dtype=np.float64) for v in (loads, slow, requests)))
+    runs = replace(runs, slow=np.where(runs.shares > OVERLOADED, runs.requests, runs.slow))
+    if len(runs.loads) < FEWEST_RUNS or not runs.slow.any():
         return None
-    center = loads.mean()
-    columns = np.column_stack([np.ones_like(loads), loads - center])
-    (a, b), covariance, converged = _logistic_fit(columns, slow, requests)
+    center = runs.loads.mean()
+    columns = np.column_stack([np.ones_like(runs.loads), runs.loads - center])
+    (a, b), converged = _logistic_fit(columns, runs)
     if b <= 0:
         return None
-    distance = a - float(scipy.special.logit(allowed))
-    t = float(scipy.special.stdtrit(len(loads) - 2, 0.975))
-    low, high = (float(center + end) for end in _fieller(distance, b, covariance * t**2))
-    gap = _gap(loads, slow > allowed * requests)
-    if gap and not converged:
+    if not converged and (gap := _gap(runs.loads, runs.shares > allowed)):
         return Crossing(sum(gap) / 2, *gap, float(b))
-    if gap:
-        low, high = min(low, gap[0]), max(high, gap[1])
-    return Crossing(
-        float(center - distance / b),
-        low if 0 < low < np.inf else None,
-        high if np.isfinite(high) else None,
-        float(b),
-    )
+    target = float(scipy.special.logit(allowed))
+    estimate = float(center + (target - a) / b)
+    expected = runs.expected(columns @ np.array([a, b]))
+    t = float(scipy.special.stdtrit(len(runs.loads) - 2, CONFIDENCE))
+    bound = runs.deviance(expected) + t**2 * _dispersion(columns, runs, expected, estimate - center)
+
+    def excess(load: float) -> float:
+        return _constrained_deviance(runs, load, target, b) - bound
+
+    return Crossing(estimate, _end(excess, estimate, -1), _end(excess, estimate, 1), float(b))
 
 
-def _logistic_fit(columns: Floats, slow: Floats, requests: Floats) -> tuple[Floats, Floats, bool]:
-    """Return the coefficients, their HC3 covariance, and whether Newton's method converged.
+def _logistic_fit(columns: Floats, runs: Runs) -> tuple[Floats, bool]:
+    """Return intercept and slope by Newton's method, and whether it converged.
 
     It does not if no request is slow below a load and all are above: the best slope is infinite.
     """
-    share = (slow.sum() + 0.5) / (requests.sum() + 1)
+    share = (runs.slow.sum() + 0.5) / (runs.requests.sum() + 1)
     beta = np.array([scipy.special.logit(share), 0.0])
     reach = np.abs(columns).max(axis=0)
-    size = np.inf
     for _ in range(STEPS):
-        expected, inverse = _expectation(columns, beta, requests)
-        step = inverse @ (columns.T @ (slow - expected))
+        expected = runs.expected(columns @ beta)
+        step = _inverse(columns, runs, expected) @ (columns.T @ (runs.slow - expected))
         size = float(np.abs(step * reach).max())
-        beta = beta + step * min(1.0, LARGEST_STEP / max(size, 1e-12))
+        beta = beta + step * min(1.0, LARGEST_STEP / max(size, CONVERGED))
         if size < CONVERGED:
-            break
-    expected, inverse = _expectation(columns, beta, requests)
-    weights = _weights(expected, requests)
-    leverage = np.einsum("ij,jk,ik->i", columns, inverse, columns) * weights
-    residuals = (slow - expected) / np.maximum(1 - leverage, 0.05)
-    scores = columns * residuals[:, None]
-    return beta, inverse @ (scores.T @ scores) @ inverse, size < CONVERGED
-
-
-def _expectation(columns: Floats, beta: Floats, requests: Floats) -> tuple[Floats, Floats]:
-    """Return the expected counts and the inverse of the information."""
-    expected = requests * scipy.special.expit(np.clip(columns @ beta, -30, 30))
-    information = columns.T @ (columns * _weights(expected, requests)[:, None])
-    inverse: Floats = np.linalg.pinv(information, hermitian=True).astype(np.float64)
-    return expected, inverse
-
-
-def _weights(expected: Floats, requests: Floats) -> Floats:
-    return np.maximum(expected * (1 - expected / requests), 1e-9)
-
-
-def _fieller(distance: float, slope: float, v: Floats) -> tuple[float, float]:
-    """Return the ends of the x around −distance / slope with (distance + slope x)² ≤ var(x).
-
-    var(x) = v₁₁ + 2 v₁₂ x + v₂₂ x². An end that does not exist is infinite.
-    """
-    square, linear = slope**2 - v[1, 1], distance * slope - v[0, 1]
-    root = linear**2 - square * (distance**2 - v[0, 0])
-    if root < 0 or square == 0:
-        return float("-inf"), float("inf")
-    ends = sorted((-linear + sign * np.sqrt(root)) / square for sign in (-1, 1))
-    if square > 0:
-        return float(ends[0]), float(ends[1])
-    # the slope may be 0: the set is all x but those between the ends
-    estimate = -distance / slope
-    return (
-        (float(ends[1]), float("inf")) if estimate >= ends[1] else (float("-inf"), float(ends[0]))
-    )
+            return beta, True
+    return beta, False
 
 
 def _gap(loads: Floats, missed: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Return the highest load that was met and the lowest that was missed, unless they mix.
 
-    The interval contains this gap. It is the gap if the share rises in a step, since such runs say
-    nothing about where in the gap the step is.
+    If the share rises in a step, the runs say nothing about where in this gap the step is.
     """
     if missed.all() or not missed.any():
         return None
     met_until, missed_from = float(loads[~missed].max()), float(loads[missed].min())
     return (met_until, missed_from) if met_until < missed_from else None
+
+
+def _inverse(columns: Floats, runs: Runs, expected: Floats) -> Floats:
+    """Return the inverse of the information: the covariance if requests were independent."""
+    information = columns.T @ (columns * runs.weights(expected)[:, None])
+    inverse: Floats = np.linalg.pinv(information, hermitian=True)
+    return inverse
+
+
+def _dispersion(columns: Floats, runs: Runs, expected: Floats, distance: float) -> float:
+    """Return how much more the runs differ than if their requests were independent, at least 1.
+
+    The larger of Pearson's χ² / (n − 2), and the ratio of two variances of the logit at the
+    crossing: from the runs' residuals (HC3) and from the model. Sources: McCullagh and Nelder,
+    4.5; MacKinnon and White, Some Heteroskedasticity-Consistent Covariance Matrix Estimators, 1985;
+    Rotnitzky and Jewell, Hypothesis Testing of Regression Parameters, 1990.
+    """
+    weights, inverse = runs.weights(expected), _inverse(columns, runs, expected)
+    residuals = runs.slow - expected
+    pearson = (residuals**2 / weights).sum() / (len(residuals) - 2)
+    leverage = np.einsum("ij,jk,ik->i", columns, inverse, columns) * weights
+    scores = columns * (residuals / np.maximum(1 - leverage, 0.05))[:, None]
+    at = np.array([1.0, distance]) @ inverse
+    ratio = ((scores @ at) ** 2).sum() / (at @ np.array([1.0, distance]))
+    return float(max(1.0, pearson, ratio))
+
+
+def _constrained_deviance(runs: Runs, load: float, target: float, slope: float) -> float:
+    """Return the deviance of the best rising line that has the target's logit at a load."""
+    distances = runs.loads - load
+    reach = float(np.abs(distances).max())
+    for _ in range(STEPS):
+        expected = runs.expected(target + slope * distances)
+        information = (distances**2 * runs.weights(expected)).sum()
+        step = (distances * (runs.slow - expected)).sum() / information
+        before = slope
+        largest = slope + LARGEST_STEP / reach
+        slope = max(0.0, slope + np.clip(step, -largest, largest))
+        if abs(slope - before) * reach < CONVERGED:
+            break
+    return runs.deviance(runs.expected(target + slope * distances))
+
+
+def _end(excess: Callable[[float], float], estimate: float, side: int) -> float | None:
+    """Return where a function that is negative at the estimate crosses 0, or None if nowhere."""
+    inside = estimate
+    for reach in range(REACHES):
+        outside = estimate * (1 + side * FIRST_REACH * 1.5**reach)
+        if outside <= 0:
+            return None
+        if excess(outside) > 0:
+            return float(scipy.optimize.brentq(excess, inside, outside, rtol=1e-6))
+        inside = outside
+    return None

@@ -30,7 +30,7 @@ from llmbench.scenario.schema import Scenario
 from llmbench.scenario.slo import Objective
 
 NEAR = 1.2  # the fit begins where a met and a missed load are this close
-FEWEST, MOST = 12, 48  # runs of the fit
+FEWEST, MOST = 16, 48  # runs of the fit
 FIRST_SPREAD, SPREADS = 0.1, (0.03, 0.15)  # of a pair of loads around the estimate
 ODDS = 3.0  # the odds of a slow request change by this much from the estimate to either load
 PER_DECADE = 200  # loads of the fit are rounded to a grid, so that few cases result

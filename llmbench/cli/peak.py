@@ -26,7 +26,7 @@ examples:
   llmbench peak scenario.yaml --out results/peak --resume      resume an interrupted search
 
 The load's rate (or concurrency) is doubled until a run misses an objective of `slo`, and bisected.
-Then pairs of runs around the estimate are fitted: 12 to 48 runs, each with a new draw of the load.
+Then pairs of runs around the estimate are fitted: 16 to 48 runs, each with a new draw of the load.
 The result is the lower end of the 95 % interval. Exit codes: 0 found, 1 no load can be claimed or a
 run failed, 2 bad input.
 """
