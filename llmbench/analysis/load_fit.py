@@ -88,7 +88,8 @@ def crossing(
     (a, b), converged = _logistic_fit(columns, runs)
     if b <= 0:
         return None
-    if not converged and (gap := _gap(runs.loads, runs.shares > allowed)):
+    gap = _gap(runs.loads, runs.shares > allowed)
+    if gap and not converged:
         return Crossing(sum(gap) / 2, *gap, float(b))
     target = float(scipy.special.logit(allowed))
     estimate = float(center + (target - a) / b)
@@ -99,7 +100,11 @@ def crossing(
     def excess(load: float) -> float:
         return _constrained_deviance(runs, load, target, b) - bound
 
-    return Crossing(estimate, _end(excess, estimate, -1), _end(excess, estimate, 1), float(b))
+    low, high = _end(excess, estimate, -1), _end(excess, estimate, 1)
+    if gap:
+        estimate = float(np.clip(estimate, *gap))
+        low, high = low and min(low, gap[0]), high and max(high, gap[1])
+    return Crossing(estimate, low, high, float(b))
 
 
 def _logistic_fit(columns: Floats, runs: Runs) -> tuple[Floats, bool]:
@@ -108,7 +113,7 @@ def _logistic_fit(columns: Floats, runs: Runs) -> tuple[Floats, bool]:
     It does not if no request is slow below a load and all are above: the best slope is infinite.
     """
     share = (runs.slow.sum() + 0.5) / (runs.requests.sum() + 1)
-    beta = np.array([scipy.special.logit(share), 0.0])
+    beta: Floats = np.array([scipy.special.logit(share), 0.0])
     reach = np.abs(columns).max(axis=0)
     for _ in range(STEPS):
         expected = runs.expected(columns @ beta)
@@ -123,7 +128,8 @@ def _logistic_fit(columns: Floats, runs: Runs) -> tuple[Floats, bool]:
 def _gap(loads: Floats, missed: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Return the highest load that was met and the lowest that was missed, unless they mix.
 
-    If the share rises in a step, the runs say nothing about where in this gap the step is.
+    If the share rises in a step, the runs say nothing about where in this gap the step is. So the
+    estimate lies in the gap, and the interval contains it.
     """
     if missed.all() or not missed.any():
         return None
@@ -134,8 +140,7 @@ def _gap(loads: Floats, missed: NDArray[np.bool_]) -> tuple[float, float] | None
 def _inverse(columns: Floats, runs: Runs, expected: Floats) -> Floats:
     """Return the inverse of the information: the covariance if requests were independent."""
     information = columns.T @ (columns * runs.weights(expected)[:, None])
-    inverse: Floats = np.linalg.pinv(information, hermitian=True)
-    return inverse
+    return np.linalg.pinv(information, hermitian=True).astype(np.float64)
 
 
 def _dispersion(columns: Floats, runs: Runs, expected: Floats, distance: float) -> float:

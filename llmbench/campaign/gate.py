@@ -244,7 +244,7 @@ class _Trial:
     def _verdict(self, key: str, screened: int) -> Verdict:
         """Return a metric's verdict, that of a suspected one from its new processes alone."""
         if key not in self.suspicions:
-            return self.pair.verdict(key, self.tolerances[key])
+            return self._screened(key)
         new = self.after(screened)
         if sides := self.sides_of(key, new):
             suspicion = self.suspicions[key]
@@ -253,6 +253,13 @@ class _Trial:
         missing = new.values(key)[2] if new.candidate.runs else "none was measured on both sides"
         reason = f"suspected, but no new processes confirm or clear it: {missing}"
         return Verdict("undecided", None, self._tolerance(key), reason=reason)
+
+    def _screened(self, key: str) -> Verdict:
+        """Return the verdict on an unsuspected metric; a listed one has to be comparable."""
+        verdict = self.pair.verdict(key, self.tolerances[key])
+        if self.case.scenario.gate.metrics and verdict.outcome == "not comparable":
+            return replace(verdict, outcome="undecided")
+        return verdict
 
     def _tolerance(self, key: str) -> float:
         """Return a metric's relative tolerance, at least the allowance for different meters."""

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     with choose_observer(quiet=arguments.quiet) as observer:
         comparison = gate.check(source, baseline, candidate, observer, floors)
     _write(arguments, comparison, out)
-    return _exit_code(comparison, source, strict=arguments.strict)
+    return _exit_code(comparison, strict=arguments.strict)
 
 
 def _floors(path: Path) -> dict[str, dict[str, float]]:
@@ -149,22 +149,19 @@ def _annotate(comparison: Comparison) -> None:
                 print(f"::{level} title=llmbench {verdict.outcome}::{message.replace('%', '%25')}")
 
 
-def _exit_code(comparison: Comparison, source: Source, *, strict: bool) -> int:
+def _exit_code(comparison: Comparison, *, strict: bool) -> int:
     verdicts = [verdict for case in comparison.cases for verdict in case.verdicts.values()]
     if any(verdict.outcome == "regression" for verdict in verdicts):
         return 1
-    undecided = _undecided(comparison, complete=bool(source.scenario.gate.metrics), strict=strict)
+    undecided = _undecided(comparison, strict=strict)
     for message in undecided:
         print(f"llmbench: undecided: {message}", file=sys.stderr)
     return 3 if undecided else 0
 
 
-def _undecided(comparison: Comparison, *, complete: bool, strict: bool) -> list[str]:
-    """Return what could not be decided, one message for each case or metric.
-
-    ``complete``: every metric has to be comparable.
-    """
-    failing = ["undecided", *["not comparable"] * complete, *["inconclusive"] * strict]
+def _undecided(comparison: Comparison, *, strict: bool) -> list[str]:
+    """Return what could not be decided, one message for each case or metric."""
+    failing = ["undecided", *["inconclusive"] * strict]
     verdicts = [
         (f"{case.case}, {key}", verdict)
         for case in comparison.cases

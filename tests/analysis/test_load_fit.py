@@ -61,6 +61,15 @@ def test_intervals_cover_the_load_where_runs_differ_by_more_than_chance() -> Non
     assert 0.93 <= held / 300 <= 1
 
 
+def test_the_load_is_between_runs_without_slow_requests_and_runs_of_slow_ones() -> None:
+    slow = np.tile([0, 0, 531, 600], 4)
+    limit = crossing(np.tile([98.0, 100.0, 101.0, 103.0], 4), slow, np.full(16, 700), 0.01)
+    assert limit is not None
+    assert 100 <= limit.estimate <= 101
+    assert (limit.low or 0.0) <= 100
+    assert (limit.high or np.inf) >= 101
+
+
 @pytest.mark.parametrize(
     "slow", [[0] * 6, [5, 4, 3, 2, 1, 0]], ids=["no slow requests", "fewer at higher loads"]
 )

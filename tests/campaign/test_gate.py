@@ -204,10 +204,19 @@ def test_a_failed_process_drops_its_pair_alone(source: Source) -> None:
     )
 
 
-def test_a_candidate_on_other_hardware_is_not_comparable(source: Source) -> None:
+def test_a_candidate_on_other_hardware_is_not_comparable(tmp_path: Path) -> None:
+    path = tmp_path / "unlisted.yaml"
+    path.write_text(SCENARIO.replace("gate: {metrics: {ttft_p50: 0.03}}\n", ""))
+    sides = Simulated(seed=1), Simulated(seed=2, cpu="B")
+    verdict = check(scenario_file.load(path), *sides).cases[0].verdicts["ttft_p50"]
+    assert verdict.outcome == "not comparable"
+    assert "cpu.model: A → B" in verdict.reason
+
+
+def test_a_listed_metric_that_is_not_comparable_is_undecided(source: Source) -> None:
     comparison = check(source, Simulated(seed=1), Simulated(seed=2, cpu="B"))
     verdict = comparison.cases[0].verdicts["ttft_p50"]
-    assert verdict.outcome == "not comparable"
+    assert verdict.outcome == "undecided"
     assert "cpu.model: A → B" in verdict.reason
 
 
