@@ -33,9 +33,7 @@ def measured(given: argparse.Namespace) -> dict[float, LiveSide]:
     """Measure what the folder lacks, each round in a random order."""
     source = scenario_file.load(given.scenario, given.set)
     sides = {
-        delay: gate.live_side(
-            source, given.out / f"{delay:g}", Installation(flags=(), slowdown=delay)
-        )
+        delay: gate.live_side(source, given.out / f"{delay:g}", Installation(slowdown=delay))
         for delay in DELAYS
     }
     rng = np.random.default_rng(0)

@@ -114,8 +114,8 @@ def repetitions(
     for number in range(1, count + 1):
         for delay in (0.0, *delays):
             at = folder / (f"slower-{100 * delay:g}" if delay else "equal") / f"night-{number:03}"
-            slower = Installation(flags=(), slowdown=delay)
-            baseline = gate.live_side(source, at / "baseline", Installation(flags=(), slowdown=0.0))
+            slower = Installation(slowdown=delay)
+            baseline = gate.live_side(source, at / "baseline", Installation(slowdown=0.0))
             candidate = gate.live_side(source, at / "candidate", slower)
             yield Repetition(delay, gate.check(source, baseline, candidate, observer))
 

@@ -29,13 +29,11 @@ STDERR_LINES = 40
 class Installation:
     """The llmbench that workers run: an interpreter, and folders searched before its packages.
 
-    Unless ``flags`` is empty, the working directory is not searched for modules. ``slowdown`` is
-    the relative slowdown of each step of a local backend.
+    ``slowdown`` is the relative slowdown of each step of a local backend.
     """
 
     python: str = sys.executable
     paths: tuple[Path, ...] = ()
-    flags: tuple[str, ...] = ("-P",)
     slowdown: float | None = None
 
     @property
@@ -45,12 +43,21 @@ class Installation:
         They are set before a worker starts, since OpenMP reads its own when torch is imported.
         """
         changed = {}
-        if self.paths:
-            before = [*map(str, self.paths), os.environ.get("PYTHONPATH", "")]
+        if paths := self.paths or self._uninstalled():
+            before = [*map(str, paths), os.environ.get("PYTHONPATH", "")]
             changed["PYTHONPATH"] = os.pathsep.join(filter(None, before))
         if self.slowdown is not None:
             changed[SLOWDOWN] = str(self.slowdown)
         return {**worker_variables(), **changed}
+
+    def _uninstalled(self) -> tuple[Path, ...]:
+        """Return the folder of this package if Python found it in the working directory.
+
+        Workers do not search that, and would import an installed version instead.
+        """
+        folder = Path(__file__).parents[2]
+        is_found_there = not sys.flags.safe_path and Path(sys.path[0]) == folder == Path.cwd()
+        return (folder,) if is_found_there and self.python == sys.executable else ()
 
     def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
         """Run a job with ``python -m module``, for at most ``timeout`` seconds.
@@ -69,7 +76,7 @@ class Installation:
         with child_process.start(
             module,
             job.message(),
-            python=[self.python, *self.flags],
+            python=self.python,
             environment=self.environment,
             stderr=stderr,
             has_session=True,
@@ -88,7 +95,7 @@ def _until(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 
-THIS = Installation(flags=())
+THIS = Installation()
 
 
 def forward_event(event: dict[str, Any], listener: Listener) -> Failure | None:

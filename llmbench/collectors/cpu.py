@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from llmbench.collectors import proc
 from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Quantity
+from llmbench.environment import child_process
 from llmbench.environment.probing import read_text, why_unavailable
 from llmbench.runs.caveats import Caveat
 from llmbench.units import Seconds
@@ -41,7 +41,7 @@ class Cpu(Collector):
 
     def probe(self, pid: int) -> CpuProbe:
         """Open a probe of the process under test and of this machine."""
-        own = os.getppid()  # the sampler is a child of the measuring process
+        own = child_process.parent_pid()  # the measuring process starts the sampler
         return CpuProbe(pid, harness_pid=None if own == pid else own)
 
 

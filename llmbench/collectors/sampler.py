@@ -2,16 +2,13 @@
 
 It receives a job, and sends the quantities once all probes are open. It reads the probes until it
 receives STOP, then sends all series as one Arrow IPC stream, with facts and caveats in the
-metadata. When the parent dies, the sampler exits: its stdin closes, and the kernel also sends a
-signal, in case a child of the parent keeps the pipe open.
+metadata. It exits when its stdin closes.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +29,6 @@ NICENESS = 5
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 STOP = "stop"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(slots=True)
@@ -60,7 +56,7 @@ def watch(collectors: Sequence[CollectorOptions], pid: int | None = None) -> Ite
     if not collectors:
         yield collected
         return
-    job = _Job(pid or os.getpid(), os.getpid(), _options(collectors))
+    job = _Job(pid or os.getpid(), _options(collectors))
     with child_process.start("llmbench.collectors.sampler", job) as sampler:
         quantities = _wait_until_open(sampler)
         try:
@@ -71,10 +67,9 @@ def watch(collectors: Sequence[CollectorOptions], pid: int | None = None) -> Ite
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """The process to watch, the parent to exit with, and the collectors' options."""
+    """The process to watch, and the options of the collectors."""
 
     pid: int
-    parent: int
     collectors: list[dict[str, Any]]
 
 
@@ -131,7 +126,6 @@ def main() -> int:
     """Read all probes until STOP arrives, then send series, facts and caveats."""
     parent = child_process.parent()
     job = parent.receive(_Job)
-    _exit_with(job.parent)
     os.nice(NICENESS)
     recorders = [_recorder(options, job.pid) for options in job.collectors]
     cost = _Cost()
@@ -145,14 +139,6 @@ def main() -> int:
             stream.write_table(table)
         parent.send_bytes(memoryview(sink.getvalue()))
     return 0
-
-
-def _exit_with(parent: int) -> None:
-    """Exit when the parent exits; ignore terminal interrupts, which the parent handles."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # the parent died before the signal was set up
-        raise SystemExit(1)
 
 
 def _recorder(options: dict[str, Any], pid: int) -> Recorder:

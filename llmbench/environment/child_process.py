@@ -9,16 +9,23 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import msgspec
 
+from llmbench.environment.software import PARENT
+
 READ_BYTES = 2**20
+GUARDIAN = str(Path(__file__).with_name("guardian.py"))
+END_SECONDS = 5.0
+
 
 T = TypeVar("T")
 
@@ -122,16 +129,76 @@ def _restored(kind: Any, value: Any) -> Any:
 # -- in the parent ---------------------------------------------------------------------------------
 
 
+class Guarded:
+    """A process that ends with all of its descendants when this process ends, however it ends.
+
+    ``process`` is its guardian, which has the exit code of the process itself.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], lifeline: socket.socket) -> None:
+        self.process = process
+        self._lifeline = lifeline
+
+    @cached_property
+    def pid(self) -> int:
+        """The process id; 0 if the guardian has died."""
+        return int(self._lifeline.recv(32) or 0)
+
+    def end(self) -> None:
+        """Kill the process and all of its descendants, and wait until they have ended."""
+        self._lifeline.close()
+        try:
+            self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:  # the guardian is suspended
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def guarded(
+    command: Sequence[str], *, has_session: bool = False, **options: Any
+) -> Iterator[Guarded]:
+    """Run a command under a guardian; the process and its descendants end with the context.
+
+    It has its own process group, so that the terminal does not interrupt it, or its own session.
+    ``options`` are those of subprocess.Popen.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        lifeline = str(theirs.fileno())
+        guardian = [sys.executable, "-I", "-S", GUARDIAN, lifeline]
+        process: subprocess.Popen[bytes] = subprocess.Popen(
+            [*guardian, *command],
+            pass_fds=[theirs.fileno()],
+            start_new_session=has_session,
+            process_group=None if has_session else 0,
+            bufsize=0,
+            **options,
+        )
+        with process, ours:  # closed first, so that the process ends
+            theirs.close()
+            child = Guarded(process, ours)
+            try:
+                yield child
+            finally:
+                child.end()
+
+
 class Child(Channel):
     """A child process and the channel to it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, has_session: bool) -> None:
+    def __init__(self, guarded: Guarded) -> None:
+        process = guarded.process
         assert process.stdin is not None  # noqa: S101 (for type checkers)
         assert process.stdout is not None  # noqa: S101 (for type checkers)
         super().__init__(process.stdout.fileno(), process.stdin.fileno())
-        self._process = process
+        self._guarded = guarded
         self._stdin = process.stdin
-        self._has_session = has_session
+
+    @property
+    def pid(self) -> int:
+        """The process id of the child."""
+        return self._guarded.pid
 
     def send(self, message: object) -> None:
         """Write a message; if the child has exited, only ``receive`` raises an error."""
@@ -147,16 +214,11 @@ class Child(Channel):
 
         Raises subprocess.TimeoutExpired after ``timeout`` seconds.
         """
-        return self._process.wait(timeout)
+        return self._guarded.process.wait(timeout)
 
     def kill(self) -> None:
-        """Kill the child, and its descendants if it has its own session."""
-        if self._process.poll() is None:
-            if self._has_session:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-        self._process.wait()
+        """Kill the child and its descendants."""
+        self._guarded.end()
 
 
 @contextmanager
@@ -164,31 +226,27 @@ def start(
     module: str,
     job: object,
     *,
-    python: Sequence[str] = (),
+    python: str | None = None,
     environment: Mapping[str, str] | None = None,
     stderr: IO[Any] | None = None,
     has_session: bool = False,
 ) -> Iterator[Child]:
     """Start ``python -m module`` and send it a job; the process ends with the context.
 
-    ``python`` is an interpreter with its flags; ``stderr`` is a file for the process's stderr.
-    Raises OSError if the interpreter cannot be started.
+    ``python`` is an interpreter, by default this one. Modules are never imported from the working
+    directory. ``stderr`` is a file for the process's stderr.
     """
-    with subprocess.Popen(
-        [*(python or [sys.executable]), "-m", module],
-        env=environment,
+    with guarded(
+        [python or sys.executable, "-P", "-m", module],
+        has_session=has_session,
+        env={**(os.environ if environment is None else environment), PARENT: str(os.getpid())},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        start_new_session=has_session,
-        bufsize=0,
     ) as process:
-        child = Child(process, has_session=has_session)
-        try:
-            child.send(job)
-            yield child
-        finally:
-            child.kill()
+        child = Child(process)
+        child.send(job)
+        yield child
 
 
 # -- in the child ----------------------------------------------------------------------------------
@@ -199,3 +257,8 @@ def parent() -> Channel:
     outgoing = os.dup(1)
     os.dup2(2, 1)
     return Channel(0, outgoing)
+
+
+def parent_pid() -> int:
+    """Return the process id of the process that started this one."""
+    return int(os.environ.get(PARENT) or os.getppid())

@@ -31,6 +31,7 @@ VARIABLES = (
 # KMP_BLOCKTIME=0 (LLVM, Intel), unless the user sets those.
 WAIT_POLICY, PASSIVE = "OMP_WAIT_POLICY", "PASSIVE"
 SET_HERE = "LLMBENCH_SET"  # the variable that llmbench set for its workers, if any
+PARENT = "LLMBENCH_PARENT"  # the process that started this one, whose own parent is a guardian
 
 GIT_SECONDS = 10
 
@@ -43,7 +44,7 @@ def worker_variables() -> dict[str, str]:
 
 def user_variables() -> dict[str, str]:
     """Return the environment variables without those that llmbench set, for other programs."""
-    chosen = {SET_HERE, os.environ.get(SET_HERE)}
+    chosen = {PARENT, SET_HERE, os.environ.get(SET_HERE)}
     return {name: value for name, value in os.environ.items() if name not in chosen}
 
 

@@ -71,8 +71,23 @@ def test_a_child_that_has_ended_is_seen_by_who_receives() -> None:
 
 def test_a_child_ends_with_the_block() -> None:
     with echoing(messages=[os.getpid()] * 100_000):  # more than a pipe holds, and nobody reads it
-        (process,) = psutil.Process().children()
-    assert not process.is_running()
+        family = psutil.Process().children(recursive=True)
+    assert len(family) == 2  # the child and its guardian
+    assert not any(process.is_running() for process in family)
+
+
+def test_a_child_knows_who_started_it() -> None:
+    with echoing(parent=True) as child:
+        assert child.receive(int) == os.getpid()
+
+
+def test_no_module_is_imported_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('imported from here')")
+    monkeypatch.chdir(tmp_path)
+    with echoing(messages=[1]) as child:
+        assert child.receive(int) == 1
 
 
 def test_numpy_travels_as_plain_data(loop: Channel) -> None:

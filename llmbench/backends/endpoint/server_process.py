@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -21,6 +21,7 @@ import psutil
 from pydantic import Field, model_validator
 
 from llmbench import plugins
+from llmbench.environment.child_process import Guarded, guarded
 from llmbench.environment.software import user_variables
 from llmbench.errors import InputError, MeasurementError
 from llmbench.runs.redaction import redact
@@ -44,10 +45,10 @@ class Preset:
 
 PRESETS = {
     "vllm": Preset("vllm serve {model} --port {port} --enable-prompt-tokens-details", "/health"),
-    "sglang": Preset("{python} -m sglang.launch_server --model-path {model} --port {port}"
+    "sglang": Preset("{python} -P -m sglang.launch_server --model-path {model} --port {port}"
                      " --enable-cache-report", "/health"),
     "llama.cpp": Preset("llama-server -m {model} --port {port}", "/health"),
-    "llama-cpp-python": Preset("{python} -m llama_cpp.server --model {model} --port {port}",
+    "llama-cpp-python": Preset("{python} -P -m llama_cpp.server --model {model} --port {port}",
                                "/v1/models"),
     "transformers": Preset("transformers serve {model} --port {port}", "/health",
                            body={"ignore_eos": None}, needs_done=False),
@@ -119,14 +120,14 @@ def running_server(
     command = [_filled(word, values) for word in shlex.split(preset.launch)]
     environment = {name: _filled(text, values) for name, text in preset.environment.items()}
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryFile() as output:
-        process = _start(command, environment, output)
+    health = f"{url}{preset.health}"
+    with tempfile.TemporaryFile() as output, _started(command, environment, output) as server:
         try:
-            ready = _wait(process, f"{url}{preset.health}", options.ready_timeout, output, on_stage)
-            yield RunningServer(url, process.pid, ready)
+            ready = _wait(server.process, health, options.ready_timeout, output, on_stage)
+            yield RunningServer(url, server.pid, ready)
         finally:
             on_stage("stopping the server")
-            _stop(process)
+            _stop(server)
             _save_log(output, log)
 
 
@@ -143,9 +144,9 @@ def _free_port() -> int:
         return port
 
 
-def _start(
+def _started(
     command: list[str], environment: dict[str, str], output: IO[bytes]
-) -> subprocess.Popen[bytes]:
+) -> AbstractContextManager[Guarded]:
     # find servers in llmbench's environment even if it is not activated
     search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     path = shutil.which(command[0], path=search_path)
@@ -154,7 +155,7 @@ def _start(
             f"endpoint: server: the command {command[0]!r} was not found; install it, "
             "or set its path in `launch`"
         )
-    return subprocess.Popen(
+    return guarded(
         [path, *command[1:]],
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -197,16 +198,14 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(server: Guarded) -> None:
     """Terminate the server and its descendants; kill those still running after STOP_SECONDS."""
-    family = _family(process.pid)
+    family = _family(server.pid)
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.terminate()
-    _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
-    for member in alive:
-        member.kill()
-    process.wait()
+    psutil.wait_procs(family, timeout=STOP_SECONDS)
+    server.end()
 
 
 def _family(pid: int) -> list[psutil.Process]:

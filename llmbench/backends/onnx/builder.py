@@ -59,7 +59,7 @@ def run_builder(model: PreTrainedModel, provider: str, folder: Path) -> None:
     AutoTokenizer.from_pretrained(models.HELD_OUT.parent).save_pretrained(source)
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "onnxruntime_genai.models.builder"),
+            *(sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"),
             *("-i", source, "-o", folder, "-c", folder / "cache"),
             *("-p", PRECISIONS[model.dtype], "-e", provider),
         ],
