@@ -37,7 +37,9 @@ class Job(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, options: EndpointOptions, address: tuple[str, int], target: Target) -> Job:
         """Return the job of a client process, without `server`, which it must not start again."""
-        own = options.model_dump(mode="json", exclude={"server"})
+        # the options of a scenario also have `kind` and `name`
+        fields = EndpointOptions.model_fields.keys() - {"server"}
+        own = options.model_dump(mode="json", include=set(fields))
         return cls({**own, "needs_done": target.needs_done}, address)
 
     def target(self) -> Target:
