@@ -22,7 +22,6 @@ def run_all(run_set: RunSet, observer: Observer) -> RunSet:
     run and propagates; finished runs are already stored.
     """
     missing = run_set.missing
-    store.sweep_partials(run_set.folder)
     for index, planned in enumerate(missing, start=1):
         observer.began(planned, index, len(missing))
         observer.ended(run_one(run_set.folder, planned, observer))
@@ -87,13 +86,19 @@ def _as_fact(attempt: Run) -> dict[str, Any]:
 def _attempt(
     folder: Path, planned: PlannedRun, observer: Observer, installation: Installation
 ) -> Run:
-    """Measure one planned run once in a worker; store a failed run if the worker fails."""
+    """Measure one planned run once in a worker; store a failed run if the worker fails.
+
+    A worker that fails after it has stored the run, such as when it is killed, has measured it.
+    """
     case = planned.case
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     job = Job(folder=str(folder), case=case, repeat=planned.repeat)
     failure = installation.launch("llmbench.worker", job, case.scenario.timeout, observer)
     if failure is None:
         return store.read_run(folder, planned)
+    stored = store.find_run(folder, planned)
+    if stored and not stored.failure:
+        return stored
     failed = Run(case, planned.repeat, began_at, failure=failure)
     store.write_run(folder, failed)
     return failed

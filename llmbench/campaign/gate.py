@@ -72,7 +72,7 @@ class LiveSide:
 def live_side(source: Source, folder: Path, installation: Installation) -> LiveSide:
     """Create the results folder of a side, or resume the side from its existing folder."""
     begun = (folder / "runset.json").is_file()
-    run_set = store.read(folder) if begun else plan.begin(source, folder, planned=())
+    run_set = store.resume(folder) if begun else plan.begin(source, folder, planned=())
     return LiveSide(run_set, installation)
 
 

@@ -29,6 +29,7 @@ from llmbench.units import format_bytes
 
 T = TypeVar("T")
 CACHE = "LLMBENCH_CACHE"
+PARTIAL = ".*.partial-*"  # the names of `temporary` paths
 MAX_BYTES = 2 * 2**30
 MAX_RATIO, MIN_UNPACKED = 200, 64 * 2**20  # of gzip: text shrinks to a tenth, seldom to a hundredth
 GZIP = b"\x1f\x8b"
@@ -80,12 +81,30 @@ def write_json(path: Path, content: object) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path; its file replaces ``path`` if the block ends without an error."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = temporary(path)
     try:
         yield partial
+        sync(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def temporary(path: Path, suffix: str = "") -> Path:
+    """Return a hidden path in the same folder, for what will be renamed or removed."""
+    return path.with_name(f".{path.name}.partial-{os.getpid()}{suffix}")
+
+
+def sync(path: Path) -> None:
+    """Write a file or folder through to the disk, so that a crash of the machine keeps it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # some file systems sync only files
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def cache_folder(part: str) -> Path:

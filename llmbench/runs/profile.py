@@ -144,8 +144,8 @@ class Profile(Header):
 
 def create(profile: Profile) -> None:
     """Create the results folder of a profile; raises InputError on failure."""
-    store.make_folder(profile.folder, TRACES)
-    _write(profile)
+    with store.new_folder(profile.folder, TRACES):
+        _write(profile)
 
 
 def add(folder: Path, case: CaseProfile) -> None:

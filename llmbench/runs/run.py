@@ -59,7 +59,8 @@ QUALITY_SCHEMA = pa.schema(
 class Failure:
     """Why a run has no measurements, with the end of its process's stderr.
 
-    ``kind`` is one of ``bad-input``, ``error``, ``killed``, ``out-of-memory``, ``timeout``.
+    ``kind`` is one of ``bad-input``, ``damaged``, ``error``, ``killed``, ``out-of-memory``,
+    ``timeout``. A damaged run was stored, and its files cannot be read any more.
     """
 
     kind: str

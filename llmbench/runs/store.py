@@ -11,11 +11,11 @@ results/<id>/
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,17 @@ import pyarrow.parquet as pq
 from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.files import converted, read_json, replacing, write_json
+from llmbench.runs.files import (
+    PARTIAL,
+    converted,
+    read_json,
+    replacing,
+    sync,
+    temporary,
+    write_json,
+)
+from llmbench.runs.lock import FILE as LOCK
+from llmbench.runs.lock import locked
 from llmbench.runs.old_schemas import COLUMNS, OLDEST, upgraded_manifest, upgraded_run
 from llmbench.runs.run import RECORD_SCHEMA, Answer, Failure, PlannedRun, Quality, Run
 from llmbench.runs.run_set import Header, RunSet
@@ -96,23 +106,41 @@ def create(run_set: RunSet) -> None:
 
     Raises InputError when the folder cannot be created, is a file, or is not empty.
     """
-    make_folder(run_set.folder, "runs", ", or continue with --resume")
-    with _explained(run_set.folder):
+    with new_folder(run_set.folder, "runs", ", or continue with --resume"):
         _write_manifest(run_set)
 
 
-def make_folder(folder: Path, inner: str, otherwise: str = "") -> None:
-    """Create a results folder and its subfolder.
+@contextmanager
+def new_folder(folder: Path, inner: str, otherwise: str = "") -> Iterator[None]:
+    """Create a results folder and its subfolder; the context writes the first file.
 
-    Raises InputError when it cannot be created, is a file, or is not empty; the message ends with
-    ``otherwise``.
+    The folder is locked meanwhile. Raises InputError when it cannot be created, is a file, or is
+    not empty; the message ends with ``otherwise``.
     """
     with _explained(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            what = "is not empty" if folder.is_dir() else "is a file"
-            raise InputError(f"{folder}: {what}; choose a new folder{otherwise}")
-        (folder / inner).mkdir(parents=True, exist_ok=True)
-        check_space(folder)
+        _check_unused(folder, inner, otherwise)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            _check_unused(folder, inner, otherwise)
+            (folder / inner).mkdir(exist_ok=True)
+            check_space(folder)
+            yield
+
+
+def _check_unused(folder: Path, inner: str, otherwise: str) -> None:
+    """Raise InputError if a folder is a file, or has more in it than a killed process may leave."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose a new folder{otherwise}")
+    paths = folder.iterdir() if folder.exists() else ()
+    if any(not _is_leftover(path, inner) for path in paths):
+        raise InputError(f"{folder}: is not empty; choose a new folder{otherwise}")
+
+
+def _is_leftover(path: Path, inner: str) -> bool:
+    """Return whether a path is what a process leaves that is killed before its first file."""
+    if path.name == inner:
+        return path.is_dir() and not any(path.iterdir())
+    return path.name == LOCK or fnmatch(path.name, PARTIAL)
 
 
 def extend(run_set: RunSet, planned: PlannedRun) -> RunSet:
@@ -139,21 +167,27 @@ def _write_manifest(run_set: RunSet) -> None:
 def write_run(run_set_folder: Path, run: Run, schedule: pa.Table | None = None) -> None:
     """Store a run with its schedule, atomically.
 
-    A failed run of the same name is replaced. Raises InputError when the disk is full or
-    the folder cannot be written.
+    A failed run of the same name is replaced, by a rename. Raises InputError when the disk is full
+    or the folder cannot be written.
     """
     final = _folder(run_set_folder, run)
-    partial = final.with_name(f".{run.name}.partial-{os.getpid()}")
+    partial = temporary(final)
+    replaced = temporary(final, "-replaced")
     with _explained(run_set_folder):
         try:
             partial.mkdir(parents=True)
             _write_files(partial, run)
             if schedule is not None:
                 pq.write_table(schedule, partial / SCHEDULE, compression="zstd")
-            shutil.rmtree(final, ignore_errors=True)
+            for path in (*partial.iterdir(), partial):
+                sync(path)
+            if final.exists():
+                final.rename(replaced)
             partial.rename(final)
+            sync(final.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _write_files(folder: Path, run: Run) -> None:
@@ -188,7 +222,7 @@ def discard(run_set_folder: Path, run: Run) -> Path:
 
 def restore(run_set_folder: Path, run: Run, moved: Path) -> None:
     """Move a discarded attempt back to the runs, and the failed attempt after it to its place."""
-    failed = run_set_folder / "discarded" / f".{run.name}"
+    failed = temporary(moved)
     with _explained(run_set_folder):
         _folder(run_set_folder, run).rename(failed)
         moved.rename(_folder(run_set_folder, run))
@@ -223,10 +257,16 @@ def attach(run_set_folder: Path, run: Run, series: Sequence[Series]) -> None:
         ) from error
 
 
-def sweep_partials(run_set_folder: Path) -> None:
-    """Remove the unfinished run folders of killed workers."""
-    for partial in (run_set_folder / "runs").glob(".*.partial-*"):
-        shutil.rmtree(partial)
+def resume(folder: Path) -> RunSet:
+    """Remove what killed processes left in a run set, and read it."""
+    parents = (folder, folder / "runs", folder / "discarded", *folder.glob("runs/*"))
+    with _explained(folder):
+        for leftover in (path for parent in parents for path in parent.glob(PARTIAL)):
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+    return read(folder)
 
 
 def check_space(folder: Path) -> None:
@@ -260,11 +300,12 @@ def _explained(folder: Path) -> Iterator[None]:
 def read(folder: str | Path) -> RunSet:
     """Read a run set with all stored runs.
 
+    A run whose files cannot be read is a failed run, which is measured again on resume.
     Raises InputError when the folder is missing, is not a run set, or has an unknown version.
     """
     run_set = read_plan(folder)
-    whole = (planned for planned in run_set.plan if _is_whole(run_set.folder, planned))
-    return replace(run_set, runs=tuple(read_run(run_set.folder, planned) for planned in whole))
+    stored = (find_run(run_set.folder, planned) for planned in run_set.plan)
+    return replace(run_set, runs=tuple(run for run in stored if run))
 
 
 def read_plan(folder: str | Path) -> RunSet:
@@ -312,10 +353,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return stored
 
 
+class _OtherVersionError(InputError):
+    """A file is of a schema version that this llmbench does not read."""
+
+
 def _check_version(stored: dict[str, Any], path: Path) -> None:
     version = stored.get("schema_version")
     if version not in range(OLDEST, SCHEMA_VERSION + 1):
-        raise InputError(
+        raise _OtherVersionError(
             f"{path}: has schema version {version}, and this llmbench reads {OLDEST} to "
             f"{SCHEMA_VERSION}; use the llmbench that wrote it, or run the scenario again"
         )
@@ -326,15 +371,32 @@ def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
     return _read(_folder(run_set_folder, planned), planned)
 
 
+def find_run(run_set_folder: Path, planned: PlannedRun) -> Run | None:
+    """Return a stored run, a failed one if its files cannot be read, or None if there is none."""
+    if not _is_whole(run_set_folder, planned):
+        return None
+    return _read_or_failed(_folder(run_set_folder, planned), planned)
+
+
 def read_discarded(run_set_folder: Path, planned: PlannedRun) -> list[Run]:
     """Read the discarded attempts at a run, oldest first."""
-    return [_read(folder, planned) for folder in _discarded(run_set_folder, planned)]
+    folders = _discarded(run_set_folder, planned)
+    return [_read_or_failed(folder, planned) for folder in folders]
 
 
 def _discarded(run_set_folder: Path, planned: PlannedRun) -> list[Path]:
     """Return the folders of the discarded attempts at a run, oldest first."""
     folders = (run_set_folder / "discarded" / f"{planned.name}-{n}" for n in count(1))
     return list(takewhile(Path.is_dir, folders))
+
+
+def _read_or_failed(folder: Path, planned: PlannedRun) -> Run:
+    try:
+        return _read(folder, planned)
+    except _OtherVersionError:  # it can be read by that version, and must not be replaced
+        raise
+    except InputError as error:
+        return Run(planned.case, planned.repeat, "", failure=Failure("damaged", str(error)))
 
 
 def _read(folder: Path, planned: PlannedRun) -> Run:
@@ -368,7 +430,7 @@ def _table(path: Path) -> pa.Table:
         return pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(
-            f"{path}: cannot be read as Parquet: {error}; remove its folder and continue with "
+            f"{path}: cannot be read as Parquet: {error}; measure the run again with "
             "`llmbench run --resume`"
         ) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
+from llmbench.runs.lock import locked
 from llmbench.runs.record import Record
 from llmbench.runs.run import Failure, PlannedRun, Run, records_table
 from llmbench.runs.run_set import RunSet
@@ -157,13 +159,92 @@ def test_a_run_that_cannot_be_written_leaves_no_trace(
     assert list((empty.folder / "runs").iterdir()) == []
 
 
-def test_unfinished_files_of_a_killed_worker_are_not_a_run(empty: RunSet) -> None:
-    half = empty.folder / "runs" / ".a-case-r1.partial-99"
-    half.mkdir()
-    (half / "records.parquet").write_bytes(b"half")
-    assert store.read(empty.folder).runs == ()
-    store.sweep_partials(empty.folder)
-    assert not half.exists()
+def test_what_killed_processes_leave_is_removed_on_resume(empty: RunSet) -> None:
+    store.write_run(empty.folder, run(1))
+    before = sorted(empty.folder.rglob("*"))
+    for name in ("runs/.a-case-r1.partial-99", "runs/.a-case-r1.partial-99-replaced",
+                 "discarded/.a-case-r1-1.partial-99"):  # fmt: skip
+        (empty.folder / name).mkdir(parents=True)
+        (empty.folder / name / "records.parquet").write_bytes(b"half")
+    for name in (".runset.json.partial-99", "runs/a-case-r1/.run.json.partial-99"):
+        (empty.folder / name).write_bytes(b"half")
+    assert [r.repeat for r in store.read(empty.folder).runs] == [1]
+    assert store.resume(empty.folder) == store.read(empty.folder)
+    (empty.folder / "discarded").rmdir()
+    assert sorted(empty.folder.rglob("*")) == before
+
+
+def test_a_process_that_is_killed_while_it_replaces_a_run_leaves_the_run_missing(
+    empty: RunSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Ends the process at once."""
+
+    def rename(path: Path, target: Path) -> Path:
+        if not target.name.startswith("."):
+            raise Killed
+        return path.replace(target)
+
+    store.write_run(empty.folder, run(1, failure=Failure("error", "once")))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            store.write_run(empty.folder, run(1))
+    stored = store.resume(empty.folder)
+    assert (stored.runs, len(stored.missing)) == ((), 2)
+    store.write_run(empty.folder, run(1))
+    assert [r.status for r in store.read(empty.folder).runs] == ["done"]
+    assert [path.name for path in (empty.folder / "runs").iterdir()] == ["a-case-r1"]
+
+
+def test_a_run_is_on_the_disk_before_it_has_its_name(
+    empty: RunSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def sync(path: Path) -> None:
+        synced.append(path.name)
+        assert path.name == "runs" or not (empty.folder / "runs" / "a-case-r1").exists()
+
+    monkeypatch.setattr(store, "sync", sync)
+    store.write_run(empty.folder, run(1))
+    assert {"run.json", "records.parquet", "series.parquet", "quality.parquet"} < {*synced}
+    assert synced[-1] == "runs"
+
+
+def test_a_damaged_run_is_replaced_when_it_is_measured_again(empty: RunSet) -> None:
+    store.write_run(empty.folder, run(1))
+    (empty.folder / "runs" / "a-case-r1" / "records.parquet").unlink()
+    store.write_run(empty.folder, run(1))
+    assert [r.status for r in store.read(empty.folder).runs] == ["done"]
+
+
+def test_a_run_of_a_newer_version_is_not_taken_for_a_damaged_one(empty: RunSet) -> None:
+    store.write_run(empty.folder, run(1))
+    path = empty.folder / "runs" / "a-case-r1" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    with pytest.raises(InputError, match="schema version 99"):
+        store.read(empty.folder)
+
+
+def test_a_folder_of_a_process_that_was_killed_before_its_first_file_can_be_used(
+    empty: RunSet, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    (folder / "runs").mkdir(parents=True)
+    (folder / ".lock").write_text("process 1 on elsewhere\n")
+    (folder / ".runset.json.partial-1").write_bytes(b"half")
+    store.create(replace(empty, folder=folder))
+    assert store.read(folder).plan == empty.plan
+
+
+def test_a_folder_that_another_process_is_creating_is_refused(
+    empty: RunSet, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shared"
+    with locked(folder), pytest.raises(InputError, match=f"process {os.getpid()} on "):
+        store.create(replace(empty, folder=folder))
 
 
 def test_a_folder_that_is_not_empty_is_not_overwritten(empty: RunSet) -> None:
@@ -219,15 +300,19 @@ def test_a_value_of_the_wrong_type_is_named_with_its_file_and_key(empty: RunSet)
     store.write_run(empty.folder, run(1))
     path = empty.folder / "runs" / "a-case-r1" / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "repeat": "once"}))
-    with pytest.raises(
-        InputError, match=r"run\.json: .*Expected `int`, got `str` - at `\$\.repeat`"
-    ):
-        store.read(empty.folder)
+    (damaged,) = store.read(empty.folder).failed
+    assert damaged.failure
+    assert "run.json: not in llmbench's format" in damaged.failure.message
+    assert "Expected `int`, got `str` - at `$.repeat`" in damaged.failure.message
 
 
 @pytest.mark.parametrize("name", ["run.json", "records.parquet", "series.parquet"])
-def test_a_damaged_file_is_named(empty: RunSet, name: str) -> None:
+def test_a_damaged_run_is_a_failed_run_that_names_the_file(empty: RunSet, name: str) -> None:
     store.write_run(empty.folder, run(1))
     (empty.folder / "runs" / "a-case-r1" / name).write_bytes(b"\x00damaged")
-    with pytest.raises(InputError, match=name):
-        store.read(empty.folder)
+    stored = store.read(empty.folder)
+    (damaged,) = stored.failed
+    assert damaged.failure
+    assert damaged.failure.kind == "damaged"
+    assert f"a-case-r1/{name}: cannot be read" in damaged.failure.message
+    assert [missing.repeat for missing in stored.missing] == [1, 2]
