@@ -8,6 +8,7 @@ installed one.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -49,16 +50,39 @@ def _entry_points(project: Path) -> str:
 
 
 def check_out(reference: str, folder: Path) -> Path:
-    """Check out a commit of the working directory's repository into a folder, unless it exists.
+    """Check out a commit of the working directory's repository into a folder, unless it is there.
 
     Raises InputError if git fails or the commit has no llmbench package.
     """
+    baseline = f"--baseline git:{reference}"
+    if not reference or reference.startswith("-"):
+        raise InputError(f"{baseline}: not a commit; use a branch, tag or hash, such as git:main")
+    if _is_incomplete(folder):
+        shutil.rmtree(folder)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        command = ["git", "worktree", "add", "--detach", "--quiet", str(folder), reference]
-        git = subprocess.run(command, capture_output=True, text=True, check=False)
+        # the second --force overrides the lock of an `add` that was killed
+        options = ("--force", "--force", "--detach", "--quiet")
+        git = _git("worktree", "add", *options, "--", str(folder), reference)
         if git.returncode:
-            raise InputError(f"--baseline git:{reference}: {git.stderr.strip()}")
+            raise InputError(f"{baseline}: {git.stderr.strip()}")
     if not is_checkout(folder):
-        raise InputError(f"--baseline git:{reference}: has no llmbench package")
+        raise InputError(f"{baseline}: has no llmbench package")
     return folder
+
+
+def _is_incomplete(folder: Path) -> bool:
+    """Return whether a folder is a checkout that lacks files, since git was killed."""
+    if not (folder / ".git").is_file():
+        return False
+    return (
+        _git("-C", str(folder), "diff", "--quiet", "--diff-filter=D", "HEAD", "--").returncode == 1
+    )
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise InputError("--baseline git:REF needs git, which is not installed") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,75 @@ def test_a_checkout_that_lists_no_parts_has_those_of_the_installation(
     if project is not None:
         (checkout / "pyproject.toml").write_text(project)
     assert eager_of(checkout, tmp_path / "parts") == "llmbench.backends.torch.eager:Eager"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a repository, now the working directory, with a commit of a package of two files."""
+    folder = tmp_path / "repository"
+    (folder / "llmbench").mkdir(parents=True)
+    for name in ("__init__.py", "worker.py"):
+        (folder / "llmbench" / name).touch()
+    monkeypatch.chdir(folder)
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "all")
+    return folder
+
+
+def git(*arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *identity, *arguments], check=True)
+
+
+@pytest.mark.parametrize("reference", ["", "-", "--x", "--detach", "-b x", "-fx"])
+@pytest.mark.usefixtures("repository")
+def test_an_option_is_no_reference(tmp_path: Path, reference: str) -> None:
+    with pytest.raises(InputError, match=r"not a commit; use a branch, tag or hash") as refused:
+        check_out(reference, tmp_path / "there")
+    assert str(refused.value).startswith(f"--baseline git:{reference}: ")
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.usefixtures("repository")
+def test_an_unknown_reference_is_refused_with_what_git_says(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="git:nowhere: fatal: invalid reference: nowhere"):
+        check_out("nowhere", tmp_path / "there")
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_folder_may_be_named_like_an_option() -> None:
+    assert (check_out("HEAD", Path("--force")) / "llmbench" / "worker.py").is_file()
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_checkout_that_git_did_not_complete_is_made_again(tmp_path: Path) -> None:
+    there = check_out("HEAD", tmp_path / "there")
+    (there / "llmbench" / "worker.py").unlink()
+    git("worktree", "lock", str(there))  # as `git worktree add` does meanwhile
+    check_out("HEAD", there)
+    assert (there / "llmbench" / "worker.py").is_file()
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_checkout_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    there = check_out("HEAD", tmp_path / "there")
+    shutil.rmtree(there)
+    assert check_out("HEAD", there) == there
+
+
+@pytest.mark.usefixtures("repository")
+def test_changes_in_a_checkout_are_kept(tmp_path: Path) -> None:
+    there = check_out("HEAD", tmp_path / "there")
+    (there / "llmbench" / "worker.py").write_text("changed")
+    assert (check_out("HEAD", there) / "llmbench" / "worker.py").read_text() == "changed"
+
+
+@pytest.mark.usefixtures("repository")
+def test_git_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="needs git, which is not installed"):
+        check_out("HEAD", tmp_path / "there")
 
 
 def test_a_commit_without_the_package_is_refused(
