@@ -19,6 +19,7 @@ from llmbench.cli import (
     export,
     history,
     import_results,
+    interrupts,
     meter,
     peak,
     profile,
@@ -33,7 +34,6 @@ from llmbench.errors import LlmbenchError
 
 __all__ = ["build_parser", "main"]
 
-INTERRUPTED = 130
 COMMANDS: dict[str, Command] = {
     "run": run, "peak": peak, "profile": profile, "report": report, "compare": compare,
     "check": check, "aa": aa_test, "history": history, "baseline": baseline,
@@ -62,7 +62,8 @@ examples:
   llmbench conformance --url http://host:8000      test a server's responses
   llmbench doctor                                  describe this machine and what it lacks
 
-exit codes: 0 success, 1 a run failed, 2 bad input, 130 interrupted (finished runs are kept)
+exit codes: 0 success, 1 a run failed, 2 bad input; interrupted by Ctrl-C 130, by SIGTERM 143,
+by SIGHUP (a closed terminal) 129: finished runs are kept, and a second signal ends at once
 """
 
 
@@ -70,12 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
     arguments = build_parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        with interrupts.raised():
+            code: int = arguments.run(arguments)
     except LlmbenchError as error:
         print(f"llmbench: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        return interrupts.exit_code(interrupt)
     except BrokenPipeError:
         # the reader of the pipe, such as `head`, closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

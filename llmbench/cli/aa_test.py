@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli import options
+from llmbench.cli import interrupts, options, output
 
 if TYPE_CHECKING:
     from llmbench.campaign.aa_test import Findings
@@ -27,7 +27,7 @@ examples:
 Each repetition (night) is a whole `llmbench check` of this installation against itself, with at
 least 8 processes per case. Every regression without a delay is a false alarm. Keep the machine
 otherwise idle. To resume an interrupted campaign, repeat the command with the same --out.
-Exit codes: 0 done, 2 bad input.
+Exit codes: 0 done, 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 
@@ -66,11 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     source = scenario_file.load(arguments.scenario, arguments.set)
     _refuse_endpoints(source.cases, delays)
     out = arguments.out or options.default_folder(f"{source.scenario.name}-aa")
-    with choose_observer(quiet=arguments.quiet) as observer:
-        measured = list(aa_test.repetitions(source, out, arguments.nights, delays, observer))
-    findings = aa_test.findings(source, measured)
-    text = json.dumps(findings.as_json(), indent=1)
-    atomic_write(out / "noise.json", text)
+    with output.locked(out), interrupts.explained(lambda: interrupts.how_to_repeat(out)):
+        with choose_observer(quiet=arguments.quiet) as observer:
+            measured = list(aa_test.repetitions(source, out, arguments.nights, delays, observer))
+        findings = aa_test.findings(source, measured)
+        text = json.dumps(findings.as_json(), indent=1)
+        atomic_write(out / "noise.json", text)
     if arguments.json:
         print(text)
     else:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli import options
+from llmbench.cli import interrupts, options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ exit codes:
   3 undecided: a suspected regression that new processes neither confirm nor rule out, nothing was
     measured, or a case or metric listed in `gate` is missing; with --strict also an inconclusive
     metric
-  130 interrupted: repeat the command with the same --out to resume it
+  130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP: repeat the command with the same --out
+    to resume it
 
 On GitHub, check also writes a step summary and annotations.
 """
@@ -64,10 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
         gate.tolerances_of(case)
     floors = _floors(arguments.noise) if arguments.noise else gate.NO_FLOORS
     out = arguments.out or options.default_folder(f"{source.scenario.name}-check")
-    baseline = _baseline(arguments.baseline, source, out)
-    candidate = gate.live_side(source, out / "candidate", THIS)
-    with choose_observer(quiet=arguments.quiet) as observer:
-        comparison = gate.check(source, baseline, candidate, observer, floors)
+    with output.locked(out), interrupts.explained(lambda: interrupts.how_to_repeat(out)):
+        baseline = _baseline(arguments.baseline, source, out)
+        candidate = gate.live_side(source, out / "candidate", THIS)
+        with choose_observer(quiet=arguments.quiet) as observer:
+            comparison = gate.check(source, baseline, candidate, observer, floors)
     _write(arguments, comparison, out)
     return _exit_code(comparison, strict=arguments.strict)
 

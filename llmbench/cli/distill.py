@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmbench.cli import options
+from llmbench.cli import interrupts, options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,17 +55,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train and save the student; print its loss and the teacher's on held-out text."""
     settings, folder, work = _resumed(arguments) if arguments.resume else _new(arguments)
-    try:
+    with output.locked(work), interrupts.explained(lambda: _how_to_resume(folder, work)):
         result = _distilled(settings, folder, work, show=not arguments.quiet)
-    except KeyboardInterrupt:
-        if work.exists():
-            print(f"llmbench: resume with: llmbench distill --resume {folder}", file=sys.stderr)
-        raise
     if arguments.json:
         print(json.dumps({**result, "folder": str(folder)}))
     elif not arguments.quiet:
         _show(result, folder)
     return 0
+
+
+def _how_to_resume(folder: Path, work: Path) -> str:
+    if not _is_begun(work):
+        return "nothing is saved yet"
+    return f"resume with: llmbench distill --resume {shlex.quote(str(folder))}"
+
+
+def _is_begun(work: Path) -> bool:
+    from llmbench.runs import lock
+
+    return work.exists() and [path.name for path in work.iterdir()] != [lock.FILE]
 
 
 def _flag(option: str) -> str:
@@ -80,7 +88,7 @@ def _new(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
     folder, work = arguments.out, _work(arguments.out)
     if folder.exists():
         raise InputError(f"--out: {folder}: already exists; choose another folder")
-    if work.exists():
+    if _is_begun(work):
         remedy = f"resume it with --resume {folder}, or remove it"
         raise InputError(f"--out: {work}: holds an interrupted training run; {remedy}")
     return settings, folder, work

@@ -64,8 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--max-gap {arguments.max_gap:g}: must be greater than 0 seconds")
     run_set = store.read(arguments.folder)
     readings = log.read_log(arguments.log, _layout(arguments))
-    joined = joining.join(run_set, arguments.log, readings, arguments.max_gap)
-    page = output.write_report(store.read(arguments.folder))
+    with output.locked(arguments.folder):
+        joined = joining.join(run_set, arguments.log, readings, arguments.max_gap)
+        page = output.write_report(store.read(arguments.folder))
     names = [series.name for series in readings]
     if arguments.json:
         paths = {"folder": str(arguments.folder), "report": str(page)}

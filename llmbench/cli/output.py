@@ -1,9 +1,12 @@
-"""Print stored results as a table or as JSON, for several commands."""
+"""Lock results folders and print stored results, for several commands."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,18 @@ if TYPE_CHECKING:
     from llmbench.runs.run_set import RunSet
 
 DERIVED = ("seconds", "ratio", "idle_seconds", "launches_per_step", "launches_per_token")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a results folder within the context; warn if its file system has no locks."""
+    from llmbench.runs import lock
+
+    with lock.locked(folder) as reason:
+        if reason:
+            advice = "make sure that no other process measures into it"
+            print(f"llmbench: {reason}; {advice}", file=sys.stderr)
+        yield
 
 
 def write_report(stored: RunSet | Profile) -> Path:

@@ -10,11 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli import options
+from llmbench.cli import interrupts, options, output
 
 if TYPE_CHECKING:
     from llmbench.campaign.capacity import Capacity, Probe
-    from llmbench.runs.run_set import RunSet
     from llmbench.scenario.file import Source
 
 HELP = "find the highest load that meets the objectives"
@@ -28,7 +27,7 @@ examples:
 The load's rate (or concurrency) is doubled until a run misses an objective of `slo`, and bisected.
 Then pairs of runs around the estimate are fitted: 16 to 48 runs, each with a new draw of the load.
 The result is the lower end of the 95 % interval. Exit codes: 0 found, 1 no load can be claimed or a
-run failed, 2 bad input.
+run failed, 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 
@@ -61,7 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find the highest load that meets the objectives, write the report and print the result."""
-    from llmbench import report
     from llmbench.campaign.capacity import LoadTester, only_case, search, searched_key
     from llmbench.cli.progress import choose_observer
     from llmbench.errors import MeasurementError
@@ -72,22 +70,26 @@ def run(arguments: argparse.Namespace) -> int:
     source = scenario_file.load(arguments.scenario, arguments.set)
     case = only_case(source)
     key = searched_key(case)
-    run_set = _begun(arguments, source)
-    with choose_observer(quiet=arguments.quiet) as observer:
-        tester = LoadTester(run_set, case, key, observer, _printer(arguments, key))
-        try:
-            capacity = search(
-                tester,
-                arguments.start,
-                arguments.most,
-                arguments.tolerance,
-                integer=key == "load.concurrency",
-            )
-        except MeasurementError as error:
-            print(f"llmbench: {error}", file=sys.stderr)
-            return 1
-    page = run_set.folder / "report.html"
-    report.write(store.read(run_set.folder), page)
+    folder = _begun(arguments, source)
+    with (
+        output.locked(folder),
+        interrupts.explained(lambda: interrupts.how_to_repeat(folder, "--resume")),
+    ):
+        with choose_observer(quiet=arguments.quiet) as observer:
+            run_set = store.resume(folder)
+            tester = LoadTester(run_set, case, key, observer, _printer(arguments, key))
+            try:
+                capacity = search(
+                    tester,
+                    arguments.start,
+                    arguments.most,
+                    arguments.tolerance,
+                    integer=key == "load.concurrency",
+                )
+            except MeasurementError as error:
+                print(f"llmbench: {error}", file=sys.stderr)
+                return 1
+        page = output.write_report(store.read(folder))
     _print(arguments, key, capacity, page)
     return int(capacity.outcome != "found")
 
@@ -103,14 +105,15 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--resume needs --out, the folder of the interrupted search")
 
 
-def _begun(arguments: argparse.Namespace, source: Source) -> RunSet:
+def _begun(arguments: argparse.Namespace, source: Source) -> Path:
+    """Return the folder of the search, which is created unless resumed."""
     from llmbench.campaign import plan
     from llmbench.runs import store
 
     if arguments.resume:
-        return store.read(arguments.out)
+        return store.read_plan(arguments.out).folder
     folder = arguments.out or options.default_folder(f"{source.scenario.name}-peak")
-    return plan.begin(source, folder, planned=())
+    return plan.begin(source, folder, planned=()).folder
 
 
 def _printer(arguments: argparse.Namespace, key: str) -> Callable[[Probe], None]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli import options, output
+from llmbench.cli import interrupts, options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Open the traces in traces/ with ui.perfetto.dev or chrome://tracing.
 
 exit codes:
   0 every case was profiled   1 a case failed   2 bad input
-  130 interrupted (finished cases are kept)
+  130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP (finished cases are kept)
 """
 
 
@@ -48,25 +48,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Profile every case, write the report, and return the exit code."""
     from llmbench.campaign.profile import passes
-    from llmbench.runs import profile
     from llmbench.scenario import file as scenario_file
 
     source = scenario_file.load(arguments.scenario, arguments.set)
     folder = arguments.out or options.default_folder(f"{source.scenario.name}-profile")
     how = _profile_options(arguments)
     passes.begin(source, folder, how)
-    try:
+    with output.locked(folder), interrupts.explained(lambda: _what_is_kept(folder)):
         with _progress(arguments) as status:
             done = passes.profile_all(folder, source.cases, how, _StatusLine(status))
-    except KeyboardInterrupt:
-        done = profile.read(folder)
-        print(
-            f"\ninterrupted: {len(done.cases)} of {len(done.planned)} cases are kept in {folder}",
-            file=sys.stderr,
-        )
-        raise
-    output.print_result(done, output.write_report(done), arguments)
+        page = output.write_report(done)
+    output.print_result(done, page, arguments)
     return _exit_code(done)
+
+
+def _what_is_kept(folder: Path) -> str:
+    from llmbench.runs import profile
+
+    done = profile.read(folder)
+    return f"{len(done.cases)} of {len(done.planned)} cases are kept in {folder}"
 
 
 def _profile_options(arguments: argparse.Namespace) -> ProfileOptions:

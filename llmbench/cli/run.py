@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli import options, output
+from llmbench.cli import interrupts, options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ exit codes:
   0 every run was measured
   1 a run failed or lacks a required quantity, or too many of its requests failed: all of them, or a
     larger share than --max-error-rate
-  2 bad input   130 interrupted (finished runs are kept)
+  2 bad input, or another process is measuring into the folder
+  130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP (finished runs are kept)
 """
 
 
@@ -60,28 +62,27 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--max-error-rate {arguments.max_error_rate:g}: must be from 0 to 1")
     if arguments.dry_run:
         return _show_plan(arguments)
-    run_set = _begin(arguments)
-    try:
+    folder = _begin(arguments)
+    with output.locked(folder), interrupts.explained(lambda: _how_to_resume(folder)):
         with choose_observer(quiet=arguments.quiet) as observer:
-            run_set = execute.run_all(run_set, observer)
-    except KeyboardInterrupt:
-        _print_interrupted(store.read(run_set.folder))
-        raise
-    output.print_result(run_set, output.write_report(run_set), arguments, failed=_failures(run_set))
+            run_set = execute.run_all(store.resume(folder), observer)
+        page = output.write_report(run_set)
+    output.print_result(run_set, page, arguments, failed=_failures(run_set))
     return _exit_code(run_set, arguments.require, arguments.max_error_rate)
 
 
-def _begin(arguments: argparse.Namespace) -> RunSet:
+def _begin(arguments: argparse.Namespace) -> Path:
+    """Return the folder of the run set to measure, which is created unless resumed."""
     from llmbench.campaign import plan
     from llmbench.runs import store
 
     if arguments.resume and (arguments.scenario or arguments.out or arguments.set):
         raise InputError("--resume reads the scenario from its folder; remove the other arguments")
     if arguments.resume:
-        return store.read(arguments.resume)
+        return store.read_plan(arguments.resume).folder
     source = _source(arguments)
     folder = arguments.out or options.default_folder(source.scenario.name)
-    return plan.begin(source, folder)
+    return plan.begin(source, folder).folder
 
 
 def _source(arguments: argparse.Namespace) -> Source:
@@ -100,13 +101,13 @@ def _show_plan(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print_interrupted(run_set: RunSet) -> None:
+def _how_to_resume(folder: Path) -> str:
+    from llmbench.runs import store
+
+    run_set = store.read(folder)
     done = len(run_set.plan) - len(run_set.missing)
-    print(
-        f"\ninterrupted: {done} of {len(run_set.plan)} runs are kept; resume with\n"
-        f"  llmbench run --resume {run_set.folder}",
-        file=sys.stderr,
-    )
+    command = f"llmbench run --resume {shlex.quote(str(folder))}"
+    return f"{done} of {len(run_set.plan)} runs are kept; resume with\n  {command}"
 
 
 def _exit_code(run_set: RunSet, required: list[str], max_error_rate: float) -> int:

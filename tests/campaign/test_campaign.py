@@ -189,6 +189,18 @@ def test_the_stderr_of_a_dead_worker_is_stored_without_secrets(
     assert b"canary" not in stored
 
 
+@pytest.mark.processes
+def test_workers_import_nothing_from_the_working_directory(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("llmbench", "pyarrow", "json", "psutil"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('imported from here')")
+    monkeypatch.chdir(tmp_path)
+    run_set = run(edited(path, "backends=[fake]"), tmp_path / "results")
+    assert [r.failure for r in run_set.runs] == [None]
+    assert "sampler" in run_set.runs[0].facts
+
+
 def test_a_resumed_run_set_measures_only_missing_runs(path: Path, tmp_path: Path) -> None:
     begun = plan.begin(edited(path, "repeats=2"), tmp_path / "results")
     first = begun.plan[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import pty
@@ -13,6 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from llmbench.backends.endpoint import Endpoint
@@ -21,6 +24,7 @@ from llmbench.backends.endpoint.conformance.server import AdversarialServer, in_
 from llmbench.campaign.process import Installation
 from llmbench.cli import main
 from llmbench.runs import store
+from llmbench.runs.lock import locked
 from llmbench.runs.run import Failure
 
 SCENARIO = """\
@@ -192,7 +196,10 @@ def test_quiet_prints_nothing(path: Path, out: str, capsys: Capture) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_interrupt_keeps_finished_runs_and_prints_how_to_resume(path: Path, out: str) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_finished_runs_and_prints_how_to_resume(
+    path: Path, out: str, number: int, code: int
+) -> None:
     both = "backends=[fake, {kind: fake, name: endless, clock: real, prefill: 60 s}]"
     command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", out, "--set", both]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -200,11 +207,38 @@ def test_an_interrupt_keeps_finished_runs_and_prints_how_to_resume(path: Path, o
             if Path(out, "runs", "fake-r1").exists() or process.poll() is not None:
                 break
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
         _, printed = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert f"1 of 2 runs are kept; resume with\n  llmbench run --resume {out}" in printed
     assert "Traceback" not in printed
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
+def test_a_folder_that_another_process_measures_into_is_refused(
+    path: Path, out: str, capsys: Capture
+) -> None:
+    assert main(["run", str(path), "--out", out, "-q"]) == 0
+    with locked(Path(out)):
+        assert main(["run", "--resume", out, "-q"]) == 2
+    printed = capsys.readouterr().err
+    assert f"{out}: process {os.getpid()} on " in printed
+    assert "is measuring into it; wait until it has ended" in printed
+
+
+def test_a_file_system_without_locks_is_no_obstacle_and_is_named(
+    path: Path, out: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert main(["run", str(path), "--out", out, "-q"]) == 0
+    expected = (
+        f"llmbench: {out}: its file system has no locks (No locks available); make sure that "
+    )
+    assert capsys.readouterr().err.startswith(expected)
 
 
 def on_a_terminal(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
