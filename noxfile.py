@@ -50,6 +50,13 @@ def tests_slow(session: nox.Session) -> None:
     _run_shared(session, "pytest", "-m", "slow and not integration", *IN_PARALLEL, *session.posargs)
 
 
+@nox.session
+def kills(session: nox.Session) -> None:
+    """Kill campaigns at 200 random moments and resume them; arguments go to tools/kills.py."""
+    session.install(*PINNED, "-e", ".")
+    session.run("python", "tools/kills.py", *session.posargs)
+
+
 def _run_shared(session: nox.Session, *command: str) -> None:
     """Run a command in the environment that the tests and the type checker share."""
     python = str(SHARED / "bin" / "python")
