@@ -15,6 +15,7 @@ import numpy as np
 from llmbench import models
 from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
 from llmbench.backends.endpoint import loopback
+from llmbench.backends.endpoint.addresses import resolve
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
 from llmbench.backends.endpoint.measured_serve import Served, serve
@@ -23,7 +24,7 @@ from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.preparation import Preparation
 from llmbench.backends.endpoint.prompt_writer import TokenCount
 from llmbench.backends.endpoint.record_builder import RecordBuilder
-from llmbench.backends.endpoint.server_info import is_local, resolve, served_model
+from llmbench.backends.endpoint.server_info import served_model
 from llmbench.backends.endpoint.server_process import RunningServer, running_server
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
@@ -74,19 +75,19 @@ class Endpoint(Backend):
                 )
                 options = options.model_copy(update={"url": started.url})
             context.on_stage("looking for the server")
-            address = resolve(options.base)
-            target = options.target(*address)
+            target = options.target(resolve(options.base))
             name = served_model(
                 options.base,
+                target.address,
                 options.credentials(),
                 target.tls,
-                options.model or models.served_name(context.model),
+                wanted=options.model or models.served_name(context.model),
                 launched_with=model if started else None,
             )
             payload = _payload(options, context, name)
             clients = None
             if options.clients > 1:
-                clients = stack.enter_context(start_clients(options, address, target))
+                clients = stack.enter_context(start_clients(options, target))
             yield _EndpointServer(
                 options, context, name, target, payload, started, clients, self.lead_seconds
             )
@@ -194,7 +195,7 @@ class _EndpointServer(Server):
             client=self.client,
             cold_start={"load": self.started.ready_seconds} if self.started else {},
             reasons=dict.fromkeys(("import", "load", "compile", "first_token", "steady"), reason),
-            is_monitored=bool(self.started) or not is_local(self.target.host),
+            is_monitored=bool(self.started) or not self.target.address.is_local,
             caveats=tuple(self._caveats()),
         )
 

@@ -11,6 +11,8 @@ from ssl import SSLContext
 
 import numpy as np
 
+from llmbench.backends.endpoint import addresses, limits
+from llmbench.backends.endpoint.addresses import Address
 from llmbench.backends.endpoint.connection import Connection
 from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.endpoint.loop_lag import HEARTBEAT_SECONDS, LoopLag
@@ -19,12 +21,16 @@ from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.request import Request
 
-TIMEOUT_CHECK_SECONDS = 0.05
+CHECK_SECONDS = 0.05
 BEATS = 100  # per second
 PERCENT, LATE_SECONDS = 99, 3
 GRACE_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_DOUBLINGS = 30  # of the backoff; more would overflow
+LARGE_IN_FLIGHT = (
+    f"the responses being read take more than {limits.IN_FLIGHT_BYTES:,} bytes of memory, and this "
+    "is the largest of them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +40,7 @@ class Target:
     A connection is reused if it was idle for less than ``max_idle``; 0 means never.
     """
 
-    host: str
-    port: int
+    address: Address
     tls: SSLContext | None
     server_name: str | None
     streamed: bool
@@ -49,15 +54,19 @@ class Target:
 
 
 Payloads = Callable[[Request], bytes]
-Connect = Callable[[Target, Callable[[], Connection]], Awaitable[Connection]]
+LoadConnection = Connection[Exchange]
+Connect = Callable[[Target, Callable[[], LoadConnection]], Awaitable[LoadConnection]]
 
 
-async def connect(target: Target, make: Callable[[], Connection]) -> Connection:
+async def connect(target: Target, make: Callable[[], LoadConnection]) -> LoadConnection:
     """Open a connection to the target; raises OSError on failure."""
-    _, connection = await asyncio.get_running_loop().create_connection(
-        make, target.host, target.port, ssl=target.tls, server_hostname=target.server_name
+    return await addresses.connect(
+        target.address,
+        make,
+        tls=target.tls,
+        server_name=target.server_name,
+        seconds=target.connect_timeout,
     )
-    return connection
 
 
 @dataclass(eq=False)
@@ -77,10 +86,11 @@ class Client:
     exchanges: list[Exchange] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     lag: LoopLag = field(default_factory=LoopLag)
-    _idle: list[Connection] = field(default_factory=list)
-    _in_flight: dict[Exchange, Connection | None] = field(default_factory=dict)
+    _idle: list[LoadConnection] = field(default_factory=list)
+    _in_flight: dict[Exchange, LoadConnection | None] = field(default_factory=dict)
     _connecting: set[asyncio.Task[None]] = field(default_factory=set)
     _late_for: int = 0
+    _excess_bytes: int = 0
 
     async def serve(self, dispatch: Dispatch) -> list[Exchange]:
         """Send every request when it is due; return when all have completed or failed."""
@@ -91,7 +101,7 @@ class Client:
         self._timer = Timer(self._loop, self._on_due)
         self._heartbeat = Timer(self._loop, self._beat)
         self.lag.next_beat = self.clock.now()
-        self._check_timeouts()
+        self._check_in_flight()
         self._beat()
         self._send_due()
         try:
@@ -132,16 +142,21 @@ class Client:
         task.add_done_callback(self._connecting.discard)
 
     def _exchange(self, request: Request, due: float) -> Exchange:
+        tokens = request.max_new_tokens
+        may_exceed = self._excess_bytes < limits.EXCESS_BYTES
         return Exchange(
             request,
             due,
+            max_bytes=limits.response_bytes(tokens),
+            max_events=limits.events(tokens),
+            max_text_length=limits.text_length(tokens, may_exceed=may_exceed),
             streamed=self.target.streamed,
             needs_done=self.target.needs_done,
             limits_length=self.target.limits_length,
             on_first_token=self._dispatch.first_token,
         )
 
-    def _take_idle(self) -> Connection | None:
+    def _take_idle(self) -> LoadConnection | None:
         oldest = self.clock.now() - self.target.max_idle
         while self._idle:
             connection = self._idle.pop()
@@ -154,12 +169,10 @@ class Client:
         """Open a connection and send the request; the connection time counts as latency."""
         target, began = self.target, self.clock.now()
         try:
-            async with asyncio.timeout(target.connect_timeout):
-                connection = await self.connect(
-                    target, partial(Connection, self.clock, self.lag, self._on_end)
-                )
-        except TimeoutError:
-            exchange.fail("timeout-connect", f"no connection within {target.connect_timeout:g} s")
+            make = partial(LoadConnection, self.clock, self.lag, self._on_end)
+            connection = await self.connect(target, make)
+        except TimeoutError as error:
+            exchange.fail("timeout-connect", str(error))
         except OSError as error:
             exchange.fail("connect", str(error))
         if exchange.fault:
@@ -172,10 +185,10 @@ class Client:
 
     # -- responses ---------------------------------------------------------------------------------
 
-    def _on_end(self, connection: Connection, exchange: Exchange) -> None:
+    def _on_end(self, connection: LoadConnection, exchange: Exchange) -> None:
         if connection.reusable:
             self._idle.append(connection)
-        if exchange.fault and exchange.status is None and connection.uses > 1:
+        if _was_stale(connection, exchange):
             # the server closed an idle connection just before it was used (RFC 9112, 9.3.1)
             self.counts["stale_connections"] += 1
             exchange.fault = None
@@ -189,7 +202,8 @@ class Client:
         may_retry = _is_retryable(exchange) and exchange.retries < self.target.retries
         if may_retry and self._retry(exchange):
             return
-        exchange.payload, exchange.on_first_token = b"", None
+        exchange.release()
+        self._excess_bytes += exchange.excess_bytes
         self.exchanges.append(exchange)
         now = exchange.done_at or self.clock.now()
         self._dispatch.finish(exchange.request.id, now, exchange.outcome)
@@ -211,17 +225,29 @@ class Client:
 
     # -- time --------------------------------------------------------------------------------------
 
-    def _check_timeouts(self) -> None:
-        """Fail the requests that have timed out, and schedule the next check."""
+    def _check_in_flight(self) -> None:
+        """Fail the requests that have timed out or hold too much; schedule the next check."""
         now = self.clock.now()
+        self._fail_largest()
         for exchange, connection in list(self._in_flight.items()):
             if connection and self._is_overdue(exchange, now):
                 connection.close()
                 self._conclude(exchange)
-        self._timeout_check = self._loop.call_later(TIMEOUT_CHECK_SECONDS, self._check_timeouts)
+        self._next_check = self._loop.call_later(CHECK_SECONDS, self._check_in_flight)
+
+    def _fail_largest(self) -> None:
+        """Fail the responses that hold the most memory, until the rest is below the limit."""
+        held = {exchange: exchange.held_bytes for exchange in self._in_flight}
+        excess = sum(held.values()) - limits.IN_FLIGHT_BYTES
+        while excess > 0:
+            largest = max(held, key=held.__getitem__)
+            largest.fail("too-large", LARGE_IN_FLIGHT)
+            excess -= held.pop(largest)
 
     def _is_overdue(self, exchange: Exchange, now: float) -> bool:
         target, waited = self.target, now - exchange.begun
+        if exchange.fault:
+            return True
         if exchange.done_at is not None:
             return now > exchange.done_at + GRACE_SECONDS  # no end of response after [DONE]
         if not exchange.stamps and waited > target.first_token_timeout:
@@ -254,7 +280,7 @@ class Client:
         self._dispatch.on_more = None
         self._timer.close()
         self._heartbeat.close()
-        self._timeout_check.cancel()
+        self._next_check.cancel()
         for connection in self._idle:
             connection.close()
 
@@ -265,6 +291,12 @@ def _retry_delay(exchange: Exchange) -> float:
     if requested and requested > 0:  # neither negative nor NaN
         return requested
     return FIRST_BACKOFF_SECONDS * 2 ** min(exchange.retries, MAX_DOUBLINGS)
+
+
+def _was_stale(connection: LoadConnection, exchange: Exchange) -> bool:
+    """Return whether a reused connection ended without a response."""
+    is_reset = exchange.fault is not None and exchange.fault.kind == "reset"
+    return is_reset and exchange.status is None and connection.uses > 1
 
 
 def _is_retryable(exchange: Exchange) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from llmbench.backends.endpoint.addresses import Address
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.measured_serve import Served, merged
 from llmbench.backends.endpoint.openai_types import Payload
@@ -32,19 +33,19 @@ class Job(msgspec.Struct, frozen=True):
     """The server that a client process sends requests to."""
 
     options: dict[str, Any]
-    address: tuple[str, int]
+    address: Address
 
     @classmethod
-    def of(cls, options: EndpointOptions, address: tuple[str, int], target: Target) -> Job:
+    def of(cls, options: EndpointOptions, target: Target) -> Job:
         """Return the job of a client process, without `server`, which it must not start again."""
         # the options of a scenario also have `kind` and `name`
         fields = EndpointOptions.model_fields.keys() - {"server"}
         own = options.model_dump(mode="json", include=set(fields))
-        return cls({**own, "needs_done": target.needs_done}, address)
+        return cls({**own, "needs_done": target.needs_done}, target.address)
 
     def target(self) -> Target:
         """Return the address and connection settings that requests are sent with."""
-        return EndpointOptions(**self.options).target(*self.address)
+        return EndpointOptions(**self.options).target(self.address)
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -118,11 +119,9 @@ class ClientPool:
 
 
 @contextmanager
-def start_clients(
-    options: EndpointOptions, address: tuple[str, int], target: Target
-) -> Iterator[ClientPool]:
+def start_clients(options: EndpointOptions, target: Target) -> Iterator[ClientPool]:
     """Start client processes, wait until they are ready, and end them with the context."""
-    job = Job.of(options, address, target)
+    job = Job.of(options, target)
     with ExitStack() as stack:
         children = [
             stack.enter_context(child_process.start(MODULE, job)) for _ in range(options.clients)

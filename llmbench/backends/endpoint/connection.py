@@ -5,33 +5,82 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from typing import Generic, Protocol, TypeVar, cast
 
 import httptools
 
-from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.backends.endpoint import limits
 from llmbench.backends.endpoint.loop_lag import LoopLag
 from llmbench.loads.clock import Clock
 
+SWITCHING_PROTOCOLS = 101
+LONG_HEADERS = (
+    f"the headers of the response have more than {limits.HEADER_BYTES:,} bytes, or are more than "
+    f"{limits.HEADERS}"
+)
+KEPT_HEADERS = frozenset(
+    (b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"retry-after")
+)
 
-class Connection(asyncio.Protocol):
+
+class Receiver(Protocol):
+    """A request, as ``payload``, and what receives its response.
+
+    The response has at most ``max_bytes`` and is read at most ``lag`` seconds late.
+    """
+
+    payload: bytes
+    max_bytes: int
+    lag: float
+    status: int | None
+    retry_after: float | None
+
+    @property
+    def fault(self) -> object:
+        """The error of the response, or None."""
+
+    def begin(self, status: int, content_type: str, encoding: str) -> None:
+        """Process the status, the content type and the content encoding of the response."""
+
+    def body(self, now: float, data: bytes) -> None:
+        """Process a part of the response body, which was read at ``now``."""
+
+    def end(self, now: float) -> None:
+        """Process the normal end of the response."""
+
+    def cut(self, kind: str, message: str) -> None:
+        """Process an early end of the response."""
+
+    def fail(self, kind: str, message: str) -> None:
+        """Process an error, unless the response is over."""
+
+
+R = TypeVar("R", bound=Receiver)
+
+
+class Connection(asyncio.Protocol, Generic[R]):
     """Transfers one request and its response (an exchange) at a time.
 
     ``on_end`` is called when an exchange is over; a ``reusable`` connection can transfer the next.
     """
 
     def __init__(
-        self, clock: Clock, lag: LoopLag, on_end: Callable[[Connection, Exchange], None]
+        self, clock: Clock, lag: LoopLag, on_end: Callable[[Connection[R], R], None]
     ) -> None:
         self._clock = clock
         self._lag = lag
         self._on_end = on_end
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: R | None = None
+        self._body: Callable[[float, bytes], None] = _ignore
         self._now = 0.0
         self._headers: dict[bytes, bytes] = {}
+        self._received = self._received_without_body = 0
+        self._header_bytes = self._header_count = 0
         self._ends_at_eof = False
+        self._is_complete = False
+        self._stays_open = False
         self.idle_since = 0.0
         self.uses = 0
         self.reusable = False
@@ -52,13 +101,22 @@ class Connection(asyncio.Protocol):
             self.close()  # bytes outside any response
             return
         exchange.lag = self._lag.since(before, self._now)
+        self._received += len(data)
+        self._received_without_body += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            exchange.fail("invalid-response", f"the response is not valid HTTP/1.1: {error}")
-        if exchange.fault and self._exchange is exchange:
-            self.close()
-            self._on_end(self, exchange)
+        except httptools.HttpParserCallbackError as error:
+            self._give_up(exchange, "client-error", _client_error(error))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            message = f"the response is not valid HTTP/1.1: {error}"
+            self._give_up(exchange, "invalid-response", message)
+        if self._received > exchange.max_bytes:
+            message = f"the response has more than {exchange.max_bytes:,} bytes"
+            self._give_up(exchange, "too-large", message)
+        elif self._received_without_body > limits.HEADER_BYTES:
+            self._give_up(exchange, "too-large", LONG_HEADERS)
+        if self._is_complete or exchange.fault:
+            self._finish(exchange)
         self._lag.end(self._clock.now())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -70,21 +128,21 @@ class Connection(asyncio.Protocol):
         if exc is None and self._ends_at_eof:
             exchange.end(self._clock.now())
         elif exc is None and exchange.status is not None:
-            exchange.fail("truncated", "the server closed the connection before the response ended")
+            exchange.cut("truncated", "the server closed the connection before the response ended")
         else:
-            exchange.fail(
-                "reset", str(exc or "the server closed the connection without a response")
-            )
+            exchange.cut("reset", str(exc or "the server closed the connection without a response"))
         self._on_end(self, exchange)
 
     # -- called by the client ----------------------------------------------------------------------
 
-    def send(self, exchange: Exchange) -> None:
+    def send(self, exchange: R) -> None:
         """Send the request of an exchange."""
         assert self._transport is not None  # noqa: S101 (the client receives it connected)
         self._exchange = exchange
-        self._headers = {}
-        self._ends_at_eof = False
+        self._body = _ignore
+        self._received = self._received_without_body = 0
+        self._header_bytes = self._header_count = 0
+        self._ends_at_eof = self._is_complete = self._stays_open = False
         self.reusable = False
         self.uses += 1
         self._now = self._clock.now()
@@ -99,39 +157,87 @@ class Connection(asyncio.Protocol):
 
     # -- called by llhttp --------------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        """Begin a response, an interim one, or one that nobody requested."""
+        self._headers = {}
+        if self._is_complete:
+            self._stays_open = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a response header."""
-        self._headers[name.lower()] = value
+        """Store a response header that is used, and count all."""
+        self._header_bytes += len(name) + len(value)
+        self._header_count += 1
+        if self._header_bytes > limits.HEADER_BYTES or self._header_count > limits.HEADERS:
+            if self._exchange:
+                self._give_up(self._exchange, "too-large", LONG_HEADERS)
+        elif (known := name.lower()) in KEPT_HEADERS:
+            self._headers[known] = value
 
     def on_headers_complete(self) -> None:
-        """Pass the status and the content type to the exchange."""
-        status, headers = self._parser.get_status_code(), self._headers
-        if self._exchange is None or _is_interim(status):
+        """Pass the status and what describes the body to the exchange."""
+        exchange, status, headers = self._exchange, self._parser.get_status_code(), self._headers
+        if exchange is None or self._is_complete:
             return
-        self._ends_at_eof = not {b"content-length", b"transfer-encoding"} & headers.keys()
+        if status == SWITCHING_PROTOCOLS:
+            exchange.status = status
+            exchange.fail("http-101", "the server switched to another protocol")
+        if _is_interim(status):
+            return
+        transfer_encoding = headers.get(b"transfer-encoding", b"").lower()
+        is_chunked = transfer_encoding.endswith(b"chunked")
+        self._ends_at_eof = not is_chunked and b"content-length" not in headers
         with suppress(ValueError):  # an HTTP date, the alternative, is not used by APIs
-            self._exchange.retry_after = float(headers.get(b"retry-after", b""))
+            exchange.retry_after = float(headers.get(b"retry-after", b""))
         kind = headers.get(b"content-type", b"").decode("latin-1")
-        self._exchange.begin(status, kind.strip().lower())
+        codings = headers.get(b"content-encoding", b"").lower() + b"," + transfer_encoding
+        encoding = ", ".join(name.strip() for name in codings.decode("latin-1").split(","))
+        exchange.begin(status, kind.strip().lower(), encoding)
+        self._body = exchange.body
 
     def on_body(self, data: bytes) -> None:
         """Pass a part of the body to the exchange, with the time it was read."""
-        if self._exchange is not None:
-            self._exchange.body(self._now, data)
+        self._received_without_body = 0
+        self._body(self._now, data)
 
     def on_message_complete(self) -> None:
-        """Finish the exchange; the connection is reusable if the server keeps it open."""
+        """End the exchange; the connection is reusable if the server keeps it open."""
         exchange = self._exchange
-        if exchange is None or _is_interim(self._parser.get_status_code()):
+        if exchange is None or self._is_complete or _is_interim(self._parser.get_status_code()):
             return
         exchange.end(self._now)
+        self._body = _ignore
+        self._is_complete = True
+        self._stays_open = self._parser.should_keep_alive()
+
+    # -- the end of an exchange --------------------------------------------------------------------
+
+    def _give_up(self, exchange: R, kind: str, message: str) -> None:
+        """Read no more of a response."""
+        exchange.cut(kind, message)
+        self._is_complete = True
+        self._stays_open = False
+
+    def _finish(self, exchange: R) -> None:
+        """Report an exchange that is over; close a connection that cannot transfer another."""
         self._exchange = None
-        if self._parser.should_keep_alive():
+        if self._is_complete and self._stays_open:
             self.reusable = True
             self.idle_since = self._now
         else:
             self.close()
         self._on_end(self, exchange)
+
+
+def _client_error(error: httptools.HttpParserCallbackError) -> str:
+    """Return the message of an exception in a callback; raise it if it is an interrupt."""
+    cause = error.__context__
+    if not isinstance(cause, Exception):
+        raise cause or error
+    return f"llmbench could not process the response: {type(cause).__name__}: {cause}"
+
+
+def _ignore(now: float, data: bytes) -> None:
+    """Ignore the body of an interim response, or of one that nobody requested."""
 
 
 def _is_interim(status: int) -> bool:

@@ -4,122 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 
+from llmbench.backends.endpoint import limits
+from llmbench.backends.endpoint.answer import Answer, Fault
+from llmbench.backends.endpoint.body import Body, ErrorBody
+from llmbench.backends.endpoint.limits import Refused
 from llmbench.backends.endpoint.openai_types import Choice, Chunk, read_chunk
-from llmbench.backends.endpoint.reported_tokens import ReportedTokens, whole_count
-from llmbench.backends.endpoint.sse import EventReader
+from llmbench.backends.endpoint.reported_tokens import whole_count
 from llmbench.loads.dispatch import RequestOutcome
-from llmbench.runs.record import Finish
-from llmbench.runs.request import Request
 
 OK = 200
 DONE = b"[DONE]"
 BLANKS = b" \t\r\n"
-EVENT_STREAM = "text/event-stream"
-MAX_EVENT_BYTES = 16 * 2**20
-MAX_REASON_LENGTH = 300
-ABORTED, UNKNOWN = ("error", "abort"), "unknown"  # finish reasons
+UNKNOWN, REASON_LENGTH = "unknown", 64  # finish reasons
 MARGIN_CHUNKS, MARGIN_CHARACTERS, CHARACTERS_PER_TOKEN = 64, 1024, 16
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """The reason a request failed: an error kind, by which errors are counted, and a message."""
-
-    kind: str
-    message: str
-
-
-@dataclass(slots=True, eq=False)
-class Answer:
-    """A request and its response.
-
-    Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
-    text; ``first_lag`` and ``last_lag`` are the most that the first and the last stamp may be late.
-    ``limits_length``: the request had a length; ``has_more_choices``: the response had choices
-    besides the one with index 0, which is the answer.
-    """
-
-    request: Request
-    due: float
-    begun: float = 0.0
-    connect_seconds: float | None = None
-    retries: int = 0
-    stamps: list[float] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    first_lag: float | None = None
-    last_lag: float | None = None
-    first_content: float | None = None
-    reported: ReportedTokens = field(default_factory=ReportedTokens)
-    limits_length: bool = True
-    has_more_choices: bool = False
-    finish_reason: str | None = None
-    fault: Fault | None = None
-
-    @property
-    def counted(self) -> int | None:
-        """The number of output tokens reported by the server; None if there is no possible one."""
-        return self.possible().output
-
-    def possible(self, by_tokenizer: int = 0) -> ReportedTokens:
-        """Return the token counts reported by the server, without impossible ones.
-
-        A text has as many tokens as chunks, or more by a tokenizer.
-        """
-        text_tokens = max(len(self.texts), by_tokenizer)
-        return self.reported.possible(self.request, text_tokens, limits_length=self.limits_length)
-
-    def judge(self, *, forced: bool) -> None:
-        """Set the fault if a complete response is aborted, empty or, with ``forced``, too short."""
-        if self.fault:
-            return
-        counted, requested = self.counted, self.request.max_new_tokens
-        if self.finish_reason in ABORTED:
-            self.fault = Fault("server-error", f"the finish_reason is {self.finish_reason}")
-        elif not self.stamps:
-            self.fault = Fault("too-few-tokens", "the response has no text")
-        elif forced and counted is not None and counted < requested:
-            self.fault = Fault(
-                "too-few-tokens",
-                f"{counted} of {requested} tokens; the server ended the "
-                "response early; set `stop_at_eos: true` to allow this",
-            )
-
-    def plain(self) -> Answer:
-        """Return a copy without the transfer's state, which can be sent to the parent process."""
-        return Answer(**{field.name: getattr(self, field.name) for field in fields(Answer)})
-
-    def finish(self, tokens: int) -> Finish:
-        """Return the finish reason of a response with ``tokens`` output tokens."""
-        if self.fault:
-            return "error"
-        if self.finish_reason:
-            return "length" if self.finish_reason == "length" else "eos"
-        return "length" if tokens >= self.request.max_new_tokens else "eos"
 
 
 @dataclass(slots=True, eq=False)
 class Exchange(Answer):
     """A request in flight, fed by a connection with bytes and their read times.
 
-    ``lag`` is the most that the current read time may be late. A stream must end with [DONE] if it
-    ``needs_done``, else with a finish_reason. The exchange is ``over`` when the response is
-    complete or ``fault`` is set.
+    ``lag`` is the most that the current read time may be late. A stream of events must end with
+    [DONE] if it ``needs_done``, else with a finish_reason. The response may have ``max_bytes``,
+    ``max_events`` more events and ``max_text_length`` characters of text. The exchange is ``over``
+    when the response is complete or ``fault`` is set.
     """
 
     streamed: bool = True
     needs_done: bool = True
     on_first_token: Callable[[int], None] | None = None
     payload: bytes = b""
+    max_bytes: int = limits.RESPONSE_BYTES
+    max_events: int = limits.EVENTS
+    max_text_length: int = limits.TEXT_LENGTH
+    text_length: int = 0
     lag: float = 0.0
     status: int | None = None
     retry_after: float | None = None
     done_at: float | None = None
-    received: int = 0
-    _events: EventReader = field(default_factory=EventReader)
-    _plain: bytearray = field(default_factory=bytearray)
-    _reads_events: bool = False
+    _body: Body | ErrorBody | None = None
     _reasoning_chunks: int = 0
     _next_check: int = 0
 
@@ -132,47 +56,92 @@ class Exchange(Answer):
         """Whether the response is complete or the request has failed."""
         return self.fault is not None or self.done_at is not None
 
+    @property
+    def excess_bytes(self) -> int:
+        """The most memory of the text beyond that of a correct response."""
+        chunks, expected = len(self.texts), self.request.max_new_tokens
+        if self.first_content is None or self._reasoning_chunks:
+            expected += limits.UNREQUESTED_TOKENS
+        characters = self.text_length - limits.CHUNK_LENGTH * chunks
+        taken = limits.CHARACTER_BYTES * characters + limits.CHUNK_BYTES * chunks
+        return max(0, taken - limits.TEXT_BYTES_PER_TOKEN * expected)
+
+    @property
+    def held_bytes(self) -> int:
+        """The most memory of the excess text and of incomplete events."""
+        return self.excess_bytes + (self._body.buffered if self._body else 0)
+
     def fail(self, kind: str, message: str) -> None:
         """Set the fault, unless the exchange is over."""
         if not self.over:
-            self.fault = Fault(kind, message)
+            self.fault = Fault(kind, limits.brief(message))
 
     def give_up(self, delay: float) -> None:
         """Add to the fault that the next attempt, after a delay, would exceed a time limit."""
         assert self.fault  # noqa: S101 (only a failed request could be retried)
         message = f"{self.fault.message}; not retried after {delay:g} s: beyond the time limits"
-        self.fault = Fault(self.fault.kind, message)
+        self.fault = Fault(self.fault.kind, limits.brief(message))
 
-    def begin(self, status: int, content_type: str) -> None:
-        """Process the status and content type of the response."""
+    def begin(self, status: int, content_type: str = "", encoding: str = "") -> None:
+        """Process the status, the content type and the content encoding of the response."""
         self.status = status
-        is_stream = self.streamed and content_type.startswith(EVENT_STREAM)
-        self._reads_events = status == OK and is_stream
+        if status == OK:
+            self._body = Body(content_type, encoding, streamed=self.streamed)
+        else:
+            self._body = ErrorBody(encoding)
 
     def body(self, now: float, data: bytes) -> None:
         """Process a part of the response body, which was read at ``now``."""
-        self.received += len(data)
-        if not self._reads_events:
-            self._plain += data
+        body = self._body
+        if body is None or self.fault is not None or self.done_at is not None:
             return
-        events = self._events.feed(data)
+        try:
+            events = body.feed(data)
+        except Refused as refusal:
+            self.fail(refusal.kind, str(refusal))
+            return
         for event in events:
             self._event(now, event)
-        if not events and self._events.buffered > MAX_EVENT_BYTES:
-            self.fail("invalid-chunk", f"an event has more than {MAX_EVENT_BYTES} bytes")
+        self.max_events -= len(events)
+        if self.max_events < 0:
+            self.fail("too-large", f"the response has too many events for {self._requested}")
 
     def end(self, now: float) -> None:
         """Process the normal end of the response."""
+        body = self._body
+        if self.over or body is None:
+            return
+        if isinstance(body, ErrorBody):
+            self.fail(f"http-{self.status}", _reason(body.text))
+            return
+        for event in self._last_events(body):
+            self._event(now, event)
         if self.over:
             return
-        if self.status != OK:
-            self.fail(f"http-{self.status}", _reason(bytes(self._plain)))
-        elif self._reads_events:
-            self._end_of_stream(now)
-        elif self.streamed:
-            self._fail_unstreamed()
+        if (document := body.document) is not None:
+            self._end_of_document(now, document, body.content_type)
         else:
-            self._whole(now)
+            self._end_of_stream(now, needs_done=self.needs_done and not body.is_ndjson)
+
+    def cut(self, kind: str, message: str) -> None:
+        """Fail a response that ended early, with the error that it has, else with the given one."""
+        if isinstance(self._body, ErrorBody):
+            self.end(0.0)
+        elif self._body and not self.over:
+            self._last_events(self._body)
+        self.fail(kind, message)
+
+    def release(self) -> None:
+        """Free what is needed only until the end of the response."""
+        self.payload, self.on_first_token, self._body = b"", None, None
+
+    def _last_events(self, body: Body) -> Sequence[bytes]:
+        """Return the events that the end of the body completes; fail if it is not a response."""
+        try:
+            return body.end()
+        except Refused as refusal:
+            self.fail(refusal.kind, str(refusal))
+            return ()
 
     def _event(self, now: float, event: bytes) -> None:
         if self.over:
@@ -207,12 +176,17 @@ class Exchange(Answer):
             if choice is None:
                 return
         if reason := choice.finish_reason:
-            self.finish_reason = reason if isinstance(reason, str) else UNKNOWN
+            self.finish_reason = reason[:REASON_LENGTH] if isinstance(reason, str) else UNKNOWN
         content = choice.content
         if text := content or choice.reasoning:
             self._add_text(now, text, is_content=bool(content))
 
     def _add_text(self, now: float, text: str, *, is_content: bool) -> None:
+        length = self.text_length + len(text) + limits.CHUNK_LENGTH
+        if length > self.max_text_length:
+            self._fail_long_text()
+            return
+        self.text_length = length
         if not self.stamps:
             self.first_lag = self.lag
             if self.on_first_token:
@@ -252,23 +226,38 @@ class Exchange(Answer):
             )
         self._next_check = 2 * len(self.texts)
 
-    def _whole(self, now: float) -> None:
-        if chunk := self._chunk(bytes(self._plain)):
-            self._take(now, chunk)
+    def _fail_long_text(self) -> None:
+        self.fail(
+            "too-large",
+            f"the text has more than {self.max_text_length:,} characters for {self._requested}",
+        )
+
+    @property
+    def _requested(self) -> str:
+        return f"{self.request.max_new_tokens} requested tokens"
+
+    def _end_of_document(self, now: float, document: bytes, content_type: str) -> None:
+        """Process a response that is one JSON document: a whole completion, or an error."""
+        chunk = self._chunk(document)
+        if chunk is None:
+            return
+        if self.streamed:
+            self.fail(
+                "invalid-response",
+                f"the response is not streamed ({content_type}); set `stream: false`",
+            )
+            return
+        self._take(now, chunk)
+        if not self.over:
             self.done_at = now
 
-    def _end_of_stream(self, now: float) -> None:
-        if self.needs_done:
+    def _end_of_stream(self, now: float, *, needs_done: bool) -> None:
+        if needs_done:
             self.fail("truncated", "the stream ended without [DONE]")
         elif self.finish_reason is None:
             self.fail("truncated", "the stream ended without a finish_reason")
         else:
             self.done_at = now
-
-    def _fail_unstreamed(self) -> None:
-        """Fail a response that should have been a stream but is an error or a whole completion."""
-        if self._chunk(bytes(self._plain)):
-            self.fail("invalid-response", "the response is not streamed; set `stream: false`")
 
     @property
     def outcome(self) -> RequestOutcome:
@@ -287,5 +276,4 @@ def _reason(body: bytes) -> str:
     reason = ""
     with suppress(ValueError):
         reason = read_chunk(body).error or ""
-    reason = reason or body.decode(errors="replace").strip() or "no reason given"
-    return reason[:MAX_REASON_LENGTH]
+    return reason or body.decode(errors="replace").strip() or "no reason given"

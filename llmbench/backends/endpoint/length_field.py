@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from llmbench.backends.endpoint.exchange import Answer
+from llmbench.backends.endpoint.answer import Answer
 
 REJECTED = ("http-400", "http-422")
 _IDENTIFIER = re.compile(r"[a-z]+(?:_[a-z]+|[A-Z][a-z]+)+")

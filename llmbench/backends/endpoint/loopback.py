@@ -8,15 +8,14 @@ from typing import Any, cast
 
 import msgspec
 
-from llmbench.backends.endpoint.client import Target
-from llmbench.backends.endpoint.connection import Connection
+from llmbench.backends.endpoint.client import LoadConnection, Target
 from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNSTREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
-async def connect(target: Target, make: Callable[[], Connection]) -> Connection:  # noqa: ARG001 (there is no server)
+async def connect(target: Target, make: Callable[[], LoadConnection]) -> LoadConnection:  # noqa: ARG001 (there is no server)
     """Return a connection without a socket, for `Client` in place of `client.connect`."""
     connection = make()
     connection.connection_made(cast("asyncio.Transport", _LoopbackTransport(connection)))
@@ -26,7 +25,7 @@ async def connect(target: Target, make: Callable[[], Connection]) -> Connection:
 class _LoopbackTransport:
     """A transport that responds to each request written to it, with one read per output token."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LoadConnection) -> None:
         self._connection = connection
         self._soon = asyncio.get_running_loop().call_soon
 

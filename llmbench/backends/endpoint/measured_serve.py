@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import uvloop
 
+from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.client import Client, Connect, Payloads, Target, connect
-from llmbench.backends.endpoint.exchange import Answer
 from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch, LoadSummary

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
+from llmbench.backends.endpoint.addresses import Address
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
 from llmbench.backends.endpoint.prompt_cache import RESETS, CacheOptions, Reset
@@ -170,13 +171,12 @@ class EndpointOptions(plugins.Options):
         """The path that requests are posted to."""
         return self.base.path + PATHS[self.api]
 
-    def target(self, host: str, port: int) -> Target:
+    def target(self, address: Address) -> Target:
         """Return the address and connection settings of requests; raises as `tls` does."""
         tls = self.tls()
         default = self.server is None or self.server.resolved.needs_done
         return Target(
-            host=host,
-            port=port,
+            address=address,
             tls=tls,
             server_name=self.base.hostname if tls else None,
             streamed=self.stream,

@@ -9,8 +9,8 @@ import numpy as np
 
 from llmbench import models
 from llmbench.backends.base import OpenContext
+from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.client import Target
-from llmbench.backends.endpoint.exchange import Answer
 from llmbench.backends.endpoint.length_field import other_length_field, rejects
 from llmbench.backends.endpoint.measured_serve import serve
 from llmbench.backends.endpoint.openai_types import Payload
@@ -61,7 +61,13 @@ class Preparation:
         if cache.before == "reset" and self.options.reset:
             on_stage("emptying the prompt cache")
             headers = self.options.credentials()
-            empty(self.options.root, self.options.reset.path, headers, self.target.tls)
+            empty(
+                self.options.root,
+                self.target.address,
+                self.options.reset.path,
+                headers,
+                self.target.tls,
+            )
         if cache.prime:
             on_stage("priming the prompt cache")
             written = self._primed(written, cache.prime)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -13,13 +11,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from llmbench import plugins
+from llmbench.backends.endpoint.addresses import Address
+from llmbench.backends.endpoint.fetch import fetch
 from llmbench.backends.endpoint.reported_tokens import whole_count
 from llmbench.errors import MeasurementError
 from llmbench.runs.request import Request
 
 SLOT = "{slot}"
 TIMEOUT_SECONDS = 60.0
-MAX_REASON_LENGTH = 200
 MAX_SLOTS = 4096
 SALT_LETTERS, SALT_TOKENS = 8, 8  # the letters, and the most tokens that they can be
 
@@ -79,12 +78,14 @@ class CacheOptions(plugins.Options):
 # -- before the load -------------------------------------------------------------------------------
 
 
-def empty(root: str, path: str, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> None:
+def empty(
+    root: str, address: Address, path: str, headers: Mapping[str, str], tls: ssl.SSLContext | None
+) -> None:
     """Empty the prompt cache of a server by a POST to a path below its root URL.
 
     Raises MeasurementError if the server refuses.
     """
-    server = _Control(root, headers, tls)
+    server = _Control(root, address, headers, tls)
     slots = server.slots() if SLOT in path else 1
     for slot in range(slots):
         server.ask("POST", path.replace(SLOT, str(slot)))
@@ -95,6 +96,7 @@ class _Control:
     """The paths of a server that are not OpenAI's."""
 
     root: str
+    address: Address
     headers: Mapping[str, str]
     tls: ssl.SSLContext | None
 
@@ -114,19 +116,20 @@ class _Control:
     def ask(self, method: str, path: str) -> bytes:
         """Return the body of a response; raise MeasurementError unless the status is 2xx."""
         url = f"{self.root}{path}"
-        request = urllib.request.Request(url, headers=dict(self.headers), method=method)  # noqa: S310 (http or https: the options check)
-        direct = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.tls)
+        reply = fetch(
+            url,
+            self.address,
+            method=method,
+            headers=self.headers,
+            tls=self.tls,
+            seconds=TIMEOUT_SECONDS,
         )
-        try:
-            with direct.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                body: bytes = answer.read()
-                return body
-        except urllib.error.HTTPError as error:
-            text = error.read(MAX_REASON_LENGTH).decode(errors="replace").strip()
-            reason = f"HTTP {error.code}{': ' * bool(text)}{text}"
-        except (OSError, ValueError) as error:
-            reason = str(getattr(error, "reason", error))
+        if reply.fault:
+            reason = reply.fault
+        elif reply.status is not None and 200 <= reply.status < 300:  # noqa: PLR2004 (RFC 9110)
+            return reply.content
+        else:
+            reason = f"HTTP {reply.status}{': ' * bool(reply.words)}{reply.words}"
         raise MeasurementError(
             f"endpoint: cache: {method} {url}: {reason}; the prompt cache was not emptied: set "
             "`cache.reset` to the path of this server, start it with what the path needs "

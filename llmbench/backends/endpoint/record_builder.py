@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmbench.backends.base import OpenContext
-from llmbench.backends.endpoint.exchange import Answer
+from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.prompt_cache import unasked_tokens
 from llmbench.backends.endpoint.reported_tokens import ReportedTokens
 from llmbench.models.tokenizing import Tokenizer

@@ -1,49 +1,30 @@
-"""Find a server's address and model name before the load."""
+"""Find a server's model name before the load."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import socket
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from difflib import get_close_matches
 from http import HTTPStatus
-from itertools import chain
 from urllib.parse import SplitResult
 
-import psutil
-
+from llmbench.backends.endpoint.addresses import Address
+from llmbench.backends.endpoint.fetch import fetch
+from llmbench.backends.endpoint.limits import MODEL_NAME_LENGTH, MODELS
 from llmbench.errors import InputError
 
 TIMEOUT_SECONDS = 10.0
 MAX_NAMES = 8
-
-
-def resolve(url: SplitResult) -> tuple[str, int]:
-    """Return a server's address and port, resolved once so that no request waits for DNS."""
-    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise InputError(
-            f"endpoint: {host}: cannot be resolved: {error.strerror}; check the `url`"
-        ) from None
-    return str(addresses[0][4][0]), port
-
-
-def is_local(address: str) -> bool:
-    """Return whether an IP address is one of this machine's."""
-    own = (known.address for known in chain.from_iterable(psutil.net_if_addrs().values()))
-    return ipaddress.ip_address(address).is_loopback or address in own
+MAX_SHOWN_LENGTH = 100
 
 
 def served_model(
     url: SplitResult,
+    address: Address,
     headers: Mapping[str, str],
     tls: ssl.SSLContext | None,
+    *,
     wanted: str | None,
     launched_with: str | None = None,
 ) -> str:
@@ -52,49 +33,53 @@ def served_model(
     If the server lists no model, use ``wanted`` or the model that the server was launched with.
     Raises InputError when the server is unreachable, denies access or does not list ``wanted``.
     """
-    names = _listed(url, headers, tls)
+    names, reason = _listed(f"{url.geturl()}/models", address, headers, tls)
     wanted = wanted or (None if names else launched_with)
     if wanted is None and not names:
         raise InputError(
-            f"endpoint: {url.geturl()}/models lists no model; set `model` on the backend"
+            f"endpoint: {url.geturl()}/models lists no model{reason}; set `model` on the backend"
         )
     if wanted and names and wanted not in names:
         near = get_close_matches(wanted, names, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"did you mean {near[0][:MAX_SHOWN_LENGTH]!r}? " if near else ""
+        shown = ", ".join(name[:MAX_SHOWN_LENGTH] for name in names[:MAX_NAMES])
         raise InputError(
             f"endpoint: the server has no model {wanted!r}; {hint}set `model` to one that it "
-            f"serves: {', '.join(names[:MAX_NAMES])}"
+            f"serves: {shown}"
         )
     return wanted or names[0]
 
 
-def _listed(url: SplitResult, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> list[str]:
-    address = f"{url.geturl()}/models"
-    request = urllib.request.Request(address, headers=dict(headers))  # noqa: S310 (http or https: the options check)
-    # without a proxy, like the load
-    direct = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls)
-    )
-    try:
-        with direct.open(request, timeout=TIMEOUT_SECONDS) as answer:
-            return _names(answer.read())
-    except urllib.error.HTTPError as error:
-        if error.code not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return []
+def _listed(
+    url: str, address: Address, headers: Mapping[str, str], tls: ssl.SSLContext | None
+) -> tuple[list[str], str]:
+    """Return the names of the server's models, and a reason if its reply has none."""
+    reply = fetch(url, address, headers=headers, tls=tls, seconds=TIMEOUT_SECONDS)
+    if reply.status is None:
         raise InputError(
-            f"endpoint: {address}: HTTP {error.code}; set the environment variable named by "
+            f"endpoint: {url}: no valid response: {reply.fault}; start the server, or correct the "
+            "`url`"
+        )
+    if reply.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise InputError(
+            f"endpoint: {url}: HTTP {reply.status}; set the environment variable named by "
             "`api_key_env` to a valid API key"
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(
-            f"endpoint: {address}: no valid response: {reason}; start the server, or "
-            "correct the `url`"
-        ) from None
+        )
+    if reply.fault:
+        return [], f": {reply.fault}"
+    if reply.status != HTTPStatus.OK:
+        return [], f": HTTP {reply.status}"
+    return _names(reply.content), ""
 
 
 def _names(body: bytes) -> list[str]:
     try:
-        return [str(model["id"]) for model in json.loads(body)["data"]]
-    except (ValueError, KeyError, TypeError):
+        models = json.loads(body)["data"][:MODELS]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
+    names = [model.get("id") for model in models if isinstance(model, dict)]
+    return [name for name in names if isinstance(name, str) and _is_name(name)]
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= MODEL_NAME_LENGTH and name.isprintable()

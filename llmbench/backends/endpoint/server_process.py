@@ -10,17 +10,21 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Literal
+from urllib.parse import urlsplit
 
 import psutil
 from pydantic import Field, model_validator
 
 from llmbench import plugins
+from llmbench.backends.endpoint.addresses import resolve
+from llmbench.backends.endpoint.fetch import fetch
+from llmbench.backends.endpoint.limits import LOG_BYTES
 from llmbench.environment.child_process import Guarded, guarded
 from llmbench.environment.software import user_variables
 from llmbench.errors import InputError, MeasurementError
@@ -28,8 +32,9 @@ from llmbench.runs.redaction import redact
 from llmbench.units import Seconds
 
 POLL_SECONDS = 0.25
+HEALTH_SECONDS = 2.0
 STOP_SECONDS = 20.0
-LOG_LINES = 15
+LOG_LINES, LOG_TAIL_LENGTH = 15, 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +195,8 @@ def _wait(
 
 
 def _is_ready(url: str) -> bool:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(url, timeout=POLL_SECONDS * 8):
-            return True
-    except OSError:
-        return False
+    reply = fetch(url, resolve(urlsplit(url)), headers={}, tls=None, seconds=HEALTH_SECONDS)
+    return reply.status is not None and reply.status < HTTPStatus.BAD_REQUEST
 
 
 def _stop(server: Guarded) -> None:
@@ -217,12 +218,18 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _read(output: IO[bytes]) -> str:
-    output.seek(0)
-    return redact(output.read().decode(errors="replace"))
+    """Return the end of the output, from the beginning of a line, with secrets redacted."""
+    left_out = output.seek(0, os.SEEK_END) - LOG_BYTES
+    output.seek(max(0, left_out))
+    text = output.read().decode(errors="replace")
+    if left_out > 0:
+        _, _, lines = text.partition("\n")
+        text = f"(the first {left_out:,} bytes are left out)\n{lines}"
+    return redact(text)
 
 
 def _tail(output: IO[bytes]) -> str:
-    return "\n".join(_read(output).splitlines()[-LOG_LINES:]) or "(empty)"
+    return "\n".join(_read(output).splitlines()[-LOG_LINES:])[-LOG_TAIL_LENGTH:] or "(empty)"
 
 
 def _save_log(output: IO[bytes], log: Path | None) -> None:

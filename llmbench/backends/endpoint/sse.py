@@ -5,6 +5,8 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 from __future__ import annotations
 
+from llmbench.backends.endpoint.limits import EVENT_BYTES, Refused
+
 BOM = b"\xef\xbb\xbf"
 
 
@@ -17,28 +19,27 @@ class EventReader:
 
     def __init__(self) -> None:
         self._partial = bytearray()
-        self._data: list[bytes] = []
+        self._data: bytes | bytearray | None = None
         self._after_cr = False
         self._started = False
 
     @property
     def buffered(self) -> int:
         """The number of bytes of the incomplete event."""
-        return len(self._partial) + sum(map(len, self._data))
+        return len(self._partial) + len(self._data or b"")
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Parse the next bytes and return the data of each event that they complete."""
+        """Parse the next bytes and return the data of each event that they complete.
+
+        Raises Refused if the incomplete event is longer than EVENT_BYTES.
+        """
         if self._is_one_event(received):
             self._started = True
             return [received[6:-2]]
-        if self._after_cr and received:
-            self._after_cr = False
-            received = received.removeprefix(b"\n")
-        if b"\n" not in received and b"\r" not in received:
-            self._partial += received
-            return []
-        lines = self._lines(received)
-        return [event for line in lines if (event := self._line(line)) is not None]
+        events = self._events(received)
+        if self.buffered > EVENT_BYTES and not events:
+            raise Refused("too-large", f"an event has more than {EVENT_BYTES:,} bytes")
+        return events
 
     def _is_one_event(self, received: bytes) -> bool:
         """Return whether the bytes are exactly one event with one data line, the common case."""
@@ -47,8 +48,18 @@ class EventReader:
             and received.find(b"\n") == len(received) - 2
             and received.endswith(b"\n")
             and b"\r" not in received
-            and not (self._partial or self._data or self._after_cr)
+            and not (self._partial or self._data is not None or self._after_cr)
         )
+
+    def _events(self, received: bytes) -> list[bytes]:
+        if self._after_cr and received:
+            self._after_cr = False
+            received = received.removeprefix(b"\n")
+        if b"\n" not in received and b"\r" not in received:
+            self._partial += received
+            return []
+        lines = self._lines(received)
+        return [event for line in lines if (event := self._line(line)) is not None]
 
     def _lines(self, received: bytes) -> list[bytes]:
         """Return the complete lines and keep the incomplete last one for the next bytes."""
@@ -66,14 +77,23 @@ class EventReader:
         if not line:
             return self._dispatch()
         if line.startswith(b"data:"):
-            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            self._add(line[6:] if line[5:6] == b" " else line[5:])
         elif line == b"data":
-            self._data.append(b"")
+            self._add(b"")
         return None
 
+    def _add(self, data: bytes) -> None:
+        """Add a data line to the incomplete event."""
+        if self._data is None:
+            self._data = data
+            return
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)
+        self._data += b"\n"
+        self._data += data
+
     def _dispatch(self) -> bytes | None:
-        if not self._data:
+        if self._data is None:
             return None
-        event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        self._data.clear()
+        event, self._data = bytes(self._data), None
         return event

@@ -18,9 +18,9 @@ import trustme
 
 from llmbench.backends import BackendReport
 from llmbench.backends.endpoint import Endpoint, client
+from llmbench.backends.endpoint.addresses import Address
 from llmbench.backends.endpoint.client_pool import Job
 from llmbench.backends.endpoint.conformance.wire import completion, done, event, usage
-from llmbench.backends.endpoint.server_info import is_local
 from llmbench.errors import InputError
 from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import UNLIMITED, Arrivals, Dispatch, Limit, LoadSummary, RequestCycle
@@ -203,12 +203,6 @@ def test_a_running_server_on_this_machine_is_not_monitored(serve: Serve) -> None
     assert not report.is_monitored
 
 
-def test_only_addresses_of_this_machine_are_local() -> None:
-    assert is_local("127.0.0.1")
-    assert is_local("::1")
-    assert not is_local("192.0.2.1")  # reserved for documentation (RFC 5737)
-
-
 def test_an_answer_need_not_be_streamed(serve: Serve) -> None:
     (record,), _ = serve(stream=False)
     assert (record.token_counts, record.finish) == ((8,), "length")
@@ -258,8 +252,8 @@ def test_the_clients_of_a_started_server_have_the_same_target() -> None:
     server = {"preset": "llama-cpp-python"}
     started = Endpoint.Options.model_validate({"server": server, "clients": 2})
     options = started.model_copy(update={"url": "http://127.0.0.1:9"})
-    target = options.target("127.0.0.1", 9)
-    job = Job.of(options, ("127.0.0.1", 9), target)
+    target = options.target(Address(("127.0.0.1",), 9))
+    job = Job.of(options, target)
     assert msgspec.json.decode(msgspec.json.encode(job), type=Job).target() == target
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmbench.backends.endpoint.exchange import Answer, Fault
+from llmbench.backends.endpoint.answer import Answer, Fault
 from llmbench.backends.endpoint.length_field import other_length_field, rejects
 from llmbench.runs.request import Request
 

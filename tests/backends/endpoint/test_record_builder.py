@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.backends.endpoint.exchange import Answer
+from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.record_builder import RecordBuilder
 from llmbench.backends.endpoint.reported_tokens import ReportedTokens
 from llmbench.runs.record import Record

@@ -7,7 +7,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from response_bytes import split
 
+from llmbench.backends.endpoint.limits import EVENT_BYTES, Refused
 from llmbench.backends.endpoint.sse import EventReader
 
 ENDS = [b"\n", b"\r", b"\r\n"]
@@ -73,3 +75,30 @@ def test_the_size_of_an_incomplete_event_is_known() -> None:
     reader = EventReader()
     reader.feed(b"data: 12345\nda")
     assert reader.buffered == 7
+
+
+PIECES = [b"\n", b"\r", b"\r\n", b"data", b"data:", b"data: ", b"\xef\xbb\xbf", b": ", b"a", b"{}"]
+
+
+@given(
+    pieces=st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=20),
+    cuts=st.lists(st.integers(0, 90), max_size=9),
+)
+def test_splits_of_any_bytes_change_nothing(pieces: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(pieces)
+    assert read(*split(data, cuts)) == read(data)
+
+
+@pytest.mark.parametrize("line", [b"a" * 64, b"data: a\n", b"data\n", b"data:\n"])
+def test_an_event_that_does_not_end_is_refused(line: bytes) -> None:
+    reader = EventReader()
+    while reader.buffered <= EVENT_BYTES - 1100 * len(line):
+        assert reader.feed(line * 1100) == []
+    with pytest.raises(Refused, match="an event has more than 1,048,576 bytes"):
+        reader.feed(line * 2 * EVENT_BYTES)
+
+
+def test_lines_that_are_ignored_are_not_kept() -> None:
+    reader = EventReader()
+    reader.feed(b": ping\nevent: a\n\n" * 99_999)
+    assert reader.buffered == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable
 
@@ -87,6 +88,10 @@ CORRECT = (
                         for count, word in enumerate(WORDS, start=1)), done()])),
     Behavior("no-usage", "no usage: the client has to count the tokens",
              chunked([*EVENTS[:-1], done()]), tokens=None),
+    Behavior("other-type", "events under another Content-Type",
+             chunked(COMPLETE, content_type="text/plain")),
+    Behavior("lines", "a JSON document per line (NDJSON) instead of events",
+             chunked([part[6:-1] for part in EVENTS], content_type="application/x-ndjson")),
     Behavior("until-closed", "no chunked encoding: the body ends with the connection",
              [wire.head("200 OK", wire.STREAM, "Connection: close"), *COMPLETE, wire.End.CLOSE]),
     Behavior("known-length", "a stream with a Content-Length",
@@ -114,6 +119,15 @@ FAULTY = (
              [wire.plain("200 OK", JSON, _error("the engine is dead"))], "server-error", 0, None),
     Behavior("not-streamed", "a whole response instead of the requested stream",
              [wire.plain("200 OK", JSON, wire.completion())], "invalid-response", 0, None),
+    Behavior("web-page", "a web page with HTTP 200",
+             [wire.plain("200 OK", "text/html", b"<html><title>Sign in</title></html>")],
+             "invalid-response", 0, None),
+    Behavior("compressed", "a compressed stream, which was not requested",
+             chunked([gzip.compress(b"".join(COMPLETE))], "Content-Encoding: gzip"),
+             "invalid-response", 0, None),
+    Behavior("other-protocol", "HTTP 101",
+             [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"],
+             "http-101", 0, None),
     Behavior("error-in-stream", "an error mid-stream",
              chunked([*EVENTS[:3], event(_error("out of memory")), done()]),
              "server-error", 3, None),

@@ -7,12 +7,12 @@ import json
 import socket
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from llmbench.backends.endpoint.conformance.behaviors import BEHAVIORS
-from llmbench.backends.endpoint.conformance.wire import Action, End, Pause, plain
+from llmbench.backends.endpoint.conformance.wire import Action, Behavior, End, Pause, plain
 
 SEGMENT_SECONDS = 0.002
 LINGER_NONE = struct.pack("ii", 1, 0)
@@ -25,8 +25,13 @@ class AdversarialServer:
     ``served`` counts requests by behavior.
     """
 
-    def __init__(self, choose: Callable[[str], str] = lambda model: model) -> None:
+    def __init__(
+        self,
+        choose: Callable[[str], str] = lambda model: model,
+        behaviors: Mapping[str, Behavior] = BEHAVIORS,
+    ) -> None:
         self._choose = choose
+        self._behaviors = behaviors
         self.served: Counter[str] = Counter()
         self.url = ""
         self._conversations: set[asyncio.Task[None]] = set()
@@ -61,14 +66,14 @@ class AdversarialServer:
         """Respond to one request; return whether the connection stays open."""
         line, body = request
         if line.startswith("GET"):
-            writer.write(_models())
+            writer.write(_models(self._behaviors))
             return True
         name = self._choose(json.loads(body)["model"])
-        if name not in BEHAVIORS:
+        if name not in self._behaviors:
             writer.write(plain("404 Not Found", "application/json", b'{"error": "no such model"}'))
             return True
         self.served[name] += 1
-        return await _play(BEHAVIORS[name].script, writer)
+        return await _play(self._behaviors[name].script, writer)
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
@@ -78,8 +83,8 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     return head, await reader.readexactly(int(fields.get("content-length", 0)))
 
 
-def _models() -> bytes:
-    models = {"object": "list", "data": [{"id": name, "object": "model"} for name in BEHAVIORS]}
+def _models(names: Iterable[str]) -> bytes:
+    models = {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
     return plain("200 OK", "application/json", json.dumps(models).encode())
 
 

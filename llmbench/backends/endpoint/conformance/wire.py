@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 WORDS = ("Speed", " without", " truth", " is", " only", " noise", " —", " 速度")
 TOKENS = len(WORDS)
 STREAM = "text/event-stream"
+CHUNKED = "Transfer-Encoding: chunked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Behavior:
 
     name: str
     description: str
-    script: Sequence[Action]
+    script: Iterable[Action]
     error: str | None = None
     chunks: int = TOKENS
     tokens: int | None = TOKENS
@@ -52,11 +53,13 @@ def head(status: str, content_type: str, *fields: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def chunked(parts: Iterable[Action], *, ended: bool = True) -> list[Action]:
+def chunked(
+    parts: Iterable[Action], *fields: str, ended: bool = True, content_type: str = STREAM
+) -> list[Action]:
     """Return a response with one HTTP chunk per part; pauses and ends are kept in order."""
     chunks = [b"%x\r\n%b\r\n" % (len(p), p) if isinstance(p, bytes) else p for p in parts]
     last_chunk = [b"0\r\n\r\n"] if ended else []
-    return [head("200 OK", STREAM, "Transfer-Encoding: chunked"), *chunks, *last_chunk]
+    return [head("200 OK", content_type, CHUNKED, *fields), *chunks, *last_chunk]
 
 
 def plain(status: str, content_type: str, body: bytes, *fields: str) -> bytes:

@@ -1,0 +1,87 @@
+"""A request and its response, as they are recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from llmbench.backends.endpoint.reported_tokens import ReportedTokens
+from llmbench.runs.record import Finish
+from llmbench.runs.request import Request
+
+ABORTED = ("error", "abort")  # finish reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The reason a request failed: an error kind, by which errors are counted, and a message."""
+
+    kind: str
+    message: str
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """A request and its response.
+
+    Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
+    text; ``first_lag`` and ``last_lag`` are the most that the first and the last stamp may be late.
+    ``limits_length``: the request had a length; ``has_more_choices``: the response had choices
+    besides the one with index 0, which is the answer.
+    """
+
+    request: Request
+    due: float
+    begun: float = 0.0
+    connect_seconds: float | None = None
+    retries: int = 0
+    stamps: list[float] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    first_lag: float | None = None
+    last_lag: float | None = None
+    first_content: float | None = None
+    reported: ReportedTokens = field(default_factory=ReportedTokens)
+    limits_length: bool = True
+    has_more_choices: bool = False
+    finish_reason: str | None = None
+    fault: Fault | None = None
+
+    @property
+    def counted(self) -> int | None:
+        """The number of output tokens reported by the server; None if there is no possible one."""
+        return self.possible().output
+
+    def possible(self, by_tokenizer: int = 0) -> ReportedTokens:
+        """Return the token counts reported by the server, without impossible ones.
+
+        A text has as many tokens as chunks, or more by a tokenizer.
+        """
+        text_tokens = max(len(self.texts), by_tokenizer)
+        return self.reported.possible(self.request, text_tokens, limits_length=self.limits_length)
+
+    def judge(self, *, forced: bool) -> None:
+        """Set the fault if a complete response is aborted, empty or, with ``forced``, too short."""
+        if self.fault:
+            return
+        counted, requested = self.counted, self.request.max_new_tokens
+        if self.finish_reason in ABORTED:
+            self.fault = Fault("server-error", f"the finish_reason is {self.finish_reason}")
+        elif not self.stamps:
+            self.fault = Fault("too-few-tokens", "the response has no text")
+        elif forced and counted is not None and counted < requested:
+            self.fault = Fault(
+                "too-few-tokens",
+                f"{counted} of {requested} tokens; the server ended the "
+                "response early; set `stop_at_eos: true` to allow this",
+            )
+
+    def plain(self) -> Answer:
+        """Return a copy without the transfer's state, which can be sent to the parent process."""
+        return Answer(**{field.name: getattr(self, field.name) for field in fields(Answer)})
+
+    def finish(self, tokens: int) -> Finish:
+        """Return the finish reason of a response with ``tokens`` output tokens."""
+        if self.fault:
+            return "error"
+        if self.finish_reason:
+            return "length" if self.finish_reason == "length" else "eos"
+        return "length" if tokens >= self.request.max_new_tokens else "eos"
