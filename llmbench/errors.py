@@ -10,7 +10,8 @@
 
 `Unavailable` is not in the tree: it is not a failure, but the reason for a missing value.
 
-Every message says what is wrong, where, what was found and what to do.
+Every message says what is wrong, where, what was found and what to do. A message about an option
+of a scenario begins with its key: `model.device: ...`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from __future__ import annotations
 import reprlib
 from typing import ClassVar
 
-MAX_MESSAGE, MAX_VALUE = 2000, 80  # characters
+MAX_MESSAGE, MAX_VALUE = 1900, 80  # characters; a command adds its name and the run's
 
 
 class LlmbenchError(Exception):
-    """An error that llmbench reports as a message, without a traceback."""
+    """An error that llmbench reports as a message, without a traceback.
+
+    The message has no control characters and at most MAX_MESSAGE characters, whatever is in it.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message)))
 
 
 class InputError(LlmbenchError):
@@ -36,15 +43,14 @@ class ScenarioError(InputError):
 class FileError(InputError):
     """A file that the user named cannot be used.
 
-    ``where`` is the file, with its line, index or key; ``problem`` says what was found there. The
-    message has no control characters and at most MAX_MESSAGE characters, whatever is in the file.
+    ``where`` is the file, with its line, index or key; ``problem`` says what was found there.
     """
 
     def __init__(self, where: object, problem: str, expected: str = "", remedy: str = "") -> None:
         expectation = f"expected {expected}" if expected else ""
         self.where = where
         self.problem = "; ".join(part for part in (problem, expectation, remedy) if part)
-        super().__init__(printable(f"{where}: {self.problem}"))
+        super().__init__(f"{where}: {self.problem}")
 
     @classmethod
     def of_all(cls, errors: list[FileError], most: int = 5) -> FileError:
@@ -66,8 +72,13 @@ def printable(text: str, most: int = MAX_MESSAGE) -> str:
     return f"{escaped[:begin]} … {escaped[begin + 3 - most :]}"
 
 
+def one_line(text: str, most: int = MAX_MESSAGE) -> str:
+    """Return a printable text whose line ends are escaped, too."""
+    return printable(text.replace("\n", "\\n"), most)
+
+
 def shown(value: object) -> str:
-    """Return a value from a file as messages show it, with at most MAX_VALUE characters."""
+    """Return a value of the user as messages show it, with at most MAX_VALUE characters."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = MAX_VALUE
     return printable(short.repr(value), MAX_VALUE)

@@ -23,9 +23,9 @@ KINDS: tuple[KindName, ...] = ("backend", "load", "workload", "collector")
 
 
 class Options(BaseModel):
-    """Base class of the options of a part; unknown keys are errors."""
+    """Base class of the options of a part; unknown keys and infinite numbers are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Part:

@@ -6,11 +6,15 @@ Internally every quantity is SI: seconds, bytes, events per second.
 from __future__ import annotations
 
 import re
-from math import floor, log10
+from math import floor, inf, log10
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo
 
+from llmbench.errors import shown
+
+LARGEST = 1e18
+MAX_TEXT = 100  # characters of a quantity
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _BYTES = {
     "B": 1,
@@ -21,15 +25,28 @@ _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\
 
 
 def _parse(value: object, units: dict[str, float], example: str) -> float:
+    number, unit = _split(value, units, example)
+    try:
+        quantity = float(number) * units.get(unit, 1.0)
+    except OverflowError:
+        quantity = inf
+    if not abs(quantity) < LARGEST:
+        raise ValueError(f"expected a number below {LARGEST:g}")
+    return quantity
+
+
+def _split(value: object, units: dict[str, float], example: str) -> tuple[float | str, str]:
+    """Return the number and the unit of a quantity, both as they are written."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+        return value, ""
+    is_text = isinstance(value, str) and len(value) <= MAX_TEXT
+    match = _QUANTITY.fullmatch(str(value)) if is_text else None
     if not match:
         raise ValueError(f"expected a number or text such as '{example}'")
     number, unit = match.groups()
     if unit and unit not in units:
-        raise ValueError(f"unknown unit '{unit}'; known units: {', '.join(units)}")
-    return float(number) * units.get(unit, 1.0)
+        raise ValueError(f"unknown unit {shown(unit)}; known units: {', '.join(units)}")
+    return number, unit
 
 
 def parse_seconds(value: object) -> float:

@@ -1,11 +1,23 @@
-"""Messages about files are printable and bounded, whatever is in the files."""
+"""Messages are printable and bounded, whatever is in them."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.errors import MAX_MESSAGE, MAX_VALUE, FileError, printable, shown
+from llmbench.errors import (
+    MAX_MESSAGE,
+    MAX_VALUE,
+    FileError,
+    InputError,
+    LlmbenchError,
+    MeasurementError,
+    ScenarioError,
+    one_line,
+    printable,
+    shown,
+)
 
 
 def test_a_message_has_the_location_what_was_found_what_was_expected_and_what_to_do() -> None:
@@ -42,3 +54,21 @@ def test_any_message_is_printable_and_bounded(text: str) -> None:
     message = str(FileError(text, text, text, text))
     assert len(message) <= MAX_MESSAGE
     assert message.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("kind", [InputError, ScenarioError, MeasurementError])
+def test_every_error_of_llmbench_has_a_printable_message(kind: type[LlmbenchError]) -> None:
+    assert str(kind("red \x1b[31m, a\ttab,\nline 2, \udc80")) == (
+        "red \\x1b[31m, a\\ttab,\nline 2, \\udc80"
+    )
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
+    message = str(InputError(f"file.yaml:3: {'x' * 100_000}; remove it"))
+    assert len(message) == MAX_MESSAGE
+    assert message.startswith("file.yaml:3: xxx")
+    assert message.endswith("xxx; remove it")
+
+
+def test_one_line_has_no_line_ends() -> None:
+    assert one_line("two\nlines\x1b") == "two\\nlines\\x1b"

@@ -94,3 +94,15 @@ def test_a_number_is_shown_without_exponent() -> None:
 )
 def test_large_counts_are_written_in_powers_of_a_thousand(value: float, text: str) -> None:
     assert format_scaled(value, "FLOP") == text
+
+
+@pytest.mark.parametrize("value", [10**400, "1e999 s", float("inf"), float("nan"), -(10**18)])
+def test_an_extreme_quantity_is_refused(value: object) -> None:
+    for parse in (parse_seconds, parse_bytes, parse_rate):
+        with pytest.raises(ValueError, match=r"expected a number below 1e\+18|unknown unit 's'"):
+            parse(value)
+
+
+def test_a_long_text_is_no_quantity() -> None:
+    with pytest.raises(ValueError, match="expected a number or text"):
+        parse_seconds("1" * 100_000 + " !")
