@@ -12,12 +12,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from llmbench.errors import one_line
 from llmbench.scenario.rng import repeat_seed
 from llmbench.scenario.schema import Scenario
 from llmbench.units import UNITS, parse_seconds
 
 SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
 OLD_LIMITS = {"queue": "wait", "drop": "drop"}
+MAX_KEY_PARTS = 32
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def portable(spec: dict[str, Any]) -> dict[str, Any]:
 
 def case_name(backend: str, point: Mapping[str, Any]) -> str:
     """Return the name of a case, from its backend and point: ``eager, load.rate=4``."""
-    return ", ".join([backend, *(f"{key}={value}" for key, value in point.items())])
+    return one_line(", ".join([backend, *(f"{key}={value}" for key, value in point.items())]))
 
 
 def slug_of(name: str) -> str:
@@ -127,25 +129,26 @@ def slug_of(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "case"
 
 
-def expand(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield every (point, spec) of a scenario as plain data: one backend, one sweep point."""
+def points(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every combination of the swept values of a scenario as plain data."""
     sweep: dict[str, list[Any]] = spec.get("sweep") or {}
     for values in product(*sweep.values()):
-        point = dict(zip(sweep, values, strict=True))
-        for backend in spec["backends"]:
-            case = deepcopy({**spec, "backends": [backend]})
-            case.pop("sweep", None)
-            for key, value in point.items():
-                set_key(case, key, value)
-            yield point, case
+        yield dict(zip(sweep, values, strict=True))
 
 
 def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in plain data, expanding shorthand (``load: closed``) where needed.
 
-    Raises ValueError when the key's parent has no keys.
+    The part of ``spec`` that the key is in is copied, since other specs may share it. Raises
+    ValueError when the key's parent has no keys, or the key is too long.
     """
     *parents, last = key.split(".")
+    if len(parents) >= MAX_KEY_PARTS:
+        raise ValueError(
+            f"expected a key of at most {MAX_KEY_PARTS} parts, found {key.count('.') + 1:,}"
+        )
+    if parents and parents[0] in spec:
+        spec[parents[0]] = deepcopy(spec[parents[0]])
     reduce(_descend, parents, spec)[last] = value
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.tokens import TagToken
 
-from llmbench.errors import ScenarioError
-from llmbench.scenario.cases import Case, expand, set_key
+from llmbench.errors import ScenarioError, printable, shown
+from llmbench.scenario.cases import Case, points, set_key
+from llmbench.scenario.mistakes import explain, locate, place_of
 from llmbench.scenario.schema import Scenario
+from llmbench.scenario.yaml_text import KeyPath, YamlTextError, compose
+from llmbench.units import format_bytes
 
-KeyPath = tuple[str | int, ...]
+MAX_BYTES = 128 * 2**10
+MAX_CASES = 1000
+MAX_RUNS = 10_000
+MAX_SHOWN = 10**9
+MAX_SLUG = 200  # characters of a folder's name
+MAX_OVERRIDE = 120  # characters shown
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+Origins = dict[KeyPath, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,19 @@ class Source:
 
     text: str
     spec: dict[str, Any]
-    origins: dict[KeyPath, str]
+    origins: Origins
     overrides: tuple[str, ...]
     scenario: Scenario
     cases: tuple[Case, ...]
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where each key was set, by dotted key."""
+        return {".".join(map(str, at)): place for at, place in self.origins.items() if at}
+
+    def locate(self, message: str) -> str:
+        """Return a message that begins with a key, with the place where the key was set."""
+        return locate(message, self.places)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
@@ -46,13 +61,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
     """
     path, overrides = Path(path), tuple(overrides)
     text = _read(path)
-    tree = _parse(text, path)
-    spec, origins = _plain(tree), dict(_origins(tree, path, ()))
-    origins[()] = f"{path}:1"
+    spec, origins = _parse(text, path)
     for override in overrides:
         _apply(override, spec, origins)
     scenario = _validate(spec, origins)
-    return Source(text, spec, origins, overrides, scenario, _cases(spec, origins))
+    return Source(text, spec, origins, overrides, scenario, _cases(spec, scenario, origins))
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -62,223 +75,149 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ScenarioError(f"--set {text}: expected KEY=VALUE, for example --set load.rate=8")
+        raise ScenarioError(f"{_typed(text)}: expected KEY=VALUE, for example --set load.rate=8")
     try:
-        return key.strip(), _plain(YAML(typ="rt", pure=True).load(value))
-    except YAMLError as error:
-        raise ScenarioError(
-            f"--set {text}: the value is not valid YAML: {_problem(error)}"
-        ) from None
+        return key.strip(), compose(value).plain()
+    except YamlTextError as error:
+        raise ScenarioError(f"{_typed(text)}: the value is not valid YAML: {error}") from None
+
+
+def _typed(override: str) -> str:
+    """Return an override as it was typed, if it is short."""
+    return printable(f"--set {override}", MAX_OVERRIDE)
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return _decoded(_content(path), path)
     except FileNotFoundError:
         near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
         raise ScenarioError(f"{path}: no such scenario file{hint}") from None
-    except IsADirectoryError:
-        raise ScenarioError(f"{path}: is a folder; expected a scenario file") from None
-    except UnicodeDecodeError as error:
-        raise ScenarioError(
-            f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from None
     except OSError as error:
         raise ScenarioError(
             f"{path}: cannot be read: {error.strerror}; check the permissions"
         ) from None
 
 
-def _parse(text: str, path: Path) -> CommentedMap:
-    try:
-        _refuse_tags(text, path)
-        tree = YAML(typ="rt", pure=True).load(text)
-    except YAMLError as error:
-        raise ScenarioError(f"{path}{_line_of(error)}: not valid YAML: {_problem(error)}") from None
-    if not isinstance(tree, CommentedMap):
+def _content(path: Path) -> bytes:
+    """Return the bytes of a regular file; opening a pipe could wait forever."""
+    if path.is_dir():
+        raise ScenarioError(f"{path}: is a folder; expected a scenario file")
+    if path.exists() and not path.is_file():
+        raise ScenarioError(f"{path}: is a pipe or a device; expected a scenario file")
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
         raise ScenarioError(
-            f"{path}:1: expected keys such as 'name: chat', found {type(_plain(tree)).__name__}"
+            f"{path}: is longer than {format_bytes(MAX_BYTES)}; expected a scenario file"
         )
-    return tree
+    return content
 
 
-def _refuse_tags(text: str, path: Path) -> None:
-    for token in YAML(typ="rt", pure=True).scan(text):
-        if isinstance(token, TagToken):
-            line = token.start_mark.line + 1
-            raise ScenarioError(
-                f"{path}:{line}: YAML tags (!...) are not supported; remove the tag"
-            )
+def _decoded(content: bytes, path: Path) -> str:
+    """Return the text of UTF-8 bytes, with a line feed at the end of each line."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        kind = "is UTF-16 text" if content.startswith(UTF16) else "is not UTF-8 text"
+        raise ScenarioError(f"{path}: {kind} (byte {error.start}); save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _line_of(error: YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f":{mark.line + 1}" if mark else ""
+def _parse(text: str, path: Path) -> tuple[dict[str, Any], Origins]:
+    try:
+        root = compose(text)
+    except YamlTextError as error:
+        raise ScenarioError(f"{path}:{error.line}: not valid YAML: {error}") from None
+    spec = root.plain()
+    if not isinstance(spec, dict):
+        kind = "a list" if isinstance(spec, list) else "nothing" if spec is None else shown(spec)
+        raise ScenarioError(f"{path}:1: expected keys such as 'name: chat', found {kind}")
+    origins: Origins = {(): f"{path}:1"}
+    origins |= {at: f"{path}:{line}" for at, line in root.lines()}
+    return spec, origins
 
 
-def _problem(error: YAMLError) -> str:
-    problem = error.problem if isinstance(error, MarkedYAMLError) else None
-    return (problem or str(error)).strip().replace("\n", " ")
-
-
-def _plain(node: Any) -> Any:
-    """Convert ruamel's round-trip nodes to dict, list and Python's own scalars."""
-    if isinstance(node, dict):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return None if node is None else str(node)
-
-
-def _origins(node: Any, path: Path, at: KeyPath) -> Iterable[tuple[KeyPath, str]]:
-    if isinstance(node, CommentedMap):
-        for key, value in node.items():
-            yield (*at, str(key)), f"{path}:{node.lc.key(key)[0] + 1}"
-            yield from _origins(value, path, (*at, str(key)))
-    elif isinstance(node, CommentedSeq):
-        for index, value in enumerate(node):
-            yield (*at, index), f"{path}:{node.lc.item(index)[0] + 1}"
-            yield from _origins(value, path, (*at, index))
-
-
-def _apply(override: str, spec: dict[str, Any], origins: dict[KeyPath, str]) -> None:
+def _apply(override: str, spec: dict[str, Any], origins: Origins) -> None:
     key, value = parse_override(override)
     try:
         set_key(spec, key, value)
     except ValueError as error:
-        raise ScenarioError(f"--set {override}: {error}") from None
+        raise ScenarioError(f"{_typed(override)}: {error}") from None
     at = tuple(key.split("."))
     for replaced in [key_path for key_path in origins if key_path[: len(at)] == at]:
         del origins[replaced]
-    origins[at] = f"--set {override}"
+    origins[at] = _typed(override)
 
 
-def _validate(spec: dict[str, Any], origins: dict[KeyPath, str]) -> Scenario:
+def _validate(spec: dict[str, Any], origins: Mapping[KeyPath, str]) -> Scenario:
     try:
         return Scenario.model_validate(spec)
     except ValidationError as error:
-        raise ScenarioError("\n".join(_explain(e, spec, origins) for e in error.errors())) from None
+        raise ScenarioError(explain(error.errors(include_url=False), spec, origins)) from None
 
 
-def _cases(spec: dict[str, Any], origins: dict[KeyPath, str]) -> tuple[Case, ...]:
+def _cases(spec: dict[str, Any], scenario: Scenario, origins: Origins) -> tuple[Case, ...]:
+    _refuse_many(scenario, origins)
     cases = []
-    for point, case_spec in expand(spec):
-        swept: dict[KeyPath, str] = {
-            tuple(key.split(".")): _origin(origins, ("sweep", key)) for key in point
-        }
-        cases.append(Case.of(_validate(case_spec, {**origins, **swept}), point))
-    _refuse_duplicates(cases, origins)
+    for point in points(spec):
+        swept: Origins = {tuple(key.split(".")): _swept(key, origins) for key in point}
+        for backend in spec["backends"]:
+            case_spec = _case_spec(spec, backend, point, origins)
+            cases.append(Case.of(_validate(case_spec, ChainMap(swept, origins)), point))
+    _refuse_names(cases, origins)
     return tuple(cases)
 
 
-def _refuse_duplicates(cases: list[Case], origins: dict[KeyPath, str]) -> None:
+def _case_spec(
+    spec: dict[str, Any], backend: Any, point: dict[str, Any], origins: Origins
+) -> dict[str, Any]:
+    """Return a scenario's plain data with one backend, at one point of the sweep."""
+    case_spec = {key: value for key, value in spec.items() if key != "sweep"}
+    case_spec["backends"] = [backend]
+    for key, value in point.items():
+        try:
+            set_key(case_spec, key, value)
+        except ValueError as error:
+            raise ScenarioError(f"{_swept(key, origins)}: sweep.{key}: {error}") from None
+    return case_spec
+
+
+def _swept(key: str, origins: Origins) -> str:
+    return place_of(origins, ("sweep", key))
+
+
+def _refuse_many(scenario: Scenario, origins: Origins) -> None:
+    """Raise ScenarioError before a sweep is expanded into too many cases or runs."""
+    cases = len(scenario.backends)
+    for values in scenario.sweep.values():
+        cases *= len(values)
+    if cases > MAX_CASES:
+        number = f"{cases:,}" if cases < MAX_SHOWN else "over a billion"
+        raise ScenarioError(
+            f"{place_of(origins, ('sweep',))}: sweep: found {number} cases (every backend at every"
+            f" combination of values); at most {MAX_CASES:,} are possible, list fewer values"
+        )
+    if cases * scenario.repeats > MAX_RUNS:
+        raise ScenarioError(
+            f"{place_of(origins, ('repeats',))}: repeats: found {cases * scenario.repeats:,} runs "
+            f"({scenario.repeats:,} of each case); at most {MAX_RUNS:,} are possible"
+        )
+
+
+def _refuse_names(cases: list[Case], origins: Origins) -> None:
+    """Raise ScenarioError if two cases would share a folder, or its name would be too long."""
+    place = f"{place_of(origins, ('backends',))}: backends"
     for slug, count in Counter(case.slug for case in cases).items():
         if count > 1:
             name = next(case.name for case in cases if case.slug == slug)
             raise ScenarioError(
-                f"{_origin(origins, ('backends',))}: backends: {count} cases are named {name!r}; "
+                f"{place}: {count} cases are named {shown(name)}; "
                 "give each a unique `name`, e.g. {kind: compiled, name: compiled-dynamic}"
             )
-
-
-def _origin(origins: dict[KeyPath, str], at: KeyPath) -> str:
-    """Return where a key was set (file and line, or override), or else its closest parent."""
-    while at not in origins:
-        at = at[:-1]
-    return origins[at]
-
-
-def _explain(error: ErrorDetails, spec: dict[str, Any], origins: dict[KeyPath, str]) -> str:
-    """Format a pydantic error as ``file:line: key: problem``."""
-    at = _written(error["loc"], spec)
-    key = ".".join(map(str, at)) or "scenario"
-    return f"{_origin(origins, at)}: {key}: {_reason(error)}"
-
-
-def _written(loc: KeyPath, spec: Any) -> KeyPath:
-    """Return pydantic's location without union tags, which are not in the file."""
-    at: list[str | int] = []
-    for index, step in enumerate(loc):
-        inner = _child(spec, step)
-        is_tag = inner is None and index + 1 < len(loc) and _kind(spec) == step
-        if not is_tag:
-            at.append(step)
-            spec = inner
-    return tuple(at[:-1] if at and at[-1] == _kind(spec) else at)
-
-
-def _child(spec: Any, step: str | int) -> Any:
-    try:
-        return spec[step]
-    except (KeyError, IndexError, TypeError):
-        return None
-
-
-def _kind(spec: Any) -> Any:
-    return spec.get("kind") if isinstance(spec, dict) else spec
-
-
-def _reason(error: ErrorDetails) -> str:
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "extra_forbidden":
-            return f"no such key{_nearest_key(error)}"
-        case "missing":
-            return "is required and missing"
-        case "union_tag_invalid":
-            return _no_such_kind(context)
-        case "union_tag_not_found" | "model_attributes_type" | "dict_type" | "model_type":
-            return f"expected keys such as `kind: ...`, found {error['input']!r}"
-        case "value_error":
-            whole = not error["loc"]  # printing the whole scenario would not help
-            return str(context["error"]) + ("" if whole else f", found {_short(error['input'])}")
-    message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
-    return f"{message}, found {_short(error['input'])}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 (a line's worth)
-
-
-def _no_such_kind(context: dict[str, Any]) -> str:
-    known = [name.strip(" '") for name in context["expected_tags"].split(",")]
-    near = get_close_matches(context["tag"], known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"no such kind {context['tag']!r}; {hint}known: {', '.join(known)}"
-
-
-def _nearest_key(error: ErrorDetails) -> str:
-    *parents, key = error["loc"]
-    known = _keys_at(parents)
-    near = get_close_matches(str(key), known, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(known)}" if known else ""
-
-
-def _keys_at(loc: Iterable[str | int]) -> list[str]:
-    """Return the valid keys at a location of a scenario, from its JSON Schema."""
-    schema = Scenario.model_json_schema()
-    node: dict[str, Any] = schema
-    for step in loc:
-        node = _resolve(_inside(node, step), schema["$defs"])
-    return sorted(node.get("properties", {}))
-
-
-def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:
-    if "discriminator" in node:
-        return {"$ref": node["discriminator"]["mapping"].get(step, "")}
-    inner: dict[str, Any] = node.get("properties", {}).get(step) or node.get("items") or {}
-    return inner
-
-
-def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    definition: dict[str, Any] = definitions.get(
-        node.get("$ref", "").removeprefix("#/$defs/"), node
-    )
-    return definition
+        if len(slug) > MAX_SLUG:
+            raise ScenarioError(
+                f"{place}: found a case with a name of {len(slug):,} characters, {shown(slug)}; "
+                f"with a shorter backend `name` or shorter `sweep` values, keep to {MAX_SLUG}"
+            )

@@ -27,6 +27,8 @@ from llmbench.scenario.slo import valid_slo
 from llmbench.units import Seconds
 
 BACKEND_NAME = "name of the backend in results, at the start of its case names"
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
+MAX_TIMEOUT = 366 * 86_400.0
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -55,7 +57,7 @@ class AnyPart:
         base = plugins.options_of(self.kind, name)
         fields: dict[str, Any] = {"kind": (Literal[name], Field(default=name))}
         if self.kind == "backend":
-            fields["name"] = (str, Field(default=name, min_length=1, description=BACKEND_NAME))
+            fields["name"] = (str, Field(default=name, pattern=PRINTABLE, description=BACKEND_NAME))
         return create_model(f"{name}-{self.kind}", __base__=base, **fields)
 
 
@@ -331,7 +333,7 @@ class Scenario(plugins.Options):
         default=True, description="false: all repeats send the same requests at the same times"
     )
     timeout: Seconds = Field(
-        default=1800.0, gt=0, description="time limit per run, including loading"
+        default=1800.0, gt=0, le=MAX_TIMEOUT, description="time limit per run, including loading"
     )
     sweep: Annotated[dict[str, list[Any]], AfterValidator(_not_empty)] = Field(
         default_factory=dict,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from llmbench.errors import ScenarioError
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.cases import Case, normal_spec, portable, readable
+from llmbench.scenario.file import MAX_BYTES, MAX_CASES, MAX_SLUG
 from llmbench.scenario.schema import Scenario
 
 GOOD = """\
@@ -200,6 +202,35 @@ def test_a_folder_is_not_a_scenario(tmp_path: Path) -> None:
     assert "is a folder" in complaint(tmp_path)
 
 
+def test_a_pipe_is_not_a_scenario(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert complaint(tmp_path / "pipe.yaml") == (
+        "pipe.yaml: is a pipe or a device; expected a scenario file"
+    )
+    assert "is a pipe or a device" in complaint(Path("/dev/zero"))
+
+
+def test_a_long_file_is_refused(chat: Path) -> None:
+    chat.write_text(GOOD + "#" * MAX_BYTES)
+    assert complaint(chat) == "chat.yaml: is longer than 128 KiB; expected a scenario file"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_line_end_and_a_byte_order_mark_are_read(chat: Path, encoding: str, end: str) -> None:
+    chat.write_bytes(GOOD.replace("\n", end).encode(encoding))
+    source = scenario_file.load(chat)
+    assert source.text == GOOD
+    assert source.origins["requests",] == f"{chat}:7"
+
+
+def test_utf_16_is_refused_by_its_name(chat: Path) -> None:
+    chat.write_bytes(GOOD.encode("utf-16"))
+    assert complaint(chat) == "chat.yaml: is UTF-16 text (byte 0); save it as UTF-8"
+    chat.write_bytes(GOOD.encode("utf-16-le"))
+    assert complaint(chat).startswith("chat.yaml:1: not valid YAML: found the control character")
+
+
 def test_a_binary_file_is_refused(chat: Path) -> None:
     chat.write_bytes(b"name: \xff\xfe")
     assert "is not UTF-8 text (byte 6)" in complaint(chat)
@@ -263,3 +294,88 @@ def test_stop_rules_and_objectives_are_validated(
         return
     with pytest.raises(ScenarioError, match=re.escape(said)):
         scenario_file.load(path)
+
+
+def test_backends_may_share_keys_by_yaml_merge_keys(chat: Path) -> None:
+    merged = "  - &slow {kind: fake, per_token: 10 ms}\n  - {<<: *slow, name: next, prefill: 1 s}\n"
+    chat.write_text(GOOD.partition("  - fake")[0] + merged)
+    slow, slower = (case.backend_options for case in scenario_file.load(chat).cases)
+    assert (slow.name, slow.per_token, slow.prefill) == ("fake", 0.01, 0.02)
+    assert (slower.name, slower.per_token, slower.prefill) == ("next", 0.01, 1.0)
+
+
+def test_a_mistake_in_a_merged_key_has_the_line_where_it_is_written(chat: Path) -> None:
+    merged = "  - &slow\n    kind: fake\n    per_token: -1\n  - {<<: *slow, name: slower}\n"
+    chat.write_text(GOOD.partition("  - fake")[0] + merged)
+    assert complaint(chat).splitlines() == [
+        "chat.yaml:11: backends.0.per_token: must be greater than or equal to 0, found -1.0",
+        "chat.yaml:11: backends.1.per_token: must be greater than or equal to 0, found -1.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("timeout: 1" + "0" * 400, "chat.yaml:7: not valid YAML: found an integer of 401 digits"),
+        ("timeout: 1e400", "chat.yaml:7: timeout: expected a number below 1e+18, found inf"),
+        ("timeout: .nan", "chat.yaml:7: timeout: expected a number below 1e+18, found nan"),
+        (f"timeout: {'1' * 50_000} !", "chat.yaml:7: timeout: expected a number or text such as"),
+        ("timeout: 999999999 s", "chat.yaml:7: timeout: must be less than or equal to 31622400"),
+        ("price_per_hour: .inf", "chat.yaml:7: price_per_hour: must be a finite number, found inf"),
+        ("seed: 1" + "0" * 4400, "chat.yaml:7: not valid YAML: found an integer of 4,401 digits"),
+        ("slo: {{a: 1}: 3}", "chat.yaml:7: not valid YAML: expected a key of text or a number"),
+        ("description: " + "[" * 2000, "chat.yaml:7: not valid YAML: found more than 32 levels"),
+        ("sweep: {requests.more: [1, 2]}", "chat.yaml:7: sweep.requests.more: 'requests' has no"),
+        ("sweep: {backends.0.name: [1]}", "chat.yaml:7: sweep: backends.0.name cannot be swept"),
+        ("repeats: 100000", "chat.yaml:7: repeats: found 200,000 runs (100,000 of each case)"),
+        ('"a\\nb\\e[31m": 1', "chat.yaml:7: a\\nb\\x1b[31m: no such key"),
+        ("name: 'a'", "chat.yaml:7: not valid YAML: found duplicate key 'name'"),
+        ("\tslo: {}", "chat.yaml:7: not valid YAML: found character '\\t' that cannot start any"),
+    ],
+)
+def test_an_extreme_value_is_reported_with_its_line(chat: Path, line: str, message: str) -> None:
+    assert message in complaint(edited(chat, "requests: 20", f"{line}\nrequests: 20"))
+
+
+def test_many_mistakes_are_counted(chat: Path) -> None:
+    chat.write_text(GOOD + "".join(f"key{n}: {n}\n" for n in range(5_000)))
+    *shown, rest = complaint(chat).splitlines()
+    assert shown[0].startswith("chat.yaml:11: key0: no such key; known: ")
+    assert rest == f"and {5_000 - len(shown):,} more mistakes"
+
+
+@pytest.mark.parametrize("key", ["k" * 50_000, "k." * 20_000 + "k", "workload." + "k" * 9_000])
+def test_messages_about_long_keys_are_short(chat: Path, key: str) -> None:
+    assert len(complaint(chat, f"{key}=1")) < 1_000
+    assert len(complaint(chat, f"sweep={{{key}: [1]}}")) < 1_000
+
+
+def test_a_sweep_of_many_cases_is_refused_before_it_is_expanded(chat: Path) -> None:
+    values = ", ".join(map(str, range(1, 600)))
+    assert complaint(chat, f"sweep={{load.rate: [{values}]}}").endswith(
+        "sweep: found 1,198 cases (every backend at every combination of values); at most "
+        f"{MAX_CASES:,} are possible, list fewer values"
+    )
+    twice = ", ".join(f"a{n}: [1, 2]" for n in range(2_000))
+    assert "found over a billion cases" in complaint(chat, f"sweep={{{twice}}}")
+
+
+def test_a_case_whose_name_is_too_long_for_a_folder_is_refused(chat: Path) -> None:
+    assert "found a case with a name of 300 characters" in complaint(
+        edited(chat, "name: slow", f"name: {'s' * 300}")
+    )
+    scenario_file.load(edited(chat, "name: slow", f"name: {'s' * MAX_SLUG}"))
+
+
+def test_the_cases_of_a_sweep_share_nothing(chat: Path) -> None:
+    sweep = "sweep={load: [{kind: closed}], load.concurrency: [1, 2]}"
+    cases = scenario_file.load(chat, ["load=closed", sweep]).cases
+    assert [case.spec["load"]["concurrency"] for case in cases] == [1, 1, 2, 2]
+
+
+def test_a_key_of_a_message_has_its_place(chat: Path) -> None:
+    source = scenario_file.load(chat, ["model.dtype=float32"])
+    assert source.locate("workload.path: missing") == f"{chat}:3: workload.path: missing"
+    assert source.locate("model.dtype: no") == "--set model.dtype=float32: model.dtype: no"
+    assert source.locate("compress: no") == "compress: no"
+    assert source.locate("a sentence: with a colon") == "a sentence: with a colon"

@@ -1,0 +1,147 @@
+"""Messages about invalid scenarios: the place of a key, what is wrong and the closest valid key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from itertools import accumulate
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from llmbench.errors import one_line, printable, shown
+from llmbench.scenario.schema import Scenario
+from llmbench.scenario.yaml_text import KeyPath
+
+MAX_MISTAKES = 10  # shown at once
+MAX_LENGTH = 1600  # characters of all of them
+MAX_STEP, MAX_REASON = 60, 400  # characters
+DOTTED_KEY = re.compile(r"([\w-]+(?:\.[\w-]+)*): ")
+
+
+def place_of(origins: Mapping[KeyPath, str], at: KeyPath) -> str:
+    """Return where a key was set (file and line, or override), or else its closest parent."""
+    while at not in origins:
+        at = at[:-1]
+    return origins[at]
+
+
+def locate(message: str, origins: Mapping[str, str]) -> str:
+    """Return a message that begins with a dotted key, with the place where the key was set.
+
+    ``origins`` has places by dotted key; a key that is not among them has its parent's. A message
+    that begins otherwise is returned unchanged.
+    """
+    match = DOTTED_KEY.match(message)
+    key = match[1] if match else ""
+    while key and key not in origins:
+        key = key.rpartition(".")[0]
+    return f"{origins[key]}: {message}" if key else message
+
+
+def explain(
+    mistakes: Sequence[ErrorDetails], spec: dict[str, Any], origins: Mapping[KeyPath, str]
+) -> str:
+    """Return pydantic's errors as lines such as ``file:line: key: problem``."""
+    lines = [_explain(mistake, spec, origins) for mistake in mistakes[:MAX_MISTAKES]]
+    ends = accumulate(map(len, lines))
+    lines = (
+        lines[:1] + [line for line, end in zip(lines, ends, strict=True) if end < MAX_LENGTH][1:]
+    )
+    if len(mistakes) > len(lines):
+        lines.append(f"and {len(mistakes) - len(lines):,} more mistakes")
+    return "\n".join(lines)
+
+
+def _explain(error: ErrorDetails, spec: dict[str, Any], origins: Mapping[KeyPath, str]) -> str:
+    at = _written(error["loc"], spec)
+    key = ".".join(one_line(str(step), MAX_STEP) for step in at) or "scenario"
+    return f"{place_of(origins, at)}: {key}: {_reason(error)}"
+
+
+def _written(loc: KeyPath, spec: Any) -> KeyPath:
+    """Return pydantic's location without union tags, which are not in the file."""
+    at: list[str | int] = []
+    for index, step in enumerate(loc):
+        inner = _child(spec, step)
+        is_tag = inner is None and index + 1 < len(loc) and _kind(spec) == step
+        if not is_tag:
+            at.append(step)
+            spec = inner
+    return tuple(at[:-1] if at and at[-1] == _kind(spec) else at)
+
+
+def _child(spec: Any, step: str | int) -> Any:
+    try:
+        return spec[step]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _kind(spec: Any) -> Any:
+    return spec.get("kind") if isinstance(spec, dict) else spec
+
+
+def _reason(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return f"no such key{_nearest_key(error)}"
+        case "missing":
+            return "is required and missing"
+        case "union_tag_invalid":
+            return _no_such_kind(context)
+        case "union_tag_not_found" | "model_attributes_type" | "dict_type" | "model_type":
+            return f"expected keys such as `kind: ...`, found {shown(error['input'])}"
+        case "value_error":
+            whole = not error["loc"]  # printing the whole scenario would not help
+            reason = printable(str(context["error"]), MAX_REASON)
+            return reason + ("" if whole else f", found {shown(error['input'])}")
+    message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
+    return f"{message}, found {shown(error['input'])}"
+
+
+def _no_such_kind(context: dict[str, Any]) -> str:
+    known = [name.strip(" '") for name in context["expected_tags"].split(",")]
+    near = get_close_matches(context["tag"], known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"no such kind {shown(context['tag'])}; {hint}known: {', '.join(known)}"
+
+
+def _nearest_key(error: ErrorDetails) -> str:
+    *parents, key = error["loc"]
+    known = _keys_at(parents)
+    near = get_close_matches(str(key), known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return Scenario.model_json_schema()
+
+
+def _keys_at(loc: Iterable[str | int]) -> list[str]:
+    """Return the valid keys at a location of a scenario, from its JSON Schema."""
+    schema = _schema()
+    node: dict[str, Any] = schema
+    for step in loc:
+        node = _resolve(_inside(node, step), schema["$defs"])
+    return sorted(node.get("properties", {}))
+
+
+def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:
+    if "discriminator" in node:
+        return {"$ref": node["discriminator"]["mapping"].get(step, "")}
+    inner: dict[str, Any] = node.get("properties", {}).get(step) or node.get("items") or {}
+    return inner
+
+
+def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    definition: dict[str, Any] = definitions.get(
+        node.get("$ref", "").removeprefix("#/$defs/"), node
+    )
+    return definition
