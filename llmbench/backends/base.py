@@ -173,6 +173,13 @@ class Backend(plugins.Part):
         """
         return Contents()
 
+    def context_length(self, model: ModelOptions) -> int | None:  # noqa: ARG002 (the default)
+        """Return a model's context length in tokens if it is known before the model is loaded.
+
+        The default is None: a server has its own.
+        """
+        return None
+
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
         """Load, compile and warm up the model; yield the server, and release all resources at exit.
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+from llmbench import models
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends import base, memory
@@ -30,7 +31,7 @@ from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
-from llmbench.scenario.schema import EngineOptions
+from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
     from llmbench.engine.sampling import Sampler
@@ -80,6 +81,10 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     @abstractmethod
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
         """Return the sizes of the steps that the warm-up runs."""
+
+    def context_length(self, model: ModelOptions) -> int | None:
+        """Return a model's context length in tokens, if its configuration is on this machine."""
+        return models.context_length(model)
 
     def imports(self) -> None:
         """Import the modules that loading needs, so that import time is measured separately."""

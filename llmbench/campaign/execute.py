@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from llmbench.campaign.observer import Observer
+from llmbench.campaign.plan import located
 from llmbench.campaign.process import THIS, Installation
 from llmbench.campaign.worker import Job
 from llmbench.runs import store
@@ -24,7 +24,7 @@ def run_all(run_set: RunSet, observer: Observer) -> RunSet:
     missing = run_set.missing
     for index, planned in enumerate(missing, start=1):
         observer.began(planned, index, len(missing))
-        observer.ended(run_one(run_set.folder, planned, observer))
+        observer.ended(run_one(run_set, planned, observer))
     return store.read(run_set.folder)
 
 
@@ -45,28 +45,29 @@ def run_more(
     if planned.name not in {known.name for known in run_set.plan}:
         run_set = store.extend(run_set, planned)
     observer.began(planned, len(run_set.plan), None, side)
-    run = run_one(run_set.folder, planned, observer, installation)
+    run = run_one(run_set, planned, observer, installation)
     observer.ended(run)
     others = [other for other in run_set.runs if other.name != run.name]
     return replace(run_set, runs=(*others, run)), run
 
 
 def run_one(
-    folder: Path, planned: PlannedRun, observer: Observer, installation: Installation = THIS
+    run_set: RunSet, planned: PlannedRun, observer: Observer, installation: Installation = THIS
 ) -> Run:
     """Measure one planned run, and again while it is contaminated and attempts are left.
 
     `rerun_contaminated` is the number of further attempts. The last one is kept, or the one before
     it if it failed; the others are stored as discarded, and listed in the facts of the run.
     """
-    run = _attempt(folder, planned, observer, installation)
+    folder = run_set.folder
+    run = _attempt(run_set, planned, observer, installation)
     before = len(store.read_discarded(folder, planned))  # by a campaign that was interrupted
     for _ in range(before, planned.case.scenario.rerun_contaminated):
         if not run.contaminations:
             break
         observer.discarded(run)
         moved = store.discard(folder, run)
-        again = _attempt(folder, planned, observer, installation)
+        again = _attempt(run_set, planned, observer, installation)
         if again.failure:
             store.restore(folder, run, moved)
             break
@@ -84,13 +85,13 @@ def _as_fact(attempt: Run) -> dict[str, Any]:
 
 
 def _attempt(
-    folder: Path, planned: PlannedRun, observer: Observer, installation: Installation
+    run_set: RunSet, planned: PlannedRun, observer: Observer, installation: Installation
 ) -> Run:
     """Measure one planned run once in a worker; store a failed run if the worker fails.
 
     A worker that fails after it has stored the run, such as when it is killed, has measured it.
     """
-    case = planned.case
+    case, folder = planned.case, run_set.folder
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     job = Job(folder=str(folder), case=case, repeat=planned.repeat)
     failure = installation.launch("llmbench.worker", job, case.scenario.timeout, observer)
@@ -99,6 +100,7 @@ def _attempt(
     stored = store.find_run(folder, planned)
     if stored and not stored.failure:
         return stored
+    failure = located(failure, run_set.origins)
     failed = Run(case, planned.repeat, began_at, failure=failure)
     store.write_run(folder, failed)
     return failed

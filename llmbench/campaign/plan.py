@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from llmbench import models
 from llmbench.backends.base import BACKENDS
-from llmbench.errors import InputError
+from llmbench.campaign.prepare import check_lengths
+from llmbench.errors import InputError, printable
 from llmbench.loads.schedule import LOADS
+from llmbench.loads.stopping import stop_rule
 from llmbench.quality.evaluate import read_text
 from llmbench.runs import store
-from llmbench.runs.run import PlannedRun
+from llmbench.runs.run import Failure, PlannedRun
 from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
 from llmbench.scenario.file import Source
+from llmbench.scenario.mistakes import locate
 from llmbench.scenario.rng import stream
 from llmbench.scenario.slo import Objective
-from llmbench.workloads.base import WORKLOADS
+from llmbench.workloads.base import WORKLOADS, Workload
+
+EARLY = 100  # requests whose lengths are checked before a worker starts
 
 
 def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
@@ -39,7 +47,7 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
     check(source)
     run_set = RunSet(
         **header(source, folder),
-        origins={".".join(map(str, at)): origin for at, origin in source.origins.items() if at},
+        origins=source.places,
         plan=planned_runs(source) if planned is None else planned,
     )
     store.create(run_set)
@@ -59,17 +67,59 @@ def header(source: Source, folder: Path) -> dict[str, Any]:
 
 
 def check(source: Source) -> None:
-    """Raise InputError if a model, an extra or a file that a scenario needs is unavailable."""
+    """Raise InputError if a model, an extra or a file that a scenario needs is unavailable.
+
+    The message begins with the place of the key in the scenario.
+    """
     for case in source.cases:
+        _check(case, source)
+
+
+def _check(case: Case, source: Source) -> None:
+    scenario = case.scenario
+    with _located(source, "backends"):
         BACKENDS.require(case.backend)
-        LOADS.require(case.scenario.load.kind)
-        models.check_source(case.scenario.model)
-        LOADS.part(case.scenario.load).check()
-        WORKLOADS.part(case.scenario.workload).check()
+    with _located(source, "load"):
+        LOADS.require(scenario.load.kind)
+        LOADS.part(scenario.load).check()
+    with _located(source, "model"):
+        models.check_source(scenario.model)
+    with _located(source, "workload"):
+        workload = WORKLOADS.part(scenario.workload)
+        workload.check()
+        _check_lengths(case, workload)
+    with _located(source, "slo"):
         _check_classes(case)
-        if quality := case.scenario.quality:
+    if quality := scenario.quality:
+        with _located(source, "quality"):
             BACKENDS.require(quality.reference.kind)
             read_text(quality)
+
+
+@contextmanager
+def _located(source: Source, key: str) -> Iterator[None]:
+    """Begin the message of an InputError with the place of a key of the scenario."""
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        named = message if message.startswith(key) else f"{key}: {message}"
+        error.args = (printable(source.locate(named)),)
+        raise
+
+
+def located(failure: Failure, places: Mapping[str, str]) -> Failure:
+    """Return a failure; one by bad input, with the place of the key that its message names."""
+    if failure.kind != "bad-input":
+        return failure
+    return replace(failure, message=locate(failure.message, places))
+
+
+def _check_lengths(case: Case, workload: Workload) -> None:
+    """Raise InputError if the first requests of the first repeat exceed the model's context."""
+    total = stop_rule(case.scenario).total
+    seed = case.spec_of(1).get("seed", 0)
+    check_lengths(case, workload, seed, min(EARLY, total or EARLY))
 
 
 def _check_classes(case: Case) -> None:

@@ -23,7 +23,7 @@ from llmbench.runs.request import Request
 from llmbench.scenario.cases import Case
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Scenario
-from llmbench.workloads.base import WORKLOADS
+from llmbench.workloads.base import WORKLOADS, Workload
 
 POOL = 4096
 SAMPLE_REQUESTS, SAMPLE_SECONDS = 1000, 2.0
@@ -103,6 +103,7 @@ def prepare(case: Case, logs: Path) -> Prepared:
     load, stop = LOADS.part(scenario.load).following(workload), stop_rule(scenario)
     arrivals = load.arrivals(stop, stream(scenario.seed, "arrivals"))
     count = stop.total or max(len(arrivals.at_start()), POOL)
+    check_lengths(case, workload, scenario.seed, count)
     tokenizer = models.load_tokenizer(scenario.model)
     pool = list(islice(workload.requests(tokenizer, scenario.seed), count))
     prepared = Prepared(scenario, load, arrivals, logs, pool)
@@ -113,6 +114,17 @@ def prepare(case: Case, logs: Path) -> Prepared:
         digest=_digest(offsets, pool),
         caveats=tuple(dict.fromkeys((*workload.caveats(), *load.caveats()))),
     )
+
+
+def check_lengths(case: Case, workload: Workload, seed: int, count: int) -> None:
+    """Raise InputError if one of the first ``count`` requests exceeds the model's context.
+
+    No prompt is made and no model is loaded: what only these can tell is checked later.
+    """
+    context = BACKENDS.part(case.backend_options).context_length(case.scenario.model)
+    if context is not None:
+        longest = max(islice(workload.sequence_lengths(seed), count), default=0)
+        LoadShape(prompt_lengths=(), longest_sequence=longest).check(context)
 
 
 def _schedule(offsets: NDArray[np.float64], pool: Sequence[Request]) -> pa.Table:

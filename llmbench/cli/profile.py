@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     passes.begin(source, folder, how)
     with output.locked(folder), interrupts.explained(lambda: _what_is_kept(folder)):
         with _progress(arguments) as status:
-            done = passes.profile_all(folder, source.cases, how, _StatusLine(status))
+            done = passes.profile_all(folder, source, how, _StatusLine(status))
         page = output.write_report(done)
     output.print_result(done, page, arguments)
     return _exit_code(done)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llmbench.errors import InputError
 from llmbench.models.shapes import SHAPES
 from llmbench.scenario.schema import ModelOptions
 
 BUILTIN = {"tiny": Path(__file__).parent / "builtin" / "tiny"}
+CONFIG = "config.json"
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions")
 HELD_OUT = BUILTIN["tiny"] / "heldout.txt"  # text outside builtin:tiny's training data
 
 
@@ -72,7 +75,7 @@ def _folder(path: Path) -> str:
         raise InputError(f"model: {path}: no such folder; check the path")
     if not path.is_dir():
         raise InputError(f"model: {path}: is a file; expected a model folder or a .gguf file")
-    if not (path / "config.json").is_file():
+    if not (path / CONFIG).is_file():
         raise InputError(f"model: {path}: has no config.json; expected a transformers model folder")
     return str(path)
 
@@ -86,6 +89,41 @@ def _hub_id(source: str) -> str:
 def check_source(options: ModelOptions) -> None:
     """Raise InputError if a model source has an unknown name or a missing file; load nothing."""
     locate(options.source)
+
+
+def context_length(options: ModelOptions) -> int | None:
+    """Return a model's context length in tokens, if its configuration is on this machine.
+
+    A configuration that does not state it, or that cannot be read, is None: loading the model says
+    more.
+    """
+    config = _config(locate(options.source))
+    text = config.get("text_config")  # of a model that also reads images
+    lengths = ((text if isinstance(text, dict) else config).get(key) for key in CONTEXT_KEYS)
+    return next((length for length in lengths if isinstance(length, int)), None)
+
+
+def _config(source: ModelSource) -> dict[str, Any]:
+    """Return the configuration of a random shape, a folder or a downloaded model, else nothing."""
+    if source.kind == "random":
+        return SHAPES[source.where].config
+    try:
+        path = _config_file(source)
+        config = json.loads(path.read_text("utf-8")) if path else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _config_file(source: ModelSource) -> Path | None:
+    if source.kind == "folder":
+        return Path(source.where) / CONFIG
+    if source.kind != "hub":
+        return None
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 (slow to import)
+
+    path = try_to_load_from_cache(source.where, CONFIG)
+    return Path(path) if isinstance(path, str) else None
 
 
 def served_name(options: ModelOptions) -> str | None:

@@ -31,6 +31,13 @@ class Workload(plugins.Part):
         """The request classes of the workload; empty if there are none."""
         return set()
 
+    def sequence_lengths(self, seed: int) -> Iterator[int]:  # noqa: ARG002 (the default)
+        """Yield the tokens of each request's longest sequence, prompt and output, without prompts.
+
+        They are in the order of `requests`. The default yields none: only a tokenizer knows them.
+        """
+        return iter(())
+
     def check(self) -> None:
         """Raise InputError when a file that the workload reads cannot be read."""
 

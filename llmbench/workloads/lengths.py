@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from llmbench import plugins
 
-Positive = Annotated[int, Field(ge=1)]
+LONGEST = 10_000_000  # tokens, of the longest context known
+Positive = Annotated[int, Field(ge=1, le=LONGEST)]
 
 
 class _Normal(plugins.Options):
@@ -58,9 +59,8 @@ class Length(plugins.Options):
         return self
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Draw one length in tokens, within ``min`` and ``max``."""
-        length = max(self.min, round(self._draw(rng)))
-        return length if self.max is None else min(length, self.max)
+        """Draw one length in tokens, within ``min`` and ``max``, and never above LONGEST."""
+        return round(min(max(self.min, self._draw(rng)), self.max or LONGEST))
 
     def _draw(self, rng: np.random.Generator) -> float:
         if self.uniform:
@@ -68,7 +68,8 @@ class Length(plugins.Options):
         if self.normal:
             return float(rng.normal(self.normal.mean, self.normal.sd))
         if self.lognormal:
-            return float(self.lognormal.median * np.exp(rng.normal(0, self.lognormal.sigma)))
+            with np.errstate(over="ignore"):  # infinite draws are bounded too
+                return float(self.lognormal.median * np.exp(rng.normal(0, self.lognormal.sigma)))
         if self.empirical:
             return self.empirical[int(rng.integers(len(self.empirical)))]
         return self.fixed or 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from itertools import count
 from typing import Annotated, Any
 
 import numpy as np
@@ -65,22 +64,33 @@ class Mixed(Workload):
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests of randomly drawn classes, until the workload of one class ends."""
-        names = list(self.options.classes)
-        shares = np.array([kind.share for kind in self.options.classes.values()])
-        bounds = np.cumsum(shares / shares.sum())
-        rng = stream(seed, "classes")
         own = self.contents.seed
         parts = {}
         for name, part in self._parts.items():
             contents_seed = None if own is None else _seed_of(name, own)
             part.contents = replace(self.contents, seed=contents_seed)
             parts[name] = part.requests(tokenizer, _seed_of(name, seed))
-        for index in count():
-            name = names[min(int(np.searchsorted(bounds, rng.random(), "right")), len(names) - 1)]
+        for index, name in enumerate(self._names(seed)):
             request = next(parts[name], None)
             if request is None:
                 return
             yield replace(request, id=index, request_class=name)
+
+    def sequence_lengths(self, seed: int) -> Iterator[int]:
+        """Yield the tokens of each request's longest sequence; 0 where its workload knows none."""
+        lengths = {
+            name: part.sequence_lengths(_seed_of(name, seed)) for name, part in self._parts.items()
+        }
+        return (next(lengths[name], 0) for name in self._names(seed))
+
+    def _names(self, seed: int) -> Iterator[str]:
+        """Yield the class of each request, endlessly."""
+        names = list(self.options.classes)
+        shares = np.array([kind.share for kind in self.options.classes.values()])
+        bounds = np.cumsum(shares / shares.sum())
+        rng = stream(seed, "classes")
+        while True:
+            yield names[min(int(np.searchsorted(bounds, rng.random(), "right")), len(names) - 1)]
 
     @cached_property
     def _parts(self) -> dict[str, Workload]:

@@ -106,6 +106,13 @@ class Sessions(Workload):
                 turns=turns,
             )
 
+    def sequence_lengths(self, seed: int) -> Iterator[int]:
+        """Yield the tokens of each session with all its turns; none of recorded conversations."""
+        if self.options.path is not None:
+            return iter(())
+        sessions = _Random(self.options, seed, self.contents).lengths()
+        return (sum(map(sum, turns)) for turns in sessions)
+
     def _pause(self, rng: np.random.Generator) -> float:
         return -self.options.think_time * float(np.log1p(-rng.random()))
 
@@ -137,13 +144,18 @@ class _Random:
     contents: Contents
 
     def sessions(self, tokenizer: Tokenizer) -> Iterator[list[_UserTurn]]:
+        filler = self.contents.filler(tokenizer, self.seed, self.options.contents)
+        for turns in self.lengths():
+            yield [_UserTurn(filler.prompt(n + new, n), answer) for n, new, answer in turns]
+
+    def lengths(self) -> Iterator[list[tuple[int, int, int]]]:
+        """Yield the system, prompt and output tokens that each turn of a session adds."""
         options, seed = self.options, self.seed
-        filler = self.contents.filler(tokenizer, seed, options.contents)
         prompts = (options.prompt_tokens or DEFAULT_PROMPT).stream(stream(seed, "prompt lengths"))
         outputs = (options.output_tokens or DEFAULT_ANSWER).stream(stream(seed, "output lengths"))
         for turns in (options.turns or DEFAULT_TURNS).stream(stream(seed, "turns")):
             system = [options.system_tokens, *[0] * (turns - 1)]
-            yield [_UserTurn(filler.prompt(n + next(prompts), n), next(outputs)) for n in system]
+            yield [(n, next(prompts), next(outputs)) for n in system]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 
 from pydantic import Field
 
@@ -44,13 +43,18 @@ class Synthetic(Workload):
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests with prompts of the drawn lengths, endlessly."""
-        prompt_lengths = self.options.prompt_tokens.stream(stream(seed, "prompt lengths"))
-        output_lengths = self.options.output_tokens.stream(stream(seed, "output lengths"))
         groups = stream(seed, "prefix groups")
         filler = self.contents.filler(tokenizer, seed, self.options.contents)
-        for index, length, output_tokens in zip(
-            count(), prompt_lengths, output_lengths, strict=False
-        ):
+        for index, (length, output_tokens) in enumerate(self._lengths(seed)):
             shared = round(length * self.options.shared_prefix)
             group = int(groups.integers(self.options.prefix_groups))
             yield Request(index, filler.prompt(length, shared, group), output_tokens, shared=shared)
+
+    def sequence_lengths(self, seed: int) -> Iterator[int]:
+        """Yield the prompt and output tokens of each request, endlessly."""
+        return map(sum, self._lengths(seed))
+
+    def _lengths(self, seed: int) -> Iterator[tuple[int, int]]:
+        prompts = self.options.prompt_tokens.stream(stream(seed, "prompt lengths"))
+        outputs = self.options.output_tokens.stream(stream(seed, "output lengths"))
+        return zip(prompts, outputs, strict=False)

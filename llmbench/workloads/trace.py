@@ -120,10 +120,9 @@ class Trace(Workload):
         """Yield one request per trace row between ``begin`` and ``end``."""
         filler = self.contents.filler(tokenizer, seed, self.options.contents)
         for index, row in enumerate(self.rows):
-            length = _capped(row.prompt_tokens, self.options.max_prompt_tokens)
+            length, output_tokens = self._lengths(row)
             shared = self._blocks(row, length, filler)
             rest = filler.prompt(length - len(shared))
-            output_tokens = _capped(row.output_tokens, self.options.max_output_tokens)
             yield Request(
                 index,
                 (*shared, *rest),
@@ -131,6 +130,16 @@ class Trace(Workload):
                 request_class=row.request_class,
                 shared=len(shared),
             )
+
+    def sequence_lengths(self, seed: int) -> Iterator[int]:  # noqa: ARG002 (a trace has no draws)
+        """Yield the prompt and output tokens of each request."""
+        return (sum(self._lengths(row)) for row in self.rows)
+
+    def _lengths(self, row: TraceRow) -> tuple[int, int]:
+        return (
+            _capped(row.prompt_tokens, self.options.max_prompt_tokens),
+            _capped(row.output_tokens, self.options.max_output_tokens),
+        )
 
     def _blocks(self, row: TraceRow, length: int, filler: Filler) -> list[int]:
         """Return the tokens of a row's prompt blocks; blocks of equal id have equal tokens."""

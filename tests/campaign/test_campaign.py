@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -114,11 +115,14 @@ def test_bad_input_that_only_a_worker_detects_fails_its_run_and_the_others_go_on
     path: Path, tmp_path: Path
 ) -> None:
     backends = "backends=[eager, fake]"
-    run_set = run(edited(path, backends, "workload.output_tokens=4000"), tmp_path / "results")
+    (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "x" * 4000}))
+    workload = f"workload={{kind: dataset, path: {tmp_path}/long.jsonl, output_tokens: 8}}"
+    run_set = run(edited(path, backends, workload), tmp_path / "results")
     (failed,) = run_set.failed
     assert failed.failure is not None
     assert (failed.case.name, failed.failure.kind) == ("eager", "bad-input")
-    assert "the longest request has 4008 tokens" in failed.failure.message
+    assert failed.failure.message.startswith(f"--set {workload[:20]}")
+    assert "}: workload: the longest request has 4008 tokens" in failed.failure.message
     assert "context holds 2048" in failed.failure.message
     assert [r.case.name for r in run_set.runs if not r.failure] == ["fake"]
 

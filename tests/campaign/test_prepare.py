@@ -122,3 +122,17 @@ def test_the_repeats_of_a_case_have_different_loads() -> None:
     assert one.digest == again.digest != other.digest
     assert one.prompts != other.prompts
     assert due_times(one.dispatch) != due_times(other.dispatch)
+
+
+def test_a_request_beyond_the_context_is_refused_before_prompts_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("llmbench.models.load_tokenizer", lambda _: pytest.fail("made prompts"))
+    workload = {"kind": "synthetic", "prompt_tokens": {"empirical": [9, 10_000_000]}}
+    with pytest.raises(InputError, match=r"workload: the longest request has 10000032 tokens"):
+        prepared(workload=workload, backends=["eager"])
+
+
+def test_lengths_are_those_of_the_requests_that_are_sent() -> None:
+    workload = {"kind": "synthetic", "prompt_tokens": {"empirical": [9, 10_000]}}
+    assert prepared(workload=workload, backends=["eager"], requests=1, seed=3).requests

@@ -167,9 +167,16 @@ def test_bad_input_exits_with_2_and_one_message(
     assert printed.out == ""
 
 
-def test_bad_input_found_by_the_worker_exits_with_2(path: Path, out: str) -> None:
-    longer = ["--set", "backends=[eager]", "--set", "workload.prompt_tokens=4000"]
-    assert main(["run", str(path), "--out", out, *longer]) == 2
+def test_bad_input_found_by_the_worker_exits_with_2_and_its_place(
+    path: Path, out: str, capsys: Capture
+) -> None:
+    (path.parent / "long.jsonl").write_text(json.dumps({"prompt": "x" * 4000}))
+    text = SCENARIO.replace("[fake]", "[eager]").splitlines()
+    text[3] = f"workload: {{kind: dataset, path: {path.parent}/long.jsonl}}"
+    path.write_text("\n".join(text))
+    assert main(["run", str(path), "--out", out]) == 2
+    place = f"{path}:4: workload: the longest request has 4032 tokens"
+    assert f"llmbench: eager-r1 failed: {place}" in capsys.readouterr().err
 
 
 def test_a_second_run_into_the_same_folder_is_refused(

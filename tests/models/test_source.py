@@ -73,3 +73,33 @@ def test_checking_a_source_imports_no_torch() -> None:
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ('{"max_position_embeddings": 2048}', 2048),
+        ('{"n_positions": 1024}', 1024),
+        ('{"text_config": {"max_position_embeddings": 4096}, "n_positions": 1}', 4096),
+        ('{"max_position_embeddings": null, "text_config": 3}', None),
+        ("{}", None),
+        ("[1]", None),
+        ("no JSON", None),
+        ("[" * 100_000, None),
+        ("\udcff", None),
+    ],
+)
+def test_the_context_length_is_that_of_the_configuration(
+    tmp_path: Path, config: str, length: int | None
+) -> None:
+    (tmp_path / "config.json").write_bytes(config.encode(errors="surrogateescape"))
+    assert models.context_length(ModelOptions(source=str(tmp_path))) == length
+
+
+def test_the_context_length_of_a_served_or_unknown_model_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert models.context_length(ModelOptions(source="served:model")) is None
+    assert models.context_length(ModelOptions(source="owner/nowhere-to-be-found")) is None
+    assert models.context_length(ModelOptions(source="random:gpt2")) == 1024

@@ -66,3 +66,14 @@ def test_rows_left_out_of_any_file_are_caveats(tmp_path: Path) -> None:
     path.write_text('{"prompt": "hi"}\n{"prompt": null}')
     part = mixed(**CLASSES, data={"workload": {"kind": "dataset", "path": str(path)}})
     assert [caveat.kind for caveat in part.caveats()] == ["rows-left-out"]
+
+
+def test_lengths_of_all_classes_are_known_before_prompts_are_made() -> None:
+    assert list(islice(mixed(**CLASSES).sequence_lengths(2), 30)) == [
+        len(request.prompt) + request.max_new_tokens for request in draw(30, seed=2)
+    ]
+
+
+def test_the_lengths_of_a_class_of_texts_are_unknown() -> None:
+    known = mixed(chat={"workload": "prompts"}, batch=CLASSES["batch"]).sequence_lengths(0)
+    assert set(islice(known, 30)) == {0, 96}

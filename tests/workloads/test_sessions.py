@@ -128,3 +128,14 @@ def test_a_file_without_conversations_is_rejected(tmp_path: Path) -> None:
 def test_prompts_cannot_be_both_drawn_and_recorded(chats: Path) -> None:
     with pytest.raises(ValueError, match="remove `prompt_tokens`"):
         Sessions.Options.model_validate({"path": str(chats), "prompt_tokens": 5})
+
+
+def test_lengths_of_whole_sessions_are_known_before_prompts_are_made() -> None:
+    options = {"turns": {"uniform": [1, 4]}, "prompt_tokens": {"uniform": [3, 9]}}
+    sessions = Sessions(Sessions.Options.model_validate({**options, "system_tokens": 5}))
+    made = [sum(list(r.lengths())[-1]) for r in draw(20, seed=1, **options, system_tokens=5)]
+    assert list(islice(sessions.sequence_lengths(1), 20)) == made
+
+
+def test_the_lengths_of_recorded_conversations_are_unknown(chats: Path) -> None:
+    assert list(Sessions(Sessions.Options(path=chats)).sequence_lengths(0)) == []

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.runs.request import Request
-from llmbench.workloads.lengths import Length, Lengths
+from llmbench.workloads.lengths import LONGEST, Length, Lengths
 from llmbench.workloads.synthetic import Synthetic
 
 LENGTHS: TypeAdapter[Length] = TypeAdapter(Lengths)
@@ -121,3 +121,23 @@ def test_each_group_has_its_own_prefix() -> None:
 def test_groups_do_not_change_other_draws() -> None:
     (one,), (many,) = (draw(1, shared_prefix=0.5, prefix_groups=n) for n in (1, 5))
     assert one.prompt[64:] == many.prompt[64:]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"prompt_tokens": {"uniform": [3, 50]}, "output_tokens": {"normal": {"mean": 9, "sd": 4}}},
+    ],
+)
+def test_lengths_are_known_before_prompts_are_made(options: dict[str, Any]) -> None:
+    workload = Synthetic(Synthetic.Options.model_validate(options))
+    made = [len(r.prompt) + r.max_new_tokens for r in draw(50, seed=3, **options)]
+    assert list(islice(workload.sequence_lengths(3), 50)) == made
+
+
+def test_no_length_exceeds_the_longest_context_known() -> None:
+    assert lengths({"lognormal": {"median": 64, "sigma": 1e300}}).max() == LONGEST
+    assert lengths({"normal": {"mean": 1e308, "sd": 1e308}, "max": 99}).max() == 99
+    with pytest.raises(ValidationError, match="less than or equal to 10000000"):
+        LENGTHS.validate_python(LONGEST + 1)

@@ -136,3 +136,7 @@ def test_more_requests_than_the_trace_has_are_rejected(trace: Any) -> None:
 def test_a_workload_without_times_is_rejected() -> None:
     with pytest.raises(InputError, match="a workload with arrival times"):
         TraceLoad(TraceLoad.Options()).following(Prompts(Prompts.Options()))
+
+
+def test_lengths_are_known_before_prompts_are_made(trace: Any) -> None:
+    assert list(trace(max_output_tokens=9).sequence_lengths(0)) == [9, 16, 25]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -78,24 +77,26 @@ def _check_backend(kind: str) -> None:
 
 
 def profile_all(
-    folder: Path, cases: Sequence[Case], options: ProfileOptions, observer: Observer
+    folder: Path, source: Source, options: ProfileOptions, observer: Observer
 ) -> Profile:
     """Profile every case and return the stored profile.
 
     A failed case is stored as failed, and the others continue. KeyboardInterrupt ends the current
     case and propagates; finished cases are already stored.
     """
-    for index, case in enumerate(cases, start=1):
-        observer.began(case.name, index, len(cases))
-        observer.ended(_profiled(folder, case, options, observer))
+    for index, case in enumerate(source.cases, start=1):
+        observer.began(case.name, index, len(source.cases))
+        observer.ended(_profiled(folder, source, case, options, observer))
     return profile.read(folder)
 
 
-def _profiled(folder: Path, case: Case, options: ProfileOptions, observer: Observer) -> CaseProfile:
+def _profiled(
+    folder: Path, source: Source, case: Case, options: ProfileOptions, observer: Observer
+) -> CaseProfile:
     root = folder.absolute()
     with tempfile.TemporaryDirectory(dir=root, prefix=".scratch-") as scratch:
         job = Job(folder=str(root), scratch=scratch, case=case, **asdict(options))
         failure = THIS.launch(WORKER, job, case.scenario.timeout, observer)
     if failure:
-        profile.add(folder, CaseProfile(case, failure=failure))
+        profile.add(folder, CaseProfile(case, failure=plan.located(failure, source.places)))
     return profile.read(folder).cases[-1]

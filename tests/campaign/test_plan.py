@@ -1,0 +1,78 @@
+"""A scenario is checked before anything is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmbench.campaign import plan
+from llmbench.errors import InputError, MissingExtraError
+from llmbench.scenario import file as scenario_file
+
+SCENARIO = """\
+name: planned
+model: random:tiny
+workload:
+  kind: synthetic
+  prompt_tokens: 8
+load: closed
+requests: 10
+backends:
+  - eager
+"""
+
+
+def refusal(folder: Path, *overrides: str, text: str = SCENARIO) -> str:
+    (folder / "planned.yaml").write_text(text)
+    source = scenario_file.load(folder / "planned.yaml", overrides)
+    with pytest.raises(InputError) as caught:
+        plan.check(source)
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def test_prompts_beyond_the_context_are_refused_before_a_worker_starts(tmp_path: Path) -> None:
+    text = SCENARIO.replace("tokens: 8", "tokens: 100000")
+    assert refusal(tmp_path, text=text).startswith(
+        "planned.yaml:3: workload: the longest request has 100032 tokens (prompt and output) but "
+        "the model's context holds 2048"
+    )
+
+
+@pytest.mark.parametrize("sweep", ["fake", "{kind: endpoint, url: 'http://localhost:1'}"])
+def test_the_context_of_a_server_is_unknown(tmp_path: Path, sweep: str) -> None:
+    (tmp_path / "planned.yaml").write_text(SCENARIO.replace("tokens: 8", "tokens: 100000"))
+    plan.check(scenario_file.load(tmp_path / "planned.yaml", [f"backends=[{sweep}]"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "model=./nowhere",
+            "--set model=./nowhere: model: nowhere: no such folder; check the path",
+        ),
+        ("model.dtype=auto", "planned.yaml:2: model: "),
+        (
+            "workload={kind: dataset, path: nowhere.jsonl}",
+            "--set workload={kind: dataset, path: nowhere.jsonl}: workload: nowhere.jsonl: ",
+        ),
+        ("slo={chat.ttft: 1}", "--set slo={chat.ttft: 1}: slo: the workload has no requests of"),
+        ("quality={text: nowhere.txt}", "--set quality={text: nowhere.txt}: quality.text: nowhere"),
+    ],
+)
+def test_what_is_missing_is_reported_with_the_place_of_its_key(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    text = SCENARIO.replace("random:tiny", "./nowhere") if "dtype" in override else SCENARIO
+    assert refusal(tmp_path, override, text=text).startswith(message)
+
+
+def test_a_missing_package_is_reported_with_the_line_of_the_backends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def require(_: str) -> None:
+        raise MissingExtraError("backend 'eager'", "torch", "local")
+
+    monkeypatch.setattr(plan.BACKENDS.__class__, "require", lambda _, name: require(name))
+    assert refusal(tmp_path).startswith("planned.yaml:8: backends: backend 'eager' needs torch")
