@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +26,7 @@ from llmbench.cli import (
     run,
     schema,
     serve,
+    streams,
 )
 from llmbench.cli import list as listing
 from llmbench.cli.options import Command
@@ -63,12 +63,22 @@ examples:
   llmbench doctor                                  describe this machine and what it lacks
 
 exit codes: 0 success, 1 a run failed, 2 bad input; interrupted by Ctrl-C 130, by SIGTERM 143,
-by SIGHUP (a closed terminal) 129: finished runs are kept, and a second signal ends at once
+by SIGHUP (a closed terminal) 129: finished runs are kept, and a second signal ends at once;
+stdout is full or closed 1, is a pipe whose reader left 141: only the rest of the output is lost
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
+    with streams.lossy() as stdout:
+        try:
+            code = _run(argv)
+        except SystemExit as ended:  # of --help, or of a wrong option
+            raise SystemExit(streams.exit_code(int(ended.code or 0), stdout)) from None
+        return streams.exit_code(code, stdout)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         with interrupts.raised():
@@ -78,10 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interrupt:
         return interrupts.exit_code(interrupt)
-    except BrokenPipeError:
-        # the reader of the pipe, such as `head`, closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return code
 
 

@@ -56,8 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _export(run_set, arguments)
     except OSError as error:
-        if error.filename is None:
-            raise  # the reader of the pipe closed it
         raise InputError(f"{arguments.out}: cannot be written: {error.strerror}") from error
     return 0
 
