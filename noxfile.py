@@ -57,7 +57,13 @@ def kills(session: nox.Session) -> None:
     session.run("python", "tools/kills.py", *session.posargs)
 
 
-def _run_shared(session: nox.Session, *command: str) -> None:
+@nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """Feed mutated files to all readers for ten minutes; arguments go to tests/fuzz.py."""
+    _run_shared(session, "fuzz", *session.posargs, PYTHONPATH="tests")
+
+
+def _run_shared(session: nox.Session, *command: str, **environment: str) -> None:
     """Run a command in the environment that the tests and the type checker share."""
     python = str(SHARED / "bin" / "python")
     if not Path(python).exists():
@@ -68,7 +74,7 @@ def _run_shared(session: nox.Session, *command: str) -> None:
         external=True,
     )
     path = os.pathsep.join([str(SHARED.absolute() / "bin"), os.environ.get("PATH", "")])
-    session.run(python, "-m", *command, external=True, env={"PATH": path})
+    session.run(python, "-m", *command, external=True, env={"PATH": path, **environment})
 
 
 def _need_browser(session: nox.Session) -> None:
