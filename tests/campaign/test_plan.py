@@ -8,6 +8,7 @@ import pytest
 
 from llmbench.campaign import plan
 from llmbench.errors import InputError, MissingExtraError
+from llmbench.plugins import Kind
 from llmbench.scenario import file as scenario_file
 
 SCENARIO = """\
@@ -74,5 +75,5 @@ def test_a_missing_package_is_reported_with_the_line_of_the_backends(
     def require(_: str) -> None:
         raise MissingExtraError("backend 'eager'", "torch", "local")
 
-    monkeypatch.setattr(plan.BACKENDS.__class__, "require", lambda _, name: require(name))
+    monkeypatch.setattr(Kind, "require", lambda _, name: require(name))
     assert refusal(tmp_path).startswith("planned.yaml:8: backends: backend 'eager' needs torch")
