@@ -87,7 +87,8 @@ class Campaign:
         """Begin the campaign, or resume it; do nothing while it runs."""
         if self.process is None or self.process.poll() is not None:
             is_begun = (self.folder / "runset.json").is_file()
-            what = ["--resume", self.folder] if is_begun else [self.scenario, "--out", self.folder]
+            folder = str(self.folder)
+            what = ["--resume", folder] if is_begun else [str(self.scenario), "--out", folder]
             with (self.folder.with_suffix(".log")).open("ab") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "llmbench", "run", *what],
@@ -216,11 +217,10 @@ def attack(folder: Path, count: int, seed: int, latest: float) -> Findings:
     rng, findings = random.Random(seed), Findings()  # noqa: S311 (no cryptography)
     scenario = folder / "kills.yaml"
     scenario.write_text(SCENARIO.format(script=Path(__file__).resolve()), "utf-8")
-    campaign = Campaign(folder / "campaign-1", scenario, findings)
-    campaigns = 1
+    campaigns, campaign = 1, Campaign(folder / "campaign-1", scenario, findings)
     for number in range(1, count + 1):
         moment = rng.uniform(0.0, latest)
-        while campaign.run_for(moment):
+        while len(campaign.hashes) == RUNS or campaign.run_for(moment):
             campaign.finish()
             campaigns += 1
             campaign = Campaign(folder / f"campaign-{campaigns}", scenario, findings)

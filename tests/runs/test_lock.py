@@ -62,7 +62,8 @@ def test_the_lock_of_a_process_that_was_killed_is_no_lock(tmp_path: Path) -> Non
 def test_a_lock_file_that_its_holder_removes_meanwhile_is_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flock, calls = fcntl.flock, []
+    flock = fcntl.flock
+    calls: list[int] = []
 
     def late(file: Any, operation: int) -> None:
         if not calls:
