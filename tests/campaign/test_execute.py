@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_sets import run_of
@@ -141,6 +142,21 @@ def test_a_failed_first_attempt_is_a_failed_run(begin: Begin) -> None:
     run_set = begin(Failure("error", "broken"))
     assert measured(run_set).failure == Failure("error", "broken")
     assert store.read_discarded(run_set.folder, run_set.plan[0]) == []
+
+
+def test_a_worker_that_is_killed_after_it_has_stored_the_run_has_measured_it(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_set = begin([])
+    launch = Installation.launch
+
+    def launch_and_kill(*arguments: Any) -> Failure:
+        launch(*arguments)
+        return Failure("killed", "the worker was killed by SIGTERM")
+
+    monkeypatch.setattr(Installation, "launch", launch_and_kill)
+    assert measured(run_set).failure is None
+    assert store.read(run_set.folder).missing == []
 
 
 def test_a_resumed_run_has_the_attempts_that_are_left(begin: Begin) -> None:

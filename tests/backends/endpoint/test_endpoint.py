@@ -29,6 +29,7 @@ from llmbench.loads.stopping import Stop
 from llmbench.runs.record import Record
 from llmbench.runs.request import Message, Request, Turn
 from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import Scenario
 from llmbench.testing import open_context
 
 CANARY = "sk-canary-0123456789"
@@ -255,6 +256,16 @@ def test_the_clients_of_a_started_server_have_the_same_target() -> None:
     target = options.target(Address(("127.0.0.1",), 9))
     job = Job.of(options, target)
     assert msgspec.json.decode(msgspec.json.encode(job), type=Job).target() == target
+
+
+def test_client_processes_take_the_options_of_a_scenario() -> None:
+    spec = {
+        "name": "x", "model": "random:tiny", "workload": "synthetic", "load": "closed", "requests": 1,
+        "backends": [{"kind": "endpoint", "name": "mine", "url": "http://127.0.0.1:9", "clients": 2}],
+    }  # fmt: skip
+    (options,) = Scenario.model_validate(spec).backends
+    target = options.target(Address(("127.0.0.1",), 9))
+    assert Job.of(options, target).target() == target
 
 
 @pytest.mark.parametrize("arrivals", [Scheduled(np.arange(12) / 50), users(4)])
