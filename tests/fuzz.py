@@ -173,6 +173,8 @@ def hunt(target: Target, numbers: Iterator[int], is_over: Callable[[int], bool])
     findings: dict[str, Finding] = {}
     rounds = 0
     with tempfile.TemporaryDirectory() as folder:
+        for name, content in target.samples():  # imports what the target needs
+            probe(target, name, content, Path(folder), limit=60)
         while not is_over(rounds):
             new = explore(target, Path(folder), next(numbers), findings.keys())
             findings |= new

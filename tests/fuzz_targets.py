@@ -38,7 +38,7 @@ from llmbench.workloads.sessions import Sessions
 from llmbench.workloads.trace import Trace
 
 CORPUS = Path(__file__).parent / "corpus"
-LIMIT_SECONDS = 2.0
+LIMIT_SECONDS, WAITING = 2.0, 10
 MAX_MESSAGE = 2000
 REQUESTS = 5
 STORED_RUN = "6561676572-r1"  # of tests/small_sets.py
@@ -88,18 +88,21 @@ def _check_message(message: str) -> None:
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Raise HangError in the context after a number of seconds."""
+    """Raise HangError in the context after seconds of CPU time, or many more of waiting."""
 
     def end(_: int, frame: FrameType | None) -> NoReturn:
         raise HangError(f"still busy after {seconds:g} s in {frame}")
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = {signal.SIGPROF: signal.ITIMER_PROF, signal.SIGALRM: signal.ITIMER_REAL}
+    before = {number: signal.signal(number, end) for number in timers}
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * WAITING)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, timer in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
 
 
 # -- targets ---------------------------------------------------------------------------------------

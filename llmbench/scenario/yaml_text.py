@@ -23,6 +23,7 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.scanner import Scanner
 
 from llmbench.errors import shown
 
@@ -30,6 +31,7 @@ KeyPath = tuple[str | int, ...]
 MAX_DEPTH = 32
 MAX_NODES = 20_000  # keys and items, with aliases expanded
 MAX_DIGITS = 100
+TOO_DEEP = f"found more than {MAX_DEPTH} levels; nest less deeply"
 MERGE = "<<"
 KINDS = {SequenceStartEvent: "a list", MappingStartEvent: "a mapping", AliasEvent: "an alias"}
 UNREADABLE = re.compile(
@@ -124,11 +126,21 @@ def _located(error: YAMLError, text: str) -> YamlTextError:
     return YamlTextError(mark.line + 1, message + ("; indent with spaces" if is_tab else ""))
 
 
+class _Scanner(Scanner):
+    """A scanner that does not look far ahead in deeply nested brackets, which takes seconds."""
+
+    def fetch_flow_collection_start(self, *token: Any, **kind: Any) -> None:
+        if self.flow_level >= MAX_DEPTH:
+            raise YamlTextError(self.reader.line + 1, TOO_DEEP)
+        super().fetch_flow_collection_start(*token, **kind)
+
+
 class _Composer:
     """Composes the events of one text; each method consumes those of its part."""
 
     def __init__(self, text: str) -> None:
         self._yaml = YAML(typ="safe", pure=True)
+        self._yaml.Scanner = _Scanner
         self._events = self._yaml.parse(text)
         self._anchors: dict[str, Node] = {}
         self._size = 0
@@ -181,7 +193,7 @@ class _Composer:
                 line, f"found more than {MAX_NODES:,} keys and values, with aliases expanded"
             )
         if depth > MAX_DEPTH:
-            raise YamlTextError(line, f"found more than {MAX_DEPTH} levels; nest less deeply")
+            raise YamlTextError(line, TOO_DEEP)
 
     def _sequence(self, line: int, depth: int) -> Node:
         items = []
