@@ -28,7 +28,7 @@ LONG_SECONDS = 10.0
 SHARES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 BAR_HEIGHT = 46
 MARGIN_HEIGHT = 76
-PATTERNS = ("x", "", "/", ".", "-")
+PATTERNS = ("x", "", "/", ".", "-", "+")
 BARS = "Bars are figures over processes, whiskers their intervals, circles single processes."
 ESTIMATED = {"figure": "value", "low": "low", "high": "high"}
 NAMES = {"autorange": "reversed", "showgrid": False, "type": "category"}
@@ -294,15 +294,17 @@ def _dots(bar: Bar) -> go.Scatter:
 
 def cold_start(results: Results) -> Chart:
     """Draw each case's cold-start time by stage, from import until step times are steady."""
-    colors = (palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED)
+    colors = (
+        palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED, palette.INK,
+    )  # fmt: skip
     looks = zip(STAGES, colors, PATTERNS, strict=True)
     figure = go.Figure(
         [_stage(results, f"cold_start_{stage}_seconds", *look) for stage, *look in looks],
         stacked(len(results.measured), axis("seconds", rangemode="tozero")),
     )
     caption = (
-        "Import, load, compile or export, first token, and the warm-up until step times are "
-        "steady, averaged over processes."
+        "Import, load, compile or export, first token, the warm-up until step times are steady, "
+        "and the check against the model's own forward, averaged over processes."
     )
     data = overview.cold_start(results)
     empty = "" if len(data.columns) > 1 else data.note

@@ -139,9 +139,11 @@ def backend_report_of(repeat: int) -> dict[str, Any]:
                 "compile": 2.5,
                 "first_token": 0.05,
                 "steady": 0.75,
+                "self_check": 0.25,
             },
             memory={"weights": 12 * 2**20, "kv_cache": 3 * 2**20, "allocator_peak": None},
             reasons={"allocator_peak": "needs a GPU"},
+            self_check={"result": "equal", "requests": 6, "tokens": 50, "longest": 68},
         )
     )
 

@@ -147,7 +147,14 @@ def test_cold_start_is_stacked_by_stage(results: Results) -> None:
     figure = charts.cold_start(results).figure
     assert figure.layout.barmode == "stack"
     assert {bar.name: bar.x[0] for bar in figure.data} == pytest.approx(
-        {"import": 1.5, "load": 0.7, "compile": 2.5, "first token": 0.05, "until steady": 0.75}
+        {
+            "import": 1.5,
+            "load": 0.7,
+            "compile": 2.5,
+            "first token": 0.05,
+            "until steady": 0.75,
+            "self-check": 0.25,
+        }
     )
 
 

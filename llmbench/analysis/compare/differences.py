@@ -18,6 +18,7 @@ LABELS = {
     "sweep", "quality", "keep_outputs", "gate", "energy", "seed_per_repeat",
     "rerun_contaminated",
 }  # fmt: skip
+CHECKED = "model.self_check"  # before a load, which it does not affect
 HARDWARE = (
     "cpu.model", "cpu.usable_cores", "cpu.governor", "cpu.turbo", "system.machine", "gpus",
     "container.cpu_limit_cores",
@@ -112,7 +113,8 @@ def facts(runs: Iterable[Run]) -> Facts:
 
 def _of_run(run: Run) -> Iterator[tuple[DifferenceKind, str, str]]:
     for what, value in _flat({k: v for k, v in run.case.spec.items() if k not in LABELS}, ""):
-        yield "scenario", what, value
+        if what != CHECKED:
+            yield "scenario", what, value
     for what, value in hardware_of(run.environment).items():
         yield "hardware", what, value
     for what in SOFTWARE:

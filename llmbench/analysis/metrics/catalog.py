@@ -10,7 +10,7 @@ from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.analysis.values import Scale
 
 PERCENTILES = (50, 90, 95, 99)
-STAGES = ("import", "load", "compile", "first_token", "steady")
+STAGES = ("import", "load", "compile", "first_token", "steady", "self_check")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,7 @@ METRICS: dict[str, Metric] = {
         Metric("cold_start_compile_seconds", "compile", "s", "lower"),
         Metric("cold_start_first_token_seconds", "first token", "s", "lower"),
         Metric("cold_start_steady_seconds", "until steady", "s", "lower"),
+        Metric("cold_start_self_check_seconds", "self-check", "s", "lower"),
         Metric("memory_weights_bytes", "weights", "B", "lower"),
         Metric("memory_kv_cache_bytes", "KV cache", "B", "lower"),
         Metric("memory_kv_used_bytes", "KV cache used", "B", "neither"),

@@ -125,7 +125,10 @@ def _bound(case: CaseResults, latency: str, percent: int) -> Cell:
 
 # -- start, quality and memory ---------------------------------------------------------------------
 
-TO_FIRST_TOKEN = STAGES[:-1]
+TO_FIRST_TOKEN = STAGES[: STAGES.index("first_token") + 1]
+CHECKED = Column(
+    "checked against the model", "whether the tokens are those of its own forward", numeric=False
+)
 MEMORY = ("weights", "kv_cache", "kv_used", "allocator_peak", *PHASE_PEAKS)
 
 
@@ -136,9 +139,21 @@ def _cold_start_total(case: CaseResults) -> Cell:
 
 
 def cold_start(results: Results) -> Table:
-    """Return each case's cold-start time by stage, from import until step times are steady."""
-    columns = [table.metric_column(f"cold_start_{stage}_seconds") for stage in STAGES]
+    """Return each case's cold-start time by stage, and the result of its self-check."""
+    columns: list[ColumnOf] = [
+        *(table.metric_column(f"cold_start_{stage}_seconds") for stage in STAGES),
+        (CHECKED, _checked),
+    ]
     return table.by_case("Cold start", results.measured, columns, (INTERVALS,))
+
+
+def _checked(case: CaseResults) -> Cell:
+    checks = [check for run in case.runs if (check := run.backend_report.get("self_check"))]
+    if not checks:
+        return table.estimated(case, "cold_start_self_check_seconds")
+    results = " / ".join(dict.fromkeys(check["result"] for check in checks))
+    tokens, longest = (max(check[key] for check in checks) for key in ("tokens", "longest"))
+    return Cell(results, detail=f"{tokens} tokens in sequences of up to {longest:,}")
 
 
 QUALITY = (

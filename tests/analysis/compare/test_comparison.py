@@ -118,6 +118,11 @@ def scheduled(**schedules: str) -> list[Run]:
     ]
 
 
+def test_the_self_check_before_a_load_is_no_difference() -> None:
+    unchecked = {**SPEC, "model": {**SPEC["model"], "self_check": False}}
+    assert differences([run("x", 1, 0.1)], [run("x", 1, 0.1, spec=unchecked)]) == []
+
+
 def test_repeats_with_schedules_of_their_own_are_comparable() -> None:
     assert differences(scheduled(r1="a", r2="b"), scheduled(r2="b", r1="a", r3="c")) == []
 

@@ -87,6 +87,17 @@ def test_cold_start_is_the_mean_of_each_stage(results: Results) -> None:
     assert total.value == pytest.approx(1.5 + 0.7 + 2.5 + 0.05)
 
 
+def test_the_result_of_the_self_check_is_with_the_cold_start(
+    make: Any, results: Results, tmp_path: Path
+) -> None:
+    column = "checked against the model"
+    checked = cell(overview.cold_start(results), "swift", column)
+    assert (checked.text, checked.detail) == ("equal", "50 tokens in sequences of up to 68")
+    off = {"cold_start": {"self_check": None, "load": 1.0}, "reasons": {"self_check": "it is off"}}
+    table = overview.cold_start(one_run(make, tmp_path, backend_report=off))
+    assert "No self-check, checked against the model: it is off." in table.note
+
+
 def test_a_setting_shows_what_was_effective_and_marks_what_differs(results: Results) -> None:
     table = environment.settings(results)
     assert cell(table, "dtype", "swift") == Cell("float32", detail="requested auto")
