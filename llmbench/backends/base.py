@@ -78,8 +78,10 @@ class BackendReport:
     without a server (``floor_...``): lag in seconds, CPU use as a fraction of a core.
     ``warmup_steps`` has the recorded warm-up step times in seconds. ``model_costs`` has the bytes
     and FLOPs of the model's steps, ``device_peaks`` the device's measured peak FLOP rate and
-    bandwidth. ``is_monitored`` is False if the system under test runs on this machine in other
-    processes than the monitored one, so that its resource use looks like that of other programs.
+    bandwidth. ``self_check`` is the result of the comparison with the model's own forward, with
+    what was compared; empty if there was none. ``is_monitored`` is False if the system under test
+    runs on this machine in other processes than the monitored one, so that its resource use looks
+    like that of other programs.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class BackendReport:
     model_costs: ModelCosts | None = None
     device_peaks: DevicePeaks | None = None
     warmup_steps: tuple[float, ...] = ()
+    self_check: dict[str, Any] = field(default_factory=dict)
     is_monitored: bool = True
     caveats: tuple[Caveat, ...] = ()
 

@@ -6,9 +6,9 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -34,9 +34,13 @@ from llmbench.runs.record import Record
 from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
+    from llmbench.engine.own_forward import Reference
     from llmbench.engine.sampling import Sampler
     from llmbench.engine.scoring import Scorer
+    from llmbench.engine.self_check import SelfCheck
     from llmbench.models.loading import LoadedModel, TorchModel
+
+    Checked = tuple["LocalRunner", Reference]
 
 LENGTH_MULTIPLE = 64
 FEW_CORES = 4
@@ -46,9 +50,14 @@ Model = TypeVar("Model", bound="LoadedModel")
 
 
 class LocalRunner(WarmupRunner, Protocol):
-    """The runner of a local backend's steps; ``counts`` are counters specific to the runner."""
+    """The runner of a local backend's steps; ``counts`` are counters specific to the runner.
+
+    ``sampler`` may be exchanged between steps if the runner ``shows_logits``.
+    """
 
     counts: Counter[str]
+    sampler: Sampler
+    shows_logits: bool
 
     @property
     def cache_nbytes(self) -> int:
@@ -132,11 +141,26 @@ class LocalBackend(Backend, ABC, Generic[Model]):
             context.on_stage("measuring the device's peak rates")
             roofline = RooflineInputs.of(model, partial(self.costs, model))
             _plan(plan, context, model, roofline.model_costs)
-            cold_start = {"import": imported, "load": loaded}
+            cold_start: dict[str, float | None] = {"import": imported, "load": loaded}
             with torch.inference_mode():
                 server = self._warm_server(context, model, cold_start, roofline, peaks)
+                del model  # the server's has no reference for the self-check
                 plan.stage = "serving the load"
                 yield server
+
+    def references(self, model: Model, runner: LocalRunner) -> Iterator[Checked]:
+        """Yield the runners to check at load, each with its model's forward; none by default."""
+        del model, runner
+        yield from ()
+
+    def checked_prompts(self, load_shape: LoadShape, max_length: int) -> Sequence[int]:
+        """Return the prompt lengths that the self-check may use, ascending: by default any."""
+        del load_shape
+        return range(1, max_length + 1)
+
+    def without_references(self, model: Model) -> Model:
+        """Return a model without what only `references` needs; by default, that is nothing."""
+        return model
 
     def scorer(self, context: OpenContext, model: Model, load_shape: LoadShape) -> Scorer:
         """Return a scorer of texts by the model's logits; it scores one text per slot at a time."""
@@ -164,7 +188,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         self,
         context: OpenContext,
         model: Model,
-        cold_start: dict[str, float],
+        cold_start: dict[str, float | None],
         roofline: RooflineInputs,
         peaks: Peaks,
     ) -> LocalServer:
@@ -186,12 +210,38 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         context.on_stage("warming up")
         shapes = self.warmup_shapes(buckets, load_shape)
         warmed = warmup.warm_up(warmup.warmup_steps(runner, shapes), graphs_compiled)
-        _take_peaks(peaks, runner, shapes)
-        sampler.restart()
         cold_start["first_token"] = prepared + warmed.first_token_seconds
         cold_start["steady"] = sum(warmed.steps) - warmed.first_token_seconds
+        checked, cold_start["self_check"] = self._self_check(context, model, runner, max_length)
+        model = self.without_references(model)
+        _take_peaks(peaks, runner, shapes)
+        sampler.restart()
         roofline = roofline.checked(runner.cache_nbytes, slots * max_length)
-        return LocalServer(self, context, model, runner, warmed, cold_start, roofline, peaks)
+        return LocalServer(
+            self, context, model, runner, warmed, checked, cold_start, roofline, peaks
+        )  # fmt: skip
+
+    def _self_check(
+        self, context: OpenContext, model: Model, runner: LocalRunner, max_length: int
+    ) -> tuple[SelfCheck | None, float | None]:
+        """Compare the engine with the model's own forward; return the result and the seconds.
+
+        Both are None if nothing is to be compared. Raises InputError for a difference.
+        """
+        from llmbench.engine import check_requests, self_check  # noqa: PLC0415 (imports torch)
+
+        if not context.model.self_check:
+            return None, None
+        context.on_stage("checking against the model")
+        began = time.monotonic()
+        shape, engine = context.load_shape, context.engine
+        prompts = self.checked_prompts(shape, max_length)
+        capacity = check_requests.Capacity(engine.slots, prompts, shape.longest_sequence)
+        result = self_check.total(
+            self_check.check(checked, reference, capacity, engine.batching)
+            for checked, reference in self.references(model, runner)
+        )
+        return result, time.monotonic() - began if result else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +320,8 @@ class LocalServer(Server):
 
     ``cold_start`` is in seconds: ``import`` of modules that the workload had not imported, ``load``
     until the weights are on the device, ``first_token`` from there until the first token id is on
-    the host (including cache allocation and compilation), ``steady`` for the rest of the warm-up.
+    the host (including cache allocation and compilation), ``steady`` for the rest of the warm-up,
+    ``self_check`` for the comparison with the model's own forward.
     """
 
     backend: LocalBackend[Any]
@@ -278,7 +329,8 @@ class LocalServer(Server):
     model: LoadedModel
     runner: LocalRunner
     warmup: Warmup
-    cold_start: dict[str, float]
+    self_check: SelfCheck | None
+    cold_start: dict[str, float | None]
     roofline: RooflineInputs
     peaks: Peaks
     counters: dict[str, int] = field(default_factory=dict)
@@ -334,6 +386,8 @@ class LocalServer(Server):
         reasons = {**self.roofline.reasons, **self.peaks.reader.reasons}
         if compiles is None:
             reasons["compile"] = "this backend compiles, exports and compresses nothing"
+        if self.self_check is None:
+            reasons["self_check"] = self._unchecked()
         return BackendReport(
             requested=self._requested(),
             effective=self.effective(),
@@ -344,6 +398,7 @@ class LocalServer(Server):
             model_costs=self.roofline.model_costs,
             device_peaks=self.roofline.device_peaks,
             warmup_steps=self.warmup.steps,
+            self_check=asdict(self.self_check) if self.self_check else {},
             caveats=tuple(self._caveats()),
         )
 
@@ -351,6 +406,12 @@ class LocalServer(Server):
         if not graphs_compiled():
             return self.model.compile_seconds
         return self.warmup.compile_seconds + (self.model.compile_seconds or 0.0)
+
+    def _unchecked(self) -> str:
+        """Return why there was no self-check."""
+        if self.context.model.self_check:
+            return "this backend has no forward of its own model to compare with"
+        return "`model.self_check` is false"
 
     def _requested(self) -> dict[str, Any]:
         threads = self.context.engine.threads
@@ -366,6 +427,10 @@ class LocalServer(Server):
         peaks = self.roofline.device_peaks
         if peaks and peaks.is_doubtful:
             yield Caveat("roof-under-load", percent=peaks.other_load_percent)
+        if not self.context.model.self_check:
+            yield Caveat("unchecked")
+        elif self.self_check and self.self_check.result == "undecided":
+            yield Caveat("check-undecided")
         if not self.warmup.steady:
             yield Caveat("unsteady-warmup", rounds=len(self.warmup.rounds))
         if self.counters["compiles_in_window"]:

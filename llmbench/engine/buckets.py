@@ -26,12 +26,12 @@ class Buckets:
     """The sizes to which prompt lengths, batch sizes and cache lengths to read are rounded up.
 
     ``prompts`` and ``lengths`` are in tokens, ``rows`` in sequences. Each is ascending and ends
-    with the maximum.
+    with the maximum; ``range(1, n + 1)`` rounds nothing up.
     """
 
-    prompts: tuple[int, ...]
-    rows: tuple[int, ...]
-    lengths: tuple[int, ...]
+    prompts: Sequence[int]
+    rows: Sequence[int]
+    lengths: Sequence[int]
 
     def prompt(self, length: int) -> int:
         """Return the number of tokens to which a prompt of ``length`` tokens is padded."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from llmbench.engine import rope
 from llmbench.engine.buckets import Buckets
 from llmbench.engine.kv_cache import DecodeView, KvCache, PrefillView
 from llmbench.engine.sampling import Sampler
@@ -32,6 +33,7 @@ class TorchRunner:
     runs on slots 0 to the highest in use; idle slots among them write to rows that are never read.
     ``compile_prefill`` and ``compile_decode`` are called once and return the step to run.
 
+    ``sampler`` may be exchanged between steps if ``shows_logits``: compiled steps contain theirs.
     ``tokens`` has each slot's last token, not yet in the KV cache, and ``positions`` its position;
     ``lengths`` has each slot's number of cached tokens, on the host; ``counts`` has the counters
     that a subclass reports.
@@ -47,13 +49,15 @@ class TorchRunner:
         compile_prefill: Callable[[Step], Step] = uncompiled,
         compile_decode: Callable[[Step], Step] = uncompiled,
     ) -> None:
+        rope.pin(model, cache.max_length)
         self._model = model
         self._cache = cache
-        self._sampler = sampler
+        self.sampler = sampler
         self._buckets = buckets
         self._masks = _Masks(model)
         self._prefill_step = compile_prefill(self._prefill)
         self._decode_step = compile_decode(self._decode)
+        self.shows_logits = (self._prefill_step, self._decode_step) == (self._prefill, self._decode)
         device = model.device
         self._read = _reader(device, cache.slots)
         self._prompt = torch.zeros(1, cache.max_length, dtype=torch.long, device=device)
@@ -84,7 +88,7 @@ class TorchRunner:
         length = len(prompt)
         self._prompt[0, :length] = torch.tensor(prompt)
         self.lengths[slot] = length
-        self._sampler.draw()
+        self.sampler.draw()
         padded = self._prompt[:, : self._buckets.prompt(length)]
         last = self._columns[length - 1 : length]
         return self._read(self._prefill_step(padded, self._slot_ids[slot], last))[0]
@@ -99,7 +103,7 @@ class TorchRunner:
             use_cache=True,
             logits_to_keep=last,
         ).logits[:, -1]
-        token = self._sampler.choose(logits)
+        token = self.sampler.choose(logits)
         self.tokens.index_copy_(0, slot, token)
         self.positions.index_copy_(0, slot, last + 1)
         return token
@@ -111,13 +115,13 @@ class TorchRunner:
         for slot in slots:
             self.lengths[slot] += 1
         length = self._read_length(max(self.lengths[slot] for slot in slots))
-        self._sampler.draw()
+        self.sampler.draw()
         ids = self._read(self._decode_step(*self._by_rows[rows], length))
         return [[ids[slot]] for slot in slots]
 
     def _decode(self, tokens: Tensor, positions: Tensor, length: int) -> Tensor:
         logits = self._logits(tokens[:, None], positions[:, None], length)[:, -1]
-        chosen = self._sampler.choose(logits)
+        chosen = self.sampler.choose(logits)
         tokens.copy_(chosen)
         self._advance(positions, 1)
         return chosen

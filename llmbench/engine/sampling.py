@@ -12,7 +12,10 @@ class Sampler:
     """Base class of samplers: ``draw`` runs before a step, ``choose`` inside it."""
 
     def restart(self) -> None:
-        """Reset any random generator to its seed, so that the warm-up does not affect outputs."""
+        """Reset any random generator to its seed, so that earlier steps do not affect outputs."""
+
+    def be_greedy(self) -> None:
+        """Choose the most likely token in each step until `restart`; the default always does."""
 
     def draw(self) -> None:
         """Draw any random numbers that the next step needs."""
@@ -54,14 +57,22 @@ class Random(Sampler):
         self._noise = torch.ones(rows, vocabulary, device=device, dtype=torch.float32)
         self._seed = seed
         self._generator = torch.Generator(device).manual_seed(seed)
+        self._is_greedy = False
 
     def restart(self) -> None:
-        """Reset the random generator to its seed."""
+        """Reset the random generator to its seed, and sample."""
+        self._is_greedy = False
         self._generator.manual_seed(self._seed)
 
+    def be_greedy(self) -> None:
+        """Choose the most likely token in each step: equal noise changes no order."""
+        self._is_greedy = True
+        self._noise.fill_(1.0)
+
     def draw(self) -> None:
-        """Draw the exponential noise for the next step."""
-        self._noise.exponential_(generator=self._generator)
+        """Draw the exponential noise for the next step, unless it is to be greedy."""
+        if not self._is_greedy:
+            self._noise.exponential_(generator=self._generator)
 
     def choose(self, logits: Tensor) -> Tensor:
         """Sample one token id per row of logits."""

@@ -51,25 +51,26 @@ class SpeculativeRunner(TorchRunner):
 
     def __init__(self, *parts: Any, draft: Draft, drafted: int) -> None:
         super().__init__(*parts)
-        self._draft = draft
+        self.shows_logits = False  # verified tokens pass no sampler
+        self.draft = draft
         self._drafted = drafted
         self._ahead = torch.arange(drafted + 1, device=self.tokens.device)
 
     @property
     def cache_nbytes(self) -> int:
         """The total size of both KV caches in bytes."""
-        return super().cache_nbytes + self._draft.cache_nbytes
+        return super().cache_nbytes + self.draft.cache_nbytes
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
         """Run a prompt, fill the slot of both KV caches and return the first output token."""
-        self._draft.prefill(slot, prompt)
+        self.draft.prefill(slot, prompt)
         return super().prefill(slot, prompt)
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         """Run one decode step; return each slot's accepted draft tokens and the next token."""
         rows = slots[-1] + 1
-        drafts = self._draft.proposed(self, slots, self._drafted)
+        drafts = self.draft.proposed(self, slots, self._drafted)
         chosen = self._verified(rows, drafts, max(self.lengths[slot] for slot in slots))
         accepted = (drafts == chosen[:, :-1]).int().cumprod(dim=1).sum(dim=1)
         self.tokens[:rows] = chosen.gather(1, accepted[:, None])[:, 0]

@@ -57,7 +57,7 @@ def _examined(
         return Quality.unavailable("this backend exposes no logits")
     quietly = replace(context, on_stage=lambda _: None)
     backend = _reference(options)
-    model = backend.load(quietly)
+    model = backend.without_references(backend.load(quietly))
     reference = backend.scorer(quietly, model, load_shape)
     tokens = examination.tokens(
         candidate, reference, lambda n, of: context.on_stage(f"evaluating quality: {n} of {of}")

@@ -148,6 +148,16 @@ KINDS: dict[str, Kind] = {
         "Compare this run only with runs that have the same effective setting.",
         ("setting",),
     ),
+    "unchecked": Kind(
+        "warning",
+        "The engine's tokens were not compared with the model's own (`model.self_check: false`).",
+        "Remove the key: an unsupported model may be measured with wrong outputs.",
+    ),
+    "check-undecided": Kind(
+        "note",
+        "Whether the engine's tokens are the model's own is undecided: rounding changes them too.",
+        "Random weights often do this; use `model.dtype: float32` or trained weights to decide.",
+    ),
     "pruned-dense": Kind(
         "note",
         "Pruned weights are stored and multiplied as zeros, which saves no memory and no time.",

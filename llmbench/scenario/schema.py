@@ -81,6 +81,9 @@ class ModelOptions(plugins.Options):
     )
     seed: int = Field(default=0, ge=0, description="seed of the random weights of random:<shape>")
     trust_remote_code: bool = Field(default=False, description="run code from the model repository")
+    self_check: bool = Field(
+        default=True, description="compare the engine's tokens with the model's own before the load"
+    )
 
 
 class EngineOptions(plugins.Options):

@@ -47,3 +47,20 @@ def test_a_tiny_top_p_is_greedy() -> None:
 
 def test_top_p_keeps_the_smallest_set_with_that_probability() -> None:
     assert set(drawn(2_000, top_p=0.7)) == {2, 3}
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.5])
+def test_a_sampler_can_be_greedy_until_it_restarts(top_p: float) -> None:
+    expected = drawn(20, temperature=4.0, top_p=top_p)
+    sampler = Random(
+        4.0, top_p, rows=1, vocabulary=4, device=torch.device("cpu"), seed=0
+    )  # fmt: skip
+    sampler.be_greedy()
+    assert {_next(sampler) for _ in range(20)} == {2}
+    sampler.restart()
+    assert [_next(sampler) for _ in range(20)] == expected
+
+
+def _next(sampler: Random) -> int:
+    sampler.draw()
+    return int(sampler.choose(LOGITS))

@@ -194,8 +194,10 @@ class _EndpointServer(Server):
             counters=dict(self.counters),
             client=self.client,
             cold_start={"load": self.started.ready_seconds} if self.started else {},
-            reasons=dict.fromkeys(("import", "load", "compile", "first_token", "steady"), reason),
             is_monitored=bool(self.started) or not self.target.address.is_local,
+            reasons=dict.fromkeys(
+                ("import", "load", "compile", "first_token", "steady", "self_check"), reason
+            ),
             caveats=tuple(self._caveats()),
         )
 

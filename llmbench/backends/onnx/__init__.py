@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,6 +21,7 @@ from llmbench.errors import Unavailable
 from llmbench.models.compress import Recipe
 
 if TYPE_CHECKING:
+    from llmbench.backends.local import Checked, LocalRunner
     from llmbench.backends.onnx.loading import OnnxModel
     from llmbench.backends.onnx.runner import OnnxRunner
     from llmbench.engine.sampling import Sampler
@@ -87,6 +89,23 @@ class Onnx(LocalBackend["OnnxModel"]):
 
         del buckets  # one graph runs steps of any size
         return OnnxRunner(model, sampler, slots=slots, max_length=max_length)
+
+    def references(self, model: OnnxModel, runner: LocalRunner) -> Iterator[Checked]:
+        """Yield the runner with the torch module's forward; a quantized graph with itself."""
+        from llmbench.backends.onnx import checking  # noqa: PLC0415 (imports torch)
+        from llmbench.backends.onnx.runner import OnnxRunner  # noqa: PLC0415 (the same)
+
+        assert isinstance(runner, OnnxRunner)  # noqa: S101 (returned by `runner`)
+        assert model.reference is not None  # noqa: S101 (there is a self-check)
+        scheme = self.options.compress.quantize if self.options.compress else None
+        if scheme is None:
+            yield runner, model.reference
+        else:
+            yield runner, checking.reference_of_quantized(model.reference, runner, scheme)
+
+    def without_references(self, model: OnnxModel) -> OnnxModel:
+        """Return a model that keeps no torch module in memory."""
+        return replace(model, reference=None)
 
     @contextmanager
     def traced(self, model: OnnxModel, runner: OnnxRunner, folder: Path) -> Iterator[OnnxRunner]:

@@ -16,8 +16,18 @@ from transformers import PreTrainedModel
 from llmbench import models
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends.base import OpenContext
-from llmbench.backends.onnx import builder, exporting, graphs, quantizing, sessions, weights
+from llmbench.backends.onnx import (
+    builder,
+    checking,
+    exporting,
+    graphs,
+    quantizing,
+    sessions,
+    weights,
+)
+from llmbench.engine import rope
 from llmbench.engine.model_costs import costs_of
+from llmbench.engine.own_forward import Reference
 from llmbench.environment.probing import Reader
 from llmbench.environment.software import threads_spin
 from llmbench.errors import InputError, MissingExtraError
@@ -32,6 +42,7 @@ class OnnxModel(LoadedModel):
     """An open session of an exported graph, and the shapes of its KV cache.
 
     ``costs`` are the bytes and FLOPs of the steps; ``no_costs`` is the reason if they are unknown.
+    ``reference`` is the torch module's own forward, until the self-check is done.
     """
 
     graph: Path
@@ -40,6 +51,7 @@ class OnnxModel(LoadedModel):
     dtype: torch.dtype
     costs: ModelCosts | None = None
     no_costs: str = ""
+    reference: Reference | None = None
 
 
 def load(
@@ -47,8 +59,9 @@ def load(
 ) -> OnnxModel:
     """Load the model, compress and export it unless cached, and open a session.
 
-    The torch module is released, so that only the session's weights stay in memory. Raises
-    InputError when the model, the provider or kernels for the quantization are unavailable.
+    The torch module is released after the self-check, so that only the session's weights stay in
+    memory. Raises InputError when the model, the provider or kernels for the quantization are
+    unavailable.
     """
     chosen = sessions.chosen_provider(provider)
     short_name = sessions.short_name(chosen)
@@ -57,6 +70,8 @@ def load(
     if source == "builder" and find_spec("onnxruntime_genai") is None:
         raise MissingExtraError("graph: builder", "onnxruntime_genai", "onnx-builder")
     model = models.load_model(_for_export(context.model, chosen))
+    model = rope.pinned(model, context.load_shape.longest_sequence)
+    attention = model.module.config._attn_implementation  # noqa: SLF001 (no public name for it)
     began = time.monotonic()
     if recipe.prune:
         context.on_stage("compressing the model")
@@ -65,34 +80,55 @@ def load(
     cache_shapes = exporting.cache_shapes(model.module)
     reader = Reader()
     costs = reader.read("model_costs", partial(costs_of, model.module))
-    graph = _graph(model, recipe.quantize, source, short_name)
-    context.on_stage("opening the session")
-    session = sessions.open_session(graph, chosen, level)
     device = sessions.device_of(chosen)
-    requested = {"dtype": context.model.dtype, "device": context.model.device, "provider": provider}
+    requested, effective = _settings(context.model, recipe.quantize, provider, short_name, device)
+
+    def opened(graph: Path) -> OnnxModel:
+        context.on_stage("opening the session")
+        session = sessions.open_session(graph, chosen, level)
+        return OnnxModel(
+            graph=graph,
+            session=session,
+            cache_shapes=cache_shapes,
+            dtype=model.module.dtype,
+            costs=costs and weights.costs_of_graph(graph, costs),
+            no_costs=reader.reasons.get("model_costs", ""),
+            reference=checking.reference_of(model, attention, device) if checked else None,
+            context_length=model.context_length,
+            eos_ids=model.eos_ids,
+            vocabulary=model.vocabulary,
+            device=device,
+            weight_bytes=sum(file.stat().st_size for file in graph.parent.iterdir()),
+            requested={**model.requested, **requested},
+            effective={**model.effective, **effective},
+            compile_seconds=time.monotonic() - began,
+            caveats=model.caveats,
+        )
+
+    def check(exported: Path) -> None:
+        context.on_stage("checking the exported graph")
+        checking.check_export(opened(exported), context.load_shape.longest_sequence)
+
+    checked = check if context.model.self_check else None
+    return opened(_graph(model, recipe.quantize, source, short_name, checked))
+
+
+def _settings(
+    options: ModelOptions,
+    scheme: Scheme | None,
+    provider: str,
+    short_name: str,
+    device: torch.device,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the requested and the effective settings of a session."""
+    requested = {"dtype": options.dtype, "device": options.device, "provider": provider}
     effective = {"device": str(device), "provider": short_name, "spinning": threads_spin()}
     # the attention of the graph is not configurable
     fixed = {"attention": builder.ATTENTION}
-    if recipe.quantize:
-        fixed["quantize"] = recipe.quantize
-        effective["quantize_kernels"] = quantizing.KERNELS[recipe.quantize]
-    return OnnxModel(
-        graph=graph,
-        session=session,
-        cache_shapes=cache_shapes,
-        dtype=model.module.dtype,
-        costs=costs and weights.costs_of_graph(graph, costs),
-        no_costs=reader.reasons.get("model_costs", ""),
-        context_length=model.context_length,
-        eos_ids=model.eos_ids,
-        vocabulary=model.vocabulary,
-        device=device,
-        weight_bytes=sum(file.stat().st_size for file in graph.parent.iterdir()),
-        requested={**model.requested, **requested, **fixed},
-        effective={**model.effective, **effective, **fixed},
-        compile_seconds=time.monotonic() - began,
-        caveats=model.caveats,
-    )
+    if scheme:
+        fixed["quantize"] = scheme
+        effective["quantize_kernels"] = quantizing.KERNELS[scheme]
+    return {**requested, **fixed}, {**effective, **fixed}
 
 
 def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
@@ -111,19 +147,30 @@ def _maker(
     return builder.recipe(provider), lambda path: builder.build(module, provider, path)
 
 
-def _graph(model: TorchModel, scheme: Scheme | None, source: str, provider: str) -> Path:
-    """Return the path of a model's cached graph; create and quantize the graph if missing."""
+def _graph(
+    model: TorchModel,
+    scheme: Scheme | None,
+    source: str,
+    provider: str,
+    check: Callable[[Path], None] | None,
+) -> Path:
+    """Return the path of a model's cached graph; create and quantize the graph if missing.
+
+    ``check`` is called with an exported graph before it is quantized.
+    """
     if scheme:
         unify(model.module)
     recipe, make = _maker(model.module, source, provider)
+    if rope_factors := model.effective.get("rope"):
+        recipe["rope"] = rope_factors
     key = graphs.content_key(model.module, recipe)
     try:
         exported = graphs.cached(key, make)
         if scheme is None:
             return exported
         return graphs.cached(
-            f"{key}-{scheme}-{quantizing.RECIPE}",
-            lambda path: quantizing.quantize(exported, scheme, path),
+            f"{key}-{scheme}-{quantizing.RECIPE}{'' if check else '-unchecked'}",
+            partial(_quantize, exported, scheme, check),
         )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
@@ -136,3 +183,11 @@ def _graph(model: TorchModel, scheme: Scheme | None, source: str, provider: str)
             f"exported graphs cannot be written to {graphs.folder()}: {error.strerror or error}; "
             "free some space or set LLMBENCH_CACHE to another folder"
         ) from error
+
+
+def _quantize(
+    exported: Path, scheme: Scheme, check: Callable[[Path], None] | None, path: Path
+) -> None:
+    if check:
+        check(exported)
+    quantizing.quantize(exported, scheme, path)

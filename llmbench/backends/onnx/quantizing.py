@@ -17,7 +17,7 @@ from llmbench.models.compress import Scheme
 BLOCK = 32
 INT8_ACTIVATIONS = 4  # the accuracy level that selects integer kernels
 PACKED = "MatMulNBits"
-RECIPE = 1  # part of the cache key
+RECIPE = 2  # part of the cache key
 
 
 # descriptions for the effective settings

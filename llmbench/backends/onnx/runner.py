@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from onnx import TensorProto
 from torch import Tensor
 
 from llmbench.backends.onnx.exporting import INPUTS, LOGITS, cache_names
-from llmbench.backends.onnx.loading import OnnxModel
 from llmbench.engine.sampling import Sampler
+
+if TYPE_CHECKING:
+    from llmbench.backends.onnx.loading import OnnxModel
 
 TYPES = {
     torch.float32: TensorProto.FLOAT,
@@ -29,12 +31,14 @@ class OnnxRunner:
 
     A layer's past and present keys share one buffer, and so do its values; a prefill binds one slot
     of it, and a decode the first rows. Decode buffers have fixed addresses, so each batch size's
-    tensors are bound only once.
+    tensors are bound only once. ``sampler`` may be exchanged between steps.
     """
+
+    shows_logits = True
 
     def __init__(self, model: OnnxModel, sampler: Sampler, *, slots: int, max_length: int) -> None:
         self.counts: Counter[str] = Counter()
-        self._sampler = sampler
+        self.sampler = sampler
         floats: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
         longs: dict[str, Any] = {"dtype": torch.long, "device": model.device}
         ints: dict[str, Any] = {"dtype": torch.int32, "device": model.device}
@@ -99,6 +103,11 @@ class OnnxRunner:
         self._ends[:rows].add_(1).clamp_(max=self._max_length - 1)
         return [[ids[slot]] for slot in slots]
 
+    def prompt_logits(self, prompt: Sequence[int]) -> Tensor:
+        """Prefill the first slot with a prompt and return its last logits [1, vocabulary]."""
+        self.prefill(0, prompt)
+        return self._logits[:1].clone()
+
     def pretend(self, rows: int, length: int) -> None:
         """Set the lengths of the first rows so that the next decode extends them to ``length``."""
         self._set_length(slice(0, rows), length - 1)
@@ -110,9 +119,9 @@ class OnnxRunner:
 
     def _step(self, binding: Any, rows: slice, longest: int) -> list[int]:
         self._longest.fill_(longest)
-        self._sampler.draw()
+        self.sampler.draw()
         self._session.run_with_iobinding(binding)
-        chosen = self._sampler.choose(self._logits[rows])
+        chosen = self.sampler.choose(self._logits[rows])
         self._tokens[rows, 0] = chosen
         return chosen.tolist()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,7 +70,7 @@ class Compiled(PyTorchBackend):
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Return the compiled batch sizes, the prompt lengths and the full cache length."""
         eager = self.options.prefill == "eager"
-        prompts = load_shape.prompt_lengths if eager else _padded(load_shape)
+        prompts = range(1, max_length + 1) if eager else _padded(load_shape)
         return Buckets(prompts, self._rows(slots), (max_length,))
 
     def _rows(self, slots: int) -> tuple[int, ...]:
@@ -81,10 +82,16 @@ class Compiled(PyTorchBackend):
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
         """Return every compiled shape, and a few prompt lengths if prefills are not compiled."""
         if self.options.prefill == "eager":
-            prompts = buckets.thinned(WARMUP_SIZES).prompts
-        else:
-            prompts = tuple(sorted({buckets.prompt(n) for n in load_shape.prompt_lengths}))
-        return replace(buckets, prompts=prompts)
+            exact = replace(buckets, prompts=load_shape.prompt_lengths)
+            return replace(buckets, prompts=exact.thinned(WARMUP_SIZES).prompts)
+        padded = tuple(sorted({buckets.prompt(n) for n in load_shape.prompt_lengths}))
+        return replace(buckets, prompts=padded)
+
+    def checked_prompts(self, load_shape: LoadShape, max_length: int) -> Sequence[int]:
+        """Return any prompt length, or those of the load if others would compile more graphs."""
+        if self.options.prefill == "eager":
+            return super().checked_prompts(load_shape, max_length)
+        return load_shape.prompt_lengths
 
     def compile_prefill(self, step: Step) -> Step:
         """Return the prefill step, compiled if requested."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from llmbench.engine.buckets import Buckets
 from llmbench.models.compress import Recipe, check_torch_scheme, pruned, quantized
 
 if TYPE_CHECKING:
+    from llmbench.backends.local import Checked, LocalRunner
     from llmbench.engine.runner import Step, TorchRunner
     from llmbench.engine.sampling import Sampler
     from llmbench.models.loading import TorchModel
@@ -48,10 +50,13 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
 
     def load(self, context: OpenContext) -> TorchModel:
         """Load the model, and prune and quantize it if requested."""
+        from llmbench.engine import rope  # noqa: PLC0415 (imports torch)
+
         recipe = self.compress or Recipe()
         if recipe.quantize:
             check_torch_scheme(recipe.quantize, context.model)
         model = models.load_model(context.model, self.attention)
+        model = rope.pinned(model, context.load_shape.longest_sequence)
         return _compressed(model, context, recipe) if self.compress else model
 
     def costs(self, model: TorchModel) -> ModelCosts:
@@ -75,6 +80,13 @@ class PyTorchBackend(LocalBackend["TorchModel"]):
         self.prepared(runner)
         return runner
 
+    def references(self, model: TorchModel, runner: LocalRunner) -> Iterator[Checked]:
+        """Yield the runner with the forward of its module, compressed as it is."""
+        from llmbench.engine.own_forward import ACTIVATIONS, reference_of  # noqa: PLC0415 (imports torch)
+
+        epsilon = ACTIVATIONS.get(model.effective.get("quantize", ""), 0.0)
+        yield runner, reference_of(model.module, model.effective["parameters"], epsilon=epsilon)
+
 
 def _compressed(model: TorchModel, context: OpenContext, recipe: Recipe) -> TorchModel:
     context.on_stage("compressing the model")
@@ -97,11 +109,10 @@ class Eager(PyTorchBackend):
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Return unrounded prompt lengths and batch sizes, and cache lengths in multiples of 64."""
+        del load_shape
         lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
-        return Buckets(
-            load_shape.prompt_lengths, tuple(range(1, slots + 1)), (*lengths, max_length)
-        )
+        return Buckets(range(1, max_length + 1), range(1, slots + 1), (*lengths, max_length))
 
-    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:  # noqa: ARG002 (all sizes run the same way)
+    def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
         """Return a few of the prompt lengths, batch sizes and cache lengths, for the warm-up."""
-        return buckets.thinned(WARMUP_SIZES)
+        return replace(buckets, prompts=load_shape.prompt_lengths).thinned(WARMUP_SIZES)

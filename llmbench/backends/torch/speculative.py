@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from llmbench.engine.buckets import Buckets
 from llmbench.errors import InputError, Unavailable
 
 if TYPE_CHECKING:
+    from llmbench.backends.local import Checked, LocalRunner
     from llmbench.engine.runner import TorchRunner
     from llmbench.engine.sampling import Sampler
     from llmbench.engine.scoring import Scorer
@@ -45,14 +47,16 @@ class Speculative(Eager):
 
     def load(self, context: OpenContext) -> DraftedModel:
         """Load the target and the draft model; raises InputError when they are incompatible."""
+        from llmbench.engine import rope  # noqa: PLC0415 (imports torch)
         from llmbench.engine.speculative import DraftedModel  # noqa: PLC0415 (imports torch)
 
         if context.sampling.temperature > 0:
             raise InputError("speculative: decoding is greedy; set `sampling.temperature` to 0")
         draft_options = context.model.model_copy(update={"source": self.draft})
         models.check_source(draft_options)
-        target = models.load_model(context.model, self.attention)
-        draft = models.load_model(draft_options, self.attention)
+        longest = context.load_shape.longest_sequence
+        target = rope.pinned(models.load_model(context.model, self.attention), longest)
+        draft = rope.pinned(models.load_model(draft_options, self.attention), longest)
         _check_pair(target, draft, context.load_shape)
         both = {field.name: getattr(target, field.name) for field in fields(target)}
         return DraftedModel(
@@ -72,6 +76,18 @@ class Speculative(Eager):
         return SpeculativeRunner(
             model.module, caches[1], sampler, buckets, draft=draft, drafted=self.drafted
         )
+
+    def references(self, model: TorchModel, runner: LocalRunner) -> Iterator[Checked]:
+        """Yield the runners of both models, each with its own forward."""
+        from llmbench.engine.own_forward import reference_of  # noqa: PLC0415 (imports torch)
+        from llmbench.engine.speculative import DraftedModel, SpeculativeRunner  # noqa: PLC0415 (the same)
+
+        assert isinstance(model, DraftedModel)  # noqa: S101 (returned by `load`)
+        assert isinstance(runner, SpeculativeRunner)  # noqa: S101 (returned by `runner`)
+        yield from super().references(model, runner)
+        parameters = model.draft.effective["parameters"]
+        draft = reference_of(model.draft.module, parameters, key="speculative.draft")
+        yield runner.draft, draft
 
     def costs(self, model: TorchModel) -> ModelCosts:
         """Raise Unavailable: a step combines several draft steps and one target step."""

@@ -33,3 +33,19 @@ def test_batch_sizes_can_be_set() -> None:
 def test_every_batch_size_is_compiled_in_the_warm_up() -> None:
     sizes = buckets(slots=16)
     assert Compiled(Compiled.Options()).warmup_shapes(sizes, SHAPE).rows == (1, 2, 4, 8, 16)
+
+
+def test_the_self_check_compiles_no_prompt_length_that_the_load_has_not() -> None:
+    compiled = Compiled(Compiled.Options(prefill="compiled"))
+    assert compiled.checked_prompts(SHAPE, max_length=64) == SHAPE.prompt_lengths
+    exact = Compiled(Compiled.Options())
+    assert exact.checked_prompts(SHAPE, max_length=64) == range(1, 65)
+
+
+def test_prompts_of_eager_prefills_are_not_padded() -> None:
+    assert [buckets(slots=2).prompt(length) for length in (1, 5, 64)] == [1, 5, 64]
+
+
+def test_eager_prefills_warm_up_with_the_lengths_of_the_load() -> None:
+    sizes = buckets(slots=2)
+    assert Compiled(Compiled.Options()).warmup_shapes(sizes, SHAPE).prompts == (4, 9)

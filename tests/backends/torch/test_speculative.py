@@ -10,6 +10,8 @@ import torch
 from llmbench import models
 from llmbench.backends import LoadShape
 from llmbench.backends.torch.speculative import Speculative
+from llmbench.engine.runner import TorchRunner
+from llmbench.engine.speculative import Draft
 from llmbench.errors import InputError
 from llmbench.scenario.schema import ModelOptions, SamplingOptions
 from llmbench.testing import dispatch, open_context, requests, serve
@@ -65,3 +67,23 @@ def test_sampled_answers_are_refused() -> None:
     drawn = replace(CONTEXT, sampling=SamplingOptions(temperature=0.7))
     with pytest.raises(InputError, match=r"set `sampling.temperature` to 0"):
         speculative("builtin:tiny").load(drawn)
+
+
+def test_both_models_are_checked_at_load() -> None:
+    with speculative("builtin:tiny").open(open_context(TINY, longest_sequence=100)) as server:
+        serve(server, dispatch(requests(1)))
+    assert server.report().self_check == {
+        "result": "equal", "requests": 12, "tokens": 100, "longest": 68,
+    }  # fmt: skip
+
+
+def test_a_draft_that_the_engine_runs_wrongly_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shifted(self: TorchRunner, positions: torch.Tensor, by: int | torch.Tensor) -> None:
+        positions.add_(by + 1).clamp_(max=self._cache.max_length - 1)
+
+    monkeypatch.setattr(Draft, "_advance", shifted)
+    with (
+        pytest.raises(InputError, match=r"^speculative\.draft: LlamaForCausalLM differs"),
+        speculative("builtin:tiny").open(open_context(TINY, longest_sequence=100)),
+    ):
+        pass
