@@ -234,7 +234,7 @@ def test_a_killed_campaign_keeps_finished_runs_and_can_be_resumed(
     command = [sys.executable, "-m", "llmbench", "run", str(path), "--out", str(folder)]
     quick = folder / "runs" / "quick-r1" / "run.json"
     with subprocess.Popen([*command, "--set", "seed=1"], stderr=subprocess.DEVNULL) as parent:
-        for _ in range(600):
+        for _ in range(2400):
             if quick.exists() or parent.poll() is not None:
                 break
             time.sleep(0.05)

@@ -260,9 +260,15 @@ def test_the_clients_of_a_started_server_have_the_same_target() -> None:
 
 def test_client_processes_take_the_options_of_a_scenario() -> None:
     spec = {
-        "name": "x", "model": "random:tiny", "workload": "synthetic", "load": "closed", "requests": 1,
-        "backends": [{"kind": "endpoint", "name": "mine", "url": "http://127.0.0.1:9", "clients": 2}],
-    }  # fmt: skip
+        "name": "x",
+        "model": "random:tiny",
+        "workload": "synthetic",
+        "load": "closed",
+        "requests": 1,
+        "backends": [
+            {"kind": "endpoint", "name": "mine", "url": "http://127.0.0.1:9", "clients": 2}
+        ],
+    }
     (options,) = Scenario.model_validate(spec).backends
     target = options.target(Address(("127.0.0.1",), 9))
     assert Job.of(options, target).target() == target
