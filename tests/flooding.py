@@ -25,7 +25,7 @@ from llmbench.loads.stopping import Stop
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 
-USERS = 64
+USERS = 48
 BLOCK = 256 * 1024
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 FLOODS = {
@@ -50,7 +50,10 @@ FLOODS = {
 
 def flood(connection: socket.socket) -> None:
     with connection, suppress(OSError):
-        name = json.loads(connection.recv(65536).partition(b"\r\n\r\n")[2])["model"]
+        request = connection.recv(65536)
+        if not request:
+            return
+        name = json.loads(request.partition(b"\r\n\r\n")[2])["model"]
         first, part = FLOODS[name]
         block = part * max(1, BLOCK // len(part))
         connection.sendall(first)
@@ -77,7 +80,9 @@ def run_load(port: int, count: int) -> None:
     pool = [Request(n, (1,), 8, text=names[n % len(names)]) for n in range(count)]
     stop = Stop(requests=count)
     users = Closed(Closed.Options(concurrency=USERS)).arrivals(stop, stream(0, "arrivals"))
-    target = EndpointOptions(url="http://x").target(Address(("127.0.0.1",), port))
+    target = EndpointOptions(url="http://x", connect_timeout=300).target(
+        Address(("127.0.0.1",), port)
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     answers = serve(target, payload, Dispatch(pool, users, stop), MonotonicClock()).answers
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol, Generic[R]):
     def __init__(
         self, clock: Clock, lag: LoopLag, on_end: Callable[[Connection[R], R], None]
     ) -> None:
-        self._clock = clock
+        self._time = clock.now
         self._lag = lag
         self._on_end = on_end
         self._parser = httptools.HttpResponseParser(self)
@@ -76,8 +76,9 @@ class Connection(asyncio.Protocol, Generic[R]):
         self._body: Callable[[float, bytes], None] = _ignore
         self._now = 0.0
         self._headers: dict[bytes, bytes] = {}
-        self._received = self._received_without_body = 0
+        self._received, self._next_check = 0, limits.HEADER_BYTES
         self._header_bytes = self._header_count = 0
+        self._has_body = False
         self._ends_at_eof = False
         self._is_complete = False
         self._stays_open = False
@@ -94,15 +95,14 @@ class Connection(asyncio.Protocol, Generic[R]):
 
     def data_received(self, data: bytes) -> None:
         """Timestamp the bytes, then parse them."""
-        before, self._now = self._now, self._clock.now()
-        self._lag.begin(self._now)
+        before, self._now = self._now, self._time()
+        lag = self._lag.begin_read(before, self._now)
         exchange = self._exchange
         if exchange is None:
             self.close()  # bytes outside any response
             return
-        exchange.lag = self._lag.since(before, self._now)
+        exchange.lag = lag
         self._received += len(data)
-        self._received_without_body += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -110,14 +110,11 @@ class Connection(asyncio.Protocol, Generic[R]):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             message = f"the response is not valid HTTP/1.1: {error}"
             self._give_up(exchange, "invalid-response", message)
-        if self._received > exchange.max_bytes:
-            message = f"the response has more than {exchange.max_bytes:,} bytes"
-            self._give_up(exchange, "too-large", message)
-        elif self._received_without_body > limits.HEADER_BYTES:
-            self._give_up(exchange, "too-large", LONG_HEADERS)
+        if self._received > self._next_check:
+            self._check_size(exchange)
         if self._is_complete or exchange.fault:
             self._finish(exchange)
-        self._lag.end(self._clock.now())
+        self._lag.end(self._time())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End or fail the exchange; a response without a length ends with its connection."""
@@ -126,7 +123,7 @@ class Connection(asyncio.Protocol, Generic[R]):
         if exchange is None:
             return
         if exc is None and self._ends_at_eof:
-            exchange.end(self._clock.now())
+            exchange.end(self._time())
         elif exc is None and exchange.status is not None:
             exchange.cut("truncated", "the server closed the connection before the response ended")
         else:
@@ -140,12 +137,12 @@ class Connection(asyncio.Protocol, Generic[R]):
         assert self._transport is not None  # noqa: S101 (the client receives it connected)
         self._exchange = exchange
         self._body = _ignore
-        self._received = self._received_without_body = 0
+        self._received, self._next_check = 0, limits.HEADER_BYTES
         self._header_bytes = self._header_count = 0
-        self._ends_at_eof = self._is_complete = self._stays_open = False
+        self._has_body = self._ends_at_eof = self._is_complete = self._stays_open = False
         self.reusable = False
         self.uses += 1
-        self._now = self._clock.now()
+        self._now = self._time()
         self._transport.write(exchange.payload)
 
     def close(self) -> None:
@@ -196,7 +193,7 @@ class Connection(asyncio.Protocol, Generic[R]):
 
     def on_body(self, data: bytes) -> None:
         """Pass a part of the body to the exchange, with the time it was read."""
-        self._received_without_body = 0
+        self._has_body = True
         self._body(self._now, data)
 
     def on_message_complete(self) -> None:
@@ -210,6 +207,16 @@ class Connection(asyncio.Protocol, Generic[R]):
         self._stays_open = self._parser.should_keep_alive()
 
     # -- the end of an exchange --------------------------------------------------------------------
+
+    def _check_size(self, exchange: R) -> None:
+        """Give up a large response, or one with only headers since the last check."""
+        if self._received > exchange.max_bytes:
+            message = f"the response has more than {exchange.max_bytes:,} bytes"
+            self._give_up(exchange, "too-large", message)
+        elif not self._has_body:
+            self._give_up(exchange, "too-large", LONG_HEADERS)
+        self._has_body = False
+        self._next_check = self._received + limits.HEADER_BYTES
 
     def _give_up(self, exchange: R, kind: str, message: str) -> None:
         """Read no more of a response."""

@@ -102,9 +102,10 @@ class Exchange(Answer):
             return
         for event in events:
             self._event(now, event)
-        self.max_events -= len(events)
-        if self.max_events < 0:
-            self.fail("too-large", f"the response has too many events for {self._requested}")
+        if len(events) > 1:  # a flood has many per read
+            self.max_events -= len(events)
+            if self.max_events < 0:
+                self.fail("too-large", f"the response has too many events for {self._requested}")
 
     def end(self, now: float) -> None:
         """Process the normal end of the response."""
@@ -144,7 +145,7 @@ class Exchange(Answer):
             return ()
 
     def _event(self, now: float, event: bytes) -> None:
-        if self.over:
+        if self.fault is not None or self.done_at is not None:
             return
         if not event.startswith(b"{"):
             event = event.strip(BLANKS)

@@ -32,8 +32,13 @@ class LoopLag:
         """Report that a callback ends."""
         self._ended = now
 
-    def since(self, last_read: float, now: float) -> float:
-        """Return the bound for bytes read at ``now`` from a connection last read or written."""
+    def begin_read(self, last_read: float, now: float) -> float:
+        """Report that a callback begins which read bytes at ``now``; return their bound.
+
+        The connection was last read or written at ``last_read``.
+        """
+        if now - self._ended > PAUSE_SECONDS:
+            self._busy_since = now
         return max(0.0, now - max(last_read, min(self._busy_since, self.next_beat)))
 
     def beat(self, now: float) -> None:

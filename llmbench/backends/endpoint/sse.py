@@ -22,6 +22,7 @@ class EventReader:
         self._data: bytes | bytearray | None = None
         self._after_cr = False
         self._started = False
+        self._is_between_events = False
 
     @property
     def buffered(self) -> int:
@@ -33,23 +34,20 @@ class EventReader:
 
         Raises Refused if the incomplete event is longer than EVENT_BYTES.
         """
-        if self._is_one_event(received):
-            self._started = True
-            return [received[6:-2]]
-        events = self._events(received)
-        if self.buffered > EVENT_BYTES and not events:
-            raise Refused("too-large", f"an event has more than {EVENT_BYTES:,} bytes")
-        return events
-
-    def _is_one_event(self, received: bytes) -> bool:
-        """Return whether the bytes are exactly one event with one data line, the common case."""
-        return (
-            received.startswith(b"data: ")
+        if (  # the bytes are exactly one event with one data line, the common case
+            self._is_between_events
+            and received.startswith(b"data: ")
             and received.find(b"\n") == len(received) - 2
             and received.endswith(b"\n")
             and b"\r" not in received
-            and not (self._partial or self._data is not None or self._after_cr)
-        )
+        ):
+            return [received[6:-2]]
+        events = self._events(received)
+        buffered = self.buffered
+        self._is_between_events = not (buffered or self._data is not None or self._after_cr)
+        if buffered > EVENT_BYTES and not events:
+            raise Refused("too-large", f"an event has more than {EVENT_BYTES:,} bytes")
+        return events
 
     def _events(self, received: bytes) -> list[bytes]:
         if self._after_cr and received:

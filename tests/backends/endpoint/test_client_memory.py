@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "flooding.py"
-REQUESTS = 160
+REQUESTS = 96
 MOST_MIB = 200
 
 

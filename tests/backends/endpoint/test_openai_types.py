@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmbench.backends.endpoint.exchange import Answer, Exchange
+from llmbench.backends.endpoint.answer import Answer
+from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.endpoint.odd_events import standardized
 from llmbench.backends.endpoint.openai_types import Payload, read_chunk
 from llmbench.runs.request import Request
