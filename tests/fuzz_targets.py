@@ -119,7 +119,11 @@ def _overrides(path: Path) -> None:
 
 
 def _dataset(path: Path) -> None:
-    for part in (Dataset(Dataset.Options(path=path)), Sessions(Sessions.Options(path=path))):
+    for part in (
+        Dataset(Dataset.Options(path=path)),
+        Dataset(Dataset.Options(path=path, output_column="said", class_column="kind")),
+        Sessions(Sessions.Options(path=path)),
+    ):
         try:
             part.check()
             list(islice(part.requests(ByteTokenizer(256), 0), REQUESTS))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from llmbench.analysis.meters import ENERGY_UNITS, Layout
 from llmbench.analysis.stats import Floats
 from llmbench.errors import FileError, printable, shown
-from llmbench.runs.files import decoded, read_bytes
+from llmbench.runs.files import read_text
 from llmbench.runs.series import Series
 from llmbench.runs.tables import MAX_NAMES, parse_csv
 
@@ -30,12 +30,7 @@ def read_log(path: Path, layout: Layout) -> tuple[Series, ...]:
     Readings without a value are skipped. Raise FileError if the file cannot be read, a column is
     missing, a cell is neither a number nor empty, or times decrease.
     """
-    return parse_log(read_bytes(path), path, layout)
-
-
-def parse_log(data: bytes, path: Path, layout: Layout) -> tuple[Series, ...]:
-    """Return the series in the content of a log, as `read_log` does."""
-    table = _table(data, path)
+    table = _table(path)
     times = _times(path, _column(path, table, layout.time, "--time-column"), layout)
     series = []
     if layout.watts:
@@ -56,9 +51,9 @@ def _series(name: str, unit: str, times: Floats, values: Floats) -> Series:
 # -- cells -----------------------------------------------------------------------------------------
 
 
-def _table(data: bytes, path: Path) -> pd.DataFrame:
+def _table(path: Path) -> pd.DataFrame:
     """Return the readings as texts, indexed by their lines; columns may have equal names."""
-    cells = parse_csv(decoded(data, path), path)
+    cells = parse_csv(read_text(path), path)
     if not cells.lines:
         raise FileError(path, "no readings", "a header and lines of values")
     width = len(cells.header)

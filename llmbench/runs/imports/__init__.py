@@ -9,11 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmbench.errors import FileError, printable
-from llmbench.runs.files import read_bytes
 from llmbench.runs.imports import aiperf, documents, guidellm, vllm
 from llmbench.runs.imports.measured import Measured
 
-__all__ = ["Measured", "parse_results", "read_results"]
+__all__ = ["Measured", "read_results"]
 
 TOOLS = (vllm, guidellm, aiperf)
 MAX_KEYS = 300  # characters
@@ -24,12 +23,7 @@ def read_results(path: Path) -> list[Measured]:
 
     Raises FileError when the file cannot be read, its tool is unknown, or data is missing.
     """
-    return parse_results(read_bytes(path), path)
-
-
-def parse_results(data: bytes, path: Path) -> list[Measured]:
-    """Return the measured loads in the content of a result file, as `read_results` does."""
-    document = documents.parse_document(data, path)
+    document = documents.read_document(path)
     for tool in TOOLS:
         if tool.recognizes(document):
             loads: list[Measured] = tool.measured_in(document)

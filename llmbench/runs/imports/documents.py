@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from llmbench.errors import FileError
-from llmbench.runs.files import decoded, numbered_lines, parse_json, read_bytes
+from llmbench.runs.files import numbered_lines, parse_json, read_text
 
 REMEDY = "if the tool was interrupted, run it again"
 MAX_SECONDS, MAX_TOKENS = 1e11, 10**9  # the year 5138; more tokens than any context has
@@ -50,12 +50,7 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """Read a JSON or JSON Lines file; raises FileError if it is unreadable, invalid or empty."""
-    return parse_document(read_bytes(path), path)
-
-
-def parse_document(data: bytes, path: Path) -> Document:
-    """Return the values in the content of a JSON or JSON Lines file, as `read_document` does."""
-    text = decoded(data, path)
+    text = read_text(path)
     lines = list(numbered_lines(text))
     if not lines:
         raise FileError(path, "is empty", "the result file of a load tool")
