@@ -120,7 +120,7 @@ def test_a_run_with_more_errors_than_allowed_exits_with_1(
     assert (failed in capsys.readouterr().err) == code
 
 
-@pytest.mark.parametrize("behavior", ["internal-error", "plain-error", "aborted", "runaway"])
+@pytest.mark.parametrize("behavior", ["plain-error", "aborted", "runaway"])
 def test_a_server_that_fails_every_request_exits_with_1(
     path: Path, out: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch, behavior: str
 ) -> None:

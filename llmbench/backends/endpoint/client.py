@@ -290,7 +290,7 @@ def _retry_delay(exchange: Exchange) -> float:
     requested = exchange.retry_after
     if requested and requested > 0:  # neither negative nor NaN
         return requested
-    return FIRST_BACKOFF_SECONDS * 2 ** min(exchange.retries, MAX_DOUBLINGS)
+    return FIRST_BACKOFF_SECONDS * 2.0 ** min(exchange.retries, MAX_DOUBLINGS)
 
 
 def _was_stale(connection: LoadConnection, exchange: Exchange) -> bool:

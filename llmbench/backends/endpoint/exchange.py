@@ -148,7 +148,8 @@ class Exchange(Answer):
         if self.fault is not None or self.done_at is not None:
             return
         if not event.startswith(b"{"):
-            event = event.strip(BLANKS)
+            # some proxies wrap events twice
+            event = event.strip(BLANKS).removeprefix(b"data:").lstrip(BLANKS)
             if event.strip(b'"').upper() == DONE:
                 self.done_at = now
                 return

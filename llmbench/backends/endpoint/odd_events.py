@@ -23,15 +23,13 @@ def standardized(data: bytes) -> bytes:
     """Return an event as JSON of OpenAI's form, with an error of any form as ``error``.
 
     Numbers that JSON lacks become null, and lone surrogates U+FFFD. Raise ValueError for broken
-    JSON, for another type than an object, and for text that is not UTF-8.
+    JSON, for JSON that is not UTF-8, and for another type than an object.
     """
-    text = data.decode("utf-8-sig").strip()
-    try:
-        value = _loaded(text) if text else None
-    except ValueError:
-        if _MEANT_AS_JSON.match(text):
-            raise
-        value = text  # an error as plain text
+    text = data.decode("utf-8-sig", "replace").strip()
+    if _MEANT_AS_JSON.match(text):
+        value = _loaded(data.decode("utf-8-sig"))
+    else:
+        value = _value_or_text(text)
     written = json.dumps(_with_error(_as_object(value)), ensure_ascii=False)
     return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
@@ -68,6 +66,14 @@ def _loaded(text: str) -> Any:
         parse_float=_number,
         parse_constant=_number,
     )
+
+
+def _value_or_text(text: str) -> Any:
+    """Return null, a number or true as JSON, and anything else, such as an error, as text."""
+    try:
+        return _loaded(text or "null")
+    except ValueError:
+        return text
 
 
 def _number(text: str) -> int | float | None:

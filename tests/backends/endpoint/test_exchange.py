@@ -143,6 +143,11 @@ def test_longer_chunks_get_more_of_the_tokens() -> None:
 # -- odd servers -----------------------------------------------------------------------------------
 
 
+def test_an_event_that_a_proxy_wraps_twice_is_read() -> None:
+    wrapped = [b"data: " + part for part in (piece(content="a"), DONE)]
+    assert streamed(*wrapped).texts == ["a"]
+
+
 @pytest.mark.parametrize("done", [b"[DONE] ", b" [DONE]\t", b'"[DONE]"', b"[done]"])
 def test_done_may_be_written_otherwise(done: bytes) -> None:
     exchange = streamed(piece(content="a"), event(done))

@@ -50,6 +50,7 @@ def test_a_long_list_of_errors_is_cut() -> None:
         (b'[{"usage": {"completion_tokens": 1}}]', {"usage": {"completion_tokens": 1}}),
         (b"upstream connect error", {"error": "upstream connect error"}),
         (b"[ERROR] out of memory", {"error": "[ERROR] out of memory"}),
+        (b"Gr\xf6\xdfe", {"error": "Gr\ufffd\ufffde"}),
         (b'"out of memory"', {"error": "out of memory"}),
         (b'["out of memory", "try later"]', {"error": "out of memory; try later"}),
         (b'[{"error": {"message": "full"}}]', {"error": {"message": "full"}}),
@@ -91,7 +92,7 @@ def test_an_error_under_another_name_does_not_spoil_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"choices": [{"del', b'[{"choices": 1', b'"cut', b"5", b"true", b"\xff\xfe{}"]
+    "data", [b'{"choices": [{"del', b'[{"choices": 1', b'"cut', b"5", b"true", b'{"a": "\xff"}']
 )
 def test_broken_json_and_other_types_are_rejected(data: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
