@@ -78,7 +78,7 @@ def share_of_a_core(observer: Any, folder: Path) -> float:
     run_set = plan.begin(scenario_file.load(path), folder / "results")
     observer.began(run_set.plan[0], 1, 1)
     busy, began = time.process_time(), time.monotonic()
-    execute.run_one(run_set.folder, run_set.plan[0], observer)
+    execute.run_one(run_set, run_set.plan[0], observer)
     return 100 * (time.process_time() - busy) / (time.monotonic() - began)
 
 
