@@ -28,6 +28,7 @@ from llmbench.backends.endpoint.loop_lag import LoopLag
 from llmbench.errors import LlmbenchError
 from llmbench.loads.clock import VirtualClock
 from llmbench.models.tokenizing import ByteTokenizer
+from llmbench.report import render
 from llmbench.report.frames import summary
 from llmbench.runs import catalog, store
 from llmbench.runs.imports import read_results
@@ -41,7 +42,7 @@ CORPUS = Path(__file__).parent / "corpus"
 LIMIT_SECONDS, WAITING = 2.0, 10
 MAX_MESSAGE = 2000
 REQUESTS = 5
-STORED_RUN = "6561676572-r1"  # of tests/small_sets.py
+STORED_RUN = "fake-r1"
 
 
 class HangError(Exception):
@@ -159,7 +160,9 @@ def _stored_set(path: Path) -> None:
         place = places.get(name, folder / "runs" / STORED_RUN)
         place.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(file.read_bytes())
-    summary(store.read(folder))
+    stored = store.read(folder)
+    summary(stored)
+    render(stored, "terminal")
     catalog.entry(folder)
 
 
