@@ -48,10 +48,12 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 NUL, BOM = "\0", "\ufeff"
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # an escaped backslash or a surrogate pair; else, as a group, a surrogate without its other half
 SURROGATES = re.compile(
     r"\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(\\u[dD][89a-fA-F][\da-fA-F]{2})"
 )
+DECODER = json.JSONDecoder(strict=False)
 REPLACEMENT = r"\ufffd"
 
 
@@ -228,7 +230,9 @@ def parse_json(text: str, path: object, line: int | None = None, remedy: str = "
     becomes U+FFFD.
     """
     try:
-        return json.loads(SURROGATES.sub(_whole_character, text), strict=False)
+        if SURROGATE.search(text):
+            text = SURROGATES.sub(_whole_character, text)
+        return DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"{path}:{line or error.lineno}"
         problem = f"{error.msg} at column {error.colno}"
