@@ -80,9 +80,8 @@ def run_load(port: int, count: int) -> None:
     pool = [Request(n, (1,), 8, text=names[n % len(names)]) for n in range(count)]
     stop = Stop(requests=count)
     users = Closed(Closed.Options(concurrency=USERS)).arrivals(stop, stream(0, "arrivals"))
-    target = EndpointOptions(url="http://x", connect_timeout=300).target(
-        Address(("127.0.0.1",), port)
-    )
+    options = EndpointOptions(url="http://x", connect_timeout=300)
+    target = options.target(Address(("127.0.0.1",), port))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     answers = serve(target, payload, Dispatch(pool, users, stop), MonotonicClock()).answers
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -7,33 +7,29 @@ the first dot of their names is the kind of the file.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from response_bytes import fuzz_response
+
 from llmbench.analysis import baseline_file, history
 from llmbench.analysis.meters import Layout
 from llmbench.analysis.meters.log import read_log
-from llmbench.backends.endpoint.connection import Connection
-from llmbench.backends.endpoint.exchange import Exchange
-from llmbench.backends.endpoint.loop_lag import LoopLag
 from llmbench.errors import LlmbenchError
-from llmbench.loads.clock import VirtualClock
 from llmbench.models.tokenizing import ByteTokenizer
 from llmbench.report import render
 from llmbench.report.frames import summary
 from llmbench.runs import catalog, store
 from llmbench.runs.imports import read_results
 from llmbench.scenario import file as scenario_file
-from llmbench.testing import requests
 from llmbench.workloads.dataset import Dataset
 from llmbench.workloads.sessions import Sessions
 from llmbench.workloads.trace import Trace
@@ -174,29 +170,9 @@ def _history(path: Path) -> None:
     history.histories(history.read(path))
 
 
-class _Wire(asyncio.Transport):
-    """A transport that sends nothing."""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
-
-
 def _response(path: Path) -> None:
     """Read the bytes of a response, whole and in pieces, as a stream and as a document."""
-    content = path.read_bytes()
-    for size, streamed in product((len(content) or 1, 7), (True, False)):
-        exchange = Exchange(requests(1)[0], 0.0, streamed=streamed)
-        connection = Connection(VirtualClock(), LoopLag(), lambda *_: None)
-        connection.connection_made(_Wire())
-        connection.send(exchange)
-        for begin in range(0, len(content), size):
-            connection.data_received(content[begin : begin + size])
-        connection.connection_lost(None)
-        exchange.judge(forced=True)
-        _check_message(exchange.fault.message if exchange.fault else "")
+    fuzz_response(path.read_bytes())
 
 
 TARGETS = {

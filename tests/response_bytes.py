@@ -15,6 +15,8 @@ from llmbench.backends.endpoint.loop_lag import LoopLag
 from llmbench.loads.clock import VirtualClock
 from llmbench.runs.request import Request
 
+PIECE_BYTES = 7
+
 Outcome = tuple[str | None, int | None, list[str], str | None]
 
 
@@ -59,18 +61,14 @@ def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
 
 
 def fuzz_response(data: bytes) -> None:
-    """Read any bytes as a response, for a fuzzer: every split has the same, valid outcome.
-
-    The first two bytes are the place of a cut and the kind of the request.
-    """
-    cut, kind, response = data[:1], data[1:2], data[2:]
-    streamed, needs_done = kind < b"\x80", kind < b"\x40"
-    parts = split(response, [cut[0]] if cut else [])
-    whole, halves = (
-        received(pieces, streamed=streamed, needs_done=needs_done) for pieces in ([response], parts)
-    )
-    assert outcome(whole) == outcome(halves)
-    assert len(whole.stamps) == len(whole.texts)
-    assert whole.over
-    assert whole.fault is None or whole.fault.kind != "client-error", whole.fault
-    assert whole.fault is None or len(whole.fault.message.encode()) <= MESSAGE_BYTES
+    """Read any bytes as a response, as a fuzzer does: every split has the same, valid outcome."""
+    pieces = split(data, range(PIECE_BYTES, len(data), PIECE_BYTES))
+    for streamed, needs_done in ((True, True), (True, False), (False, False)):
+        whole = received([data], streamed=streamed, needs_done=needs_done)
+        assert outcome(whole) == outcome(received(pieces, streamed=streamed, needs_done=needs_done))
+        assert len(whole.stamps) == len(whole.texts)
+        whole.judge(forced=True)
+        kind, message = (whole.fault.kind, whole.fault.message) if whole.fault else ("", "")
+        assert kind != "client-error", message
+        assert len(message.encode()) <= MESSAGE_BYTES
+        assert "".join(message.split("\n")).isprintable(), message

@@ -39,7 +39,9 @@ class Body:
     a body that is not the requested response, or beyond a limit.
     """
 
-    __slots__ = ("_encoding", "_head", "_reader", "_streamed", "content_type", "feed")
+    __slots__ = (
+        "_encoding", "_has_events", "_head", "_reader", "_streamed", "content_type", "feed",
+    )  # fmt: skip
 
     def __init__(self, content_type: str, encoding: str, *, streamed: bool) -> None:
         self.content_type = content_type[:TYPE_LENGTH] or "no Content-Type"
@@ -47,6 +49,7 @@ class Body:
         self._encoding = encoding
         self._streamed = streamed
         self._head = b""
+        self._has_events = False
         self._reader: EventReader | JsonReader | None = None
 
     @property
@@ -70,10 +73,9 @@ class Body:
         if isinstance(self._reader, JsonReader):
             return [*events, *self._reader.end()]
         start = self._head.removeprefix(BOM).strip(BLANKS)
-        if start and not (self._streamed and _has_field(start)):
+        is_stream = self._has_events or not start or _has_field(start)
+        if not (is_stream and self._streamed):
             raise _refused_text(start, self.content_type)
-        if not (start or self._streamed):
-            raise Refused("invalid-response", "the response has no body")
         return events
 
     def _recognize(self, received: bytes) -> Sequence[bytes]:
@@ -110,11 +112,20 @@ class Body:
         if start.startswith((b"{", b"[")):
             is_document = start.startswith(b"[") or not self._streamed
             self._reader = JsonReader(is_lines=False if is_document else None)
+            self.feed = self._reader.feed
         else:
             self._reader = EventReader()
-        self.feed = self._reader.feed
-        self._head = head[:EXCERPT_BYTES]
+            self._head, self.feed = b"", self._feed_until_event
         return self.feed(head)
+
+    def _feed_until_event(self, received: bytes) -> Sequence[bytes]:
+        """Keep the beginning of a text, which may be an error, until it has an event."""
+        assert self._reader  # noqa: S101 (which has been chosen)
+        self._head += received[: EXCERPT_BYTES - len(self._head)]
+        events = self._reader.feed(received)
+        if events:
+            self._has_events, self.feed = True, self._reader.feed
+        return events
 
 
 class ErrorBody:
@@ -218,6 +229,8 @@ def words(text: bytes) -> str:
 
 def _refused_text(start: bytes, content_type: str) -> Refused:
     """Return the reason to refuse a text, such as a proxy's error message, or binary data."""
+    if not start:
+        return Refused("invalid-response", "the response has no body")
     if _is_text(start):
         return Refused("server-error", words(start))
     return Refused(

@@ -117,6 +117,9 @@ class Exchange(Answer):
             return
         for event in self._last_events(body):
             self._event(now, event)
+        self._end_of_body(now, body)
+
+    def _end_of_body(self, now: float, body: Body) -> None:
         if self.over:
             return
         if (document := body.document) is not None:

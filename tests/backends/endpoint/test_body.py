@@ -106,6 +106,13 @@ def test_a_body_that_is_not_what_was_requested_is_refused_with_the_reason(
     assert refused.value.kind == kind
 
 
+def test_a_plain_text_is_whole_in_the_reason_however_it_was_split() -> None:
+    text = b"upstream connect error or disconnect before headers"
+    singles = [text[index : index + 1] for index in range(len(text))]
+    with pytest.raises(Refused, match=text.decode()):
+        read(*singles)
+
+
 @pytest.mark.parametrize("start", [b"", b"d", b"data", b"data:", b"data: {", b": ping", b"\n\n"])
 def test_a_stream_that_is_cut_anywhere_is_not_refused(start: bytes) -> None:
     assert events(start) == []
