@@ -14,7 +14,7 @@ from typing import Any
 MAX_DEPTH = 4
 MAX_ERRORS = 8
 MAX_INTEGER_DIGITS = 15
-OBJECTS = frozenset({"choices", "delta", "message"})
+OBJECTS = frozenset({"delta", "message"})
 ERROR_TEXTS = ("message", "error", "detail", "msg", "error_message", "error_msg", "errors")
 _MEANT_AS_JSON = re.compile(r'[\[\s]*[{"]')
 
@@ -86,12 +86,12 @@ def _number(text: str) -> int | float | None:
 
 
 def _without_empty_objects(fields: dict[str, Any]) -> dict[str, Any]:
-    """Remove empty lists, empty texts and false in the place of objects."""
-    return {
-        name: value
-        for name, value in fields.items()
-        if value or name not in OBJECTS or isinstance(value, dict)
-    }
+    """Remove empty lists, empty texts and false in the place of objects, and empty choices."""
+    return {name: value for name, value in fields.items() if value or not _is_left_out(name, value)}
+
+
+def _is_left_out(name: str, value: Any) -> bool:
+    return name == "choices" or (name in OBJECTS and not isinstance(value, dict))
 
 
 def _as_object(value: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from llmbench.runs.request import Message, Request, Turn
 
 LETTERS = np.array(list(string.ascii_lowercase))
 ROUNDS = 12
+MAX_SCALE = 20  # of the tokens of two tokenizers; a token of text is shorter than 20 bytes
 PADDING = "x"  # of a text that is nothing but white space
 INCOMPLETE = "\ufffd"  # the decoded part of a character
 
@@ -34,14 +35,17 @@ class TokenCount:
     def of(cls, probes: Sequence[tuple[int, int | None]]) -> TokenCount:
         """Return the count that follows from two prompts: each n and p, the shorter one first.
 
-        A server that reports no p, or none that grows with n, is taken to count as the tokenizer.
+        A server that reports no p, or one whose growth with n is implausible, is taken to
+        count as the tokenizer.
         """
         (short, counted_short), (long, counted_long) = probes
         if counted_short is None or counted_long is None:
             return cls()
-        if counted_long <= counted_short or long <= short:
+        if long <= short:
             return cls()
         scale = (counted_long - counted_short) / (long - short)
+        if not 1 / MAX_SCALE <= scale <= MAX_SCALE:
+            return cls()
         return cls(max(0, round(counted_short - scale * short)), scale)
 
     @property

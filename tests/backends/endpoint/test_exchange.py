@@ -154,7 +154,9 @@ def test_done_may_be_written_otherwise(done: bytes) -> None:
     assert (exchange.done_at, exchange.fault) == (2.0, None)
 
 
-@pytest.mark.parametrize("nothing", [b"", b"  ", b"null", b"{}", b"[]", b'{"choices": null}'])
+@pytest.mark.parametrize(
+    "nothing", [b"", b"  ", b"null", b"{}", b"[]", b'{"choices": null}', b'{"choices": {}}']
+)
 def test_events_without_content_are_ignored(nothing: bytes) -> None:
     exchange = streamed(event(nothing), piece(content="a"), event(nothing), DONE)
     assert (exchange.stamps, exchange.fault) == ([2.0], None)

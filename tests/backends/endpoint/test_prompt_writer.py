@@ -118,6 +118,8 @@ def test_only_a_prompt_made_to_a_length_has_one() -> None:
         ([(10, 18), (330, 338)], TokenCount(8)),
         ([(8, 12), (328, 172)], TokenCount(8, 0.5)),
         ([(5, 5), (320, 5)], TokenCount()),  # not a count
+        ([(5, 5), (2000, 6)], TokenCount()),
+        ([(5, 5), (2000, 90_000)], TokenCount()),
         ([(5, 13), (5, 13)], TokenCount()),
         ([(5, None), (320, None)], TokenCount()),
     ],
