@@ -243,7 +243,9 @@ class _Composer:
     def _integer(self, text: str, line: int) -> int | str:
         """Return an integer; some texts, such as ``+_``, only resemble one."""
         if len(text) > MAX_DIGITS:
-            raise YamlTextError(line, f"found an integer of {len(text):,} digits: use 64 bits")
+            raise YamlTextError(
+                line, f"found an integer of {len(text):,} digits, which exceeds 64 bits"
+            )
         try:
             value: int = self._yaml.constructor.construct_yaml_int(ScalarNode(None, text))
         except ValueError:
