@@ -17,6 +17,7 @@ from llmbench.loads.schedule import LOADS
 from llmbench.loads.stopping import stop_rule
 from llmbench.quality.evaluate import read_text
 from llmbench.runs import store
+from llmbench.runs.redaction import find_secret
 from llmbench.runs.run import Failure, PlannedRun
 from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import Case
@@ -69,8 +70,11 @@ def header(source: Source, folder: Path) -> dict[str, Any]:
 def check(source: Source) -> None:
     """Raise InputError if a model, an extra or a file that a scenario needs is unavailable.
 
-    The message begins with the place of the key in the scenario.
+    The message begins with the place of the key in the scenario. Also raise it if the scenario
+    contains a secret of the environment.
     """
+    if name := find_secret("\n".join((source.text, *source.overrides))):
+        raise InputError(f"the scenario contains the value of {name}; write ${{{name}}} instead")
     for case in source.cases:
         _check(case, source)
 

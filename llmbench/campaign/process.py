@@ -103,7 +103,7 @@ def forward_event(event: dict[str, Any], listener: Listener) -> Failure | None:
     if "failure" in event:
         return Failure(event["failure"], event["message"])
     if "stage" in event:
-        listener.stage(event["stage"])
+        listener.stage(redact(event["stage"]))
     else:
         listener.progress(Progress.from_event(event))
     return None

@@ -31,6 +31,7 @@ from llmbench.cli import (
 from llmbench.cli import list as listing
 from llmbench.cli.options import Command
 from llmbench.errors import LlmbenchError
+from llmbench.runs.redaction import redact
 
 __all__ = ["build_parser", "main"]
 
@@ -84,7 +85,7 @@ def _run(argv: Sequence[str] | None) -> int:
         with interrupts.raised():
             code: int = arguments.run(arguments)
     except LlmbenchError as error:
-        print(f"llmbench: {error}", file=sys.stderr)
+        print(f"llmbench: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         return interrupts.exit_code(interrupt)

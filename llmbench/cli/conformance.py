@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmbench.cli import options
 from llmbench.errors import InputError
+from llmbench.runs.redaction import redact, redacted
 
 if TYPE_CHECKING:
     from llmbench.backends.endpoint.conformance.suite import CheckResult
@@ -75,7 +76,7 @@ def _serve(port: int) -> int:
 
 
 def _print_json(findings: Iterable[CheckResult]) -> int:
-    rows = [{**asdict(finding), "passed": finding.passed} for finding in findings]
+    rows = [{**redacted(asdict(finding)), "passed": finding.passed} for finding in findings]
     print(json.dumps(rows, indent=1))
     return int(not all(row["passed"] for row in rows))
 
@@ -90,6 +91,7 @@ def _print(findings: Iterable[CheckResult]) -> int:
         mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
         console.print(f"{mark} {escape(finding.name):20} [dim]{escape(finding.about)}[/]")
         if not finding.passed:
-            console.print(f"  expected {escape(finding.expected)}, got {escape(finding.found)}")
+            answer = escape(redact(finding.found))
+            console.print(f"  expected {escape(finding.expected)}, got {answer}")
     console.print(f"{sum(passed)} of {len(passed)} as expected")
     return int(not all(passed))

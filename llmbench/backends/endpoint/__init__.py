@@ -24,6 +24,7 @@ from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.backends.endpoint.preparation import Preparation
 from llmbench.backends.endpoint.prompt_writer import TokenCount
 from llmbench.backends.endpoint.record_builder import RecordBuilder
+from llmbench.backends.endpoint.secrets import expanded
 from llmbench.backends.endpoint.server_info import served_model
 from llmbench.backends.endpoint.server_process import RunningServer, running_server
 from llmbench.errors import InputError
@@ -101,7 +102,8 @@ def _payload(options: EndpointOptions, context: OpenContext, model: str) -> Payl
         **options.credentials(),
     }
     preset = options.server.resolved.body if options.server else {}
-    body = {**_settings(options, context, model), **preset, **options.body}
+    own = expanded(options.body, "body")
+    body = {**_settings(options, context, model), **preset, **own}
     fields = {key: value for key, value in body.items() if value is not None}
     is_chat = options.api == "chat"
     return Payload(head(options.path, headers), fields, is_chat, options.length_field)

@@ -10,61 +10,58 @@ from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from llmbench import plugins
 from llmbench.backends.endpoint.addresses import Address
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
 from llmbench.backends.endpoint.prompt_cache import RESETS, CacheOptions, Reset
+from llmbench.backends.endpoint.secrets import (
+    FROM_ENVIRONMENT,
+    check_header,
+    check_variable,
+    expanded,
+    literal_error,
+    without_secrets,
+)
 from llmbench.backends.endpoint.server_process import ServerOptions
 from llmbench.errors import InputError
 from llmbench.runs.redaction import is_secret
 from llmbench.units import Seconds
 
-FROM_ENVIRONMENT = re.compile(r"\$\{(\w+)\}")
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 OTHER_FIELDS = ("model", "stream", "messages", "prompt")  # which cannot hold the length
 
 
 def _url(text: str) -> str:
     url = urlsplit(text)
+    if "@" in text:
+        message = "expected no credentials; use `api_key_env` or `headers`"
+        raise PydanticCustomError("secret", "{message}", {"message": message})
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("expected http://host:port or https://host, e.g. http://localhost:8000")
-    if url.username or url.password:
-        raise ValueError("expected no credentials; use `api_key_env` or `headers`")
     if url.query or url.fragment:
         raise ValueError("expected no query or fragment; set extra fields in `body`")
     return text.rstrip("/")
-
-
-def _secret_name(name: str) -> str:
-    if not is_secret(name):
-        raise ValueError(
-            f"{name} would not be redacted; name the variable ..._KEY, ..._TOKEN or ..._SECRET"
-        )
-    return name
 
 
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name) or re.search(r"[\r\n\0]", value):
             raise ValueError(f"{name!r} is not a valid HTTP header")
-        for variable in FROM_ENVIRONMENT.findall(value):
-            _secret_name(variable)
-        if is_secret(name) or name.lower() == "authorization":
-            _no_literal(name, value)
-    return headers
-
-
-def _no_literal(name: str, value: str) -> None:
-    if not FROM_ENVIRONMENT.search(value):
-        raise ValueError(f"{name}: take the value from an environment variable: '${{MY_API_KEY}}'")
+        variables = FROM_ENVIRONMENT.findall(value)
+        for variable in variables:
+            check_variable(variable)
+        if is_secret(name) and not variables:
+            raise literal_error(name)
+    return without_secrets(headers)
 
 
 def _body(body: dict[str, Any]) -> dict[str, Any]:
     if body.get("n", 1) not in (1, None):
         raise ValueError(f"`n` is {body['n']!r:.20}; expected 1, since each request has one answer")
-    return body
+    return without_secrets(body)
 
 
 class EndpointOptions(plugins.Options):
@@ -92,12 +89,14 @@ class EndpointOptions(plugins.Options):
         description="field of the request with the number of tokens to generate; null: none",
     )
     body: Annotated[dict[str, Any], AfterValidator(_body)] = Field(
-        default_factory=dict, description="extra fields of the request body; null removes a field"
+        default_factory=dict,
+        description="extra fields of the request body; null removes a field, ${NAME} is an"
+        " environment variable",
     )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
         default_factory=dict, description="extra HTTP headers; ${NAME} is an environment variable"
     )
-    api_key_env: Annotated[str, AfterValidator(_secret_name)] = Field(
+    api_key_env: Annotated[str, AfterValidator(check_variable)] = Field(
         default="OPENAI_API_KEY", description="name of the environment variable with the API key"
     )
     verify: bool | str = Field(
@@ -192,11 +191,12 @@ class EndpointOptions(plugins.Options):
     def credentials(self) -> dict[str, str]:
         """Return the authorization and scenario headers with environment variables expanded.
 
-        Raises InputError for an unset variable.
+        Raises InputError for an unset variable, and for one that a header cannot contain.
         """
-        key = os.environ.get(self.api_key_env)
-        own = {name: FROM_ENVIRONMENT.sub(_variable, text) for name, text in self.headers.items()}
-        return {**({"Authorization": f"Bearer {key}"} if key else {}), **own}
+        key = os.environ.get(self.api_key_env, "").strip()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers |= {name: expanded(text, "headers").strip() for name, text in self.headers.items()}
+        return {name: check_header(name, value) for name, value in headers.items()}
 
     def tls(self) -> ssl.SSLContext | None:
         """Return the TLS context, None for http; raises InputError if the CA file is unreadable."""
@@ -213,12 +213,3 @@ class EndpointOptions(plugins.Options):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
-
-
-def _variable(match: re.Match[str]) -> str:
-    try:
-        return os.environ[match[1]]
-    except KeyError:
-        raise InputError(
-            f"endpoint: headers: the environment variable {match[1]} is not set; set it"
-        ) from None

@@ -15,16 +15,17 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import psutil
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from llmbench import plugins
 from llmbench.backends.endpoint.addresses import resolve
 from llmbench.backends.endpoint.fetch import fetch
 from llmbench.backends.endpoint.limits import LOG_BYTES
+from llmbench.backends.endpoint.secrets import command_without_secrets, expanded, without_secrets
 from llmbench.environment.child_process import Guarded, guarded
 from llmbench.environment.software import user_variables
 from llmbench.errors import InputError, MeasurementError
@@ -62,23 +63,31 @@ PRESETS = {
 }  # fmt: skip
 
 
+Command = Annotated[str, Field(min_length=1), AfterValidator(command_without_secrets)]
+
+
 class ServerOptions(plugins.Options):
     """``{preset: vllm, arguments: --max-model-len 4096}`` or ``{launch: "./serve --port {port}"}``.
 
-    ``{model}`` is the scenario's model, ``{port}`` a free port, ``{python}`` the current Python.
+    ``{model}`` is the scenario's model, ``{port}`` a free port, ``{python}`` this Python, and
+    ``${NAME}`` an environment variable.
     """
 
     preset: Literal[
         "vllm", "sglang", "llama.cpp", "llama-cpp-python", "transformers", "tgi", "ollama"
     ] | None = Field(default=None, description="known server to start")  # fmt: skip
-    launch: str | None = Field(
-        default=None, min_length=1, description="command that starts the server, without a shell"
+    launch: Command | None = Field(
+        default=None,
+        description="command that starts the server, without a shell; ${NAME} is an environment"
+        " variable",
     )
-    arguments: str = Field(default="", description="arguments that are appended to the command")
+    arguments: Annotated[str, AfterValidator(command_without_secrets)] = Field(
+        default="", description="arguments that are appended to the command"
+    )
     health: str | None = Field(
         default=None, pattern="^/", description="URL path that returns HTTP 200 when ready"
     )
-    environment: dict[str, str] = Field(
+    environment: Annotated[dict[str, str], AfterValidator(without_secrets)] = Field(
         default_factory=dict, description="additional environment variables of the server"
     )
     ready_timeout: Seconds = Field(default=600.0, gt=0, description="maximum startup time")
@@ -122,8 +131,10 @@ def running_server(
     """
     port, preset = _free_port(), options.resolved
     values = {"model": model, "port": str(port), "python": sys.executable}
-    command = [_filled(word, values) for word in shlex.split(preset.launch)]
-    environment = {name: _filled(text, values) for name, text in preset.environment.items()}
+    words = expanded(shlex.split(preset.launch), "server.launch")
+    command = [_filled(word, values) for word in words]
+    variables = expanded(preset.environment, "server.environment")
+    environment = {name: _filled(text, values) for name, text in variables.items()}
     url = f"http://127.0.0.1:{port}"
     health = f"{url}{preset.health}"
     with tempfile.TemporaryFile() as output, _started(command, environment, output) as server:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from llmbench.backends import LoadShape, OpenContext, frozen_gc
 from llmbench.backends.endpoint import Endpoint
@@ -92,7 +93,11 @@ def _described(error: str | None, chunks: int, tokens: int | None) -> str:
 
 
 def check_server(url: str, model: str | None = None) -> Iterator[CheckResult]:
-    """Check that a server meets a load generator's requirements; yield the result of each check."""
+    """Check that a server meets a load generator's requirements; yield the result of each check.
+
+    Raises InputError for an invalid URL.
+    """
+    _check_url(url)
     with frozen_gc():
         for name, (about, expected, check) in CHECKS.items():
             try:
@@ -100,6 +105,13 @@ def check_server(url: str, model: str | None = None) -> Iterator[CheckResult]:
             except InputError as error:
                 outcome = str(error)
             yield CheckResult(name, about, expected, outcome)
+
+
+def _check_url(url: str) -> None:
+    try:
+        Endpoint.Options(url=url)
+    except ValidationError as error:
+        raise InputError(f"--url: {error.errors()[0]['msg']}") from None
 
 
 ServerArguments = dict[str, Any]
