@@ -88,7 +88,8 @@ def _results(folder: Path | None) -> Rows:
 def _describe(entry: Entry) -> str:
     if entry.problem:
         return f"cannot be read: {entry.problem}"
-    return f"{entry.measured} of {entry.planned} runs, {entry.name}"
+    damaged = f" ({entry.damaged} damaged)" if entry.damaged else ""
+    return f"{entry.measured} of {entry.planned} runs{damaged}, {entry.name}"
 
 
 def _models(_: Path | None) -> Rows:

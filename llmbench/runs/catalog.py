@@ -21,7 +21,8 @@ Stamp = tuple[tuple[str, int, int], ...]
 class Entry:
     """One run set in the catalog; an unreadable one has only its folder, name and ``problem``.
 
-    ``machine`` and ``commit`` are those of the set's first run.
+    ``damaged`` counts runs that cannot be read; ``machine`` and ``commit`` are those of the first
+    other run.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class Entry:
     planned: int = 0
     measured: int = 0
     failed: int = 0
+    damaged: int = 0
     machine: str = ""
     commit: str = ""
     problem: str = ""
@@ -58,7 +60,7 @@ def stamp(folder: Path) -> Stamp:
 def _stamped(path: Path) -> Iterator[tuple[str, int, int]]:
     try:
         status = path.stat()
-    except FileNotFoundError:  # a new run replaces a failed one
+    except OSError:  # a new run replaces a failed one, or it cannot be read
         return
     yield str(path), status.st_mtime_ns, status.st_size
 
@@ -67,9 +69,10 @@ def entry(folder: Path) -> Entry:
     """Return the catalog entry of the run set in a folder; a read error becomes its ``problem``."""
     try:
         run_set = store.read_plan(folder)
-        runs = list(store.outlines(run_set))
     except InputError as error:
         return Entry(folder, folder.name, problem=str(error))
+    outlines = list(store.outlines(run_set))
+    runs = [run for run in outlines if not isinstance(run, InputError)]
     statuses = [run.status for run in runs]
     environment = runs[0].environment if runs else {}
     return Entry(
@@ -81,6 +84,7 @@ def entry(folder: Path) -> Entry:
         planned=len(run_set.plan),
         measured=statuses.count("done"),
         failed=statuses.count("failed"),
+        damaged=len(outlines) - len(runs),
         machine=_machine(environment),
         commit=((environment.get("git") or {}).get("commit") or "")[:COMMIT_LETTERS],
     )
@@ -92,3 +96,11 @@ def _machine(environment: dict[str, Any]) -> str:
     gpus = [gpu.get("name") for gpu in environment.get("gpus") or []]
     counted = (f"{gpus.count(name)} × {name}" for name in dict.fromkeys(filter(None, gpus)))
     return ", ".join(filter(None, (processor, *counted)))
+
+
+def find_link(folder: Path, root: Path) -> Path | None:
+    """Return the first file or folder of a run set that is a link out of ``root``, or None."""
+    parts = (folder / MANIFEST, folder / "runs", *folder.glob("runs/*"), *folder.glob("runs/*/*"))
+    links = (path for path in parts if path.is_symlink())
+    inside = root.resolve()
+    return next((link for link in links if not link.resolve().is_relative_to(inside)), None)

@@ -77,6 +77,25 @@ def test_an_unreadable_run_set_is_an_entry_with_the_reason(
     assert said in catalog.entry(tmp_path).problem
 
 
+def test_a_run_that_cannot_be_read_is_counted_and_the_others_are_listed(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "set", 0.1, 0.2, environment=ENVIRONMENT)
+    next(iter(sorted(folder.glob("runs/*/run.json")))).write_text("{")
+    entry = catalog.entry(folder)
+    assert (entry.planned, entry.measured, entry.damaged, entry.problem) == (2, 1, 1, "")
+    assert entry.machine == "Example 9000, 2 × Card"
+
+
+def test_a_link_out_of_a_folder_is_found(tmp_path: Path) -> None:
+    outside = stored(tmp_path / "outside")
+    folder = stored(tmp_path / "inside" / "set")
+    assert catalog.find_link(folder, tmp_path / "inside") is None
+    (run,) = folder.glob("runs/*")
+    (run / "records.parquet").unlink()
+    (run / "records.parquet").symlink_to(next(outside.glob("runs/*/records.parquet")))
+    assert catalog.find_link(folder, tmp_path / "inside") == run / "records.parquet"
+    assert catalog.find_link(folder, tmp_path) is None
+
+
 def test_a_stamp_is_stable(tmp_path: Path) -> None:
     folder = stored(tmp_path / "set")
     assert catalog.stamp(folder) == catalog.stamp(folder)

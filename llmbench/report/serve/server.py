@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import socket
 import sys
+import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from threading import BoundedSemaphore
 from typing import Any
 
 from llmbench.errors import InputError
 from llmbench.report.serve.site import Answer, Site, message_page
 
 IDLE_SECONDS = 30
+HEAD_SECONDS = 10  # until the whole head of a request has arrived
+MOST_CONNECTIONS = 64  # at a time
 MOST_PORT = 65_535
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 HEADERS = {
@@ -44,11 +49,16 @@ def started(site: Site, host: str, port: int) -> Server:
 
 
 class Server(ThreadingHTTPServer):
-    """An HTTP server of a site's pages, with one thread per connection."""
+    """An HTTP server of a site's pages, with one thread per connection, for MOST_CONNECTIONS.
+
+    A connection has HEAD_SECONDS to send its request.
+    """
 
     def __init__(self, site: Site, family: socket.AddressFamily, address: Any) -> None:
         self.site = site
         self.address_family = family
+        self._free = BoundedSemaphore(MOST_CONNECTIONS)
+        self._awaited: dict[socket.socket, float] = {}  # until when
         super().__init__(address, _Handler)
 
     @property
@@ -71,6 +81,34 @@ class Server(ThreadingHTTPServer):
         """
         return not self.is_private or bool(LOOPBACK.fullmatch(host))
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread, or close it if there are too many."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        self._awaited[request] = time.monotonic() + HEAD_SECONDS
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.has_arrived(request)
+            self._free.release()
+
+    def has_arrived(self, request: Any) -> None:
+        """Stop waiting for the request of a connection."""
+        self._awaited.pop(request, None)
+
+    def service_actions(self) -> None:
+        """Close the connections whose request has not arrived in time."""
+        now = time.monotonic()
+        for connection in [c for c, until in list(self._awaited.items()) if now > until]:
+            self.has_arrived(connection)
+            with suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print the error to stderr, unless a browser closed the connection."""
         if not isinstance(sys.exception(), ConnectionError):
@@ -83,9 +121,14 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
+        self.server.has_arrived(self.request)
         if not self.server.accepts_host(self.headers.get("Host", "")):
             message = "This server accepts requests to localhost only."
             self._send(message_page(HTTPStatus.MISDIRECTED_REQUEST, message))
+            return
+        if self.headers.get("Sec-Fetch-Site") == "cross-site":
+            message = "This server accepts no requests from pages of other sites."
+            self._send(message_page(HTTPStatus.FORBIDDEN, message))
             return
         try:
             answer = self.server.site.answer(self.path)

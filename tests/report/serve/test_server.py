@@ -6,11 +6,12 @@ import http.client
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import urlencode
 
 import pytest
@@ -235,6 +236,123 @@ def test_what_is_no_request_gets_a_plain_page(server: Server, request_: bytes) -
 
 def test_an_address_of_any_length_is_refused_politely(server: Server) -> None:
     assert b" 414 " in send(server, b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n")[:40]
+
+
+@pytest.mark.parametrize("count", [9, 2000])
+def test_too_many_candidates_are_refused(server: Server, count: int) -> None:
+    query = urlencode([("baseline", "monday"), *[("candidate", "tuesday")] * count])
+    assert ask(server, f"/compare?{query}").status in (
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_URI_TOO_LONG,
+    )
+
+
+def test_a_candidate_that_is_named_twice_is_compared_once(server: Server) -> None:
+    query = urlencode([("baseline", "monday"), *[("candidate", "tuesday")] * 3])
+    text = ask(server, f"/compare?{query}").text
+    assert text.count("tuesday against monday") == text.count("against monday")
+
+
+def test_an_address_of_many_fields_is_refused(server: Server) -> None:
+    assert ask(server, "/?" + "&".join(["x=1"] * 20)).status == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("target", ["/", "/report/monday", "/compare?baseline=a&candidate=b"])
+def test_a_page_of_another_site_gets_nothing(server: Server, target: str) -> None:
+    reply = ask(server, target, **{"Sec-Fetch-Site": "cross-site"})
+    assert reply.status == HTTPStatus.FORBIDDEN
+    assert "monday" not in reply.text
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_its_own_pages_and_the_address_bar_are_answered(server: Server, site: str) -> None:
+    assert ask(server, "/", **{"Sec-Fetch-Site": site}).status == HTTPStatus.OK
+
+
+@pytest.mark.parametrize("linked", ["runset.json", "runs", "runs/RUN", "runs/RUN/run.json"])
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path, linked: str) -> None:
+    outside = stored(tmp_path / "outside", name="secret name")
+    inside = stored(tmp_path / "results" / "inside")
+    (run,) = (path.name for path in inside.glob("runs/*"))
+    link = inside / linked.replace("RUN", run)
+    link.rename(tmp_path / "moved")
+    link.symlink_to(outside / linked.replace("RUN", run))
+    stored(tmp_path / "results" / "other")
+    with serving(tmp_path / "results") as server:
+        index = ask(server, "/")
+        reply = ask(server, "/report/inside")
+        assert ask(server, "/report/other").status == HTTPStatus.OK
+    assert "a link out of the served folder" in index.text
+    assert "secret name" not in index.text
+    assert 'href="/report/other"' in index.text
+    assert reply.status == HTTPStatus.CONFLICT
+    assert "a link out of the served folder" in reply.text
+
+
+def test_a_slow_page_does_not_block_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, released = Event(), Event()
+
+    def slow(*_: object) -> str:
+        begun.set()
+        assert released.wait(60)
+        return "slow"
+
+    monkeypatch.setattr("llmbench.report.serve.site._comparison", slow)
+    with serving(folder) as server, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(ask, server, "/compare?baseline=monday&candidate=tuesday")
+        assert begun.wait(60)
+        assert ask(server, "/").status == HTTPStatus.OK
+        assert ask(server, "/report/monday").status == HTTPStatus.OK
+        released.set()
+        assert waiting.result().text == "slow"
+
+
+def test_a_page_that_is_asked_for_twice_at_once_is_rendered_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = []
+
+    def render(*_: object) -> str:
+        rendered.append(1)
+        return "page"
+
+    monkeypatch.setattr("llmbench.report.serve.site._report", render)
+    with serving(folder) as server, ThreadPoolExecutor() as pool:
+        replies = list(pool.map(lambda _: ask(server, "/report/monday").text, range(8)))
+    assert (replies, len(rendered)) == (["page"] * 8, 1)
+
+
+def test_a_request_that_does_not_arrive_is_not_awaited(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmbench.report.serve.server.HEAD_SECONDS", 0.0)
+    with serving(folder) as server:
+        assert send(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n") == b""
+
+
+def test_connections_beyond_the_limit_are_closed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmbench.report.serve.server.MOST_CONNECTIONS", 1)
+    with (
+        serving(folder) as server,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as idle,
+    ):
+        idle.sendall(b"GET")
+        assert send(server, b"") == b""
+        idle.sendall(b" / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 200 " in idle.recv(40)
+
+
+def test_a_run_that_cannot_be_read_is_shown_among_the_others(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "set", 0.1, 0.2)
+    next(iter(sorted(folder.glob("runs/*/records.parquet")))).write_bytes(b"x")
+    with serving(tmp_path) as server:
+        reply = ask(server, "/report/set")
+    assert reply.status == HTTPStatus.OK
+    assert "records.parquet: cannot be read as Parquet" in reply.text
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
