@@ -6,7 +6,7 @@ Internally every quantity is SI: seconds, bytes, events per second.
 from __future__ import annotations
 
 import re
-from math import floor, inf, log10
+from math import floor, inf, isfinite, log10
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo
@@ -92,9 +92,14 @@ PerSecond = Annotated[float, BeforeValidator(parse_rate), _written({"/s": 1.0}),
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Return a number with at least ``digits`` significant digits and no exponent: ``0.500``."""
+    """Return a number with at least ``digits`` significant digits and no exponent: ``0.500``.
+
+    What is not finite is ``inf`` or ``nan``.
+    """
     if value == 0:
         return "0"
+    if not isfinite(value):
+        return f"{value:g}"
     decimals = max(0, digits - 1 - floor(log10(abs(value))))
     return f"{value:,.{decimals}f}"
 

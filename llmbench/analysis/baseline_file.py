@@ -18,10 +18,12 @@ from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.metrics import metric_key
 from llmbench.errors import InputError
 from llmbench.runs import store
-from llmbench.runs.files import converted, read_json, write_text
+from llmbench.runs.checking import check_moment, check_part, check_unique, checked
+from llmbench.runs.files import read_json, write_text
 from llmbench.runs.old_schemas import spec_before_draws
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.runs.run_set import RunSet
+from llmbench.runs.shapes import Count, Effective, Environment, Meter, Plain, Repeat, Slug, Spec
 from llmbench.scenario.cases import Case, normal_spec
 
 FORMAT, VERSION = "llmbench summary", 2
@@ -31,25 +33,37 @@ FLAT_LIST = re.compile(r"\[\n((?:\s+[^\s\[\]{}].*\n)+)\s*\]")  # of plain values
 
 class _StoredMetric(msgspec.Struct):
     values: tuple[float, ...]
-    n: tuple[int, ...]
+    n: tuple[Count, ...]
 
 
-class StoredCase(msgspec.Struct, kw_only=True):
+class SummarizedCase(msgspec.Struct, kw_only=True):
     """The summary of a case in a baseline file or a history store."""
 
     case: str
-    slug: str
+    slug: Slug
     backend: str
-    point: dict[str, Any]
-    spec: dict[str, Any]
+    point: Plain
+    spec: Plain
     commit: str | None = None
-    environment: dict[str, Any]
-    effective: dict[str, Any]
+    environment: Plain
+    effective: Plain
     schedules: tuple[str | None, ...] = ()
     schedule: str | None = None  # version 1: that of all processes
-    energy: dict[str, Any] = {}
-    processes: tuple[int, ...]
+    energy: Plain = {}
+    processes: tuple[Repeat, ...]
     metrics: dict[str, _StoredMetric]
+
+    def __post_init__(self) -> None:
+        self.spec = normal_spec(self.spec)
+        check_part(self.spec, Spec, "spec")
+        check_part(self.environment, Environment, "environment")
+        check_part(self.effective, Effective, "effective")
+        check_part(self.energy, dict[str, Meter], "energy")
+        check_unique("processes", self.processes)
+        parts = [part for m in self.metrics.values() for part in (m.values, m.n)]
+        parts += [self.schedules] if self.schedules else []
+        if not self.processes or any(len(part) != len(self.processes) for part in parts):
+            raise ValueError("expected one value, count and schedule for each of `processes`")
 
 
 class _Stored(msgspec.Struct):
@@ -59,7 +73,11 @@ class _Stored(msgspec.Struct):
     version: Literal[1, 2]
     name: str
     began_at: str
-    cases: tuple[StoredCase, ...]
+    cases: tuple[SummarizedCase, ...]
+
+    def __post_init__(self) -> None:
+        check_moment(self.began_at)
+        check_unique("names of cases", (case.case for case in self.cases))
 
 
 def summary(run_set: RunSet) -> dict[str, Any]:
@@ -120,7 +138,7 @@ def read(path: Path) -> RunSet:
 
     Raise InputError if it is not a baseline file or has another version.
     """
-    stored = converted(read_json(path, REMEDY), _Stored, path, REMEDY)
+    stored = checked(read_json(path, REMEDY), _Stored, path, REMEDY)
     runs = [run for case in stored.cases for run in runs_of(case, stored.began_at)]
     plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
     return RunSet(path, stored.name, "", stored.began_at, "", (), {}, plan, tuple(runs))
@@ -131,9 +149,9 @@ def read_set(path: Path) -> RunSet:
     return read(path) if path.is_file() else store.read(path)
 
 
-def runs_of(stored: StoredCase, began_at: str) -> list[Run]:
+def runs_of(stored: SummarizedCase, began_at: str) -> list[Run]:
     """Return the runs of a case, rebuilt from its summary without records."""
-    spec, schedules = normal_spec(stored.spec), stored.schedules
+    spec, schedules = stored.spec, stored.schedules
     if not schedules:
         spec, schedules = spec_before_draws(spec), (stored.schedule,) * len(stored.processes)
     run = Run(

@@ -86,7 +86,9 @@ def _needed(run: Run) -> list[Series]:
         if not series.available and "uuid" in facts:
             failed = "; ".join(facts.get("failed_readings") or ())
             zero_delta = "zero_delta: the counter did not rise during the run"
-            raise Unavailable(f"{series.device}: {facts['unavailable'] or failed or zero_delta}")
+            raise Unavailable(
+                f"{series.device}: {facts.get('unavailable') or failed or zero_delta}"
+            )
     readable = [series for series in counters if series.available]
     if not readable:
         raise Unavailable("; ".join(dict.fromkeys(str(s.why_unavailable) for s in counters)))

@@ -19,7 +19,8 @@ from llmbench.analysis.compare.differences import differences
 from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.stats import Floats
 from llmbench.errors import InputError
-from llmbench.runs.files import converted, read_text, write_text
+from llmbench.runs.checking import check_moment, checked
+from llmbench.runs.files import read_text, write_text
 from llmbench.runs.run_set import RunSet
 
 MIN_NIGHTS, MIN_SEGMENT = 20, 4
@@ -68,13 +69,17 @@ class MetricHistory:
 # -- the store -------------------------------------------------------------------------------------
 
 
-class _Line(baseline_file.StoredCase, kw_only=True):
+class _Line(baseline_file.SummarizedCase, kw_only=True):
     """One line of a history store: the summary of one case of a run set."""
 
     format: Literal["llmbench summary"]
     version: Literal[1, 2]
     name: str
     began_at: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_moment(self.began_at)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -121,7 +126,7 @@ def read(store: Path) -> list[HistoryEntry]:
 
 def _lines(store: Path) -> Iterator[tuple[_Line, str]]:
     """Yield every line of a store, decoded and as text."""
-    for number, written in enumerate(read_text(store).splitlines(), start=1):
+    for number, written in enumerate(read_text(store).split("\n"), start=1):
         if written.strip():
             yield _line(written, f"{store}:{number}"), written
 
@@ -129,11 +134,11 @@ def _lines(store: Path) -> Iterator[tuple[_Line, str]]:
 def _line(written: str, location: str) -> _Line:
     try:
         line = json.loads(written)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(
             f"{location}: not valid JSON; remove any conflict markers left by a merge"
         ) from None
-    return converted(line, _Line, location, "remove the line or use the llmbench that wrote it")
+    return checked(line, _Line, location, "remove the line or use the llmbench that wrote it")
 
 
 # -- histories -------------------------------------------------------------------------------------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from llmbench.errors import OutOfMemoryError
 from llmbench.report.headline import headline
 from llmbench.report.results import CaseResults, Results
 from llmbench.scenario.cases import case_name
+from llmbench.units import parse_rate
 
 
 def completeness(results: Results) -> str:
@@ -39,7 +39,7 @@ def _of_memory(results: Results) -> Iterator[str]:
     refused = {case for case, f in failures.items() if f.kind == OutOfMemoryError.kind}
     for key in SWEPT:
         for name, cases in _by_other_keys(results.cases, key).items():
-            beyond = [case.point[key] for case in cases if case.name in refused]
+            beyond = [case for case in cases if case.name in refused]
             if beyond:
                 yield f"{name}: {_limit(key, cases, beyond[0])}"
 
@@ -47,14 +47,19 @@ def _of_memory(results: Results) -> Iterator[str]:
 def _by_other_keys(cases: list[CaseResults], key: str) -> dict[str, list[CaseResults]]:
     """Group the cases that differ only in one swept key, ordered by its value."""
     groups: dict[str, list[CaseResults]] = {}
-    for case in sorted((c for c in cases if key in c.point), key=lambda c: c.point[key]):
+    for case in sorted((c for c in cases if key in c.point), key=lambda c: _value(c, key)):
         others = {k: v for k, v in case.point.items() if k != key}
         groups.setdefault(case_name(case.backend, others), []).append(case)
     return groups
 
 
-def _limit(key: str, cases: list[CaseResults], beyond: Any) -> str:
-    inside = [case.point[key] for case in cases if case.runs and case.point[key] < beyond]
+def _limit(key: str, cases: list[CaseResults], beyond: CaseResults) -> str:
+    inside = [case for case in cases if case.runs and _value(case, key) < _value(beyond, key)]
     if inside:
-        return f"{key}={inside[-1]} fit in memory, {beyond} did not."
-    return f"{key}={beyond} did not fit in memory; no smaller value was measured."
+        return f"{key}={inside[-1].point[key]} fit in memory, {beyond.point[key]} did not."
+    return f"{key}={beyond.point[key]} did not fit in memory; no smaller value was measured."
+
+
+def _value(case: CaseResults, key: str) -> float:
+    """Return a case's value of a swept number, which may be written as text."""
+    return parse_rate(case.point[key])

@@ -20,7 +20,7 @@ def as_pytest_benchmark(run_set: RunSet) -> str:
     """Return the latency percentiles of every case in pytest-benchmark's JSON format."""
     results = Results(run_set)
     environment = run_set.runs[0].environment if run_set.runs else {}
-    git = environment.get("git", {})
+    git = environment.get("git") or {}
     saved = {
         "machine_info": _machine(environment),
         "commit_info": {"id": git.get("commit"), "dirty": git.get("dirty")},
@@ -37,7 +37,7 @@ def as_pytest_benchmark(run_set: RunSet) -> str:
 
 
 def _machine(environment: dict[str, Any]) -> dict[str, Any]:
-    cpu, system = environment.get("cpu", {}), environment.get("system", {})
+    cpu, system = environment.get("cpu") or {}, environment.get("system") or {}
     return {
         "machine": system.get("machine"),
         "python_version": system.get("python"),

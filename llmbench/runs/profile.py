@@ -12,20 +12,40 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from llmbench import __version__
 from llmbench.errors import InputError
 from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.files import converted, read_json, write_json
+from llmbench.runs.checking import check_moment, check_part, checked
+from llmbench.runs.files import read_json, write_json
 from llmbench.runs.old_schemas import OLDEST_PROFILE, upgraded_profile
+from llmbench.runs.redaction import redacted
 from llmbench.runs.run import Failure
 from llmbench.runs.run_set import Header
+from llmbench.runs.shapes import (
+    Amount,
+    Count,
+    Environment,
+    Plain,
+    Positive,
+    StoredCase,
+    StoredCaveat,
+)
 from llmbench.scenario.cases import Case
 
 FILE, TRACES = "profile.json", "traces"
 FORMAT, SCHEMA_VERSION = "llmbench profile", 2  # 2: the whole case in one place
+REMEDY = "profile again"
+TEXTS = ("description", "scenario_text", "overrides")  # that a user wrote
+MEASURED = ("settings", "environment", "caveats", "failure")
+TRACE = r"^traces/[A-Za-z0-9_][A-Za-z0-9_.-]*\Z"
+
+Steps = Annotated[tuple[Positive, ...], Meta(min_length=1)]
+Counts = Annotated[tuple[Count, ...], Meta(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +70,11 @@ class Breakdown:
     is sorted by descending share.
     """
 
-    step_seconds: tuple[float, ...]
-    busy_seconds: float
+    step_seconds: Steps
+    busy_seconds: Amount
     shares: dict[str, float]
-    kernels: tuple[int, ...]
-    launches: tuple[int, ...]
+    kernels: Counts
+    launches: Counts
     uses: tuple[KernelUse, ...]
 
 
@@ -70,10 +90,10 @@ class PhaseProfile:
     rows: int
     prompt_tokens: tuple[int, int]
     cache_tokens: tuple[int, int]
-    tokens_per_step: float
-    step_seconds: tuple[float, ...]
+    tokens_per_step: Positive
+    step_seconds: Steps
     breakdown: Breakdown
-    trace: str
+    trace: Annotated[str, Meta(pattern=TRACE)]
 
     @property
     def seconds(self) -> float:
@@ -157,8 +177,10 @@ def add(folder: Path, case: CaseProfile) -> None:
 def _write(profile: Profile) -> None:
     content = asdict(profile)
     del content["folder"]
+    content |= redacted({name: content[name] for name in TEXTS})
     for case, stored in zip(profile.cases, content["cases"], strict=True):
         stored["caveats"] = [caveat.as_dict() for caveat in case.caveats]
+        stored |= redacted({name: stored[name] for name in MEASURED})
     header = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "llmbench": __version__}
     write_json(profile.folder / FILE, {**header, **content})
 
@@ -168,19 +190,63 @@ def is_profile(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
+class _StoredCase(Struct):
+    case: StoredCase
+    device: str | None
+    settings: Plain
+    phases: tuple[PhaseProfile, ...]
+    environment: Plain
+    caveats: list[Plain]
+    failure: Failure | None
+
+    def __post_init__(self) -> None:
+        check_part(self.environment, Environment, "environment")
+        check_part(self.caveats, list[StoredCaveat], "caveats")
+
+    def profile(self) -> CaseProfile:
+        """Return the profile of the case."""
+        return CaseProfile(
+            case=self.case.case(),
+            device=self.device,
+            settings=self.settings,
+            phases=self.phases,
+            environment=self.environment,
+            caveats=tuple(Caveat(**caveat) for caveat in self.caveats),
+            failure=self.failure,
+        )
+
+
+class _Stored(Struct):
+    """The content of `profile.json`."""
+
+    name: str
+    description: str
+    began_at: str
+    scenario_text: str
+    overrides: tuple[str, ...]
+    planned: tuple[str, ...]
+    cases: tuple[_StoredCase, ...]
+
+    def __post_init__(self) -> None:
+        check_moment(self.began_at)
+
+
 def read(folder: Path) -> Profile:
     """Read the profile in a results folder; raises InputError if unreadable or unsupported."""
-    path, remedy = folder / FILE, "profile again"
-    stored = read_json(path, remedy)
-    version = stored.get("schema_version")
-    if stored.get("format") != FORMAT or version not in (OLDEST_PROFILE, SCHEMA_VERSION):
+    path = folder / FILE
+    content = read_json(path, REMEDY)
+    version = content.get("schema_version")
+    if content.get("format") != FORMAT or version not in (OLDEST_PROFILE, SCHEMA_VERSION):
         versions = f"{OLDEST_PROFILE} or {SCHEMA_VERSION}"
-        raise InputError(f"{path}: not an llmbench profile of version {versions}; {remedy}")
-    stored = upgraded_profile(stored)
-    caveats = [case.pop("caveats") for case in stored["cases"]]
-    profile = converted({**stored, "folder": ""}, Profile, path, remedy)
-    cases = (
-        replace(case, caveats=tuple(Caveat(**caveat) for caveat in of_case))
-        for case, of_case in zip(profile.cases, caveats, strict=True)
+        raise InputError(f"{path}: not an llmbench profile of version {versions}; {REMEDY}")
+    stored = checked(upgraded_profile(content, path, REMEDY), _Stored, path, REMEDY)
+    return Profile(
+        folder=folder,
+        name=stored.name,
+        description=stored.description,
+        began_at=stored.began_at,
+        scenario_text=stored.scenario_text,
+        overrides=stored.overrides,
+        planned=stored.planned,
+        cases=tuple(case.profile() for case in stored.cases),
     )
-    return replace(profile, folder=folder, cases=tuple(cases))

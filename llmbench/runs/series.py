@@ -101,15 +101,20 @@ def series_table(series: Sequence[Series], **metadata: Any) -> pa.Table:
     return pa.table(columns).replace_schema_metadata(texts)
 
 
+def heads_of(table: pa.Table) -> Any:
+    """Return the `heads` in a table's schema; raises ValueError if they are not valid JSON."""
+    metadata = table.schema.metadata or {}
+    return json.loads(metadata.get(HEADS) or metadata.get(OLD_HEADS) or b"null")
+
+
 def read_series(
     table: pa.Table, stored_heads: Sequence[dict[str, str]] | None = None
 ) -> tuple[Series, ...]:
     """Return the series in a table; older tables lack their `heads`: pass ``stored_heads``."""
     import pyarrow.compute as pc  # noqa: PLC0415 (the sampler starts faster without it)
 
-    metadata = table.schema.metadata or {}
     if stored_heads is None:
-        stored_heads = json.loads(metadata.get(HEADS) or metadata[OLD_HEADS])
+        stored_heads = heads_of(table)
     names = pa.array([head["name"] for head in stored_heads], pa.string())
     index = pc.index_in(table["name"].cast(pa.string()), value_set=names).to_numpy()
     times, values = table["time"].to_numpy(), table["value"].to_numpy()

@@ -14,88 +14,43 @@ import errno
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from fnmatch import fnmatch
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmbench import __version__
-from llmbench.errors import InputError
+from llmbench.errors import InputError, shown
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.files import (
-    PARTIAL,
-    converted,
-    read_json,
-    replacing,
-    sync,
-    temporary,
-    write_json,
-)
+from llmbench.runs.checking import checked
+from llmbench.runs.files import PARTIAL, read_json, replacing, sync, temporary, write_json
 from llmbench.runs.lock import FILE as LOCK
 from llmbench.runs.lock import locked
-from llmbench.runs.old_schemas import COLUMNS, OLDEST, upgraded_manifest, upgraded_run
-from llmbench.runs.run import RECORD_SCHEMA, Answer, Failure, PlannedRun, Quality, Run
-from llmbench.runs.run_set import Header, RunSet
-from llmbench.runs.series import Series, heads, read_series, series_table
-from llmbench.scenario.cases import Case
+from llmbench.runs.old_schemas import OLDEST, upgraded_manifest, upgraded_run
+from llmbench.runs.redaction import redact, redacted
+from llmbench.runs.run import Failure, PlannedRun, Quality, Run
+from llmbench.runs.run_set import RunSet
+from llmbench.runs.series import Series, heads, heads_of, read_series, series_table
+from llmbench.runs.shapes import Head, Manifest, Outline, StoredQuality, StoredRun
+from llmbench.runs.stored_tables import read_quality, read_readings, read_records
 
 FORMAT = "llmbench run set"
 SCHEMA_VERSION = 6  # 5: cases separate from the plan, specs in normal form; 6: cases stored once
 MANIFEST = "runset.json"
 REMEDY = "remove the file or run the scenario again"
+DAMAGED = "damaged"  # the failure of a run whose files cannot be read
+RUN_REMEDY = "measure it again with `llmbench run --resume`"
 SCHEDULE = "schedule.parquet"
 ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
-
-
-class _Planned(msgspec.Struct):
-    case: str
-    repeat: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Manifest(Header):
-    """The content of `runset.json`, and its folder."""
-
-    origins: dict[str, str]
-    cases: tuple[Case, ...]
-    plan: tuple[_Planned, ...]
-
-
 LABELS = ("name", "description", "began_at", "scenario_text", "overrides", "origins")
-
-
-class _StoredQuality(msgspec.Struct):
-    reference: str | None
-    answers: tuple[Answer, ...]
-    attention: dict[str, Any]
-    reason: str | None
-
-
-class Outline(msgspec.Struct):
-    """The fields of `run.json` that a catalog needs."""
-
-    status: Literal["done", "failed"]
-    environment: dict[str, Any]
-
-
-class _StoredRun(msgspec.Struct):
-    """The content of `run.json`, except for the name of the case."""
-
-    repeat: int
-    began_at: str
-    environment: dict[str, Any]
-    backend_report: dict[str, Any]
-    facts: dict[str, Any]
-    quality: _StoredQuality
-    caveats: list[dict[str, Any]]
-    series: list[dict[str, str]]
-    failure: Failure | None
+TEXTS = ("description", "scenario_text", "overrides", "origins")  # that a user wrote
+FROM_OUTSIDE = ("error_kind", "error_message")  # columns that a server may have written to
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -158,6 +113,7 @@ def _write_manifest(run_set: RunSet) -> None:
         "schema_version": SCHEMA_VERSION,
         "llmbench": __version__,
         **{name: getattr(run_set, name) for name in LABELS},
+        **redacted({name: getattr(run_set, name) for name in TEXTS}),
         "cases": [asdict(case) for case in cases.values()],
         "plan": [{"case": planned.case.name, "repeat": planned.repeat} for planned in run_set.plan],
     }
@@ -191,20 +147,42 @@ def write_run(run_set_folder: Path, run: Run, schedule: pa.Table | None = None) 
 
 
 def _write_files(folder: Path, run: Run) -> None:
-    pq.write_table(run.records, folder / "records.parquet", compression="zstd")
-    pq.write_table(series_table(run.series), folder / "series.parquet", compression="zstd")
+    pq.write_table(_without_secrets(run.records), folder / "records.parquet", compression="zstd")
+    series = [replace(one, source=redact(one.source)) for one in run.series]
+    pq.write_table(series_table(series), folder / "series.parquet", compression="zstd")
     pq.write_table(run.quality.tokens, folder / "quality.parquet", compression="zstd")
-    quality = {name: getattr(run.quality, name) for name in _StoredQuality.__struct_fields__}
+    measured = {
+        "environment": run.environment,
+        "backend_report": run.backend_report,
+        "facts": run.facts,
+        "quality": _quality(run.quality),
+        "caveats": [caveat.as_dict() for caveat in run.caveats],
+        "series": heads(series),
+        "failure": run.failure and asdict(run.failure),
+    }
     content = {
         "schema_version": SCHEMA_VERSION,
         "status": run.status,
         "case": run.case.name,
-        **{name: getattr(run, name) for name in _StoredRun.__struct_fields__},
-        "quality": quality,
-        "caveats": [caveat.as_dict() for caveat in run.caveats],
-        "series": heads(run.series),
+        "repeat": run.repeat,
+        "began_at": run.began_at,
+        **redacted(measured),
     }
     write_json(folder / "run.json", content)
+
+
+def _quality(quality: Quality) -> dict[str, Any]:
+    return {name: getattr(quality, name) for name in StoredQuality.__struct_fields__}
+
+
+def _without_secrets(records: pa.Table) -> pa.Table:
+    for name in FROM_OUTSIDE:
+        column = records[name].combine_chunks().dictionary_encode()
+        texts = pa.array([redact(text) for text in column.dictionary.to_pylist()], pa.string())
+        cleaned = pa.DictionaryArray.from_arrays(column.indices, texts).cast(pa.string())
+        index = records.schema.get_field_index(name)
+        records = records.set_column(index, records.schema.field(index), cleaned)
+    return records
 
 
 def discard(run_set_folder: Path, run: Run) -> Path:
@@ -234,7 +212,7 @@ def with_facts(run_set_folder: Path, run: Run, **facts: Any) -> Run:
     path = _folder(run_set_folder, run) / "run.json"
     content = read_json(path, REMEDY)
     with _explained(run_set_folder):
-        write_json(path, {**content, "facts": {**content["facts"], **facts}})
+        write_json(path, {**content, "facts": {**content["facts"], **redacted(facts)}})
     return replace(run, facts={**run.facts, **facts})
 
 
@@ -315,19 +293,22 @@ def read_plan(folder: str | Path) -> RunSet:
     """
     folder = Path(folder)
     path = folder / MANIFEST
-    manifest = {**upgraded_manifest(_manifest(folder)), "folder": ""}
-    stored = converted(manifest, _Manifest, path, REMEDY)
-    cases = {case.name: case for case in stored.cases}
+    manifest = upgraded_manifest(_manifest(folder), path, REMEDY)
+    stored = checked(manifest, Manifest, path, REMEDY)
+    cases = {case.name: case.case() for case in stored.cases}
     plan = tuple(PlannedRun(cases[planned.case], planned.repeat) for planned in stored.plan)
     return RunSet(folder, **{name: getattr(stored, name) for name in LABELS}, plan=plan)
 
 
-def outlines(run_set: RunSet) -> Iterator[Outline]:
-    """Yield status and environment of every stored run; raises InputError if unreadable."""
+def outlines(run_set: RunSet) -> Iterator[Outline | InputError]:
+    """Yield status and environment of every stored run, or why they cannot be read."""
     for planned in run_set.plan:
         if _is_whole(run_set.folder, planned):
             path = _folder(run_set.folder, planned) / "run.json"
-            yield converted(read_json(path, REMEDY), Outline, path, REMEDY)
+            try:
+                yield checked(_content(path), Outline, path, RUN_REMEDY)
+            except InputError as error:
+                yield error
 
 
 def _is_whole(folder: Path, planned: PlannedRun) -> bool:
@@ -353,17 +334,27 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return stored
 
 
+def _content(path: Path) -> dict[str, Any]:
+    """Return the content of a `run.json` of a known version."""
+    stored = read_json(path, RUN_REMEDY)
+    _check_version(stored, path)
+    return stored
+
+
 class _OtherVersionError(InputError):
     """A file is of a schema version that this llmbench does not read."""
 
 
 def _check_version(stored: dict[str, Any], path: Path) -> None:
     version = stored.get("schema_version")
-    if version not in range(OLDEST, SCHEMA_VERSION + 1):
-        raise _OtherVersionError(
-            f"{path}: has schema version {version}, and this llmbench reads {OLDEST} to "
-            f"{SCHEMA_VERSION}; use the llmbench that wrote it, or run the scenario again"
-        )
+    is_version = isinstance(version, int) and version >= 0
+    if is_version and OLDEST <= version <= SCHEMA_VERSION:
+        return
+    kind = _OtherVersionError if is_version else InputError
+    raise kind(
+        f"{path}: has schema version {shown(version)}, and this llmbench reads {OLDEST} to "
+        f"{SCHEMA_VERSION}; use the llmbench that wrote it, or run the scenario again"
+    )
 
 
 def read_run(run_set_folder: Path, planned: PlannedRun) -> Run:
@@ -396,48 +387,45 @@ def _read_or_failed(folder: Path, planned: PlannedRun) -> Run:
     except _OtherVersionError:  # it can be read by that version, and must not be replaced
         raise
     except InputError as error:
-        return Run(planned.case, planned.repeat, "", failure=Failure("damaged", str(error)))
+        return Run(planned.case, planned.repeat, "", failure=Failure(DAMAGED, str(error)))
 
 
 def _read(folder: Path, planned: PlannedRun) -> Run:
     path = folder / "run.json"
-    content = read_json(path, REMEDY)
-    _check_version(content, path)
-    stored = converted(upgraded_run(content), _StoredRun, path, REMEDY)
-    tokens = _table(folder / "quality.parquet")
-    read = {
-        "case": planned.case,
-        "records": _records(folder / "records.parquet"),
-        "series": _all_series(folder, stored.series),
-        "quality": Quality(**msgspec.structs.asdict(stored.quality), tokens=tokens),
-        "caveats": tuple(Caveat(**caveat) for caveat in stored.caveats),
-    }
-    return Run(**{**msgspec.structs.asdict(stored), **read})
-
-
-def _records(path: Path) -> pa.Table:
-    """Read the table of records with the current columns: renamed ones, and null for new ones."""
-    table = _table(path)
-    table = table.rename_columns([COLUMNS.get(name, name) for name in table.column_names])
-    for column in RECORD_SCHEMA:
-        if column.name not in table.column_names:
-            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
-    return table
-
-
-def _table(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"{path}: cannot be read as Parquet: {error}; measure the run again with "
-            "`llmbench run --resume`"
-        ) from None
+    content = upgraded_run(_content(path), path, RUN_REMEDY)
+    stored = checked(content, StoredRun, path, RUN_REMEDY)
+    if (stored.case, stored.repeat) != (planned.case.name, planned.repeat):
+        raise InputError(f"{path}: is of another run than {planned.name}; {RUN_REMEDY}")
+    tokens = read_quality(folder / "quality.parquet")
+    return Run(
+        case=planned.case,
+        repeat=planned.repeat,
+        began_at=stored.began_at,
+        records=read_records(folder / "records.parquet"),
+        series=_all_series(folder, [msgspec.structs.asdict(head) for head in stored.series]),
+        environment=stored.environment,
+        backend_report=stored.backend_report,
+        facts=stored.facts,
+        quality=Quality(**msgspec.structs.asdict(stored.quality), tokens=tokens),
+        caveats=tuple(Caveat(**caveat) for caveat in stored.caveats),
+        failure=stored.failure,
+    )
 
 
 def _all_series(folder: Path, stored_heads: list[dict[str, str]]) -> tuple[Series, ...]:
     """Return all series of a run; an attached series replaces one of the same name."""
-    series = read_series(_table(folder / "series.parquet"), stored_heads)
+    series = read_series(read_readings(folder / "series.parquet"), stored_heads)
     if (folder / ATTACHED).exists():
-        series += read_series(_table(folder / ATTACHED))
+        table = read_readings(folder / ATTACHED)
+        series += read_series(table, _heads_of(table, folder / ATTACHED))
     return tuple({one.name: one for one in series}.values())
+
+
+def _heads_of(table: pa.Table, path: Path) -> list[dict[str, str]]:
+    """Return the heads of attached series; raises InputError if the file does not have them."""
+    try:
+        stored = heads_of(table)
+    except (ValueError, RecursionError):
+        stored = None
+    remedy = "attach the meter again with `llmbench meter`"
+    return [msgspec.structs.asdict(head) for head in checked(stored, list[Head], path, remedy)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llmbench.errors import one_line
+from llmbench.errors import ScenarioError, one_line
 from llmbench.scenario.rng import repeat_seed
 from llmbench.scenario.schema import Scenario
 from llmbench.units import UNITS, parse_seconds
@@ -48,8 +48,15 @@ class Case:
 
     @cached_property
     def scenario(self) -> Scenario:
-        """The validated scenario, with every default."""
-        return Scenario.model_validate(self.spec)
+        """The validated scenario, with every default; raises ScenarioError if it is not valid."""
+        try:
+            return Scenario.model_validate(self.spec)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ScenarioError(
+                f"case {self.name}: {key}: {first['msg']}; correct the scenario and run it again"
+            ) from None
 
     @property
     def backend_options(self) -> Any:
@@ -87,17 +94,23 @@ def normal_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored run's spec (unnormalized up to schema version 4) in normal form.
 
     In a spec that is not a valid scenario (imported, or with a plugin that is not installed), only
-    the shorthand of the main keys is expanded and objectives become numbers.
+    the shorthand of the main keys is expanded and objectives become numbers. Raises ValueError if an
+    objective is not a duration.
     """
     try:
         return normal(Scenario.model_validate(spec))
     except ValidationError:
-        opened = {
-            key: {SHORTHAND[key]: value} if key in SHORTHAND and isinstance(value, str) else value
-            for key, value in spec.items()
-        }
-        slo = {key: parse_seconds(bound) for key, bound in (spec.get("slo") or {}).items()}
-        return {**opened, "slo": slo} if slo else opened
+        opened = {key: _opened(key, value) for key, value in spec.items()}
+        if isinstance(slo := spec.get("slo"), dict) and slo:
+            opened["slo"] = {key: parse_seconds(bound) for key, bound in slo.items()}
+        return opened
+
+
+def _opened(key: str, value: Any) -> Any:
+    """Return the value of a main key of a spec with its shorthand expanded."""
+    if key == "backends" and isinstance(value, list):
+        return [{"kind": item} if isinstance(item, str) else item for item in value]
+    return {SHORTHAND[key]: value} if key in SHORTHAND and isinstance(value, str) else value
 
 
 def readable(spec: dict[str, Any]) -> dict[str, Any]:

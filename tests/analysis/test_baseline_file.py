@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from analysis.compare.test_comparison import SIX, TOLERATED, run_set, slower
@@ -120,3 +121,29 @@ def test_every_repeat_keeps_its_schedule(tmp_path: Path) -> None:
     baseline_file.write(replace(measured, runs=runs), tmp_path / "a.json")
     read = baseline_file.read(tmp_path / "a.json").runs
     assert [r.facts["schedule_sha256"] for r in read] == [str(r.repeat) for r in read]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slug": "../../x"}, r"regex .* - at `\$\.cases\[0\]\.slug`"),
+        ({"processes": [1, 1, 2, 3, 4, 5]}, "2 processes are 1"),
+        ({"processes": [1]}, "expected one value, count and schedule for each of `processes`"),
+        ({"processes": []}, "expected one value, count and schedule for each of `processes`"),
+        ({"schedules": ["a"]}, "expected one value, count and schedule for each of `processes`"),
+        ({"environment": {"gpus": 5}}, r"got `int` - at `environment\.gpus`"),
+        ({"effective": {"cache": 5}}, r"got `int` - at `effective\.cache`"),
+        ({"energy": {"gpu0": {"method": None}}}, r"got `null` - at `energy\[...\]\.method`"),
+        ({"spec": {"slo": {"ttft": "soon"}}}, "expected a number or text such as '500 ms'"),
+        ({"spec": {"slo": {"speed": 1}}}, "no such objective"),
+        ({"metrics": {"ttft_p50": {"values": [float("nan")], "n": [1]}}}, "expected a number"),
+    ],
+)
+def test_a_case_that_contradicts_itself_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    wrong = baseline_file.summary(run_set("a", x=SIX))
+    wrong["cases"][0] |= changes
+    (tmp_path / "a.json").write_text(json.dumps(wrong))
+    with pytest.raises(InputError, match=rf"a\.json: not in llmbench's format: .*{message}"):
+        baseline_file.read(tmp_path / "a.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import profiles
 import pytest
@@ -62,3 +63,40 @@ def test_the_file_has_its_format_and_version(tmp_path: Path) -> None:
     profile.create(profiles.profile(tmp_path / "why"))
     text = json.loads((tmp_path / "why" / profile.FILE).read_text())
     assert (text["format"], text["schema_version"]) == ("llmbench profile", 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"began_at": "now"}, "`began_at` is not a time"),
+        ({"cases": [{}]}, r"missing required field `case` - at `\$\.cases\[0\]`"),
+        ({"planned": [None]}, r"got `null` - at `\$\.planned\[0\]`"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    profile.create(profiles.profile(tmp_path / "why", profiles.case()))
+    path = tmp_path / "why" / profile.FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(InputError, match=rf"profile\.json: .*{message}"):
+        profile.read(tmp_path / "why")
+
+
+@pytest.mark.parametrize(
+    "trace", ["../../x", "/etc/passwd", "javascript:alert(1)", "traces/../x"]
+)
+def test_a_trace_outside_the_folder_of_traces_is_refused(tmp_path: Path, trace: str) -> None:
+    phase = profiles.phase(trace=trace)
+    profile.create(profiles.profile(tmp_path / "why", profiles.case(phases=(phase,))))
+    with pytest.raises(InputError, match=r"regex .* - at `\$\.cases\[0\]\.phases\[0\]\.trace`"):
+        profile.read(tmp_path / "why")
+
+
+def test_a_profile_is_stored_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "sk-canary-0123456789")
+    failed = profiles.failed(message="no sk-canary-0123456789")
+    profile.create(profiles.profile(tmp_path / "why", failed))
+    assert "canary" not in (tmp_path / "why" / profile.FILE).read_text()

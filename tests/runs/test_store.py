@@ -54,7 +54,7 @@ def test_a_run_is_read_as_it_was_written(empty: RunSet) -> None:
         Series.unavailable("gpu0_power_average_watts", "W", "no NVML"),
     )
     written = run(
-        records=records_table([RECORD]), series=series, environment={"cpu": "x"},
+        records=records_table([RECORD]), series=series, environment={"cpu": {"model": "x"}},
         backend_report={"memory": {"weights": 5}}, facts={"n": 1},
         caveats=(Caveat("recompiled", graphs=2),),
     )  # fmt: skip
@@ -296,6 +296,10 @@ def test_all_repeats_of_a_set_of_schema_5_had_one_seed(empty: RunSet) -> None:
     assert case.spec_of(1) == case.spec_of(2) == {"seed": 3, "workload": {"kind": "synthetic"}}
 
 
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 def test_a_value_of_the_wrong_type_is_named_with_its_file_and_key(empty: RunSet) -> None:
     store.write_run(empty.folder, run(1))
     path = empty.folder / "runs" / "a-case-r1" / "run.json"
@@ -316,3 +320,120 @@ def test_a_damaged_run_is_a_failed_run_that_names_the_file(empty: RunSet, name: 
     assert damaged.failure.kind == "damaged"
     assert f"a-case-r1/{name}:" in damaged.failure.message
     assert [missing.repeat for missing in stored.missing] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["run.json", "records.parquet", "quality.parquet"])
+def test_a_run_that_cannot_be_read_has_failed_and_the_others_are_read(
+    empty: RunSet, name: str
+) -> None:
+    for repeat in (1, 2):
+        store.write_run(empty.folder, run(repeat, records=records_table([RECORD])))
+    (empty.folder / "runs" / "a-case-r1" / name).write_bytes(b"\x00damaged")
+    first, second = store.read(empty.folder).runs
+    assert first.failure is not None
+    assert first.failure.kind == "damaged"
+    assert name in first.failure.message
+    assert second.failure is None
+    assert [p.repeat for p in store.read(empty.folder).missing] == [1]
+
+
+def test_a_run_in_the_folder_of_another_is_not_taken_for_it(empty: RunSet) -> None:
+    store.write_run(empty.folder, run(2))
+    (empty.folder / "runs" / "a-case-r2").rename(empty.folder / "runs" / "a-case-r1")
+    with pytest.raises(InputError, match=r"run\.json: is of another run than a-case-r1"):
+        store.read_run(empty.folder, planned(1))
+
+
+@pytest.mark.parametrize("slug", ["../../x", "/x", "..", ".hidden", "a/b", "a\x00", "", "a\n"])
+def test_a_slug_that_is_no_folder_name_is_refused(empty: RunSet, slug: str) -> None:
+    manifest = empty.folder / "runset.json"
+    (case,) = json.loads(manifest.read_text())["cases"]
+    edit(manifest, cases=[{**case, "slug": slug}])
+    with pytest.raises(InputError, match=r"runset\.json: .*regex .* - at `\$\.cases\[0\]\.slug`"):
+        store.read(empty.folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"plan": [{"case": "another", "repeat": 1}]}, "a case that is not in `cases`: 'another'"),
+        ({"plan": [{"case": "a case", "repeat": 1}] * 2}, "2 planned runs are"),
+        ({"plan": [{"case": "a case", "repeat": 0}]}, r"at `\$\.plan\[0\]\.repeat`"),
+        ({"began_at": "yesterday"}, "`began_at` is not a time"),
+        ({"name": None}, r"Expected `str`, got `null` - at `\$\.name`"),
+        ({"origins": {"a": float("nan")}}, "expected a number between"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    empty: RunSet, changes: dict[str, Any], message: str
+) -> None:
+    edit(empty.folder / "runset.json", **changes)
+    with pytest.raises(InputError, match=rf"runset\.json: .*{message}"):
+        store.read(empty.folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"environment": {"gpus": [{"name": 5}]}}, r"`environment\.gpus\[0\]\.name`"),
+        ({"facts": {"stopped_by": "x"}}, r"`facts\.stopped_by`"),
+        ({"facts": {"energy": {"gpu0": {}}}}, r"missing required field `method`"),
+        ({"backend_report": {"memory": {"weights": -1}}}, r"`backend_report\.memory\[...\]`"),
+        ({"backend_report": {"counters": {"drafted_tokens": 5}}}, "without `accepted_tokens`"),
+        ({"caveats": [{"message": "?"}]}, r"missing required field `kind` - at `caveats\[0\]`"),
+        ({"series": [{"name": "a", "unit": "W", "source": "?"}]}, r"`\$\.series\[0\]\.source`"),
+    ],
+)
+def test_a_part_of_a_run_of_the_wrong_type_is_named(
+    empty: RunSet, changes: dict[str, Any], message: str
+) -> None:
+    store.write_run(empty.folder, run(1))
+    edit(empty.folder / "runs" / "a-case-r1" / "run.json", **changes)
+    with pytest.raises(InputError, match=rf"run\.json: .*{message}"):
+        store.read_run(empty.folder, planned(1))
+
+
+def test_attached_series_of_another_format_are_refused(empty: RunSet) -> None:
+    store.write_run(empty.folder, run())
+    folder = empty.folder / "runs" / "a-case-r1"
+    shutil.copy(folder / "records.parquet", folder / "attached.parquet")
+    with pytest.raises(InputError, match=r"attached\.parquet: .*column 'name' is missing"):
+        store.read_run(empty.folder, planned())
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+KEY = "sk-canary-0123456789"
+
+
+def test_a_run_is_stored_without_secrets(
+    empty: RunSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    record = replace(RECORD, finish="error", error_kind=f"http-{KEY}", error_message=f"no {KEY}!")
+    series = Series.unavailable("gpu0_power_average_watts", "W", f"no {KEY}")
+    written = run(
+        records=records_table([record]), series=(series,), environment={"git": {"commit": KEY}},
+        backend_report={"effective": {"model": KEY}}, facts={"stopped_by": [KEY]},
+        caveats=(Caveat("warm-room", message=KEY, remedy="Open a window."),),
+        failure=Failure("error", KEY, f"stderr {KEY}"),
+    )  # fmt: skip
+    store.write_run(empty.folder, written)
+    (stored,) = store.read(empty.folder).runs
+    assert stored.records["error_message"].to_pylist() == ["no ***!"]
+    assert stored.backend_report == {"effective": {"model": "***"}}
+    assert stored.failure == Failure("error", "***", "stderr ***")
+    files = [path.read_bytes() for path in empty.folder.rglob("*") if path.is_file()]
+    assert not any(b"canary" in content for content in files)
+
+
+def test_a_plan_is_stored_without_secrets(
+    empty: RunSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    texts: dict[str, Any] = {
+        "description": KEY, "scenario_text": f"user: {KEY}", "overrides": (f"x={KEY}",),
+        "origins": {"x": f"--set x={KEY}"},
+    }  # fmt: skip
+    store.create(replace(empty, folder=tmp_path / "other", **texts))
+    assert KEY not in (tmp_path / "other" / "runset.json").read_text()

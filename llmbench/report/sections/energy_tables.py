@@ -142,9 +142,9 @@ def _pairs(results: Results) -> Iterator[tuple[CaseResults, CaseResults]]:
 
 def _is_sequential(case: CaseResults) -> bool:
     """Return whether a case serves one request at a time, with a known output length and energy."""
-    load = case.runs[0].case.spec["load"]
+    load = case.runs[0].case.spec.get("load") or {}
     return (
-        load["kind"] == "closed"
+        load.get("kind") == "closed"
         and load.get("concurrency", 1) == 1
         and isinstance(case.point.get(OUTPUT_TOKENS), int)
         and bool(case.estimates[PER_REQUEST].value)

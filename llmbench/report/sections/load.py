@@ -18,6 +18,7 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
 from llmbench.runs.caveats import Caveat, message_of_all
 from llmbench.scenario.slo import Objective
+from llmbench.units import parse_rate
 
 
 def request_classes(results: Results) -> Table:
@@ -159,7 +160,7 @@ def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
     curves: Curves = {}
     for case in cases:
         if list(case.point) == [key]:
-            at = float(case.point[key])
+            at = parse_rate(case.point[key])
             curves.setdefault(case.backend, []).append((at, case, _objectives(case)))
     return {name: sorted(curve, key=lambda point: point[0]) for name, curve in curves.items()}
 

@@ -97,7 +97,7 @@ def shares(profile: Profile) -> Table:
 
 def _shares(phase: PhaseProfile) -> Iterator[Cell]:
     for category in CATEGORIES:
-        share = phase.breakdown.shares[category]
+        share = phase.breakdown.shares.get(category, 0.0)
         yield Cell(f"{100 * share:.1f}", share)
 
 
@@ -149,7 +149,7 @@ def chart(profile: Profile) -> Chart:
             go.Bar(
                 orientation="h",
                 name=label,
-                x=[100 * phase.breakdown.shares[key] for _, phase in drawn],
+                x=[100 * phase.breakdown.shares.get(key, 0.0) for _, phase in drawn],
                 y=names,
                 marker={"color": COLORS[key], "pattern": {"shape": PATTERNS[key], "size": 6}},
                 hovertemplate=f"%{{y}}: {label} %{{x:.1f}} %<extra></extra>",

@@ -25,7 +25,6 @@ from llmbench.runs.imports.documents import (
 )
 from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Chunks, Measured
 from llmbench.runs.record import Finish, Record
-from llmbench.runs.redaction import redact
 
 TOOL = "aiperf"
 CREDIT = (
@@ -196,7 +195,7 @@ def _record(number: int, row: _Row, origin: int) -> Record:
         max_new_tokens=None,
         finish="unfinished" if row.metadata.was_cancelled else finish,
         error_kind=kind,
-        error_message=redact(row.error.message) if row.error else None,
+        error_message=row.error.message if row.error else None,
         connect_seconds=_connecting(row.metrics),
         first_content=sent + content.seconds[0] if content else None,
     )

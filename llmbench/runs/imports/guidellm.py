@@ -24,7 +24,6 @@ from llmbench.runs.imports.documents import (
 )
 from llmbench.runs.imports.measured import NO_CHUNKS, NO_TOKENS, SENDING, Chunks, Measured
 from llmbench.runs.record import Finish, Record
-from llmbench.runs.redaction import redact
 
 TOOL = "guidellm"
 SCHEDULED = ("constant", "poisson", "trace")  # other strategies send as soon as possible
@@ -193,7 +192,7 @@ def _record(number: int, finish: Finish, request: _Request, due: float, origin: 
         max_new_tokens=_most(request.request_args),
         finish=finish,
         error_kind=kind,
-        error_message=redact(error.partition(r"\n")[0]) if error else None,
+        error_message=error.partition(r"\n")[0] if error else None,
         first_content=measured.after(timings.first_output_token_iteration, origin),
     )
 
