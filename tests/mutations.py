@@ -83,6 +83,8 @@ def damage_json(rng: random.Random, path: Path) -> None:
         content = json.loads(text)
     except (ValueError, IndexError, RecursionError):
         return
+    if not isinstance(content, dict | list):
+        return
     change(rng, content)
     written = json.dumps(content)
     if lines:

@@ -20,7 +20,7 @@ from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.stats import Floats
 from llmbench.errors import InputError
 from llmbench.runs.checking import check_moment, checked
-from llmbench.runs.files import read_text, write_text
+from llmbench.runs.files import read_json_lines, write_text
 from llmbench.runs.run_set import RunSet
 
 MIN_NIGHTS, MIN_SEGMENT = 20, 4
@@ -126,19 +126,9 @@ def read(store: Path) -> list[HistoryEntry]:
 
 def _lines(store: Path) -> Iterator[tuple[_Line, str]]:
     """Yield every line of a store, decoded and as text."""
-    for number, written in enumerate(read_text(store).split("\n"), start=1):
-        if written.strip():
-            yield _line(written, f"{store}:{number}"), written
-
-
-def _line(written: str, location: str) -> _Line:
-    try:
-        line = json.loads(written)
-    except (ValueError, RecursionError):
-        raise InputError(
-            f"{location}: not valid JSON; remove any conflict markers left by a merge"
-        ) from None
-    return checked(line, _Line, location, "remove the line or use the llmbench that wrote it")
+    remedy = "remove the line, or any conflict markers left by a merge"
+    for number, written, content in read_json_lines(store, remedy):
+        yield checked(content, _Line, f"{store}:{number}", remedy), written
 
 
 # -- histories -------------------------------------------------------------------------------------

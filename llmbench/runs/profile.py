@@ -180,7 +180,7 @@ def _write(profile: Profile) -> None:
     content |= redacted({name: content[name] for name in TEXTS})
     for case, stored in zip(profile.cases, content["cases"], strict=True):
         stored["caveats"] = [caveat.as_dict() for caveat in case.caveats]
-        stored |= redacted({name: stored[name] for name in MEASURED})
+        stored.update(redacted({name: stored[name] for name in MEASURED}))
     header = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "llmbench": __version__}
     write_json(profile.folder / FILE, {**header, **content})
 

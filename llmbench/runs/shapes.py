@@ -295,6 +295,8 @@ class _Attention(Struct):
 
 
 class StoredQuality(Struct):
+    """The comparison with a reference, without its table of tokens."""
+
     reference: str | None
     answers: tuple[Answer, ...]
     attention: Plain

@@ -66,20 +66,23 @@ def _read(
 
 
 def _with_schema(table: pa.Table, schema: pa.Schema, needed: Sequence[str]) -> pa.Table:
-    """Return the columns of a schema, converted to its types; columns not needed may be missing."""
+    """Return the columns of a schema, converted to its types.
+
+    Columns that are not needed may be missing: they are null, and after the others.
+    """
     metadata = table.schema.metadata
     table = table.rename_columns([COLUMNS.get(name, name) for name in table.column_names])
     counts = {name: table.column_names.count(name) for name in schema.names}
     wrong = [name for name, count in counts.items() if count > 1 or count < (name in needed)]
     if wrong:
         raise ValueError(f"column {wrong[0]!r} is missing or occurs several times")
+    present = [field for field in schema if counts[field.name]]
+    absent = [field for field in schema if not counts[field.name]]
     columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
-        for field in schema
+        *(table[field.name].cast(field.type) for field in present),
+        *(pa.nulls(table.num_rows, field.type) for field in absent),
     ]
-    return pa.table(columns, schema=schema.with_metadata(metadata))
+    return pa.table(columns, schema=pa.schema([*present, *absent], metadata))
 
 
 # -- values ----------------------------------------------------------------------------------------

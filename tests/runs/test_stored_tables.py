@@ -47,7 +47,8 @@ def test_records_are_read_as_they_were_written(path: Path) -> None:
 def test_columns_that_older_versions_lack_are_null(path: Path) -> None:
     pq.write_table(TABLE.drop_columns(["retries", "session"]), path)
     read = read_records(path)
-    assert read.schema.equals(RECORD_SCHEMA)
+    assert set(read.schema) == set(RECORD_SCHEMA)
+    assert read.column_names[-2:] == ["retries", "session"]
     assert read["retries"].null_count == 4
 
 
@@ -105,7 +106,7 @@ def test_a_truncated_file_is_refused(path: Path, keep: int) -> None:
 
 def test_a_folder_or_nothing_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="cannot be read as Parquet"):
+        with pytest.raises(InputError, match="cannot be read: "):
             read_records(path)
 
 
