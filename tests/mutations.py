@@ -166,14 +166,15 @@ def changed(rng: random.Random, column: pa.ChunkedArray) -> pa.Array:
 
 def refused(read: Callable[[], object]) -> str:
     """Return the message with which input is refused, which is short and one line; else nothing."""
+    message = ""
     try:
         with np.errstate(all="ignore"):
             read()
     except InputError as error:
-        assert len(str(error)) <= MOST_CHARACTERS, len(str(error))
-        assert str(error).isprintable(), repr(str(error))
-        return str(error)
-    return ""
+        message = str(error)
+    assert len(message) <= MOST_CHARACTERS, len(message)
+    assert message.isprintable(), repr(message)
+    return message
 
 
 def read_damaged_set(seed: int, folder: Path) -> str:

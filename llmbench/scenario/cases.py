@@ -94,8 +94,8 @@ def normal_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored run's spec (unnormalized up to schema version 4) in normal form.
 
     In a spec that is not a valid scenario (imported, or with a plugin that is not installed), only
-    the shorthand of the main keys is expanded and objectives become numbers. Raises ValueError if an
-    objective is not a duration.
+    the shorthand of the main keys is expanded and objectives become numbers. Raises ValueError if
+    an objective is not a duration.
     """
     try:
         return normal(Scenario.model_validate(spec))

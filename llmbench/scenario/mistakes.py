@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from llmbench.errors import one_line, printable, shown
+from llmbench.runs.redaction import masked
 from llmbench.scenario.schema import Scenario
 from llmbench.scenario.yaml_text import KeyPath
 
@@ -94,13 +95,20 @@ def _reason(error: ErrorDetails) -> str:
         case "union_tag_invalid":
             return _no_such_kind(context)
         case "union_tag_not_found" | "model_attributes_type" | "dict_type" | "model_type":
-            return f"expected keys such as `kind: ...`, found {shown(error['input'])}"
-        case "value_error":
-            whole = not error["loc"]  # printing the whole scenario would not help
-            reason = printable(str(context["error"]), MAX_REASON)
-            return reason + ("" if whole else f", found {shown(error['input'])}")
+            return f"expected keys such as `kind: ...`, found {_shown(error)}"
+        case "value_error" | "secret":
+            # neither the whole scenario nor a secret helps a reader
+            whole = not error["loc"] or error["type"] == "secret"
+            reason = printable(str(context.get("error", error["msg"])), MAX_REASON)
+            return reason + ("" if whole else f", found {_shown(error)}")
     message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
-    return f"{message}, found {shown(error['input'])}"
+    return f"{message}, found {_shown(error)}"
+
+
+def _shown(error: ErrorDetails) -> str:
+    """Return what was found as messages show it, without the secrets in it."""
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    return shown(masked(error["input"], name))
 
 
 def _no_such_kind(context: dict[str, Any]) -> str:

@@ -83,9 +83,7 @@ def test_a_wrong_value_is_refused_with_its_key(
         profile.read(tmp_path / "why")
 
 
-@pytest.mark.parametrize(
-    "trace", ["../../x", "/etc/passwd", "javascript:alert(1)", "traces/../x"]
-)
+@pytest.mark.parametrize("trace", ["../../x", "/etc/passwd", "javascript:alert(1)", "traces/../x"])
 def test_a_trace_outside_the_folder_of_traces_is_refused(tmp_path: Path, trace: str) -> None:
     phase = profiles.phase(trace=trace)
     profile.create(profiles.profile(tmp_path / "why", profiles.case(phases=(phase,))))

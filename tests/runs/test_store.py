@@ -406,9 +406,7 @@ def test_attached_series_of_another_format_are_refused(empty: RunSet) -> None:
 KEY = "sk-canary-0123456789"
 
 
-def test_a_run_is_stored_without_secrets(
-    empty: RunSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_stored_without_secrets(empty: RunSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", KEY)
     record = replace(RECORD, finish="error", error_kind=f"http-{KEY}", error_message=f"no {KEY}!")
     series = Series.unavailable("gpu0_power_average_watts", "W", f"no {KEY}")

@@ -14,7 +14,7 @@ from llmbench.backends.endpoint.secrets import check_header, expanded
 from llmbench.errors import InputError, ScenarioError
 from llmbench.scenario import file as scenario_file
 
-SECRET = "hush-0123456789"
+SECRET = "hush-0123456789"  # noqa: S105 (not one)
 
 LITERALS: list[dict[str, Any]] = [
     {"headers": {"Authorization": f"Bearer {SECRET}"}},
@@ -66,7 +66,7 @@ def test_a_secret_in_a_scenario_is_refused_and_not_shown(
     "options",
     [
         {"headers": {"Cookie": "session=${A_TOKEN}; Path=/", "X-Team": "bench"}},
-        {"body": {"max_tokens": 16, "stop_token_ids": [1], "api_key": "${A_KEY}"}},
+        {"body": {"min_tokens": 16, "stop_token_ids": [1], "api_key": "${A_KEY}"}},
         {"server": {"preset": "vllm", "arguments": "--api-key ${A_KEY} --tokenizer some/name"}},
         {"server": {"launch": "./serve --max-num-batched-tokens 8192 --key ${A_KEY}"}},
         {"server": {"preset": "vllm", "environment": {"TOKENIZERS_PARALLELISM": "false"}}},
