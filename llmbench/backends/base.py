@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from llmbench import plugins
@@ -36,9 +37,9 @@ class LoadShape:
     prompt_lengths: tuple[int, ...]
     longest_sequence: int
 
-    def check(self, context_length: int) -> None:
-        """Raise InputError when the longest sequence exceeds a model's context length."""
-        if self.longest_sequence > context_length:
+    def check(self, context_length: int | None) -> None:
+        """Raise InputError when the longest sequence exceeds a known context length in tokens."""
+        if context_length is not None and self.longest_sequence > context_length:
             raise InputError(
                 f"workload: the longest request has {self.longest_sequence} tokens (prompt and "
                 f"output) but the model's context holds {context_length}; use shorter prompts, "
@@ -99,16 +100,25 @@ class BackendReport:
     caveats: tuple[Caveat, ...] = ()
 
 
-def not_effective(requested: Mapping[str, Any], effective: Mapping[str, Any]) -> Iterator[Caveat]:
+def not_effective(
+    requested: Mapping[str, Any],
+    effective: Mapping[str, Any],
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Caveat]:
     """Yield a caveat for each setting whose effective value differs from the requested one.
 
-    None and ``auto`` match any effective value.
+    None and ``auto`` match any effective value. ``reasons`` has the known reasons by setting.
     """
     for setting, value in requested.items():
-        if value not in (None, "auto", effective[setting]):
+        actual = effective[setting]
+        if value in (None, "auto", actual):
+            continue
+        if reason := reasons.get(setting):
             yield Caveat(
-                "not-effective", setting=setting, requested=value, effective=effective[setting]
+                "fell-back", setting=setting, requested=value, effective=actual, reason=reason
             )
+        else:
+            yield Caveat("not-effective", setting=setting, requested=value, effective=actual)
 
 
 class Server(Protocol):

@@ -310,8 +310,9 @@ def threads_of(engine: EngineOptions, default: int, cores: int) -> int:
 
 
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
-    """Return a slot's length in tokens: the longest sequence rounded up, capped by the context."""
-    return min(round_up(load_shape.longest_sequence, LENGTH_MULTIPLE), model.context_length)
+    """Return a slot's length in tokens: the longest sequence rounded up, within the context."""
+    length = round_up(load_shape.longest_sequence, LENGTH_MULTIPLE)
+    return length if model.context_length is None else min(length, model.context_length)
 
 
 @dataclass(slots=True)
@@ -423,7 +424,7 @@ class LocalServer(Server):
 
     def _caveats(self) -> Iterator[Caveat]:
         yield from self.model.caveats
-        yield from base.not_effective(self._requested(), self.effective())
+        yield from base.not_effective(self._requested(), self.effective(), self.model.reasons)
         peaks = self.roofline.device_peaks
         if peaks and peaks.is_doubtful:
             yield Caveat("roof-under-load", percent=peaks.other_load_percent)

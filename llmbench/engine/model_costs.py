@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from llmbench.analysis.roofline.work import LayerCosts, ModelCosts
 from llmbench.errors import Unavailable
+from llmbench.models.architecture import SLIDING
 from llmbench.models.loading import stored_bytes, weight_bytes
 
-SLIDING = "sliding_attention"
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 

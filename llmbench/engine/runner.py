@@ -14,11 +14,9 @@ from llmbench.engine import rope
 from llmbench.engine.buckets import Buckets
 from llmbench.engine.kv_cache import DecodeView, KvCache, PrefillView
 from llmbench.engine.sampling import Sampler
-from llmbench.errors import InputError
+from llmbench.models.architecture import FULL, SLIDING
 
 Step = Callable[..., Tensor]
-
-FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 def uncompiled(step: Step) -> Step:
@@ -173,7 +171,7 @@ class _Masks:
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
-        self._kinds = _kinds_of_layers(model)
+        self._kinds = set(getattr(config, "layer_types", None) or ())
         slides = not self._kinds or SLIDING in self._kinds
         self._window: int | None = getattr(config, "sliding_window", None) if slides else None
         # transformers' eager attention adds its mask to the scores
@@ -198,13 +196,3 @@ class _Masks:
             return mask
         least = torch.finfo(self._dtype).min
         return torch.zeros_like(mask, dtype=self._dtype).masked_fill_(~mask, least)
-
-
-def _kinds_of_layers(model: PreTrainedModel) -> set[str]:
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    if other := kinds - {FULL, SLIDING}:
-        raise InputError(
-            f"model: {type(model).__name__} has layers of type {', '.join(sorted(other))}; the "
-            f"local engine serves {FULL} and {SLIDING}; use the endpoint backend for it"
-        )
-    return kinds

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from llmbench.errors import InputError
-from llmbench.models import kernels
+from llmbench.models import architecture, kernels
 from llmbench.models.shapes import SHAPES
 from llmbench.models.source import ModelSource, loading_errors, locate
 from llmbench.models.tokenizing import TrainedTokenizer
@@ -26,18 +26,20 @@ from llmbench.scenario.schema import ModelOptions
 class LoadedModel:
     """A loaded model, for any runtime.
 
-    ``context_length`` is in tokens; ``eos_ids`` are the token ids that end an output;
-    ``weight_bytes`` is the stored size of the weights, ``compile_seconds`` the time spent on
-    compressing, exporting or compiling the model.
+    ``context_length`` is in tokens, or None if the configuration states none; ``eos_ids`` are the
+    token ids that end an output; ``weight_bytes`` is the stored size of the weights,
+    ``compile_seconds`` the time spent on compressing, exporting or compiling the model.
+    ``reasons`` has the reason why an effective setting differs from the requested one, by setting.
     """
 
-    context_length: int
+    context_length: int | None
     eos_ids: frozenset[int]
     vocabulary: int
     device: torch.device
     weight_bytes: int
     requested: dict[str, Any]
     effective: dict[str, Any]
+    reasons: dict[str, str] = field(default_factory=dict)
     compile_seconds: float | None = None
     caveats: tuple[Caveat, ...] = ()
 
@@ -51,19 +53,28 @@ class TorchModel(LoadedModel):
 
 
 def load(options: ModelOptions, attention: str) -> TorchModel:
-    """Load a model; raise InputError if it or its device is unavailable."""
+    """Load a model; raise InputError if it, its device or its architecture is not supported.
+
+    A model without the requested attention runs with the next best that it has.
+    """
     kernels.register_attention()
-    device = device_of(options.device)
+    source, device = locate(options.source), device_of(options.device)
     dtype = _dtype(options.dtype, device)
     with loading_errors(options.source):
-        module = _module(locate(options.source), options, device, dtype, attention)
+        config = _config(source, options)
+        model_class = architecture.model_class(
+            config, source.pretrained[0], trust_remote_code=options.trust_remote_code
+        )
+        architecture.check(config, model_class)
+        runnable, reason = architecture.attention_of(model_class, attention)
+        module = _module(source, config, options, device, dtype, runnable)
     module.eval()
-    config = module.config.get_text_config()
+    length = architecture.context_length(module.config)
     return TorchModel(
         module=module,
-        context_length=int(config.max_position_embeddings),
+        context_length=length,
         eos_ids=_eos_ids(module),
-        vocabulary=int(config.vocab_size),
+        vocabulary=int(module.config.get_text_config().vocab_size),
         device=module.device,
         weight_bytes=weight_bytes(module),
         requested={
@@ -78,6 +89,8 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
             "parameters": sum(p.numel() for p in module.parameters()),
             "architecture": type(module).__name__,
         },
+        reasons={"attention": reason} if reason else {},
+        caveats=() if length else (Caveat("context-unknown"),),
     )
 
 
@@ -126,32 +139,46 @@ def _dtype(requested: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
+def _config(source: ModelSource, options: ModelOptions) -> PreTrainedConfig:
+    """Return the configuration of a model source, without its weights."""
+    if source.kind == "served":
+        raise InputError(
+            f"model: {options.source} is on a server; use the endpoint backend, or "
+            "specify weights on this machine"
+        )
+    config: PreTrainedConfig
+    if source.kind == "random":
+        shape = SHAPES[source.where]
+        config = AutoConfig.for_model(shape.model_type, **shape.config)
+        return config
+    where, gguf = source.pretrained
+    config = AutoConfig.from_pretrained(
+        where, **gguf, trust_remote_code=options.trust_remote_code
+    )
+    return config
+
+
 def _module(
     source: ModelSource,
+    config: PreTrainedConfig,
     options: ModelOptions,
     device: torch.device,
     dtype: torch.dtype,
     attention: str,
 ) -> PreTrainedModel:
+    """Return the module of a model source, on its device."""
     module: PreTrainedModel
     if source.kind == "random":
-        config = AutoConfig.for_model(
-            SHAPES[source.where].model_type, **SHAPES[source.where].config
-        )
         torch.manual_seed(options.seed)
         with device:
             module = AutoModelForCausalLM.from_config(
                 config, dtype=dtype, attn_implementation=attention
             )
         return module
-    if source.kind == "served":
-        raise InputError(
-            f"model: {options.source} is on a server; use the endpoint backend, or "
-            "specify weights on this machine"
-        )
     where, gguf = source.pretrained
     module = AutoModelForCausalLM.from_pretrained(
         where,
+        config=config,
         **gguf,
         dtype=dtype,  # GGUF weights are dequantized to it
         attn_implementation=attention,
@@ -164,7 +191,7 @@ def _module(
 
 def _eos_ids(module: PreTrainedModel) -> frozenset[int]:
     ids = module.generation_config.eos_token_id
-    ids = module.config.get_text_config().eos_token_id if ids is None else ids
+    ids = getattr(module.config.get_text_config(), "eos_token_id", None) if ids is None else ids
     return frozenset() if ids is None else frozenset(ids if isinstance(ids, list) else [ids])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -161,8 +162,17 @@ def loading_errors(source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        text = repr(error) if isinstance(error, KeyError) else str(error)
+        first = next((line for line in text.splitlines() if line.strip()), repr(error))
         raise InputError(
-            f"model: {source}: cannot be loaded: {first.strip()} (check the name, the network and "
-            "HF_TOKEN for a hub id; the files for a folder)"
+            f"model: {source}: cannot be loaded: {first.strip()} ({_remedy(error)})"
         ) from error
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "check the name, the network and HF_TOKEN for a hub id; the files for a folder"
+    return (
+        "see its config.json; it may need `trust_remote_code: true`, or a newer transformers than "
+        f"{version('transformers')}"
+    )

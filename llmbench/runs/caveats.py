@@ -158,6 +158,17 @@ KINDS: dict[str, Kind] = {
         "Whether the engine's tokens are the model's own is undecided: rounding changes them too.",
         "Random weights often do this; use `model.dtype: float32` or trained weights to decide.",
     ),
+    "fell-back": Kind(
+        "warning",
+        "`{setting}` was requested as {requested!r} but was {effective!r}: {reason}.",
+        "Compare this run only with runs that have the same effective setting.",
+        ("setting",),
+    ),
+    "context-unknown": Kind(
+        "note",
+        "The model's configuration states no context length, so no request was refused as too long.",
+        "Keep requests within the lengths that the model was trained on.",
+    ),
     "pruned-dense": Kind(
         "note",
         "Pruned weights are stored and multiplied as zeros, which saves no memory and no time.",

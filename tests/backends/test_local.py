@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from llmbench.backends.local import threads_of
+from llmbench.backends.base import LoadShape
+from llmbench.backends.local import cache_length, threads_of
 from llmbench.scenario.schema import EngineOptions
 
 AUTO = EngineOptions()
@@ -37,3 +41,11 @@ def test_a_number_in_the_environment_has_precedence_over_auto(
 
 def test_unset_threads_of_older_scenarios_are_auto() -> None:
     assert EngineOptions.model_validate({"threads": None}).threads == "auto"
+
+
+@pytest.mark.parametrize(("longest", "context", "length"), [(65, 100, 100), (65, None, 128)])
+def test_a_slot_holds_the_longest_sequence_within_a_known_context(
+    longest: int, context: int | None, length: int
+) -> None:
+    model: Any = SimpleNamespace(context_length=context)
+    assert cache_length(LoadShape((4,), longest), model) == length

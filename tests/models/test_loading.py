@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 from llmbench import models
 from llmbench.errors import InputError
+from llmbench.models import architecture
 from llmbench.models.shapes import SHAPES
 from llmbench.models.source import BUILTIN
 from llmbench.scenario.schema import ModelOptions
@@ -142,3 +143,44 @@ def test_the_built_in_model_is_far_better_than_unigrams() -> None:
 
 def test_the_built_in_model_fits_into_eight_megabytes() -> None:
     assert sum(path.stat().st_size for path in BUILTIN["tiny"].iterdir()) <= 8_000_000
+
+
+GEMMA2 = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+}
+
+
+def test_a_model_without_sdpa_loads_with_eager_attention_and_the_reason(tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma2", **GEMMA2)).save_pretrained(
+        tmp_path
+    )
+    loaded = models.load_model(options(str(tmp_path), device="cpu"), "sdpa-grouped")
+    assert loaded.requested["attention"] == "sdpa-grouped"
+    assert loaded.effective["attention"] == "eager"
+    assert "Gemma2ForCausalLM has no SDPA attention" in loaded.reasons["attention"]
+
+
+def test_a_hybrid_model_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
+    AutoConfig.for_model("mamba").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="MambaForCausalLM is a state-space model"):
+        models.load_model(options(str(tmp_path)))
+
+
+def test_an_unstated_context_length_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(architecture, "CONTEXT_KEYS", ())
+    loaded = models.load_model(options("random:tiny"))
+    assert loaded.context_length is None
+    assert [caveat.kind for caveat in loaded.caveats] == ["context-unknown"]
+
+
+def test_an_unknown_architecture_is_refused_without_advice_on_the_network(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "of-tomorrow"}')
+    with pytest.raises(InputError, match=r"of-tomorrow.*may need .*a newer transformers") as refusal:
+        models.load_model(options(str(tmp_path)))
+    assert "HF_TOKEN" not in str(refusal.value)

@@ -58,10 +58,15 @@ class Speculative(Eager):
         target = rope.pinned(models.load_model(context.model, self.attention), longest)
         draft = rope.pinned(models.load_model(draft_options, self.attention), longest)
         _check_pair(target, draft, context.load_shape)
-        both = {field.name: getattr(target, field.name) for field in fields(target)}
-        return DraftedModel(
-            **{**both, "weight_bytes": target.weight_bytes + draft.weight_bytes}, draft=draft
-        )
+        values = {field.name: getattr(target, field.name) for field in fields(target)}
+        name = "draft_attention"
+        both = {
+            "weight_bytes": target.weight_bytes + draft.weight_bytes,
+            "requested": {**target.requested, name: self.attention},
+            "effective": {**target.effective, name: draft.effective["attention"]},
+            "reasons": {**target.reasons, **{name: reason for reason in draft.reasons.values()}},
+        }
+        return DraftedModel(**{**values, **both}, draft=draft)
 
     def runner(
         self, model: TorchModel, buckets: Buckets, sampler: Sampler, *, slots: int, max_length: int
@@ -115,7 +120,7 @@ def _check_pair(target: TorchModel, draft: TorchModel, load_shape: LoadShape) ->
             f"speculative.draft: its vocabulary has {draft.vocabulary} tokens, the model's "
             f"has {target.vocabulary}; use a draft with the model's own tokenizer"
         )
-    if draft.context_length < load_shape.longest_sequence:
+    if draft.context_length is not None and draft.context_length < load_shape.longest_sequence:
         raise InputError(
             f"speculative.draft: its context holds {draft.context_length} tokens, but the longest "
             f"request has {load_shape.longest_sequence}; use shorter requests or another draft"
