@@ -8,9 +8,11 @@ and attends to each row's part of it. Rows may have different lengths.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -18,13 +20,18 @@ import transformers
 from torch import Tensor, nn
 from transformers import AttentionInterface, Cache, PreTrainedModel
 
+from llmbench.backends.memory import ran_out
 from llmbench.engine.kv_cache import state_shapes
+from llmbench.errors import InputError
 
 INPUTS = ("input_ids", "position_ids", "seqlens_k", "total_sequence_length", "last")
 LOGITS = "logits"
 OPSET = 18
-RECIPE = "group-query-attention 1"
+RECIPE = "group-query-attention 2"
 ATTENTION = "onnx-group-query"
+REASON_LENGTH = 200
+BEFORE_SINKS = 4  # optional inputs of the operator between the lengths and the sinks
+USED_TENSORS = {"position_ids", "s_aux"}  # tensors passed to attention that the graph accounts for
 
 
 Shape = tuple[int, int]
@@ -52,14 +59,31 @@ def export(model: PreTrainedModel, path: Path) -> None:
     Inputs are ``input_ids`` and ``position_ids`` [rows, length], ``seqlens_k`` [rows] (int32, the
     length after this step minus one), ``total_sequence_length`` (int32, the longest row's length),
     ``last`` [1] (the position of the logits) and each layer's past key and value [rows, heads, max
-    length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches.
+    length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches. Raise InputError
+    if the model cannot be exported.
     """
-    _untie(model)
     shapes = cache_shapes(model)
+    try:
+        program = _program(model, shapes)
+    except Exception as error:  # the exporter lets errors of any type through
+        if ran_out(error):
+            raise
+        raise InputError(
+            f"model: {type(model).__name__} cannot be exported to ONNX: {reason_of(error)}; use "
+            "`eager` or `compiled`"
+        ) from error
+    program.save(path, external_data=True)
+
+
+class UnsupportedError(Exception):
+    """A model's attention cannot be replaced by the operator."""
+
+
+def _program(model: PreTrainedModel, shapes: Sequence[Shape]) -> torch.onnx.ONNXProgram:
     layers = len(shapes) // 2
     operator = _GroupQuery()
-    AttentionInterface.register(ATTENTION, operator.attend)
-    model.set_attn_implementation(ATTENTION)
+    _replace_attention(model, operator, shapes)
+    _untie(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notices of the exporter
         program = torch.onnx.export(
@@ -73,8 +97,32 @@ def export(model: PreTrainedModel, path: Path) -> None:
             verbose=False,
         )
     if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    program.save(path, external_data=True)
+        raise UnsupportedError("torch.onnx.export returned no program")
+    return program
+
+
+def _replace_attention(
+    model: PreTrainedModel, operator: _GroupQuery, shapes: Sequence[Shape]
+) -> None:
+    """Replace the attention of all layers; raise UnsupportedError if that is impossible."""
+    if shapes[::2] != shapes[1::2]:
+        raise UnsupportedError("keys and values differ in shape (multi-head latent attention)")
+    if not model._can_set_attn_implementation():  # noqa: SLF001 (transformers has no public name)
+        raise UnsupportedError("its attention is not taken from transformers' AttentionInterface")
+    AttentionInterface.register(ATTENTION, operator.attend)
+    model.set_attn_implementation(ATTENTION)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the operator that cannot be exported, or the first line of the original error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    if operator := re.search(r"OpOverload\(op='([\w.]+)'", text):
+        return f"operator {operator[1]}"
+    first = text.partition("\n")[0]
+    reason = first if isinstance(error, UnsupportedError) else f"{type(error).__name__}: {first}"
+    return shorten(reason, REASON_LENGTH, placeholder=" ...")
 
 
 def _untie(model: PreTrainedModel) -> None:
@@ -136,12 +184,14 @@ class _GroupQuery:
     ) -> tuple[Tensor, None]:
         """Emit one layer's operator; query, key and value are [rows, heads, length, size]."""
         del attention_mask  # the operator handles causality, lengths and windows
+        layer: int = module.layer_idx
+        self._check(layer, options)
         rows, heads, length, _ = query.shape
-        past = self.past[2 * module.layer_idx : 2 * module.layer_idx + 2]
+        past = self.past[2 * layer : 2 * layer + 2]
         flat = [state.transpose(1, 2).reshape(rows, length, -1) for state in (query, key, value)]
         attended, *present = torch.onnx.ops.symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
-            [*flat, *past, *self.lengths],
+            [*flat, *past, *self.lengths, *_sinks(options.get("s_aux"), query.dtype)],
             {
                 "num_heads": heads,
                 "kv_num_heads": key.shape[1],
@@ -153,8 +203,21 @@ class _GroupQuery:
             shapes=[flat[0].shape, past[0].shape, past[1].shape],
             version=1,
         )
-        self.present[module.layer_idx] = present
+        self.present[layer] = present
         return attended.reshape(rows, length, heads, -1), None
+
+    def _check(self, layer: int, options: Mapping[str, Any]) -> None:
+        """Raise UnsupportedError for a call that the operator cannot stand for."""
+        if layer in self.present:
+            raise UnsupportedError(f"layer {layer} calls attention twice")
+        tensors = {name for name, value in options.items() if isinstance(value, Tensor)}
+        if unused := tensors - USED_TENSORS:
+            raise UnsupportedError(f"attention with {', '.join(sorted(unused))}")
+
+
+def _sinks(sinks: Tensor | None, dtype: torch.dtype) -> list[Tensor | None]:
+    """Return the operator's last inputs for attention sinks [heads]; none without sinks."""
+    return [] if sinks is None else [*[None] * BEFORE_SINKS, sinks.to(dtype)]
 
 
 class _Graph(nn.Module):
@@ -186,4 +249,7 @@ class _Graph(nn.Module):
             logits_to_keep=last,
         ).logits[:, -1]
         present = operator.present
+        if len(present) < len(past) // 2:
+            calls = f"{len(present)} of {len(past) // 2} layers"
+            raise UnsupportedError(f"only {calls} take attention from AttentionInterface")
         return logits, *(state for layer in sorted(present) for state in present[layer])

@@ -172,12 +172,6 @@ def _graph(
             f"{key}-{scheme}-{quantizing.RECIPE}{'' if check else '-unchecked'}",
             partial(_quantize, exported, scheme, check),
         )
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"model: {type(model.module).__name__} could not be exported to ONNX ({reason}); use "
-            "the backend `eager` or `compiled`"
-        ) from error
     except OSError as error:
         raise InputError(
             f"exported graphs cannot be written to {graphs.folder()}: {error.strerror or error}; "

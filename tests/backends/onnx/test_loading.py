@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import PreTrainedModel
 
 from llmbench.backends import OpenContext
@@ -50,20 +49,6 @@ def test_it_exports_once_serves_and_reports_what_took_effect_and_what_it_cost(
         assert report.memory["kv_cache"] == 2 * 64 * BYTES_A_TOKEN
         assert "not-effective" not in {caveat.kind for caveat in report.caveats}
     assert len(exported) == 1
-
-
-def test_an_architecture_that_cannot_be_exported_is_named(
-    context: OpenContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def export(*_: object) -> None:
-        raise torch.onnx.OnnxExporterError("no such operator\nand much more")
-
-    monkeypatch.setattr(exporting, "export", export)
-    with (
-        pytest.raises(InputError, match=r"LlamaForCausalLM could not be exported.*no such operat"),
-        Onnx(Onnx.Options()).open(context),
-    ):
-        pass
 
 
 def test_a_folder_that_exports_cannot_be_written_to_is_named(
