@@ -33,6 +33,7 @@ GROUPS = {
         "models/",
         "quality/",
         "test_examples",
+        "test_models_page",
     ),
     "browser": ("report/test_browser", "report/serve/test_browser"),
 }
