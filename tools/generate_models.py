@@ -212,6 +212,7 @@ def main() -> None:
     only = parser.parse_args().only
     os.environ.setdefault("LLMBENCH_ROOF", "off")  # device peaks are not needed
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     outcomes = {}
     for name, of in results(only or sorted(known)):
         outcomes[name] = of

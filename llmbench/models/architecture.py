@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -28,8 +29,9 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 STATE_SPACE = {"linear_attention"}
 RECURRENT = {*STATE_SPACE, "conv", "hybrid", "hybrid_sliding"}
 PLAIN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
-CACHE = "past_key_values"
-STEP_INPUTS = ("input_ids", "position_ids", "attention_mask", CACHE, "use_cache")
+# inputs of a step; a model that takes one of the first only among keywords may ignore it
+NAMED_INPUTS = ("position_ids", "attention_mask", "past_key_values")
+OTHER_INPUTS = ("input_ids", "use_cache", "logits_to_keep")
 CONTEXT_KEYS = ("max_position_embeddings", "max_seq_len", "seq_length", "n_positions")
 
 
@@ -46,8 +48,6 @@ def model_class(config: PreTrainedConfig, where: str, *, trust_remote_code: bool
     name = f"{type(config).__name__} (model_type {config.model_type})"
     if config.is_encoder_decoder:
         raise refusal(name, "configures an encoder-decoder model")
-    if getattr(config, "is_decoder", None) is False:
-        raise refusal(name, "does not configure a decoder (is_decoder: false)")
     known: ModelClass | None = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if known is None:
         raise refusal(name, f"has no causal language model in transformers {_transformers()}")
@@ -78,6 +78,8 @@ def _unservable(config: Any, model: ModelClass) -> str | None:
         return f"has layers of type {', '.join(sorted(others))}"
     if _uses_alibi(config, model):
         return "adds ALiBi position biases, which need a 2-D attention mask"
+    if getattr(config, "is_decoder", None) is False and "create_bidirectional_mask" in _code(model):
+        return "is an encoder (is_decoder: false)"
     if missing := _missing_inputs(model):
         return f"takes no {', '.join(missing)}"
     layers = DynamicCache(config=config).layers
@@ -98,14 +100,19 @@ def _uses_alibi(config: Any, model: ModelClass) -> bool:
         return bool(alibi)
     if (positions := getattr(config, "position_embedding_type", None)) is not None:
         return bool(positions == "alibi")
-    return any("alibi" in name.lower() for name in vars(sys.modules[model.__module__]))
+    return any("alibi" in name.lower() for name in _code(model))
+
+
+def _code(model: ModelClass) -> Mapping[str, Any]:
+    """Return the names in the module that defines a class."""
+    return vars(sys.modules[model.__module__])
 
 
 def _missing_inputs(model: ModelClass) -> list[str]:
     """Return the inputs of a step that a model's forward method does not take."""
     inputs = inspect.signature(model.forward).parameters
     takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in inputs.values())
-    needed = (CACHE,) if takes_more else STEP_INPUTS
+    needed = NAMED_INPUTS if takes_more else (*NAMED_INPUTS, *OTHER_INPUTS)
     return [name for name in needed if name not in inputs]
 
 

@@ -34,7 +34,7 @@ def refusal_of(config: PreTrainedConfig) -> str:
 
 @pytest.mark.parametrize(
     "model_type",
-    ["llama", "gpt2", "gemma2", "gemma3_text", "qwen3_moe", "deepseek_v2", "gpt_oss", "gptj", "opt"],
+    ["llama", "gpt2", "gpt_neox", "gemma2", "gemma3_text", "qwen3_moe", "deepseek_v2", "opt", "gptj"],
 )
 def test_decoders_with_plain_keys_and_values_are_served(model_type: str) -> None:
     config = config_of(model_type)
@@ -62,7 +62,7 @@ def test_layers_of_other_types_are_refused() -> None:
 
 
 def test_layers_that_share_keys_and_values_are_refused() -> None:
-    config = config_of("gemma3n_text", **FOUR_LAYERS, **SHARING, activation_sparsity_pattern=0.0)
+    config = config_of("gemma3n_text", **FOUR_LAYERS, **SHARING)
     assert "has layers without keys and values of their own" in refusal_of(config)
 
 
@@ -79,9 +79,18 @@ def test_alibi_that_is_turned_off_is_served() -> None:
     architecture.check(rotary, class_of(rotary))
 
 
-@pytest.mark.parametrize("model_type", ["xlnet", "openai-gpt"])
-def test_models_without_a_cache_of_keys_and_values_are_refused(model_type: str) -> None:
-    assert refusal_of(config_of(model_type)).endswith("takes no past_key_values")
+@pytest.mark.parametrize(
+    ("model_type", "keys", "inputs"),
+    [
+        ("openai-gpt", {}, "past_key_values"),
+        ("xlnet", {}, "position_ids, past_key_values"),
+        ("bart", {"is_encoder_decoder": False, "is_decoder": True}, "position_ids"),
+    ],
+)
+def test_models_that_do_not_take_the_inputs_of_a_step_are_refused(
+    model_type: str, keys: dict[str, Any], inputs: str
+) -> None:
+    assert refusal_of(config_of(model_type, **keys)).endswith(f"takes no {inputs}")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,7 @@ def test_models_without_a_cache_of_keys_and_values_are_refused(model_type: str) 
     [
         ("t5", "T5Config (model_type t5) configures an encoder-decoder model"),
         ("bart", "BartConfig (model_type bart) configures an encoder-decoder model"),
-        ("bert", "BertConfig (model_type bert) does not configure a decoder (is_decoder: false)"),
+        ("bert", "BertLMHeadModel is an encoder (is_decoder: false)"),
         ("vit", "ViTConfig (model_type vit) has no causal language model in transformers"),
     ],
 )
