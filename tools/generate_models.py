@@ -1,11 +1,12 @@
 """Write docs/models.md: which architectures the local backends serve, from a run.
 
-    python tools/generate_models.py                      # writes the page; half an hour on two cores
-    python tools/generate_models.py --only llama gemma2  # prints the results of some
+    python tools/generate_models.py                      # all, half an hour on two cores
+    python tools/generate_models.py --only llama gemma2 --backends onnx
 
 Each configuration in architectures.json becomes a model with random weights. Every backend serves
 the same requests of different lengths with it, and its greedy answers are compared with those of
-transformers' own `generate`, one request at a time.
+transformers' own `generate`, one request at a time. Outcomes are kept in build/models.json, and the
+page has those of the installed versions: an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +35,9 @@ from llmbench.scenario.schema import ModelOptions
 from llmbench.testing import dispatch, open_context, serve
 
 ARCHITECTURES = Path(__file__).with_name("architectures.json")
-PAGE = Path(__file__).parent.parent / "docs" / "models.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "models.md"
+KEPT = ROOT / "build" / "models.json"
 BACKEND_KINDS = ("eager", "compiled", "onnx")
 COMPILED = {"gemma2", "gemma3", "gpt-2", "llama", "mistral", "qwen3", "falcon"}  # others take long
 USUAL_ATTENTION = {"sdpa", "sdpa-grouped", "GroupQueryAttention"}
@@ -47,18 +50,18 @@ INTRODUCTION = """\
 
 # Models
 
-The local backends serve decoders from transformers whose layers cache plain keys and values. They were tried on
-{count} small models with random weights: {requests} requests of {shortest} to {longest} prompt tokens share {slots}
-slots, and each greedy answer is compared with that of transformers' own `generate`. *Equal* means the same
-tokens in every answer. A refusal comes before the weights are loaded or, for an export, before anything is measured.
+The local backends serve decoders from transformers whose layers cache plain keys and values. They
+were tried on {count} small models with random weights: {requests} requests of {shortest} to
+{longest} prompt tokens share {slots} slots, and each greedy answer is compared with that of
+transformers' own `generate`. *Equal* means the same tokens in every answer.
 
 transformers {transformers}, torch {torch}, onnxruntime {onnxruntime}, float32 on the CPU.
 
 {summary}
 
-A model that is not in the table is treated by the same rules, which read its configuration and its class and know
-no names. Where a model has no SDPA attention, `eager` attention runs instead; the effective attention is stored with
-the run, and a caveat gives the reason.
+A model that is not in the table is treated by the same rules, which read its configuration and its
+class and know no names. Where a model has no SDPA attention, `eager` attention runs instead; the
+effective attention is stored with the run, and a caveat gives the reason.
 """
 
 
@@ -149,22 +152,37 @@ def _generated(model: Any, request: Request) -> list[int]:
     return answer
 
 
-def results(names: Sequence[str]) -> Iterator[tuple[str, dict[str, Outcome]]]:
-    """Try every backend on each architecture; yield its name and the outcomes by backend."""
-    known = configurations()
-    for name in names:
+class Results:
+    """The outcomes by architecture and backend, kept in a file for the installed versions."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, dict[str, Outcome]] = {name: {} for name in configurations()}
+        kept = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
+        if kept.get("versions") == versions():
+            for name, of in kept["outcomes"].items():
+                self.outcomes[name] = {kind: Outcome(*parts) for kind, parts in of.items()}
+
+    def add(self, name: str, kind: str) -> None:
+        """Try a backend on an architecture and keep the outcome."""
         with TemporaryDirectory(prefix="llmbench-") as folder:
-            trial = Trial(known[name], Path(folder))
-            kinds = [k for k in BACKEND_KINDS if k != "compiled" or name in COMPILED]
-            yield name, {kind: trial.outcome(kind) for kind in kinds}
+            outcome = Trial(configurations()[name], Path(folder)).outcome(kind)
+        self.outcomes[name][kind] = outcome
+        print(f"{name} {kind}: {outcome.verdict} {outcome.detail}", flush=True)
+        parts = {n: {k: astuple(o) for k, o in of.items()} for n, of in self.outcomes.items()}
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(json.dumps({"versions": versions(), "outcomes": parts}), "utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that the outcomes depend on."""
+    return {name: version(name) for name in ("transformers", "torch", "onnxruntime")}
 
 
 def page(outcomes: Mapping[str, Mapping[str, Outcome]]) -> str:
     """Return the page for the outcomes by architecture and backend."""
-    versions = {name: version(name) for name in ("transformers", "torch", "onnxruntime")}
     introduction = INTRODUCTION.format(
         count=len(outcomes), requests=len(PROMPTS), shortest=min(PROMPTS), longest=max(PROMPTS),
-        slots=SLOTS, summary=_summary(outcomes), **versions,
+        slots=SLOTS, summary=_summary(outcomes), **versions(),
     )  # fmt: skip
     types = {name: config["model_type"] for name, config in configurations().items()}
     rows = [
@@ -205,20 +223,22 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def main() -> None:
-    """Try the architectures, and write the page unless only some were chosen."""
+    """Try backends on architectures, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    known = configurations()
-    parser.add_argument("--only", nargs="+", choices=sorted(known), help="print the results of these")
-    only = parser.parse_args().only
+    results = Results()
+    names = sorted(results.outcomes)
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="try only these")
+    parser.add_argument("--backends", nargs="+", choices=BACKEND_KINDS, default=BACKEND_KINDS)
+    arguments = parser.parse_args()
     os.environ.setdefault("LLMBENCH_ROOF", "off")  # device peaks are not needed
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    outcomes = {}
-    for name, of in results(only or sorted(known)):
-        outcomes[name] = of
-        print(name, *(f"{kind}: {o.verdict} {o.detail}" for kind, o in of.items()), sep="\n  ")
-    if not only:
-        PAGE.write_text(page(outcomes), "utf-8")
+    for kind in arguments.backends:
+        for name in arguments.only or names:
+            is_wanted = arguments.only or kind not in results.outcomes[name]
+            if is_wanted and (kind != "compiled" or name in COMPILED):
+                results.add(name, kind)
+    PAGE.write_text(page(results.outcomes), "utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -56,8 +56,7 @@ def model_class(config: PreTrainedConfig, where: str, *, trust_remote_code: bool
 
 def check(config: PreTrainedConfig, model: ModelClass) -> None:
     """Raise InputError for an architecture that the local engine cannot serve, with its kind."""
-    reason = _unservable(config.get_text_config(), model)
-    if reason is not None:
+    if reason := next(_obstacles(config.get_text_config(), model), None):
         raise refusal(model.__name__, reason)
 
 
@@ -69,23 +68,22 @@ def refusal(name: str, reason: str) -> InputError:
     )
 
 
-def _unservable(config: Any, model: ModelClass) -> str | None:
-    """Return why the local engine cannot serve an architecture, or None if no reason is known."""
+def _obstacles(config: Any, model: ModelClass) -> Iterator[str]:
+    """Yield the reasons why the local engine cannot serve an architecture, as far as known."""
     kinds = set(getattr(config, "layer_types", None) or ())
     if model._is_stateful or kinds & RECURRENT:  # noqa: SLF001 (transformers has no public name)
-        return _recurrent(kinds)
+        yield _recurrent(kinds)
     if others := kinds - {FULL, SLIDING}:
-        return f"has layers of type {', '.join(sorted(others))}"
+        yield f"has layers of type {', '.join(sorted(others))}"
     if _uses_alibi(config, model):
-        return "adds ALiBi position biases, which need a 2-D attention mask"
+        yield "adds ALiBi position biases, which need a 2-D attention mask"
     if getattr(config, "is_decoder", None) is False and "create_bidirectional_mask" in _code(model):
-        return "is an encoder (is_decoder: false)"
+        yield "is an encoder (is_decoder: false)"
     if missing := _missing_inputs(model):
-        return f"takes no {', '.join(missing)}"
+        yield f"takes no {', '.join(missing)}"
     layers = DynamicCache(config=config).layers
     if odd := {type(layer).__name__ for layer in layers if type(layer) not in PLAIN_LAYERS}:
-        return f"has layers without keys and values of their own ({', '.join(sorted(odd))})"
-    return None
+        yield f"has layers without keys and values of their own ({', '.join(sorted(odd))})"
 
 
 def _recurrent(kinds: set[str]) -> str:

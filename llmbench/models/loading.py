@@ -67,7 +67,7 @@ def load(options: ModelOptions, attention: str) -> TorchModel:
         )
         architecture.check(config, model_class)
         runnable, reason = architecture.attention_of(model_class, attention)
-        module = _module(source, config, options, device, dtype, runnable)
+        module = _module(source, config, options, device=device, dtype=dtype, attention=runnable)
     module.eval()
     length = architecture.context_length(module.config)
     return TorchModel(
@@ -152,9 +152,7 @@ def _config(source: ModelSource, options: ModelOptions) -> PreTrainedConfig:
         config = AutoConfig.for_model(shape.model_type, **shape.config)
         return config
     where, gguf = source.pretrained
-    config = AutoConfig.from_pretrained(
-        where, **gguf, trust_remote_code=options.trust_remote_code
-    )
+    config = AutoConfig.from_pretrained(where, **gguf, trust_remote_code=options.trust_remote_code)
     return config
 
 
@@ -162,6 +160,7 @@ def _module(
     source: ModelSource,
     config: PreTrainedConfig,
     options: ModelOptions,
+    *,
     device: torch.device,
     dtype: torch.dtype,
     attention: str,

@@ -166,7 +166,7 @@ KINDS: dict[str, Kind] = {
     ),
     "context-unknown": Kind(
         "note",
-        "The model's configuration states no context length, so no request was refused as too long.",
+        "The model's configuration states no context length: requests of any length were served.",
         "Keep requests within the lengths that the model was trained on.",
     ),
     "pruned-dense": Kind(

@@ -35,5 +35,5 @@ def test_a_setting_without_effect_has_a_caveat_with_the_known_reason() -> None:
 def test_a_request_beyond_the_context_is_refused_if_its_length_is_known() -> None:
     SHAPE.check(12)
     SHAPE.check(None)
-    with pytest.raises(InputError, match="longest request has 12 tokens .* context holds 11"):
+    with pytest.raises(InputError, match=r"longest request has 12 tokens .* context holds 11"):
         SHAPE.check(11)

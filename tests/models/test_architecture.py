@@ -34,7 +34,17 @@ def refusal_of(config: PreTrainedConfig) -> str:
 
 @pytest.mark.parametrize(
     "model_type",
-    ["llama", "gpt2", "gpt_neox", "gemma2", "gemma3_text", "qwen3_moe", "deepseek_v2", "opt", "gptj"],
+    [
+        "llama",
+        "gpt2",
+        "gpt_neox",
+        "gemma2",
+        "gemma3_text",
+        "qwen3_moe",
+        "deepseek_v2",
+        "opt",
+        "gptj",
+    ],
 )
 def test_decoders_with_plain_keys_and_values_are_served(model_type: str) -> None:
     config = config_of(model_type)

@@ -181,6 +181,8 @@ def test_an_unstated_context_length_is_noted(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_unknown_architecture_is_refused_without_advice_on_the_network(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "of-tomorrow"}')
-    with pytest.raises(InputError, match=r"of-tomorrow.*may need .*a newer transformers") as refusal:
+    with pytest.raises(
+        InputError, match=r"of-tomorrow.*may need .*a newer transformers"
+    ) as refusal:
         models.load_model(options(str(tmp_path)))
     assert "HF_TOKEN" not in str(refusal.value)

@@ -8,9 +8,11 @@ and attends to each row's part of it. Rows may have different lengths.
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -84,8 +86,7 @@ def _program(model: PreTrainedModel, shapes: Sequence[Shape]) -> torch.onnx.ONNX
     operator = _GroupQuery()
     _replace_attention(model, operator, shapes)
     _untie(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # notices of the exporter
+    with warnings.catch_warnings(action="ignore"), _without_logs():
         program = torch.onnx.export(
             _Graph(model, operator),
             _example(shapes, model.dtype),
@@ -99,6 +100,16 @@ def _program(model: PreTrainedModel, shapes: Sequence[Shape]) -> torch.onnx.ONNX
     if program is None:
         raise UnsupportedError("torch.onnx.export returned no program")
     return program
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Suppress logs: the exporter logs every tensor, and whole graphs when it fails."""
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _replace_attention(

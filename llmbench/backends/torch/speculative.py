@@ -60,11 +60,12 @@ class Speculative(Eager):
         _check_pair(target, draft, context.load_shape)
         values = {field.name: getattr(target, field.name) for field in fields(target)}
         name = "draft_attention"
+        reasons = {name: draft.reasons["attention"]} if draft.reasons else {}
         both = {
             "weight_bytes": target.weight_bytes + draft.weight_bytes,
             "requested": {**target.requested, name: self.attention},
             "effective": {**target.effective, name: draft.effective["attention"]},
-            "reasons": {**target.reasons, **{name: reason for reason in draft.reasons.values()}},
+            "reasons": {**target.reasons, **reasons},
         }
         return DraftedModel(**{**values, **both}, draft=draft)
 
