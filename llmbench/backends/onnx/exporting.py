@@ -84,9 +84,8 @@ class UnsupportedError(Exception):
 def _program(model: PreTrainedModel, shapes: Sequence[Shape]) -> torch.onnx.ONNXProgram:
     layers = len(shapes) // 2
     operator = _GroupQuery()
-    _replace_attention(model, operator, shapes)
-    _untie(model)
-    with warnings.catch_warnings(action="ignore"), _without_logs():
+    with _replaced_attention(model, operator, shapes), _without_logs():
+        _untie(model)
         program = torch.onnx.export(
             _Graph(model, operator),
             _example(shapes, model.dtype),
@@ -104,24 +103,31 @@ def _program(model: PreTrainedModel, shapes: Sequence[Shape]) -> torch.onnx.ONNX
 
 @contextmanager
 def _without_logs() -> Iterator[None]:
-    """Suppress logs: the exporter logs every tensor, and whole graphs when it fails."""
+    """Suppress notices: the exporter logs every tensor, and whole graphs when it fails."""
     logging.disable()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         logging.disable(logging.NOTSET)
 
 
-def _replace_attention(
+@contextmanager
+def _replaced_attention(
     model: PreTrainedModel, operator: _GroupQuery, shapes: Sequence[Shape]
-) -> None:
+) -> Iterator[None]:
     """Replace the attention of all layers; raise UnsupportedError if that is impossible."""
     if shapes[::2] != shapes[1::2]:
         raise UnsupportedError("keys and values differ in shape (multi-head latent attention)")
     if not model._can_set_attn_implementation():  # noqa: SLF001 (transformers has no public name)
         raise UnsupportedError("its attention is not taken from transformers' AttentionInterface")
+    own = model.config._attn_implementation  # noqa: SLF001 (the same)
     AttentionInterface.register(ATTENTION, operator.attend)
     model.set_attn_implementation(ATTENTION)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)
 
 
 def reason_of(error: BaseException) -> str:

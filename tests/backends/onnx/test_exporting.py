@@ -143,5 +143,4 @@ def test_models_without_sdpa_are_exported_and_give_the_tokens_of_generate(
     model.generation_config.eos_token_id = None
     expected = {request.id: generated(model, request) for request in ragged_requests()}
     exporting.export(model, tmp_path / "model.onnx")
-    model.set_attn_implementation("eager")
     assert answers(runner_of(model, tmp_path / "model.onnx"), ragged_requests()) == expected
