@@ -156,7 +156,9 @@ class Results:
     """The outcomes by architecture and backend, kept in a file for the installed versions."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, dict[str, Outcome]] = {name: {} for name in configurations()}
+        self.outcomes: dict[str, dict[str, Outcome]] = {
+            name: {} for name in sorted(configurations())
+        }
         kept = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
         if kept.get("versions") == versions():
             for name, of in kept["outcomes"].items():
