@@ -10,7 +10,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -48,7 +48,7 @@ def model_class(config: PreTrainedConfig, where: str, *, trust_remote_code: bool
     name = f"{type(config).__name__} (model_type {config.model_type})"
     if config.is_encoder_decoder:
         raise refusal(name, "configures an encoder-decoder model")
-    known: ModelClass | None = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    known = cast("ModelClass | None", MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None))
     if known is None:
         raise refusal(name, f"has no causal language model in transformers {_transformers()}")
     return known
