@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmbench.backends.endpoint.conformance.wire import done, event, usage
+from llmbench.cli import main
 
 KEY, TOKEN = "sk-canary/Qx7Zp2+Lm9Vt4", "tkn-canary-Hw3Jr8=Bd5Nf1"
 WINDOW = 8  # characters of a secret that are too many to show
@@ -203,16 +204,37 @@ def test_an_answer_that_repeats_a_secret_is_kept_without_it(measured: tuple[Path
     assert leaks(said) == []
 
 
-def test_a_model_that_is_not_served_is_refused_without_secrets(url: str, tmp_path: Path) -> None:
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Run the command in this process and in an empty folder; return all that it printed."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        main(arguments)
+        return "".join(capsys.readouterr())
+
+    return run
+
+
+def test_a_model_that_is_not_served_is_refused_without_secrets(
+    url: str, tmp_path: Path, command: Command
+) -> None:
     write(tmp_path, url, **{"served:echo": "served:nobody"})
-    shown = llmbench("run", "s.yaml", "--out", "out", folder=tmp_path)
+    shown = command("run", "s.yaml", "--out", "out")
     assert "has no model 'nobody'" in shown
     assert leaks(shown) == []
     assert leaks((tmp_path / "out" / "report.html").read_text()) == []
 
 
-def test_a_check_of_a_server_shows_no_secret(url: str, tmp_path: Path) -> None:
-    shown = llmbench("conformance", "--url", url, "--model", "echo", "--json", folder=tmp_path)
+def test_a_check_of_a_server_shows_no_secret(url: str, command: Command) -> None:
+    shown = command("conformance", "--url", url, "--model", "echo", "--json")
     assert '"passed"' in shown
     assert leaks(shown) == []
 
@@ -228,16 +250,18 @@ def test_a_check_of_a_server_shows_no_secret(url: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_secret_in_a_scenario_file_is_refused_and_not_shown(
-    url: str, tmp_path: Path, old: str, new: str
+    url: str, tmp_path: Path, command: Command, old: str, new: str
 ) -> None:
     write(tmp_path, url, **{old: new})
-    shown = llmbench("run", "s.yaml", "--out", "out", folder=tmp_path)
+    shown = command("run", "s.yaml", "--out", "out")
     assert re.search("environment variable|contains the value of|no credentials", shown)
     assert leaks(shown) == []
     assert not (tmp_path / "out").exists()
 
 
-def test_a_password_in_a_url_of_a_server_to_check_is_refused_and_not_shown(tmp_path: Path) -> None:
+def test_a_password_in_a_url_of_a_server_to_check_is_refused_and_not_shown(
+    command: Command,
+) -> None:
     address = f"http://me:{quote(KEY, safe='')}@localhost"
-    shown = llmbench("conformance", "--url", address, folder=tmp_path)
+    shown = command("conformance", "--url", address)
     assert shown == "llmbench: --url: expected no credentials; use `api_key_env` or `headers`\n"

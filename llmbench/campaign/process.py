@@ -101,7 +101,7 @@ THIS = Installation()
 def forward_event(event: dict[str, Any], listener: Listener) -> Failure | None:
     """Forward a worker's event to a listener; return the failure instead if it reports one."""
     if "failure" in event:
-        return Failure(event["failure"], event["message"])
+        return Failure(event["failure"], redact(event["message"]))
     if "stage" in event:
         listener.stage(redact(event["stage"]))
     else:
@@ -113,7 +113,7 @@ def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
     stderr.seek(0)
     tail = [redact(line) for line in deque(stderr, maxlen=STDERR_LINES)]
     last = next((line.strip() for line in reversed(tail) if line.strip()), "no output")
-    message = redact(failure.message).replace("{last line}", last)
+    message = failure.message.replace("{last line}", last)
     return Failure(failure.kind, message, "".join(tail))
 
 
