@@ -100,12 +100,10 @@ class Exchange(Answer):
         except Refused as refusal:
             self.fail(refusal.kind, str(refusal))
             return
-        for event in events:
-            self._event(now, event)
-        if len(events) > 1:  # a flood has many per read
-            self.max_events -= len(events)
-            if self.max_events < 0:
-                self.fail("too-large", f"the response has too many events for {self._requested}")
+        if len(events) == 1:
+            self._event(now, events[0])
+        elif events:
+            self._several(now, events)
 
     def end(self, now: float) -> None:
         """Process the normal end of the response."""
@@ -115,8 +113,7 @@ class Exchange(Answer):
         if isinstance(body, ErrorBody):
             self.fail(f"http-{self.status}", _reason(body.text))
             return
-        for event in self._last_events(body):
-            self._event(now, event)
+        self._several(now, self._last_events(body))
         self._end_of_body(now, body)
 
     def _end_of_body(self, now: float, body: Body) -> None:
@@ -147,9 +144,17 @@ class Exchange(Answer):
             self.fail(refusal.kind, str(refusal))
             return ()
 
+    def _several(self, now: float, events: Sequence[bytes]) -> None:
+        """Process events that were read at once, of which a flood has many."""
+        self.max_events -= len(events)
+        if self.max_events < 0:
+            self.fail("too-large", f"the response has too many events for {self._requested}")
+        for event in events:
+            if self.over:
+                return
+            self._event(now, event)
+
     def _event(self, now: float, event: bytes) -> None:
-        if self.fault is not None or self.done_at is not None:
-            return
         if not event.startswith(b"{"):
             # some proxies wrap events twice
             event = event.strip(BLANKS).removeprefix(b"data:").lstrip(BLANKS)

@@ -39,7 +39,11 @@ class LoopLag:
         """
         if now - self._ended > PAUSE_SECONDS:
             self._busy_since = now
-        return max(0.0, now - max(last_read, min(self._busy_since, self.next_beat)))
+        # without min and max, whose calls take time in every read
+        since = self._busy_since if self._busy_since < self.next_beat else self.next_beat  # noqa: FURB136
+        if last_read > since:  # noqa: PLR1730
+            since = last_read
+        return now - since if now > since else 0.0
 
     def beat(self, now: float) -> None:
         """Record the delay of a heartbeat."""
