@@ -60,9 +60,9 @@ class SummarizedCase(msgspec.Struct, kw_only=True):
         check_part(self.effective, Effective, "effective")
         check_part(self.energy, dict[str, Meter], "energy")
         check_unique("processes", self.processes)
-        parts = [part for m in self.metrics.values() for part in (m.values, m.n)]
-        parts += [self.schedules] if self.schedules else []
-        if not self.processes or any(len(part) != len(self.processes) for part in parts):
+        lengths = [len(part) for m in self.metrics.values() for part in (m.values, m.n)]
+        lengths += [len(self.schedules)] if self.schedules else []
+        if not self.processes or any(length != len(self.processes) for length in lengths):
             raise ValueError("expected one value, count and schedule for each of `processes`")
 
 

@@ -346,7 +346,7 @@ class _OtherVersionError(InputError):
 
 
 def _check_version(stored: dict[str, Any], path: Path) -> None:
-    version = stored.get("schema_version")
+    version: Any = stored.get("schema_version")
     is_version = isinstance(version, int) and version >= 0
     if is_version and OLDEST <= version <= SCHEMA_VERSION:
         return

@@ -74,7 +74,8 @@ def test_a_secret_in_a_scenario_is_refused_and_not_shown(
     ids=str,
 )
 def test_variables_and_harmless_options_are_accepted(options: dict[str, Any]) -> None:
-    EndpointOptions(**({} if "server" in options else {"url": "http://localhost"}), **options)
+    address = {} if "server" in options else {"url": "http://localhost"}
+    EndpointOptions.model_validate({**address, **options})
 
 
 def test_a_variable_that_would_not_be_redacted_is_refused() -> None:
