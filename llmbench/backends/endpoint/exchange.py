@@ -60,7 +60,7 @@ class Exchange(Answer):
     def excess_bytes(self) -> int:
         """The most memory of the text beyond that of a correct response."""
         chunks, expected = len(self.texts), self.request.max_new_tokens
-        if self.first_content is None or self._reasoning_chunks:
+        if self.first_content is None or self._reasoning_chunks or not self.limits_length:
             expected += limits.UNREQUESTED_TOKENS
         characters = self.text_length - limits.CHUNK_LENGTH * chunks
         taken = limits.CHARACTER_BYTES * characters + limits.CHUNK_BYTES * chunks

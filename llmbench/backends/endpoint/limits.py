@@ -23,7 +23,7 @@ TEXT_LENGTH, TEXT_LENGTH_PER_TOKEN, CHUNK_LENGTH = 2**20, 64, 8
 IN_FLIGHT_BYTES = 64 * 2**20  # incomplete events, and text beyond TEXT_BYTES_PER_TOKEN
 EXCESS_BYTES = 32 * 2**20  # text beyond TEXT_BYTES_PER_TOKEN, after the responses ended
 TEXT_BYTES_PER_TOKEN = 160
-UNREQUESTED_TOKENS = 8192  # which a correct response may have besides, if it has reasoning
+UNREQUESTED_TOKENS = 8192  # that reasoning, or no length, may add
 CHUNK_BYTES, CHARACTER_BYTES = 96, 4  # of a chunk's time and text object, and of a character
 
 # of what is read outside a load
