@@ -31,13 +31,10 @@ INTEGERS = 2**-7  # packed products quantize activations to 8 bits
 PER_TENSOR = {"int8-dynamic": 2**-2}  # one scale for all rows and tokens of a step
 
 
-def reference_of(model: TorchModel, attention: str, device: torch.device) -> Reference:
-    """Return the forward of the torch module with its own attention, which an export replaces."""
-    module = model.module
-    if module.config._attn_implementation != attention:  # noqa: SLF001 (no public name for it)
-        module.set_attn_implementation(attention)
+def reference_of(model: TorchModel, device: torch.device) -> Reference:
+    """Return the forward of the torch module, for a comparison with a graph on ``device``."""
     epsilon = TF32 if device.type == "cuda" else 0.0
-    return own_forward.reference_of(module, model.effective["parameters"], epsilon=epsilon)
+    return own_forward.reference_of(model.module, model.effective["parameters"], epsilon=epsilon)
 
 
 def reference_of_quantized(reference: Reference, runner: OnnxRunner, scheme: Scheme) -> Reference:

@@ -71,7 +71,6 @@ def load(
         raise MissingExtraError("graph: builder", "onnxruntime_genai", "onnx-builder")
     model = models.load_model(_for_export(context.model, chosen))
     model = rope.pinned(model, context.load_shape.longest_sequence)
-    attention = model.module.config._attn_implementation  # noqa: SLF001 (no public name for it)
     began = time.monotonic()
     if recipe.prune:
         context.on_stage("compressing the model")
@@ -93,7 +92,7 @@ def load(
             dtype=model.module.dtype,
             costs=costs and weights.costs_of_graph(graph, costs),
             no_costs=reader.reasons.get("model_costs", ""),
-            reference=checking.reference_of(model, attention, device) if checked else None,
+            reference=checking.reference_of(model, device) if checked else None,
             context_length=model.context_length,
             eos_ids=model.eos_ids,
             vocabulary=model.vocabulary,
