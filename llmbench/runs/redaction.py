@@ -14,10 +14,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 HIDDEN = "***"
 WINDOW = 8
+MOST_SHOWN, MOST_CHARACTERS = 7, 300  # items of a list or mapping, and of a text
 SHORTEST = 6  # shorter values would match common words
 TELLING = 12  # characters, with a digit among them, that no text has by chance
 
@@ -213,15 +215,18 @@ def _names_secret(name: str) -> bool:
     return _LITERAL_NAMES.search(words) is not None
 
 
-def masked(value: Any, name: str = "") -> Any:
-    """Return plain data for a message, with the secrets that it contains replaced by ``***``."""
+def masked(value: Any, name: str = "", depth: int = 4) -> Any:
+    """Return the begin of plain data for a message, with the secrets in it replaced by ``***``."""
     match value:
+        case Mapping() | list() | tuple() if not depth:
+            return ...
         case Mapping():
-            return {key: masked(inner, str(key)) for key, inner in value.items()}
+            items = islice(value.items(), MOST_SHOWN)
+            return {key: masked(inner, str(key), depth - 1) for key, inner in items}
         case list() | tuple():
-            return [masked(inner, name) for inner in value]
-        case str() | int() if not isinstance(value, bool) and _is_literal(name, str(value)):
-            return HIDDEN
+            return [masked(inner, name, depth - 1) for inner in islice(value, MOST_SHOWN)]
         case str():
-            return redact(_NAMED.sub(rf"\1{HIDDEN}", value))
-    return value
+            text = value[:MOST_CHARACTERS]
+            is_secret_itself = _is_literal(name, text)
+            return HIDDEN if is_secret_itself else redact(_NAMED.sub(rf"\1{HIDDEN}", text))
+    return HIDDEN if isinstance(value, int) and _names_secret(name) else value
