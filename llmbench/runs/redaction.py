@@ -173,10 +173,11 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SCHEME = re.compile(r"\b(?:Bearer|Basic|Token|Digest|ApiKey)\s", re.IGNORECASE)
 _PART = re.compile(r"(?:[\w-]+=(?=[^=\s;,]))?([^\s;,]+)")  # of a header: a value, perhaps named
 _CREDENTIAL = re.compile(
-    r"\b(?:Bearer|Basic)\s+[^\s$]{8,}|://[^\s/$]*:[^\s/$]+@", re.IGNORECASE
+    r"\b(?:Bearer|Basic)\s+[^\s$]{8,}|://[^\s/$:]*:[^\s/$]+@", re.IGNORECASE
 )  # a secret, whatever its name
 _NAMED = re.compile(
-    r"""([\w-]*(?:key|token|secret|passw(?:or)?d|passphrase|credentials?|cookie|auth(?:orization)?)
+    r"""((?<![\w-])[\w-]*
+    (?:key|token|secret|passw(?:or)?d|passphrase|credentials?|cookie|auth(?:orization)?)
     ['"]?[:=\s]\s*)((['"]).*?\3|['"]?(?:(?:bearer|basic)\s+)?[^\s'",}\]]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
