@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TESTS = Path(__file__).parent
+collect_ignore = ["corpus"]  # scenario files, which the plugin would collect as tests
 GROUPS = {
     "onnx": ("backends/onnx/", "backends/torch/test_quantized"),
     "torch": (
