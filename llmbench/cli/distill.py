@@ -101,7 +101,10 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Distillation, Path, Path]:
     if arguments.out or any(getattr(arguments, name) is not None for name in OPTIONS):
         raise InputError("--resume reads all settings from its folder; remove the other arguments")
     folder, work = arguments.resume, _work(arguments.resume)
-    settings = read_json(work / ASKED, f"--resume: {folder}: has no interrupted training run")
+    if not work.is_dir():
+        remedy = "choose the --out of the interrupted command"
+        raise InputError(f"--resume: {folder}: has no interrupted training run; {remedy}")
+    settings = read_json(work / ASKED, remedy=f"remove {work} and train again")
     return _validated(settings), folder, work
 
 

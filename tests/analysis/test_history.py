@@ -116,7 +116,7 @@ def test_change_points_ascend_and_leave_nights_between(values: list[float]) -> N
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("<<<<<<< ours", r"history\.jsonl:2: not valid JSON: .*; remove the line, or any conflict markers"),
+        ("<<<<<<< ours", r"history\.jsonl:2: not valid JSON: .*the line, or any conflict markers"),
         ("{}", r"history\.jsonl:2: .*missing required field .*; remove the line"),
         ('{"format": "llmbench summary", "version": 7}', r"jsonl:2: .*7 - at `\$\.version`"),
     ],

@@ -106,7 +106,7 @@ def test_floors_are_read_from_what_was_written(source: Source, tmp_path: Path) -
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "noise.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"noise\.json: .*; give a file that `llmbench aa` wrote"):
+    with pytest.raises(InputError, match=r"noise\.json:.*; give a file that `llmbench aa` wrote"):
         aa_test.read_floors(path)
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from llmbench.cli import main, streams
 from llmbench.runs import store
@@ -53,16 +54,21 @@ def out(path: Path) -> Path:
     return path.parent / "out"
 
 
+def slow(*values: object) -> ParameterSet:
+    """Return parameters of a slow test."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("redirection", "code", "words"),
     [
         (">/dev/full", 1, "llmbench: stdout: No space left on device; the rest of the output"),
-        (">&-", 1, "llmbench: stdout: Bad file descriptor; the rest of the output is lost"),
+        slow(">&-", 1, "llmbench: stdout: Bad file descriptor; the rest of the output is lost"),
         ("2>/dev/full", 0, "report   "),
-        ("2>&-", 0, "report   "),
-        (">&- 2>&- <&-", 1, ""),
-        (">/dev/full 2>/dev/full", 1, ""),
+        slow("2>&-", 0, "report   "),
+        slow(">&- 2>&- <&-", 1, ""),
+        slow(">/dev/full 2>/dev/full", 1, ""),
         ("| true", 141, "llmbench: stdout: Broken pipe; the rest of the output is lost"),
     ],
 )
@@ -79,7 +85,7 @@ def test_a_closed_stream_without_output_is_no_failure(path: Path) -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_a_run_ends_well_whatever_the_encoding_of_the_terminal(path: Path, encoding: str) -> None:
     code, written = shell(path, "", PYTHONIOENCODING=encoding)
     assert code == 0
