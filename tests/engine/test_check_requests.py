@@ -29,6 +29,12 @@ def test_prompts_are_ragged_and_one_answer_crosses_a_block_of_64() -> None:
     assert lengths(capacity(1000)) == RAGGED
 
 
+def test_the_first_prompt_ends_with_token_0() -> None:
+    first, second, *_ = plan(capacity(1000), VOCABULARY, (), ANY)
+    assert first.prompt[-1] == 0
+    assert second.prompt[-1] != 0
+
+
 def test_requests_are_cut_to_a_short_sequence() -> None:
     assert lengths(capacity(12)) == [(3, 9), (10, 2), (10, 2), (10, 2), (5, 7)]
 
