@@ -163,21 +163,21 @@ def guarded(
     It has its own process group, so that the terminal does not interrupt it, or its own session.
     ``options`` are those of subprocess.Popen.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        lifeline = str(theirs.fileno())
+    parent_end, child_end = socket.socketpair()
+    with parent_end, child_end:
+        lifeline = str(child_end.fileno())
         guardian = [sys.executable, "-I", "-S", GUARDIAN, lifeline]
         process: subprocess.Popen[bytes] = subprocess.Popen(
             [*guardian, *command],
-            pass_fds=[theirs.fileno()],
+            pass_fds=[child_end.fileno()],
             start_new_session=has_session,
             process_group=None if has_session else 0,
             bufsize=0,
             **options,
         )
-        with process, ours:  # closed first, so that the process ends
-            theirs.close()
-            child = Guarded(process, ours)
+        with process, parent_end:  # closed first, so that the process ends
+            child_end.close()
+            child = Guarded(process, parent_end)
             try:
                 yield child
             finally:

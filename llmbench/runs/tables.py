@@ -131,8 +131,8 @@ class Table:
             raise FileError.of_all(malformed)
         if not values:
             reasons = ", ".join(self.left_out.reasons)
-            found = f"no row can be used: {reasons}" if reasons else "has no rows"
-            raise FileError(self.path, found, expected)
+            problem = f"no row can be used: {reasons}" if reasons else "has no rows"
+            raise FileError(self.path, problem, expected)
         self.left_out.kept = len(values)
         return Converted(values, self.left_out)
 

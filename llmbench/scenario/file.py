@@ -208,16 +208,16 @@ def _refuse_many(scenario: Scenario, origins: Origins) -> None:
 
 def _refuse_names(cases: list[Case], origins: Origins) -> None:
     """Raise ScenarioError if two cases would share a folder, or its name would be too long."""
-    place = f"{place_of(origins, ('backends',))}: backends"
+    where = f"{place_of(origins, ('backends',))}: backends"
     for slug, count in Counter(case.slug for case in cases).items():
         if count > 1:
             name = next(case.name for case in cases if case.slug == slug)
             raise ScenarioError(
-                f"{place}: {count} cases are named {shown(name)}; "
+                f"{where}: {count} cases are named {shown(name)}; "
                 "give each a unique `name`, e.g. {kind: compiled, name: compiled-dynamic}"
             )
         if len(slug) > MAX_SLUG:
             raise ScenarioError(
-                f"{place}: found a case with a name of {len(slug):,} characters, {shown(slug)}; "
+                f"{where}: found a case with a name of {len(slug):,} characters, {shown(slug)}; "
                 f"with a shorter backend `name` or shorter `sweep` values, keep to {MAX_SLUG}"
             )
