@@ -16,10 +16,21 @@ of a scenario begins with its key: `model.device: ...`.
 
 from __future__ import annotations
 
+import errno
 import reprlib
 from typing import ClassVar
 
 MAX_MESSAGE, MAX_VALUE = 1900, 80  # characters; a command adds its name and the run's
+
+# Out-of-memory messages of allocators: torch on CPUs and GPUs, cuBLAS, onnxruntime.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "DefaultCPUAllocator",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "Failed to allocate memory",
+    "bfc_arena",
+    "BFCArena",
+)
 
 
 class LlmbenchError(Exception):
@@ -103,6 +114,15 @@ class OutOfMemoryError(MeasurementError):
     """The device or machine ran out of memory; stored as the run's failure."""
 
     kind = "out-of-memory"
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether an error is an out-of-memory error."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return any(message in str(error) for message in OUT_OF_MEMORY)
 
 
 class Unavailable(Exception):  # noqa: N818 (the reason why there is no value, not an error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from llmbench.errors import (
     ScenarioError,
     one_line,
     printable,
+    ran_out,
     shown,
 )
 
@@ -72,3 +76,17 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
 
 def test_one_line_has_no_line_ends() -> None:
     assert one_line("two\nlines\x1b") == "two\\nlines\\x1b"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 9"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_errors_of_every_allocator_are_recognized(error: Exception) -> None:
+    assert ran_out(error)

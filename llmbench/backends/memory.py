@@ -6,7 +6,6 @@ are never substituted for each other.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,23 +16,13 @@ import psutil
 
 from llmbench.collectors import proc
 from llmbench.environment.probing import Reader
-from llmbench.errors import LlmbenchError, OutOfMemoryError, Unavailable
+from llmbench.errors import LlmbenchError, OutOfMemoryError, Unavailable, ran_out
 from llmbench.units import format_bytes
 
 if TYPE_CHECKING:
     import torch
 
 SELF = Path("/proc/self")
-
-# Out-of-memory messages of allocators: torch on CPUs and GPUs, cuBLAS, onnxruntime.
-OUT_OF_MEMORY = (
-    "out of memory",
-    "DefaultCPUAllocator",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "Failed to allocate memory",
-    "bfc_arena",
-    "BFCArena",
-)
 
 
 # -- peaks -----------------------------------------------------------------------------------------
@@ -184,12 +173,3 @@ def as_out_of_memory(plan: MemoryPlan) -> Iterator[None]:
             raise
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise plan.error(first) from error
-
-
-def ran_out(error: BaseException) -> bool:
-    """Return whether an error is an out-of-memory error."""
-    if isinstance(error, MemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return any(message in str(error) for message in OUT_OF_MEMORY)

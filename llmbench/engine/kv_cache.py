@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from llmbench.errors import InputError
+from llmbench.errors import InputError, ran_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,11 @@ class KvCache:
 def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Return two shapes (heads, head size) for each layer: of its keys and of its values.
 
-    The shapes are read from the model's own cache after one token. Raise InputError for a layer
-    that does not cache plain keys and values.
+    The shapes are read from the model's own cache after one token. Raise InputError if the model
+    cannot run it, or if a layer does not cache plain keys and values.
     """
-    probe = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    cache = model(probe, past_key_values=DynamicCache(), use_cache=True).past_key_values
     shapes = []
-    for layer in cache.layers:
+    for layer in _cache_of_one_token(model).layers:
         if not isinstance(getattr(layer, "keys", None), Tensor):
             raise InputError(
                 f"model: {type(model).__name__} has layers ({type(layer).__name__}) without plain "
@@ -68,6 +66,20 @@ def state_shapes(model: PreTrainedModel) -> list[tuple[tuple[int, int], tuple[in
             tuple((states.shape[1], states.shape[3]) for states in (layer.keys, layer.values))
         )
     return shapes  # type: ignore[return-value]
+
+
+def _cache_of_one_token(model: PreTrainedModel) -> Any:
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    try:
+        return model(token, past_key_values=DynamicCache(), use_cache=True).past_key_values
+    except Exception as error:  # a model's code raises errors of any type
+        if ran_out(error):
+            raise
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise InputError(
+            f"model: {type(model).__name__} fails in its own forward ({reason}); check its "
+            "configuration, or use another model"
+        ) from error
 
 
 class _View(Cache):

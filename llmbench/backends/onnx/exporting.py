@@ -22,9 +22,8 @@ import transformers
 from torch import Tensor, nn
 from transformers import AttentionInterface, Cache, PreTrainedModel
 
-from llmbench.backends.memory import ran_out
 from llmbench.engine.kv_cache import state_shapes
-from llmbench.errors import InputError
+from llmbench.errors import InputError, ran_out
 
 INPUTS = ("input_ids", "position_ids", "seqlens_k", "total_sequence_length", "last")
 LOGITS = "logits"
@@ -202,9 +201,10 @@ class _GroupQuery:
         """Emit one layer's operator; query, key and value are [rows, heads, length, size]."""
         del attention_mask  # the operator handles causality, lengths and windows
         layer: int = module.layer_idx
-        self._check(layer, options)
-        rows, heads, length, _ = query.shape
         past = self.past[2 * layer : 2 * layer + 2]
+        self._check(layer, options)
+        _check_heads(key, past[0])
+        rows, heads, length, _ = query.shape
         flat = [state.transpose(1, 2).reshape(rows, length, -1) for state in (query, key, value)]
         attended, *present = torch.onnx.ops.symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
@@ -230,6 +230,14 @@ class _GroupQuery:
         tensors = {name for name, value in options.items() if isinstance(value, Tensor)}
         if unused := tensors - USED_TENSORS:
             raise UnsupportedError(f"attention with {', '.join(sorted(unused))}")
+
+
+def _check_heads(keys: Tensor, cached: Tensor) -> None:
+    """Raise UnsupportedError for a layer that repeats its keys after it caches them."""
+    if keys.shape[1] != cached.shape[1]:
+        raise UnsupportedError(
+            f"its layers cache {cached.shape[1]} heads and attend to {keys.shape[1]}"
+        )
 
 
 def _sinks(sinks: Tensor | None, dtype: torch.dtype) -> list[Tensor | None]:

@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
+from llmbench.backends.onnx import sessions
 from llmbench.backends.onnx.exporting import INPUTS, LOGITS, cache_names
 from llmbench.engine.sampling import Sampler
 
@@ -120,7 +121,7 @@ class OnnxRunner:
     def _step(self, binding: Any, rows: slice, longest: int) -> list[int]:
         self._longest.fill_(longest)
         self.sampler.draw()
-        self._session.run_with_iobinding(binding)
+        sessions.run(self._session, binding)
         chosen = self.sampler.choose(self._logits[rows])
         self._tokens[rows, 0] = chosen
         return chosen.tolist()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import onnxruntime as ort
 import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from llmbench.backends.memory import ran_out
 from llmbench.environment.software import threads_spin
-from llmbench.errors import InputError
+from llmbench.errors import InputError, ran_out
 
 LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -22,6 +22,7 @@ LEVELS = {
 }
 REFUSALS = (state.NotImplemented, state.InvalidGraph, state.EPFail, state.Fail)
 SUFFIX = "ExecutionProvider"
+REASON_LENGTH = 200
 ON_GPU = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
 
 
@@ -68,10 +69,8 @@ def open_session(path: Path, provider: str, level: str, *, recording: Path | Non
     except REFUSALS as error:
         if ran_out(error):
             raise
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"provider: {short_name(provider)} cannot run this model's graph ({reason}); use "
-            "another `model.dtype` or another provider"
+        raise _cannot_run(
+            provider, error, "use another `model.dtype` or another provider"
         ) from error
     effective = session.get_providers()[0]
     if effective != provider:
@@ -80,6 +79,27 @@ def open_session(path: Path, provider: str, level: str, *, recording: Path | Non
             "libraries (CUDA, cuDNN) may be missing or incompatible; see `llmbench doctor`"
         )
     return session
+
+
+def run(session: Any, binding: Any) -> None:
+    """Run a graph on bound tensors; raises InputError when a kernel rejects them.
+
+    Propagates onnxruntime's out-of-memory errors.
+    """
+    try:
+        session.run_with_iobinding(binding)
+    except RuntimeError as error:
+        if ran_out(error):
+            raise
+        provider = session.get_providers()[0]
+        raise _cannot_run(provider, error, "use `eager` or `compiled`") from error
+
+
+def _cannot_run(provider: str, error: Exception, remedy: str) -> InputError:
+    reason = shorten(str(error), REASON_LENGTH, placeholder=" ...")
+    return InputError(
+        f"provider: {short_name(provider)} cannot run this model's graph ({reason}); {remedy}"
+    )
 
 
 def _settings(provider: str) -> dict[str, str]:

@@ -37,6 +37,13 @@ LATENT = {
     "v_head_dim": 16,
     "first_k_dense_replace": 2,
 }
+JETMOE = {
+    **DECODER,
+    "kv_channels": 16,
+    "num_key_value_heads": 2,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+}
 WINDOWED = {"head_dim": 16, "sliding_window": 16}
 
 
@@ -117,6 +124,12 @@ def test_a_layer_that_calls_attention_twice_is_refused() -> None:
     operator.present = {0: []}
     with pytest.raises(UnsupportedError, match="layer 0 calls attention twice"):
         operator._check(0, {})
+
+
+def test_a_layer_that_repeats_its_keys_after_caching_them_is_refused(tmp_path: Path) -> None:
+    model = build("jetmoe", **JETMOE)
+    with pytest.raises(InputError, match="its layers cache 2 heads and attend to 4; use `eager`"):
+        exporting.export(model, tmp_path / "model.onnx")
 
 
 def test_attention_with_tensors_that_the_operator_lacks_is_refused() -> None:

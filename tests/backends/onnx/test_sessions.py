@@ -70,6 +70,14 @@ def test_a_graph_that_the_provider_cannot_run_is_refused(graph: Path) -> None:
         sessions.open_session(graph, CPU, "all")
 
 
+def test_inputs_that_a_kernel_rejects_are_refused(graph: Path) -> None:
+    session = sessions.open_session(graph, CPU, "all")
+    with pytest.raises(
+        InputError, match=r"cpu cannot run .* \(Error in execution: .*\); use `eager`"
+    ):
+        sessions.run(session, session.io_binding())
+
+
 @pytest.mark.parametrize("level", ["none", "basic", "extended", "all"])
 def test_a_session_opens_at_each_level(graph: Path, level: str) -> None:
     session = sessions.open_session(graph, CPU, level)
