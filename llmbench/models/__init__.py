@@ -51,7 +51,7 @@ def load_tokenizer(options: ModelOptions) -> Tokenizer:
     A served model uses the tokenizer of builtin:tiny, so prompt lengths are approximate. Raise
     InputError if the tokenizer is unavailable.
     """
-    from llmbench.models import tokenizing  # noqa: PLC0415 (transformers takes a second to import)
+    from llmbench.models import tokenizing  # noqa: PLC0415 (many processes need no tokenizer)
 
     return tokenizing.load(options)
 

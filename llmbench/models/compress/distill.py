@@ -30,7 +30,7 @@ from llmbench.errors import FileError, InputError
 from llmbench.models.compress.prune import decoder_layers, drop_layers
 from llmbench.models.compress.recipe import Distillation
 from llmbench.models.loading import save, weight_bytes
-from llmbench.models.tokenizing import TrainedTokenizer
+from llmbench.models.tokenizing import TrainedTokenizer, load_trained
 from llmbench.quality.examination import read_windows
 from llmbench.runs.files import read_text
 from llmbench.scenario.schema import ModelOptions
@@ -65,8 +65,7 @@ def distill(
     options = ModelOptions(source=recipe.teacher, dtype="float32", device=recipe.device)
     if not models.is_trained(options):
         raise InputError(f"--teacher: {recipe.teacher} has random weights; use a trained teacher")
-    teacher, tokenizer = models.load_model(options), models.load_tokenizer(options)
-    assert isinstance(tokenizer, TrainedTokenizer)  # noqa: S101 (only random shapes have another)
+    teacher, tokenizer = models.load_model(options), load_trained(options)
     held_out = _held_out(tokenizer).to(teacher.device)
     training = Training(teacher.module, recipe)
     before = cross_entropy(training.student, held_out)
