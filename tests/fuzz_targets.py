@@ -69,7 +69,7 @@ def probe(
     path = folder / f"input.{name}"
     path.write_bytes(content)
     try:
-        with _limited(limit):
+        with limited(limit):
             target.read(path)
     except LlmbenchError as error:
         _check_message(str(error))
@@ -84,7 +84,7 @@ def _check_message(message: str) -> None:
 
 
 @contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def limited(seconds: float) -> Iterator[None]:
     """Raise HangError in the context after seconds of CPU time, or many more of waiting."""
 
     def end(_: int, frame: FrameType | None) -> NoReturn:

@@ -3,6 +3,7 @@
 ``read_damaged_set(seed, folder)``, ``read_damaged_baseline(seed, folder)`` and
 ``read_damaged_history(seed, folder)`` damage a copy as the seed tells and read it. They return the
 message if it is refused, and raise AssertionError or the error itself if anything else goes wrong.
+What is undamaged is read once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import io
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from llmbench.report import pages
 from llmbench.report.comparison import page as comparison_page
 from llmbench.report.serve.site import Site
 from llmbench.runs import catalog, store
+from llmbench.runs.run_set import RunSet
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 SETS = ("fake", "eager", "sessions", "endpoint")
@@ -161,6 +165,30 @@ def changed(rng: random.Random, column: pa.ChunkedArray) -> pa.Array:
         return pa.nulls(len(values), column.type)
 
 
+# -- what is damaged -------------------------------------------------------------------------------
+
+
+@cache
+def golden(name: str) -> RunSet:
+    return store.read(GOLDEN / name)
+
+
+@cache
+def baseline_of(name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "baseline.json"
+        baseline_file.write(golden(name), path)
+        return path.read_bytes()
+
+
+@cache
+def history_of(*names: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "history.jsonl"
+        history.add(path, [golden(name) for name in names])
+        return path.read_bytes()
+
+
 # -- reading ---------------------------------------------------------------------------------------
 
 
@@ -189,10 +217,10 @@ def read_damaged_set(seed: int, folder: Path) -> str:
         damage(rng, rng.choice(sorted(path for path in damaged.glob("runs/*/*"))))
     entry = catalog.entry(damaged)
     assert len(entry.problem) <= MOST_CHARACTERS
-    return refused(lambda: use(damaged, GOLDEN / name, rng))
+    return refused(lambda: use(damaged, golden(name), rng))
 
 
-def use(damaged: Path, original: Path, rng: random.Random) -> None:
+def use(damaged: Path, original: RunSet, rng: random.Random) -> None:
     run_set = store.read(damaged)
     failures = [failed.failure for failed in run_set.failed]
     assert all(failure and len(failure.message) <= MOST_CHARACTERS for failure in failures)
@@ -200,7 +228,7 @@ def use(damaged: Path, original: Path, rng: random.Random) -> None:
         case 0:
             pages.report(run_set)
         case 1:
-            sides = [compare(store.read(original), run_set), compare(run_set, run_set)]
+            sides = [compare(original, run_set), compare(run_set, run_set)]
             comparison_page.render(sides)
         case 2:
             assert Site(damaged.parent).answer("/").status == 200
@@ -221,26 +249,25 @@ def run(*arguments: str) -> None:
 def read_damaged_baseline(seed: int, folder: Path) -> str:
     """Damage a baseline file, then compare it with the run set that it is of."""
     rng = random.Random(seed)  # noqa: S311 (no secret)
-    measured = store.read(GOLDEN / rng.choice(SETS))
-    baseline_file.write(measured, folder / "baseline.json")
-    damage(rng, folder / "baseline.json")
-
-    def use() -> None:
-        comparison_page.render([compare(baseline_file.read(folder / "baseline.json"), measured)])
-
-    return refused(use)
+    name = rng.choice(SETS)
+    path = folder / "baseline.json"
+    path.write_bytes(baseline_of(name))
+    damage(rng, path)
+    return refused(
+        lambda: comparison_page.render([compare(baseline_file.read(path), golden(name))])
+    )
 
 
 def read_damaged_history(seed: int, folder: Path) -> str:
     """Damage a history store, then look for changes in it, and add to it."""
     rng = random.Random(seed)  # noqa: S311 (no secret)
-    measured = [store.read(GOLDEN / name) for name in rng.sample(SETS, 2)]
+    names = rng.sample(SETS, 2)
     path = folder / "history.jsonl"
-    history.add(path, measured)
+    path.write_bytes(history_of(*names))
     damage(rng, path)
 
     def use() -> None:
         history.histories(history.read(path))
-        history.add(path, measured)
+        history.add(path, [golden(name) for name in names])
 
     return refused(use)

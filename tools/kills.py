@@ -8,7 +8,8 @@ campaign, a worker, a sampler, a client or the launched server. Checked are:
 * that `llmbench run --resume` measures what is missing, to the end,
 * that the descendants of a killed process end within a second.
 
-A line is printed for each kill. The exit code is 1 if any check failed.
+A line is printed for each kill. The exit code is 1 if any check failed. Ctrl-C, SIGTERM and SIGHUP
+end the running campaign and print what was found until then; the exit code is 130, 143 or 129.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ from pathlib import Path
 
 import psutil
 
+from llmbench.cli import interrupts
+
 SCENARIO = """\
 name: kills
 model: random:tiny
 workload: {{kind: prompts, task: question-answering, output_tokens: 8}}
 load: {{kind: closed, concurrency: 2}}
-requests: 40
+requests: 20
 repeats: 2
 rerun_contaminated: 0
 collect: [{{kind: cpu, interval: 50 ms}}]
@@ -70,7 +73,13 @@ class Findings:
 
     problems: list[str] = field(default_factory=list)
     slowest: float = 0.0
+    kills: int = 0
     finished: int = 0
+
+    def __str__(self) -> str:
+        total = f"{self.kills} kills, {self.finished} finished runs: {len(self.problems)} problems"
+        slowest = f"the slowest descendants ended {self.slowest:.2f} s after their ancestor"
+        return "\n".join([*self.problems, f"{total}; {slowest}"])
 
 
 @dataclass(slots=True)
@@ -123,16 +132,23 @@ class Campaign:
     def finish(self) -> None:
         """Resume the campaign until all of its runs are finished."""
         for _ in range(MOST_RESUMES):
-            process = self.start()
             if not self.run_for(STUCK_SECONDS):
-                process.kill()
-                process.wait()
+                _end_campaigns()
                 break
             self.remember()
             self.compare()
             if len(self.hashes) == RUNS:
                 return
         self.findings.problems.append(f"{self.folder.name}: stuck; see {self.folder}.log")
+
+
+def _end_campaigns() -> None:
+    """Kill the campaigns of this process, even one whose start was interrupted."""
+    running = psutil.Process().children()
+    for process in running:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(running)
 
 
 def _is_done(path: Path) -> bool:
@@ -209,31 +225,33 @@ def _is_running(process: psutil.Process) -> bool:
     return False
 
 
-def attack(folder: Path, count: int, seed: int, latest: float) -> Findings:
+def attack(folder: Path, count: int, seed: int, latest: float, findings: Findings) -> None:
     """Kill campaigns in a folder ``count`` times, at most ``latest`` seconds apart.
 
     A campaign goes on after the death of another process, and is resumed after its own.
     """
-    rng, findings = random.Random(seed), Findings()  # noqa: S311 (no cryptography)
+    rng = random.Random(seed)  # noqa: S311 (no cryptography)
     scenario = folder / "kills.yaml"
     scenario.write_text(SCENARIO.format(script=Path(__file__).resolve()), "utf-8")
     campaigns, campaign = 1, Campaign(folder / "campaign-1", scenario, findings)
-    for number in range(1, count + 1):
-        moment = rng.uniform(0.0, latest)
-        while len(campaign.hashes) == RUNS or campaign.run_for(moment):
-            campaign.finish()
-            campaigns += 1
-            campaign = Campaign(folder / f"campaign-{campaigns}", scenario, findings)
-        killed = kill(campaign, rng)
-        campaign.remember()
-        campaign.compare()
-        problems = f", {len(findings.problems)} problems" if findings.problems else ""
-        kept = f"{len(campaign.hashes)} finished runs of campaign {campaigns} kept"
-        print(
-            f"kill {number} of {count}: {killed} after {moment:.2f} s: {kept}{problems}", flush=True
-        )
-    campaign.finish()
-    return findings
+    try:
+        while findings.kills < count:
+            moment = rng.uniform(0.0, latest)
+            while len(campaign.hashes) == RUNS or campaign.run_for(moment):
+                campaign.finish()
+                campaigns += 1
+                campaign = Campaign(folder / f"campaign-{campaigns}", scenario, findings)
+            killed = kill(campaign, rng)
+            findings.kills += 1
+            campaign.remember()
+            campaign.compare()
+            problems = f", {len(findings.problems)} problems" if findings.problems else ""
+            kept = f"{len(campaign.hashes)} finished runs of campaign {campaigns} kept"
+            done = f"kill {findings.kills} of {count}"
+            print(f"{done}: {killed} after {moment:.2f} s: {kept}{problems}", flush=True)
+        campaign.finish()
+    finally:
+        _end_campaigns()
 
 
 # -- a server to launch ----------------------------------------------------------------------------
@@ -243,6 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers every request with eight tokens, like a server of the OpenAI API."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet per response: a second one would wait 40 ms for an ACK
 
     def do_GET(self) -> None:
         """Return the list of models."""
@@ -281,22 +300,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--count", type=int, default=200, help="number of kills (200)")
     parser.add_argument("--seed", type=int, default=0, help="seed of moments and targets (0)")
-    text = "longest time between two kills in seconds (8)"
-    parser.add_argument("--latest", type=float, default=8.0, metavar="SECONDS", help=text)
+    text = "longest time between two kills in seconds (5)"
+    parser.add_argument("--latest", type=float, default=5.0, metavar="SECONDS", help=text)
     parser.add_argument("--folder", type=Path, help="new folder for the campaigns (temporary)")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.serve:
         serve(arguments.serve)
+    # a shell's background job ignores SIGINT, and campaigns would inherit that
+    signal.signal(INT, signal.default_int_handler)
+    findings = Findings()
     with tempfile.TemporaryDirectory(prefix="llmbench-kills-") as temporary:
         folder: Path = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        findings = attack(folder, arguments.count, arguments.seed, arguments.latest)
-    print("\n".join(findings.problems))
-    print(
-        f"{arguments.count} kills, {findings.finished} finished runs: {len(findings.problems)} "
-        f"problems; the slowest descendants ended {findings.slowest:.2f} s after their ancestor"
-    )
+        try:
+            with interrupts.raised():
+                attack(folder, arguments.count, arguments.seed, arguments.latest, findings)
+        except KeyboardInterrupt as interrupt:
+            print(f"interrupted\n{findings}")
+            return interrupts.exit_code(interrupt)
+    print(findings)
     return int(bool(findings.problems))
 
 
