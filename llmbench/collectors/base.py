@@ -60,6 +60,14 @@ class Probe(Protocol):
     def read(self) -> Sequence[float | None]:
         """Return one value per quantity; None for one that is unavailable in this reading."""
 
+    def not_before(self) -> float:
+        """Return the time, of ``time.monotonic()``, before which readings would bring nothing new.
+
+        The next reading is the last one due before it. The default, 0, is to read at every
+        interval.
+        """
+        return 0.0
+
     def conclude(self) -> Conclusion:
         """Return facts and caveats after the last reading."""
 

@@ -12,7 +12,7 @@ import psutil
 from pydantic import Field
 
 from llmbench.collectors import proc
-from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Quantity
+from llmbench.collectors.base import Collector, CollectorOptions, Conclusion, Probe, Quantity
 from llmbench.environment import child_process
 from llmbench.environment.probing import read_text, why_unavailable
 from llmbench.runs.caveats import Caveat
@@ -94,7 +94,7 @@ def _percent(end: float | None, begin: float | None, elapsed: float) -> float | 
     return None if end is None or begin is None else 100 * (end - begin) / elapsed
 
 
-class CpuProbe:
+class CpuProbe(Probe):
     """Reads CPU time and memory from /proc and /sys, partly through psutil.
 
     ``proc_folder`` and ``sys_folder`` are parameters so that tests can replace them.

@@ -7,6 +7,7 @@ explains the method and its errors.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ from llmbench.errors import Unavailable
 from llmbench.units import Seconds
 
 IDLE_INTERVAL = 0.001  # seconds between readings of the idle machine
+LEAST_SECONDS = 0.2  # between two stored rises of a counter
 MIN_PERIODS = 3
 OF_CARD = "NVML counts the energy of whole GPUs only, and this is a MIG instance"
 
@@ -145,8 +147,11 @@ def _gpus(visible: str | None) -> Iterator[Meter]:
         yield GpuCounter(nvml, device)
 
 
-class EnergyProbe:
-    """Reads energy counters; a reading has a value only if the counter has increased."""
+class EnergyProbe(Probe):
+    """Reads energy counters; a reading has a value only if the counter has just increased.
+
+    Between updates that are expected from its period, a counter is not read.
+    """
 
     def __init__(
         self,
@@ -156,7 +161,7 @@ class EnergyProbe:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._counters = [_Tracker(meter) for meter in meters]
+        self._counters = [_Tracker(meter, interval) for meter in meters]
         self._idle, self._interval, self._now, self._sleep = idle, interval, now, sleep
         for counter, ticks in zip(self._counters, self._watch_idle(), strict=True):
             counter.characterize_idle(ticks)
@@ -167,9 +172,10 @@ class EnergyProbe:
         end = self._now() + self._idle
         while any(not c.meter.unavailable for c in self._counters) and self._now() < end:
             for counter, rises in zip(self._counters, ticks, strict=True):
-                joules = counter.rise()
+                now = self._now()
+                joules = counter.rise(now)
                 if joules is not None:
-                    rises.append((self._now(), joules))
+                    rises.append((now, joules))
             self._sleep(IDLE_INTERVAL)
         return ticks
 
@@ -185,7 +191,12 @@ class EnergyProbe:
 
     def read(self) -> Sequence[float | None]:
         """Return each counter's joules since its first reading; None if it has not increased."""
-        return [counter.rise() for counter in self._counters]
+        return [counter.rise(self._now()) for counter in self._counters]
+
+    def not_before(self) -> float:
+        """Return the time, an interval before the next expected update of a counter."""
+        readable = (counter for counter in self._counters if not counter.meter.unavailable)
+        return min((counter.expected for counter in readable), default=0.0) - self._interval
 
     def conclude(self) -> Conclusion:
         """Poll while idle again; return each counter's method, update period and run energy."""
@@ -201,16 +212,22 @@ class EnergyProbe:
 class _Tracker:
     """A meter with its first and last reading, failed readings and derived facts."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, interval: float) -> None:
         self.meter = meter
+        self.expected = 0.0  # the time of the next update that is needed; 0: any reading may be it
+        self._longest_gap = 2.5 * interval  # a rise after a longer one has no known time
+        self._read_at = -math.inf
         self.facts = {**meter.facts, "unavailable": meter.unavailable}
         self._first: float | None = None
         self._last: float | None = None
         self._failed: Counter[str] = Counter()
         self._idle_end: tuple[float, float] | None = None
 
-    def rise(self) -> float | None:
-        """Return the joules since the first reading, or None if the counter has not increased."""
+    def rise(self, now: float) -> float | None:
+        """Return the joules since the first reading.
+
+        None if the counter has not increased, or if it is unknown when.
+        """
         if self.meter.unavailable:
             return None
         try:
@@ -219,11 +236,18 @@ class _Tracker:
             self._failed[str(reason)] += 1
             return None
         if self._first is None:
-            self._first = self._last = joules  # the time of this update is unknown
-        if joules == self._last:
+            self._first = self._last = joules
+        has_risen, is_recent = joules != self._last, now - self._read_at <= self._longest_gap
+        self._last, self._read_at = joules, now
+        if not (has_risen and is_recent):
             return None
-        self._last = joules
+        self.expected = self._after(now)
         return joules - self._first
+
+    def _after(self, rise: float) -> float:
+        """Return the time of the first update LEAST_SECONDS after a rise."""
+        period = self.facts.get("period_seconds")
+        return rise + math.ceil(LEAST_SECONDS / period) * period if period else 0.0
 
     def characterize_idle(self, ticks: Sequence[tuple[float, float]]) -> None:
         """Compute the update period and idle power from (time, joules) at each counter increase."""

@@ -32,11 +32,17 @@ class Ticks:
         """The time of the next tick, on the clock of ``began``."""
         return self.began + self.number * self.interval
 
-    def advance(self, now: float) -> None:
-        """Advance to the first tick after ``now``; skipped ticks count as missed."""
-        following = max(self.number, int((now - self.began) / self.interval)) + 1
+    def advance(self, now: float, not_before: float = 0.0) -> None:
+        """Advance to the first tick after ``now``; skipped ticks count as missed.
+
+        Continue to the last tick before ``not_before``; those in between are not missed.
+        """
+        following = max(self.number, self._last_before(now)) + 1
         self.missed += following - self.number - 1
-        self.number = following
+        self.number = max(following, self._last_before(not_before))
+
+    def _last_before(self, moment: float) -> int:
+        return int((moment - self.began) / self.interval)
 
 
 class Recorder:
@@ -58,6 +64,7 @@ class Recorder:
         self._probe: Probe  # unset if it cannot be opened; it is not used after a failure
         self.quantities: tuple[Quantity, ...] = ()
         self._is_idle = True
+        self._not_before = 0.0
         self._guard(lambda: self._open(open_probe))
         self._columns = [(array("d"), array("d")) for _ in self.quantities]
         self.readings = 0
@@ -89,10 +96,11 @@ class Recorder:
     def read(self) -> None:
         """Take one reading, with the time of its completion, and advance the ticks."""
         self._guard(self._read)
-        self.ticks.advance(self._now())
+        self.ticks.advance(self._now(), self._not_before)
 
     def _read(self) -> None:
         values, moment = self._probe.read(), self._now()
+        self._not_before = self._probe.not_before()
         self.readings += 1
         for (times, readings), value in zip(self._columns, values, strict=True):
             if value is not None:

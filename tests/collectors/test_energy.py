@@ -10,6 +10,7 @@ import pytest
 
 from llmbench.collectors.energy import EnergyProbe, GpuCounter, NoMeter
 from llmbench.collectors.gpu.devices import Device
+from llmbench.collectors.recorder import Recorder
 from llmbench.errors import Unavailable
 
 IDLE, INTERVAL = 1.0, 0.02
@@ -66,6 +67,18 @@ def load(probe: EnergyProbe, time: Time, seconds: float) -> list[tuple[float, fl
     return seen
 
 
+def load_as_due(probe: EnergyProbe, time: Time, seconds: float) -> tuple[int, list[float]]:
+    """Read only when due; return the number of readings and the times of rises."""
+    recorder = Recorder("energy", INTERVAL, lambda: probe, time.now)
+    recorder.begin(time.now())
+    end = time.now() + seconds
+    while recorder.due < end:
+        time.seconds = recorder.due
+        recorder.read()
+    (series,) = recorder.series()
+    return recorder.readings, series.times.tolist()
+
+
 def facts_of(probe: EnergyProbe, name: str = "gpu0") -> dict[str, Any]:
     facts: dict[str, Any] = probe.conclude().facts["energy"][name]
     return facts
@@ -88,6 +101,30 @@ def test_a_reading_is_none_where_the_counter_has_not_risen() -> None:
     time = Time()
     probe = probe_of(Simulated(time, period=0.1), time=time)
     assert len(load(probe, time, 2.0)) == pytest.approx(20, abs=1)
+
+
+@pytest.mark.parametrize("period", [0.02, 0.03, 0.1, 0.2])
+def test_a_counter_is_read_around_its_updates_only(period: float) -> None:
+    time = Time()
+    probe = probe_of(Simulated(time, period=period), time=time)
+    readings, rises = load_as_due(probe, time, 20.0)
+    assert readings < 20 * 16, "of 1,000 intervals"
+    assert len(rises) > 20 * 2.9
+
+
+@pytest.mark.parametrize("period", [0.1, 0.1013, 0.2])
+def test_a_rise_is_stored_at_most_an_interval_after_the_update(period: float) -> None:
+    time = Time()
+    probe = probe_of(Simulated(time, period=period), time=time)
+    _, rises = load_as_due(probe, time, 30.0)
+    assert all(moment % period <= INTERVAL + 1e-6 for moment in rises)
+
+
+def test_a_counter_of_unknown_period_is_read_at_every_interval() -> None:
+    time = Time()
+    probe = probe_of(Simulated(time), time=time, idle=0.0)
+    readings, _ = load_as_due(probe, time, 2.0)
+    assert readings == 99
 
 
 def test_joules_between_two_rises_are_the_energy_used() -> None:

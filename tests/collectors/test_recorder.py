@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.collectors.base import Conclusion, Quantity
+from llmbench.collectors.base import Conclusion, Probe, Quantity
 from llmbench.collectors.recorder import Recorder, Ticks
 from llmbench.loads.clock import VirtualClock
 from llmbench.runs.caveats import Caveat
@@ -17,7 +17,7 @@ from llmbench.runs.series import Series
 SEEN = Conclusion({"seen": True}, (Caveat("seen", message="Something was seen.", remedy="Look."),))
 
 
-class Scripted:
+class Scripted(Probe):
     """Returns known readings; an exception among them is raised."""
 
     def __init__(
@@ -82,6 +82,20 @@ def test_a_run_shorter_than_the_interval_is_the_reason() -> None:
     made, _ = recorder()
     first, _, _ = made.series()
     assert first.why_unavailable == "the run was shorter than the interval of 1 s"
+
+
+def test_intervals_before_the_time_that_the_probe_names_are_skipped_and_not_missed() -> None:
+    class Resting(Scripted):
+        def not_before(self) -> float:
+            return self.clock.now() + 3.5
+
+    clock = VirtualClock()
+    made = Recorder("resting", 1.0, lambda: Resting([(1, 10, None)] * 3, clock), clock.now)
+    made.begin(clock.now())
+    record(made, clock, 3)
+    first, _, _ = made.series()
+    assert first.times.tolist() == [1.25, 4.25, 7.25]
+    assert made.ticks.missed == 0
 
 
 def test_a_probe_that_fails_in_the_middle_keeps_its_readings_with_the_reason() -> None:

@@ -60,7 +60,7 @@ def _opened(nvml: Any, visible: str | None, tree: Tree) -> Probe:
     return probe if is_sure else UncertainOrder(probe)
 
 
-class NoGpuProbe:
+class NoGpuProbe(Probe):
     """Stands in if there is no GPU to read."""
 
     def __init__(self, reason: str) -> None:
@@ -83,7 +83,7 @@ class NoGpuProbe:
         return Conclusion({"gpus": []})
 
 
-class GpuProbe:
+class GpuProbe(Probe):
     """Reads all visible GPUs; an unsupported quantity is unavailable with NVML's message.
 
     ``own_pids`` returns the ids of the process under test and its descendants.
@@ -132,6 +132,7 @@ class UncertainOrder:
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self.quantities, self.begin, self.read = probe.quantities, probe.begin, probe.read
+        self.not_before = probe.not_before
 
     def conclude(self) -> Conclusion:
         """Return the wrapped probe's conclusion, and that the device order may be wrong."""
