@@ -88,6 +88,7 @@ def _schema(example: str) -> Any:
 _BINARY = {unit: float(size) for unit, size in _BYTES.items() if unit == "B" or "i" in unit}
 Seconds = Annotated[float, BeforeValidator(parse_seconds), _written(_SECONDS), _schema("500 ms")]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), _written(_BINARY), _schema("2 GiB")]
+MAX_RATE = 1_000_000.0  # per second, far beyond what one machine can send
 PerSecond = Annotated[float, BeforeValidator(parse_rate), _written({"/s": 1.0}), _schema("4/s")]
 
 

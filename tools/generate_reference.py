@@ -216,7 +216,7 @@ def _link(name: str) -> str:
 
 def _bounds(of: Schema) -> str:
     signs = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
-    bounds = [f"{sign} {of[name]:g}" for name, sign in signs.items() if name in of]
+    bounds = [f"{sign} {of[name]:,.12g}" for name, sign in signs.items() if name in of]
     return f", {', '.join(bounds)}" if bounds else ""
 
 

@@ -300,8 +300,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--count", type=int, default=200, help="number of kills (200)")
     parser.add_argument("--seed", type=int, default=0, help="seed of moments and targets (0)")
-    text = "longest time between two kills in seconds (5)"
-    parser.add_argument("--latest", type=float, default=5.0, metavar="SECONDS", help=text)
+    text = "longest time between two kills in seconds (8)"
+    parser.add_argument("--latest", type=float, default=8.0, metavar="SECONDS", help=text)
     parser.add_argument("--folder", type=Path, help="new folder for the campaigns (temporary)")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)

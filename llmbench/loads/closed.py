@@ -10,6 +10,7 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.loads.schedule import Load
 from llmbench.loads.stopping import Stop, shard_size
+from llmbench.scenario.schema import MAX_IN_FLIGHT
 from llmbench.units import Seconds
 
 
@@ -45,7 +46,9 @@ class Closed(Load):
     class Options(plugins.Options):
         """``{kind: closed, concurrency: 4, think_time: 0 s}``."""
 
-        concurrency: int = Field(default=1, ge=1, description="number of concurrent users")
+        concurrency: int = Field(
+            default=1, ge=1, le=MAX_IN_FLIGHT, description="number of concurrent users"
+        )
         think_time: Seconds = Field(
             default=0.0, ge=0, description="mean pause between a response and the next request"
         )

@@ -25,7 +25,7 @@ from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import Scenario
 from llmbench.scenario.slo import Objective
-from llmbench.units import PerSecond
+from llmbench.units import MAX_RATE, PerSecond
 
 SUMMARY = "mlperf_log_summary.txt"
 NANOSECONDS, MILLISECONDS = 1e9, 1e3
@@ -51,6 +51,7 @@ class Mlperf(Load):
         target_qps: PerSecond | None = Field(
             default=None,
             gt=0,
+            le=MAX_RATE,
             description="queries per second: target rate in `server`, expected rate in `offline`",
         )
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from llmbench import plugins
 from llmbench.loads.schedule import Floats, Load, Scheduled, exponential_gaps, offsets_until, spaced
 from llmbench.loads.stopping import Stop
-from llmbench.units import PerSecond
+from llmbench.units import MAX_RATE, PerSecond
 
 
 class Constant(Load):
@@ -23,7 +23,7 @@ class Constant(Load):
     class Options(plugins.Options):
         """``{kind: constant, rate: 4/s}``."""
 
-        rate: PerSecond = Field(gt=0, description="requests per second")
+        rate: PerSecond = Field(gt=0, le=MAX_RATE, description="requests per second")
 
     options: Options
 
@@ -44,7 +44,7 @@ class Poisson(Load):
     class Options(plugins.Options):
         """``{kind: poisson, rate: 4/s}``."""
 
-        rate: PerSecond = Field(gt=0, description="mean requests per second")
+        rate: PerSecond = Field(gt=0, le=MAX_RATE, description="mean requests per second")
 
     options: Options
 
@@ -69,7 +69,7 @@ class Gamma(Load):
     class Options(plugins.Options):
         """``{kind: gamma, rate: 4/s, burstiness: 0.5}``."""
 
-        rate: PerSecond = Field(gt=0, description="mean requests per second")
+        rate: PerSecond = Field(gt=0, le=MAX_RATE, description="mean requests per second")
         burstiness: float = Field(
             default=1.0, gt=0, description="gamma shape parameter; 1: Poisson, below 1: burstier"
         )

@@ -9,7 +9,8 @@ from llmbench import plugins
 from llmbench.errors import InputError
 from llmbench.loads.schedule import Floats, Load, Scheduled, Spacing, by_rate, spaced
 from llmbench.loads.stopping import Stop
-from llmbench.units import PerSecond, Seconds
+from llmbench.scenario.schema import MAX_REQUESTS
+from llmbench.units import MAX_RATE, PerSecond, Seconds
 
 
 class Burst(Load):
@@ -26,7 +27,10 @@ class Burst(Load):
         """``{kind: burst}`` or ``{kind: burst, size: 32, every: 10 s}``."""
 
         size: int | None = Field(
-            default=None, ge=1, description="requests per burst; if unset, all in one burst"
+            default=None,
+            ge=1,
+            le=MAX_REQUESTS,
+            description="requests per burst; if unset, all in one burst",
         )
         every: Seconds | None = Field(default=None, gt=0, description="interval between bursts")
 
@@ -61,8 +65,10 @@ class Ramp(Load):
     class Options(plugins.Options):
         """``{kind: ramp, start: 1/s, end: 16/s, over: 60 s}``."""
 
-        start: PerSecond = Field(ge=0, description="initial rate, in requests per second")
-        end: PerSecond = Field(gt=0, description="final rate, in requests per second")
+        start: PerSecond = Field(
+            ge=0, le=MAX_RATE, description="initial rate, in requests per second"
+        )
+        end: PerSecond = Field(gt=0, le=MAX_RATE, description="final rate, in requests per second")
         over: Seconds = Field(gt=0, description="duration of the ramp")
         spacing: Spacing = "poisson"
 
@@ -86,7 +92,7 @@ class Ramp(Load):
 class RateStep(plugins.Options):
     """A rate and its duration."""
 
-    rate: PerSecond = Field(gt=0, description="requests per second")
+    rate: PerSecond = Field(gt=0, le=MAX_RATE, description="requests per second")
     lasting: Seconds = Field(gt=0, description="how long the rate applies")
 
 

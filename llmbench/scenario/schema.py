@@ -29,6 +29,11 @@ from llmbench.units import Seconds
 BACKEND_NAME = "name of the backend in results, at the start of its case names"
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 MAX_TIMEOUT = 366 * 86_400.0
+# bounds that catch typing errors before they fill the memory
+MAX_REQUESTS = 100_000_000
+MAX_IN_FLIGHT = 100_000
+MAX_ATTEMPTS = 1_000
+MAX_SLOTS = 65_536
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -89,12 +94,14 @@ class ModelOptions(plugins.Options):
 class EngineOptions(plugins.Options):
     """How a local backend batches requests."""
 
-    slots: int = Field(default=8, ge=1, description="maximum number of sequences in a batch")
+    slots: int = Field(
+        default=8, ge=1, le=MAX_SLOTS, description="maximum number of sequences in a batch"
+    )
     batching: Literal["continuous", "static"] = Field(
         default="continuous",
         description="requests join a running batch (continuous) or wait for its end (static)",
     )
-    threads: PositiveInt | Literal["auto"] = Field(
+    threads: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         default="auto",
         description="number of CPU threads; auto: one per core, but of 2 to 4 cores one stays free",
     )
@@ -153,10 +160,16 @@ class QualityOptions(plugins.Options):
     text: str | None = Field(
         default=None, description="UTF-8 file of the text to score; bundled text if unset"
     )
-    tokens: int = Field(default=2048, ge=1, description="number of tokens to score")
-    window: int = Field(default=256, ge=2, multiple_of=2, description="tokens per text window")
-    answers: int = Field(default=16, ge=0, description="number of greedy outputs to compare")
-    answer_tokens: int = Field(default=32, ge=1, description="tokens per greedy output")
+    tokens: int = Field(default=2048, ge=1, le=10_000_000, description="number of tokens to score")
+    window: int = Field(
+        default=256, ge=2, le=10_000_000, multiple_of=2, description="tokens per text window"
+    )
+    answers: int = Field(
+        default=16, ge=0, le=100_000, description="number of greedy outputs to compare"
+    )
+    answer_tokens: int = Field(
+        default=32, ge=1, le=10_000_000, description="tokens per greedy output"
+    )
     explain: ExplainOptions | None = Field(
         default=None, description="comparison of attention maps (torch models only)"
     )
@@ -202,7 +215,9 @@ class StopOptions(plugins.Options):
     """Stop conditions of a load, in addition to the maxima `requests` and `duration`."""
 
     min_requests: NonNegativeInt = Field(
-        default=0, description="minimum measured requests; the load ends when both minima are met"
+        default=0,
+        le=MAX_REQUESTS,
+        description="minimum measured requests; the load ends when both minima are met",
     )
     min_duration: Seconds = Field(
         default=0.0, ge=0, description="minimum time span of measured arrivals"
@@ -242,10 +257,16 @@ class GateOptions(plugins.Options):
         description="relative tolerance of each gated metric: {ttft_p50: 0.03}",
     )
     screen: int = Field(
-        default=4, ge=4, description="initial runs of the baseline and of the candidate"
+        default=4,
+        ge=4,
+        le=MAX_ATTEMPTS,
+        description="initial runs of the baseline and of the candidate",
     )
     confirm: int = Field(
-        default=8, ge=8, description="new runs of each in each of up to three confirmations"
+        default=8,
+        ge=8,
+        le=MAX_ATTEMPTS,
+        description="new runs of each in each of up to three confirmations",
     )
 
 
@@ -284,17 +305,20 @@ class Scenario(plugins.Options):
         min_length=1, description="the systems under test"
     )
     requests: PositiveInt | None = Field(
-        default=None, description="maximum number of measured requests"
+        default=None, le=MAX_REQUESTS, description="maximum number of measured requests"
     )
     duration: Seconds | None = Field(
-        default=None, gt=0, description="maximum time span of measured arrivals"
+        default=None, gt=0, le=MAX_TIMEOUT, description="maximum time span of measured arrivals"
     )
-    warmup: NonNegativeInt | Literal["auto"] = Field(
+    warmup: Annotated[int, Field(ge=0, le=MAX_REQUESTS)] | Literal["auto"] = Field(
         default=0, description="initial requests excluded from metrics; auto: detected afterwards"
     )
     stop: StopOptions = StopOptions()
     max_in_flight: int | None = Field(
-        default=None, ge=1, description="limit of requests in flight in an open loop"
+        default=None,
+        ge=1,
+        le=MAX_IN_FLIGHT,
+        description="limit of requests in flight in an open loop",
     )
     on_limit: Annotated[Literal["queue", "drop"], BeforeValidator(_not_wait)] = Field(
         default="queue",
@@ -304,6 +328,7 @@ class Scenario(plugins.Options):
     repeats: int = Field(default=1, ge=1, description="runs per case, each in a new process")
     rerun_contaminated: NonNegativeInt = Field(
         default=2,
+        le=MAX_ATTEMPTS,
         description="most further attempts at a run that other programs, steal or throttling"
         " disturbed",
     )

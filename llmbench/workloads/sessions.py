@@ -21,7 +21,7 @@ from llmbench.scenario.rng import stream
 from llmbench.units import Seconds
 from llmbench.workloads.base import Workload
 from llmbench.workloads.contents import Contents, ContentsOption
-from llmbench.workloads.lengths import Length, Lengths
+from llmbench.workloads.lengths import LONGEST, Length, Lengths
 from llmbench.workloads.rows import CONVERSATIONS, RecordedTurn, conversation, messages_in
 from llmbench.workloads.texts import answer_tokens, shuffled
 
@@ -60,7 +60,10 @@ class Sessions(Workload):
             default=None, description="output tokens per turn; if unset, as recorded, else 32"
         )
         system_tokens: int = Field(
-            default=0, ge=0, description="tokens in a system prompt shared by all sessions"
+            default=0,
+            ge=0,
+            le=LONGEST,
+            description="tokens in a system prompt shared by all sessions",
         )
         think_time: Seconds = Field(
             default=0.0, ge=0, description="mean pause between a response and the next turn"

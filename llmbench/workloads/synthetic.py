@@ -35,7 +35,10 @@ class Synthetic(Workload):
             default=0.0, ge=0, le=1, description="fraction of each prompt that is a shared prefix"
         )
         prefix_groups: int = Field(
-            default=1, ge=1, description="number of prompt groups, each with its own shared prefix"
+            default=1,
+            ge=1,
+            le=1_000_000,
+            description="number of prompt groups, each with its own shared prefix",
         )
         contents: ContentsOption = None
 

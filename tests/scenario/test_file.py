@@ -321,6 +321,16 @@ def test_a_mistake_in_a_merged_key_has_the_line_where_it_is_written(chat: Path) 
         ("timeout: .nan", "chat.yaml:7: timeout: expected a number below 1e+18, found nan"),
         (f"timeout: {'1' * 50_000} !", "chat.yaml:7: timeout: expected a number or text such as"),
         ("timeout: 999999999 s", "chat.yaml:7: timeout: must be less than or equal to 31622400"),
+        (
+            "engine: {slots: 100000}",
+            "chat.yaml:7: engine.slots: must be less than or equal to 65536",
+        ),
+        ("engine: {threads: 5000}", "must be less than or equal to 4096, found 5000"),
+        ("max_in_flight: 100001", "must be less than or equal to 100000, found 100001"),
+        ("warmup: 100000001", "must be less than or equal to 100000000, found 100000001"),
+        ("stop: {min_requests: 100000001}", "must be less than or equal to 100000000"),
+        ("duration: 9600 h", "chat.yaml:7: duration: must be less than or equal to 31622400"),
+        ("gate: {screen: 1001}", "chat.yaml:7: gate.screen: must be less than or equal to 1000"),
         ("price_per_hour: .inf", "chat.yaml:7: price_per_hour: must be a finite number, found inf"),
         ("seed: 1" + "0" * 4400, "chat.yaml:7: not valid YAML: found an integer of 4,401 digits"),
         ("slo: {{a: 1}: 3}", "chat.yaml:7: not valid YAML: expected a key of text or a number"),
@@ -335,6 +345,26 @@ def test_a_mistake_in_a_merged_key_has_the_line_where_it_is_written(chat: Path) 
 )
 def test_an_extreme_value_is_reported_with_its_line(chat: Path, line: str, message: str) -> None:
     assert message in complaint(edited(chat, "requests: 20", f"{line}\nrequests: 20"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rate: 4/s", "rate: 1000001/s", "load.rate: must be less than or equal to 1000000, found"),
+        (
+            "load:\n  kind: poisson\n  rate: 4/s",
+            "load: {kind: closed, concurrency: 100001}",
+            "chat.yaml:4: load.concurrency: must be less than or equal to 100000, found 100001",
+        ),
+        (
+            "requests: 20",
+            "requests: 100000001",
+            "chat.yaml:7: requests: must be less than or equal to 100000000, found 100000001",
+        ),
+    ],
+)
+def test_a_load_beyond_its_bounds_is_refused(chat: Path, old: str, new: str, message: str) -> None:
+    assert message in complaint(edited(chat, old, new))
 
 
 def test_many_mistakes_are_counted(chat: Path) -> None:

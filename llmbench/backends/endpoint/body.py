@@ -27,6 +27,7 @@ MAGIC = {
 }  # fmt: skip
 PLAIN = re.compile(rb'data:|event:|id:|retry:|: |[\[{][\s"{]')
 FIELD = re.compile(rb"(?:^|[\r\n])(?:(?:data|event|id|retry)?:|data[\r\n])")
+NULL_LINE = re.compile(rb"null[ \t]*\r?\n[{]")  # a keep-alive before the first document
 WHOLE = re.compile(rb'"message"\s*:\s*\{')
 TAG = re.compile(r"<[^>]*>")
 BLANKS = b" \t\r\n\x1e"  # RFC 7464 begins JSON documents with 1E
@@ -109,7 +110,7 @@ class Body:
                 "invalid-response",
                 f"the response is a stream ({self.content_type}); set `stream: true`",
             )
-        if start.startswith((b"{", b"[")):
+        if start.startswith((b"{", b"[")) or (self._streamed and NULL_LINE.match(start)):
             is_document = start.startswith(b"[") or not self._streamed
             self._reader = JsonReader(is_lines=False if is_document else None)
             self.feed = self._reader.feed

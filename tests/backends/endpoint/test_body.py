@@ -50,6 +50,18 @@ def test_a_stream_is_recognized_by_its_first_bytes_however_they_are_split(stream
     assert events(stream) == events(*singles) == [CHUNK, CHUNK]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_json_lines_may_begin_with_null(end: bytes) -> None:
+    stream = end.join([b"null", CHUNK, CHUNK])
+    singles = [stream[index : index + 1] for index in range(len(stream))]
+    assert events(stream) == events(*singles) == [b"null", CHUNK, CHUNK]
+
+
+def test_null_alone_is_not_a_stream() -> None:
+    with pytest.raises(Refused, match="null"):
+        read(b"null\n")
+
+
 @given(
     lines=st.lists(st.dictionaries(st.text(), st.text(), max_size=2), min_size=2, max_size=5),
     end=st.sampled_from([b"\n", b"\r\n", b"\n\n"]),
