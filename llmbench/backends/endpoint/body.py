@@ -25,6 +25,7 @@ MAGIC = {
     b"\x78\x01": "deflate", b"\x78\x9c": "deflate", b"\x78\xda": "deflate", b"\xfd7zXZ": "xz",
     b"\x04\x22\x4d\x18": "lz4",
 }  # fmt: skip
+COMPRESSED = tuple(MAGIC)
 PLAIN = re.compile(rb'data:|event:|id:|retry:|: |[\[{][\s"{]')
 FIELD = re.compile(rb"(?:^|[\r\n])(?:(?:data|event|id|retry)?:|data[\r\n])")
 NULL_LINE = re.compile(rb"null[ \t]*\r?\n[{]")  # a keep-alive before the first document
@@ -67,6 +68,11 @@ class Body:
     def is_ndjson(self) -> bool:
         """Whether the body is a stream with a JSON document per line."""
         return isinstance(self._reader, JsonReader)
+
+    @property
+    def is_between_events(self) -> bool:
+        """Whether the body is a stream of events of which the last is complete."""
+        return self._has_events and self._reader is not None and self._reader.is_between_events
 
     def end(self) -> Sequence[bytes]:
         """Return the events that the end of the body completes; raise as ``feed`` does."""
@@ -132,6 +138,8 @@ class Body:
 class ErrorBody:
     """The body of a response with an error status, of which only the beginning is kept."""
 
+    is_between_events = False
+
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._kept = bytearray()
@@ -160,6 +168,8 @@ class JsonReader:
 
     ``is_lines`` is None until the first line ends. In a stream, that line is a document by itself.
     """
+
+    is_between_events = False
 
     def __init__(self, *, is_lines: bool | None = None) -> None:
         self.is_lines = is_lines
@@ -215,9 +225,8 @@ def compression_of(start: bytes, encoding: str) -> str | None:
 
     Some servers declare an encoding without applying it.
     """
-    for magic, name in MAGIC.items():
-        if start.startswith(magic):
-            return name
+    if start.startswith(COMPRESSED):
+        return next(name for magic, name in MAGIC.items() if start.startswith(magic))
     declared = [name for name in encoding.split(", ") if name in ENCODINGS]
     return ", ".join(declared) if declared and not PLAIN.match(start) else None
 

@@ -70,6 +70,8 @@ class Connection(asyncio.Protocol, Generic[R]):
         self._time = clock.now
         self._lag = lag
         self._on_end = on_end
+        self._parts: list[bytes] = []
+        self.on_body = self._parts.append  # for llhttp: a read may have many parts of the body
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._exchange: R | None = None
@@ -106,10 +108,12 @@ class Connection(asyncio.Protocol, Generic[R]):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            self._give_up(exchange, "client-error", _client_error(error))
+            self._give_up(exchange, "client-error", _client_error(_cause(error)))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._pass_body(exchange)
             message = f"the response is not valid HTTP/1.1: {error}"
             self._give_up(exchange, "invalid-response", message)
+        self._pass_body(exchange)
         if self._received > self._next_check:
             self._check_size(exchange)
         if self._is_complete or exchange.fault:
@@ -129,6 +133,12 @@ class Connection(asyncio.Protocol, Generic[R]):
         else:
             exchange.cut("reset", str(exc or "the server closed the connection without a response"))
         self._on_end(self, exchange)
+
+    @property
+    def source(self) -> str | None:
+        """The local IP address of the connection."""
+        name = self._transport.get_extra_info("sockname") if self._transport else None
+        return name[0] if name else None
 
     # -- called by the client ----------------------------------------------------------------------
 
@@ -183,28 +193,38 @@ class Connection(asyncio.Protocol, Generic[R]):
         transfer_encoding = headers.get(b"transfer-encoding", b"").lower()
         is_chunked = transfer_encoding.endswith(b"chunked")
         self._ends_at_eof = not is_chunked and b"content-length" not in headers
-        with suppress(ValueError):  # an HTTP date, the alternative, is not used by APIs
-            exchange.retry_after = float(headers.get(b"retry-after", b""))
+        if retry_after := headers.get(b"retry-after"):
+            with suppress(ValueError):  # an HTTP date, the alternative, is not used by APIs
+                exchange.retry_after = float(retry_after)
         kind = headers.get(b"content-type", b"").decode("latin-1")
         codings = headers.get(b"content-encoding", b"").lower() + b"," + transfer_encoding
-        encoding = ", ".join(name.strip() for name in codings.decode("latin-1").split(","))
+        encoding = ", ".join(map(str.strip, codings.decode("latin-1").split(",")))
         exchange.begin(status, kind.strip().lower(), encoding)
         self._body = exchange.body
-
-    def on_body(self, data: bytes) -> None:
-        """Pass a part of the body to the exchange, with the time it was read."""
-        self._has_body = True
-        self._body(self._now, data)
 
     def on_message_complete(self) -> None:
         """End the exchange; the connection is reusable if the server keeps it open."""
         exchange = self._exchange
         if exchange is None or self._is_complete or _is_interim(self._parser.get_status_code()):
             return
+        self._pass_body(exchange)
         exchange.end(self._now)
         self._body = _ignore
         self._is_complete = True
         self._stays_open = self._parser.should_keep_alive()
+
+    def _pass_body(self, exchange: R) -> None:
+        """Pass what was read of the body to the exchange, with the time it was read."""
+        parts = self._parts
+        if not parts:
+            return
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self._has_body = True
+        try:
+            self._body(self._now, data)
+        except Exception as error:  # noqa: BLE001 (it fails only this request)
+            self._give_up(exchange, "client-error", _client_error(error))
 
     # -- the end of an exchange --------------------------------------------------------------------
 
@@ -235,12 +255,16 @@ class Connection(asyncio.Protocol, Generic[R]):
         self._on_end(self, exchange)
 
 
-def _client_error(error: httptools.HttpParserCallbackError) -> str:
-    """Return the message of an exception in a callback; raise it if it is an interrupt."""
+def _cause(error: httptools.HttpParserCallbackError) -> Exception:
+    """Return the exception of a callback; raise it if it is an interrupt."""
     cause = error.__context__
     if not isinstance(cause, Exception):
         raise cause or error
-    return f"llmbench could not process the response: {type(cause).__name__}: {cause}"
+    return cause
+
+
+def _client_error(error: Exception) -> str:
+    return f"llmbench could not process the response: {type(error).__name__}: {error}"
 
 
 def _ignore(now: float, data: bytes) -> None:

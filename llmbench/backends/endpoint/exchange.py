@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmbench.backends.endpoint import limits
 from llmbench.backends.endpoint.answer import Answer, Fault
 from llmbench.backends.endpoint.body import Body, ErrorBody
+from llmbench.backends.endpoint.chunk_template import ChunkTemplate
 from llmbench.backends.endpoint.limits import Refused
 from llmbench.backends.endpoint.openai_types import Choice, Chunk, read_chunk
 from llmbench.backends.endpoint.reported_tokens import whole_count
@@ -44,6 +45,7 @@ class Exchange(Answer):
     retry_after: float | None = None
     done_at: float | None = None
     _body: Body | ErrorBody | None = None
+    _template: ChunkTemplate = field(default_factory=ChunkTemplate)
     _reasoning_chunks: int = 0
     _next_check: int = 0
 
@@ -95,15 +97,31 @@ class Exchange(Answer):
         body = self._body
         if body is None or self.fault is not None or self.done_at is not None:
             return
+        if texts := self._template.texts(data):
+            self._add_texts(now, texts)
+        elif len(parts := self._template.cut(data)) > 1:
+            self._count_events(len(parts))
+            for part in parts:
+                self.body(now, part)
+        else:
+            self._parse(now, data, body)
+
+    def _parse(self, now: float, data: bytes, body: Body | ErrorBody) -> None:
         try:
             events = body.feed(data)
         except Refused as refusal:
             self.fail(refusal.kind, str(refusal))
             return
+        before = len(self.texts)
         if len(events) == 1:
             self._event(now, events[0])
         elif events:
             self._several(now, events)
+        if not body.is_between_events:
+            self._template.suspend()
+        elif events:
+            total = len(self.texts)
+            self._template.parsed(data, events[-1], total - before, total)
 
     def end(self, now: float) -> None:
         """Process the normal end of the response."""
@@ -146,13 +164,16 @@ class Exchange(Answer):
 
     def _several(self, now: float, events: Sequence[bytes]) -> None:
         """Process events that were read at once, of which a flood has many."""
-        self.max_events -= len(events)
-        if self.max_events < 0:
-            self.fail("too-large", f"the response has too many events for {self._requested}")
+        self._count_events(len(events))
         for event in events:
             if self.over:
                 return
             self._event(now, event)
+
+    def _count_events(self, count: int) -> None:
+        self.max_events -= count
+        if self.max_events < 0:
+            self.fail("too-large", f"the response has too many events for {self._requested}")
 
     def _event(self, now: float, event: bytes) -> None:
         if not event.startswith(b"{"):
@@ -209,6 +230,23 @@ class Exchange(Answer):
             self._reasoning_chunks = len(self.texts) - 1
         if len(self.texts) > self._next_check:
             self._check_length()
+
+    def _add_texts(self, now: float, texts: Sequence[str]) -> None:
+        """Add the texts of chunks that were read at once."""
+        is_content = self._template.is_content
+        count = len(texts)
+        if count > 1:
+            self._count_events(count)
+        if count > 1 and self.stamps and not (is_content and self.first_content is None):
+            length = self.text_length + sum(map(len, texts)) + count * limits.CHUNK_LENGTH
+            if length <= self.max_text_length and len(self.texts) + count <= self._next_check:
+                self.text_length, self.last_lag = length, self.lag
+                self.stamps += [now] * count
+                self.texts += texts
+                return
+        for text in texts:
+            if self.fault is None:
+                self._add_text(now, text, is_content=is_content)
 
     def _first_choice(self, choices: Sequence[Choice | None]) -> Choice | None:
         """Return the choice with index 0 of several, or None; only that one is the answer."""

@@ -22,7 +22,7 @@ class EventReader:
         self._data: bytes | bytearray | None = None
         self._after_cr = False
         self._started = False
-        self._is_between_events = False
+        self.is_between_events = False
 
     @property
     def buffered(self) -> int:
@@ -35,7 +35,7 @@ class EventReader:
         Raises Refused if the incomplete event is longer than EVENT_BYTES.
         """
         if (  # the bytes are exactly one event with one data line, the common case
-            self._is_between_events
+            self.is_between_events
             and received.startswith(b"data: ")
             and received.find(b"\n") == len(received) - 2
             and received.endswith(b"\n")
@@ -44,7 +44,7 @@ class EventReader:
             return [received[6:-2]]
         events = self._events(received)
         buffered = self.buffered
-        self._is_between_events = not (buffered or self._data is not None or self._after_cr)
+        self.is_between_events = not (buffered or self._data is not None or self._after_cr)
         if buffered > EVENT_BYTES and not events:
             raise Refused("too-large", f"an event has more than {EVENT_BYTES:,} bytes")
         return events
