@@ -24,6 +24,8 @@ class _Users:
         return [0.0] * self.concurrency
 
     def after_finish(self, now: float) -> float:
+        if not self.mean_think_time:
+            return now
         return now - self.mean_think_time * float(np.log1p(-self.rng.random()))
 
     def shard(self, index: int, count: int) -> _Users:

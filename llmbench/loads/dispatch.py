@@ -60,7 +60,7 @@ class RequestCycle:
         number = session = 0
         for request in cycle(self.pool):
             own: dict[str, Any] = {"session": session} if request.turns else {}
-            yield replace(request, id=number, **own)
+            yield replace(request, id=number, **own) if own or number != request.id else request
             number += 1 + len(request.turns)
             session += bool(request.turns)
 

@@ -185,13 +185,18 @@ class _EndpointServer(Server):
             "stream": self.options.stream, "connections": self.options.connections,
             "clients": self.options.clients, "cache": self.options.cache.mode,
             "prompts": "token ids" if self.sends_ids else "text",
+            "pacing": self.options.effective_pacing,
         }  # fmt: skip
         if self.started:
             reason = "the server does not report this time"
         else:
             reason = "the server was already running"
         return BackendReport(
-            requested={**settings, "model": self.options.model or self.model},
+            requested={
+                **settings,
+                "model": self.options.model or self.model,
+                "pacing": self.options.pacing,
+            },
             effective=settings,
             counters=dict(self.counters),
             client=self.client,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import ssl
@@ -18,6 +19,13 @@ from llmbench.errors import InputError
 
 PORTS = {"http": 80, "https": 443}
 PROBE_SECONDS = 2.0
+NO_FREE_PORT = (errno.EADDRNOTAVAIL, errno.EADDRINUSE)
+LOOPBACK = "127.0.0.1"
+OTHER_SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 18))
+ADVICE = {
+    errno.EADDRNOTAVAIL: "no local port is free; reuse connections, or lower the load",
+    errno.EMFILE: "too many open files; raise the limit of this process (ulimit -Hn)",
+}
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -66,26 +74,48 @@ async def connect(
 ) -> P:
     """Return the protocol of a connection to the first address that accepts one.
 
-    Each address gets its share of the remaining time. Raises TimeoutError if none responds in time,
-    else OSError.
+    Each address gets its share of the remaining time. Connections to 127.0.0.1 come from other
+    loopback addresses when the ports of the first are used up. Raises TimeoutError if none responds
+    in time, else OSError.
     """
     loop, failures, timed_out = asyncio.get_running_loop(), [], True
     deadline = loop.time() + seconds
     for left, host in zip(range(len(address.hosts), 0, -1), address.hosts, strict=True):
         try:
             async with asyncio.timeout((deadline - loop.time()) / left):
-                _, protocol = await loop.create_connection(
-                    make, host, address.port, ssl=tls, server_hostname=server_name
-                )
-                return protocol
+                return await _connected(make, host, address.port, tls, server_name)
         except TimeoutError:
             failures.append(f"{host}: no response")
         except OSError as error:
-            failures.append(f"{host}: {error}")
+            failures.append(f"{host}: {ADVICE.get(error.errno or 0, error)}")
             timed_out = False
     if timed_out:
         raise TimeoutError(f"no connection within {seconds:g} s")
     raise OSError("; ".join(failures))
+
+
+async def _connected(
+    make: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None, name: str | None
+) -> P:
+    async def connected(source: str | None) -> P:
+        _, protocol = await asyncio.get_running_loop().create_connection(
+            make,
+            host,
+            port,
+            ssl=tls,
+            server_hostname=name,
+            local_addr=(source, 0) if source else None,
+        )
+        return protocol
+
+    *sources, last = (None, *OTHER_SOURCES) if host == LOOPBACK else (None,)
+    for source in sources:
+        try:
+            return await connected(source)
+        except OSError as error:
+            if error.errno not in NO_FREE_PORT:
+                raise
+    return await connected(last)
 
 
 def _accepts(host: str, port: int) -> bool:

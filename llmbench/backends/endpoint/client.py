@@ -12,9 +12,9 @@ from ssl import SSLContext
 import numpy as np
 
 from llmbench.backends.endpoint import addresses, limits
-from llmbench.backends.endpoint.addresses import Address
-from llmbench.backends.endpoint.connection import Connection
+from llmbench.backends.endpoint.addresses import OTHER_SOURCES, Address
 from llmbench.backends.endpoint.exchange import Exchange
+from llmbench.backends.endpoint.in_flight import InFlight, LoadConnection
 from llmbench.backends.endpoint.loop_lag import HEARTBEAT_SECONDS, LoopLag
 from llmbench.backends.endpoint.timer import Timer
 from llmbench.loads.clock import Clock
@@ -24,20 +24,16 @@ from llmbench.runs.request import Request
 CHECK_SECONDS = 0.05
 BEATS = 100  # per second
 PERCENT, LATE_SECONDS = 99, 3
-GRACE_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_DOUBLINGS = 30  # of the backoff; more would overflow
-LARGE_IN_FLIGHT = (
-    f"the responses being read take more than {limits.IN_FLIGHT_BYTES:,} bytes of memory, and this "
-    "is the largest of them"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """The address and connection settings of a server; times are in seconds.
 
-    A connection is reused if it was idle for less than ``max_idle``; 0 means never.
+    A connection is reused if it was idle for less than ``max_idle``; 0 means never. The client
+    does not wait in the last ``spin_seconds`` before a request is due.
     """
 
     address: Address
@@ -51,10 +47,10 @@ class Target:
     first_token_timeout: float
     total_timeout: float
     limits_length: bool = True
+    spin_seconds: float = 0.0
 
 
 Payloads = Callable[[Request], bytes]
-LoadConnection = Connection[Exchange]
 Connect = Callable[[Target, Callable[[], LoadConnection]], Awaitable[LoadConnection]]
 
 
@@ -74,8 +70,9 @@ class Client:
     """Sends the requests of a load from one event loop.
 
     ``payload`` returns the bytes of a request, including the HTTP head. ``counts`` has the numbers
-    of opened connections, retries and stale connections (idle ones that the server had closed,
-    whose requests were sent again). ``lag`` bounds how late the event loop stamps what it reads.
+    of opened connections, of those from other loopback addresses than 127.0.0.1, of retries and of
+    stale connections (idle ones that the server had closed, whose requests were sent again).
+    ``lag`` bounds how late the event loop stamps what it reads.
     """
 
     target: Target
@@ -87,8 +84,9 @@ class Client:
     counts: Counter[str] = field(default_factory=Counter)
     lag: LoopLag = field(default_factory=LoopLag)
     _idle: list[LoadConnection] = field(default_factory=list)
-    _in_flight: dict[Exchange, LoadConnection | None] = field(default_factory=dict)
+    _in_flight: InFlight = field(init=False)
     _connecting: set[asyncio.Task[None]] = field(default_factory=set)
+    _awaited: float | None = None
     _late_for: int = 0
     _excess_bytes: int = 0
 
@@ -97,8 +95,10 @@ class Client:
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
         self._finished = self._loop.create_future()
+        target = self.target
+        self._in_flight = InFlight(target.first_token_timeout, target.total_timeout)
         dispatch.on_more = partial(self._loop.call_soon_threadsafe, self._send_due)
-        self._timer = Timer(self._loop, self._on_due)
+        self._timer = Timer(self._loop, self._on_due, self.target.spin_seconds)
         self._heartbeat = Timer(self._loop, self._beat)
         self.lag.next_beat = self.clock.now()
         self._check_in_flight()
@@ -110,9 +110,15 @@ class Client:
             self._close()
         return self.exchanges
 
+    @property
+    def spun_seconds(self) -> float:
+        """The CPU time spent on being punctual instead of waiting."""
+        return self._timer.spun_seconds
+
     # -- sending -----------------------------------------------------------------------------------
 
     def _on_due(self) -> None:
+        self._awaited = None
         self.lag.begin(self.clock.now())
         self._send_due()
         self.lag.end(self.clock.now())
@@ -121,7 +127,9 @@ class Client:
         for request, due in self._dispatch.take_due(self.clock.now()):
             self._send(self._exchange(request, due))
         if (due_next := self._dispatch.next_due()) is not None:
-            self._timer.set(due_next - self.clock.now())
+            if due_next != self._awaited:
+                self._awaited = due_next
+                self._timer.set(due_next - self.clock.now())
         elif self._dispatch.finished and not self._finished.done():
             self._finished.set_result(None)
 
@@ -179,6 +187,8 @@ class Client:
             self._conclude(exchange)
             return
         self.counts["connections"] += 1
+        if connection.source in OTHER_SOURCES:
+            self.counts["connections_from_other_addresses"] += 1
         exchange.connect_seconds = self.clock.now() - began
         self._in_flight[exchange] = connection
         connection.send(exchange)
@@ -226,39 +236,12 @@ class Client:
     # -- time --------------------------------------------------------------------------------------
 
     def _check_in_flight(self) -> None:
-        """Fail the requests that have timed out or hold too much; schedule the next check."""
-        now = self.clock.now()
-        self._fail_largest()
-        for exchange, connection in list(self._in_flight.items()):
-            if connection and self._is_overdue(exchange, now):
+        """End the requests that have timed out or hold too much; schedule the next check."""
+        for exchange in self._in_flight.failed(self.clock.now()):
+            if connection := self._in_flight[exchange]:
                 connection.close()
                 self._conclude(exchange)
         self._next_check = self._loop.call_later(CHECK_SECONDS, self._check_in_flight)
-
-    def _fail_largest(self) -> None:
-        """Fail the responses that hold the most memory, until the rest is below the limit."""
-        held = {exchange: exchange.held_bytes for exchange in self._in_flight}
-        excess = sum(held.values()) - limits.IN_FLIGHT_BYTES
-        while excess > 0:
-            largest = max(held, key=held.__getitem__)
-            largest.fail("too-large", LARGE_IN_FLIGHT)
-            excess -= held.pop(largest)
-
-    def _is_overdue(self, exchange: Exchange, now: float) -> bool:
-        target, waited = self.target, now - exchange.begun
-        if exchange.fault:
-            return True
-        if exchange.done_at is not None:
-            return now > exchange.done_at + GRACE_SECONDS  # no end of response after [DONE]
-        if not exchange.stamps and waited > target.first_token_timeout:
-            exchange.fail(
-                "timeout-first-token", f"no token within {target.first_token_timeout:g} s"
-            )
-        elif waited > target.total_timeout:
-            exchange.fail(
-                "timeout-total", f"no complete response within {target.total_timeout:g} s"
-            )
-        return exchange.fault is not None
 
     def _beat(self) -> None:
         self.lag.beat(self.clock.now())

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import msgspec
 
-from llmbench.backends.endpoint.client import LoadConnection, Target
+from llmbench.backends.endpoint.client import Target
+from llmbench.backends.endpoint.in_flight import LoadConnection
 from llmbench.backends.endpoint.openai_types import LENGTH_FIELD
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -49,6 +50,9 @@ class _LoopbackTransport:
         else:
             ends = _chunk(b"data: " + _message("", "delta", tokens)) + _chunk(b"data: [DONE]")
             self._connection.data_received(ends + b"0\r\n\r\n")
+
+    def get_extra_info(self, name: str) -> None:
+        """Return None: there is no socket."""
 
     def abort(self) -> None:
         """Do nothing: there is no socket to close."""

@@ -26,7 +26,8 @@ class Served:
     """The responses of a load, the client's counters, the load's summary and the client's cost.
 
     ``cost`` has the p99 of event-loop lag, of sending delay and of TTFT (from sending) in seconds,
-    and ``core_share``, the client's CPU time per second of the load.
+    and the client's CPU time per second of the load: ``spin_share`` for being punctual instead of
+    waiting, and ``core_share`` for everything else.
     """
 
     answers: Sequence[Answer]
@@ -51,15 +52,18 @@ def serve(
         began, cpu_began = time.monotonic(), time.process_time()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(client.serve(dispatch))
-        core_share = (time.process_time() - cpu_began) / (time.monotonic() - began)
+        cpu_seconds, elapsed = time.process_time() - cpu_began, time.monotonic() - began
+    shares: dict[str, float | None] = {
+        "core_share": max(0.0, cpu_seconds - client.spun_seconds) / elapsed,
+        "spin_share": client.spun_seconds / elapsed,
+    }
     client.counts["gc_collections"] = len(collections)
-    return Served(client.exchanges, client.counts, dispatch.summary, _cost(client, core_share))
+    return Served(client.exchanges, client.counts, dispatch.summary, shares | _lags(client))
 
 
-def _cost(client: Client, core_share: float) -> dict[str, float | None]:
+def _lags(client: Client) -> dict[str, float | None]:
     exchanges = client.exchanges
     return {
-        "core_share": core_share,
         "loop_lag_p99": _p99(client.lag.beats),
         "send_lag_p99": _p99([exchange.begun - exchange.due for exchange in exchanges]),
         "ttft_p99": _p99([e.stamps[0] - e.begun for e in exchanges if e.stamps]),

@@ -26,11 +26,13 @@ from llmbench.backends.endpoint.secrets import (
     without_secrets,
 )
 from llmbench.backends.endpoint.server_process import ServerOptions
+from llmbench.environment import usable_cores
 from llmbench.errors import InputError
 from llmbench.runs.redaction import is_secret
 from llmbench.units import Seconds
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+SPIN_SECONDS = 0.2e-3  # a process wakes up later than that only when the machine is busy
 OTHER_FIELDS = ("model", "stream", "messages", "prompt")  # which cannot hold the length
 
 
@@ -115,6 +117,11 @@ class EndpointOptions(plugins.Options):
         default=CacheOptions(), description="state of the server's prompt cache"
     )
     clients: int = Field(default=1, ge=1, le=64, description="client processes that share the load")
+    pacing: Literal["precise", "frugal"] = Field(
+        default="precise",
+        description="how the client waits for due times: awake for the last 0.2 ms if it has a"
+        " core to spare, or asleep",
+    )
     retries: int = Field(default=0, ge=0, description="maximum retries of a request without output")
 
     @model_validator(mode="after")
@@ -138,6 +145,12 @@ class EndpointOptions(plugins.Options):
                 "to another name, or to null to send no length"
             )
         return self
+
+    @property
+    def effective_pacing(self) -> str:
+        """The pacing: precise only if each client has a core, and the machine has more."""
+        has_core = usable_cores() >= self.clients < (os.cpu_count() or 1)
+        return self.pacing if has_core else "frugal"
 
     @property
     def root(self) -> str:
@@ -186,6 +199,7 @@ class EndpointOptions(plugins.Options):
             first_token_timeout=self.first_token_timeout,
             total_timeout=self.total_timeout,
             limits_length=self.length_field is not None,
+            spin_seconds=SPIN_SECONDS if self.effective_pacing == "precise" else 0.0,
         )
 
     def credentials(self) -> dict[str, str]:

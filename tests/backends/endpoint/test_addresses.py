@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -101,3 +102,38 @@ def test_only_addresses_of_this_machine_are_local() -> None:
     assert Address((HOME,), 1).is_local
     assert Address(("::1",), 1).is_local
     assert not Address(("192.0.2.1",), 1).is_local  # reserved for documentation (RFC 5737)
+
+
+def used_up(monkeypatch: pytest.MonkeyPatch, *sources: str | None) -> None:
+    """Use up the local ports of these source addresses; None is the default one."""
+    real = asyncio.BaseEventLoop.create_connection
+
+    async def refused(self: Any, *rest: Any, local_addr: Any, **options: Any) -> Any:
+        if (local_addr and local_addr[0]) in sources:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return await real(self, *rest, local_addr=local_addr, **options)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", refused)
+
+
+def test_a_loopback_connection_comes_from_the_next_address_with_a_free_port(
+    monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    used_up(monkeypatch, None, "127.0.0.2")
+
+    async def source() -> str:
+        address = Address((HOME,), port)
+        protocol = await connect(address, Peer, tls=None, server_name=None, seconds=5.0)
+        protocol.transport.abort()
+        name: str = protocol.transport.get_extra_info("sockname")[0]
+        return name
+
+    assert asyncio.run(source()) == "127.0.0.3"
+
+
+def test_a_connection_fails_with_advice_when_no_port_is_free(
+    monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    used_up(monkeypatch, None)
+    with pytest.raises(OSError, match=rf"{OTHER}: no local port is free; reuse connections"):
+        connected(Address((OTHER,), port))

@@ -1,0 +1,82 @@
+"""How the client waits for due times, and what that costs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmbench.backends.endpoint import loopback, options
+from llmbench.backends.endpoint.addresses import Address
+from llmbench.backends.endpoint.measured_serve import Served, serve
+from llmbench.backends.endpoint.openai_types import Payload
+from llmbench.backends.endpoint.options import SPIN_SECONDS, EndpointOptions
+from llmbench.loads.clock import MonotonicClock
+from llmbench.loads.dispatch import Dispatch
+from llmbench.loads.schedule import Scheduled
+from llmbench.loads.stopping import Stop
+from llmbench.runs.request import Request
+
+Machine = Callable[[int, int], None]
+URL, ADDRESS = "http://127.0.0.1:1", Address(("127.0.0.1",), 1)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Set the number of cores that this process may use, and of all."""
+
+    def set_cores(usable: int, cores: int) -> None:
+        monkeypatch.setattr(options, "usable_cores", lambda: usable)
+        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+
+    return set_cores
+
+
+@pytest.mark.parametrize(
+    ("usable", "cores", "clients", "pacing"),
+    [
+        (2, 2, 1, "precise"),
+        (1, 2, 1, "precise"),
+        (1, 1, 1, "frugal"),
+        (1, 4, 2, "frugal"),
+        (4, 4, 4, "frugal"),
+    ],
+)
+def test_pacing_is_precise_where_a_core_is_free(
+    machine: Machine, usable: int, cores: int, clients: int, pacing: str
+) -> None:
+    machine(usable, cores)
+    chosen = EndpointOptions(url=URL, clients=clients)
+    assert chosen.effective_pacing == pacing
+    assert chosen.target(ADDRESS).spin_seconds == (SPIN_SECONDS if pacing == "precise" else 0)
+
+
+def test_frugal_pacing_is_frugal_everywhere(machine: Machine) -> None:
+    machine(8, 8)
+    assert EndpointOptions(url=URL, pacing="frugal").effective_pacing == "frugal"
+
+
+def served(spin_seconds: float) -> Served:
+    """Serve a load of ten requests, one every 5 ms, without a server."""
+    target = replace(EndpointOptions(url=URL).target(ADDRESS), spin_seconds=spin_seconds)
+    dispatch = Dispatch(
+        [Request(number, (1,), 1, text="a") for number in range(10)],
+        Scheduled(np.arange(1, 11) * 0.005),
+        Stop(requests=10),
+    )
+    payload = Payload(b"", {"stream": True}, chat=True)
+    return serve(target, payload, dispatch, MonotonicClock(), connect=loopback.connect)
+
+
+def test_the_cost_of_precise_pacing_is_known_and_apart() -> None:
+    assert served(0.0).cost["spin_share"] == 0
+    precise = served(0.004)
+    spin_share, core_share = precise.cost["spin_share"], precise.cost["core_share"]
+    assert spin_share is not None
+    assert core_share is not None
+    assert spin_share > 0
+    assert core_share >= 0
+    assert all(answer.begun >= answer.due for answer in precise.answers)
