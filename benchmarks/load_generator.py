@@ -11,8 +11,9 @@
    schedule; and whether the arrivals at the server still have the distribution of the schedule:
    Kolmogorov-Smirnov distance of the gaps, dispersion of counts, correlation of successive gaps.
 
-The server runs on one core and the client on another. ``watched`` is llmbench with its collectors
-on the client's core, which shows their effect on the client. aiohttp is a minimal client; the other
+The server runs on one core and the client on another. ``frugal`` is llmbench with `pacing: frugal`.
+``watched`` is llmbench with its collectors on the client's core, which shows their effect on the
+client. aiohttp is a minimal client; the other
 tools are programs given by path, of which only the arrivals and the total cost are measured.
 """
 
@@ -28,7 +29,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,10 @@ BURSTINESS = 0.5
 
 @dataclass(frozen=True)
 class ClientTimes:
-    """The due time and token times of a request, by the machine's clock."""
+    """When a request was due and sent, and its token times, by the machine's clock."""
 
     due: float
+    sent: float
     times: list[float]
 
 
@@ -73,8 +75,8 @@ Client = Callable[[str, Any, int, int], Measured]
 
 
 @contextmanager
-def server(*arguments: object) -> Iterator[str]:
-    script = Path(__file__).with_name("truth_server.py")
+def server(*arguments: object, name: str = "truth_server.py") -> Iterator[str]:
+    script = Path(__file__).with_name(name)
     command = [sys.executable, str(script), *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         os.sched_setaffinity(process.pid, {SERVER_CORE})
@@ -95,18 +97,35 @@ def pool(count: int, tokens: int) -> list[Request]:
 # -- clients ---------------------------------------------------------------------------------------
 
 
-def by_llmbench(url: str, arrivals: Any, count: int, tokens: int) -> Measured:
-    context = OpenContext(ModelOptions(source="served:"), LoadShape((1,), 9))
-    with Endpoint(Endpoint.Options(url=url)).open(context) as opened:
+def by_llmbench(url: str, arrivals: Any, count: int, tokens: int, **options: Any) -> Measured:
+    return llmbench_records(url, arrivals, pool(count, tokens), **options)
+
+
+def frugal(url: str, arrivals: Any, count: int, tokens: int) -> Measured:
+    return by_llmbench(url, arrivals, count, tokens, pacing="frugal")
+
+
+def llmbench_records(
+    url: str, arrivals: Any, requests: Sequence[Request], **options: Any
+) -> Measured:
+    context = OpenContext(ModelOptions(source="served:"), LoadShape((1,), 9), stop_at_eos=True)
+    with Endpoint(Endpoint.Options(url=url, **options)).open(context) as opened:
         clock = opened.new_clock()
         assert isinstance(clock, MonotonicClock)  # noqa: S101 (for type checkers)
-        dispatch = Dispatch(pool(count, tokens), arrivals, Stop(requests=count))
+        dispatch = Dispatch(requests, arrivals, Stop(requests=len(requests)))
         began, cpu_began = time.monotonic(), time.process_time()
         records = opened.serve(dispatch, clock, lambda: None)
         share = (time.process_time() - cpu_began) / (time.monotonic() - began)
+    if failed := [record for record in records if not record.succeeded]:
+        raise SystemExit(f"{len(failed)} requests failed, the first: {failed[0].error_message}")
+    origin = clock.origin
     seen = {
-        r.request_id: ClientTimes(r.due + clock.origin, [t + clock.origin for t in r.token_times])
-        for r in records
+        record.request_id: ClientTimes(
+            record.due + origin,
+            (record.sent or 0.0) + origin,
+            [moment + origin for moment in record.token_times],
+        )
+        for record in records
     }
     return seen, share
 
@@ -137,7 +156,7 @@ async def _load_with_aiohttp(
         async def send(request: Request, due: float) -> None:
             body = {"model": "truth", "stream": True, "max_tokens": request.max_new_tokens,
                     "messages": [{"role": "user", "content": request.text}]}  # fmt: skip
-            times = []
+            times, sent = [], time.monotonic()
             async with session.post(f"{url}/v1/chat/completions", json=body) as answer:
                 async for line in answer.content:
                     if line.startswith(b"data: {"):
@@ -145,7 +164,7 @@ async def _load_with_aiohttp(
                         choices = json.loads(line[6:])["choices"]
                         if choices and choices[0]["delta"].get("content"):
                             times.append(now)
-            seen[request.id] = ClientTimes(due, times)
+            seen[request.id] = ClientTimes(due, sent, times)
 
         async def user() -> None:
             for request in requests:
@@ -162,7 +181,9 @@ async def _load_with_aiohttp(
     return seen
 
 
-CLIENTS: dict[str, Client] = {"llmbench": by_llmbench, "watched": watched, "aiohttp": by_aiohttp}
+CLIENTS: dict[str, Client] = {
+    "llmbench": by_llmbench, "frugal": frugal, "watched": watched, "aiohttp": by_aiohttp,
+}  # fmt: skip
 
 
 # -- measurements ----------------------------------------------------------------------------------
@@ -198,12 +219,14 @@ def accuracy(client: Client, kind: str, rate: int, seconds: int) -> dict[str, fl
         log = truth(url)
     ttft = [request.times[0] - log[n][1][0] for n, request in requests.items()]
     late = [log[n][0] - request.due for n, request in requests.items()]
+    sent = [request.sent - request.due for request in requests.values()]
     gaps = [np.diff(request.times) - np.diff(log[n][1]) for n, request in requests.items()]
     read = np.sort(np.array([received for received, _ in log.values()]))
     return {
-        **_ms("ttft_error", np.array(ttft)),
-        **_ms("itl_error", np.abs(np.concatenate(gaps))),
-        **_ms("arrival_error", np.array(late)),
+        **milliseconds("ttft_error", np.array(ttft)),
+        **milliseconds("itl_error", np.abs(np.concatenate(gaps))),
+        **milliseconds("arrival_error", np.array(late)),
+        **milliseconds("send_lag", np.array(sent)),
         **shape(kind, rate, read),
         "core_share": share,
     }
@@ -216,7 +239,7 @@ def load(kind: str, rate: float) -> Any:
     return part(part.Options(rate=rate))
 
 
-def _ms(name: str, sample: Floats) -> dict[str, float]:
+def milliseconds(name: str, sample: Floats) -> dict[str, float]:
     p50, p99 = np.percentile(sample, [50, 99]) * 1e3
     return {f"{name}_ms_p50": float(p50), f"{name}_ms_p99": float(p99)}
 

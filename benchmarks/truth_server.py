@@ -6,7 +6,9 @@ It answers with ``max_tokens`` equal tokens, one write each: the first ``--ttft`
 request was read, then one every ``--itl`` seconds (0: as fast as the socket accepts, streams in
 turn). GET /truth returns and clears the log: for each request in the order of arrival, the last
 word of its prompt and the times (CLOCK_MONOTONIC) of its reading and of each write. With
-``--freeze AT FOR`` nothing is written for FOR seconds, AT seconds after the first request.
+``--freeze AT FOR`` nothing is written for FOR seconds, AT seconds after the first request. With
+``--event-bytes N`` the text of each token is N bytes long, and ``--tokens N`` is the number of
+tokens of every answer.
 """
 
 from __future__ import annotations
@@ -30,9 +32,6 @@ PIECE = {
     "object": "chat.completion.chunk",
     "created": 1700000000,
     "model": "truth",
-    "choices": [
-        {"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}
-    ],
 }
 
 
@@ -41,7 +40,12 @@ def chunk(*events: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
-TOKEN = chunk(json.dumps(PIECE).encode())
+def token(text: str) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
+    return chunk(json.dumps({**PIECE, "choices": [choice]}).encode())
+
+
+TOKEN = token(" word")
 
 
 def ending(prompt_tokens: int, tokens: int) -> bytes:
@@ -63,11 +67,11 @@ class Stream:
     read: float
     writes: list[float] = field(default_factory=list)
 
-    def write(self) -> bool:
+    def write(self, token: bytes) -> bool:
         """Write the next token; return whether there are more."""
         first, last = not self.writes, len(self.writes) + 1 == self.tokens
         self.writes.append(time.monotonic())
-        payload = HEAD + TOKEN if first else TOKEN
+        payload = HEAD + token if first else token
         self.transport.write(payload + ending(self.prompt_tokens, self.tokens) if last else payload)
         return not last and not self.transport.is_closing()
 
@@ -75,8 +79,12 @@ class Stream:
 class Truth:
     """All streams of a server, and when each writes next."""
 
-    def __init__(self, ttft: float, itl: float, freeze: tuple[float, float] | None) -> None:
-        self.ttft, self.itl, self.freeze = ttft, itl, freeze
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.ttft: float = options.ttft
+        self.itl: float = options.itl
+        self.freeze: tuple[float, float] | None = options.freeze
+        self.token = token("w" * options.event_bytes)
+        self.tokens: int | None = options.tokens
         self.log: list[Stream] = []
         self._loop = asyncio.get_running_loop()
         self._timer = Timer(self._loop, self._write_due)
@@ -98,7 +106,7 @@ class Truth:
                 if queue[0][0] > time.monotonic():
                     break
                 due, stream = queue.popleft()
-                if stream.write():
+                if stream.write(self.token):
                     self._due[1].append((due + self.itl, stream))
         if ahead := [queue[0][0] for queue in self._due if queue]:
             self._timer.set(min(ahead) - time.monotonic())
@@ -152,7 +160,12 @@ class Server(asyncio.Protocol):
             return
         request = json.loads(b"".join(self._body))
         text = request.get("prompt") or _text(request["messages"][-1]["content"])
-        tokens = request.get("max_tokens") or request.get("max_completion_tokens") or 16
+        tokens = (
+            self._truth.tokens
+            or request.get("max_tokens")
+            or request.get("max_completion_tokens")
+            or 16
+        )
         words = text.split()
         self._truth.begin(Stream(self._transport, words[-1], tokens, len(words), self._now))
 
@@ -164,7 +177,7 @@ def _text(content: Any) -> str:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    truth = Truth(options.ttft, options.itl, options.freeze)
+    truth = Truth(options)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: Server(truth), "127.0.0.1", options.port, backlog=4096
@@ -180,6 +193,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ttft", type=float, default=0.0, help="seconds")
     parser.add_argument("--itl", type=float, default=0.0, help="seconds")
+    parser.add_argument("--event-bytes", type=int, default=5, help="of the text of a token")
+    parser.add_argument("--tokens", type=int, help="of every answer; default: as requested")
     parser.add_argument("--freeze", type=float, nargs=2, metavar=("AT", "FOR"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(parser.parse_args()))
