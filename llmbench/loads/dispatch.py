@@ -227,6 +227,19 @@ class Dispatch:
         """Return the next due time, or None if no request can be sent before one finishes."""
         return self._due[0].due if self._has_more and not self._is_full else None
 
+    def upcoming(self) -> Request | None:
+        """Return the next request to be due without taking it, or None if none can be sent.
+
+        It may be taken in another phase, or after one with an earlier due time that is not known
+        yet.
+        """
+        if not self._has_more or self._is_full:
+            return None
+        entry = self._due[0]
+        request = entry.request or next(self._requests)
+        self._due[0] = entry._replace(request=request)
+        return request
+
     def first_token(self, request_id: int) -> None:
         """Record the arrival of a request's first token, for subclasses that report it."""
 

@@ -54,6 +54,30 @@ def test_the_next_due_time_is_known() -> None:
     assert dispatch.next_due() == 2.0
 
 
+def test_the_upcoming_request_is_the_next_that_is_taken() -> None:
+    dispatch = open_loop(1.0, 2.0)
+    for number in range(2):
+        upcoming = dispatch.upcoming()
+        assert upcoming is not None
+        assert upcoming == dispatch.upcoming()
+        assert ids(dispatch.take_due(1.0 + number)) == [number] == [upcoming.id]
+    assert dispatch.upcoming() is None
+
+
+def test_no_request_is_upcoming_at_the_limit() -> None:
+    dispatch = Dispatch(endless(), Scheduled(np.array([0.0, 0.0])), Stop(requests=2), Limit(1))
+    dispatch.take_due(0.0)
+    assert dispatch.upcoming() is None
+
+
+def test_a_request_with_an_earlier_due_time_comes_before_the_upcoming_one() -> None:
+    dispatch = open_loop(2.0)
+    assert dispatch.upcoming() is not None
+    dispatch.add(1.0, Request(7, (1,), 1))
+    assert ids(dispatch.take_due(1.0)) == [7]
+    assert ids(dispatch.take_due(2.0)) == []  # the stop rule allows one request
+
+
 def test_it_is_finished_only_when_every_request_has_finished() -> None:
     dispatch = open_loop(0.0)
     dispatch.take_due(0.0)

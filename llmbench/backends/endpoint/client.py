@@ -87,6 +87,7 @@ class Client:
     _in_flight: InFlight = field(init=False)
     _connecting: set[asyncio.Task[None]] = field(default_factory=set)
     _awaited: float | None = None
+    _prepared: tuple[int | None, bytes] = (None, b"")
     _late_for: int = 0
     _excess_bytes: int = 0
 
@@ -98,7 +99,7 @@ class Client:
         target = self.target
         self._in_flight = InFlight(target.first_token_timeout, target.total_timeout)
         dispatch.on_more = partial(self._loop.call_soon_threadsafe, self._send_due)
-        self._timer = Timer(self._loop, self._on_due, self.target.spin_seconds)
+        self._timer = Timer(self._loop, self._on_due, target.spin_seconds, self._prepare)
         self._heartbeat = Timer(self._loop, self._beat)
         self.lag.next_beat = self.clock.now()
         self._check_in_flight()
@@ -117,6 +118,11 @@ class Client:
 
     # -- sending -----------------------------------------------------------------------------------
 
+    def _prepare(self) -> None:
+        """Encode the next request before it is due."""
+        if request := self._dispatch.upcoming():
+            self._prepared = request.id, self.payload(request)
+
     def _on_due(self) -> None:
         self._awaited = None
         self.lag.begin(self.clock.now())
@@ -134,7 +140,9 @@ class Client:
             self._finished.set_result(None)
 
     def _send(self, exchange: Exchange) -> None:
-        exchange.payload = self.payload(exchange.request)
+        prepared_id, payload = self._prepared
+        is_prepared = prepared_id == exchange.request.id
+        exchange.payload = payload if is_prepared else self.payload(exchange.request)
         if not exchange.retries:
             exchange.begun = self.clock.now()
         if idle := self._take_idle():

@@ -97,7 +97,10 @@ class Exchange(Answer):
         body = self._body
         if body is None or self.fault is not None or self.done_at is not None:
             return
-        if texts := self._template.texts(data):
+        texts = self._template.texts(data)
+        if len(texts) == 1:  # the common case
+            self._add_text(now, texts[0], is_content=self._template.is_content)
+        elif texts:
             self._add_texts(now, texts)
         elif len(parts := self._template.cut(data)) > 1:
             self._count_events(len(parts))
@@ -233,17 +236,15 @@ class Exchange(Answer):
 
     def _add_texts(self, now: float, texts: Sequence[str]) -> None:
         """Add the texts of chunks that were read at once."""
-        is_content = self._template.is_content
-        count = len(texts)
-        if count > 1:
-            self._count_events(count)
-        if count > 1 and self.stamps and not (is_content and self.first_content is None):
-            length = self.text_length + sum(map(len, texts)) + count * limits.CHUNK_LENGTH
-            if length <= self.max_text_length and len(self.texts) + count <= self._next_check:
-                self.text_length, self.last_lag = length, self.lag
-                self.stamps += [now] * count
-                self.texts += texts
-                return
+        is_content, count = self._template.is_content, len(texts)
+        self._count_events(count)
+        length = self.text_length + sum(map(len, texts)) + count * limits.CHUNK_LENGTH
+        is_short = length <= self.max_text_length and len(self.texts) + count <= self._next_check
+        if is_short and self.stamps and not (is_content and self.first_content is None):
+            self.text_length, self.last_lag = length, self.lag
+            self.stamps += [now] * count
+            self.texts += texts
+            return
         for text in texts:
             if self.fault is None:
                 self._add_text(now, text, is_content=is_content)

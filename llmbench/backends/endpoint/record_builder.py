@@ -130,7 +130,7 @@ def spread_tokens(total: int, texts: Sequence[str]) -> tuple[int, ...]:
     """
     chunks = len(texts)
     if total <= chunks or not chunks:
-        return (1,) * total + (0,) * (chunks - total)
+        return (1,) * min(total, chunks) + (0,) * (chunks - total)
     bounds = np.cumsum([len(text) for text in texts])
     shares = (total - chunks) * bounds // bounds[-1]
     return tuple((1 + np.diff(shares, prepend=0)).tolist())

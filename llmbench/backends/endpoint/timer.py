@@ -33,9 +33,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Timer:
     """Calls ``on_expiry`` in the event loop after a delay that can be changed at any time.
 
-    The process wakes up ``spin_seconds`` before, since it can be late by tens of microseconds;
-    from then on the event loop reads its connections without waiting. ``spun_seconds`` is the time
-    in which there was nothing to read.
+    The process wakes up ``spin_seconds`` before, since it can be late by tens of microseconds, and
+    calls ``on_wake``; from then on the event loop reads its connections without waiting.
+    ``spun_seconds`` is the time in which there was nothing to read.
     """
 
     def __init__(
@@ -43,10 +43,12 @@ class Timer:
         loop: asyncio.AbstractEventLoop,
         on_expiry: Callable[[], None],
         spin_seconds: float = 0.0,
+        on_wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.spun_seconds = 0.0
         self._loop = loop
         self._on_expiry = on_expiry
+        self._on_wake = on_wake
         self._spin_seconds = spin_seconds
         self._expires = float("inf")
         self._spinning: asyncio.Handle | None = None
@@ -73,6 +75,8 @@ class Timer:
         with suppress(BlockingIOError):  # the timer was set again between the event and the read
             os.read(self._file, 8)
         if not self._spinning:
+            if self._spin_seconds:
+                self._on_wake()
             self._expire_or_spin(time.monotonic())
 
     def _spin(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -64,11 +65,12 @@ def served(spin_seconds: float) -> Served:
     target = replace(EndpointOptions(url=URL).target(ADDRESS), spin_seconds=spin_seconds)
     dispatch = Dispatch(
         [Request(number, (1,), 1, text="a") for number in range(10)],
-        Scheduled(np.arange(1, 11) * 0.005),
+        Scheduled(np.arange(10, dtype=np.float64) * 0.005),
         Stop(requests=10),
     )
     payload = Payload(b"", {"stream": True}, chat=True)
-    return serve(target, payload, dispatch, MonotonicClock(), connect=loopback.connect)
+    clock = MonotonicClock(time.monotonic() + 0.2)  # garbage is collected before the first request
+    return serve(target, payload, dispatch, clock, connect=loopback.connect)
 
 
 def test_the_cost_of_precise_pacing_is_known_and_apart() -> None:
