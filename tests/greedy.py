@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.engine.engine import BatchRunner, Engine, ModelRunner
 from llmbench.loads.clock import VirtualClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Scheduled
@@ -72,6 +72,31 @@ def generated(model: PreTrainedModel, request: Request) -> list[int]:
     )
     answer: list[int] = tokens[0, len(request.prompt) :].tolist()
     return answer
+
+
+def answers_around_a_batch(runner: BatchRunner, requests: list[Request]) -> dict[int, list[int]]:
+    """Return the answers by request id where two prompts join together around a running one.
+
+    The running one has the second of three slots, so that the slots of the others are not adjacent.
+    """
+    running, *joining = requests[:SLOTS]
+    by_slot = {1: [runner.prefill(1, running.prompt)]}
+    by_slot[1] += [token for _ in range(3) for (token,) in runner.decode([1])]
+    firsts = runner.prefill_batch([0, 2], [request.prompt for request in joining])
+    by_slot |= {slot: [token] for slot, token in zip([0, 2], firsts, strict=True)}
+    longest = max(request.max_new_tokens for request in requests[:SLOTS])
+    while len(by_slot[0]) < longest:
+        for slot, chunk in enumerate(runner.decode(range(SLOTS))):
+            by_slot[slot] += chunk
+    by_id = {request.id: (request, by_slot[slot]) for request, slot in zip(
+        [running, *joining], [1, 0, 2], strict=True
+    )}  # fmt: skip
+    return {number: answer[: request.max_new_tokens] for number, (request, answer) in by_id.items()}
+
+
+def expected_around_a_batch(family: str) -> dict[int, list[int]]:
+    """Return the answers of a family's model to the first three of the ragged requests."""
+    return {number: answer for number, answer in expected(family).items() if number < SLOTS}
 
 
 @cache

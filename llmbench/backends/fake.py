@@ -58,12 +58,19 @@ class _SimulatedRunner:
     slowdown: float
     last_token: int = 0
 
-    def prefill(self, slot: int, prompt: Sequence[int]) -> int:  # noqa: ARG002 (all slots are equal)
-        seconds = self.options.prefill + self.options.prefill_per_token * len(prompt)
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        return self.prefill_batch([slot], [prompt])[0]
+
+    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        tokens = sum(map(len, prompts))
+        seconds = self.options.prefill + self.options.prefill_per_token * tokens
         if self.options.service == "exponential":
             seconds *= -float(np.log1p(-self.rng.random()))
         self._pass(seconds)
-        return self._token()
+        return [self._token() for _ in slots]
+
+    def computed_tokens(self, prompts: Sequence[int]) -> int:
+        return sum(prompts)
 
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         self._pass(self.options.per_token + self.options.per_row * len(slots))
@@ -112,11 +119,13 @@ class _FakeServer(Server):
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
     ) -> list[Record]:
         rng = stream(self.context.seed, "service times")
+        prefill_tokens = self.context.engine.prefill_tokens
         engine = Engine(
             _SimulatedRunner(self.options, clock, rng, self.context.slowdown),
             clock,
             slots=self.context.engine.slots,
             batching=self.context.engine.batching,
+            prefill_tokens=1 if prefill_tokens == "auto" else prefill_tokens,
             keep_outputs=self.context.keep_outputs,
             on_progress=on_progress,
         )

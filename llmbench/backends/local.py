@@ -22,7 +22,7 @@ from llmbench.backends.gc_freeze import frozen_gc
 from llmbench.backends.memory import MemoryPlan, Peaks
 from llmbench.engine import warmup
 from llmbench.engine.buckets import Buckets, round_up
-from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.engine.engine import BatchRunner, Engine, ModelRunner, batched
 from llmbench.engine.injected_delay import DelayedRunner
 from llmbench.engine.warmup import Warmup, WarmupRunner, graphs_compiled
 from llmbench.environment import usable_cores
@@ -34,6 +34,8 @@ from llmbench.runs.record import Record
 from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
+    import torch
+
     from llmbench.engine.own_forward import Reference
     from llmbench.engine.sampling import Sampler
     from llmbench.engine.scoring import Scorer
@@ -44,6 +46,10 @@ if TYPE_CHECKING:
 
 LENGTH_MULTIPLE = 64
 FEW_CORES = 4
+# docs/performance.md has the measurements
+CPU_PREFILL_TOKENS = 64
+GPU_PREFILL_TOKENS = 512
+ONE_BY_ONE = "this backend prefills prompts one by one"
 
 
 Model = TypeVar("Model", bound="LoadedModel")
@@ -90,6 +96,14 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     @abstractmethod
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
         """Return the sizes of the steps that the warm-up runs."""
+
+    def warmup_pairs(self, buckets: Buckets, totals: range) -> Sequence[int]:
+        """Return the total lengths of the pairs of prompts that the warm-up prefills together.
+
+        ``totals`` are those of the load's prompts that share a step; the default is the largest.
+        """
+        del buckets
+        return totals[-1:]
 
     def context_length(self, model: ModelOptions) -> int | None:
         """Return a model's context length in tokens, if its configuration is on this machine."""
@@ -209,20 +223,24 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         prepared = time.monotonic() - began
         context.on_stage("warming up")
         shapes = self.warmup_shapes(buckets, load_shape)
-        warmed = warmup.warm_up(warmup.warmup_steps(runner, shapes), graphs_compiled)
+        budget = prefill_tokens_of(context.engine, runner, model.device)
+        pairs = self.warmup_pairs(buckets, shared_totals(load_shape, slots, budget))
+        warmed = warmup.warm_up(warmup.warmup_steps(runner, shapes, pairs), graphs_compiled)
         cold_start["first_token"] = prepared + warmed.first_token_seconds
         cold_start["steady"] = sum(warmed.steps) - warmed.first_token_seconds
-        checked, cold_start["self_check"] = self._self_check(context, model, runner, max_length)
+        checked, cold_start["self_check"] = self._self_check(
+            context, model, runner, max_length, budget
+        )
         model = self.without_references(model)
-        _take_peaks(peaks, runner, shapes)
+        _take_peaks(peaks, runner, shapes, pairs)
         sampler.restart()
         roofline = roofline.checked(runner.cache_nbytes, slots * max_length)
         return LocalServer(
-            self, context, model, runner, warmed, checked, cold_start, roofline, peaks
+            self, context, model, runner, budget, warmed, checked, cold_start, roofline, peaks
         )  # fmt: skip
 
     def _self_check(
-        self, context: OpenContext, model: Model, runner: LocalRunner, max_length: int
+        self, context: OpenContext, model: Model, runner: LocalRunner, max_length: int, budget: int
     ) -> tuple[SelfCheck | None, float | None]:
         """Compare the engine with the model's own forward; return the result and the seconds.
 
@@ -238,7 +256,7 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         prompts = self.checked_prompts(shape, max_length)
         capacity = check_requests.Capacity(engine.slots, prompts, shape.longest_sequence)
         result = self_check.total(
-            self_check.check(checked, reference, capacity, engine.batching)
+            self_check.check(checked, reference, capacity, engine.batching, budget)
             for checked, reference in self.references(model, runner)
         )
         return result, time.monotonic() - began if result else None
@@ -286,12 +304,16 @@ def _plan(
         plan.check_host()
 
 
-def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets) -> None:
+def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets, pairs: Sequence[int]) -> None:
     """Rerun the largest prefill and decode steps to measure the memory peak of each phase."""
     largest = shapes.thinned(1)
-    for phase, steps in (("prefill", warmup.prefills), ("decode", warmup.decodes)):
+    phases = {
+        "prefill": warmup.prefills(runner, largest, pairs[-1:]),
+        "decode": warmup.decodes(runner, largest),
+    }
+    for phase, steps in phases.items():
         with peaks.of(phase):
-            for step in steps(runner, largest).values():
+            for step in steps.values():
                 step()
 
 
@@ -307,6 +329,22 @@ def threads_of(engine: EngineOptions, default: int, cores: int) -> int:
     if "OMP_NUM_THREADS" in os.environ:
         return default
     return cores - 1 if 1 < cores <= FEW_CORES else min(default, cores)
+
+
+def prefill_tokens_of(engine: EngineOptions, runner: ModelRunner, device: torch.device) -> int:
+    """Return the most prompt tokens of a prefill step; 1 if the runner runs prompts one by one."""
+    if not isinstance(runner, BatchRunner):
+        return 1
+    if engine.prefill_tokens != "auto":
+        return engine.prefill_tokens
+    return CPU_PREFILL_TOKENS if device.type == "cpu" else GPU_PREFILL_TOKENS
+
+
+def shared_totals(load_shape: LoadShape, slots: int, budget: int) -> range:
+    """Return the total lengths in tokens that prompts of one prefill step may have."""
+    lengths = load_shape.prompt_lengths
+    most = min(budget, slots * lengths[-1]) if slots > 1 else 0
+    return range(2 * lengths[0], most + 1)
 
 
 def cache_length(load_shape: LoadShape, model: LoadedModel) -> int:
@@ -329,6 +367,7 @@ class LocalServer(Server):
     context: OpenContext
     model: LoadedModel
     runner: LocalRunner
+    prefill_tokens: int
     warmup: Warmup
     self_check: SelfCheck | None
     cold_start: dict[str, float | None]
@@ -341,12 +380,13 @@ class LocalServer(Server):
     ) -> list[Record]:
         """Serve the load with the garbage collector frozen; count compilations and collections."""
         slowdown = self.context.slowdown
-        runner: ModelRunner = DelayedRunner(self.runner, slowdown) if slowdown else self.runner
+        runner = DelayedRunner(batched(self.runner), slowdown) if slowdown else self.runner
         engine = Engine(
             runner,
             clock,
             slots=self.context.engine.slots,
             batching=self.context.engine.batching,
+            prefill_tokens=self.prefill_tokens,
             stop_ids=self.model.eos_ids if self.context.stop_at_eos else frozenset(),
             keep_outputs=self.context.keep_outputs,
             on_progress=on_progress,
@@ -415,16 +455,19 @@ class LocalServer(Server):
         return "`model.self_check` is false"
 
     def _requested(self) -> dict[str, Any]:
-        threads = self.context.engine.threads
-        return {**self.model.requested, "threads": threads, **self.backend.settings()}
+        engine = self.context.engine
+        own = {"threads": engine.threads, "prefill_tokens": engine.prefill_tokens}
+        return {**self.model.requested, **own, **self.backend.settings()}
 
     def effective(self) -> dict[str, Any]:
         """Return the effective settings of the model, torch and the backend."""
-        return {**self.model.effective, "threads": _threads(), **self.backend.settings()}
+        own = {"threads": _threads(), "prefill_tokens": self.prefill_tokens}
+        return {**self.model.effective, **own, **self.backend.settings()}
 
     def _caveats(self) -> Iterator[Caveat]:
         yield from self.model.caveats
-        yield from base.not_effective(self._requested(), self.effective(), self.model.reasons)
+        reasons = {"prefill_tokens": ONE_BY_ONE, **self.model.reasons}
+        yield from base.not_effective(self._requested(), self.effective(), reasons)
         peaks = self.roofline.device_peaks
         if peaks and peaks.is_doubtful:
             yield Caveat("roof-under-load", percent=peaks.other_load_percent)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from llmbench.engine.buckets import Buckets
-from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.engine.engine import BatchRunner, Engine, ModelRunner
 from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
 from llmbench.engine.sequence import Sequence
 
-__all__ = ["Buckets", "ContinuousScheduler", "Engine", "ModelRunner", "Sequence", "StaticScheduler"]
+__all__ = [
+    "BatchRunner",
+    "Buckets",
+    "ContinuousScheduler",
+    "Engine",
+    "ModelRunner",
+    "Sequence",
+    "StaticScheduler",
+]

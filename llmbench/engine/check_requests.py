@@ -10,9 +10,10 @@ import numpy as np
 
 from llmbench.runs.request import Request
 
-# prompt and answer in tokens; the answer to 62 crosses a block of 64 tokens
-LENGTHS = ((3, 12), (33, 3), (17, 8), (62, 6), (5, 9))
-ALWAYS = 2  # requests that are sent however large the model
+# prompt and answer in tokens; the first two are short and alike enough to share a prefill step, and
+# the answer to 62 crosses a block of 64 tokens
+LENGTHS = ((3, 12), (5, 9), (33, 3), (17, 8), (62, 6))
+ALWAYS = 3  # requests that are sent however large the model
 AROUND = (-2, 2)  # prompts end before and behind a border
 BEHIND = 8  # tokens between the end of such a prompt and the end of its answer
 LONGEST_ANSWER = 64
@@ -42,7 +43,7 @@ def plan(
     """Return the requests of a self-check, with random prompts, the first of which ends with id 0.
 
     That is often the padding, whose embedding may be 0, and normalizing 0 is where kernels differ.
-    After the first two, requests are left out where the prompts of all would have more than
+    After the first three, requests are left out where the prompts of all would have more than
     ``affordable`` tokens.
     """
     rng = np.random.default_rng(0)

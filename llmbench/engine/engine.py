@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
-from typing import Protocol
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol, runtime_checkable
 
-from llmbench.engine.scheduler import ContinuousScheduler, StaticScheduler
+from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, StaticScheduler
 from llmbench.engine.sequence import Sequence
 from llmbench.loads.clock import Clock
 from llmbench.loads.dispatch import Dispatch, RequestOutcome
@@ -34,11 +36,59 @@ class ModelRunner(Protocol):
         """Run one decode step and return each slot's next tokens, in the given order."""
 
 
+@runtime_checkable
+class BatchRunner(ModelRunner, Protocol):
+    """A model runner that can prefill several prompts in one step."""
+
+    def prefill_batch(
+        self, slots: SequenceOf[int], prompts: SequenceOf[SequenceOf[int]]
+    ) -> SequenceOf[int]:
+        """Run several prompts, each in its slot, and return the first output token of each."""
+
+    def computed_tokens(self, prompts: SequenceOf[int]) -> float:
+        """Return the tokens that a step computes for prompts of these lengths, with padding.
+
+        Infinity if one step cannot run them.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OneByOne:
+    """A runner that prefills each prompt in a step of its own."""
+
+    runner: ModelRunner
+
+    def prefill(self, slot: int, prompt: SequenceOf[int]) -> int:
+        """Run the wrapped runner's prefill."""
+        return self.runner.prefill(slot, prompt)
+
+    def decode(self, slots: SequenceOf[int]) -> SequenceOf[SequenceOf[int]]:
+        """Run the wrapped runner's decode step."""
+        return self.runner.decode(slots)
+
+    def prefill_batch(
+        self, slots: SequenceOf[int], prompts: SequenceOf[SequenceOf[int]]
+    ) -> list[int]:
+        """Run one prefill per prompt."""
+        return [self.prefill(*joining) for joining in zip(slots, prompts, strict=True)]
+
+    def computed_tokens(self, prompts: SequenceOf[int]) -> float:
+        """Return the length of a single prompt, and infinity for several."""
+        return prompts[0] if len(prompts) == 1 else inf
+
+
+def batched(runner: ModelRunner) -> BatchRunner:
+    """Return the runner if it prefills several prompts in one step, else one that never has to."""
+    return runner if isinstance(runner, BatchRunner) else OneByOne(runner)
+
+
 class Engine:
     """Serves requests on a runner, one step at a time.
 
     The token ids ``stop_ids`` end a sequence early; by default there are none, so that output
-    lengths are fixed. ``on_progress`` is called after each step that finished a request.
+    lengths are fixed. A prefill step runs the first waiting prompts that have at most
+    ``prefill_tokens`` in total, or one longer prompt; by default, each step runs one prompt.
+    ``on_progress`` is called after each step that finished a request.
     """
 
     def __init__(
@@ -48,13 +98,15 @@ class Engine:
         *,
         slots: int,
         batching: str = "continuous",
+        prefill_tokens: int = 1,
         stop_ids: frozenset[int] = frozenset(),
         keep_outputs: bool = False,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        self._runner = runner
+        self._runner = batched(runner)
         self._clock = clock
-        self._scheduler = SCHEDULERS[batching](slots)
+        budget = PrefillBudget(prefill_tokens, self._runner.computed_tokens)
+        self._scheduler = SCHEDULERS[batching](slots, budget)
         self._stop_ids = stop_ids
         self._keep_outputs = keep_outputs
         self._on_progress = on_progress
@@ -92,13 +144,21 @@ class Engine:
         else:
             self._clock.sleep_until(due)
 
-    def _prefill(self, sequence: Sequence) -> list[Sequence]:
-        assert sequence.slot is not None  # noqa: S101 (assigned by the scheduler)
-        sequence.started = self._clock.now()
-        token = self._runner.prefill(sequence.slot, sequence.request.prompt)
-        finished = self._timestamp([sequence], [[token]])
-        self._first_token(sequence.request.id)
+    def _prefill(self, joining: list[Sequence]) -> list[Sequence]:
+        now = self._clock.now()
+        for sequence in joining:
+            sequence.started = now
+        finished = self._timestamp(joining, [[token] for token in self._first_tokens(joining)])
+        for sequence in joining:
+            self._first_token(sequence.request.id)
         return finished
+
+    def _first_tokens(self, joining: list[Sequence]) -> SequenceOf[int]:
+        slots = [sequence.slot for sequence in joining if sequence.slot is not None]
+        prompts = [sequence.request.prompt for sequence in joining]
+        if len(joining) == 1:
+            return [self._runner.prefill(slots[0], prompts[0])]
+        return self._runner.prefill_batch(slots, prompts)
 
     def _decode(self) -> list[Sequence]:
         running = self._scheduler.running

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmbench.engine.engine import ModelRunner
+from llmbench.engine.engine import BatchRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class DelayedRunner:
     It busy-waits, since a sleep overshoots by more than a few microseconds.
     """
 
-    runner: ModelRunner
+    runner: BatchRunner
     share: float
 
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
@@ -25,6 +25,19 @@ class DelayedRunner:
         token = self.runner.prefill(slot, prompt)
         self._wait(began)
         return token
+
+    def prefill_batch(
+        self, slots: Sequence[int], prompts: Sequence[Sequence[int]]
+    ) -> Sequence[int]:
+        """Run the wrapped runner's prefill of several prompts, then wait for the injected delay."""
+        began = time.monotonic()
+        tokens = self.runner.prefill_batch(slots, prompts)
+        self._wait(began)
+        return tokens
+
+    def computed_tokens(self, prompts: Sequence[int]) -> float:
+        """Return the tokens that the wrapped runner computes for these prompt lengths."""
+        return self.runner.computed_tokens(prompts)
 
     def decode(self, slots: Sequence[int]) -> Sequence[Sequence[int]]:
         """Run the wrapped runner's decode step, then wait for the injected delay."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
+from math import inf
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -29,6 +32,7 @@ class TorchRunner:
 
     Steps update token ids and positions of all slots in place, in persistent tensors. A decode step
     runs on slots 0 to the highest in use; idle slots among them write to rows that are never read.
+    Prompts that are prefilled together are packed into one row, and masked from each other.
     ``compile_prefill`` and ``compile_decode`` are called once and return the step to run.
 
     ``sampler`` may be exchanged between steps if ``shows_logits``: compiled steps contain theirs.
@@ -55,16 +59,18 @@ class TorchRunner:
         self._masks = _Masks(model)
         self._prefill_step = compile_prefill(self._prefill)
         self._decode_step = compile_decode(self._decode)
+        self._pads_prompts = self._prefill_step != self._prefill
         self.shows_logits = (self._prefill_step, self._decode_step) == (self._prefill, self._decode)
         device = model.device
         self._read = _reader(device, cache.slots)
-        self._prompt = torch.zeros(1, cache.max_length, dtype=torch.long, device=device)
-        self._columns = torch.arange(cache.max_length, device=device)
+        columns = max(buckets.prompts[-1], cache.max_length)
+        self._prompt = torch.zeros(1, columns, dtype=torch.long, device=device)
+        self._columns = torch.arange(columns, device=device)
         self._first_rows = torch.arange(cache.slots, device=device) * cache.max_length
         self.counts: Counter[str] = Counter()
-        self.tokens = torch.zeros(cache.slots, dtype=torch.long, device=device)
-        self.positions = torch.zeros(cache.slots, dtype=torch.long, device=device)
-        self._slot_ids = torch.arange(cache.slots, device=device).split(1)
+        # the last one belongs to no slot: padding rows of a compiled prefill write there
+        self.tokens = torch.zeros(cache.slots + 1, dtype=torch.long, device=device)
+        self.positions = torch.zeros(cache.slots + 1, dtype=torch.long, device=device)
         self._by_rows = {n: (self.tokens[:n], self.positions[:n]) for n in buckets.rows}
         self.lengths = [0] * cache.slots
 
@@ -80,31 +86,62 @@ class TorchRunner:
         cached = [*self._cache.keys, *self._cache.values]
         return [self.tokens, self.positions, self._prompt, *views, *cached]
 
-    @torch.inference_mode()
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
         """Run a prompt, fill the slot's KV cache and return the first output token, on the host."""
-        length = len(prompt)
-        self._prompt[0, :length] = torch.tensor(prompt)
-        self.lengths[slot] = length
-        self.sampler.draw()
-        padded = self._prompt[:, : self._buckets.prompt(length)]
-        last = self._columns[length - 1 : length]
-        return self._read(self._prefill_step(padded, self._slot_ids[slot], last))[0]
+        return self.prefill_batch([slot], [prompt])[0]
 
-    def _prefill(self, prompt: Tensor, slot: Tensor, last: Tensor) -> Tensor:
-        columns = self._columns[: prompt.shape[1]]
+    @torch.inference_mode()
+    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        """Run prompts, fill their slots' KV cache and return the first output tokens."""
+        lengths = [len(prompt) for prompt in prompts]
+        for slot, length in zip(slots, lengths, strict=True):
+            self.lengths[slot] = length
+        total = sum(lengths)
+        self._prompt[0, :total] = torch.tensor([*chain.from_iterable(prompts)])
+        self.sampler.draw()
+        padded = self._prompt[:, : self._buckets.prompt(total)]
+        packing = self._packing(slots, lengths, padded.shape[1])
+        return self._read(self._prefill_step(padded, packing))[: len(prompts)]
+
+    def computed_tokens(self, prompts: Sequence[int]) -> float:
+        """Return the tokens of a step that packs prompts of these lengths; infinity if too many."""
+        total = sum(prompts)
+        return self._buckets.prompt(total) if total <= self._buckets.prompts[-1] else inf
+
+    def _packing(self, slots: Sequence[int], lengths: Sequence[int], width: int) -> Tensor:
+        """Return the slot, first column, end and last token's column of each prompt, [4, prompts].
+
+        The last prompt's end includes the padding up to ``width``. Compiled steps have room for one
+        prompt or one per slot, so that there are few graphs.
+        """
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        packing = np.stack([slots, starts, np.append(starts[1:], width), ends - 1])
+        if self._pads_prompts and len(slots) > 1:
+            unused = [[self._cache.slots], [width], [width], [width - 1]]
+            packing = np.hstack([packing, *[unused] * (self._cache.slots - len(slots))])
+        return torch.from_numpy(packing).to(self.tokens.device)
+
+    def _prefill(self, prompts: Tensor, packing: Tensor) -> Tensor:
+        slots, starts, ends, lasts = packing.unbind()
+        columns = self._columns[: prompts.shape[1]]
+        owners = torch.bucketize(columns, ends, right=True)  # the prompt of each column
+        # positions of padding must stay inside the cache
+        positions = (columns - starts[owners]).clamp(max=self._cache.max_length - 1)
         logits = self._model(
-            input_ids=prompt,
-            position_ids=columns[None],
-            attention_mask=self._masks.of(columns[None], columns),
-            past_key_values=PrefillView(self._cache, slot * self._cache.max_length + columns),
+            input_ids=prompts,
+            position_ids=positions[None],
+            attention_mask=self._masks.of(columns[None], columns, owners),
+            past_key_values=PrefillView(
+                self._cache, slots[owners] * self._cache.max_length + positions
+            ),
             use_cache=True,
-            logits_to_keep=last,
-        ).logits[:, -1]
-        token = self.sampler.choose(logits)
-        self.tokens.index_copy_(0, slot, token)
-        self.positions.index_copy_(0, slot, last + 1)
-        return token
+            logits_to_keep=lasts,
+        ).logits[0]
+        tokens = self.sampler.choose(logits)
+        self.tokens.index_copy_(0, slots, tokens)
+        self.positions.index_copy_(0, slots, lasts + 1 - starts)
+        return tokens
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
@@ -178,13 +215,16 @@ class _Masks:
         self._added = model.config._attn_implementation == "eager"  # noqa: SLF001 (no public name)
         self._dtype = model.dtype
 
-    def of(self, queries: Tensor, keys: Tensor) -> Any:
+    def of(self, queries: Tensor, keys: Tensor, owners: Tensor | None = None) -> Any:
         """Return the mask [batch, 1, queries, keys]; with two layer types, a dict of masks by type.
 
-        ``queries`` and ``keys`` are positions, of shape [batch, queries] and [keys].
+        ``queries`` and ``keys`` are positions, of shape [batch, queries] and [keys]. ``owners`` are
+        the prompts of the same queries and keys, if several are packed into one row.
         """
         distance = queries[:, None, :, None] - keys
         full = distance >= 0
+        if owners is not None:
+            full &= owners[:, None] == owners
         near = full if self._window is None else full & (distance < self._window)
         if len(self._kinds) < 2:  # noqa: PLR2004 (two layer types)
             return self._finished(near)

@@ -1,7 +1,8 @@
 """Self-check of a local backend: a short greedy run, compared with the model's own forward.
 
 The engine serves a few requests on the backend's own runner: prompts of different lengths, which
-join and leave between steps, and the first of them once more in the last slot. The model's own
+join and leave between steps, the first two of them together, and the first once more in the last
+slot. The model's own
 forward then runs each prompt and answer as a whole, without a cache. At each token of an answer,
 two distances are compared with a tolerance t:
 
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 
 from llmbench.engine.check_requests import Capacity, affordable_tokens, plan
-from llmbench.engine.engine import Engine, ModelRunner
+from llmbench.engine.engine import BatchRunner, Engine, ModelRunner, batched
 from llmbench.engine.own_forward import Reference
 from llmbench.engine.sampling import Sampler
 from llmbench.errors import InputError
@@ -76,15 +77,20 @@ class SelfCheck:
 
 @torch.inference_mode()
 def check(
-    runner: CheckedRunner, reference: Reference, capacity: Capacity, batching: str = "continuous"
+    runner: CheckedRunner,
+    reference: Reference,
+    capacity: Capacity,
+    batching: str = "continuous",
+    prefill_tokens: int = 1,
 ) -> SelfCheck:
     """Compare a short greedy run of ``runner`` with the model's own forward.
 
-    Raise InputError if they differ by more than rounding.
+    ``batching`` and ``prefill_tokens`` are those of the engine. Raise InputError if they differ by
+    more than rounding.
     """
     affordable = affordable_tokens(reference.device, reference.parameters)
     requests = plan(capacity, reference.vocabulary, reference.borders, affordable)
-    answers = _answers(runner, requests, capacity.slots, batching)
+    answers = _answers(runner, requests, capacity.slots, batching, prefill_tokens)
     return SelfCheck(
         judge([_Comparison.of(answer, reference) for answer in answers], reference),
         requests=len(answers),
@@ -134,7 +140,7 @@ class _Recorded:
     ``logits`` are in the order of prefills.
     """
 
-    runner: ModelRunner
+    runner: BatchRunner
     clock: VirtualClock
     recorder: _Recorder | None
     logits: list[list[Tensor]] = field(default_factory=list)
@@ -144,11 +150,28 @@ class _Recorded:
         """Run a prompt of a new request."""
         self.clock.advance(1.0)
         token = self.runner.prefill(slot, prompt)
-        self._by_slot[slot] = []
-        self.logits.append(self._by_slot[slot])
-        if self.recorder:
-            self._by_slot[slot].append(self.recorder.logits[0].clone())
+        self._joined([slot])
         return token
+
+    def prefill_batch(
+        self, slots: Sequence[int], prompts: Sequence[Sequence[int]]
+    ) -> Sequence[int]:
+        """Run the prompts of new requests in one step."""
+        self.clock.advance(1.0)
+        tokens = self.runner.prefill_batch(slots, prompts)
+        self._joined(slots)
+        return tokens
+
+    def computed_tokens(self, prompts: Sequence[int]) -> float:
+        """Return the tokens that a step computes for prompts of these lengths."""
+        return self.runner.computed_tokens(prompts)
+
+    def _joined(self, slots: Sequence[int]) -> None:
+        for row, slot in enumerate(slots):
+            self._by_slot[slot] = []
+            self.logits.append(self._by_slot[slot])
+            if self.recorder:
+                self._by_slot[slot].append(self.recorder.logits[row].clone())
 
     def decode(self, slots: Sequence[int]) -> Sequence[Sequence[int]]:
         """Run a decode step."""
@@ -161,13 +184,27 @@ class _Recorded:
 
 
 def _answers(
-    runner: CheckedRunner, requests: Sequence[Request], slots: int, batching: str
+    runner: CheckedRunner,
+    requests: Sequence[Request],
+    slots: int,
+    batching: str,
+    prefill_tokens: int,
 ) -> list[_Answer]:
-    """Serve requests that are due one after another, and the first once more in the last slot."""
+    """Serve requests that are due one after another, and the first once more in the last slot.
+
+    The first two are due together.
+    """
     clock, recorder = VirtualClock(), _Recorder() if runner.shows_logits else None
-    recorded = _Recorded(runner, clock, recorder)
-    engine = Engine(recorded, clock, slots=slots, batching=batching, keep_outputs=True)
-    due = Scheduled(STEPS_APART * np.arange(len(requests), dtype=np.float64))
+    recorded = _Recorded(batched(runner), clock, recorder)
+    engine = Engine(
+        recorded,
+        clock,
+        slots=slots,
+        batching=batching,
+        prefill_tokens=prefill_tokens,
+        keep_outputs=True,
+    )
+    due = Scheduled(STEPS_APART * np.arange(-1.0, len(requests) - 1).clip(min=0))
     sampler = runner.sampler
     sampler.be_greedy()
     try:

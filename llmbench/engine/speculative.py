@@ -61,10 +61,10 @@ class SpeculativeRunner(TorchRunner):
         """The total size of both KV caches in bytes."""
         return super().cache_nbytes + self.draft.cache_nbytes
 
-    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
-        """Run a prompt, fill the slot of both KV caches and return the first output token."""
-        self.draft.prefill(slot, prompt)
-        return super().prefill(slot, prompt)
+    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        """Run prompts, fill their slots of both KV caches and return the first output tokens."""
+        self.draft.prefill_batch(slots, prompts)
+        return super().prefill_batch(slots, prompts)
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from llmbench.engine.buckets import Buckets
-from llmbench.engine.engine import ModelRunner
+from llmbench.engine.engine import ModelRunner, batched
 
 WarmupStep = Callable[[], object]
 
@@ -25,14 +25,28 @@ class WarmupRunner(ModelRunner, Protocol):
         """Set the first slots' lengths so that the next decode step reads ``length`` tokens."""
 
 
-def warmup_steps(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
+def warmup_steps(
+    runner: WarmupRunner, shapes: Buckets, pairs: Sequence[int] = ()
+) -> dict[str, WarmupStep]:
     """Return a warm-up step for each shape, by name: prefills, then decode steps."""
-    return {**prefills(runner, shapes), **decodes(runner, shapes)}
+    return {**prefills(runner, shapes, pairs), **decodes(runner, shapes)}
 
 
-def prefills(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:
-    """Return a prefill step for each prompt length, by name."""
-    return {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
+def prefills(
+    runner: WarmupRunner, shapes: Buckets, pairs: Sequence[int] = ()
+) -> dict[str, WarmupStep]:
+    """Return a prefill step for each prompt length, by name, and one for each pair of prompts.
+
+    ``pairs`` are their total lengths in tokens.
+    """
+    alone = {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
+    together = {f"prefill {n} in two": partial(_warm_up_pair, runner, n) for n in pairs}
+    return {**alone, **together}
+
+
+def _warm_up_pair(runner: WarmupRunner, total: int) -> None:
+    first = total // 2
+    batched(runner).prefill_batch((0, 1), ([1] * (total - first), [1] * first))
 
 
 def decodes(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:

@@ -34,6 +34,7 @@ MAX_REQUESTS = 100_000_000
 MAX_IN_FLIGHT = 100_000
 MAX_ATTEMPTS = 1_000
 MAX_SLOTS = 65_536
+MAX_PREFILL_TOKENS = 65_536
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -100,6 +101,11 @@ class EngineOptions(plugins.Options):
     batching: Literal["continuous", "static"] = Field(
         default="continuous",
         description="requests join a running batch (continuous) or wait for its end (static)",
+    )
+    prefill_tokens: Annotated[int, Field(ge=1, le=MAX_PREFILL_TOKENS)] | Literal["auto"] = Field(
+        default="auto",
+        description="most prompt tokens that waiting requests prefill in one step, except for a "
+        "single longer prompt; 1: one prompt per step; auto: 64 on CPUs, 512 on GPUs, 1 for `fake`",
     )
     threads: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         default="auto",

@@ -21,10 +21,16 @@ Serve = Callable[..., list[Record]]
 
 
 def serve(
-    dispatch: Dispatch, slots: int = 2, batching: str = "continuous", **options: object
+    dispatch: Dispatch,
+    slots: int = 2,
+    batching: str = "continuous",
+    prefill_tokens: int | str = "auto",
+    **options: object,
 ) -> list[Record]:
     given = {"prefill": 0.25, "per_token": 0.125, **options}
-    engine = EngineOptions.model_validate({"slots": slots, "batching": batching})
+    engine = EngineOptions.model_validate(
+        {"slots": slots, "batching": batching, "prefill_tokens": prefill_tokens}
+    )
     with testing.fake_server(testing.open_context(engine=engine), **given) as server:
         return testing.serve(server, dispatch)
 
@@ -53,6 +59,30 @@ def test_a_request_joins_the_running_batch() -> None:
     first, second = serve(arriving(0.0, 0.3))
     assert first.token_times == (0.25, 0.375, 0.75)
     assert second.token_times == (0.625, 0.75, 0.875)
+
+
+def test_requests_that_wait_together_share_a_prefill_and_its_times() -> None:
+    records = serve(arriving(0.0, 0.0, 0.0), slots=3, prefill_tokens=6, prefill_per_token=0.0625)
+    assert [record.started for record in records] == [0.0, 0.0, 0.625]
+    assert [record.token_times[0] for record in records] == [0.625, 0.625, 1.0625]
+
+
+def test_by_default_every_simulated_prefill_runs_one_prompt() -> None:
+    first, second = serve(arriving(0.0, 0.0))
+    assert (first.started, second.started) == (0.0, 0.25)
+    assert (first.token_times[0], second.token_times[0]) == (0.25, 0.5)
+
+
+def test_requests_that_join_together_delay_a_running_one_by_a_single_prefill() -> None:
+    running, *_ = serve(arriving(0.0, 0.3, 0.3), slots=3, prefill_tokens=6)
+    assert running.token_times == (0.25, 0.375, 0.75)
+    running, *_ = serve(arriving(0.0, 0.3, 0.3), slots=3, prefill_tokens=1)
+    assert running.token_times == (0.25, 0.375, 1.0)
+
+
+def test_a_static_batch_is_filled_with_shared_prefills() -> None:
+    records = serve(arriving(0.0, 0.0, 0.0, 0.0), slots=3, batching="static", prefill_tokens=6)
+    assert [record.started for record in records] == [0.0, 0.0, 0.25, 0.75]
 
 
 def test_a_request_waits_while_every_slot_is_taken() -> None:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from greedy import MAX_LENGTH, SLOTS, answers, expected, ragged_requests
+from greedy import (
+    MAX_LENGTH,
+    SLOTS,
+    answers,
+    answers_around_a_batch,
+    expected,
+    expected_around_a_batch,
+    ragged_requests,
+)
 from torch import _dynamo
 from transformers import PreTrainedModel
 
@@ -21,6 +31,7 @@ from llmbench.models.kernels import generate_matvecs
 EXACT = Buckets(tuple(range(1, 65)), (1, 2, 3), doublings(32, MAX_LENGTH))
 FEW = Buckets((16, 64), (1, SLOTS), (MAX_LENGTH,))
 ONE = Buckets(EXACT.prompts, (SLOTS,), (MAX_LENGTH,))
+TOGETHER = replace(EXACT, prompts=range(1, SLOTS * MAX_LENGTH))
 BATCHINGS = ("continuous", "static")
 kernels.register_attention()
 
@@ -74,6 +85,25 @@ def test_greedy_tokens_equal_generate_while_requests_join_and_leave(
     assert len({token for answer in expected(family).values() for token in answer}) >= 24
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "sdpa-grouped"])
+def test_prompts_that_are_prefilled_together_get_the_same_tokens(
+    model: PreTrainedModel, family: str, attention: str
+) -> None:
+    model.set_attn_implementation(attention)
+    runner = runner_of(model, TOGETHER)
+    assert answers_around_a_batch(runner, ragged_requests()) == expected_around_a_batch(family)
+
+
+def test_padding_behind_prompts_that_are_prefilled_together_changes_no_token(
+    model: PreTrainedModel, family: str
+) -> None:
+    def another(step: Step) -> Step:
+        return partial(step)  # pads the prompts as a compiled step does
+
+    runner = runner_of(model, Buckets((256,), (SLOTS,), (MAX_LENGTH,)), compile_prefill=another)
+    assert answers_around_a_batch(runner, ragged_requests()) == expected_around_a_batch(family)
+
+
 def test_compiled_steps_give_the_same_tokens_and_joining_requests_compile_nothing_new(
     model: PreTrainedModel, family: str
 ) -> None:
@@ -95,6 +125,15 @@ def test_compiled_steps_give_the_same_tokens_in_several_buckets(
 ) -> None:
     model.set_attn_implementation(attention)
     check_equal(runner_of(model, FEW, **COMPILED), family)
+
+
+@pytest.mark.slow
+def test_compiled_prefills_of_several_prompts_give_the_same_tokens(
+    model: PreTrainedModel, family: str
+) -> None:
+    model.set_attn_implementation("sdpa-grouped")
+    runner = runner_of(model, replace(FEW, prompts=(64, 128)), compile_prefill=in_one_graph)
+    assert answers_around_a_batch(runner, ragged_requests()) == expected_around_a_batch(family)
 
 
 @pytest.mark.slow

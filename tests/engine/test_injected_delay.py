@@ -25,6 +25,13 @@ class Clockwork:
         self.now += self.seconds
         return slot + len(prompt)
 
+    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        self.now += self.seconds
+        return [slot + len(prompt) for slot, prompt in zip(slots, prompts, strict=True)]
+
+    def computed_tokens(self, prompts: Sequence[int]) -> int:
+        return sum(prompts)
+
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
         self.now += self.seconds
         return [[slot] for slot in slots]
@@ -40,3 +47,6 @@ def test_a_step_takes_longer_by_the_share_and_returns_the_same(
     assert runner.now == pytest.approx(1.1, abs=1e-4)
     assert slowed.decode([0, 3]) == [[0], [3]]
     assert runner.now == pytest.approx(2.2, abs=1e-4)
+    assert slowed.prefill_batch([0, 3], [[1], [1, 2]]) == [1, 5]
+    assert runner.now == pytest.approx(3.3, abs=1e-4)
+    assert slowed.computed_tokens([1, 2]) == 3

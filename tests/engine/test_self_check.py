@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import families
 import pytest
@@ -42,7 +43,7 @@ def of(model: PreTrainedModel) -> Reference:
 
 @pytest.mark.parametrize("batching", ["continuous", "static"])
 def test_a_run_with_the_models_own_tokens_is_equal(model: PreTrainedModel, batching: str) -> None:
-    checked = check(runner_of(model), of(model), CAPACITY, batching)
+    checked = check(runner_of(model), of(model), CAPACITY, batching, prefill_tokens=64)
     around_a_window = 2 if type(model).__name__ == "Gemma3ForCausalLM" else 0
     assert checked == SelfCheck(
         "equal", requests=6 + around_a_window, tokens=50 + 8 * around_a_window, longest=68
@@ -92,6 +93,25 @@ def test_a_fault_of_decode_steps_is_found(model: PreTrainedModel) -> None:
     runner = Shifted(model, KvCache.allocate(model, SLOTS, MAX_LENGTH), Greedy(), EXACT)
     with pytest.raises(InputError, match=f"{type(model).__name__} differs"):
         check(runner, of(model), CAPACITY)
+
+
+class Mixed(TorchRunner):
+    """A runner whose prompts attend to the other prompts of their prefill step."""
+
+    def _prefill(self, prompts: Tensor, packing: Tensor) -> Tensor:
+        masks = self._masks
+        self._masks = Mock(of=lambda queries, keys, _owners: masks.of(queries, keys))
+        try:
+            return super()._prefill(prompts, packing)
+        finally:
+            self._masks = masks
+
+
+def test_a_fault_of_prefills_of_several_prompts_is_found(model: PreTrainedModel) -> None:
+    runner = Mixed(model, KvCache.allocate(model, SLOTS, MAX_LENGTH), Greedy(), EXACT)
+    assert check(runner, of(model), CAPACITY).result == "equal"
+    with pytest.raises(InputError, match=f"{type(model).__name__} differs .*prompt of 5 tokens"):
+        check(runner, of(model), CAPACITY, prefill_tokens=8)
 
 
 def test_the_borders_of_a_model_are_its_windows_and_original_lengths() -> None:

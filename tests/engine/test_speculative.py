@@ -44,6 +44,14 @@ def test_answers_are_those_of_the_target_alone(
     assert 0 < runner.counts["accepted_tokens"] < runner.counts["drafted_tokens"]
 
 
+def test_prompts_that_are_prefilled_together_get_the_same_answers(model: PreTrainedModel) -> None:
+    runners = [speculative(model, blurred(model), drafted=2) for _ in range(2)]
+    prompts = [[5, 6, 7], [8, 9]]
+    together = runners[0].prefill_batch([0, 2], prompts)
+    assert together == [runners[1].prefill(slot, prompts[slot // 2]) for slot in (0, 2)]
+    assert runners[0].decode([0, 2]) == runners[1].decode([0, 2])
+
+
 def test_a_model_that_drafts_for_itself_has_every_token_accepted(model: PreTrainedModel) -> None:
     runner = speculative(model, copy.deepcopy(model), drafted=3)
     runner.prefill(0, [5, 6, 7])

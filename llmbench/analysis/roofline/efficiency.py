@@ -55,7 +55,7 @@ def efficiency(
 
 
 def _means(phase: str, work: Work) -> dict[str, Value]:
-    """Return the mean seconds, bytes and FLOPs per step; each prefill step is one request."""
+    """Return the mean seconds, bytes and FLOPs per step."""
     totals = zip(WORK, (work.seconds, work.moved_bytes, work.flops), strict=True)
     return {
         f"{phase}_step_{quantity}": _value(total / work.steps if work.steps else None, phase, work)

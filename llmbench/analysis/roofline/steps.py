@@ -61,11 +61,15 @@ class Steps:
         return counts
 
     def prefill(self, costs: ModelCosts, window: tuple[float, float]) -> Work:
-        """Return the work of the prefills in a window; each ends with the request's first token."""
+        """Return the work of the prefill steps in a window, each of one or several prompts.
+
+        A step ends with the first token of its requests, which share that stamp.
+        """
         ended = self._times[self._begins]
         inside = (self._started >= window[0]) & (ended < window[1])
-        seconds = float((ended - self._started)[inside].sum())
-        return costs.prefill(seconds, self._prompts[inside])
+        _, firsts = np.unique(ended[inside], return_index=True)  # a request of each step
+        seconds = float((ended - self._started)[inside][firsts].sum())
+        return costs.prefill(len(firsts), seconds, self._prompts[inside])
 
     def peak_cached_positions(self) -> int:
         """Return the peak number of positions in the KV cache.

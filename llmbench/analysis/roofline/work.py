@@ -125,19 +125,19 @@ class ModelCosts:
         flops = products + float(self.attention_flops(first, last).sum())
         return Work(steps, seconds, moved, flops)
 
-    def prefill(self, seconds: float, prompts: Ints) -> Work:
-        """Return the work of one prefill per prompt, given the prompt lengths in tokens.
+    def prefill(self, steps: int, seconds: float, prompts: Ints) -> Work:
+        """Return the work of prefill steps, given the lengths of all their prompts in tokens.
 
-        bytes = n W + T (e + kv)
+        bytes = steps W + T (e + kv)
         FLOPs = 2 (T (N − N_head) + n N_head) + Σ a min(i, w)
 
         where n is the number of prompts, T their total tokens, N_head the number of parameters
-        of the head, which processes only the last token, and i the position of a token; other
-        symbols are those of decode. Attended keys and values have just been computed, so they
-        are written and not read.
+        of the head, which processes only the last token of a prompt, and i the position of a
+        token; other symbols are those of decode. Attended keys and values have just been
+        computed, so they are written and not read.
         """
-        tokens, steps = int(prompts.sum()), len(prompts)
-        products = 2.0 * (self.matmul_parameters * tokens + self.head_parameters * steps)
+        tokens = int(prompts.sum())
+        products = 2.0 * (self.matmul_parameters * tokens + self.head_parameters * len(prompts))
         flops = products + float(self.attention_flops(np.ones_like(prompts), prompts).sum())
         return Work(steps, seconds, self._weight_and_token_bytes(steps, tokens), flops)
 

@@ -25,12 +25,11 @@ from llmbench import models
 from llmbench.backends.onnx.exporting import INPUTS, LOGITS, cache_names
 from llmbench.errors import InputError
 
-RECIPE = "onnxruntime-genai builder 1"
+RECIPE = "onnxruntime-genai builder 2"
 ATTENTION = "GroupQueryAttention"
 PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 PAST, LENGTHS = slice(3, 5), slice(5, 7)  # inputs of the operator
 HEADS = {"MatMul", "MatMulNBits"}
-KEPT = "logits.kept"
 
 
 def recipe(provider: str) -> dict[str, Any]:
@@ -107,26 +106,28 @@ def _inputs() -> list[Any]:
     """Return the declarations of a graph's inputs, apart from the caches."""
     long, integer = TensorProto.INT64, TensorProto.INT32
     kinds = (long, long, integer, integer, long)
-    shapes: list[list[Any]] = [["rows", "length"], ["rows", "length"], ["rows"], [], [1]]
+    shapes: list[list[Any]] = [["rows", "length"], ["rows", "length"], ["rows"], [], ["rows"]]
     return [*map(helper.make_tensor_value_info, INPUTS, kinds, shapes)]
 
 
 def _keep_last(graph: Any) -> None:
-    """Change the graph to return the logits of the last position only."""
+    """Change the graph to return the logits of each row's last position only."""
     head = next(node for node in graph.node if LOGITS in node.output)
-    axes = helper.make_tensor("squeezed", TensorProto.INT64, [1], [1])
-    graph.initializer.append(axes)
+    graph.initializer.append(helper.make_tensor("axis", TensorProto.INT64, [1], [1]))
+    index = helper.make_node("Unsqueeze", [INPUTS[4], "axis"], ["last.index"])
     if head.op_type in HEADS:
-        last = helper.make_node("Gather", [head.input[0], INPUTS[4]], ["last.state"], axis=1)
+        new = [_selected(head.input[0], "last.state"), head]
         head.input[0] = "last.state"
-        head.output[0] = KEPT
-        new = [last, head]
     else:
         head.output[0] = "logits.all"
-        new = [head, helper.make_node("Gather", ["logits.all", INPUTS[4]], [KEPT], axis=1)]
-    squeeze = helper.make_node("Squeeze", [KEPT, "squeezed"], [LOGITS])
+        new = [head, _selected("logits.all", LOGITS)]
     others = [node for node in graph.node if node is not head]
-    _replace(graph.node, [*others, *new, squeeze])
+    _replace(graph.node, [*others, index, *new])
+
+
+def _selected(states: str, selected: str) -> Any:
+    """Return a node that selects one position of each row from states [rows, length, size]."""
+    return helper.make_node("GatherND", [states, "last.index"], [selected], batch_dims=1)
 
 
 def _drop_unused(graph: Any, wanted: Iterable[str]) -> None:

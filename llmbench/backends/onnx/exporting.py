@@ -28,7 +28,7 @@ from llmbench.errors import InputError, ran_out
 INPUTS = ("input_ids", "position_ids", "seqlens_k", "total_sequence_length", "last")
 LOGITS = "logits"
 OPSET = 18
-RECIPE = "group-query-attention 2"
+RECIPE = "group-query-attention 3"
 ATTENTION = "onnx-group-query"
 REASON_LENGTH = 200
 BEFORE_SINKS = 4  # optional inputs of the operator between the lengths and the sinks
@@ -59,9 +59,9 @@ def export(model: PreTrainedModel, path: Path) -> None:
 
     Inputs are ``input_ids`` and ``position_ids`` [rows, length], ``seqlens_k`` [rows] (int32, the
     length after this step minus one), ``total_sequence_length`` (int32, the longest row's length),
-    ``last`` [1] (the position of the logits) and each layer's past key and value [rows, heads, max
-    length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches. Raise InputError
-    if the model cannot be exported.
+    ``last`` [rows] (the position of each row's logits) and each layer's past key and value [rows,
+    heads, max length, size]; outputs are ``logits`` [rows, vocabulary] and the same caches. Raise
+    InputError if the model cannot be exported.
     """
     shapes = cache_shapes(model)
     try:
@@ -156,7 +156,7 @@ def _example(shapes: Sequence[Shape], dtype: torch.dtype) -> tuple[Any, ...]:
         torch.arange(length).repeat(rows, 1),
         torch.full((rows,), length - 1, dtype=torch.int32),
         torch.tensor(length, dtype=torch.int32),
-        torch.tensor([length - 1]),
+        torch.full((rows,), length - 1),
         past,
     )
 
@@ -164,7 +164,7 @@ def _example(shapes: Sequence[Shape], dtype: torch.dtype) -> tuple[Any, ...]:
 def _dynamic(layers: int) -> tuple[Any, ...]:
     rows, length, room = (torch.export.Dim(name) for name in ("rows", "length", "room"))
     tokens = {0: rows, 1: length}
-    return (tokens, tokens, {0: rows}, {}, {}, [{0: rows, 2: room}] * (2 * layers))
+    return (tokens, tokens, {0: rows}, {}, {0: rows}, [{0: rows, 2: room}] * (2 * layers))
 
 
 class _NewStates(Cache):
@@ -245,6 +245,24 @@ def _sinks(sinks: Tensor | None, dtype: torch.dtype) -> list[Tensor | None]:
     return [] if sinks is None else [*[None] * BEFORE_SINKS, sinks.to(dtype)]
 
 
+@contextmanager
+def _last_states(model: PreTrainedModel, last: Tensor) -> Iterator[None]:
+    """Give the model's head only the hidden state at each row's position in ``last`` [rows].
+
+    transformers' ``logits_to_keep`` selects the same positions in all rows.
+    """
+
+    def select(_head: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        states = inputs[0]
+        return states.gather(1, last[:, None, None].expand(-1, 1, states.shape[-1]))
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 class _Graph(nn.Module):
     """A model with an explicit cache: past tensors as inputs, present ones as outputs."""
 
@@ -266,15 +284,17 @@ class _Graph(nn.Module):
         operator = self.operator
         operator.past, operator.lengths = past, (seqlens_k, total_sequence_length)
         operator.present = {}
-        logits = self.model(
-            input_ids=input_ids,
-            position_ids=position_ids,
-            past_key_values=_NewStates(),
-            use_cache=True,
-            logits_to_keep=last,
-        ).logits[:, -1]
+        with _last_states(self.model, last):
+            logits = self.model(
+                input_ids=input_ids,
+                position_ids=position_ids,
+                past_key_values=_NewStates(),
+                use_cache=True,
+            ).logits
+        if logits.shape[1] != 1:
+            raise UnsupportedError("its logits are not those of its output embeddings")
         present = operator.present
         if len(present) < len(past) // 2:
             calls = f"{len(present)} of {len(past) // 2} layers"
             raise UnsupportedError(f"only {calls} take attention from AttentionInterface")
-        return logits, *(state for layer in sorted(present) for state in present[layer])
+        return logits[:, 0], *(state for layer in sorted(present) for state in present[layer])

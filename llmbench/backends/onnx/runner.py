@@ -32,7 +32,9 @@ class OnnxRunner:
 
     A layer's past and present keys share one buffer, and so do its values; a prefill binds one slot
     of it, and a decode the first rows. Decode buffers have fixed addresses, so each batch size's
-    tensors are bound only once. ``sampler`` may be exchanged between steps.
+    tensors are bound only once. Prompts that are prefilled together are padded to the longest, and
+    fill a cache of their own, which is then copied to their slots. ``sampler`` may be exchanged
+    between steps.
     """
 
     shows_logits = True
@@ -50,14 +52,11 @@ class OnnxRunner:
             for heads, size in model.cache_shapes
         ]
         self._logits = torch.zeros(slots, model.vocabulary, **floats)
-        self._prompt = torch.zeros(1, max_length, **longs)
-        self._prompt_end = torch.zeros(1, **ints)
-        self._last = torch.zeros(1, **longs)
-        self._columns = torch.arange(max_length, **longs)[None]
+        self._columns = torch.arange(max_length, **longs)
         self._tokens = torch.zeros(slots, 1, **longs)
         self._positions = torch.zeros(slots, 1, **longs)
         self._ends = torch.zeros(slots, **ints)
-        self._only = torch.zeros(1, **longs)
+        self._only = torch.zeros(slots, **longs)
         self._longest = torch.zeros((), dtype=torch.int32)  # on the host for every provider
         self._lengths = [0] * slots
         self._max_length = max_length
@@ -79,17 +78,45 @@ class OnnxRunner:
         """The size of the KV cache in bytes."""
         return sum(cache.numel() * cache.element_size() for cache in self._caches)
 
-    @torch.inference_mode()
     def prefill(self, slot: int, prompt: Sequence[int]) -> int:
         """Prefill a slot with a prompt and return the first new token, on the host."""
-        length, rows = len(prompt), slice(slot, slot + 1)
-        self._prompt[0, :length] = torch.tensor(prompt)
-        self._prompt_end.fill_(length - 1)
-        self._last.fill_(length - 1)
-        inputs = (self._prompt[:, :length], self._columns[:, :length], self._prompt_end)
-        token = self._step(self._bound(rows, inputs, self._last), rows, length)
-        self._set_length(rows, length)
-        return token[0]
+        return self._prefilled(
+            [slot], [prompt], [cache[slot : slot + 1] for cache in self._caches]
+        )[0]
+
+    @torch.inference_mode()
+    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        """Prefill slots with prompts and return the first new tokens, on the host."""
+        length = max(map(len, prompts))
+        filled = [c.new_empty(len(slots), c.shape[1], length, c.shape[3]) for c in self._caches]
+        tokens = self._prefilled(slots, prompts, filled)
+        index = torch.tensor(slots, device=self._tokens.device)
+        for cache, states in zip(self._caches, filled, strict=True):
+            cache[:, :, :length].index_copy_(0, index, states)
+        return tokens
+
+    def computed_tokens(self, prompts: Sequence[int]) -> int:
+        """Return the tokens of a step that pads prompts of these lengths to the longest."""
+        return len(prompts) * max(prompts)
+
+    @torch.inference_mode()
+    def _prefilled(
+        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], caches: Sequence[Tensor]
+    ) -> list[int]:
+        """Run prompts in one step, fill ``caches``, one row each, and return the new tokens."""
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        longest = int(lengths.max())
+        ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts])
+        rows, device = len(prompts), self._tokens.device
+        last = (lengths - 1).to(device)
+        positions = self._columns[:longest].repeat(rows, 1)
+        inputs = (ids.to(device), positions, last.int())
+        binding = self._bound(caches, inputs, last)
+        chosen = self._step(binding, self._logits[:rows], longest)
+        for slot, prompt in zip(slots, prompts, strict=True):
+            self._set_length(slice(slot, slot + 1), len(prompt))
+        self._tokens[list(slots), 0] = chosen
+        return chosen.tolist()
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int]) -> list[list[int]]:
@@ -98,7 +125,9 @@ class OnnxRunner:
         for slot in slots:
             self._lengths[slot] += 1
         longest = max(self._lengths[slot] for slot in slots)
-        ids = self._step(self._decodes[rows - 1], slice(0, rows), longest)
+        chosen = self._step(self._decodes[rows - 1], self._logits[:rows], longest)
+        self._tokens[:rows, 0] = chosen
+        ids = chosen.tolist()
         # positions of idle slots advance too and must stay inside the cache
         self._positions[:rows].add_(1).clamp_(max=self._max_length - 1)
         self._ends[:rows].add_(1).clamp_(max=self._max_length - 1)
@@ -118,30 +147,29 @@ class OnnxRunner:
         self._positions[rows] = length
         self._ends[rows] = length
 
-    def _step(self, binding: Any, rows: slice, longest: int) -> list[int]:
+    def _step(self, binding: Any, logits: Tensor, longest: int) -> Tensor:
         self._longest.fill_(longest)
         self.sampler.draw()
         sessions.run(self._session, binding)
-        chosen = self.sampler.choose(self._logits[rows])
-        self._tokens[rows, 0] = chosen
-        return chosen.tolist()
+        return self.sampler.choose(logits)
 
     def _bound_decode(self, rows: int) -> Any:
-        inputs = (self._tokens[:rows], self._positions[:rows], self._ends[:rows])
-        return self._bound(slice(0, rows), inputs, self._only)
+        tokens = (self._tokens[:rows], self._positions[:rows], self._ends[:rows])
+        return self._bound([cache[:rows] for cache in self._caches], tokens, self._only[:rows])
 
-    def _bound(self, rows: slice, tokens: tuple[Tensor, Tensor, Tensor], last: Tensor) -> Any:
+    def _bound(
+        self, caches: Sequence[Tensor], tokens: tuple[Tensor, Tensor, Tensor], last: Tensor
+    ) -> Any:
         """Return the binding of a step's tensors to the session's inputs and outputs.
 
-        ``tokens`` are ids and positions [rows, length], and lengths minus one [rows]; ``last`` [1]
-        is the position of the logits.
+        ``caches`` have the step's rows. ``tokens`` are ids and positions [rows, length], and
+        lengths minus one [rows]; ``last`` [rows] are the positions of the logits.
         """
         binding = self._session.io_binding()
-        caches = [cache[rows] for cache in self._caches]
         inputs = zip(INPUTS, (*tokens, self._longest, last), strict=True)
         _bind(binding.bind_input, {**dict(inputs), **dict(zip(self._past, caches, strict=True))})
         present = zip(self._present, caches, strict=True)
-        _bind(binding.bind_output, {LOGITS: self._logits[rows], **dict(present)})
+        _bind(binding.bind_output, {LOGITS: self._logits[: len(last)], **dict(present)})
         return binding
 
 

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from llmbench import plugins
 from llmbench.backends.base import LoadShape, OpenContext
-from llmbench.backends.torch.eager import WARMUP_SIZES, Attention, PyTorchBackend
+from llmbench.backends.torch.eager import WARMUP_SIZES, Attention, PyTorchBackend, exact_prompts
 from llmbench.engine.buckets import Buckets, doublings
 from llmbench.models.compress import Recipe
+from llmbench.scenario.schema import MAX_PREFILL_TOKENS
 
 if TYPE_CHECKING:
     from llmbench.engine.runner import Step, TorchRunner
@@ -70,7 +71,7 @@ class Compiled(PyTorchBackend):
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Return the compiled batch sizes, the prompt lengths and the full cache length."""
         eager = self.options.prefill == "eager"
-        prompts = range(1, max_length + 1) if eager else _padded(load_shape)
+        prompts = exact_prompts(max_length) if eager else _padded(load_shape, slots)
         return Buckets(prompts, self._rows(slots), (max_length,))
 
     def _rows(self, slots: int) -> tuple[int, ...]:
@@ -86,6 +87,12 @@ class Compiled(PyTorchBackend):
             return replace(buckets, prompts=exact.thinned(WARMUP_SIZES).prompts)
         padded = tuple(sorted({buckets.prompt(n) for n in load_shape.prompt_lengths}))
         return replace(buckets, prompts=padded)
+
+    def warmup_pairs(self, buckets: Buckets, totals: range) -> Sequence[int]:
+        """Return the largest total length, or every compiled one."""
+        if self.options.prefill == "eager":
+            return super().warmup_pairs(buckets, totals)
+        return sorted({buckets.prompt(total) for total in totals})
 
     def checked_prompts(self, load_shape: LoadShape, max_length: int) -> Sequence[int]:
         """Return any prompt length, or those of the load if others would compile more graphs."""
@@ -128,9 +135,12 @@ class Compiled(PyTorchBackend):
         return self.options.model_dump(include=names)
 
 
-def _padded(load_shape: LoadShape) -> tuple[int, ...]:
+def _padded(load_shape: LoadShape, slots: int) -> tuple[int, ...]:
+    """Return the sizes of compiled prefills: of single prompts, and of several together."""
     longest = max(load_shape.prompt_lengths)
-    return doublings(min(LEAST_PROMPT, longest), longest)
+    alone = doublings(min(LEAST_PROMPT, longest), longest)
+    together = min(slots * longest, MAX_PREFILL_TOKENS)
+    return (*alone, *doublings(2 * longest, together)) if together > longest else alone
 
 
 def _stepwise(compiled: Step) -> Step:

@@ -15,6 +15,7 @@ from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.local import LENGTH_MULTIPLE, LocalBackend
 from llmbench.engine.buckets import Buckets
 from llmbench.models.compress import Recipe, check_torch_scheme, pruned, quantized
+from llmbench.scenario.schema import MAX_PREFILL_TOKENS
 
 if TYPE_CHECKING:
     from llmbench.backends.local import Checked, LocalRunner
@@ -98,6 +99,11 @@ def _compressed(model: TorchModel, context: OpenContext, recipe: Recipe) -> Torc
     return replace(model, compile_seconds=time.monotonic() - began)
 
 
+def exact_prompts(max_length: int) -> range:
+    """Return all total lengths of the prompts in a step, which an eager prefill does not round."""
+    return range(1, max(max_length, MAX_PREFILL_TOKENS) + 1)
+
+
 class Eager(PyTorchBackend):
     """PyTorch in eager mode, which runs prompts and batches without padding."""
 
@@ -111,7 +117,7 @@ class Eager(PyTorchBackend):
         """Return unrounded prompt lengths and batch sizes, and cache lengths in multiples of 64."""
         del load_shape
         lengths = range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE)
-        return Buckets(range(1, max_length + 1), range(1, slots + 1), (*lengths, max_length))
+        return Buckets(exact_prompts(max_length), range(1, slots + 1), (*lengths, max_length))
 
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
         """Return a few of the prompt lengths, batch sizes and cache lengths, for the warm-up."""

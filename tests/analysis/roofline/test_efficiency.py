@@ -41,7 +41,7 @@ def backend_report(peaks: DevicePeaks | None = PEAKS, **more: Any) -> dict[str, 
 def test_mbu_and_mfu_are_shares_of_the_measured_peaks() -> None:
     values = efficiency(backend_report(), RECORDS, ALL)
     decode = COSTS.decode(4, 3.5, ints(5, 8), ints(7, 10))
-    prefill = COSTS.prefill(1.75, ints(4, 7))
+    prefill = COSTS.prefill(2, 1.75, ints(4, 7))
     assert values["mbu"] == Value(decode.moved_bytes / 3.5 / 1e4, 4)
     assert values["mfu"] == Value(prefill.flops / 1.75 / 1e6, 2)
 

@@ -57,11 +57,18 @@ def test_idle_time_is_not_part_of_a_decode_step() -> None:
 
 def test_a_prefill_takes_from_its_start_to_its_token() -> None:
     work = steps_of(*TWO).prefill(COSTS, ALL)
-    assert work == COSTS.prefill(0.5 + 1.25, ints(4, 7))
+    assert work == COSTS.prefill(2, 0.5 + 1.25, ints(4, 7))
+
+
+def test_prompts_that_share_a_prefill_share_its_time_and_weights() -> None:
+    together = [record(n, prompt, 0.5, 1.0, 2.0) for n, prompt in enumerate((4, 7))]
+    work = steps_of(*together, record(2, 5, 2.0, 2.25)).prefill(COSTS, ALL)
+    assert work == COSTS.prefill(2, 0.5 + 0.25, ints(4, 7, 5))
+    assert steps_of(*together).peak_cached_positions() == 5 + 8
 
 
 def test_a_prefill_that_began_before_the_window_does_not_count() -> None:
-    assert steps_of(*TWO).prefill(COSTS, (1.0, 100.0)) == COSTS.prefill(1.25, ints(7))
+    assert steps_of(*TWO).prefill(COSTS, (1.0, 100.0)) == COSTS.prefill(1, 1.25, ints(7))
 
 
 def test_warm_up_requests_are_part_of_the_steps() -> None:

@@ -77,16 +77,22 @@ def test_layers_with_a_sliding_window_read_at_most_the_window() -> None:
 
 
 def test_a_prefill_computes_the_head_for_its_last_token_only() -> None:
-    work = COSTS.prefill(1.0, ints(6))
+    work = COSTS.prefill(1, 1.0, ints(6))
     assert work.flops == 2 * (200 * 6 + 50) + (6 * 7 / 2) * PAIR
     assert work.moved_bytes == 1024 + 6 * (10 + POSITION)
 
 
 def test_prefills_are_counted_one_by_one() -> None:
-    both, first, second = (COSTS.prefill(1.0, ints(*p)) for p in ((6, 3), (6,), (3,)))
+    both, first, second = (COSTS.prefill(len(p), 1.0, ints(*p)) for p in ((6, 3), (6,), (3,)))
     assert both.flops == first.flops + second.flops
     assert both.moved_bytes == first.moved_bytes + second.moved_bytes
     assert both.steps == 2
+
+
+def test_a_prefill_of_several_prompts_reads_the_weights_once() -> None:
+    apart, together = (COSTS.prefill(steps, 1.0, ints(6, 3)) for steps in (2, 1))
+    assert together.flops == apart.flops
+    assert together.moved_bytes == apart.moved_bytes - COSTS.step_bytes
 
 
 @given(st.integers(1, 60), st.one_of(st.none(), st.integers(1, 40)))

@@ -8,7 +8,13 @@ from pathlib import Path
 import onnx
 import pytest
 from families import build
-from greedy import answers, expected, ragged_requests
+from greedy import (
+    answers,
+    answers_around_a_batch,
+    expected,
+    expected_around_a_batch,
+    ragged_requests,
+)
 from onnx import TensorProto, helper
 from runners import runner_of
 
@@ -24,6 +30,8 @@ def test_greedy_tokens_equal_generate_while_requests_join_and_leave(tmp_path: Pa
     builder.build(llama, "cpu", graph)
     for batching in ("continuous", "static"):
         assert answers(runner_of(llama, graph), ragged_requests(), batching) == expected("llama")
+    answered = answers_around_a_batch(runner_of(llama, graph), ragged_requests())
+    assert answered == expected_around_a_batch("llama")
 
 
 @pytest.mark.slow
@@ -64,7 +72,7 @@ def test_another_kind_of_head_is_unchanged_and_its_last_logits_are_gathered() ->
     model = helper.make_model(graph)
     builder.adapt(model)
     assert [node.op_type for node in model.graph.node] == [
-        "GroupQueryAttention", "Tanh", "Gather", "Squeeze",
+        "GroupQueryAttention", "Unsqueeze", "Tanh", "GatherND",
     ]  # fmt: skip
     assert [given.name for given in model.graph.input][-2:] == ["past.0.key", "past.0.value"]
     assert [out.name for out in model.graph.output] == ["logits", *present]
