@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from llmbench.backends.base import LoadShape
-from llmbench.backends.local import cache_length, threads_of
+from llmbench.backends.local import cache_length, prefill_tokens_of, shared_totals, threads_of
 from llmbench.scenario.schema import EngineOptions
 
 AUTO = EngineOptions()
@@ -41,6 +43,50 @@ def test_a_number_in_the_environment_has_precedence_over_auto(
 
 def test_unset_threads_of_older_scenarios_are_auto() -> None:
     assert EngineOptions.model_validate({"threads": None}).threads == "auto"
+
+
+class OneAtATime:
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        return slot + len(prompt)
+
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
+        return [[slot] for slot in slots]
+
+
+class Together(OneAtATime):
+    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        return [self.prefill(*pair) for pair in zip(slots, prompts, strict=True)]
+
+    def computed_tokens(self, prompts: Sequence[int]) -> int:
+        return sum(prompts)
+
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def test_by_default_a_prefill_step_has_more_tokens_on_a_gpu() -> None:
+    assert prefill_tokens_of(AUTO, Together(), CPU) == 64
+    assert prefill_tokens_of(AUTO, Together(), GPU) == 512
+    assert prefill_tokens_of(EngineOptions(prefill_tokens=100), Together(), CPU) == 100
+
+
+def test_a_runner_without_batched_prefill_prefills_one_by_one_whatever_is_asked() -> None:
+    assert prefill_tokens_of(EngineOptions(prefill_tokens=100), OneAtATime(), CPU) == 1
+
+
+@pytest.mark.parametrize(
+    ("slots", "budget", "totals"),
+    [
+        (4, 100, range(8, 37)),  # from two of the shortest to four of the longest
+        (4, 20, range(8, 21)),
+        (4, 1, range(0)),
+        (1, 100, range(0)),
+    ],
+)
+def test_prompts_that_share_a_step_are_as_long_as_slots_and_budget_allow(
+    slots: int, budget: int, totals: range
+) -> None:
+    assert shared_totals(LoadShape((4, 7, 9), 12), slots, budget) == totals
 
 
 @pytest.mark.parametrize(("longest", "context", "length"), [(65, 100, 100), (65, None, 128)])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from llmbench.engine.warmup import MAX_ROUNDS, Warmup, warm_up
+from llmbench.engine.buckets import Buckets
+from llmbench.engine.warmup import MAX_ROUNDS, Warmup, prefills, warm_up
 from llmbench.loads.clock import VirtualClock
 
 
@@ -27,6 +28,39 @@ def warmed(*seconds: list[float], graphs: list[int] | None = None) -> Warmup:
     counts = iter(graphs or [])
     steps = {f"step {i}": taking(clock, times) for i, times in enumerate(seconds)}
     return warm_up(steps, lambda: next(counts, 0), clock.now)
+
+
+class Recording:
+    """A runner that keeps the prompts of its prefills, and that prefills two together."""
+
+    def __init__(self) -> None:
+        self.prompts: list[list[int]] = []
+
+    def prefill(self, slot: int, prompt: Sequence[int]) -> int:
+        self.prompts.append([slot, len(prompt)])
+        return 1
+
+    def prefill_batch(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        self.prompts.append([*slots, *map(len, prompts)])
+        return [1] * len(slots)
+
+    def computed_tokens(self, prompts: Sequence[int]) -> int:
+        return sum(prompts)
+
+    def decode(self, slots: Sequence[int]) -> list[list[int]]:
+        return [[1] for _ in slots]
+
+    def pretend(self, rows: int, length: int) -> None:
+        pass
+
+
+def test_prefills_are_of_single_prompts_and_then_of_pairs() -> None:
+    runner = Recording()
+    steps = prefills(runner, Buckets((4, 9), (1,), (16,)), pairs=[7])
+    for step in steps.values():
+        step()
+    assert list(steps) == ["prefill 4", "prefill 9", "prefill 7 in two"]
+    assert runner.prompts == [[0, 4], [0, 9], [0, 1, 4, 3]]
 
 
 def test_steady_steps_need_three_rounds() -> None:

@@ -49,3 +49,16 @@ def test_prompts_of_eager_prefills_are_not_padded() -> None:
 def test_eager_prefills_warm_up_with_the_lengths_of_the_load() -> None:
     sizes = buckets(slots=2)
     assert Compiled(Compiled.Options()).warmup_shapes(sizes, SHAPE).prompts == (4, 9)
+
+
+def test_several_prompts_are_padded_to_doubled_sizes_of_compiled_prefills() -> None:
+    sizes = buckets(slots=4, prefill="compiled").prompts
+    assert sizes == (9, 18, 36)
+    assert buckets(slots=1, prefill="compiled").prompts == (9,)
+
+
+def test_every_compiled_prefill_of_several_prompts_is_part_of_the_warm_up() -> None:
+    sizes = buckets(slots=4, prefill="compiled")
+    compiled = Compiled(Compiled.Options(prefill="compiled"))
+    assert compiled.warmup_pairs(sizes, range(8, 19)) == [9, 18]
+    assert list(Compiled(Compiled.Options()).warmup_pairs(sizes, range(8, 19))) == [18]
