@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from llmbench.backends.endpoint import limits
-from llmbench.backends.endpoint.answer import Answer, Fault
+from llmbench.backends.endpoint.answer import Fault
 from llmbench.backends.endpoint.body import Body, ErrorBody
 from llmbench.backends.endpoint.chunk_template import ChunkTemplate
+from llmbench.backends.endpoint.growing_answer import GrowingAnswer
 from llmbench.backends.endpoint.limits import Refused
 from llmbench.backends.endpoint.openai_types import Choice, Chunk, read_chunk
 from llmbench.backends.endpoint.reported_tokens import whole_count
@@ -19,64 +20,29 @@ OK = 200
 DONE = b"[DONE]"
 BLANKS = b" \t\r\n"
 UNKNOWN, REASON_LENGTH = "unknown", 64  # finish reasons
-MARGIN_CHUNKS, MARGIN_CHARACTERS, CHARACTERS_PER_TOKEN = 64, 1024, 16
 
 
 @dataclass(slots=True, eq=False)
-class Exchange(Answer):
+class Exchange(GrowingAnswer):
     """A request in flight, fed by a connection with bytes and their read times.
 
-    ``lag`` is the most that the current read time may be late. A stream of events must end with
-    [DONE] if it ``needs_done``, else with a finish_reason. The response may have ``max_bytes``,
-    ``max_events`` more events and ``max_text_length`` characters of text. The exchange is ``over``
-    when the response is complete or ``fault`` is set.
+    A stream of events must end with [DONE] if it ``needs_done``, else with a finish_reason. The
+    response may have ``max_bytes``.
     """
 
     streamed: bool = True
     needs_done: bool = True
-    on_first_token: Callable[[int], None] | None = None
     payload: bytes = b""
     max_bytes: int = limits.RESPONSE_BYTES
-    max_events: int = limits.EVENTS
-    max_text_length: int = limits.TEXT_LENGTH
-    text_length: int = 0
-    lag: float = 0.0
     status: int | None = None
     retry_after: float | None = None
-    done_at: float | None = None
     _body: Body | ErrorBody | None = None
     _template: ChunkTemplate = field(default_factory=ChunkTemplate)
-    _reasoning_chunks: int = 0
-    _next_check: int = 0
-
-    def __post_init__(self) -> None:
-        """Set the number of chunks from which the length of the response is checked."""
-        self._next_check = self.request.max_new_tokens + MARGIN_CHUNKS
-
-    @property
-    def over(self) -> bool:
-        """Whether the response is complete or the request has failed."""
-        return self.fault is not None or self.done_at is not None
-
-    @property
-    def excess_bytes(self) -> int:
-        """The most memory of the text beyond that of a correct response."""
-        chunks, expected = len(self.texts), self.request.max_new_tokens
-        if self.first_content is None or self._reasoning_chunks or not self.limits_length:
-            expected += limits.UNREQUESTED_TOKENS
-        characters = self.text_length - limits.CHUNK_LENGTH * chunks
-        taken = limits.CHARACTER_BYTES * characters + limits.CHUNK_BYTES * chunks
-        return max(0, taken - limits.TEXT_BYTES_PER_TOKEN * expected)
 
     @property
     def held_bytes(self) -> int:
         """The most memory of the excess text and of incomplete events."""
         return self.excess_bytes + (self._body.buffered if self._body else 0)
-
-    def fail(self, kind: str, message: str) -> None:
-        """Set the fault, unless the exchange is over."""
-        if not self.over:
-            self.fault = Fault(kind, limits.brief(message))
 
     def give_up(self, delay: float) -> None:
         """Add to the fault that the next attempt, after a delay, would exceed a time limit."""
@@ -101,7 +67,7 @@ class Exchange(Answer):
         if len(texts) == 1:  # the common case
             self._add_text(now, texts[0], is_content=self._template.is_content)
         elif texts:
-            self._add_texts(now, texts)
+            self._add_texts(now, texts, is_content=self._template.is_content)
         elif len(parts := self._template.cut(data)) > 1:
             self._count_events(len(parts))
             for part in parts:
@@ -173,11 +139,6 @@ class Exchange(Answer):
                 return
             self._event(now, event)
 
-    def _count_events(self, count: int) -> None:
-        self.max_events -= count
-        if self.max_events < 0:
-            self.fail("too-large", f"the response has too many events for {self._requested}")
-
     def _event(self, now: float, event: bytes) -> None:
         if not event.startswith(b"{"):
             # some proxies wrap events twice
@@ -215,75 +176,12 @@ class Exchange(Answer):
         if text := content or choice.reasoning:
             self._add_text(now, text, is_content=bool(content))
 
-    def _add_text(self, now: float, text: str, *, is_content: bool) -> None:
-        length = self.text_length + len(text) + limits.CHUNK_LENGTH
-        if length > self.max_text_length:
-            self._fail_long_text()
-            return
-        self.text_length = length
-        if not self.stamps:
-            self.first_lag = self.lag
-            if self.on_first_token:
-                self.on_first_token(self.request.id)
-        self.last_lag = self.lag
-        self.stamps.append(now)
-        self.texts.append(text)
-        if is_content and self.first_content is None:
-            self.first_content = now
-            self._reasoning_chunks = len(self.texts) - 1
-        if len(self.texts) > self._next_check:
-            self._check_length()
-
-    def _add_texts(self, now: float, texts: Sequence[str]) -> None:
-        """Add the texts of chunks that were read at once."""
-        is_content, count = self._template.is_content, len(texts)
-        self._count_events(count)
-        length = self.text_length + sum(map(len, texts)) + count * limits.CHUNK_LENGTH
-        is_short = length <= self.max_text_length and len(self.texts) + count <= self._next_check
-        if is_short and self.stamps and not (is_content and self.first_content is None):
-            self.text_length, self.last_lag = length, self.lag
-            self.stamps += [now] * count
-            self.texts += texts
-            return
-        for text in texts:
-            if self.fault is None:
-                self._add_text(now, text, is_content=is_content)
-
     def _first_choice(self, choices: Sequence[Choice | None]) -> Choice | None:
         """Return the choice with index 0 of several, or None; only that one is the answer."""
         present = [choice for choice in choices if choice]
         first = next((choice for choice in present if not whole_count(choice.index)), None)
         self.has_more_choices |= len(present) > (first is not None)
         return first
-
-    def _check_length(self) -> None:
-        """Fail a stream that goes on far beyond the requested length.
-
-        It has both more chunks and more characters than that length can have, since a chunk may be
-        a single character, and a long text in few chunks does not go on. Reasoning does not count:
-        some servers add it to the requested length.
-        """
-        requested = self.request.max_new_tokens
-        content = () if self.first_content is None else self.texts[self._reasoning_chunks :]
-        most_characters = MARGIN_CHARACTERS + CHARACTERS_PER_TOKEN * requested
-        is_long = len(content) > MARGIN_CHUNKS + requested
-        if self.limits_length and is_long and sum(map(len, content)) > most_characters:
-            self.fail(
-                "too-many-tokens",
-                f"the stream went on to {len(content)} chunks of text; {requested} tokens were "
-                "requested: set `length_field` to the field that the server reads",
-            )
-        self._next_check = 2 * len(self.texts)
-
-    def _fail_long_text(self) -> None:
-        self.fail(
-            "too-large",
-            f"the text has more than {self.max_text_length:,} characters for {self._requested}",
-        )
-
-    @property
-    def _requested(self) -> str:
-        return f"{self.request.max_new_tokens} requested tokens"
 
     def _end_of_document(self, now: float, document: bytes, content_type: str) -> None:
         """Process a response that is one JSON document: a whole completion, or an error."""
