@@ -106,6 +106,8 @@ def _check(context: OpenContext) -> None:
         raise InputError("sampling.temperature: generate-batch is greedy here; leave it at 0")
     if context.engine.batching != "continuous":
         raise InputError("engine.batching: generate-batch only has `continuous`")
+    if context.engine.prefill_tokens != "auto":
+        raise InputError("engine.prefill_tokens: generate-batch has `step_tokens` instead")
     if context.slowdown:
         raise InputError(
             "generate-batch cannot inject a delay into its steps; unset LLMBENCH_SLOWDOWN"
