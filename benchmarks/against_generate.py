@@ -93,8 +93,10 @@ class Served:
         self.runner = backend.runner(model, buckets, Greedy(), slots=slots, max_length=MAX_LENGTH)
         self.slots = slots
         self.prefill_tokens = prefill_tokens_of(context.engine, self.runner, model.device)
-        pairs = backend.warmup_pairs(buckets, shared_totals(load_shape, slots, self.prefill_tokens))
-        steps = warmup_steps(self.runner, backend.warmup_shapes(buckets, load_shape), pairs)
+        totals = backend.warmup_totals(
+            buckets, shared_totals(load_shape, slots, self.prefill_tokens)
+        )
+        steps = warmup_steps(self.runner, backend.warmup_shapes(buckets, load_shape), totals)
         for step in steps.values():
             step()
 

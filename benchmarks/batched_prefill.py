@@ -61,8 +61,8 @@ class Load:
         self.runner = backend.runner(
             model, buckets, Greedy(), slots=self.slots, max_length=MAX_LENGTH
         )
-        pairs = backend.warmup_pairs(buckets, shared_totals(shape, self.slots, most))
-        steps = warmup_steps(self.runner, backend.warmup_shapes(buckets, shape), pairs)
+        totals = backend.warmup_totals(buckets, shared_totals(shape, self.slots, most))
+        steps = warmup_steps(self.runner, backend.warmup_shapes(buckets, shape), totals)
         for step in steps.values():
             step()
         rng = np.random.default_rng(0)

@@ -97,8 +97,8 @@ class LocalBackend(Backend, ABC, Generic[Model]):
     def warmup_shapes(self, buckets: Buckets, load_shape: LoadShape) -> Buckets:
         """Return the sizes of the steps that the warm-up runs."""
 
-    def warmup_pairs(self, buckets: Buckets, totals: range) -> Sequence[int]:
-        """Return the total lengths of the pairs of prompts that the warm-up prefills together.
+    def warmup_totals(self, buckets: Buckets, totals: range) -> Sequence[int]:
+        """Return the total lengths of the prompts that the warm-up prefills together.
 
         ``totals`` are those of the load's prompts that share a step; the default is the largest.
         """
@@ -224,15 +224,15 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         context.on_stage("warming up")
         shapes = self.warmup_shapes(buckets, load_shape)
         budget = prefill_tokens_of(context.engine, runner, model.device)
-        pairs = self.warmup_pairs(buckets, shared_totals(load_shape, slots, budget))
-        warmed = warmup.warm_up(warmup.warmup_steps(runner, shapes, pairs), graphs_compiled)
+        totals = self.warmup_totals(buckets, shared_totals(load_shape, slots, budget))
+        warmed = warmup.warm_up(warmup.warmup_steps(runner, shapes, totals), graphs_compiled)
         cold_start["first_token"] = prepared + warmed.first_token_seconds
         cold_start["steady"] = sum(warmed.steps) - warmed.first_token_seconds
         checked, cold_start["self_check"] = self._self_check(
             context, model, runner, max_length, budget
         )
         model = self.without_references(model)
-        _take_peaks(peaks, runner, shapes, pairs)
+        _take_peaks(peaks, runner, shapes, totals)
         sampler.restart()
         roofline = roofline.checked(runner.cache_nbytes, slots * max_length)
         return LocalServer(
@@ -304,11 +304,11 @@ def _plan(
         plan.check_host()
 
 
-def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets, pairs: Sequence[int]) -> None:
+def _take_peaks(peaks: Peaks, runner: WarmupRunner, shapes: Buckets, totals: Sequence[int]) -> None:
     """Rerun the largest prefill and decode steps to measure the memory peak of each phase."""
     largest = shapes.thinned(1)
     phases = {
-        "prefill": warmup.prefills(runner, largest, pairs[-1:]),
+        "prefill": warmup.prefills(runner, largest, totals[-1:]),
         "decode": warmup.decodes(runner, largest),
     }
     for phase, steps in phases.items():

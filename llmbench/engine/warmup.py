@@ -26,27 +26,32 @@ class WarmupRunner(ModelRunner, Protocol):
 
 
 def warmup_steps(
-    runner: WarmupRunner, shapes: Buckets, pairs: Sequence[int] = ()
+    runner: WarmupRunner, shapes: Buckets, totals: Sequence[int] = ()
 ) -> dict[str, WarmupStep]:
     """Return a warm-up step for each shape, by name: prefills, then decode steps."""
-    return {**prefills(runner, shapes, pairs), **decodes(runner, shapes)}
+    return {**prefills(runner, shapes, totals), **decodes(runner, shapes)}
 
 
 def prefills(
-    runner: WarmupRunner, shapes: Buckets, pairs: Sequence[int] = ()
+    runner: WarmupRunner, shapes: Buckets, totals: Sequence[int] = ()
 ) -> dict[str, WarmupStep]:
-    """Return a prefill step for each prompt length, by name, and one for each pair of prompts.
+    """Return a prefill step for each prompt length, by name, and one for each total length.
 
-    ``pairs`` are their total lengths in tokens.
+    ``totals`` are those of several prompts in one step, none longer than the longest alone.
     """
     alone = {f"prefill {n}": partial(runner.prefill, 0, [1] * n) for n in shapes.prompts}
-    together = {f"prefill {n} in two": partial(_warm_up_pair, runner, n) for n in pairs}
+    longest = max(shapes.prompts)
+    together = {
+        f"prefill {n} together": partial(_prefill_total, runner, n, longest) for n in totals
+    }
     return {**alone, **together}
 
 
-def _warm_up_pair(runner: WarmupRunner, total: int) -> None:
-    first = total // 2
-    batched(runner).prefill_batch((0, 1), ([1] * (total - first), [1] * first))
+def _prefill_total(runner: WarmupRunner, total: int, longest: int) -> None:
+    """Prefill as few prompts as make ``total`` tokens, of about equal lengths."""
+    count = max(2, -(-total // longest))
+    lengths = [(total + index) // count for index in range(count)]
+    batched(runner).prefill_batch(range(count), [[1] * length for length in lengths])
 
 
 def decodes(runner: WarmupRunner, shapes: Buckets) -> dict[str, WarmupStep]:

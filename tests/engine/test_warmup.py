@@ -54,13 +54,13 @@ class Recording:
         pass
 
 
-def test_prefills_are_of_single_prompts_and_then_of_pairs() -> None:
+def test_prefills_are_of_single_prompts_and_then_of_several_that_are_no_longer() -> None:
     runner = Recording()
-    steps = prefills(runner, Buckets((4, 9), (1,), (16,)), pairs=[7])
+    steps = prefills(runner, Buckets((4, 9), (1,), (16,)), totals=[7, 26])
     for step in steps.values():
         step()
-    assert list(steps) == ["prefill 4", "prefill 9", "prefill 7 in two"]
-    assert runner.prompts == [[0, 4], [0, 9], [0, 1, 4, 3]]
+    assert list(steps) == ["prefill 4", "prefill 9", "prefill 7 together", "prefill 26 together"]
+    assert runner.prompts == [[0, 4], [0, 9], [0, 1, 3, 4], [0, 1, 2, 8, 9, 9]]
 
 
 def test_steady_steps_need_three_rounds() -> None:

@@ -88,11 +88,12 @@ class Compiled(PyTorchBackend):
         padded = tuple(sorted({buckets.prompt(n) for n in load_shape.prompt_lengths}))
         return replace(buckets, prompts=padded)
 
-    def warmup_pairs(self, buckets: Buckets, totals: range) -> Sequence[int]:
+    def warmup_totals(self, buckets: Buckets, totals: range) -> Sequence[int]:
         """Return the largest total length, or every compiled one."""
         if self.options.prefill == "eager":
-            return super().warmup_pairs(buckets, totals)
-        return sorted({buckets.prompt(total) for total in totals})
+            return super().warmup_totals(buckets, totals)
+        sizes = {buckets.prompt(total) for total in totals}
+        return sorted(size for size in sizes if size <= totals[-1])
 
     def checked_prompts(self, load_shape: LoadShape, max_length: int) -> Sequence[int]:
         """Return any prompt length, or those of the load if others would compile more graphs."""

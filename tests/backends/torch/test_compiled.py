@@ -60,5 +60,5 @@ def test_several_prompts_are_padded_to_doubled_sizes_of_compiled_prefills() -> N
 def test_every_compiled_prefill_of_several_prompts_is_part_of_the_warm_up() -> None:
     sizes = buckets(slots=4, prefill="compiled")
     compiled = Compiled(Compiled.Options(prefill="compiled"))
-    assert compiled.warmup_pairs(sizes, range(8, 19)) == [9, 18]
-    assert list(Compiled(Compiled.Options()).warmup_pairs(sizes, range(8, 19))) == [18]
+    assert compiled.warmup_totals(sizes, range(8, 19)) == [9, 18]
+    assert list(Compiled(Compiled.Options()).warmup_totals(sizes, range(8, 19))) == [18]
