@@ -15,7 +15,7 @@ from llmbench.backends.torch.eager import Eager
 from llmbench.engine import self_check
 from llmbench.errors import InputError
 from llmbench.runs.caveats import Caveat
-from llmbench.scenario.schema import ModelOptions
+from llmbench.scenario.schema import EngineOptions, ModelOptions
 from llmbench.testing import dispatch, open_context, requests, serve
 
 SHARED: dict[str, Any] = {
@@ -59,6 +59,18 @@ def test_the_self_check_is_part_of_the_cold_start_and_of_the_report() -> None:
     assert report.self_check == {"result": "equal", "requests": 6, "tokens": 50, "longest": 68}
     assert report.cold_start["self_check"] is not None
     assert not {"unchecked", "check-undecided"} & {caveat.kind for caveat in report.caveats}
+
+
+def test_requests_that_wait_together_share_a_prefill_within_the_effective_budget() -> None:
+    engine = EngineOptions(slots=4, prefill_tokens=12)
+    with Eager(Eager.Options()).open(open_context(engine=engine)) as server:
+        records = serve(server, dispatch(requests(4)))
+        report = server.report()
+    assert len({record.started for record in records[:3]}) == 1
+    assert len({record.token_times[0] for record in records[:3]}) == 1
+    assert (records[3].started or 0.0) >= records[0].token_times[0]
+    assert report.effective["prefill_tokens"] == 12
+    assert "fell-back" not in {caveat.kind for caveat in report.caveats}
 
 
 def test_without_the_self_check_there_is_a_caveat(monkeypatch: pytest.MonkeyPatch) -> None:
