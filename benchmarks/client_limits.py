@@ -5,7 +5,7 @@
 
 1. Streams: 64 answers at a time from a server that sends 1 or 16 tokens per write as fast as the
    sockets accept them. ``tokens per read`` is how many tokens the client found at once: more than
-   per write if the client is the slower side.
+   per write if the client is the slower side. ``only reading`` is a client that counts its reads.
 2. Connections: 15,000 answers that each get a first token, and their second one only when all
    connections are open.
 3. Prompts of 50,000 words at 50 per second, and events of 256 KB at 20 answers per second: errors
@@ -18,13 +18,16 @@ The server runs on one core and the client on another.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from typing import Any, cast
 
 import numpy as np
+import uvloop
 from load_generator import (
     CLIENT_CORE,
     CLIENTS,
@@ -64,9 +67,12 @@ def users(count: int) -> Any:
 def streams(clients: list[str], rounds: int, requests: int) -> Rows:
     rows: Rows = {}
     for events in (1, EVENTS):
-        measured: dict[str, list[Row]] = {name: [] for name in clients}
-        for name in clients * rounds:
-            measured[name].append(_streams(CLIENTS[name], events, requests))
+        names = [*clients, "only reading"]
+        measured: dict[str, list[Row]] = {name: [] for name in names}
+        for name in names * rounds:
+            client = CLIENTS.get(name)
+            row = _streams(client, events, requests) if client else floor(events, requests)
+            measured[name].append(row)
         for name, results in measured.items():
             row = {key: float(np.median([result[key] for result in results])) for key in results[0]}
             rows[f"{name}, {events} per write"] = row
@@ -86,6 +92,58 @@ def _streams(client: Client, events: int, requests: int) -> Row:
         "tokens_per_second": tokens / elapsed(seen),
         "cpu_ms_per_1000_tokens": 1e6 * cpu_seconds / tokens,
         "tokens_per_read": tokens / sum(len(set(request.times)) for request in seen.values()),
+    }
+
+
+class Counting(asyncio.Protocol):
+    """A connection that sends requests one after the other and only counts its reads."""
+
+    reads = 0
+
+    def __init__(self, requests: Iterator[bytes]) -> None:
+        self._requests = requests
+        self.is_over = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        Counting.reads += 1
+        if data.endswith(b"0\r\n\r\n"):
+            self._send()
+
+    def _send(self) -> None:
+        if request := next(self._requests, None):
+            self._transport.write(request)
+        else:
+            self.is_over.set_result(None)
+
+
+def floor(events: int, requests: int) -> Row:
+    """Return what reading alone costs, on the event loop that llmbench uses."""
+    body = b'{"max_tokens": %d}' % TOKENS
+    request = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def run(port: str) -> None:
+        left, loop = repeat(request, requests), asyncio.get_running_loop()
+        opening = (
+            loop.create_connection(lambda: Counting(left), "127.0.0.1", int(port))
+            for _ in range(STREAMS)
+        )
+        connected = await asyncio.gather(*opening)
+        await asyncio.gather(*(protocol.is_over for _, protocol in connected))
+
+    Counting.reads = 0
+    with server("--events", events, name="fast_server.py") as url:
+        began, cpu_began = time.monotonic(), time.process_time()
+        uvloop.run(run(url.rpartition(":")[2]))
+        seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
+    tokens = requests * TOKENS
+    return {
+        "tokens_per_second": tokens / seconds,
+        "cpu_ms_per_1000_tokens": 1e6 * cpu_seconds / tokens,
+        "tokens_per_read": tokens / Counting.reads,
     }
 
 
