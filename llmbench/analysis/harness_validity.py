@@ -80,12 +80,13 @@ def added_to(run: Run, arrays: RecordArrays) -> dict[str, float]:
     and E2E the send lag, of a local engine only the idle lag, and the lag of the first or last
     stamp; for TPOT the difference of both stamps' lags per token. A stamp's lag is 0 if unknown.
     """
-    return {
-        f"{key}_p{p}": percentile(latency, p) - percentile(latency - lag, p)
-        for key, (latency, lag) in _known_lags(run, arrays).items()
-        for p in PERCENTILES
-        if len(latency) >= min_samples_for_percentile(p)
-    }
+    added: dict[str, float] = {}
+    for key, (latency, lag) in _known_lags(run, arrays).items():
+        supported = [p for p in PERCENTILES if len(latency) >= min_samples_for_percentile(p)]
+        if supported:
+            seconds = np.percentile(latency, supported) - np.percentile(latency - lag, supported)
+            added |= {f"{key}_p{p}": float(s) for p, s in zip(supported, seconds, strict=True)}
+    return added
 
 
 def _known_lags(run: Run, arrays: RecordArrays) -> dict[str, tuple[Floats, Floats]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import scipy  # imports its modules lazily
@@ -48,14 +48,20 @@ def percentile_upper_bound(values: ArrayLike, percent: float) -> float:
     B ~ Binomial(n, 1 − p). Infinity if t < 1 (see min_samples_for_percentile). Source: MLPerf
     Inference's early stopping.
     """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    above = _samples_above(len(ordered), percent)
+    return float(ordered[-above]) if above >= 1 else float("inf")
+
+
+@lru_cache(maxsize=4096)
+def _samples_above(n: int, percent: float) -> int:
+    """Return the greatest t with P(B ≤ t) ≤ 1 − c, where B ~ Binomial(n, 1 − p); −1 if none."""
     from scipy.stats import binom  # noqa: PLC0415 (slow to import, needed only by reports)
 
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    n, share, risk = len(ordered), 1 - percent / 100, 1 - CONFIDENCE
+    share, risk = 1 - percent / 100, 1 - CONFIDENCE
     # the smallest t with P(B <= t) >= risk is one too large unless equal
     above = int(binom.ppf(risk, n, share))
-    above -= bool(binom.cdf(above, n, share) > risk)
-    return float(ordered[n - above]) if above >= 1 else float("inf")
+    return above - bool(binom.cdf(above, n, share) > risk)
 
 
 def percentile_interval(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import plotly.graph_objects as go
@@ -23,6 +23,7 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import overview
 from llmbench.report.table import Cell, Column, ColumnOf, Table
 
+CASES = 60  # drawn in one chart
 ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
 SHARES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
@@ -33,6 +34,8 @@ BARS = "Bars are figures over processes, whiskers their intervals, circles singl
 ESTIMATED = {"figure": "value", "low": "low", "high": "high"}
 NAMES = {"autorange": "reversed", "showgrid": False, "type": "category"}
 LEGEND = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,17 @@ def safe(text: str) -> str:
 def thin(length: int, most: int) -> NDArray[np.int64]:
     """Return at most ``most`` evenly spaced indices of ``length`` items, ends included."""
     return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(np.int64))
+
+
+def drawn_cases(cases: Sequence[T], most: int = CASES) -> list[T]:
+    """Return at most ``most`` cases (or bars of cases), sampled evenly."""
+    return [cases[index] for index in thin(len(cases), most)]
+
+
+def _left_out(cases: Sequence[Any]) -> str:
+    return (
+        f"{CASES} of {len(cases):,} cases are drawn, sampled evenly." if len(cases) > CASES else ""
+    )
 
 
 def layout(**more: Any) -> dict[str, Any]:
@@ -101,7 +115,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
     figure = go.Figure(
         [
             _ecdf_line(case, samples[case.index] / size, f"{label} %{{x:.4~g}} {unit}")
-            for case in results.measured
+            for case in drawn_cases(results.measured)
             if len(samples[case.index])
         ],
         layout(
@@ -117,7 +131,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         label,
         figure,
         _ecdf_caption(latency),
-        _ecdf_downsampling(largest),
+        " ".join(filter(None, (_left_out(results.measured), _ecdf_downsampling(largest)))),
         "" if largest else "No measured request has this latency.",
         (_curves(results.measured, samples.values(), label),),
     )
@@ -194,8 +208,8 @@ def throughput(results: Results, metric: str) -> Chart:
     known = [bar for bar in every if bar.estimate.value is not None]
     empty = "" if known else reasons_for_unknown(results, metric)
     label, unit = METRICS[metric].label, METRICS[metric].unit
-    data = (_processes(results, metric),)
-    return Chart(f"bars-{metric}", label, bars(known, unit), BARS, empty=empty, data=data)
+    figure, data = bars(drawn_cases(known), unit), (_processes(results, metric),)
+    return Chart(f"bars-{metric}", label, figure, BARS, _left_out(known), empty, data)
 
 
 def _processes(results: Results, metric: str) -> Table:
@@ -298,9 +312,10 @@ def cold_start(results: Results) -> Chart:
         palette.WAITING, palette.QUEUE, palette.PREFILL, palette.DECODE, palette.MUTED, palette.INK,
     )  # fmt: skip
     looks = zip(STAGES, colors, PATTERNS, strict=True)
+    cases = drawn_cases(results.measured)
     figure = go.Figure(
-        [_stage(results, f"cold_start_{stage}_seconds", *look) for stage, *look in looks],
-        stacked(len(results.measured), axis("seconds", rangemode="tozero")),
+        [_stage(cases, f"cold_start_{stage}_seconds", *look) for stage, *look in looks],
+        stacked(len(cases), axis("seconds", rangemode="tozero")),
     )
     caption = (
         "Import, load, compile or export, first token, the warm-up until step times are steady, "
@@ -308,7 +323,8 @@ def cold_start(results: Results) -> Chart:
     )
     data = overview.cold_start(results)
     empty = "" if len(data.columns) > 1 else data.note
-    return Chart("cold-start", data.title, figure, caption, empty=empty, data=(data,))
+    left_out = _left_out(results.measured)
+    return Chart("cold-start", data.title, figure, caption, left_out, empty, (data,))
 
 
 def stacked(count: int, xaxis: dict[str, Any]) -> dict[str, Any]:
@@ -324,14 +340,14 @@ def stacked(count: int, xaxis: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _stage(results: Results, metric: str, color: str, pattern: str) -> go.Bar:
+def _stage(cases: Sequence[CaseResults], metric: str, color: str, pattern: str) -> go.Bar:
     label = METRICS[metric].label
     return go.Bar(
         orientation="h",
         name=label,
-        x=[case.estimates[metric].value for case in results.measured],
-        y=[safe(case.name) for case in results.measured],
-        meta={"cases": [case.index for case in results.measured]},
+        x=[case.estimates[metric].value for case in cases],
+        y=[safe(case.name) for case in cases],
+        meta={"cases": [case.index for case in cases]},
         marker={"color": color, "pattern": {"shape": pattern, "size": 6}},
         hovertemplate=f"%{{y}}: {label} %{{x:.3~g}} s<extra></extra>",
     )

@@ -23,6 +23,7 @@ from llmbench.units import format_number
 
 THROUGHPUT = "output_tokens_per_second"
 TIMES = ("ttft_p50", "tpot_p50", "e2e_p50")
+MOST_COMPARED = 20  # cases; every pair of them is a claim to judge
 
 Question = tuple[str, int, int]  # metric, better and other case
 Claims = dict[Question, Claim]
@@ -103,7 +104,9 @@ class _Ranking:
 
     @cached_property
     def trusted(self) -> list[CaseResults]:
-        """The ranked cases that may support claims."""
+        """The ranked cases that may support claims: none among too many cases."""
+        if self._are_many:
+            return []
         return [case for case in self.ranked if case.name not in self.doubted]
 
     def sentence(self, claims: Claims) -> str:
@@ -115,11 +118,24 @@ class _Ranking:
         if not self.ranked:
             reason = self.cases[0].estimates[self.metric].reason
             return f"{self._label} is unknown: {reason}."
+        if self._are_many:
+            return f"{self._label}: {self._ends()}."
         if len(self.ranked) == 1:
             return f"{self._label} of {self._alone(self.ranked[0])}."
         if obstacle := self._obstacle(claims):
             return f"{self._label}: {self._figures()}; {obstacle}."
         return " ".join([*self._judged(claims), *self._left_out()])
+
+    @property
+    def _are_many(self) -> bool:
+        return len(self.ranked) > MOST_COMPARED
+
+    def _ends(self) -> str:
+        best, worst = self.ranked[0], self.ranked[-1]
+        return (
+            f"best {self._figure(best)}, worst {self._figure(worst)}, of {len(self.ranked):,} "
+            f"cases; no claim, since at most {MOST_COMPARED} cases are compared"
+        )
 
     # -- claims ------------------------------------------------------------------------------------
 

@@ -9,11 +9,11 @@ from typing import Any
 from llmbench.analysis.metrics import LATENCIES
 from llmbench.report import charts, scenario_text
 from llmbench.report.attachments import NOTHING, Attachments
-from llmbench.report.charts import Chart
+from llmbench.report.charts import Chart, drawn_cases
 from llmbench.report.conclusions import answer, completeness
 from llmbench.report.html import HOME, moment, render_macro, render_template
 from llmbench.report.raw_data import raw_data
-from llmbench.report.results import Results
+from llmbench.report.results import Results, results_of
 from llmbench.report.sections import (
     energy_tables,
     environment,
@@ -37,11 +37,12 @@ from llmbench.runs.run_set import RunSet
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
 LISTED = 25
+TIMELINES = 24  # cases with a timeline
 
 
 def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) -> str:
     """Return the HTML report of a run set; ``home`` is the target of its back link, if any."""
-    results = Results(run_set)
+    results = results_of(run_set)
     content = {**_content(results), **_attached(results, attachments)}
     return render_template("page.html.j2", home, charted=bool(results.measured), **content)
 
@@ -70,7 +71,7 @@ def _content(results: Results) -> dict[str, Any]:
         "parts": [make(results) for make in (load.request_classes, load.turns)],
         "roofline": (roofline.chart(results), roofline.table(results)),
         "sent": load.sent(results),
-        "timelines": [timeline(case) for case in results.measured],
+        "timelines": [timeline(case) for case in drawn_cases(results.measured, TIMELINES)],
         "slow": [
             slowest_requests.slowest(results, latency) for latency in slowest_requests.SORTED_BY
         ],

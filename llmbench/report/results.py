@@ -127,6 +127,16 @@ def _energy_parts(run: Run, observed: RecordArrays) -> list[CounterEnergy]:
         return []
 
 
+_latest: list[Results] = []
+
+
+def results_of(run_set: RunSet) -> Results:
+    """Return the results of a run set; kept, since page and terminal show the same ones."""
+    if not (_latest and _latest[0].run_set is run_set):
+        _latest[:] = [Results(run_set)]
+    return _latest[0]
+
+
 @dataclass(frozen=True)
 class Results:
     """A run set and the results of its cases, in the order of the plan."""

@@ -10,12 +10,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from llmbench.report.conclusions import answer, completeness
-from llmbench.report.results import Results
+from llmbench.report.results import Results, results_of
 from llmbench.report.sections import findings, overview, profiled
 from llmbench.report.table import UNSUPPORTED, Cell, Column, Table
 from llmbench.runs.profile import Profile
 from llmbench.runs.run_set import RunSet
 
+MAX_SENTENCES = 12
 MAX_CAVEATS = 6
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15
@@ -29,15 +30,22 @@ DROPPABLE = (
 
 def run_set(stored: RunSet) -> Group:
     """Return a run set's conclusions, table of cases, failed runs and caveats for the terminal."""
-    results = Results(stored)
-    table = (Text(), Fitting(overview.brief(results))) if results.cases else ()
+    results = results_of(stored)
+    table = [Text(), *_untitled(overview.brief(results))] if results.cases else []
     return Group(
         Text(),
         Text.assemble((stored.name, "bold"), "  ", (completeness(results), "dim")),
-        *map(Text, answer(results)),
+        *_sentences(answer(results)),
         *table,
         _remarks(results),
     )
+
+
+def _sentences(answer: list[str]) -> list[Text]:
+    """Return the first sentences of an answer, and how many more the report has."""
+    more = len(answer) - MAX_SENTENCES
+    rest = [Text(f"… and {more} more sentences in the report", "dim")] if more > 0 else []
+    return [*map(Text, answer[:MAX_SENTENCES]), *rest]
 
 
 def profile(stored: Profile) -> Group:
@@ -58,8 +66,11 @@ def profile(stored: Profile) -> Group:
 
 
 def _titled(table: Table) -> list[RenderableType]:
-    note = [Text(table.note, "dim")] if table.note else []
-    return [Text(f"\n{table.title}", "bold"), Fitting(table), *note]
+    return [Text(f"\n{table.title}", "bold"), *_untitled(table)]
+
+
+def _untitled(table: Table) -> list[RenderableType]:
+    return [Fitting(table), *([Text(table.note, "dim")] if table.note else [])]
 
 
 def as_rich(table: Table) -> RichTable:

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_sets
 
 from llmbench.report import charts, palette
 from llmbench.report.charts import thin
 from llmbench.report.results import Results
 from llmbench.report.sections.timeline import POINTS, REQUESTS, timeline
 from llmbench.runs.record import Record
+from llmbench.runs.run import PlannedRun
+from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Series
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -163,6 +166,29 @@ def test_a_chart_with_nothing_to_draw_says_why(make: Any, tmp_path: Path) -> Non
     assert charts.latency_ecdf(results, "tpot").empty == "No measured request has this latency."
     rate = charts.throughput(results, "requests_per_second")
     assert rate.empty.startswith("Unknown: no steady window")
+
+
+@pytest.fixture(scope="module")
+def many() -> Results:
+    """Seventy cases of one process each."""
+    runs = [small_sets.run_of(small_sets.planned(f"server {n}", 1)) for n in range(70)]
+    plan = tuple(PlannedRun(run.case, run.repeat) for run in runs)
+    return Results(
+        RunSet(Path("many"), "many", "", small_sets.BEGAN, "", (), {}, plan, tuple(runs))
+    )
+
+
+def test_of_many_cases_sixty_are_drawn_in_each_chart_and_it_says_so(many: Results) -> None:
+    for chart in (charts.latency_ecdf(many, "e2e"), charts.throughput(many, "tpot_p50")):
+        drawn = {trace.name for trace in chart.figure.data}
+        assert len(drawn) == 60
+        assert {"server 0", "server 69"} <= drawn
+        assert chart.downsampling == "60 of 70 cases are drawn, sampled evenly."
+
+
+def test_the_data_of_a_chart_have_all_cases(many: Results) -> None:
+    (processes,) = charts.throughput(many, "tpot_p50").data
+    assert len(processes.rows) == 70
 
 
 def test_long_latencies_are_drawn_in_seconds(make: Any, tmp_path: Path) -> None:

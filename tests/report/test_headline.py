@@ -206,3 +206,13 @@ def test_a_rate_that_has_no_window_is_not_known(make: Any, tmp_path: Path) -> No
         make.store_run_set(tmp_path / "set", [plan], [make.run_of(plan, make.serve(1, requests=1))])
     )
     assert headline(results)[0].startswith("Output throughput is unknown: no steady window")
+
+
+def test_of_many_cases_the_best_and_the_worst_are_named_without_a_claim(tmp_path: Path) -> None:
+    plan = [small_sets.planned(f"server {n}", 1) for n in range(21)]
+    runs = tuple(small_sets.run_of(p, ttft=n / 10) for n, p in enumerate(plan, start=1))
+    results = Results(replace(small_sets.begun(tmp_path / "set", plan), runs=runs))
+    assert headline(results)[1] == (
+        "TTFT p50: best server 0 (100.0 ms), worst server 20 (2.10 s), of 21 cases; no claim, "
+        "since at most 20 cases are compared."
+    )

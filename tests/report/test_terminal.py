@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_sets
 from rich.console import Console
 
 from llmbench import report
@@ -64,3 +65,14 @@ def test_a_run_set_without_results_says_so(make: Any, tmp_path: Path) -> None:
     text = shown(make.store_run_set(tmp_path / "set", [make.planned("only", 1)], []))
     assert "No results yet." in text
     assert "not measured" in text
+
+
+def test_of_many_cases_the_first_are_shown_and_the_others_counted() -> None:
+    cases = [f"server-{number}" for number in range(45)]
+    plan = tuple(small_sets.planned(case, 1) for case in cases)
+    runs = tuple(map(small_sets.run_of, plan))
+    many = RunSet(Path("many"), "many", "", small_sets.BEGAN, "", (), {}, plan, runs)
+    text = shown(many)
+    assert "server-39" in text
+    assert "server-40" not in text
+    assert "… and 5 more cases in the report" in text

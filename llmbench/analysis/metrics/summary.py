@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,7 +30,6 @@ from llmbench.analysis.metrics.record_arrays import (
     within,
 )
 from llmbench.analysis.roofline.efficiency import UNREPORTED, efficiency
-from llmbench.analysis.stats import Floats, percentile
 from llmbench.analysis.values import NO_WINDOW, Estimate, Value, estimate, unavailable
 from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective
@@ -76,16 +74,14 @@ def _latencies(arrays: RecordArrays) -> dict[str, Value]:
     for key in LATENCIES:
         latencies = getattr(arrays, key)
         sample = latencies[~np.isnan(latencies)]
-        for p in PERCENTILES:
-            values[f"{key}_p{p}"] = _of(sample, partial(percentile, percent=p))
-        values[f"{key}_mean"] = _of(sample, lambda s: float(np.mean(s)))
+        names = [*(f"{key}_p{percent}" for percent in PERCENTILES), f"{key}_mean"]
+        if not len(sample):
+            values |= unavailable(names, "no measured request has this latency")
+            continue
+        statistics = (*np.percentile(sample, PERCENTILES), np.mean(sample))
+        for name, statistic in zip(names, statistics, strict=True):
+            values[name] = Value(float(statistic), len(sample))
     return values
-
-
-def _of(sample: Floats, statistic: Callable[[Floats], float]) -> Value:
-    if not len(sample):
-        return Value.unavailable("no measured request has this latency")
-    return Value(statistic(sample), len(sample))
 
 
 # -- rates -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.report.sections import findings
 from llmbench.report.table import CASE, DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
 
+BRIEF_ROWS = 40
 ADDED = "estimated part of the percentile that the harness itself added"
 BOUND = "with 99 % confidence, pooled over processes"
 HARNESS = Column("harness", "whether the harness kept up and did not delay requests", numeric=False)
@@ -52,7 +53,10 @@ def headline(results: Results) -> Table:
 
 
 def brief(results: Results) -> Table:
-    """Return the main metrics as a compact terminal table, the p99 below each median latency."""
+    """Return the main metrics as a compact terminal table, the p99 below each median latency.
+
+    It has the first BRIEF_ROWS cases; the note says how many more there are.
+    """
     columns = (
         CASE,
         table.metric_column("output_tokens_per_second", "output tokens/s")[0],
@@ -61,7 +65,9 @@ def brief(results: Results) -> Table:
         HARNESS,
         table.FAILED[0],
     )
-    return Table("Results", columns, tuple(map(_brief_row, results.cases)))
+    more = len(results.cases) - BRIEF_ROWS
+    note = f"… and {more:,} more cases in the report" if more > 0 else ""
+    return Table("Results", columns, tuple(map(_brief_row, results.cases[:BRIEF_ROWS])), note)
 
 
 def _brief_row(case: CaseResults) -> tuple[Cell, ...]:

@@ -95,10 +95,14 @@ function fit(plot) {
   return Math.abs(width - plot.clientWidth) > 1 && Plotly.Plots.resize(plot);
 }
 
+/* One after the other, so that a page with many cases can be read meanwhile. */
 async function redraw() {
   if (!window.Plotly) return;
   const drawn = (plot) => !plot.closest("[hidden], dialog:not([open])");
-  await Promise.all(all(".plot").filter(drawn).map(draw));
+  for (const plot of all(".plot").filter(drawn)) {
+    await draw(plot);
+    await new Promise((next) => setTimeout(next));
+  }
 }
 
 /* -- the view, and the fragment of the address that stores it -- */
