@@ -10,6 +10,8 @@ from llmbench.report.results import CaseResults, Results
 from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import readable, set_key
 
+MOST_VALUES = 20  # of a swept key, listed
+
 
 def described(results: Results) -> list[tuple[str, str]]:
     """Return the scenario as pairs of label and text; empty for an empty plan."""
@@ -65,14 +67,23 @@ def _inner(value: Any) -> str:
     return f"({text})" if " " in text and isinstance(value, dict) else text
 
 
-def _sweep(results: Results) -> dict[str, list[str]]:
-    """Return the values of each swept key, in the order of the scenario."""
-    values: dict[str, list[str]] = {}
+def _sweep(results: Results) -> dict[str, list[str] | str]:
+    """Return the values of each swept key, or the number of many values and their range."""
+    values: dict[str, dict[str, Any]] = {}
     for case in results.cases:
         for key, value in case.point.items():
-            if str(value) not in values.setdefault(key, []):
-                values[key].append(str(value))
-    return values
+            values.setdefault(key, {})[str(value)] = value
+    return {
+        key: list(swept) if len(swept) <= MOST_VALUES else _range(list(swept.values()))
+        for key, swept in values.items()
+    }
+
+
+def _range(values: list[Any]) -> str:
+    number = f"{len(values):,} values"
+    if not all(isinstance(value, int | float) for value in values):
+        return number
+    return f"{number} from {min(values):g} to {max(values):g}"
 
 
 def _amount(spec: dict[str, Any]) -> str:

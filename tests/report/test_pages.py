@@ -222,6 +222,12 @@ def test_a_swept_key_is_described_once_with_its_values(make: Any, tmp_path: Path
     assert texts["Sweep"] == "load.rate 2, 8"
 
 
+def test_of_many_swept_values_the_number_and_the_range_are_shown(make: Any, tmp_path: Path) -> None:
+    plan = [make.planned(f"a, load.rate={r}", 1, {"load.rate": r}, rate=r) for r in range(1, 22)]
+    texts = dict(described(Results(make.store_run_set(tmp_path / "set", plan, []))))
+    assert texts["Sweep"] == "load.rate 21 values from 1 to 21"
+
+
 def test_the_commands_that_ask_again_are_exact(sample: RunSet) -> None:
     assert commands(sample) == [
         "llmbench run scenarios/sample.yaml --set load.rate=8",
