@@ -26,7 +26,7 @@ from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
 from llmbench.engine.warmup import decodes, graphs_compiled
 from llmbench.models import kernels
-from llmbench.models.kernels import generate_matvecs
+from llmbench.models.kernels import generate_products, plain_linears
 
 EXACT = Buckets(tuple(range(1, 65)), (1, 2, 3), doublings(32, MAX_LENGTH))
 FEW = Buckets((16, 64), (1, SLOTS), (MAX_LENGTH,))
@@ -141,5 +141,5 @@ def test_tokens_are_the_same_where_the_compiler_generates_the_products(
     model: PreTrainedModel, family: str
 ) -> None:
     model.set_attn_implementation("sdpa-grouped")
-    generate_matvecs(model)
+    generate_products(plain_linears(model), FEW.rows)
     check_equal(runner_of(model, FEW, **COMPILED), family)

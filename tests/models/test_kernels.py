@@ -1,4 +1,4 @@
-"""Products with one row that the compiler generates."""
+"""Products with few rows that the compiler generates."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import _dynamo, nn
 
-from llmbench.models.kernels import GeneratedMatvec, generate_matvecs
+from llmbench.models.kernels import GeneratedLinear, generate_products, plain_linears
 
 
 def layer(*, bias: bool) -> nn.Linear:
     torch.manual_seed(0)
     made = nn.Linear(96, 40, bias=bias)
-    generate_matvecs(made)
+    generate_products([made], (1, 3))
     return made
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("shape", [(96,), (1, 96), (1, 1, 96), (3, 96), (2, 1, 96)])
+@pytest.mark.parametrize("shape", [(96,), (1, 96), (1, 1, 96), (3, 96), (3, 1, 96), (2, 96)])
 def test_a_compiled_layer_equals_the_library(shape: tuple[int, ...], *, bias: bool) -> None:
     made = layer(bias=bias)
     given = torch.randn(*shape)
@@ -26,7 +26,7 @@ def test_a_compiled_layer_equals_the_library(shape: tuple[int, ...], *, bias: bo
         torch.testing.assert_close(torch.compile(made)(given), expected)
 
 
-def test_only_products_with_one_row_are_generated() -> None:
+def test_only_products_with_the_chosen_numbers_of_rows_are_generated() -> None:
     seen: list[set[str]] = []
 
     def note(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
@@ -53,5 +53,5 @@ def test_only_plain_layers_are_replaced() -> None:
         """A layer of somebody else."""
 
     both = nn.Sequential(nn.Linear(2, 2), Packed(2, 2))
-    generate_matvecs(both)
-    assert [type(layer) for layer in both] == [GeneratedMatvec, Packed]
+    generate_products(plain_linears(both), (1,))
+    assert [type(layer) for layer in both] == [GeneratedLinear, Packed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,11 +17,16 @@ from llmbench.models.compress import Recipe
 from llmbench.scenario.schema import MAX_PREFILL_TOKENS
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from llmbench.engine.runner import Step, TorchRunner
     from llmbench.models.loading import TorchModel
 
 LEAST_PROMPT = 32
 MOST_SHAPES = 256
+NOT_GENERATED = (
+    "products are generated for plain linear layers, of up to 16 rows on CPUs and of one on GPUs"
+)
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
 
@@ -47,8 +53,15 @@ class Compiled(PyTorchBackend):
             default="sdpa-grouped",
             description="attention implementation; sdpa repeats grouped keys and values per head",
         )
-        matvec: Literal["library", "generated"] = Field(
-            default="library", description="matrix-vector kernels: from BLAS, or from torch.compile"
+        matvec: Literal["auto", "library", "generated"] = Field(
+            default="library",
+            description="matrix products of steps with few rows: from BLAS or from torch.compile; "
+            "auto: on CPUs, the faster one for each batch size, measured before the load",
+        )
+        inductor: dict[str, bool | int | float | str] = Field(
+            default={},
+            description="further options of torch.compile's compiler, by their names in "
+            "`torch._inductor.config`",
         )
         row_buckets: tuple[int, ...] | None = Field(
             default=None,
@@ -60,13 +73,48 @@ class Compiled(PyTorchBackend):
     options: Options
 
     def load(self, context: OpenContext) -> TorchModel:
-        """Load the model; let torch.compile generate matrix-vector kernels if requested."""
+        """Load the model; let torch.compile generate products of few rows where that is faster."""
+        self._inductor_options()  # wrong ones are an error before the model is loaded
         model = super().load(context)
-        if self.options.matvec == "generated":
-            from llmbench.models.kernels import generate_matvecs  # noqa: PLC0415 (imports torch)
+        return self._with_products(model, context)
 
-            generate_matvecs(model.module)
-        return model
+    def _with_products(self, model: TorchModel, context: OpenContext) -> TorchModel:
+        from llmbench.models.kernels import generate_products, plain_linears  # noqa: PLC0415 (imports torch)
+
+        context.on_stage("choosing the kernels of matrix products")
+        began = time.monotonic()
+        sizes = self._rows(context.engine.slots)
+        layers = plain_linears(model.module)
+        generated = self._generated_rows(layers, sizes) if layers else ()
+        if generated:
+            generate_products(layers, generated)
+        took = time.monotonic() - began
+        return replace(
+            model,
+            requested={**model.requested, "matvec": self.options.matvec},
+            effective={**model.effective, "matvec": _products_text(sizes, generated)},
+            reasons={**model.reasons, "matvec": NOT_GENERATED},
+            compile_seconds=(model.compile_seconds or 0.0) + took,
+        )
+
+    def _generated_rows(self, layers: list[nn.Linear], sizes: Sequence[int]) -> list[int]:
+        """Return the batch sizes of steps whose products torch.compile generates."""
+        from llmbench.models.kernel_choice import fastest, probes_of  # noqa: PLC0415 (imports torch)
+        from llmbench.models.kernels import most_generated_rows  # noqa: PLC0415 (the same)
+
+        device = layers[0].weight.device
+        small = [rows for rows in sizes if rows <= most_generated_rows(device)]
+        if self.options.matvec == "library":
+            return []
+        if self.options.matvec == "generated":
+            return small
+        if device.type != "cpu" or self.options.dynamic:
+            return []
+        return [
+            rows
+            for rows in small
+            if fastest(probes_of(layers, rows, self._compiled)) == "generated"
+        ]
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Return the compiled batch sizes, the prompt lengths and the full cache length."""
@@ -117,11 +165,16 @@ class Compiled(PyTorchBackend):
         _dynamo.config.recompile_limit = MOST_SHAPES
         compiled: Step = torch.compile(
             step,
-            mode=self.options.mode,
+            options=self._inductor_options(),
             fullgraph=self.options.fullgraph,
             dynamic=self.options.dynamic,
         )
         return _stepwise(compiled) if self.options.mode in CUDA_GRAPH_MODES else compiled
+
+    def _inductor_options(self) -> dict[str, Any]:
+        from llmbench.backends.torch.inductor import options_of  # noqa: PLC0415 (imports torch)
+
+        return options_of(self.options.mode, self.options.inductor)
 
     def prepared(self, runner: TorchRunner) -> None:
         """Mark tensors as having fixed addresses, so that CUDA graphs do not copy them."""
@@ -131,9 +184,21 @@ class Compiled(PyTorchBackend):
             _dynamo.mark_static_address(tensor)
 
     def settings(self) -> dict[str, Any]:
-        """Return the options of torch.compile, of prefills and of matrix-vector products."""
-        names = {"mode", "fullgraph", "dynamic", "prefill", "matvec"}
+        """Return the options of torch.compile and of prefills."""
+        names = {"mode", "fullgraph", "dynamic", "prefill", "inductor"}
         return self.options.model_dump(include=names)
+
+
+def _products_text(sizes: Sequence[int], generated: Sequence[int]) -> str:
+    """Return which kernels compute the products, by batch size if they differ."""
+    by_kind = {
+        "generated": [rows for rows in sizes if rows in generated],
+        "library": [rows for rows in sizes if rows not in generated],
+    }
+    used = {kind: rows for kind, rows in by_kind.items() if rows}
+    if len(used) == 1:
+        return next(iter(used))
+    return "; ".join(f"{kind}: {', '.join(map(str, rows))} rows" for kind, rows in used.items())
 
 
 def _padded(load_shape: LoadShape, slots: int) -> tuple[int, ...]:

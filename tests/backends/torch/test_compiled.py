@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
-from llmbench.backends.base import LoadShape
+from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.compiled import Compiled
 from llmbench.engine.buckets import Buckets
+from llmbench.errors import InputError
+from llmbench.models import kernel_choice
+from llmbench.models.kernels import GeneratedLinear
+from llmbench.models.loading import TorchModel
+from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 SHAPE = LoadShape((4, 9), 40)
 
@@ -62,3 +67,49 @@ def test_every_compiled_prefill_of_several_prompts_is_part_of_the_warm_up() -> N
     compiled = Compiled(Compiled.Options(prefill="compiled"))
     assert compiled.warmup_totals(sizes, range(8, 19)) == [9, 18]
     assert list(Compiled(Compiled.Options()).warmup_totals(sizes, range(8, 19))) == [18]
+
+
+def loaded(slots: int, **options: Any) -> TorchModel:
+    context = OpenContext(
+        ModelOptions(source="random:tiny", device="cpu"), SHAPE, EngineOptions(slots=slots)
+    )
+    return Compiled(Compiled.Options(**options)).load(context)
+
+
+@pytest.fixture
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generated products are the faster ones for one and two rows."""
+    monkeypatch.setattr(kernel_choice, "probes_of", lambda _, rows, __: rows)
+    monkeypatch.setattr(
+        kernel_choice, "fastest", lambda rows: "generated" if rows <= 2 else "library"
+    )
+
+
+@pytest.mark.usefixtures("_measured")
+def test_the_faster_products_of_each_batch_size_are_chosen_and_effective() -> None:
+    model = loaded(slots=4, matvec="auto")
+    assert model.requested["matvec"] == "auto"
+    assert model.effective["matvec"] == "generated: 1, 2 rows; library: 4 rows"
+    layers = [layer for layer in model.module.modules() if isinstance(layer, GeneratedLinear)]
+    assert {layer.generated_rows for layer in layers} == {frozenset({1, 2})}
+
+
+@pytest.mark.usefixtures("_measured")
+def test_one_graph_for_all_sizes_has_the_products_of_the_library() -> None:
+    assert loaded(slots=2, matvec="auto", dynamic=True).effective["matvec"] == "library"
+
+
+@pytest.mark.parametrize("matvec", ["library", "generated"])
+def test_products_can_be_set(matvec: str) -> None:
+    assert loaded(slots=4, matvec=matvec).effective["matvec"] == matvec
+
+
+def test_products_of_many_rows_are_not_generated() -> None:
+    model = loaded(slots=32, matvec="generated", row_buckets=(8, 16))
+    assert model.effective["matvec"] == "generated: 8, 16 rows; library: 32 rows"
+    assert "up to 16 rows" in model.reasons["matvec"]
+
+
+def test_a_wrong_option_of_the_compiler_is_an_error_before_the_model_is_loaded() -> None:
+    with pytest.raises(InputError, match="inductor has no option 'speed'"):
+        loaded(slots=1, inductor={"speed": 9})
