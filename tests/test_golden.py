@@ -64,8 +64,16 @@ def _without_prose(node: Any) -> Any:
     if isinstance(node, list):
         return [_without_prose(inner) for inner in node]
     if isinstance(node, str):
-        return PROSE if " " in node else _renamed(node)
-    return node
+        return PROSE if " " in node else _rounded(_renamed(node))
+    return _rounded(node)
+
+
+def _rounded(node: Any) -> Any:
+    """Round a number, or a text of one: the last digits of logarithms differ between processors."""
+    try:
+        return node if isinstance(node, bool) else f"{float(node):.12g}"
+    except (TypeError, ValueError):
+        return node
 
 
 def _renamed(text: str) -> str:
