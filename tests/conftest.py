@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 from standin import SONAME, Library, MakeStandin, Standin, StandinGpu, compiler
 
-from llmbench.campaign.process import Installation
+from llmbench.campaign.process import Installation, Relay
 from llmbench.runs.run import Run
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def _workers_in_this_process() -> Iterator[None]:
     """Do the jobs of worker processes in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Installation, "launch", in_process.launch)
+        patch.setattr(Relay, "start", lambda _: None)
         yield
 
 

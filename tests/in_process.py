@@ -16,7 +16,8 @@ import pytest
 from llmbench.campaign import worker as campaign_worker
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.process import Installation, forward_event
-from llmbench.campaign.worker import SLOWDOWN, Events, Job, attempt
+from llmbench.campaign.worker import Events, Job, attempt
+from llmbench.environment.software import SLOWDOWN
 from llmbench.runs.run import Failure
 
 in_processes = Installation.launch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache, lru_cache
 
 import numpy as np
@@ -49,19 +50,20 @@ def percentile_upper_bound(values: ArrayLike, percent: float) -> float:
     Inference's early stopping.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
-    above = _samples_above(len(ordered), percent)
-    return float(ordered[-above]) if above >= 1 else float("inf")
+    above = _samples_above(len(ordered), percent) if len(ordered) else 0
+    return float(ordered[-above]) if above >= 1 else math.inf
 
 
 @lru_cache(maxsize=4096)
 def _samples_above(n: int, percent: float) -> int:
     """Return the greatest t with P(B ≤ t) ≤ 1 − c, where B ~ Binomial(n, 1 − p); −1 if none."""
-    from scipy.stats import binom  # noqa: PLC0415 (slow to import, needed only by reports)
+    from scipy.special import bdtr, bdtrik  # noqa: PLC0415 (slow to import; scipy.stats is slower)
 
     share, risk = 1 - percent / 100, 1 - CONFIDENCE
-    # the smallest t with P(B <= t) >= risk is one too large unless equal
-    above = int(binom.ppf(risk, n, share))
-    return above - bool(binom.cdf(above, n, share) > risk)
+    above = math.floor(bdtrik(risk, n, share)) + 1  # the real t with P(B <= t) = risk, rounded up
+    while above >= 0 and bdtr(above, n, share) > risk:
+        above -= 1
+    return above
 
 
 def percentile_interval(

@@ -1,10 +1,25 @@
-"""Keep garbage collections short during a measurement, and count them."""
+"""Keep garbage collections short during imports and measurements, and count them."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+@contextmanager
+def paused_gc() -> Iterator[None]:
+    """Pause garbage collection during imports, which create millions of objects and no garbage.
+
+    Collections take 15 % of the time in which torch and transformers are imported.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends import base, memory
 from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Server
-from llmbench.backends.gc_freeze import frozen_gc
+from llmbench.backends.gc_freeze import frozen_gc, paused_gc
 from llmbench.backends.memory import MemoryPlan, Peaks
 from llmbench.engine import warmup
 from llmbench.engine.buckets import Buckets, round_up
@@ -139,9 +139,10 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         """
         context.on_stage("importing")
         began = time.monotonic()
-        import torch  # noqa: PLC0415 (validating a scenario must not import torch)
+        with paused_gc():
+            import torch  # noqa: PLC0415 (validating a scenario must not import torch)
 
-        self.imports()
+            self.imports()
         imported = time.monotonic() - began
         torch.set_num_threads(threads_of(context.engine, _threads(), usable_cores()))
         peaks, plan = Peaks(self.allocator(context)), MemoryPlan(context.engine.slots)

@@ -6,25 +6,27 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from llmbench.campaign.job import Job
 from llmbench.campaign.observer import Observer
 from llmbench.campaign.plan import located
-from llmbench.campaign.process import THIS, Installation
-from llmbench.campaign.worker import Job
+from llmbench.campaign.process import THIS, WORKER, Launcher, Relay
 from llmbench.runs import store
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.runs.run_set import RunSet
 
 
-def run_all(run_set: RunSet, observer: Observer) -> RunSet:
+def run_all(run_set: RunSet, observer: Observer, relay: Relay | None = None) -> RunSet:
     """Measure the planned runs that are not yet measured; return the complete run set.
 
     A failed run is stored as failed, and the others continue. KeyboardInterrupt ends the current
-    run and propagates; finished runs are already stored.
+    run and propagates; finished runs are already stored. A ``relay`` may have started a worker.
     """
     missing = run_set.missing
-    for index, planned in enumerate(missing, start=1):
-        observer.began(planned, index, len(missing))
-        observer.ended(run_one(run_set, planned, observer))
+    with relay or Relay() as workers:
+        for index, planned in enumerate(missing, start=1):
+            workers.has_more = index < len(missing)
+            observer.began(planned, index, len(missing))
+            observer.ended(run_one(run_set, planned, observer, workers))
     return store.read(run_set.folder)
 
 
@@ -32,7 +34,7 @@ def run_more(
     run_set: RunSet,
     planned: PlannedRun,
     observer: Observer,
-    installation: Installation = THIS,
+    launcher: Launcher = THIS,
     side: str = "",
 ) -> tuple[RunSet, Run]:
     """Measure one run, unless already measured, and add it to the plan if absent.
@@ -45,14 +47,14 @@ def run_more(
     if planned.name not in {known.name for known in run_set.plan}:
         run_set = store.extend(run_set, planned)
     observer.began(planned, len(run_set.plan), None, side)
-    run = run_one(run_set, planned, observer, installation)
+    run = run_one(run_set, planned, observer, launcher)
     observer.ended(run)
     others = [other for other in run_set.runs if other.name != run.name]
     return replace(run_set, runs=(*others, run)), run
 
 
 def run_one(
-    run_set: RunSet, planned: PlannedRun, observer: Observer, installation: Installation = THIS
+    run_set: RunSet, planned: PlannedRun, observer: Observer, launcher: Launcher = THIS
 ) -> Run:
     """Measure one planned run, and again while it is contaminated and attempts are left.
 
@@ -60,14 +62,14 @@ def run_one(
     it if it failed; the others are stored as discarded, and listed in the facts of the run.
     """
     folder = run_set.folder
-    run = _attempt(run_set, planned, observer, installation)
+    run = _attempt(run_set, planned, observer, launcher)
     before = len(store.read_discarded(folder, planned))  # by a campaign that was interrupted
     for _ in range(before, planned.case.scenario.rerun_contaminated):
         if not run.contaminations:
             break
         observer.discarded(run)
         moved = store.discard(folder, run)
-        again = _attempt(run_set, planned, observer, installation)
+        again = _attempt(run_set, planned, observer, launcher)
         if again.failure:
             store.restore(folder, run, moved)
             break
@@ -84,9 +86,7 @@ def _as_fact(attempt: Run) -> dict[str, Any]:
     }
 
 
-def _attempt(
-    run_set: RunSet, planned: PlannedRun, observer: Observer, installation: Installation
-) -> Run:
+def _attempt(run_set: RunSet, planned: PlannedRun, observer: Observer, launcher: Launcher) -> Run:
     """Measure one planned run once in a worker; store a failed run if the worker fails.
 
     A worker that fails after it has stored the run, such as when it is killed, has measured it.
@@ -94,7 +94,7 @@ def _attempt(
     case, folder = planned.case, run_set.folder
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     job = Job(folder=str(folder), case=case, repeat=planned.repeat)
-    failure = installation.launch("llmbench.worker", job, case.scenario.timeout, observer)
+    failure = launcher.launch(WORKER, job, case.scenario.timeout, observer)
     if failure is None:
         return store.read_run(folder, planned)
     stored = store.find_run(folder, planned)

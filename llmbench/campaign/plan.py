@@ -15,7 +15,6 @@ from llmbench.campaign.prepare import check_lengths
 from llmbench.errors import InputError, printable
 from llmbench.loads.schedule import LOADS
 from llmbench.loads.stopping import stop_rule
-from llmbench.quality.evaluate import read_text
 from llmbench.runs import store
 from llmbench.runs.redaction import find_secret
 from llmbench.runs.run import Failure, PlannedRun
@@ -95,6 +94,8 @@ def _check(case: Case, source: Source) -> None:
     with _located(source, "slo"):
         _check_classes(case)
     if quality := scenario.quality:
+        from llmbench.quality.evaluate import read_text  # noqa: PLC0415 (rare, slow to import)
+
         with _located(source, "quality"):
             BACKENDS.require(quality.reference.kind)
             read_text(quality)

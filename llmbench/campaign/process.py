@@ -1,4 +1,8 @@
-"""Worker processes: each runs one job with an installation of llmbench and reports events."""
+"""Worker processes: each runs one job with an installation of llmbench and reports events.
+
+Importing this module is cheap, so that a worker can start before this process has imported the
+modules that a campaign needs.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,26 @@ import sys
 import tempfile
 import time
 from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
-from llmbench.campaign.observer import Listener
-from llmbench.campaign.worker import SLOWDOWN, Job
 from llmbench.environment import child_process
-from llmbench.environment.software import worker_variables
-from llmbench.loads.progress import Progress
+from llmbench.environment.child_process import Child
+from llmbench.environment.software import SLOWDOWN, worker_variables
 from llmbench.runs.redaction import redact
-from llmbench.runs.run import Failure
+
+if TYPE_CHECKING:
+    from llmbench.campaign.job import Job
+    from llmbench.campaign.observer import Listener
+    from llmbench.loads.progress import Progress
+    from llmbench.runs.run import Failure
 
 STDERR_LINES = 40
+WORKER = "llmbench.worker"
+STORING = "storing"  # the stage of a worker that has measured its run
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +74,51 @@ class Installation:
 
         Returns the failure, with the end of the worker's stderr, or None.
         """
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
-            failure = self._follow(module, job, timeout, listener, stderr)
-            return _with_stderr(failure, stderr) if failure else None
+        with self.worker(module) as worker:
+            return worker.do(job, timeout, listener)
 
-    def _follow(
-        self, module: str, job: Job, timeout: float, listener: Listener, stderr: TextIO
-    ) -> Failure | None:
+    @contextmanager
+    def worker(self, module: str = WORKER) -> Iterator[Worker]:
+        """Start ``python -m module``, which imports its modules and waits for its job."""
+        with (
+            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr,
+            child_process.started(
+                module,
+                python=self.python,
+                environment=self.environment,
+                stderr=stderr,
+                has_session=True,
+            ) as child,
+        ):
+            yield Worker(child, stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process that waits for its job, with the file of its stderr."""
+
+    child: Child
+    stderr: TextIO
+
+    def do(self, job: Job, timeout: float, listener: Listener) -> Failure | None:
+        """Do a job for at most ``timeout`` seconds; return the failure or None."""
+        failure = self._follow(job, timeout, listener)
+        self.child.kill()
+        return _with_stderr(failure, self.stderr) if failure else None
+
+    def _follow(self, job: Job, timeout: float, listener: Listener) -> Failure | None:
+        from llmbench.runs.run import Failure  # noqa: PLC0415 (pyarrow; the worker starts first)
+
         deadline = time.monotonic() + timeout
         reported: Failure | None = None
-        with child_process.start(
-            module,
-            job.message(),
-            python=self.python,
-            environment=self.environment,
-            stderr=stderr,
-            has_session=True,
-        ) as child:
-            child.close()  # workers of other versions read stdin to EOF
-            try:
-                while child.poll(_until(deadline)):
-                    reported = forward_event(child.receive(dict[str, Any]), listener) or reported
-            except EOFError:
-                with suppress(subprocess.TimeoutExpired):
-                    return _failure(child.wait(_until(deadline)), reported)
+        self.child.send(job.message())
+        self.child.close()  # workers of other versions read stdin to EOF
+        try:
+            while self.child.poll(_until(deadline)):
+                reported = forward_event(self.child.receive(dict[str, Any]), listener) or reported
+        except EOFError:
+            with suppress(subprocess.TimeoutExpired):
+                return _failure(self.child.wait(_until(deadline)), reported)
         return Failure("timeout", f"did not finish within {timeout:g} s; raise `timeout`")
 
 
@@ -98,8 +129,66 @@ def _until(deadline: float) -> float:
 THIS = Installation()
 
 
+class Launcher(Protocol):
+    """What runs jobs in worker processes."""
+
+    def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
+        """Run a job with ``python -m module``, as `Installation.launch` does."""
+
+
+class Relay:
+    """Runs jobs in workers of this installation that are started before they are needed.
+
+    A worker imports its modules while this process reads the scenario, or while the worker before
+    it stores its run. By then that one has measured everything, so no load is disturbed.
+    ``has_more`` is whether another job follows the next one.
+    """
+
+    def __init__(self) -> None:
+        self.has_more = False
+        self._started = ExitStack()
+        self._next: Worker | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._started.close()
+
+    def start(self) -> None:
+        """Start the worker of the next job."""
+        self._next = self._started.enter_context(THIS.worker())
+
+    def launch(self, module: str, job: Job, timeout: float, listener: Listener) -> Failure | None:
+        """Run a job with the worker that was started for it, or else with a new one."""
+        worker, self._next = self._next, None
+        if worker is None or module != WORKER:
+            return THIS.launch(module, job, timeout, listener)
+        with self._started.pop_all():
+            return worker.do(job, timeout, _StartsNext(listener, self))
+
+
+@dataclass(frozen=True, slots=True)
+class _StartsNext:
+    """A listener that forwards events, and starts the next worker when a run is measured."""
+
+    listener: Listener
+    relay: Relay
+
+    def stage(self, text: str) -> None:
+        self.listener.stage(text)
+        if text == STORING and self.relay.has_more:
+            self.relay.start()
+
+    def progress(self, progress: Progress) -> None:
+        self.listener.progress(progress)
+
+
 def forward_event(event: dict[str, Any], listener: Listener) -> Failure | None:
     """Forward a worker's event to a listener; return the failure instead if it reports one."""
+    from llmbench.loads.progress import Progress  # noqa: PLC0415 (numpy; the worker starts first)
+    from llmbench.runs.run import Failure  # noqa: PLC0415 (pyarrow; the same)
+
     if "failure" in event:
         return Failure(event["failure"], redact(event["message"]))
     if "stage" in event:
@@ -114,13 +203,15 @@ def _with_stderr(failure: Failure, stderr: TextIO) -> Failure:
     tail = [redact(line) for line in deque(stderr, maxlen=STDERR_LINES)]
     last = next((line.strip() for line in reversed(tail) if line.strip()), "no output")
     message = failure.message.replace("{last line}", last)
-    return Failure(failure.kind, message, "".join(tail))
+    return replace(failure, message=message, stderr_tail="".join(tail))
 
 
 def _failure(code: int, reported: Failure | None) -> Failure | None:
     """Return the failure of a worker that exited with ``code``; None if it succeeded."""
     if code == 0 or reported:
         return reported
+    from llmbench.runs.run import Failure  # noqa: PLC0415 (pyarrow; the worker starts first)
+
     if code < 0:
         return Failure("killed", _killed_by(-code))
     return Failure("error", f"the worker exited with code {code}: {{last line}}")

@@ -9,63 +9,33 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 
 from llmbench import environment
-from llmbench.analysis.steady_state import WarmUp, find_warmup
 from llmbench.backends.base import BACKENDS, OpenContext
 from llmbench.backends.gc_freeze import frozen_gc
+from llmbench.campaign.job import Job
 from llmbench.campaign.prepare import Prepared, prepare
-from llmbench.collectors.sampler import watch
+from llmbench.campaign.process import STORING
+from llmbench.collectors.sampler import Sampler, started, watch
 from llmbench.environment import child_process
+from llmbench.environment.software import SLOWDOWN
 from llmbench.errors import InputError, MeasurementError
 from llmbench.loads.dispatch import Dispatch
-from llmbench.quality.evaluate import breaches, examine
-from llmbench.runs import store
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.runs.run import CLOCK_ORIGIN, Run, records_table
-from llmbench.scenario.cases import Case, portable
+from llmbench.scenario.cases import Case
 from llmbench.scenario.schema import Scenario
 
 PROGRESS_SECONDS = 0.2
-SLOWDOWN = "LLMBENCH_SLOWDOWN"
 ABOUT_OTHERS = ("other-load", "gpu-shared")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A case for a worker to measure, and the results folder for the run."""
-
-    folder: str
-    case: Case
-    repeat: int = 1
-
-    def message(self) -> dict[str, Any]:
-        """Return the job as a message to a worker of any version.
-
-        Its keys are fixed; ``case``, ``point`` and ``spec``, with the repeat's seed, describe the
-        case.
-        """
-        case = self.case
-        return {
-            **{item.name: getattr(self, item.name) for item in fields(self)},
-            "case": case.name,
-            "point": case.point,
-            "spec": portable(case.spec_of(self.repeat)),
-        }
-
-    @classmethod
-    def read(cls, message: dict[str, Any]) -> Self:
-        """Return the job in a message, with its case validated."""
-        name, point, spec = (message.pop(key) for key in ("case", "point", "spec"))
-        return cls(case=Case.of(Scenario.model_validate(spec), point, name), **message)
 
 
 @dataclass(slots=True)
@@ -100,12 +70,16 @@ def main() -> int:
 def do(fields: dict[str, Any], events: Events) -> None:
     """Measure a job's case once and store the run."""
     job = Job.read(fields)
-    store.write_run(Path(job.folder), *measure(job, events))
+    measured = measure(job, events)
+    from llmbench.runs import store  # noqa: PLC0415 (slow to import, needed after the load)
+
+    store.write_run(Path(job.folder), *measured)
 
 
 def work(do: Callable[[dict[str, Any], Events], None]) -> int:
     """Receive a job from the parent process, run it with ``do``, and return the exit code."""
     channel = child_process.parent()
+    Scenario.model_rebuild()  # while the parent reads the scenario; it imports all parts' options
     return attempt(do, channel.receive(dict[str, Any]), Events(channel.send))
 
 
@@ -126,6 +100,12 @@ def attempt(
 
 def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
     """Measure a case once in this process; return the run and the schedule of its requests."""
+    # the sampler imports its modules meanwhile
+    with started(job.case.scenario.collect) as sampler:
+        return _measure(job, events, sampler)
+
+
+def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa.Table]:
     began_at = datetime.now(UTC).isoformat(timespec="seconds")
     machine = environment.capture(Path.cwd())
     events.stage("reading the workload")
@@ -135,19 +115,24 @@ def measure(job: Job, events: Events) -> tuple[Run, pa.Table]:
     context = context_of(case, load, events, _logs(job, ".log"))
     with backend.open(context) as server:
         load = load.sending(server.prepare(load.needed))
+        if sampler:
+            sampler.wait()  # its imports would disturb the calibration
         server.calibrate(load.sample)
         events.stage("measuring")
+        dispatch = load.dispatch
         # collect garbage before the clock starts, since a collection would delay the first requests
-        with frozen_gc(), watch(case.scenario.collect, server.pid) as collected:
+        with frozen_gc(), watch(case.scenario.collect, server.pid, sampler) as collected:
             clock = server.new_clock()
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
-            records = server.serve(load.dispatch, clock, lambda: events.progress(load.dispatch))
-            facts = load.dispatch.facts
-            dropped = load.dispatch.summary.dropped
-            records += [_dropped(request, due) for request, due in dropped]
+            records = server.serve(dispatch, clock, lambda: events.progress(dispatch))
+            facts = dispatch.facts
+            records += [_dropped(request, due) for request, due in dispatch.summary.dropped]
+        from llmbench.analysis.steady_state import WarmUp, find_warmup  # noqa: PLC0415 (as `store`)
+        from llmbench.quality.evaluate import breaches, examine  # noqa: PLC0415 (the same)
+
         backend_report = server.report()
         quality = examine(case, job.repeat, server, context, load.prompts)
-    events.stage("storing")
+    events.stage(STORING)
     is_auto = case.scenario.warmup == "auto"
     warmup = find_warmup(records) if is_auto else WarmUp(records, {})
     run = Run(

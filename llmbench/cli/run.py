@@ -12,6 +12,7 @@ from llmbench.cli import interrupts, options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
+    from llmbench.campaign.process import Relay
     from llmbench.runs.run import Run
     from llmbench.runs.run_set import RunSet
     from llmbench.scenario.file import Source
@@ -54,18 +55,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure every run, write the report, and return the exit code."""
-    from llmbench.campaign import execute
-    from llmbench.cli.progress import choose_observer
-    from llmbench.runs import store
+    from llmbench.campaign.process import Relay
 
     if not 0 <= arguments.max_error_rate <= 1:
         raise InputError(f"--max-error-rate {arguments.max_error_rate:g}: must be from 0 to 1")
     if arguments.dry_run:
         return _show_plan(arguments)
-    folder = _begin(arguments)
+    with Relay() as relay:
+        relay.start()  # the worker imports its modules while this process does
+        from llmbench.runs.arrow import leave_out_pandas
+
+        leave_out_pandas()
+        folder = _begin(arguments)
+        return _measure(folder, arguments, relay)
+
+
+def _measure(folder: Path, arguments: argparse.Namespace, relay: Relay) -> int:
+    from llmbench.campaign import execute
+    from llmbench.cli.progress import choose_observer
+    from llmbench.runs import store
+
     with output.locked(folder), interrupts.explained(lambda: _how_to_resume(folder)):
         with choose_observer(quiet=arguments.quiet) as observer:
-            run_set = execute.run_all(store.resume(folder), observer)
+            run_set = execute.run_all(store.resume(folder), observer, relay)
         page = output.write_report(run_set)
     output.print_result(run_set, page, arguments, failed=_failures(run_set))
     return _exit_code(run_set, arguments.require, arguments.max_error_rate)

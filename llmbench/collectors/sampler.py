@@ -1,8 +1,8 @@
 """A process that reads all probes at fixed intervals and sends the readings at the end.
 
-It receives a job, and sends the quantities once all probes are open. It reads the probes until it
-receives STOP, then sends all series as one Arrow IPC stream, with facts and caveats in the
-metadata. It exits when its stdin closes.
+It sends READY once its modules are imported, receives a job, and sends the quantities once all
+probes are open. It reads the probes until it receives STOP, then sends all series as one Arrow IPC
+stream, with facts and caveats in the metadata. It exits when its stdin closes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -22,13 +22,17 @@ from llmbench.collectors.recorder import Recorder
 from llmbench.environment import child_process
 from llmbench.environment.child_process import Channel, Child
 from llmbench.errors import MeasurementError
+from llmbench.runs.arrow import leave_out_pandas
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.series import Series, read_series, series_table
 
 NICENESS = 5
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-STOP = "stop"
+READY, STOP = "ready", "stop"
+MODULE = "llmbench.collectors.sampler"
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -44,25 +48,52 @@ class Collected:
         return tuple(series.since(origin) for series in self.absolute)
 
 
+class Sampler:
+    """A sampler's process, which imports its modules and then waits to be told what to watch."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self._is_ready = False
+
+    def wait(self) -> None:
+        """Wait until the process is idle; raises MeasurementError if it cannot start."""
+        if not self._is_ready:
+            _receive(self.child, str)
+            self._is_ready = True
+
+
 @contextmanager
-def watch(collectors: Sequence[CollectorOptions], pid: int | None = None) -> Iterator[Collected]:
+def started(collectors: Sequence[CollectorOptions]) -> Iterator[Sampler | None]:
+    """Start the process of a sampler, to have it ready later; None without collectors."""
+    if not collectors:
+        yield None
+        return
+    with child_process.started(MODULE) as child:
+        yield Sampler(child)
+
+
+@contextmanager
+def watch(
+    collectors: Sequence[CollectorOptions], pid: int | None = None, sampler: Sampler | None = None
+) -> Iterator[Collected]:
     """Monitor a process (by default this one) and its machine during the block.
 
-    ``collectors`` are the collectors' options. The sampler is ready when the block begins. Raises
-    MeasurementError if the sampler cannot start. If it dies later, every quantity is unavailable
-    with the reason, and there is a caveat.
+    ``collectors`` are the collectors' options, ``sampler`` the process if it was started before.
+    The sampler is ready when the block begins. Raises MeasurementError if it cannot start. If it
+    dies later, every quantity is unavailable with the reason, and there is a caveat.
     """
     collected = Collected()
-    if not collectors:
-        yield collected
-        return
-    job = _Job(pid or os.getpid(), _options(collectors))
-    with child_process.start("llmbench.collectors.sampler", job) as sampler:
-        quantities = _wait_until_open(sampler)
+    with nullcontext(sampler) if sampler else started(collectors) as process:
+        if process is None:
+            yield collected
+            return
+        process.wait()
+        process.child.send(_Job(pid or os.getpid(), _options(collectors)))
+        quantities = _receive(process.child, list[Quantity])
         try:
             yield collected
         finally:
-            _finish(sampler, quantities, collected)
+            _finish(process.child, quantities, collected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +110,12 @@ def _options(collectors: Sequence[CollectorOptions]) -> list[dict[str, Any]]:
     return [options.model_dump(mode="json") for options in ordered]
 
 
-def _wait_until_open(sampler: Child) -> list[Quantity]:
-    """Wait until all probes are open and return their quantities."""
+def _receive(sampler: Child, kind: type[T]) -> T:
+    """Return the sampler's next message, while it starts."""
     if not sampler.poll(START_SECONDS):
         raise MeasurementError(f"the sampler was not ready within {START_SECONDS:g} s")
     try:
-        return sampler.receive(list[Quantity])
+        return sampler.receive(kind)
     except EOFError:
         code = sampler.wait()
         raise MeasurementError(f"the sampler exited with code {code}; see its stderr") from None
@@ -125,6 +156,7 @@ def _fill_with_reason(collected: Collected, quantities: list[Quantity], code: in
 def main() -> int:
     """Read all probes until STOP arrives, then send series, facts and caveats."""
     parent = child_process.parent()
+    parent.send(READY)
     job = parent.receive(_Job)
     os.nice(NICENESS)
     recorders = [_recorder(options, job.pid) for options in job.collectors]
@@ -203,4 +235,5 @@ def _as_table(recorders: Sequence[Recorder], cost: _Cost) -> pa.Table:
 
 
 if __name__ == "__main__":
+    leave_out_pandas()
     raise SystemExit(main())

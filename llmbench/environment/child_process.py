@@ -233,8 +233,28 @@ def start(
 ) -> Iterator[Child]:
     """Start ``python -m module`` and send it a job; the process ends with the context.
 
-    ``python`` is an interpreter, by default this one. Modules are never imported from the working
-    directory. ``stderr`` is a file for the process's stderr.
+    For the options, see `started`.
+    """
+    with started(
+        module, python=python, environment=environment, stderr=stderr, has_session=has_session
+    ) as child:
+        child.send(job)
+        yield child
+
+
+@contextmanager
+def started(
+    module: str,
+    *,
+    python: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    stderr: IO[Any] | None = None,
+    has_session: bool = False,
+) -> Iterator[Child]:
+    """Start ``python -m module``, which imports its modules and waits for a job.
+
+    The process ends with the context. ``python`` is an interpreter, by default this one. Modules
+    are never imported from the working directory. ``stderr`` is a file for the process's stderr.
     """
     with guarded(
         [python or sys.executable, "-P", "-m", module],
@@ -244,9 +264,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=stderr,
     ) as process:
-        child = Child(process)
-        child.send(job)
-        yield child
+        yield Child(process)
 
 
 # -- in the child ----------------------------------------------------------------------------------

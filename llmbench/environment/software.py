@@ -31,6 +31,7 @@ VARIABLES = (
 # KMP_BLOCKTIME=0 (LLVM, Intel), unless the user sets those.
 WAIT_POLICY, PASSIVE = "OMP_WAIT_POLICY", "PASSIVE"
 SET_HERE = "LLMBENCH_SET"  # the variable that llmbench set for its workers, if any
+SLOWDOWN = "LLMBENCH_SLOWDOWN"  # the relative slowdown of a local backend's steps
 PARENT = "LLMBENCH_PARENT"  # the process that started this one, whose own parent is a guardian
 
 GIT_SECONDS = 10

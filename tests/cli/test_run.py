@@ -125,6 +125,7 @@ def test_a_server_that_fails_every_request_exits_with_1(
     path: Path, out: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch, behavior: str
 ) -> None:
     monkeypatch.setattr(Endpoint, "lead_seconds", 0.02)
+    monkeypatch.setattr(Endpoint, "lead_seconds_of_clients", 0.02)
     with in_background(AdversarialServer()) as server:
         backend = f"{{kind: endpoint, url: '{server.url}', model: {behavior}}}"
         arguments = ["--set", f"backends=[{backend}]", "--set", "load.rate=100", "--quiet"]

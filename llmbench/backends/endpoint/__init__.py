@@ -49,7 +49,9 @@ class Endpoint(Backend):
     """
 
     Options = EndpointOptions
-    lead_seconds = 1.0  # seconds before the clock reads 0, so that setup delays no arrival
+    # seconds before the clock reads 0, so that setup delays no arrival; client processes first get
+    # their shards of the load
+    lead_seconds, lead_seconds_of_clients = 0.1, 1.0
     options: EndpointOptions
 
     def contents(self, case: str, seed: int) -> Contents:
@@ -86,11 +88,12 @@ class Endpoint(Backend):
                 launched_with=model if started else None,
             )
             payload = _payload(options, context, name)
-            clients = None
+            clients, lead_seconds = None, self.lead_seconds
             if options.clients > 1:
                 clients = stack.enter_context(start_clients(options, target))
+                lead_seconds = self.lead_seconds_of_clients
             yield _EndpointServer(
-                options, context, name, target, payload, started, clients, self.lead_seconds
+                options, context, name, target, payload, started, clients, lead_seconds
             )
 
 

@@ -14,6 +14,7 @@ from llmbench.backends.endpoint import Endpoint
 def short_lead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start every load at once: no test depends on the punctuality of its first arrivals."""
     monkeypatch.setattr(Endpoint, "lead_seconds", 0.02)
+    monkeypatch.setattr(Endpoint, "lead_seconds_of_clients", 0.02)
 
 
 @pytest.fixture(autouse=True, scope="module")

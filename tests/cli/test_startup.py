@@ -1,0 +1,64 @@
+"""What the processes of a short run on an endpoint import."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmbench.environment.child_process import guarded
+from llmbench.runs import store
+
+HEAVY = {"torch", "transformers", "pandas", "huggingface_hub", "plotly"}
+# written by each process at its exit: its arguments and the heavy modules that it has imported
+RECORDER = f"""\
+import atexit, json, os, sys
+def write():
+    found = sorted(set({sorted(HEAVY)}) & set(sys.modules))
+    with open(os.path.join({{folder!r}}, str(os.getpid())), "w") as file:
+        json.dump([sys.orig_argv[-1], found], file)
+atexit.register(write)
+"""
+SCENARIO = """\
+name: short
+model: served:truth
+workload: {{kind: synthetic, prompt_tokens: 8, output_tokens: 4}}
+load: {{kind: constant, rate: 100}}
+requests: 5
+warmup: 0
+repeats: 2
+backends: [{{kind: endpoint, url: "{url}"}}]
+"""
+
+
+@pytest.fixture
+def imports(tmp_path: Path) -> Path:
+    """A folder in which each Python process writes its heavy modules, by a sitecustomize."""
+    folder = tmp_path / "imports"
+    folder.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(RECORDER.format(folder=str(folder)))
+    return folder
+
+
+def test_the_worker_of_an_endpoint_imports_neither_torch_nor_transformers(
+    tmp_path: Path, imports: Path
+) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "truth_server.py"
+    with guarded([sys.executable, str(script)], stdout=subprocess.PIPE) as server:
+        assert server.process.stdout
+        url = f"http://127.0.0.1:{int(server.process.stdout.readline())}"
+        (tmp_path / "short.yaml").write_text(SCENARIO.format(url=url))
+        command = [sys.executable, "-m", "llmbench", "run", tmp_path / "short.yaml"]
+        subprocess.run(
+            [*command, "--out", tmp_path / "out", "--quiet"],
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+    assert [run.records.num_rows for run in store.read(tmp_path / "out").runs] == [5, 5]
+    written = [json.loads(path.read_text()) for path in imports.iterdir()]
+    of_workers = [found for argument, found in written if argument == "llmbench.worker"]
+    assert of_workers == [[], []]
