@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.campaign.observer import SilentObserver
+from llmbench.report.table import show
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_duration
 
@@ -64,9 +66,6 @@ def ending(run: Run, seconds: float) -> str:
 
 
 def _figures(run: Run) -> Iterator[str]:
-    from llmbench.analysis.metrics import METRICS, summarize  # slow: not before the worker starts
-    from llmbench.report.table import show
-
     summary = summarize(run)
     for metric in SHOWN_METRICS:
         if (value := summary[metric].value) is not None:
