@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -64,19 +63,20 @@ def scenario_of(arguments: argparse.Namespace) -> dict[str, Any]:
 def served(planned: PlannedRun, tokens: int) -> list[Record]:
     """Return the records of the simulated server at the rate of a case."""
     scenario = planned.case.scenario
-    stop = Stop(requests=scenario.requests)
+    count: int = planned.case.spec["requests"]
+    stop = Stop(requests=count)
     arrivals = Poisson(Poisson.Options(rate=scenario.load.rate)).arrivals(
         stop, stream(planned.repeat, f"arrivals of {planned.case.name}")
     )
     with fake_server(open_context(slots=SLOTS)) as server:
-        return serve(server, Dispatch(requests(scenario.requests, tokens=tokens), arrivals, stop))
+        return serve(server, Dispatch(requests(count, tokens=tokens), arrivals, stop))
 
 
 def store_runs(scenario: Path, folder: Path, tokens: int) -> None:
     """Measure the first case by the command line, and store all runs of the scenario."""
     source = file.load(scenario)
     one = scenario.with_name("one.yaml")
-    one.write_text(yaml.safe_dump({**source.spec, "sweep": {}, "repeats": 1}))
+    one.write_text(json.dumps({**source.spec, "sweep": {}, "repeats": 1}))
     llmbench("run", one, "--out", folder.with_name("one"))
     (measured, *_) = store.read(folder.with_name("one")).runs
     for planned in plan.begin(source, folder).plan:
@@ -133,7 +133,7 @@ def main() -> None:
         parent = arguments.keep or Path(temporary)
         parent.mkdir(exist_ok=True, parents=True)
         scenario, results = parent / "many.yaml", parent / "results"
-        scenario.write_text(yaml.safe_dump(scenario_of(arguments)))
+        scenario.write_text(json.dumps(scenario_of(arguments)))
         if has_many_cases:
             store_runs(scenario, results, arguments.tokens)
         else:

@@ -123,7 +123,7 @@ def llmbench(scenario: str, first: Callable[[Path], float]) -> Steps:
         path, out = Path(folder) / "scenario.yaml", Path(folder) / "out"
         path.write_text(scenario)
         stages = Path(__file__).with_name("stages.py")
-        command = [sys.executable, stages, "run", path, "--out", out, "--quiet"]
+        command: list[str | Path] = [sys.executable, stages, "run", path, "--out", out, "--quiet"]
         began, seconds, output, _ = run(command)
         events = {text: (at, peak) for text, at, peak in map(json.loads, output.splitlines())}
         steps = {text: at for text, (at, _) in events.items()}
@@ -140,7 +140,7 @@ def llmbench(scenario: str, first: Callable[[Path], float]) -> Steps:
 def first_sent(out: Path) -> float:
     """Return when the first request of the only run was sent, on the monotonic clock."""
     (measured,) = store.read(out).runs
-    origin = measured.facts["clock_origin_unix_seconds"] - time.time() + time.monotonic()
+    origin: float = measured.facts["clock_origin_unix_seconds"] - time.time() + time.monotonic()
     sent: list[float] = measured.records["sent"].to_pylist()
     return origin + min(sent)
 

@@ -14,9 +14,10 @@ import msgspec
 import pytest
 
 from llmbench.campaign import worker as campaign_worker
+from llmbench.campaign.job import Job
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.process import Installation, forward_event
-from llmbench.campaign.worker import Events, Job, attempt
+from llmbench.campaign.worker import Events, attempt
 from llmbench.environment.software import SLOWDOWN
 from llmbench.runs.run import Failure
 

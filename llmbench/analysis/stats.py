@@ -60,7 +60,8 @@ def _samples_above(n: int, percent: float) -> int:
     from scipy.special import bdtr, bdtrik  # noqa: PLC0415 (slow to import; scipy.stats is slower)
 
     share, risk = 1 - percent / 100, 1 - CONFIDENCE
-    above = math.floor(bdtrik(risk, n, share)) + 1  # the real t with P(B <= t) = risk, rounded up
+    # the real t with P(B <= t) = risk, rounded up
+    above: int = math.floor(bdtrik(risk, n, share)) + 1
     while above >= 0 and bdtr(above, n, share) > risk:
         above -= 1
     return above

@@ -127,11 +127,12 @@ def test_bad_input_that_only_a_worker_detects_fails_its_run_and_the_others_go_on
     assert [r.case.name for r in run_set.runs if not r.failure] == ["fake"]
 
 
-@pytest.mark.processes
 def test_a_batch_that_does_not_fit_in_memory_is_a_result_with_the_size_that_fits(
-    path: Path, tmp_path: Path
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    huge = 2**40
+    huge = 65_536
+    free = psutil.virtual_memory()._replace(available=2**28)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     swept = edited(path, "backends=[eager]", f"sweep={{engine.slots: [2, {huge}]}}")
     run_set = run(swept, tmp_path / "results")
     (failed,) = run_set.failed

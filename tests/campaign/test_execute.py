@@ -11,9 +11,9 @@ import pytest
 from small_sets import run_of
 
 from llmbench.campaign import execute, plan
+from llmbench.campaign.job import Job
 from llmbench.campaign.observer import Listener, SilentObserver
 from llmbench.campaign.process import Installation
-from llmbench.campaign.worker import Job
 from llmbench.runs import store
 from llmbench.runs.caveats import KINDS, Caveat
 from llmbench.runs.run import Failure, PlannedRun, Run

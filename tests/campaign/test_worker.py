@@ -11,7 +11,8 @@ import pytest
 from llmbench.backends import fake
 from llmbench.backends.base import BackendReport
 from llmbench.campaign import worker
-from llmbench.campaign.worker import Events, Job
+from llmbench.campaign.job import Job
+from llmbench.campaign.worker import Events
 from llmbench.collectors.sampler import Collected
 from llmbench.loads.clock import VirtualClock
 from llmbench.runs.caveats import Caveat

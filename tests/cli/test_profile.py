@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from chrome_traces import violations
 
+from llmbench.campaign.job import Job
 from llmbench.campaign.process import Installation
-from llmbench.campaign.worker import Job
 from llmbench.cli import main
 from llmbench.runs import profile
 from llmbench.runs.profile import PhaseProfile

@@ -51,8 +51,9 @@ def test_the_worker_of_an_endpoint_imports_neither_torch_nor_transformers(
     with guarded([sys.executable, str(script)], stdout=subprocess.PIPE) as server:
         assert server.process.stdout
         url = f"http://127.0.0.1:{int(server.process.stdout.readline())}"
-        (tmp_path / "short.yaml").write_text(SCENARIO.format(url=url))
-        command = [sys.executable, "-m", "llmbench", "run", tmp_path / "short.yaml"]
+        scenario = tmp_path / "short.yaml"
+        scenario.write_text(SCENARIO.format(url=url))
+        command: list[str | Path] = [sys.executable, "-m", "llmbench", "run", scenario]
         subprocess.run(
             [*command, "--out", tmp_path / "out", "--quiet"],
             check=True,

@@ -70,7 +70,7 @@ def _stored(entry: tuple[float, int] | None) -> Value:
 
 def _latencies(arrays: RecordArrays) -> dict[str, Value]:
     """Return the percentiles (linear interpolation) and the mean of each latency."""
-    values = {}
+    values: dict[str, Value] = {}
     for key in LATENCIES:
         latencies = getattr(arrays, key)
         sample = latencies[~np.isnan(latencies)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import onnxruntime as ort
@@ -22,7 +21,6 @@ LEVELS = {
 }
 REFUSALS = (state.NotImplemented, state.InvalidGraph, state.EPFail, state.Fail)
 SUFFIX = "ExecutionProvider"
-REASON_LENGTH = 200
 ON_GPU = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
 
 
@@ -96,7 +94,7 @@ def run(session: Any, binding: Any) -> None:
 
 
 def _cannot_run(provider: str, error: Exception, remedy: str) -> InputError:
-    reason = shorten(str(error), REASON_LENGTH, placeholder=" ...")
+    reason = str(error).strip().partition("\n")[0]
     return InputError(
         f"provider: {short_name(provider)} cannot run this model's graph ({reason}); {remedy}"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from llmbench.backends.base import BACKENDS
-from llmbench.campaign import plan, worker
+from llmbench.campaign import job, plan
 from llmbench.campaign.observer import Listener
 from llmbench.campaign.process import THIS
 from llmbench.campaign.profile.phases import implied_rows
@@ -34,7 +34,7 @@ class ProfileOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job(worker.Job):
+class Job(job.Job):
     """A case for a worker to profile; ``scratch`` is a folder for its temporary files."""
 
     scratch: str
