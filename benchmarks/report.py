@@ -7,7 +7,7 @@
 
 A simulated server answers on a virtual clock; the report of what it left is made by the command
 line in a process of its own. Of many cases, one is measured by the command line and the others are
-stored beside it, each with the records of the server at its own rate.
+stored with it, each with the records of the server at its own rate.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ NAMED_TOKENS = {
 MORE_TOKENS = {"additional_special_tokens", "extra_special_tokens"}
 CLEAN_UP, ADDED_TOKENS = "clean_up_tokenization_spaces", "added_tokens_decoder"
 # Keys of tokenizer_config.json without effect on encoding and decoding. `add_bos_token` and
-# `add_eos_token` have none beside a tokenizer.json, whose post-processor decides.
+# `add_eos_token` have none with a tokenizer.json, whose post-processor decides.
 WITHOUT_EFFECT = {
     "add_bos_token", "add_eos_token", "backend", "chat_template", "is_local", "local_files_only",
     "max_length", "model_input_names", "model_max_length", "name_or_path", "pad_to_multiple_of",

@@ -120,16 +120,16 @@ def loaded(folder: Path) -> FileTokenizer | TrainedTokenizer:
 
 
 def assert_as_transformers(tokenizer: Any, folder: Path) -> None:
-    theirs = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.vocab_size == len(theirs)
+    reference = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.vocab_size == len(reference)
     for text in TEXTS:
-        ids = theirs(text, verbose=False)["input_ids"]
+        ids = reference(text, verbose=False)["input_ids"]
         assert tokenizer.encode(text) == ids
-        more = theirs(text, add_special_tokens=False, verbose=False)["input_ids"]
+        more = reference(text, add_special_tokens=False, verbose=False)["input_ids"]
         assert tokenizer.encode_more(text) == more
-        assert tokenizer.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
-    every = list(range(len(theirs)))
-    assert tokenizer.decode(every) == theirs.decode(every, skip_special_tokens=True)
+        assert tokenizer.decode(ids) == reference.decode(ids, skip_special_tokens=True)
+    every = list(range(len(reference)))
+    assert tokenizer.decode(every) == reference.decode(every, skip_special_tokens=True)
 
 
 TOKENIZERS = [byte_level, with_template, unigram, word_piece]

@@ -247,7 +247,7 @@ def _sinks(sinks: Tensor | None, dtype: torch.dtype) -> list[Tensor | None]:
 
 @contextmanager
 def _last_states(model: PreTrainedModel, last: Tensor) -> Iterator[None]:
-    """Give the model's head only the hidden state at each row's position in ``last`` [rows].
+    """Pass to the model's head only the hidden state at each row's position in ``last`` [rows].
 
     transformers' ``logits_to_keep`` selects the same positions in all rows.
     """
