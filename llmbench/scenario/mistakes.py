@@ -46,26 +46,36 @@ def explain(
     mistakes: Sequence[ErrorDetails], spec: dict[str, Any], origins: Mapping[KeyPath, str]
 ) -> str:
     """Return pydantic's errors as lines such as ``file:line: key: problem``."""
-    lines = [_explain(mistake, spec, origins) for mistake in mistakes[:MAX_MISTAKES]]
+    by_key: dict[KeyPath, list[ErrorDetails]] = {}
+    for mistake in mistakes:
+        by_key.setdefault(_written(mistake["loc"], spec), []).append(mistake)
+    lines = [_explain(at, by_key[at], origins) for at in list(by_key)[:MAX_MISTAKES]]
     ends = accumulate(map(len, lines))
     lines = (
         lines[:1] + [line for line, end in zip(lines, ends, strict=True) if end < MAX_LENGTH][1:]
     )
-    if len(mistakes) > len(lines):
-        lines.append(f"and {len(mistakes) - len(lines):,} more mistakes")
+    if len(by_key) > len(lines):
+        lines.append(f"and {len(by_key) - len(lines):,} more mistakes")
     return "\n".join(lines)
 
 
-def _explain(error: ErrorDetails, spec: dict[str, Any], origins: Mapping[KeyPath, str]) -> str:
-    at = _written(error["loc"], spec)
+def _explain(at: KeyPath, errors: Sequence[ErrorDetails], origins: Mapping[KeyPath, str]) -> str:
+    """Return the line about a key; several errors are those of the alternatives of its value."""
     key = ".".join(one_line(str(step), MAX_STEP) for step in at) or "scenario"
-    return f"{place_of(origins, at)}: {key}: {_reason(error)}"
+    found = f", found {_shown(errors[0])}"
+    reason, *others = (_reason(error) for error in errors)
+    if others:
+        either = [reason, *(other.removeprefix("must be ") for other in others)]
+        reason = " or ".join(text.removesuffix(found) for text in either) + found
+    return f"{place_of(origins, at)}: {key}: {reason}"
 
 
 def _written(loc: KeyPath, spec: Any) -> KeyPath:
-    """Return pydantic's location without union tags, which are not in the file."""
+    """Return pydantic's location without the names of a union's types."""
     at: list[str | int] = []
     for index, step in enumerate(loc):
+        if at and spec is not None and not isinstance(spec, dict | list):
+            break  # what is left names an alternative of this value
         inner = _child(spec, step)
         is_tag = inner is None and index + 1 < len(loc) and _kind(spec) == step
         if not is_tag:
@@ -101,7 +111,10 @@ def _reason(error: ErrorDetails) -> str:
             whole = not error["loc"] or error["type"] == "secret"
             reason = printable(str(context.get("error", error["msg"])), MAX_REASON)
             return reason + ("" if whole else f", found {_shown(error)}")
-    message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
+        case "int_parsing" | "int_type" | "int_from_float":
+            message = "must be a whole number"
+        case _:
+            message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
     return f"{message}, found {_shown(error)}"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from llmbench import plugins
 from llmbench.errors import InputError
@@ -18,6 +18,7 @@ from llmbench.runs.request import Request
 from llmbench.units import Seconds
 from llmbench.workloads.base import Workload
 from llmbench.workloads.contents import ContentsOption, Filler
+from llmbench.workloads.lengths import Positive
 from llmbench.workloads.trace_files import (
     Columns,
     FormatName,
@@ -53,15 +54,15 @@ class Trace(Workload):
         end: Seconds | None = Field(
             default=None, gt=0, description="end of the slice, as time since the first request"
         )
-        block_tokens: PositiveInt | None = Field(
+        block_tokens: Positive | None = Field(
             default=None,
             description="tokens per recorded prompt block; default: 16 for bailian, else 512",
         )
-        max_prompt_tokens: PositiveInt | None = Field(
+        max_prompt_tokens: Positive | None = Field(
             default=None,
             description="maximum prompt length in tokens; longer prompts are truncated",
         )
-        max_output_tokens: PositiveInt | None = Field(
+        max_output_tokens: Positive | None = Field(
             default=None,
             description="maximum output length in tokens; longer outputs are truncated",
         )

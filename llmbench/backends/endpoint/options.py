@@ -122,7 +122,9 @@ class EndpointOptions(plugins.Options):
         description="how the client waits for due times: awake for the last 0.2 ms if it has a"
         " core to spare, or asleep",
     )
-    retries: int = Field(default=0, ge=0, description="maximum retries of a request without output")
+    retries: int = Field(
+        default=0, ge=0, le=1000, description="maximum retries of a request without output"
+    )
 
     @model_validator(mode="after")
     def _has_a_server(self) -> EndpointOptions:

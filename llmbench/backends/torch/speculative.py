@@ -36,7 +36,9 @@ class Speculative(Eager):
         """``{kind: speculative, draft: ./student, tokens: 4}``."""
 
         draft: str = Field(min_length=1, description="draft model with the target's own tokenizer")
-        tokens: int = Field(default=4, ge=1, description="tokens drafted per target-model step")
+        tokens: int = Field(
+            default=4, ge=1, le=1024, description="tokens drafted per target-model step"
+        )
         attention: Attention = Field(default="sdpa", description="attention implementation")
 
     def __init__(self, options: Options) -> None:
