@@ -109,7 +109,7 @@ def test_every_command_in_the_docs_is_valid(page: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "llmbench run scenarios/default.yaml --rate 4",
+        "llmbench run scenarios/default.yaml --speed 4",
         "llmbench rum scenarios/default.yaml",
         "llmbench check scenarios/default.yaml",
         "nox -s benches",

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli import interrupts, options, output
+from llmbench.cli import draft, interrupts, options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ EPILOG = """\
 examples:
   llmbench run scenarios/default.yaml
   llmbench run scenarios/default.yaml --set load.rate=8 --set repeats=5
+  llmbench run --model builtin:tiny --backends eager,compiled --rate 8 --requests 200
+  llmbench run --url http://localhost:8000 --concurrency 16 --save chat.yaml
   llmbench run scenarios/default.yaml --out results/tonight --json > tonight.json
   llmbench run --resume results/tonight            resume after Ctrl-C, a crash or a failed run
   llmbench run scenarios/default.yaml --require energy     fail if energy is unavailable
@@ -51,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fail if more of any run's measured requests failed (0.5); the run is still stored",
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs without measuring")
+    draft.add_arguments(parser)
+    options.add_path(parser, "--save", "FILE", "write the scenario of these flags to a new file")
+    parser.add_argument("--force", action="store_true", help="let --save replace a file")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -88,7 +93,8 @@ def _begin(arguments: argparse.Namespace) -> Path:
     from llmbench.campaign import plan
     from llmbench.runs import store
 
-    if arguments.resume and (arguments.scenario or arguments.out or arguments.set):
+    flags = _scenario_flags(arguments)
+    if arguments.resume and (arguments.scenario or arguments.out or arguments.set or flags):
         raise InputError("--resume reads the scenario from its folder; remove the other arguments")
     if arguments.resume:
         return store.read_plan(arguments.resume).folder
@@ -100,9 +106,36 @@ def _begin(arguments: argparse.Namespace) -> Path:
 def _source(arguments: argparse.Namespace) -> Source:
     from llmbench.scenario import file as scenario_file
 
-    if arguments.scenario is None:
-        raise InputError("specify a scenario file, e.g. llmbench run scenarios/default.yaml")
-    return scenario_file.load(arguments.scenario, arguments.set)
+    flags = _scenario_flags(arguments)
+    if arguments.scenario and flags:
+        raise InputError(
+            f"{flags[0]}: the scenario is in {arguments.scenario}; change its keys with --set, such"
+            " as --set load.rate=8, or name no file"
+        )
+    if arguments.scenario:
+        return scenario_file.load(arguments.scenario, arguments.set)
+    if arguments.model or arguments.url:
+        return _drafted(arguments)
+    raise InputError(
+        "specify a scenario file, e.g. llmbench run scenarios/default.yaml, or --model or --url"
+    )
+
+
+def _scenario_flags(arguments: argparse.Namespace) -> list[str]:
+    """Return the given flags that go only with a scenario from flags."""
+    save = [f"--save {arguments.save}"] if arguments.save else []
+    return draft.flags(arguments) + save
+
+
+def _drafted(arguments: argparse.Namespace) -> Source:
+    """Return the scenario that flags stand for, which is printed and, on request, written."""
+    path: Path | None = arguments.save
+    source = draft.source(arguments, draft.name_of(arguments, path))
+    if path:
+        draft.write(source, path, force=arguments.force)
+    if not arguments.quiet:
+        draft.show(source, f"scenario, written to {path}" if path else "scenario (to keep: --save)")
+    return source
 
 
 def _show_plan(arguments: argparse.Namespace) -> int:

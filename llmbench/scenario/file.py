@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from llmbench.errors import ScenarioError, printable, shown
 from llmbench.scenario.cases import Case, points, set_key
 from llmbench.scenario.mistakes import explain, locate, place_of
 from llmbench.scenario.schema import Scenario
-from llmbench.scenario.yaml_text import KeyPath, YamlTextError, compose
+from llmbench.scenario.yaml_text import KeyPath, YamlTextError, compose, write
 from llmbench.units import format_bytes
 
 MAX_BYTES = 128 * 2**10
@@ -62,10 +63,33 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
     path, overrides = Path(path), tuple(overrides)
     text = _read(path)
     spec, origins = _parse(text, path)
+    scenario, cases = _expanded(spec, origins, overrides)
+    return Source(text, spec, origins, overrides, scenario, cases)
+
+
+def of_spec(
+    spec: dict[str, Any],
+    origins: Origins,
+    overrides: Iterable[str] = (),
+    comments: Mapping[str, str] = MappingProxyType({}),
+) -> Source:
+    """Return a scenario that is in no file, from plain data and where its keys were set.
+
+    Its text is written for it, with the overrides in it and with ``comments`` by main key. Raises
+    ScenarioError as `load` does.
+    """
+    scenario, cases = _expanded(spec, origins, overrides)
+    return Source(write(spec, comments), spec, origins, (), scenario, cases)
+
+
+def _expanded(
+    spec: dict[str, Any], origins: Origins, overrides: Iterable[str]
+) -> tuple[Scenario, tuple[Case, ...]]:
+    """Apply overrides to plain data; return its validated scenario and cases."""
     for override in overrides:
         _apply(override, spec, origins)
     scenario = _validate(spec, origins)
-    return Source(text, spec, origins, overrides, scenario, _cases(spec, scenario, origins))
+    return scenario, _cases(spec, scenario, origins)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -7,11 +7,14 @@ are bounded, merge keys and aliases keep the lines of what they repeat, and tags
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from io import StringIO
+from types import MappingProxyType
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
@@ -31,6 +34,7 @@ KeyPath = tuple[str | int, ...]
 MAX_DEPTH = 32
 MAX_NODES = 20_000  # keys and items, with aliases expanded
 MAX_DIGITS = 100
+COMMENT_COLUMN, MAX_WIDTH = 40, 1_000_000  # of written lines
 TOO_DEEP = f"found more than {MAX_DEPTH} levels; nest less deeply"
 MERGE = "<<"
 KINDS = {SequenceStartEvent: "a list", MappingStartEvent: "a mapping", AliasEvent: "an alias"}
@@ -108,6 +112,29 @@ def compose(text: str) -> Node:
         AssertionError,
     ) as error:  # an escape beyond Unicode, YAML 1.7
         raise YamlTextError(composer.line, str(error)) from None
+
+
+def write(spec: Mapping[str, Any], comments: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return plain data as YAML text, one main key a line, with ``comments`` by main key."""
+    root = CommentedMap({key: _in_flow_style(value) for key, value in spec.items()})
+    for key in root.keys() & comments.keys():
+        root.yaml_add_eol_comment(comments[key], key, COMMENT_COLUMN)
+    yaml, text = YAML(), StringIO()
+    yaml.width = MAX_WIDTH
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
+    yaml.dump(root, text)
+    return text.getvalue()
+
+
+def _in_flow_style(value: Any) -> Any:
+    if isinstance(value, dict):
+        value = CommentedMap({key: _in_flow_style(inner) for key, inner in value.items()})
+    elif isinstance(value, list):
+        value = CommentedSeq(map(_in_flow_style, value))
+    else:
+        return value
+    value.fa.set_flow_style()
+    return value
 
 
 def _unreadable(character: str) -> str:

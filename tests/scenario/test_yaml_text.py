@@ -7,11 +7,11 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from llmbench.scenario.yaml_text import MAX_DEPTH, MAX_NODES, YamlTextError, compose
+from llmbench.scenario.yaml_text import MAX_DEPTH, MAX_NODES, YamlTextError, compose, write
 
 
 def lines(text: str) -> dict[str, int]:
@@ -134,13 +134,16 @@ def test_an_alias_bomb_is_refused() -> None:
     assert line == 5
 
 
-@given(st.recursive(
+KEYS = st.from_regex("[a-z]{1,6}", fullmatch=True)
+VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
     | st.from_regex(r"[a-z0-9 '\"#*!|>%@~.-]{0,12}", fullmatch=True),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.from_regex("[a-z]{1,6}", fullmatch=True), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=20,
-))  # fmt: skip
+)  # fmt: skip
+
+
+@given(VALUES)
 def test_what_a_yaml_library_writes_is_read_back(value: Any) -> None:
     written = StringIO()
     YAML(typ="safe", pure=True).dump(value, written)
@@ -151,3 +154,9 @@ def test_what_a_yaml_library_writes_is_read_back(value: Any) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(YamlTextError):
         compose(text).plain()
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(KEYS, VALUES, min_size=1))
+def test_written_data_are_read_as_they_were(spec: dict[str, Any]) -> None:
+    assert compose(write(spec)).plain() == spec
