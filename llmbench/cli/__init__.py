@@ -18,6 +18,7 @@ from llmbench.cli import (
     export,
     history,
     import_results,
+    init,
     interrupts,
     meter,
     peak,
@@ -29,6 +30,7 @@ from llmbench.cli import (
     streams,
 )
 from llmbench.cli import list as listing
+from llmbench.cli import open as opening
 from llmbench.cli.options import Command
 from llmbench.errors import LlmbenchError
 from llmbench.runs.redaction import redact
@@ -36,17 +38,36 @@ from llmbench.runs.redaction import redact
 __all__ = ["build_parser", "main"]
 
 COMMANDS: dict[str, Command] = {
-    "run": run, "peak": peak, "profile": profile, "report": report, "compare": compare,
-    "check": check, "aa": aa_test, "history": history, "baseline": baseline,
+    "run": run, "init": init, "open": opening, "peak": peak, "profile": profile, "report": report,
+    "compare": compare, "check": check, "aa": aa_test, "history": history, "baseline": baseline,
     "import": import_results, "meter": meter, "distill": distill, "list": listing,
     "doctor": doctor, "conformance": conformance, "schema": schema, "serve": serve,
     "export": export,
 }  # fmt: skip
 
+GUIDE = """\
+Benchmark LLM inference: one scenario, any backend, realistic load.
+
+Measure:
+  llmbench run default                   two backends, the bundled model; 5 minutes
+  llmbench run --model MODEL --backends eager,compiled --rate 8
+  llmbench run --url http://localhost:8000 --concurrency 16
+  llmbench open                          the report, in the browser
+
+Then:
+  llmbench init                          write a scenario of your own
+  llmbench compare results/a results/b   what changed between two runs
+  llmbench list                          scenarios, backends, loads, models
+  llmbench doctor                        what this machine lacks, what disturbs it
+
+All commands: llmbench --help. One of them: llmbench COMMAND --help.
+"""
 EXAMPLES = """\
 examples:
-  llmbench run scenarios/default.yaml              measure, print a table, write report.html
-  llmbench run scenarios/default.yaml --set load.rate=8
+  llmbench run default                             measure, print a table, write report.html
+  llmbench run scenario.yaml --set load.rate=8     a file of your own, with another rate
+  llmbench run --model builtin:tiny --backends eager,compiled --rate 8
+  llmbench open                                    the newest report in the browser
   llmbench peak scenario.yaml                      the highest load that meets the SLOs
   llmbench profile scenarios/backends.yaml         where each backend's step time goes
   llmbench run --resume results/default-20260101-120000
@@ -92,6 +113,12 @@ def _run(argv: Sequence[str] | None) -> int:
     return code
 
 
+def _guide(_: argparse.Namespace) -> int:
+    """Print what to type first."""
+    print(GUIDE, end="")
+    return 0
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the command-line parser with every subcommand."""
     parser = argparse.ArgumentParser(
@@ -101,7 +128,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"llmbench {__version__}")
-    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.set_defaults(run=_guide)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, command in COMMANDS.items():
         added = subparsers.add_parser(
             name,

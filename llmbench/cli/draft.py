@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FLAGS = ("model", "backends", "url", "rate", "concurrency", "requests")
 DEFAULT_BACKENDS, DEFAULT_CONCURRENCY, DEFAULT_REQUESTS = "eager", "8", "100"
 FIRST_LISTED = "served:"  # the first model that the server lists
+EXISTS = "{}: exists; choose another name, or replace it with --force"
 MAX_SHOWN = 120  # characters of a flag
 COMMENTS = {
     "load": "kinds: llmbench list loads",
@@ -75,15 +76,13 @@ def name_of(arguments: argparse.Namespace, path: Path | None) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "scenario"
 
 
-def write(scenario: Source, path: Path, *, force: bool) -> None:
-    """Write a scenario's text to a file; raises InputError if it exists, unless forced."""
+def write(text: str, path: Path, *, force: bool) -> None:
+    """Write a scenario to a file; raises InputError if it exists, unless forced."""
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(scenario.text)
+            file.write(text)
     except FileExistsError:
-        raise InputError(
-            f"{path}: exists; choose another name, or replace it with --force"
-        ) from None
+        raise InputError(EXISTS.format(path)) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -30,7 +30,7 @@ Rows = list[tuple[str, str]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    text = "folder with scenarios or results (default: ./scenarios, ./results)"
+    text = "folder with scenarios or results (default: shipped ones and ./scenarios, ./results)"
     parser.add_argument("what", nargs="?", choices=[*LISTINGS], help="what to list (default: all)")
     options.add_path(parser, "--folder", "DIR", text)
     options.add_json(parser, "the lists")
@@ -67,15 +67,24 @@ def _parts(kind: KindName, _: Path | None) -> Rows:
 
 
 def _scenarios(folder: Path | None) -> Rows:
+    """Return the scenarios of a folder; by default the shipped ones by name, and ./scenarios."""
+    from llmbench.scenario import shipped
+
+    own = folder or Path("scenarios")
+    paths = {str(path): path for path in sorted(own.rglob("*.yaml"))}
+    if folder is None:
+        ours = {name: shipped.path_of(name) for name in shipped.names()}
+        paths = ours if own.resolve() == shipped.folder().resolve() else ours | paths
+    return [(name, _description(path)) for name, path in paths.items()]
+
+
+def _description(path: Path) -> str:
     from llmbench.scenario import file as scenario_file
 
-    rows = []
-    for path in sorted((folder or Path("scenarios")).rglob("*.yaml")):
-        try:
-            rows.append((str(path), scenario_file.load(path).scenario.description))
-        except ScenarioError as error:
-            rows.append((str(path), f"invalid: {error}"))
-    return rows
+    try:
+        return scenario_file.load(path).scenario.description
+    except ScenarioError as error:
+        return f"invalid: {error}"
 
 
 def _results(folder: Path | None) -> Rows:

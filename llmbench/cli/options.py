@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+SCENARIO = "a scenario file (YAML), or the name of one that ships with llmbench"
+
 
 class Command(Protocol):
     """The interface of a subcommand's module."""

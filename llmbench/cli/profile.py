@@ -37,7 +37,7 @@ exit codes:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("scenario", type=Path, help="a scenario file (YAML)")
+    parser.add_argument("scenario", type=Path, help=options.SCENARIO)
     folder, rows = "results/NAME-profile-DATE", "as many as slots and load allow"
     options.add_campaign(parser, "all numbers", folder, "hide progress and tables")
     parser.add_argument("--steps", type=int, default=20, help="steps per phase (default: 20)")

@@ -21,8 +21,8 @@ HELP = "measure a scenario"
 DESCRIPTION = "Measure every case of a scenario, print a table and write report.html."
 EPILOG = """\
 examples:
-  llmbench run scenarios/default.yaml
-  llmbench run scenarios/default.yaml --set load.rate=8 --set repeats=5
+  llmbench run default                             a scenario that ships with llmbench
+  llmbench run chat.yaml --set load.rate=8 --set repeats=5
   llmbench run --model builtin:tiny --backends eager,compiled --rate 8 --requests 200
   llmbench run --url http://localhost:8000 --concurrency 16 --save chat.yaml
   llmbench run scenarios/default.yaml --out results/tonight --json > tonight.json
@@ -40,7 +40,7 @@ exit codes:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file (YAML)")
+    parser.add_argument("scenario", nargs="?", type=Path, help=options.SCENARIO)
     options.add_campaign(parser, "the summary", "results/NAME-DATE", "hide progress and table")
     options.add_path(parser, "--resume", "DIR", "measure the missing runs of this results folder")
     text = "fail if this quantity is unavailable in any run; results are still written"
@@ -117,7 +117,7 @@ def _source(arguments: argparse.Namespace) -> Source:
     if arguments.model or arguments.url:
         return _drafted(arguments)
     raise InputError(
-        "specify a scenario file, e.g. llmbench run scenarios/default.yaml, or --model or --url"
+        "specify a scenario, e.g. llmbench run default or llmbench run chat.yaml, --model or --url"
     )
 
 
@@ -132,7 +132,7 @@ def _drafted(arguments: argparse.Namespace) -> Source:
     path: Path | None = arguments.save
     source = draft.source(arguments, draft.name_of(arguments, path))
     if path:
-        draft.write(source, path, force=arguments.force)
+        draft.write(source.text, path, force=arguments.force)
     if not arguments.quiet:
         draft.show(source, f"scenario, written to {path}" if path else "scenario (to keep: --save)")
     return source

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llmbench.errors import ScenarioError, printable, shown
+from llmbench.scenario import shipped
 from llmbench.scenario.cases import Case, points, set_key
 from llmbench.scenario.mistakes import explain, locate, place_of
 from llmbench.scenario.schema import Scenario
@@ -57,10 +58,11 @@ class Source:
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:
     """Read a scenario file, apply overrides such as ``load.rate=8`` and expand its cases.
 
+    A name that is no file, such as ``default``, is that of a scenario that ships with llmbench.
     Raises ScenarioError with the file, line and key, what was expected and found, and, for an
     unknown key, the closest valid one.
     """
-    path, overrides = Path(path), tuple(overrides)
+    path, overrides = _located(Path(path)), tuple(overrides)
     text = _read(path)
     spec, origins = _parse(text, path)
     scenario, cases = _expanded(spec, origins, overrides)
@@ -111,17 +113,32 @@ def _typed(override: str) -> str:
     return printable(f"--set {override}", MAX_OVERRIDE)
 
 
+def _located(path: Path) -> Path:
+    """Return the path of a scenario that was named by its file, or by its name if it is shipped."""
+    name = path.as_posix()
+    is_shipped = not path.is_file() and name in shipped.names()
+    return shipped.path_of(name) if is_shipped else path
+
+
 def _read(path: Path) -> str:
     try:
         return _decoded(_content(path), path)
     except FileNotFoundError:
-        near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-        raise ScenarioError(f"{path}: no such scenario file{hint}") from None
+        raise ScenarioError(f"{path}: no such scenario file{_hint(path)}") from None
     except OSError as error:
         raise ScenarioError(
             f"{path}: cannot be read: {error.strerror}; check the permissions"
         ) from None
+
+
+def _hint(path: Path) -> str:
+    """Return the closest file beside a missing one, or else the closest shipped scenario."""
+    near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
+    if near:
+        return f"; did you mean {path.parent / near[0]}?"
+    name = path.with_suffix("").as_posix().removeprefix("scenarios/")
+    ours = get_close_matches(name, shipped.names(), n=1)
+    return f"; did you mean {ours[0]}, which ships with llmbench?" if ours else ""
 
 
 def _content(path: Path) -> bytes:

@@ -76,7 +76,7 @@ def test_a_name_that_resembles_something_else_stays_a_name() -> None:
         (["run", "--url", "host:8000"], "--url host:8000: backends.0.url: expected http://"),
         (["run", "--model", "builtin:tinx"], "--model builtin:tinx: model: no built-in model"),
         ([*TINY, "--set", "load.rat=1"], "--set load.rat=1: load.rat: no such key"),
-        (["run", "--rate", "8"], "specify a scenario file, e.g. llmbench run"),
+        (["run", "--rate", "8"], "specify a scenario, e.g. llmbench run default"),
         (["run", "a.yaml", "--rate", "8"], "--rate 8: the scenario is in a.yaml; change its keys"),
         (["run", "a.yaml", "--save", "b.yaml"], "--save b.yaml: the scenario is in a.yaml"),
         (["run", "--resume", "out", "--rate", "8"], "--resume reads the scenario from its folder"),

@@ -26,6 +26,7 @@ from llmbench.cli import main
 from llmbench.runs import store
 from llmbench.runs.lock import locked
 from llmbench.runs.run import Failure
+from llmbench.scenario import shipped
 
 SCENARIO = """\
 name: simulated
@@ -145,7 +146,7 @@ def test_few_errors_are_only_a_caveat(path: Path, out: str, capsys: Capture) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run"], "specify a scenario file"),
+        (["run"], "specify a scenario"),
         (["run", "nowhere.yaml"], "no such scenario file"),
         (["run", "{path}", "--set", "load.rate=-1"], "load.rate: must be greater than 0"),
         (["run", "{path}", "--max-error-rate", "50"], "--max-error-rate 50: must be from 0 to 1"),
@@ -288,6 +289,34 @@ def test_a_pipe_gets_plain_lines_even_with_forced_colors(
     assert all(line.isprintable() for line in lines)
 
 
+def test_without_a_command_the_first_ones_to_type_are_printed(capsys: Capture) -> None:
+    assert main([]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "  llmbench run default " in printed[3]
+    assert len(printed) <= 15
+    assert max(map(len, printed)) <= 80
+
+
+def test_shipped_scenarios_are_listed_by_name_and_own_ones_by_path(
+    path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    Path("scenarios").mkdir()
+    path.rename("scenarios/mine.yaml")
+    assert main(["list", "scenarios", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["scenarios"]
+    assert listed["scenarios/mine.yaml"] == "A simulated server."
+    assert listed["default"].startswith("Eager PyTorch and torch.compile")
+
+
+def test_shipped_scenarios_are_listed_once_in_a_checkout(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shipped.folder().parent)
+    assert main(["list", "scenarios", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["scenarios"]) == shipped.names()
+
+
 def test_the_schema_is_json_with_every_backend(capsys: Capture) -> None:
     assert main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
@@ -337,7 +366,7 @@ def test_the_doctor_prints_what_is_missing_and_how_to_install_it(capsys: Capture
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "report", "list", "doctor", "schema", "export", "serve"]
+    "command", ["run", "init", "open", "report", "list", "doctor", "schema", "export", "serve"]
 )
 def test_help_has_examples(command: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
