@@ -5,8 +5,8 @@
     python benchmarks/decode_steps.py --contenders compiled library generated
 
 All contenders are in one process and take turns, so that a slow spell of the machine meets each of
-them. ``compiled`` has `matvec: auto`, ``library`` and ``generated`` are ``compiled`` with
-that ``matvec``. MBU is the share of the memory bandwidth that a copy reaches in this process's
+them. ``compiled`` has `matvec: auto`; ``library``, ``generated`` and ``packed`` are ``compiled``
+with that `matvec`. MBU is the share of the memory bandwidth that a copy reaches in this process's
 threads. The first step of each contender and batch size, which compiles it, is timed separately.
 """
 
@@ -38,6 +38,7 @@ BACKENDS: dict[str, Callable[..., LocalBackend[Any]]] = {
     "eager": lambda _: Eager(Eager.Options()),
     "library": lambda rows: Compiled(Compiled.Options(matvec="library", row_buckets=rows)),
     "generated": lambda rows: Compiled(Compiled.Options(matvec="generated", row_buckets=rows)),
+    "packed": lambda rows: Compiled(Compiled.Options(matvec="packed", row_buckets=rows)),
     "compiled": lambda rows: Compiled(Compiled.Options(matvec="auto", row_buckets=rows)),
     "onnx": lambda _: Onnx(Onnx.Options()),
 }
@@ -72,14 +73,13 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Let the contenders take turns; return a row for each batch size and contender."""
     pairs = [(rows, contender) for rows in batch_sizes for contender in contenders]
+    peak = peaks_of(torch.device("cpu"), "float32", torch.get_num_threads()).bytes_per_second
     first = {(rows, c.name): c.step(rows) for rows, c in pairs}
     times: dict[tuple[int, str], list[float]] = {key: [] for key in first}
     for _ in range(rounds):
         for rows, contender in pairs:
             contender.step(rows)
             times[rows, contender.name] += [contender.step(rows) for _ in range(steps)]
-    device = torch.device("cpu")
-    peak = peaks_of(device, "float32", torch.get_num_threads()).bytes_per_second
     return [_row(c, rows, first[rows, c.name], times[rows, c.name], peak) for rows, c in pairs]
 
 

@@ -26,7 +26,7 @@ from llmbench.engine.runner import Step, TorchRunner
 from llmbench.engine.sampling import Greedy
 from llmbench.engine.warmup import decodes, graphs_compiled
 from llmbench.models import kernels
-from llmbench.models.kernels import generate_products, plain_linears
+from llmbench.models.products import Product, plain_linears, set_products
 
 EXACT = Buckets(tuple(range(1, 65)), (1, 2, 3), doublings(32, MAX_LENGTH))
 FEW = Buckets((16, 64), (1, SLOTS), (MAX_LENGTH,))
@@ -137,9 +137,10 @@ def test_compiled_prefills_of_several_prompts_give_the_same_tokens(
 
 
 @pytest.mark.slow
-def test_tokens_are_the_same_where_the_compiler_generates_the_products(
-    model: PreTrainedModel, family: str
+@pytest.mark.parametrize("kind", ["generated", "packed"])
+def test_tokens_are_the_same_with_products_that_are_not_the_librarys(
+    model: PreTrainedModel, family: str, kind: Product
 ) -> None:
     model.set_attn_implementation("sdpa-grouped")
-    generate_products(plain_linears(model), FEW.rows)
+    set_products(plain_linears(model), dict.fromkeys(FEW.rows, kind))
     check_equal(runner_of(model, FEW, **COMPILED), family)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from llmbench.engine.runner import Step, TorchRunner
     from llmbench.models.loading import TorchModel
+    from llmbench.models.products import Product
 
 LEAST_PROMPT = 32
 MOST_SHAPES = 256
-NOT_GENERATED = (
-    "products are generated for plain linear layers, of up to 16 rows on CPUs and of one on GPUs"
+LIMITS = (
+    "products are generated for plain linear layers, of up to 16 rows on CPUs and of one on GPUs; "
+    "weights are packed on CPUs, in float32, and in bfloat16 where the CPU has it"
 )
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
@@ -53,10 +55,11 @@ class Compiled(PyTorchBackend):
             default="sdpa-grouped",
             description="attention implementation; sdpa repeats grouped keys and values per head",
         )
-        matvec: Literal["auto", "library", "generated"] = Field(
-            default="library",
-            description="matrix products of steps with few rows: from BLAS or from torch.compile; "
-            "auto: on CPUs, the faster one for each batch size, measured before the load",
+        matvec: Literal["auto", "library", "generated", "packed"] = Field(
+            default="auto",
+            description="matrix products of decode steps: from BLAS, from torch.compile, or from "
+            "oneDNN with a packed copy of the weights; auto: on CPUs, the fastest for each batch "
+            "size, measured before the load",
         )
         inductor: dict[str, bool | int | float | str] = Field(
             default={},
@@ -73,48 +76,46 @@ class Compiled(PyTorchBackend):
     options: Options
 
     def load(self, context: OpenContext) -> TorchModel:
-        """Load the model; let torch.compile generate products of few rows where that is faster."""
+        """Load the model, with the kinds of matrix products that its decode steps use."""
         self._inductor_options()  # wrong ones are an error before the model is loaded
         model = super().load(context)
         return self._with_products(model, context)
 
     def _with_products(self, model: TorchModel, context: OpenContext) -> TorchModel:
-        from llmbench.models.kernels import generate_products, plain_linears  # noqa: PLC0415 (imports torch)
+        from llmbench.models.products import plain_linears, set_products  # noqa: PLC0415 (imports torch)
 
         context.on_stage("choosing the kernels of matrix products")
         began = time.monotonic()
-        sizes = self._rows(context.engine.slots)
         layers = plain_linears(model.module)
-        generated = self._generated_rows(layers, sizes) if layers else ()
-        if generated:
-            generate_products(layers, generated)
+        products = self._products(layers, self._rows(context.engine.slots))
+        if set(products.values()) != {"library"}:
+            set_products(layers, products)
         took = time.monotonic() - began
         return replace(
             model,
             requested={**model.requested, "matvec": self.options.matvec},
-            effective={**model.effective, "matvec": _products_text(sizes, generated)},
-            reasons={**model.reasons, "matvec": NOT_GENERATED},
+            effective={**model.effective, "matvec": _products_text(products)},
+            reasons={**model.reasons, "matvec": LIMITS},
             compile_seconds=(model.compile_seconds or 0.0) + took,
         )
 
-    def _generated_rows(self, layers: list[nn.Linear], sizes: Sequence[int]) -> list[int]:
-        """Return the batch sizes of steps whose products torch.compile generates."""
-        from llmbench.models.kernel_choice import fastest, probes_of  # noqa: PLC0415 (imports torch)
-        from llmbench.models.kernels import most_generated_rows  # noqa: PLC0415 (the same)
+    def _products(self, layers: list[nn.Linear], sizes: Sequence[int]) -> dict[int, Product]:
+        """Return the kind of product for each batch size of a step."""
+        from llmbench.models.product_choice import fastest_products  # noqa: PLC0415 (imports torch)
+        from llmbench.models.products import can_be_packed, most_generated_rows  # noqa: PLC0415 (the same)
 
-        device = layers[0].weight.device
-        small = [rows for rows in sizes if rows <= most_generated_rows(device)]
-        if self.options.matvec == "library":
-            return []
+        library = dict.fromkeys(sizes, cast("Product", "library"))
+        if not layers or self.options.matvec == "library":
+            return library
+        weight = layers[0].weight
         if self.options.matvec == "generated":
-            return small
-        if device.type != "cpu" or self.options.dynamic:
-            return []
-        return [
-            rows
-            for rows in small
-            if fastest(probes_of(layers, rows, self._compiled)) == "generated"
-        ]
+            most = most_generated_rows(weight.device)
+            return {rows: "generated" if rows <= most else "library" for rows in sizes}
+        if self.options.matvec == "packed":
+            return dict.fromkeys(sizes, "packed") if can_be_packed(weight) else library
+        if weight.device.type != "cpu" or self.options.dynamic:
+            return library
+        return fastest_products(layers, sizes, self._compiled)
 
     def buckets(self, load_shape: LoadShape, slots: int, max_length: int) -> Buckets:
         """Return the compiled batch sizes, the prompt lengths and the full cache length."""
@@ -189,16 +190,14 @@ class Compiled(PyTorchBackend):
         return self.options.model_dump(include=names)
 
 
-def _products_text(sizes: Sequence[int], generated: Sequence[int]) -> str:
+def _products_text(products: Mapping[int, Product]) -> str:
     """Return which kernels compute the products, by batch size if they differ."""
-    by_kind = {
-        "generated": [rows for rows in sizes if rows in generated],
-        "library": [rows for rows in sizes if rows not in generated],
-    }
-    used = {kind: rows for kind, rows in by_kind.items() if rows}
-    if len(used) == 1:
-        return next(iter(used))
-    return "; ".join(f"{kind}: {', '.join(map(str, rows))} rows" for kind, rows in used.items())
+    rows_of: dict[str, list[str]] = {}
+    for rows, kind in products.items():
+        rows_of.setdefault(kind, []).append(str(rows))
+    if len(rows_of) == 1:
+        return next(iter(rows_of))
+    return "; ".join(f"{kind}: {', '.join(rows)} rows" for kind, rows in rows_of.items())
 
 
 def _padded(load_shape: LoadShape, slots: int) -> tuple[int, ...]:

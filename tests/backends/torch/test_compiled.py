@@ -10,9 +10,9 @@ from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.compiled import Compiled
 from llmbench.engine.buckets import Buckets
 from llmbench.errors import InputError
-from llmbench.models import kernel_choice
-from llmbench.models.kernels import GeneratedLinear
+from llmbench.models import product_choice
 from llmbench.models.loading import TorchModel
+from llmbench.models.products import StepLinear
 from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 SHAPE = LoadShape((4, 9), 40)
@@ -78,20 +78,20 @@ def loaded(slots: int, **options: Any) -> TorchModel:
 
 @pytest.fixture
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generated products are the faster ones for one and two rows."""
-    monkeypatch.setattr(kernel_choice, "probes_of", lambda _, rows, __: rows)
+    """Generated products are the fastest for one and two rows, packed weights for more."""
+    monkeypatch.setattr(product_choice, "probes_of", lambda _, rows, __, **_others: rows)
     monkeypatch.setattr(
-        kernel_choice, "fastest", lambda rows: "generated" if rows <= 2 else "library"
+        product_choice, "fastest", lambda rows: "generated" if rows <= 2 else "packed"
     )
 
 
 @pytest.mark.usefixtures("_measured")
-def test_the_faster_products_of_each_batch_size_are_chosen_and_effective() -> None:
-    model = loaded(slots=4, matvec="auto")
+def test_the_fastest_products_of_each_batch_size_are_chosen_and_effective() -> None:
+    model = loaded(slots=4)
     assert model.requested["matvec"] == "auto"
-    assert model.effective["matvec"] == "generated: 1, 2 rows; library: 4 rows"
-    layers = [layer for layer in model.module.modules() if isinstance(layer, GeneratedLinear)]
-    assert {layer.generated_rows for layer in layers} == {frozenset({1, 2})}
+    assert model.effective["matvec"] == "generated: 1, 2 rows; packed: 4 rows"
+    layers = [layer for layer in model.module.modules() if isinstance(layer, StepLinear)]
+    assert all(layer.products == {1: "generated", 2: "generated", 4: "packed"} for layer in layers)
 
 
 @pytest.mark.usefixtures("_measured")
@@ -99,7 +99,7 @@ def test_one_graph_for_all_sizes_has_the_products_of_the_library() -> None:
     assert loaded(slots=2, matvec="auto", dynamic=True).effective["matvec"] == "library"
 
 
-@pytest.mark.parametrize("matvec", ["library", "generated"])
+@pytest.mark.parametrize("matvec", ["library", "generated", "packed"])
 def test_products_can_be_set(matvec: str) -> None:
     assert loaded(slots=4, matvec=matvec).effective["matvec"] == matvec
 

@@ -1,15 +1,16 @@
-"""The choice between products of a library and generated ones, by a fake clock."""
+"""The choice between the kinds of products, by a fake clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from llmbench.models import kernel_choice
-from llmbench.models.kernel_choice import ROUNDS, fastest, probes_of
+from llmbench.models import product_choice
+from llmbench.models.product_choice import ROUNDS, fastest, fastest_products, probes_of
 
 
 class Costs:
@@ -58,19 +59,38 @@ def test_probes_alternate() -> None:
     assert costs.calls == ["library", "generated"] * (ROUNDS + 1)
 
 
-def test_both_probes_compute_the_products_of_the_layers() -> None:
+def test_all_probes_compute_the_products_of_the_layers() -> None:
     layers = [nn.Linear(8, 4), nn.Linear(4, 8), nn.Linear(8, 16)]
-    found = {
-        name: probe() for name, probe in probes_of(layers, 2, lambda step: step).items()
-    }  # not compiled
+    probes = probes_of(layers, 2, lambda step: step, generated=True)  # not compiled
+    found = {kind: probe() for kind, probe in probes.items()}
+    assert set(found) == {"library", "generated", "packed"}
     shapes = [tuple(product.shape) for product in found["library"]]
     assert shapes == [(2, 4), (2, 8), (2, 16)]
-    for ours, theirs in zip(found["generated"], found["library"], strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for kind in ("generated", "packed"):
+        for ours, theirs in zip(found[kind], found["library"], strict=True):
+            torch.testing.assert_close(ours, theirs)
 
 
 def test_a_sample_has_the_first_layers_and_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_choice, "SAMPLE_BYTES", 2 * 8 * 4 * 4)
+    monkeypatch.setattr(product_choice, "SAMPLE_BYTES", 2 * 8 * 4 * 4)
     layers = [nn.Linear(8, 4, bias=False) for _ in range(5)] + [nn.Linear(8, 3, bias=False)]
-    (library, _) = probes_of(layers, 1, lambda step: step).values()
+    library = probes_of(layers, 1, lambda step: step, generated=False)["library"]
     assert [tuple(product.shape) for product in library()] == [(1, 4), (1, 4), (1, 3)]
+
+
+def test_generated_products_are_not_tried_beyond_the_size_at_which_others_are_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[tuple[int, bool]] = []
+
+    def probes(_: Any, rows: int, __: Any, *, generated: bool) -> int:
+        tried.append((rows, generated))
+        return rows
+
+    monkeypatch.setattr(product_choice, "probes_of", probes)
+    monkeypatch.setattr(
+        product_choice, "fastest", lambda rows: "generated" if rows <= 2 else "packed"
+    )
+    found = fastest_products([nn.Linear(2, 2)], (1, 2, 4, 8, 32), lambda step: step)
+    assert tried == [(1, True), (2, True), (4, True), (8, False), (32, False)]
+    assert [found[rows] for rows in (1, 2, 4, 8, 32)] == ["generated"] * 2 + ["packed"] * 3
