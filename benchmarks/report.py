@@ -55,7 +55,7 @@ def scenario_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "engine": {"slots": SLOTS},
         "slo": {"ttft_p99": "500 ms", "tpot_p99": "20 ms"},
         "collect": [],
-        "timeout": 3600,
+        "timeout": "1 h",
         **({"sweep": {"load.rate": rates}} if arguments.points > 1 else {}),
     }
 

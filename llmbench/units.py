@@ -9,7 +9,7 @@ import re
 from math import floor, inf, isfinite, log10
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo
+from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo, ValidationInfo
 
 from llmbench.errors import shown
 
@@ -64,7 +64,15 @@ def parse_rate(value: object) -> float:
     return _parse(value, {f"/{unit}": 1 / seconds for unit, seconds in _SECONDS.items()}, "4/s")
 
 
-UNITS = {"units": True}  # serialization context that writes quantities with units
+UNITS = {"units": True}  # context that needs units of durations, and writes quantities with units
+
+
+def _read_seconds(value: object, info: ValidationInfo) -> float:
+    seconds = parse_seconds(value)
+    number, unit = _split(value, _SECONDS, "500 ms")
+    if info.context == UNITS and seconds > 0 and not unit:
+        raise ValueError(f"a duration needs its unit; write {number} ms or {number} s")
+    return seconds
 
 
 def _written(units: dict[str, float]) -> PlainSerializer:
@@ -81,12 +89,18 @@ def _with_unit(value: float, units: dict[str, float]) -> str:
     return f"{value / units[unit]:.6g} {unit}".replace(" /", "/")
 
 
-def _schema(example: str) -> Any:
-    return Field(json_schema_extra={"type": ["number", "string"], "examples": [example]})
+def _schema(example: str, **more: Any) -> Any:
+    return Field(json_schema_extra={"type": ["number", "string"], "examples": [example], **more})
 
 
 _BINARY = {unit: float(size) for unit, size in _BYTES.items() if unit == "B" or "i" in unit}
-Seconds = Annotated[float, BeforeValidator(parse_seconds), _written(_SECONDS), _schema("500 ms")]
+_WITHOUT_UNIT = {"type": "number", "exclusiveMinimum": 0}
+Seconds = Annotated[
+    float,
+    BeforeValidator(_read_seconds),
+    _written(_SECONDS),
+    _schema("500 ms", **{"not": _WITHOUT_UNIT}),
+]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), _written(_BINARY), _schema("2 GiB")]
 MAX_RATE = 1_000_000.0  # per second, far beyond what one machine can send
 PerSecond = Annotated[float, BeforeValidator(parse_rate), _written({"/s": 1.0}), _schema("4/s")]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from llmbench.units import (
+    UNITS,
+    Seconds,
     format_bytes,
     format_duration,
     format_number,
@@ -32,6 +35,15 @@ from llmbench.units import (
 )
 def test_a_duration_is_read_in_seconds(text: object, seconds: float) -> None:
     assert parse_seconds(text) == pytest.approx(seconds, rel=1e-12)
+
+
+def test_a_duration_without_a_unit_is_read_where_none_is_needed() -> None:
+    assert TypeAdapter(Seconds).validate_python(500) == 500.0
+
+
+def test_a_duration_is_refused_where_its_unit_is_needed() -> None:
+    with pytest.raises(ValidationError, match="needs its unit; write 500 ms or 500 s"):
+        TypeAdapter(Seconds).validate_python(500, context=UNITS)
 
 
 @pytest.mark.parametrize(

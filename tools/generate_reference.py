@@ -39,8 +39,8 @@ QUANTITIES = {  # by the example that units.py gives in the schema
     "4/s": ("a rate", "/s"),
 }
 UNITS = (
-    "Durations, sizes and rates take units, as in `500 ms`, `2 GiB` and `4/s`; bare numbers are "
-    "SI. How the keys work together: [scenarios](../scenarios.md)."
+    "Durations need a unit, as in `500 ms`; sizes and rates may have one, as in `2 GiB` and `4/s`. "
+    "How the keys work together: [scenarios](../scenarios.md)."
 )
 
 Schema = dict[str, Any]

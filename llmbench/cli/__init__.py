@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from llmbench import __version__
 from llmbench.cli import (
@@ -32,7 +33,7 @@ from llmbench.cli import (
 from llmbench.cli import list as listing
 from llmbench.cli import open as opening
 from llmbench.cli.options import Command
-from llmbench.errors import LlmbenchError
+from llmbench.errors import InputError, LlmbenchError
 from llmbench.runs.redaction import redact
 
 __all__ = ["build_parser", "main"]
@@ -101,8 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = build_parser().parse_args(argv)
     try:
+        _check_command(*(sys.argv[1:] if argv is None else argv)[:1])
+        arguments = build_parser().parse_args(argv)
         with interrupts.raised():
             code: int = arguments.run(arguments)
     except LlmbenchError as error:
@@ -111,6 +113,17 @@ def _run(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt as interrupt:
         return interrupts.exit_code(interrupt)
     return code
+
+
+def _check_command(first: str = "-") -> None:
+    """Raise InputError, with a hint, if the first argument is neither an option nor a command."""
+    if first.startswith("-") or first in COMMANDS:
+        return
+    if first.endswith((".yaml", ".yml")):
+        raise InputError(f"{first!r} is not a command; to measure it: llmbench run {first}")
+    near = get_close_matches(first, COMMANDS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise InputError(f"no command named {first!r}{hint} All commands: llmbench --help")
 
 
 def _guide(_: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from llmbench.scenario.cases import Case, points, set_key
 from llmbench.scenario.mistakes import explain, locate, place_of
 from llmbench.scenario.schema import Scenario
 from llmbench.scenario.yaml_text import KeyPath, YamlTextError, compose, write
-from llmbench.units import format_bytes
+from llmbench.units import UNITS, format_bytes
 
 MAX_BYTES = 128 * 2**10
 MAX_CASES = 1000
@@ -194,7 +194,7 @@ def _apply(override: str, spec: dict[str, Any], origins: Origins) -> None:
 
 def _validate(spec: dict[str, Any], origins: Mapping[KeyPath, str]) -> Scenario:
     try:
-        return Scenario.model_validate(spec)
+        return Scenario.model_validate(spec, context=UNITS)
     except ValidationError as error:
         raise ScenarioError(explain(error.errors(include_url=False), spec, origins)) from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from itertools import accumulate
@@ -19,6 +19,7 @@ from llmbench.scenario.yaml_text import KeyPath
 MAX_MISTAKES = 10  # shown at once
 MAX_LENGTH = 1600  # characters of all of them
 MAX_STEP, MAX_REASON = 60, 400  # characters
+MAX_PLACES = 2  # of a key elsewhere
 DOTTED_KEY = re.compile(r"([\w-]+(?:\.[\w-]+)*): ")
 
 
@@ -113,6 +114,8 @@ def _reason(error: ErrorDetails) -> str:
             return reason + ("" if whole else f", found {_shown(error)}")
         case "int_parsing" | "int_type" | "int_from_float":
             message = "must be a whole number"
+        case "list_type" if isinstance(error["input"], str):
+            message = f"must be a list, such as [{one_line(error['input'], MAX_STEP)}]"
         case _:
             message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
     return f"{message}, found {_shown(error)}"
@@ -132,10 +135,12 @@ def _no_such_kind(context: dict[str, Any]) -> str:
 
 
 def _nearest_key(error: ErrorDetails) -> str:
+    """Return where a key of this name is valid, else the closest key here, else all keys here."""
     *parents, key = error["loc"]
+    if elsewhere := _places().get(str(key)):
+        return f"; did you mean {' or '.join(elsewhere[:MAX_PLACES])}?"
     known = _keys_at(parents)
-    near = get_close_matches(str(key), known, n=1)
-    if near:
+    if near := get_close_matches(str(key), known, n=1):
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(known)}" if known else ""
 
@@ -143,6 +148,38 @@ def _nearest_key(error: ErrorDetails) -> str:
 @cache
 def _schema() -> dict[str, Any]:
     return Scenario.model_json_schema()
+
+
+@cache
+def _places() -> dict[str, list[str]]:
+    """Return where each key is valid, in words: at the top, in a section, in an item of a list."""
+    places: dict[str, list[str]] = {}
+    for section, node in _schema()["properties"].items():
+        places.setdefault(section, []).append(repr(section))
+        kinds: dict[str, list[str]] = {}
+        for key, kind in _inner_keys(node):
+            kinds.setdefault(key, []).append(kind)
+        for key, its_kinds in kinds.items():
+            places.setdefault(key, []).append(_place(section, key, its_kinds, "items" in node))
+    return places
+
+
+def _place(section: str, key: str, kinds: list[str], in_items: bool) -> str:  # noqa: FBT001 (a fact, not a switch)
+    if in_items:
+        return f"'{section}: [{{kind: {kinds[0]}, {key}: ...}}]'"
+    of_kind = f" of {', '.join(kinds)}" if all(kinds) else ""
+    return f"'{section}.{key}'{of_kind}"
+
+
+def _inner_keys(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each key in a section or in its items, with the kind of part that has it, if any."""
+    node = _resolve(node, _schema()["$defs"])
+    properties = node.get("properties", {})
+    kind = properties.get("kind", {}).get("const", "")
+    yield from ((key, kind) for key in properties if key not in ("kind", "name"))
+    alternatives = [*node.get("oneOf", ()), *node.get("anyOf", ())]
+    for alternative in [*alternatives, *([node["items"]] if "items" in node else [])]:
+        yield from _inner_keys(alternative)
 
 
 def _keys_at(loc: Iterable[str | int]) -> list[str]:

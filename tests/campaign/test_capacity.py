@@ -159,7 +159,7 @@ SERVER: dict[str, Any] = {  # 10 ms a request, one at a time: it keeps up with 1
     "load": {"kind": "constant", "rate": 1},
     "requests": 700,
     "engine": {"slots": 1},
-    "backends": [{"kind": "fake", "prefill": 0.01}],
+    "backends": [{"kind": "fake", "prefill": "10 ms"}],
     "collect": [],
     "slo": {"ttft_p99": "30 ms"},
 }

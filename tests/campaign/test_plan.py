@@ -58,7 +58,10 @@ def test_the_context_of_a_server_is_unknown(tmp_path: Path, sweep: str) -> None:
             "workload={kind: dataset, path: nowhere.jsonl}",
             "--set workload={kind: dataset, path: nowhere.jsonl}: workload: nowhere.jsonl: ",
         ),
-        ("slo={chat.ttft: 1}", "--set slo={chat.ttft: 1}: slo: the workload has no requests of"),
+        (
+            "slo={chat.ttft: 1 s}",
+            "--set slo={chat.ttft: 1 s}: slo: the workload has no requests of",
+        ),
         ("quality={text: nowhere.txt}", "--set quality={text: nowhere.txt}: quality.text: nowhere"),
     ],
 )

@@ -297,6 +297,19 @@ def test_without_a_command_the_first_ones_to_type_are_printed(capsys: Capture) -
     assert max(map(len, printed)) <= 80
 
 
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ("rum", "no command named 'rum'; did you mean 'run'? All commands: llmbench --help"),
+        ("zzz", "no command named 'zzz'. All commands: llmbench --help"),
+        ("chat.yaml", "'chat.yaml' is not a command; to measure it: llmbench run chat.yaml"),
+    ],
+)
+def test_an_unknown_command_has_a_hint(first: str, message: str, capsys: Capture) -> None:
+    assert main([first]) == 2
+    assert capsys.readouterr().err == f"llmbench: {message}\n"
+
+
 def test_shipped_scenarios_are_listed_by_name_and_own_ones_by_path(
     path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,14 +166,50 @@ def test_an_override_expands_shorthand(chat: Path) -> None:
             "chat.yaml:8: not valid YAML: found duplicate",
         ),
         ("requests: 20", "requests: [20", "not valid YAML"),
-        ("requests: 20", "slo: {ttft_p98: 1}\nrequests: 1", "no such objective 'ttft_p98'"),
+        ("requests: 20", "slo: {ttft_p98: 1 s}\nrequests: 1", "no such objective 'ttft_p98'"),
         ("name: chat", "name: ../chat", "name: String must match pattern"),
+        (
+            "requests: 20",
+            "duration: 30",
+            "chat.yaml:7: duration: a duration needs its unit; write 30 ms or 30 s, found 30",
+        ),
+        (
+            "requests: 20",
+            "requests: 20\nslo: {ttft_p99: '500'}",
+            "slo.ttft_p99: a duration needs its unit; write 500 ms or 500 s, found '500'",
+        ),
+        ("per_token: 10 ms", "per_token: 0.5", "backends.1.per_token: a duration needs its unit"),
+        (
+            "requests: 20",
+            "requests: 20\nsweep: {timeout: [1 s, 2]}",
+            "chat.yaml:8: timeout: a duration needs its unit; write 2 ms or 2 s, found 2",
+        ),
     ],
 )
 def test_a_mistake_is_reported_with_its_line_and_a_remedy(
     chat: Path, old: str, new: str, message: str
 ) -> None:
     assert message in complaint(edited(chat, old, new))
+
+
+def test_a_duration_of_zero_needs_no_unit(chat: Path) -> None:
+    slow = scenario_file.load(edited(chat, "per_token: 10 ms", "per_token: 0")).cases[1]
+    assert slow.backend_options.per_token == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("engine.device=cpu", "no such key; did you mean 'model.device'?"),
+        ("concurrency=8", "no such key; did you mean 'load.concurrency' of closed?"),
+        ("engine.seed=1", "no such key; did you mean 'model.seed' or 'seed'?"),
+        ("provider=cuda", "no such key; did you mean 'backends: [{kind: onnx, provider: ...}]'?"),
+        ("backends=fake,eager", "must be a list, such as [fake,eager], found 'fake,eager'"),
+    ],
+)
+def test_a_mistake_has_a_hint_across_sections(chat: Path, override: str, hint: str) -> None:
+    key = override.partition("=")[0]
+    assert complaint(chat, override) == f"--set {override}: {key}: {hint}"
 
 
 def test_all_mistakes_of_a_file_are_reported_at_once(chat: Path) -> None:
