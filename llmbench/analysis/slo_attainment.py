@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.analysis.harness_validity import validity_of
 from llmbench.analysis.metrics import LATENCIES, RecordArrays, requests_where
-from llmbench.analysis.stats import percentile_interval
+from llmbench.analysis.stats import percentile, percentile_interval
 from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective
 from llmbench.units import format_duration
@@ -19,24 +18,60 @@ from llmbench.units import format_duration
 Status = Literal["met", "missed", "open"]
 
 
-def attainment(runs: Sequence[Run]) -> Status:
-    """Return whether the runs at one load meet the objectives, with their requests pooled.
+@dataclass(frozen=True, slots=True)
+class AttainedPercentile:
+    """An objective, and its percentile over the pooled requests of runs with its 95 % interval.
+
+    ``value`` is infinite if too many requests failed, and NaN without requests.
+    """
+
+    key: str
+    bound: float
+    value: float
+    low: float
+    high: float
+
+    @property
+    def status(self) -> Status:
+        """Whether the interval lies within the bound, beyond it, or on both sides."""
+        return "met" if self.high <= self.bound else "missed" if self.low > self.bound else "open"
+
+
+def percentiles(runs: Sequence[Run]) -> list[AttainedPercentile]:
+    """Return the percentile of every objective over the pooled requests of runs at one load."""
+    return [_attained(runs, key, bound) for key, bound in runs[0].case.spec["slo"].items()]
+
+
+def attainment(attained: Sequence[AttainedPercentile], *, is_valid: bool) -> Status:
+    """Return whether all objectives are met: missed if any is, open if any is.
 
     An objective is met if the upper end of its percentile's 95 % interval is within the bound,
     missed if the lower end is not, and open otherwise. Failed requests count as infinitely slow. If
-    the harness did not keep up, the result is open.
+    the harness did not keep up (not ``is_valid``), the result is open.
     """
-    if any(validity_of(run).verdict == "invalid" for run in runs):
-        return "open"
-    statuses = {_judge(runs, key, bound) for key, bound in runs[0].case.spec["slo"].items()}
+    statuses = {percentile.status for percentile in attained} if is_valid else {"open"}
     return "missed" if "missed" in statuses else "open" if "open" in statuses else "met"
 
 
-def _judge(runs: Sequence[Run], key: str, bound: float) -> Status:
+def _attained(runs: Sequence[Run], key: str, bound: float) -> AttainedPercentile:
     objective = Objective.of(key)
     sample = np.concatenate([_sample(run, objective) for run in runs])
-    low, high = percentile_interval(sample, objective.percent)
-    return "met" if high <= bound else "missed" if low > bound else "open"
+    interval = percentile_interval(sample, objective.percent)
+    return AttainedPercentile(key, bound, _percentile(sample, objective.percent), *interval)
+
+
+def _percentile(sample: NDArray[np.float64], percent: float) -> float:
+    if not len(sample):
+        return float("nan")
+    upper = float(np.percentile(sample, percent, method="higher"))
+    return percentile(sample, percent) if np.isfinite(upper) else upper
+
+
+def label(key: str) -> str:
+    """Return an objective in words, such as ``TTFT p99`` or ``chat: TTFT p95``."""
+    objective = Objective.of(key)
+    of_class = f"{objective.request_class}: " if objective.request_class else ""
+    return f"{of_class}{LATENCIES[objective.quantity]} p{objective.percent:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +94,9 @@ class Exceedance:
         return self.slow <= self.allowed * self.requests + 1e-9
 
     def __str__(self) -> str:
-        objective = Objective.of(self.key)
-        of_class = f"{objective.request_class}: " if objective.request_class else ""
         return (
-            f"{of_class}{LATENCIES[objective.quantity]} p{objective.percent:g}: {self.slow} of "
-            f"{self.requests} requests above {format_duration(self.bound)} "
-            f"({self.allowed * self.requests:.3g} allowed)"
+            f"{label(self.key)}: {self.slow} of {self.requests} requests above "
+            f"{format_duration(self.bound)} ({self.allowed * self.requests:.3g} allowed)"
         )
 
 

@@ -49,6 +49,7 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
         **header(source, folder),
         origins=source.places,
         plan=planned_runs(source) if planned is None else planned,
+        ordered=tuple(case.name for case in source.cases),
     )
     store.create(run_set)
     return run_set

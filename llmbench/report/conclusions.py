@@ -1,14 +1,18 @@
-"""Conclusions from the results, as sentences: the fastest cases and the memory limits."""
+"""Conclusions from the results, as sentences: the answer that leads every form of a report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from llmbench.errors import OutOfMemoryError
+from llmbench.report import costs, objectives
 from llmbench.report.headline import headline
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.wording import named
 from llmbench.scenario.cases import case_name
 from llmbench.units import parse_rate
+
+MAX_SENTENCES = 12  # shown at once
 
 
 def completeness(results: Results) -> str:
@@ -24,8 +28,27 @@ def completeness(results: Results) -> str:
 
 
 def answer(results: Results) -> list[str]:
-    """Return sentences on the fastest case, its lead, and memory limits."""
-    return [*headline(results), *_of_memory(results)]
+    """Return the sentences that lead a report, in the order of a reader's questions.
+
+    What was attained of the objectives, which case is faster and by how much, what it costs in
+    quality, memory and energy, what did not fit in memory, and which cases have no results.
+    """
+    return [
+        *objectives.sentences(results),
+        *headline(results),
+        *costs.sentences(results),
+        *_of_memory(results),
+        *_without_results(results),
+    ]
+
+
+def _without_results(results: Results) -> Iterator[str]:
+    """Yield which cases of several have only failed runs."""
+    failed = {run.case.name for run in results.run_set.failed}
+    names = [case.name for case in results.cases if not case.runs and case.name in failed]
+    if names and results.measured:
+        verb = "has" if len(names) == 1 else "have"
+        yield f"{named(names)} {verb} no results: every run failed."
 
 
 # -- memory ----------------------------------------------------------------------------------------

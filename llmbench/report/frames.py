@@ -11,6 +11,8 @@ import pandas as pd
 
 from llmbench.analysis.harness_validity import validity_by_case
 from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
+from llmbench.report.conclusions import answer
+from llmbench.report.results import results_of
 from llmbench.runs import run_set, store
 from llmbench.runs.run import Run
 
@@ -65,7 +67,10 @@ class RunSet:
 
 
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
-    """Return a run set's ``--json`` output: harness validity, metrics by case and request class."""
+    """Return a run set's ``--json`` output.
+
+    The sentences of the answer, the harness validity, and the metrics by case and request class.
+    """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     by_class = [
         {"request_class": name, **row}
@@ -73,7 +78,12 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
         for name, of_class in split_runs(runs, "request_class").items()
         for row in _rows(case, of_class)
     ]
-    return {"harness": judged, "summary": summary_rows(stored), "request_classes": by_class}
+    return {
+        "answer": answer(results_of(stored)),
+        "harness": judged,
+        "summary": summary_rows(stored),
+        "request_classes": by_class,
+    }
 
 
 def summary_rows(stored: run_set.RunSet) -> list[dict[str, Any]]:

@@ -6,33 +6,25 @@ figures and says what a claim would take.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Sequence
 from itertools import combinations
 
 from llmbench.analysis.compare.judge import CasePair, Claim, judge_claims
-from llmbench.analysis.compare.paired import MOST_REPEATS
-from llmbench.analysis.metrics import METRICS
+from llmbench.report.ranking import THROUGHPUT, Claims, Outcome, Ranking
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.scenario_text import is_open_loop
 from llmbench.report.sections import findings
-from llmbench.report.table import PAIR, show, show_interval
-from llmbench.units import format_number
+from llmbench.report.sweep import at_points, by_point, load_key, ranges
+from llmbench.report.wording import listed
 
-THROUGHPUT = "output_tokens_per_second"
 TIMES = ("ttft_p50", "tpot_p50", "e2e_p50")
-MOST_COMPARED = 20  # cases; every pair of them is a claim to judge
-
-Question = tuple[str, int, int]  # metric, better and other case
-Claims = dict[Question, Claim]
 
 
 def headline(results: Results) -> list[str]:
-    """Return one sentence per metric and sweep point, and the reasons to doubt cases.
+    """Return one sentence per metric, and the reasons to doubt cases.
 
-    Cases are compared within a sweep point; with one case per point, across points.
+    Cases are compared at each point of a sweep. Without objectives, a sweep also has the range of
+    the leading metric for each backend.
     """
     if not results.measured:
         failed = "No results: every run failed." if results.run_set.failed else "No results yet."
@@ -42,32 +34,78 @@ def headline(results: Results) -> list[str]:
     claims = _claims(rankings)
     reasons = [_in_doubt(doubt, results) for doubt in doubts]
     compared = any(len(ranking.ranked) > 1 for ranking in rankings)
-    return [ranking.sentence(claims) for ranking in rankings] + (reasons if compared else [])
+    sentences = (
+        [ranking.sentence(claims) for ranking in rankings]
+        if len({ranking.point for ranking in rankings}) == 1
+        else _of_sweep(results, rankings, claims)
+    )
+    return sentences + (reasons if compared else [])
 
 
-def _rankings(results: Results, doubted: frozenset[str]) -> list[_Ranking]:
-    groups = _points(results.measured)
-    if len(groups) == len(results.measured) > 1:
-        groups = {"": results.measured}
+def _metrics(results: Results) -> tuple[str, ...]:
     # under an open-loop load every case that keeps up has the offered throughput
-    metrics = TIMES if is_open_loop(results) else (THROUGHPUT, *TIMES[:-1])
+    return TIMES if is_open_loop(results) else (THROUGHPUT, *TIMES[:-1])
+
+
+def _rankings(results: Results, doubted: frozenset[str]) -> list[Ranking]:
+    keys = _compared_at(results.measured)
     return [
-        _Ranking(metric, point, cases, doubted)
-        for point, cases in groups.items()
-        for metric in metrics
+        Ranking(metric, point, keys, cases, doubted)
+        for point, cases in by_point(results.measured, keys).items()
+        for metric in _metrics(results)
     ]
 
 
-def _points(cases: Sequence[CaseResults]) -> dict[str, list[CaseResults]]:
-    """Group cases by sweep point."""
-    groups: dict[str, list[CaseResults]] = {}
-    for case in cases:
-        point = ", ".join(f"{key}={value}" for key, value in case.point.items())
-        groups.setdefault(point, []).append(case)
-    return groups
+def _compared_at(cases: Sequence[CaseResults]) -> tuple[str, ...]:
+    """Return the swept keys that compared cases share.
+
+    These are all, if then several cases are compared at a point. Otherwise the cases at one load
+    are compared, and without a swept load all.
+    """
+    swept = tuple(dict.fromkeys(key for case in cases for key in case.point))
+    if len(by_point(cases, swept)) < len(cases):
+        return swept
+    load = load_key(cases)
+    return (load,) if load else ()
 
 
-def _claims(rankings: Sequence[_Ranking]) -> Claims:
+# -- a sweep ---------------------------------------------------------------------------------------
+
+
+def _of_sweep(results: Results, rankings: Sequence[Ranking], claims: Claims) -> list[str]:
+    """Return each backend's range of the leading metric, and who is better in which metric where.
+
+    The only backend of a sweep has the range of every metric.
+    """
+    compared = [ranking for ranking in rankings if len(ranking.cases) > 1]
+    metrics = _metrics(results) if not compared else _metrics(results)[:1]
+    has_objectives = any(case.objectives for case in results.measured)
+    ranged = [] if compared and has_objectives else ranges(results.measured, metrics)
+    by_text: dict[str, list[str]] = {}
+    for metric in _metrics(results):
+        of_metric = [ranking for ranking in compared if ranking.metric == metric]
+        if of_metric:
+            by_text.setdefault(_over_points(of_metric, claims), []).append(of_metric[0].label)
+    return [*ranged, *(f"{listed(labels)}: {text}." for text, labels in by_text.items())]
+
+
+def _over_points(rankings: Sequence[Ranking], claims: Claims) -> str:
+    """Return the outcomes of one metric, each with the points of the sweep that have it."""
+    outcomes: dict[Outcome, list[tuple[str, list[Claim]]]] = {}
+    for ranking in rankings:
+        outcome, made = ranking.outcome(claims)
+        outcomes.setdefault(outcome, []).append((ranking.point, made))
+    points = [ranking.point for ranking in rankings]
+    parts = []
+    for outcome, found in outcomes.items():
+        made = [claim for _, of_point in found for claim in of_point]
+        where = f" {at_points([point for point, _ in found], points)}"
+        everywhere = outcome.reason and len(outcomes) == 1
+        parts.append(rankings[0].described(outcome, made) + ("" if everywhere else where))
+    return "; ".join(parts)
+
+
+def _claims(rankings: Sequence[Ranking]) -> Claims:
     """Return the claims of all rankings, judged together."""
     asked = [
         (ranking.metric, better, other)
@@ -85,219 +123,3 @@ def _claims(rankings: Sequence[_Ranking]) -> Claims:
 def _in_doubt(doubt: findings.Finding, results: Results) -> str:
     are = "is" if len(doubt.cases) == 1 else "are"
     return f"{findings.scope(doubt, results)} {are} in doubt: {doubt.message}"
-
-
-@dataclass(frozen=True)
-class _Ranking:
-    """The cases at one sweep point, ranked by one metric; ``doubted`` has names of cases."""
-
-    metric: str
-    point: str
-    cases: Sequence[CaseResults]
-    doubted: frozenset[str] = field(default_factory=frozenset)
-
-    @cached_property
-    def ranked(self) -> list[CaseResults]:
-        """The cases with a known value of the metric, best first."""
-        known = [case for case in self.cases if case.estimates[self.metric].value is not None]
-        return sorted(known, key=self._value, reverse=self._higher_is_better)
-
-    @cached_property
-    def trusted(self) -> list[CaseResults]:
-        """The ranked cases that may support claims: none among too many cases."""
-        if self._are_many:
-            return []
-        return [case for case in self.ranked if case.name not in self.doubted]
-
-    def sentence(self, claims: Claims) -> str:
-        """Return what the claims allow to be said, also if that is only the figures."""
-        conclusion = self._conclusion(claims)
-        return f"At {self.point}: {conclusion}" if self.point else conclusion
-
-    def _conclusion(self, claims: Claims) -> str:
-        if not self.ranked:
-            reason = self.cases[0].estimates[self.metric].reason
-            return f"{self._label} is unknown: {reason}."
-        if self._are_many:
-            return f"{self._label}: {self._ends()}."
-        if len(self.ranked) == 1:
-            return f"{self._label} of {self._alone(self.ranked[0])}."
-        if obstacle := self._obstacle(claims):
-            return f"{self._label}: {self._figures()}; {obstacle}."
-        return " ".join([*self._judged(claims), *self._left_out()])
-
-    @property
-    def _are_many(self) -> bool:
-        return len(self.ranked) > MOST_COMPARED
-
-    def _ends(self) -> str:
-        best, worst = self.ranked[0], self.ranked[-1]
-        return (
-            f"best {self._figure(best)}, worst {self._figure(worst)}, of {len(self.ranked):,} "
-            f"cases; no claim, since at most {MOST_COMPARED} cases are compared"
-        )
-
-    # -- claims ------------------------------------------------------------------------------------
-
-    def _judged(self, claims: Claims) -> Iterator[str]:
-        best, *others = self.trusted
-        tied = [best, *(o for o in others if not self._holds(claims, best, o))]
-        if len(tied) == 1:
-            yield self._lead(best, [(o, self._claim(claims, best, o)) for o in others])
-            return
-        yield self._tie(tied, [self._claim(claims, best, o) for o in tied[1:]])
-        beaten = [o for o in others if all(self._holds(claims, one, o) for one in tied)]
-        if beaten:
-            yield self._lead_of_all(tied, beaten, claims)
-
-    def _claim(self, claims: Claims, better: CaseResults, other: CaseResults) -> Claim:
-        return claims[self.metric, better.index, other.index]
-
-    def _holds(self, claims: Claims, better: CaseResults, other: CaseResults) -> bool:
-        claim = claims.get((self.metric, better.index, other.index))
-        return claim is not None and claim.holds
-
-    def _lead(self, best: CaseResults, claims: Sequence[tuple[CaseResults, Claim]]) -> str:
-        leads = [self._ahead(_times(claim), other) for other, claim in claims]
-        verb = "has" if self._higher_is_better else "is"
-        where = "" if self._higher_is_better else f" in {self._label}"
-        return f"{self._figure(best)} {verb} {_listed(leads)}{where}."
-
-    def _ahead(self, times: str, other: CaseResults) -> str:
-        """Return how far ahead of another case one is: "1.31 to 1.45 times faster than b"."""
-        if self._higher_is_better:
-            how = f"{times} the output throughput of" if times else "a higher throughput than"
-        else:
-            how = f"{times} faster than" if times else "faster than"
-        return f"{how} {self._figure(other)}"
-
-    def _tie(self, tied: Sequence[CaseResults], claims: Sequence[Claim]) -> str:
-        best, *others = tied
-        bounds = [_between(*self._natural(claim)) for claim in claims]
-        listed = [self._figure(best), *map(self._figure, others, bounds)]
-        label, equal = METRICS[self.metric].label, all(c.low == c.high == 1 for c in claims)
-        settled = f"{_repeats(claims)} repeats would settle it"
-        end = "they are equal in every repeat" if equal else settled
-        return f"No significant difference in {label} between {_listed(listed)}; {end}."
-
-    def _natural(self, claim: Claim) -> tuple[float, float]:
-        """Return the bounds of the other case's value relative to the better one's."""
-        low, high = claim.low or 0.0, claim.high or math.inf
-        return (1 / high, 1 / low) if self._higher_is_better else (low, high)
-
-    def _lead_of_all(
-        self, tied: Sequence[CaseResults], beaten: Sequence[CaseResults], claims: Claims
-    ) -> str:
-        leads = []
-        for other in beaten:
-            least = min(self._claim(claims, one, other).low or 0.0 for one in tied)
-            leads.append(self._ahead(f"at least {_ratio(least)} times" if least > 1 else "", other))
-        who = "Both" if len(tied) == PAIR else "All"
-        return f"{who} {'have' if self._higher_is_better else 'are'} {_listed(leads)}."
-
-    # -- no claims ---------------------------------------------------------------------------------
-
-    def _obstacle(self, claims: Claims) -> str:
-        """Return why nothing can be claimed; empty if something can."""
-        if len(self.trusted) == 1 or not self.trusted:
-            doubted = [self._name(case) for case in self.ranked if case.name in self.doubted]
-            are = "is" if len(doubted) == 1 else "are"
-            return f"no claim, since {_listed(doubted)} {are} in doubt"
-        best, *others = self.trusted
-        made = [self._claim(claims, best, other) for other in others]
-        if reason := next((claim.reason for claim in made if claim.reason), ""):
-            return f"no claim, since {reason}"
-        if all(claim.low is not None for claim in made):
-            return ""
-        repeats = min(claim.repeats for claim in made)
-        plural = "" if repeats == 1 else "s"
-        return f"no claim from {repeats} repeat{plural}: it takes {_repeats(made)}"
-
-    def _figures(self) -> str:
-        best, *others = self.ranked
-        least = self._value(best)
-        ratios = [_between(*[self._value(case) / least] * 2) if least else "" for case in others]
-        return _listed([self._figure(best), *map(self._figure, others, ratios)])
-
-    def _left_out(self) -> Iterator[str]:
-        doubted = [self._figure(case) for case in self.ranked if case.name in self.doubted]
-        if doubted:
-            yield f"No claim about {_listed(doubted)}."
-
-    def _alone(self, case: CaseResults) -> str:
-        """Return a case's figure with its interval, or with the values of one or two processes."""
-        estimate, unit = case.estimates[self.metric], METRICS[self.metric].unit
-        text = f"{self._name(case)} is {self._quantity(self._value(case))}"
-        if estimate.low is not None and estimate.high is not None:
-            if estimate.low == estimate.high:
-                return f"{text} (all processes equal)"
-            bounds = show_interval(estimate.low, estimate.high, unit, " to ")
-            return f"{text} ({estimate.interval_name} {bounds})"
-        each = [self._quantity(value) for value in estimate.values]
-        return f"{text} ({'one process' if len(each) == 1 else _listed(each)})"
-
-    # -- words -------------------------------------------------------------------------------------
-
-    @property
-    def _higher_is_better(self) -> bool:
-        return METRICS[self.metric].better == "higher"
-
-    @property
-    def _label(self) -> str:
-        return "Output throughput" if self.metric == THROUGHPUT else METRICS[self.metric].label
-
-    def _value(self, case: CaseResults) -> float:
-        return case.estimates[self.metric].value or 0.0
-
-    def _name(self, case: CaseResults) -> str:
-        return case.backend if self.point else case.name
-
-    def _quantity(self, value: float) -> str:
-        unit = METRICS[self.metric].unit
-        text = show(value, unit)
-        return text if unit == "s" else f"{text} {unit}"
-
-    def _figure(self, case: CaseResults, more: str = "") -> str:
-        details = ", ".join(filter(None, (self._quantity(self._value(case)), more)))
-        return f"{self._name(case)} ({details})"
-
-
-def _times(claim: Claim) -> str:
-    """Return how many times better a case is, by a claim that holds: "1.31 to 1.45 times"."""
-    low, high = claim.low or 0.0, claim.high or math.inf
-    return f"{_range(low, high)} times" if low > 1 else f"up to {_ratio(high)} times"
-
-
-def _between(low: float, high: float) -> str:
-    return f"{_range(low, high)} times that"
-
-
-def _range(low: float, high: float) -> str:
-    decimals = max(_decimals(low), _decimals(high))
-    return " to ".join(dict.fromkeys(_ratio(end, decimals) for end in (low, high)))
-
-
-def _ratio(value: float, decimals: int | None = None) -> str:
-    if value >= 10:  # noqa: PLR2004 (two decimals would be more digits than known)
-        return format_number(value)
-    return f"{value:.{decimals or _decimals(value)}f}"
-
-
-def _decimals(ratio: float) -> int:
-    """Return how many decimals tell a ratio from 1: 2 for 1.02, 3 for 1.003."""
-    away = abs(ratio - 1)
-    return max(2, min(6, -math.floor(math.log10(away)))) if away else 2
-
-
-def _repeats(claims: Sequence[Claim]) -> str:
-    """Return how many repeats would support claims, or decide that nothing can be claimed."""
-    known = [claim.needed for claim in claims if claim.needed is not None]
-    if len(known) < len(claims):
-        return f"more than {MOST_REPEATS}"
-    is_estimated = min(claim.repeats for claim in claims) > 1
-    return f"{'about' if is_estimated else 'at least'} {max(known)}"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last

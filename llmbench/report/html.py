@@ -20,6 +20,7 @@ from llmbench import __version__
 from llmbench.report import palette
 
 HOME = "/"
+MANY = 30  # rows or cases; more scroll or are folded
 
 
 def render_template(name: str, home: str, **content: Any) -> str:
@@ -35,13 +36,15 @@ def render_macro(name: str, *arguments: Any) -> str:
 
 @cache
 def _templates() -> Environment:
-    return Environment(
+    templates = Environment(
         loader=PackageLoader("llmbench.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.globals["many"] = MANY
+    return templates
 
 
 def _embedded() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from llmbench.analysis.metrics import LATENCIES
 from llmbench.report import charts, scenario_text
 from llmbench.report.attachments import NOTHING, Attachments
 from llmbench.report.charts import Chart, drawn_cases
-from llmbench.report.conclusions import answer, completeness
+from llmbench.report.conclusions import MAX_SENTENCES, answer, completeness
 from llmbench.report.html import HOME, moment, render_macro, render_template
 from llmbench.report.raw_data import raw_data
 from llmbench.report.results import Results, results_of
@@ -49,10 +49,12 @@ def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) 
 
 def _content(results: Results) -> dict[str, Any]:
     """Return the variables of the report template, in page order."""
+    sentences = answer(results)
     return {
         "run_set": results.run_set,
         "cases": results.measured,
-        "answer": answer(results),
+        "answer": sentences[:MAX_SENTENCES],
+        "more_sentences": sentences[MAX_SENTENCES:],
         "began": moment(results.run_set.began_at),
         "completeness": completeness(results),
         "differing": differing(results),

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.analysis import energy
+from llmbench.analysis.attained_rate import AttainedRate, asked_rate, keeps_up
 from llmbench.analysis.compare.judge import Processes
 from llmbench.analysis.energy import CounterEnergy
 from llmbench.analysis.harness_validity import Validity, validity_of, worst_validity
 from llmbench.analysis.metrics import RecordArrays, Value, across_summaries, split_runs, summarize
+from llmbench.analysis.slo_attainment import AttainedPercentile, Status, attainment, percentiles
 from llmbench.analysis.values import Estimate
 from llmbench.errors import Unavailable
 from llmbench.runs.run import PlannedRun, Run
@@ -81,6 +83,28 @@ class CaseResults:
         return known
 
     @cached_property
+    def percentiles(self) -> list[AttainedPercentile]:
+        """The percentile of each objective over all requests; empty without objectives or runs."""
+        has_objectives = self.runs and self.planned.case.spec.get("slo")
+        return percentiles(self.runs) if has_objectives else []
+
+    @property
+    def objectives(self) -> Status | None:
+        """Whether the runs meet the scenario's objectives; None without objectives or runs."""
+        if not self.percentiles:
+            return None
+        return attainment(self.percentiles, is_valid=self.validity.verdict != "invalid")
+
+    @cached_property
+    def attained(self) -> AttainedRate | None:
+        """The asked and the answered rate of an open loop; None if either is unknown."""
+        asked = asked_rate(self.planned.case.spec.get("load") or {})
+        answered = self.estimates["requests_per_second"].value
+        if asked is None or answered is None:
+            return None
+        return AttainedRate(asked, answered, keeps_up(self.observed))
+
+    @cached_property
     def validity(self) -> Validity:
         """The worst harness validity among the processes."""
         processes = zip(self.runs, self.observed, strict=True)
@@ -139,7 +163,7 @@ def results_of(run_set: RunSet) -> Results:
 
 @dataclass(frozen=True)
 class Results:
-    """A run set and the results of its cases, in the order of the plan."""
+    """A run set and the results of its cases, in the scenario's order."""
 
     run_set: RunSet
 

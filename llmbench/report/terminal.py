@@ -9,14 +9,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from llmbench.report.conclusions import answer, completeness
+from llmbench.report.conclusions import MAX_SENTENCES, answer, completeness
 from llmbench.report.results import Results, results_of
 from llmbench.report.sections import findings, overview, profiled
 from llmbench.report.table import UNSUPPORTED, Cell, Column, Table
 from llmbench.runs.profile import Profile
 from llmbench.runs.run_set import RunSet
 
-MAX_SENTENCES = 12
 MAX_CAVEATS = 6
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15

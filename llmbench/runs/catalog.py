@@ -80,7 +80,7 @@ def entry(folder: Path) -> Entry:
         name=run_set.name,
         description=run_set.description,
         began_at=run_set.began_at,
-        cases=tuple(dict.fromkeys(planned.case.name for planned in run_set.plan)),
+        cases=tuple(run_set.cases),
         planned=len(run_set.plan),
         measured=statuses.count("done"),
         failed=statuses.count("failed"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmbench.runs.run import PlannedRun, Run
+from llmbench.scenario.cases import Case
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,20 @@ class RunSet(Header):
     """All runs of one scenario, and their plan.
 
     ``origins`` tells where each scenario key was set. ``runs`` has the stored runs, in the order of
-    the plan.
+    the plan, which is random. ``ordered`` has the names of cases in the scenario's order.
     """
 
     origins: dict[str, str]
     plan: tuple[PlannedRun, ...]
     runs: tuple[Run, ...] = ()
+    ordered: tuple[str, ...] = ()
+
+    @property
+    def cases(self) -> dict[str, Case]:
+        """The planned cases by name, in the scenario's order."""
+        planned = {planned.case.name: planned.case for planned in reversed(self.plan)}
+        names = dict.fromkeys((*self.ordered, *(planned.case.name for planned in self.plan)))
+        return {name: planned[name] for name in names if name in planned}
 
     @property
     def missing(self) -> list[PlannedRun]:
@@ -42,8 +51,8 @@ class RunSet(Header):
         return [planned for planned in self.plan if planned.name not in done]
 
     def by_case(self) -> dict[str, list[Run]]:
-        """Return the measured runs by case name, in the order of the plan."""
-        runs: dict[str, list[Run]] = {planned.case.name: [] for planned in self.plan}
+        """Return the measured runs by case name, in the scenario's order."""
+        runs: dict[str, list[Run]] = {name: [] for name in self.cases}
         for run in self.runs:
             if not run.failure:
                 runs[run.case.name].append(run)

@@ -107,14 +107,13 @@ def extend(run_set: RunSet, planned: PlannedRun) -> RunSet:
 
 
 def _write_manifest(run_set: RunSet) -> None:
-    cases = {planned.case.name: planned.case for planned in run_set.plan}
     manifest = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "llmbench": __version__,
         **{name: getattr(run_set, name) for name in LABELS},
         **redacted({name: getattr(run_set, name) for name in TEXTS}),
-        "cases": [asdict(case) for case in cases.values()],
+        "cases": [asdict(case) for case in run_set.cases.values()],
         "plan": [{"case": planned.case.name, "repeat": planned.repeat} for planned in run_set.plan],
     }
     write_json(run_set.folder / MANIFEST, manifest)
@@ -297,7 +296,8 @@ def read_plan(folder: str | Path) -> RunSet:
     stored = checked(manifest, Manifest, path, REMEDY)
     cases = {case.name: case.case() for case in stored.cases}
     plan = tuple(PlannedRun(cases[planned.case], planned.repeat) for planned in stored.plan)
-    return RunSet(folder, **{name: getattr(stored, name) for name in LABELS}, plan=plan)
+    labels = {name: getattr(stored, name) for name in LABELS}
+    return RunSet(folder, **labels, plan=plan, ordered=tuple(cases))
 
 
 def outlines(run_set: RunSet) -> Iterator[Outline | InputError]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import small_sets
 from llmbench.report.headline import headline
 from llmbench.report.results import Results
 from llmbench.runs.caveats import Caveat
+from llmbench.runs.run import PlannedRun
+from llmbench.scenario.cases import Case
 
 BUSY = Caveat("other-load", percent=31.0)
 
@@ -112,17 +115,44 @@ def test_cases_are_compared_within_a_point_of_the_sweep(make: Any, tmp_path: Pat
         for p in plan
     ]
     said = headline(Results(make.store_run_set(tmp_path / "set", plan, runs)))
-    assert len(said) == 6
-    assert said[0].startswith("At load.rate=2: a (20.0 ms) is 2.00 times")
-    assert said[3].startswith("At load.rate=8: a (21.8 ms) is 1.")
-    assert all("faster than b (" in said[index] for index in (0, 3))
+    assert said == [
+        "TTFT p50: a is 1.89 to 2.03 times faster than b at every point.",
+        (
+            "TPOT p50: no significant difference (about 64 repeats would settle it) at 2/s; "
+            "a is 1.17 to 1.35 times faster than b at 8/s."
+        ),
+        "E2E p50: a is 1.16 to 1.55 times faster than b at every point.",
+    ]
 
 
-def test_points_of_one_backend_are_compared_with_each_other(make: Any, tmp_path: Path) -> None:
-    plan = [make.planned(f"a, load.rate={rate}", 1, {"load.rate": rate}) for rate in (2, 8)]
-    runs = [make.run_of(p, make.serve(1, p.case.point["load.rate"])) for p in plan]
-    said = headline(Results(make.store_run_set(tmp_path / "set", plan, runs)))
-    assert [sentence.startswith("At ") for sentence in said] == [False] * 3
+def swept(folder: Path, loads: Collection[int], ttfts: Mapping[str, float]) -> Results:
+    """Results of a sweep of the rate, one run per case, whose TTFT grows with the rate."""
+    plan = []
+    for rate, backend in product(loads, ttfts):
+        spec = {"load": {"kind": "poisson", "rate": rate}, "backends": [{"name": backend}]}
+        name, slug = f"{backend}, load.rate={rate}", f"{backend}-{rate}"
+        plan.append(PlannedRun(Case(name, slug, "fake", {"load.rate": rate}, spec), 1))
+    runs = tuple(
+        small_sets.run_of(p, ttft=ttfts[p.case.backend_name] * p.case.point["load.rate"])
+        for p in plan
+    )
+    return Results(replace(small_sets.begun(folder / "set", plan), runs=runs))
+
+
+def test_without_claims_a_sweep_has_the_range_of_each_backend(tmp_path: Path) -> None:
+    assert headline(swept(tmp_path, (8, 2, 4), {"a": 0.1, "b": 0.2})) == [
+        "TTFT p50 of a: 200 ms at 2/s to 800 ms at 8/s.",
+        "TTFT p50 of b: 400 ms at 2/s to 1.60 s at 8/s.",
+        "TTFT p50, TPOT p50 and E2E p50: no claim from 1 repeat: it takes at least 5.",
+    ]
+
+
+def test_the_only_backend_of_a_sweep_has_the_range_of_every_metric(tmp_path: Path) -> None:
+    said = headline(swept(tmp_path, (2, 4), {"a": 0.1}))
+    assert said[0] == "TTFT p50 of a: 200 ms at 2/s to 400 ms at 4/s."
+    assert [sentence.partition(":")[0] for sentence in said] == [
+        "TTFT p50 of a", "TPOT p50 of a", "E2E p50 of a",
+    ]  # fmt: skip
 
 
 # -- no claims -------------------------------------------------------------------------------------

@@ -43,9 +43,22 @@ def empty(tmp_path: Path) -> RunSet:
     run_set = RunSet(
         tmp_path / "results", "chat", "told", "2026-01-01", "name: chat\n", ("a=1",),
         {"a": "--set a=1"}, (planned(1), planned(2)),
+        ordered=("a case",),
     )  # fmt: skip
     store.create(run_set)
     return run_set
+
+
+def test_cases_are_read_in_the_order_of_the_scenario(tmp_path: Path) -> None:
+    plan = tuple(replace(planned(), case=replace(planned().case, name=n, slug=n)) for n in "bac")
+    run_set = RunSet(
+        tmp_path / "set", "chat", "", "2026-01-01", "", (), {}, plan, ordered=("a", "b", "c")
+    )
+    store.create(run_set)
+    read = store.read(run_set.folder)
+    assert [p.case.name for p in read.plan] == ["b", "a", "c"]
+    assert list(read.by_case()) == list(read.cases) == ["a", "b", "c"]
+    assert list(store.extend(read, replace(plan[0], repeat=2)).by_case()) == ["a", "b", "c"]
 
 
 def test_a_run_is_read_as_it_was_written(empty: RunSet) -> None:

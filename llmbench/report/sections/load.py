@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 
 from llmbench.analysis.compare.differences import schedules
 from llmbench.analysis.metrics import LATENCIES
-from llmbench.analysis.slo_attainment import attainment
 from llmbench.report import palette, table
 from llmbench.report.charts import LEGEND, Chart, axis, layout, safe
 from llmbench.report.results import CaseResults, Results
@@ -161,12 +160,8 @@ def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
     for case in cases:
         if list(case.point) == [key]:
             at = parse_rate(case.point[key])
-            curves.setdefault(case.backend, []).append((at, case, _objectives(case)))
+            curves.setdefault(case.backend, []).append((at, case, case.objectives or "none"))
     return {name: sorted(curve, key=lambda point: point[0]) for name, curve in curves.items()}
-
-
-def _objectives(case: CaseResults) -> str:
-    return attainment(case.runs) if case.runs[0].case.spec.get("slo") else "none"
 
 
 def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart:

@@ -26,6 +26,19 @@ def _harness(case: CaseResults) -> Cell:
     return Cell(case.validity.verdict, detail="; ".join(case.validity.reasons))
 
 
+def _asked(case: CaseResults) -> Cell:
+    if case.attained is None:
+        return table.missing("the load has no constant rate, or no rate was attained")
+    return table.quantity(case.attained.asked, "requests/s")
+
+
+def _of_asked(case: CaseResults) -> str:
+    return f"of {case.attained.asked:g} asked" if case.attained else ""
+
+
+ASKED: ColumnOf = (Column("asked requests/s", "the rate of the load"), _asked)
+
+
 def headline(results: Results) -> Table:
     """Return the main metrics, one row per case; the note names the metrics that no case has."""
     every = findings.find(results)
@@ -34,6 +47,7 @@ def headline(results: Results) -> Table:
         table.REQUESTS,
         table.metric_column("output_tokens_per_second", "output tokens/s"),
         table.metric_column("requests_per_second"),
+        *([ASKED] if any(case.attained for case in results.measured) else []),
         *(table.percentile_column(*it) for it in product(("ttft", "itl", "e2e"), (50, 99))),
         (HARNESS, _harness),
         table.FAILED,
@@ -74,7 +88,7 @@ def _brief_row(case: CaseResults) -> tuple[Cell, ...]:
     return (
         Cell(case.name, detail=_sample_of(case)),
         table.estimated(case, "output_tokens_per_second"),
-        replace(table.estimated(case, "requests_per_second"), detail=""),
+        replace(table.estimated(case, "requests_per_second"), detail=_of_asked(case)),
         *(_median_over_p99(case, latency) for latency in ("ttft", "itl", "e2e")),
         replace(_harness(case), detail=""),
         table.failed(case),
