@@ -18,6 +18,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 PINNED = ("-c", "constraints.txt")
 SHARED = Path(".nox/shared")
+BASELINES = ("default", "backends", "compression")
 # Each test process runs models that use all cores, and browsers: more processes gain little.
 IN_PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
 
@@ -35,6 +36,20 @@ def check(session: nox.Session) -> None:
     session.install(*PINNED, "-e", ".")
     default = ["scenarios/gate.yaml", "--baseline", "git:HEAD~1"]
     session.run("llmbench", "check", *(session.posargs or default))
+
+
+@nox.session
+def baselines(session: nox.Session) -> None:
+    """Measure results/baselines/cpu-2-cores again, or another folder, on a quiet machine."""
+    folder = Path(session.posargs[0] if session.posargs else "results/baselines/cpu-2-cores")
+    folder.mkdir(parents=True, exist_ok=True)
+    session.install(*PINNED, "-e", ".[onnx,quant]")
+    for name in BASELINES:
+        measured = f"results/{folder.name}-{name}"
+        shutil.rmtree(measured, ignore_errors=True)
+        session.run("llmbench", "run", f"scenarios/{name}.yaml", "--out", measured)
+        session.run("llmbench", "baseline", measured, str(folder / f"{name}.json"))
+        shutil.copy(f"{measured}/report.html", folder / f"{name}.html")
 
 
 @nox.session(venv_backend="none")
