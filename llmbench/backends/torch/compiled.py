@@ -13,10 +13,12 @@ from llmbench import plugins
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.eager import WARMUP_SIZES, Attention, PyTorchBackend, exact_prompts
 from llmbench.engine.buckets import Buckets, doublings
+from llmbench.errors import InputError, one_line
 from llmbench.models.compress import Recipe
 from llmbench.scenario.schema import MAX_PREFILL_TOKENS
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from llmbench.engine.runner import Step, TorchRunner
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 LEAST_PROMPT = 32
 MOST_SHAPES = 256
+MAX_REASON = 300  # characters
 LIMITS = (
     "products are generated for plain linear layers, of up to 16 rows on CPUs and of one on GPUs; "
     "weights are packed on CPUs, in float32, and in bfloat16 where the CPU has it"
@@ -172,7 +175,8 @@ class Compiled(PyTorchBackend):
             fullgraph=self.options.fullgraph,
             dynamic=self.options.dynamic,
         )
-        return _stepwise(compiled) if self.options.mode in CUDA_GRAPH_MODES else compiled
+        whole = _refused_in_words(compiled)
+        return _stepwise(whole) if self.options.mode in CUDA_GRAPH_MODES else whole
 
     def _inductor_options(self) -> dict[str, Any]:
         from llmbench.backends.torch.inductor import options_of  # noqa: PLC0415 (imports torch)
@@ -208,6 +212,23 @@ def _padded(load_shape: LoadShape, slots: int) -> tuple[int, ...]:
     alone = doublings(min(LEAST_PROMPT, longest), longest)
     together = min(slots * longest, MAX_PREFILL_TOKENS)
     return (*alone, *doublings(2 * longest, together)) if together > longest else alone
+
+
+def _refused_in_words(compiled: Step) -> Step:
+    """Return a step that raises InputError where torch.compile fails on the model."""
+    from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415 (imports torch)
+
+    def step(*inputs: Any) -> torch.Tensor:
+        try:
+            return compiled(*inputs)
+        except TorchDynamoException as error:
+            reason = one_line(str(error).strip().partition("\n")[0], MAX_REASON)
+            raise InputError(
+                f"backends: torch.compile fails on this model: {reason} "
+                "(`fullgraph: false` leaves parts uncompiled; `eager` runs all of it)"
+            ) from error
+
+    return step
 
 
 def _stepwise(compiled: Step) -> Step:

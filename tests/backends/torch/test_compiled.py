@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.compiled import Compiled
@@ -113,3 +114,14 @@ def test_products_of_many_rows_are_not_generated() -> None:
 def test_a_wrong_option_of_the_compiler_is_an_error_before_the_model_is_loaded() -> None:
     with pytest.raises(InputError, match="inductor has no option 'speed'"):
         loaded(slots=1, inductor={"speed": 9})
+
+
+def test_a_step_that_cannot_be_compiled_is_refused_with_the_reason() -> None:
+    def step(tokens: torch.Tensor) -> torch.Tensor:
+        for expert in tokens.nonzero():  # how often is known only when it runs
+            tokens = tokens + tokens[expert]
+        return tokens
+
+    compiled = Compiled(Compiled.Options()).compile_decode(step)
+    with pytest.raises(InputError, match=r"torch.compile fails on this model: .* `eager` runs"):
+        compiled(torch.ones(3))
