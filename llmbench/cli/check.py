@@ -122,9 +122,10 @@ def _baseline(reference: str, source: Source, out: Path) -> Side:
 
 def _write(arguments: argparse.Namespace, comparison: Comparison, out: Path) -> None:
     from llmbench import report
+    from llmbench.report.comparison.answer import as_json
     from llmbench.runs.files import atomic_write
 
-    page, verdicts = out / "comparison.html", json.dumps(comparison.as_json(), indent=1)
+    page, verdicts = out / "comparison.html", json.dumps(as_json(comparison), indent=1)
     report.write([comparison], page)
     atomic_write(out / "verdicts.json", verdicts)
     if arguments.junit:

@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from llmbench import report
     from llmbench.analysis.baseline_file import read_set
     from llmbench.analysis.compare.comparison import TOLERANCES, compare
+    from llmbench.report.comparison.answer import as_json
 
     tolerances = {**TOLERANCES, **dict(map(_tolerance, arguments.tolerance))}
     baseline = read_set(arguments.baseline)
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         report.write(comparisons, arguments.out)
     if arguments.json:
-        print(json.dumps([comparison.as_json() for comparison in comparisons], indent=1))
+        print(json.dumps(list(map(as_json, comparisons)), indent=1))
     elif arguments.markdown:
         print(report.render(comparisons, "markdown", side_by_side=True), end="")
     else:

@@ -15,6 +15,7 @@ from llmbench.analysis.compare.judge import (
     Verdicts,
     control_false_discoveries,
 )
+from llmbench.analysis.stats import geometric_mean
 from llmbench.runs.run_set import RunSet
 
 # the smallest relevant change, as a fraction, unless a scenario sets its own
@@ -32,7 +33,8 @@ TOLERANCES = {
 class CaseComparison:
     """One case of both sides: differences, and a verdict for every compared metric.
 
-    ``covariates`` lists what else changed, if a metric changed.
+    ``values`` has the geometric means of both sides for each metric with a change; ``covariates``
+    lists what else changed, if a metric changed.
     """
 
     case: str
@@ -40,6 +42,7 @@ class CaseComparison:
     candidate_runs: int
     differences: tuple[Difference, ...]
     verdicts: Verdicts
+    values: Mapping[str, tuple[float, float]]
     covariates: tuple[Covariate, ...] = ()
 
     @classmethod
@@ -48,12 +51,19 @@ class CaseComparison:
         baseline, candidate = pair.baseline.runs, pair.candidate.runs
         changed = any(verdict.outcome in CHANGED for verdict in verdicts.values())
         moved = covariates(baseline, candidate, pair.differences) if changed else ()
-        return cls(case, len(baseline), len(candidate), pair.differences, verdicts, moved)
+        values = {key: _means(pair, key) for key, verdict in verdicts.items() if verdict.change}
+        counts = len(baseline), len(candidate)
+        return cls(case, *counts, pair.differences, verdicts, values, moved)
 
     @property
     def changed(self) -> bool:
         """Whether any metric changed."""
         return any(verdict.outcome in CHANGED for verdict in self.verdicts.values())
+
+
+def _means(pair: CasePair, key: str) -> tuple[float, float]:
+    baseline, candidate, _ = pair.values(key)
+    return float(geometric_mean(baseline)), float(geometric_mean(candidate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,7 @@ class Comparison:
                     "case": case.case,
                     "processes": [case.baseline_runs, case.candidate_runs],
                     "differences": list(map(asdict, case.differences)),
+                    "values": dict(case.values),
                     "verdicts": {key: asdict(verdict) for key, verdict in case.verdicts.items()},
                     "causes": list(map(asdict, case.covariates)),
                 }

@@ -25,6 +25,7 @@ Better = Literal["lower", "higher"]
 
 CONFIDENCE = 0.95
 FEWEST, MOST_REPEATS = 4, 200
+ROUNDED = 100  # percent; larger changes have no decimals
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,10 @@ class Verdict:
 
 
 def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %" if 0 < ratio < math.inf else "?"
+    if not 0 < ratio < math.inf:
+        return "?"
+    percent = 100 * (ratio - 1)
+    return f"{percent:+.1f} %" if percent < ROUNDED else f"{percent:+,.0f} %"
 
 
 # -- ranks -----------------------------------------------------------------------------------------

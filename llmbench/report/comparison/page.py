@@ -13,6 +13,7 @@ from llmbench.analysis.metrics import METRICS
 from llmbench.report import palette
 from llmbench.report.charts import Chart, axis, layout, safe
 from llmbench.report.comparison import side_by_side, tables
+from llmbench.report.comparison.answer import answer
 from llmbench.report.comparison.machines import machines
 from llmbench.report.html import render_template
 
@@ -34,7 +35,7 @@ def render(comparisons: Sequence[Comparison], home: str = "") -> str:
     parts = [
         {
             "candidate": comparison.candidate.folder.name,
-            "headline": tables.headline(comparison),
+            "answer": answer(comparison),
             "verdicts": tables.verdicts(comparison),
             "covariates": tables.covariates(comparison),
             "differences": tables.differences(comparison),

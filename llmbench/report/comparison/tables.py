@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 
@@ -13,28 +12,10 @@ from llmbench.analysis.compare.comparison import CaseComparison, Comparison
 from llmbench.analysis.compare.verdicts import Verdict
 from llmbench.analysis.metrics import METRICS
 from llmbench.report import terminal, text
+from llmbench.report.comparison.answer import MARKS, answer
 from llmbench.report.comparison.machines import machines
 from llmbench.report.comparison.side_by_side import figures, sides
 from llmbench.report.table import MISSING, Cell, Column, Table, text_columns
-
-MARKS = {
-    "regression": "▲ regression",
-    "undecided": "! undecided",
-    "improvement": "▼ improvement",
-    "equivalent": "= equivalent",
-    "inconclusive": "? inconclusive",
-    "not comparable": "≠ not comparable",
-}
-
-
-def headline(comparison: Comparison) -> str:
-    """Return the outcomes of a comparison as a sentence."""
-    if not comparison.cases:
-        return "Nothing was compared: the two sides have no case in common."
-    counts = Counter[str](v.outcome for case in comparison.cases for v in case.verdicts.values())
-    outcomes = [f"{number} {outcome}" for outcome in MARKS if (number := counts[outcome])]
-    cases = len(comparison.cases)
-    return f"{', '.join(outcomes)} in {cases} case{'s' * (cases > 1)}."
 
 
 def verdicts(comparison: Comparison) -> Table:
@@ -77,10 +58,6 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         runs = f"{case.candidate_runs} candidate and {case.baseline_runs} baseline"
         yield f"{case.case}: {runs} processes."
     yield from (f"{', '.join(names)}: {reason}." for reason, names in _reasons(comparison).items())
-    if comparison.missing:
-        yield f"Not in the candidate: {', '.join(comparison.missing)}."
-    if comparison.extra:
-        yield f"Not in the baseline: {', '.join(comparison.extra)}."
 
 
 def _reasons(comparison: Comparison) -> dict[str, list[str]]:
@@ -145,7 +122,7 @@ def as_rich(comparisons: Sequence[Comparison], *, side_by_side: bool = False) ->
 def _as_rich(comparison: Comparison) -> Iterator[RenderableType]:
     candidate, baseline = comparison.candidate.folder.name, comparison.baseline.folder.name
     yield Text.assemble("\n", (candidate, "bold"), " against ", (baseline, "bold"))
-    yield Text(headline(comparison))
+    yield from map(Text, answer(comparison))
     table = verdicts(comparison)
     yield terminal.as_rich(table)
     yield Text(table.note, "dim")
@@ -167,7 +144,7 @@ def as_markdown(comparisons: Sequence[Comparison], *, side_by_side: bool = False
 
 def _as_markdown(comparison: Comparison) -> Iterator[str]:
     yield f"## {comparison.candidate.folder.name} against {comparison.baseline.folder.name}"
-    yield headline(comparison)
+    yield from answer(comparison)
     yield text.as_markdown(verdicts(comparison))
     for table in (covariates(comparison), differences(comparison)):
         if table.rows:
