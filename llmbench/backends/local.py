@@ -226,7 +226,8 @@ class LocalBackend(Backend, ABC, Generic[Model]):
         shapes = self.warmup_shapes(buckets, load_shape)
         budget = prefill_tokens_of(context.engine, runner, model.device)
         totals = self.warmup_totals(buckets, shared_totals(load_shape, slots, budget))
-        warmed = warmup.warm_up(warmup.warmup_steps(runner, shapes, totals), graphs_compiled)
+        steps = warmup.warmup_steps(runner, shapes, totals)
+        warmed = warmup.warm_up(steps, graphs_compiled, on_stage=context.on_stage)
         cold_start["first_token"] = prepared + warmed.first_token_seconds
         cold_start["steady"] = sum(warmed.steps) - warmed.first_token_seconds
         checked, cold_start["self_check"] = self._self_check(

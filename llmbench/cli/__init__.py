@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -46,11 +47,12 @@ COMMANDS: dict[str, Command] = {
     "export": export,
 }  # fmt: skip
 
+COMPLETING = "_ARGCOMPLETE"  # set by the shell function that argcomplete registers
 GUIDE = """\
 Benchmark LLM inference: one scenario, any backend, realistic load.
 
 Measure:
-  llmbench run default                   two backends, the bundled model; 5 minutes
+  llmbench run default                   two backends, small model; 5 minutes
   llmbench run --model MODEL --backends eager,compiled --rate 8
   llmbench run --url http://localhost:8000 --concurrency 16
   llmbench open                          the report, in the browser
@@ -59,7 +61,7 @@ Then:
   llmbench init                          write a scenario of your own
   llmbench compare results/a results/b   what changed between two runs
   llmbench list                          scenarios, backends, loads, models
-  llmbench doctor                        what this machine lacks, what disturbs it
+  llmbench doctor                        what this machine lacks
 
 All commands: llmbench --help. One of them: llmbench COMMAND --help.
 """
@@ -103,8 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
+        parser = build_parser()
+        if COMPLETING in os.environ:
+            _complete(parser)
         _check_command(*(sys.argv[1:] if argv is None else argv)[:1])
-        arguments = build_parser().parse_args(argv)
+        arguments = parser.parse_args(argv)
         with interrupts.raised():
             code: int = arguments.run(arguments)
     except LlmbenchError as error:
@@ -113,6 +118,13 @@ def _run(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt as interrupt:
         return interrupts.exit_code(interrupt)
     return code
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Print what may follow on the command line, for the shell, and exit."""
+    import argcomplete
+
+    argcomplete.autocomplete(parser)
 
 
 def _check_command(first: str = "-") -> None:

@@ -100,12 +100,12 @@ def _refuse_endpoints(cases: Sequence[Case], delays: list[float]) -> None:
 
 
 def _print(findings: Findings) -> None:
-    from rich.console import Console
     from rich.text import Text
 
+    from llmbench.report.console import on_stdout
     from llmbench.report.terminal import as_rich
 
-    console = Console()
+    console = on_stdout()
     for delay, rate in findings.nights.items():
         kind = f"Steps {100 * delay:g} % slower" if delay else "Nothing changed"
         comparisons = findings.comparisons[delay]

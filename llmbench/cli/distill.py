@@ -144,8 +144,9 @@ def _distilled(settings: Distillation, folder: Path, work: Path, *, show: bool) 
 
 
 def _show(result: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from llmbench.report.console import on_stdout
 
     table = Table(title="held-out text")
     for column in ("", "cross-entropy", "weights"):
@@ -154,6 +155,6 @@ def _show(result: dict[str, Any], folder: Path) -> None:
     for who, nats in result["held_out_cross_entropy"].items():
         size = sizes["teacher" if who == "teacher" else "student"]
         table.add_row(who.replace("_", ", "), f"{nats:.3f} nats/token", f"{size / 1e6:.1f} MB")
-    console = Console()
+    console = on_stdout()
     console.print(table)
     console.print(f"student  {folder}", soft_wrap=True)

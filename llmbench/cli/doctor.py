@@ -193,9 +193,9 @@ def _gpu(index: int, gpu: Mapping[str, Any]) -> Iterator[Advice]:
 
 
 def _print(machine: dict[str, Any], advice: list[Advice]) -> None:
-    from rich.console import Console
+    from llmbench.report.console import on_stdout
 
-    console = Console(highlight=False)
+    console = on_stdout(highlight=False)
     console.print(_table(machine))
     for group, title in TITLES.items():
         _print_advice(console, title, [item for item in advice if item.group == group])
@@ -247,4 +247,4 @@ def _print_advice(console: Console, title: str, advice: list[Advice]) -> None:
     console.print(f"\n[bold]{title}[/]" + ("" if advice else ": nothing"))
     for item in advice:
         console.print(f"[yellow]![/] {escape(item.message)}")
-        console.print(Padding(escape(item.remedy), (0, 0, 0, 2)))
+        console.print(Padding(escape(item.remedy), (0, 0, 0, 2), expand=False))

@@ -55,11 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(histories: list[MetricHistory]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
+    from llmbench.report.console import on_stdout
     from llmbench.report.sections import history
     from llmbench.report.terminal import as_rich
 
     table = history.table(histories)
-    Console().print(as_rich(table), Text(table.note, "dim"))
+    on_stdout().print(as_rich(table), Text(table.note, "dim"))

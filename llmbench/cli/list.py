@@ -48,16 +48,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(lists: dict[str, Rows]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from llmbench.report.console import on_stdout
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for what, rows in lists.items():
         table.add_row(f"[bold]{what}[/]")
         for name, text in rows or [("(none)", "")]:
             table.add_row(f"  {escape(name)}", escape(text))
-    Console(highlight=False).print(table)
+    on_stdout(highlight=False).print(table)
 
 
 def _parts(kind: KindName, _: Path | None) -> Rows:

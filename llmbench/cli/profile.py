@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from llmbench.errors import InputError
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from llmbench.campaign.profile.passes import ProfileOptions
+    from llmbench.campaign.profile.passes import Observer, ProfileOptions
     from llmbench.loads.progress import Progress
     from llmbench.runs.profile import CaseProfile, Profile
 
@@ -55,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     how = _profile_options(arguments)
     passes.begin(source, folder, how)
     with output.locked(folder), interrupts.explained(lambda: _what_is_kept(folder)):
-        with _progress(arguments) as status:
-            done = passes.profile_all(folder, source, how, _StatusLine(status))
+        with _observer(quiet=arguments.quiet) as observer:
+            done = passes.profile_all(folder, source, how, observer)
         page = output.write_report(done)
     output.print_result(done, page, arguments)
     return _exit_code(done)
@@ -77,11 +79,19 @@ def _profile_options(arguments: argparse.Namespace) -> ProfileOptions:
     return passes.ProfileOptions(arguments.steps, arguments.rows, arguments.nvtx)
 
 
-def _progress(arguments: argparse.Namespace) -> Status:
+@contextmanager
+def _observer(*, quiet: bool) -> Iterator[Observer]:
+    """Show progress on stderr: on one line of a terminal, as plain lines elsewhere, or not."""
     from rich.console import Console
 
-    is_visible = sys.stderr.isatty() and not arguments.quiet
-    return Console(stderr=True, quiet=not is_visible).status("")
+    from llmbench.cli.progress import CaseLines
+
+    if sys.stderr.isatty() or quiet:
+        with Console(stderr=True, quiet=quiet).status("") as status:
+            yield _StatusLine(status)
+    else:
+        with CaseLines(sys.stderr) as lines:
+            yield lines
 
 
 class _StatusLine:

@@ -3,47 +3,115 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from llmbench.analysis.metrics import METRICS, summarize
 from llmbench.campaign.observer import SilentObserver
+from llmbench.loads.progress import NOTHING_YET, Progress
 from llmbench.report.table import show
 from llmbench.runs.run import PlannedRun, Run
 from llmbench.units import format_duration
 
 if TYPE_CHECKING:
     from llmbench.cli.screen import Screen
+    from llmbench.runs.profile import CaseProfile
 
+SILENT_SECONDS = 9.0  # without a line
+MIN_WAIT_SECONDS = 0.5
 SHOWN_METRICS = ("output_tokens_per_second", "ttft_p50", "itl_p50")
 
 
-class Lines(SilentObserver):
-    """Prints one plain line when a run begins and one when it ends, for pipes and logs."""
+class Log:
+    """Prints plain lines, and what is under way whenever nothing was printed for a while."""
 
     def __init__(self, out: TextIO, now: Callable[[], float] = time.monotonic) -> None:
         self._out = out
         self._now = now
-        self._began = now()
-        self._side = ""
+        self._began = self._printed = now()
+        self._name = self._stage = ""
+        self._progress = NOTHING_YET
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def stage(self, text: str) -> None:
+        """Remember the current stage."""
+        self._stage = text
+
+    def progress(self, progress: Progress) -> None:
+        """Remember how many requests are complete."""
+        self._progress = progress
+
+    def heartbeat(self) -> float:
+        """Print what is under way if it is due; return the seconds until the next one."""
+        due = self._printed + SILENT_SECONDS - self._now()
+        if due > 0 or not self._stage:
+            return max(due, MIN_WAIT_SECONDS)
+        completed, total = self._progress.completed, self._progress.total
+        of = f" of {total:,}" if total else ""
+        requests = f", {completed:,}{of} requests" if completed else ""
+        elapsed = format_duration(self._now() - self._began)
+        self._print(_printable(f"{self._name}: {self._stage}{requests}, {elapsed} elapsed"))
+        return SILENT_SECONDS
+
+    def _watch(self) -> None:
+        seconds = SILENT_SECONDS
+        while not self._ended.wait(seconds):
+            seconds = self.heartbeat()
+
+    def _begin(self, name: str) -> None:
+        self._began, self._name, self._stage = self._now(), name, "starting"
+        self._progress = NOTHING_YET
+
+    def _print(self, line: str) -> None:
+        self._printed = self._now()
+        print(line, file=self._out, flush=True)
+
+
+class Lines(Log):
+    """Prints a line when a run begins and one when it ends, for pipes and logs."""
+
+    _side = ""
 
     def began(self, planned: PlannedRun, index: int, total: int | None, side: str = "") -> None:
         """Print which run begins."""
-        self._began, self._side = self._now(), side
+        self._side = side
+        self._begin(name(planned, side))
         of = f" of {total}" if total else ""
         self._print(f"run {index}{of}: {name(planned, side)}")
 
     def discarded(self, run: Run) -> None:
         """Print why the run is measured again."""
+        self._progress = NOTHING_YET
         self._print(f"{name(run, self._side)}: {again(run)}")
 
     def ended(self, run: Run) -> None:
         """Print the run's duration, and its metrics or failure."""
         self._print(f"{name(run, self._side)}: {ending(run, self._now() - self._began)}")
 
-    def _print(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+
+class CaseLines(Log):
+    """Prints a line when the profile of a case begins and one when it ends, for pipes and logs."""
+
+    def began(self, case: str, index: int, total: int) -> None:
+        """Print which case is profiled."""
+        self._begin(case)
+        self._print(_printable(f"case {index} of {total}: {case}"))
+
+    def ended(self, done: CaseProfile) -> None:
+        """Print how long the case took, and whether it failed."""
+        sign = "failed after" if done.failure else "done in"
+        self._print(f"{self._name}: {sign} {format_duration(self._now() - self._began)}")
 
 
 def name(run: PlannedRun | Run, side: str = "") -> str:

@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Protocol
 
 from llmbench.engine.buckets import Buckets
 from llmbench.engine.engine import ModelRunner, batched
+from llmbench.units import format_duration
 
 WarmupStep = Callable[[], object]
 
 STEADY_WITHIN = 1.10  # largest ratio of the times of two consecutive rounds
 MIN_ROUNDS = 3
 MAX_ROUNDS = 12
+SECONDS_BETWEEN_STAGES = 1.0
 
 
 class WarmupRunner(ModelRunner, Protocol):
@@ -102,20 +105,46 @@ def warm_up(
     steps: Mapping[str, WarmupStep],
     compiled: Callable[[], int],
     now: Callable[[], float] = time.monotonic,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Warmup:
     """Run every step once per round, a prefill first, until step times are steady.
 
     ``compiled`` returns the number of graphs compiled so far. The warm-up ends after a round, at
     least the third, that compiled nothing and took as long as the previous one within 10 %, or
-    after 12 rounds.
+    after 12 rounds. ``on_stage`` is called between steps, at most once a second.
     """
     rounds: list[dict[str, float]] = []
+    stages = _Stages(len(steps), on_stage, now)
     while len(rounds) < MAX_ROUNDS:
         graphs = compiled()
-        rounds.append({name: _timed(step, now) for name, step in steps.items()})
+        rounds.append({})
+        for name, step in steps.items():
+            stages.describe(rounds)
+            rounds[-1][name] = _timed(step, now)
         if compiled() == graphs and len(rounds) >= MIN_ROUNDS and _is_steady(rounds[-2:]):
             return Warmup(tuple(rounds), steady=True)
     return Warmup(tuple(rounds), steady=False)
+
+
+@dataclass(slots=True)
+class _Stages:
+    """Describes the steps of a warm-up, at most one each SECONDS_BETWEEN_STAGES."""
+
+    steps: int
+    on_stage: Callable[[str], None]
+    now: Callable[[], float]
+    _last: float = -inf
+
+    def describe(self, rounds: Sequence[Mapping[str, float]]) -> None:
+        """Describe the step that begins: its number, and the time of a step in its round so far."""
+        if self.now() - self._last < SECONDS_BETWEEN_STAGES:
+            return
+        self._last = self.now()
+        times = rounds[-1].values()
+        each = f", {format_duration(sum(times) / len(times))} a step" if times else ""
+        slow = "; first calls may compile, which is slow" if len(rounds) == 1 else ""
+        step = f"round {len(rounds)}, step {len(times) + 1} of {self.steps}"
+        self.on_stage(f"warming up: {step}{each}{slow}")
 
 
 def _timed(step: WarmupStep, now: Callable[[], float]) -> float:

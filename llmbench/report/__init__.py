@@ -62,6 +62,6 @@ def write(subject: Any, path: Path, **options: Any) -> None:
 
 def show(subject: Any, **options: Any) -> None:
     """Print a run set, profile or list of comparisons in the terminal."""
-    from rich.console import Console  # noqa: PLC0415 (would slow `--help`)
+    from llmbench.report.console import on_stdout  # noqa: PLC0415 (would slow `--help`)
 
-    Console().print(render(subject, "terminal", **options))
+    on_stdout().print(render(subject, "terminal", **options))

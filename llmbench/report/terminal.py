@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from llmbench.report.conclusions import MAX_SENTENCES, answer, completeness
+from llmbench.report.console import AMPLE_WIDTH
 from llmbench.report.results import Results, results_of
 from llmbench.report.sections import findings, overview, profiled
 from llmbench.report.table import UNSUPPORTED, Cell, Column, Table
@@ -19,7 +20,6 @@ from llmbench.runs.run_set import RunSet
 MAX_CAVEATS = 6
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15
-AMPLE_WIDTH = 1000  # characters; no table is wider
 USES = 6  # kernels or operators listed per phase
 # columns dropped on a narrow terminal, in this order
 DROPPABLE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -11,10 +12,12 @@ from rich.console import Console
 from small_sets import planned, run_of
 
 from llmbench.campaign.observer import SilentObserver
-from llmbench.cli.progress import Lines, choose_observer
+from llmbench.cli import progress
+from llmbench.cli.progress import CaseLines, Lines, choose_observer
 from llmbench.cli.screen import Screen
 from llmbench.loads.progress import Progress
 from llmbench.runs.caveats import Caveat
+from llmbench.runs.profile import CaseProfile
 from llmbench.runs.run import Failure
 
 PLAN = planned("eager", 2)
@@ -58,6 +61,76 @@ def test_a_run_has_a_line_when_it_begins_and_one_when_it_ends(clock: Time) -> No
         "run 3 of 6: eager, repeat 2\n"
         "eager, repeat 2: done in 41.0 s, output tokens/s 2.00, TTFT p50 250 ms, ITL p50 261 ms\n"
     )
+
+
+def test_a_silent_stage_has_a_line_every_nine_seconds(clock: Time) -> None:
+    observer, out = lines(clock)
+    observer.began(PLAN, 1, 1)
+    observer.stage("warming up\x1b[31m")
+    clock.seconds = 8.0
+    assert observer.heartbeat() == 1.0
+    clock.seconds = 9.0
+    assert observer.heartbeat() == 9.0
+    observer.stage("measuring")
+    observer.progress(Progress(1200, 2000))
+    clock.seconds = 18.0
+    observer.heartbeat()
+    assert out.getvalue().splitlines()[1:] == [
+        "eager, repeat 2: warming up\N{REPLACEMENT CHARACTER}[31m, 9.00 s elapsed",
+        "eager, repeat 2: measuring, 1,200 of 2,000 requests, 18.0 s elapsed",
+    ]
+
+
+def test_a_new_run_begins_without_the_progress_of_the_last(clock: Time) -> None:
+    observer, out = lines(clock)
+    observer.began(PLAN, 1, 2)
+    observer.progress(Progress(5, 10))
+    observer.began(PLAN, 2, 2)
+    clock.seconds = 9.0
+    observer.heartbeat()
+    assert out.getvalue().splitlines()[2] == "eager, repeat 2: starting, 9.00 s elapsed"
+
+
+def test_nothing_is_printed_before_the_first_run(clock: Time) -> None:
+    observer, out = lines(clock)
+    clock.seconds = 100.0
+    assert observer.heartbeat() > 0
+    assert out.getvalue() == ""
+
+
+def test_the_lines_of_silent_stages_come_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.01)
+    printed = threading.Event()
+
+    class Out(io.StringIO):
+        def write(self, text: str) -> int:
+            if "elapsed" in text:
+                printed.set()
+            return super().write(text)
+
+    with Lines(Out()) as observer:
+        observer.began(PLAN, 1, 1)
+        assert printed.wait(30)
+
+
+def test_a_profile_has_a_line_when_a_case_begins_and_one_when_it_ends(clock: Time) -> None:
+    out = io.StringIO()
+    observer = CaseLines(out, clock)
+    observer.began("eager", 1, 2)
+    observer.stage("timing decode")
+    clock.seconds = 9.0
+    observer.heartbeat()
+    clock.seconds = 12.0
+    observer.ended(CaseProfile(PLAN.case))
+    observer.began("compiled", 2, 2)
+    observer.ended(CaseProfile(PLAN.case, failure=Failure("error", "it broke")))
+    assert out.getvalue().splitlines() == [
+        "case 1 of 2: eager",
+        "eager: timing decode, 9.00 s elapsed",
+        "eager: done in 12.0 s",
+        "case 2 of 2: compiled",
+        "compiled: failed after 0 s",
+    ]
 
 
 def test_a_failed_run_has_its_reason_in_its_line(clock: Time) -> None:

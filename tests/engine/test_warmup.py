@@ -30,6 +30,18 @@ def warmed(*seconds: list[float], graphs: list[int] | None = None) -> Warmup:
     return warm_up(steps, lambda: next(counts, 0), clock.now)
 
 
+def test_a_warm_up_describes_its_steps_at_most_once_a_second() -> None:
+    clock, stages = VirtualClock(), list[str]()
+    steps = {name: taking(clock, [2.0, 0.6]) for name in ("prefill 4", "decode 1 x 16")}
+    warm_up(steps, lambda: 0, clock.now, stages.append)
+    assert stages == [
+        "warming up: round 1, step 1 of 2; first calls may compile, which is slow",
+        "warming up: round 1, step 2 of 2, 2.00 s a step; first calls may compile, which is slow",
+        "warming up: round 2, step 1 of 2",
+        "warming up: round 3, step 1 of 2",
+    ]
+
+
 class Recording:
     """A runner that keeps the prompts of its prefills, and that prefills two together."""
 
