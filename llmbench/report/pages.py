@@ -28,6 +28,7 @@ from llmbench.report.sections import (
 )
 from llmbench.report.sections.attention import attention_charts
 from llmbench.report.sections.case_differences import differing
+from llmbench.report.sections.not_measured import not_measured
 from llmbench.report.sections.timeline import timeline
 from llmbench.runs.catalog import Entry
 from llmbench.runs.profile import Profile
@@ -44,6 +45,11 @@ def report(run_set: RunSet, home: str = "", attachments: Attachments = NOTHING) 
     """Return the HTML report of a run set; ``home`` is the target of its back link, if any."""
     results = results_of(run_set)
     content = {**_content(results), **_attached(results, attachments)}
+    content["not_measured"] = not_measured(
+        results,
+        has_machine=bool(content["machine"].rows),
+        has_profile=attachments.profile is not None,
+    )
     return render_template("page.html.j2", home, charted=bool(results.measured), **content)
 
 

@@ -138,6 +138,11 @@ class Run(PlannedRun):
     summary: dict[str, tuple[float, int]] | None = None
 
     @property
+    def is_simulated(self) -> bool:
+        """Whether its clock is virtual, so that the machine was not read in its seconds."""
+        return self.facts.get(CLOCK_ORIGIN, 0.0) is None
+
+    @property
     def status(self) -> Literal["done", "failed"]:
         """``done`` if the run was measured, else ``failed``."""
         return "failed" if self.failure else "done"

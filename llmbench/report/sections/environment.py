@@ -98,7 +98,7 @@ def machine(results: Results) -> Table:
     """
     sampled: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
     for case, run, observed in results.processes():
-        for series in run.series:
+        for series in () if run.is_simulated else run.series:
             reduce = series_rise if series.unit == TOTAL_UNIT else series_mean
             value = reduce(series, observed.window)
             sampled.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))

@@ -41,18 +41,21 @@ class Finding:
         """The message of all caveats, with ranges where their numbers differ between runs."""
         if len(self.caveats) == 1:
             return self.caveat.message
-        return f"{message_of_all(self.caveats).removesuffix('.')} ({len(self.runs)} runs)."
+        counted = f"{len(self.runs)} runs" if self.runs else f"{len(self.cases)} cases"
+        return f"{message_of_all(self.caveats).removesuffix('.')} ({counted})."
 
 
 def find(results: Results) -> list[Finding]:
     """Return the findings, most severe first, then by decreasing number of cases."""
-    concerned: dict[tuple[Caveat, ...], dict[str, list[str]]] = {}
+    caveats: dict[tuple[str, ...], dict[Caveat, None]] = {}
+    concerned: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for case in results.cases:
-        for caveats, runs in _of_case(case).items():
-            concerned.setdefault(caveats, {})[case.name] = runs
+        for caveat, runs in _of_case(case):
+            caveats.setdefault(caveat.key, {})[caveat] = None
+            concerned.setdefault(caveat.key, {}).setdefault(case.name, []).extend(runs)
     findings = [
-        Finding(caveats, tuple(cases), tuple(chain.from_iterable(cases.values())))
-        for caveats, cases in concerned.items()
+        Finding(tuple(caveats[key]), tuple(cases), tuple(chain.from_iterable(cases.values())))
+        for key, cases in concerned.items()
     ]
     return sorted(findings, key=_order)
 
@@ -79,14 +82,12 @@ def failures(run_set: RunSet) -> dict[Failure, list[str]]:
     return names
 
 
-def _of_case(case: CaseResults) -> dict[tuple[Caveat, ...], list[str]]:
-    """Return the caveats of a case, grouped by key, with the runs that have them."""
-    groups: dict[tuple[str, ...], dict[Caveat, list[str]]] = {}
+def _of_case(case: CaseResults) -> Iterator[tuple[Caveat, list[str]]]:
+    """Yield the caveats of a case with the run that has each; without one if all have it."""
+    stored = {caveat for run in case.runs for caveat in run.caveats}
     for run in case.runs:
-        for caveat in run.caveats:
-            groups.setdefault(caveat.key, {}).setdefault(caveat, []).append(run.name)
-    of_runs = {tuple(group): [*chain.from_iterable(group.values())] for group in groups.values()}
-    return of_runs | {(caveat,): [] for caveat in _of_numbers(case) if (caveat,) not in of_runs}
+        yield from ((caveat, [run.name]) for caveat in run.caveats)
+    yield from ((caveat, []) for caveat in _of_numbers(case) if caveat not in stored)
 
 
 def _of_numbers(case: CaseResults) -> Iterator[Caveat]:

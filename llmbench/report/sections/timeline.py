@@ -45,10 +45,13 @@ Row = dict[str, Any]
 
 
 def timeline(case: CaseResults) -> Chart:
-    """Draw the first measured run of a case: a bar per request, a strip per machine quantity."""
+    """Draw the first measured run of a case: a bar per request, a strip per machine quantity.
+
+    With a simulated clock there are no strips.
+    """
     run = case.runs[0]
     rows = _drawn_requests(run)
-    read = [series for series in run.series if len(series.times)]
+    read = [] if run.is_simulated else [s for s in run.series if len(s.times)]
     strips = [series for series in read if not throttling.is_mask(series)]
     throttled = throttling.spans(read)
     figure = _subplots(len(strips))

@@ -44,6 +44,20 @@ def test_caveats_that_differ_in_numbers_only_are_one_finding(make: Any, tmp_path
     assert doubt.message.endswith("compiled 1 to 2 graph(s) inside the measured window (2 runs).")
 
 
+def test_caveats_of_several_cases_are_one_finding(make: Any, tmp_path: Path) -> None:
+    plan = [make.planned(case, 1) for case in ("swift", "steady", "stalling")]
+    runs = [
+        replace(run, caveats=(Caveat("other-load", percent=percent),))
+        for run, percent in zip(make.sample_runs(plan), (76.0, 90.0, 80.0), strict=True)
+    ]
+    every = findings.find(Results(make.store_run_set(tmp_path / "set", plan, runs)))
+    (busy,) = [f for f in every if f.caveat.kind == "other-load"]
+    assert busy.cases == ("swift", "steady", "stalling")
+    assert busy.message == (
+        "Other programs used 76 to 90 % of the machine's CPU time during this run (3 runs)."
+    )
+
+
 def test_caveats_that_differ_in_a_key_parameter_stay_separate(make: Any, tmp_path: Path) -> None:
     plan = make.planned("swift", 1)
     caveats = [
@@ -64,8 +78,11 @@ def test_failed_requests_are_a_finding(results: Results) -> None:
 def test_percentiles_with_too_few_samples_are_one_finding(results: Results) -> None:
     every = findings.find(results)
     doubt = next(f for f in every if f.caveat.kind == "unsupported-percentile")
-    assert "p99 of TTFT, TPOT, E2E is based on 60 samples" in doubt.caveat.message
-    assert doubt.cases == ("swift", "steady")
+    assert doubt.message == (
+        "The p99 of TTFT, TPOT, E2E is based on 57 to 60 samples; 99 % confidence needs 662 "
+        "(3 cases)."
+    )
+    assert doubt.cases == ("swift", "steady", "stalling")
 
 
 def test_too_few_processes_are_a_finding(make: Any, tmp_path: Path) -> None:
