@@ -22,6 +22,7 @@ from llmbench.report.sections import (
     load,
     overview,
     profiled,
+    ratios,
     roofline,
     slowest_requests,
     tradeoffs,
@@ -68,6 +69,7 @@ def _content(results: Results) -> dict[str, Any]:
         "is_open_loop": scenario_text.is_open_loop(results),
         "commands": scenario_text.commands(results.run_set),
         "findings": [(f, findings.scope(f, results)) for f in findings.find(results)],
+        "ratios": ratios.chart(results),
         "headline": overview.headline(results),
         "latencies": [
             (key, charts.latency_ecdf(results, key), overview.ladder(results, key))

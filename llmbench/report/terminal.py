@@ -12,12 +12,13 @@ from rich.text import Text
 from llmbench.report.conclusions import MAX_SENTENCES, answer, completeness
 from llmbench.report.console import AMPLE_WIDTH
 from llmbench.report.results import Results, results_of
-from llmbench.report.sections import findings, overview, profiled
+from llmbench.report.sections import findings, overview, profiled, ratios
 from llmbench.report.table import UNSUPPORTED, Cell, Column, Table
 from llmbench.runs.profile import Profile
 from llmbench.runs.run_set import RunSet
 
 MAX_CAVEATS = 6
+MAX_BARS = 20
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
 NAME_WIDTH = 15
 USES = 6  # kernels or operators listed per phase
@@ -31,10 +32,13 @@ def run_set(stored: RunSet) -> Group:
     """Return a run set's conclusions, table of cases, failed runs and caveats for the terminal."""
     results = results_of(stored)
     table = [Text(), *_untitled(overview.brief(results))] if results.cases else []
+    bars = ratios.bars(results)
+    picture = _titled(bars) if 0 < len(bars.rows) <= MAX_BARS else []
     return Group(
         Text(),
         Text.assemble((stored.name, "bold"), "  ", (completeness(results), "dim")),
         *_sentences(answer(results)),
+        *picture,
         *table,
         _remarks(results),
     )

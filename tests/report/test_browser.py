@@ -104,7 +104,7 @@ def test_the_page_never_scrolls_sideways(opened: Opened) -> None:
 
 
 def test_every_visible_chart_is_drawn(opened: Opened) -> None:
-    latencies, rates, others = 4, 3, 4  # a timeline, the cold start, a profile, a history
+    latencies, rates, others = 4, 3, 5  # ratios, a timeline, the cold start, a profile, a history
     assert len(opened.drawn) == latencies + rates + others
     assert min(opened.drawn) > 0
 
@@ -123,7 +123,7 @@ def test_nothing_is_requested_from_a_network(opened: Opened) -> None:
 
 
 def test_every_chart_has_a_title_a_name_a_sentence_and_its_data(opened: Opened) -> None:
-    assert len(opened.figures) == 14
+    assert len(opened.figures) == 15
     for role, name, title, sentence, rows in opened.figures:
         assert role == "img"
         assert name.startswith(f"{title}. ")
@@ -268,7 +268,8 @@ def test_a_picked_latency_has_the_room_of_all_four(browser: Chrome, page: Path) 
     Select(browser.find_element(By.ID, "metric")).select_by_visible_text("ITL")
     wait(browser, lambda: ask(browser, width) > 1.8 * before)
     there = "[...document.querySelectorAll('.plot')].filter((plot) => plot.checkVisibility())"
-    assert ask(browser, f"{there}.map((plot) => plot.id)")[:2] == [
+    assert ask(browser, f"{there}.map((plot) => plot.id)")[:3] == [
+        "ratios",
         "ecdf-itl",
         "bars-output_tokens_per_second",
     ]
@@ -312,7 +313,8 @@ def test_the_raw_data_can_be_downloaded(browser: Chrome, page: Path, downloads: 
 def test_on_paper_the_page_is_light_and_its_folds_are_open(browser: Chrome, page: Path) -> None:
     show(browser, page, fragment="#?theme=dark")
     ask(browser, "dispatchEvent(new Event('beforeprint'))")
-    paper = "[document.documentElement.dataset.theme, document.querySelector('details').open]"
+    fold = "document.querySelector('details:not(.data)').open"
+    paper = f"[document.documentElement.dataset.theme, {fold}]"
     assert ask(browser, paper) == ["light", True]
     ask(browser, "dispatchEvent(new Event('afterprint'))")
     assert ask(browser, paper) == ["dark", False]
@@ -352,7 +354,7 @@ def test_without_scripts_the_tables_are_there(browser: Chrome, page: Path) -> No
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(page.as_uri())
-        table = browser.find_element(By.CSS_SELECTOR, "table").text
+        table = browser.find_element(By.CSS_SELECTOR, "[aria-labelledby=results] table").text
         buttons = browser.find_elements(By.CSS_SELECTOR, "button")
         offered = [button.text for button in buttons if button.is_displayed()]
     finally:
