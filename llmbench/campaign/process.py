@@ -6,6 +6,7 @@ modules that a campaign needs.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from llmbench.runs.run import Failure
 
 STDERR_LINES = 40
+logger = logging.getLogger(__name__)
 WORKER = "llmbench.worker"
 STORING = "storing"  # the stage of a worker that has measured its run
 
@@ -90,6 +92,7 @@ class Installation:
                 has_session=True,
             ) as child,
         ):
+            logger.debug("worker %d: %s -m %s", child.pid, self.python, module)
             yield Worker(child, stderr)
 
 
@@ -192,6 +195,7 @@ def forward_event(event: dict[str, Any], listener: Listener) -> Failure | None:
     if "failure" in event:
         return Failure(event["failure"], redact(event["message"]))
     if "stage" in event:
+        logger.info("%s", event["stage"])
         listener.stage(redact(event["stage"]))
     else:
         listener.progress(Progress.from_event(event))

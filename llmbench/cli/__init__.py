@@ -22,6 +22,7 @@ from llmbench.cli import (
     import_results,
     init,
     interrupts,
+    logs,
     meter,
     peak,
     profile,
@@ -110,6 +111,7 @@ def _run(argv: Sequence[str] | None) -> int:
             _complete(parser)
         _check_command(*(sys.argv[1:] if argv is None else argv)[:1])
         arguments = parser.parse_args(argv)
+        logs.set_up(verbose=getattr(arguments, "verbose", False))
         with interrupts.raised():
             code: int = arguments.run(arguments)
     except LlmbenchError as error:
@@ -164,5 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(added)
+        text = f"log stages to stderr; {logs.VARIABLE}=debug logs more"
+        added.add_argument("--verbose", "-v", action="store_true", help=text)
         added.set_defaults(run=command.run)
     return parser
