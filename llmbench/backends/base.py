@@ -193,6 +193,13 @@ class Backend(plugins.Part):
         """
         return None
 
+    def probe(self, model: ModelOptions) -> None:  # noqa: ARG002 (the default)
+        """Raise InputError if the system under test cannot be used; called once before its runs.
+
+        The default does nothing.
+        """
+        return
+
     def open(self, context: OpenContext) -> AbstractContextManager[Server]:
         """Load, compile and warm up the model; yield the server, and release all resources at exit.
 

@@ -42,9 +42,11 @@ def planned_runs(source: Source) -> tuple[PlannedRun, ...]:
 def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None = None) -> RunSet:
     """Create a scenario's results folder with the plan ``planned``, by default all its runs.
 
-    Raises InputError if a model, an extra or a file is unavailable or the folder cannot be used.
+    Raises InputError if a model, an extra or a file is unavailable, a server refuses a first
+    request or the folder cannot be used.
     """
     check(source)
+    _probe(source)
     run_set = RunSet(
         **header(source, folder),
         origins=source.places,
@@ -77,6 +79,16 @@ def check(source: Source) -> None:
         raise InputError(f"the scenario contains the value of {name}; write ${{{name}}} instead")
     for case in source.cases:
         _check(case, source)
+
+
+def _probe(source: Source) -> None:
+    """Raise InputError if a system under test cannot be used, such as a server that refuses."""
+    probed: list[Any] = []
+    for case in source.cases:
+        if (key := (case.backend_options, case.scenario.model)) not in probed:
+            probed.append(key)
+            with _located(source, "backends"):
+                BACKENDS.part(case.backend_options).probe(case.scenario.model)
 
 
 def _check(case: Case, source: Source) -> None:

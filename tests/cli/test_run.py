@@ -136,6 +136,27 @@ def test_a_server_that_fails_every_request_exits_with_1(
     assert message in capsys.readouterr().err
 
 
+def test_a_server_that_refuses_is_asked_once_and_stops_all_runs_with_its_words(
+    path: Path, out: str, capsys: Capture
+) -> None:
+    asked: list[str] = []
+
+    def refuse(model: str) -> str:
+        asked.append(model)
+        return "no behavior, which is HTTP 404"
+
+    with in_background(AdversarialServer(refuse)) as server:
+        backends = f"backends=[{{kind: endpoint, url: '{server.url}'}}]"
+        sweep = ["--set", "sweep={load.rate: [1, 2]}", "--set", "repeats=3"]
+        assert main(["run", str(path), "--out", out, "--set", backends, *sweep]) == 2
+    printed = capsys.readouterr().err
+    place = f"--set {backends}: backends: endpoint: {server.url}/v1"
+    assert printed.startswith(f"llmbench: {place}: refuses a first request (http-404): ")
+    assert "no such model" in printed
+    assert len(asked) == 1
+    assert not Path(out).exists()
+
+
 def test_few_errors_are_only_a_caveat(path: Path, out: str, capsys: Capture) -> None:
     few = ["--set=max_in_flight=1", "--set=on_limit=drop"]
     assert main(["run", str(path), "--out", out, *few]) == 0

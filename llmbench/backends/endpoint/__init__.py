@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmbench import models
-from llmbench.backends.base import Backend, BackendReport, OpenContext, Server
+from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Server
 from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.addresses import resolve
 from llmbench.backends.endpoint.client import Target
@@ -34,6 +34,7 @@ from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
+from llmbench.scenario.schema import ModelOptions
 from llmbench.workloads.contents import Contents
 
 __all__ = ["Endpoint"]
@@ -59,6 +60,21 @@ class Endpoint(Backend):
         if self.options.cache.prompts == "same":
             return Contents("text")
         return Contents("text", int(stream(seed, f"contents of {case}").integers(2**32)))
+
+    def probe(self, model: ModelOptions) -> None:
+        """Send one short request to a running server.
+
+        Raises InputError, with the server's words, if it refuses, and as `open` does.
+        """
+        if self.options.url is None:
+            return
+        alone = Endpoint(self.options.model_copy(update={"clients": 1}))
+        with alone.open(OpenContext(model, LoadShape((1,), 2))) as server:
+            if refusal := server.preparation.refusal():
+                raise InputError(
+                    f"endpoint: {self.options.base.geturl()}: refuses a first request "
+                    f"({refusal.kind}): {refusal.message}; correct the backend's options"
+                )
 
     @contextmanager
     def open(self, context: OpenContext) -> Iterator[_EndpointServer]:
@@ -147,12 +163,17 @@ class _EndpointServer(Server):
         """Return a clock that reads 0 after ``lead_seconds``, so that setup delays no request."""
         return MonotonicClock(time.monotonic() + self.lead_seconds)
 
+    @property
+    def preparation(self) -> Preparation:
+        """What prepares the server for a load."""
+        return Preparation(self.options, self.context, self.target, self.payload)
+
     def prepare(self, requests: Sequence[Request]) -> list[Request]:
         """Write the prompts, and bring the server's prompt cache into its requested state.
 
         Raises MeasurementError if the server refuses.
         """
-        preparation = Preparation(self.options, self.context, self.target, self.payload)
+        preparation = self.preparation
         written, self.count = preparation.prepare(requests)
         self.payload = preparation.payload
         self.sends_ids = any(request.text is None for request in written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from llmbench import models
 from llmbench.backends.base import OpenContext
-from llmbench.backends.endpoint.answer import Answer
+from llmbench.backends.endpoint.answer import Answer, Fault
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.length_field import other_length_field, rejects
 from llmbench.backends.endpoint.measured_serve import serve
@@ -27,6 +28,7 @@ from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 
 USERS = 8
+REFUSED = re.compile(r"http-4(?!08|25|29)\d\d")  # not: timed out, too early, too many requests
 ROUNDING = 1e-9
 PROBED = 0.5  # the share of the longest prompt that a probe has
 SHORTEST_PROBE = 16
@@ -72,6 +74,12 @@ class Preparation:
             on_stage("priming the prompt cache")
             written = self._primed(written, cache.prime)
         return written, count
+
+    def refusal(self) -> Fault | None:
+        """Return why the server refuses a short request; None if it answers or fails otherwise."""
+        (answer,) = self._probed([Request(0, (), 1, text=random_letters(self.rng).rstrip())])
+        is_refused = answer.fault and REFUSED.fullmatch(answer.fault.kind)
+        return answer.fault if is_refused else None
 
     def _count(self, tokenizer: Tokenizer, requests: Sequence[Request]) -> TokenCount:
         """Find out how the server counts tokens, from a short and a longer prompt of the load.
