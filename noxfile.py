@@ -78,6 +78,13 @@ def fuzz(session: nox.Session) -> None:
     _run_shared(session, "fuzz", *session.posargs, PYTHONPATH="tests")
 
 
+@nox.session(venv_backend="none")
+def screenshots(session: nox.Session) -> None:
+    """Take pictures of every kind of page into build/screenshots/."""
+    _need_browser(session)
+    _run_shared(session, "screenshots", *session.posargs, PYTHONPATH="tests")
+
+
 def _run_shared(session: nox.Session, *command: str, **environment: str) -> None:
     """Run a command in the environment that the tests and the type checker share."""
     python = str(SHARED / "bin" / "python")
