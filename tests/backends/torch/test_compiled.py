@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.compiled import Compiled
@@ -125,3 +126,32 @@ def test_a_step_that_cannot_be_compiled_is_refused_with_the_reason() -> None:
     compiled = Compiled(Compiled.Options()).compile_decode(step)
     with pytest.raises(InputError, match=r"torch.compile fails on this model: .* `eager` runs"):
         compiled(torch.ones(3))
+
+
+class Scaled(nn.Module):
+    """A model that multiplies by a number that is part of its graph."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.factor * tokens
+
+
+class Stepping:
+    """What a runner is to its compiled steps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.model(tokens)
+        return output
+
+
+@pytest.mark.parametrize("fullgraph", [True, False])
+def test_two_models_of_one_kind_in_one_process_have_graphs_of_their_own(*, fullgraph: bool) -> None:
+    backend = Compiled(Compiled.Options(fullgraph=fullgraph))
+    steps = [backend.compile_decode(Stepping(Scaled(factor)).step) for factor in (2.0, 3.0)]
+    assert [step(torch.ones(1)).item() for step in steps] == [2.0, 3.0]
