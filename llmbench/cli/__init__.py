@@ -27,6 +27,7 @@ from llmbench.cli import (
     peak,
     profile,
     report,
+    results,
     run,
     schema,
     serve,
@@ -42,6 +43,7 @@ __all__ = ["build_parser", "main"]
 
 COMMANDS: dict[str, Command] = {
     "run": run, "init": init, "open": opening, "peak": peak, "profile": profile, "report": report,
+    "results": results,
     "compare": compare, "check": check, "aa": aa_test, "history": history, "baseline": baseline,
     "import": import_results, "meter": meter, "distill": distill, "list": listing,
     "doctor": doctor, "conformance": conformance, "schema": schema, "serve": serve,
