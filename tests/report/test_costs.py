@@ -11,7 +11,7 @@ import small_sets
 
 from llmbench.report.costs import sentences
 from llmbench.report.results import Results
-from llmbench.runs.run import QUALITY_SCHEMA, PlannedRun, Quality
+from llmbench.runs.run import NOT_ASKED, QUALITY_SCHEMA, PlannedRun, Quality
 from llmbench.scenario.cases import Case
 
 MIB = 2**20
@@ -32,15 +32,13 @@ def said(folder: Path, weights: Mapping[str, int], losses: Mapping[str, float] =
         PlannedRun(Case(name, name, "fake", {}, {"backends": [{"name": name}]}), 1)
         for name in weights
     ]
-    runs = tuple(
-        small_sets.run_of(
-            p,
-            backend_report={"memory": {"weights": weights[p.case.name] * MIB}},
-            **({"quality": scored(losses[p.case.name])} if p.case.name in losses else {}),
-        )
-        for p in plan
-    )
-    return sentences(Results(replace(small_sets.begun(folder / "set", plan), runs=runs)))
+    runs = []
+    for p in plan:
+        name = p.case.name
+        report = {"memory": {"weights": weights[name] * MIB}}
+        quality = scored(losses[name]) if name in losses else NOT_ASKED
+        runs.append(small_sets.run_of(p, backend_report=report, quality=quality))
+    return sentences(Results(replace(small_sets.begun(folder / "set", plan), runs=tuple(runs))))
 
 
 def test_memory_is_said_of_each_backend(tmp_path: Path) -> None:
