@@ -12,6 +12,7 @@ from llmbench.errors import InputError, ScenarioError, printable
 
 if TYPE_CHECKING:
     from llmbench.scenario.file import Origins, Source
+    from llmbench.scenario.yaml_text import KeyPath
 
 FLAGS = ("model", "backends", "url", "rate", "concurrency", "requests")
 DEFAULT_BACKENDS, DEFAULT_CONCURRENCY, DEFAULT_REQUESTS = "eager", "8", "100"
@@ -137,7 +138,7 @@ def _read(text: str, typed: str) -> Any:
 
 def _origins(arguments: argparse.Namespace) -> Origins:
     """Return where each key of the scenario was set: the flag, as it was typed."""
-    keys = {
+    keys: dict[str, KeyPath] = {
         "model": ("model",), "backends": ("backends",), "url": ("backends",),
         "rate": ("load", "rate"), "concurrency": ("load", "concurrency"), "requests": ("requests",),
     }  # fmt: skip
