@@ -37,9 +37,15 @@ class AttainedPercentile:
         return "met" if self.high <= self.bound else "missed" if self.low > self.bound else "open"
 
 
-def percentiles(runs: Sequence[Run]) -> list[AttainedPercentile]:
-    """Return the percentile of every objective over the pooled requests of runs at one load."""
-    return [_attained(runs, key, bound) for key, bound in runs[0].case.spec["slo"].items()]
+def percentiles(
+    runs: Sequence[Run], arrays: Sequence[RecordArrays] | None = None
+) -> list[AttainedPercentile]:
+    """Return the percentile of every objective over the pooled requests of runs at one load.
+
+    ``arrays`` are the runs' records as arrays, if already computed.
+    """
+    processes = list(zip(runs, arrays or [RecordArrays(run.records) for run in runs], strict=True))
+    return [_attained(processes, key, bound) for key, bound in runs[0].case.spec["slo"].items()]
 
 
 def attainment(attained: Sequence[AttainedPercentile], *, is_valid: bool) -> Status:
@@ -53,9 +59,11 @@ def attainment(attained: Sequence[AttainedPercentile], *, is_valid: bool) -> Sta
     return "missed" if "missed" in statuses else "open" if "open" in statuses else "met"
 
 
-def _attained(runs: Sequence[Run], key: str, bound: float) -> AttainedPercentile:
+def _attained(
+    processes: Sequence[tuple[Run, RecordArrays]], key: str, bound: float
+) -> AttainedPercentile:
     objective = Objective.of(key)
-    sample = np.concatenate([_sample(run, objective) for run in runs])
+    sample = np.concatenate([_sample(*process, objective) for process in processes])
     interval = percentile_interval(sample, objective.percent)
     return AttainedPercentile(key, bound, _percentile(sample, objective.percent), *interval)
 
@@ -102,18 +110,18 @@ class Exceedance:
 
 def exceedances(run: Run) -> tuple[Exceedance, ...]:
     """Return the requests beyond each objective's bound; a failed request is beyond all of them."""
-    found = []
+    found, arrays = [], RecordArrays(run.records)
     for key, bound in run.case.spec["slo"].items():
-        sample = _sample(run, Objective.of(key))
+        sample = _sample(run, arrays, Objective.of(key))
         found.append(Exceedance(key, bound, int((sample > bound).sum()), len(sample)))
     return tuple(found)
 
 
-def _sample(run: Run, objective: Objective) -> NDArray[np.float64]:
+def _sample(run: Run, arrays: RecordArrays, objective: Objective) -> NDArray[np.float64]:
     """Return the latencies of the objective's class of requests, infinite for failed ones."""
     if objective.request_class:
-        run = requests_where(run, "request_class", objective.request_class)
-    arrays = RecordArrays(run.records)
+        of_class = requests_where(run, "request_class", objective.request_class)
+        arrays = RecordArrays(of_class.records)
     good = getattr(arrays, objective.quantity)
     failed = arrays.measured.num_rows - arrays.good.num_rows
     return np.append(good[~np.isnan(good)], np.full(failed, np.inf))

@@ -109,13 +109,14 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 def latency_ecdf(results: Results, latency: str) -> Chart:
     """Draw the ECDF of a latency over requests (ITL: over gaps), with one line per case."""
     samples = {case.index: case.pooled(latency) for case in results.measured}
+    cases = drawn_cases(results.measured)
     longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
     unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
     label = LATENCIES[latency]
     figure = go.Figure(
         [
             _ecdf_line(case, samples[case.index] / size, f"{label} %{{x:.4~g}} {unit}")
-            for case in drawn_cases(results.measured)
+            for case in cases
             if len(samples[case.index])
         ],
         layout(
@@ -133,7 +134,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         _ecdf_caption(latency),
         " ".join(filter(None, (_left_out(results.measured), _ecdf_downsampling(largest)))),
         "" if largest else "No measured request has this latency.",
-        (_curves(results.measured, samples.values(), label),),
+        (_curves(cases, (samples[case.index] for case in cases), label),),
     )
 
 

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from llmbench.analysis.harness_validity import validity_by_case
 from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
@@ -44,7 +46,15 @@ class RunSet:
     @cached_property
     def records(self) -> pd.DataFrame:
         """One row per request of every measured run."""
-        return _stacked([(run, run.records.to_pandas()) for run in self._measured])
+        runs = self._measured
+        if not runs:
+            return pd.DataFrame()
+        names = runs[0].records.column_names
+        frame = pa.concat_tables([run.records.select(names) for run in runs]).to_pandas()
+        rows = [run.records.num_rows for run in runs]
+        frame.insert(0, "case", np.repeat([run.case.name for run in runs], rows))
+        frame.insert(1, "repeat", np.repeat([run.repeat for run in runs], rows))
+        return frame
 
     @cached_property
     def series(self) -> pd.DataFrame:

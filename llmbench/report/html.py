@@ -21,6 +21,7 @@ from llmbench.report import palette
 
 HOME = "/"
 MANY = 30  # rows or cases; more scroll or are folded
+LARGE_CELLS, LARGE_HEIGHT = 1000, 2400  # of a table, and of a chart in pixels; larger ones fold
 
 
 def render_template(name: str, home: str, **content: Any) -> str:
@@ -43,7 +44,8 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals["many"] = MANY
+    sizes = {"many": MANY, "large_cells": LARGE_CELLS, "large_height": LARGE_HEIGHT}
+    templates.globals.update(sizes)
     return templates
 
 

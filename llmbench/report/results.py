@@ -86,7 +86,7 @@ class CaseResults:
     def percentiles(self) -> list[AttainedPercentile]:
         """The percentile of each objective over all requests; empty without objectives or runs."""
         has_objectives = self.runs and self.planned.case.spec.get("slo")
-        return percentiles(self.runs) if has_objectives else []
+        return percentiles(self.runs, self.observed) if has_objectives else []
 
     @property
     def objectives(self) -> Status | None:

@@ -95,11 +95,11 @@ def count(number: int, note: str = "") -> Cell:
     return Cell(f"{number:,}", number, note=note)
 
 
-def quantity(value: float | None, unit: str, reason: str = "unknown") -> Cell:
+def quantity(value: float | None, unit: str, reason: str = "unknown", detail: str = "") -> Cell:
     """Return a cell with a number and its unit, or with the reason why it is None or NaN."""
     if value is None or math.isnan(value):
         return missing(reason)
-    return Cell(show(value, unit), value, unit=unit)
+    return Cell(show(value, unit), value, detail, unit=unit)
 
 
 def estimated(case: CaseResults, metric: str) -> Cell:
@@ -112,7 +112,7 @@ def of_value(value: Value, unit: str) -> Cell:
     if value.value is None:
         return missing(value.reason)
     detail = _interval(value, unit) if isinstance(value, Estimate) else ""
-    return replace(quantity(value.value, unit), detail=detail)
+    return quantity(value.value, unit, detail=detail)
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
@@ -176,6 +176,8 @@ def failed(case: CaseResults) -> Cell:
     """Return a cell with the number of failed requests, and the number per error as tooltip."""
     if not case.runs:
         return missing("no run of this case finished")
+    if not case.failed_requests:
+        return count(0)
     kinds = sum((Counter(errors_by_kind(run)) for run in case.runs), Counter[str]())
     return count(case.failed_requests, ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
 
@@ -202,17 +204,17 @@ def by_case(
 
     Columns without any value are left out; the note has the reasons.
     """
-    measured = [case for case in cases if case.runs]
-    kept: list[ColumnOf] = [(CASE, lambda case: Cell(case.name))]
+    kept = [(CASE, [Cell(case.name) for case in cases])]
     empty: dict[str, list[str]] = {}
     for column, cell_of in columns:
-        cells = [cell_of(case) for case in measured]
-        if cells and all(cell.is_missing for cell in cells):
-            reasons = "; ".join(dict.fromkeys(cell.note for cell in cells))
+        cells = [cell_of(case) for case in cases]
+        measured = [cell for cell, case in zip(cells, cases, strict=True) if case.runs]
+        if measured and all(cell.is_missing for cell in measured):
+            reasons = "; ".join(dict.fromkeys(cell.note for cell in measured))
             empty.setdefault(reasons, []).append(column.label)
         else:
-            kept.append((column, cell_of))
-    rows = tuple(tuple(cell_of(case) for _, cell_of in kept) for case in cases)
+            kept.append((column, cells))
+    rows = tuple(zip(*(cells for _, cells in kept), strict=True))
     without = [f"No {', '.join(labels)}: {reasons}." for reasons, labels in empty.items()]
     return Table(
         title,

@@ -59,7 +59,8 @@ def _read(
     whole = read_parquet(path, REMEDY)
     try:
         table = _with_schema(whole, schema, needed)
-        check(table)
+        if table.num_rows:
+            check(table)
     except UNREADABLE as error:
         raise FileError(path, f"cannot be read as Parquet: {error}", remedy=REMEDY) from None
     return table
@@ -72,7 +73,8 @@ def _with_schema(table: pa.Table, schema: pa.Schema, needed: Sequence[str]) -> p
     """
     metadata = table.schema.metadata
     table = table.rename_columns([COLUMNS.get(name, name) for name in table.column_names])
-    counts = {name: table.column_names.count(name) for name in schema.names}
+    names = table.column_names
+    counts = {name: names.count(name) for name in schema.names}
     wrong = [name for name, count in counts.items() if count > 1 or count < (name in needed)]
     if wrong:
         raise ValueError(f"column {wrong[0]!r} is missing or occurs several times")
@@ -92,7 +94,7 @@ def _check_records(table: pa.Table) -> None:
     for name in KNOWN:
         _check_known(table, name)
     for name, values in (("phase", get_args(Phase)), ("finish", get_args(Finish))):
-        if not pc.all(pc.is_in(table[name], pa.array(values))).as_py() and table.num_rows:
+        if not pc.all(pc.is_in(table[name], pa.array(values))).as_py():
             raise ValueError(f"column {name!r} has other values than {', '.join(values)}")
     for name in SECONDS:
         _check_range(name, table[name], -LONGEST_SECONDS, LONGEST_SECONDS)
@@ -144,6 +146,8 @@ def _check_known(table: pa.Table, name: str) -> None:
 
 def _check_range(name: str, column: pa.ChunkedArray, least: float, most: float) -> None:
     """Raise ValueError if a known value is not a number from ``least`` to ``most``."""
+    if column.null_count == len(column):
+        return
     inside = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, most))
-    if column.null_count < len(column) and not pc.all(inside).as_py():
+    if not pc.all(inside).as_py():
         raise ValueError(f"column {name!r} has values that are not from {least:g} to {most:g}")

@@ -362,3 +362,83 @@ def test_without_scripts_the_tables_are_there(browser: Chrome, page: Path) -> No
     assert "swift" in table
     assert "21.5 ms" in table
     assert offered == []
+
+
+# -- many cases: what is large is folded, and text until it is unfolded ----------------------------
+
+RESULTS = "document.querySelector('[aria-labelledby=results] table')"
+BARS = "document.querySelector('#bars-requests_per_second')"
+TRACES = ".querySelectorAll('svg.main-svg .trace').length"
+
+
+@pytest.fixture(scope="module")
+def of_many_cases(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    served = make.serve(1, requests=4)
+    plan = [make.planned(f"fake, seed={seed}", 1, {"seed": seed}) for seed in range(70)]
+    runs = [make.run_of(planned, served, series=()) for planned in plan]
+    folder = tmp_path_factory.mktemp("many")
+    return write(make.store_run_set(folder / "set", plan, runs), folder)
+
+
+def unfold(browser: Chrome, summary: str) -> None:
+    path = f"//summary[starts-with(normalize-space(), '{summary}')]"
+    ask(browser, "arguments[0].click()", browser.find_element(By.XPATH, path))
+
+
+def test_a_large_table_is_made_and_offered_when_it_is_unfolded(
+    browser: Chrome, of_many_cases: Path
+) -> None:
+    load(browser, of_many_cases)
+    assert ask(browser, RESULTS) is None
+    unfold(browser, "Results: 70 rows")
+    wait(browser, lambda: ask(browser, f"{RESULTS}?.tBodies[0].rows.length") == 70)
+    assert ask(browser, f"{RESULTS}.querySelectorAll('th .sort').length") > 1
+    assert ask(browser, f"{RESULTS}.querySelectorAll('td[tabindex=\"0\"]').length") == 1
+
+
+def test_a_large_chart_is_drawn_when_it_is_unfolded(browser: Chrome, of_many_cases: Path) -> None:
+    load(browser, of_many_cases)
+    assert ask(browser, BARS + TRACES) == 0
+    unfold(browser, "requests/s: the chart")
+    wait(browser, lambda: ask(browser, BARS + TRACES) == 60 * 2)
+
+
+def test_a_request_of_a_folded_table_can_be_opened(browser: Chrome, of_many_cases: Path) -> None:
+    show(browser, of_many_cases)
+    unfold(browser, "Slowest by TTFT: 280 rows")
+    opens = "[aria-labelledby=slow] .open"
+    wait(browser, lambda: ask(browser, f"document.querySelectorAll('{opens}').length") == 280)
+    browser.find_element(By.CSS_SELECTOR, opens).click()
+    wait(browser, lambda: ask(browser, "document.querySelector('#request').open"))
+
+
+def test_verifying_unfolds_the_results(browser: Chrome, of_many_cases: Path) -> None:
+    show(browser, of_many_cases)
+    ask(browser, "document.querySelector('#verify').click()")
+    wait(browser, lambda: ask(browser, "document.querySelector('#verified').children.length"))
+    figures = browser.find_elements(By.CSS_SELECTOR, "#verified p")[1].text
+    assert figures.startswith(f"✓ {70 * 8} of {70 * 8} figures of the results match")
+    assert ask(browser, f"{RESULTS}.checkVisibility()")
+
+
+def test_what_is_folded_is_on_paper(browser: Chrome, of_many_cases: Path) -> None:
+    load(browser, of_many_cases)
+    printed = (
+        "(async () => { dispatchEvent(new Event('beforeprint'));"
+        " for (let turn = 0; turn < 1e4; turn++) await null;"  # no task runs before a page prints
+        f" return [{RESULTS}.tBodies[0].rows.length, {BARS}{TRACES}]; }})()"
+    )
+    assert ask(browser, printed) == [70, 60 * 2]
+    ask(browser, "dispatchEvent(new Event('afterprint'))")
+    assert not ask(browser, f"{RESULTS}.checkVisibility()")
+
+
+def test_without_scripts_a_folded_table_is_there(browser: Chrome, of_many_cases: Path) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(of_many_cases.as_uri())
+        fold = "[aria-labelledby=results] details"
+        browser.find_element(By.CSS_SELECTOR, f"{fold} summary").click()
+        assert "fake, seed=69" in browser.find_element(By.CSS_SELECTOR, f"{fold} table").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -41,6 +41,14 @@ def test_a_case_without_a_latency_says_so_in_the_table(make: Any, tmp_path: Path
     assert {row[2].note for row in table.rows} == {"no measured request has this latency"}
 
 
+def test_the_data_of_a_distribution_have_the_cases_that_are_drawn(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(charts, "drawn_cases", lambda cases: cases[::2])
+    (table,) = charts.latency_ecdf(results, "ttft").data
+    assert [column.label for column in table.columns] == ["share", "swift", "stalling"]
+
+
 def test_a_rate_has_its_interval_and_every_process(results: Results) -> None:
     (table,) = charts.throughput(results, "requests_per_second").data
     estimate = results.measured[1].estimates["requests_per_second"]

@@ -21,6 +21,7 @@ from llmbench.errors import InputError
 from llmbench.report import html, pages, raw_data
 from llmbench.report.results import Results
 from llmbench.report.scenario_text import commands, described
+from llmbench.report.table import Cell, Table, text_columns
 from llmbench.runs.run import Failure, records_table
 from llmbench.runs.run_set import RunSet
 
@@ -86,6 +87,16 @@ def test_every_chart_has_its_data_under_a_fold(page: str) -> None:
     figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
     assert len(figures) == 13
     assert all('<details class="data"><summary>' in figure for figure in figures)
+
+
+@pytest.mark.parametrize(("rows", "folds"), [(500, 0), (501, 1)])
+def test_a_large_table_is_folded_and_text_to_a_browser_with_scripts(rows: int, folds: int) -> None:
+    large = Table("Many", text_columns("a", "b"), ((Cell("</noscript>"), Cell("1")),) * rows)
+    table = html.render_macro("table", large)
+    assert outline(table).elements.count("noscript") == folds
+    assert table.count("<summary>Many: 501 rows</summary>") == folds
+    assert table.count("</noscript>") == folds
+    assert "<noscript>" not in html.render_macro("summary", "name", "", large)
 
 
 def test_plotly_is_inlined_once(page: str) -> None:

@@ -17,7 +17,7 @@ from llmbench.report.sections.timeline import SEGMENTS
 from llmbench.report.table import Cell, Column, Table, count, missing, quantity, text_columns
 from llmbench.runs.run import Run
 
-LISTED = 5
+LISTED, ROWS = 5, 300  # requests of a case, and of all cases unless these are more
 SORTED_BY = ("e2e", "ttft")
 UNKNOWN = {
     "e2e": "its last timestamp is unknown",
@@ -36,24 +36,32 @@ def slowest(results: Results, latency: str) -> Table:
         *(Column(LATENCIES.get(span, span.replace("_", " "))) for span in UNKNOWN),
         *map(Column, ("prompt tokens", "output tokens")),
     )
-    rows = tuple(_row(*request) for case in results.measured for request in _slowest(case, latency))
-    note = f"The {LISTED} slowest successful requests of each case, over all its processes."
+    rows = tuple(_row(*request) for request in _slowest(results, latency))
+    most = _most(results)
+    requests = "slowest successful request" if most == 1 else f"{most} slowest successful requests"
+    note = f"The {requests} of each case, over all its processes."
     return Table(f"Slowest by {LATENCIES[latency]}", columns, rows, note)
 
 
 def listed(results: Results) -> dict[str, set[int]]:
     """Return the ids of the requests in the tables of slowest requests, as a set per run name."""
     ids: dict[str, set[int]] = {}
-    for case in results.measured:
-        for latency in SORTED_BY:
-            for _, run, observed, index in _slowest(case, latency):
-                ids.setdefault(run.name, set()).add(_of(observed, index, "request_id"))
+    for latency in SORTED_BY:
+        for _, run, observed, index in _slowest(results, latency):
+            ids.setdefault(run.name, set()).add(_of(observed, index, "request_id"))
     return ids
 
 
-def _slowest(case: CaseResults, latency: str) -> list[Listed]:
-    longest = sorted(_longest(case, latency), key=lambda it: -it[0])
-    return [request for _, request in longest[:LISTED]]
+def _most(results: Results) -> int:
+    """Return how many requests of each case are listed: fewer of many cases, but at least one."""
+    return max(1, min(LISTED, ROWS // max(1, len(results.measured))))
+
+
+def _slowest(results: Results, latency: str) -> Iterator[Listed]:
+    """Yield the slowest requests of each case."""
+    for case in results.measured:
+        longest = sorted(_longest(case, latency), key=lambda it: -it[0])
+        yield from (request for _, request in longest[: _most(results)])
 
 
 def _longest(case: CaseResults, latency: str) -> Iterator[tuple[float, Listed]]:

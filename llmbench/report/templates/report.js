@@ -20,7 +20,10 @@ function say(text) {
 }
 
 function bytesOf(script) {
-  return new Blob([Uint8Array.from(atob(script.textContent), (letter) => letter.charCodeAt(0))]);
+  const letters = atob(script.textContent);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = letters.charCodeAt(at);
+  return new Blob([bytes]);
 }
 
 async function unpacked(script) {
@@ -95,14 +98,32 @@ function fit(plot) {
   return Math.abs(width - plot.clientWidth) > 1 && Plotly.Plots.resize(plot);
 }
 
-/* One after the other, so that a page with many cases can be read meanwhile. */
-async function redraw() {
+/* One after the other, so that a page with many cases can be read meanwhile; paper waits for all. */
+async function redraw(within = document) {
   if (!window.Plotly) return;
-  const drawn = (plot) => !plot.closest("[hidden], dialog:not([open])");
-  for (const plot of all(".plot").filter(drawn)) {
+  const drawn = (plot) => !plot.closest("[hidden], dialog:not([open]), details:not([open])");
+  for (const plot of all(".plot", within).filter(drawn)) {
     await draw(plot);
-    await new Promise((next) => setTimeout(next));
+    if (!view.printing) await new Promise((next) => setTimeout(next));
   }
+}
+
+/* -- folds: what is large is text until it is unfolded -- */
+
+function unfold(fold) {
+  for (const inner of all("details.large", fold)) inner.open = true;
+  for (const text of all("noscript", fold)) {
+    const within = text.parentElement;
+    text.outerHTML = text.textContent;
+    offerTables(within);
+    if (one(".records")) offerRequests(within);
+  }
+}
+
+function onFold({ target: fold }) {
+  if (!fold.matches("details[open]")) return;
+  unfold(fold);
+  redraw(fold);
 }
 
 /* -- the view, and the fragment of the address that stores it -- */
@@ -192,8 +213,11 @@ function followFragment() {
 let closed = [];
 
 function toPaper() {
-  closed = all("details:not([open], .data)");
-  for (const fold of closed) fold.open = true;
+  closed = all("details:not([open], .data, .data *)");
+  for (const fold of closed) {
+    fold.open = true;
+    unfold(fold);
+  }
   view.printing = true;
   show();
 }
@@ -224,8 +248,10 @@ function offerTheme() {
 async function start() {
   offerTheme();
   showTheme();
+  for (const help of all(".help")) help.hidden = false;
   offerTables();
   offerRecords();
+  addEventListener("toggle", onFold, true);
   addEventListener("hashchange", followFragment);
   addEventListener("beforeprint", toPaper);
   addEventListener("afterprint", toScreen);

@@ -1,8 +1,7 @@
 /* -- tables: sorted by their headings, and numbers copied with their units -- */
 
-function offerTables() {
-  for (const help of all(".help")) help.hidden = false;
-  for (const table of all("table")) offerTable(table);
+function offerTables(within) {
+  for (const table of all("table", within)) offerTable(table);
 }
 
 function offerTable(table) {

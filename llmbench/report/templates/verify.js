@@ -36,6 +36,10 @@ async function judgedHash(bytes) {
 }
 
 function judgedHeadline(cases) {
+  for (const fold of all("[aria-labelledby=results] details")) {
+    fold.open = true;
+    unfold(fold);
+  }
   const table = one("[aria-labelledby=results] table");
   const heads = all("thead th[data-metric]", table).filter((head) => VERIFIED.test(head.dataset.metric));
   const names = heads.map((head) => head.textContent).join(", ");

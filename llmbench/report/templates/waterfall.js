@@ -3,12 +3,16 @@
 const MOST_ROWS = 500;
 let opened = null;
 
-function offerWaterfall() {
-  for (const head of all("[data-request]")) {
+function offerRequests(within) {
+  for (const head of all("[data-request]", within)) {
     const button = element("button", head.firstChild.textContent, { type: "button", class: "open" });
     button.addEventListener("click", () => openRequest(head.dataset.request));
     head.firstChild.replaceWith(button);
   }
+}
+
+function offerWaterfall() {
+  offerRequests();
   one("#close").addEventListener("click", () => one("#request").close());
   one("#request").addEventListener("close", () => { view.request = null; remember(); });
 }

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from llmbench.report.results import Results
+from llmbench.report.sections import slowest_requests
 from llmbench.report.sections.slowest_requests import LISTED, listed, slowest
 from llmbench.report.table import Table
 from llmbench.runs.run_set import RunSet
@@ -62,6 +63,20 @@ def test_all_requests_are_listed_if_there_are_few(make: Any, tmp_path: Path) -> 
     run = make.run_of(plan, make.serve(1, requests=2))
     found = Results(make.store_run_set(tmp_path / "set", [plan], [run]))
     assert len(slowest(found, "e2e").rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "requests"),
+    [(7, 2, "2 slowest successful requests"), (2, 1, "slowest successful request")],
+)
+def test_of_many_cases_fewer_requests_are_listed(
+    results: Results, monkeypatch: pytest.MonkeyPatch, rows: int, most: int, requests: str
+) -> None:
+    of_few = [keys(slowest(results, "e2e"), case.name)[:most] for case in results.measured]
+    monkeypatch.setattr(slowest_requests, "ROWS", rows)
+    of_many = slowest(results, "e2e")
+    assert [keys(of_many, case.name) for case in results.measured] == of_few
+    assert of_many.note == f"The {requests} of each case, over all its processes."
 
 
 def test_a_request_of_one_chunk_says_why_it_has_no_gap(make: Any, tmp_path: Path) -> None:
