@@ -7,6 +7,7 @@ the median over all pairs of processes, with its rank interval.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, product, repeat
@@ -57,7 +58,8 @@ class Ratio:
 
 def reference(results: Results) -> CaseResults | None:
     """Return the first measured case, if there are others at the same point of a sweep."""
-    return next((case for case in results.measured if _others(results, case)), None)
+    at_point = Counter(repr(case.point) for case in results.measured)
+    return next((case for case in results.measured if at_point[repr(case.point)] > 1), None)
 
 
 def ratios(results: Results) -> list[Ratio]:
