@@ -230,7 +230,7 @@ def test_a_model_that_is_not_served_is_refused_without_secrets(
     shown = command("run", "s.yaml", "--out", "out")
     assert "has no model 'nobody'" in shown
     assert leaks(shown) == []
-    assert leaks((tmp_path / "out" / "report.html").read_text()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_check_of_a_server_shows_no_secret(url: str, command: Command) -> None:

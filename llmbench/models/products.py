@@ -55,7 +55,7 @@ def _packed_linear(rows: Tensor, layer: int, size: int) -> Tensor:  # noqa: ARG0
     return packed_product(rows, of.packed, of.bias)
 
 
-@torch.library.register_fake("llmbench::packed_linear")
+@torch.library.register_fake("llmbench::packed_linear")  # type: ignore[untyped-decorator]
 def _shape_of_packed_linear(rows: Tensor, layer: int, size: int) -> Tensor:  # noqa: ARG001 (the same)
     return rows.new_empty((*rows.shape[:-1], size))
 
@@ -83,7 +83,8 @@ class StepLinear(nn.Linear):
             product = torch.ops.llmbench.packed_linear(flat, self.number, self.out_features)
         else:
             product = self._generated(flat)
-        return product.reshape(*input.shape[:-1], self.out_features)
+        shaped: Tensor = product.reshape(*input.shape[:-1], self.out_features)
+        return shaped
 
     def _generated(self, rows: Tensor) -> Tensor:
         product_of = generated_product if rows.device.type == "cpu" else row_products

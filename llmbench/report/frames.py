@@ -50,7 +50,8 @@ class RunSet:
         if not runs:
             return pd.DataFrame()
         names = runs[0].records.column_names
-        frame = pa.concat_tables([run.records.select(names) for run in runs]).to_pandas()
+        table = pa.concat_tables([run.records.select(names) for run in runs])
+        frame: pd.DataFrame = table.to_pandas()
         rows = [run.records.num_rows for run in runs]
         frame.insert(0, "case", np.repeat([run.case.name for run in runs], rows))
         frame.insert(1, "repeat", np.repeat([run.repeat for run in runs], rows))

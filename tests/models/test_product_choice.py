@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from llmbench.models import product_choice
 from llmbench.models.product_choice import ROUNDS, fastest, fastest_products, probes_of
+from llmbench.models.products import Product
 
 
 class Costs:
@@ -19,7 +20,9 @@ class Costs:
     def __init__(self, **seconds: list[float]) -> None:
         self.time = 0.0
         self.calls: list[str] = []
-        self.probes = {name: self._probe(name, iter(costs)) for name, costs in seconds.items()}
+        self.probes: dict[Product, Callable[[], None]] = {
+            cast("Product", name): self._probe(name, iter(costs)) for name, costs in seconds.items()
+        }
 
     def _probe(self, name: str, costs: Iterator[float]) -> Callable[[], None]:
         def run() -> None:

@@ -108,7 +108,7 @@ class Compiled(PyTorchBackend):
         from llmbench.models.product_choice import fastest_products  # noqa: PLC0415 (imports torch)
         from llmbench.models.products import can_be_packed, most_generated_rows  # noqa: PLC0415 (the same)
 
-        library = dict.fromkeys(sizes, cast("Product", "library"))
+        library: dict[int, Product] = dict.fromkeys(sizes, "library")
         if not layers or self.options.matvec == "library":
             return library
         weight = layers[0].weight

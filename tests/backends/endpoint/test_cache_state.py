@@ -46,7 +46,8 @@ def test_cases_of_a_repeat_send_different_prompts_of_the_same_lengths(
     run_set = measured(server, tmp_path, {}, "ab", workload=lengths)
     one, other = run_set.runs
     assert one.facts["schedule_sha256"] == other.facts["schedule_sha256"]
-    sent = [messages[0]["content"] for messages in server.log]
+    first_requests = 2  # one to each case's server before the runs
+    sent = [messages[0]["content"] for messages in server.log][first_requests:]
     texts = sent[PROBES : PROBES + REQUESTS] + sent[-REQUESTS:]
     assert len(sent) == 2 * (PROBES + REQUESTS)
     assert len({text[9:] for text in texts}) == 2 * REQUESTS  # beyond the salt
