@@ -99,7 +99,7 @@ def most_generated_rows(device: torch.device) -> int:
 
 
 def can_be_packed(weight: Tensor) -> bool:
-    """Tell whether oneDNN has products of packed weights for this device and dtype."""
+    """Return whether oneDNN has products of packed weights for this device and dtype."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     if weight.dtype == torch.bfloat16:
