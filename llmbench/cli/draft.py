@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", metavar="MODEL", help="hub id, folder, GGUF file, random:SHAPE or builtin:tiny"
     )
-    to_whom = group.add_mutually_exclusive_group()
+    target = group.add_mutually_exclusive_group()
     text = f"names, separated by commas (default: {DEFAULT_BACKENDS})"
-    to_whom.add_argument("--backends", metavar="NAMES", help=text)
-    to_whom.add_argument("--url", help="OpenAI-compatible server; --model is its model's name")
-    when = group.add_mutually_exclusive_group()
-    when.add_argument("--rate", help="requests per second, at random times (Poisson)")
+    target.add_argument("--backends", metavar="NAMES", help=text)
+    target.add_argument("--url", help="OpenAI-compatible server; --model is its model's name")
+    load = group.add_mutually_exclusive_group()
+    load.add_argument("--rate", help="requests per second, at random times (Poisson)")
     text = f"users who each wait for their answer (default: {DEFAULT_CONCURRENCY})"
-    when.add_argument("--concurrency", metavar="N", help=text)
+    load.add_argument("--concurrency", metavar="N", help=text)
     text = f"measured requests per run (default: {DEFAULT_REQUESTS})"
     group.add_argument("--requests", metavar="N", help=text)
 

@@ -74,8 +74,8 @@ def _scenarios(folder: Path | None) -> Rows:
     own = folder or Path("scenarios")
     paths = {str(path): path for path in sorted(own.rglob("*.yaml"))}
     if folder is None:
-        ours = {name: shipped.path_of(name) for name in shipped.names()}
-        paths = ours if own.resolve() == shipped.folder().resolve() else ours | paths
+        in_package = {name: shipped.path_of(name) for name in shipped.names()}
+        paths = in_package if own.resolve() == shipped.folder().resolve() else in_package | paths
     return [(name, _description(path)) for name, path in paths.items()]
 
 

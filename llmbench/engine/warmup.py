@@ -141,10 +141,10 @@ class _Stages:
             return
         self._last = self.now()
         times = rounds[-1].values()
-        each = f", {format_duration(sum(times) / len(times))} a step" if times else ""
+        mean = f", {format_duration(sum(times) / len(times))} a step" if times else ""
         slow = "; first calls may compile, which is slow" if len(rounds) == 1 else ""
         step = f"round {len(rounds)}, step {len(times) + 1} of {self.steps}"
-        self.on_stage(f"warming up: {step}{each}{slow}")
+        self.on_stage(f"warming up: {step}{mean}{slow}")
 
 
 def _timed(step: WarmupStep, now: Callable[[], float]) -> float:

@@ -52,14 +52,14 @@ def fastest_products(
     The time of generated products grows with the rows: where others are faster, they are for all
     larger sizes, too.
     """
-    found: dict[int, Product] = {}
+    chosen: dict[int, Product] = {}
     most_generated = most_generated_rows(layers[0].weight.device)
     for rows in sizes:
         probes = probes_of(layers, rows, compile_step, generated=rows <= most_generated)
-        found[rows] = fastest(probes)
-        if found[rows] != "generated":
+        chosen[rows] = fastest(probes)
+        if chosen[rows] != "generated":
             most_generated = 0
-    return found
+    return chosen
 
 
 @torch.inference_mode()

@@ -137,8 +137,8 @@ def _hint(path: Path) -> str:
     if near:
         return f"; did you mean {path.parent / near[0]}?"
     name = path.with_suffix("").as_posix().removeprefix("scenarios/")
-    ours = get_close_matches(name, shipped.names(), n=1)
-    return f"; did you mean {ours[0]}, which ships with llmbench?" if ours else ""
+    near = get_close_matches(name, shipped.names(), n=1)
+    return f"; did you mean {near[0]}, which ships with llmbench?" if near else ""
 
 
 def _content(path: Path) -> bytes:

@@ -165,9 +165,9 @@ class Compiled(PyTorchBackend):
     def _compiled_for_one_model(self, step: Step) -> Step:
         """Compile a step that does not check in each call that the model is still the same.
 
-        Checking 211 layers takes a tenth of a step. Graphs are kept by code and told apart by these
-        checks: so the code is a copy, and without ``fullgraph``, which keeps graphs of the model's
-        own code, they stay.
+        Checking hundreds of layers takes a noticeable part of a step. Graphs are kept by code, and
+        these checks tell models apart: so each model has a copy of the code. Without ``fullgraph``
+        there are graphs of the model's own code too, and the checks stay.
         """
         import torch  # noqa: PLC0415 (the same)
 
