@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -14,6 +13,7 @@ from llmbench.cli import (
     baseline,
     check,
     compare,
+    completion,
     conformance,
     distill,
     doctor,
@@ -50,7 +50,6 @@ COMMANDS: dict[str, Command] = {
     "export": export,
 }  # fmt: skip
 
-COMPLETING = "_ARGCOMPLETE"  # set by the shell function that argcomplete registers
 GUIDE = """\
 Benchmark LLM inference: one scenario, any backend, realistic load.
 
@@ -109,8 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         parser = build_parser()
-        if COMPLETING in os.environ:
-            _complete(parser)
+        if completion.is_requested():
+            completion.answer(parser)
         _check_command(*(sys.argv[1:] if argv is None else argv)[:1])
         arguments = parser.parse_args(argv)
         logs.set_up(verbose=getattr(arguments, "verbose", False))
@@ -122,13 +121,6 @@ def _run(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt as interrupt:
         return interrupts.exit_code(interrupt)
     return code
-
-
-def _complete(parser: argparse.ArgumentParser) -> None:
-    """Print what may follow on the command line, for the shell, and exit."""
-    import argcomplete
-
-    argcomplete.autocomplete(parser)
 
 
 def _check_command(first: str = "-") -> None:

@@ -68,6 +68,10 @@ def _parts(kind: KindName, _: Path | None) -> Rows:
 
 
 def _scenarios(folder: Path | None) -> Rows:
+    return [(name, _description(path)) for name, path in scenario_files(folder).items()]
+
+
+def scenario_files(folder: Path | None) -> dict[str, Path]:
     """Return the scenarios of a folder; by default the shipped ones by name, and ./scenarios."""
     from llmbench.scenario import shipped
 
@@ -76,7 +80,7 @@ def _scenarios(folder: Path | None) -> Rows:
     if folder is None:
         in_package = {name: shipped.path_of(name) for name in shipped.names()}
         paths = in_package if own.resolve() == shipped.folder().resolve() else in_package | paths
-    return [(name, _description(path)) for name, path in paths.items()]
+    return paths
 
 
 def _description(path: Path) -> str:

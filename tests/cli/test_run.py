@@ -318,24 +318,6 @@ def test_without_a_command_the_first_ones_to_type_are_printed(capsys: Capture) -
     assert max(map(len, printed)) <= 80
 
 
-def test_the_shell_completes_commands_and_flags(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("argcomplete")
-    program = [sys.executable, "-c", "from llmbench.cli import main; main()"]
-    monkeypatch.setenv("_ARGCOMPLETE", "1")
-    monkeypatch.setenv("_ARGCOMPLETE_STDOUT_FILENAME", str(tmp_path / "completed"))
-
-    def completed(line: str) -> str:
-        monkeypatch.setenv("COMP_LINE", line)
-        monkeypatch.setenv("COMP_POINT", str(len(line)))
-        subprocess.run(program, check=True)
-        return (tmp_path / "completed").read_text().replace("\013", "\n")
-
-    assert completed("llmbench pro") == "profile "
-    assert completed("llmbench run --concu") == "--concurrency "
-
-
 @pytest.mark.parametrize(
     ("first", "message"),
     [
