@@ -155,14 +155,18 @@ def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
     The part of ``spec`` that the key is in is copied, since other specs may share it. Raises
     ValueError when the key's parent has no keys, or the key is too long.
     """
-    *parents, last = key.split(".")
-    if len(parents) >= MAX_KEY_PARTS:
-        raise ValueError(
-            f"expected a key of at most {MAX_KEY_PARTS} parts, found {key.count('.') + 1:,}"
-        )
+    if (parts := key.count(".") + 1) > MAX_KEY_PARTS:
+        raise ValueError(f"expected a key of at most {MAX_KEY_PARTS} parts, found {parts:,}")
+    *parents, last = key_path(key)
     if parents and parents[0] in spec:
         spec[parents[0]] = deepcopy(spec[parents[0]])
     reduce(_descend, parents, spec)[last] = value
+
+
+def key_path(key: str) -> tuple[str, ...]:
+    """Return the steps of a dotted key; after ``sweep.``, a whole dotted key is one step."""
+    section, _, swept = key.partition(".")
+    return (section, swept) if section == "sweep" and swept else tuple(key.split("."))
 
 
 def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from llmbench.errors import ScenarioError, printable, shown
 from llmbench.scenario import shipped
-from llmbench.scenario.cases import Case, points, set_key
+from llmbench.scenario.cases import Case, key_path, points, set_key
 from llmbench.scenario.mistakes import explain, locate, place_of
 from llmbench.scenario.schema import Scenario
 from llmbench.scenario.yaml_text import KeyPath, YamlTextError, compose, write
@@ -186,8 +186,8 @@ def _apply(override: str, spec: dict[str, Any], origins: Origins) -> None:
         set_key(spec, key, value)
     except ValueError as error:
         raise ScenarioError(f"{_typed(override)}: {error}") from None
-    at = tuple(key.split("."))
-    for replaced in [key_path for key_path in origins if key_path[: len(at)] == at]:
+    at = key_path(key)
+    for replaced in [place for place in origins if place[: len(at)] == at]:
         del origins[replaced]
     origins[at] = _typed(override)
 
@@ -203,7 +203,7 @@ def _cases(spec: dict[str, Any], scenario: Scenario, origins: Origins) -> tuple[
     _refuse_many(scenario, origins)
     cases = []
     for point in points(spec):
-        swept: Origins = {tuple(key.split(".")): _swept(key, origins) for key in point}
+        swept: Origins = {key_path(key): _swept(key, origins) for key in point}
         for backend in spec["backends"]:
             case_spec = _case_spec(spec, backend, point, origins)
             cases.append(Case.of(_validate(case_spec, ChainMap(swept, origins)), point))

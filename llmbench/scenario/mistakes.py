@@ -63,12 +63,25 @@ def explain(
 def _explain(at: KeyPath, errors: Sequence[ErrorDetails], origins: Mapping[KeyPath, str]) -> str:
     """Return the line about a key; several errors are those of the alternatives of its value."""
     key = ".".join(one_line(str(step), MAX_STEP) for step in at) or "scenario"
+    place = place_of(origins, at)
     found = f", found {_shown(errors[0])}"
     reason, *others = (_reason(error) for error in errors)
     if others:
         either = [reason, *(other.removeprefix("must be ") for other in others)]
         reason = " or ".join(text.removesuffix(found) for text in either) + found
-    return f"{place_of(origins, at)}: {key}: {reason}"
+    return f"{place}: {key}: {reason}{_list_remedy(errors[0], key, place)}"
+
+
+def _list_remedy(error: ErrorDetails, key: str, place: str) -> str:
+    """Return how to write a list where its items were found without brackets."""
+    found = masked(error["input"], str(error["loc"][-1])) if error["type"] == "list_type" else None
+    if isinstance(found, dict) and key.startswith("sweep."):
+        return "; write each swept key with dots, such as load.rate: [2, 4]"
+    if not isinstance(found, str | int | float):
+        return ""
+    items = ", ".join(item.strip() for item in one_line(str(found), MAX_STEP).split(","))
+    is_override = place.startswith("--set ")
+    return f"; write --set '{key}=[{items}]'" if is_override else f"; write [{items}]"
 
 
 def _written(loc: KeyPath, spec: Any) -> KeyPath:
@@ -114,8 +127,8 @@ def _reason(error: ErrorDetails) -> str:
             return reason + ("" if whole else f", found {_shown(error)}")
         case "int_parsing" | "int_type" | "int_from_float":
             message = "must be a whole number"
-        case "list_type" if isinstance(error["input"], str):
-            message = f"must be a list, such as [{one_line(error['input'], MAX_STEP)}]"
+        case "list_type":
+            message = "must be a list"
         case _:
             message = error["msg"].removeprefix("Input ").replace("should ", "must ", 1)
     return f"{message}, found {_shown(error)}"

@@ -157,6 +157,16 @@ def test_an_override_expands_shorthand(chat: Path) -> None:
         ("requests: 20", "requests: 20\nsweep: {load.rate: []}", "load.rate has no values"),
         (
             "requests: 20",
+            "requests: 20\nsweep: {load.rate: 2/s}",
+            "chat.yaml:8: sweep.load.rate: must be a list, found '2/s'; write [2/s]",
+        ),
+        (
+            "requests: 20",
+            "requests: 20\nsweep: {load: {rate: [2]}}",
+            "sweep.load: must be a list, found {'rate': [2]}; write each swept key with dots",
+        ),
+        (
+            "requests: 20",
             "requests: 20\nsweep: {load.rate: [1, -2]}",
             "chat.yaml:8: load.rate: must",
         ),
@@ -192,6 +202,13 @@ def test_a_mistake_is_reported_with_its_line_and_a_remedy(
     assert message in complaint(edited(chat, old, new))
 
 
+def test_one_key_of_a_sweep_can_be_set(chat: Path) -> None:
+    chat.write_text(f"{GOOD}\nsweep: {{engine.slots: [4], load.rate: [8]}}")
+    source = scenario_file.load(chat, ["sweep.load.rate=[1, 2]"])
+    assert source.scenario.sweep == {"engine.slots": [4], "load.rate": [1, 2]}
+    assert source.origins["sweep", "load.rate"] == "--set sweep.load.rate=[1, 2]"
+
+
 def test_a_duration_of_zero_needs_no_unit(chat: Path) -> None:
     slow = scenario_file.load(edited(chat, "per_token: 10 ms", "per_token: 0")).cases[1]
     assert slow.backend_options.per_token == 0
@@ -204,7 +221,15 @@ def test_a_duration_of_zero_needs_no_unit(chat: Path) -> None:
         ("concurrency=8", "no such key; did you mean 'load.concurrency' of closed?"),
         ("engine.seed=1", "no such key; did you mean 'model.seed' or 'seed'?"),
         ("provider=cuda", "no such key; did you mean 'backends: [{kind: onnx, provider: ...}]'?"),
-        ("backends=fake,eager", "must be a list, such as [fake,eager], found 'fake,eager'"),
+        (
+            "backends=fake,eager",
+            "must be a list, found 'fake,eager'; write --set 'backends=[fake, eager]'",
+        ),
+        (
+            "sweep.load.rate=2,4",
+            "must be a list, found '2,4'; write --set 'sweep.load.rate=[2, 4]'",
+        ),
+        ("sweep.load.rate=2", "must be a list, found 2; write --set 'sweep.load.rate=[2]'"),
     ],
 )
 def test_a_mistake_has_a_hint_across_sections(chat: Path, override: str, hint: str) -> None:
