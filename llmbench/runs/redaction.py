@@ -24,7 +24,8 @@ SHORTEST = 6  # shorter values would match common words
 TELLING = 12  # characters, with a digit among them, that no text has by chance
 
 _NAMES = re.compile(
-    r"TOKEN(?!IZ)|KEY|SECRET|PASSW|CREDENTIAL|COOKIE|AUTH(?!OR(?!IZ))|_(PASS|PAT|PWD)$",
+    r"(?<!\bPER_)(?<!_PER_)(?<!\bMAX_)(?<!_MAX_)TOKEN(?!IZ)|KEY|SECRET|PASSW|CREDENTIAL|COOKIE"
+    r"|AUTH(?!OR(?!IZ))|_(PASS|PAT|PWD)$",
     re.IGNORECASE,
 )
 _ESCAPE = re.compile(
@@ -164,10 +165,16 @@ def _forms(secret: str) -> Iterator[str]:
 
 # -- secrets written in a scenario -----------------------------------------------------------------
 
+# before `token` or `key`: a price, a count or a word of a tokenizer, not a secret
+_HARMLESS = (
+    "per", "input", "output", "prompt", "completion", "cached", "cache", "pad", "bos", "eos", "unk",
+    "sep", "cls", "mask", "stop",
+)  # fmt: skip
+_NOT_HARMLESS = "".join(f"(?<!_{word}_)" for word in _HARMLESS)
 _LITERAL_NAMES = re.compile(
-    r"(?:^|_)(?:secret|passw(?:or)?d|passphrase|credentials?|cookie\d?|auth|authorization|bearer"
+    r"_(?:secret|passw(?:or)?d|passphrase|credentials?|cookie\d?|auth|authorization|bearer"
     r"|api_?key)(?:_|$)"
-    r"|(?:^|_)(?<!cache_)(?<!pad_)(?<!bos_)(?<!eos_)(?<!stop_)(?:key|token|pwd|pass|pat)(?:_?\d+)?$"
+    rf"|_(?:{_NOT_HARMLESS}(?:key|token)|pwd|pass|pat)(?:_?\d+)?$"
 )
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SCHEME = re.compile(r"\b(?:Bearer|Basic|Token|Digest|ApiKey)\s", re.IGNORECASE)
@@ -176,7 +183,7 @@ _CREDENTIAL = re.compile(
     r"\b(?:Bearer|Basic)\s+[^\s$]{8,}|://[^\s/$:]*:[^\s/$]+@", re.IGNORECASE
 )  # a secret, whatever its name
 _NAMED = re.compile(
-    r"""((?<![\w-])[\w-]*
+    r"""((?<![\w-])(?<!\bper\s)[\w-]*(?<!\bper[_-])(?<!_per[_-])
     (?:key|token|secret|passw(?:or)?d|passphrase|credentials?|cookie|auth(?:orization)?)
     ['"]?[:=\s]\s*)((['"]).*?\3|['"]?(?:(?:bearer|basic)\s+)?[^\s'",}\]]+)""",
     re.IGNORECASE | re.VERBOSE,
@@ -213,7 +220,7 @@ def _is_literal(name: str, text: str) -> bool:
 def _names_secret(name: str) -> bool:
     """Return whether a key of a scenario names a secret: ``api_key``, but not ``max_tokens``."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower().strip("_")
-    return _LITERAL_NAMES.search(words) is not None
+    return _LITERAL_NAMES.search(f"_{words}") is not None
 
 
 def masked(value: Any, name: str = "", depth: int = 4) -> Any:

@@ -127,6 +127,8 @@ def _reason(error: ErrorDetails) -> str:
             return reason + ("" if whole else f", found {_shown(error)}")
         case "int_parsing" | "int_type" | "int_from_float":
             message = "must be a whole number"
+        case "float_parsing" | "float_type":
+            message = "must be a number"
         case "list_type":
             message = "must be a list"
         case _:

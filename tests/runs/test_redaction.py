@@ -107,13 +107,32 @@ def test_the_user_and_password_of_a_url_are_redacted() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["OPENAI_API_KEY", "Proxy-Authorization", "cookie", "DB_PASS", "GITHUB_PAT", "X-Auth"]
+    "name",
+    [
+        "OPENAI_API_KEY",
+        "Proxy-Authorization",
+        "cookie",
+        "DB_PASS",
+        "GITHUB_PAT",
+        "X-Auth",
+        "SUPER_TOKEN",
+    ],
 )
 def test_names_of_secrets(name: str) -> None:
     assert is_secret(name)
 
 
-@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "GIT_AUTHOR_NAME", "XAUTHORITY", "PWD"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TOKENIZERS_PARALLELISM",
+        "GIT_AUTHOR_NAME",
+        "XAUTHORITY",
+        "PWD",
+        "PRICE_PER_TOKEN",
+        "MAX_TOKENS",
+    ],
+)
 def test_names_of_no_secrets(name: str) -> None:
     assert not is_secret(name)
 
@@ -143,6 +162,10 @@ def test_the_variable_of_a_secret_in_a_text_is_found() -> None:
         ({"password": 123456}, "password"),
         ({"DB": "postgres://me:0123456@host/db"}, "DB"),
         ({"HF_TOKEN": "${HOME_TOWN}"}, "HF_TOKEN"),
+        ({"hf_token": "0123456789"}, "hf_token"),
+        ({"token": "0123456789"}, "token"),
+        ({"super_token": "0123456789"}, "super_token"),
+        ({"bearer": "0123456789"}, "bearer"),
     ],
 )
 def test_a_literal_secret_is_found_by_its_name_or_form(options: Any, name: str) -> None:
@@ -160,6 +183,7 @@ def test_a_literal_secret_is_found_by_its_name_or_form(options: Any, name: str) 
         {"HTTP_PROXY": "http://me:${A_PASSWORD}@proxy"},
         {"TOKENIZERS_PARALLELISM": "false", "api_key": "EMPTY"},
         {"api_key": None, "auth": True},
+        {"per_token": "0.000012", "price_per_token": 1234567, "output-token": "0.000002 USD"},
     ],
 )
 def test_what_is_no_literal_secret_is_not_found(options: Any) -> None:
@@ -174,7 +198,23 @@ def test_what_is_no_literal_secret_is_not_found(options: Any) -> None:
         "./serve --api-key 0123456789 --port 1",
         {"Cookie": "a=b; session=0123456789"},
         "http://me:0123456789@host",
+        "token 0123456789",
+        "super token 0123456789",
+        "super_token=0123456789",
+        "token=0123456789",
     ],
 )
 def test_a_message_shows_plain_data_without_its_secrets(value: object) -> None:
     assert "0123456789" not in str(masked(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"per_token": "0.000012 USD", "prefill_per_token": 1234567},
+        "0.30 EUR per token 1000000",
+        "price_per_token: 0.000012",
+    ],
+)
+def test_a_message_shows_prices_and_times_of_tokens(value: object) -> None:
+    assert masked(value) == value
