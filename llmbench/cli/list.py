@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbench.cli import options
+from llmbench.cli import options, output
 from llmbench.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def _describe(entry: Entry) -> str:
     if entry.problem:
         return f"cannot be read: {entry.problem}"
     damaged = f" ({entry.damaged} damaged)" if entry.damaged else ""
-    return f"{entry.measured} of {entry.planned} runs{damaged}, {entry.name}"
+    runs = output.count_of(entry.measured, entry.planned, "run")
+    return f"{runs}{damaged}, {entry.name}"
 
 
 def _models(_: Path | None) -> Rows:

@@ -96,7 +96,7 @@ def _layout(arguments: argparse.Namespace) -> Layout:
 
 
 def _print(names: list[str], joined: Joined) -> None:
-    total = len(joined.runs) + len(joined.left_out)
-    print(f"attached {' and '.join(names)} to {len(joined.runs)} of {total} runs")
+    runs = output.count_of(len(joined.runs), len(joined.runs) + len(joined.left_out), "run")
+    print(f"attached {' and '.join(names)} to {runs}")
     for name, reason in joined.left_out.items():
         print(f"left out {name}: {reason}")

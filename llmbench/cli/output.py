@@ -30,6 +30,11 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def count_of(part: int, whole: int, noun: str) -> str:
+    """Return how many of several things there are: ``2 of 3 runs``, ``1 of 1 run``."""
+    return f"{part:,} of {whole:,} {noun}{'s' * (whole != 1)}"
+
+
 def write_report(stored: RunSet | Profile) -> Path:
     """Write report.html in the folder of stored results and return its path."""
     from llmbench import report

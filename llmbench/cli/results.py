@@ -119,7 +119,7 @@ def _line(entry: Entry) -> str:
     size = format_bytes(_size(entry.folder))
     if entry.problem:
         return f"{entry.folder}  {size}, cannot be read: {entry.problem}"
-    runs = f"{entry.measured} of {entry.planned} runs"
+    runs = output.count_of(entry.measured, entry.planned, "run")
     return f"{entry.folder}  {entry.name}, {entry.began_at[:16]}, {runs}, {size}"
 
 

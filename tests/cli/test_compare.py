@@ -26,7 +26,7 @@ def test_the_table_says_what_changed(
     assert main(["compare", *sets]) == 0
     shown = capsys.readouterr().out
     assert "after against before" in shown
-    assert "2 regression" in shown  # TTFT and E2E
+    assert "2 regressions" in shown  # TTFT and E2E
     assert "+100 %" in shown
 
 

@@ -56,7 +56,7 @@ def test_readings_become_series_of_the_run_and_of_its_report(
     before = (folder / "report.html").read_bytes()
     assert main(["meter", str(folder), log]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("attached wall_power_watts to 1 of 1 runs\n")
+    assert printed.startswith("attached wall_power_watts to 1 of 1 run\n")
     assert f"report   {folder / 'report.html'}" in printed
     assert (folder / "report.html").read_bytes() != before
     row = next(

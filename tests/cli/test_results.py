@@ -42,7 +42,7 @@ def test_run_sets_are_listed_from_the_newest(folders: list[Path], capsys: Captur
     assert main(["results", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [str(folder) for folder in reversed(folders)]
-    assert lines[1].startswith("results/c  tiny, 2026-01-03T00:00, 1 of 1 runs, ")
+    assert lines[1].startswith("results/c  tiny, 2026-01-03T00:00, 1 of 1 run, ")
 
 
 def test_the_list_is_available_as_json(folders: list[Path], capsys: Capture) -> None:

@@ -379,7 +379,7 @@ def test_results_and_scenarios_of_a_folder_are_listed(
 ) -> None:
     main(["run", str(path), "--out", out, "-q"])
     assert main(["list", "results", "--folder", str(path.parent), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["results"] == {out: "1 of 1 runs, simulated"}
+    assert json.loads(capsys.readouterr().out)["results"] == {out: "1 of 1 run, simulated"}
     (path.parent / "broken.yaml").write_text("name: x")
     assert main(["list", "scenarios", "--folder", str(path.parent), "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["scenarios"]

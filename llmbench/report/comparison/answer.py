@@ -78,9 +78,14 @@ def counted(comparison: Comparison) -> str:
     if not comparison.cases:
         return "Nothing was compared: the two sides have no case in common."
     counts = Counter[str](v.outcome for case in comparison.cases for v in case.verdicts.values())
-    outcomes = [f"{number} {outcome}" for outcome in MARKS if (number := counts[outcome])]
+    outcomes = [_numbered(counts[outcome], outcome) for outcome in MARKS if counts[outcome]]
     cases = len(comparison.cases)
     return f"{', '.join(outcomes)} in {cases} case{'s' * (cases > 1)}."
+
+
+def _numbered(number: int, outcome: str) -> str:
+    """Return a number of outcomes; nouns have a plural: 2 regressions, but 2 undecided."""
+    return f"{number} {outcome}{'s' * (number > 1 and outcome in PROVEN)}"
 
 
 def _incomplete(comparison: Comparison) -> Iterator[str]:

@@ -60,6 +60,14 @@ def test_proven_changes_come_before_larger_unproven_ones(tmp_path: Path) -> None
     assert counts == "1 regression, 1 inconclusive in 2 cases."
 
 
+def test_counts_of_several_verdicts_have_a_plural_where_they_are_nouns(tmp_path: Path) -> None:
+    slower, faster = [1.2 * ttft for ttft in SIX], [0.8 * ttft for ttft in SIX]
+    baseline = dict.fromkeys("abcdef", SIX)
+    sides = {"a": slower, "b": slower, "c": faster, "d": faster, "e": SIX, "f": SIX}
+    *_, counts = said(tmp_path, baseline, **sides)
+    assert counts == "2 regressions, 2 improvements, 2 equivalent in 6 cases."
+
+
 def test_small_changes_are_not_listed(tmp_path: Path) -> None:
     assert said(tmp_path, {"x": SIX}, x=SIX) == [
         "No metric changed by more than its tolerance.",
