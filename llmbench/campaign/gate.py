@@ -71,9 +71,10 @@ class LiveSide:
 
 def live_side(source: Source, folder: Path, installation: Installation) -> LiveSide:
     """Create the results folder of a side, or resume the side from its existing folder."""
-    begun = (folder / "runset.json").is_file()
-    run_set = store.resume(folder) if begun else plan.begin(source, folder, planned=())
-    return LiveSide(run_set, installation)
+    if not (folder / "runset.json").is_file():
+        return LiveSide(plan.begin(source, folder, planned=()), installation)
+    plan.probe(source.cases, source.places)
+    return LiveSide(store.resume(folder), installation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ def begin(source: Source, folder: Path, planned: tuple[PlannedRun, ...] | None =
     request or the folder cannot be used.
     """
     check(source)
-    _probe(source)
+    probe(source.cases, source.places)
     run_set = RunSet(
         **header(source, folder),
         origins=source.places,
@@ -78,51 +78,54 @@ def check(source: Source) -> None:
     if name := find_secret("\n".join((source.text, *source.overrides))):
         raise InputError(f"the scenario contains the value of {name}; write ${{{name}}} instead")
     for case in source.cases:
-        _check(case, source)
+        _check(case, source.places)
 
 
-def _probe(source: Source) -> None:
-    """Raise InputError if a system under test cannot be used, such as a server that refuses."""
+def probe(cases: Iterable[Case], places: Mapping[str, str]) -> None:
+    """Raise InputError if a system under test cannot be used, such as a server that refuses.
+
+    ``places`` has where each key of the scenario was set, by dotted key.
+    """
     probed: list[Any] = []
-    for case in source.cases:
+    for case in cases:
         if (key := (case.backend_options, case.scenario.model)) not in probed:
             probed.append(key)
-            with _located(source, "backends"):
+            with _located(places, "backends"):
                 BACKENDS.part(case.backend_options).probe(case.scenario.model)
 
 
-def _check(case: Case, source: Source) -> None:
+def _check(case: Case, places: Mapping[str, str]) -> None:
     scenario = case.scenario
-    with _located(source, "backends"):
+    with _located(places, "backends"):
         BACKENDS.require(case.backend)
-    with _located(source, "load"):
+    with _located(places, "load"):
         LOADS.require(scenario.load.kind)
         LOADS.part(scenario.load).check()
-    with _located(source, "model"):
+    with _located(places, "model"):
         models.check_source(scenario.model)
-    with _located(source, "workload"):
+    with _located(places, "workload"):
         workload = WORKLOADS.part(scenario.workload)
         workload.check()
         _check_lengths(case, workload)
-    with _located(source, "slo"):
+    with _located(places, "slo"):
         _check_classes(case)
     if quality := scenario.quality:
         from llmbench.quality.evaluate import read_text  # noqa: PLC0415 (rare, slow to import)
 
-        with _located(source, "quality"):
+        with _located(places, "quality"):
             BACKENDS.require(quality.reference.kind)
             read_text(quality)
 
 
 @contextmanager
-def _located(source: Source, key: str) -> Iterator[None]:
+def _located(places: Mapping[str, str], key: str) -> Iterator[None]:
     """Begin the message of an InputError with the place of a key of the scenario."""
     try:
         yield
     except InputError as error:
         message = str(error)
         named = message if message.startswith(key) else f"{key}: {message}"
-        error.args = (printable(source.locate(named)),)
+        error.args = (printable(locate(named, places)),)
         raise
 
 

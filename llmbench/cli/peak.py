@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find the highest load that meets the objectives, write the report and print the result."""
+    from llmbench.campaign import plan
     from llmbench.campaign.capacity import LoadTester, only_case, search, searched_key
     from llmbench.cli.progress import choose_observer
     from llmbench.errors import MeasurementError
@@ -75,8 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
         output.locked(folder),
         interrupts.explained(lambda: interrupts.how_to_repeat(folder, "--resume")),
     ):
+        run_set = store.resume(folder)
+        if arguments.resume:
+            plan.probe(source.cases, source.places)
         with choose_observer(quiet=arguments.quiet) as observer:
-            run_set = store.resume(folder)
             tester = LoadTester(run_set, case, key, observer, _printer(arguments, key))
             try:
                 capacity = search(

@@ -78,14 +78,25 @@ def run(arguments: argparse.Namespace) -> int:
 def _measure(folder: Path, arguments: argparse.Namespace, relay: Relay) -> int:
     from llmbench.campaign import execute
     from llmbench.cli.progress import choose_observer
-    from llmbench.runs import store
 
     with output.locked(folder), interrupts.explained(lambda: _how_to_resume(folder)):
+        begun = _begun(folder, arguments)
         with choose_observer(quiet=arguments.quiet) as observer:
-            run_set = execute.run_all(store.resume(folder), observer, relay)
+            run_set = execute.run_all(begun, observer, relay)
         page = output.write_report(run_set)
     output.print_result(run_set, page, arguments, failed=_failures(run_set))
     return _exit_code(run_set, arguments.require, arguments.max_error_rate)
+
+
+def _begun(folder: Path, arguments: argparse.Namespace) -> RunSet:
+    """Return the run set of a locked folder; resumed, after a first request to its servers."""
+    from llmbench.campaign import plan
+    from llmbench.runs import store
+
+    run_set = store.resume(folder)
+    if arguments.resume:
+        plan.probe((planned.case for planned in run_set.missing), run_set.origins)
+    return run_set
 
 
 def _begin(arguments: argparse.Namespace) -> Path:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from llmbench.errors import ScenarioError, printable, shown
 from llmbench.scenario import shipped
 from llmbench.scenario.cases import Case, key_path, points, set_key
-from llmbench.scenario.mistakes import explain, locate, place_of
+from llmbench.scenario.mistakes import explain, place_of
 from llmbench.scenario.schema import Scenario
 from llmbench.scenario.yaml_text import KeyPath, YamlTextError, compose, write
 from llmbench.units import UNITS, format_bytes
@@ -49,10 +49,6 @@ class Source:
     def places(self) -> dict[str, str]:
         """Where each key was set, by dotted key."""
         return {".".join(map(str, at)): place for at, place in self.origins.items() if at}
-
-    def locate(self, message: str) -> str:
-        """Return a message that begins with a key, with the place where the key was set."""
-        return locate(message, self.places)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Source:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,33 @@ def test_a_server_that_refuses_is_asked_once_and_stops_all_runs_with_its_words(
     assert "no such model" in printed
     assert len(asked) == 1
     assert not Path(out).exists()
+
+
+def test_a_server_is_asked_before_missing_runs_are_resumed(
+    path: Path, out: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Endpoint, "lead_seconds", 0.02)
+    asked: list[str] = []
+    answers = ["plain"]
+
+    def choose(model: str) -> str:
+        asked.append(model)
+        return answers[-1]
+
+    with in_background(AdversarialServer(choose)) as server:
+        backends = f"backends=[{{kind: endpoint, url: '{server.url}', model: plain}}]"
+        fast = ["--set", "load.rate=100", "--set", "repeats=2", "--quiet"]
+        assert main(["run", str(path), "--out", out, "--set", backends, *fast]) == 0
+        answers.append("no behavior, which is HTTP 404")
+        asked.clear()
+        assert main(["run", "--resume", out, "--quiet"]) == 0
+        assert asked == []  # no run is missing
+        shutil.rmtree(Path(out, "runs", "endpoint-r2"))
+        assert main(["run", "--resume", out]) == 2
+    place = f"--set {backends}: backends: endpoint: {server.url}/v1"
+    refusal = f"llmbench: {place}: refuses a first request (http-404): "
+    assert capsys.readouterr().err.startswith(refusal)
+    assert asked == ["plain"]
 
 
 def test_few_errors_are_only_a_caveat(path: Path, out: str, capsys: Capture) -> None:

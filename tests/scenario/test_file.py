@@ -15,6 +15,7 @@ from llmbench.errors import ScenarioError
 from llmbench.scenario import file as scenario_file
 from llmbench.scenario.cases import Case, normal_spec, portable, readable
 from llmbench.scenario.file import MAX_BYTES, MAX_CASES, MAX_SLUG
+from llmbench.scenario.mistakes import locate
 from llmbench.scenario.schema import Scenario
 
 GOOD = """\
@@ -476,7 +477,7 @@ def test_the_cases_of_a_sweep_share_nothing(chat: Path) -> None:
 
 def test_a_key_of_a_message_has_its_place(chat: Path) -> None:
     source = scenario_file.load(chat, ["model.dtype=float32"])
-    assert source.locate("workload.path: missing") == f"{chat}:3: workload.path: missing"
-    assert source.locate("model.dtype: no") == "--set model.dtype=float32: model.dtype: no"
-    assert source.locate("compress: no") == "compress: no"
-    assert source.locate("a sentence: with a colon") == "a sentence: with a colon"
+    assert locate("workload.path: missing", source.places) == f"{chat}:3: workload.path: missing"
+    assert locate("model.dtype: no", source.places) == "--set model.dtype=float32: model.dtype: no"
+    assert locate("compress: no", source.places) == "compress: no"
+    assert locate("a sentence: with a colon", source.places) == "a sentence: with a colon"
