@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from llmbench import __version__
 from llmbench.report import palette
+from llmbench.report.table import split_shared
 
 HOME = "/"
 MANY = 30  # rows or cases; more scroll or are folded
@@ -45,7 +46,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     sizes = {"many": MANY, "large_cells": LARGE_CELLS, "large_height": LARGE_HEIGHT}
-    templates.globals.update(sizes)
+    templates.globals.update(sizes, split_shared=split_shared)
     return templates
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 
 from llmbench.analysis.metrics import LATENCIES, METRICS, errors_by_kind
 from llmbench.analysis.stats import MIN_PROCESSES_95
@@ -59,6 +60,24 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+
+
+def split_shared(whole: Table) -> tuple[Table, list[tuple[Column, Cell]]]:
+    """Return a table without the columns whose cells are the same in all rows, and these columns.
+
+    Each comes with its cell. The headings of rows stay, and so does a table of one row.
+    """
+    if len(whole.rows) < PAIR:
+        return whole, []
+    cells = [list(dict.fromkeys(column)) for column in zip(*whole.rows, strict=True)]
+    varies = [not place or len(different) > 1 for place, different in enumerate(cells)]
+    shared = [
+        (column, first)
+        for column, (first, *_), stays in zip(whole.columns, cells, varies, strict=True)
+        if not stays
+    ]
+    rows = tuple(tuple(compress(row, varies)) for row in whole.rows)
+    return replace(whole, columns=tuple(compress(whole.columns, varies)), rows=rows), shared
 
 
 SCALES: dict[str, Callable[[float], tuple[str, str]]] = {

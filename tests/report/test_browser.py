@@ -373,9 +373,9 @@ TRACES = ".querySelectorAll('svg.main-svg .trace').length"
 
 @pytest.fixture(scope="module")
 def of_many_cases(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    served = make.serve(1, requests=4)
+    served = [make.serve(seed, requests=4) for seed in (1, 2)]
     plan = [make.planned(f"fake, seed={seed}", 1, {"seed": seed}) for seed in range(70)]
-    runs = [make.run_of(planned, served, series=()) for planned in plan]
+    runs = [make.run_of(planned, served[n % 2], series=()) for n, planned in enumerate(plan)]
     folder = tmp_path_factory.mktemp("many")
     return write(make.store_run_set(folder / "set", plan, runs), folder)
 

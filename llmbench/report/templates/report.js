@@ -123,6 +123,7 @@ function unfold(fold) {
 function onFold({ target: fold }) {
   if (!fold.matches("details[open]")) return;
   unfold(fold);
+  fitTables(fold);
   redraw(fold);
 }
 
@@ -144,6 +145,7 @@ function showPicked() {
 function show() {
   showTheme();
   showPicked();
+  fitTables();
   return redraw();
 }
 
@@ -252,6 +254,7 @@ async function start() {
   offerTables();
   offerRecords();
   addEventListener("toggle", onFold, true);
+  addEventListener("resize", () => fitTables());
   addEventListener("hashchange", followFragment);
   addEventListener("beforeprint", toPaper);
   addEventListener("afterprint", toScreen);

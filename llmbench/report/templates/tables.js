@@ -1,10 +1,19 @@
-/* -- tables: sorted by their headings, and numbers copied with their units -- */
+/* -- tables: as wide as the page, sorted by their headings, and numbers copied with their units -- */
 
 function offerTables(within) {
   for (const table of all("table", within)) offerTable(table);
 }
 
+/* A table that is too wide becomes cards: a block per row, a line per column. */
+function fitTables(within) {
+  const regions = all(".scroll", within);
+  for (const region of regions) region.classList.remove("cards");
+  const wide = regions.filter((region) => region.scrollWidth > region.clientWidth);
+  for (const region of wide) region.classList.add("cards");
+}
+
 function offerTable(table) {
+  labelCells(table);
   if (table.tBodies[0].rows.length > 1) offerSorting(table);
   const numbers = all("td[data-value]", table);
   for (const cell of numbers) cell.tabIndex = -1;
@@ -12,6 +21,14 @@ function offerTable(table) {
   numbers[0].tabIndex = 0;
   table.addEventListener("click", onClick);
   table.addEventListener("keydown", onKey);
+}
+
+/* The labels of cards; a cell that spans columns is a message. */
+function labelCells(table) {
+  const labels = all("thead th", table).map((head) => head.textContent);
+  for (const cell of all("tbody td:not([colspan])", table)) {
+    cell.dataset.label = labels[cell.cellIndex];
+  }
 }
 
 function offerSorting(table) {

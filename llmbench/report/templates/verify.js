@@ -41,25 +41,38 @@ function judgedHeadline(cases) {
     unfold(fold);
   }
   const table = one("[aria-labelledby=results] table");
-  const heads = all("thead th[data-metric]", table).filter((head) => VERIFIED.test(head.dataset.metric));
-  const names = heads.map((head) => head.textContent).join(", ");
-  const judged = [...table.tBodies[0].rows]
-    .flatMap((row) => heads.map((head) => mark(row, head, cases)))
-    .filter((holds) => holds !== null);
-  const equal = judged.filter(Boolean).length;
-  const holds = equal > 0 && equal === judged.length;
-  const those = `${equal} of ${judged.length} figures of the results`;
-  return { holds, text: `${those} match the raw data (${names}).` };
+  const rows = [...table.tBodies[0].rows];
+  const valuesOf = (row) => cases.get(row.cells[0].firstChild.textContent) ?? {};
+  const heads = verifiable("thead th", table);
+  const judged = rows.flatMap((row) => {
+    const values = valuesOf(row);
+    return heads.map((head) => mark(row.cells[head.cellIndex], [values[head.dataset.metric]]));
+  });
+  const shared = verifiable("caption b", table);
+  for (const cell of shared) {
+    judged.push(mark(cell, rows.map((row) => valuesOf(row)[cell.dataset.metric])));
+  }
+  const known = judged.filter((holds) => holds !== null);
+  const equal = known.filter(Boolean).length;
+  const holds = equal > 0 && equal === known.length;
+  const names = [...heads, ...shared.map((cell) => cell.previousSibling)];
+  const those = `${equal} of ${known.length} figures of the results`;
+  const named = names.map((name) => name.textContent.trim()).join(", ");
+  return { holds, text: `${those} match the raw data (${named}).` };
 }
 
-/* Mark a cell; null if neither the page nor the raw data have a number. */
-function mark(row, head, cases) {
-  const cell = row.cells[head.cellIndex];
-  const value = cases.get(row.cells[0].firstChild.textContent)?.[head.dataset.metric];
+function verifiable(selector, table) {
+  const metrics = all(`${selector}[data-metric]`, table);
+  return metrics.filter(({ dataset }) => VERIFIED.test(dataset.metric));
+}
+
+/* Mark a cell, which must show each of these values; null if neither has a number. */
+function mark(cell, values) {
   for (const before of all(".checked", cell)) before.remove();
-  if (value === undefined && cell.dataset.value === undefined) return null;
-  const holds = value !== undefined && isShown(cell, value);
-  const text = holds ? "✓ equal" : `✗ raw data: ${value ?? "none"}`;
+  const wrong = values.find((value) => value === undefined || !isShown(cell, value));
+  const holds = values.every((value) => value !== undefined && isShown(cell, value));
+  if (values.every((value) => value === undefined) && cell.dataset.value === undefined) return null;
+  const text = holds ? "✓ equal" : `✗ raw data: ${wrong ?? "none"}`;
   cell.append(element("small", text, { class: `checked ${holds ? "holds" : "fails"}` }));
   return holds;
 }

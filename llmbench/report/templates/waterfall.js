@@ -49,6 +49,7 @@ function openRecord(record) {
   one("#waterfall").ariaLabel = `Waterfall. ${factsOf(record, spans)}`;
   one("#spans").replaceChildren(...tableOf(spans));
   if (!one("#request").open) one("#request").showModal();
+  fitTables(one("#request"));
   return draw(one("#waterfall"));
 }
 
