@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,9 @@ from llmbench.cli import interrupts, options, output
 from llmbench.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from llmbench.cli.progress import TrainingLines
     from llmbench.models.compress.recipe import Distillation
 
 HELP = "distill a model into a smaller one"
@@ -55,8 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train and save the student; print its loss and the teacher's on held-out text."""
     settings, folder, work = _resumed(arguments) if arguments.resume else _new(arguments)
-    with output.locked(work), interrupts.explained(lambda: _how_to_resume(folder, work)):
-        result = _distilled(settings, folder, work, show=not arguments.quiet)
+    with (
+        output.locked(work),
+        interrupts.explained(lambda: _how_to_resume(folder, work)),
+        _observer(settings.steps, folder, quiet=arguments.quiet) as observer,
+    ):
+        from llmbench.models.compress.distill import distill
+
+        result = distill(settings, folder, work, observer.stage, observer.step)
     if arguments.json:
         print(json.dumps({**result, "folder": str(folder)}))
     elif not arguments.quiet:
@@ -125,22 +137,36 @@ def _validated(options: dict[str, Any]) -> Distillation:
         raise InputError("; ".join(messages)) from None
 
 
-def _distilled(settings: Distillation, folder: Path, work: Path, *, show: bool) -> dict[str, Any]:
+@contextmanager
+def _observer(steps: int, folder: Path, *, quiet: bool) -> Iterator[_Bar | TrainingLines]:
+    """Show progress on stderr: a bar on a terminal, plain lines elsewhere, or nothing."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from llmbench.models.compress.distill import distill
+    from llmbench.cli.progress import TrainingLines
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not show) as bars:
-        task = bars.add_task("starting", total=settings.steps)
+    if sys.stderr.isatty() or quiet:
+        with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bars:
+            yield _Bar(bars, steps)
+    else:
+        with TrainingLines(sys.stderr, str(folder), steps) as lines:
+            yield lines
 
-        def on_step(step: int, loss: float) -> None:
-            bars.update(task, completed=step, description=f"loss {loss:.3f}")
 
-        def on_stage(text: str) -> None:
-            bars.update(task, description=text)
+class _Bar:
+    """Shows the stage, the steps and the last loss of a training on one line of a terminal."""
 
-        return distill(settings, folder, work, on_stage, on_step)
+    def __init__(self, bars: Progress, steps: int) -> None:
+        self._bars = bars
+        self._task = bars.add_task("starting", total=steps)
+
+    def stage(self, text: str) -> None:
+        """Show the current stage."""
+        self._bars.update(self._task, description=text)
+
+    def step(self, number: int, loss: float) -> None:
+        """Show the last step and its loss."""
+        self._bars.update(self._task, completed=number, description=f"loss {loss:.3f}")
 
 
 def _show(result: dict[str, Any], folder: Path) -> None:

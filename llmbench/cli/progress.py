@@ -114,6 +114,26 @@ class CaseLines(Log):
         self._print(f"{self._name}: {sign} {format_duration(self._now() - self._began)}")
 
 
+class TrainingLines(Log):
+    """Prints a line when a stage of a training begins, for pipes and logs."""
+
+    def __init__(
+        self, out: TextIO, name: str, steps: int, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(out, now)
+        self._begin(name)
+        self._steps = steps
+
+    def stage(self, text: str) -> None:
+        """Print which stage begins."""
+        super().stage(text)
+        self._print(_printable(f"{self._name}: {text}"))
+
+    def step(self, number: int, loss: float) -> None:
+        """Remember the last step and its loss."""
+        super().stage(f"training, step {number:,} of {self._steps:,}, loss {loss:.3f}")
+
+
 def name(run: PlannedRun | Run, side: str = "") -> str:
     """Return a run's name for display: its side (if any), case and repeat."""
     before = f"{side}: " if side else ""

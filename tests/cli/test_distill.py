@@ -25,10 +25,19 @@ def test_it_writes_a_student_and_prints_its_losses(
 
 
 def test_it_prints_a_table_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["distill", *SMALL, "--out", str(tmp_path / "student")]) == 0
-    shown = capsys.readouterr().out
-    assert "student, before" in shown
-    assert "nats/token" in shown
+    out = tmp_path / "student"
+    assert main(["distill", *SMALL, "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert "student, before" in shown.out
+    assert "nats/token" in shown.out
+    stages = [line.removeprefix(f"{out}: ") for line in shown.err.splitlines()]
+    assert stages[0] == "loading the teacher"
+    assert stages[-1] == "measuring the student"
+
+
+def test_quiet_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["distill", *SMALL, "--out", str(tmp_path / "student"), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from small_sets import planned, run_of
 
 from llmbench.campaign.observer import SilentObserver
 from llmbench.cli import progress
-from llmbench.cli.progress import CaseLines, Lines, choose_observer
+from llmbench.cli.progress import CaseLines, Lines, TrainingLines, choose_observer
 from llmbench.cli.screen import Screen
 from llmbench.loads.progress import Progress
 from llmbench.runs.caveats import Caveat
@@ -111,6 +111,21 @@ def test_the_lines_of_silent_stages_come_by_themselves(monkeypatch: pytest.Monke
     with Lines(Out()) as observer:
         observer.began(PLAN, 1, 1)
         assert printed.wait(30)
+
+
+def test_a_training_has_a_line_per_stage_and_steps_in_between(clock: Time) -> None:
+    out = io.StringIO()
+    observer = TrainingLines(out, "students/a", 1500, clock)
+    observer.stage("training")
+    observer.step(1200, 2.5)
+    clock.seconds = 9.0
+    observer.heartbeat()
+    observer.stage("measuring the student")
+    assert out.getvalue().splitlines() == [
+        "students/a: training",
+        "students/a: training, step 1,200 of 1,500, loss 2.500, 9.00 s elapsed",
+        "students/a: measuring the student",
+    ]
 
 
 def test_a_profile_has_a_line_when_a_case_begins_and_one_when_it_ends(clock: Time) -> None:
