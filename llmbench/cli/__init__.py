@@ -74,13 +74,13 @@ examples:
   llmbench run --model builtin:tiny --backends eager,compiled --rate 8
   llmbench open                                    the newest report in the browser
   llmbench peak scenario.yaml                      the highest load that meets the SLOs
-  llmbench profile scenarios/backends.yaml         where each backend's step time goes
+  llmbench profile backends                        where each backend's step time goes
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  rewrite the report from stored runs
   llmbench serve results                           browse all reports
   llmbench compare results/monday results/tuesday  what changed
-  llmbench check scenarios/default.yaml --baseline git:main
-  llmbench aa scenarios/gate.yaml                  the false-alarm rate of that check
+  llmbench check default --baseline git:main
+  llmbench aa gate                                 the false-alarm rate of that check
   llmbench history history.jsonl --add results/tonight
   llmbench baseline results/tonight baseline.json  a baseline for check and compare
   llmbench import guidellm.json --out results/old  report results of other load tools

@@ -19,10 +19,10 @@ HELP = "measure the false-alarm rate of check on this machine"
 DESCRIPTION = "Check an installation against itself repeatedly, and count false alarms."
 EPILOG = """\
 examples:
-  llmbench aa scenarios/gate.yaml                  30 checks without any change
-  llmbench aa scenarios/gate.yaml --delays 5,10    30 more with 5 % and 30 with 10 % slower steps
-  llmbench aa scenarios/gate.yaml --out checks     resume an interrupted campaign
-  llmbench check scenarios/gate.yaml --baseline git:main --noise results/aa/noise.json
+  llmbench aa gate                  30 checks without any change
+  llmbench aa gate --delays 5,10    30 more with 5 % and 30 with 10 % slower steps
+  llmbench aa gate --out checks     resume an interrupted campaign
+  llmbench check gate --baseline git:main --noise results/aa/noise.json
 
 Each repetition (night) is a whole `llmbench check` of this installation against itself, with at
 least 8 processes per case. Every regression without a delay is a false alarm. Keep the machine
@@ -34,7 +34,7 @@ Exit codes: 0 done, 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "scenario", type=Path, help="a scenario file (YAML); `gate` in it configures check"
+        "scenario", type=Path, help=f"{options.SCENARIO}; `gate` in it configures check"
     )
     parser.add_argument(
         "--nights",

@@ -10,7 +10,7 @@ DESCRIPTION = "Write a run set as a baseline file, to review and commit."
 EPILOG = """\
 examples:
   llmbench baseline results/nightly baselines/cpu.json
-  llmbench check scenarios/gate.yaml --baseline baselines/cpu.json
+  llmbench check gate --baseline baselines/cpu.json
   llmbench compare baselines/cpu.json results/today
 
 No other command changes a baseline. The file has one line per metric, with one value per process,

@@ -27,9 +27,9 @@ baselines:
   ../venv/bin/python another installation (of torch, for example), measured the same way
 
 examples:
-  llmbench check scenarios/default.yaml --baseline git:main
-  llmbench check scenarios/default.yaml --baseline results/baselines/cpu --strict
-  llmbench check scenarios/default.yaml --baseline ../main --junit check.xml --json > check.json
+  llmbench check default --baseline git:main
+  llmbench check default --baseline results/baselines/cpu --strict
+  llmbench check default --baseline ../main --junit check.xml --json > check.json
 
 exit codes:
   0 no regression   1 a confirmed regression   2 bad input
@@ -45,7 +45,8 @@ On GitHub, check also writes a step summary and annotations.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("scenario", type=Path, help="scenario file (YAML); `gate` configures check")
+    text = f"{options.SCENARIO}; `gate` in it configures check"
+    parser.add_argument("scenario", type=Path, help=text)
     parser.add_argument("--baseline", required=True, metavar="REF", help="baseline; see below")
     options.add_campaign(parser, "the verdicts", "results/NAME-check-DATE")
     options.add_path(parser, "--noise", "FILE", "minimum tolerances, written by `llmbench aa`")

@@ -27,7 +27,7 @@ examples:
   llmbench distill --teacher builtin:tiny --layers 2 --out students/tiny-2
   llmbench distill --teacher ./gemma --layers 9 --steps 2000 --text corpus.txt --out students/g9
   llmbench distill --resume students/g9            resume after Ctrl-C
-  llmbench run scenarios/default.yaml --set model=students/tiny-2
+  llmbench run default --set model=students/tiny-2
 
 The student is an ordinary model folder; its distill.json has the losses in nats per token.
 """

@@ -33,7 +33,9 @@ run failed, 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHU
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("scenario", type=Path, help="a scenario file with `slo` and one backend")
+    parser.add_argument(
+        "scenario", type=Path, help=f"{options.SCENARIO}; with `slo` and one backend"
+    )
     options.add_campaign(parser, "the result", "results/NAME-peak-DATE")
     parser.add_argument(
         "--from",

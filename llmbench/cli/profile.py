@@ -23,8 +23,8 @@ HELP = "show where each backend's step time goes"
 DESCRIPTION = "Profile prefill and decode steps of every case: time shares, launches and kernels."
 EPILOG = """\
 examples:
-  llmbench profile scenarios/backends.yaml
-  llmbench profile scenarios/backends.yaml --set 'backends=[eager, compiled]' --rows 1
+  llmbench profile backends
+  llmbench profile backends --set 'backends=[eager, compiled]' --rows 1
   llmbench profile scenario.yaml --steps 50 --out results/why --json > why.json
   nsys profile -t cuda,nvtx llmbench profile scenario.yaml --nvtx   marks every step
 

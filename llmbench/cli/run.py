@@ -25,9 +25,9 @@ examples:
   llmbench run chat.yaml --set load.rate=8 --set repeats=5
   llmbench run --model builtin:tiny --backends eager,compiled --rate 8 --requests 200
   llmbench run --url http://localhost:8000 --concurrency 16 --save chat.yaml
-  llmbench run scenarios/default.yaml --out results/tonight --json > tonight.json
+  llmbench run default --out results/tonight --json > tonight.json
   llmbench run --resume results/tonight            resume after Ctrl-C, a crash or a failed run
-  llmbench run scenarios/default.yaml --require energy     fail if energy is unavailable
+  llmbench run default --require energy            fail if energy is unavailable
 
 exit codes:
   0 every run was measured
