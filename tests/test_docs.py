@@ -17,6 +17,7 @@ from generate_reference import subparsers
 from llmbench.cli import build_parser, main
 from llmbench.errors import ScenarioError
 from llmbench.scenario import file as scenario_file
+from llmbench.scenario import shipped
 from llmbench.testing import dispatch, open_context, requests, serve
 
 SIMULATED = """\
@@ -62,6 +63,7 @@ class Checked:
             raise AssertionError(f"llmbench does not accept {' '.join(words)}") from refused
         named = str(getattr(arguments, "scenario", None))
         path = self.scenarios.get(named, ROOT / named)
+        path = shipped.path_of(named) if named in shipped.names() else path
         if path.is_file() and not named.startswith("examples/"):  # these need to be installed
             scenario_file.load(path, arguments.set)
 
@@ -111,7 +113,7 @@ def test_every_command_in_the_docs_is_valid(page: Path, tmp_path: Path) -> None:
     [
         "llmbench run scenarios/default.yaml --speed 4",
         "llmbench rum scenarios/default.yaml",
-        "llmbench check scenarios/default.yaml",
+        "llmbench check default",
         "nox -s benches",
         "nox -s check -- --baseline git:HEAD~1",
         "python benchmarks/report.py --rows 5",
@@ -128,8 +130,9 @@ def test_an_invalid_command_is_detected(command: str) -> None:
 def test_an_override_of_an_unknown_key_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(SIMULATED)
-    with pytest.raises(ScenarioError, match="did you mean 'rate'"):
-        Checked({"mine.yaml": path}).llmbench(["run", "mine.yaml", "--set", "load.rat=8"])
+    for named in ("mine.yaml", "default"):
+        with pytest.raises(ScenarioError, match="did you mean 'rate'"):
+            Checked({"mine.yaml": path}).llmbench(["run", named, "--set", "load.rat=8"])
 
 
 @every_page

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import blocks
 from llmbench_generate_batch import GenerateBatch
 
 import llmbench
@@ -91,6 +92,11 @@ def test_plugin_authors_need_only_the_package_faces(path: str) -> None:
     imported = re.findall(r"^ *from (llmbench[.\w]*) import", text, flags=re.MULTILINE)
     assert imported
     assert set(imported) <= FACES
+
+
+def test_the_docs_show_the_whole_pyproject_of_the_example() -> None:
+    shown = blocks(ROOT / "docs" / "plugins.md", "toml")
+    assert (EXAMPLE / "pyproject.toml").read_text("utf-8") in shown
 
 
 # -- installed -------------------------------------------------------------------------------------
