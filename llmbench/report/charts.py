@@ -26,12 +26,14 @@ from llmbench.report.table import Cell, Column, ColumnOf, Table
 CASES = 60  # drawn in one chart
 ECDF_POINTS = 1000
 LONG_SECONDS = 10.0
+SHORT_SPAN, LONG_SPAN = 4.0, 2000.0  # of a logarithmic axis, as a factor
 SHARES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 BAR_HEIGHT = 46
 MARGIN_HEIGHT = 76
 PATTERNS = ("x", "", "/", ".", "-", "+")
 BARS = "Bars are figures over processes, whiskers their intervals, circles single processes."
 ESTIMATED = {"figure": "value", "low": "low", "high": "high"}
+UNIT_NAMES = {"s": "seconds", "B": "bytes"}
 NAMES = {"autorange": "reversed", "showgrid": False, "type": "category"}
 LEGEND = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
 
@@ -103,6 +105,17 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **more}
 
 
+def log_axis(title: str, values: Iterable[float], **more: Any) -> dict[str, Any]:
+    """Return a logarithmic axis whose labels are whole numbers, as many as its span has room for.
+
+    A short span has evenly spaced labels, a long one powers of ten, others 1, 2 and 5 of each.
+    """
+    drawn = [value for value in values if value > 0] or [1.0]
+    span = max(drawn) / min(drawn)
+    dtick = None if span < SHORT_SPAN else 1 if span > LONG_SPAN else "D2"
+    return axis(title, **{"type": "log", "tickformat": ",~r", "dtick": dtick, **more})
+
+
 # -- latency ---------------------------------------------------------------------------------------
 
 
@@ -113,6 +126,8 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
     longest = max((sample.max() for sample in samples.values() if len(sample)), default=0.0)
     unit, size = ("s", 1.0) if longest >= LONG_SECONDS else ("ms", 1e-3)
     label = LATENCIES[latency]
+    ends = (end / size for s in samples.values() if len(s) for end in (s.min(), s.max()))
+    xaxis = log_axis(f"{label} ({unit})", ends)
     figure = go.Figure(
         [
             _ecdf_line(case, samples[case.index] / size, f"{label} %{{x:.4~g}} {unit}")
@@ -121,9 +136,9 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         ],
         layout(
             height=300,
-            xaxis=axis(f"{label} ({unit})", rangemode="tozero"),
+            xaxis=xaxis,
             yaxis={"range": [0, 1.01], "tickformat": ".0%", "dtick": 0.25},
-            meta={"latency_axis": "xaxis"},
+            meta={"latency_axis": "xaxis", "dtick": xaxis["dtick"]},
         ),
     )
     largest = max(map(len, samples.values()), default=0)
@@ -250,7 +265,7 @@ def bars(known: Sequence[Bar], unit: str) -> go.Figure:
         layout(
             barmode="overlay",
             height=MARGIN_HEIGHT + BAR_HEIGHT * max(1, len(known)),
-            xaxis=axis(unit, rangemode="tozero"),
+            xaxis=axis(UNIT_NAMES.get(unit, unit), rangemode="tozero"),
             yaxis=NAMES | _names_with_values(known, unit),
             bargap=0.4,
         ),

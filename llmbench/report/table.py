@@ -83,6 +83,7 @@ def split_shared(whole: Table) -> tuple[Table, list[tuple[Column, Cell]]]:
 SCALES: dict[str, Callable[[float], tuple[str, str]]] = {
     "s": scale_duration,
     "B": scale_bytes,
+    "Hz": lambda hertz: scale(hertz, "Hz"),
     "FLOP": lambda flops: scale(flops, "FLOP"),
     "requests": lambda number: (f"{number:,.0f}", ""),
     "share": lambda share: (f"{100 * share:.1f}", "%"),
@@ -119,6 +120,12 @@ def quantity(value: float | None, unit: str, reason: str = "unknown", detail: st
     if value is None or math.isnan(value):
         return missing(reason)
     return Cell(show(value, unit), value, detail, unit=unit)
+
+
+def reading(value: float, unit: str) -> Cell:
+    """Return a cell with a reading of the machine and its unit, even one that is not scaled."""
+    cell = quantity(value, unit)
+    return cell if unit in SCALES or not unit else replace(cell, text=f"{cell.text} {unit}")
 
 
 def estimated(case: CaseResults, metric: str) -> Cell:

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from llmbench.runs.series import Series
 
 MAX_NAMED = 4  # cases or points; a sentence counts more of them
 PAIR = 2
+SERIES = {
+    "process_cpu_percent": "CPU, this process",
+    "system_cpu_percent": "CPU, all programs",
+    "other_cpu_percent": "CPU, other programs",
+    "stolen_cpu_percent": "CPU, stolen by the hypervisor",
+    "cpu_pressure_percent": "CPU pressure",
+    "cpu_frequency_hertz": "CPU clock",
+    "process_rss_bytes": "memory, this process",
+    "busy_percent": "busy time",
+    "memory_used_bytes": "memory in use",
+    "power_average_watts": "power, average",
+    "power_instant_watts": "power, instantaneous",
+    "sm_clock_hertz": "SM clock",
+    "sm_active_percent": "active SMs",
+    "tensor_active_percent": "active time of tensor cores",
+    "dram_active_percent": "memory bandwidth in use",
+    "pcie_rx_bytes_per_second": "PCIe, received",
+    "pcie_tx_bytes_per_second": "PCIe, sent",
+}
+UNIT_SUFFIX = re.compile(r"_(percent|bytes|hertz|watts|joules|celsius|seconds)$")
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -27,3 +50,14 @@ def none_of(number: int) -> str:
 def all_of(number: int) -> str:
     """Return ``Both cases`` or ``All 5 cases``."""
     return "Both cases" if number == PAIR else f"All {number:,} cases"
+
+
+def series_label(series: Series) -> str:
+    """Return the name of a series in words: ``GPU 0 power, average``."""
+    words = SERIES.get(series.quantity) or UNIT_SUFFIX.sub("", series.quantity).replace("_", " ")
+    return f"{_device_label(series.device)} {words}" if series.device else words
+
+
+def _device_label(device: str) -> str:
+    words = re.sub(r"([a-z]+)(\d+)", r"\1 \2 ", device).strip()
+    return re.sub(r"\b(gpu|mig|dram)\b", lambda found: found[0].upper(), words)

@@ -63,7 +63,7 @@ def test_the_requests_of_a_timeline_are_some_and_say_so(results: Results) -> Non
     requests, machine, _ = timeline(results.measured[0]).data
     assert len(requests.rows) == TABLED
     assert requests.note == "50 of 65 requests, sampled evenly."
-    assert [row[0].text for row in machine.rows] == ["cpu_busy_share", "memory_resident_bytes"]
+    assert [row[0].text for row in machine.rows] == ["cpu busy share", "memory resident"]
 
 
 def test_a_timeline_tells_the_request_of_each_of_its_rows(results: Results) -> None:
@@ -77,6 +77,6 @@ def test_a_curve_against_load_has_a_row_a_point(make: Any, tmp_path: Path) -> No
     runs = [make.run_of(item, make.serve(1)) for item in plan]
     found = Results(make.store_run_set(tmp_path / "set", plan, runs))
     chart = load_curves(found, ["e2e"])["e2e"]
-    assert column(chart.data[0], "load.rate") == [2, 4]
+    assert column(chart.data[0], "request rate (requests/s)") == [2, 4]
     assert column(chart.data[0], "E2E p99") == list(chart.figure.data[0].y)
     assert [line.meta["cases"] for line in chart.figure.data] == [[1, 0], [1, 0]]

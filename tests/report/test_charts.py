@@ -130,12 +130,22 @@ def test_strips_share_the_time_axis_of_the_requests(results: Results) -> None:
     figure = timeline(results.measured[0]).figure
     assert figure.layout.xaxis.matches == figure.layout.xaxis2.matches == "x3"
     texts = [note.text for note in figure.layout.annotations]
-    assert texts[-2:] == ["cpu_busy_share (%)", "memory_resident_bytes (MiB)"]
+    assert texts[-2:] == ["cpu busy share (%)", "memory resident (MiB)"]
 
 
 def test_bytes_are_drawn_in_mebibytes(results: Results) -> None:
     strip = timeline(results.measured[0]).figure.data[-1]
     assert strip.y[0] == 256.0
+
+
+@pytest.mark.parametrize(
+    ("values", "dtick"),
+    [((1.0, 3.0), None), ((1.0, 5.0), "D2"), ((0.001, 5.0), 1), ((0.0, 1.0), None), ((), None)],
+)
+def test_labels_of_a_logarithmic_axis_suit_its_span(
+    values: tuple[float, ...], dtick: str | int | None
+) -> None:
+    assert charts.log_axis("E2E (s)", values)["dtick"] == dtick
 
 
 def test_whiskers_reach_to_the_ends_of_the_interval(results: Results) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from llmbench.analysis.metrics import Value, series_mean, series_rise
 from llmbench.report import table
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.table import MISSING, SCALES, Cell, Column, Table
+from llmbench.report.table import MISSING, Cell, Column, Table
+from llmbench.report.wording import series_label
 from llmbench.runs.series import Series
 
 DIFFERS = "≠"
@@ -120,15 +120,16 @@ def _unavailable(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
         if all(cell.value is None for cell in row):
             reasons = dict.fromkeys(cell.note for cell in row[1:-1])
             names.setdefault("; ".join(reasons), []).append(row[0].text)
-    return [f"{', '.join(quantities)}: {reason}." for reason, quantities in names.items()]
+    return [f"{'; '.join(quantities)}: {reason}." for reason, quantities in names.items()]
 
 
 def _quantity_row(
     name: str, by_case: dict[int, list[tuple[Series, Value]]], results: Results
 ) -> tuple[Cell, ...]:
-    sources = dict.fromkeys(s.source for seen in by_case.values() for s, _ in seen)
+    known = [series for seen in by_case.values() for series, _ in seen]
+    sources = dict.fromkeys(series.source for series in known)
     return (
-        Cell(name),
+        Cell(series_label(known[0]), note=name),
         *(_mean(by_case.get(case.index, [])) for case in results.measured),
         Cell("; ".join(source.replace(":", ": ", 1) for source in sources)),
     )
@@ -140,5 +141,4 @@ def _mean(seen: list[tuple[Series, Value]]) -> Cell:
     if not known:
         return table.missing(seen[0][1].reason if seen else "not sampled")
     mean, unit = sum(known) / len(known), seen[0][0].unit
-    cell = table.quantity(mean, unit)
-    return cell if unit in SCALES else replace(cell, text=f"{cell.text} {unit}")
+    return table.reading(mean, unit)

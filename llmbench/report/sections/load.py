@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from llmbench.analysis.compare.differences import schedules
 from llmbench.analysis.metrics import LATENCIES
 from llmbench.report import palette, table
-from llmbench.report.charts import LEGEND, Chart, axis, layout, safe
+from llmbench.report.charts import LEGEND, Chart, axis, layout, log_axis, safe
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
 from llmbench.runs.caveats import Caveat, message_of_all
@@ -122,7 +122,7 @@ def _loadgen(case: CaseResults) -> Cell:
 
 # -- latency against load --------------------------------------------------------------------------
 
-KEYS = ("load.rate", "load.concurrency")
+KEYS = {"load.rate": "request rate (requests/s)", "load.concurrency": "concurrent requests"}
 PERCENTS = ((99, "solid"), (50, "dot"))
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 CAPTION = (
@@ -165,7 +165,7 @@ def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
 
 
 def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart:
-    label = LATENCIES[latency]
+    yaxis = log_axis(f"{LATENCIES[latency]} (s)", _heights(curves, latency))
     figure = go.Figure(
         [
             _line(f"{safe(name)} p{percent}", curve, f"{latency}_p{percent}", number, dash)
@@ -177,9 +177,9 @@ def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart
             height=340,
             showlegend=len(curves) > 1,
             legend=LEGEND,
-            xaxis=axis(key, rangemode="tozero"),
-            yaxis=axis(f"{label} (s)", type="log", dtick="D2", tickformat=",~r"),
-            meta={"latency_axis": "yaxis"},
+            xaxis=axis(KEYS[key], rangemode="tozero"),
+            yaxis=yaxis,
+            meta={"latency_axis": "yaxis", "dtick": yaxis["dtick"]},
         ),
     )
     for number, (name, curve) in enumerate(curves.items()):
@@ -188,6 +188,13 @@ def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart
     empty = "" if any(line.x for line in drawn) else "No measured request has this latency."
     data = _table(curves, latency, key)
     return Chart(f"load-{latency}", data.title, figure, CAPTION, empty=empty, data=(data,))
+
+
+def _heights(curves: Curves, latency: str) -> Iterator[float]:
+    """Yield the drawn values of a latency."""
+    for _, case, _ in chain.from_iterable(curves.values()):
+        for percent, _ in PERCENTS:
+            yield case.estimates[f"{latency}_p{percent}"].value or 0.0
 
 
 def _line(name: str, curve: Sequence[Point], metric: str, number: int, dash: str) -> go.Scatter:
@@ -245,7 +252,7 @@ def _table(curves: Curves, latency: str, key: str) -> Table:
     percents = [percent for percent, _ in reversed(PERCENTS)]
     columns = (
         *table.text_columns("backend"),
-        Column(key),
+        Column(KEYS[key]),
         *(Column(f"{LATENCIES[latency]} p{percent}") for percent in percents),
         Column("objectives", "whether the scenario's objectives are met", numeric=False),
     )

@@ -19,7 +19,7 @@ from llmbench.analysis.compare.verdicts import Change, change_of
 from llmbench.analysis.metrics import METRICS
 from llmbench.errors import Unavailable
 from llmbench.report import palette, table
-from llmbench.report.charts import LEGEND, MARGIN_HEIGHT, Chart, axis, layout, safe
+from llmbench.report.charts import LEGEND, MARGIN_HEIGHT, Chart, layout, log_axis, safe
 from llmbench.report.ranking import THROUGHPUT
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.scenario_text import is_open_loop
@@ -37,7 +37,6 @@ LEAST_SCALE = 1.25  # times better, at the end of the axis of text bars
 ROW_HEIGHT, CASE_HEIGHT = 22, 12  # pixels
 SYMBOLS = ("circle", "square", "diamond", "cross")
 LINE = {"yref": "paper", "y0": 0, "y1": 1, "line": {"color": palette.MUTED, "width": 1}}
-TICKS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 30, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +117,10 @@ def chart(results: Results) -> Chart:
     if first is None:
         return Chart("ratios", "", go.Figure(), "", empty="No two cases can be compared.")
     metrics, cases = _distinct(known)
+    drawn = [
+        1.0,
+        *(end for r in known for end in ((r.low, r.high) if r.has_interval else (r.times,))),
+    ]
     left_out = len(_others(results, first)) - CASES
     caption = (
         f"How many times better than {first.name}: further right is better. Lines are intervals; "
@@ -127,13 +130,7 @@ def chart(results: Results) -> Chart:
         [*(_points(case, known) for case in cases), *_margins(first, metrics)],
         layout(
             height=MARGIN_HEIGHT + 24 + len(metrics) * (ROW_HEIGHT + CASE_HEIGHT * len(cases)),
-            xaxis=axis(
-                f"times better than {safe(first.name)}",
-                type="log",
-                tickmode="array",
-                tickvals=TICKS,
-                ticktext=[f"{tick:g}×" for tick in TICKS],
-            ),
+            xaxis=log_axis(f"times better than {safe(first.name)}", drawn, ticksuffix="×"),
             yaxis={"type": "category", "autorange": "reversed"},
             scattermode="group",
             showlegend=True,

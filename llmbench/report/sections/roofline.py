@@ -10,13 +10,12 @@ import plotly.graph_objects as go
 from llmbench.analysis.metrics import METRICS
 from llmbench.analysis.roofline.peaks import DevicePeaks, datasheet, peaks_of
 from llmbench.report import palette
-from llmbench.report.charts import Chart, axis, layout, reasons_for_unknown, safe
+from llmbench.report.charts import Chart, layout, log_axis, reasons_for_unknown, safe
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import INTERVALS, Table, by_case, metric_column, show
 from llmbench.units import format_scaled
 
 PHASES = {"decode": ("circle", "mbu"), "prefill": ("diamond", "mfu")}
-LOG = {"type": "log", "dtick": "D2", "exponentformat": "SI"}
 DASHES = {"measured": "solid", "datasheet": "dash"}
 AXIS_MARGIN = 4.0  # margin of the log axis, as a factor
 
@@ -76,6 +75,7 @@ def chart(results: Results) -> Chart:
     ]
     roofs = _roofs(results)
     span = _span([intensity for _, _, (intensity, _) in points], roofs)
+    rates = [*(rate for _, _, (_, rate) in points), *(roof.flops_per_second for roof in roofs)]
     figure = go.Figure(
         [
             *(line for roof in roofs for line in _lines(roof, span)),
@@ -83,8 +83,8 @@ def chart(results: Results) -> Chart:
         ],
         layout(
             height=380,
-            xaxis=axis("arithmetic intensity (FLOP/B)", **LOG),
-            yaxis=axis("FLOP/s", **LOG),
+            xaxis=log_axis("arithmetic intensity (FLOP/B)", span),
+            yaxis=log_axis("performance (FLOP/s)", rates, tickformat="~s"),
         ),
     )
     caption = (

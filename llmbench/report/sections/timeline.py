@@ -15,7 +15,17 @@ from llmbench.report.charts import Chart, axis, layout, safe, thin
 from llmbench.report.results import CaseResults, request_key
 from llmbench.report.sections import throttling
 from llmbench.report.sections.throttling import Throttled
-from llmbench.report.table import Cell, Column, Table, count, missing, quantity, text_columns
+from llmbench.report.table import (
+    Cell,
+    Column,
+    Table,
+    count,
+    missing,
+    quantity,
+    reading,
+    text_columns,
+)
+from llmbench.report.wording import series_label
 from llmbench.runs.record import SUCCEEDED
 from llmbench.runs.run import Run
 from llmbench.runs.series import Floats, Series
@@ -38,7 +48,7 @@ GAP = 0.15  # between rows
 STATISTICS: dict[str, Callable[[Floats], Any]] = {
     "minimum": np.min, "mean": np.mean, "maximum": np.max,
 }  # fmt: skip
-UNITS = {"B": ("MiB", 2.0**20)}
+UNITS = {"B": ("MiB", 2.0**20), "Hz": ("GHz", 1e9), "B/s": ("MB/s", 1e6)}
 WARMUP_OPACITY = 0.4
 
 Row = dict[str, Any]
@@ -207,7 +217,7 @@ def _strip(series: Series) -> go.Scatter:
     unit, size = UNITS.get(series.unit, (series.unit, 1.0))
     return go.Scatter(
         mode="lines",
-        name=safe(series.name),
+        name=safe(series_label(series)),
         x=series.times[drawn],
         y=series.values[drawn] / size,
         line={"width": 1.5, "color": palette.DECODE},
@@ -220,13 +230,11 @@ def _strips_table(strips: list[Series]) -> Table:
     columns = (
         *text_columns("quantity"),
         *(Column(label, "of all readings") for label in STATISTICS),
-        *text_columns("unit"),
     )
     rows = tuple(
         (
-            Cell(series.name),
-            *(quantity(float(read(series.values)), series.unit) for read in STATISTICS.values()),
-            Cell(series.unit),
+            Cell(series_label(series), note=series.name),
+            *(reading(float(read(series.values)), series.unit) for read in STATISTICS.values()),
         )
         for series in strips
     )
@@ -300,7 +308,7 @@ def _strip_titles(strips: list[Series]) -> list[dict[str, Any]]:
         {
             "xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False,
             "yref": f"y{number} domain", "y": 1, "font": {"size": 11, "color": palette.INK},
-            "text": safe(f"{series.name} ({UNITS.get(series.unit, (series.unit,))[0]})"),
+            "text": safe(f"{series_label(series)} ({UNITS.get(series.unit, (series.unit,))[0]})"),
         }
         for number, series in enumerate(strips, start=2)
     ]  # fmt: skip

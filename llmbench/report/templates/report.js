@@ -78,7 +78,7 @@ function leaveOut(trace, hidden) {
 function setScale(layout) {
   const axis = layout[layout.meta?.latency_axis];
   if (!axis) return;
-  const log = { type: "log", rangemode: "normal", dtick: "D2", tickformat: ",~r" };
+  const log = { type: "log", rangemode: "normal", dtick: layout.meta.dtick, tickformat: ",~r" };
   const linear = { type: "linear", rangemode: "tozero", dtick: null };
   Object.assign(axis, one("#log").checked ? log : linear);
 }

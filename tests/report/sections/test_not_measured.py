@@ -49,4 +49,4 @@ def test_readings_of_the_machine_are_hidden_when_the_clock_is_simulated(
     assert environment.machine(results).rows == ()
     assert rows(results, has_machine=False)["machine readings"][0] == "the clock is simulated"
     names = [trace.name for trace in timeline(results.cases[0]).figure.data]
-    assert "cpu_busy_share" not in names
+    assert "cpu busy share" not in names

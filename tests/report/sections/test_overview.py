@@ -107,8 +107,8 @@ def test_a_setting_shows_what_was_effective_and_marks_what_differs(results: Resu
 
 def test_a_series_that_was_not_to_be_had_is_named_with_its_reason(results: Results) -> None:
     table = environment.machine(results)
-    assert [row[0].text for row in table.rows] == ["cpu_busy_share", "memory_resident_bytes"]
-    reason = "gpu0_power_average_watts: no NVIDIA driver (NVML) on this machine."
+    assert [row[0].text for row in table.rows] == ["cpu busy share", "memory resident"]
+    reason = "GPU 0 power, average: no NVIDIA driver (NVML) on this machine."
     assert table.note.endswith(reason)
 
 
@@ -129,7 +129,7 @@ def test_a_series_that_has_no_reading_in_the_steady_window_says_so(
 ) -> None:
     series = Series.measured("wall_power_watts", "W", (-5.0, 100.0), (90.0, 90.0))
     table = environment.machine(one_run(make, tmp_path, series=(series,)))
-    assert table.note.endswith(" wall_power_watts: no reading lies in the steady window.")
+    assert table.note.endswith(" wall power: no reading lies in the steady window.")
 
 
 def test_a_running_total_is_shown_by_what_it_rose_by(make: Any, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_running_total_is_shown_by_what_it_rose_by(make: Any, tmp_path: Path) 
     series = Series.measured("wall_energy_joules", "J", times, (0.0, 1050.0))
     results = one_run(make, tmp_path, series=(series,))
     begin, end = results.measured[0].observed[0].window or (0.0, 0.0)
-    shown = cell(environment.machine(results), "wall_energy_joules", "only")
+    shown = cell(environment.machine(results), "wall energy", "only")
     assert shown.value == pytest.approx(10 * (end - begin))
     assert shown.text.endswith(" J")
 
