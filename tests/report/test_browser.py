@@ -125,7 +125,7 @@ def test_nothing_is_requested_from_a_network(opened: Opened) -> None:
 def test_every_chart_has_a_title_a_name_a_sentence_and_its_data(opened: Opened) -> None:
     assert len(opened.figures) == 15
     for role, name, title, sentence, rows in opened.figures:
-        assert role == "img"
+        assert role == "group"
         assert name.startswith(f"{title}. ")
         assert sentence.endswith(".")
         assert rows > 1

@@ -63,7 +63,12 @@ def test_the_requests_of_a_timeline_are_some_and_say_so(results: Results) -> Non
     requests, machine, _ = timeline(results.measured[0]).data
     assert len(requests.rows) == TABLED
     assert requests.note == "50 of 65 requests, sampled evenly."
-    assert [row[0].text for row in machine.rows] == ["cpu busy share", "memory resident"]
+    assert [row[0].text for row in machine.rows] == [
+        "requests waiting",
+        "requests in progress",
+        "cpu busy share",
+        "memory resident",
+    ]
 
 
 def test_a_timeline_tells_the_request_of_each_of_its_rows(results: Results) -> None:

@@ -13,7 +13,7 @@ import small_sets
 from llmbench.report import charts, palette
 from llmbench.report.charts import thin
 from llmbench.report.results import Results
-from llmbench.report.sections.timeline import POINTS, REQUESTS, timeline
+from llmbench.report.sections.timeline import FIRST, POINTS, REQUESTS, timeline
 from llmbench.runs.record import Record
 from llmbench.runs.run import PlannedRun
 from llmbench.runs.run_set import RunSet
@@ -54,7 +54,11 @@ def results_of(
 
 
 def traces(results: Results) -> dict[str, Any]:
-    return {trace.name: trace for trace in timeline(results.measured[0]).figure.data}
+    return traces_of(timeline(results.measured[0]))
+
+
+def traces_of(chart: charts.Chart) -> dict[str, Any]:
+    return {trace.name: trace for trace in chart.figure.data}
 
 
 @pytest.mark.parametrize(
@@ -95,10 +99,10 @@ def test_throttling_is_shaded_and_named(make: Any, tmp_path: Path) -> None:
     chart = timeline(results_of(make, tmp_path, RECORDS, series=(reasons,)).measured[0])
     *_, shade = chart.figure.layout.shapes
     assert (shade.type, shade.x0, shade.x1) == ("rect", 1.0, 3.0)
-    assert chart.figure.data[-1].name == "throttled (power)"
+    assert "throttled (power)" in traces_of(chart)
     assert chart.caption.endswith("Shaded areas between dotted lines: gpu0 was throttled.")
     assert [row[0].text for row in chart.data[-1].rows] == ["gpu0"]
-    assert "yaxis2" not in chart.figure.layout.to_plotly_json()
+    assert "yaxis4" not in chart.figure.layout.to_plotly_json()
 
 
 def test_the_steady_window_is_bounded_by_lines(make: Any, tmp_path: Path) -> None:
@@ -119,18 +123,51 @@ def test_a_long_run_is_thinned_and_says_so(make: Any, tmp_path: Path) -> None:
     times = tuple(np.arange(5000) / 50)
     series = Series.measured("cpu", "%", times, times)
     chart = timeline(results_of(make, tmp_path, records, series=(series,)).measured[0])
-    decode, strip = chart.figure.data[2], chart.figure.data[3]
-    assert (len(decode.x), len(strip.x)) == (REQUESTS, POINTS)
+    _, _, decode, *_, strip = chart.figure.data
+    assert REQUESTS <= len(decode.x) <= REQUESTS + FIRST
+    assert POINTS <= len(strip.x) <= POINTS + 4 * FIRST
     assert chart.downsampling == (
-        "400 of 1,000 requests are drawn. Each series is drawn with at most 1,000 readings."
+        f"{len(decode.x)} of 1,000 requests are drawn: the first 80, and others sampled evenly. "
+        "Each series is drawn with about 1,000 readings."
     )
 
 
 def test_strips_share_the_time_axis_of_the_requests(results: Results) -> None:
     figure = timeline(results.measured[0]).figure
-    assert figure.layout.xaxis.matches == figure.layout.xaxis2.matches == "x3"
+    assert figure.layout.xaxis.matches == figure.layout.xaxis2.matches == "x5"
     texts = [note.text for note in figure.layout.annotations]
+    assert texts[-4:-2] == ["requests waiting", "requests in progress"]
     assert texts[-2:] == ["cpu busy share (%)", "memory resident (MiB)"]
+
+
+def many_records(number: int) -> list[Record]:
+    return [record(i, i / 10, i / 10, i / 10 + 1, i / 10 + 2) for i in range(number)]
+
+
+def test_of_a_long_run_the_first_requests_are_in_view(make: Any, tmp_path: Path) -> None:
+    chart = timeline(results_of(make, tmp_path, many_records(1000)).measured[0])
+    view = chart.figure.layout.meta["first"]
+    begin, end = view["x"]
+    assert view["y"] == [FIRST - 0.5, -0.5]
+    assert begin < 0.0 < 7.9 + 2 < end < 11
+    decode = traces_of(chart)["decode"]
+    assert list(decode.base[:FIRST]) == pytest.approx([i / 10 + 1 for i in range(FIRST)])
+    assert chart.figure.layout.meta["whole"]["x"][1] > 99.9 + 2
+
+
+def test_a_short_run_is_whole_in_view(make: Any, tmp_path: Path) -> None:
+    chart = timeline(results_of(make, tmp_path, many_records(100)).measured[0])
+    assert "first" not in chart.figure.layout.meta
+
+
+def test_waiting_requests_and_those_in_progress_are_drawn_as_steps(
+    make: Any, tmp_path: Path
+) -> None:
+    drawn = traces(results_of(make, tmp_path, RECORDS[:2]))
+    waiting, running = drawn["requests waiting"], drawn["requests in progress"]
+    assert waiting.line.shape == running.line.shape == "hv"
+    assert dict(zip(waiting.x, waiting.y, strict=True)) == {0.0: 1, 0.25: 0, 1.0: 1, 1.5: 0}
+    assert dict(zip(running.x, running.y, strict=True)) == {0.25: 1, 1.0: 0, 1.5: 1, 4.0: 0}
 
 
 def test_bytes_are_drawn_in_mebibytes(results: Results) -> None:

@@ -79,7 +79,7 @@ def test_headings_go_down_one_level_at_a_time(page: str) -> None:
 def test_every_chart_has_an_accessible_name_and_its_words(page: str) -> None:
     plots = re.findall(r'<div class="plot"[^>]*>', page)
     assert len(plots) == 1 + 4 + 3 + 3 + 1 + 1
-    assert all('role="img"' in plot and 'aria-label="' in plot for plot in plots)
+    assert all('role="group"' in plot and 'aria-label="' in plot for plot in plots)
     assert page.count("<figcaption>") == len(plots)
 
 

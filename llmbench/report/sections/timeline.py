@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from llmbench.analysis.metrics import RecordArrays
 from llmbench.report import palette
 from llmbench.report.charts import Chart, axis, layout, safe, thin
 from llmbench.report.results import CaseResults, request_key
-from llmbench.report.sections import throttling
+from llmbench.report.sections import queue, throttling
+from llmbench.report.sections.queue import is_count, mean_over_time
 from llmbench.report.sections.throttling import Throttled
 from llmbench.report.table import (
     Cell,
@@ -28,9 +29,10 @@ from llmbench.report.table import (
 from llmbench.report.wording import series_label
 from llmbench.runs.record import SUCCEEDED
 from llmbench.runs.run import Run
-from llmbench.runs.series import Floats, Series
+from llmbench.runs.series import Series
 
 REQUESTS = 400
+FIRST, MOST_WHOLE = 80, 100  # requests in view at first, and of a run that is whole in view
 TABLED = 50
 POINTS = 1000
 GANTT_HEIGHT = 330
@@ -45,9 +47,8 @@ SEGMENTS = {
     "decode": ("decode", palette.DECODE, 0.65),
 }
 GAP = 0.15  # between rows
-STATISTICS: dict[str, Callable[[Floats], Any]] = {
-    "minimum": np.min, "mean": np.mean, "maximum": np.max,
-}  # fmt: skip
+STATISTICS = ("minimum", "mean", "maximum")
+MARGIN = 0.02  # around the requests in view, as a share of their time
 UNITS = {"B": ("MiB", 2.0**20), "Hz": ("GHz", 1e9), "B/s": ("MB/s", 1e6)}
 WARMUP_OPACITY = 0.4
 
@@ -55,14 +56,16 @@ Row = dict[str, Any]
 
 
 def timeline(case: CaseResults) -> Chart:
-    """Draw the first measured run of a case: a bar per request, a strip per machine quantity.
+    """Draw the first measured run of a case: a bar per request, a strip per quantity over time.
 
-    With a simulated clock there are no strips.
+    The quantities are the requests that wait and that are in progress, and the machine readings,
+    which a run with a simulated clock has not. Of a long run the first requests are in view.
     """
     run = case.runs[0]
     rows = _drawn_requests(run)
     read = [] if run.is_simulated else [s for s in run.series if len(s.times)]
-    strips = [series for series in read if not throttling.is_mask(series)]
+    counts = queue.waiting_and_in_progress(run.records)
+    strips = [*counts, *(series for series in read if not throttling.is_mask(series))]
     throttled = throttling.spans(read)
     figure = _subplots(len(strips))
     for trace in (*_bars(rows), *_failed(rows), *_throttled_legend(throttled)):
@@ -71,7 +74,7 @@ def timeline(case: CaseResults) -> Chart:
         figure.add_trace(_strip(series), row=row, col=1)
     figure.update_layout(_looks(case.observed[0], rows, strips, throttled))
     requests = {"case": case.index, "repeat": run.repeat, "ids": [r["request_id"] for r in rows]}
-    figure.update_layout(meta={"requests": requests})
+    figure.update_layout(meta={"requests": requests, **_view(rows)})
     return Chart(
         f"timeline-{case.index}",
         f"{case.name}, run {run.repeat}",
@@ -82,11 +85,32 @@ def timeline(case: CaseResults) -> Chart:
     )
 
 
+def _view(rows: list[Row]) -> dict[str, Any]:
+    """Return the ranges of time and rows that are in view at first, and those of the whole run."""
+    views = {"whole": rows} if len(rows) <= MOST_WHOLE else {"first": rows[:FIRST], "whole": rows}
+    return {name: {"x": _span(seen), "y": _rows_in_view(seen)} for name, seen in views.items()}
+
+
+def _span(rows: list[Row]) -> list[float]:
+    begin, end = min(row["due"] for row in rows), max(map(_last, rows))
+    margin = MARGIN * (end - begin)
+    return [begin - margin, end + margin]
+
+
+def _last(row: Row) -> float:
+    return float(max(row["due"], *(sum(row[key]) for key in SEGMENTS if row[key])))
+
+
+def _rows_in_view(rows: list[Row]) -> list[float]:
+    return [len(rows) - 0.5, -0.5]
+
+
 def _caption(throttled: list[Throttled]) -> str:
     caption = (
         "Each row is a request, the earliest at the top, from its due time to its last token: "
         "waiting is thin, decode thicker, prefill thickest. Warm-up is pale; dashed lines bound "
-        "the steady window."
+        "the steady window. A request waits until the backend starts it (if that is not reported: "
+        "until its first token), and is in progress until its last token."
     )
     if not throttled:
         return caption
@@ -95,7 +119,7 @@ def _caption(throttled: list[Throttled]) -> str:
 
 
 def _subplots(strips: int) -> go.Figure:
-    """Return subplots for the requests and for each machine quantity, on one shared time axis."""
+    """Return subplots for the requests and for each quantity, on one shared time axis."""
     total = GANTT_HEIGHT + strips * STRIP_HEIGHT
     return make_subplots(
         rows=1 + strips,
@@ -109,9 +133,12 @@ def _subplots(strips: int) -> go.Figure:
 def _downsampling(run: Run, rows: list[Row], strips: list[Series]) -> str:
     parts = []
     if len(rows) < run.records.num_rows:
-        parts.append(f"{len(rows):,} of {run.records.num_rows:,} requests are drawn.")
+        parts.append(
+            f"{len(rows):,} of {run.records.num_rows:,} requests are drawn: the first {FIRST}, and "
+            "others sampled evenly."
+        )
     if any(len(series.times) > POINTS for series in strips):
-        parts.append(f"Each series is drawn with at most {POINTS:,} readings.")
+        parts.append(f"Each series is drawn with about {POINTS:,} readings.")
     return " ".join(parts)
 
 
@@ -119,9 +146,14 @@ def _downsampling(run: Run, rows: list[Row], strips: list[Series]) -> str:
 
 
 def _drawn_requests(run: Run) -> list[Row]:
-    """Return at most REQUESTS rows, sampled evenly from the requests in order of due time."""
-    rows: list[Row] = run.records.take(thin(run.records.num_rows, REQUESTS)).to_pylist()
+    """Return the first requests in order of due time and REQUESTS of all, sampled evenly."""
+    rows: list[Row] = run.records.take(_drawn(run.records.num_rows, FIRST, REQUESTS)).to_pylist()
     return [{**row, "row": number, **_spans(row)} for number, row in enumerate(rows)]
+
+
+def _drawn(length: int, first: int, most: int) -> NDArray[np.int64]:
+    """Return the indices of the first items and of ``most`` of all, sampled evenly."""
+    return np.union1d(np.arange(min(first, length)), thin(length, most))
 
 
 def _spans(row: Row) -> Row:
@@ -213,14 +245,18 @@ def _request(run: Run, row: Row) -> tuple[Cell, ...]:
 
 
 def _strip(series: Series) -> go.Scatter:
-    drawn = thin(len(series.times), POINTS)
+    drawn = _drawn(len(series.times), 4 * FIRST, POINTS)
     unit, size = UNITS.get(series.unit, (series.unit, 1.0))
     return go.Scatter(
         mode="lines",
         name=safe(series_label(series)),
         x=series.times[drawn],
         y=series.values[drawn] / size,
-        line={"width": 1.5, "color": palette.DECODE},
+        line={
+            "width": 1.5,
+            "color": palette.DECODE,
+            "shape": "hv" if is_count(series) else "linear",
+        },
         showlegend=False,
         hovertemplate=f"%{{x:.3f}} s: %{{y:,.4~g}} {safe(unit)}<extra></extra>",
     )
@@ -234,11 +270,17 @@ def _strips_table(strips: list[Series]) -> Table:
     rows = tuple(
         (
             Cell(series_label(series), note=series.name),
-            *(reading(float(read(series.values)), series.unit) for read in STATISTICS.values()),
+            *(reading(value, series.unit) for value in _statistics(series)),
         )
         for series in strips
     )
-    return Table("Machine during the run", columns, rows)
+    return Table("Quantities during the run", columns, rows)
+
+
+def _statistics(series: Series) -> tuple[float, float, float]:
+    """Return minimum, mean and maximum; a count's mean is weighted by time."""
+    mean = mean_over_time(series) if is_count(series) else float(series.values.mean())
+    return float(series.values.min()), mean, float(series.values.max())
 
 
 # -- looks -----------------------------------------------------------------------------------------
@@ -303,12 +345,17 @@ def _label(x: float, text: str, anchor: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _strip_title(series: Series) -> str:
+    unit, _ = UNITS.get(series.unit, (series.unit, 1.0))
+    return series_label(series) if is_count(series) else f"{series_label(series)} ({unit})"
+
+
 def _strip_titles(strips: list[Series]) -> list[dict[str, Any]]:
     return [
         {
             "xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False,
             "yref": f"y{number} domain", "y": 1, "font": {"size": 11, "color": palette.INK},
-            "text": safe(f"{series_label(series)} ({UNITS.get(series.unit, (series.unit,))[0]})"),
+            "text": safe(_strip_title(series)),
         }
         for number, series in enumerate(strips, start=2)
     ]  # fmt: skip

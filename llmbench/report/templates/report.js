@@ -2,6 +2,7 @@
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const one = (selector, within = document) => within.querySelector(selector);
 const swap = new Map(Object.entries(JSON.parse(one("#swap").textContent)));
+const TITLE_HEIGHT = 30; // pixels
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 /* State without a control: the chosen theme, if any, and the open request. */
@@ -56,6 +57,8 @@ function figureOf(plot) {
   const hidden = new Set(hiddenCases().map(Number));
   for (const trace of figure.data) leaveOut(trace, hidden);
   setScale(figure.layout);
+  setView(figure.layout);
+  figure.layout.paper_bgcolor = getComputedStyle(document.body).getPropertyValue("--card");
   if (plot.id === "waterfall") fillWaterfall(figure);
   if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   return figure;
@@ -83,9 +86,48 @@ function setScale(layout) {
   Object.assign(axis, one("#log").checked ? log : linear);
 }
 
+const VIEWING = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"];
+
+function imageButton(format, icon) {
+  const title = `Download as ${format.toUpperCase()}`;
+  return { name: format, title, icon, click: (plot) => saveImage(plot, format) };
+}
+
+function modeBar() {
+  const { camera, disk } = Plotly.Icons;
+  return [[imageButton("png", camera), imageButton("svg", disk)], VIEWING];
+}
+
+/* What the page says around a chart is in its picture: the title, and the names of the lines. */
+function saveImage(plot, format) {
+  const { data, layout } = plot;
+  const { textContent: text } = one("figcaption strong", plot.closest("figure"));
+  const title = { text, font: { size: 14 }, x: 0, y: 1, yanchor: "top", pad: { t: 10, l: 10 } };
+  const margin = { ...layout.margin, t: (layout.margin.t ?? 0) + TITLE_HEIGHT };
+  const showlegend = layout.showlegend || layout.meta?.latency_axis !== undefined;
+  const height = layout.height + TITLE_HEIGHT;
+  const picture = { data, layout: { ...layout, title, margin, showlegend, height } };
+  const filename = `${one("h1").textContent} ${plot.id}`.replace(/[^\p{L}\p{N}.-]+/gu, "-");
+  const size = { height, width: plot.clientWidth, scale: format === "png" ? 2 : 1 };
+  return Plotly.downloadImage(picture, { format, filename, ...size });
+}
+
+/* A timeline shows the first requests, or the whole run. */
+function setView(layout) {
+  const { first, whole } = layout.meta ?? {};
+  const { x, y } = (one("#view")?.value === "first" && first) || whole || {};
+  if (!x) return;
+  layout.yaxis.range = y;
+  for (const name of Object.keys(layout).filter((key) => key.startsWith("xaxis"))) {
+    layout[name].range = x;
+  }
+}
+
 async function draw(plot) {
   const { data, layout } = figureOf(plot);
-  await Plotly.react(plot, data, layout, { responsive: true, displayModeBar: false });
+  const config = { responsive: true, displayModeBar: true, displaylogo: false, modeBarButtons: modeBar() };
+  await Plotly.react(plot, data, layout, config);
+  for (const drawing of all(".main-svg", plot)) drawing.ariaHidden = "true";
   await fit(plot);
   if (!layout.meta?.requests || !one(".records")) return;
   plot.removeAllListeners("plotly_click");

@@ -77,7 +77,7 @@ def test_sides_are_drawn_under_their_names(page: str) -> None:
 def test_every_chart_has_an_accessible_name_and_a_table_in_its_section(page: str) -> None:
     plots = re.findall(r'<div class="plot"[^>]*>', page)
     assert len(plots) == 3 + 1
-    assert all('role="img"' in plot and 'aria-label="' in plot for plot in plots)
+    assert all('role="group"' in plot and 'aria-label="' in plot for plot in plots)
     sections = page.split("<section")
     assert all("<table>" in section for section in sections if 'class="plot"' in section)
 
