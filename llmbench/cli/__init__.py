@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -35,6 +36,7 @@ from llmbench.cli import (
 )
 from llmbench.cli import list as listing
 from llmbench.cli import open as opening
+from llmbench.cli.help_text import HelpFormatter, fitted
 from llmbench.cli.options import Command
 from llmbench.errors import InputError, LlmbenchError
 from llmbench.runs.redaction import redact
@@ -136,7 +138,7 @@ def _check_command(first: str = "-") -> None:
 
 def _guide(_: argparse.Namespace) -> int:
     """Print what to type first."""
-    print(GUIDE, end="")
+    print(fitted(GUIDE, shutil.get_terminal_size().columns))
     return 0
 
 
@@ -146,7 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="llmbench",
         description="Benchmark LLM inference: one scenario, any backend, realistic load.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"llmbench {__version__}")
     parser.set_defaults(run=_guide)
@@ -157,7 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
             help=command.HELP,
             description=command.DESCRIPTION,
             epilog=command.EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
         )
         command.add_arguments(added)
         text = f"log stages to stderr; {logs.VARIABLE}=debug logs more"

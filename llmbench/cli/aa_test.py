@@ -103,7 +103,7 @@ def _print(findings: Findings) -> None:
     from rich.text import Text
 
     from llmbench.report.console import on_stdout
-    from llmbench.report.terminal import as_rich
+    from llmbench.report.terminal import Fitting
 
     console = on_stdout()
     for delay, rate in findings.nights.items():
@@ -115,7 +115,7 @@ def _print(findings: Findings) -> None:
         )
         console.print(Text(summary))
     table = _table(findings)
-    console.print(as_rich(table), Text(table.note, "dim"))
+    console.print(Fitting(table), Text(table.note, "dim"))
 
 
 def _table(findings: Findings) -> Table:

@@ -59,7 +59,7 @@ def _print(histories: list[MetricHistory]) -> None:
 
     from llmbench.report.console import on_stdout
     from llmbench.report.sections import history
-    from llmbench.report.terminal import as_rich
+    from llmbench.report.terminal import Fitting
 
     table = history.table(histories)
-    on_stdout().print(as_rich(table), Text(table.note, "dim"))
+    on_stdout().print(Fitting(table), Text(table.note, "dim"))

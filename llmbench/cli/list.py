@@ -31,7 +31,8 @@ Rows = list[tuple[str, str]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     text = "folder with scenarios or results (default: shipped ones and ./scenarios, ./results)"
-    parser.add_argument("what", nargs="?", choices=[*LISTINGS], help="what to list (default: all)")
+    what = f"what to list: {', '.join(LISTINGS)} (default: all)"
+    parser.add_argument("what", nargs="?", choices=[*LISTINGS], metavar="WHAT", help=what)
     options.add_path(parser, "--folder", "DIR", text)
     options.add_json(parser, "the lists")
 

@@ -59,9 +59,23 @@ def _list(arguments: argparse.Namespace) -> int:
     entries = _entries(arguments.folder)
     if arguments.json:
         print(json.dumps([_as_dict(entry) for entry in entries], indent=1))
-    for entry in [] if arguments.json else entries:
-        print(_line(entry))
+    elif entries:
+        _print(entries)
     return 0
+
+
+def _print(entries: list[Entry]) -> None:
+    """Print one row per run set; only a terminal wraps it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from llmbench.report.console import on_stdout
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(overflow="fold")
+    for entry in entries:
+        table.add_row(Text(str(entry.folder)), Text(_state(entry)))
+    on_stdout(highlight=False).print(table)
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -79,8 +93,9 @@ def _prune(arguments: argparse.Namespace) -> int:
         raise InputError(f"--keep {arguments.keep}: must be at least 0")
     older = _older(_entries(arguments.folder), arguments.keep)
     for entry in older:
-        line = _line(entry)  # with the size, before it is gone
-        print(f"{_delete(entry.folder) if arguments.yes else 'would delete'}  {line}")
+        state = _state(entry)  # with the size, before it is gone
+        done = _delete(entry.folder) if arguments.yes else "would delete"
+        print(f"{done}  {entry.folder}  {state}")
     if older and not arguments.yes:
         print("nothing was deleted; to delete them, add --yes")
     return 0
@@ -115,12 +130,12 @@ def _entries(folder: Path) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.began_at, reverse=True)
 
 
-def _line(entry: Entry) -> str:
+def _state(entry: Entry) -> str:
     size = format_bytes(_size(entry.folder))
     if entry.problem:
-        return f"{entry.folder}  {size}, cannot be read: {entry.problem}"
+        return f"{size}, cannot be read: {entry.problem}"
     runs = output.count_of(entry.measured, entry.planned, "run")
-    return f"{entry.folder}  {entry.name}, {entry.began_at[:16]}, {runs}, {size}"
+    return f"{entry.name}, {entry.began_at[:16]}, {runs}, {size}"
 
 
 def _as_dict(entry: Entry) -> dict[str, object]:

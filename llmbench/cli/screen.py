@@ -22,6 +22,7 @@ from llmbench.units import format_number
 
 REDRAWS_PER_SECOND = 1  # each takes milliseconds of CPU time that the measurement needs
 BAR_WIDTH, LABEL_WIDTH, MARGIN = 24, 32, 3  # the margin leaves room for ^C
+TEXT_WIDTH = 38  # after a bar, such as `0 of 12, 0:01:10 elapsed, ETA 0:12:20`
 SILENT_SECONDS = 5.0
 
 
@@ -97,10 +98,11 @@ class Screen:
         """Return the table to display: progress bars, live metrics and resource usage."""
         width, progress = self._console.width, self._metrics.progress
         label = min(LABEL_WIDTH, width // 3, max(len("all runs"), cell_len(self._name)))
-        bar = min(BAR_WIDTH, width // 4)
+        room = width - label - MARGIN - 2
+        bar = max(0, min(BAR_WIDTH, room - TEXT_WIDTH - 2))
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True, width=label, overflow="ellipsis")
-        table.add_column(no_wrap=True, max_width=width - label - MARGIN - 2, overflow="ellipsis")
+        table.add_column(no_wrap=True, max_width=room, overflow="ellipsis")
         table.add_row("all runs", _bar(bar, self._index - 1, self._total, self._runs()))
         table.add_row(
             Text(self._name), _bar(bar, progress.completed, progress.total, self._requests())
@@ -127,22 +129,23 @@ class Screen:
     def _rows(self) -> dict[str, str]:
         metrics = self._metrics
         rate = metrics.output_tokens_per_second
-        unit = f"tokens/s (responses of the last {RATE_SECONDS:.0f} s)"
+        unit = f"tokens/s in the last {RATE_SECONDS:.0f} s"
         return {
             "output": "—" if rate is None else f"{format_number(rate)} {unit}",
-            "TTFT": _percentiles(metrics.ttft, "request"),
-            "ITL": _percentiles(metrics.itl, "gap"),
+            "TTFT": _percentiles(metrics.ttft),
+            "ITL": _percentiles(metrics.itl),
             "machine": str(self._machine) or "—",
         }
 
 
 def _bar(width: int, completed: int, total: int | None, text: str) -> Text:
     filled = round(width * min(1.0, completed / total)) if total else 0
-    return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"), "  ", text)
+    gap = "  " if width else ""
+    return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"), gap, text)
 
 
-def _percentiles(values: Reservoir, unit: str) -> str:
-    return f"{values} (of {values.seen:,} {unit}{'s' * (values.seen != 1)})" if values.seen else "—"
+def _percentiles(values: Reservoir) -> str:
+    return f"{values} (n = {values.seen:,})" if values.seen else "—"
 
 
 def _clock(seconds: float) -> str:

@@ -20,11 +20,11 @@ from llmbench.runs.run_set import RunSet
 MAX_CAVEATS = 6
 MAX_BARS = 20
 COLORS = {"invalid": "bold red", "warning": "bold yellow", "note": "bold"}
-NAME_WIDTH = 15
+NAME_WIDTH, LEAST_NAME_WIDTH, COLUMN_GAP = 15, 5, 3
 USES = 6  # kernels or operators listed per phase
 # columns dropped on a narrow terminal, in this order
 DROPPABLE = (
-    "harness", "requests/s", "ITL p50", "E2E p50", "busy", "launches/step", "category",
+    "harness", "requests/s", "ITL p50", "E2E p50", "busy", "launches/step", "category", "tolerance",
 )  # fmt: skip
 
 
@@ -76,11 +76,11 @@ def _untitled(table: Table) -> list[RenderableType]:
     return [Fitting(table), *([Text(table.note, "dim")] if table.note else [])]
 
 
-def as_rich(table: Table) -> RichTable:
-    """Return a table as a ``rich.table.Table``."""
+def as_rich(table: Table, name_width: int = NAME_WIDTH) -> RichTable:
+    """Return a table as a ``rich.table.Table``; texts keep ``name_width`` characters."""
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column, *cells in zip(table.columns, *table.rows, strict=True):
-        _add_column(shown, column, cells)
+        _add_column(shown, column, cells, name_width)
     for row in table.rows:
         shown.add_row(*map(_cell, row))
     return shown
@@ -88,16 +88,26 @@ def as_rich(table: Table) -> RichTable:
 
 @dataclass(frozen=True)
 class Fitting:
-    """A table that drops DROPPABLE columns until it fits the terminal."""
+    """A table that drops DROPPABLE columns, then folds names, until it fits the terminal."""
 
     table: Table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table, room = self.table, options.update(max_width=AMPLE_WIDTH)
+        table, ample = self.table, options.update(max_width=AMPLE_WIDTH)
+
         for label in (label for label in DROPPABLE if label in _labels(table)):
-            if console.measure(as_rich(table), options=room).minimum > options.max_width:
+            if console.measure(as_rich(table), options=ample).minimum > options.max_width:
                 table = _without(table, label)
-        yield as_rich(table)
+        shown = as_rich(table)
+        for name_width in range(NAME_WIDTH - 1, LEAST_NAME_WIDTH, -1):
+            if _least_width(shown) > options.max_width:
+                shown = as_rich(table, name_width)
+        yield shown
+
+
+def _least_width(table: RichTable) -> int:
+    """Return the width of a table whose texts are folded as far as they may be."""
+    return sum((column.min_width or 0) + COLUMN_GAP for column in table.columns)
 
 
 def _labels(table: Table) -> list[str]:
@@ -113,15 +123,15 @@ def _without(table: Table, label: str) -> Table:
     )
 
 
-def _add_column(shown: RichTable, column: Column, cells: list[Cell]) -> None:
+def _add_column(shown: RichTable, column: Column, cells: list[Cell], name_width: int) -> None:
     """Add a column that wraps texts but never numbers."""
     label = column.label.replace(" ", "\n", 1) if column.numeric else column.label
     lines = [*label.split("\n"), *(text for cell in cells for text in (cell.text, cell.detail))]
     width = max(map(len, lines))
     if column.numeric:
-        shown.add_column(Text(label), justify="right", min_width=width)
+        shown.add_column(Text(label), justify="right", min_width=width, no_wrap=True)
     else:
-        shown.add_column(Text(label), min_width=min(NAME_WIDTH, width), overflow="fold")
+        shown.add_column(Text(label), min_width=min(name_width, width), overflow="fold")
 
 
 def _cell(cell: Cell) -> Text:

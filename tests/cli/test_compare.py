@@ -30,6 +30,18 @@ def test_the_table_says_what_changed(
     assert "+100 %" in shown
 
 
+def test_a_narrow_terminal_shows_whole_verdicts_and_ratios(
+    sets: tuple[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["compare", *sets]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 60
+    assert "▲ regression" in shown
+    assert "÷ baseline" in shown
+    assert "× 2.00" in shown
+
+
 def test_json_has_every_verdict(sets: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     main(["compare", *sets, "--json"])
     (comparison,) = json.loads(capsys.readouterr().out)

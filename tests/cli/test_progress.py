@@ -207,11 +207,22 @@ def test_the_screen_has_bars_metrics_and_the_machine(clock: Time) -> None:
     assert text(display, console) == [
         "all runs         ━━━━━━━━────────────────  1 of 3, 0:00:40 elapsed, ETA 0:00:50",
         "eager, repeat 2  ━━━━━━━━━━━━────────────  5 of 10 requests, 1 failed, measuring",
-        "output           50.0 tokens/s (responses of the last 10 s)",
-        "TTFT             p50 10.0 ms, p99 10.0 ms † (of 40 requests)",
-        "ITL              p50 5.00 ms, p99 5.00 ms † (of 40 gaps)",
+        "output           50.0 tokens/s in the last 10 s",
+        "TTFT             p50 10.0 ms, p99 10.0 ms † (n = 40)",
+        "ITL              p50 5.00 ms, p99 5.00 ms † (n = 40)",
         "machine          CPU 87 %; GPU 0 93 %, 312 W, 41.2 GiB",
     ]
+
+
+def test_a_narrow_screen_has_no_bars_and_cuts_no_line(clock: Time) -> None:
+    display, console = screen(clock, width=60)
+    half_done(display, clock)
+    lines = text(display, console)
+    assert lines[:2] == [
+        "all runs         1 of 3, 0:00:40 elapsed, ETA 0:00:50",
+        "eager, repeat 2  5 of 10 requests, 1 failed, measuring",
+    ]
+    assert [line for line in lines[:5] if "…" in line] == []
 
 
 def test_before_the_first_answer_the_screen_shows_the_stage(clock: Time) -> None:

@@ -42,7 +42,18 @@ def test_run_sets_are_listed_from_the_newest(folders: list[Path], capsys: Captur
     assert main(["results", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [str(folder) for folder in reversed(folders)]
-    assert lines[1].startswith("results/c  tiny, 2026-01-03T00:00, 1 of 1 run, ")
+    assert lines[1].startswith("results/c      tiny, 2026-01-03T00:00, 1 of 1 run, ")
+
+
+@pytest.mark.usefixtures("folders")
+def test_a_narrow_terminal_breaks_the_list_between_words(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["results", "list"]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "results/other  other, 2026-01-04T00:00,"
+    assert lines[1].startswith(f"{'':15}1 of 1 run, ")
 
 
 def test_the_list_is_available_as_json(folders: list[Path], capsys: Capture) -> None:

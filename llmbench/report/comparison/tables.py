@@ -114,7 +114,7 @@ def as_rich(comparisons: Sequence[Comparison], *, side_by_side: bool = False) ->
     """Return the tables of each comparison and, optionally, of all sides together."""
     parts = [part for comparison in comparisons for part in _as_rich(comparison)]
     for table in _side_by_side(comparisons) if side_by_side else ():
-        rows = [terminal.as_rich(table)] if table.rows else []
+        rows = [terminal.Fitting(table)] if table.rows else []
         parts += [Text(f"\n{table.title}", "bold"), *rows, Text(table.note, "dim")]
     return Group(*parts)
 
@@ -124,12 +124,12 @@ def _as_rich(comparison: Comparison) -> Iterator[RenderableType]:
     yield Text.assemble("\n", (candidate, "bold"), " against ", (baseline, "bold"))
     yield from map(Text, answer(comparison))
     table = verdicts(comparison)
-    yield terminal.as_rich(table)
+    yield terminal.Fitting(table)
     yield Text(table.note, "dim")
     for table in (covariates(comparison), differences(comparison)):
         if table.rows:
             yield Text(f"\n{table.title}", "bold")
-            yield terminal.as_rich(table)
+            yield terminal.Fitting(table)
         if table.note:
             yield Text(table.note, "dim")
 
