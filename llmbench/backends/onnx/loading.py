@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +34,7 @@ from llmbench.errors import InputError, MissingExtraError
 from llmbench.models.compress import Recipe, Scheme, pruned
 from llmbench.models.compress.linears import unify
 from llmbench.models.loading import LoadedModel, TorchModel
+from llmbench.models.source import is_trained
 from llmbench.scenario.schema import ModelOptions
 
 
@@ -64,12 +65,13 @@ def load(
     unavailable.
     """
     chosen = sessions.chosen_provider(provider)
+    sessions.leave_default_stream(chosen)
     short_name = sessions.short_name(chosen)
     if recipe.quantize:
         quantizing.check(recipe.quantize, short_name)
     if source == "builder" and find_spec("onnxruntime_genai") is None:
         raise MissingExtraError("graph: builder", "onnxruntime_genai", "onnx-builder")
-    model = models.load_model(_for_export(context.model, chosen))
+    model = _on_host(models.load_model(_for_export(context.model, chosen)))
     model = rope.pinned(model, context.load_shape.longest_sequence)
     began = time.monotonic()
     if recipe.prune:
@@ -131,10 +133,23 @@ def _settings(
 
 
 def _for_export(options: ModelOptions, provider: str) -> ModelOptions:
-    """Return model options for loading on the host, in the dtype used on the provider's device."""
-    on_gpu = options.dtype == "auto" and sessions.device_of(provider).type == "cuda"
-    dtype = "bfloat16" if on_gpu else options.dtype
-    return options.model_copy(update={"device": "cpu", "dtype": dtype})
+    """Return model options for loading on the host, in the dtype used on the provider's device.
+
+    Random weights are drawn on that device, where other backends draw the same ones.
+    """
+    device = sessions.device_of(provider)
+    dtype = "bfloat16" if options.dtype == "auto" and device.type == "cuda" else options.dtype
+    where = "cpu" if is_trained(options) else str(device)
+    return options.model_copy(update={"device": where, "dtype": dtype})
+
+
+def _on_host(model: TorchModel) -> TorchModel:
+    """Move a model to the host, and free its memory on the GPU for the session."""
+    if model.device.type == "cpu":
+        return model
+    model.module.cpu()
+    torch.cuda.empty_cache()
+    return replace(model, device=torch.device("cpu"))
 
 
 def _maker(

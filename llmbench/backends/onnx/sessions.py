@@ -101,10 +101,21 @@ def _cannot_run(provider: str, error: Exception, remedy: str) -> InputError:
 
 
 def _settings(provider: str) -> dict[str, str]:
-    """Return the provider's settings; on GPUs it shares torch's CUDA stream with sampling."""
+    """Return the provider's settings; on GPUs it shares torch's current CUDA stream."""
     if provider not in ON_GPU:
         return {}
     return {"user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}
+
+
+def leave_default_stream(provider: str) -> None:
+    """Give torch a CUDA stream of its own in this thread, if the provider is on a GPU.
+
+    onnxruntime does not accept the default stream: it would create one of its own instead, which
+    does not wait for torch's writes to a step's inputs.
+    """
+    if provider in ON_GPU and torch.cuda.current_stream() == torch.cuda.default_stream():
+        torch.cuda.synchronize()
+        torch.cuda.set_stream(torch.cuda.Stream())
 
 
 def _options(level: str, recording: Path | None) -> ort.SessionOptions:
