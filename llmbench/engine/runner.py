@@ -125,7 +125,7 @@ class TorchRunner:
     def _prefill(self, prompts: Tensor, packing: Tensor) -> Tensor:
         slots, starts, ends, lasts = packing.unbind()
         columns = self._columns[: prompts.shape[1]]
-        owners = torch.bucketize(columns, ends, right=True)  # the prompt of each column
+        owners = (columns[:, None] >= ends).sum(dim=1)  # the prompt of each column
         # positions of padding must stay inside the cache
         positions = (columns - starts[owners]).clamp(max=self._cache.max_length - 1)
         logits = self._model(
