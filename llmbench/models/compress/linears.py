@@ -22,6 +22,7 @@ INT4_MATMUL = aten._weight_int4pack_mm_for_cpu  # noqa: SLF001 (the same)
 INT4_ROWS = 16  # the number of outputs must be a multiple of this
 INT4_GROUPS = (64, 32)
 LEAST_SCALE = 1e-9
+PADDED_ROWS = 32
 
 
 def unify(model: PreTrainedModel) -> None:
@@ -57,6 +58,26 @@ def replace_linears(
     for name, new in replaced:
         model.set_submodule(name, new)
     return len(replaced), len(linears)
+
+
+class PaddedLinear(nn.Linear):
+    """A linear layer that pads few rows: CUDA's product of int8 matrices needs more than 16."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        """Return the layer's output [..., out_features] for ``input`` [..., in_features]."""
+        rows = input.numel() // self.in_features
+        if rows >= PADDED_ROWS:
+            return super().forward(input)
+        flat = input.reshape(rows, self.in_features)
+        product = super().forward(nn.functional.pad(flat, (0, 0, 0, PADDED_ROWS - rows)))
+        return product[:rows].reshape(*input.shape[:-1], self.out_features)
+
+
+def pad_rows(model: PreTrainedModel) -> None:
+    """Convert a model's linear layers to PaddedLinear in place."""
+    for layer in model.modules():
+        if type(layer) is nn.Linear:
+            layer.__class__ = PaddedLinear
 
 
 class _Packed(ABC, nn.Module):

@@ -11,7 +11,13 @@ import torch
 from torch import nn
 
 from llmbench.errors import InputError, MissingExtraError
-from llmbench.models.compress.linears import PackedInt4, PackedInt8, replace_linears, unify
+from llmbench.models.compress.linears import (
+    PackedInt4,
+    PackedInt8,
+    pad_rows,
+    replace_linears,
+    unify,
+)
 from llmbench.models.compress.recipe import Scheme
 from llmbench.models.loading import TorchModel, device_of, weight_bytes
 from llmbench.runs.caveats import Caveat
@@ -110,4 +116,6 @@ def _by_torchao(module: Any, scheme: Scheme) -> str:
     chosen = ON_CUDA[scheme]
     config = getattr(quantization, chosen.config)(**chosen.options)
     quantization.quantize_(module, config)
+    if scheme == "int8-dynamic":
+        pad_rows(module)
     return chosen.kernels
