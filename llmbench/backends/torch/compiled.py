@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
-from llmbench import plugins
+from llmbench import models, plugins
 from llmbench.backends.base import LoadShape, OpenContext
 from llmbench.backends.torch.eager import WARMUP_SIZES, Attention, PyTorchBackend, exact_prompts
 from llmbench.engine.buckets import Buckets, doublings
@@ -39,17 +39,21 @@ CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 class Compiled(PyTorchBackend):
     """PyTorch with torch.compile: one graph per step shape, compiled before the load.
 
-    On a GPU, ``mode: reduce-overhead`` replays steps as CUDA graphs. By default, prefills run
-    eagerly, since they are compute-bound and vary in length. ``dynamic: true`` compiles one graph
-    for all sizes of a step.
+    On a GPU, decode steps are replayed as CUDA graphs by default: ``mode: auto`` is
+    ``reduce-overhead`` there, and ``default`` on CPUs. Prefills run eagerly, since they are
+    compute-bound and vary in length. ``dynamic: true`` compiles one graph for all sizes of a step.
     """
 
     class Options(plugins.Options):
         """``{kind: compiled, mode: reduce-overhead, prefill: compiled, row_buckets: [1, 8]}``."""
 
         mode: Literal[
-            "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
-        ] = Field(default="default", description="mode of torch.compile")
+            "auto", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+        ] = Field(
+            default="auto",
+            description="mode of torch.compile; auto: reduce-overhead (CUDA graphs) on GPUs, "
+            "default on CPUs",
+        )
         fullgraph: bool = Field(default=True, description="fail on graph breaks")
         dynamic: bool = Field(default=False, description="one graph for all sizes of a step")
         prefill: Literal["eager", "compiled"] = Field(
@@ -79,8 +83,14 @@ class Compiled(PyTorchBackend):
 
     options: Options
 
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._mode = "default" if options.mode == "auto" else options.mode
+
     def load(self, context: OpenContext) -> TorchModel:
         """Load the model, with the kinds of matrix products that its decode steps use."""
+        if self.options.mode == "auto" and models.device_type(context.model) == "cuda":
+            self._mode = "reduce-overhead"
         self._inductor_options()  # wrong ones are an error before the model is loaded
         model = super().load(context)
         return self._with_products(model, context)
@@ -97,8 +107,8 @@ class Compiled(PyTorchBackend):
         took = time.monotonic() - began
         return replace(
             model,
-            requested={**model.requested, "matvec": self.options.matvec},
-            effective={**model.effective, "matvec": _products_text(products)},
+            requested={**model.requested, "matvec": self.options.matvec, "mode": self.options.mode},
+            effective={**model.effective, "matvec": _products_text(products), "mode": self._mode},
             reasons={**model.reasons, "matvec": LIMITS},
             compile_seconds=(model.compile_seconds or 0.0) + took,
         )
@@ -189,12 +199,12 @@ class Compiled(PyTorchBackend):
             dynamic=self.options.dynamic,
         )
         whole = _refused_in_words(compiled)
-        return _stepwise(whole) if self.options.mode in CUDA_GRAPH_MODES else whole
+        return _stepwise(whole) if self._mode in CUDA_GRAPH_MODES else whole
 
     def _inductor_options(self) -> dict[str, Any]:
         from llmbench.backends.torch.inductor import options_of  # noqa: PLC0415 (imports torch)
 
-        return options_of(self.options.mode, self.options.inductor)
+        return options_of(self._mode, self.options.inductor)
 
     def prepared(self, runner: TorchRunner) -> None:
         """Mark tensors as having fixed addresses, so that CUDA graphs do not copy them."""
@@ -205,7 +215,7 @@ class Compiled(PyTorchBackend):
 
     def settings(self) -> dict[str, Any]:
         """Return the options of torch.compile and of prefills."""
-        names = {"mode", "fullgraph", "dynamic", "prefill", "inductor"}
+        names = {"fullgraph", "dynamic", "prefill", "inductor"}
         return self.options.model_dump(include=names)
 
 
