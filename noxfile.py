@@ -62,7 +62,21 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def tests_slow(session: nox.Session) -> None:
     """Run the slow tests, as the nightly workflow does; arguments go to pytest."""
-    _run_shared(session, "pytest", "-m", "slow and not integration", *IN_PARALLEL, *session.posargs)
+    _run_shared(
+        session,
+        "pytest",
+        "-m",
+        "slow and not integration and not gpu",
+        *IN_PARALLEL,
+        *session.posargs,
+    )
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Run the tests of the backends and collectors on an NVIDIA GPU; arguments go to pytest."""
+    session.install(*PINNED, "-e", ".[onnx-gpu,quant]", "hypothesis", "pytest", "pytest-benchmark")
+    session.run("pytest", "-m", "gpu", "tests/backends/test_on_gpu.py", *session.posargs)
 
 
 @nox.session

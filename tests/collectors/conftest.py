@@ -13,6 +13,11 @@ from llmbench.collectors.gpu.devices import visible_devices
 from llmbench.environment.nvml import open_nvml
 
 
+@pytest.fixture(autouse=True)
+def _shows_the_stand_ins_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
 @pytest.fixture
 def watch_gpus(standin: MakeStandin) -> MakeWatch:
     def begin(*gpus: StandinGpu, visible: str | None = None, missing: Sequence[str] = ()) -> Watch:
