@@ -6,8 +6,10 @@
 
 All contenders are in one process and take turns, so that a slow spell of the machine meets each of
 them. ``compiled`` has `matvec: auto`; ``library``, ``generated`` and ``packed`` are ``compiled``
-with that `matvec`. MBU is the share of the memory bandwidth that a copy reaches in this process's
-threads. The first step of each contender and batch size, which compiles it, is timed separately.
+with that `matvec`; ``no-graphs`` is ``compiled`` without CUDA graphs; ``int8``, ``int4`` and
+``float8`` are ``compiled`` with quantized weights. MBU is the share of the memory bandwidth that a
+copy reaches on the GPU, or in this process's threads. The first step of each contender and batch
+size, which compiles it, is timed separately.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from llmbench.backends.torch.eager import Eager
 from llmbench.engine.device_peaks import peaks_of
 from llmbench.engine.sampling import Greedy
 from llmbench.environment import usable_cores
+from llmbench.models.compress import Recipe, Scheme
 from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 CACHED = 64  # tokens in each sequence's cache
@@ -40,8 +43,16 @@ BACKENDS: dict[str, Callable[..., LocalBackend[Any]]] = {
     "generated": lambda rows: Compiled(Compiled.Options(matvec="generated", row_buckets=rows)),
     "packed": lambda rows: Compiled(Compiled.Options(matvec="packed", row_buckets=rows)),
     "compiled": lambda rows: Compiled(Compiled.Options(matvec="auto", row_buckets=rows)),
+    "no-graphs": lambda rows: Compiled(Compiled.Options(mode="default", row_buckets=rows)),
     "onnx": lambda _: Onnx(Onnx.Options()),
+    "int8": lambda rows: _quantized("int8-weight-only", rows),
+    "int4": lambda rows: _quantized("int4-weight-only", rows),
+    "float8": lambda rows: _quantized("float8", rows),
 }
+
+
+def _quantized(scheme: Scheme, rows: tuple[int, ...]) -> Compiled:
+    return Compiled(Compiled.Options(compress=Recipe(quantize=scheme), row_buckets=rows))
 
 
 class Contender:
@@ -56,6 +67,8 @@ class Contender:
         self.products = model.effective.get("matvec", "")
         self.choosing_seconds = model.compile_seconds or 0.0
         self.costs = backend.costs(model)
+        self.device = model.device
+        self.dtype = model.effective["dtype"]
         length = 2 * CACHED
         buckets = backend.buckets(load_shape, slots, length)
         self.runner = backend.runner(model, buckets, Greedy(), slots=slots, max_length=length)
@@ -73,7 +86,8 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Let the contenders take turns; return a row for each batch size and contender."""
     pairs = [(rows, contender) for rows in batch_sizes for contender in contenders]
-    peak = peaks_of(torch.device("cpu"), "float32", torch.get_num_threads()).bytes_per_second
+    threads, one = torch.get_num_threads(), contenders[0]
+    peak = peaks_of(one.device, one.dtype, threads).bytes_per_second
     first = {(rows, c.name): c.step(rows) for rows, c in pairs}
     times: dict[tuple[int, str], list[float]] = {key: [] for key in first}
     for _ in range(rounds):
