@@ -155,6 +155,14 @@ def test_of_a_long_run_the_first_requests_are_in_view(make: Any, tmp_path: Path)
     assert chart.figure.layout.meta["whole"]["x"][1] > 99.9 + 2
 
 
+def test_a_request_that_never_started_is_in_view(make: Any, tmp_path: Path) -> None:
+    never = record(1, 5.0, None, finish="error")
+    chart = timeline(results_of(make, tmp_path, [RECORDS[0], never]).measured[0])
+    begin, end = chart.figure.layout.meta["whole"]["x"]
+    assert begin < 0.0
+    assert end > 5.0
+
+
 def test_a_short_run_is_whole_in_view(make: Any, tmp_path: Path) -> None:
     chart = timeline(results_of(make, tmp_path, many_records(100)).measured[0])
     assert "first" not in chart.figure.layout.meta

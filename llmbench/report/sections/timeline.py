@@ -98,7 +98,8 @@ def _span(rows: list[Row]) -> list[float]:
 
 
 def _last(row: Row) -> float:
-    return float(max(row["due"], *(sum(row[key]) for key in SEGMENTS if row[key])))
+    ends: list[float] = [sum(row[key]) for key in SEGMENTS if row[key]]
+    return max([row["due"], *ends])
 
 
 def _rows_in_view(rows: list[Row]) -> list[float]:
