@@ -9,18 +9,18 @@ import re
 import secrets
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-import plotly
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from llmbench import __version__
 from llmbench.report import palette
 from llmbench.report.table import split_shared
 
 HOME = "/"
+PLOTLY = Path(__file__).parent / "assets" / "plotly-cartesian.min.js.gz"
 MANY = 30  # rows or cases; more scroll or are folded
 LARGE_CELLS, LARGE_HEIGHT = 1000, 2400  # of a table, and of a chart in pixels; larger ones fold
 
@@ -82,17 +82,25 @@ def inert_json(text: str) -> Markup:
 
 def packed(text: str) -> Markup:
     """Return a text gzipped and base64-encoded."""
-    compressed = gzip.compress(text.encode(), compresslevel=9, mtime=0)
+    return _encoded(gzip.compress(text.encode(), compresslevel=9, mtime=0))
+
+
+def _encoded(compressed: bytes) -> Markup:
     return Markup(base64.b64encode(compressed).decode())  # noqa: S704 (base64 has no markup)
 
 
 @cache
 def plotly_bundle() -> Markup:
-    """Return the installed plotly.js, gzipped and base64-encoded: 2 MB instead of 4.8 MB."""
-    return packed(get_plotlyjs())
+    """Return plotly.js, gzipped and base64-encoded.
+
+    It is the official partial bundle for Cartesian charts: 0.7 MB, where the whole takes 2 MB.
+    """
+    return _encoded(PLOTLY.read_bytes())
 
 
+@cache
 def plotly_version() -> str:
-    """Return the versions of the plotly package and, if stated, of its plotly.js."""
-    version = re.search(r"plotly\.js v([\d.]+)", get_plotlyjs()[:500])
-    return f"plotly {plotly.__version__}" + (f" (plotly.js {version[1]})" if version else "")
+    """Return the name and version of the plotly.js bundle."""
+    head = gzip.decompress(PLOTLY.read_bytes())[:200].decode()
+    name, version = re.findall(r"(plotly\.js) .*v([\d.]+)", head)[0]
+    return f"{name} {version}"

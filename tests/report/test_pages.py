@@ -25,6 +25,7 @@ from llmbench.report.table import Cell, Table, text_columns
 from llmbench.runs.run import Failure, records_table
 from llmbench.runs.run_set import RunSet
 
+MOST_BYTES = 2_500_000
 HOSTILE = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
 
 
@@ -103,6 +104,14 @@ def test_plotly_is_inlined_once(page: str) -> None:
     assert page.count(html.plotly_bundle()) == 1
     packed = base64.b64decode(html.plotly_bundle())
     assert b"plotly.js" in gzip.decompress(packed)[:200]
+
+
+def test_a_page_weighs_at_most_two_and_a_half_megabytes(page: str) -> None:
+    assert len(page.encode()) < MOST_BYTES
+
+
+def test_the_footer_has_the_version_of_plotly(page: str) -> None:
+    assert re.search(r"charts by plotly\.js \d+\.\d+\.\d+, MIT license", page)
 
 
 def test_figures_are_stored_as_json(page: str, results: Results) -> None:

@@ -99,7 +99,8 @@ def _span(rows: list[Row]) -> list[float]:
 
 def _last(row: Row) -> float:
     ends: list[float] = [sum(row[key]) for key in SEGMENTS if row[key]]
-    return max([row["due"], *ends])
+    due: float = row["due"]
+    return max([due, *ends])
 
 
 def _rows_in_view(rows: list[Row]) -> list[float]:
