@@ -152,11 +152,15 @@ def profile(profile: Profile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A run set in the index: ``key`` identifies it in URLs, ``shown`` is its displayed name."""
+    """A run set in the index: ``key`` identifies it in URLs, ``shown`` is its displayed name.
+
+    ``conclusion`` is the first sentence of its answer; empty if it is not known yet.
+    """
 
     key: str
     shown: str
     entry: Entry
+    conclusion: str = ""
 
     @property
     def began(self) -> str:
@@ -171,10 +175,15 @@ class Listed:
         entry = self.entry
         texts = (
             self.shown, entry.name, entry.description, self.began, entry.machine, entry.commit,
-            entry.problem, *entry.cases,
+            entry.problem, self.conclusion, *entry.cases,
         )  # fmt: skip
         whole = "\n".join(texts).casefold()
         return all(word.casefold() in whole for word in words)
+
+
+def conclusion(run_set: RunSet) -> str:
+    """Return the sentence that leads the report of a run set; empty without any."""
+    return next(iter(answer(results_of(run_set))), "")
 
 
 def index(title: str, listed: Sequence[Listed], filtered_by: str) -> str:

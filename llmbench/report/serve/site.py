@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -27,6 +28,7 @@ MOST_TARGET = 8192  # characters of a path and query
 MOST_CANDIDATES = 8
 MOST_FIELDS = 2 + MOST_CANDIDATES
 MOST_RENDERED = 4  # at a time
+CONCLUDING_SECONDS = 3.0  # until the index is sent; the other conclusions are for the next time
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Site:
         self._locks: WeakValueDictionary[Hashable, Lock] = WeakValueDictionary()
         self._guard = Lock()
         self._entry = lru_cache(ENTRIES_KEPT)(_entry)
+        self._conclusions: dict[Path, tuple[Stamp, str]] = {}
+        self._concluding = Lock()
         self._report = lru_cache(PAGES_KEPT)(_report)
         self._comparison = lru_cache(PAGES_KEPT)(_comparison)
 
@@ -114,7 +118,23 @@ class Site:
             Listed(key, self._shown(path), self._listed(path))
             for key, path in self.folders().items()
         ]
-        return pages.index(self._folder.name, listed, filtered_by)
+        newest_first = sorted(listed, key=lambda run_set: run_set.entry.began_at, reverse=True)
+        with self._concluding:
+            until = time.monotonic() + CONCLUDING_SECONDS
+            concluded = [self._concluded(run_set, until) for run_set in newest_first]
+        return pages.index(self._folder.name, concluded, filtered_by)
+
+    def _concluded(self, run_set: Listed, until: float) -> Listed:
+        """Return a run set with its conclusion, which is computed once, if there is time left."""
+        folder = run_set.entry.folder
+        if run_set.entry.problem:
+            return run_set
+        now = catalog.stamp(folder)
+        stamped, sentence = self._conclusions.get(folder, ((), ""))
+        if stamped != now and time.monotonic() < until:
+            sentence = _conclusion(folder)
+            self._conclusions[folder] = now, sentence
+        return replace(run_set, conclusion=sentence)
 
     def _listed(self, path: Path) -> catalog.Entry:
         try:
@@ -178,6 +198,13 @@ def _key(shown: str) -> str:
 
 def _entry(folder: Path, _: Stamp) -> catalog.Entry:
     return catalog.entry(folder)
+
+
+def _conclusion(folder: Path) -> str:
+    try:
+        return pages.conclusion(store.read(folder))
+    except InputError as error:  # a damaged run, which the catalog counts
+        return str(error)
 
 
 def _report(folder: Path, _: Stamp) -> str:

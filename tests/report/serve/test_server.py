@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from http import HTTPStatus
 from pathlib import Path
 from threading import Event, Thread
@@ -18,6 +19,10 @@ import pytest
 from small_sets import begun, planned, run_of, stored
 
 from llmbench.errors import InputError
+from llmbench.report import pages
+from llmbench.report.conclusions import answer
+from llmbench.report.results import results_of
+from llmbench.report.serve import site
 from llmbench.report.serve.server import Server, started
 from llmbench.report.serve.site import Site
 from llmbench.runs import store
@@ -91,6 +96,43 @@ def test_the_index_lists_every_run_set(server: Server) -> None:
     assert "4 of 4" in reply.text
     assert "check/50% more?&amp;x=1 ü" in reply.text
     assert "3 of 3 run sets" in reply.text
+
+
+def test_the_index_has_the_first_sentence_of_each_report(server: Server, folder: Path) -> None:
+    sentence = answer(results_of(store.read(folder / "monday")))[0]
+    assert f'<td class="conclusion">{escape(sentence)}</td>' in ask(server, "/").text
+
+
+def test_conclusions_without_time_left_are_for_the_next_reload(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "CONCLUDING_SECONDS", 0.0)
+    with serving(folder) as server:
+        assert ask(server, "/").text.count("not computed yet; reload") == 3
+        monkeypatch.setattr(site, "CONCLUDING_SECONDS", 60.0)
+        assert "not computed yet" not in ask(server, "/").text
+
+
+def test_a_conclusion_is_computed_once_until_its_files_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path / "results" / "monday")
+    monkeypatch.setattr(pages, "conclusion", lambda run_set: f"{len(run_set.runs)} runs.")
+    with serving(tmp_path / "results") as server:
+        assert "1 runs." in ask(server, "/").text
+        monkeypatch.setattr(pages, "conclusion", lambda _: "Another.")
+        assert "1 runs." in ask(server, "/").text
+        (tmp_path / "results" / "monday" / "runset.json").touch()
+        assert "Another." in ask(server, "/").text
+
+
+def test_serving_deletes_and_changes_nothing(tmp_path: Path) -> None:
+    stored(tmp_path / "results" / "monday")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with serving(tmp_path / "results") as server:
+        ask(server, "/")
+        ask(server, "/report/monday")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_a_report_is_the_page_that_is_written_and_leads_back(server: Server) -> None:
