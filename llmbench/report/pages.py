@@ -78,7 +78,7 @@ def _content(results: Results) -> dict[str, Any]:
         "ladders": [overview.ladder(results, key) for key in LATENCIES if key not in CHARTED],
         "load_curves": load.load_curves(results, CHARTED),
         "rates": _rates(results),
-        "parts": [make(results) for make in (load.request_classes, load.turns)],
+        "parts": [make(results) for make in (load.request_classes, load.turns, load.prompt_cache)],
         "roofline": (roofline.chart(results), roofline.table(results)),
         "sent": load.sent(results),
         "timelines": [timeline(case) for case in drawn_cases(results.measured, TIMELINES)],

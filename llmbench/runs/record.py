@@ -29,8 +29,11 @@ class Record:
     is the duration of opening a connection, ``first_content`` the time of the first token that is
     not reasoning, and ``retries`` the number of retries; ``first_stamp_lag`` and
     ``last_stamp_lag`` are the most that the client may have stamped the first and the last chunk
-    late; ``cached_tokens`` is how many prompt tokens the server took from its prompt cache (None:
-    not reported). ``turn`` counts from 0 within a ``session``.
+    late. What the server reports is None if it does not: ``cached_tokens`` that it took from its
+    prompt cache, its ``response_id``, ``reasoning_tokens`` among the output, ``drafted_tokens`` of
+    speculative decoding and how many of them were ``accepted_tokens``, and by its own clock the
+    seconds in its queue, until the first token, of prefill and of decode. ``turn`` counts from 0
+    within a ``session``.
     """
 
     request_id: int
@@ -54,6 +57,14 @@ class Record:
     first_stamp_lag: float | None = None
     last_stamp_lag: float | None = None
     cached_tokens: int | None = None
+    response_id: str | None = None
+    reasoning_tokens: int | None = None
+    drafted_tokens: int | None = None
+    accepted_tokens: int | None = None
+    server_queue_seconds: float | None = None
+    server_ttft_seconds: float | None = None
+    server_prefill_seconds: float | None = None
+    server_decode_seconds: float | None = None
     request_class: str | None = None
     session: int | None = None
     turn: int = 0

@@ -30,9 +30,13 @@ KNOWN = (
 NEEDED = (*KNOWN, "sent", "started", "prompt_tokens", "max_new_tokens")
 SECONDS = (
     "due", "sent", "started", "tokenize_seconds", "connect_seconds", "first_content",
-    "first_stamp_lag", "last_stamp_lag",
+    "first_stamp_lag", "last_stamp_lag", "server_queue_seconds", "server_ttft_seconds",
+    "server_prefill_seconds", "server_decode_seconds",
 )  # fmt: skip
-COUNTS = ("output_tokens", "prompt_tokens", "max_new_tokens", "cached_tokens", "retries", "turn")
+COUNTS = (
+    "output_tokens", "prompt_tokens", "max_new_tokens", "cached_tokens", "reasoning_tokens",
+    "drafted_tokens", "accepted_tokens", "retries", "turn",
+)  # fmt: skip
 
 
 def read_records(path: Path) -> pa.Table:

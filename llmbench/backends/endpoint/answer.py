@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from llmbench.backends.endpoint.reported_tokens import ReportedTokens
+from llmbench.backends.endpoint.server_facts import ServerFacts
 from llmbench.runs.record import Finish
 from llmbench.runs.request import Request
 
@@ -40,6 +41,7 @@ class Answer:
     last_lag: float | None = None
     first_content: float | None = None
     reported: ReportedTokens = field(default_factory=ReportedTokens)
+    facts: ServerFacts = field(default_factory=ServerFacts)
     limits_length: bool = True
     has_more_choices: bool = False
     finish_reason: str | None = None

@@ -161,6 +161,7 @@ class Exchange(GrowingAnswer):
         return chunk
 
     def _take(self, now: float, chunk: Chunk) -> None:
+        self.facts.add(chunk)
         if chunk.usage or chunk.timings:
             self.reported.add(chunk.usage, chunk.timings)
         if not chunk.choices:

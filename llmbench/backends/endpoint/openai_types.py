@@ -101,6 +101,8 @@ class Chunk(msgspec.Struct):
     choices: list[Choice | None] | None = None
     usage: Any = None
     timings: Any = None  # llama.cpp's
+    metrics: Any = None  # vLLM's
+    id: Any = None
     error: Any = None
 
 

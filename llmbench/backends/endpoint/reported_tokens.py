@@ -28,16 +28,16 @@ class ReportedTokens:
 
     def add(self, usage: Any, timings: Any) -> None:
         """Read OpenAI's ``usage`` and llama.cpp's ``timings`` of one chunk."""
-        prompt = whole_count(_member(usage, "prompt_tokens"))
+        prompt = whole_count(member(usage, "prompt_tokens"))
         if prompt is not None:
             self.prompt = prompt
-        output = whole_count(_member(usage, "completion_tokens"))
+        output = whole_count(member(usage, "completion_tokens"))
         if output is not None:
             self.decreased |= self.output is not None and output < self.output
             self.output = output
-        cached = whole_count(_member(_member(usage, "prompt_tokens_details"), "cached_tokens"))
+        cached = whole_count(member(member(usage, "prompt_tokens_details"), "cached_tokens"))
         if cached is None:
-            cached = whole_count(_member(timings, "cache_n"))
+            cached = whole_count(member(timings, "cache_n"))
         if cached is not None:
             self.cached = cached
 
@@ -77,7 +77,8 @@ def whole_count(value: Any) -> int | None:
     return int(min(max(value, 0), MAX_COUNT))
 
 
-def _member(container: Any, name: str) -> Any:
+def member(container: Any, name: str) -> Any:
+    """Return a member of a JSON object; None if there is none, or no object."""
     return container.get(name) if isinstance(container, dict) else None
 
 

@@ -8,6 +8,7 @@ from itertools import chain, product
 from typing import Any
 
 import plotly.graph_objects as go
+import pyarrow as pa
 
 from llmbench.analysis.compare.differences import schedules
 from llmbench.analysis.metrics import LATENCIES
@@ -16,8 +17,11 @@ from llmbench.report.charts import LEGEND, Chart, axis, layout, log_axis, safe
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
 from llmbench.runs.caveats import Caveat, message_of_all
+from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective
 from llmbench.units import parse_rate
+
+CACHE, UNREPORTED = "prompt_cache", "not reported"
 
 
 def request_classes(results: Results) -> Table:
@@ -29,6 +33,27 @@ def turns(results: Results) -> Table:
     """Return the metrics of each case by turn of its sessions; no rows without sessions."""
     in_sessions = [case for case in results.measured if _has_sessions(case)]
     return _parts("Turns of sessions", results, "turn", "turn", in_sessions)
+
+
+def prompt_cache(results: Results) -> Table:
+    """Return the metrics of each case by what its server reports of its prompt cache.
+
+    A hit took prompt tokens from the cache. No rows for cases whose server reports nothing.
+    """
+    reporting = [case for case in results.measured if _reports_cache(case)]
+    cases = [replace(case, runs=tuple(map(_with_cache, case.runs))) for case in reporting]
+    return _parts("Prompt cache of the server", results, CACHE, "cache", cases)
+
+
+def _reports_cache(case: CaseResults) -> bool:
+    return any(run.records["cached_tokens"].null_count < run.records.num_rows for run in case.runs)
+
+
+def _with_cache(run: Run) -> Run:
+    """Return a run whose records have a column with what their request found in the cache."""
+    tokens = run.records["cached_tokens"].to_pylist()
+    states = [UNREPORTED if count is None else "hit" if count else "miss" for count in tokens]
+    return replace(run, records=run.records.append_column(CACHE, pa.array(states)))
 
 
 def _has_sessions(case: CaseResults) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.record_builder import RecordBuilder
 from llmbench.backends.endpoint.reported_tokens import ReportedTokens
+from llmbench.backends.endpoint.server_facts import ServerFacts
 from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.testing import open_context
@@ -61,6 +62,13 @@ def test_a_possible_count_of_the_server_is_used() -> None:
     assert (record.output_tokens, record.finish) == (4, "length")
     assert builder.counts["answers_counted_by_server"] == 1
     assert builder.counts["answers_with_impossible_usage"] == 0
+
+
+def test_a_record_has_what_the_server_says_of_its_response() -> None:
+    facts = ServerFacts(response_id="cmpl-1", reasoning_tokens=3, server_queue_seconds=0.25)
+    (record,), _ = built(answer(4, "abcd", facts=facts))
+    assert (record.response_id, record.reasoning_tokens) == ("cmpl-1", 3)
+    assert (record.server_queue_seconds, record.server_ttft_seconds) == (0.25, None)
 
 
 def test_an_impossible_number_of_prompt_tokens_is_counted_by_the_tokenizer() -> None:

@@ -40,6 +40,19 @@ def test_without_classes_and_sessions_there_are_no_rows(results: Results) -> Non
     assert load.request_classes(results).rows == load.turns(results).rows == ()
 
 
+def test_hits_and_misses_of_the_servers_cache_have_a_row_each(make: Any, tmp_path: Path) -> None:
+    plan = [make.planned("swift", 1)]
+    records = [replace(r, cached_tokens=(16, 0, None)[n % 3]) for n, r in enumerate(make.serve(1))]
+    stored = make.store_run_set(tmp_path / "cached", plan, [make.run_of(plan[0], records)])
+    rows = load.prompt_cache(Results(stored)).rows
+    names = ["swift, cache hit", "swift, cache miss", "swift, cache not reported"]
+    assert [row[0].text for row in rows] == names
+
+
+def test_without_reported_hits_there_are_no_rows(results: Results) -> None:
+    assert load.prompt_cache(results).rows == ()
+
+
 def test_a_row_says_how_the_load_went(parted: Results) -> None:
     table = load.sent(parted)
     texts = dict(zip((c.label for c in table.columns), table.rows[0], strict=True))
