@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -69,7 +68,7 @@ class RecordBuilder:
             first_stamp_lag=answer.first_lag,
             last_stamp_lag=answer.last_lag,
             cached_tokens=reported.cached,
-            **asdict(answer.facts.possible(tokens)),
+            **answer.facts.possible(tokens),
         )
 
     def _count_cached(self, answer: Answer, prompt_tokens: int, cached: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from llmbench.backends.endpoint.openai_types import Chunk
@@ -40,18 +40,18 @@ class ServerFacts:
                 if value is not None:
                     setattr(self, name, value)
 
-    def possible(self, output_tokens: int) -> ServerFacts:
-        """Return the facts without impossible counts for an output of that many tokens.
+    def possible(self, output_tokens: int) -> dict[str, Any]:
+        """Return the facts by name, without impossible counts for an output of that many tokens.
 
         Impossible are more reasoning tokens than output tokens, and more accepted tokens than
         drafted ones.
         """
-        changes: dict[str, None] = {}
+        facts = {name: getattr(self, name) for name in self.__slots__}
         if (self.reasoning_tokens or 0) > output_tokens:
-            changes["reasoning_tokens"] = None
+            facts["reasoning_tokens"] = None
         if (self.accepted_tokens or 0) > (self.drafted_tokens or 0):
-            changes |= dict.fromkeys(("drafted_tokens", "accepted_tokens"))
-        return replace(self, **changes)
+            facts["drafted_tokens"] = facts["accepted_tokens"] = None
+        return facts
 
 
 def _reported(chunk: Chunk) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ def facts_of(*chunks: dict[str, Any], output_tokens: int = 8) -> dict[str, Any]:
     facts = ServerFacts()
     for chunk in chunks:
         facts.add(read_chunk(msgspec.json.encode({"choices": [], **chunk})))
-    return {k: v for k, v in asdict(facts.possible(output_tokens)).items() if v is not None}
+    return {k: v for k, v in facts.possible(output_tokens).items() if v is not None}
 
 
 def test_openais_details_of_the_output_are_read() -> None:
