@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike
+import pyarrow.compute as pc
 
-from llmbench.runs.series import Series
+from llmbench.runs.series import Floats, Series
 
 UNIT = "requests"
 NAMES = ("requests_waiting", "requests_in_progress")
-
-Stay = tuple[float, float, float]
 
 
 def waiting_and_in_progress(records: pa.Table) -> tuple[Series, Series]:
@@ -24,8 +21,13 @@ def waiting_and_in_progress(records: pa.Table) -> tuple[Series, Series]:
     until its first token; it is in progress from then until its last token. A request without
     tokens stays until its last recorded time, one that is unfinished until the end of the run.
     """
-    stays = np.array(list(_stays(records)), float).reshape(-1, 3)
-    return _count(NAMES[0], stays[:, 0], stays[:, 1]), _count(NAMES[1], stays[:, 1], stays[:, 2])
+    due, started = (records[name].cast(pa.float64()).to_numpy() for name in ("due", "started"))
+    first, last = _ends_of_tokens(records["token_times"])
+    known = np.fmax(np.fmax(due, started), last)
+    unfinished = pc.equal(records["finish"], "unfinished").to_numpy()
+    end = np.where(unfinished, known.max(initial=0.0), known)
+    left = _first_known(started, first, end)
+    return _count(NAMES[0], due, left), _count(NAMES[1], left, end)
 
 
 def is_count(series: Series) -> bool:
@@ -41,23 +43,25 @@ def mean_over_time(series: Series) -> float:
     return float(np.average(series.values[:-1], weights=seconds))
 
 
-def _stays(records: pa.Table) -> Iterator[Stay]:
-    """Yield when each request was due, left the queue and ended."""
-    rows = records.select(["due", "started", "token_times", "finish"]).to_pylist()
-    known = [_known_times(row) for row in rows]
-    last = max((times[-1] for times in known), default=0.0)
-    for row, (due, *later) in zip(rows, known, strict=True):
-        end = last if row["finish"] == "unfinished" else max((due, *later))
-        yield due, later[0] if later else end, end
+def _ends_of_tokens(token_times: pa.ChunkedArray) -> tuple[Floats, Floats]:
+    """Return the first and the last known token time of each request; NaN without any."""
+    number = len(token_times)
+    rows = np.repeat(np.arange(number), pc.list_value_length(token_times).to_numpy())
+    times = pc.list_flatten(token_times).to_numpy()
+    is_known = ~np.isnan(times)
+    rows, times = rows[is_known], times[is_known]
+    first, last = np.full((2, number), np.nan)
+    first[rows[::-1]] = times[::-1]  # the last assignment to a row counts
+    last[rows] = times
+    return first, last
 
 
-def _known_times(row: dict[str, Any]) -> list[float]:
-    """Return a request's due time, when it left the queue and its token times, as far as known."""
-    times = [row["due"], row["started"], *row["token_times"]]
-    return [time for time in times if time is not None and not np.isnan(time)]
+def _first_known(*times: Floats) -> Floats:
+    """Return the first of these times that is known, for each request."""
+    return reduce(lambda known, other: np.where(np.isnan(known), other, known), times)
 
 
-def _count(name: str, begins: ArrayLike, ends: ArrayLike) -> Series:
+def _count(name: str, begins: Floats, ends: Floats) -> Series:
     times = np.union1d(begins, ends)
     before, after = (np.searchsorted(np.sort(of), times, "right") for of in (begins, ends))
     return Series.measured(name, UNIT, times, before - after)
