@@ -75,14 +75,14 @@ class BackendReport:
     ``effective`` has the keys of ``requested``; a difference becomes a caveat. ``cold_start`` is in
     seconds by stage, ``memory`` in bytes by kind, ``counters`` are arbitrary counts
     (``compiles_in_window``, ``gc_collections``). None means "not measured", with the reason under
-    the same key in ``reasons``. ``client`` has the load client's overhead, with and
-    without a server (``floor_...``): lag in seconds, CPU use as a fraction of a core.
-    ``warmup_steps`` has the recorded warm-up step times in seconds. ``model_costs`` has the bytes
-    and FLOPs of the model's steps, ``device_peaks`` the device's measured peak FLOP rate and
-    bandwidth. ``self_check`` is the result of the comparison with the model's own forward, with
-    what was compared; empty if there was none. ``is_monitored`` is False if the system under test
-    runs on this machine in other processes than the monitored one, so that its resource use looks
-    like that of other programs.
+    the same key in ``reasons``. ``client`` has the load client's overhead, with and without a
+    server (``floor_...``): lag in seconds, CPU use as a fraction of a core; and the least
+    ``round_trip`` to a server in seconds. ``warmup_steps`` has the recorded warm-up step times in
+    seconds. ``model_costs`` has the bytes and FLOPs of the model's steps, ``device_peaks`` the
+    device's measured peak FLOP rate and bandwidth. ``self_check`` is the result of the comparison
+    with the model's own forward, with what was compared; empty if there was none. ``is_monitored``
+    is False if the system under test runs on this machine in other processes than the monitored
+    one, so that its resource use looks like that of other programs.
     """
 
     requested: dict[str, Any] = field(default_factory=dict)

@@ -72,7 +72,8 @@ def drawn_cases(cases: Sequence[T], most: int = CASES) -> list[T]:
     return [cases[index] for index in thin(len(cases), most)]
 
 
-def _left_out(cases: Sequence[Any]) -> str:
+def left_out(cases: Sequence[Any]) -> str:
+    """Return that not all cases are drawn; empty if they are."""
     return (
         f"{CASES} of {len(cases):,} cases are drawn, sampled evenly." if len(cases) > CASES else ""
     )
@@ -147,7 +148,7 @@ def latency_ecdf(results: Results, latency: str) -> Chart:
         label,
         figure,
         _ecdf_caption(latency),
-        " ".join(filter(None, (_left_out(results.measured), _ecdf_downsampling(largest)))),
+        " ".join(filter(None, (left_out(results.measured), _ecdf_downsampling(largest)))),
         "" if largest else "No measured request has this latency.",
         (_curves(cases, (samples[case.index] for case in cases), label),),
     )
@@ -225,7 +226,7 @@ def throughput(results: Results, metric: str) -> Chart:
     empty = "" if known else reasons_for_unknown(results, metric)
     label, unit = METRICS[metric].label, METRICS[metric].unit
     figure, data = bars(drawn_cases(known), unit), (_processes(results, metric),)
-    return Chart(f"bars-{metric}", label, figure, BARS, _left_out(known), empty, data)
+    return Chart(f"bars-{metric}", label, figure, BARS, left_out(known), empty, data)
 
 
 def _processes(results: Results, metric: str) -> Table:
@@ -330,7 +331,7 @@ def cold_start(results: Results) -> Chart:
     looks = zip(STAGES, colors, PATTERNS, strict=True)
     cases = drawn_cases(results.measured)
     figure = go.Figure(
-        [_stage(cases, f"cold_start_{stage}_seconds", *look) for stage, *look in looks],
+        [_stage(cases, f"cold_start_{stage}_seconds", look) for stage, *look in looks],
         stacked(len(cases), axis("seconds", rangemode="tozero")),
     )
     caption = (
@@ -339,8 +340,8 @@ def cold_start(results: Results) -> Chart:
     )
     data = overview.cold_start(results)
     empty = "" if len(data.columns) > 1 else data.note
-    left_out = _left_out(results.measured)
-    return Chart("cold-start", data.title, figure, caption, left_out, empty, (data,))
+    cut = left_out(results.measured)
+    return Chart("cold-start", data.title, figure, caption, cut, empty, (data,))
 
 
 def stacked(count: int, xaxis: dict[str, Any]) -> dict[str, Any]:
@@ -356,12 +357,20 @@ def stacked(count: int, xaxis: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _stage(cases: Sequence[CaseResults], metric: str, color: str, pattern: str) -> go.Bar:
-    label = METRICS[metric].label
+def _stage(cases: Sequence[CaseResults], metric: str, look: Sequence[str]) -> go.Bar:
+    seconds = [case.estimates[metric].value for case in cases]
+    return stacked_bar(cases, METRICS[metric].label, seconds, look)
+
+
+def stacked_bar(
+    cases: Sequence[CaseResults], label: str, seconds: Sequence[float | None], look: Sequence[str]
+) -> go.Bar:
+    """Return one part of every case's stacked bar; ``look`` is its color and pattern."""
+    color, pattern = look
     return go.Bar(
         orientation="h",
         name=label,
-        x=[case.estimates[metric].value for case in cases],
+        x=list(seconds),
         y=[safe(case.name) for case in cases],
         meta={"cases": [case.index for case in cases]},
         marker={"color": color, "pattern": {"shape": pattern, "size": 6}},

@@ -19,6 +19,7 @@ from llmbench.report.sections import (
     environment,
     findings,
     history,
+    latency_budget,
     load,
     overview,
     profiled,
@@ -82,6 +83,7 @@ def _content(results: Results) -> dict[str, Any]:
         "roofline": (roofline.chart(results), roofline.table(results)),
         "sent": load.sent(results),
         "timelines": [timeline(case) for case in drawn_cases(results.measured, TIMELINES)],
+        "latency_budget": latency_budget.chart(results),
         "slow": [
             slowest_requests.slowest(results, latency) for latency in slowest_requests.SORTED_BY
         ],

@@ -104,7 +104,8 @@ def test_the_page_never_scrolls_sideways(opened: Opened) -> None:
 
 
 def test_every_visible_chart_is_drawn(opened: Opened) -> None:
-    latencies, rates, others = 4, 3, 5  # ratios, a timeline, the cold start, a profile, a history
+    latencies, rates = 4, 3
+    others = 6  # ratios, a timeline, the latency budget, the cold start, a profile, a history
     assert len(opened.drawn) == latencies + rates + others
     assert min(opened.drawn) > 0
 
@@ -123,7 +124,7 @@ def test_nothing_is_requested_from_a_network(opened: Opened) -> None:
 
 
 def test_every_chart_has_a_title_a_name_a_sentence_and_its_data(opened: Opened) -> None:
-    assert len(opened.figures) == 15
+    assert len(opened.figures) == 16
     for role, name, title, sentence, rows in opened.figures:
         assert role == "group"
         assert name.startswith(f"{title}. ")

@@ -79,14 +79,14 @@ def test_headings_go_down_one_level_at_a_time(page: str) -> None:
 
 def test_every_chart_has_an_accessible_name_and_its_words(page: str) -> None:
     plots = re.findall(r'<div class="plot"[^>]*>', page)
-    assert len(plots) == 1 + 4 + 3 + 3 + 1 + 1
+    assert len(plots) == 1 + 4 + 3 + 3 + 1 + 1 + 1
     assert all('role="group"' in plot and 'aria-label="' in plot for plot in plots)
     assert page.count("<figcaption>") == len(plots)
 
 
 def test_every_chart_has_its_data_under_a_fold(page: str) -> None:
     figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
-    assert len(figures) == 13
+    assert len(figures) == 14
     assert all('<details class="data"><summary>' in figure for figure in figures)
 
 
@@ -117,7 +117,7 @@ def test_the_footer_has_the_version_of_plotly(page: str) -> None:
 def test_figures_are_stored_as_json(page: str, results: Results) -> None:
     stored = re.findall(r'<script type="application/json" data-for="([^"]+)">(.*?)</script>', page)
     figures = {key: json.loads(text) for key, text in stored}
-    assert len(figures) == len(stored) == 13
+    assert len(figures) == len(stored) == 14
     names = [trace["name"] for trace in figures["ecdf-ttft"]["data"]]
     assert names == [case.name for case in results.measured]
 

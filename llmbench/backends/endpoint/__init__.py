@@ -15,7 +15,7 @@ import numpy as np
 from llmbench import models
 from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Server
 from llmbench.backends.endpoint import loopback
-from llmbench.backends.endpoint.addresses import resolve
+from llmbench.backends.endpoint.addresses import resolve, round_trip
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
 from llmbench.backends.endpoint.measured_serve import Served, serve
@@ -182,6 +182,7 @@ class _EndpointServer(Server):
     def calibrate(self, dispatch: Dispatch) -> None:
         """Serve the load over loopback connections, to measure the client's own overhead."""
         self.context.on_stage("calibrating the client")
+        self.client["round_trip"] = round_trip(self.target.address)
         payload = replace(self.payload, length_field=LENGTH_FIELD)  # which the loopback reads
         served = serve(self.target, payload, dispatch, MonotonicClock(), connect=loopback.connect)
         self.client |= {f"floor_{name}": value for name, value in served.cost.items()}

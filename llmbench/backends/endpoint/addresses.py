@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,7 @@ from llmbench.errors import InputError
 
 PORTS = {"http": 80, "https": 443}
 PROBE_SECONDS = 2.0
+ROUND_TRIPS = 5
 NO_FREE_PORT = (errno.EADDRNOTAVAIL, errno.EADDRINUSE)
 LOOPBACK = "127.0.0.1"
 OTHER_SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 18))
@@ -116,6 +118,17 @@ async def _connected(
             if error.errno not in NO_FREE_PORT:
                 raise
     return await connected(last)
+
+
+def round_trip(address: Address) -> float | None:
+    """Return the least seconds that opening a connection took, of several; None if one failed."""
+    times = []
+    for _ in range(ROUND_TRIPS):
+        began = time.perf_counter()
+        if not _accepts(address.hosts[0], address.port):
+            return None
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 def _accepts(host: str, port: int) -> bool:
