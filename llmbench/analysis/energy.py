@@ -20,6 +20,7 @@ from llmbench.runs.series import Series
 
 COUNTED = "energy_joules"
 WALL = "wall"
+SERVER_GPU = "servergpu"
 LEAST_SECONDS, LEAST_PERIODS = 30.0, 300  # of a window, so that edge effects are small
 LEAST_COVERED = 0.8
 AGREES_WITHIN, DISAGREES_BEYOND = 0.05, 0.10
@@ -27,7 +28,11 @@ FEWEST_SAMPLES, LONGEST_GAP = 20, 3.0  # of a sampled power; the gap in median i
 
 # The range of a method's constant relative error on a device (data published with Yang et al., SC
 # 2024: steady-state errors of GeForce 10 and later and of A100); None: unknown.
-GAINS: dict[str, tuple[float, float] | None] = {"nvml-counter": (-0.06, 0.11), "rapl": None}
+GAINS: dict[str, tuple[float, float] | None] = {
+    "nvml-counter": (-0.06, 0.11),
+    "dcgm-counter": (-0.06, 0.11),
+    "rapl": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def _needed(run: Run) -> list[Series]:
     """Return the energy series that add up to a run's energy: a wall meter, else GPUs and CPUs."""
     if wall := wall_series(run):
         return wall[:1]
-    counters = [s for s in run.series if s.quantity == COUNTED]
+    counters = _without_duplicates(run, [s for s in run.series if s.quantity == COUNTED])
     if not counters:
         raise Unavailable("the scenario does not collect `energy`")
     for series in counters:
@@ -93,6 +98,20 @@ def _needed(run: Run) -> list[Series]:
     if not readable:
         raise Unavailable("; ".join(dict.fromkeys(str(s.why_unavailable) for s in counters)))
     return readable
+
+
+def _without_duplicates(run: Run, counters: list[Series]) -> list[Series]:
+    """Return the counters with each GPU once: one that was also read locally is not added."""
+    local = {
+        _facts(run, series).get("uuid")
+        for series in counters
+        if series.available and not _is_of_server(series)
+    }
+    return [s for s in counters if not (_is_of_server(s) and _facts(run, s).get("uuid") in local)]
+
+
+def _is_of_server(series: Series) -> bool:
+    return str(series.device).startswith(SERVER_GPU)
 
 
 def wall_series(run: Run) -> list[Series]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from llmbench import plugins
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
+from llmbench.collectors.base import Access
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
@@ -160,6 +161,11 @@ class Server(Protocol):
     def pid(self) -> int:
         """The id of the process that collectors monitor, with its descendants."""
         return os.getpid()
+
+    @property
+    def access(self) -> Access | None:
+        """How collectors reach the server over HTTP, or None if it is in this process."""
+        return None
 
     @property
     def torch_model(self) -> TorchModel | None:

@@ -12,6 +12,7 @@ from typing import Any
 from llmbench import models
 from llmbench.backends.base import BACKENDS
 from llmbench.campaign.prepare import check_lengths
+from llmbench.collectors.base import COLLECTORS
 from llmbench.errors import InputError, printable
 from llmbench.loads.schedule import LOADS
 from llmbench.loads.stopping import stop_rule
@@ -98,6 +99,9 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
     scenario = case.scenario
     with _located(places, "backends"):
         BACKENDS.require(case.backend)
+    with _located(places, "collect"):
+        for options in scenario.collect:
+            COLLECTORS.require(options.kind)
     with _located(places, "load"):
         LOADS.require(scenario.load.kind)
         LOADS.part(scenario.load).check()

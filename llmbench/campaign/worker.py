@@ -121,7 +121,8 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
         events.stage("measuring")
         dispatch = load.dispatch
         # collect garbage before the clock starts, since a collection would delay the first requests
-        with frozen_gc(), watch(case.scenario.collect, server.pid, sampler) as collected:
+        collectors = [options.for_server(server.access) for options in case.scenario.collect]
+        with frozen_gc(), watch(collectors, server.pid, sampler) as collected:
             clock = server.new_clock()
             origin, unix_origin = time.monotonic() - clock.now(), clock.unix_origin()
             records = server.serve(dispatch, clock, lambda: events.progress(dispatch))

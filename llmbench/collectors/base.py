@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pydantic import Field
 
 from llmbench import plugins
 from llmbench.runs.caveats import Caveat
 from llmbench.units import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a server under test over HTTP: its root URL, and the options of requests.
+
+    Secrets are the names of environment variables.
+    """
+
+    url: str
+    api_key_env: str
+    headers: Mapping[str, str]
+    verify: bool | str
 
 
 class CollectorOptions(plugins.Options):
@@ -22,6 +35,20 @@ class CollectorOptions(plugins.Options):
     def idle_seconds(self) -> float:
         """The time for which the idle machine is measured before, and again after, the load."""
         return 0.0
+
+    def check_backends(self, kinds: Sequence[str]) -> None:  # noqa: ARG002 (the default)
+        """Raise ValueError if the collector cannot be used with backends of these kinds.
+
+        The default does nothing.
+        """
+        return
+
+    def for_server(self, access: Access | None) -> Self:  # noqa: ARG002 (the default)
+        """Return the options for a run whose server is reached like this; None: it is local.
+
+        The default returns them unchanged.
+        """
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +94,20 @@ class Probe(Protocol):
         interval.
         """
         return 0.0
+
+    def read_at(self) -> float | None:
+        """Return the time, of ``time.monotonic()``, of the values that `read` returned last.
+
+        The default, None, is the time at which it returned.
+        """
+        return None
+
+    def reasons(self) -> Mapping[str, str]:
+        """Return why quantities had no value in any reading, by name, after the last reading.
+
+        The default knows none.
+        """
+        return {}
 
     def conclude(self) -> Conclusion:
         """Return facts and caveats after the last reading."""

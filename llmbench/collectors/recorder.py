@@ -99,7 +99,9 @@ class Recorder:
         self.ticks.advance(self._now(), self._not_before)
 
     def _read(self) -> None:
-        values, moment = self._probe.read(), self._now()
+        values, now = self._probe.read(), self._now()
+        read_at = self._probe.read_at()
+        moment = now if read_at is None else read_at
         self._not_before = self._probe.not_before()
         self.readings += 1
         for (times, readings), value in zip(self._columns, values, strict=True):
@@ -111,17 +113,17 @@ class Recorder:
         """Yield the series of every quantity, with times on the monotonic clock."""
         for quantity, (times, values) in zip(self.quantities, self._columns, strict=True):
             if quantity.unavailable or not values:
-                reason = quantity.unavailable or self._why_empty()
+                reason = quantity.unavailable or self._why_empty(quantity.name)
                 yield Series.unavailable(quantity.name, quantity.unit, reason)
             else:
                 yield Series.measured(quantity.name, quantity.unit, times, values)
 
-    def _why_empty(self) -> str:
+    def _why_empty(self, name: str) -> str:
         if self.failure:
             return f"the {self.kind} collector failed: {self.failure}"
         if not self.readings:
             return f"the run was shorter than the interval of {self.ticks.interval:g} s"
-        return "no reading succeeded during this run"
+        return self._probe.reasons().get(name, "no reading succeeded during this run")
 
     def conclude(self) -> Conclusion:
         """Return the probe's facts and caveats, with caveats of the sampling itself."""

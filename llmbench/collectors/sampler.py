@@ -222,7 +222,7 @@ def _as_table(recorders: Sequence[Recorder], cost: _Cost) -> pa.Table:
     """Return all series as a table, with facts and caveats in its metadata."""
     spent = cost.facts()
     conclusions: list[Conclusion] = [recorder.conclude() for recorder in recorders]
-    facts = {key: value for c in conclusions for key, value in c.facts.items()}
+    facts = _merged([conclusion.facts for conclusion in conclusions])
     facts["sampler"] = {
         **spent,
         "samples": {recorder.kind: recorder.readings for recorder in recorders},
@@ -232,6 +232,15 @@ def _as_table(recorders: Sequence[Recorder], cost: _Cost) -> pa.Table:
     caveats = [caveat.as_dict() for c in conclusions for caveat in c.caveats]
     series = [series for recorder in recorders for series in recorder.series()]
     return series_table(series, facts=facts, caveats=caveats)
+
+
+def _merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Merge the facts of several collectors; devices of one fact may come from several."""
+    facts: dict[str, Any] = {}
+    for key, value in ((key, value) for part in parts for key, value in part.items()):
+        is_shared = isinstance(value, dict) and key in facts
+        facts[key] = {**facts[key], **value} if is_shared else value
+    return facts
 
 
 if __name__ == "__main__":

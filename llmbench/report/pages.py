@@ -25,6 +25,7 @@ from llmbench.report.sections import (
     profiled,
     ratios,
     roofline,
+    server,
     slowest_requests,
     tradeoffs,
 )
@@ -94,6 +95,7 @@ def _content(results: Results) -> dict[str, Any]:
         "cold_start": charts.cold_start(results),
         "memory": overview.memory(results),
         "attention": attention_charts(results),
+        "server": server.server(results),
         "energy": energy_tables.energy(results),
         "energy_details": [
             made

@@ -27,6 +27,13 @@ SERIES = {
     "dram_active_percent": "memory bandwidth in use",
     "pcie_rx_bytes_per_second": "PCIe, received",
     "pcie_tx_bytes_per_second": "PCIe, sent",
+    "server_running": "running requests, by the server",
+    "server_waiting": "waiting requests, by the server",
+    "server_kv_cache_percent": "KV cache in use, by the server",
+    "server_prefix_cache_hit_percent": "prefix cache hits, by the server",
+    "server_preemptions": "preemptions, by the server",
+    "server_draft_acceptance_percent": "draft acceptance, by the server",
+    "server_reading_seconds": "time to read the server's metrics",
 }
 UNIT_SUFFIX = re.compile(r"_(percent|bytes|hertz|watts|joules|celsius|seconds)$")
 
@@ -59,5 +66,5 @@ def series_label(series: Series) -> str:
 
 
 def _device_label(device: str) -> str:
-    words = re.sub(r"([a-z]+)(\d+)", r"\1 \2 ", device).strip()
+    words = re.sub(r"([a-z]+)(\d+)", r"\1 \2 ", device.replace("servergpu", "server gpu")).strip()
     return re.sub(r"\b(gpu|mig|dram)\b", lambda found: found[0].upper(), words)

@@ -384,4 +384,6 @@ class Scenario(plugins.Options):
             )
         if self.on_limit == "drop" and self.max_in_flight is None:
             raise ValueError("`on_limit: drop` needs `max_in_flight`")
+        for collector in self.collect:
+            collector.check_backends([backend.kind for backend in self.backends])
         return self

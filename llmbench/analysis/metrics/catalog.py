@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from llmbench.analysis import server_metrics
 from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.analysis.values import Scale
 
@@ -53,8 +54,12 @@ SCALES: dict[Scale, tuple[str, ...]] = {
         "goodput_requests_per_second", "queue_time", "send_lag", "drain_seconds",
         *(f"cold_start_{stage}_seconds" for stage in STAGES),
         "kl_divergence", "logit_mse", "first_divergence",
+        *(key for key in server_metrics.KEYS if key not in server_metrics.SHARES),
     ),
-    "share": ("slo_attainment", "top1_agreement", "exact_match", "draft_acceptance"),
+    "share": (
+        "slo_attainment", "top1_agreement", "exact_match", "draft_acceptance",
+        *server_metrics.SHARES,
+    ),
     "count": ("failed_requests",),
 }  # fmt: skip
 
@@ -99,6 +104,24 @@ def _step_metrics() -> list[Metric]:
         Metric(f"{phase}_step_{quantity}", f"{phase} step {label}", unit, better)
         for phase in ("decode", "prefill")
         for quantity, label, unit, better in STEP
+    ]
+
+
+def _server_metrics() -> list[Metric]:
+    """Return the metrics that a server reports; its latencies are interpolated in histograms."""
+    latencies = [
+        Metric(f"{key}_p{percent}", f"{label} p{percent}", "s", "lower")
+        for key, (label, _) in server_metrics.LATENCIES.items()
+        for percent in server_metrics.PERCENTILES
+    ]
+    return [
+        *latencies,
+        Metric("server_prefix_cache_hit_share", "prefix cache hits", "share", "higher"),
+        Metric("server_draft_acceptance", "server draft acceptance", "share", "higher"),
+        Metric("server_running_mean", "running requests", "requests", "neither"),
+        Metric("server_waiting_mean", "waiting requests", "requests", "neither"),
+        Metric("server_kv_cache_mean", "KV cache in use", "share", "neither"),
+        Metric(server_metrics.PREEMPTIONS, "preemptions", "preemptions", "lower"),
     ]
 
 
@@ -154,5 +177,6 @@ METRICS: dict[str, Metric] = {
             "lower",
         ),
         Metric("carbon_grams_per_million_output_tokens", "CO2 per 1M output tokens", "g", "lower"),
+        *_server_metrics(),
     ]
 }

@@ -30,6 +30,7 @@ from llmbench.analysis.metrics.record_arrays import (
     within,
 )
 from llmbench.analysis.roofline.efficiency import UNREPORTED, efficiency
+from llmbench.analysis.server_metrics import server_metrics
 from llmbench.analysis.values import NO_WINDOW, Estimate, Value, estimate, unavailable
 from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective
@@ -55,6 +56,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         "draft_acceptance": _acceptance(run.backend_report),
         **quality_values(run.quality),
         **energy_metrics(run, arrays.window, partial(_counts_within, arrays)),
+        **server_metrics(run, arrays.window),
     }
     rate = values["output_tokens_per_second"]
     values["cost_per_million_output_tokens"] = _cost(rate, run.case.spec.get("price_per_hour"))

@@ -27,6 +27,7 @@ from llmbench.backends.endpoint.record_builder import RecordBuilder
 from llmbench.backends.endpoint.secrets import expanded
 from llmbench.backends.endpoint.server_info import served_model
 from llmbench.backends.endpoint.server_process import RunningServer, running_server
+from llmbench.collectors.base import Access
 from llmbench.errors import InputError
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
@@ -283,3 +284,9 @@ class _EndpointServer(Server):
     def pid(self) -> int:
         """The process id of the server if llmbench started it, else of this process."""
         return self.started.pid if self.started else os.getpid()
+
+    @property
+    def access(self) -> Access:
+        """The server's root URL, and the API key, headers and TLS settings of requests to it."""
+        options = self.options
+        return Access(options.root, options.api_key_env, options.headers, options.verify)

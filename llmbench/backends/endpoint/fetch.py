@@ -29,6 +29,7 @@ class Reply:
     max_bytes: int = limits.REPLY_BYTES
     lag: float = 0.0
     retry_after: float | None = None
+    content_type: str = ""
     _encoding: str = ""
     _kept: bytearray = field(default_factory=bytearray)
 
@@ -42,9 +43,9 @@ class Reply:
         """The beginning of the body, for messages."""
         return limits.brief(words(self.content))
 
-    def begin(self, status: int, content_type: str, encoding: str) -> None:  # noqa: ARG002 (of all receivers)
-        """Store the status and the content encoding."""
-        self.status, self._encoding = status, encoding
+    def begin(self, status: int, content_type: str, encoding: str) -> None:
+        """Store the status, the content type and the content encoding."""
+        self.status, self.content_type, self._encoding = status, content_type, encoding
 
     def body(self, now: float, data: bytes) -> None:  # noqa: ARG002 (of all receivers)
         """Store a part of the body."""
@@ -72,13 +73,14 @@ def fetch(
     headers: Mapping[str, str],
     tls: ssl.SSLContext | None,
     seconds: float,
+    max_bytes: int = limits.REPLY_BYTES,
 ) -> Reply:
     """Return the reply to one request, which is sent like those of a load.
 
     No proxy is used, and redirects are not followed. ``seconds`` limits the whole transfer.
     """
     parts = urlsplit(url)
-    reply = Reply(_request(method, parts, headers))
+    reply = Reply(_request(method, parts, headers), max_bytes=max_bytes)
     server_name = parts.hostname if tls else None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_transfer(reply, address, tls, server_name, seconds))

@@ -66,10 +66,15 @@ def _body(body: dict[str, Any]) -> dict[str, Any]:
     return without_secrets(body)
 
 
+Url = Annotated[str, AfterValidator(_url)]
+Headers = Annotated[dict[str, str], AfterValidator(_headers)]
+ApiKeyEnv = Annotated[str, AfterValidator(check_variable)]
+
+
 class EndpointOptions(plugins.Options):
     """``{kind: endpoint, url: "http://localhost:8000", api: chat}``."""
 
-    url: Annotated[str, AfterValidator(_url)] | None = Field(
+    url: Url | None = Field(
         default=None, description="URL of the server; /v1 is added if it has no path"
     )
     server: ServerOptions | None = Field(
@@ -95,10 +100,10 @@ class EndpointOptions(plugins.Options):
         description="extra fields of the request body; null removes a field, ${NAME} is an"
         " environment variable",
     )
-    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
+    headers: Headers = Field(
         default_factory=dict, description="extra HTTP headers; ${NAME} is an environment variable"
     )
-    api_key_env: Annotated[str, AfterValidator(check_variable)] = Field(
+    api_key_env: ApiKeyEnv = Field(
         default="OPENAI_API_KEY", description="name of the environment variable with the API key"
     )
     verify: bool | str = Field(

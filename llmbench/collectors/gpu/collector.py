@@ -132,7 +132,8 @@ class UncertainOrder:
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self.quantities, self.begin, self.read = probe.quantities, probe.begin, probe.read
-        self.not_before = probe.not_before
+        self.not_before, self.read_at = probe.not_before, probe.read_at
+        self.reasons = probe.reasons
 
     def conclude(self) -> Conclusion:
         """Return the wrapped probe's conclusion, and that the device order may be wrong."""

@@ -13,7 +13,7 @@ from llmbench.report.wording import series_label
 from llmbench.runs.series import Series
 
 DIFFERS = "≠"
-TOTAL_UNIT = "J"  # energy is sampled as a running total
+TOTAL_UNITS = ("J", "preemptions")  # sampled as running totals
 
 
 def settings(results: Results) -> Table:
@@ -99,7 +99,7 @@ def machine(results: Results) -> Table:
     sampled: dict[str, dict[int, list[tuple[Series, Value]]]] = {}
     for case, run, observed in results.processes():
         for series in () if run.is_simulated else run.series:
-            reduce = series_rise if series.unit == TOTAL_UNIT else series_mean
+            reduce = series_rise if series.unit in TOTAL_UNITS else series_mean
             value = reduce(series, observed.window)
             sampled.setdefault(series.name, {}).setdefault(case.index, []).append((series, value))
     columns = (

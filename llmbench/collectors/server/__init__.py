@@ -1,0 +1,1 @@
+"""Metrics that an inference server publishes itself, read over HTTP."""

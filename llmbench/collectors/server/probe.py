@@ -1,0 +1,109 @@
+"""The probe of a server's metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llmbench.backends.endpoint.options import EndpointOptions
+from llmbench.collectors.base import Conclusion, Probe, Quantity
+from llmbench.collectors.server.collector import ServerMetricsOptions
+from llmbench.collectors.server.exposition import Sample
+from llmbench.collectors.server.gpus import Gpus
+from llmbench.collectors.server.presets import PRESETS, QUANTITIES, Mapped, parse_preset
+from llmbench.collectors.server.quantities import STARTED, ServerQuantities
+from llmbench.collectors.server.scraping import Background, Reading, Scrape, Scraper
+
+TIMEOUT_SHARE, LONGEST_TIMEOUT = 0.8, 5.0  # of the interval, and in seconds
+UNKNOWN = f"no metric of a known server ({', '.join(PRESETS)}); set `preset` or `quantities`"
+
+
+class ServerProbe(Probe):
+    """Reads a server's metrics in a thread, one reading per interval.
+
+    A reading is returned at the following tick, with its own time. The first is that of `begin`.
+    """
+
+    def __init__(self, options: ServerMetricsOptions, scrape: Scrape | None = None) -> None:
+        self._options = options
+        self._background = Background(scrape or scraper(options))
+        self._read_at: float | None = None
+        self._unavailable: str | None = None
+        samples = self._first_samples()
+        mapped = options.mapped({sample.metric for sample in samples})
+        if not mapped:
+            self._unavailable = next(iter(self._background.failed), UNKNOWN)
+            mapped = parse_preset(PRESETS["vllm"])  # whose quantities are those of most servers
+        self._gpus = Gpus(mapped, samples)
+        self._server = ServerQuantities(_without_gpus(mapped))
+        self._quantities = (*self._server.quantities(), *self._gpus.quantities())
+
+    def _first_samples(self) -> Sequence[Sample]:
+        self._background.start()
+        reading = self._background.wait()
+        return reading.samples if reading else ()
+
+    def quantities(self) -> Sequence[Quantity]:
+        """Return the quantities; all are unavailable if the kind of the server is unknown."""
+        return [Quantity(q.name, q.unit, self._unavailable) for q in self._quantities]
+
+    def begin(self) -> None:
+        """Begin the first reading."""
+        self._background.start()
+
+    def read(self) -> Sequence[float | None]:
+        """Return the values of the reading that ended last, and begin the next one."""
+        reading = self._background.take()
+        self._background.start()
+        if reading is None:
+            return [None] * len(self._quantities)
+        return self._values(reading)
+
+    def _values(self, reading: Reading) -> list[float | None]:
+        self._read_at = reading.moment
+        own = self._server.take(reading.samples, reading.seconds)
+        return [*own, *self._gpus.take(reading.samples)]
+
+    def read_at(self) -> float | None:
+        """Return the time of the reading that ended last."""
+        return self._read_at
+
+    def reasons(self) -> Mapping[str, str]:
+        """Return why quantities had no value: the most frequent failure, or a lacking metric."""
+        failures = self._background.failed.most_common(1)
+        if failures and not self._server.has_read:
+            return {quantity.name: failures[0][0] for quantity in self._quantities}
+        return self._server.reasons()
+
+    def conclude(self) -> Conclusion:
+        """Read once more after the load; return what was read, and increases of counters."""
+        self._background.wait()
+        self._background.start()
+        if reading := self._background.wait():
+            self._values(reading)
+        facts = {
+            "url": self._options.url,
+            "interval": self._options.interval,
+            "failed_readings": dict(self._background.failed),
+            **self._server.facts(),
+        }
+        energy = self._gpus.facts(self._options.interval)
+        return Conclusion({"server": facts, **({"energy": energy} if energy else {})})
+
+
+def scraper(options: ServerMetricsOptions) -> Scraper:
+    """Return the scraper of the options' URL; raises InputError as `EndpointOptions` does."""
+    endpoint = EndpointOptions(
+        url=options.url,
+        headers=options.headers,
+        verify=options.verify,
+        api_key_env=options.api_key_env or EndpointOptions.model_fields["api_key_env"].default,
+    )
+    headers = endpoint.credentials()
+    if options.api_key_env is None and "Authorization" not in options.headers:
+        headers.pop("Authorization", None)
+    timeout = min(TIMEOUT_SHARE * options.interval, LONGEST_TIMEOUT)
+    return Scraper(endpoint, headers, options.metrics | {STARTED}, timeout)
+
+
+def _without_gpus(mapped: Mapped) -> Mapped:
+    return {name: sources for name, sources in mapped.items() if QUANTITIES[name] != "gpu"}
