@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,47 @@ def test_llama_cpp_with_gemma(tmp_path: Path) -> None:
     body = {"min_tokens": 8}
     backend = {"kind": "endpoint", "api": "completions", "server": server, "body": body}
     check(measured(tmp_path, backend, str(gguf)))
+
+
+@pytest.mark.skipif(not shutil.which("vllm"), reason="needs vllm")
+def test_vllm_counts_the_requests_and_tokens_that_were_sent(tmp_path: Path) -> None:
+    arguments = "--max-model-len 1024 --enforce-eager"
+    workload = {
+        "kind": "synthetic", "prompt_tokens": 320, "output_tokens": 40,
+        "shared_prefix": 0.8,
+    }  # fmt: skip
+    backend = {
+        "kind": "endpoint", "api": "completions",
+        "server": {"preset": "vllm", "arguments": arguments}, "cache": {"prompts": "same"},
+    }  # fmt: skip
+    run = measured(
+        tmp_path,
+        backend,
+        "builtin:tiny",
+        workload=workload,
+        load={"kind": "closed", "concurrency": 3},
+        requests=60,
+        stop_at_eos=False,
+        collect=["cpu", {"kind": "server", "interval": "200 ms"}],
+    )
+    check(run)
+    rises = run.facts["server"]["rises"]
+    counted = {
+        name: sum(count for *_, count in facts.get("increments", []))
+        for name, facts in rises.items()
+    }
+    prompts = sum(run.records["prompt_tokens"].to_pylist())
+    assert run.facts["server"]["failed_readings"] == {}
+    assert counted["prefix_cache_queries"] == prompts
+    cached = sum(run.records["cached_tokens"].to_pylist())
+    assert counted["prefix_cache_hits"] == cached > 0
+    assert counted["ttft"] == counted["queue_time"] == run.records.num_rows
+    series = {series.name: series for series in run.series}
+    assert max(series["server_running"].values) <= 3
+    assert max(series["server_running"].values) > 0
+    assert max(series["server_kv_cache_percent"].values) > 0
+    summary = summarize(run)
+    assert 0 < (summary["server_running_mean"].value or 0) <= 3
+    assert summary["server_preemptions"].value == 0
+    assert 0 < (summary["server_prefix_cache_hit_share"].value or 0) < 1
+    assert summary["server_ttft_p50"].value is not None

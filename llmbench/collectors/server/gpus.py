@@ -66,15 +66,18 @@ class Gpus:
         self._last[uuid] = joules
         return joules - first if has_changed else None
 
-    def facts(self, interval: float) -> dict[str, Any]:
-        """Return the method and the device of each GPU's energy, by the device of its series."""
+    def facts(self, interval: float, failed: dict[str, int]) -> dict[str, Any]:
+        """Return the method and the device of each GPU's energy, by the device of its series.
+
+        ``failed`` has the failed readings by reason.
+        """
         return {
             name: {
                 "method": METHOD,
                 "uuid": uuid,
                 "device": self._models.get(uuid, ""),
                 "unavailable": None if uuid in self._first else "the server counts no energy",
-                "failed_readings": {},
+                "failed_readings": failed,
                 "polled_seconds": interval,
             }
             for uuid, name in self._names.items()

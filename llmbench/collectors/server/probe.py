@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.collectors.base import Conclusion, Probe, Quantity
@@ -80,14 +81,14 @@ class ServerProbe(Probe):
         self._background.start()
         if reading := self._background.wait():
             self._values(reading)
-        facts = {
-            "url": self._options.url,
-            "interval": self._options.interval,
-            "failed_readings": dict(self._background.failed),
-            **self._server.facts(),
-        }
-        energy = self._gpus.facts(self._options.interval)
-        return Conclusion({"server": facts, **({"energy": energy} if energy else {})})
+        return Conclusion({key: facts for key, facts in self._facts() if facts})
+
+    def _facts(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        interval, failed = self._options.interval, dict(self._background.failed)
+        if own := self._server.facts():
+            common = {"url": self._options.url, "interval": interval, "failed_readings": failed}
+            yield "server", {**common, **own}
+        yield "energy", self._gpus.facts(interval, failed)
 
 
 def scraper(options: ServerMetricsOptions) -> Scraper:

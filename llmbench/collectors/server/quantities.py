@@ -73,15 +73,17 @@ class ServerQuantities:
         return self._number >= 0
 
     def quantities(self) -> list[Quantity]:
-        """Return the series, in the order of `take`."""
-        return [Quantity(o.name, o.unit) for o in self.outputs] + [Quantity(SECONDS, "s")]
+        """Return the series, in the order of `take`; none if nothing is mapped."""
+        seconds = [Quantity(SECONDS, "s")] if self._mapped else []
+        return [Quantity(o.name, o.unit) for o in self.outputs] + seconds
 
     def take(self, samples: Sequence[Sample], seconds: float) -> list[float | None]:
         """Return the value of each series; a ratio of counters covers the time since the last."""
         self._number += 1
         self._check_start(samples)
         values = {name: self._value(name, samples) for name in self._mapped}
-        return [self._output(output, values) for output in self.outputs] + [seconds]
+        taken = [seconds] if self._mapped else []
+        return [self._output(output, values) for output in self.outputs] + taken
 
     def _check_start(self, samples: Iterable[Sample]) -> None:
         started = {sample for sample in samples if sample.metric == STARTED}
@@ -139,7 +141,12 @@ class ServerQuantities:
                 yield output.name, "the server counted nothing in this time"
 
     def facts(self) -> dict[str, Any]:
-        """Return the metrics that were used, and the increases of counters and histograms."""
+        """Return the metrics that were used, and the increases of counters and histograms.
+
+        Nothing if nothing is mapped.
+        """
+        if not self._mapped:
+            return {}
         return {
             "metrics": self._used,
             "rises": {name: rises.facts() for name, rises in self._rises.items()},

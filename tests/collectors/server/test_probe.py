@@ -203,6 +203,14 @@ def test_energy_has_a_value_when_the_counter_has_changed() -> None:
     assert energy["servergpu0"]["method"] == "dcgm-counter"
 
 
+def test_an_exporter_of_gpus_says_nothing_of_a_server() -> None:
+    with metric_server(exposition("dcgm")) as server:
+        readings = Readings(server.url)
+        readings.begin()
+        assert not [name for name in readings.next() if name.startswith("server_")]
+        assert readings.probe.conclude().facts.keys() == {"energy"}
+
+
 # -- credentials -----------------------------------------------------------------------------------
 
 
