@@ -35,7 +35,9 @@ BARS = "Bars are figures over processes, whiskers their intervals, circles singl
 ESTIMATED = {"figure": "value", "low": "low", "high": "high"}
 UNIT_NAMES = {"s": "seconds", "B": "bytes"}
 NAMES = {"autorange": "reversed", "showgrid": False, "type": "category"}
-LEGEND = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
+LEGEND = {
+    "orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal", "maxheight": 1000,
+}  # fmt: skip
 
 T = TypeVar("T")
 

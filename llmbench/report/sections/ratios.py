@@ -117,9 +117,11 @@ def chart(results: Results) -> Chart:
     if first is None:
         return Chart("ratios", "", go.Figure(), "", empty="No two cases can be compared.")
     metrics, cases = _distinct(known)
+    margins = list(_margins(first, metrics))
     drawn = [
         1.0,
         *(end for r in known for end in ((r.low, r.high) if r.has_interval else (r.times,))),
+        *(times for margin in margins for times in margin.x),
     ]
     left_out = len(_others(results, first)) - CASES
     caption = (
@@ -127,7 +129,7 @@ def chart(results: Results) -> Chart:
         "a tick marks what meets the objective."
     )
     figure = go.Figure(
-        [*(_points(case, known) for case in cases), *_margins(first, metrics)],
+        [*(_points(case, known) for case in cases), *margins],
         layout(
             height=MARGIN_HEIGHT + 24 + len(metrics) * (ROW_HEIGHT + CASE_HEIGHT * len(cases)),
             xaxis=log_axis(f"times better than {safe(first.name)}", drawn, ticksuffix="×"),
