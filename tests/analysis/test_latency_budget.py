@@ -70,10 +70,10 @@ reported = st.fixed_dictionaries(
 
 @given(seconds, seconds, seconds, reported)
 def test_the_parts_add_up_to_the_end_to_end_latency(
-    sent: float, first: float, last: float, facts: dict[str, float]
+    sent: float, first: float, last: float, facts: dict[str, Any]
 ) -> None:
     times = (sent + first, sent + first + last)
-    counts = {"token_times": times, "token_counts": (1, 1)}
+    counts: dict[str, Any] = {"token_times": times, "token_counts": (1, 1)}
     of = parts(Record.of(Request(0, (1,), 2), 0.0, sent, "length", **counts, **facts))
     assert set(of) <= set(PARTS)
     assert np.sum([*of.values()]) == pytest.approx(sent + first + last)

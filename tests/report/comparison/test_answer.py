@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def run_set(folder: Path, **ttfts: Sequence[float]) -> RunSet:
 
 
 def said(
-    folder: Path, baseline: dict[str, Sequence[float]], **candidate: Sequence[float]
+    folder: Path, baseline: Mapping[str, Sequence[float]], **candidate: Sequence[float]
 ) -> list[str]:
     sides = run_set(folder / "a", **baseline), run_set(folder / "b", **candidate)
     return answer(compare(*sides, TTFT))
