@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from llmbench.analysis.metrics import summarize
 from llmbench.cli import main
 from llmbench.runs import store
 
+OWNER = "LLMBENCH_TEST_FOLDER"
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SCENARIO: dict[str, Any] = {
@@ -33,13 +36,21 @@ def measured(tmp_path: Path, backend: dict[str, Any], model: str, **scenario: An
     path = tmp_path / "scenario.yaml"
     given = {**SCENARIO, "model": model, "backends": [backend], **scenario}
     path.write_text(json.dumps(given), "utf-8")
-    before = set(psutil.pids())
-    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OWNER, str(tmp_path))
+        assert main(["run", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     (run,) = store.read(tmp_path / "out").runs
-    names = [psutil.Process(pid).name() for pid in set(psutil.pids()) - before]
-    assert not [name for name in names if "python" in name]  # no process is left
+    assert not list(started_for(tmp_path))  # no process is left
     assert (tmp_path / "out" / "logs" / f"{run.name}.log").read_text("utf-8")
     return run
+
+
+def started_for(folder: Path) -> Iterator[psutil.Process]:
+    """Yield the processes of a run, by their environment; others run on the machine too."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(OWNER) == str(folder):
+                yield process
 
 
 def check(run: Any) -> None:
