@@ -8,7 +8,7 @@ tokens to chats and one to text completions, and answers with ``max_tokens`` equ
 ``--per-token`` seconds for every prompt token that is not in its cache. Like vLLM, it caches the
 prompts' blocks of ``--block`` tokens, each with all that precedes it, without limit. POST
 /reset_prefix_cache empties the cache. GET /log returns and clears the prompts of the requests, as
-received.
+received, and GET /metrics the queries and hits of the cache in tokens, under vLLM's names.
 
 ``--silent`` reports no cached tokens, ``--text-only`` rejects lists of token ids, and
 ``--no-reset`` has no path that empties the cache.
@@ -29,6 +29,12 @@ from tokenizers import Tokenizer
 import llmbench
 
 TINY = Path(llmbench.__file__).parent / "models" / "builtin" / "tiny" / "tokenizer.json"
+METRICS = """\
+# TYPE vllm:prefix_cache_queries counter
+vllm:prefix_cache_queries_total {0.queries}
+# TYPE vllm:prefix_cache_hits counter
+vllm:prefix_cache_hits_total {0.hits}
+"""
 BEGIN = -1  # negative ids are tokens of the template, which no text has
 
 
@@ -38,6 +44,7 @@ class PromptCache:
     def __init__(self, block: int) -> None:
         self._block = block
         self._known: set[int] = set()
+        self.queries = self.hits = 0  # in tokens
         self._lock = threading.Lock()
 
     def add(self, ids: tuple[int, ...]) -> int:
@@ -45,8 +52,10 @@ class PromptCache:
         ends = range(self._block, len(ids), self._block)  # the last token is always computed
         blocks = [hash(ids[:end]) for end in ends]
         with self._lock:
+            self.queries += len(ids)
             known = next((i for i, one in enumerate(blocks) if one not in self._known), len(blocks))
             self._known.update(blocks)
+            self.hits += known * self._block
         return known * self._block
 
     def clear(self) -> None:
@@ -97,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/log":
             log, self.server.log = self.server.log, []
             self._send(log)
+        elif self.path == "/metrics":
+            self._send_text(METRICS.format(self.server.cache), "text/plain; version=0.0.4")
         else:
             self._send({"object": "list", "data": [{"id": "cached", "object": "model"}]})
 
@@ -140,8 +151,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(token + ending)
 
     def _send(self, content: Any, status: int = 200) -> None:
-        payload = json.dumps(content).encode()
-        self._begin(status, "application/json", len(payload))
+        self._send_text(json.dumps(content), "application/json", status)
+
+    def _send_text(self, text: str, kind: str, status: int = 200) -> None:
+        payload = text.encode()
+        self._begin(status, kind, len(payload))
         self.wfile.write(payload)
 
     def _begin(self, status: int, kind: str, length: int) -> None:

@@ -32,6 +32,7 @@ BUSY_SECONDS = 0.5
 EXTRAS = (
     ("onnx", "the onnx backend", ("onnxruntime", "onnxruntime-gpu")),
     ("quant", "quantized models", ("torchao",)),
+    ("server", "metrics of servers", ("prometheus-client",)),
 )
 
 TITLES = {"missing": "Missing", "disturbs": "Likely to disturb measurements"}

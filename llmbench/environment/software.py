@@ -15,6 +15,7 @@ from llmbench.errors import Unavailable
 PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "safetensors",
     "accelerate", "gguf", "triton", "nvidia-ml-py", "onnxruntime", "onnxruntime-gpu", "torchao",
+    "prometheus-client",
 )  # fmt: skip
 
 # The only environment variables that are stored; none can hold a secret.

@@ -30,6 +30,7 @@ FINE: dict[str, Any] = {
         "onnxruntime": None,
         "onnxruntime-gpu": "1.30",
         "torchao": "0.16",
+        "prometheus-client": "0.26",
     },
     "reasons": {},
 }

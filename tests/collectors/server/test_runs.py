@@ -1,0 +1,93 @@
+"""Runs on a server over a real socket, with its metrics."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cache_servers import SYNTHETIC, cache_server, measured
+from metric_servers import dripping, endless, exposition, metric_server
+
+from llmbench.analysis.metrics import summarize
+from llmbench.collectors.sampler import Collected, watch
+from llmbench.collectors.server.collector import ServerMetricsOptions
+from llmbench.errors import MissingExtraError
+from llmbench.runs.run import Run
+
+
+class Options(ServerMetricsOptions):
+    """The options as in a scenario."""
+
+    kind: str = "server"
+
+
+def watched(url: str, seconds: float, **options: Any) -> Collected:
+    with watch([Options(url=url, interval=0.1, **options)], os.getpid()) as collected:
+        time.sleep(seconds)
+    return collected
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on a server whose prompts share four fifths, for 1.5 s."""
+    workload = {**SYNTHETIC, "prompt_tokens": 200, "shared_prefix": 0.8}
+    collect = [{"kind": "server", "interval": "100 ms"}]
+    folder = tmp_path_factory.mktemp("served") / "run"
+    with cache_server(ttft=0.1) as server:
+        (made,) = measured(server, folder, workload=workload, requests=30, collect=collect).runs
+    return made
+
+
+def test_the_counters_are_those_of_the_requests(run: Run) -> None:
+    rises = run.facts["server"]["rises"]
+    counted = {
+        name: sum(count for *_, count in rises[name]["increments"])
+        for name in ("prefix_cache_queries", "prefix_cache_hits")
+    }
+    assert counted == {
+        "prefix_cache_queries": sum(run.records["prompt_tokens"].to_pylist()),
+        "prefix_cache_hits": sum(run.records["cached_tokens"].to_pylist()),
+    }
+    assert run.facts["server"]["url"].endswith("/metrics")
+
+
+def test_the_share_of_hits_is_a_metric_of_the_run(run: Run) -> None:
+    share = summarize(run)["server_prefix_cache_hit_share"]
+    assert share.value == pytest.approx(0.76, abs=0.03)
+    assert share.n > 0
+
+
+def test_a_metric_without_the_collector_says_so(tmp_path: Path) -> None:
+    with cache_server() as server:
+        (made,) = measured(server, tmp_path / "run").runs
+    reason = "the scenario does not collect `server`"
+    assert summarize(made)["server_ttft_p50"].reason == reason
+
+
+@pytest.mark.parametrize("body", [endless, dripping], ids=["endless", "dripping"])
+def test_a_hostile_server_does_not_stall_the_sampler(body: Any) -> None:
+    with metric_server(exposition("vllm"), body) as server:
+        began = time.monotonic()
+        collected = watched(server.url, 0.5)
+        assert time.monotonic() - began < 20
+    assert collected.caveats == ()
+    failed = collected.facts["server"]["failed_readings"]
+    assert failed
+    assert collected.facts["sampler"]["failures"] == {}
+
+
+def test_a_host_that_is_unknown_is_the_reason_of_every_series() -> None:
+    collected = watched("http://no-such-host.invalid/metrics", 0.2)
+    assert collected.facts["sampler"]["failures"]["server"].startswith("InputError: ")
+    assert [caveat.kind for caveat in collected.caveats] == ["collector-failed"]
+
+
+def test_the_extra_is_named_if_its_package_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("llmbench.plugins.find_spec", lambda _: None)
+    with cache_server() as server, pytest.raises(MissingExtraError, match=r"llmbench\[server\]"):
+        measured(server, tmp_path / "run", collect=["server"])
