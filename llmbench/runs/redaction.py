@@ -12,9 +12,9 @@ import base64
 import html
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 HIDDEN = "***"
@@ -45,6 +45,16 @@ def is_secret(name: str) -> bool:
 def redact(text: str) -> str:
     """Replace secrets, and the user and password of URLs, in a text with ``***``."""
     return _USER.sub(HIDDEN, _without_secrets(text))
+
+
+def redact_all(texts: Sequence[str]) -> list[str]:
+    """Redact many texts, such as a million ids; fast if none of them has a secret."""
+    joined = "\n".join(texts)
+    fragments = chain.from_iterable(_fragments(_secrets()).values())
+    is_suspect = any(fragment in joined for fragment in fragments)
+    if is_suspect or _ESCAPE.search(joined) or _USER.search(joined):
+        return [redact(text) for text in texts]
+    return list(texts)
 
 
 def find_secret(text: str) -> str | None:

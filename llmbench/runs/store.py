@@ -32,7 +32,7 @@ from llmbench.runs.files import PARTIAL, read_json, replacing, sync, temporary, 
 from llmbench.runs.lock import FILE as LOCK
 from llmbench.runs.lock import locked
 from llmbench.runs.old_schemas import OLDEST, upgraded_manifest, upgraded_run
-from llmbench.runs.redaction import redact, redacted
+from llmbench.runs.redaction import redact, redact_all, redacted
 from llmbench.runs.run import Failure, PlannedRun, Quality, Run
 from llmbench.runs.run_set import RunSet
 from llmbench.runs.series import Series, heads, heads_of, read_series, series_table
@@ -50,7 +50,7 @@ ATTACHED = "attached.parquet"
 MIN_FREE_BYTES = 64 * 2**20
 LABELS = ("name", "description", "began_at", "scenario_text", "overrides", "origins")
 TEXTS = ("description", "scenario_text", "overrides", "origins")  # that a user wrote
-FROM_OUTSIDE = ("error_kind", "error_message")  # columns that a server may have written to
+FROM_OUTSIDE = ("error_kind", "error_message", "response_id")  # columns that a server may write
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def _quality(quality: Quality) -> dict[str, Any]:
 def _without_secrets(records: pa.Table) -> pa.Table:
     for name in FROM_OUTSIDE:
         column = records[name].combine_chunks().dictionary_encode()
-        texts = pa.array([redact(text) for text in column.dictionary.to_pylist()], pa.string())
+        texts = pa.array(redact_all(column.dictionary.to_pylist()), pa.string())
         cleaned = pa.DictionaryArray.from_arrays(column.indices, texts).cast(pa.string())
         index = records.schema.get_field_index(name)
         records = records.set_column(index, records.schema.field(index), cleaned)

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbench.runs.redaction import find_literal, find_secret, is_secret, masked, redact, redacted
+from llmbench.runs.redaction import (
+    find_literal,
+    find_secret,
+    is_secret,
+    masked,
+    redact,
+    redact_all,
+    redacted,
+)
 
 KEY = "sk-canary/0123+456=789~Zq"
 
@@ -76,6 +84,13 @@ def test_a_secret_is_redacted_whatever_is_around_it(before: str, after: str, for
 @given(text=st.text(alphabet="abc \\u%0x&;#'\"/", max_size=60))
 def test_a_text_without_a_secret_is_not_changed(text: str) -> None:
     assert redact(text) == text
+
+
+@given(st.lists(st.text() | st.sampled_from([encode(KEY) for encode in FORMS.values()])))
+def test_many_texts_are_redacted_like_each_alone(texts: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MY_API_KEY", KEY)
+        assert redact_all(texts) == [redact(text) for text in texts]
 
 
 def test_a_secret_that_begins_another_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
