@@ -98,7 +98,7 @@ class Readings:
 
     def next(self) -> dict[str, float | None]:
         """Return the values of the reading in progress, once it has ended."""
-        self.probe._background._pending.exception()  # type: ignore[union-attr]
+        self.probe._background.settle()
         return dict(zip(self.names, self.probe.read(), strict=True))
 
     def unavailable(self) -> set[str | None]:

@@ -48,8 +48,9 @@ class ServerProbe(Probe):
         return [Quantity(q.name, q.unit, self._unavailable) for q in self._quantities]
 
     def begin(self) -> None:
-        """Begin the first reading."""
+        """Make the first reading, so that it has nothing of the load."""
         self._background.start()
+        self._background.settle()
 
     def read(self) -> Sequence[float | None]:
         """Return the values of the reading that ended last, and begin the next one."""

@@ -14,30 +14,37 @@ from llmbench.collectors.server.rises import Rises
 STARTED = "process_start_time_seconds"  # of Prometheus' own clients
 SECONDS = "server_reading_seconds"
 MOST = 1e15  # of a gauge
-SHARES = {
-    "server_prefix_cache_hit_percent": ("prefix_cache_hits", "prefix_cache_queries"),
-    "server_draft_acceptance_percent": ("accepted_tokens", "draft_tokens"),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A series of the collector, its unit, and the quantities that it is made from."""
+    """A series of the collector: its name and unit, and the quantity that it is made from.
+
+    That is a ``gauge``, a ``share`` of one counter's increase in another's or, without them, the
+    gauge, or the ``total`` increase of a counter.
+    """
 
     name: str
     unit: str
-    made_from: tuple[str, ...]
+    gauge: str = ""
+    share: tuple[str, ...] = ()
+    total: str = ""
+    scale: float = 1.0
+
+    @property
+    def made_from(self) -> tuple[str, ...]:
+        """The quantities that it may be made from."""
+        return tuple(filter(None, (*self.share, self.gauge, self.total)))
 
 
+HITS, DRAFTS = ("prefix_cache_hits", "prefix_cache_queries"), ("accepted_tokens", "draft_tokens")
 OUTPUTS = (
-    Output("server_running", "requests", ("running",)),
-    Output("server_waiting", "requests", ("waiting",)),
-    Output("server_kv_cache_percent", "% of capacity", ("kv_cache",)),
-    Output("server_prefix_cache_hit_percent", "% of tokens", ("prefix_cache_hits",)),
-    Output("server_preemptions", "preemptions", ("preemptions",)),
-    Output(
-        "server_draft_acceptance_percent", "% of tokens", ("accepted_tokens", "draft_acceptance")
-    ),
+    Output("server_running", "requests", "running"),
+    Output("server_waiting", "requests", "waiting"),
+    Output("server_kv_cache_percent", "% of capacity", "kv_cache", scale=100),
+    Output("server_prefix_cache_hit_percent", "% of tokens", share=HITS, scale=100),
+    Output("server_preemptions", "preemptions", total="preemptions"),
+    Output("server_draft_acceptance_percent", "% of tokens", "draft_acceptance", DRAFTS, scale=100),
 )
 
 
@@ -112,17 +119,15 @@ class ServerQuantities:
         return rise
 
     def _output(self, output: Output, values: Mapping[str, float | None]) -> float | None:
-        if output.name == "server_preemptions":
-            rises = self._rises["preemptions"]
-            return self._totals["preemptions"] if rises.is_known and not rises.unavailable else None
-        if output.name in SHARES:
-            part, whole = (values.get(name) for name in SHARES[output.name])
-            if part is not None and whole:
-                return 100 * part / whole
-            value = values.get("draft_acceptance") if "draft" in output.name else None
-        else:
-            value = values[output.made_from[0]]
-        return value if value is None or output.unit == "requests" else 100 * value
+        if output.total:
+            return self._total(output.total)
+        part, whole = (values.get(name) for name in output.share or ("", ""))
+        value = values.get(output.gauge) if part is None or not whole else part / whole
+        return None if value is None else output.scale * value
+
+    def _total(self, counter: str) -> float | None:
+        rises = self._rises[counter]
+        return self._totals[counter] if rises.is_known and not rises.unavailable else None
 
     def reasons(self) -> dict[str, str]:
         """Return why series have no value, as far as it is known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -87,6 +87,11 @@ class Background:
         if self._pending is None or not self._pending.done():
             return None
         return self.wait()
+
+    def settle(self) -> None:
+        """Wait until the reading that was started is complete, to be taken later."""
+        if self._pending:
+            wait([self._pending])
 
     def wait(self) -> Reading | None:
         """Return the reading that was started once it is complete; None if it failed."""
