@@ -118,8 +118,8 @@ def _server_metrics() -> list[Metric]:
         *latencies,
         Metric("server_prefix_cache_hit_share", "prefix cache hits", "share", "higher"),
         Metric("server_draft_acceptance", "server draft acceptance", "share", "higher"),
-        Metric("server_running_mean", "running requests", "requests", "neither"),
-        Metric("server_waiting_mean", "waiting requests", "requests", "neither"),
+        Metric("server_running_mean", "running requests", "mean requests", "neither"),
+        Metric("server_waiting_mean", "waiting requests", "mean requests", "neither"),
         Metric("server_kv_cache_mean", "KV cache in use", "share", "neither"),
         Metric(server_metrics.PREEMPTIONS, "preemptions", "preemptions", "lower"),
     ]
