@@ -222,7 +222,7 @@ def _as_table(recorders: Sequence[Recorder], cost: _Cost) -> pa.Table:
     """Return all series as a table, with facts and caveats in its metadata."""
     spent = cost.facts()
     conclusions: list[Conclusion] = [recorder.conclude() for recorder in recorders]
-    facts = _merged([conclusion.facts for conclusion in conclusions])
+    facts = merged([conclusion.facts for conclusion in conclusions])
     facts["sampler"] = {
         **spent,
         "samples": {recorder.kind: recorder.readings for recorder in recorders},
@@ -234,7 +234,7 @@ def _as_table(recorders: Sequence[Recorder], cost: _Cost) -> pa.Table:
     return series_table(series, facts=facts, caveats=caveats)
 
 
-def _merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Merge the facts of several collectors; devices of one fact may come from several."""
     facts: dict[str, Any] = {}
     for key, value in ((key, value) for part in parts for key, value in part.items()):

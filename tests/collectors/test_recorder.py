@@ -98,6 +98,33 @@ def test_intervals_before_the_time_that_the_probe_names_are_skipped_and_not_miss
     assert made.ticks.missed == 0
 
 
+def test_a_reading_may_have_a_time_of_its_own() -> None:
+    class Delayed(Scripted):
+        def read_at(self) -> float:
+            return self.clock.now() - 0.5
+
+    clock = VirtualClock()
+    made = Recorder("delayed", 1.0, lambda: Delayed([(1, 10, None)] * 2, clock), clock.now)
+    made.begin(clock.now())
+    record(made, clock, 2)
+    first, _, _ = made.series()
+    assert first.times.tolist() == [0.75, 1.75]
+
+
+def test_a_probe_may_know_why_a_quantity_had_no_value() -> None:
+    class Knowing(Scripted):
+        def reasons(self) -> dict[str, str]:
+            return {"a": "the server has no a"}
+
+    clock = VirtualClock()
+    made = Recorder("knowing", 1.0, lambda: Knowing([(None, None, None)], clock), clock.now)
+    made.begin(clock.now())
+    record(made, clock, 1)
+    first, second, _ = made.series()
+    assert first.why_unavailable == "the server has no a"
+    assert second.why_unavailable == "no reading succeeded during this run"
+
+
 def test_a_probe_that_fails_in_the_middle_keeps_its_readings_with_the_reason() -> None:
     made, clock = recorder((1, 10, None), OSError("the card fell off the bus"))
     record(made, clock, 2)

@@ -12,7 +12,7 @@ from cache_servers import SYNTHETIC, cache_server, measured
 from metric_servers import dripping, endless, exposition, metric_server
 
 from llmbench.analysis.metrics import summarize
-from llmbench.collectors.sampler import Collected, watch
+from llmbench.collectors.sampler import Collected, merged, watch
 from llmbench.collectors.server.collector import ServerMetricsOptions
 from llmbench.errors import MissingExtraError
 from llmbench.runs.run import Run
@@ -91,3 +91,8 @@ def test_the_extra_is_named_if_its_package_is_not_installed(
     monkeypatch.setattr("llmbench.plugins.find_spec", lambda _: None)
     with cache_server() as server, pytest.raises(MissingExtraError, match=r"llmbench\[server\]"):
         measured(server, tmp_path / "run", collect=["server"])
+
+
+def test_several_collectors_may_add_devices_to_one_fact() -> None:
+    parts = [{"energy": {"package0": 1}, "a": 1}, {"energy": {"servergpu0": 2}}]
+    assert merged(parts) == {"energy": {"package0": 1, "servergpu0": 2}, "a": 1}
