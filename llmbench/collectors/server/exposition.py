@@ -14,10 +14,12 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from llmbench.errors import Unavailable
+from llmbench.errors import Unavailable, one_line
+from llmbench.runs.redaction import redact
 
 BYTES = 10 * 2**20
 LINES, LINE_LENGTH = 10_000, 8192  # of known metrics
+REASON_LENGTH = 200
 OPENMETRICS = "application/openmetrics-text"
 END = "# EOF"
 SUFFIXES = ("", "_total", "_bucket")
@@ -52,9 +54,8 @@ def parse(content: bytes, content_type: str, metrics: Collection[str]) -> list[S
     except Unavailable:
         raise
     except Exception as error:  # noqa: BLE001 (of the parser, which names none)
-        raise Unavailable(
-            f"not a Prometheus text: {type(error).__name__}: {error!s:.200}"
-        ) from None
+        reason = one_line(redact(str(error)), REASON_LENGTH)
+        raise Unavailable(f"not a Prometheus text: {type(error).__name__}: {reason}") from None
 
 
 def _parser(content: bytes, content_type: str) -> Callable[[str], Iterable[Metric]]:

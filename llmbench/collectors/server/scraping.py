@@ -15,6 +15,7 @@ from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.collectors.server.exposition import BYTES, OPENMETRICS, Sample, parse
 from llmbench.errors import Unavailable
 
+MOST_REASONS, OTHERS = 20, "other reasons"
 ACCEPT = f"text/plain;version=0.0.4, {OPENMETRICS};version=1.0.0;q=0.5"
 
 
@@ -99,5 +100,6 @@ class Background:
         try:
             return pending.result() if pending else None
         except Unavailable as reason:
-            self.failed[str(reason)] += 1
+            is_new = str(reason) not in self.failed and len(self.failed) >= MOST_REASONS
+            self.failed[OTHERS if is_new else str(reason)] += 1
             return None

@@ -151,6 +151,20 @@ def test_a_server_of_a_known_kind_may_answer_later() -> None:
     assert facts["failed_readings"] == {"HTTP 503; set `url` to the server's metrics": 2}
 
 
+def test_only_some_reasons_are_stored_and_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "very-secret-1234")
+    bodies = [f"vllm:num_requests_running very-secret-1234 {number}\n" for number in range(40)]
+    with metric_server(*bodies) as server:
+        readings = Readings(server.url, preset="vllm")
+        readings.begin()
+        for _ in range(38):
+            readings.next()
+        failed = readings.probe.conclude().facts["server"]["failed_readings"]
+    assert len(failed) <= 21
+    assert sum(failed.values()) == 41
+    assert "secret-1234" not in str(failed)
+
+
 def test_a_slow_server_delays_no_reading() -> None:
     with metric_server(vllm(), vllm(), lambda _: time.sleep(0.3)) as server:
         readings = Readings(server.url)

@@ -56,7 +56,7 @@ def test_the_counters_are_those_of_the_requests(run: Run) -> None:
 
 def test_the_share_of_hits_is_a_metric_of_the_run(run: Run) -> None:
     share = summarize(run)["server_prefix_cache_hit_share"]
-    assert share.value == pytest.approx(0.76, abs=0.03)
+    assert 0.7 < (share.value or 0) <= 0.8  # less where the first prompts are in the window
     assert share.n > 0
 
 
@@ -94,5 +94,8 @@ def test_the_extra_is_named_if_its_package_is_not_installed(
 
 
 def test_several_collectors_may_add_devices_to_one_fact() -> None:
-    parts = [{"energy": {"package0": 1}, "a": 1}, {"energy": {"servergpu0": 2}}]
+    parts: list[dict[str, Any]] = [
+        {"energy": {"package0": 1}, "a": 1},
+        {"energy": {"servergpu0": 2}},
+    ]
     assert merged(parts) == {"energy": {"package0": 1, "servergpu0": 2}, "a": 1}
