@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from llmbench.analysis.metrics.record_arrays import RecordArrays, flat_times, floats, rows, within
@@ -41,11 +42,18 @@ def keeps_up(processes: Sequence[RecordArrays]) -> bool:
 
 
 def _in_second_half(arrays: RecordArrays) -> tuple[int, int]:
-    """Return the requests that are due and that finish in the second half of the steady window."""
+    """Return the requests that are due and that end in the second half of the steady window.
+
+    One that its user abandons ends then, since it is no longer in flight.
+    """
     assert arrays.window  # noqa: S101 (asked by the caller)
     begin, end = arrays.window
     half = (begin + end) / 2, end
     answered = rows(arrays.all, pc.greater(pc.list_value_length(arrays.all["token_times"]), 0))
     times, ends = flat_times(answered)
+    given_up = floats(answered["abandoned_at"])
+    last = np.where(np.isnan(given_up), times[ends - 1], given_up)
+    unanswered = rows(arrays.all, pc.equal(pc.list_value_length(arrays.all["token_times"]), 0))
+    ended = np.r_[last, floats(unanswered["abandoned_at"])]
     due = within(floats(arrays.measured["due"]), *half)
-    return int(due.sum()), int(within(times[ends - 1], *half).sum())
+    return int(due.sum()), int(within(ended, *half).sum())

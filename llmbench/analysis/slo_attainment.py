@@ -52,8 +52,9 @@ def attainment(attained: Sequence[AttainedPercentile], *, is_valid: bool) -> Sta
     """Return whether all objectives are met: missed if any is, open if any is.
 
     An objective is met if the upper end of its percentile's 95 % interval is within the bound,
-    missed if the lower end is not, and open otherwise. Failed requests count as infinitely slow. If
-    the harness did not keep up (not ``is_valid``), the result is open.
+    missed if the lower end is not, and open otherwise. Failed requests count as infinitely slow,
+    abandoned ones not at all. If the harness did not keep up (not ``is_valid``), the result is
+    open.
     """
     statuses = {percentile.status for percentile in attained} if is_valid else {"open"}
     return "missed" if "missed" in statuses else "open" if "open" in statuses else "met"
@@ -118,10 +119,12 @@ def exceedances(run: Run) -> tuple[Exceedance, ...]:
 
 
 def _sample(run: Run, arrays: RecordArrays, objective: Objective) -> NDArray[np.float64]:
-    """Return the latencies of the objective's class of requests, infinite for failed ones."""
+    """Return the latencies of the objective's class of requests, infinite for failed ones.
+
+    Abandoned requests are left out.
+    """
     if objective.request_class:
         of_class = requests_where(run, "request_class", objective.request_class)
         arrays = RecordArrays(of_class.records)
     good = getattr(arrays, objective.quantity)
-    failed = arrays.measured.num_rows - arrays.good.num_rows
-    return np.append(good[~np.isnan(good)], np.full(failed, np.inf))
+    return np.append(good[~np.isnan(good)], np.full(arrays.failed, np.inf))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmbench import models
 from llmbench.backends.base import BACKENDS, LoadShape
+from llmbench.loads.abandonment import abandonment_of
 from llmbench.loads.dispatch import Arrivals, Dispatch, Limit, RequestCycle
 from llmbench.loads.schedule import LOADS, Load
 from llmbench.loads.stopping import Stop, stop_rule
@@ -52,12 +53,16 @@ class Prepared:
         """The dispatch of the load."""
         pool, scenario = self.requests, self.scenario
         return self.load.dispatch(pool, scenario, self.logs) or Dispatch(
-            RequestCycle(pool), self.arrivals, stop_rule(scenario), self._limit
+            RequestCycle(pool),
+            self.arrivals,
+            stop_rule(scenario),
+            self._limit,
+            abandonment_of(scenario),
         )
 
     @cached_property
     def sample(self) -> Dispatch:
-        """The start of the same load, for calibration: only the first turn of each session."""
+        """The start of the same load, for calibration: first turns only, and nobody gives up."""
         single_turns = RequestCycle([replace(request, turns=()) for request in self.requests])
         stop = Stop(requests=SAMPLE_REQUESTS, duration=SAMPLE_SECONDS)
         return Dispatch(single_turns, self.arrivals.shard(0, 1), stop, self._limit)

@@ -128,6 +128,7 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
             records = server.serve(dispatch, clock, lambda: events.progress(dispatch))
             facts = dispatch.facts
             records += [_dropped(request, due) for request, due in dispatch.summary.dropped]
+            records += [_given_up(request, due) for request, due in dispatch.summary.given_up]
         from llmbench.analysis.steady_state import WarmUp, find_warmup  # noqa: PLC0415 (as `store`)
         from llmbench.quality.evaluate import breaches, examine  # noqa: PLC0415 (the same)
 
@@ -182,6 +183,10 @@ def _load_caveats(facts: dict[str, Any]) -> Iterator[Caveat]:
 def _dropped(request: Request, due: float) -> Record:
     message = "not sent: `max_in_flight` requests were in flight when it was due"
     return Record.of(request, due, None, "error", error_kind="dropped", error_message=message)
+
+
+def _given_up(request: Request, due: float) -> Record:
+    return Record.of(request, due, None, "abandoned", abandoned_at=request.gives_up_at(due))
 
 
 def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenContext:

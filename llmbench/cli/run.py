@@ -188,14 +188,14 @@ def _too_many_errors(run: Run, most: float) -> str:
     from llmbench.analysis.metrics import RecordArrays, commonest_error
 
     arrays = RecordArrays(run.records)
-    total, good = arrays.measured.num_rows, arrays.good.num_rows
-    if not total:
+    failed, total = arrays.failed, arrays.judged
+    if not arrays.measured.num_rows:
         return "no request was measured; raise `requests` or `duration`, or lower `warmup`"
-    if good and total - good <= most * total:
+    if failed <= most * total and (failed < total or not total):
         return ""
-    limit = f" (--max-error-rate {most:g})" if good else ""
-    failed = f"{total - good} of {total} measured requests failed{limit}"
-    return f"{failed}; most common: {commonest_error(run)}"
+    limit = f" (--max-error-rate {most:g})" if failed < total else ""
+    errors = f"{failed} of {total} measured requests failed{limit}"
+    return f"{errors}; most common: {commonest_error(run)}"
 
 
 def _without_energy(run_set: RunSet) -> list[str]:

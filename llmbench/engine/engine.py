@@ -14,9 +14,9 @@ from math import inf
 from typing import Protocol, runtime_checkable
 
 from llmbench.engine.scheduler import ContinuousScheduler, PrefillBudget, StaticScheduler
-from llmbench.engine.sequence import Sequence
+from llmbench.engine.sequence import ImpatientSequence, Sequence
 from llmbench.loads.clock import Clock
-from llmbench.loads.dispatch import Dispatch, RequestOutcome
+from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.record import Record
 
 SCHEDULERS = {"continuous": ContinuousScheduler, "static": StaticScheduler}
@@ -112,6 +112,7 @@ class Engine:
         self._on_progress = on_progress
         self._first_token: Callable[[int], None] = lambda _: None
         self._more = threading.Event()
+        self._impatient: list[ImpatientSequence] = []
 
     def serve(self, dispatch: Dispatch) -> list[Record]:
         """Serve all requests of a dispatch; return their records in order of completion."""
@@ -121,7 +122,7 @@ class Engine:
             self._admit(dispatch)
             if self._scheduler.is_idle:
                 self._wait(dispatch)
-            elif finished := self.step():
+            elif finished := self._withdrawn() or self.step():
                 records += [self._finish(sequence, dispatch) for sequence in finished]
                 self._on_progress()
         return records
@@ -134,15 +135,35 @@ class Engine:
     def _admit(self, dispatch: Dispatch) -> None:
         now = self._clock.now()
         for request, due in dispatch.take_due(now):
-            self._scheduler.add(Sequence(request, due, sent=now, stop_ids=self._stop_ids))
+            if request.patience:
+                sequence = ImpatientSequence(request, due, sent=now, stop_ids=self._stop_ids)
+                self._impatient.append(sequence)
+                self._scheduler.add(sequence)
+            else:
+                self._scheduler.add(Sequence(request, due, sent=now, stop_ids=self._stop_ids))
+
+    def _withdrawn(self) -> list[Sequence]:
+        """Remove and return the waiting sequences whose users have given up.
+
+        A running one leaves its slot at the end of the step in which its user gives up.
+        """
+        if not self._impatient:
+            return []
+        now = self._clock.now()
+        waiting = [sequence for sequence in self._impatient if sequence.slot is None]
+        withdrawn: list[Sequence] = [sequence for sequence in waiting if sequence.give_up_by(now)]
+        self._impatient = [sequence for sequence in waiting if sequence.abandoned_at is None]
+        for sequence in withdrawn:
+            self._scheduler.withdraw(sequence)
+        return withdrawn
 
     def _wait(self, dispatch: Dispatch) -> None:
         due = dispatch.next_due()
-        if due is None:
+        if due is not None:
+            self._clock.sleep_until(due)
+        elif not dispatch.finished:
             self._more.wait()  # no due time is known: another thread issues the requests
             self._more.clear()
-        else:
-            self._clock.sleep_until(due)
 
     def _prefill(self, joining: list[Sequence]) -> list[Sequence]:
         now = self._clock.now()
@@ -177,10 +198,5 @@ class Engine:
         return finished
 
     def _finish(self, sequence: Sequence, dispatch: Dispatch) -> Record:
-        times = sequence.token_times
-        ids = sequence.output_ids
-        outcome = RequestOutcome(
-            first_token=times[0], token_times=times, tokens=len(ids), answer_ids=ids
-        )
-        dispatch.finish(sequence.request.id, times[-1], outcome)
+        dispatch.finish(sequence.request.id, sequence.ended_at, sequence.outcome)
         return sequence.record(keep_outputs=self._keep_outputs)

@@ -77,6 +77,10 @@ class ContinuousScheduler:
         """Return whether a slot is free."""
         return bool(self._free)
 
+    def withdraw(self, sequence: Sequence) -> None:
+        """Remove a sequence from the queue."""
+        self.waiting.remove(sequence)
+
     def retire(self, sequence: Sequence) -> None:
         """Free the slot of a finished sequence."""
         if sequence.slot is None:

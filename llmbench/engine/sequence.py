@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
+from llmbench.loads.dispatch import RequestOutcome
 from llmbench.runs.record import Finish, Record
 from llmbench.runs.request import Request
 
 
 @dataclass(slots=True)
 class Sequence:
-    """A request with its output tokens and their times so far."""
+    """A request with its output tokens and their times so far.
+
+    ``abandoned_at`` is when its user gave up.
+    """
 
     request: Request
     due: float
@@ -22,6 +26,7 @@ class Sequence:
     output_ids: list[int] = field(default_factory=list)
     token_times: list[float] = field(default_factory=list)
     token_counts: list[int] = field(default_factory=list)
+    abandoned_at: float | None = None
 
     def extend(self, chunk: SequenceOf[int], now: float) -> None:
         """Append the tokens that reached the host at ``now``, up to the end of the output."""
@@ -39,15 +44,32 @@ class Sequence:
 
     @property
     def finish(self) -> Finish:
-        """The finish reason, ``eos`` or ``length``, or ``unfinished``."""
+        """The finish reason, ``eos``, ``length`` or ``abandoned``, or ``unfinished``."""
         if self.output_ids and self.output_ids[-1] in self.stop_ids:
             return "eos"
-        return "length" if len(self.output_ids) >= self.request.max_new_tokens else "unfinished"
+        if len(self.output_ids) >= self.request.max_new_tokens:
+            return "length"
+        return "unfinished" if self.abandoned_at is None else "abandoned"
 
     @property
     def is_finished(self) -> bool:
-        """Whether the output is complete."""
+        """Whether the output is complete, or its user has given up."""
         return self.finish != "unfinished"
+
+    @property
+    def ended_at(self) -> float:
+        """When the user gave up, else the time of the last token."""
+        return self.token_times[-1] if self.abandoned_at is None else self.abandoned_at
+
+    @property
+    def outcome(self) -> RequestOutcome:
+        """The outcome of the finished request, as the dispatch needs it."""
+        times, ids = self.token_times, self.output_ids
+        if self.abandoned_at is not None:
+            return RequestOutcome(succeeded=False, abandoned=True, tokens=len(ids))
+        return RequestOutcome(
+            first_token=times[0], token_times=times, tokens=len(ids), answer_ids=ids
+        )
 
     def record(self, *, keep_outputs: bool) -> Record:
         """Return the request's record, with its output ids if ``keep_outputs``."""
@@ -60,4 +82,31 @@ class Sequence:
             token_times=self.token_times,
             token_counts=self.token_counts,
             output_ids=tuple(self.output_ids) if keep_outputs else None,
+            abandoned_at=self.abandoned_at,
         )
+
+
+@dataclass(slots=True)
+class ImpatientSequence(Sequence):
+    """A request whose user gives up, unless it is finished before.
+
+    The user does not receive the tokens of the step that runs at that moment.
+    """
+
+    def give_up_by(self, now: float) -> bool:
+        """Abandon the waiting request if its user gives up by now; return whether that is so."""
+        moment = self.request.gives_up_at(self.due)
+        if moment is not None and moment <= now:
+            self.abandoned_at = moment
+        return self.abandoned_at is not None
+
+    def extend(self, chunk: SequenceOf[int], now: float) -> None:
+        """Append the tokens that reached the host at ``now``, unless the user gave up before."""
+        moment = self.request.gives_up_at(self.due)
+        if moment is not None and moment < now:
+            self.abandoned_at = moment
+            return
+        Sequence.extend(self, chunk, now)
+        most = self.request.patience.tokens if self.request.patience else None
+        if most is not None and len(self.output_ids) >= most and not self.is_finished:
+            self.abandoned_at = now

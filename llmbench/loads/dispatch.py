@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmbench.loads.abandonment import Abandonment
 from llmbench.loads.progress import Progress, ProgressSample
 from llmbench.loads.stopping import Precision, Reason, Stop, shard_size
 from llmbench.runs.request import Request
@@ -83,15 +84,22 @@ class RequestOutcome:
     """The parts of a request's outcome that the dispatch needs.
 
     ``first_token`` is the time of the first token, ``token_times`` those of all chunks if known.
-    ``tokens`` is the output length, ``answer_ids`` or ``answer_text`` the output itself.
+    ``tokens`` is the output length, ``answer_ids`` or ``answer_text`` the output itself. A request
+    that its user ``abandoned`` has neither succeeded nor failed.
     """
 
     succeeded: bool = True
+    abandoned: bool = False
     first_token: float | None = None
     token_times: Sequence[float] = ()
     tokens: int = 0
     answer_ids: Sequence[int] = ()
     answer_text: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the request failed."""
+        return not self.succeeded and not self.abandoned
 
 
 ANSWERED = RequestOutcome()
@@ -101,32 +109,36 @@ ANSWERED = RequestOutcome()
 class LoadSummary:
     """The reasons why a load stopped, and its dropped requests with their due times.
 
-    ``abandoned`` counts the remaining turns of failed sessions.
+    ``given_up`` has the requests whose users gave up before they were sent, with their due times;
+    ``unsent_turns`` counts the remaining turns of sessions that ended early.
     """
 
     stopped_by: list[Reason] = field(default_factory=list)
     dropped: list[tuple[Request, float]] = field(default_factory=list)
-    abandoned: int = 0
+    given_up: list[tuple[Request, float]] = field(default_factory=list)
+    unsent_turns: int = 0
 
     def absorb(self, other: LoadSummary) -> None:
         """Add the summary of another shard of the same load."""
         self.stopped_by += [reason for reason in other.stopped_by if reason not in self.stopped_by]
         self.dropped += other.dropped
-        self.abandoned += other.abandoned
+        self.given_up += other.given_up
+        self.unsent_turns += other.unsent_turns
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One client's part of a load that has not started: requests, arrivals and limits."""
+    """One client's part of a load that has not started: requests, arrivals, limits and draws."""
 
     requests: RequestCycle
     arrivals: Arrivals
     stop: Stop
     limit: Limit
+    abandonment: Abandonment | None = None
 
     def dispatch(self) -> Dispatch:
         """Return a Dispatch of the shard's requests, for the client that sends them."""
-        return Dispatch(self.requests, self.arrivals, self.stop, self.limit)
+        return Dispatch(self.requests, self.arrivals, self.stop, self.limit, self.abandonment)
 
 
 class Dispatch:
@@ -134,17 +146,25 @@ class Dispatch:
 
     ``requests`` may be endless, since arrivals and the stop rule end the load. A request with
     ``turns`` starts a session: arrivals are those of sessions, and each next turn is due one think
-    time after the response. A waiting backend sets ``on_more``, which is called (from any thread)
-    for a due request that ``next_due`` did not announce.
+    time after the response. ``abandonment`` selects the requests whose users give up. A waiting
+    backend sets ``on_more``, which is called (from any thread) for a due request that ``next_due``
+    did not announce.
     """
 
     def __init__(
-        self, requests: Iterable[Request], arrivals: Arrivals, stop: Stop, limit: Limit = UNLIMITED
+        self,
+        requests: Iterable[Request],
+        arrivals: Arrivals,
+        stop: Stop,
+        limit: Limit = UNLIMITED,
+        abandonment: Abandonment | None = None,
     ) -> None:
         self._all = requests
         self._requests = iter(requests)
         self._arrivals = arrivals
         self._limit = limit
+        self._abandonment = abandonment
+        self._draw = abandonment.draw() if abandonment else None
         self._order = count()
         self._due = [_DueTime(float(due), next(self._order)) for due in arrivals.at_start()]
         heapq.heapify(self._due)
@@ -171,6 +191,7 @@ class Dispatch:
             self._arrivals.shard(index, count),
             self.stop.shard(index, count),
             self._limit.shard(index, count),
+            self._abandonment,
         )
 
     @property
@@ -195,7 +216,7 @@ class Dispatch:
 
     @property
     def summary(self) -> LoadSummary:
-        """Why the finished load stopped, and its dropped and abandoned requests."""
+        """Why the finished load stopped, and its requests that were never sent."""
         if self._summary.stopped_by:
             return self._summary
         return replace(self._summary, stopped_by=[self._reached or "schedule"])
@@ -245,18 +266,33 @@ class Dispatch:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Why the load stopped and the number of abandoned turns, to be stored with the run."""
-        return {"stopped_by": self.summary.stopped_by, "abandoned_turns": self.summary.abandoned}
+        """Why the load stopped and the number of unsent turns, to be stored with the run."""
+        return {"stopped_by": self.summary.stopped_by, "abandoned_turns": self.summary.unsent_turns}
 
     def take_due(self, now: float) -> list[tuple[Request, float]]:
-        """Return every request due by now, with its due time, earliest first."""
+        """Return every request due by now, with its due time, earliest first.
+
+        Those whose users gave up while they waited for others are left out.
+        """
         taken = []
         while (due := self.next_due()) is not None and due <= now:
             request = self._take()
+            if request.patience and self._is_given_up(request, due, now):
+                continue
             self._in_flight[request.id] = request, due
             taken.append((request, due))
         self._drop_due(now)
         return taken
+
+    def _is_given_up(self, request: Request, due: float, now: float) -> bool:
+        """Return whether a request's user gave up before now; conclude it then."""
+        moment = request.gives_up_at(due)
+        if moment is None or moment > now:
+            return False
+        self._summary.given_up.append((request, due))
+        self.completed += 1
+        self._end_session(request, moment)
+        return True
 
     def _take(self) -> Request:
         entry = heapq.heappop(self._due)
@@ -266,7 +302,7 @@ class Dispatch:
         elif self.taken == self.stop.warmup:
             self._first_measured = entry.due
         self.taken += 1
-        return request
+        return self._draw(request) if self._draw else request
 
     def _drop_due(self, now: float) -> None:
         """Drop requests that fell due at the in-flight limit, if its policy is ``drop``."""
@@ -275,7 +311,7 @@ class Dispatch:
                 break
             request = self._take()
             self._summary.dropped.append((request, due))
-            self._summary.abandoned += len(request.turns)
+            self._summary.unsent_turns += len(request.turns)
             self._sample.failed += 1
             self.completed += 1
 
@@ -287,7 +323,7 @@ class Dispatch:
         self._drop_due(now)
         request, due = self._in_flight.pop(request_id)
         self.completed += 1
-        self._sample.add(now, outcome.tokens, succeeded=outcome.succeeded)
+        self._sample.add(now, outcome.tokens, failed=outcome.failed)
         if request.phase == "measured":
             self._sample.add_times(due, outcome.token_times)
             if reason := self._stop_check.add(due, now, outcome):
@@ -296,9 +332,13 @@ class Dispatch:
             following = request.next_turn(outcome.answer_ids, outcome.answer_text)
             self.add(now + following.think_seconds, following)
         else:
-            self._summary.abandoned += len(request.turns)
-            if (next_due := self._arrivals.after_finish(now)) is not None:
-                self.add(next_due)
+            self._end_session(request, now)
+
+    def _end_session(self, request: Request, now: float) -> None:
+        """Leave out the remaining turns, and schedule the request that follows in a closed loop."""
+        self._summary.unsent_turns += len(request.turns)
+        if (next_due := self._arrivals.after_finish(now)) is not None:
+            self.add(next_due)
 
     def progress(self) -> Progress:
         """Return the progress, with a sample of the latencies since the last call."""
@@ -338,8 +378,10 @@ class _StopCheck:
 
     def add(self, due: float, now: float, outcome: RequestOutcome) -> Reason | None:
         """Add a finished request and return the reason to end the load, if any."""
+        if outcome.abandoned:
+            return None
         self._finished += 1
-        self._failed += not outcome.succeeded
+        self._failed += outcome.failed
         if self._stop.has_failed(self._failed, self._finished):
             return "error-rate"
         if self._stop.precision and outcome.succeeded:

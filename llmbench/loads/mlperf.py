@@ -77,6 +77,8 @@ class Mlperf(Load):
         """Return a dispatch that LoadGen fills, with the pool as its sample library."""
         if scenario.warmup or scenario.max_in_flight:
             raise InputError("load: mlperf has no `warmup` or `max_in_flight`; remove them")
+        if scenario.abandon:
+            raise InputError("load: mlperf needs every response; remove `abandon`")
         if getattr(scenario.backends[0], "clock", "real") != "real":
             raise InputError("load: mlperf needs real time; set `clock: real` on the fake backend")
         if any(request.turns for request in pool):

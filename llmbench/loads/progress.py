@@ -51,10 +51,10 @@ class ProgressSample:
         self._latest: deque[tuple[float, Sequence[float]]] = deque(maxlen=LATEST_REQUESTS)
         self._reports: deque[Progress] = deque(maxlen=LATEST_REQUESTS)
 
-    def add(self, now: float, tokens: int, *, succeeded: bool) -> None:
+    def add(self, now: float, tokens: int, *, failed: bool) -> None:
         """Count a finished request, with its output tokens and end time."""
         self.at = now
-        self.failed += not succeeded
+        self.failed += failed
         self.output_tokens += tokens
 
     def add_times(self, due: float, token_times: Sequence[float]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 INK, MUTED, GRID = "#1c2330", "#5a6475", "#dfe3ea"
 QUEUE, PREFILL, DECODE, WAITING, FAILED = "#a9b2c0", "#d98f1f", "#3d78b4", "#8d7fb0", "#c0392b"
+ABANDONED = INK
 CASES = ("#2a6cb0", "#c4570c", "#0c8470", "#8549a5", "#bd3560", "#6f6f07", "#1f8bb1", "#7d5435")
 DASHES = ("solid", "dash", "dot", "dashdot")
 

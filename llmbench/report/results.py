@@ -133,6 +133,16 @@ class CaseResults:
         """The number of measured requests that failed or did not finish."""
         return sum(int(summary["failed_requests"].value or 0) for summary in self.summaries)
 
+    @property
+    def abandoned_requests(self) -> int:
+        """The number of measured requests whose users gave up."""
+        return sum(int(summary["abandoned_requests"].value or 0) for summary in self.summaries)
+
+    @property
+    def abandoned_tokens(self) -> int:
+        """The number of output tokens that abandoned requests received."""
+        return sum(int(summary["abandoned_output_tokens"].value or 0) for summary in self.summaries)
+
 
 def is_lower(one: Estimate, other: Estimate) -> bool:
     """Return whether an estimate's interval is known and lies entirely below another's."""

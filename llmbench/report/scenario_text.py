@@ -27,6 +27,7 @@ def _parts(results: Results) -> Iterator[tuple[str, str]]:
     yield "Sweep", wording(_sweep(results))
     yield "Requests", _of_all(specs, _amount)
     yield "Ends early", _of_all(specs, lambda spec: wording(spec.get("stop")))
+    yield "Abandonment", _of_all(specs, lambda spec: wording(spec.get("abandon"), "share"))
     yield "Repeats", _repeats(results)
     yield "Backends", "; ".join(dict.fromkeys(_backends(results)))
     yield "Engine", _of_all(specs, lambda spec: wording(spec.get("engine")))

@@ -208,16 +208,33 @@ def failed(case: CaseResults) -> Cell:
     return count(case.failed_requests, ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
 
 
+def abandoned(case: CaseResults) -> Cell:
+    """Return a cell with the number of abandoned requests and of the tokens that they received."""
+    if not case.runs:
+        return missing("no run of this case finished")
+    tokens = f"{case.abandoned_tokens:,} tokens received" if case.abandoned_requests else ""
+    return replace(count(case.abandoned_requests), detail=tokens)
+
+
 # columns of several tables
 REQUESTS: ColumnOf = (
     Column("requests", "measured, in all runs"),
     lambda case: count(case.requests),
 )
 FAILED: ColumnOf = (Column("failed", "measured requests that failed or did not finish"), failed)
+ABANDONED: ColumnOf = (
+    Column("abandoned", "measured requests whose users gave up; neither successes nor failures"),
+    abandoned,
+)
 SLO: tuple[ColumnOf, ...] = (
     metric_column("goodput_requests_per_second", "goodput/s"),
     metric_column("slo_attainment", "SLO met"),
 )
+
+
+def outcomes(cases: Iterable[CaseResults]) -> list[ColumnOf]:
+    """Return the columns of failed and, if any case has them, of abandoned requests."""
+    return [FAILED, ABANDONED] if any(case.abandoned_requests for case in cases) else [FAILED]
 
 
 def by_case(

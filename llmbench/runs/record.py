@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from llmbench.runs.request import Phase, Request
 
-Finish = Literal["length", "eos", "ended", "error", "unfinished"]
+Finish = Literal["length", "eos", "ended", "error", "unfinished", "abandoned"]
 SUCCEEDED: tuple[Finish, ...] = ("length", "eos", "ended")
 
 
@@ -33,7 +33,8 @@ class Record:
     prompt cache, its ``response_id``, ``reasoning_tokens`` among the output, ``drafted_tokens`` of
     speculative decoding and how many of them were ``accepted_tokens``, and by its own clock the
     seconds in its queue, until the first token, of prefill and of decode. ``turn`` counts from 0
-    within a ``session``.
+    within a ``session``. ``abandoned_at`` is when the user of an abandoned request gave up; it has
+    the tokens that were received until then.
     """
 
     request_id: int
@@ -68,6 +69,7 @@ class Record:
     request_class: str | None = None
     session: int | None = None
     turn: int = 0
+    abandoned_at: float | None = None
 
     @classmethod
     def of(
@@ -110,5 +112,5 @@ class Record:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the response is complete: neither failed nor unfinished."""
+        """Whether the response is complete: neither failed, unfinished nor abandoned."""
         return self.finish in SUCCEEDED

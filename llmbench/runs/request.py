@@ -49,6 +49,14 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """When a user gives up: ``after`` seconds from the due time, or after output ``tokens``."""
+
+    after: float | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One prompt and the number of tokens to generate.
 
@@ -58,7 +66,7 @@ class Request:
     identifies the text, and ``request_class`` a group of requests with its own objectives.
     ``shared`` is the number of leading tokens that the workload shares between requests on purpose,
     and ``has_exact_length`` whether the prompt is made to a length instead of being a text of its
-    own.
+    own. ``patience`` is set if the user gives up on this request.
 
     In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history`` has
     their messages and responses, for backends that send text. ``turns`` are the later turns, and
@@ -81,6 +89,12 @@ class Request:
     history: tuple[Message, ...] = ()
     turns: tuple[Turn, ...] = ()
     think_seconds: float = 0.0
+    patience: Patience | None = None
+
+    def gives_up_at(self, due: float) -> float | None:
+        """Return when the user gives up on the request due at ``due``; None if not by time."""
+        after = self.patience.after if self.patience else None
+        return None if after is None else due + after
 
     @property
     def chat(self) -> tuple[Message, ...]:
@@ -111,6 +125,7 @@ class Request:
             history=(*self.chat, Message("assistant", answer_text)),
             turns=tuple(later),
             think_seconds=turn.think_seconds,
+            patience=None,
         )
 
     def lengths(self) -> Iterator[tuple[int, int]]:

@@ -31,7 +31,7 @@ NEEDED = (*KNOWN, "sent", "started", "prompt_tokens", "max_new_tokens")
 SECONDS = (
     "due", "sent", "started", "tokenize_seconds", "connect_seconds", "first_content",
     "first_stamp_lag", "last_stamp_lag", "server_queue_seconds", "server_ttft_seconds",
-    "server_prefill_seconds", "server_decode_seconds",
+    "server_prefill_seconds", "server_decode_seconds", "abandoned_at",
 )  # fmt: skip
 COUNTS = (
     "output_tokens", "prompt_tokens", "max_new_tokens", "cached_tokens", "reasoning_tokens",

@@ -276,6 +276,32 @@ class GateOptions(plugins.Options):
     )
 
 
+class AbandonOptions(plugins.Options):
+    """The requests whose users give up, and when: ``{share: 0.1, after: 2 s}``."""
+
+    share: Share = Field(description="share of the requests, drawn at random")
+    after: Seconds | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_TIMEOUT,
+        description="their users give up this long after the due time",
+    )
+    tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_REQUESTS,
+        description="their users give up after this many output tokens",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_moment(self) -> AbandonOptions:
+        if self.after is None and self.tokens is None:
+            raise ValueError("expected `after` or `tokens`; add `after: 2 s` or `tokens: 16`")
+        if self.after is not None and self.tokens is not None:
+            raise ValueError("expected `after` or `tokens`, found both; remove one of them")
+        return self
+
+
 class EnergyOptions(plugins.Options):
     """Price and carbon intensity of electricity, for cost and CO2 emissions per token."""
 
@@ -330,6 +356,9 @@ class Scenario(plugins.Options):
         default="queue",
         validation_alias=AliasChoices("on_limit", "behind"),  # `behind: wait` up to version 0.1
         description="requests due while `max_in_flight` is reached: sent late (queue) or never",
+    )
+    abandon: AbandonOptions | None = Field(
+        default=None, description="users who give up: their requests are canceled"
     )
     repeats: int = Field(default=1, ge=1, description="runs per case, each in a new process")
     rerun_contaminated: NonNegativeInt = Field(
@@ -386,4 +415,15 @@ class Scenario(plugins.Options):
             raise ValueError("`on_limit: drop` needs `max_in_flight`")
         for collector in self.collect:
             collector.check_backends([backend.kind for backend in self.backends])
+        return self
+
+    @model_validator(mode="after")
+    def _streams_tokens(self) -> Scenario:
+        if self.abandon and self.abandon.tokens:
+            for backend in self.backends:
+                if not getattr(backend, "stream", True):
+                    raise ValueError(
+                        f"`abandon.tokens` needs streaming, which backend {backend.name} lacks; "
+                        "remove its `stream: false`, or set `abandon.after` instead"
+                    )
         return self

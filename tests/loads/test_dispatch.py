@@ -297,7 +297,7 @@ def test_a_session_ends_with_a_turn_that_fails() -> None:
     dispatch.take_due(0.0)
     dispatch.finish(0, 1.0, RequestOutcome(succeeded=False))
     assert dispatch.finished
-    assert dispatch.summary.abandoned == 2
+    assert dispatch.summary.unsent_turns == 2
 
 
 def test_in_a_closed_loop_a_user_starts_a_new_session_after_the_last_turn() -> None:

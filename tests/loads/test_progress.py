@@ -20,8 +20,8 @@ def test_an_event_of_another_version_may_have_fewer_or_more_fields() -> None:
 
 def test_answers_are_counted_with_their_tokens() -> None:
     sample = ProgressSample()
-    sample.add(1.0, 5, succeeded=True)
-    sample.add(2.0, 0, succeeded=False)
+    sample.add(1.0, 5, failed=False)
+    sample.add(2.0, 0, failed=True)
     assert (sample.at, sample.output_tokens, sample.failed) == (2.0, 5, 1)
 
 

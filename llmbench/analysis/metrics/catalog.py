@@ -52,6 +52,7 @@ LATENCIES = {
 SCALES: dict[Scale, tuple[str, ...]] = {
     "nonnegative": (
         "goodput_requests_per_second", "queue_time", "send_lag", "drain_seconds",
+        "abandoned_output_tokens",
         *(f"cold_start_{stage}_seconds" for stage in STAGES),
         "kl_divergence", "logit_mse", "first_divergence",
         *(key for key in server_metrics.KEYS if key not in server_metrics.SHARES),
@@ -60,7 +61,7 @@ SCALES: dict[Scale, tuple[str, ...]] = {
         "slo_attainment", "top1_agreement", "exact_match", "draft_acceptance",
         *server_metrics.SHARES,
     ),
-    "count": ("failed_requests",),
+    "count": ("failed_requests", "abandoned_requests"),
 }  # fmt: skip
 
 OLD_KEY = re.compile(rf"({'|'.join(LATENCIES)})_seconds_(p\d+|mean)")
@@ -135,6 +136,8 @@ METRICS: dict[str, Metric] = {
         Metric("slo_attainment", "SLO attainment", "share", "higher"),
         *_latency_metrics(),
         Metric("failed_requests", "failed requests", "requests", "lower"),
+        Metric("abandoned_requests", "abandoned requests", "requests", "lower"),
+        Metric("abandoned_output_tokens", "tokens of abandoned requests", "tokens", "neither"),
         Metric("steady_window_seconds", "steady window", "s", "neither"),
         Metric("makespan_seconds", "first due to last token", "s", "neither"),
         Metric("drain_seconds", "drain", "s", "neither"),

@@ -29,6 +29,17 @@ class RecordArrays:
         self.all = records.combine_chunks()
         self.measured = rows(self.all, pc.equal(self.all["phase"], "measured"))
         self.good = rows(self.measured, succeeded(self.measured))
+        self.abandoned = rows(self.measured, abandoned(self.measured))
+
+    @property
+    def judged(self) -> int:
+        """The number of measured requests that succeeded or failed: all but abandoned ones."""
+        return len(self.measured) - len(self.abandoned)
+
+    @property
+    def failed(self) -> int:
+        """The number of measured requests that failed or did not finish."""
+        return self.judged - len(self.good)
 
     @cached_property
     def _first(self) -> Floats:
@@ -139,6 +150,11 @@ def succeeded(table: pa.Table) -> pa.ChunkedArray:
     return pc.is_in(table["finish"], pa.array(SUCCEEDED))
 
 
+def abandoned(table: pa.Table) -> pa.ChunkedArray:
+    """Return a mask of the requests whose users gave up."""
+    return pc.equal(table["finish"], "abandoned")
+
+
 def rows(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
     """Return the rows of a table that a mask selects, without a copy if they are contiguous."""
     indices = np.flatnonzero(mask.to_numpy())
@@ -180,7 +196,8 @@ def errors_by_kind(run: Run) -> dict[str, int]:
     """Return the number of failed measured requests by kind of error."""
     measured = RecordArrays(run.records).measured
     kinds = pc.fill_null(measured["error_kind"], measured["finish"])
-    failed = measured.append_column("kind", kinds).filter(pc.invert(succeeded(measured)))
+    has_failed = pc.invert(pc.or_(succeeded(measured), abandoned(measured)))
+    failed = measured.append_column("kind", kinds).filter(has_failed)
     counts = failed.group_by("kind").aggregate([("request_id", "count")]).to_pylist()
     return {row["kind"]: row["request_id_count"] for row in counts}
 

@@ -23,6 +23,7 @@ from llmbench.analysis.metrics.catalog import (
 from llmbench.analysis.metrics.quality import quality_values
 from llmbench.analysis.metrics.record_arrays import (
     RecordArrays,
+    abandoned,
     flat_times,
     floats,
     interpolated,
@@ -51,6 +52,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **_rates(arrays),
         **_objectives(arrays, run.case.spec.get("slo") or {}),
         **_spans(arrays),
+        **_abandoned(arrays, run.case.spec.get("abandon")),
         **_reported(run.backend_report),
         **efficiency(run.backend_report, run.records, arrays.window),
         "draft_acceptance": _acceptance(run.backend_report),
@@ -113,7 +115,7 @@ def _counts_within(arrays: RecordArrays, begin: float, end: float) -> tuple[int,
     """Count the output tokens, all tokens (NaN: unknown) and finished requests in a window.
 
     A prompt's tokens count at its first output token. Warm-up requests still in flight count too,
-    since they occupy the backend in the window.
+    since they occupy the backend in the window. Abandoned requests do not finish.
     """
     chunks = pc.list_value_length(arrays.all["token_times"])
     answered = rows(arrays.all, pc.greater(chunks, 0))
@@ -122,7 +124,8 @@ def _counts_within(arrays: RecordArrays, begin: float, end: float) -> tuple[int,
     outputs = int(tokens[within(interpolated(times), begin, end)].sum())
     first = floats(pc.list_element(answered["token_times"], 0))
     prompts = floats(answered["prompt_tokens"])
-    finished = int(within(times[ends - 1], begin, end).sum())
+    has_finished = pc.invert(abandoned(answered)).to_numpy()
+    finished = int(within(times[ends - 1], begin, end)[has_finished].sum())
     return outputs, outputs + float(prompts[within(first, begin, end)].sum()), finished
 
 
@@ -132,13 +135,14 @@ def _counts_within(arrays: RecordArrays, begin: float, end: float) -> tuple[int,
 def _objectives(arrays: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
     """Return goodput = g / T and SLO attainment = m / n.
 
-    n is the number of measured requests, including failed ones; m of these meet every objective,
-    and g of the m finish in the steady window of T seconds. Source: Zhong et al., DistServe, 2024.
+    n is the number of measured requests, including failed ones but no abandoned ones; m of these
+    meet every objective, and g of the m finish in the steady window of T seconds. Source: Zhong et
+    al., DistServe, 2024.
     """
     keys = ("goodput_requests_per_second", "slo_attainment")
     if not slo:
         return unavailable(keys, "the scenario sets no `slo`")
-    met, n = meets_objectives(arrays, slo), arrays.measured.num_rows
+    met, n = meets_objectives(arrays, slo), arrays.judged
     attainment = Value(float(met.sum()) / n, n) if n else Value.unavailable("no requests")
     return {keys[0]: _goodput(arrays, met), keys[1]: attainment}
 
@@ -186,16 +190,27 @@ def _spans(arrays: RecordArrays) -> dict[str, Value]:
     are the due times of the measured requests and t is the stamp of their last token.
     """
     window, makespan = arrays.window, arrays.makespan
-    failed = arrays.measured.num_rows - arrays.good.num_rows
     unanswered = Value.unavailable("no measured request received a token")
     drain = Value(max(0.0, makespan[1] - window[1]), 1) if window and makespan else unanswered
     return {
-        "failed_requests": Value(failed, arrays.measured.num_rows),
+        "failed_requests": Value(arrays.failed, arrays.measured.num_rows),
         "steady_window_seconds": Value(window[1] - window[0], 1)
         if window
         else Value.unavailable("the measured requests were all due at the same moment"),
         "makespan_seconds": Value(makespan[1] - makespan[0], 1) if makespan else unanswered,
         "drain_seconds": drain,
+    }
+
+
+def _abandoned(arrays: RecordArrays, options: dict[str, Any] | None) -> dict[str, Value]:
+    """Return the number of abandoned requests, and the output tokens that they received."""
+    keys = ("abandoned_requests", "abandoned_output_tokens")
+    if not options:
+        return unavailable(keys, "the scenario sets no `abandon`")
+    number, tokens = arrays.abandoned.num_rows, floats(arrays.abandoned["output_tokens"])
+    return {
+        keys[0]: Value(number, arrays.measured.num_rows),
+        keys[1]: Value(int(tokens.sum()), number),
     }
 
 

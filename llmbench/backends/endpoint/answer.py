@@ -10,11 +10,15 @@ from llmbench.runs.record import Finish
 from llmbench.runs.request import Request
 
 ABORTED = ("error", "abort")  # finish reasons
+ABANDONED = "abandoned"  # a fault's kind that is not an error
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The reason a request failed: an error kind, by which errors are counted, and a message."""
+    """The reason a response is not complete: a kind, by which errors are counted, and a message.
+
+    The kind is ABANDONED if the user gave up, else an error kind.
+    """
 
     kind: str
     message: str
@@ -27,7 +31,7 @@ class Answer:
     Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
     text; ``first_lag`` and ``last_lag`` are the most that the first and the last stamp may be late.
     ``limits_length``: the request had a length; ``has_more_choices``: the response had choices
-    besides the one with index 0, which is the answer.
+    besides the one with index 0, which is the answer; ``abandoned_at``: its user gave up then.
     """
 
     request: Request
@@ -44,6 +48,7 @@ class Answer:
     facts: ServerFacts = field(default_factory=ServerFacts)
     limits_length: bool = True
     has_more_choices: bool = False
+    abandoned_at: float | None = None
     finish_reason: str | None = None
     fault: Fault | None = None
 
@@ -83,7 +88,7 @@ class Answer:
     def finish(self, tokens: int) -> Finish:
         """Return the finish reason of a response with ``tokens`` output tokens."""
         if self.fault:
-            return "error"
+            return "error" if self.abandoned_at is None else "abandoned"
         if self.finish_reason:
             return "length" if self.finish_reason == "length" else "eos"
         return "length" if tokens >= self.request.max_new_tokens else "eos"

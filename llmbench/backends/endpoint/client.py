@@ -85,7 +85,7 @@ class Client:
     lag: LoopLag = field(default_factory=LoopLag)
     _idle: list[LoadConnection] = field(default_factory=list)
     _in_flight: InFlight = field(init=False)
-    _connecting: set[asyncio.Task[None]] = field(default_factory=set)
+    _connecting: dict[Exchange, asyncio.Task[None]] = field(default_factory=dict)
     _awaited: float | None = None
     _prepared: tuple[int | None, bytes] = (None, b"")
     _late_for: int = 0
@@ -131,7 +131,10 @@ class Client:
 
     def _send_due(self) -> None:
         for request, due in self._dispatch.take_due(self.clock.now()):
-            self._send(self._exchange(request, due))
+            exchange = self._exchange(request, due)
+            self._send(exchange)
+            if request.patience:
+                self._expect_abandonment(exchange)
         if (due_next := self._dispatch.next_due()) is not None:
             if due_next != self._awaited:
                 self._awaited = due_next
@@ -154,8 +157,8 @@ class Client:
     def _send_over_new(self, exchange: Exchange) -> None:
         self._in_flight[exchange] = None
         task = self._loop.create_task(self._connect_and_send(exchange))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self._connecting[exchange] = task
+        task.add_done_callback(lambda _: self._connecting.pop(exchange, None))
 
     def _exchange(self, request: Request, due: float) -> Exchange:
         tokens = request.max_new_tokens
@@ -231,15 +234,37 @@ class Client:
     def _retry(self, exchange: Exchange) -> bool:
         """Send a failed request again later; return False if that is after its time limits."""
         target, delay = self.target, _retry_delay(exchange)
-        limit = min(target.first_token_timeout, target.total_timeout)
-        if self.clock.now() + delay >= exchange.begun + limit:
+        limit = exchange.begun + min(target.first_token_timeout, target.total_timeout)
+        given_up = exchange.request.gives_up_at(exchange.due)
+        if self.clock.now() + delay >= (limit if given_up is None else min(limit, given_up)):
             exchange.give_up(delay)
             return False
         self.counts["retries"] += 1
         retry = self._exchange(exchange.request, exchange.due)
         retry.begun, retry.retries = exchange.begun, exchange.retries + 1
         self._loop.call_later(delay, self._send, retry)
+        if retry.request.patience:
+            self._expect_abandonment(retry)
         return True
+
+    # -- abandonment -------------------------------------------------------------------------------
+
+    def _expect_abandonment(self, exchange: Exchange) -> None:
+        """Schedule the moment at which the request's user gives up, if that is a time."""
+        moment = exchange.request.gives_up_at(exchange.due)
+        if moment is not None:
+            self._loop.call_later(moment - self.clock.now(), self._abandon, exchange)
+
+    def _abandon(self, exchange: Exchange) -> None:
+        """Close the connection of a request that is still in flight, as its user gives up."""
+        if exchange not in self._in_flight or exchange.over:
+            return
+        exchange.abandon(self.clock.now())
+        if connection := self._in_flight[exchange]:
+            connection.close()
+        else:
+            self._connecting[exchange].cancel()
+        self._conclude(exchange)
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -291,8 +316,11 @@ def _was_stale(connection: LoadConnection, exchange: Exchange) -> bool:
 
 
 def _is_retryable(exchange: Exchange) -> bool:
-    """Return whether a retry may succeed; it cannot if the server rejected the request."""
-    if exchange.fault is None or exchange.stamps:
+    """Return whether a retry may succeed; it cannot if the server rejected the request.
+
+    A request that its user abandoned is not retried.
+    """
+    if exchange.fault is None or exchange.stamps or exchange.abandoned_at is not None:
         return False
     status = exchange.status or 0
     return exchange.fault.kind in ("connect", "reset") or status == 429 or status >= 500  # noqa: PLR2004 (RFC 9110)

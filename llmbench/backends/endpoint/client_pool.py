@@ -17,6 +17,7 @@ from llmbench.backends.endpoint.options import EndpointOptions
 from llmbench.environment import child_process
 from llmbench.environment.child_process import Child
 from llmbench.errors import MeasurementError
+from llmbench.loads.abandonment import Abandonment
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Arrivals, Dispatch, Limit, RequestCycle, Shard
 from llmbench.loads.progress import NOTHING_YET, Progress
@@ -59,6 +60,7 @@ class Work(msgspec.Struct, frozen=True):
     arrivals: Any
     stop: Stop
     limit: Limit
+    abandonment: Abandonment | None
     clock: MonotonicClock
     payload: Payload
 
@@ -68,14 +70,23 @@ class Work(msgspec.Struct, frozen=True):
         kind = type(shard.arrivals)
         assert isinstance(clock, MonotonicClock)  # noqa: S101 (the only clock that processes share)
         name = (kind.__module__, kind.__qualname__)
-        return cls(shard.requests, name, shard.arrivals, shard.stop, shard.limit, clock, payload)
+        return cls(
+            shard.requests,
+            name,
+            shard.arrivals,
+            shard.stop,
+            shard.limit,
+            shard.abandonment,
+            clock,
+            payload,
+        )
 
     def dispatch(self) -> Dispatch:
         """Return a Dispatch that yields the shard's requests as they fall due."""
         module, name = self.arrivals_class
         kind = getattr(importlib.import_module(module), name)
         arrivals: Arrivals = child_process.converted(self.arrivals, kind)
-        return Dispatch(self.requests, arrivals, self.stop, self.limit)
+        return Dispatch(self.requests, arrivals, self.stop, self.limit, self.abandonment)
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -210,6 +210,8 @@ class Exchange(GrowingAnswer):
     @property
     def outcome(self) -> RequestOutcome:
         """The outcome of the request, as the dispatch needs it."""
+        if self.abandoned_at is not None:
+            return RequestOutcome(succeeded=False, abandoned=True, tokens=len(self.texts))
         if self.fault or not self.stamps:
             return RequestOutcome(succeeded=False)
         # reasoning is not part of the conversation

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmbench.backends.endpoint import limits
-from llmbench.backends.endpoint.answer import Answer, Fault
+from llmbench.backends.endpoint.answer import ABANDONED, Answer, Fault
 
 MARGIN_CHUNKS, MARGIN_CHARACTERS, CHARACTERS_PER_TOKEN = 64, 1024, 16
 
@@ -32,6 +32,8 @@ class GrowingAnswer(Answer):
     def __post_init__(self) -> None:
         """Set the number of chunks from which the length of the response is checked."""
         self._next_check = self.request.max_new_tokens + MARGIN_CHUNKS
+        if self.request.patience and self.request.patience.tokens:
+            self._next_check = self.request.patience.tokens - 1
 
     @property
     def over(self) -> bool:
@@ -52,6 +54,12 @@ class GrowingAnswer(Answer):
         """Set the fault, unless the exchange is over."""
         if not self.over:
             self.fault = Fault(kind, limits.brief(message))
+
+    def abandon(self, now: float) -> None:
+        """End the request as its user gives up, unless the exchange is over."""
+        if not self.over:
+            self.abandoned_at = now
+            self.fault = Fault(ABANDONED, "the user gave up")
 
     def _count_events(self, count: int) -> None:
         self.max_events -= count
@@ -75,7 +83,7 @@ class GrowingAnswer(Answer):
             self.first_content = now
             self._reasoning_chunks = len(self.texts) - 1
         if len(self.texts) > self._next_check:
-            self._check_length()
+            self._check_length(now)
 
     def _add_texts(self, now: float, texts: Sequence[str], *, is_content: bool) -> None:
         """Add the texts of chunks that were read at once."""
@@ -92,13 +100,16 @@ class GrowingAnswer(Answer):
             if self.fault is None:
                 self._add_text(now, text, is_content=is_content)
 
-    def _check_length(self) -> None:
-        """Fail a stream that goes on far beyond the requested length.
+    def _check_length(self, now: float) -> None:
+        """End a stream whose user gives up, or that goes on far beyond the requested length.
 
         It has both more chunks and more characters than that length can have, since a chunk may be
         a single character, and a long text in few chunks does not go on. Reasoning does not count:
         some servers add it to the requested length.
         """
+        if self.request.patience and self.request.patience.tokens:
+            self.abandon(now)
+            return
         requested = self.request.max_new_tokens
         content = () if self.first_content is None else self.texts[self._reasoning_chunks :]
         most_characters = MARGIN_CHARACTERS + CHARACTERS_PER_TOKEN * requested

@@ -42,7 +42,8 @@ class RecordBuilder:
     def record(self, answer: Answer) -> Record:
         """Return the record of one request and its response."""
         answer.judge(forced=not self._context.stop_at_eos)
-        request, fault = answer.request, answer.fault
+        request = answer.request
+        fault = answer.fault if answer.abandoned_at is None else None
         reported, tokens = self._counted(answer)
         prompt_tokens = reported.prompt
         if prompt_tokens is None:
@@ -68,6 +69,7 @@ class RecordBuilder:
             first_stamp_lag=answer.first_lag,
             last_stamp_lag=answer.last_lag,
             cached_tokens=reported.cached,
+            abandoned_at=answer.abandoned_at,
             **answer.facts.possible(tokens),
         )
 
@@ -111,6 +113,8 @@ class RecordBuilder:
             by_tokenizer -= len(self._tokenizer.encode(""))
             reported = answer.possible(by_tokenizer + by_tokenizer // SLACK)
         tokens = by_tokenizer if reported.output is None else reported.output
+        if answer.abandoned_at is not None:  # the server reports its count with the last token
+            return reported, tokens
         source = "tokenizer" if reported.output is None else "server"
         self.counts[f"answers_counted_by_{source}"] += 1
         if tokens != len(answer.texts):

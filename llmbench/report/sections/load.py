@@ -63,11 +63,12 @@ def _has_sessions(case: CaseResults) -> bool:
 def _parts(
     title: str, results: Results, column: str, label: str, cases: list[CaseResults] | None = None
 ) -> Table:
-    split = (case.split(column, label) for case in (results.measured if cases is None else cases))
+    whole = results.measured if cases is None else cases
+    split = (case.split(column, label) for case in whole)
     columns: list[ColumnOf] = [
         table.REQUESTS,
         *(table.percentile_column(*it) for it in product(("ttft", "tpot", "e2e"), (50, 99))),
-        table.FAILED,
+        *table.outcomes(whole),
         *table.SLO,
     ]
     return table.by_case(title, [*chain.from_iterable(split)], columns, (INTERVALS, DAGGER))
@@ -80,7 +81,7 @@ def sent(results: Results) -> Table:
         table.metric_column("steady_window_seconds"),
         table.metric_column("drain_seconds"),
         (Column("stopped by", "condition that ended the load", numeric=False), _stopped_by),
-        (Column("abandoned turns", "of sessions that ended early"), _abandoned),
+        (Column("unsent turns", "of sessions that ended early"), _unsent_turns),
         (Column("schedule", "SHA-256 by repeat, first digits", numeric=False), _schedule),
         (Column("discarded", "attempts at runs that were measured again"), _discarded),
         (Column("LoadGen", "the verdict of MLPerf LoadGen", numeric=False), _loadgen),
@@ -105,7 +106,7 @@ def _stopped_by(case: CaseResults) -> Cell:
     return Cell(", ".join(reasons)) if reasons else table.missing("not recorded")
 
 
-def _abandoned(case: CaseResults) -> Cell:
+def _unsent_turns(case: CaseResults) -> Cell:
     if not _has_sessions(case):
         return table.missing("no sessions")
     return table.count(sum(_facts(case, "abandoned_turns")))

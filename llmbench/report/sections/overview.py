@@ -50,7 +50,7 @@ def headline(results: Results) -> Table:
         *([ASKED] if any(case.attained for case in results.measured) else []),
         *(table.percentile_column(*it) for it in product(("ttft", "itl", "e2e"), (50, 99))),
         (HARNESS, _harness),
-        table.FAILED,
+        *table.outcomes(results.cases),
         *table.SLO,
         table.metric_column("mbu", "MBU"),
         table.metric_column("mfu", "MFU"),
@@ -71,27 +71,29 @@ def brief(results: Results) -> Table:
 
     It has the first BRIEF_ROWS cases; the note says how many more there are.
     """
+    outcomes = table.outcomes(results.cases)
     columns = (
         CASE,
         table.metric_column("output_tokens_per_second", "output tokens/s")[0],
         table.metric_column("requests_per_second")[0],
         *(Column(f"{LATENCIES[latency]} p50") for latency in ("ttft", "itl", "e2e")),
         HARNESS,
-        table.FAILED[0],
+        *(column for column, _ in outcomes),
     )
     more = len(results.cases) - BRIEF_ROWS
     note = f"… and {more:,} more cases in the report" if more > 0 else ""
-    return Table("Results", columns, tuple(map(_brief_row, results.cases[:BRIEF_ROWS])), note)
+    rows = tuple(_brief_row(case, outcomes) for case in results.cases[:BRIEF_ROWS])
+    return Table("Results", columns, rows, note)
 
 
-def _brief_row(case: CaseResults) -> tuple[Cell, ...]:
+def _brief_row(case: CaseResults, outcomes: list[ColumnOf]) -> tuple[Cell, ...]:
     return (
         Cell(case.name, detail=_sample_of(case)),
         table.estimated(case, "output_tokens_per_second"),
         replace(table.estimated(case, "requests_per_second"), detail=_of_asked(case)),
         *(_median_over_p99(case, latency) for latency in ("ttft", "itl", "e2e")),
         replace(_harness(case), detail=""),
-        table.failed(case),
+        *(cell_of(case) for _, cell_of in outcomes),
     )
 
 

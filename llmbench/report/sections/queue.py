@@ -19,13 +19,16 @@ def waiting_and_in_progress(records: pa.Table) -> tuple[Series, Series]:
 
     A request waits from its due time until the backend starts it or, if that is not reported,
     until its first token; it is in progress from then until its last token. A request without
-    tokens stays until its last recorded time, one that is unfinished until the end of the run.
+    tokens stays until its last recorded time, one that is unfinished until the end of the run, and
+    one that is abandoned until its user gives up.
     """
-    due, started = (records[name].cast(pa.float64()).to_numpy() for name in ("due", "started"))
+    due, started, given_up = (
+        records[name].cast(pa.float64()).to_numpy() for name in ("due", "started", "abandoned_at")
+    )
     first, last = _ends_of_tokens(records["token_times"])
     known = np.fmax(np.fmax(due, started), last)
     unfinished = pc.equal(records["finish"], "unfinished").to_numpy()
-    end = np.where(unfinished, known.max(initial=0.0), known)
+    end = _first_known(given_up, np.where(unfinished, known.max(initial=0.0), known))
     left = _first_known(started, first, end)
     return _count(NAMES[0], due, left), _count(NAMES[1], left, end)
 

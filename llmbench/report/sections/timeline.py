@@ -68,7 +68,8 @@ def timeline(case: CaseResults) -> Chart:
     strips = [*counts, *(series for series in read if not throttling.is_mask(series))]
     throttled = throttling.spans(read)
     figure = _subplots(len(strips))
-    for trace in (*_bars(rows), *_failed(rows), *_throttled_legend(throttled)):
+    marks = (*_failed(rows), *_abandoned(rows))
+    for trace in (*_bars(rows), *marks, *_throttled_legend(throttled)):
         figure.add_trace(trace, row=1, col=1)
     for row, series in enumerate(strips, start=2):
         figure.add_trace(_strip(series), row=row, col=1)
@@ -79,7 +80,7 @@ def timeline(case: CaseResults) -> Chart:
         f"timeline-{case.index}",
         f"{case.name}, run {run.repeat}",
         figure,
-        _caption(throttled),
+        _caption(throttled, has_abandoned=any(map(_is_abandoned, rows))),
         _downsampling(run, rows, strips),
         data=(_requests_table(run, rows), _strips_table(strips), throttling.table(throttled)),
     )
@@ -100,20 +101,22 @@ def _span(rows: list[Row]) -> list[float]:
 def _last(row: Row) -> float:
     ends: list[float] = [sum(row[key]) for key in SEGMENTS if row[key]]
     due: float = row["due"]
-    return max([due, *ends])
+    return max([due, row["abandoned_at"] or due, *ends])
 
 
 def _rows_in_view(rows: list[Row]) -> list[float]:
     return [len(rows) - 0.5, -0.5]
 
 
-def _caption(throttled: list[Throttled]) -> str:
+def _caption(throttled: list[Throttled], *, has_abandoned: bool) -> str:
     caption = (
         "Each row is a request, the earliest at the top, from its due time to its last token: "
         "waiting is thin, decode thicker, prefill thickest. Warm-up is pale; dashed lines bound "
         "the steady window. A request waits until the backend starts it (if that is not reported: "
         "until its first token), and is in progress until its last token."
     )
+    if has_abandoned:
+        caption += " A diamond marks when the user of an abandoned request gave up."
     if not throttled:
         return caption
     gpus = ", ".join(dict.fromkeys(span.gpu for span in throttled))
@@ -160,13 +163,14 @@ def _drawn(length: int, first: int, most: int) -> NDArray[np.int64]:
 
 def _spans(row: Row) -> Row:
     """Return a request's stages as (begin, duration) in seconds; None for stages that it lacks."""
-    times, started = row["token_times"], row["started"]
-    first = times[0] if times else None
+    times, started, due = row["token_times"], row["started"], row["due"]
+    first = times[0] if times else row["abandoned_at"]
+    last = row["abandoned_at"] or (times[-1] if times else None)
     return {
-        "queue": None if started is None else (row["due"], started - row["due"]),
+        "queue": None if started is None else (due, started - due),
         "prefill": None if first is None or started is None else (started, first - started),
-        "waiting": (row["due"], first - row["due"]) if first and started is None else None,
-        "decode": None if first is None else (first, times[-1] - first),
+        "waiting": (due, first - due) if first and started is None else None,
+        "decode": (times[0], last - times[0]) if times else None,
     }
 
 
@@ -203,7 +207,7 @@ def _described(row: Row) -> str:
 
 def _failed(rows: list[Row]) -> list[go.Scatter]:
     """Return markers at the last token (or due time) of failed and unfinished requests."""
-    bad = [row for row in rows if row["finish"] not in SUCCEEDED]
+    bad = [row for row in rows if row["finish"] not in SUCCEEDED and not _is_abandoned(row)]
     marks = go.Scatter(
         mode="markers",
         name="failed or not finished",
@@ -214,6 +218,25 @@ def _failed(rows: list[Row]) -> list[go.Scatter]:
         hovertemplate="%{customdata}<extra></extra>",
     )
     return [marks] if bad else []
+
+
+def _is_abandoned(row: Row) -> bool:
+    return bool(row["finish"] == "abandoned")
+
+
+def _abandoned(rows: list[Row]) -> list[go.Scatter]:
+    """Return markers at the moments at which users gave up."""
+    left = list(filter(_is_abandoned, rows))
+    marks = go.Scatter(
+        mode="markers",
+        name="abandoned by the user",
+        x=[row["abandoned_at"] for row in left],
+        y=[row["row"] for row in left],
+        marker={"symbol": "diamond-open", "size": 8, "color": palette.ABANDONED},
+        customdata=[_described(row) for row in left],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    return [marks] if left else []
 
 
 def _requests_table(run: Run, rows: list[Row]) -> Table:

@@ -125,7 +125,8 @@ function ratesOf(rows, measured) {
   const counts = answered.flatMap((row) => row.counts);
   const stamps = filled(answered.flatMap(({ times }) => times));
   const tokens = counts.reduce((sum, count, place) => sum + (isWithin(stamps[place]) ? count : 0), 0);
-  const finished = answered.filter(({ times }) => isWithin(times.at(-1))).length;
+  const ended = answered.filter(({ finish }) => finish !== "abandoned");
+  const finished = ended.filter(({ times }) => isWithin(times.at(-1))).length;
   const seconds = end - begin;
   return { output_tokens_per_second: tokens / seconds, requests_per_second: finished / seconds };
 }

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from truth_servers import serving, truth
 
 from llmbench.backends.endpoint import Endpoint
 from llmbench.loads.clock import MonotonicClock
@@ -22,17 +16,6 @@ from llmbench.runs.record import Record
 from llmbench.runs.request import Request
 from llmbench.scenario.rng import stream
 from llmbench.testing import open_context
-
-SERVER = Path(__file__).parents[3] / "benchmarks" / "truth_server.py"
-
-
-@contextmanager
-def serving(*arguments: object) -> Iterator[str]:
-    command = [sys.executable, str(SERVER), *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        process.kill()
 
 
 def loaded(url: str, load: Any, count: int, tokens: int = 2) -> tuple[list[Record], float]:
@@ -45,12 +28,6 @@ def loaded(url: str, load: Any, count: int, tokens: int = 2) -> tuple[list[Recor
         assert isinstance(clock, MonotonicClock)
         records = opened.serve(Dispatch(pool, arrivals, stop), clock, lambda: None)
     return sorted(records, key=lambda record: record.request_id), clock.origin
-
-
-def truth(url: str) -> dict[int, tuple[float, list[float]]]:
-    """Return when the server read each request and wrote each token."""
-    with urllib.request.urlopen(f"{url}/truth") as answer:  # noqa: S310 (our own server)
-        return {int(name): (read, writes) for name, read, writes in json.load(answer)}
 
 
 def test_no_time_of_the_client_precedes_that_of_the_server() -> None:
