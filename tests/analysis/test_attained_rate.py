@@ -65,3 +65,13 @@ def test_only_loads_of_a_constant_mean_rate_ask_for_a_rate(
     load: dict[str, Any], rate: float | None
 ) -> None:
     assert asked_rate(load) == rate
+
+
+@pytest.mark.parametrize("times", [(), (1.0,)])
+def test_users_who_give_up_do_not_leave_the_backend_behind(times: tuple[float, ...]) -> None:
+    abandoned = records_table(
+        Record(i, "measured", float(i), float(i), None, tuple(i + time for time in times),
+               (1,) * len(times), 4, 2, "abandoned", abandoned_at=i + 2.0)
+        for i in range(80)
+    )  # fmt: skip
+    assert keeps_up([RecordArrays(abandoned)])

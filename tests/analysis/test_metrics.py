@@ -396,3 +396,41 @@ def test_measured_requests_are_selected_at_any_position(measured: list[bool]) ->
     arrays = RecordArrays(records_table(records))
     assert arrays.measured["request_id"].to_pylist() == expected
     assert arrays.itl.tolist() == [0.75 + number for number in expected]
+
+
+GIVEN_UP = record(2, 0.25, (0.5, 0.625), finish="abandoned", abandoned_at=0.75)
+
+
+def test_abandoned_requests_are_counted_apart_from_failures() -> None:
+    measured = run(*TWO, GIVEN_UP, spec={"abandon": {"share": 0.1, "after": 0.5}})
+    names = ("failed_requests", "abandoned_requests", "abandoned_output_tokens")
+    assert [value(measured, name) for name in names] == [0, 1, 2]
+    assert errors_by_kind(measured) == {}
+
+
+def test_abandoned_requests_are_neither_met_nor_missed_objectives() -> None:
+    spec = {"slo": {"ttft": 100.0}}
+    failed = record(3, 0.5, (), finish="error", error_kind="http-500")
+    assert value(run(*TWO, GIVEN_UP, spec=spec), "slo_attainment") == 1.0
+    assert value(run(*TWO, GIVEN_UP, failed, spec=spec), "slo_attainment") == pytest.approx(2 / 3)
+    goodputs = {value(run(*TWO, *more, spec=spec), "goodput_requests_per_second")
+                for more in ((), (GIVEN_UP,))}  # fmt: skip
+    assert len(goodputs) == 1
+
+
+def test_the_latencies_of_abandoned_requests_do_not_count_and_their_tokens_do() -> None:
+    alone, both = run(*TWO), run(*TWO, GIVEN_UP)
+    for name in ("ttft_mean", "e2e_p99", "itl_p50", "tpot_p50", "requests_per_second"):
+        assert value(both, name) == value(alone, name)
+    rates = [value(each, "output_tokens_per_second") for each in (alone, both)]
+    assert rates == [2.0, 4.0]
+
+
+def test_without_abandonment_its_numbers_are_unavailable() -> None:
+    assert summarize(run(*TWO))["abandoned_requests"].reason == "the scenario sets no `abandon`"
+
+
+def test_nothing_is_judged_if_every_request_is_abandoned() -> None:
+    measured = run(GIVEN_UP, spec={"slo": {"ttft": 100.0}})
+    assert summarize(measured)["slo_attainment"].reason == "no requests"
+    assert (RecordArrays(measured.records).failed, RecordArrays(measured.records).judged) == (0, 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pyarrow as pa
 import pytest
 from small_sets import planned, records, run_of
 
@@ -48,3 +51,11 @@ def test_a_percentile_allows_its_share_of_slow_requests() -> None:
 def test_slow_requests_are_described_with_what_is_allowed() -> None:
     exceedance = Exceedance("chat.ttft_p95", 0.2, slow=31, requests=200)
     assert str(exceedance) == "chat: TTFT p95: 31 of 200 requests above 200 ms (10 allowed)"
+
+
+def test_abandoned_requests_are_not_beyond_a_bound() -> None:
+    measured = run(0.1, 0.3, 0.5)
+    gone = Record(3, "measured", 0.0, 0.0, None, (), (), 4, 0, "abandoned", abandoned_at=2.0)
+    every = pa.concat_tables([measured.records, records_table([gone])])
+    (exceedance,) = exceedances(replace(measured, records=every))
+    assert exceedance == Exceedance("ttft_p50", 0.4, slow=1, requests=3)

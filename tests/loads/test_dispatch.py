@@ -14,7 +14,7 @@ from llmbench.loads.closed import Closed
 from llmbench.loads.dispatch import Dispatch, Limit, RequestCycle, RequestOutcome
 from llmbench.loads.schedule import Scheduled
 from llmbench.loads.stopping import Precision, Stop
-from llmbench.runs.request import Request, Turn
+from llmbench.runs.request import Patience, Request, Turn
 
 
 def endless() -> RequestCycle:
@@ -423,3 +423,33 @@ def test_the_progress_of_shards_is_added_to_the_whole() -> None:
     dispatch.add_progress(before, shard.progress())
     progress = dispatch.progress()
     assert (progress.completed, progress.total, progress.ttft_seconds) == (1, 3, [0.25])
+
+
+GIVEN_UP = RequestOutcome(succeeded=False, abandoned=True, tokens=2)
+
+
+def test_a_session_ends_with_a_turn_that_is_abandoned() -> None:
+    dispatch = one_session(0.0, 0.0)
+    dispatch.take_due(0.0)
+    dispatch.finish(0, 1.0, GIVEN_UP)
+    assert dispatch.finished
+    assert dispatch.summary.unsent_turns == 2
+
+
+def test_abandoned_requests_are_not_in_the_error_rate_nor_in_the_progress_as_failed() -> None:
+    stop = Stop(requests=200, error_rate=0.1)
+    dispatch = Dispatch(endless(), Scheduled(np.zeros(200)), stop)
+    for request, _ in dispatch.take_due(0.0):
+        dispatch.finish(request.id, 1.0, GIVEN_UP)
+    assert dispatch.summary.stopped_by == ["requests"]
+    assert (dispatch.progress().failed, dispatch.progress().output_tokens) == (0, 400)
+
+
+def test_who_gives_up_while_waiting_for_others_is_not_taken() -> None:
+    pool = [Request(0, (1,), 4), Request(1, (1,), 4, patience=Patience(after=2.0))]
+    dispatch = Dispatch(pool, Scheduled(np.zeros(2)), Stop(requests=2), Limit(1))
+    assert [request.id for request, _ in dispatch.take_due(0.0)] == [0]
+    dispatch.finish(0, 2.0)
+    assert dispatch.take_due(2.0) == []
+    assert dispatch.finished
+    assert [(request.id, due) for request, due in dispatch.summary.given_up] == [(1, 0.0)]

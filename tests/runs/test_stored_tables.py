@@ -12,6 +12,7 @@ import pytest
 from small_sets import records
 
 from llmbench.errors import InputError
+from llmbench.runs.record import Record
 from llmbench.runs.run import QUALITY_SCHEMA, RECORD_SCHEMA, records_table
 from llmbench.runs.stored_tables import read_quality, read_readings, read_records
 
@@ -124,3 +125,10 @@ def test_readings_have_finite_times_and_values(path: Path) -> None:
 def test_an_empty_table_is_read(path: Path) -> None:
     pq.write_table(RECORD_SCHEMA.empty_table(), path)
     assert read_records(path).num_rows == 0
+
+
+def test_an_abandoned_request_may_have_no_token(path: Path) -> None:
+    gone = Record(0, "measured", 0.0, 0.0, None, (), (), 4, 2, "abandoned", abandoned_at=2.0)
+    table = records_table([gone])
+    pq.write_table(table, path)
+    assert read_records(path).equals(table)

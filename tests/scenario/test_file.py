@@ -481,3 +481,30 @@ def test_a_key_of_a_message_has_its_place(chat: Path) -> None:
     assert locate("model.dtype: no", source.places) == "--set model.dtype=float32: model.dtype: no"
     assert locate("compress: no", source.places) == "compress: no"
     assert locate("a sentence: with a colon", source.places) == "a sentence: with a colon"
+
+
+@pytest.mark.parametrize(
+    ("abandon", "said"),
+    [
+        ("{share: 1.5, after: 2 s}", "abandon.share"),
+        ("{share: 0.1}", "add `after: 2 s` or `tokens: 16`"),
+        ("{share: 0.1, after: 2 s, tokens: 16}", "found both; remove one of them"),
+        ("{share: 0.1, after: 2}", "a duration needs its unit; write 2 ms or 2 s"),
+        ("{share: 0.1, after: 0 s}", "abandon.after"),
+        ("{share: 0.1, tokens: 0}", "abandon.tokens"),
+        ("{after: 2 s}", "abandon.share"),
+    ],
+)
+def test_mistakes_in_abandon_are_named_with_their_place(
+    chat: Path, abandon: str, said: str
+) -> None:
+    message = complaint(edited(chat, "requests: 20", f"requests: 20\nabandon: {abandon}"))
+    assert said in message
+    assert "chat.yaml:8" in message
+
+
+def test_tokens_of_users_who_give_up_need_streaming(chat: Path) -> None:
+    chat.write_text(GOOD + "  - {kind: endpoint, url: 'http://localhost', stream: false}\n")
+    message = complaint(chat, "abandon={share: 0.1, tokens: 4}")
+    assert "remove its `stream: false`, or set `abandon.after`" in message
+    assert scenario_file.load(chat, ["abandon={share: 0.1, after: 2 s}"]).scenario.abandon

@@ -86,3 +86,11 @@ def test_an_unfinished_request_stays_until_the_end_of_the_run() -> None:
 
 def test_unknown_times_of_tokens_are_left_out() -> None:
     assert counts(record(0, 1.0, None, np.nan, 2.0, 3.0))[1] == {2.0: 1, 3.0: 0}
+
+
+def test_an_abandoned_request_leaves_as_its_user_gives_up() -> None:
+    gone = {"finish": "abandoned", "abandoned_at": 2.0}
+    waited, _ = counts(record(0, 0.0, None, **gone))
+    assert waited == {0.0: 1.0, 2.0: 0.0}
+    _, running = counts(record(0, 0.0, 0.5, 1.0, **gone))
+    assert running == {0.5: 1.0, 2.0: 0.0}
