@@ -54,12 +54,6 @@ def test_the_counters_are_those_of_the_requests(run: Run) -> None:
     assert run.facts["server"]["url"].endswith("/metrics")
 
 
-def test_the_share_of_hits_is_a_metric_of_the_run(run: Run) -> None:
-    share = summarize(run)["server_prefix_cache_hit_share"]
-    assert 0.7 < (share.value or 0) <= 0.8  # less where the first prompts are in the window
-    assert share.n > 0
-
-
 def test_a_metric_without_the_collector_says_so(tmp_path: Path) -> None:
     with cache_server() as server:
         (made,) = measured(server, tmp_path / "run").runs
