@@ -68,12 +68,14 @@ class Stream:
     writes: list[float] = field(default_factory=list)
 
     def write(self, token: bytes) -> bool:
-        """Write the next token; return whether there are more."""
+        """Write the next token unless the client is gone; return whether there are more."""
+        if self.transport.is_closing():
+            return False
         first, last = not self.writes, len(self.writes) + 1 == self.tokens
         self.writes.append(time.monotonic())
         payload = HEAD + token if first else token
         self.transport.write(payload + ending(self.prompt_tokens, self.tokens) if last else payload)
-        return not last and not self.transport.is_closing()
+        return not last
 
 
 class Truth:
