@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from llmbench.runs.request import Patience, Request
 from llmbench.testing import open_context
 
 LONG = 2000  # tokens: seconds at the pace of the server
-SOON = Patience(after=0.1)
+SOON = Patience(after=1.0)  # not before the request is sent, even on a busy machine
 
 
 def request(number: int, tokens: int = LONG, patience: Patience | None = None) -> Request:
@@ -94,6 +94,10 @@ def silent_server(beginning: bytes) -> Iterator[tuple[str, list[bytes]]]:
     read: list[bytes] = []
 
     def answer(listener: socket.socket) -> None:
+        with suppress(OSError):  # the listener is shut down where a test has failed
+            answer_twice(listener)
+
+    def answer_twice(listener: socket.socket) -> None:
         with listener.accept()[0] as connection:  # which asks for the models
             connection.recv(2**16)
             connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
@@ -108,8 +112,11 @@ def silent_server(beginning: bytes) -> Iterator[tuple[str, list[bytes]]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=answer, args=(listener,))
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", read
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", read
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # the thread may wait for a connection
+            thread.join()
 
 
 @pytest.mark.parametrize(
