@@ -73,13 +73,13 @@ def _explain(at: KeyPath, errors: Sequence[ErrorDetails], origins: Mapping[KeyPa
 
 
 def _list_remedy(error: ErrorDetails, key: str, place: str) -> str:
-    """Return how to write a list where its items were found without brackets."""
-    found = masked(error["input"], str(error["loc"][-1])) if error["type"] == "list_type" else None
-    if isinstance(found, dict) and key.startswith("sweep."):
+    """Return how to write a list where its items were given without brackets."""
+    given = masked(error["input"], str(error["loc"][-1])) if error["type"] == "list_type" else None
+    if isinstance(given, dict) and key.startswith("sweep."):
         return "; write each swept key with dots, such as load.rate: [2, 4]"
-    if not isinstance(found, str | int | float):
+    if not isinstance(given, str | int | float):
         return ""
-    items = ", ".join(item.strip() for item in one_line(str(found), MAX_STEP).split(","))
+    items = ", ".join(item.strip() for item in one_line(str(given), MAX_STEP).split(","))
     is_override = place.startswith("--set ")
     return f"; write --set '{key}=[{items}]'" if is_override else f"; write [{items}]"
 

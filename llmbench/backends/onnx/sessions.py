@@ -108,7 +108,7 @@ def _settings(provider: str) -> dict[str, str]:
 
 
 def leave_default_stream(provider: str) -> None:
-    """Give torch a CUDA stream of its own in this thread, if the provider is on a GPU.
+    """Move torch to a CUDA stream of its own in this thread, if the provider is on a GPU.
 
     onnxruntime does not accept the default stream: it would create one of its own instead, which
     does not wait for torch's writes to a step's inputs.

@@ -26,10 +26,10 @@ class Gpus:
 
     def __init__(self, mapped: Mapped, samples: Sequence[Sample]) -> None:
         self._mapped = {name: mapped[name] for name in (POWER, ENERGY) if name in mapped}
-        found = [s for sources in self._mapped.values() for s in chosen(sources, samples)[1]]
-        uuids = list(dict.fromkeys(filter(None, map(_uuid, found))))[:MOST_GPUS]
+        matching = [s for sources in self._mapped.values() for s in chosen(sources, samples)[1]]
+        uuids = list(dict.fromkeys(filter(None, map(_uuid, matching))))[:MOST_GPUS]
         self._names = {uuid: f"servergpu{index}" for index, uuid in enumerate(uuids)}
-        self._models = {uuid: _label(s, MODEL_LABELS) for s in found if (uuid := _uuid(s))}
+        self._models = {uuid: _label(s, MODEL_LABELS) for s in matching if (uuid := _uuid(s))}
         self._first: dict[str, float] = {}
         self._last: dict[str, float] = {}
 
@@ -50,9 +50,9 @@ class Gpus:
         ]
 
     def _by_uuid(self, name: str, samples: Iterable[Sample]) -> dict[str, float]:
-        source, found = chosen(self._mapped.get(name, [Source("")]), samples)
+        source, matching = chosen(self._mapped.get(name, [Source("")]), samples)
         values: dict[str, float] = {}
-        for sample in found:
+        for sample in matching:
             uuid, value = _uuid(sample), sample.value * source.scale
             if uuid in self._names and 0 <= value < math.inf:
                 values[uuid] = max(value, values.get(uuid, 0.0))

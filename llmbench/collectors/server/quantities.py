@@ -53,8 +53,8 @@ def chosen(sources: Sequence[Source], samples: Iterable[Sample]) -> tuple[Source
     listed = list(samples)
     for source in sources:
         wanted = source.labels.items()
-        if found := [s for s in listed if s.metric == source.metric and wanted <= s.labels]:
-            return source, found
+        if matching := [s for s in listed if s.metric == source.metric and wanted <= s.labels]:
+            return source, matching
     return sources[0], []
 
 
@@ -100,21 +100,21 @@ class ServerQuantities:
         self._started = started or self._started
 
     def _value(self, name: str, samples: Iterable[Sample]) -> float | None:
-        source, found = chosen(self._mapped[name], samples)
-        if found:
-            self._used[name] = _described(name, source, len(found))
+        source, matching = chosen(self._mapped[name], samples)
+        if matching:
+            self._used[name] = _described(name, source, len(matching))
         if name in self._rises:
-            return self._rise(name, source, found)
-        values = [sample.value * source.scale for sample in found]
+            return self._rise(name, source, matching)
+        values = [sample.value * source.scale for sample in matching]
         if not values or not all(0 <= value <= MOST for value in values):
             return None
         return max(values) if name in MAXIMUM else sum(values)
 
-    def _rise(self, name: str, source: Source, found: Sequence[Sample]) -> float | None:
+    def _rise(self, name: str, source: Source, matching: Sequence[Sample]) -> float | None:
         rises = self._rises[name]
-        if not found and not rises.is_known:
+        if not matching and not rises.is_known:
             return None
-        rise = rises.take(self._number, found, source.scale)
+        rise = rises.take(self._number, matching, source.scale)
         self._totals[name] += rise or 0.0
         return rise
 

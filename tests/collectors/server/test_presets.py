@@ -37,9 +37,9 @@ def test_a_preset_finds_the_metrics_of_its_server(
     with metric_server(exposition(preset)) as server:
         readings = Readings(server.url, preset="auto" if chosen == "auto" else preset)
         readings.begin()
-        found = {key: value for key, value in readings.next().items() if value is not None}
-    assert found.pop("server_reading_seconds", 1.0) > 0
-    assert found == pytest.approx(values)
+        known = {key: value for key, value in readings.next().items() if value is not None}
+    assert known.pop("server_reading_seconds", 1.0) > 0
+    assert known == pytest.approx(values)
 
 
 def test_histograms_of_milliseconds_become_seconds() -> None:
