@@ -18,6 +18,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 PINNED = ("-c", "constraints.txt")
 SHARED = Path(".nox/shared")
+VLLM = Path(".nox/vllm")
 BASELINES = ("default", "backends", "compression")
 # Each test process runs models that use all cores, and browsers: more processes gain little.
 IN_PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
@@ -160,8 +161,10 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests against servers of other projects; the first time compiles llama.cpp."""
-    session.install(*PINNED, "-e", ".[test,integration]")
-    session.run("pytest", "-m", "integration", *session.posargs)
+    session.install(*PINNED, "-e", ".[test,integration]", "packaging")
+    session.run("python", "tools/install_vllm.py", str(VLLM))
+    path = os.pathsep.join([os.environ.get("PATH", ""), str(VLLM.absolute() / "bin")])
+    session.run("pytest", "-m", "integration", *session.posargs, env={"PATH": path})
 
 
 @nox.session

@@ -78,7 +78,13 @@ def _completed(part: type, base: type[T]) -> type[T]:
 
 @cache
 def _entry_points(kind: KindName) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"llmbench.{kind}s")}
+    points = {point.name: point for point in entry_points(group=f"llmbench.{kind}s")}
+    if not points:  # those of llmbench itself are there once it is installed
+        raise InputError(
+            f"no {kind}s are registered: this copy of llmbench is not installed, or was installed "
+            "before its last change. In its folder: pip install -e . -c constraints.txt"
+        )
+    return points
 
 
 def names(kind: KindName) -> list[str]:

@@ -22,6 +22,13 @@ def test_an_unknown_part_is_refused_with_the_nearest_name() -> None:
         plugins.find("backend", "compild")
 
 
+def test_a_copy_that_is_not_installed_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: [])
+    plugins._entry_points.cache_clear()
+    with pytest.raises(InputError, match=r"no backends are registered: .* pip install -e \."):
+        plugins.names("backend")
+
+
 def test_a_part_that_lacks_a_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     class Mine:
         needs: ClassVar = {"json": "basic", "no_such_module": "special"}
