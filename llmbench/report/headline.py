@@ -59,10 +59,11 @@ def _rankings(results: Results, doubted: frozenset[str]) -> list[Ranking]:
 def _compared_at(cases: Sequence[CaseResults]) -> tuple[str, ...]:
     """Return the swept keys that compared cases share.
 
-    These are all, if then several cases are compared at a point. Otherwise the cases at one load
-    are compared, and without a swept load all.
+    These are all that every case has, if then several cases are compared at a point. Otherwise the
+    cases at one load are compared, and without a swept load all.
     """
-    swept = tuple(dict.fromkeys(key for case in cases for key in case.point))
+    every = dict.fromkeys(key for case in cases for key in case.point)
+    swept = tuple(key for key in every if all(key in case.point for case in cases))
     if len(by_point(cases, swept)) < len(cases):
         return swept
     load = load_key(cases)

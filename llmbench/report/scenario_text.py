@@ -9,8 +9,10 @@ from typing import Any
 from llmbench.report.results import CaseResults, Results
 from llmbench.runs.run_set import RunSet
 from llmbench.scenario.cases import readable, set_key
+from llmbench.scenario.server_settings import is_server_key, with_mark
 
 MOST_VALUES = 20  # of a swept key, listed
+SWEPT = "(swept)"
 
 
 def described(results: Results) -> list[tuple[str, str]]:
@@ -36,8 +38,11 @@ def _parts(results: Results) -> Iterator[tuple[str, str]]:
 
 def _unswept(case: CaseResults) -> dict[str, Any]:
     spec = readable(case.planned.case.spec)
-    for key in case.point:
-        set_key(spec, key, "(swept)")
+    for key, value in case.point.items():
+        if is_server_key(key):
+            spec["backends"] = with_mark(spec["backends"], key, value, SWEPT)
+        else:
+            set_key(spec, key, SWEPT)
     return spec
 
 
@@ -109,7 +114,7 @@ def _repeats(results: Results) -> str:
 
 def _backends(results: Results) -> Iterator[str]:
     for case in results.cases:
-        for backend in readable(case.planned.case.spec).get("backends") or []:
+        for backend in _unswept(case).get("backends") or []:
             yield _backend(backend)
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from llmbench.errors import ScenarioError, one_line
 from llmbench.scenario.rng import repeat_seed
 from llmbench.scenario.schema import Scenario
+from llmbench.scenario.server_settings import is_endpoint, is_server_key, with_setting, written_at
 from llmbench.units import UNITS, parse_seconds
 
 SHORTHAND = {"model": "source", "workload": "kind", "load": "kind"}
@@ -152,11 +153,15 @@ def points(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def set_key(spec: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in plain data, expanding shorthand (``load: closed``) where needed.
 
-    The part of ``spec`` that the key is in is copied, since other specs may share it. Raises
-    ValueError when the key's parent has no keys, or the key is too long.
+    The part of ``spec`` that the key is in is copied, since other specs may share it. A key such as
+    ``server.arguments.max-num-seqs`` is set in the server of every endpoint. Raises ValueError when
+    the key's parent has no keys, or the key is too long.
     """
     if (parts := key.count(".") + 1) > MAX_KEY_PARTS:
         raise ValueError(f"expected a key of at most {MAX_KEY_PARTS} parts, found {parts:,}")
+    if is_server_key(key):
+        spec["backends"] = with_setting(spec.get("backends"), key, value)
+        return
     *parents, last = key_path(key)
     if parents and parents[0] in spec:
         spec[parents[0]] = deepcopy(spec[parents[0]])
@@ -167,6 +172,14 @@ def key_path(key: str) -> tuple[str, ...]:
     """Return the steps of a dotted key; after ``sweep.``, a whole dotted key is one step."""
     section, _, swept = key.partition(".")
     return (section, swept) if section == "sweep" and swept else tuple(key.split("."))
+
+
+def key_paths(key: str, spec: Mapping[str, Any]) -> list[tuple[str | int, ...]]:
+    """Return where `set_key` sets a key: in its own place, or in the server of every endpoint."""
+    if not is_server_key(key):
+        return [key_path(key)]
+    endpoints = (index for index, b in enumerate(spec["backends"]) if is_endpoint(b))
+    return [("backends", index, *written_at(key)) for index in endpoints]
 
 
 def _descend(spec: dict[str, Any], key: str) -> dict[str, Any]:

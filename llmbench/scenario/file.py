@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from llmbench.errors import ScenarioError, printable, shown
 from llmbench.scenario import shipped
-from llmbench.scenario.cases import Case, key_path, points, set_key
+from llmbench.scenario.cases import Case, key_paths, points, set_key
 from llmbench.scenario.mistakes import explain, place_of
 from llmbench.scenario.schema import Scenario
+from llmbench.scenario.server_settings import is_server_key, own_point, with_setting
 from llmbench.scenario.yaml_text import KeyPath, YamlTextError, compose, write
 from llmbench.units import UNITS, format_bytes
 
@@ -182,10 +183,10 @@ def _apply(override: str, spec: dict[str, Any], origins: Origins) -> None:
         set_key(spec, key, value)
     except ValueError as error:
         raise ScenarioError(f"{_typed(override)}: {error}") from None
-    at = key_path(key)
-    for replaced in [place for place in origins if place[: len(at)] == at]:
-        del origins[replaced]
-    origins[at] = _typed(override)
+    for at in key_paths(key, spec):
+        for replaced in [place for place in origins if place[: len(at)] == at]:
+            del origins[replaced]
+        origins[at] = _typed(override)
 
 
 def _validate(spec: dict[str, Any], origins: Mapping[KeyPath, str]) -> Scenario:
@@ -197,14 +198,23 @@ def _validate(spec: dict[str, Any], origins: Mapping[KeyPath, str]) -> Scenario:
 
 def _cases(spec: dict[str, Any], scenario: Scenario, origins: Origins) -> tuple[Case, ...]:
     _refuse_many(scenario, origins)
-    cases = []
+    _refuse_server_keys(spec, scenario, origins)
+    cases, unswept = [], set()
     for point in points(spec):
-        swept: Origins = {key_path(key): _swept(key, origins) for key in point}
-        for backend in spec["backends"]:
-            case_spec = _case_spec(spec, backend, point, origins)
-            cases.append(Case.of(_validate(case_spec, ChainMap(swept, origins)), point))
+        for index, backend in enumerate(spec["backends"]):
+            own = own_point(point, backend)
+            if own != point and (index, repr(own)) in unswept:
+                continue  # a backend without a server is measured once
+            unswept.add((index, repr(own)))
+            cases.append(_case(spec, backend, own, origins))
     _refuse_names(cases, origins)
     return tuple(cases)
+
+
+def _case(spec: dict[str, Any], backend: Any, point: dict[str, Any], origins: Origins) -> Case:
+    case_spec = _case_spec(spec, backend, point, origins)
+    swept: Origins = {at: _swept(key, origins) for key in point for at in key_paths(key, case_spec)}
+    return Case.of(_validate(case_spec, ChainMap(swept, origins)), point)
 
 
 def _case_spec(
@@ -223,6 +233,15 @@ def _case_spec(
 
 def _swept(key: str, origins: Origins) -> str:
     return place_of(origins, ("sweep", key))
+
+
+def _refuse_server_keys(spec: dict[str, Any], scenario: Scenario, origins: Origins) -> None:
+    """Raise ScenarioError if a setting of servers is swept, and no backend has a server."""
+    for key in filter(is_server_key, scenario.sweep):
+        try:
+            with_setting(spec["backends"], key, None)
+        except ValueError as error:
+            raise ScenarioError(f"{_swept(key, origins)}: sweep.{key}: {error}") from None
 
 
 def _refuse_many(scenario: Scenario, origins: Origins) -> None:

@@ -202,8 +202,14 @@ def _keys_at(loc: Iterable[str | int]) -> list[str]:
     schema = _schema()
     node: dict[str, Any] = schema
     for step in loc:
-        node = _resolve(_inside(node, step), schema["$defs"])
+        node = _required(_resolve(_inside(node, step), schema["$defs"]))
     return sorted(node.get("properties", {}))
+
+
+def _required(node: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an optional section, without the alternative null."""
+    options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+    return _resolve(options[0], _schema()["$defs"]) if len(options) == 1 else node
 
 
 def _inside(node: dict[str, Any], step: str | int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from pydantic_core import PydanticCustomError
@@ -37,7 +38,7 @@ def without_secrets(value: T) -> T:
 def command_without_secrets(text: str) -> str:
     """Return a command line whose secrets are variables, such as ``--api-key ${MY_API_KEY}``."""
     words = shlex.split(text)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         name, equals, value = word.partition("=")
         argument = value if equals or following.startswith("-") else following
         if find_literal(word) is not None or find_literal(argument, name) is not None:

@@ -19,10 +19,11 @@ from typing import IO, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import psutil
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from llmbench import plugins
 from llmbench.backends.endpoint.addresses import resolve
+from llmbench.backends.endpoint.compile_caches import VARIABLES, compile_caches
 from llmbench.backends.endpoint.fetch import fetch
 from llmbench.backends.endpoint.limits import LOG_BYTES
 from llmbench.backends.endpoint.secrets import command_without_secrets, expanded, without_secrets
@@ -30,6 +31,7 @@ from llmbench.environment.child_process import Guarded, guarded
 from llmbench.environment.software import user_variables
 from llmbench.errors import InputError, MeasurementError
 from llmbench.runs.redaction import redact
+from llmbench.scenario.server_settings import as_command_line
 from llmbench.units import Seconds
 
 POLL_SECONDS = 0.25
@@ -47,12 +49,14 @@ class Preset:
     environment: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
     needs_done: bool = True
+    replicas: str = ""  # the flag with their number
 
 
 PRESETS = {
-    "vllm": Preset("vllm serve {model} --port {port} --enable-prompt-tokens-details", "/health"),
+    "vllm": Preset("vllm serve {model} --port {port} --enable-prompt-tokens-details", "/health",
+                   replicas="--data-parallel-size"),
     "sglang": Preset("{python} -P -m sglang.launch_server --model-path {model} --port {port}"
-                     " --enable-cache-report", "/health"),
+                     " --enable-cache-report", "/health", replicas="--data-parallel-size"),
     "llama.cpp": Preset("llama-server -m {model} --port {port}", "/health"),
     "llama-cpp-python": Preset("{python} -P -m llama_cpp.server --model {model} --port {port}",
                                "/v1/models"),
@@ -61,9 +65,16 @@ PRESETS = {
     "tgi": Preset("text-generation-launcher --model-id {model} --port {port}", "/health"),
     "ollama": Preset("ollama serve", "/api/version", {"OLLAMA_HOST": "127.0.0.1:{port}"}),
 }  # fmt: skip
+UNKNOWN = Preset("", "")
 
 
 Command = Annotated[str, Field(min_length=1), AfterValidator(command_without_secrets)]
+Arguments = Annotated[
+    str,
+    BeforeValidator(as_command_line),
+    AfterValidator(command_without_secrets),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]}),
+]
 
 
 class ServerOptions(plugins.Options):
@@ -81,14 +92,27 @@ class ServerOptions(plugins.Options):
         description="command that starts the server, without a shell; ${NAME} is an environment"
         " variable",
     )
-    arguments: Annotated[str, AfterValidator(command_without_secrets)] = Field(
-        default="", description="arguments that are appended to the command"
+    arguments: Arguments = Field(
+        default="",
+        description="arguments that are appended to the command, as text or as a mapping such as"
+        " {max-num-seqs: 64}; true is a flag without a value, false and null leave one out",
+    )
+    replicas: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="copies of the model in the server, by the flag of the preset (vllm, sglang)",
     )
     health: str | None = Field(
         default=None, pattern="^/", description="URL path that returns HTTP 200 when ready"
     )
     environment: Annotated[dict[str, str], AfterValidator(without_secrets)] = Field(
         default_factory=dict, description="additional environment variables of the server"
+    )
+    compile_caches: Literal["keep", "empty"] = Field(
+        default="keep",
+        description="caches of compiled kernels: the server's own ones, which it keeps between"
+        " runs, or an empty folder for every run",
     )
     ready_timeout: Seconds = Field(default=600.0, gt=0, description="maximum startup time")
 
@@ -98,12 +122,32 @@ class ServerOptions(plugins.Options):
             raise ValueError(f"expected either `launch` or `preset` ({', '.join(PRESETS)})")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_flag_for_replicas(self) -> ServerOptions:
+        if self.replicas and not PRESETS.get(self.preset or "", UNKNOWN).replicas:
+            known = ", ".join(name for name, preset in PRESETS.items() if preset.replicas)
+            raise ValueError(
+                f"`replicas` needs a preset with a flag for it ({known}); put the flag of this "
+                "server into `arguments`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sets_a_cache_once(self) -> ServerOptions:
+        if self.compile_caches == "empty" and (names := VARIABLES.keys() & self.environment):
+            raise ValueError(
+                f"`compile_caches: empty` sets {', '.join(sorted(names))}; remove it from "
+                "`environment`, or keep the caches"
+            )
+        return self
+
     @property
     def resolved(self) -> Preset:
         """The command and settings of the server: those of the preset, with the options applied."""
         preset = PRESETS[self.preset] if self.preset else Preset(self.launch or "", "/health")
+        replicas = f" {preset.replicas} {self.replicas}" if self.replicas else ""
         return Preset(
-            f"{preset.launch} {self.arguments}",
+            f"{preset.launch}{replicas} {self.arguments}",
             self.health or preset.health,
             {**preset.environment, **self.environment},
             preset.body,
@@ -137,7 +181,11 @@ def running_server(
     environment = {name: _filled(text, values) for name, text in variables.items()}
     url = f"http://127.0.0.1:{port}"
     health = f"{url}{preset.health}"
-    with tempfile.TemporaryFile() as output, _started(command, environment, output) as server:
+    with (
+        compile_caches(options.compile_caches) as folders,
+        tempfile.TemporaryFile() as output,
+        _started(command, {**environment, **folders}, output) as server,
+    ):
         try:
             ready = _wait(server.process, health, options.ready_timeout, output, on_stage)
             yield RunningServer(url, server.pid, ready)

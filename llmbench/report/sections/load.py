@@ -15,6 +15,7 @@ from llmbench.analysis.metrics import LATENCIES
 from llmbench.report import palette, table
 from llmbench.report.charts import LEGEND, Chart, axis, layout, log_axis, safe
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.sweep import by_load, load_key
 from llmbench.report.table import DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
 from llmbench.runs.caveats import Caveat, message_of_all
 from llmbench.runs.run import Run
@@ -162,32 +163,24 @@ Curves = dict[str, list[Point]]
 
 
 def load_curves(results: Results, latencies: Iterable[str]) -> dict[str, Chart]:
-    """Draw each latency of each backend against the load; empty if no backend has several.
+    """Draw each latency of each backend and setting against the load; empty without several loads.
 
     The knee is the highest load that meets the scenario's objectives.
     """
-    key = next((k for k in KEYS if any(k in case.point for case in results.measured)), None)
-    if key is None or not _has_several_loads(results.measured, key):
+    key = load_key(results.measured)
+    curves = _curves(results.measured, key) if key else {}
+    if key is None or all(len(curve) == 1 for curve in curves.values()):
         return {}
-    curves = _curves(results.measured, key)
     slo = results.spec.get("slo") or {}
     return {latency: _chart(curves, latency, key, slo) for latency in latencies}
 
 
-def _has_several_loads(cases: Sequence[CaseResults], key: str) -> bool:
-    """Return whether any backend was measured at more than one load."""
-    backends = [case.backend for case in cases if list(case.point) == [key]]
-    return len(backends) > len(set(backends))
-
-
 def _curves(cases: Sequence[CaseResults], key: str) -> Curves:
-    """Group the cases that sweep only the load by backend, in order of load."""
-    curves: Curves = {}
-    for case in cases:
-        if list(case.point) == [key]:
-            at = parse_rate(case.point[key])
-            curves.setdefault(case.backend, []).append((at, case, case.objectives or "none"))
-    return {name: sorted(curve, key=lambda point: point[0]) for name, curve in curves.items()}
+    """Return the cases by backend and other swept settings, in order of load."""
+    return {
+        name: [(parse_rate(case.point[key]), case, case.objectives or "none") for _, case in curve]
+        for name, curve in by_load(cases, key).items()
+    }
 
 
 def _chart(curves: Curves, latency: str, key: str, slo: dict[str, Any]) -> Chart:
