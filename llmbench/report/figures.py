@@ -21,7 +21,9 @@ from llmbench.errors import InputError
 from llmbench.report import charts
 from llmbench.report.charts import Chart
 from llmbench.report.frames import RunSet
+from llmbench.report.interactivity import AGAINST
 from llmbench.report.results import Results
+from llmbench.report.sections import interactivity as fronts
 from llmbench.report.sections import timeline as timelines
 from llmbench.report.sections.load import load_curves
 from llmbench.report.sections.tradeoffs import pareto
@@ -66,6 +68,21 @@ def load_curve(run_set: RunSet, latency: str = "ttft") -> go.Figure:
             "or load.concurrency"
         )
     return _figure(curves[latency])
+
+
+def interactivity(run_set: RunSet, metric: str = "output_tokens_per_second") -> go.Figure:
+    """Return a chart of a metric against tokens/s per user, one line per backend and setting.
+
+    The metric is ``output_tokens_per_second``, drawn per device, or an energy or a cost per token.
+    """
+    charts = {chart.key: chart for chart, _ in fronts.interactivity(_results(run_set))}
+    chart = charts.get(f"interactivity-{_known(metric, AGAINST, 'metric')}")
+    if chart is None:
+        raise InputError(
+            f"{run_set.stored.folder}: no sweep measured {metric} and TPOT; sweep load.rate or "
+            "load.concurrency"
+        )
+    return _figure(chart)
 
 
 def quality(run_set: RunSet) -> go.Figure:

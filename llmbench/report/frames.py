@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from llmbench.analysis.harness_validity import validity_by_case
 from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
+from llmbench.report import interactivity
 from llmbench.report.conclusions import answer
 from llmbench.report.results import results_of
 from llmbench.runs import run_set, store
@@ -80,7 +81,8 @@ class RunSet:
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
     """Return a run set's ``--json`` output.
 
-    The sentences of the answer, the harness validity, and the metrics by case and request class.
+    The sentences of the answer, the harness validity, the metrics by case and request class, and
+    the interactivity front of a sweep.
     """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     by_class = [
@@ -94,6 +96,7 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
         "harness": judged,
         "summary": summary_rows(stored),
         "request_classes": by_class,
+        "interactivity": interactivity.rows(results_of(stored)),
     }
 
 

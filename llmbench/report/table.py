@@ -253,21 +253,21 @@ def by_case(
         cells = [cell_of(case) for case in cases]
         measured = [cell for cell, case in zip(cells, cases, strict=True) if case.runs]
         if measured and all(cell.is_missing for cell in measured):
-            reasons = "; ".join(dict.fromkeys(cell.note for cell in measured))
-            empty.setdefault(reasons, []).append(column.label)
+            reason = "; ".join(dict.fromkeys(cell.note for cell in measured))
+            empty.setdefault(reason, []).append(column.label)
         else:
             kept.append((column, cells))
     rows = tuple(zip(*(cells for _, cells in kept), strict=True))
-    without = [f"No {', '.join(labels)}: {reasons}." for reasons, labels in empty.items()]
+    without = [f"No {', '.join(labels)}: {reason}." for reason, labels in empty.items()]
     return Table(
         title,
         tuple(column for column, _ in kept),
         rows,
-        " ".join((*notes, *without, *_reasons(rows))),
+        " ".join((*notes, *without, *reasons(rows))),
     )
 
 
-def _reasons(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
+def reasons(rows: Iterable[tuple[Cell, ...]]) -> list[str]:
     """Return the reasons for missing cells as sentences, for readers without tooltips."""
     names: dict[str, dict[str, None]] = {}
     for name, *cells in rows:

@@ -68,13 +68,17 @@ function hiddenCases() {
   return all("[data-case]:not(:checked)").map((box) => box.dataset.case);
 }
 
+const POINTWISE = ["x", "y", "text", "array", "arrayminus"];
+
 /* A trace belongs to one case, or each of its points does. */
 function leaveOut(trace, hidden) {
   const { case: own, cases } = trace.meta ?? {};
   trace.visible = !hidden.has(own);
   if (!cases) return;
-  for (const key of ["x", "y", "text"].filter((name) => trace[name])) {
-    trace[key] = trace[key].filter((_, place) => !hidden.has(cases[place]));
+  for (const part of [trace, trace.error_x, trace.error_y].filter(Boolean)) {
+    for (const key of POINTWISE.filter((name) => part[name]?.filter)) {
+      part[key] = part[key].filter((_, place) => !hidden.has(cases[place]));
+    }
   }
 }
 
