@@ -33,6 +33,7 @@ from llmbench.cli import (
     schema,
     serve,
     streams,
+    tune,
 )
 from llmbench.cli import list as listing
 from llmbench.cli import open as opening
@@ -44,8 +45,8 @@ from llmbench.runs.redaction import redact
 __all__ = ["build_parser", "main"]
 
 COMMANDS: dict[str, Command] = {
-    "run": run, "init": init, "open": opening, "peak": peak, "profile": profile, "report": report,
-    "results": results,
+    "run": run, "init": init, "open": opening, "peak": peak, "tune": tune, "profile": profile,
+    "report": report, "results": results,
     "compare": compare, "check": check, "aa": aa_test, "history": history, "baseline": baseline,
     "import": import_results, "meter": meter, "distill": distill, "list": listing,
     "doctor": doctor, "conformance": conformance, "schema": schema, "serve": serve,
@@ -76,6 +77,7 @@ examples:
   llmbench run --model builtin:tiny --backends eager,compiled --rate 8
   llmbench open                                    the newest report in the browser
   llmbench peak scenario.yaml                      the highest load that meets the SLOs
+  llmbench tune scenario.yaml --maximize throughput --over engine.slots=4,8,16
   llmbench profile backends                        where each backend's step time goes
   llmbench run --resume results/default-20260101-120000
   llmbench report results/default-20260101-120000  rewrite the report from stored runs

@@ -1,0 +1,296 @@
+"""The search for the best settings, on values that are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbench.analysis.values import Value
+from llmbench.campaign.process import Installation
+from llmbench.campaign.tuning import FIRST, MOST, Measured, Objective, Tuning, search
+from llmbench.cli import main
+from llmbench.runs import store
+from llmbench.scenario.rng import stream
+
+Capture = pytest.CaptureFixture[str]
+HIGHEST = Objective("output_tokens_per_second", "higher")
+LOWEST = Objective("ttft_p95", "lower")
+
+
+def exactly(**values: float) -> Callable[[str, int], Measured]:
+    """Settings without noise."""
+    return lambda setting, _: Measured(Value(values[setting], 1))
+
+
+def noisy(share: float, seed: int = 0, /, **values: float) -> Callable[[str, int], Measured]:
+    """Settings whose runs differ by a relative standard deviation."""
+
+    def measure(setting: str, repeat: int) -> Measured:
+        rng = stream(seed, f"noise of {setting} in repeat {repeat}")
+        return Measured(Value(values[setting] * float(rng.lognormal(0, share)), 1))
+
+    return measure
+
+
+def counts(tuning: Tuning) -> dict[str, int]:
+    return {trial.setting: len(trial.runs) for trial in tuning.trials}
+
+
+def test_settings_without_noise_are_told_apart_in_the_first_rung() -> None:
+    tuning = search(exactly(a=1, b=3, c=2), ["a", "b", "c"], HIGHEST)
+    assert (tuning.outcome, tuning.rungs) == ("found", 1)
+    assert [trial.setting for trial in tuning.left] == ["b"]
+    assert counts(tuning) == {"a": FIRST, "b": FIRST, "c": FIRST}
+
+
+def test_the_lowest_value_can_be_the_best() -> None:
+    tuning = search(exactly(a=1, b=3, c=2), ["a", "b", "c"], LOWEST)
+    assert [trial.setting for trial in tuning.left] == ["a"]
+
+
+def test_the_runs_of_the_settings_that_are_left_double() -> None:
+    tuning = search(noisy(0.05, a=100, b=101, c=30), ["a", "b", "c"], HIGHEST)
+    assert counts(tuning)["c"] == FIRST
+    assert counts(tuning)["a"] == counts(tuning)["b"]
+    assert counts(tuning)["a"] in (2 * FIRST, 4 * FIRST, MOST)
+
+
+def test_a_setting_is_not_dropped_by_its_figure_alone() -> None:
+    tuning = search(noisy(0.5, a=100, b=101), ["a", "b"], HIGHEST)
+    assert tuning.outcome == "undecided"
+    assert counts(tuning) == {"a": MOST, "b": MOST}
+    assert all(trial.status == "left" for trial in tuning.trials)
+
+
+def test_settings_that_are_equal_in_every_repeat_end_the_search() -> None:
+    tuning = search(exactly(a=2, b=2, c=1), ["a", "b", "c"], HIGHEST)
+    assert (tuning.outcome, tuning.rungs) == ("equal", 1)
+    assert [trial.setting for trial in tuning.left] == ["a", "b"]
+
+
+def test_a_setting_that_fails_is_out_and_the_others_go_on() -> None:
+    def measure(setting: str, repeat: int) -> Measured:
+        if setting == "b":
+            return Measured(Value.unavailable("failed"), "the server exited with code 1")
+        return exactly(a=1, c=2)(setting, repeat)
+
+    tuning = search(measure, ["a", "b", "c"], HIGHEST)
+    failed = tuning.trials[1]
+    assert (failed.status, failed.rung, len(failed.runs)) == ("failed", 1, 1)
+    assert [trial.setting for trial in tuning.left] == ["c"]
+
+
+def test_a_setting_without_a_value_is_out() -> None:
+    def measure(setting: str, repeat: int) -> Measured:
+        value = Value(2.0, 1) if setting == "a" or repeat > 1 else Value.unavailable("no window")
+        return Measured(value)
+
+    tuning = search(measure, ["a", "b"], HIGHEST)
+    assert (tuning.outcome, tuning.trials[1].status) == ("found", "unknown")
+    assert tuning.trials[1].reason == "no window"
+
+
+def test_if_every_setting_fails_none_is_left() -> None:
+    tuning = search(lambda *_: Measured(Value.unavailable("f"), "f"), ["a", "b"], HIGHEST)
+    assert (tuning.outcome, tuning.left, tuning.runs) == ("failed", [], 2)
+
+
+@given(st.integers(0, 40))
+def test_the_budget_of_runs_is_kept(budget: int) -> None:
+    tuning = search(
+        noisy(0.5, a=100, b=101), ["a", "b"], HIGHEST, has_budget=lambda runs: runs < budget
+    )
+    assert tuning.runs == budget
+    assert tuning.outcome == "budget"
+
+
+def test_the_settings_of_a_repeat_are_measured_in_random_order() -> None:
+    order: list[tuple[str, int]] = []
+
+    def measure(setting: str, repeat: int) -> Measured:
+        order.append((setting, repeat))
+        return exactly(a=1, b=2, c=3, d=4)(setting, repeat)
+
+    search(measure, [*"abcd"], HIGHEST, seed=1)
+    assert [repeat for _, repeat in order] == [1] * 4 + [2] * 4 + [3] * 4
+    orders = {tuple(s for s, r in order if r == repeat) for repeat in (1, 2, 3)}
+    assert len(orders) > 1
+    assert all(sorted(names) == [*"abcd"] for names in orders)
+
+
+def test_the_best_of_settings_that_differ_by_more_than_their_noise_is_seldom_dropped() -> None:
+    """Of 60 searches, at least 57 keep the best; the intervals have a confidence of 95 %."""
+    values = {"a": 100.0, "b": 103.0, "c": 90.0, "d": 80.0}
+    searches = [search(noisy(0.03, seed, **values), [*values], HIGHEST) for seed in range(60)]
+    kept = ["b" in [trial.setting for trial in tuning.left] for tuning in searches]
+    assert sum(kept) >= 57
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+SERVER: dict[str, Any] = {  # 20 ms a prefill and 5 ms a decode step, whatever the batch
+    "name": "tuned",
+    "model": "builtin:tiny",
+    "workload": {"kind": "synthetic", "prompt_tokens": 4, "output_tokens": 16},
+    "load": {"kind": "closed", "concurrency": 8},
+    "requests": 40,
+    "backends": ["fake"],
+    "collect": [],
+}
+
+
+def scenario(tmp_path: Path, **changes: Any) -> str:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(json.dumps({**SERVER, **changes}), "utf-8")
+    return str(path)
+
+
+def tuned(tmp_path: Path, *more: str, **changes: Any) -> list[str]:
+    out = str(tmp_path / "out")
+    over = ["--over", "engine.slots=1,4,8"]
+    return [
+        "tune",
+        scenario(tmp_path, **changes),
+        "--maximize",
+        "throughput",
+        *over,
+        "--out",
+        out,
+        *more,
+    ]
+
+
+def test_the_command_finds_the_best_number_of_slots(tmp_path: Path, capsys: Capture) -> None:
+    assert main(tuned(tmp_path, "--json")) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["best"] == "fake, engine.slots=8"
+    assert (result["metric"], result["outcome"]) == ("output_tokens_per_second", "found")
+    assert result["cost"]["runs"] == 9
+    values = {s["point"]["engine.slots"]: s["value"] for s in result["settings"]}
+    # one slot: 16 tokens in a prefill of 20 ms and 15 steps of 5 ms
+    assert values[1] == pytest.approx(16 / 0.095, rel=0.03)
+    assert values[1] < values[4] < values[8]
+    best = result["settings"][0]
+    assert best["against"]["e2e_p50"]["standing"] == "on the front"
+    assert "tuned" in Path(result["report"]).read_text("utf-8")
+
+
+def test_a_search_is_resumed(tmp_path: Path, capsys: Capture) -> None:
+    assert main(tuned(tmp_path, "--json", "--budget", "5")) == 1
+    first = json.loads(capsys.readouterr().out)
+    assert (first["outcome"], first["best"], first["cost"]["runs"]) == ("budget", None, 5)
+    before = {run.name: run.began_at for run in store.read(tmp_path / "out").runs}
+    assert main(tuned(tmp_path, "--json", "--resume")) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["outcome"], result["cost"]["runs"], result["cost"]["measured"]) == (
+        "found",
+        9,
+        4,
+    )
+    after = {run.name: run.began_at for run in store.read(tmp_path / "out").runs}
+    assert before.items() <= after.items()
+
+
+def test_the_result_is_printed_with_cost_and_front(tmp_path: Path, capsys: Capture) -> None:
+    assert main(tuned(tmp_path)) == 0
+    text = capsys.readouterr().out
+    assert "rung 1, 9 runs: 1 of 3 settings left; dropped: " in text
+    assert "The best is fake, engine.slots=8: output tokens/s " in text
+    assert "front  output tokens/s against E2E p50: " in text
+    assert "cost  9 runs, " in text
+
+
+def test_the_points_of_a_sweep_are_settings_too(tmp_path: Path, capsys: Capture) -> None:
+    path = scenario(tmp_path, sweep={"engine.slots": [2, 8]})
+    command = ["tune", path, "--minimize", "e2e_p50", "--out", str(tmp_path / "out"), "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["best"] == "fake, engine.slots=8"
+
+
+def test_goodput_can_be_maximized(tmp_path: Path, capsys: Capture) -> None:
+    path = scenario(tmp_path, slo={"e2e_p99": "200 ms"})
+    command = ["tune", path, "--maximize", "goodput", "--over", "engine.slots=1,8", "--json"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["metric"] == "goodput_requests_per_second"
+
+
+def test_settings_beyond_the_load_are_equal(tmp_path: Path, capsys: Capture) -> None:
+    path = scenario(tmp_path)
+    command = ["tune", path, "--maximize", "throughput", "--over", "engine.slots=8,16,32"]
+    assert main([*command, "--out", str(tmp_path / "out"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["outcome"] == "equal"
+    assert [s["status"] for s in result["settings"]] == ["left"] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--maximize", "ttft_p95"], "--maximize ttft_p95: lower is better; use --minimize"),
+        (["--minimize", "goodput"], "--minimize goodput: higher is better; use --maximize"),
+        (["--maximize", "goodputt"], "no metric named 'goodputt'; did you mean goodput?"),
+        (["--maximize", "goodput"], "has no `slo`, which goodput needs"),
+        (["--maximize", "throughput", "--against", "x"], "no metric named 'x'"),
+        (["--maximize", "throughput", "--over", "engine.slots"], "expected KEY=VALUE,VALUE"),
+        (["--maximize", "throughput", "--over", "engine.slot=1,2"], "engine.slot: no such key"),
+        (["--maximize", "throughput", "--budget", "many"], "expected a number of runs, or a time"),
+        (["--maximize", "throughput", "--budget", "0"], "expected a number of runs, or a time"),
+        (["--maximize", "throughput", "--budget", "-3 min"], "expected a number of runs, or a"),
+        (["--maximize", "throughput", "--resume"], "--resume needs --out"),
+    ],
+)
+def test_a_mistake_is_explained(
+    tmp_path: Path, capsys: Capture, arguments: list[str], message: str
+) -> None:
+    over = [] if "--over" in arguments else ["--over", "engine.slots=4,8"]
+    assert main(["tune", scenario(tmp_path), *arguments, *over]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_one_setting_is_no_choice(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["tune", scenario(tmp_path), "--maximize", "throughput"]) == 2
+    assert "the scenario has one setting; add values to choose from" in capsys.readouterr().err
+
+
+def test_settings_that_cannot_run_are_failed_and_the_others_go_on(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = scenario(tmp_path, timeout="30 s")
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit('unknown flag')")
+    server = {"launch": f"{{python}} {broken}", "ready_timeout": "5 s"}
+    backend = {"kind": "endpoint", "server": server}
+    path = scenario(tmp_path, model="served:any", backends=[backend])
+    command = ["tune", path, "--maximize", "throughput", "--over", "server.arguments.x=1,2"]
+    assert main([*command, "--out", str(tmp_path / "out"), "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert (result["outcome"], result["best"]) == ("failed", None)
+    assert all("unknown flag" in setting["reason"] for setting in result["settings"])
+
+
+def test_ctrl_c_leaves_the_finished_runs(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, launched = Installation.launch, []
+
+    def interrupted(*arguments: Any) -> Any:
+        launched.append(arguments)
+        if len(launched) == 5:
+            raise KeyboardInterrupt
+        return launch(*arguments)
+
+    monkeypatch.setattr(Installation, "launch", interrupted)
+    assert main(tuned(tmp_path, "--json")) == 130
+    assert "resume with the same command and --out" in capsys.readouterr().err
+    assert len(store.read(tmp_path / "out").runs) == 4
+    monkeypatch.setattr(Installation, "launch", launch)
+    assert main(tuned(tmp_path, "--json", "--resume")) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["cost"]["runs"], result["cost"]["measured"]) == (9, 5)
