@@ -91,7 +91,7 @@ def test_llama_cpp_with_gemma(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("vllm"), reason="needs vllm")
 def test_vllm_counts_the_requests_and_tokens_that_were_sent(tmp_path: Path) -> None:
-    arguments = "--max-model-len 1024 --enforce-eager"
+    arguments = "--max-model-len 1024 --enforce-eager --gpu-memory-utilization 0.2"
     workload = {
         "kind": "synthetic", "prompt_tokens": 320, "output_tokens": 40,
         "shared_prefix": 0.8,
