@@ -30,6 +30,7 @@ from llmbench.report.frames import summary
 from llmbench.runs import catalog, store
 from llmbench.runs.imports import read_results
 from llmbench.scenario import file as scenario_file
+from llmbench.workloads.agents import Agents
 from llmbench.workloads.dataset import Dataset
 from llmbench.workloads.sessions import Sessions
 from llmbench.workloads.trace import Trace
@@ -128,6 +129,18 @@ def _dataset(path: Path) -> None:
             _check_message(str(error))
 
 
+def _jobs(path: Path) -> None:
+    """Read jobs in each form; their prompts may be as long as the file says, and are not made."""
+    for form in ("messages", "mooncake", "otel", "auto"):
+        part = Agents(Agents.Options(path=path, format=form))
+        try:
+            part.check()
+            list(islice(part.sequence_lengths(0), REQUESTS))
+            part.times()
+        except LlmbenchError as error:
+            _check_message(str(error))
+
+
 def _trace(path: Path) -> None:
     part = Trace(Trace.Options(path=path, max_prompt_tokens=100))
     part.check()
@@ -181,6 +194,7 @@ TARGETS = {
         Target("scenarios", _scenario),
         Target("overrides", _overrides),
         Target("datasets", _dataset),
+        Target("jobs", _jobs),
         Target("traces", _trace),
         Target("imports", _import),
         Target("meters", _meter),

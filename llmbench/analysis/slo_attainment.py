@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmbench.analysis.metrics import LATENCIES, RecordArrays, requests_where
+from llmbench.analysis.metrics import TIMES, RecordArrays, requests_where
 from llmbench.analysis.stats import percentile, percentile_interval
 from llmbench.runs.run import Run
 from llmbench.scenario.slo import Objective
@@ -80,17 +80,22 @@ def label(key: str) -> str:
     """Return an objective in words, such as ``TTFT p99`` or ``chat: TTFT p95``."""
     objective = Objective.of(key)
     of_class = f"{objective.request_class}: " if objective.request_class else ""
-    return f"{of_class}{LATENCIES[objective.quantity]} p{objective.percent:g}"
+    return f"{of_class}{TIMES[objective.quantity]} p{objective.percent:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Exceedance:
-    """The number of a run's requests that are slower than the bound of an objective."""
+    """The number of a run's requests (or jobs) that are slower than the bound of an objective."""
 
     key: str
     bound: float
     slow: int
     requests: int
+
+    @property
+    def things(self) -> str:
+        """What is counted: requests, or jobs."""
+        return "jobs" if Objective.of(self.key).is_of_jobs else "requests"
 
     @property
     def allowed(self) -> float:
@@ -104,7 +109,7 @@ class Exceedance:
 
     def __str__(self) -> str:
         return (
-            f"{label(self.key)}: {self.slow} of {self.requests} requests above "
+            f"{label(self.key)}: {self.slow} of {self.requests} {self.things} above "
             f"{format_duration(self.bound)} ({self.allowed * self.requests:.3g} allowed)"
         )
 
@@ -121,10 +126,12 @@ def exceedances(run: Run) -> tuple[Exceedance, ...]:
 def _sample(run: Run, arrays: RecordArrays, objective: Objective) -> NDArray[np.float64]:
     """Return the latencies of the objective's class of requests, infinite for failed ones.
 
-    Abandoned requests are left out.
+    Abandoned requests are left out. For an objective of jobs, they are the job times.
     """
     if objective.request_class:
         of_class = requests_where(run, "request_class", objective.request_class)
         arrays = RecordArrays(of_class.records)
+    if objective.is_of_jobs:
+        return np.append(arrays.jobs.seconds, np.full(arrays.jobs.failed, np.inf))
     good = getattr(arrays, objective.quantity)
     return np.append(good[~np.isnan(good)], np.full(arrays.failed, np.inf))

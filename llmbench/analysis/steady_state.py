@@ -40,7 +40,7 @@ def find_warmup(records: Sequence[Record]) -> WarmUp:
     the number of warm-up requests is None.
     """
     ordered = sorted(records, key=lambda record: (record.due, record.request_id))
-    good = [record for record in ordered if record.succeeded]
+    good = [record for record in ordered if record.succeeded and record.phase != "drain"]
     if len(good) < FEWEST:
         caveat = Caveat("warmup-unknown", requests=len(good), least=FEWEST)
         return WarmUp(ordered, _facts(None), (caveat,))
@@ -48,8 +48,12 @@ def find_warmup(records: Sequence[Record]) -> WarmUp:
     if None in ends:
         return WarmUp(ordered, _facts(None), (Caveat("never-steady", method=METHOD),))
     begin = max(end for end in ends if end is not None)
-    marked = [replace(r, phase="warmup") if r.due < begin else r for r in ordered]
-    return WarmUp(marked, _facts(sum(record.due < begin for record in ordered)))
+    is_before = [record.due < begin and record.phase != "drain" for record in ordered]
+    marked = [
+        replace(record, phase="warmup") if before else record
+        for record, before in zip(ordered, is_before, strict=True)
+    ]
+    return WarmUp(marked, _facts(sum(is_before)))
 
 
 def _facts(requests: int | None) -> dict[str, Any]:

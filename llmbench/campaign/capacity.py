@@ -281,7 +281,9 @@ def only_case(source: Source) -> Case:
         raise InputError("peak: the scenario has no `slo`; set an objective, for example ttft_p99")
     if not case.is_seeded_per_repeat:
         raise InputError("peak: every run needs a new draw; remove `seed_per_repeat: false`")
-    percent = max(Objective.of(key).percent for key in case.scenario.slo)
+    objectives = map(Objective.of, case.scenario.slo)
+    of_requests = [objective.percent for objective in objectives if not objective.is_of_jobs]
+    percent = max(of_requests, default=0.0)  # how many jobs the requests make up is not known
     floor, requests = min_samples_for_percentile(percent), case.scenario.requests
     if requests is not None and requests < floor:
         raise InputError(

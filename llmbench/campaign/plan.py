@@ -113,6 +113,7 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
         _check_lengths(case, workload)
     with _located(places, "slo"):
         _check_classes(case)
+        _check_jobs(case)
     if quality := scenario.quality:
         from llmbench.quality.evaluate import read_text  # noqa: PLC0415 (rare, slow to import)
 
@@ -157,4 +158,14 @@ def _check_classes(case: Case) -> None:
         raise InputError(
             f"slo: the workload has no requests of class {', '.join(unknown)}; "
             + (f"it has {', '.join(sorted(known))}" if known else "see `workload: mixed`")
+        )
+
+
+def _check_jobs(case: Case) -> None:
+    """Raise InputError if an objective is one of jobs, and the workload has none."""
+    of_jobs = [key for key in case.scenario.slo if Objective.of(key).is_of_jobs]
+    if of_jobs and not WORKLOADS.part(case.scenario.workload).has_jobs:
+        raise InputError(
+            f"slo: {of_jobs[0]} is an objective of jobs, and the workload has none; use "
+            "`workload: agents`, or an objective of requests such as e2e_p95"
         )

@@ -139,9 +139,10 @@ def _print(arguments: argparse.Namespace, key: str, capacity: Capacity, page: Pa
     if arguments.json:
         print(json.dumps({"key": key, **asdict(capacity), "report": str(page)}, indent=1))
         return
-    requests = sum(probe.exceedances[0].requests for probe in capacity.probes)
+    first = [probe.exceedances[0] for probe in capacity.probes]
+    number, things = sum(exceedance.requests for exceedance in first), first[0].things
     print(f"\n{_conclusion(key, capacity)}")
-    print(f"runs  {len(capacity.probes)} with {requests:,} requests")
+    print(f"runs  {len(capacity.probes)} with {number:,} {things}")
     print(f"report  {page}")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmbench.loads.abandonment import Abandonment
+from llmbench.loads.open_sessions import OpenSession
 from llmbench.loads.progress import Progress, ProgressSample
 from llmbench.loads.stopping import Precision, Reason, Stop, shard_size
 from llmbench.runs.request import Request
@@ -60,10 +61,11 @@ class RequestCycle:
     def _numbered(self) -> Iterator[Request]:
         number = session = 0
         for request in cycle(self.pool):
-            own: dict[str, Any] = {"session": session} if request.turns else {}
+            has_number = bool(request.turns) or request.is_in_job
+            own: dict[str, Any] = {"session": session} if has_number else {}
             yield replace(request, id=number, **own) if own or number != request.id else request
             number += 1 + len(request.turns)
-            session += bool(request.turns)
+            session += has_number
 
 
 class Arrivals(Protocol):
@@ -102,7 +104,8 @@ class RequestOutcome:
         return not self.succeeded and not self.abandoned
 
 
-ANSWERED = RequestOutcome()
+ANSWERED, UNANSWERED = RequestOutcome(), RequestOutcome(succeeded=False)
+ABRUPT: tuple[Reason | None, ...] = ("error-rate", "client-lag")  # jobs are cut off, too
 
 
 @dataclass(slots=True)
@@ -145,10 +148,12 @@ class Dispatch:
     """The requests of a run, given to the backend as they fall due.
 
     ``requests`` may be endless, since arrivals and the stop rule end the load. A request with
-    ``turns`` starts a session: arrivals are those of sessions, and each next turn is due one think
-    time after the response. ``abandonment`` selects the requests whose users give up. A waiting
-    backend sets ``on_more``, which is called (from any thread) for a due request that ``next_due``
-    did not announce.
+    ``turns`` starts a session: arrivals are those of sessions, and each next turn is due one pause
+    after the responses that it waits for. A turn that fails or is abandoned ends its session. When
+    the load stops, sessions are cut off, but the jobs of agents go on to their end, in the phase
+    ``drain``, unless errors or a slow client stopped it. ``abandonment`` selects the requests whose
+    users give up. A waiting backend sets ``on_more``, which is called (from any thread) for a due
+    request that ``next_due`` did not announce.
     """
 
     def __init__(
@@ -170,6 +175,8 @@ class Dispatch:
         heapq.heapify(self._due)
         self._first_measured = float("inf")
         self._ended: Reason | None = None
+        self._stopped: Reason | None = None
+        self._sessions: dict[int, OpenSession] = {}
         self._in_flight: dict[int, tuple[Request, float]] = {}
         self._stop_check = _StopCheck(stop)
         self._summary = LoadSummary()
@@ -219,7 +226,7 @@ class Dispatch:
         """Why the finished load stopped, and its requests that were never sent."""
         if self._summary.stopped_by:
             return self._summary
-        return replace(self._summary, stopped_by=[self._reached or "schedule"])
+        return replace(self._summary, stopped_by=[self._stopped or self._reached or "schedule"])
 
     def conclude(self, summary: LoadSummary) -> None:
         """Set the summary of a load whose requests were sent by other processes."""
@@ -238,7 +245,7 @@ class Dispatch:
     @property
     def _has_more(self) -> bool:
         """Whether another request with a known due time will be sent or dropped."""
-        return bool(self._due) and not self._reached
+        return bool(self._due) and (not self._reached or self._is_of_open_job(self._due[0]))
 
     @property
     def _is_full(self) -> bool:
@@ -290,19 +297,37 @@ class Dispatch:
         if moment is None or moment > now:
             return False
         self._summary.given_up.append((request, due))
-        self.completed += 1
-        self._end_session(request, moment)
+        self._settle(request, moment, UNANSWERED)
         return True
 
     def _take(self) -> Request:
+        is_draining = self._reached is not None
         entry = heapq.heappop(self._due)
         request = entry.request or next(self._requests)
+        if is_draining:
+            request = replace(request, phase="drain")
+        else:
+            request = self._counted(request, entry.due)
+        if session := self._sessions.get(request.first_id):
+            session.sent()
+        elif request.turns:
+            self._begin_session(request, entry.due)
+        self._discard_unsendable()
+        return self._draw(request) if self._draw else request
+
+    def _counted(self, request: Request, due: float) -> Request:
+        """Count a request toward the limits of the stop rule; return it with its phase."""
         if self.taken < self.stop.warmup:
             request = replace(request, phase="warmup")
         elif self.taken == self.stop.warmup:
-            self._first_measured = entry.due
+            self._first_measured = due
         self.taken += 1
-        return self._draw(request) if self._draw else request
+        return request
+
+    def _begin_session(self, first: Request, due: float) -> None:
+        session = self._sessions[first.first_id] = OpenSession(first, due)
+        for begins, request in session.begun():
+            self.add(begins, request)
 
     def _drop_due(self, now: float) -> None:
         """Drop requests that fell due at the in-flight limit, if its policy is ``drop``."""
@@ -311,9 +336,8 @@ class Dispatch:
                 break
             request = self._take()
             self._summary.dropped.append((request, due))
-            self._summary.unsent_turns += len(request.turns)
             self._sample.failed += 1
-            self.completed += 1
+            self._settle(request, due, UNANSWERED)
 
     def finish(self, request_id: int, now: float, outcome: RequestOutcome = ANSWERED) -> None:
         """Record the outcome of a request.
@@ -322,23 +346,63 @@ class Dispatch:
         """
         self._drop_due(now)
         request, due = self._in_flight.pop(request_id)
-        self.completed += 1
         self._sample.add(now, outcome.tokens, failed=outcome.failed)
         if request.phase == "measured":
             self._sample.add_times(due, outcome.token_times)
             if reason := self._stop_check.add(due, now, outcome):
                 self.end(reason)
-        if request.turns and outcome.succeeded:
-            following = request.next_turn(outcome.answer_ids, outcome.answer_text)
-            self.add(now + following.think_seconds, following)
-        else:
+        self._settle(request, now, outcome)
+
+    def _settle(self, request: Request, now: float, outcome: RequestOutcome) -> None:
+        """Schedule what follows a request: later turns, or the next request of a closed loop."""
+        self.completed += request.phase != "drain"
+        session = self._sessions.get(request.first_id)
+        if session and outcome.succeeded:
+            answer = outcome.answer_ids, outcome.answer_text
+            for due, following in session.answered(request, now, *answer):
+                self.add(due, following)
+        elif session:
+            session.fail()
+        if session is None or session.is_over:
             self._end_session(request, now)
+        self._discard_unsendable()
 
     def _end_session(self, request: Request, now: float) -> None:
         """Leave out the remaining turns, and schedule the request that follows in a closed loop."""
-        self._summary.unsent_turns += len(request.turns)
+        if session := self._sessions.pop(request.first_id, None):
+            self._summary.unsent_turns += session.unsent
         if (next_due := self._arrivals.after_finish(now)) is not None:
             self.add(next_due)
+
+    # -- the end of a load with jobs ---------------------------------------------------------------
+
+    def _is_of_open_job(self, entry: _DueTime) -> bool:
+        """Return whether an entry is a turn of a job that goes on although the load has stopped."""
+        request = entry.request
+        return bool(request and request.turn and request.is_in_job) and self._ended not in ABRUPT
+
+    def _discard_unsendable(self) -> None:
+        """Remove the next entries if they will never be sent, since they would hide later ones.
+
+        These are the turns of failed sessions and, when the load has stopped while jobs go on, the
+        starts of others.
+        """
+        while self._due and self._is_unsendable(self._due[0]):
+            heapq.heappop(self._due)
+
+    def _is_unsendable(self, entry: _DueTime) -> bool:
+        request = entry.request
+        if request and request.turn:
+            session = self._sessions.get(request.first_id)
+            return session is None or session.has_failed
+        if self._has_open_jobs and self._ended not in ABRUPT and (reason := self._reached):
+            self._stopped = reason
+            return True
+        return False
+
+    @property
+    def _has_open_jobs(self) -> bool:
+        return any(session.is_job for session in self._sessions.values())
 
     def progress(self) -> Progress:
         """Return the progress, with a sample of the latencies since the last call."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmbench.errors import OutOfMemoryError
-from llmbench.report import costs, objectives
+from llmbench.report import costs, job_times, objectives
 from llmbench.report.headline import headline
 from llmbench.report.results import CaseResults, Results
 from llmbench.report.wording import named
@@ -30,12 +30,14 @@ def completeness(results: Results) -> str:
 def answer(results: Results) -> list[str]:
     """Return the sentences that lead a report, in the order of a reader's questions.
 
-    What was attained of the objectives, which case is faster and by how much, what it costs in
-    quality, memory and energy, what did not fit in memory, and which cases have no results.
+    What was attained of the objectives, which case is faster and by how much, how long jobs took,
+    what it costs in quality, memory and energy, what did not fit in memory, and which cases have no
+    results.
     """
     return [
         *objectives.sentences(results),
         *headline(results),
+        *job_times.sentences(results),
         *costs.sentences(results),
         *_of_memory(results),
         *_without_results(results),

@@ -12,10 +12,11 @@ import pandas as pd
 import pyarrow as pa
 
 from llmbench.analysis.harness_validity import validity_by_case
+from llmbench.analysis.jobs import cache_hits
 from llmbench.analysis.metrics import METRICS, across, split_runs, summarize
 from llmbench.report import interactivity
 from llmbench.report.conclusions import answer
-from llmbench.report.results import results_of
+from llmbench.report.results import Results, results_of
 from llmbench.runs import run_set, store
 from llmbench.runs.run import Run
 
@@ -81,8 +82,8 @@ class RunSet:
 def summary(stored: run_set.RunSet) -> dict[str, Any]:
     """Return a run set's ``--json`` output.
 
-    The sentences of the answer, the harness validity, the metrics by case and request class, and
-    the interactivity front of a sweep.
+    The sentences of the answer, the harness validity, the metrics by case and request class,
+    the interactivity front of a sweep, and the prompt cache along the jobs of agents.
     """
     judged = {case: asdict(validity) for case, validity in validity_by_case(stored).items()}
     by_class = [
@@ -97,12 +98,22 @@ def summary(stored: run_set.RunSet) -> dict[str, Any]:
         "summary": summary_rows(stored),
         "request_classes": by_class,
         "interactivity": interactivity.rows(results_of(stored)),
+        "job_cache": _job_cache(results_of(stored)),
     }
 
 
 def summary_rows(stored: run_set.RunSet) -> list[dict[str, Any]]:
     """Return one row per case and metric: its figure over processes, or None with a reason."""
     return [row for case, runs in stored.by_case().items() for row in _rows(case, runs)]
+
+
+def _job_cache(results: Results) -> list[dict[str, Any]]:
+    """Return the prompt and the cached tokens by case and number of requests before in the job."""
+    return [
+        {"case": case.name, "requests_before": depth, "prompt_tokens": whole, "cached_tokens": hit}
+        for case in results.measured
+        for depth, (hit, whole) in cache_hits([one.jobs for one in case.observed]).items()
+    ]
 
 
 def _rows(case: str, runs: list[Run]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
 
-from llmbench.analysis.metrics import LATENCIES, METRICS, errors_by_kind
+from llmbench.analysis.metrics import METRICS, TIMES, errors_by_kind
 from llmbench.analysis.stats import MIN_PROCESSES_95
 from llmbench.analysis.values import Estimate, Value
 from llmbench.report.results import CaseResults
@@ -193,7 +193,7 @@ def metric_column(name: str, label: str | None = None) -> ColumnOf:
 
 def percentile_column(latency: str, percent: int) -> ColumnOf:
     """Return the column of a latency's percentile and the function that returns its cells."""
-    label, metric = f"{LATENCIES[latency]} p{percent}", f"{latency}_p{percent}"
+    label, metric = f"{TIMES[latency]} p{percent}", f"{latency}_p{percent}"
     column = Column(label, f"{label} in seconds; better: lower", metric=metric)
     return column, partial(percentile, latency=latency, percent=percent)
 

@@ -33,8 +33,10 @@ class Record:
     prompt cache, its ``response_id``, ``reasoning_tokens`` among the output, ``drafted_tokens`` of
     speculative decoding and how many of them were ``accepted_tokens``, and by its own clock the
     seconds in its queue, until the first token, of prefill and of decode. ``turn`` counts from 0
-    within a ``session``. ``abandoned_at`` is when the user of an abandoned request gave up; it has
-    the tokens that were received until then.
+    within a ``session``, which the job of an agent is, too: then ``parents`` are the turns that the
+    request waited for, ``delay_seconds`` is the pause after their last response, which the agent's
+    tools took, and ``job_requests`` the number of requests of the job. ``abandoned_at`` is when the
+    user of an abandoned request gave up; it has the tokens that were received until then.
     """
 
     request_id: int
@@ -70,6 +72,9 @@ class Record:
     session: int | None = None
     turn: int = 0
     abandoned_at: float | None = None
+    parents: tuple[int, ...] | None = None
+    delay_seconds: float | None = None
+    job_requests: int | None = None
 
     @classmethod
     def of(
@@ -102,6 +107,9 @@ class Record:
             request_class=request.request_class,
             session=request.session,
             turn=request.turn,
+            parents=request.parents,
+            delay_seconds=request.think_seconds if request.is_in_job else None,
+            job_requests=1 + len(request.turns) if request.is_in_job else None,
             **outcome,
         )
 

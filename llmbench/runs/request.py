@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-Phase = Literal["warmup", "measured"]
+Phase = Literal["warmup", "measured", "drain"]
 SPOKEN = ("user", "assistant")
 
 
@@ -39,13 +39,28 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A later turn of a session, due ``think_seconds`` after the previous response."""
+    """A later turn of a session, due ``think_seconds`` after the last response it waits for.
+
+    ``parents`` are the numbers of the turns that it waits for; None: the previous turn. It
+    continues the conversation of the first of them, unless ``is_fresh``: then its prompt is
+    complete. Without parents, it is due ``think_seconds`` after the session began.
+    """
 
     prompt: tuple[int, ...]
     max_new_tokens: int
     think_seconds: float
     text: str | None = None
     messages: tuple[Message, ...] = ()
+    parents: tuple[int, ...] | None = None
+    is_fresh: bool = False
+
+    def waits_for(self, number: int) -> tuple[int, ...]:
+        """Return the numbers of the turns that this turn ``number`` waits for."""
+        return (number - 1,) if self.parents is None else self.parents
+
+    def continues(self, number: int) -> int | None:
+        """Return which turn's conversation this turn ``number`` continues; None: its own."""
+        return None if self.is_fresh else next(iter(self.waits_for(number)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +84,10 @@ class Request:
     own. ``patience`` is set if the user gives up on this request.
 
     In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history`` has
-    their messages and responses, for backends that send text. ``turns`` are the later turns, and
-    ``think_seconds`` the pause before this turn.
+    their messages and responses, for backends that send text. ``turns`` are all turns after the
+    first, which are numbered from 1, and ``think_seconds`` the pause before this turn. ``parents``
+    are the turns of an agent's job that it waited for; None outside jobs. Requests of the phase
+    ``drain`` belong to jobs that had begun when the load stopped.
     """
 
     id: int
@@ -89,6 +106,7 @@ class Request:
     history: tuple[Message, ...] = ()
     turns: tuple[Turn, ...] = ()
     think_seconds: float = 0.0
+    parents: tuple[int, ...] | None = None
     patience: Patience | None = None
 
     def gives_up_at(self, due: float) -> float | None:
@@ -106,33 +124,58 @@ class Request:
         """The text of the earlier turns and of this one."""
         return "".join(message.plain for message in self.chat)
 
-    def next_turn(self, answer_ids: Sequence[int], answer_text: str) -> Request:
-        """Return the request of the next turn, given the response to this one.
+    @property
+    def first_id(self) -> int:
+        """The id of the session's first request; the others have the ids after it."""
+        return self.id - self.turn
+
+    @property
+    def is_in_job(self) -> bool:
+        """Whether the request belongs to the job of an agent."""
+        return self.parents is not None
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether a later turn continues the conversation of this one."""
+        later = enumerate(self.turns, start=1)
+        return any(turn.continues(number) == self.turn for number, turn in later)
+
+    def next_turn(self, number: int, answer_ids: Sequence[int], answer_text: str) -> Request:
+        """Return the request of turn ``number``, which continues this one given its response.
 
         Backends that send text know the response only as text, so ``prompt`` lacks its tokens.
         """
-        turn, *later = self.turns
+        turn = self.turns[number - 1]
+        return replace(
+            self.fresh_turn(number),
+            prompt=(*self.prompt, *answer_ids, *turn.prompt),
+            history=(*self.chat, Message("assistant", answer_text)),
+        )
+
+    def fresh_turn(self, number: int) -> Request:
+        """Return the request of turn ``number`` of the session, without any history."""
+        turn = self.turns[number - 1]
         return replace(
             self,
-            id=self.id + 1,
-            prompt=(*self.prompt, *answer_ids, *turn.prompt),
+            id=self.first_id + number,
+            prompt=turn.prompt,
             max_new_tokens=turn.max_new_tokens,
             phase="measured",
             text=turn.text,
             messages=turn.messages,
             tokenize_seconds=None,
-            turn=self.turn + 1,
-            history=(*self.chat, Message("assistant", answer_text)),
-            turns=tuple(later),
+            turn=number,
+            history=(),
             think_seconds=turn.think_seconds,
+            parents=turn.parents,
             patience=None,
         )
 
     def lengths(self) -> Iterator[tuple[int, int]]:
         """Yield the prompt and output lengths of every turn, assuming outputs of full length."""
-        prompt, answer = len(self.prompt), self.max_new_tokens
-        yield prompt, answer
-        for turn in self.turns:
-            prompt += answer + len(turn.prompt)
-            answer = turn.max_new_tokens
-            yield prompt, answer
+        known = [(len(self.prompt), self.max_new_tokens)]
+        for number, turn in enumerate(self.turns, start=1):
+            before = turn.continues(number)
+            history = 0 if before is None else sum(known[before])
+            known.append((history + len(turn.prompt), turn.max_new_tokens))
+        yield from known

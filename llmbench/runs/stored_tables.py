@@ -32,10 +32,12 @@ SECONDS = (
     "due", "sent", "started", "tokenize_seconds", "connect_seconds", "first_content",
     "first_stamp_lag", "last_stamp_lag", "server_queue_seconds", "server_ttft_seconds",
     "server_prefill_seconds", "server_decode_seconds", "abandoned_at",
+    "delay_seconds",
 )  # fmt: skip
 COUNTS = (
     "output_tokens", "prompt_tokens", "max_new_tokens", "cached_tokens", "reasoning_tokens",
     "drafted_tokens", "accepted_tokens", "retries", "turn",
+    "job_requests",
 )  # fmt: skip
 
 

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 
 SLO_KEY = re.compile(
-    r"(?:([\w-]+)\.)?(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time)(?:_p(50|90|95|99))?"
+    r"(?:([\w-]+)\.)?(ttft|service_ttft|content_ttft|tpot|itl|e2e|queue_time|job)(?:_p(50|90|95|99))?"
 )
 DEFAULT_PERCENT = 99.0
+JOB = "job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class Objective:
     request_class: str | None
     quantity: str
     percent: float
+
+    @property
+    def is_of_jobs(self) -> bool:
+        """Whether the objective is one of agents' jobs: ``job_p95`` is the p95 of job times."""
+        return self.quantity == JOB
 
     @classmethod
     def of(cls, key: str) -> Objective:

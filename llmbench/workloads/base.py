@@ -31,6 +31,11 @@ class Workload(plugins.Part):
         """The request classes of the workload; empty if there are none."""
         return set()
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether requests belong to jobs of agents, so that objectives can be those of jobs."""
+        return False
+
     def sequence_lengths(self, seed: int) -> Iterator[int]:  # noqa: ARG002 (the default)
         """Yield the tokens of each request's longest sequence, prompt and output, without prompts.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from itertools import islice
 from typing import Annotated, Literal
 
 import numpy as np
@@ -73,6 +74,11 @@ class Filler:
         """Return the tokens of a block; blocks of equal names have equal tokens."""
         ids: list[int] = self._draw(stream(self._seed, f"block {name}"), length).tolist()
         return ids
+
+    def blocks(self, names: Iterable[int], size: int, length: int) -> list[int]:
+        """Return up to ``length`` tokens of blocks that have ``size`` tokens each."""
+        needed = islice(names, -(-length // size))
+        return [token for name in needed for token in self.block(name, size)][:length]
 
     def _prefix(self, group: int, length: int) -> list[int]:
         rng, prefix = self._prefixes.get(group) or (self._stream(group), np.empty(0, np.int64))

@@ -53,6 +53,11 @@ class Mixed(Workload):
         """The names of the request classes."""
         return set(self.options.classes)
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether a class has jobs of agents."""
+        return any(part.has_jobs for part in self._parts.values())
+
     def check(self) -> None:
         """Raise InputError when a file of one of the workloads cannot be read."""
         for part in self._parts.values():

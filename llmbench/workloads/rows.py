@@ -78,6 +78,14 @@ def _asks(prompt: list[Message]) -> bool:
 
 def _messages(turns: list[Any] | None) -> Iterator[Message]:
     """Yield the messages of a conversation that are not blank, in OpenAI's roles."""
+    return (message for message, _ in messages_with_fields(turns))
+
+
+def messages_with_fields(turns: list[Any] | None) -> Iterator[tuple[Message, dict[str, Any]]]:
+    """Yield the messages of a conversation that are not blank, each with its recorded fields.
+
+    Raises LeftOutError if a message is not text.
+    """
     if turns is None:
         raise LeftOutError("without a conversation")
     for turn in turns:
@@ -85,7 +93,7 @@ def _messages(turns: list[Any] | None) -> Iterator[Message]:
             raise LeftOutError("with a conversation that is not a list of objects")
         message = _message(turn)
         if message.plain.strip():
-            yield message
+            yield message, turn
 
 
 def _message(turn: dict[str, Any]) -> Message:

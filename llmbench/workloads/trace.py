@@ -145,8 +145,7 @@ class Trace(Workload):
     def _blocks(self, row: TraceRow, length: int, filler: Filler) -> list[int]:
         """Return the tokens of a row's prompt blocks; blocks of equal id have equal tokens."""
         size = self.options.block_tokens or self._recorded.block_tokens
-        names = row.blocks[: -(-length // size)]
-        return [token for name in names for token in filler.block(name, size)][:length]
+        return filler.blocks(row.blocks, size, length)
 
 
 def _capped(length: int, limit: int | None) -> int:

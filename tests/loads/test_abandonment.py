@@ -99,7 +99,7 @@ def test_the_draw_is_the_same_for_all_cases_and_follows_the_seed_of_the_repeat()
 def test_a_later_turn_of_a_session_has_its_own_draw() -> None:
     turns = (Turn((2,), 4, 0.0),)
     first = Request(0, (1,), 4, turns=turns, patience=PATIENCE)
-    assert first.next_turn((5,), "").patience is None
+    assert first.next_turn(1, (5,), "").patience is None
 
 
 def test_the_requests_of_a_cycle_are_drawn_by_their_own_ids() -> None:

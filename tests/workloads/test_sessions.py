@@ -88,7 +88,7 @@ def test_later_turns_have_the_messages_before_them(tmp_path: Path) -> None:
     turns = [request.messages, *(turn.messages for turn in request.turns)]
     contents = [[message.content for message in messages] for messages in turns]
     assert contents == [["S", "A", "B", "T", "C"], ["E", "F"]]
-    later = request.next_turn((), "answer")
+    later = request.next_turn(1, (), "answer")
     roles = [message.role for message in later.chat]
     assert roles == ["system", "user", "assistant", "tool", "user", "assistant", "system", "user"]
     assert later.whole_text == "S\n\nABT\n\nCanswerE\n\nF"

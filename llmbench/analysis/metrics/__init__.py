@@ -10,6 +10,7 @@ from llmbench.analysis.metrics.catalog import (
     METRICS,
     PHASE_PEAKS,
     STAGES,
+    TIMES,
     Metric,
     metric_key,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "METRICS",
     "PHASE_PEAKS",
     "STAGES",
+    "TIMES",
     "Metric",
     "RecordArrays",
     "Value",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,20 +49,26 @@ LATENCIES = {
     "send_lag": "send lag",
 }
 
+# of whole jobs of agents
+JOB_TIMES = {"job": "job time"}
+TIMES = {**LATENCIES, **JOB_TIMES}
+PATH_PARTS = ("tools", "queue", "prefill", "decode", "rest")  # of the critical path
+
 # metrics and latencies by scale (values.RULES, docs/metrics.md); all others are positive
 SCALES: dict[Scale, tuple[str, ...]] = {
     "nonnegative": (
         "goodput_requests_per_second", "queue_time", "send_lag", "drain_seconds",
-        "abandoned_output_tokens",
+        "abandoned_output_tokens", "jobs_per_hour",
+        *(f"job_path_{part}_seconds" for part in PATH_PARTS),
         *(f"cold_start_{stage}_seconds" for stage in STAGES),
         "kl_divergence", "logit_mse", "first_divergence",
         *(key for key in server_metrics.KEYS if key not in server_metrics.SHARES),
     ),
     "share": (
-        "slo_attainment", "top1_agreement", "exact_match", "draft_acceptance",
+        "slo_attainment", "job_cached_share", "top1_agreement", "exact_match", "draft_acceptance",
         *server_metrics.SHARES,
     ),
-    "count": ("failed_requests", "abandoned_requests"),
+    "count": ("failed_requests", "abandoned_requests", "failed_jobs"),
 }  # fmt: skip
 
 OLD_KEY = re.compile(rf"({'|'.join(LATENCIES)})_seconds_(p\d+|mean)")
@@ -91,12 +98,25 @@ STEP: tuple[tuple[str, str, str, Literal["lower", "neither"]], ...] = (
 )
 
 
-def _latency_metrics() -> list[Metric]:
+def _time_metrics(times: Mapping[str, str]) -> list[Metric]:
     statistics = [*((f"p{percent}", percent) for percent in PERCENTILES), ("mean", None)]
     return [
         Metric(f"{key}_{statistic}", f"{label} {statistic}", "s", "lower", percent)
-        for key, label in LATENCIES.items()
+        for key, label in times.items()
         for statistic, percent in statistics
+    ]
+
+
+def _job_metrics() -> list[Metric]:
+    return [
+        *_time_metrics(JOB_TIMES),
+        Metric("jobs_per_hour", "jobs per hour", "jobs/h", "higher"),
+        Metric("failed_jobs", "failed jobs", "jobs", "lower"),
+        *(
+            Metric(f"job_path_{part}_seconds", f"{part} on the critical path", "s", "lower")
+            for part in PATH_PARTS
+        ),
+        Metric("job_cached_share", "cached prompt tokens of jobs", "share", "higher"),
     ]
 
 
@@ -134,7 +154,7 @@ METRICS: dict[str, Metric] = {
         Metric("requests_per_second", "requests/s", "requests/s", "higher"),
         Metric("goodput_requests_per_second", "goodput", "requests/s", "higher"),
         Metric("slo_attainment", "SLO attainment", "share", "higher"),
-        *_latency_metrics(),
+        *_time_metrics(LATENCIES),
         Metric("failed_requests", "failed requests", "requests", "lower"),
         Metric("abandoned_requests", "abandoned requests", "requests", "lower"),
         Metric("abandoned_output_tokens", "tokens of abandoned requests", "tokens", "neither"),
@@ -181,5 +201,6 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("carbon_grams_per_million_output_tokens", "CO2 per 1M output tokens", "g", "lower"),
         *_server_metrics(),
+        *_job_metrics(),
     ]
 }

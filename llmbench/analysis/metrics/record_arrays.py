@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmbench.analysis.jobs import Jobs
 from llmbench.analysis.stats import Floats
 from llmbench.runs.record import SUCCEEDED
 from llmbench.runs.run import Run
@@ -124,6 +125,16 @@ class RecordArrays:
         gaps[starts] = -np.inf
         longest = np.maximum.reduceat(gaps, starts)
         return np.where(np.isinf(longest), np.nan, longest)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The jobs of agents, with their requests in any phase."""
+        of_jobs = rows(self.all, pc.is_valid(self.all["job_requests"]))
+        flat, ends = flat_times(of_jobs)
+        has_tokens = np.diff(ends, prepend=0) > 0
+        last = np.full(len(ends), np.nan)
+        last[has_tokens] = flat[ends[has_tokens] - 1]
+        return Jobs(of_jobs, last)
 
     @cached_property
     def window(self) -> tuple[float, float] | None:

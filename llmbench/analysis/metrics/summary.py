@@ -20,6 +20,7 @@ from llmbench.analysis.metrics.catalog import (
     STAGES,
     Metric,
 )
+from llmbench.analysis.metrics.job_values import job_values
 from llmbench.analysis.metrics.quality import quality_values
 from llmbench.analysis.metrics.record_arrays import (
     RecordArrays,
@@ -53,6 +54,7 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **_objectives(arrays, run.case.spec.get("slo") or {}),
         **_spans(arrays),
         **_abandoned(arrays, run.case.spec.get("abandon")),
+        **job_values(arrays),
         **_reported(run.backend_report),
         **efficiency(run.backend_report, run.records, arrays.window),
         "draft_acceptance": _acceptance(run.backend_report),
@@ -142,6 +144,9 @@ def _objectives(arrays: RecordArrays, slo: dict[str, Any]) -> dict[str, Value]:
     keys = ("goodput_requests_per_second", "slo_attainment")
     if not slo:
         return unavailable(keys, "the scenario sets no `slo`")
+    slo = {key: bound for key, bound in slo.items() if not Objective.of(key).is_of_jobs}
+    if not slo:
+        return unavailable(keys, "the objectives of the scenario are of jobs, not of requests")
     met, n = meets_objectives(arrays, slo), arrays.judged
     attainment = Value(float(met.sum()) / n, n) if n else Value.unavailable("no requests")
     return {keys[0]: _goodput(arrays, met), keys[1]: attainment}

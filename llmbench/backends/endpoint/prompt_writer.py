@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from llmbench.backends.endpoint.prompt_cache import SALT_LETTERS
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Message, Request, Turn
 
+Part = TypeVar("Part", Request, Turn)
 LETTERS = np.array(list(string.ascii_lowercase))
 ROUNDS = 12
 MAX_SCALE = 20  # of the tokens of two tokenizers; a token of text is shorter than 20 bytes
@@ -80,24 +82,37 @@ class PromptWriter:
         before the text of any other.
         """
         salt = self._salt_of_run if request.shared else self._salt()
-        ids = tuple(self._tokenizer.encode_more(salt))
-        if request.text:
-            messages = _salted(request.messages, salt)
-            prompt = (*ids, *request.prompt)
-            return replace(request, prompt=prompt, text=salt + request.text, messages=messages)
-        length = len(request.prompt)
-        prompt = (*ids, *request.prompt[len(ids) :])[:length]
-        request = replace(request, prompt=prompt, has_exact_length=True)
-        if self._count.takes_ids and not request.turns:
-            return request
-        target = self._count.text_tokens(length)
-        text = fitted(self._tokenizer, salt, prompt[len(ids) :], target)
-        return replace(request, text=text, turns=tuple(map(self._turn, request.turns)))
+        takes_ids = self._count.takes_ids and all(turn.is_fresh for turn in request.turns)
+        first = self._complete(request, salt, takes_ids=takes_ids)
+        turns = tuple(self._turn(turn, salt, takes_ids=takes_ids) for turn in request.turns)
+        return replace(first, turns=turns, has_exact_length=not request.text)
 
-    def _turn(self, turn: Turn) -> Turn:
-        """Return a later turn with its text, which the template around it comes in addition to."""
+    def _turn(self, turn: Turn, salt: str, *, takes_ids: bool) -> Turn:
+        """Return a later turn as it is sent; a complete prompt has the salt of the session.
+
+        The template around any other prompt comes in addition to its length.
+        """
+        if turn.is_fresh:
+            return self._complete(turn, salt, takes_ids=takes_ids)
+        if turn.text:
+            return turn
         target = max(1, round(len(turn.prompt) / self._count.scale))
         return replace(turn, text=fitted(self._tokenizer, "", turn.prompt, target))
+
+    def _complete(self, part: Part, salt: str, *, takes_ids: bool) -> Part:
+        """Return a request or a turn whose prompt is complete, with a salt."""
+        ids: tuple[int, ...] = tuple(self._tokenizer.encode_more(salt))
+        if part.text:
+            messages = _salted(part.messages, salt)
+            text, prompt = salt + part.text, (*ids, *part.prompt)
+            return replace(part, prompt=prompt, text=text, messages=messages)
+        length = len(part.prompt)
+        prompt = (*ids, *part.prompt[len(ids) :])[:length]
+        if takes_ids:
+            return replace(part, prompt=prompt)
+        target = self._count.text_tokens(length)
+        text = fitted(self._tokenizer, salt, prompt[len(ids) :], target)
+        return replace(part, prompt=prompt, text=text)
 
     def _salt(self) -> str:
         return "" if self._salts is None else random_letters(self._salts)

@@ -161,3 +161,35 @@ def test_a_text_can_be_cut_or_continued(length: int, more: int) -> None:
 def test_white_space_alone_is_no_prompt() -> None:
     text = fitted(TOKENIZER, "", tuple(b"      "), 6)
     assert (len(text), text.strip()) == (6, text)
+
+
+def test_complete_prompts_of_a_session_have_the_same_salt() -> None:
+    prompt = ids().prompt
+    turns = (Turn((*prompt, 97, 98), 4, 0.0, is_fresh=True),)
+    written = writer().written(ids(turns=turns))
+    (later,) = written.turns
+    assert later.prompt[:40] == written.prompt
+    assert (later.text or "")[:9] == (written.text or "")[:9]
+
+
+def test_complete_prompts_of_a_session_are_sent_as_ids() -> None:
+    turns = (Turn(tuple(b"more" * 10), 4, 0.0, is_fresh=True),)
+    written = writer(takes_ids=True).written(ids(turns=turns))
+    assert [written.text, *(turn.text for turn in written.turns)] == [None, None]
+
+
+def test_messages_of_a_complete_prompt_are_kept_after_the_salt() -> None:
+    messages = (Message("system", "Be."), Message("user", "Why?"), Message("tool", "sun"))
+    text = "".join(message.plain for message in messages)
+    turn = Turn(tuple(text.encode()), 4, 0.0, text, messages, is_fresh=True)
+    first = Request(0, tuple(b"Why?"), 4, text="Why?", turns=(turn,))
+    written = writer().written(first)
+    (later,) = written.turns
+    assert later.messages[1:] == messages[1:]
+    assert later.messages[0].content[:9] == (written.text or "")[:9]
+
+
+def test_the_text_of_a_turn_that_continues_is_kept() -> None:
+    turns = (Turn(tuple(b"more"), 4, 0.0, "more", (Message("user", "more"),)),)
+    first = Request(0, tuple(b"Why?"), 4, text="Why?", turns=turns)
+    assert writer().written(first).turns == turns
