@@ -209,3 +209,19 @@ def _exact_binomial(count: Floats, n: Floats) -> tuple[Floats, Floats]:
     low = scipy.special.betaincinv(np.maximum(count, 1e-12), rest + 1, 0.025)
     high = scipy.special.betaincinv(count + 1, np.maximum(rest, 1e-12), 0.975)
     return np.where(count > 0, low, 0.0)[()], np.where(rest > 0, high, 1.0)[()]
+
+
+def wilson_interval(count: int, n: int, z: float = Z) -> tuple[float, float]:
+    """Return the 95 % interval of a share from independent trials.
+
+    (p + z² / 2n ± z √(p (1 − p) / n + z² / 4n²)) / (1 + z² / n)
+
+    where p = count / n. Source: Wilson, Probable Inference, the Law of Succession, and Statistical
+    Inference, 1927.
+    """
+    if n < 1 or not 0 <= count <= n:
+        raise ValueError(f"expected 0 <= count <= n and n >= 1, got {count} of {n}")
+    p, square = count / n, z * z / n
+    middle, half = p + square / 2, z * math.sqrt(p * (1 - p) / n + square / (4 * n))
+    low, high = (middle - half) / (1 + square), (middle + half) / (1 + square)
+    return (0.0 if count == 0 else low), (1.0 if count == n else high)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from llmbench import plugins
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.collectors.base import Access
-from llmbench.errors import InputError
+from llmbench.errors import InputError, Unavailable
 from llmbench.loads.clock import Clock, MonotonicClock
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
-from llmbench.runs.request import Request
+from llmbench.runs.request import ConstraintKind, Request
 from llmbench.scenario.schema import EngineOptions, ModelOptions, SamplingOptions
 from llmbench.workloads.contents import Contents
 
@@ -54,7 +55,7 @@ class OpenContext:
 
     ``on_stage`` is called with the current stage ("loading", "compiling", "warming up"). ``log`` is
     a file for the output of launched servers. ``slowdown`` is a delay added to every step, as a
-    fraction of the step's time.
+    fraction of the step's time. ``keep_answers``: the answers of the load are compared after it.
     """
 
     model: ModelOptions
@@ -67,6 +68,29 @@ class OpenContext:
     on_stage: Callable[[str], None] = lambda _: None
     log: Path | None = None
     slowdown: float = 0.0
+    keep_answers: bool = False
+
+
+class NothingKept(Unavailable):
+    """A backend has no answers to compare; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An answer: its token ids, or the text of a backend that has no ids.
+
+    ``text`` is the part to grade; None: the text of the ids. ``cached_tokens`` of the prompt came
+    from a prompt cache; None if unknown.
+    """
+
+    symbols: str | tuple[int, ...]
+    text: str | None = None
+    cached_tokens: int | None = None
+
+    @property
+    def unit(self) -> Literal["tokens", "characters"]:
+        """What its symbols are."""
+        return "characters" if isinstance(self.symbols, str) else "tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +181,17 @@ class Server(Protocol):
     def report(self) -> BackendReport:
         """Return the requested and effective settings, the counters and the measured costs."""
 
+    def answers(self) -> Mapping[int, Output]:
+        """Return the complete answers of the last load by request id, if the context keeps them."""
+        return {}
+
+    def answer_alone(self, requests: Sequence[Request]) -> list[Output]:  # noqa: ARG002 (the default)
+        """Answer requests one by one, after the load and its report; return the answers in order.
+
+        Raises NothingKept if the backend has no answers to compare, which is the default.
+        """
+        raise NothingKept("this backend keeps no answers to compare")
+
     @property
     def pid(self) -> int:
         """The id of the process that collectors monitor, with its descendants."""
@@ -198,6 +233,17 @@ class Backend(plugins.Part):
         The default is None: a server has its own.
         """
         return None
+
+    def check_constraints(self, kinds: AbstractSet[ConstraintKind]) -> None:
+        """Raise InputError if answers cannot be constrained as the rows of a workload ask for.
+
+        The default refuses: the model of a local backend writes what it writes.
+        """
+        if kinds:
+            raise InputError(
+                "workload: its rows constrain the answers (`response_format`, `tools`), which "
+                f"{type(self).__name__.lower()} cannot; use an endpoint, or set `constrain: never`"
+            )
 
     def probe(self, model: ModelOptions) -> None:  # noqa: ARG002 (the default)
         """Raise InputError if the system under test cannot be used; called once before its runs.

@@ -6,9 +6,9 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -17,7 +17,7 @@ from llmbench import models
 from llmbench.analysis.roofline.peaks import DevicePeaks
 from llmbench.analysis.roofline.work import ModelCosts
 from llmbench.backends import base, memory
-from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Server
+from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Output, Server
 from llmbench.backends.gc_freeze import frozen_gc, paused_gc
 from llmbench.backends.memory import MemoryPlan, Peaks
 from llmbench.engine import warmup
@@ -28,9 +28,11 @@ from llmbench.engine.warmup import Warmup, WarmupRunner, graphs_compiled
 from llmbench.environment import usable_cores
 from llmbench.environment.probing import Reader
 from llmbench.loads.clock import Clock
+from llmbench.loads.closed import one_after_another
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
+from llmbench.runs.request import Request
 from llmbench.scenario.schema import EngineOptions, ModelOptions
 
 if TYPE_CHECKING:
@@ -376,6 +378,7 @@ class LocalServer(Server):
     roofline: RooflineInputs
     peaks: Peaks
     counters: dict[str, int] = field(default_factory=dict)
+    outputs: dict[int, Output] = field(default_factory=dict)
 
     def serve(
         self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]
@@ -390,7 +393,7 @@ class LocalServer(Server):
             batching=self.context.engine.batching,
             prefill_tokens=self.prefill_tokens,
             stop_ids=self.model.eos_ids if self.context.stop_at_eos else frozenset(),
-            keep_outputs=self.context.keep_outputs,
+            keep_outputs=self.context.keep_outputs or self.context.keep_answers,
             on_progress=on_progress,
         )
         graphs = graphs_compiled()
@@ -404,7 +407,23 @@ class LocalServer(Server):
             "gc_collections": len(collections),
             **self.runner.counts,
         }
-        return records
+        return self._keep_answers(records) if self.context.keep_answers else records
+
+    def _keep_answers(self, records: list[Record]) -> list[Record]:
+        """Keep the answers of a load; return its records with output ids if these are stored."""
+        self.outputs = {r.request_id: Output(r.output_ids or ()) for r in records if r.succeeded}
+        if self.context.keep_outputs:
+            return records
+        return [replace(record, output_ids=None) for record in records]
+
+    def answers(self) -> Mapping[int, Output]:
+        """Return the token ids of the complete answers of the last load."""
+        return self.outputs
+
+    def answer_alone(self, requests: Sequence[Request]) -> list[Output]:
+        """Serve requests one by one, with the same runner as the load."""
+        self.serve(one_after_another(requests), self.new_clock(), lambda: None)
+        return [self.outputs[request.id] for request in requests]
 
     @property
     def torch_model(self) -> TorchModel | None:

@@ -111,6 +111,7 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
         workload = WORKLOADS.part(scenario.workload)
         workload.check()
         _check_lengths(case, workload)
+        _check_constraints(case, workload)
     with _located(places, "slo"):
         _check_classes(case)
         _check_jobs(case)
@@ -118,7 +119,8 @@ def _check(case: Case, places: Mapping[str, str]) -> None:
         from llmbench.quality.evaluate import read_text  # noqa: PLC0415 (rare, slow to import)
 
         with _located(places, "quality"):
-            BACKENDS.require(quality.reference.kind)
+            if quality.reference:
+                BACKENDS.require(quality.reference.kind)
             read_text(quality)
 
 
@@ -146,6 +148,18 @@ def _check_lengths(case: Case, workload: Workload) -> None:
     total = stop_rule(case.scenario).total
     seed = case.spec_of(1).get("seed", 0)
     check_lengths(case, workload, seed, min(EARLY, total or EARLY))
+
+
+def _check_constraints(case: Case, workload: Workload) -> None:
+    """Raise InputError if a backend cannot constrain answers as a workload asks for."""
+    if not workload.constraints:
+        return
+    BACKENDS.part(case.backend_options).check_constraints(workload.constraints)
+    if not case.scenario.stop_at_eos:
+        raise InputError(
+            "workload: its rows constrain the answers (`response_format`, `tools`), which then end "
+            "by themselves; set `stop_at_eos: true`"
+        )
 
 
 def _check_classes(case: Case) -> None:

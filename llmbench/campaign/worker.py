@@ -130,9 +130,11 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
             records += [_dropped(request, due) for request, due in dispatch.summary.dropped]
             records += [_given_up(request, due) for request, due in dispatch.summary.given_up]
         from llmbench.analysis.steady_state import WarmUp, find_warmup  # noqa: PLC0415 (as `store`)
+        from llmbench.quality import under_load  # noqa: PLC0415 (the same)
         from llmbench.quality.evaluate import breaches, examine  # noqa: PLC0415 (the same)
 
         backend_report = server.report()
+        compared = under_load.compare(case, server, context, load.requests, records)
         quality = examine(case, job.repeat, server, context, load.prompts)
     events.stage(STORING)
     is_auto = case.scenario.warmup == "auto"
@@ -152,13 +154,14 @@ def _measure(job: Job, events: Events, sampler: Sampler | None) -> tuple[Run, pa
             **facts,
             **warmup.facts,
         },
-        quality=quality,
+        quality=replace(quality, under_load=compared),
         caveats=(
             *([Caveat("slowed", percent=100 * context.slowdown)] if context.slowdown else []),
             *load.caveats,
             *backend_report.caveats,
             *_collected(collected.caveats, is_monitored=backend_report.is_monitored),
             *breaches(case, quality),
+            *under_load.changes(compared),
             *_load_caveats(facts),
             *warmup.caveats,
         ),
@@ -200,6 +203,7 @@ def context_of(case: Case, load: Prepared, events: Events, log: Path) -> OpenCon
         seed=scenario.seed,
         stop_at_eos=scenario.stop_at_eos,
         keep_outputs=scenario.keep_outputs,
+        keep_answers=bool(scenario.quality and scenario.quality.under_load),
         on_stage=events.stage,
         log=log,
         slowdown=_slowdown(),

@@ -33,6 +33,7 @@ EXTRAS = (
     ("onnx", "the onnx backend", ("onnxruntime", "onnxruntime-gpu")),
     ("quant", "quantized models", ("torchao",)),
     ("server", "metrics of servers", ("prometheus-client",)),
+    ("answers", "checks of answers against JSON schemas", ("jsonschema",)),
 )
 
 TITLES = {"missing": "Missing", "disturbs": "Likely to disturb measurements"}

@@ -16,6 +16,7 @@ PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "safetensors",
     "accelerate", "gguf", "triton", "nvidia-ml-py", "onnxruntime", "onnxruntime-gpu", "torchao",
     "prometheus-client",
+    "jsonschema",
 )  # fmt: skip
 
 # The only environment variables that are stored; none can hold a secret.

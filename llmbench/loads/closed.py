@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
 
 from llmbench import plugins
+from llmbench.loads.dispatch import Dispatch
 from llmbench.loads.schedule import Load
 from llmbench.loads.stopping import Stop, shard_size
+from llmbench.runs.request import Request
+from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import MAX_IN_FLIGHT
 from llmbench.units import Seconds
 
@@ -65,3 +69,9 @@ class Closed(Load):
     def arrivals(self, stop: Stop, rng: np.random.Generator) -> _Users:  # noqa: ARG002 (responses decide)
         """Return arrivals: all users start immediately and continue after each response."""
         return _Users(self.options.concurrency, self.options.think_time, rng)
+
+
+def one_after_another(requests: Sequence[Request], users: int = 1) -> Dispatch:
+    """Return a dispatch in which each of some users sends a request, waits, and sends the next."""
+    arrivals = Closed(Closed.Options(concurrency=users)).arrivals(Stop(), stream(0, "arrivals"))
+    return Dispatch(requests, arrivals, Stop(requests=len(requests)))

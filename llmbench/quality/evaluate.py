@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmbench.models.loading import LoadedModel, TorchModel
     from llmbench.quality.examination import Examination
 
+NO_REFERENCE = Quality.unavailable("`quality.reference` is null")
 ONCE = Quality.unavailable("measured in the first process of each case")
 
 
@@ -36,6 +37,8 @@ def examine(
     options = case.scenario.quality
     if options is None:
         return NOT_ASKED
+    if options.reference is None:
+        return NO_REFERENCE
     if repeat > 1:
         return ONCE
     try:
@@ -64,7 +67,7 @@ def _examined(
     )
     answers = examination.answers(candidate, reference)
     attention = _explained(options.explain, server.torch_model, model, context.model)
-    return Quality(options.reference.name, tokens, answers, attention)
+    return Quality(backend.options.name, tokens, answers, attention)
 
 
 def _explained(
@@ -91,6 +94,7 @@ def _explained(
 
 
 def _reference(options: QualityOptions) -> LocalBackend[Any]:
+    assert options.reference  # noqa: S101 (for type checkers)
     backend = BACKENDS.part(options.reference)
     if not isinstance(backend, LocalBackend):
         message = f"quality.reference: {options.reference.kind} exposes no logits"
@@ -125,7 +129,7 @@ def read_text(options: QualityOptions) -> str:
 def breaches(case: Case, quality: Quality) -> Iterator[Caveat]:
     """Yield a caveat for each quality bound that is missed or cannot be checked."""
     options = case.scenario.quality
-    if options is None or quality is ONCE:
+    if options is None or quality is ONCE or (options.under_load and not options.bounds):
         return
     if quality.reason:
         yield Caveat("quality-unknown", reason=quality.reason)

@@ -8,6 +8,7 @@ from llmbench.errors import OutOfMemoryError
 from llmbench.report import costs, job_times, objectives
 from llmbench.report.headline import headline
 from llmbench.report.results import CaseResults, Results
+from llmbench.report.sections import under_load
 from llmbench.report.wording import named
 from llmbench.scenario.cases import case_name
 from llmbench.units import parse_rate
@@ -30,13 +31,14 @@ def completeness(results: Results) -> str:
 def answer(results: Results) -> list[str]:
     """Return the sentences that lead a report, in the order of a reader's questions.
 
-    What was attained of the objectives, which case is faster and by how much, how long jobs took,
-    what it costs in quality, memory and energy, what did not fit in memory, and which cases have no
-    results.
+    What was attained of the objectives, which case is faster and by how much, whether its answers
+    are those without load, how long jobs took, what it costs in quality, memory and energy, what
+    did not fit in memory, and which cases have no results.
     """
     return [
         *objectives.sentences(results),
         *headline(results),
+        *under_load.sentences(results),
         *job_times.sentences(results),
         *costs.sentences(results),
         *_of_memory(results),

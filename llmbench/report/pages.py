@@ -29,7 +29,9 @@ from llmbench.report.sections import (
     roofline,
     server,
     slowest_requests,
+    structured,
     tradeoffs,
+    under_load,
 )
 from llmbench.report.sections.attention import attention_charts
 from llmbench.report.sections.case_differences import differing
@@ -42,6 +44,9 @@ from llmbench.runs.run_set import RunSet
 
 CHARTED = ("ttft", "itl", "tpot", "e2e")
 RATES = ("output_tokens_per_second", "requests_per_second")
+PARTS = (
+    load.request_classes, load.turns, load.prompt_cache, structured.structured, structured.cost,
+)  # fmt: skip
 LISTED = 25
 TIMELINES = 24  # cases with a timeline
 
@@ -83,7 +88,7 @@ def _content(results: Results) -> dict[str, Any]:
         "load_curves": load.load_curves(results, CHARTED),
         "interactivity": interactivity.interactivity(results),
         "rates": _rates(results),
-        "parts": [make(results) for make in (load.request_classes, load.turns, load.prompt_cache)],
+        "parts": [make(results) for make in PARTS],
         "jobs": (jobs.jobs(results), jobs.chart(results), jobs.hits(results)),
         "roofline": (roofline.chart(results), roofline.table(results)),
         "sent": load.sent(results),
@@ -107,6 +112,7 @@ def _content(results: Results) -> dict[str, Any]:
             if (made := make(results)).rows
         ],
         "quality": overview.quality(results),
+        "under_load": under_load.under_load(results),
         "pareto": tradeoffs.pareto(results),
         "settings": environment.settings(results),
         "environment": environment.environment(results),

@@ -217,6 +217,13 @@ KINDS: dict[str, Kind] = {
         "Quality was requested but is unknown: {reason}.",
         "It is unknown how far this backend's output differs from the reference's.",
     ),
+    "answers-changed": Kind(
+        "warning",
+        "Under load, {changed} of {total} greedy answers differ from those to the same prompts"
+        " alone; two passes alone differ in {alone}.",
+        "The speed is that of the answers under load; grade both (`answer_column` of a dataset), or"
+        " use kernels whose results do not depend on the batch.",
+    ),
     # the profiler
     "profile-disturbed": Kind(
         "warning",

@@ -37,6 +37,8 @@ class Record:
     request waited for, ``delay_seconds`` is the pause after their last response, which the agent's
     tools took, and ``job_requests`` the number of requests of the job. ``abandoned_at`` is when the
     user of an abandoned request gave up; it has the tokens that were received until then.
+    ``constraint`` is the kind of form that the answer must have, ``valid`` whether it has it, and
+    ``invalid_reason`` why it does not, or why that is unknown.
     """
 
     request_id: int
@@ -75,6 +77,9 @@ class Record:
     parents: tuple[int, ...] | None = None
     delay_seconds: float | None = None
     job_requests: int | None = None
+    constraint: str | None = None
+    valid: bool | None = None
+    invalid_reason: str | None = None
 
     @classmethod
     def of(
@@ -110,6 +115,7 @@ class Record:
             parents=request.parents,
             delay_seconds=request.think_seconds if request.is_in_job else None,
             job_requests=1 + len(request.turns) if request.is_in_job else None,
+            constraint=request.constraint.kind if request.constraint else None,
             **outcome,
         )
 

@@ -63,6 +63,29 @@ class Turn:
         return None if self.is_fresh else next(iter(self.waits_for(number)), None)
 
 
+ConstraintKind = Literal["json_object", "json_schema", "tools"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """The form that an answer must have, which ``fields`` of the request's body ask for.
+
+    These are OpenAI's: ``response_format``, or ``tools`` and ``tool_choice``.
+    """
+
+    kind: ConstraintKind
+    fields: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The right answer: a number, one of ``choices``, or what a regular expression matches."""
+
+    kind: Literal["number", "choice", "regex"]
+    value: str
+    choices: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """When a user gives up: ``after`` seconds from the due time, or after output ``tokens``."""
@@ -81,7 +104,8 @@ class Request:
     identifies the text, and ``request_class`` a group of requests with its own objectives.
     ``shared`` is the number of leading tokens that the workload shares between requests on purpose,
     and ``has_exact_length`` whether the prompt is made to a length instead of being a text of its
-    own. ``patience`` is set if the user gives up on this request.
+    own. ``patience`` is set if the user gives up on this request, ``constraint`` if its answer must
+    have a form, and ``expected`` if the right answer is known.
 
     In a session, ``turn`` counts from 0 and ``prompt`` includes the earlier turns; ``history`` has
     their messages and responses, for backends that send text. ``turns`` are all turns after the
@@ -108,6 +132,8 @@ class Request:
     think_seconds: float = 0.0
     parents: tuple[int, ...] | None = None
     patience: Patience | None = None
+    constraint: Constraint | None = None
+    expected: Expected | None = None
 
     def gives_up_at(self, due: float) -> float | None:
         """Return when the user gives up on the request due at ``due``; None if not by time."""

@@ -19,6 +19,7 @@ ARROW_TYPES = {
     "int": pa.int64(),
     "float": pa.float64(),
     "str": pa.string(),
+    "bool": pa.bool_(),
     "Phase": pa.string(),
     "Finish": pa.string(),
     "tuple[float, ...]": pa.list_(pa.float64()),
@@ -77,12 +78,53 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """A greedy answer under load, compared with that to the same prompt alone.
+
+    ``length`` is that of the longer one, ``alike`` that of their common prefix. ``changes_alone``:
+    two passes alone differ, too. ``neighbors`` is the mean number of other requests in flight.
+    ``right_...`` is whether the answer is the expected one, None if that is unknown.
+    """
+
+    request_id: int
+    length: int
+    alike: int
+    changes_alone: bool
+    neighbors: float
+    right_alone: bool | None = None
+    right_under_load: bool | None = None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the answers differ."""
+        return self.alike < self.length
+
+
+@dataclass(frozen=True, slots=True)
+class UnderLoad:
+    """Greedy answers under load compared with those alone, in tokens or characters.
+
+    ``cached_tokens`` of the ``prompt_tokens`` came from a prompt cache when the prompts were sent
+    alone; None if the server does not say. ``reason`` is why there is no comparison.
+    """
+
+    unit: Literal["tokens", "characters"] | None = None
+    answers: tuple[Compared, ...] = ()
+    cached_tokens: int | None = None
+    prompt_tokens: int = 0
+    reason: str | None = None
+
+
+NOT_CHECKED = UnderLoad(reason="the scenario sets no `quality.under_load`")
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """A backend's outputs compared with those of the ``reference`` backend.
 
     ``tokens`` has a row per scored token of held-out text (QUALITY_SCHEMA, in nats), ``answers``
-    the greedy outputs, ``attention`` the comparison of attention maps. ``reason`` is why quality is
-    unavailable.
+    the greedy outputs, ``attention`` the comparison of attention maps. ``reason`` is why they are
+    unavailable. ``under_load`` compares the answers of the load with those alone.
     """
 
     reference: str | None = None
@@ -90,6 +132,7 @@ class Quality:
     answers: tuple[Answer, ...] = ()
     attention: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    under_load: UnderLoad = NOT_CHECKED
 
     @classmethod
     def unavailable(cls, reason: str) -> Quality:

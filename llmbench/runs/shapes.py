@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from llmbench.runs.checking import check_moment, check_part, check_unique
-from llmbench.runs.run import Answer, Failure
+from llmbench.runs.run import NOT_CHECKED, Answer, Failure, UnderLoad
 from llmbench.scenario.cases import Case, set_key
 from llmbench.scenario.slo import Objective
 from llmbench.units import parse_rate
@@ -301,6 +301,7 @@ class StoredQuality(Struct):
     answers: tuple[Answer, ...]
     attention: Plain
     reason: str | None
+    under_load: UnderLoad = NOT_CHECKED
 
     def __post_init__(self) -> None:
         check_part(self.attention, _Attention, "attention")

@@ -160,8 +160,17 @@ class QualityOptions(plugins.Options):
 
     model_config = ConfigDict(defer_build=True)
 
-    reference: Annotated[Any, AnyPart("backend")] = Field(
-        default="eager", validate_default=True, description="backend to compare with"
+    reference: Annotated[Any, AnyPart("backend")] | None = Field(
+        default="eager",
+        validate_default=True,
+        description="backend to compare the outputs with; null: none",
+    )
+    under_load: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="number of the load's prompts that are sent again, alone, after the load, to"
+        " compare their greedy answers",
     )
     text: str | None = Field(
         default=None, description="UTF-8 file of the text to score; bundled text if unset"
@@ -198,6 +207,14 @@ class QualityOptions(plugins.Options):
         default="caveat",
         description="effect of a violated bound: a caveat, or also a failed command",
     )
+
+    @model_validator(mode="after")
+    def _has_what_bounds_need(self) -> QualityOptions:
+        if self.reference is None and (self.bounds or self.explain):
+            raise ValueError(
+                "`reference: null` compares with nothing; remove it, or `explain` and the bounds"
+            )
+        return self
 
     @property
     def bounds(self) -> dict[str, tuple[str, float]]:
@@ -415,6 +432,15 @@ class Scenario(plugins.Options):
             raise ValueError("`on_limit: drop` needs `max_in_flight`")
         for collector in self.collect:
             collector.check_backends([backend.kind for backend in self.backends])
+        return self
+
+    @model_validator(mode="after")
+    def _answers_greedily(self) -> Scenario:
+        if self.quality and self.quality.under_load and self.sampling.temperature:
+            raise ValueError(
+                "`quality.under_load` compares greedy answers; set `sampling.temperature` to 0, or "
+                "remove it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmbench import plugins
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.request import Request
+from llmbench.runs.request import ConstraintKind, Request
 from llmbench.workloads.contents import Contents
 
 
@@ -35,6 +35,11 @@ class Workload(plugins.Part):
     def has_jobs(self) -> bool:
         """Whether requests belong to jobs of agents, so that objectives can be those of jobs."""
         return False
+
+    @property
+    def constraints(self) -> set[ConstraintKind]:
+        """The kinds of forms that the requests ask of their answers; empty if there are none."""
+        return set()
 
     def sequence_lengths(self, seed: int) -> Iterator[int]:  # noqa: ARG002 (the default)
         """Yield the tokens of each request's longest sequence, prompt and output, without prompts.

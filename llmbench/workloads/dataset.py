@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 
 from llmbench import plugins
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.request import Message, Request
+from llmbench.runs.request import Constraint, ConstraintKind, Expected, Message, Request
 from llmbench.runs.tables import Converted, LeftOutError, Row, Table, read_table
 from llmbench.scenario.rng import stream
 from llmbench.workloads.base import Workload
+from llmbench.workloads.constraints import constraint_of, expected_of
 from llmbench.workloads.lengths import Length, Lengths
 from llmbench.workloads.rows import (
     CONVERSATIONS,
@@ -33,6 +35,8 @@ from llmbench.workloads.texts import Tokenized, answer_tokens, shuffled
 DEFAULT_TOKENS = 32
 LENGTH = re.compile(r"\d+(\.0*)?")
 
+Fields = dict[str, Any]  # of a request
+
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
@@ -42,9 +46,20 @@ class _Prompt:
     turn: RecordedTurn
     answer: str | int | None
     request_class: str | None
+    constraint: Constraint | None = None
+    expected: Expected | None = None
 
     def tokenized(self, tokenizer: Tokenizer) -> Tokenized:
         return Tokenized.of(self.id, self.turn.text, tokenizer, self.turn.messages)
+
+    @property
+    def fields(self) -> Fields:
+        """The fields of the request that do not depend on a tokenizer."""
+        return {
+            "request_class": self.request_class,
+            "constraint": self.constraint,
+            "expected": self.expected,
+        }
 
     def output_tokens(self, tokenizer: Tokenizer) -> int | None:
         if isinstance(self.answer, int):
@@ -58,7 +73,8 @@ class Dataset(Workload):
     The prompt of a conversation (ShareGPT, or OpenAI messages) is all that comes before its first
     answer; a `column` that is set takes precedence. The output length is `output_tokens`, else that
     of the recorded answer (`output_column` or the conversation's), else 32 tokens. Rows without a
-    prompt are left out and counted. A seed determines the order of prompts.
+    prompt are left out and counted. A seed determines the order of prompts. Rows may constrain
+    their answers by OpenAI's `response_format`, or `tools` and `tool_choice`.
     """
 
     class Options(plugins.Options):
@@ -73,6 +89,16 @@ class Dataset(Workload):
         output_tokens: Lengths | None = Field(
             default=None, description="output length in tokens; if unset, as recorded, else 32"
         )
+        constrain: Literal["always", "never", "both"] = Field(
+            default="always",
+            description="send the `response_format` or `tools` of rows always, never, or in one of"
+            " two requests (both)",
+        )
+        answer_column: str | None = Field(
+            default=None,
+            description="column of the right answers, which `quality.under_load` grades: numbers,"
+            " choices or regular expressions",
+        )
 
     options: Options
 
@@ -85,22 +111,34 @@ class Dataset(Workload):
         """The request classes in the file."""
         return {prompt.request_class for prompt in self._prompts.values if prompt.request_class}
 
+    @property
+    def constraints(self) -> set[ConstraintKind]:
+        """The kinds of forms that the file asks of answers; empty with `constrain: never`."""
+        return {prompt.constraint.kind for prompt in self._prompts.values if prompt.constraint}
+
     def caveats(self) -> tuple[Caveat, ...]:
         """Return a caveat if rows of the file are left out."""
         return self._prompts.left_out.caveats()
 
     def requests(self, tokenizer: Tokenizer, seed: int) -> Iterator[Request]:
         """Yield requests with the file's prompts endlessly, in seeded order."""
-        tokenized = [
-            (prompt.tokenized(tokenizer), prompt.output_tokens(tokenizer), prompt.request_class)
-            for prompt in self._prompts.values
-        ]
         lengths = self.options.output_tokens or Length(fixed=DEFAULT_TOKENS)
         drawn = lengths.stream(stream(seed, "output lengths"))
-        order = shuffled(tokenized, seed)
-        for index, (text, recorded, name), length in zip(count(), order, drawn, strict=False):
+        order = shuffled([*self._variants(tokenizer)], seed)
+        for index, (text, recorded, fields), length in zip(count(), order, drawn, strict=False):
             output_tokens = length if self.options.output_tokens else recorded or length
-            yield text.request(index, output_tokens, request_class=name)
+            yield text.request(index, output_tokens, **fields)
+
+    def _variants(self, tokenizer: Tokenizer) -> Iterator[tuple[Tokenized, int | None, Fields]]:
+        """Yield each prompt with its recorded length and the fields of its request.
+
+        A prompt that is sent with and without its constraint comes twice.
+        """
+        for prompt in self._prompts.values:
+            text, length = prompt.tokenized(tokenizer), prompt.output_tokens(tokenizer)
+            yield text, length, prompt.fields
+            if prompt.constraint and self.options.constrain == "both":
+                yield text, length, {**prompt.fields, "constraint": None}
 
     @cached_property
     def _prompts(self) -> Converted[_Prompt]:
@@ -114,6 +152,7 @@ def read_prompts(table: Table, options: Dataset.Options) -> Converted[_Prompt]:
     for column, option in (
         (options.output_column, "output_column"),
         (options.class_column, "class_column"),
+        (options.answer_column, "answer_column"),
     ):
         if column:
             table.require(column, option)
@@ -146,6 +185,8 @@ class _Reader:
             turn=turn,
             answer=self._answer(row) if has_output else turn.answer,
             request_class=name_of(row, name, "a class") if name else None,
+            constraint=None if options.constrain == "never" else constraint_of(row),
+            expected=expected_of(row, options.answer_column) if options.answer_column else None,
         )
 
     def _turn(self, row: Row) -> RecordedTurn:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from llmbench import plugins
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.caveats import Caveat
-from llmbench.runs.request import Request
+from llmbench.runs.request import ConstraintKind, Request
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import AnyPart
 from llmbench.workloads.base import WORKLOADS, Workload
@@ -57,6 +57,11 @@ class Mixed(Workload):
     def has_jobs(self) -> bool:
         """Whether a class has jobs of agents."""
         return any(part.has_jobs for part in self._parts.values())
+
+    @property
+    def constraints(self) -> set[ConstraintKind]:
+        """The kinds of forms that the requests of any class ask of their answers."""
+        return {kind for part in self._parts.values() for kind in part.constraints}
 
     def check(self) -> None:
         """Raise InputError when a file of one of the workloads cannot be read."""

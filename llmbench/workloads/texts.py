@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Message, Request
@@ -33,8 +33,11 @@ class Tokenized:
         ids = tuple(tokenizer.encode(text))
         return cls(name, text, ids, time.monotonic() - began, messages)
 
-    def request(self, index: int, output_tokens: int, request_class: str | None = None) -> Request:
-        """Return a request with the text as prompt and ``output_tokens`` tokens to generate."""
+    def request(self, index: int, output_tokens: int, **fields: Any) -> Request:
+        """Return a request with the text as prompt and ``output_tokens`` tokens to generate.
+
+        ``fields`` are further ones of the request.
+        """
         return Request(
             index,
             self.ids,
@@ -43,7 +46,7 @@ class Tokenized:
             messages=self.messages,
             prompt_id=self.id,
             tokenize_seconds=self.tokenize_seconds,
-            request_class=request_class,
+            **fields,
         )
 
 

@@ -215,3 +215,53 @@ def test_requests_have_the_class_of_their_row(tmp_path: Path) -> None:
     requests = draw(path, 2, class_column="kind")
     assert {(r.text, r.request_class) for r in requests} == {("a", "chat"), ("b", "batch")}
     assert Dataset(Dataset.Options(path=path, class_column="kind")).classes == {"chat", "batch"}
+
+
+# -- constraints and right answers -----------------------------------------------------------------
+
+FORMAT = {"type": "json_object"}
+
+
+def constrained(folder: Path) -> Path:
+    path = folder / "constrained.jsonl"
+    rows = [
+        {"prompt": "one", "response_format": FORMAT, "answer": 1},
+        {"prompt": "two", "answer": "yes"},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("constrain", "sent"),
+    [
+        ("always", {("one", True), ("two", False)}),
+        ("never", {("one", False), ("two", False)}),
+        ("both", {("one", True), ("one", False), ("two", False)}),
+    ],
+)
+def test_rows_with_a_constraint_are_sent_with_it_without_it_or_both(
+    tmp_path: Path, constrain: str, sent: set[tuple[str, bool]]
+) -> None:
+    drawn = draw(constrained(tmp_path), len(sent), constrain=constrain)
+    assert {(str(r.text), r.constraint is not None) for r in drawn} == sent
+
+
+def test_the_kinds_of_constraints_are_known_before_anything_is_sent(tmp_path: Path) -> None:
+    options = {"path": constrained(tmp_path)}
+    assert Dataset(Dataset.Options.model_validate(options)).constraints == {"json_object"}
+    never = Dataset.Options.model_validate({**options, "constrain": "never"})
+    assert Dataset(never).constraints == set()
+    assert Dataset(Dataset.Options(path=jsonl(tmp_path))).constraints == set()
+
+
+def test_right_answers_are_read_from_a_column(tmp_path: Path) -> None:
+    drawn = draw(constrained(tmp_path), 2, answer_column="answer")
+    expected = {r.text: r.expected and (r.expected.kind, r.expected.value) for r in drawn}
+    assert expected == {"one": ("number", "1"), "two": ("choice", "yes")}
+    assert {r.expected for r in draw(constrained(tmp_path), 2)} == {None}
+
+
+def test_a_column_of_answers_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a column 'right'; set `answer_column`"):
+        draw(constrained(tmp_path), 1, answer_column="right")

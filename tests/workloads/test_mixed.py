@@ -77,3 +77,11 @@ def test_lengths_of_all_classes_are_known_before_prompts_are_made() -> None:
 def test_the_lengths_of_a_class_of_texts_are_unknown() -> None:
     known = mixed(chat={"workload": "prompts"}, batch=CLASSES["batch"]).sequence_lengths(0)
     assert set(islice(known, 30)) == {0, 96}
+
+
+def test_the_constraints_of_all_classes_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "hi", "response_format": {"type": "json_object"}}')
+    data = {"workload": {"kind": "dataset", "path": str(path)}}
+    assert mixed(**CLASSES, data=data).constraints == {"json_object"}
+    assert mixed(**CLASSES).constraints == set()

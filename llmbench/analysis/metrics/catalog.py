@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmbench.analysis import server_metrics
+from llmbench.analysis.metrics import under_load
 from llmbench.analysis.stats import min_samples_for_percentile
 from llmbench.analysis.values import Scale
 
@@ -61,12 +62,12 @@ SCALES: dict[Scale, tuple[str, ...]] = {
         "abandoned_output_tokens", "jobs_per_hour",
         *(f"job_path_{part}_seconds" for part in PATH_PARTS),
         *(f"cold_start_{stage}_seconds" for stage in STAGES),
-        "kl_divergence", "logit_mse", "first_divergence",
+        "kl_divergence", "logit_mse", "first_divergence", *under_load.FIRST_CHANGES,
         *(key for key in server_metrics.KEYS if key not in server_metrics.SHARES),
     ),
     "share": (
         "slo_attainment", "job_cached_share", "top1_agreement", "exact_match", "draft_acceptance",
-        *server_metrics.SHARES,
+        "valid_answers", *under_load.SHARES, *server_metrics.SHARES,
     ),
     "count": ("failed_requests", "abandoned_requests", "failed_jobs"),
 }  # fmt: skip
@@ -186,6 +187,18 @@ METRICS: dict[str, Metric] = {
         Metric("exact_match", "exact match", "share", "higher"),
         Metric("first_divergence", "tokens before the first divergence", "tokens", "higher"),
         Metric("draft_acceptance", "draft acceptance", "share", "higher"),
+        Metric("changed_under_load", "changed under load", "share", "lower"),
+        Metric("changed_alone", "changed alone", "share", "lower"),
+        Metric("first_change_tokens", "tokens before the first change", "tokens", "higher"),
+        Metric(
+            "first_change_characters", "characters before the first change", "characters", "higher"
+        ),
+        Metric("accuracy_under_load", "right under load", "share", "higher"),
+        Metric("accuracy_alone", "right alone", "share", "higher"),
+        Metric("valid_answers", "valid answers", "share", "higher"),
+        Metric("constrained_ttft_ratio", "TTFT with / without constraint", "", "lower"),
+        Metric("constrained_tpot_ratio", "TPOT with / without constraint", "", "lower"),
+        Metric("constrained_e2e_ratio", "E2E with / without constraint", "", "lower"),
         Metric("cost_per_million_output_tokens", "cost per 1M output tokens", "currency", "lower"),
         Metric("energy_joules_per_output_token", "energy per output token", "J", "lower"),
         Metric("energy_joules_per_total_token", "energy per token", "J", "lower"),

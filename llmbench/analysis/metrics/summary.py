@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmbench.analysis.energy import energy_metrics
+from llmbench.analysis.metrics.answers import answer_values
 from llmbench.analysis.metrics.catalog import (
     LATENCIES,
     METRICS,
@@ -31,6 +32,7 @@ from llmbench.analysis.metrics.record_arrays import (
     rows,
     within,
 )
+from llmbench.analysis.metrics.under_load import under_load_values
 from llmbench.analysis.roofline.efficiency import UNREPORTED, efficiency
 from llmbench.analysis.server_metrics import server_metrics
 from llmbench.analysis.values import NO_WINDOW, Estimate, Value, estimate, unavailable
@@ -59,6 +61,8 @@ def summarize(run: Run, arrays: RecordArrays | None = None) -> dict[str, Value]:
         **efficiency(run.backend_report, run.records, arrays.window),
         "draft_acceptance": _acceptance(run.backend_report),
         **quality_values(run.quality),
+        **under_load_values(run.quality.under_load),
+        **answer_values(arrays),
         **energy_metrics(run, arrays.window, partial(_counts_within, arrays)),
         **server_metrics(run, arrays.window),
     }

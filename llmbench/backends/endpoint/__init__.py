@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from llmbench import models
-from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Server
+from llmbench.backends.base import Backend, BackendReport, LoadShape, OpenContext, Output, Server
 from llmbench.backends.endpoint import loopback
 from llmbench.backends.endpoint.addresses import resolve, round_trip
+from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.client import Target
 from llmbench.backends.endpoint.client_pool import ClientPool, start_clients
 from llmbench.backends.endpoint.measured_serve import Served, serve
@@ -27,13 +29,15 @@ from llmbench.backends.endpoint.record_builder import RecordBuilder
 from llmbench.backends.endpoint.secrets import expanded
 from llmbench.backends.endpoint.server_info import served_model
 from llmbench.backends.endpoint.server_process import RunningServer, running_server
+from llmbench.backends.endpoint.tool_calls import assembled
 from llmbench.collectors.base import Access
-from llmbench.errors import InputError
+from llmbench.errors import InputError, MeasurementError
 from llmbench.loads.clock import Clock, MonotonicClock
+from llmbench.loads.closed import one_after_another
 from llmbench.loads.dispatch import Dispatch
 from llmbench.runs.caveats import Caveat
 from llmbench.runs.record import Record
-from llmbench.runs.request import Request
+from llmbench.runs.request import ConstraintKind, Request
 from llmbench.scenario.rng import stream
 from llmbench.scenario.schema import ModelOptions
 from llmbench.workloads.contents import Contents
@@ -61,6 +65,13 @@ class Endpoint(Backend):
         if self.options.cache.prompts == "same":
             return Contents("text")
         return Contents("text", int(stream(seed, f"contents of {case}").integers(2**32)))
+
+    def check_constraints(self, kinds: AbstractSet[ConstraintKind]) -> None:
+        """Raise InputError for tools, which only chats have."""
+        if "tools" in kinds and self.options.api != "chat":
+            raise InputError(
+                "workload: its rows have `tools`, which `api: completions` lacks; set `api: chat`"
+            )
 
     def probe(self, model: ModelOptions) -> None:
         """Send one short request to a running server.
@@ -143,6 +154,13 @@ def _settings(options: EndpointOptions, context: OpenContext, model: str) -> dic
     }
 
 
+def _output(answer: Answer) -> Output:
+    """Return the text of a response, with its tool calls; its content is graded."""
+    calls = assembled(text for _, text in answer.calls) or ()
+    called = "".join(f"\n{call.name}({call.arguments})" for call in calls)
+    return Output(answer.written + called, answer.content, answer.possible().cached)
+
+
 @dataclass(slots=True)
 class _EndpointServer(Server):
     options: EndpointOptions
@@ -159,6 +177,7 @@ class _EndpointServer(Server):
     excess: Sequence[tuple[int, int]] = ()
     counters: Counter[str] = field(default_factory=Counter)
     client: dict[str, float | None] = field(default_factory=dict)
+    kept: Sequence[Answer] = ()
 
     def new_clock(self) -> MonotonicClock:
         """Return a clock that reads 0 after ``lead_seconds``, so that setup delays no request."""
@@ -198,7 +217,26 @@ class _EndpointServer(Server):
         self.client |= served.cost
         self.counters = Counter(served.counts) + builder.counts
         self.length_errors, self.excess = builder.length_errors, builder.excess
+        self.kept = served.answers if self.context.keep_answers else ()
         return records
+
+    def answers(self) -> Mapping[int, Output]:
+        """Return the texts of the complete responses of the load."""
+        return {answer.request.id: _output(answer) for answer in self.kept if not answer.fault}
+
+    def answer_alone(self, requests: Sequence[Request]) -> list[Output]:
+        """Send requests one by one, with an empty prompt cache if the load began with one.
+
+        Raises MeasurementError if one fails.
+        """
+        self.preparation.empty_cache()
+        served = serve(self.target, self.payload, one_after_another(requests), MonotonicClock())
+        answers = sorted(served.answers, key=lambda answer: answer.request.id)
+        for answer in answers:
+            answer.judge(forced=not self.context.stop_at_eos)
+            if answer.fault:
+                raise MeasurementError(f"a request alone failed: {answer.fault.message}")
+        return [_output(answer) for answer in answers]
 
     def _served(self, dispatch: Dispatch, clock: Clock, on_progress: Callable[[], None]) -> Served:
         if self.clients:

@@ -11,6 +11,7 @@ from llmbench.runs.request import Request
 
 ABORTED = ("error", "abort")  # finish reasons
 ABANDONED = "abandoned"  # a fault's kind that is not an error
+NO_TEXT = -1  # of tool calls in a chunk that has another text
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class Answer:
     Times are seconds on the run's clock. ``stamps`` and ``texts`` have one entry per chunk with
     text; ``first_lag`` and ``last_lag`` are the most that the first and the last stamp may be late.
     ``limits_length``: the request had a length; ``has_more_choices``: the response had choices
-    besides the one with index 0, which is the answer; ``abandoned_at``: its user gave up then.
+    besides the one with index 0, which is the answer; ``abandoned_at``: its user gave up then. The
+    first ``reasoning_chunks`` texts are reasoning. ``calls`` has the tool calls of each chunk, as
+    JSON, with the index of the text that they are, or NO_TEXT.
     """
 
     request: Request
@@ -51,6 +54,23 @@ class Answer:
     abandoned_at: float | None = None
     finish_reason: str | None = None
     fault: Fault | None = None
+    reasoning_chunks: int = 0
+    calls: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def content(self) -> str:
+        """The text of the response, without reasoning and tool calls."""
+        return "" if self.first_content is None else self._text_from(self.reasoning_chunks)
+
+    @property
+    def written(self) -> str:
+        """The text of the response with its reasoning, without tool calls."""
+        return self._text_from(0)
+
+    def _text_from(self, first: int) -> str:
+        called = {index for index, _ in self.calls}
+        texts = enumerate(self.texts[first:], start=first)
+        return "".join(text for index, text in texts if index not in called)
 
     @property
     def counted(self) -> int | None:

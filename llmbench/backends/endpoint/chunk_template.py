@@ -134,7 +134,7 @@ def _only_text(event: bytes) -> tuple[str, bool]:
         return "", False
     choice = chunk.choices[0] if chunk.choices and len(chunk.choices) == 1 else None
     is_odd = chunk.usage or chunk.timings or chunk.metrics or chunk.error
-    if choice is None or is_odd or choice.index or choice.finish_reason:
+    if choice is None or is_odd or choice.index or choice.finish_reason or choice.tool_calls:
         return "", False
     content = choice.content
     return content or choice.reasoning, bool(content)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from llmbench.backends.endpoint import limits
-from llmbench.backends.endpoint.answer import Fault
+from llmbench.backends.endpoint.answer import NO_TEXT, Fault
 from llmbench.backends.endpoint.body import Body, ErrorBody
 from llmbench.backends.endpoint.chunk_template import ChunkTemplate
 from llmbench.backends.endpoint.growing_answer import GrowingAnswer
@@ -173,9 +173,11 @@ class Exchange(GrowingAnswer):
                 return
         if reason := choice.finish_reason:
             self.finish_reason = reason[:REASON_LENGTH] if isinstance(reason, str) else UNKNOWN
-        content = choice.content
-        if text := content or choice.reasoning:
-            self._add_text(now, text, is_content=bool(content))
+        content, calls = choice.content, choice.tool_calls
+        if text := content or calls or choice.reasoning:
+            self._add_text(now, text, is_content=bool(content or calls))
+        if calls:
+            self._add_calls(calls, NO_TEXT if content else len(self.texts) - 1)
 
     def _first_choice(self, choices: Sequence[Choice | None]) -> Choice | None:
         """Return the choice with index 0 of several, or None; only that one is the answer."""
@@ -216,7 +218,7 @@ class Exchange(GrowingAnswer):
             return RequestOutcome(succeeded=False)
         # reasoning is not part of the conversation
         is_continued = self.request.is_continued
-        answer = "".join(self.texts[self._reasoning_chunks :]) if is_continued else ""
+        answer = "".join(self.texts[self.reasoning_chunks :]) if is_continued else ""
         tokens = self.counted or len(self.texts)
         return RequestOutcome(
             first_token=self.stamps[0], token_times=self.stamps, tokens=tokens, answer_text=answer

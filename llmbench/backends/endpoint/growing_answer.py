@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmbench.backends.endpoint import limits
-from llmbench.backends.endpoint.answer import ABANDONED, Answer, Fault
+from llmbench.backends.endpoint.answer import ABANDONED, NO_TEXT, Answer, Fault
 
 MARGIN_CHUNKS, MARGIN_CHARACTERS, CHARACTERS_PER_TOKEN = 64, 1024, 16
 
@@ -26,7 +26,6 @@ class GrowingAnswer(Answer):
     text_length: int = 0
     lag: float = 0.0
     done_at: float | None = None
-    _reasoning_chunks: int = 0
     _next_check: int = 0
 
     def __post_init__(self) -> None:
@@ -44,7 +43,7 @@ class GrowingAnswer(Answer):
     def excess_bytes(self) -> int:
         """The most memory of the text beyond that of a correct response."""
         chunks, expected = len(self.texts), self.request.max_new_tokens
-        if self.first_content is None or self._reasoning_chunks or not self.limits_length:
+        if self.first_content is None or self.reasoning_chunks or not self.limits_length:
             expected += limits.UNREQUESTED_TOKENS
         characters = self.text_length - limits.CHUNK_LENGTH * chunks
         taken = limits.CHARACTER_BYTES * characters + limits.CHUNK_BYTES * chunks
@@ -81,7 +80,7 @@ class GrowingAnswer(Answer):
         self.texts.append(text)
         if is_content and self.first_content is None:
             self.first_content = now
-            self._reasoning_chunks = len(self.texts) - 1
+            self.reasoning_chunks = len(self.texts) - 1
         if len(self.texts) > self._next_check:
             self._check_length(now)
 
@@ -100,6 +99,16 @@ class GrowingAnswer(Answer):
             if self.fault is None:
                 self._add_text(now, text, is_content=is_content)
 
+    def _add_calls(self, calls: str, text_index: int) -> None:
+        """Keep the tool calls of a chunk; one that has another text grows by them, too."""
+        if self.over:
+            return
+        self.text_length += len(calls) if text_index == NO_TEXT else 0
+        if self.text_length > self.max_text_length:
+            self._fail_long_text()
+            return
+        self.calls.append((text_index, calls))
+
     def _check_length(self, now: float) -> None:
         """End a stream whose user gives up, or that goes on far beyond the requested length.
 
@@ -111,7 +120,7 @@ class GrowingAnswer(Answer):
             self.abandon(now)
             return
         requested = self.request.max_new_tokens
-        content = () if self.first_content is None else self.texts[self._reasoning_chunks :]
+        content = () if self.first_content is None else self.texts[self.reasoning_chunks :]
         most_characters = MARGIN_CHARACTERS + CHARACTERS_PER_TOKEN * requested
         is_long = len(content) > MARGIN_CHUNKS + requested
         if self.limits_length and is_long and sum(map(len, content)) > most_characters:

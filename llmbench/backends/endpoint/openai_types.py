@@ -41,7 +41,8 @@ class Payload:
     def __call__(self, request: Request) -> bytes:
         """Return the bytes of a request, head and body."""
         length = {self.length_field: request.max_new_tokens} if self.length_field else {}
-        body = msgspec.json.encode({**self.body, **self._prompt(request), **length})
+        own = request.constraint.fields if request.constraint else {}
+        body = msgspec.json.encode({**self.body, **self._prompt(request), **own, **length})
         return b"%bContent-Length: %d\r\n\r\n%b" % (self.head, len(body), body)
 
     def _prompt(self, request: Request) -> dict[str, Any]:
@@ -75,13 +76,20 @@ class Choice(msgspec.Struct):
 
     @property
     def content(self) -> str:
-        """The text of the completion, without reasoning."""
+        """The text of the completion, without reasoning and tool calls."""
         message = self.delta or self.message
         content = self.text if message is None else message.content
         if isinstance(content, str) and content:
             return content
         text = _text(content)
-        return text if text or message is None else _text(message.refusal) or _tool_calls(message)
+        return text if text or message is None else _text(message.refusal)
+
+    @property
+    def tool_calls(self) -> str:
+        """The tool calls of the completion, or their parts, as JSON; empty without any."""
+        message = self.delta or self.message
+        calls = b"" if message is None else bytes(message.tool_calls)
+        return "" if calls in NO_TOOL_CALLS else calls.decode(errors="replace")
 
     @property
     def reasoning(self) -> str:
@@ -158,8 +166,3 @@ def _thinking(content: Any) -> str:
         return ""
     parts = [part for part in content if isinstance(part, dict)]
     return "".join(_text(part.get(name)) for part in parts for name in THINKING_FIELDS)
-
-
-def _tool_calls(message: _Message) -> str:
-    calls = bytes(message.tool_calls)
-    return "" if calls in NO_TOOL_CALLS else calls.decode(errors="replace")

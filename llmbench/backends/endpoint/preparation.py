@@ -20,12 +20,9 @@ from llmbench.backends.endpoint.prompt_cache import empty
 from llmbench.backends.endpoint.prompt_writer import PromptWriter, TokenCount, random_letters
 from llmbench.errors import MeasurementError
 from llmbench.loads.clock import MonotonicClock
-from llmbench.loads.closed import Closed
-from llmbench.loads.dispatch import Dispatch
-from llmbench.loads.stopping import Stop
+from llmbench.loads.closed import one_after_another
 from llmbench.models.tokenizing import Tokenizer
 from llmbench.runs.request import Request
-from llmbench.scenario.rng import stream
 
 USERS = 8
 REFUSED = re.compile(r"http-4(?!08|25|29)\d\d")  # not: timed out, too early, too many requests
@@ -60,20 +57,28 @@ class Preparation:
         salts = self.rng if cache.prompts == "unique" else None
         writer = PromptWriter(tokenizer, salts, count)
         written = [writer.written(request) for request in requests]
-        if cache.before == "reset" and self.options.reset:
-            on_stage("emptying the prompt cache")
-            headers = self.options.credentials()
-            empty(
-                self.options.root,
-                self.target.address,
-                self.options.reset.path,
-                headers,
-                self.target.tls,
-            )
+        self.empty_cache()
         if cache.prime:
             on_stage("priming the prompt cache")
             written = self._primed(written, cache.prime)
         return written, count
+
+    def empty_cache(self) -> None:
+        """Empty the server's prompt cache if it is to be empty before a load.
+
+        Raises MeasurementError if the server refuses.
+        """
+        options = self.options
+        if options.cache.before != "reset" or not options.reset:
+            return
+        self.context.on_stage("emptying the prompt cache")
+        empty(
+            options.root,
+            self.target.address,
+            options.reset.path,
+            options.credentials(),
+            self.target.tls,
+        )
 
     def refusal(self) -> Fault | None:
         """Return why the server refuses a short request; None if it answers or fails otherwise."""
@@ -133,13 +138,11 @@ class Preparation:
         """Return the responses, in order, to requests for one token each, sent a few at a time."""
         body = {key: value for key, value in self.payload.body.items() if key != "min_tokens"}
         pool = [
-            replace(request, id=index, max_new_tokens=1, turns=())
+            replace(request, id=index, max_new_tokens=1, turns=(), constraint=None)
             for index, request in enumerate(requests)
         ]
-        users = Closed(Closed.Options(concurrency=USERS)).arrivals(Stop(), stream(0, "arrivals"))
-        dispatch = Dispatch(pool, users, Stop(requests=len(pool)))
         payload = replace(self.payload, body=body)
-        served = serve(self.target, payload, dispatch, MonotonicClock())
+        served = serve(self.target, payload, one_after_another(pool, users=USERS), MonotonicClock())
         return sorted(served.answers, key=lambda answer: answer.request.id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,11 +12,16 @@ from llmbench.backends.base import OpenContext
 from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.prompt_cache import unasked_tokens
 from llmbench.backends.endpoint.reported_tokens import ReportedTokens
+from llmbench.backends.endpoint.tool_calls import assembled
 from llmbench.models.tokenizing import Tokenizer
+from llmbench.quality.validity import Validity, judge
 from llmbench.runs.record import Record
 from llmbench.runs.redaction import redact
 from llmbench.runs.request import Request
 
+MAX_JUDGING_SECONDS = 60.0  # of all answers of a load
+UNJUDGED = Validity(None)
+TOO_MANY = f"the first answers took {MAX_JUDGING_SECONDS:.0f} s to validate"
 SLACK = 4  # the count of a server may exceed that of the tokenizer by a quarter
 
 
@@ -38,6 +44,7 @@ class RecordBuilder:
         self.counts: Counter[str] = Counter()
         self.length_errors: list[float] = []
         self.excess: list[tuple[int, int]] = []
+        self._judging_seconds = 0.0
 
     def record(self, answer: Answer) -> Record:
         """Return the record of one request and its response."""
@@ -52,6 +59,7 @@ class RecordBuilder:
             self.length_errors.append(prompt_tokens / len(request.prompt) - 1)
         self._count_cached(answer, prompt_tokens, reported.cached)
         self._count_oddities(answer, reported, tokens)
+        validity = self._validity(answer)
         return Record.of(
             request,
             answer.due,
@@ -70,8 +78,24 @@ class RecordBuilder:
             last_stamp_lag=answer.last_lag,
             cached_tokens=reported.cached,
             abandoned_at=answer.abandoned_at,
+            valid=validity.is_valid,
+            invalid_reason=validity.reason,
             **answer.facts.possible(tokens),
         )
+
+    def _validity(self, answer: Answer) -> Validity:
+        """Return whether a complete response has the form that its request asks for."""
+        constraint = answer.request.constraint
+        if constraint is None or answer.fault:
+            return UNJUDGED
+        if self._judging_seconds > MAX_JUDGING_SECONDS:
+            return Validity(None, TOO_MANY)
+        began = time.monotonic()
+        calls = assembled(text for _, text in answer.calls)
+        is_cut = answer.finish_reason == "length"
+        validity = judge(constraint, answer.content, calls, is_cut=is_cut)
+        self._judging_seconds += time.monotonic() - began
+        return validity
 
     def _count_cached(self, answer: Answer, prompt_tokens: int, cached: int | None) -> None:
         request = answer.request

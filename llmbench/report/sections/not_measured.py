@@ -18,6 +18,11 @@ class _Quantity(NamedTuple):
 QUANTITIES = (
     _Quantity("objectives", "slo_attainment", "Add `slo: {ttft_p99: 500 ms}` to the scenario."),
     _Quantity("quality", "kl_divergence", "Add `quality: {}` to the scenario."),
+    _Quantity(
+        "answers under load",
+        "changed_under_load",
+        "Add `quality: {under_load: 16}` to the scenario.",
+    ),
     _Quantity("memory", "memory_weights_bytes", "Measure a local backend."),
     _Quantity(
         "energy",

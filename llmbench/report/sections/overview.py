@@ -13,7 +13,7 @@ from llmbench.analysis.metrics import LATENCIES, PHASE_PEAKS, STAGES
 from llmbench.analysis.stats import min_samples_for_percentile, percentile_upper_bound
 from llmbench.report import table
 from llmbench.report.results import CaseResults, Results
-from llmbench.report.sections import findings
+from llmbench.report.sections import findings, under_load
 from llmbench.report.table import CASE, DAGGER, INTERVALS, Cell, Column, ColumnOf, Table
 
 BRIEF_ROWS = 40
@@ -50,6 +50,7 @@ def headline(results: Results) -> Table:
         *([ASKED] if any(case.attained for case in results.measured) else []),
         *(table.percentile_column(*it) for it in product(("ttft", "itl", "e2e"), (50, 99))),
         (HARNESS, _harness),
+        (under_load.BADGE, under_load.badge),
         *table.outcomes(results.cases),
         *table.SLO,
         table.metric_column("mbu", "MBU"),
@@ -71,7 +72,7 @@ def brief(results: Results) -> Table:
 
     It has the first BRIEF_ROWS cases; the note says how many more there are.
     """
-    outcomes = table.outcomes(results.cases)
+    outcomes = [*_badges(results), *table.outcomes(results.cases)]
     columns = (
         CASE,
         table.metric_column("output_tokens_per_second", "output tokens/s")[0],
@@ -84,6 +85,12 @@ def brief(results: Results) -> Table:
     note = f"… and {more:,} more cases in the report" if more > 0 else ""
     rows = tuple(_brief_row(case, outcomes) for case in results.cases[:BRIEF_ROWS])
     return Table("Results", columns, rows, note)
+
+
+def _badges(results: Results) -> list[ColumnOf]:
+    """Return the column of answers under load, if any case was checked for them."""
+    is_checked = any(not under_load.badge(case).is_missing for case in results.measured)
+    return [(under_load.BADGE, under_load.badge)] if is_checked else []
 
 
 def _brief_row(case: CaseResults, outcomes: list[ColumnOf]) -> tuple[Cell, ...]:

@@ -14,7 +14,7 @@ from llmbench.backends.endpoint.answer import Answer
 from llmbench.backends.endpoint.exchange import Exchange
 from llmbench.backends.endpoint.odd_events import standardized
 from llmbench.backends.endpoint.openai_types import Payload, read_chunk
-from llmbench.runs.request import Request
+from llmbench.runs.request import Constraint, Request
 
 KINDS = {None, "invalid-chunk", "server-error"}
 NAMES = (
@@ -49,7 +49,7 @@ chunks = st.fixed_dictionaries({}, optional={"choices": choices, "usage": values
 def texts(content: Any) -> str:
     (choice,) = read_chunk(json.dumps({"choices": [{"delta": content}]}).encode()).choices or [None]
     assert choice
-    return choice.content
+    return choice.content or choice.tool_calls
 
 
 def sent(request: Request, length_field: str | None) -> dict[str, Any]:
@@ -62,6 +62,15 @@ def sent(request: Request, length_field: str | None) -> dict[str, Any]:
 def test_the_length_field_of_a_request_has_the_given_name(name: str) -> None:
     body = sent(Request(0, (1,), 7, text="a"), name)
     assert body == {"model": "m", "prompt": "a", name: 7}
+
+
+def test_a_constraint_adds_its_fields_to_those_of_all_requests() -> None:
+    payload = Payload(b"", {"model": "m", "tool_choice": "none"}, chat=False)
+    constraint = Constraint("tools", {"tools": [1], "tool_choice": "auto"})
+    data = payload(Request(0, (1,), 7, text="a", constraint=constraint))
+    body = json.loads(data.partition(b"\r\n\r\n")[2])
+    assert (body["model"], body["tools"], body["tool_choice"]) == ("m", [1], "auto")
+    assert body["max_tokens"] == 7
 
 
 def test_the_length_can_be_left_out() -> None:

@@ -1,0 +1,110 @@
+"""Answers under load: whether they are those to the same prompts alone, and right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
+
+from llmbench.analysis.metrics.under_load import FIRST_CHANGES, changed
+from llmbench.analysis.stats import wilson_interval
+from llmbench.report import table
+from llmbench.report.results import CaseResults, Results
+from llmbench.report.table import Cell, Column, ColumnOf, Table, show_interval
+from llmbench.report.wording import listed
+from llmbench.runs.run import Compared
+
+DETERMINISTIC, CHANGED = "deterministic", "changed"
+WILSON = "Intervals are Wilson's at 95 %, pooled over processes."
+BADGE = Column(
+    "answers under load", "whether they are those to the same prompts alone", numeric=False
+)
+NEIGHBORS = Column("others in flight", "mean number of other requests in flight meanwhile")
+CACHED = Column("cached alone", "prompt tokens from a prompt cache in the first pass alone")
+
+
+def under_load(results: Results) -> Table:
+    """Return how the answers of each case change under load; no columns if none was checked."""
+    columns: list[ColumnOf] = [
+        (Column("answers", "of different prompts, in all runs"), _compared),
+        (Column("changed under load"), partial(_share, mark="is_changed")),
+        *(table.metric_column(key) for key in FIRST_CHANGES),
+        (Column("changed alone", "in a second pass alone"), partial(_share, mark="changes_alone")),
+        (Column("right alone"), partial(_share, mark="right_alone")),
+        (Column("right under load"), partial(_share, mark="right_under_load")),
+        (NEIGHBORS, _neighbors),
+        (CACHED, _cached),
+    ]
+    return table.by_case("Answers under load", results.measured, columns, (WILSON,))
+
+
+def badge(case: CaseResults) -> Cell:
+    """Return whether a case's answers under load are those alone, or why that is unknown."""
+    answers = _answers(case)
+    if not answers:
+        return table.missing(f"not checked: {_reason(case)}")
+    count = len(changed(answers))
+    detail = f"{count} of {len(answers)} changed"
+    return Cell(CHANGED if count else DETERMINISTIC, detail=detail)
+
+
+def sentences(results: Results) -> Iterator[str]:
+    """Yield which cases answer otherwise under load than alone, and which do not."""
+    checked = [(case, answers) for case in results.measured if (answers := _answers(case))]
+    same = [f"{case.name} ({len(a)} of {len(a)})" for case, a in checked if not changed(a)]
+    if same:
+        yield f"Greedy answers under load are those to the same prompts alone: {listed(same)}."
+    for case, answers in checked:
+        if count := len(changed(answers)):
+            interval = show_interval(*wilson_interval(count, len(answers)), "share", " to ")
+            alone = sum(answer.changes_alone for answer in answers)
+            yield (
+                f"Under load, {count} of {len(answers)} greedy answers of {case.name} differ from "
+                f"those to the same prompts alone (95 % interval {interval}; {alone} differ "
+                "between two passes alone): its speed is that of other answers."
+            )
+
+
+def _answers(case: CaseResults) -> list[Compared]:
+    return [*chain.from_iterable(run.quality.under_load.answers for run in case.runs)]
+
+
+def _reason(case: CaseResults) -> str:
+    reasons = dict.fromkeys(run.quality.under_load.reason for run in case.runs)
+    return next(filter(None, reasons), "no answers were compared")
+
+
+def _compared(case: CaseResults) -> Cell:
+    answers = _answers(case)
+    return table.count(len(answers)) if answers else table.missing(_reason(case))
+
+
+def _share(case: CaseResults, mark: str) -> Cell:
+    answers = _answers(case)
+    known = [value for a in answers if (value := getattr(a, mark)) is not None]
+    if not known:
+        return table.missing("the rows have no right answers" if answers else _reason(case))
+    return _wilson(known)
+
+
+def _wilson(marks: Sequence[bool]) -> Cell:
+    count, n = sum(marks), len(marks)
+    return table.quantity(
+        count / n, "share", detail=show_interval(*wilson_interval(count, n), "share")
+    )
+
+
+def _neighbors(case: CaseResults) -> Cell:
+    neighbors = [answer.neighbors for answer in _answers(case)]
+    if not neighbors:
+        return table.missing(_reason(case))
+    return table.quantity(sum(neighbors) / len(neighbors), "")
+
+
+def _cached(case: CaseResults) -> Cell:
+    passes = [run.quality.under_load for run in case.runs]
+    known = [one for one in passes if one.cached_tokens is not None]
+    if not known:
+        return table.missing("the backend reports no prompt cache")
+    tokens = sum(one.cached_tokens or 0 for one in known)
+    return table.quantity(tokens / sum(one.prompt_tokens for one in known), "share")
