@@ -177,6 +177,7 @@ class Dispatch:
         self._ended: Reason | None = None
         self._stopped: Reason | None = None
         self._sessions: dict[int, OpenSession] = {}
+        self._open_jobs = 0
         self._in_flight: dict[int, tuple[Request, float]] = {}
         self._stop_check = _StopCheck(stop)
         self._summary = LoadSummary()
@@ -326,6 +327,7 @@ class Dispatch:
 
     def _begin_session(self, first: Request, due: float) -> None:
         session = self._sessions[first.first_id] = OpenSession(first, due)
+        self._open_jobs += session.is_job
         for begins, request in session.begun():
             self.add(begins, request)
 
@@ -370,6 +372,7 @@ class Dispatch:
     def _end_session(self, request: Request, now: float) -> None:
         """Leave out the remaining turns, and schedule the request that follows in a closed loop."""
         if session := self._sessions.pop(request.first_id, None):
+            self._open_jobs -= session.is_job
             self._summary.unsent_turns += session.unsent
         if (next_due := self._arrivals.after_finish(now)) is not None:
             self.add(next_due)
@@ -395,14 +398,10 @@ class Dispatch:
         if request and request.turn:
             session = self._sessions.get(request.first_id)
             return session is None or session.has_failed
-        if self._has_open_jobs and self._ended not in ABRUPT and (reason := self._reached):
+        if self._open_jobs and self._ended not in ABRUPT and (reason := self._reached):
             self._stopped = reason
             return True
         return False
-
-    @property
-    def _has_open_jobs(self) -> bool:
-        return any(session.is_job for session in self._sessions.values())
 
     def progress(self) -> Progress:
         """Return the progress, with a sample of the latencies since the last call."""
